@@ -1,0 +1,1 @@
+../../sealwire/__init__.py

@@ -1,0 +1,1 @@
+../../sealwire/__main__.py

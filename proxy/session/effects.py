@@ -1,0 +1,83 @@
+"""What the core asks of the shell. A closed union: the shell ends its dispatch with `assert_never`."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class CloseReason(Enum):
+    """Why a session ends; every session ends in exactly one Close."""
+
+    CLIENT_EOF = "client-eof"
+    SERVER_EOF = "server-eof"
+    CLIENT_PROTOCOL = "client-protocol"
+    SERVER_PROTOCOL = "server-protocol"
+    REFUSED_UNACKNOWLEDGED = "refused-unacknowledged"
+    KEYS_UNAVAILABLE = "keys-unavailable"
+    DRAINED = "drained"
+    TOPOLOGY = "topology"
+
+
+class Counter(Enum):
+    """Every metric that the core counts."""
+
+    COMMANDS = "commands"
+    REFUSALS = "refusals"
+    VALUES_ENCRYPTED = "values_encrypted"
+    VALUES_DECRYPTED = "values_decrypted"
+    DECRYPTION_FAILURES = "decryption_failures"
+    PROTOCOL_ERRORS = "protocol_errors"
+
+
+@dataclass(frozen=True, slots=True)
+class ToServer:
+    """Write these bytes to the server."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToClient:
+    """Write these bytes to the client."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NeedKeys:
+    """Stop reading from both peers, load the keyring again and call `keys_ready`."""
+
+    keys: tuple[tuple[int, int], ...]
+    """(class id, key version) pairs that the present keyring does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Flush what was written, then close both connections. Nothing follows a Close."""
+
+    reason: CloseReason
+    detail: str = ""
+    """For the log: a reason code and an offset at most, never content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One line for the audit sink. Names and reasons only, never a value."""
+
+    event: str
+    namespace: str
+    command: str
+    reason: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Add `amount` to a counter."""
+
+    counter: Counter
+    amount: int = 1
+    label: str = ""
+    """Reason or command name, from a closed set, where the counter has a label."""
+
+
+Effect = ToServer | ToClient | NeedKeys | Close | Audit | Count

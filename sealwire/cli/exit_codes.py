@@ -1,0 +1,36 @@
+"""Which error ends the process with which exit code (sysexits.h numbers), and how it is shown."""
+
+import sys
+from typing import NoReturn
+
+import click
+
+EX_DATAERR = 65
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_OSERR = 71
+EX_NOPERM = 77
+EX_CONFIG = 78
+
+# Filled by the rooms' error classes; looked up along the class's own bases, nearest first.
+EXIT_CODES: dict[type[Exception], int] = {}
+
+
+def exit_code(error: Exception) -> int | None:
+    """The documented exit code for `error`, or None when it is not an error an operator can mend."""
+    for base in type(error).__mro__:
+        if base in EXIT_CODES:
+            return EXIT_CODES[base]
+    return None
+
+
+def fail(error: Exception) -> NoReturn:
+    """Print `error:` and `hint:` lines and exit; raise `error` again when the table does not know it."""
+    code = exit_code(error)
+    if code is None:
+        raise error
+    click.echo(f"sealwire: error: {error}", err=True)
+    hint = getattr(error, "hint", "")
+    if hint:
+        click.echo(f"sealwire: hint: {hint}", err=True)
+    sys.exit(code)

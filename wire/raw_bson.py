@@ -1,0 +1,219 @@
+"""Walk BSON where it lies: elements as offsets into the message, nothing decoded, every length checked.
+
+A document is named by the offset of its int32 length. The functions trust `buf` to be bounded (framing did
+that) and nothing inside it: each length is checked against the document around it before it is used.
+Source: bsonspec.org version 1.1, the deprecated types included.
+"""
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+from sealwire.wire.errors import BsonError, WireReason
+
+# mongod stops at 200 levels (BSONDepth::kDefaultMaxAllowableDepth); what is deeper cannot be stored anyway.
+MAX_DEPTH = 200
+
+# int32 length + terminator
+MIN_DOCUMENT_BYTES = 5
+
+_int32 = struct.Struct("<i").unpack_from
+
+
+class BsonType(IntEnum):
+    """Element type bytes, by the names MongoDB's `$type` gives them."""
+
+    DOUBLE = 0x01
+    STRING = 0x02
+    OBJECT = 0x03
+    ARRAY = 0x04
+    BIN_DATA = 0x05
+    UNDEFINED = 0x06
+    OBJECT_ID = 0x07
+    BOOL = 0x08
+    DATE = 0x09
+    NULL = 0x0A
+    REGEX = 0x0B
+    DB_POINTER = 0x0C
+    JAVASCRIPT = 0x0D
+    SYMBOL = 0x0E
+    JAVASCRIPT_WITH_SCOPE = 0x0F
+    INT = 0x10
+    TIMESTAMP = 0x11
+    LONG = 0x12
+    DECIMAL = 0x13
+    MAX_KEY = 0x7F
+    MIN_KEY = 0xFF
+
+
+_FIXED_BYTES = {
+    BsonType.DOUBLE: 8,
+    BsonType.UNDEFINED: 0,
+    BsonType.OBJECT_ID: 12,
+    BsonType.BOOL: 1,
+    BsonType.DATE: 8,
+    BsonType.NULL: 0,
+    BsonType.INT: 4,
+    BsonType.TIMESTAMP: 8,
+    BsonType.LONG: 8,
+    BsonType.DECIMAL: 16,
+    BsonType.MAX_KEY: 0,
+    BsonType.MIN_KEY: 0,
+}
+# By plain integer: an IntEnum hashes and compares slower than an int, and this is the inner loop.
+_FIXED = {int(kind): size for kind, size in _FIXED_BYTES.items()}
+_STRINGS = frozenset({int(BsonType.STRING), int(BsonType.JAVASCRIPT), int(BsonType.SYMBOL)})
+
+
+class Element(NamedTuple):
+    """One element of a document, as offsets into the buffer that holds it."""
+
+    kind: int
+    """Type byte; compare with `BsonType`."""
+    name: bytes
+    """Field name without its NUL, undecoded."""
+    start: int
+    """Offset of the type byte."""
+    value: int
+    """Offset of the value's first byte; for documents and arrays, of their length."""
+    end: int
+    """Offset just past the value."""
+
+
+def int32_at(buf: bytes, offset: int) -> int:
+    """The little-endian int32 at `offset`; the caller has checked that four bytes are there."""
+    value: int = _int32(buf, offset)[0]
+    return value
+
+
+def document_end(buf: bytes, start: int, limit: int) -> int:
+    """Offset just past the document at `start`, which must end at or before `limit`.
+
+    Raises BsonError when the length is impossible or the terminator is missing. Cost: O(1).
+    """
+    if start + MIN_DOCUMENT_BYTES > limit:
+        raise BsonError(WireReason.BSON_LENGTH, start)
+    length = int32_at(buf, start)
+    end = start + length
+    if length < MIN_DOCUMENT_BYTES or end > limit:
+        raise BsonError(WireReason.BSON_LENGTH, start)
+    if buf[end - 1] != 0:
+        raise BsonError(WireReason.BSON_TERMINATOR, end - 1)
+    return end
+
+
+def elements(buf: bytes, start: int) -> Iterator[Element]:
+    """The elements of the document at `start`, in order, one level deep.
+
+    The document's own extent must have been checked (`document_end`, or the walk of its parent).
+    Raises BsonError at the first element that does not fit. Cost: O(elements), no copies but the names.
+    """
+    last = start + int32_at(buf, start) - 1
+    at = start + 4
+    while at < last:
+        name_end = buf.find(0, at + 1, last)
+        if name_end < 0:
+            raise BsonError(WireReason.BSON_STRING, at)
+        value = name_end + 1
+        kind = buf[at]
+        size = _FIXED.get(kind)
+        if size is None:
+            end = _variable_end(buf, kind, value, last)
+        else:
+            end = value + size
+            if end > last:
+                raise BsonError(WireReason.BSON_LENGTH, at)
+        yield Element(kind, buf[at + 1 : name_end], at, value, end)
+        at = end
+    if at != last or buf[last] != 0:
+        raise BsonError(WireReason.BSON_TERMINATOR, at)
+
+
+def _variable_end(buf: bytes, kind: int, value: int, limit: int) -> int:
+    """Offset just past a value whose type says that its length lies in its own bytes."""
+    if kind in _STRINGS:
+        return _string_end(buf, value, limit)
+    if kind in (BsonType.OBJECT, BsonType.ARRAY):
+        return document_end(buf, value, limit)
+    if kind == BsonType.BIN_DATA:
+        return _binary_end(buf, value, limit)
+    if kind == BsonType.REGEX:
+        return _cstring_end(buf, _cstring_end(buf, value, limit), limit)
+    if kind == BsonType.DB_POINTER:
+        end = _string_end(buf, value, limit) + 12
+    elif kind == BsonType.JAVASCRIPT_WITH_SCOPE:
+        end = _code_with_scope_end(buf, value, limit)
+    else:
+        raise BsonError(WireReason.BSON_TYPE, value)
+    if end > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    return end
+
+
+def _string_end(buf: bytes, value: int, limit: int) -> int:
+    if value + 4 > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    length = int32_at(buf, value)
+    end = value + 4 + length
+    if length < 1 or end > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    if buf[end - 1] != 0:
+        raise BsonError(WireReason.BSON_STRING, value)
+    return end
+
+
+def _cstring_end(buf: bytes, value: int, limit: int) -> int:
+    nul = buf.find(0, value, limit)
+    if nul < 0:
+        raise BsonError(WireReason.BSON_STRING, value)
+    return nul + 1
+
+
+def _binary_end(buf: bytes, value: int, limit: int) -> int:
+    if value + 5 > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    length = int32_at(buf, value)
+    end = value + 5 + length
+    if length < 0 or end > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    if buf[value + 4] == 2 and (length < 4 or int32_at(buf, value + 5) != length - 4):
+        # the old binary subtype repeats its length inside (bsonspec.org note on subtype 2)
+        raise BsonError(WireReason.BSON_VALUE, value)
+    return end
+
+
+def _code_with_scope_end(buf: bytes, value: int, limit: int) -> int:
+    """int32 total, string code, document scope; the three lengths must agree."""
+    if value + 14 > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    end = value + int32_at(buf, value)
+    if end < value + 14 or end > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    scope = _string_end(buf, value + 4, end)
+    if document_end(buf, scope, end) != end:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    return end
+
+
+def scope_document(buf: bytes, element: Element) -> int:
+    """Offset of the scope document inside a JavaScript-with-scope element."""
+    return _string_end(buf, element.value + 4, element.end)
+
+
+def validate(buf: bytes, start: int, limit: int, depth: int = 0) -> int:
+    """Check the document at `start` and everything nested in it; return the offset just past it.
+
+    Raises BsonError. Cost: O(bytes); recursion is bounded by MAX_DEPTH.
+    """
+    if depth > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, start)
+    end = document_end(buf, start, limit)
+    for element in elements(buf, start):
+        if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+            validate(buf, element.value, element.end, depth + 1)
+        elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
+            validate(buf, scope_document(buf, element), element.end, depth + 1)
+        elif element.kind == BsonType.BOOL and buf[element.value] > 1:
+            raise BsonError(WireReason.BSON_VALUE, element.value)
+    return end
