@@ -54,7 +54,7 @@ class Node:
 
     def items(self) -> "Sequence[Node]":
         """The items of a list."""
-        if isinstance(self.value, str) or not isinstance(self.value, Sequence):
+        if not isinstance(self.value, list):
             raise self.error("expected a list", "write `- item` lines or [a, b]")
         return self.value
 
