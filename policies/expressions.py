@@ -8,14 +8,13 @@ sub-document with covered fields inside, or an opaque node when that is known on
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from sealwire.policies.arguments import Parents, named_parts, operator_name
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
-
-Parents = tuple[int, ...]
 
 OPAQUE = PathNode("", opaque=True)
 
@@ -53,9 +52,10 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
     inner = (*parents, element.value)
     if fields and fields[0].name.startswith(b"$"):
         if len(fields) != 1:
-            raise Refusal(Reason.SHAPE, rule=fields[0].name.decode("utf-8", "replace")[:64])
+            raise Refusal(Reason.SHAPE, rule=operator_name(fields[0]))
         return _operator(plan, fields[0], scope, inner)
-    return document_node({item.name: plan_expression(plan, item, scope, inner) for item in fields})
+    named = named_parts(plan, element.value)
+    return document_node({name: plan_expression(plan, item, scope, inner) for name, item in named.items()})
 
 
 def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
@@ -100,7 +100,7 @@ def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
     handler = _HANDLERS.get(element.name)
     if handler is not None:
         return handler(plan, element, scope, parents)
-    rule = element.name[:64].decode("utf-8", "replace")
+    rule = operator_name(element)
     if element.name not in PLAIN_EXPRESSIONS:
         raise Refusal(Reason.OPERATOR, rule=rule)
     node = plan_expression(plan, element, scope, parents)
@@ -168,7 +168,7 @@ def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathN
     if element.kind == BsonType.ARRAY:
         parts = dict(zip((b"if", b"then", b"else"), elements(plan.buf, element.value), strict=False))
     elif element.kind == BsonType.OBJECT:
-        parts = {item.name: item for item in elements(plan.buf, element.value)}
+        parts = named_parts(plan, element.value)
     else:
         parts = {}
     if parts.keys() != {b"if", b"then", b"else"}:
@@ -212,7 +212,7 @@ def _let(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNo
     if element.kind != BsonType.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$let")
     inner = (*parents, element.value)
-    parts = {item.name: item for item in elements(plan.buf, element.value)}
+    parts = named_parts(plan, element.value)
     if parts.keys() != {b"vars", b"in"} or parts[b"vars"].kind != BsonType.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$let")
     variables = dict(scope.variables)

@@ -6,15 +6,22 @@ are in tables by what they need of an encrypted value; an operator in no table i
 
 from collections.abc import Callable
 
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    first_name,
+    is_operator_document,
+    operator_name,
+)
 from sealwire.policies.documents import plan_value
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import Scope, plan_plain_expression
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
-
-Parents = tuple[int, ...]
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 # Answered from the presence or the shape of a value, which encryption keeps.
 _UNCHANGED = frozenset({b"$exists", b"$comment"})
@@ -173,47 +180,3 @@ _OPERATORS: dict[bytes, Callable[[Plan, Element, PathNode, Parents], None]] = {
 def _refuse_on_random(element: Element, target: PathNode) -> None:
     if target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM):
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(element))
-
-
-def is_operator_document(plan: Plan, element: Element) -> bool:
-    """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value."""
-    if element.kind != BsonType.OBJECT:
-        return False
-    name = first_name(plan, element.value)
-    return name.startswith(b"$") and name not in (b"$ref", b"$id", b"$db")
-
-
-def first_name(plan: Plan, start: int) -> bytes:
-    """The first field name of a document; empty when it has none."""
-    return next((element.name for element in elements(plan.buf, start)), b"")
-
-
-def array_items(plan: Plan, element: Element) -> list[Element]:
-    """The items of an array argument. Raises Refusal(SHAPE) when it is not one."""
-    if element.kind != BsonType.ARRAY:
-        raise Refusal(Reason.SHAPE, rule=operator_name(element))
-    return list(elements(plan.buf, element.value))
-
-
-def document_of(element: Element, argument: Element) -> int:
-    """Offset of a document argument; `argument` names it. Raises Refusal(SHAPE) when it is not one."""
-    if element.kind != BsonType.OBJECT:
-        raise Refusal(Reason.SHAPE, rule=operator_name(argument))
-    return element.value
-
-
-def check_nested(plan: Plan, element: Element) -> None:
-    """Check a value that is passed on unread. Raises BsonError."""
-    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
-        validate(plan.buf, element.value, element.end)
-
-
-def operator_name(element: Element) -> str:
-    """The operator or argument that a refusal names. A client chose it, so it is bounded and printable."""
-    return printable(element.name)
-
-
-def printable(name: bytes) -> str:
-    """A name from the wire, made safe for one line of a message: at most 64 printable characters."""
-    text = name[:64].decode("utf-8", "replace")
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -25,7 +25,7 @@ _NAMES = """
     convert isNumber toBool toDate toDecimal toDouble toInt toLong toObjectId toString toUUID type
     mergeObjects binarySize bsonSize
 
-    avg max min stdDevPop stdDevSamp sum median percentile
+    avg max min stdDevPop stdDevSamp sum median percentile count top topN bottom bottomN
 
     meta rand sampleRate toHashedIndexKey
 """

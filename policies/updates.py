@@ -7,9 +7,7 @@ array elements, so a path with them covers what the path without them covers.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sealwire.policies.documents import plan_document, plan_value
-from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.filters import (
+from sealwire.policies.arguments import (
     Parents,
     array_items,
     check_nested,
@@ -17,10 +15,11 @@ from sealwire.policies.filters import (
     first_name,
     is_operator_document,
     operator_name,
-    plan_filter,
-    plan_operators,
     printable,
 )
+from sealwire.policies.documents import plan_document, plan_value
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.filters import plan_filter, plan_operators
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode
