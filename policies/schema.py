@@ -127,6 +127,11 @@ class PolicySet:
         return any(fnmatchcase(database, name.partition(".")[0]) for name in names)
 
     @property
+    def protects_anything(self) -> bool:
+        """Whether the policy covers any collection at all."""
+        return bool(self.collections or self.patterns)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Every class, in file order: each needs a key."""
         return tuple(self.classes)
