@@ -152,7 +152,7 @@ def move_house(clinic: Clinic) -> Document:
 def write_notes(clinic: Clinic) -> Document:
     """A doctor adds to the notes and goes on with the new record."""
     after = []
-    for patient in clinic.every(50):
+    for patient in clinic.every(10):
         change = {"$set": {"notes": f"{patient['notes'] or ''} Reviewed, no change."}}
         where = {"nhs_number": patient["nhs_number"]}
         after.append(clinic.patients.find_one_and_update(where, change, return_document=ReturnDocument.AFTER))
@@ -189,8 +189,8 @@ def distinct_postcodes(clinic: Clinic) -> Document:
 
 
 def count_by_ward(clinic: Clinic) -> Document:
-    """Patients a ward, and of one street's postcodes by sex: grouped by fields that are not secret."""
-    postcodes = [patient["postcode"] for patient in clinic.every(300)]
+    """Patients by ward, and those of some postcodes by sex: grouped by fields that are not secret."""
+    postcodes = [patient["postcode"] for patient in clinic.every(20)]
     wards = clinic.patients.aggregate(
         [{"$group": {"_id": "$ward", "patients": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
     )
