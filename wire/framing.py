@@ -1,0 +1,117 @@
+"""Cut a byte stream into whole messages.
+
+Theory of operation. A message opens with its own length, so the framer needs four bytes to know how much
+to wait for, and nothing else of the content: opcodes are the session's business. It holds the bytes of at
+most one unfinished message. A length outside the bounds ends the stream for good: there is no way to find
+the next message boundary, so every later call raises the same error.
+
+Memory follows what has arrived, never what a peer declares: a header that announces 48 MB costs its own
+16 bytes until the rest comes.
+"""
+
+import struct
+
+from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.header import HEADER_BYTES
+
+# maxMessageSizeBytes of every mongod since 2.6; a client that keeps to its hello reply never sends more.
+MAX_MESSAGE_BYTES = 48_000_000
+
+_LENGTH_BYTES = 4
+_int32 = struct.Struct("<i").unpack_from
+
+
+class Framer:
+    """One direction of one connection: bytes in, whole messages out."""
+
+    __slots__ = ("_broken_at", "_consumed", "_max_message_bytes", "_partial", "_wanted")
+
+    def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        """Raises ValueError when `max_message_bytes` has no room for a header."""
+        if max_message_bytes < HEADER_BYTES:
+            raise ValueError("max_message_bytes is smaller than a message header")
+        self._max_message_bytes = max_message_bytes
+        self._partial = bytearray()
+        # Length of the message in `_partial`; 0 while fewer than four bytes of it are here.
+        self._wanted = 0
+        # Bytes of the stream before the unfinished message, for the offset in errors.
+        self._consumed = 0
+        # Where the stream broke. The offset only: a kept exception would keep its frames and their data.
+        self._broken_at: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Framer(pending_bytes={self.pending_bytes}, broken={self._broken_at is not None})"
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes held of a message that is not complete; at the end of a stream, not 0 means truncated."""
+        return len(self._partial)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that `data` completes, in order; the rest is kept for the next call.
+
+        How the stream was cut into chunks never shows in the messages. When a length is wrong, the
+        messages before it in the same chunk are not returned: the connection is about to be closed, and
+        acting on less of what a broken peer sent is the safe side.
+
+        Raises: ProtocolError MESSAGE_LENGTH, `offset` counted from the start of the stream; and again
+                at every later call.
+        Cost:   O(len(data)). No copy when nothing is pending and `data` is one message; otherwise one
+                copy, and a second one for the part of a message that had to wait.
+        """
+        if self._broken_at is None and not self._partial and len(data) >= HEADER_BYTES:
+            length: int = _int32(data)[0]
+            if length == len(data) <= self._max_message_bytes:
+                self._consumed += length
+                return [data]
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> list[bytes]:
+        if self._broken_at is not None:
+            raise ProtocolError(WireReason.MESSAGE_LENGTH, self._broken_at)
+        messages: list[bytes] = []
+        at = 0
+        if self._partial:
+            at = self._complete(data, messages)
+        while len(data) - at >= _LENGTH_BYTES:
+            end = at + self._length_of(data, at)
+            if end > len(data):
+                break
+            messages.append(data[at:end])
+            self._consumed += end - at
+            at = end
+        if at < len(data):
+            self._keep(data[at:])
+        return messages
+
+    def _complete(self, data: bytes, messages: list[bytes]) -> int:
+        """Finish the pending message from the head of `data` if it reaches; return the bytes it took."""
+        at = 0
+        if not self._wanted:
+            at = min(_LENGTH_BYTES - len(self._partial), len(data))
+            self._keep(data[:at])
+            if not self._wanted:
+                return at
+        missing = self._wanted - len(self._partial)
+        if len(data) - at < missing:
+            self._keep(data[at:])
+            return len(data)
+        messages.append(b"".join((self._partial, data[at : at + missing])))
+        self._consumed += self._wanted
+        self._partial = bytearray()
+        self._wanted = 0
+        return at + missing
+
+    def _keep(self, data: bytes) -> None:
+        self._partial += data
+        if not self._wanted and len(self._partial) >= _LENGTH_BYTES:
+            self._wanted = self._length_of(self._partial, 0)
+
+    def _length_of(self, data: bytes | bytearray, at: int) -> int:
+        length: int = _int32(data, at)[0]
+        if not HEADER_BYTES <= length <= self._max_message_bytes:
+            self._partial = bytearray()
+            self._wanted = 0
+            self._broken_at = self._consumed
+            raise ProtocolError(WireReason.MESSAGE_LENGTH, self._consumed)
+        return length

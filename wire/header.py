@@ -1,0 +1,69 @@
+"""The 16 bytes that open every message of the wire protocol."""
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from sealwire.wire.errors import ProtocolError, WireReason
+
+HEADER_BYTES = 16
+
+# messageLength, requestID, responseTo, opCode; all little-endian int32
+_HEADER = struct.Struct("<iiii")
+
+
+class OpCode(IntEnum):
+    """Every opcode that MongoDB has spoken; which of them are let through is the session's decision."""
+
+    REPLY = 1
+    UPDATE = 2001
+    INSERT = 2002
+    QUERY = 2004
+    GET_MORE = 2005
+    DELETE = 2006
+    KILL_CURSORS = 2007
+    COMPRESSED = 2012
+    MSG = 2013
+
+
+class Header(NamedTuple):
+    """The standard message header. All four are signed 32-bit, as on the wire."""
+
+    message_length: int
+    """Bytes of the whole message, the header included."""
+    request_id: int
+    response_to: int
+    op_code: int
+    """Compare with `OpCode`; a plain integer, because a peer may send any value."""
+
+
+def parse_header(buf: bytes, offset: int = 0) -> Header:
+    """The header at `offset`. The length in it is not judged here: framing has bounded it.
+
+    Raises: ProtocolError MESSAGE_TRUNCATED when 16 bytes are not there.
+    Cost:   O(1), no copy.
+    """
+    if len(buf) - offset < HEADER_BYTES:
+        raise ProtocolError(WireReason.MESSAGE_TRUNCATED, offset)
+    return Header._make(_HEADER.unpack_from(buf, offset))
+
+
+def build_header(payload_bytes: int, request_id: int, response_to: int, op_code: OpCode) -> bytes:
+    """The header for a message whose part after the header is `payload_bytes` long."""
+    return _HEADER.pack(HEADER_BYTES + payload_bytes, request_id, response_to, op_code)
+
+
+def require_message(message: bytes, op_code: OpCode, minimum_bytes: int) -> None:
+    """Check that `message` is one whole message with this opcode, of at least `minimum_bytes`.
+
+    Raises: ProtocolError MESSAGE_TRUNCATED  shorter than `minimum_bytes`
+                          MESSAGE_LENGTH     the header declares another length than the message has
+                          OPCODE             another opcode than the caller's parser reads
+    """
+    if len(message) < minimum_bytes:
+        raise ProtocolError(WireReason.MESSAGE_TRUNCATED, len(message))
+    header = parse_header(message)
+    if header.message_length != len(message):
+        raise ProtocolError(WireReason.MESSAGE_LENGTH, 0)
+    if header.op_code != op_code:
+        raise ProtocolError(WireReason.OPCODE, 12)
