@@ -59,16 +59,19 @@ def test_with_scram_only_known_users_get_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_data_and_port_survive_a_crash_and_a_new_start(tmp_path: Path) -> None:
+def test_data_and_port_survive_a_stop_and_the_port_a_crash(tmp_path: Path) -> None:
     with secantus(tmp_path) as server:
         port = server.port
         with server.connect() as client:
             client.clinic.patients.insert_one({"ward": "renal"})
-        server.kill()
+        server.stop()
         server.start()
         assert server.port == port
         with server.connect() as client:
             assert client.clinic.patients.count_documents({}) == 1
+        server.kill()
+        server.start()
+        assert server.port == port
 
 
 @pytest.mark.integration
