@@ -7,7 +7,7 @@ from sealwire.policies.paths import is_transparent
 from sealwire.policies.schema import FieldClass, Mode, PathNode, PolicySet, ValueType, freeze
 from sealwire.policies.yaml_source import Node, parse_yaml
 
-_CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _MAX_PATH_DEPTH = 32
 _UNPROTECTABLE_DATABASES = ("admin", "config", "local")
 
@@ -38,7 +38,7 @@ def freeze_classes(classes: dict[str, FieldClass]) -> Mapping[str, FieldClass]:
 
 def _field_class(name: str, node: Node) -> FieldClass:
     if not _CLASS_NAME.fullmatch(name):
-        raise node.error(f"'{name}' is not a class name", "letters, digits, _ - . and at most 64 characters")
+        raise node.error(f"'{name}' is not a class name", "letters, digits, _ - . and at most 63 characters")
     entries = node.entries(["mode"], ["type"])
     mode = Mode(entries["mode"].choice([mode.value for mode in Mode]))
     declared = entries.get("type")

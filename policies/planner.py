@@ -22,6 +22,9 @@ _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
 _HANDLERS = DATA_COMMANDS | DEFINITION_COMMANDS
 
+KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION
+"""Commands whose first argument names a collection; safe to name in logs and metrics."""
+
 
 def plan_command(
     policies: PolicySet,
