@@ -20,6 +20,8 @@ class WireReason(Enum):
     CHECKSUM = "checksum"
     NAMESPACE = "namespace"
     DOCUMENT_COUNT = "document-count"
+    REQUEST_ID = "request-id"
+    RESPONSE_TO = "response-to"
     BSON_LENGTH = "bson-length"
     BSON_TYPE = "bson-type"
     BSON_STRING = "bson-string"

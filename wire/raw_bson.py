@@ -63,7 +63,10 @@ _FIXED_BYTES = {
 }
 # By plain integer: an IntEnum hashes and compares slower than an int, and this is the inner loop.
 _FIXED = {int(kind): size for kind, size in _FIXED_BYTES.items()}
-_STRINGS = frozenset({int(BsonType.STRING), int(BsonType.JAVASCRIPT), int(BsonType.SYMBOL)})
+_STRINGS = frozenset({int(BsonType.JAVASCRIPT), int(BsonType.SYMBOL)})
+_STRING, _BIN_DATA = int(BsonType.STRING), int(BsonType.BIN_DATA)
+_OBJECT, _ARRAY = int(BsonType.OBJECT), int(BsonType.ARRAY)
+_COMMON = frozenset({_STRING, _OBJECT, _ARRAY, _BIN_DATA})
 
 
 class Element(NamedTuple):
@@ -111,6 +114,8 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
     """
     last = start + int32_at(buf, start) - 1
     at = start + 4
+    # NamedTuple's own constructor is a Python function; this is the same object at half the price.
+    new = tuple.__new__
     while at < last:
         name_end = buf.find(0, at + 1, last)
         if name_end < 0:
@@ -124,20 +129,67 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
             end = value + size
             if end > last:
                 raise BsonError(WireReason.BSON_LENGTH, at)
-        yield Element(kind, buf[at + 1 : name_end], at, value, end)
+        yield new(Element, (kind, buf[at + 1 : name_end], at, value, end))
         at = end
     if at != last or buf[last] != 0:
         raise BsonError(WireReason.BSON_TERMINATOR, at)
 
 
+def seek(buf: bytes, at: int, last: int, offset: int) -> Element | None:
+    """The first element from `at` on that ends behind `offset`, or None when the document ends before.
+
+    `at` is the start of an element of a document whose terminator lies at `last`. The elements on the way
+    are checked like those of `elements`, at a third of the price. Raises BsonError.
+    """
+    while at < last:
+        name_end = buf.find(0, at + 1, last)
+        if name_end < 0:
+            raise BsonError(WireReason.BSON_STRING, at)
+        value = name_end + 1
+        kind = buf[at]
+        size = _FIXED.get(kind)
+        if size is None:
+            end = _variable_end(buf, kind, value, last)
+        else:
+            end = value + size
+            if end > last:
+                raise BsonError(WireReason.BSON_LENGTH, at)
+        if end > offset:
+            return Element(kind, buf[at + 1 : name_end], at, value, end)
+        at = end
+    if at != last or buf[last] != 0:
+        raise BsonError(WireReason.BSON_TERMINATOR, at)
+    return None
+
+
 def _variable_end(buf: bytes, kind: int, value: int, limit: int) -> int:
     """Offset just past a value whose type says that its length lies in its own bytes."""
+    # Nearly all are of these kinds, so they are checked here, without another call.
+    if kind in _COMMON:
+        if value + 5 > limit:
+            raise BsonError(WireReason.BSON_LENGTH, value)
+        length: int = _int32(buf, value)[0]
+        if kind == _BIN_DATA:
+            return _binary_end(buf, value, limit, length)
+        if kind == _STRING:
+            end = value + 4 + length
+            if length < 1 or end > limit:
+                raise BsonError(WireReason.BSON_LENGTH, value)
+            if buf[end - 1]:
+                raise BsonError(WireReason.BSON_STRING, value)
+            return end
+        end = value + length
+        if length < MIN_DOCUMENT_BYTES or end > limit:
+            raise BsonError(WireReason.BSON_LENGTH, value)
+        if buf[end - 1]:
+            raise BsonError(WireReason.BSON_TERMINATOR, end - 1)
+        return end
+    return _rare_end(buf, kind, value, limit)
+
+
+def _rare_end(buf: bytes, kind: int, value: int, limit: int) -> int:
     if kind in _STRINGS:
         return _string_end(buf, value, limit)
-    if kind in (BsonType.OBJECT, BsonType.ARRAY):
-        return document_end(buf, value, limit)
-    if kind == BsonType.BIN_DATA:
-        return _binary_end(buf, value, limit)
     if kind == BsonType.REGEX:
         return _cstring_end(buf, _cstring_end(buf, value, limit), limit)
     if kind == BsonType.DB_POINTER:
@@ -170,10 +222,7 @@ def _cstring_end(buf: bytes, value: int, limit: int) -> int:
     return nul + 1
 
 
-def _binary_end(buf: bytes, value: int, limit: int) -> int:
-    if value + 5 > limit:
-        raise BsonError(WireReason.BSON_LENGTH, value)
-    length = int32_at(buf, value)
+def _binary_end(buf: bytes, value: int, limit: int, length: int) -> int:
     end = value + 5 + length
     if length < 0 or end > limit:
         raise BsonError(WireReason.BSON_LENGTH, value)

@@ -1,4 +1,4 @@
-"""The `sealwire` command: one file a subcommand, errors as `error:` and `hint:` lines, documented exit codes."""
+"""The `sealwire` command: one file a subcommand, `error:` and `hint:` lines, documented exit codes."""
 
 from importlib import import_module
 

@@ -1,0 +1,43 @@
+# syntax=docker/dockerfile:1
+# The first stage makes a virtual environment with Sealwire in it; the second one holds that and no build tool.
+ARG PYTHON_VERSION=3.13
+
+FROM python:${PYTHON_VERSION}-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+
+# The dependencies first: their layer is made anew only when a lock changes.
+COPY requirements/build.txt requirements/runtime.txt requirements/
+RUN python -m pip install --require-hashes -r requirements/build.txt \
+ && python -m venv --without-pip /opt/sealwire \
+ && python -m pip --python /opt/sealwire/bin/python install --require-hashes --no-compile \
+        --only-binary :all: -r requirements/runtime.txt
+
+COPY . .
+# Compiled here, since nothing can be written at run time. unchecked-hash: no source file is looked at again.
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && python -m pip --python /opt/sealwire/bin/python install --no-deps --no-compile /wheels/sealwire-*.whl \
+ && /opt/sealwire/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/sealwire/lib
+
+FROM python:${PYTHON_VERSION}-slim
+LABEL org.opencontainers.image.title="Sealwire" \
+      org.opencontainers.image.description="MongoDB transparent encryption proxy" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+# A fixed number, so that files mounted from the host can be given to it; no home, no shell.
+RUN groupadd --gid 10127 sealwire \
+ && useradd --uid 10127 --gid 10127 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin sealwire
+
+COPY --from=build /opt/sealwire /opt/sealwire
+ENV PATH=/opt/sealwire/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+
+USER 10127:10127
+WORKDIR /
+# 27017 for clients; 9464 for health checks and metrics, which belongs on a private network.
+EXPOSE 27017 9464
+STOPSIGNAL SIGTERM
+# Longer than the 3 s that the command itself waits for an answer.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["sealwire", "healthcheck", "--config", "/etc/sealwire/sealwire.yaml"]
+ENTRYPOINT ["sealwire"]
+CMD ["serve", "--config", "/etc/sealwire/sealwire.yaml"]

@@ -1,0 +1,68 @@
+# Every target makes what it needs: `make demo` and `make test` work as the first command in a fresh clone.
+# Needed on the machine: make, Python 3.11 or newer, and a package index that pip can reach; npm for the mongosh tests.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# The stamps: what is installed is as new as the files that say what to install.
+INSTALLED := $(VENV)/.installed
+NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modules/.installed)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-slow check format lock bench clean
+
+help:  ## print this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: $(INSTALLED)  ## make .venv with the locked dependencies and Sealwire in it
+
+demo: $(INSTALLED)  ## show an unchanged application before and behind Sealwire
+	$(BIN)/sealwire demo $(ARGS)
+
+test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer than a minute or install packages
+	$(BIN)/pytest -m slow $(ARGS)
+
+check: $(INSTALLED)  ## lint, format, types, import contracts, the lock and its known vulnerabilities
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd .umbrella && ../$(BIN)/lint-imports --no-cache ../pyproject.toml
+	$(BIN)/python tools/lock.py --check
+	$(PIP) check
+	$(BIN)/python tools/tracked_files.py
+	$(BIN)/python tools/audit_dependencies.py
+
+format: $(INSTALLED)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## measure what the proxy costs; ratios from one run
+	$(BIN)/python -m bench $(ARGS)
+
+lock:  ## resolve the dependencies of pyproject.toml anew into requirements/*.txt
+	tools/make_venv.sh build/lock-venv
+	build/lock-venv/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9,<1'
+	build/lock-venv/bin/python tools/lock.py $(ARGS)
+
+clean:  ## remove everything that the other targets made
+	rm -rf $(VENV) build dist tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name '*.egg-info' -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Third-party packages come from the lock with hashes; only then Sealwire itself, which so cannot pull in anything else.
+# setuptools warns that a folder here has the package's name, which is how the rooms are meant to be found.
+$(INSTALLED): pyproject.toml setup.py requirements/dev.txt tools/make_venv.sh
+	@tools/make_venv.sh $(VENV)
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# No install scripts: mongosh runs without its optional native parts.
+tests/node/node_modules/.installed: tests/node/package.json tests/node/package-lock.json
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,36 @@
+"""On which machine and with which versions the figures were taken."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+_PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "SecantusDB")
+
+
+def describe_machine() -> dict[str, object]:
+    """Processor, cores, memory, kernel, Python, packages, commit and load, as plain JSON values."""
+    return {
+        "processor": _first_after(Path("/proc/cpuinfo"), "model name") or platform.processor(),
+        "cores": os.cpu_count(),
+        "memory": _first_after(Path("/proc/meminfo"), "MemTotal"),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def _first_after(file: Path, key: str) -> str:
+    if not file.exists():
+        return ""
+    lines = (line for line in file.read_text().splitlines() if line.startswith(key))
+    return next(lines, ":").partition(":")[2].strip()
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

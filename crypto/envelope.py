@@ -1,0 +1,124 @@
+"""The envelope of format 1: header bytes, associated data, limits. docs/format/envelope.md is normative.
+
+    offset  0   2   3   4         8         12  13           13 or 29    +16
+            +---+---+---+---------+---------+---+- - - - - - -+-----------+--------------+
+            | SW| 1 | m | class id| version | t | nonce (16 B)|  SIV 16 B | ciphertext   |
+            +---+---+---+---------+---------+---+- - - - - - -+-----------+--------------+
+            '------- header, 13 B, AD ----------' only m = 2               n B, 1 <= n <= 16 MiB
+
+m: mode, t: BSON type. Class id and key version are unsigned and big-endian, so that the envelopes of one
+class and version are one contiguous range in the order in which MongoDB sorts binary data: "which documents
+still hold version 1" is a range query over a prefix.
+"""
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from sealwire.crypto.errors import EnvelopeReason, InvalidEnvelope
+
+# BSON Binary subtype: first of the user range. Never 6, which drivers with client-side encryption would open.
+SUBTYPE = 0x80
+MAGIC = b"SW"
+FORMAT = 1
+
+# As an envelope begins inside a BSON Binary: the subtype byte, then the magic.
+MARKER = bytes((SUBTYPE,)) + MAGIC
+
+HEADER_BYTES = 13
+NONCE_BYTES = 16
+SIV_BYTES = 16
+KEY_BYTES = 64
+
+# No BSON value is longer than the largest document that MongoDB stores (maxBsonObjectSize, 16 MiB).
+MAX_VALUE_BYTES = 16 * 1024 * 1024
+MAX_ID = 0xFFFF_FFFF
+
+# Types whose values are encrypted, by their bytes in BSON. Left out are the types without value bytes:
+# undefined 0x06 and null 0x0A keep their meaning in clear, MinKey 0xFF and MaxKey 0x7F exist only to sort.
+ENCRYPTABLE_TYPES = frozenset({0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, *range(0x0B, 0x14)})
+
+_HEADER = struct.Struct(">2sBBIIB")
+
+
+class Mode(IntEnum):
+    """How equal values relate: deterministic gives equal envelopes, random never does."""
+
+    DETERMINISTIC = 1
+    RANDOM = 2
+
+
+# Header, nonce where the mode has one, and SIV.
+OVERHEAD_BYTES = {
+    Mode.DETERMINISTIC: HEADER_BYTES + SIV_BYTES,
+    Mode.RANDOM: HEADER_BYTES + NONCE_BYTES + SIV_BYTES,
+}
+MAX_ENVELOPE_BYTES = OVERHEAD_BYTES[Mode.RANDOM] + MAX_VALUE_BYTES
+_MODES = {int(mode): (mode, overhead) for mode, overhead in OVERHEAD_BYTES.items()}
+
+
+class Header(NamedTuple):
+    """What an envelope says of itself."""
+
+    mode: Mode
+    class_id: int
+    """1 to 2**32 - 1."""
+    key_version: int
+    """1 to 2**32 - 1."""
+    bson_type: int
+    """One of ENCRYPTABLE_TYPES."""
+
+
+def associated_data(header: bytes, nonce: bytes | None = None) -> list[bytes]:
+    """The associated-data parts of one envelope, in order.
+
+    Shape:   [header] in deterministic mode, [header, nonce] in random mode. AES-SIV authenticates the
+             division into parts too, so the same bytes divided otherwise do not open.
+    Binds:   format, mode, class id, key version and BSON type; never a database, collection or path, so
+             that renamed and restored data stays readable.
+    Source:  RFC 5297 section 3: a nonce is the last part.
+    """
+    return [header] if nonce is None else [header, nonce]
+
+
+def serialize_header(header: Header) -> bytes:
+    """The 13 bytes of `header`. Raises InvalidEnvelope where `parse_header` would refuse them."""
+    mode, class_id, key_version, bson_type = header
+    if not 0 < class_id <= MAX_ID:
+        raise InvalidEnvelope(EnvelopeReason.CLASS_ID)
+    if not 0 < key_version <= MAX_ID:
+        raise InvalidEnvelope(EnvelopeReason.KEY_VERSION)
+    if bson_type not in ENCRYPTABLE_TYPES:
+        raise InvalidEnvelope(EnvelopeReason.BSON_TYPE)
+    return _HEADER.pack(MAGIC, FORMAT, mode, class_id, key_version, bson_type)
+
+
+def parse_header(envelope: bytes) -> Header:
+    """Read and check the header of `envelope`, the content of a BSON Binary of subtype 0x80.
+
+    The whole length is checked, so a header that comes back belongs to an envelope whose every field is
+    there. Whether it was made by a holder of the key only `ValueCipher.decrypt` can say.
+    Raises:  InvalidEnvelope
+    Cost:    O(1), no copy of the ciphertext
+    Source:  docs/format/envelope.md section 2
+    """
+    if len(envelope) < HEADER_BYTES:
+        raise InvalidEnvelope(EnvelopeReason.LENGTH)
+    magic, version, mode_byte, class_id, key_version, bson_type = _HEADER.unpack_from(envelope)
+    if magic != MAGIC:
+        raise InvalidEnvelope(EnvelopeReason.MAGIC)
+    if version != FORMAT:
+        raise InvalidEnvelope(EnvelopeReason.FORMAT)
+    known = _MODES.get(mode_byte)
+    if known is None:
+        raise InvalidEnvelope(EnvelopeReason.MODE)
+    if class_id == 0:
+        raise InvalidEnvelope(EnvelopeReason.CLASS_ID)
+    if key_version == 0:
+        raise InvalidEnvelope(EnvelopeReason.KEY_VERSION)
+    if bson_type not in ENCRYPTABLE_TYPES:
+        raise InvalidEnvelope(EnvelopeReason.BSON_TYPE)
+    mode, overhead = known
+    if not 0 < len(envelope) - overhead <= MAX_VALUE_BYTES:
+        raise InvalidEnvelope(EnvelopeReason.LENGTH)
+    return Header(mode, class_id, key_version, bson_type)

@@ -1,0 +1,94 @@
+"""The runtime keyring: from a class name or an envelope to the cipher that is right for it."""
+
+from collections.abc import Iterable
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import parse_header
+from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys.data_key import DataKey, KeyState
+from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+
+
+class Keyring(Unpicklable):
+    """Every usable data key, ready to use. Never changes: a newer keyring is a new object.
+
+    All ciphers are made at construction, so that every question is a dict look-up.
+    """
+
+    __slots__ = ("_active", "_by_id", "_by_prefix", "_destroyed", "class_names", "generation")
+
+    def __init__(self, keys: Iterable[DataKey], generation: int = 0) -> None:
+        """`keys` as `keyring_file` checked them: no (class id, version) twice, one active key a class."""
+        self.generation = generation
+        """Counts the writes of the keyring file; a later file has a higher one."""
+        self._by_id: dict[tuple[int, int], ValueCipher] = {}
+        self._by_prefix: dict[bytes, ValueCipher] = {}
+        self._active: dict[str, ValueCipher] = {}
+        self._destroyed: set[tuple[int, int]] = set()
+        names: dict[str, None] = {}
+        for key in keys:
+            names[key.class_name] = None
+            if key.material is None:
+                self._destroyed.add((key.class_id, key.version))
+                continue
+            cipher = ValueCipher(key.material, key.class_id, key.version)
+            self._by_id[key.class_id, key.version] = cipher
+            self._by_prefix[key.class_id.to_bytes(4, "big") + key.version.to_bytes(4, "big")] = cipher
+            if key.state is KeyState.ACTIVE:
+                self._active[key.class_name] = cipher
+        self.class_names: tuple[str, ...] = tuple(names)
+        """In the order of the keyring; classes without an active key are among them."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Keyring(classes={len(self.class_names)}, keys={len(self._by_id)}, generation={self.generation})"
+        )
+
+    def cipher_for(self, class_name: str) -> ValueCipher:
+        """The cipher that encrypts for `class_name`. Raises UnknownKey CLASS_UNKNOWN, NO_ACTIVE_KEY."""
+        cipher = self._active.get(class_name)
+        if cipher is None:
+            raise self._without_active(class_name)
+        return cipher
+
+    def cipher_by_id(self, class_id: int, key_version: int) -> ValueCipher:
+        """The cipher that decrypts an envelope with these ids. Raises UnknownKey, KeyDestroyed."""
+        cipher = self._by_id.get((class_id, key_version))
+        if cipher is None:
+            raise self._without_key(class_id, key_version)
+        return cipher
+
+    def cipher_for_envelope(self, envelope: bytes) -> ValueCipher:
+        """The cipher that `envelope` asks for, without parsing it on the good path.
+
+        Only the eight bytes of class id and version are looked at; `ValueCipher.decrypt` checks the rest.
+        Raises:  InvalidEnvelope, UnknownKey (whose `key` is what to ask for), KeyDestroyed
+        """
+        cipher = self._by_prefix.get(envelope[4:12])
+        if cipher is None:
+            header = parse_header(envelope)
+            raise self._without_key(header.class_id, header.key_version)
+        return cipher
+
+    def _without_active(self, class_name: str) -> UnknownKey:
+        if class_name in self.class_names:
+            return UnknownKey(KeysReason.NO_ACTIVE_KEY, f"class {class_name} has no active key")
+        return UnknownKey(
+            KeysReason.CLASS_UNKNOWN,
+            f"the keyring has no class {class_name}",
+            f"sealwire keys create {class_name}",
+        )
+
+    def _without_key(self, class_id: int, key_version: int) -> UnknownKey | KeyDestroyed:
+        if (class_id, key_version) in self._destroyed:
+            return KeyDestroyed(
+                KeysReason.DESTROYED,
+                f"version {key_version} of class id {class_id} was destroyed",
+                "what it encrypted cannot be read again",
+            )
+        return UnknownKey(
+            KeysReason.VERSION_UNKNOWN,
+            f"the keyring has no version {key_version} of class id {class_id}",
+            "the data may have been written with another keyring, or a newer one",
+            (class_id, key_version),
+        )

@@ -1,0 +1,197 @@
+"""The keyring file: load, create, add classes. Every data key wrapped, the file authenticated as a whole.
+
+Theory. Each data key is wrapped by the KEK with class id, version and name as associated data: a wrapped key
+moved to another entry does not open. A MAC over the whole file stops what is left: dropping an entry or the
+record of a destroyed key, changing a state. Its key is random, made anew for each write, and wrapped by the
+KEK too, so only a holder of the KEK can write a keyring. An older copy of the file is genuine and passes; the
+generation in it lets a running process notice that (`minimum_generation`).
+"""
+
+import hmac
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from secrets import randbelow
+
+from sealwire.keys.data_key import DataKey, check_class_name, generate_data_key
+from sealwire.keys.errors import (
+    AlreadyExists,
+    DamagedFile,
+    KekDenied,
+    KeySettingError,
+    KeysReason,
+    UnwrapFailed,
+)
+from sealwire.keys.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
+from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring_record import (
+    MAC_BYTES,
+    MAX_CLASSES,
+    MAX_FILE_BYTES,
+    ClassRecord,
+    KeyRecord,
+    KeyringRecord,
+    authenticated_bytes,
+    parse_record,
+    serialize_record,
+)
+from sealwire.keys.private_file import create_private, read_private, replace_private, writer_lock
+
+_MAC_KEY_ASSOCIATED_DATA = wrap_associated_data(Purpose.KEYRING_MAC)
+# Positive in a signed 32-bit field too, as some tools show the four bytes.
+_CLASS_IDS = 2**31 - 1
+
+
+def load_keyring(path: Path, kek: KeyEncryptionKey, minimum_generation: int = 0) -> Keyring:
+    """Read, authenticate and unwrap the keyring at `path`.
+
+    Raises:  KeySettingError FILE_MISSING; UnsafeFile
+             DamagedFile   malformed, TAMPERED, or ROLLED_BACK: of a generation before `minimum_generation`
+             KekDenied     KEK_OTHER: made under another KEK; or the provider refuses
+             KekUnavailable
+    Cost:    one unwrap for each key and one more; with a local KEK under 0.1 ms a key
+    """
+    record = read_record(path)
+    keys = open_record(record, kek, path)
+    if record.generation < minimum_generation:
+        raise DamagedFile(
+            KeysReason.ROLLED_BACK,
+            f"{path} has generation {record.generation}, {minimum_generation} was seen before",
+            "an older copy was put back; restore the newest one",
+        )
+    return Keyring(keys, record.generation)
+
+
+def create_keyring(path: Path, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime) -> Keyring:
+    """Write a new keyring with a first key for every class, and load it.
+
+    Raises:  AlreadyExists FILE_EXISTS, CLASS_EXISTS (named twice)
+             KeySettingError CLASS_NAME, CLASS_COUNT, FILE_UNWRITABLE
+             KeyringBusy, KekUnavailable, KekDenied
+    """
+    record = seal_record(_with_new_classes((), class_names, now), 1, kek)
+    with writer_lock(path):
+        create_private(path, _readable_bytes(record, path))
+    return load_keyring(path, kek)
+
+
+def add_classes(path: Path, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime) -> Keyring:
+    """Give the keyring at `path` a first key for every new class; the keys that it has stay.
+
+    Raises what `load_keyring` and `create_keyring` raise; nothing is written unless all is well.
+    """
+    with writer_lock(path):
+        record = read_record(path)
+        keys = _with_new_classes(open_record(record, kek, path), class_names, now)
+        sealed = seal_record(keys, record.generation + 1, kek)
+        replace_private(path, _readable_bytes(sealed, path))
+        return load_keyring(path, kek, record.generation + 1)
+
+
+def read_record(path: Path) -> KeyringRecord:
+    """What the file says, not yet authenticated: fit to be shown, never to be used.
+
+    Raises KeySettingError FILE_MISSING, UnsafeFile, DamagedFile.
+    """
+    return parse_record(read_private(path, MAX_FILE_BYTES), str(path))
+
+
+def seal_record(keys: Iterable[DataKey], generation: int, kek: KeyEncryptionKey) -> KeyringRecord:
+    """Wrap every key and authenticate the whole. `keys` of one class stand together, in rising version."""
+    classes = tuple(
+        ClassRecord(name, class_id, tuple(_wrap(key, kek) for key in versions))
+        for (name, class_id), versions in groupby(keys, lambda key: (key.class_name, key.class_id))
+    )
+    mac_key = os.urandom(MAC_BYTES)
+    wrapped_mac_key = kek.wrap(mac_key, _MAC_KEY_ASSOCIATED_DATA)
+    unsigned = KeyringRecord(generation, kek.id, wrapped_mac_key, classes, b"")
+    return KeyringRecord(generation, kek.id, wrapped_mac_key, classes, _mac(mac_key, unsigned))
+
+
+def open_record(record: KeyringRecord, kek: KeyEncryptionKey, path: Path) -> tuple[DataKey, ...]:
+    """Authenticate `record` as a whole, then unwrap its keys. `path` is for messages only.
+
+    Raises DamagedFile TAMPERED, KekDenied KEK_OTHER, KekUnavailable.
+    """
+    if record.kek_id != kek.id:
+        raise KekDenied(
+            KeysReason.KEK_OTHER,
+            f"{path} was made under another key-encryption key ({record.kek_id}, not {kek.id})",
+            "use the key-encryption key that the keyring was created with",
+        )
+    try:
+        mac_key = kek.unwrap(record.wrapped_mac_key, _MAC_KEY_ASSOCIATED_DATA)
+        if not hmac.compare_digest(_mac(mac_key, record), record.mac):
+            raise _tampered(path)
+        return tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
+    except UnwrapFailed:
+        raise _tampered(path) from None
+
+
+def _tampered(path: Path) -> DamagedFile:
+    return DamagedFile(
+        KeysReason.TAMPERED,
+        f"{path} was altered since Sealwire wrote it",
+        "restore it from a backup, and find out who wrote to it",
+    )
+
+
+def _mac(mac_key: bytes, record: KeyringRecord) -> bytes:
+    return hmac.digest(mac_key, authenticated_bytes(record), "sha256")
+
+
+def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
+    wrapped = None
+    if key.material is not None:
+        associated_data = data_key_associated_data(key.class_name, key.class_id, key.version)
+        wrapped = kek.wrap(key.material, associated_data)
+    return KeyRecord(key.version, key.state, key.created, wrapped)
+
+
+def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKey:
+    material = None
+    if key.wrapped is not None:
+        associated_data = data_key_associated_data(entry.name, entry.class_id, key.version)
+        material = kek.unwrap(key.wrapped, associated_data)
+    return DataKey(entry.name, entry.class_id, key.version, key.state, key.created, material)
+
+
+def _readable_bytes(record: KeyringRecord, path: Path) -> bytes:
+    """The bytes of `record`, read back first: no file is replaced by one that would be refused."""
+    content = serialize_record(record)
+    parse_record(content, str(path))
+    return content
+
+
+def _with_new_classes(
+    keys: Sequence[DataKey], class_names: Sequence[str], now: datetime
+) -> tuple[DataKey, ...]:
+    names = {key.class_name for key in keys}
+    ids = {key.class_id for key in keys}
+    added = []
+    for name in class_names:
+        check_class_name(name)
+        if name in names:
+            raise AlreadyExists(
+                KeysReason.CLASS_EXISTS,
+                f"class {name} has a key already",
+                "sealwire keys list shows the classes",
+            )
+        names.add(name)
+        class_id = _unused_class_id(ids)
+        ids.add(class_id)
+        if len(names) > MAX_CLASSES:
+            raise KeySettingError(
+                KeysReason.CLASS_COUNT, f"a keyring holds {MAX_CLASSES} classes at most", "split the policy"
+            )
+        added.append(generate_data_key(name, class_id, 1, now))
+    return (*keys, *added)
+
+
+def _unused_class_id(used: set[int]) -> int:
+    """Random, not counted up: two keyrings that meet one day hardly ever gave one id to two classes."""
+    while (class_id := randbelow(_CLASS_IDS) + 1) in used:
+        pass
+    return class_id

@@ -1,0 +1,177 @@
+"""What stands in a keyring file, as types; and the only text that each of them has.
+
+    {"format": "sealwire-keyring", "version": 1, "generation": ..., "kek_id": ..., "wrapped_mac_key": 48 B,
+     "classes": [{"name": ..., "id": ..., "keys": [
+         {"version": ..., "state": ..., "created": ..., "wrapped": 80 B or null}]}],
+     "mac": 32 B}
+
+Nothing in it is secret without the KEK. Nothing here is authenticated yet: `keyring_file` does that.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sealwire.crypto.envelope import MAX_ID
+from sealwire.keys import strict_json
+from sealwire.keys.data_key import CLASS_NAME, KeyState
+from sealwire.keys.strict_json import Fields
+
+FORMAT_NAME = "sealwire-keyring"
+FORMAT_VERSION = 1
+# 10,000 key versions are about 2.5 MB; both limits stop a wrong or hostile file before it costs memory.
+MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_CLASSES = 4096
+MAX_VERSIONS = 4096
+MAX_WRAPPED_BYTES = 4096  # a cloud provider's answer is longer than our own 80 bytes
+MAC_BYTES = 32
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_KEK_ID = re.compile(r"[!-~]{1,512}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """One version of a class's key, wrapped."""
+
+    version: int
+    state: KeyState
+    created: datetime
+    wrapped: bytes | None = field(repr=False)
+    """None exactly when destroyed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecord:
+    """One class; `keys` in rising version, one of them active at most."""
+
+    name: str
+    class_id: int
+    keys: tuple[KeyRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringRecord:
+    """The whole file."""
+
+    generation: int
+    kek_id: str
+    wrapped_mac_key: bytes = field(repr=False)
+    classes: tuple[ClassRecord, ...]
+    mac: bytes = field(repr=False)
+
+
+def authenticated_bytes(record: KeyringRecord) -> bytes:
+    """What the MAC is computed over: everything but the MAC."""
+    return strict_json.serialize(_document(record))
+
+
+def serialize_record(record: KeyringRecord) -> bytes:
+    """The file's bytes."""
+    return strict_json.serialize({**_document(record), "mac": strict_json.encode(record.mac)})
+
+
+def _document(record: KeyringRecord) -> dict[str, Any]:
+    return {
+        "format": FORMAT_NAME,
+        "version": FORMAT_VERSION,
+        "generation": record.generation,
+        "kek_id": record.kek_id,
+        "wrapped_mac_key": strict_json.encode(record.wrapped_mac_key),
+        "classes": [_class_document(entry) for entry in record.classes],
+    }
+
+
+def _class_document(entry: ClassRecord) -> dict[str, Any]:
+    return {"name": entry.name, "id": entry.class_id, "keys": [_key_document(key) for key in entry.keys]}
+
+
+def _key_document(key: KeyRecord) -> dict[str, Any]:
+    return {
+        "version": key.version,
+        "state": key.state.value,
+        "created": format_time(key.created),
+        "wrapped": None if key.wrapped is None else strict_json.encode(key.wrapped),
+    }
+
+
+def format_time(moment: datetime) -> str:
+    """UTC to the second, as `2026-01-31T23:59:59Z`."""
+    return moment.astimezone(UTC).strftime(_TIME)
+
+
+def parse_record(raw: bytes, filename: str) -> KeyringRecord:
+    """Read the file's bytes, which the caller has bounded by MAX_FILE_BYTES.
+
+    Raises DamagedFile NOT_JSON, SCHEMA, FORMAT_VERSION, and TAMPERED for bytes that `serialize_record` would
+    not have written. Cost: O(bytes).
+    """
+    fields = strict_json.parse(raw, filename)
+    fields.format(FORMAT_NAME, FORMAT_VERSION)
+    generation = fields.integer("generation", 1, 2**63)
+    kek_id = fields.text("kek_id")
+    if not _KEK_ID.fullmatch(kek_id):
+        fields.refuse("has a kek_id of a strange form")
+    wrapped_mac_key = fields.binary("wrapped_mac_key", 1, MAX_WRAPPED_BYTES)
+    classes = tuple(
+        _parse_class(Fields(entry, f"{filename}: class {number}"))
+        for number, entry in enumerate(fields.sequence("classes", MAX_CLASSES), start=1)
+    )
+    _check_classes(fields, classes)
+    mac = fields.binary("mac", MAC_BYTES, MAC_BYTES)
+    fields.done()
+    record = KeyringRecord(generation, kek_id, wrapped_mac_key, classes, mac)
+    strict_json.require_exact(raw, serialize_record(record), filename)
+    return record
+
+
+def _check_classes(fields: Fields, classes: Sequence[ClassRecord]) -> None:
+    if len({entry.name for entry in classes}) != len(classes):
+        fields.refuse("names a class twice")
+    if len({entry.class_id for entry in classes}) != len(classes):
+        fields.refuse("gives a class id twice")
+
+
+def _parse_class(fields: Fields) -> ClassRecord:
+    name = fields.text("name")
+    if not CLASS_NAME.fullmatch(name):
+        fields.refuse("has a name of a strange form")
+    class_id = fields.integer("id", 1, MAX_ID)
+    keys = tuple(
+        _parse_key(Fields(entry, f"a key of class {name}")) for entry in fields.sequence("keys", MAX_VERSIONS)
+    )
+    fields.done()
+    versions = [key.version for key in keys]
+    if not keys or versions != sorted(set(versions)):
+        fields.refuse("has no keys, or versions out of order")
+    if sum(key.state is KeyState.ACTIVE for key in keys) > 1:
+        fields.refuse("has two active keys")
+    return ClassRecord(name, class_id, keys)
+
+
+def _parse_key(fields: Fields) -> KeyRecord:
+    version = fields.integer("version", 1, MAX_ID)
+    state = _parse_state(fields, fields.text("state"))
+    created = _parse_time(fields, fields.text("created"))
+    encoded = fields.optional_text("wrapped")
+    fields.done()
+    if (encoded is None) != (state is KeyState.DESTROYED):
+        fields.refuse("has material though destroyed, or none though not")
+    wrapped = None if encoded is None else fields.decode("wrapped", encoded, 1, MAX_WRAPPED_BYTES)
+    return KeyRecord(version, state, created, wrapped)
+
+
+def _parse_state(fields: Fields, text: str) -> KeyState:
+    try:
+        return KeyState(text)
+    except ValueError:
+        fields.refuse("has an unknown state")
+
+
+def _parse_time(fields: Fields, text: str) -> datetime:
+    try:
+        return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        fields.refuse("has a created that is not a time in UTC")

@@ -1,0 +1,62 @@
+"""Prove that a keyring works: unwrap everything, then send a value through every key."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwire.crypto import selftest
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.errors import DecryptionFailed
+from sealwire.keys.data_key import DataKey, KeyState
+from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.kek import KeyEncryptionKey
+from sealwire.keys.keyring_file import open_record, read_record
+
+_STRING = 0x02
+_SAMPLE = b"\x07\0\0\0sample\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found sound; whatever is not sound raises."""
+
+    kek_id: str
+    generation: int
+    keys: tuple[DataKey, ...]
+    """All keys in the order of the file; each that is not destroyed has encrypted and decrypted a sample."""
+
+    @property
+    def usable(self) -> int:
+        """How many keys can decrypt."""
+        return sum(key.state is not KeyState.DESTROYED for key in self.keys)
+
+
+def verify_keyring(path: Path, kek: KeyEncryptionKey) -> Verification:
+    """Check the cryptography, the file's MAC, every wrapped key, and every key in both modes.
+
+    Raises what `load_keyring` raises, SelfTestFailed, and DamagedFile TAMPERED for a key that two classes
+    share: equal values of two classes could then be told apart by nothing but the header.
+    """
+    selftest.run()
+    record = read_record(path)
+    keys = open_record(record, kek, path)
+    materials = [key.material for key in keys if key.material is not None]
+    if len(set(materials)) != len(materials):
+        raise DamagedFile(
+            KeysReason.TAMPERED, f"{path} holds one key under two names", "restore it from a backup"
+        )
+    for key in keys:
+        _round_trip(key)
+    return Verification(record.kek_id, record.generation, keys)
+
+
+def _round_trip(key: DataKey) -> None:
+    if key.material is None:
+        return
+    cipher = ValueCipher(key.material, key.class_id, key.version)
+    envelopes = (
+        cipher.encrypt_deterministically(_STRING, _SAMPLE),
+        cipher.encrypt_randomly(_STRING, _SAMPLE),
+    )
+    for envelope in envelopes:
+        if cipher.decrypt(envelope) != (_STRING, _SAMPLE):
+            raise DecryptionFailed

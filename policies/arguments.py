@@ -1,0 +1,73 @@
+"""Read the arguments of commands, operators and stages: the shapes that every family of them shares.
+
+What does not have the expected shape is refused here; names that go into a refusal are made safe here.
+"""
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.plan import Plan
+from sealwire.wire.raw_bson import BsonType, Element, elements, validate
+
+Parents = tuple[int, ...]
+"""Offsets of the lengths above an element, outermost first (see `sealwire.wire.splice.Edit`)."""
+
+
+def is_operator_document(plan: Plan, element: Element) -> bool:
+    """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value."""
+    if element.kind != BsonType.OBJECT:
+        return False
+    name = first_name(plan, element.value)
+    return name.startswith(b"$") and name not in (b"$ref", b"$id", b"$db")
+
+
+def first_name(plan: Plan, start: int) -> bytes:
+    """The first field name of a document; empty when it has none."""
+    return next((element.name for element in elements(plan.buf, start)), b"")
+
+
+def named_parts(plan: Plan, start: int) -> dict[bytes, Element]:
+    """The elements of a document by name. Raises Refusal(SHAPE) when a name stands twice.
+
+    The server may take the first of two equal names or the last: a plan made from the other one would lie.
+    """
+    parts: dict[bytes, Element] = {}
+    for element in elements(plan.buf, start):
+        if element.name in parts:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} twice")
+        parts[element.name] = element
+    return parts
+
+
+def array_items(plan: Plan, element: Element) -> list[Element]:
+    """The items of an array argument. Raises Refusal(SHAPE) when it is not one."""
+    if element.kind != BsonType.ARRAY:
+        raise Refusal(Reason.SHAPE, rule=operator_name(element))
+    return list(elements(plan.buf, element.value))
+
+
+def document_of(element: Element, argument: Element) -> int:
+    """Offset of a document argument; `argument` names it. Raises Refusal(SHAPE) when it is not one."""
+    if element.kind != BsonType.OBJECT:
+        raise Refusal(Reason.SHAPE, rule=operator_name(argument))
+    return element.value
+
+
+def check_nested(plan: Plan, element: Element) -> None:
+    """Check a value that is passed on unread. Raises BsonError."""
+    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+        validate(plan.buf, element.value, element.end)
+
+
+def operator_name(element: Element) -> str:
+    """The operator or argument that a refusal names. A client chose it, so it is bounded and printable."""
+    return printable(element.name)
+
+
+def printable(name: bytes) -> str:
+    """A name from the wire, made safe for one line of a message: at most 64 printable characters."""
+    text = name[:64].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def string_of(plan: Plan, element: Element) -> str:
+    """A string element's text; a name that is not UTF-8 keeps its bytes as surrogates and matches nothing."""
+    return plan.buf[element.value + 4 : element.end - 1].decode("utf-8", "surrogateescape")

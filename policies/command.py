@@ -1,0 +1,103 @@
+"""One command as the planner sees it: its name, its arguments where they lie, and what surrounds it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sealwire.policies.arguments import Parents, array_items, check_nested, document_of, operator_name
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.plan import Plan
+from sealwire.policies.schema import PolicySet
+from sealwire.wire.raw_bson import BsonType, Element, elements
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSequence:
+    """A kind-1 section of the message: many documents under one argument's name."""
+
+    identifier: bytes
+    documents: tuple[int, ...]
+    """Offsets of the documents."""
+    parents: Parents
+
+
+@dataclass(slots=True)
+class Command:
+    """A command document with its sequences, ready for one handler."""
+
+    plan: Plan
+    policies: PolicySet
+    database: str
+    name: bytes
+    body: int
+    """Offset of the command document."""
+    parents: Parents
+    """Lengths above the body's elements, the body's own included."""
+    arguments: Mapping[bytes, Element]
+    sequences: tuple[DocumentSequence, ...] = ()
+    collated: bool = field(default=False)
+    """Whether an argument asks for a collation other than the simple one."""
+
+    def namespace(self, collection: str) -> str:
+        """`database.collection`."""
+        return f"{self.database}.{collection}"
+
+    def documents(self, name: bytes) -> Iterator[tuple[int, Parents]]:
+        """The documents of an argument that may stand in the body as an array or be a sequence."""
+        argument = self.arguments.get(name)
+        if argument is not None:
+            inner = (*self.parents, argument.value)
+            for item in array_items(self.plan, argument):
+                yield document_of(item, argument), inner
+        for sequence in self.sequences:
+            if sequence.identifier == name:
+                for start in sequence.documents:
+                    yield start, sequence.parents
+
+    def note_collation(self, argument: Element) -> None:
+        """Remember a collation that is not the simple, bytewise one."""
+        start = document_of(argument, argument)
+        for option in elements(self.plan.buf, start):
+            if option.name == b"locale" and option.kind == BsonType.STRING:
+                locale = self.plan.buf[option.value + 4 : option.end - 1]
+                self.collated = self.collated or locale != b"simple"
+                return
+        self.collated = True
+
+
+Argument = Callable[[Command, Element, Parents], None]
+"""Cover one argument. The parents are the lengths above it."""
+
+
+def passed(command: Command, argument: Element, parents: Parents) -> None:
+    """An argument that carries no value of a stored document."""
+    del parents
+    check_nested(command.plan, argument)
+
+
+def collation(command: Command, argument: Element, parents: Parents) -> None:
+    """A collation: fine unless ciphertext is compared under it, which is known at the end."""
+    del parents
+    command.note_collation(argument)
+
+
+def apply_arguments(
+    command: Command,
+    arguments: Mapping[bytes, Element],
+    table: Mapping[bytes, Argument],
+    parents: Parents,
+) -> None:
+    """Hand every argument to its entry in the table; one that is in no table is refused."""
+    for name, argument in arguments.items():
+        handler = table.get(name)
+        if handler is None:
+            raise Refusal(Reason.SHAPE, rule=f"argument {operator_name(argument)}")
+        handler(command, argument, parents)
+
+
+GENERIC: dict[bytes, Argument] = dict.fromkeys(
+    b"""$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
+    txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
+    maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings rawData""".split(),
+    passed,
+)
+"""Arguments that every command takes."""

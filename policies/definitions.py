@@ -1,0 +1,212 @@
+"""The commands that define collections and indexes, and those that administer or endanger them."""
+
+from collections.abc import Callable
+
+from sealwire.policies.arguments import Parents, document_of, named_parts, operator_name, string_of
+from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.filters import plan_filter
+from sealwire.policies.paths import follow
+from sealwire.policies.pipelines import foreign_in_pipeline
+from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.wire.raw_bson import BsonType, Element, elements
+
+_INDEX_KINDS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
+
+
+def create_indexes(command: Command, node: PathNode) -> None:
+    """Ordinary and hashed indexes work on ciphertext; text, geo, TTL and wildcard ones cannot."""
+    table: dict[bytes, Argument] = {command.name: passed, b"indexes": passed, b"commitQuorum": passed}
+    apply_arguments(command, command.arguments, {**GENERIC, **table}, command.parents)
+    for start, parents in command.documents(b"indexes"):
+        _index(command, node, start, (*parents, start))
+
+
+def _index(command: Command, node: PathNode, start: int, parents: Parents) -> None:
+    parts = named_parts(command.plan, start)
+    key = parts.get(b"key")
+    if key is None:
+        raise Refusal(Reason.SHAPE, rule="createIndexes")
+    covered: PathNode | None = None
+    for field in elements(command.plan.buf, document_of(key, key)):
+        covered = _index_field(command, node, field) or covered
+    if covered is not None:
+        for option in (b"expireAfterSeconds", b"weights"):
+            if option in parts:
+                raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(parts[option]))
+        command.plan.compares = True
+    if b"collation" in parts:
+        command.note_collation(parts[b"collation"])
+    partial = parts.get(b"partialFilterExpression")
+    if partial is not None:
+        plan_filter(command.plan, document_of(partial, partial), node, parents)
+
+
+def _index_field(command: Command, node: PathNode, field: Element) -> PathNode | None:
+    """The covered node that an indexed path leads to. Raises Refusal(INDEX)."""
+    if b"$**" in field.name:
+        prefix = field.name.removesuffix(b"$**").removesuffix(b".")
+        below = follow(node, prefix) if prefix else node
+        if below is not None and below.covers:
+            raise Refusal(Reason.INDEX, path=below.path, rule="a wildcard index")
+        return None
+    covered = follow(node, field.name)
+    if covered is None:
+        return None
+    plain = field.kind in _INDEX_KINDS
+    if not plain and not (field.kind == BsonType.STRING and string_of(command.plan, field) == "hashed"):
+        raise Refusal(Reason.INDEX, path=covered.path, rule="this index type")
+    if covered.holds_random:
+        raise Refusal(Reason.INDEX, path=covered.path, rule="an index on a random class")
+    return covered
+
+
+def create(command: Command, node: PathNode) -> None:
+    """`create` and `collMod` of a protected collection: its validator is covered like a filter."""
+
+    def validator(command: Command, argument: Element, parents: Parents) -> None:
+        plan_filter(command.plan, document_of(argument, argument), node, parents)
+
+    def default_collation(command: Command, argument: Element, parents: Parents) -> None:
+        collation(command, argument, parents)
+        command.plan.compares = True  # every later comparison would be under it
+
+    table: dict[bytes, Argument] = {b"validator": validator, b"collation": default_collation}
+    names = b"""capped size max validationLevel validationAction indexOptionDefaults storageEngine
+        autoIndexId flags changeStreamPreAndPostImages recordPreImages cappedSize cappedMax prepareUnique
+        dryRun idIndex"""
+    table |= dict.fromkeys([command.name, *names.split()], passed)
+    if command.name == b"collMod":
+        table[b"index"] = _modified_index(node)
+    apply_arguments(command, command.arguments, {**GENERIC, **table}, command.parents)
+
+
+def _modified_index(node: PathNode) -> Argument:
+    def plan(command: Command, argument: Element, parents: Parents) -> None:
+        del parents
+        parts = named_parts(command.plan, document_of(argument, argument))
+        pattern = parts.get(b"keyPattern")
+        if pattern is None or b"expireAfterSeconds" not in parts:
+            return
+        for field in elements(command.plan.buf, document_of(pattern, pattern)):
+            covered = follow(node, field.name)
+            if covered is not None:
+                raise Refusal(Reason.INDEX, path=covered.path, rule="expireAfterSeconds")
+
+    return plan
+
+
+DEFINITION_COMMANDS: dict[bytes, Callable[[Command, PathNode], None]] = {
+    b"createIndexes": create_indexes,
+    b"create": create,
+    b"collMod": create,
+}
+
+ADMINISTRATION = frozenset(
+    b"""listIndexes dropIndexes deleteIndexes drop collStats dataSize validate compact reIndex killCursors
+    planCacheClear planCacheClearFilters planCacheListFilters convertToCapped shardCollection
+    balancerCollectionStatus""".split()
+)
+"""Commands that name a protected collection and carry no value of its documents: passed on."""
+
+NAMES_NO_COLLECTION = frozenset(
+    b"""createUser updateUser dropUser usersInfo grantRolesToUser revokeRolesFromUser createRole updateRole
+    dropRole rolesInfo grantRolesToRole revokeRolesFromRole grantPrivilegesToRole
+    revokePrivilegesFromRole""".split()
+)
+"""Commands whose first argument is the name of something else, which may be spelt like a collection."""
+
+_REFUSED_WITH_POLICY = frozenset(
+    {
+        b"applyOps",
+        b"doTxn",
+        b"eval",
+        b"$eval",
+        b"copydb",
+        b"clone",
+        b"setQuerySettings",
+        b"removeQuerySettings",
+    }
+)
+
+
+def check_any_namespace(command: Command) -> None:
+    """What must hold whichever collection a command names: it may reach a protected one by another way.
+
+    Raises Refusal. Cost: O(1) for all commands but those that can name two collections.
+    """
+    check = _BEYOND_TARGET.get(command.name)
+    if check is not None:
+        check(command)
+    elif command.name in _REFUSED_WITH_POLICY and command.policies.protects_anything:
+        raise Refusal(Reason.COMMAND, rule=command.name.decode())
+
+
+def _refuse_protected(command: Command, namespace: str) -> None:
+    if command.policies.covered(namespace) is not None:
+        raise Refusal(Reason.NAMESPACE, path=namespace, rule=operator_name(command.arguments[command.name]))
+
+
+def _rename(command: Command) -> None:
+    for name in (command.name, b"to"):
+        argument = command.arguments.get(name)
+        if argument is not None and argument.kind == BsonType.STRING:
+            _refuse_protected(command, string_of(command.plan, argument))
+
+
+def _clone_as_capped(command: Command) -> None:
+    for name in (command.name, b"toCollection"):
+        argument = command.arguments.get(name)
+        if argument is not None and argument.kind == BsonType.STRING:
+            _refuse_protected(command, command.namespace(string_of(command.plan, argument)))
+
+
+def _view(command: Command) -> None:
+    """A view on a protected collection would be read without the policy's knowledge."""
+    on = command.arguments.get(b"viewOn")
+    if on is not None and on.kind == BsonType.STRING:
+        _refuse_protected(command, command.namespace(string_of(command.plan, on)))
+    _pipeline(command)
+
+
+def _pipeline(command: Command) -> None:
+    """A pipeline over unprotected documents must not read or write protected ones."""
+    pipeline = command.arguments.get(b"pipeline")
+    if pipeline is not None and pipeline.kind == BsonType.ARRAY:
+        for database, collection in foreign_in_pipeline(command.plan, pipeline, command.database):
+            _refuse_protected(command, f"{database}.{collection}")
+
+
+def _bulk_write(command: Command) -> None:
+    for start, _ in command.documents(b"nsInfo"):
+        target = named_parts(command.plan, start).get(b"ns")
+        if target is not None and target.kind == BsonType.STRING:
+            _refuse_protected(command, string_of(command.plan, target))
+
+
+def _map_reduce(command: Command) -> None:
+    """Its output may be any collection of any database; with JavaScript in it there is nothing to follow."""
+    if command.policies.protects_database(command.database) or b"out" not in command.arguments:
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+    out = command.arguments[b"out"]
+    if out.kind == BsonType.OBJECT and b"db" in named_parts(command.plan, out.value):
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+
+
+_BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
+    b"renameCollection": _rename,
+    b"cloneCollectionAsCapped": _clone_as_capped,
+    b"create": _view,
+    b"collMod": _view,
+    b"aggregate": _pipeline,
+    b"bulkWrite": _bulk_write,
+    b"mapReduce": _map_reduce,
+    b"mapreduce": _map_reduce,
+}
+
+
+def change_stream_root(command: Command, *, whole_cluster: bool) -> PathNode:
+    """What documents a database-wide pipeline reads: events of any collection, protected ones included."""
+    policies = command.policies
+    reaches = bool(policies.classes) if whole_cluster else policies.protects_database(command.database)
+    return PathNode("", opaque=True) if reaches else NOTHING

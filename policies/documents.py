@@ -1,0 +1,61 @@
+"""Cover the values of a document that is stored, or that stored sub-documents are compared with."""
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.paths import is_transparent
+from sealwire.policies.plan import Plan, Use
+from sealwire.policies.schema import PathNode
+from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, scope_document, validate
+
+_NESTED = frozenset({int(BsonType.OBJECT), int(BsonType.ARRAY)})
+
+
+def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ...], use: Use) -> None:
+    """Cover the document at `start`, whose covered paths are `node`'s children.
+
+    `parents` are the lengths above the document; its own is added here. Every byte of the document is
+    checked on the way, covered or not. Cost: O(bytes).
+    """
+    if len(parents) > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, start)
+    inner = (*parents, start)
+    children = node.children
+    for element in elements(plan.buf, start):
+        child = children.get(element.name)
+        if child is not None:
+            plan_value(plan, element, child, inner, use)
+        elif element.kind in _NESTED and is_transparent(element.name):
+            plan_value(plan, element, node, inner, use)
+        else:
+            check_uncovered(plan, element, node)
+
+
+def plan_value(plan: Plan, element: Element, node: PathNode, parents: tuple[int, ...], use: Use) -> None:
+    """Cover one value at `node`: a leaf's value, or the covered fields inside a sub-document or array."""
+    if node.leaf is not None:
+        if use is Use.STORE:
+            plan.store(element, node, parents)
+        else:
+            plan.match(element, node, parents)
+    elif node.opaque:
+        raise Refusal(Reason.COMPUTE, path=node.path)
+    elif element.kind == BsonType.OBJECT:
+        plan_document(plan, element.value, node, parents, use)
+    elif element.kind == BsonType.ARRAY:
+        if len(parents) > MAX_DEPTH:
+            raise BsonError(WireReason.BSON_DEPTH, element.start)
+        inner = (*parents, element.value)
+        for item in elements(plan.buf, element.value):
+            plan_value(plan, item, node, inner, use)
+    else:
+        check_uncovered(plan, element, node)
+
+
+def check_uncovered(plan: Plan, element: Element, node: PathNode) -> None:
+    """Check a value that is passed on as it is; refuse a dotted name that reads like a covered path."""
+    if element.kind in _NESTED:
+        validate(plan.buf, element.value, element.end)
+    elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
+        validate(plan.buf, scope_document(plan.buf, element), element.end)
+    if b"." in element.name and element.name.split(b".", 1)[0] in node.children:
+        raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")

@@ -1,0 +1,186 @@
+"""What policies can object to: a file they cannot accept, or a command they deny."""
+
+from enum import Enum
+
+
+class SourceError(Exception):
+    """A policy or configuration file says something that cannot be accepted; the place is in the message."""
+
+    def __init__(self, filename: str, line: int, column: int, problem: str, hint: str = "") -> None:
+        super().__init__(f"{filename}:{line}:{column}: {problem}")
+        self.filename = filename
+        self.line = line
+        self.column = column
+        self.problem = problem
+        self.hint = hint
+
+
+class Reason(Enum):
+    """Why a command is refused. Stable names: they stand in errors, metrics and the audit."""
+
+    OPERATOR = "operator"
+    RANGE = "range"
+    PATTERN = "pattern"
+    SORT = "sort"
+    COMPUTE = "compute"
+    RANDOM_EQUALITY = "random-equality"
+    BELOW_ENCRYPTED = "below-encrypted"
+    TYPE = "type"
+    ENVELOPE = "envelope"
+    COLLATION = "collation"
+    INDEX = "index"
+    STAGE = "stage"
+    PIPELINE_UPDATE = "pipeline-update"
+    JAVASCRIPT = "javascript"
+    COMMAND = "command"
+    NAMESPACE = "namespace"
+    SHAPE = "shape"
+    OPCODE = "opcode"
+    TOO_LARGE = "too-large"
+
+
+class ErrorCode(Enum):
+    """The MongoDB error codes that a refusal answers with, and their code names."""
+
+    BAD_VALUE = (2, "BadValue")
+    TYPE_MISMATCH = (14, "TypeMismatch")
+    ILLEGAL_OPERATION = (20, "IllegalOperation")
+    COMMAND_NOT_SUPPORTED = (115, "CommandNotSupported")
+    OBJECT_TOO_LARGE = (10334, "BSONObjectTooLarge")
+
+    @property
+    def code(self) -> int:
+        """The number drivers compare."""
+        return self.value[0]
+
+    @property
+    def code_name(self) -> str:
+        """The name that stands beside the number in a reply."""
+        return self.value[1]
+
+
+# For each reason: the error code, what was denied, and what to do instead.
+EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
+    Reason.OPERATOR: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "this operator cannot work on encrypted values",
+        "use equality ($eq, $ne, $in, $nin, $all, $exists), or do this step in the application",
+    ),
+    Reason.RANGE: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "ciphertext has no order, so a range comparison would give a wrong answer",
+        "compare with $eq or $in, or keep a coarser field in clear for ranges",
+    ),
+    Reason.PATTERN: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "a pattern cannot match ciphertext",
+        "search for the whole value, or store the searchable part in a field of its own",
+    ),
+    Reason.SORT: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "ciphertext has no order, so sorting by it would give a wrong order",
+        "sort by another field, or sort in the application",
+    ),
+    Reason.COMPUTE: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "an expression cannot compute on an encrypted value",
+        "forward the field and compute in the application",
+    ),
+    Reason.RANDOM_EQUALITY: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "a field in random mode cannot be compared",
+        "use a deterministic class if the field must be searchable; $exists and null work",
+    ),
+    Reason.BELOW_ENCRYPTED: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "the path leads into a value that is encrypted as a whole",
+        "address the covered field itself, or list the inner field in the policy instead",
+    ),
+    Reason.TYPE: (
+        ErrorCode.TYPE_MISMATCH,
+        "the value's type is not the one that the policy declares for this class",
+        "send the declared type, or change the class in the policy",
+    ),
+    Reason.ENVELOPE: (
+        ErrorCode.BAD_VALUE,
+        "the message carries bytes that look like a Sealwire envelope",
+        "send plaintext; restore encrypted backups directly to the server",
+    ),
+    Reason.COLLATION: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "a collation cannot apply to ciphertext",
+        "leave the collation out of operations that compare encrypted fields",
+    ),
+    Reason.INDEX: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "this kind of index cannot work on an encrypted field",
+        "use an ascending, descending or hashed index on a deterministic field",
+    ),
+    Reason.STAGE: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "this pipeline stage is not supported where covered fields can reach it",
+        "see docs/policies.md for the stages that are, or run this step in the application",
+    ),
+    Reason.PIPELINE_UPDATE: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "an update with an aggregation pipeline is not supported on a protected collection",
+        "use update operators such as $set",
+    ),
+    Reason.JAVASCRIPT: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "JavaScript cannot be analysed and is refused on a protected collection",
+        "use query operators, or do this step in the application",
+    ),
+    Reason.COMMAND: (
+        ErrorCode.COMMAND_NOT_SUPPORTED,
+        "this command is not supported on a protected collection",
+        "see docs/policies.md for the commands that are",
+    ),
+    Reason.NAMESPACE: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "the operation also touches a protected collection, which is not supported here",
+        "run the steps apart, or keep this operation to collections without covered fields",
+    ),
+    Reason.SHAPE: (
+        ErrorCode.BAD_VALUE,
+        "the command does not have the shape that the proxy can analyse",
+        "compare the command with MongoDB's manual; the proxy passes on only what it understands",
+    ),
+    Reason.OPCODE: (
+        ErrorCode.COMMAND_NOT_SUPPORTED,
+        "legacy opcodes are supported for the handshake only",
+        "use a driver for MongoDB 4.2 or newer",
+    ),
+    Reason.TOO_LARGE: (
+        ErrorCode.OBJECT_TOO_LARGE,
+        "the document is larger than the server accepts once its covered fields are encrypted",
+        "split the document, or send fewer documents in one batch",
+    ),
+}
+
+
+class Refusal(Exception):
+    """A command is denied; the session answers with a MongoDB command error.
+
+    Carries the policy path or operator that was in the way, never a value.
+    """
+
+    def __init__(self, reason: Reason, *, path: str = "", rule: str = "") -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.path = path
+        self.rule = rule
+
+    @property
+    def error_code(self) -> ErrorCode:
+        """MongoDB's error code for the reply."""
+        return EXPLANATIONS[self.reason][0]
+
+    @property
+    def message(self) -> str:
+        """One line: path, operator, what was denied, what to do instead."""
+        _, denied, instead = EXPLANATIONS[self.reason]
+        where = " ".join(part for part in (self.rule, f"on '{self.path}'" if self.path else "") if part)
+        return (
+            f"Sealwire refused {where + ': ' if where else 'this: '}{denied}; {instead} [{self.reason.value}]"
+        )

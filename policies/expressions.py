@@ -1,0 +1,261 @@
+"""Follow covered fields through aggregation expressions.
+
+An expression that only forwards a covered field is fine, comparing it for equality is fine, computing on it
+is refused. The answer of the analysis is the tree of what the expression yields: NOTHING, a leaf, a
+sub-document with covered fields inside, or an opaque node when that is known only at run time.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from sealwire.policies.arguments import Parents, named_parts, operator_name
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.operators import PLAIN_EXPRESSIONS
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan
+from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
+
+OPAQUE = PathNode("", opaque=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What names mean inside an expression."""
+
+    root: PathNode
+    """The document that `$field` and `$$ROOT` refer to."""
+    variables: Mapping[bytes, PathNode] = field(default_factory=dict)
+
+
+def plan_plain_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> None:
+    """Cover an expression whose result must not be ciphertext, such as a condition. Raises Refusal."""
+    node = plan_expression(plan, element, scope, parents)
+    if node.covers:
+        raise Refusal(Reason.COMPUTE, path=node.path)
+
+
+def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """Cover the constants of an expression and tell what it yields. Raises Refusal, BsonError."""
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    if element.kind == BsonType.STRING:
+        return _string(plan, element, scope)
+    if element.kind == BsonType.ARRAY:
+        inner = (*parents, element.value)
+        return merge(
+            [plan_expression(plan, item, scope, inner) for item in elements(plan.buf, element.value)]
+        )
+    if element.kind != BsonType.OBJECT:
+        return NOTHING
+    fields = list(elements(plan.buf, element.value))
+    inner = (*parents, element.value)
+    if fields and fields[0].name.startswith(b"$"):
+        if len(fields) != 1:
+            raise Refusal(Reason.SHAPE, rule=operator_name(fields[0]))
+        return _operator(plan, fields[0], scope, inner)
+    named = named_parts(plan, element.value)
+    return document_node({name: plan_expression(plan, item, scope, inner) for name, item in named.items()})
+
+
+def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
+    """The tree of a document made of these fields."""
+    covered = {name: node for name, node in children.items() if node.covers}
+    return PathNode("", freeze(covered)) if covered else NOTHING
+
+
+def merge(nodes: list[PathNode]) -> PathNode:
+    """What a value is that may be any of these: one class if all agree, else opaque."""
+    covered = [node for node in nodes if node.covers]
+    if not covered:
+        return NOTHING
+    first = covered[0]
+    if len(covered) == len(nodes) and all(same_values(first, node) for node in covered):
+        return first
+    return replace(OPAQUE, path=first.path)
+
+
+def same_values(left: PathNode, right: PathNode) -> bool:
+    """Whether two trees hold the same classes at the same paths."""
+    return (
+        left.leaf == right.leaf
+        and left.opaque == right.opaque
+        and left.children.keys() == right.children.keys()
+        and all(same_values(node, right.children[name]) for name, node in left.children.items())
+    )
+
+
+def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
+    text = plan.buf[element.value + 4 : element.end - 1]
+    if text.startswith(b"$$"):
+        name, _, path = text[2:].partition(b".")
+        node = scope.root if name in (b"ROOT", b"CURRENT") else scope.variables.get(name, NOTHING)
+        return node if not path else follow(node, path) or NOTHING
+    if text.startswith(b"$"):
+        return follow(scope.root, text[1:]) or NOTHING
+    return NOTHING
+
+
+def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    handler = _HANDLERS.get(element.name)
+    if handler is not None:
+        return handler(plan, element, scope, parents)
+    rule = operator_name(element)
+    if element.name not in PLAIN_EXPRESSIONS:
+        raise Refusal(Reason.OPERATOR, rule=rule)
+    node = plan_expression(plan, element, scope, parents)
+    if node.covers:
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+    return NOTHING
+
+
+def _literal(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    del scope, parents
+    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+        validate(plan.buf, element.value, element.end)
+    return NOTHING
+
+
+def _arguments(plan: Plan, element: Element) -> list[Element]:
+    if element.kind != BsonType.ARRAY:
+        return [element]
+    return list(elements(plan.buf, element.value))
+
+
+def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """`$eq` and `$ne`: two fields of one class, or a covered field and a constant, which is then covered."""
+    rule = element.name.decode()
+    arguments = _arguments(plan, element)
+    if len(arguments) != 2:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    inner = (*parents, element.value)
+    left, right = (plan_expression(plan, argument, scope, inner) for argument in arguments)
+    if not left.covers and not right.covers:
+        return NOTHING
+    for node in (left, right):
+        if node.covers and (node.leaf is None or node.leaf.mode is Mode.RANDOM):
+            reason = Reason.RANDOM_EQUALITY if node.leaf else Reason.COMPUTE
+            raise Refusal(reason, path=node.path, rule=rule)
+    if left.covers and right.covers:
+        if left.leaf != right.leaf:
+            raise Refusal(Reason.COMPUTE, path=left.path, rule=rule)
+        return NOTHING
+    covered, constant = (left, arguments[1]) if left.covers else (right, arguments[0])
+    _match_constant(plan, constant, covered, rule, inner)
+    return NOTHING
+
+
+def _match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, parents: Parents) -> None:
+    """Cover the constant that a covered field is compared with; anything computed is refused."""
+    if constant.kind == BsonType.STRING and plan.buf[constant.value + 4] == ord("$"):
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+    if constant.kind == BsonType.OBJECT:
+        fields = list(elements(plan.buf, constant.value))
+        if len(fields) != 1 or fields[0].name != b"$literal" or fields[0].kind == BsonType.OBJECT:
+            raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+        constant, parents = fields[0], (*parents, constant.value)
+    if constant.kind == BsonType.ARRAY:
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+    plan.match(constant, node, parents)
+
+
+def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    return plan_expression(plan, element, scope, parents)
+
+
+def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    inner = (*parents, element.value)
+    if element.kind == BsonType.ARRAY:
+        parts = dict(zip((b"if", b"then", b"else"), elements(plan.buf, element.value), strict=False))
+    elif element.kind == BsonType.OBJECT:
+        parts = named_parts(plan, element.value)
+    else:
+        parts = {}
+    if parts.keys() != {b"if", b"then", b"else"}:
+        raise Refusal(Reason.SHAPE, rule="$cond")
+    plan_plain_expression(plan, parts[b"if"], scope, inner)
+    return merge([plan_expression(plan, parts[name], scope, inner) for name in (b"then", b"else")])
+
+
+def _switch(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    if element.kind != BsonType.OBJECT:
+        raise Refusal(Reason.SHAPE, rule="$switch")
+    results: list[PathNode] = []
+    inner = (*parents, element.value)
+    for part in elements(plan.buf, element.value):
+        if part.name == b"default":
+            results.append(plan_expression(plan, part, scope, inner))
+        elif part.name == b"branches" and part.kind == BsonType.ARRAY:
+            results.extend(_branches(plan, part, scope, inner))
+        else:
+            raise Refusal(Reason.SHAPE, rule="$switch")
+    return merge(results)
+
+
+def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> list[PathNode]:
+    results: list[PathNode] = []
+    for branch in elements(plan.buf, element.value):
+        if branch.kind != BsonType.OBJECT:
+            raise Refusal(Reason.SHAPE, rule="$switch")
+        inner = (*parents, element.value, branch.value)
+        for part in elements(plan.buf, branch.value):
+            if part.name == b"case":
+                plan_plain_expression(plan, part, scope, inner)
+            elif part.name == b"then":
+                results.append(plan_expression(plan, part, scope, inner))
+            else:
+                raise Refusal(Reason.SHAPE, rule="$switch")
+    return results
+
+
+def _let(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    if element.kind != BsonType.OBJECT:
+        raise Refusal(Reason.SHAPE, rule="$let")
+    inner = (*parents, element.value)
+    parts = named_parts(plan, element.value)
+    if parts.keys() != {b"vars", b"in"} or parts[b"vars"].kind != BsonType.OBJECT:
+        raise Refusal(Reason.SHAPE, rule="$let")
+    variables = dict(scope.variables)
+    bindings = parts[b"vars"]
+    for binding in elements(plan.buf, bindings.value):
+        if binding.name == b"CURRENT":
+            raise Refusal(Reason.OPERATOR, rule="$let of CURRENT")
+        variables[binding.name] = plan_expression(plan, binding, scope, (*inner, bindings.value))
+    return plan_expression(plan, parts[b"in"], replace(scope, variables=variables), inner)
+
+
+def _shape(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """`$size` and `$isArray` of one field: a covered array keeps its shape in deterministic mode."""
+    node = plan_expression(plan, element, scope, parents)
+    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=element.name.decode())
+    return NOTHING
+
+
+def _javascript(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    del plan, scope, parents
+    raise Refusal(Reason.JAVASCRIPT, rule=element.name.decode())
+
+
+def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """`$getField` and its kin name a field by a computed string, which a plan cannot follow."""
+    del plan, parents
+    raise Refusal(Reason.COMPUTE, path=scope.root.path, rule=element.name.decode())
+
+
+_HANDLERS: dict[bytes, Callable[[Plan, Element, Scope, Parents], PathNode]] = {
+    b"$literal": _literal,
+    b"$eq": _equality,
+    b"$ne": _equality,
+    b"$ifNull": _if_null,
+    b"$cond": _cond,
+    b"$switch": _switch,
+    b"$let": _let,
+    b"$size": _shape,
+    b"$isArray": _shape,
+    b"$function": _javascript,
+    b"$accumulator": _javascript,
+    b"$getField": _by_name,
+    b"$setField": _by_name,
+    b"$unsetField": _by_name,
+}

@@ -1,0 +1,182 @@
+"""Cover the values that a filter compares stored values with, or refuse the filter.
+
+A filter is walked together with the tree of covered paths: `node` is where the walk stands in it. Operators
+are in tables by what they need of an encrypted value; an operator in no table is refused there.
+"""
+
+from collections.abc import Callable
+
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    first_name,
+    is_operator_document,
+    operator_name,
+)
+from sealwire.policies.documents import plan_value
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions import Scope, plan_plain_expression
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan, Use
+from sealwire.policies.schema import Mode, PathNode
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+
+# Answered from the presence or the shape of a value, which encryption keeps.
+_UNCHANGED = frozenset({b"$exists", b"$comment"})
+_RANGE = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})
+_PATTERN = frozenset({b"$regex", b"$options"})
+
+
+def plan_filter(plan: Plan, start: int, node: PathNode, parents: Parents) -> None:
+    """Cover the filter document at `start`. Raises Refusal, BsonError. Cost: O(elements)."""
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    inner = (*parents, start)
+    for element in elements(plan.buf, start):
+        if element.name.startswith(b"$"):
+            _top_level(plan, element, node, inner)
+        else:
+            _field(plan, element, node, inner)
+
+
+def _top_level(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    handler = _TOP_LEVEL.get(element.name)
+    if handler is None:
+        raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+    handler(plan, element, node, parents)
+
+
+def _branches(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    inner = (*parents, element.value)
+    for branch in array_items(plan, element):
+        plan_filter(plan, document_of(branch, element), node, inner)
+
+
+def _expression(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    plan_plain_expression(plan, element, Scope(node), parents)
+
+
+def _pass(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    del node, parents
+    check_nested(plan, element)
+
+
+def _javascript(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    del plan, node, parents
+    raise Refusal(Reason.JAVASCRIPT, rule=operator_name(element))
+
+
+_TOP_LEVEL: dict[bytes, Callable[[Plan, Element, PathNode, Parents], None]] = {
+    b"$and": _branches,
+    b"$or": _branches,
+    b"$nor": _branches,
+    b"$expr": _expression,
+    b"$comment": _pass,
+    b"$sampleRate": _pass,
+    b"$alwaysTrue": _pass,
+    b"$alwaysFalse": _pass,
+    b"$where": _javascript,
+}
+
+
+def _field(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    target = follow(node, element.name)
+    if target is None:
+        check_nested(plan, element)
+    elif is_operator_document(plan, element):
+        plan_operators(plan, element.value, target, parents)
+    else:
+        _compare(plan, element, target, parents)
+
+
+def plan_operators(plan: Plan, start: int, target: PathNode, parents: Parents) -> None:
+    """Cover `{$operator: operand, ...}` at `start`, applied to the covered path `target`."""
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    inner = (*parents, start)
+    for element in elements(plan.buf, start):
+        handler = _OPERATORS.get(element.name)
+        if handler is not None:
+            handler(plan, element, target, inner)
+        elif element.name not in _UNCHANGED:
+            raise Refusal(_why_not(element), path=target.path, rule=operator_name(element))
+
+
+def _why_not(element: Element) -> Reason:
+    if element.name in _RANGE:
+        return Reason.RANGE
+    return Reason.PATTERN if element.name in _PATTERN else Reason.OPERATOR
+
+
+def _compare(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """Equality with `target`: a leaf's value, or a whole sub-document that may hold covered fields."""
+    if element.kind == BsonType.REGEX and target.leaf is not None:
+        raise Refusal(Reason.PATTERN, path=target.path)
+    plan_value(plan, element, target, parents, Use.MATCH)
+
+
+def _in(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    inner = (*parents, element.value)
+    for item in array_items(plan, element):
+        _compare(plan, item, target, inner)
+
+
+def _all(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """`$all` takes values, or `$elemMatch` documents."""
+    inner = (*parents, element.value)
+    for item in array_items(plan, element):
+        if is_operator_document(plan, item):
+            plan_operators(plan, item.value, target, inner)
+        else:
+            _compare(plan, item, target, inner)
+
+
+def _not(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    if element.kind == BsonType.REGEX:
+        raise Refusal(Reason.PATTERN, path=target.path, rule="$not")
+    plan_operators(plan, document_of(element, element), target, parents)
+
+
+def _elem_match(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """Both forms: operators on the element itself, or a filter on the sub-document that it is."""
+    _refuse_on_random(element, target)
+    start = document_of(element, element)
+    if is_operator_document(plan, element) and first_name(plan, start) not in _TOP_LEVEL:
+        plan_operators(plan, start, target, parents)
+    elif target.leaf is not None:
+        raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$elemMatch")
+    else:
+        plan_filter(plan, start, target, parents)
+
+
+def _size(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """A covered array keeps its length in deterministic mode; in random mode it is one envelope."""
+    del plan, parents
+    _refuse_on_random(element, target)
+
+
+def _type(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """Passes above covered fields only: a sub-document stays one, an encrypted value becomes binary."""
+    del plan, parents
+    if target.leaf is not None or target.opaque:
+        raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(element))
+
+
+_OPERATORS: dict[bytes, Callable[[Plan, Element, PathNode, Parents], None]] = {
+    b"$eq": _compare,
+    b"$ne": _compare,
+    b"$in": _in,
+    b"$nin": _in,
+    b"$all": _all,
+    b"$not": _not,
+    b"$elemMatch": _elem_match,
+    b"$size": _size,
+    b"$type": _type,
+}
+
+
+def _refuse_on_random(element: Element, target: PathNode) -> None:
+    if target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM):
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(element))

@@ -1,0 +1,104 @@
+"""Policy file to PolicySet. Every complaint names file, line and column; nothing is guessed."""
+
+import re
+from collections.abc import Mapping
+
+from sealwire.policies.paths import is_transparent
+from sealwire.policies.schema import FieldClass, Mode, PathNode, PolicySet, ValueType, freeze
+from sealwire.policies.yaml_source import Node, parse_yaml
+
+_CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+_MAX_PATH_DEPTH = 32
+_UNPROTECTABLE_DATABASES = ("admin", "config", "local")
+
+
+def load_policy(source: bytes, filename: str) -> PolicySet:
+    """The policy in `source`; `filename` is for messages. Raises SourceError."""
+    root = parse_yaml(source, filename).entries(["version", "classes", "collections"])
+    root["version"].integer(1, 1)
+    classes = {name: _field_class(name, node) for name, node in root["classes"].mapping().items()}
+    if not classes:
+        raise root["classes"].error("no classes", "a policy needs at least one class")
+    exact: dict[str, PathNode] = {}
+    patterns: list[tuple[str, PathNode]] = []
+    for namespace, node in root["collections"].mapping().items():
+        _check_namespace(namespace, node)
+        tree = _tree(node, classes)
+        if any(wild in namespace for wild in "*?["):
+            patterns.append((namespace, tree))
+        else:
+            exact[namespace] = tree
+    return PolicySet(freeze_classes(classes), exact, tuple(patterns))
+
+
+def freeze_classes(classes: dict[str, FieldClass]) -> Mapping[str, FieldClass]:
+    """The classes in file order; a copy nobody else holds."""
+    return dict(classes)
+
+
+def _field_class(name: str, node: Node) -> FieldClass:
+    if not _CLASS_NAME.fullmatch(name):
+        raise node.error(f"'{name}' is not a class name", "letters, digits, _ - . and at most 63 characters")
+    entries = node.entries(["mode"], ["type"])
+    mode = Mode(entries["mode"].choice([mode.value for mode in Mode]))
+    declared = entries.get("type")
+    if mode is Mode.RANDOM:
+        if declared is not None:
+            raise declared.error("a random class takes any type", "remove `type`")
+        return FieldClass(name, mode, None)
+    if declared is None:
+        raise node.error("a deterministic class needs a type", "add `type: string` or another")
+    choices = [kind.value for kind in ValueType]
+    return FieldClass(name, mode, ValueType(declared.choice(choices)))
+
+
+def _check_namespace(namespace: str, node: Node) -> None:
+    database, dot, collection = namespace.partition(".")
+    if not (database and dot and collection):
+        raise node.error(f"'{namespace}' is not a namespace", "write `database.collection`")
+    if "?" in namespace or "[" in namespace:
+        raise node.error("only `*` may stand for a part of a namespace", "list the collections instead")
+    if database in _UNPROTECTABLE_DATABASES or collection.startswith("system."):
+        raise node.error(f"'{namespace}' belongs to the server", "protect the application's collections")
+
+
+def _tree(node: Node, classes: Mapping[str, FieldClass]) -> PathNode:
+    """The covered paths of one collection as a tree."""
+    leaves: dict[tuple[bytes, ...], FieldClass] = {}
+    entries = node.mapping()
+    if not entries:
+        raise node.error("no fields", "list at least one `path: class`")
+    for path, class_node in entries.items():
+        name = class_node.choice(classes)
+        leaves[_parts(path, class_node)] = classes[name]
+    for parts, class_node in zip(leaves, entries.values(), strict=True):
+        for length in range(1, len(parts)):
+            if parts[:length] in leaves:
+                outer = b".".join(parts[:length]).decode()
+                raise class_node.error(f"'{outer}' already covers this path", "cover one of the two")
+    return _branch((), leaves)
+
+
+def _branch(prefix: tuple[bytes, ...], leaves: dict[tuple[bytes, ...], FieldClass]) -> PathNode:
+    path = b".".join(prefix).decode()
+    if prefix in leaves:
+        return PathNode(path, leaf=leaves[prefix])
+    depth = len(prefix)
+    names = dict.fromkeys(parts[depth] for parts in leaves if parts[:depth] == prefix and len(parts) > depth)
+    return PathNode(path, freeze({name: _branch((*prefix, name), leaves) for name in names}))
+
+
+def _parts(path: str, node: Node) -> tuple[bytes, ...]:
+    parts = tuple(part.encode() for part in path.split("."))
+    if len(parts) > _MAX_PATH_DEPTH:
+        raise node.error(f"a path has at most {_MAX_PATH_DEPTH} parts")
+    for part in parts:
+        if not part or b"\0" in part or part.startswith(b"$"):
+            raise node.error(f"'{path}' is not a path", "write field names joined by dots, without $")
+        if is_transparent(part):
+            raise node.error(
+                f"'{path}' has a numeric part", "leave it out: paths cover every element of an array"
+            )
+    if parts[0] == b"_id":
+        raise node.error("_id cannot be covered", "put the sensitive value into a field of its own")
+    return parts

@@ -1,0 +1,33 @@
+"""The aggregation expressions that compute on plain values and are refused on encrypted ones.
+
+An expression operator that is neither here nor handled in `expressions` is unknown and refused on a protected
+collection: what the planner does not know it cannot follow.
+"""
+
+_NAMES = """
+    abs add ceil divide exp floor ln log log10 mod multiply pow round sqrt subtract trunc
+    sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh degreesToRadians radiansToDegrees
+    bitAnd bitOr bitXor bitNot
+
+    and or not cmp gt gte lt lte
+
+    arrayElemAt arrayToObject concatArrays filter first firstN in indexOfArray last lastN map maxN minN
+    objectToArray range reduce reverseArray slice sortArray zip
+    allElementsTrue anyElementTrue setDifference setEquals setIntersection setIsSubset setUnion
+
+    concat indexOfBytes indexOfCP ltrim rtrim trim regexFind regexFindAll regexMatch replaceOne replaceAll
+    split strLenBytes strLenCP strcasecmp substr substrBytes substrCP toLower toUpper
+
+    dateAdd dateDiff dateFromParts dateFromString dateSubtract dateToParts dateToString dateTrunc
+    dayOfMonth dayOfWeek dayOfYear hour isoDayOfWeek isoWeek isoWeekYear millisecond minute month second
+    week year tsIncrement tsSecond
+
+    convert isNumber toBool toDate toDecimal toDouble toInt toLong toObjectId toString toUUID type
+    mergeObjects binarySize bsonSize
+
+    avg max min stdDevPop stdDevSamp sum median percentile count top topN bottom bottomN
+
+    meta rand sampleRate toHashedIndexKey
+"""
+
+PLAIN_EXPRESSIONS = frozenset(b"$" + name.encode() for name in _NAMES.split())

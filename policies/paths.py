@@ -1,0 +1,35 @@
+"""Follow a dotted path through the covered paths of a document, as MongoDB would follow it through arrays."""
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.schema import Mode, PathNode
+
+
+def is_transparent(part: bytes) -> bool:
+    """Whether a part of a path addresses an array element: an index, or `$`, `$[]`, `$[id]` in an update.
+
+    A document's field whose name is a number is taken for an index everywhere, in stored documents as well
+    as in paths. So both sides of a comparison always agree; at worst a field is covered that need not be.
+    """
+    return part.isdigit() or part.startswith(b"$")
+
+
+def follow(node: PathNode, path: bytes) -> PathNode | None:
+    """The node that `path` leads to from `node`; None when nothing there or below it is covered.
+
+    Raises Refusal(BELOW_ENCRYPTED) when the path leads into a value that is encrypted as a whole.
+    """
+    current = node
+    for part in path.split(b"."):
+        if current.opaque:
+            return current
+        if current.leaf is not None:
+            if current.leaf.mode is Mode.DETERMINISTIC and is_transparent(part):
+                continue
+            raise Refusal(Reason.BELOW_ENCRYPTED, path=current.path)
+        child = current.children.get(part)
+        if child is None:
+            if is_transparent(part):
+                continue
+            return None
+        current = child
+    return current if current.covers else None

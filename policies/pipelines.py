@@ -1,0 +1,328 @@
+"""Follow covered fields from stage to stage of an aggregation pipeline.
+
+Each stage takes the tree of covered paths of its input documents and gives that of its output. A stage in no
+table may see documents without covered fields only; with covered fields in reach it is refused.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    first_name,
+    named_parts,
+    operator_name,
+    string_of,
+)
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions import (
+    Scope,
+    document_node,
+    plan_expression,
+    plan_plain_expression,
+)
+from sealwire.policies.filters import plan_filter
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan
+from sealwire.policies.projections import plan_project_stage, with_path, without_path
+from sealwire.policies.schema import NOTHING, Mode, PathNode, PolicySet
+from sealwire.wire.raw_bson import BsonType, Element, elements
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a pipeline may refer to beside its own documents."""
+
+    policies: PolicySet
+    database: str
+
+
+Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
+
+
+def plan_pipeline(
+    plan: Plan, pipeline: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    """Cover the constants of a pipeline over documents with the covered paths `node`.
+
+    Returns the covered paths of what it yields. Raises Refusal, BsonError. Cost: O(elements).
+    """
+    inner = (*parents, pipeline.value)
+    for item in array_items(plan, pipeline):
+        start = document_of(item, pipeline)
+        stage = next(elements(plan.buf, start), None)
+        if stage is None:
+            raise Refusal(Reason.SHAPE, rule="an empty stage")
+        _refuse_protected_namespaces(plan, stage, node, around)
+        handler = _STAGES.get(stage.name)
+        if handler is not None:
+            node = handler(plan, stage, node, (*inner, start), around)
+        elif node.covers:
+            raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
+        else:
+            check_nested(plan, stage)
+    return node
+
+
+def _refuse_protected_namespaces(plan: Plan, stage: Element, node: PathNode, around: Surroundings) -> None:
+    """Stages that name another collection: neither it nor, for writes, the documents may be covered."""
+    for database, collection in foreign_namespaces(plan, stage, around.database):
+        if around.policies.covered(f"{database}.{collection}") is not None:
+            raise Refusal(Reason.NAMESPACE, path=f"{database}.{collection}", rule=operator_name(stage))
+    if stage.name in (b"$out", b"$merge") and node.covers:
+        raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
+
+
+def foreign_namespaces(plan: Plan, stage: Element, database: str) -> list[tuple[str, str]]:
+    """(database, collection) of every collection that a stage reads or writes beside its input."""
+    found: list[tuple[str, str]] = []
+    if stage.name in (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge"):
+        found.extend(_named(plan, stage, database))
+    if stage.name in (b"$lookup", b"$unionWith", b"$facet") and stage.kind == BsonType.OBJECT:
+        for part in elements(plan.buf, stage.value):
+            is_pipeline = part.name == b"pipeline" or stage.name == b"$facet"
+            if is_pipeline and part.kind == BsonType.ARRAY:
+                found.extend(foreign_in_pipeline(plan, part, database))
+    return found
+
+
+def foreign_in_pipeline(plan: Plan, pipeline: Element, database: str) -> list[tuple[str, str]]:
+    """As `foreign_namespaces`, for every stage of a pipeline."""
+    found: list[tuple[str, str]] = []
+    for item in elements(plan.buf, pipeline.value):
+        if item.kind == BsonType.OBJECT:
+            for stage in elements(plan.buf, item.value):
+                found.extend(foreign_namespaces(plan, stage, database))
+    return found
+
+
+def _named(plan: Plan, stage: Element, database: str) -> list[tuple[str, str]]:
+    if stage.kind == BsonType.STRING:
+        return [(database, string_of(plan, stage))]
+    if stage.kind != BsonType.OBJECT:
+        return []
+    parts = named_parts(plan, stage.value)
+    target = parts.get(b"into") or parts.get(b"from") or parts.get(b"coll")
+    if target is None:
+        return []
+    if target.kind == BsonType.OBJECT:
+        parts = named_parts(plan, target.value)
+        target = parts.get(b"coll")
+    chosen = parts.get(b"db")
+    if chosen is not None and chosen.kind == BsonType.STRING:
+        database = string_of(plan, chosen)
+    if target is None or target.kind != BsonType.STRING:
+        return []
+    return [(database, string_of(plan, target))]
+
+
+def _match(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    del around
+    plan_filter(plan, document_of(stage, stage), node, parents)
+    return node
+
+
+def _project(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    del around
+    return plan_project_stage(plan, stage, node, parents)
+
+
+def _add_fields(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    del around
+    start = document_of(stage, stage)
+    result = node
+    for element in elements(plan.buf, start):
+        value = plan_expression(plan, element, Scope(node), (*parents, start))
+        old = follow(node, element.name)
+        if old is not None and old.leaf is None and is_document_literal(plan, element):
+            # the fields of a literal are added to those of a sub-document that is there already
+            value = PathNode(old.path, opaque=True)
+        result = with_path(without_path(result, element.name), element.name, value)
+    return result
+
+
+def is_document_literal(plan: Plan, element: Element) -> bool:
+    """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
+    return element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$")
+
+
+def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    del parents, around
+    names = [stage] if stage.kind == BsonType.STRING else array_items(plan, stage)
+    for name in names:
+        if name.kind != BsonType.STRING:
+            raise Refusal(Reason.SHAPE, rule="$unset")
+        node = without_path(node, plan.buf[name.value + 4 : name.end - 1])
+    return node
+
+
+def _group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    del around
+    start = document_of(stage, stage)
+    inner = (*parents, start)
+    fields: dict[bytes, PathNode] = {}
+    for element in named_parts(plan, start).values():
+        if element.name == b"_id":
+            key = plan_expression(plan, element, Scope(node), inner)
+            _refuse_random(key, "$group")
+            fields[b"_id"] = key
+        else:
+            fields[element.name] = _accumulator(plan, element, node, inner)
+    return document_node(fields)
+
+
+def _refuse_random(node: PathNode, rule: str) -> None:
+    if node.holds_random:
+        raise Refusal(Reason.RANDOM_EQUALITY, path=node.path, rule=rule)
+
+
+_FORWARDING_ACCUMULATORS = frozenset({b"$first", b"$last", b"$push"})
+
+
+def _accumulator(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
+    """`{field: {$accumulator: expression}}`: forwarding keeps the class, computing needs plain values."""
+    start = document_of(element, element)
+    operator = next(elements(plan.buf, start), None)
+    if operator is None:
+        raise Refusal(Reason.SHAPE, rule="$group")
+    inner = (*parents, start)
+    if operator.name in _FORWARDING_ACCUMULATORS:
+        return plan_expression(plan, operator, Scope(node), inner)
+    if operator.name == b"$addToSet":
+        value = plan_expression(plan, operator, Scope(node), inner)
+        _refuse_random(value, "$addToSet")
+        return value
+    plan_plain_expression(plan, element, Scope(node), parents)
+    return NOTHING
+
+
+def _sort_by_count(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    del around
+    key = plan_expression(plan, stage, Scope(node), parents)
+    _refuse_random(key, "$sortByCount")
+    return document_node({b"_id": key})
+
+
+def _sort(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    del parents, around
+    plan_sort(plan, stage, node)
+    return node
+
+
+def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
+    """Refuse a sort specification that orders by a covered path."""
+    for key in elements(plan.buf, document_of(element, element)):
+        covered = None if key.name == b"$natural" else follow(node, key.name)
+        if covered is not None:
+            raise Refusal(Reason.SORT, path=covered.path, rule="sort")
+        check_nested(plan, key)
+
+
+def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """One element a document: paths see through arrays, so the covered paths stay what they were."""
+    del parents, around
+    path = stage
+    if stage.kind == BsonType.OBJECT:
+        parts = named_parts(plan, stage.value)
+        found = parts.get(b"path")
+        if found is None:
+            raise Refusal(Reason.SHAPE, rule="$unwind")
+        path = found
+        index = parts.get(b"includeArrayIndex")
+        if index is not None and index.kind == BsonType.STRING:
+            node = without_path(node, plan.buf[index.value + 4 : index.end - 1])
+    if path.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule="$unwind")
+    target = follow(node, plan.buf[path.value + 4 : path.end - 1].removeprefix(b"$"))
+    if target is not None and (target.opaque or (target.leaf and target.leaf.mode is Mode.RANDOM)):
+        raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
+    return node
+
+
+def _keep(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """`$limit`, `$skip`, `$sample`: fewer documents of the same shape."""
+    del parents, around
+    check_nested(plan, stage)
+    return node
+
+
+def _nothing(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """Stages whose output has no field of their input."""
+    del node, parents, around
+    check_nested(plan, stage)
+    return NOTHING
+
+
+def _replace_root(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    del around
+    if stage.name == b"$replaceRoot":
+        start = document_of(stage, stage)
+        found = next((part for part in elements(plan.buf, start) if part.name == b"newRoot"), None)
+        if found is None:
+            raise Refusal(Reason.SHAPE, rule="$replaceRoot")
+        stage, parents = found, (*parents, start)
+    root = plan_expression(plan, stage, Scope(node), parents)
+    if root.leaf is not None or root.opaque:
+        raise Refusal(Reason.COMPUTE, path=root.path, rule="$replaceRoot")
+    return root
+
+
+def _facet(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    start = document_of(stage, stage)
+    inner = (*parents, start)
+    return document_node(
+        {
+            part.name: plan_pipeline(plan, part, node, inner, around)
+            for part in named_parts(plan, start).values()
+        }
+    )
+
+
+def _change_stream(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    """A change event carries whole documents, and updated fields under dotted names."""
+    del parents, around
+    check_nested(plan, stage)
+    if not node.covers:
+        return node
+    updated = PathNode("updateDescription", opaque=True)
+    return document_node(
+        {b"fullDocument": node, b"fullDocumentBeforeChange": node, b"updateDescription": updated}
+    )
+
+
+_STAGES: dict[bytes, Stage] = {
+    b"$match": _match,
+    b"$project": _project,
+    b"$addFields": _add_fields,
+    b"$set": _add_fields,
+    b"$unset": _unset,
+    b"$group": _group,
+    b"$sortByCount": _sort_by_count,
+    b"$sort": _sort,
+    b"$unwind": _unwind,
+    b"$limit": _keep,
+    b"$skip": _keep,
+    b"$sample": _keep,
+    b"$count": _nothing,
+    b"$indexStats": _nothing,
+    b"$collStats": _nothing,
+    b"$planCacheStats": _nothing,
+    b"$replaceRoot": _replace_root,
+    b"$replaceWith": _replace_root,
+    b"$facet": _facet,
+    b"$changeStream": _change_stream,
+}
+
+SUPPORTED_STAGES = tuple(sorted(name.decode() for name in _STAGES))
+"""For documentation and `policy explain`."""

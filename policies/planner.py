@@ -1,0 +1,146 @@
+"""One command in, one plan out, or a refusal: the entry of this room.
+
+First what holds for any command, then by the namespace it names: not protected, it passes untouched;
+protected, its handler covers it or refuses; with no handler it is administration or refused.
+"""
+
+from sealwire.policies.arguments import Parents, document_of, named_parts, printable, string_of
+from sealwire.policies.command import Command, DocumentSequence
+from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, collection_of
+from sealwire.policies.definitions import (
+    ADMINISTRATION,
+    DEFINITION_COMMANDS,
+    NAMES_NO_COLLECTION,
+    change_stream_root,
+    check_any_namespace,
+)
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.plan import Plan
+from sealwire.policies.schema import PathNode, PolicySet
+from sealwire.wire.raw_bson import BsonType, Element, elements
+
+_NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
+
+_HANDLERS = DATA_COMMANDS | DEFINITION_COMMANDS
+
+KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION
+"""Commands whose first argument names a collection; safe to name in logs and metrics."""
+
+
+def plan_command(
+    policies: PolicySet,
+    buf: bytes,
+    body: int,
+    parents: Parents = (),
+    sequences: tuple[DocumentSequence, ...] = (),
+) -> Plan:
+    """Decide what must happen to the command whose document lies at `body` in `buf`.
+
+    `parents` are the offsets of the lengths above the body (0 for a message's own). The plan's edits are
+    empty when the command may pass as it is. Raises Refusal, BsonError. Cost: O(elements walked).
+    """
+    plan = Plan(buf)
+    arguments = named_parts(plan, body)
+    database = arguments.get(b"$db")
+    if not arguments or database is None or database.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule="a command without $db")
+    command = Command(
+        plan,
+        policies,
+        string_of(plan, database),
+        next(iter(arguments)),
+        body,
+        (*parents, body),
+        arguments,
+        sequences,
+    )
+    plan.command = printable(command.name)
+    _dispatch(command)
+    return plan
+
+
+def _dispatch(command: Command) -> None:
+    plan = command.plan
+    if command.name == b"explain":
+        _explain(command)
+        return
+    check_any_namespace(command)
+    collection = None if command.name in NAMES_NO_COLLECTION else collection_of(command)
+    if collection is None:
+        _without_collection(command)
+        return
+    plan.namespace = command.namespace(collection)
+    node = command.policies.covered(plan.namespace)
+    if node is None:
+        # sharding and a few other commands name the whole namespace
+        if command.policies.covered(collection) is not None and command.name not in ADMINISTRATION:
+            raise Refusal(Reason.COMMAND, path=collection, rule=plan.command)
+        return
+    plan.protected = True
+    handler = _HANDLERS.get(command.name)
+    if handler is not None:
+        _check_sequences(command)
+        handler(command, node)
+        if command.collated and plan.compares:
+            raise Refusal(Reason.COLLATION, path=node.path, rule=plan.command)
+    elif command.name not in ADMINISTRATION or command.sequences:
+        raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
+
+
+def _explain(command: Command) -> None:
+    """The command inside is planned like any other; its database is the outer one."""
+    inner = command.arguments[b"explain"]
+    start = document_of(inner, inner)
+    arguments = named_parts(command.plan, start)
+    if not arguments or b"explain" in arguments or command.sequences:
+        raise Refusal(Reason.SHAPE, rule="explain")
+    database = arguments.get(b"$db")
+    if database is not None and string_of(command.plan, database) != command.database:
+        raise Refusal(Reason.SHAPE, rule="explain of another database")
+    nested = Command(
+        command.plan,
+        command.policies,
+        command.database,
+        next(iter(arguments)),
+        start,
+        (*command.parents, start),
+        arguments,
+    )
+    _dispatch(nested)
+    command.plan.command = f"explain {printable(nested.name)}"
+
+
+def _without_collection(command: Command) -> None:
+    """A command on a database or the server. A change stream over them reads protected documents too."""
+    target = command.arguments[command.name]
+    if command.name in _HANDLERS and not (command.name == b"aggregate" and target.kind in _NUMBERS):
+        # a collection named by its UUID would slip past a policy that knows names
+        raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
+    if command.name != b"aggregate":
+        return
+    pipeline = command.arguments.get(b"pipeline")
+    stage = _first_stage(command.plan, pipeline) if pipeline is not None else None
+    if stage is None or stage.name != b"$changeStream":
+        return
+    whole_cluster = stage.kind == BsonType.OBJECT and b"allChangesForCluster" in named_parts(
+        command.plan, stage.value
+    )
+    node: PathNode = change_stream_root(command, whole_cluster=whole_cluster)
+    DATA_COMMANDS[b"aggregate"](command, node)
+
+
+def _first_stage(plan: Plan, pipeline: Element) -> Element | None:
+    if pipeline.kind != BsonType.ARRAY:
+        return None
+    first = next(elements(plan.buf, pipeline.value), None)
+    if first is None or first.kind != BsonType.OBJECT:
+        return None
+    return next(elements(plan.buf, first.value), None)
+
+
+def _check_sequences(command: Command) -> None:
+    for sequence in command.sequences:
+        if SEQUENCES.get(command.name) != sequence.identifier:
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+        if sequence.identifier in command.arguments:
+            raise Refusal(Reason.SHAPE, rule="an argument given twice")

@@ -1,0 +1,117 @@
+"""What a projection keeps of the covered paths, in `find` and in `$project`."""
+
+from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions import Scope, plan_expression
+from sealwire.policies.filters import plan_filter
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan
+from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+
+_FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
+
+
+def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> None:
+    """Cover the projection document of a `find`, which knows `$slice` and `$elemMatch` of its own."""
+    start = document_of(argument, argument)
+    for element in elements(plan.buf, start):
+        if _is_array_operator(plan, element):
+            _array_operator(plan, element, node, (*parents, start))
+        else:
+            _field(plan, element, b"", Scope(node), node, (*parents, start))
+
+
+def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
+    """Cover a `$project` stage; return the covered paths of what it leaves.
+
+    Flags keep or drop a path, anything else is an expression. The answer may name a covered path that is no
+    longer there; it never misses one that is.
+    """
+    return _fields(plan, document_of(argument, argument), b"", Scope(node), node, parents)
+
+
+def _fields(
+    plan: Plan, start: int, prefix: bytes, scope: Scope, result: PathNode, parents: Parents
+) -> PathNode:
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    inner = (*parents, start)
+    for element in elements(plan.buf, start):
+        result = _field(plan, element, prefix, scope, result, inner)
+    return result
+
+
+def _field(
+    plan: Plan, element: Element, prefix: bytes, scope: Scope, result: PathNode, parents: Parents
+) -> PathNode:
+    path = prefix + element.name
+    if element.kind in _FLAGS:
+        return without_path(result, path) if _is_exclusion(plan, element) else result
+    if element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
+        # {a: {b: 1}} is another way to write {"a.b": 1}
+        return _fields(plan, element.value, path + b".", scope, result, parents)
+    value = plan_expression(plan, element, scope, parents)
+    return with_path(without_path(result, path), path, value)
+
+
+def _is_exclusion(plan: Plan, element: Element) -> bool:
+    """Zero in every numeric type has no bit set but, in a decimal, those of its exponent."""
+    if element.kind == BsonType.DECIMAL:
+        return not any(plan.buf[element.value : element.value + 14])
+    return not any(plan.buf[element.value : element.end])
+
+
+def _is_array_operator(plan: Plan, element: Element) -> bool:
+    """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
+    if element.kind != BsonType.OBJECT:
+        return False
+    operator = next(elements(plan.buf, element.value), None)
+    if operator is None or operator.name not in (b"$slice", b"$elemMatch"):
+        return False
+    if operator.name == b"$slice" and operator.kind == BsonType.ARRAY:
+        first = next(elements(plan.buf, operator.value), None)
+        return first is not None and first.kind in _FLAGS
+    return True
+
+
+def _array_operator(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    """Both work on a covered array in deterministic mode, `$elemMatch` on its sub-documents only."""
+    target = follow(node, element.name)
+    if target is None:
+        check_nested(plan, element)
+        return
+    for operator in elements(plan.buf, element.value):
+        rule = operator_name(operator)
+        if target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM):
+            raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=rule)
+        if operator.name == b"$elemMatch":
+            if target.leaf is not None:
+                raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
+            plan_filter(plan, document_of(operator, operator), target, (*parents, element.value))
+        elif operator.name != b"$slice":
+            raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
+
+
+def without_path(node: PathNode, path: bytes) -> PathNode:
+    """The tree after the field at `path` is gone or holds something else."""
+    name, _, rest = path.partition(b".")
+    child = node.children.get(name)
+    if child is None:
+        return node
+    children = dict(node.children)
+    left = without_path(child, rest) if rest else NOTHING
+    if left.covers:
+        children[name] = left
+    else:
+        del children[name]
+    return PathNode(node.path, freeze(children))
+
+
+def with_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
+    """The tree with `value` at `path`; below a dotted path it is known only that something is covered."""
+    if not value.covers:
+        return node
+    name, dot, _ = path.partition(b".")
+    child = PathNode(value.path, opaque=True) if dot else value
+    return PathNode(node.path, freeze({**node.children, name: child}))

@@ -1,0 +1,149 @@
+"""The policy as frozen types: classes, and which paths of which collections they cover."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+
+from sealwire.wire.raw_bson import BsonType
+
+# Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
+# without end must not make this grow without end.
+_MAX_REMEMBERED_NAMESPACES = 4096
+
+
+class Mode(Enum):
+    """How a class encrypts."""
+
+    DETERMINISTIC = "deterministic"
+    """Equal values give equal ciphertext: equality, joins, grouping and unique indexes work."""
+    RANDOM = "random"
+    """Equal values give different ciphertext: nothing can be searched, nothing can be compared."""
+
+
+class ValueType(Enum):
+    """The types that a deterministic class may declare, by their `$type` names.
+
+    Decimal and documents are missing on purpose: equal values of these have several encodings, so equality
+    of ciphertext would not be equality of values.
+    """
+
+    STRING = "string"
+    INT = "int"
+    LONG = "long"
+    DOUBLE = "double"
+    DATE = "date"
+    OBJECT_ID = "objectId"
+    BIN_DATA = "binData"
+    BOOL = "bool"
+
+    @property
+    def bson_type(self) -> BsonType:
+        """The BSON type that values of this class are stored as."""
+        return _BSON_TYPES[self]
+
+
+_BSON_TYPES = {
+    ValueType.STRING: BsonType.STRING,
+    ValueType.INT: BsonType.INT,
+    ValueType.LONG: BsonType.LONG,
+    ValueType.DOUBLE: BsonType.DOUBLE,
+    ValueType.DATE: BsonType.DATE,
+    ValueType.OBJECT_ID: BsonType.OBJECT_ID,
+    ValueType.BIN_DATA: BsonType.BIN_DATA,
+    ValueType.BOOL: BsonType.BOOL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldClass:
+    """One key and one equality domain. Fields of the same class compare equal, others never do."""
+
+    name: str
+    mode: Mode
+    value_type: ValueType | None
+    """Declared in deterministic mode; None in random mode, which takes any type."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathNode:
+    """One step of the covered paths of a document: a tree whose leaves name a class.
+
+    Paths see through arrays as MongoDB's do, so a node stands for the value itself and for every element of
+    it. An `opaque` node is a value that may hold ciphertext of unknown classes: it can be forwarded and
+    nothing else.
+    """
+
+    path: str
+    children: Mapping[bytes, "PathNode"] = field(default_factory=dict)
+    leaf: FieldClass | None = None
+    opaque: bool = False
+
+    @property
+    def holds_random(self) -> bool:
+        """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
+        if self.leaf is not None:
+            return self.leaf.mode is Mode.RANDOM
+        return self.opaque or any(child.holds_random for child in self.children.values())
+
+    @property
+    def covers(self) -> bool:
+        """Whether any value at or below this node can be ciphertext."""
+        return self.leaf is not None or self.opaque or bool(self.children)
+
+
+NOTHING = PathNode("")
+"""The tree of a collection or a stage output without covered fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """A whole policy: immutable but for its memory of namespaces already looked up."""
+
+    classes: Mapping[str, FieldClass]
+    collections: Mapping[str, PathNode]
+    """Covered paths by exact namespace."""
+    patterns: tuple[tuple[str, PathNode], ...] = ()
+    """Namespace patterns with `*`, in file order; an exact name goes first, then the first that matches."""
+    _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def covered(self, namespace: str) -> PathNode | None:
+        """The covered paths of `database.collection`, or None when it is not protected. Cost: O(1) mostly."""
+        exact = self.collections.get(namespace)
+        if exact is not None or not self.patterns:
+            return exact
+        if namespace in self._remembered:
+            return self._remembered[namespace]
+        found = next((node for pattern, node in self.patterns if matches(pattern, namespace)), None)
+        if len(self._remembered) >= _MAX_REMEMBERED_NAMESPACES:
+            self._remembered.clear()
+        self._remembered[namespace] = found
+        return found
+
+    def protects_database(self, database: str) -> bool:
+        """Whether some collection of `database` is, or could be, protected."""
+        names = [*self.collections, *(pattern for pattern, _ in self.patterns)]
+        return any(fnmatchcase(database, name.partition(".")[0]) for name in names)
+
+    @property
+    def protects_anything(self) -> bool:
+        """Whether the policy covers any collection at all."""
+        return bool(self.collections or self.patterns)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Every class, in file order: each needs a key."""
+        return tuple(self.classes)
+
+
+def matches(pattern: str, namespace: str) -> bool:
+    """Whether `pattern` covers `namespace`; a `*` stays within the database or the collection part."""
+    pattern_database, _, pattern_collection = pattern.partition(".")
+    database, _, collection = namespace.partition(".")
+    return fnmatchcase(database, pattern_database) and fnmatchcase(collection, pattern_collection)
+
+
+def freeze(children: dict[bytes, PathNode]) -> Mapping[bytes, PathNode]:
+    """A read-only view for a node's children."""
+    return MappingProxyType(children)

@@ -1,0 +1,228 @@
+"""Cover the values that an update writes, or refuse it.
+
+An update is a replacement document, or operators on paths, or a pipeline. `$`, `$[]` and `$[id]` stand for
+array elements, so a path with them covers what the path without them covers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    first_name,
+    is_operator_document,
+    operator_name,
+    printable,
+)
+from sealwire.policies.documents import plan_document, plan_value
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.filters import plan_filter, plan_operators
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan, Use
+from sealwire.policies.schema import Mode, PathNode
+from sealwire.wire.raw_bson import BsonType, Element, elements
+
+
+@dataclass(slots=True)
+class _Update:
+    """One update statement: where its array filters' identifiers stand in the covered paths."""
+
+    plan: Plan
+    node: PathNode
+    identifiers: dict[bytes, PathNode | None] = field(default_factory=dict)
+
+
+def plan_update(
+    plan: Plan, element: Element, node: PathNode, parents: Parents, array_filters: Element | None = None
+) -> None:
+    """Cover the update `element` (a document or a pipeline). Raises Refusal, BsonError."""
+    if element.kind == BsonType.ARRAY:
+        raise Refusal(Reason.PIPELINE_UPDATE)
+    start = document_of(element, element)
+    if not first_name(plan, start).startswith(b"$"):
+        plan_document(plan, start, node, parents, Use.STORE)
+        return
+    update = _Update(plan, node)
+    inner = (*parents, start)
+    for operator in elements(plan.buf, start):
+        handler = _OPERATORS.get(operator.name)
+        if handler is None:
+            raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+        arguments = document_of(operator, operator)
+        for argument in elements(plan.buf, arguments):
+            handler(update, operator, argument, (*inner, arguments))
+    if array_filters is not None:
+        _array_filters(update, array_filters, parents)
+
+
+def _target(update: _Update, path: bytes) -> PathNode | None:
+    """The covered node a path writes to; remembers what each `$[id]` on the way stands for."""
+    parts = path.split(b".")
+    for index, part in enumerate(parts):
+        if part.startswith(b"$[") and part.endswith(b"]") and len(part) > 3:
+            prefix = b".".join(parts[:index])
+            found = follow(update.node, prefix) if prefix else update.node
+            known = update.identifiers.setdefault(part[2:-1], found)
+            if known is not found:
+                raise Refusal(Reason.SHAPE, rule="an array filter used on different paths")
+    return follow(update.node, path)
+
+
+def _set(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    del operator
+    target = _target(update, argument.name)
+    if target is None:
+        check_nested(update.plan, argument)
+    else:
+        plan_value(update.plan, argument, target, parents, Use.STORE)
+
+
+def _unset(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    del operator, parents
+    _target(update, argument.name)
+    check_nested(update.plan, argument)
+
+
+def _uncovered_only(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    """Operators that compute on the stored value."""
+    del parents
+    target = _target(update, argument.name)
+    if target is not None:
+        raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(operator))
+    check_nested(update.plan, argument)
+
+
+def _rename(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    """Fine between paths without coverage: anything else would move a value out of its class."""
+    _uncovered_only(update, operator, argument, parents)
+    if argument.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule="$rename")
+    new_path = update.plan.buf[argument.value + 4 : argument.end - 1]
+    target = _target(update, new_path)
+    if target is not None:
+        raise Refusal(Reason.OPERATOR, path=target.path, rule="$rename")
+
+
+def _array_target(update: _Update, operator: Element, argument: Element) -> PathNode | None:
+    target = _target(update, argument.name)
+    if target is not None and (target.opaque or (target.leaf and target.leaf.mode is Mode.RANDOM)):
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
+    return target
+
+
+def _push(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    target = _array_target(update, operator, argument)
+    if target is None:
+        check_nested(update.plan, argument)
+        return
+    if operator.name == b"$addToSet" and target.holds_random:
+        # an element with random ciphertext equals no stored one: the set would grow duplicates
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule="$addToSet")
+    plan = update.plan
+    if not is_operator_document(plan, argument):
+        plan_value(plan, argument, target, parents, Use.STORE)
+        return
+    inner = (*parents, argument.value)
+    for modifier in elements(plan.buf, argument.value):
+        if modifier.name == b"$each":
+            items = (*inner, modifier.value)
+            for item in array_items(plan, modifier):
+                plan_value(plan, item, target, items, Use.STORE)
+        elif modifier.name == b"$sort" and operator.name == b"$push":
+            _push_sort(plan, modifier, target)
+        elif modifier.name not in (b"$position", b"$slice") or operator.name != b"$push":
+            raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(modifier))
+
+
+def _push_sort(plan: Plan, modifier: Element, target: PathNode) -> None:
+    """Sorting the array is fine when no covered field takes part in the order."""
+    if modifier.kind != BsonType.OBJECT:
+        raise Refusal(Reason.SORT, path=target.path, rule="$sort")
+    for key in elements(plan.buf, modifier.value):
+        covered = follow(target, key.name)
+        if covered is not None:
+            raise Refusal(Reason.SORT, path=covered.path, rule="$sort")
+
+
+def _pull(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    """`$pull` takes a value, operators on the element, or a filter on the sub-document that it is."""
+    target = _array_target(update, operator, argument)
+    plan = update.plan
+    if target is None:
+        check_nested(plan, argument)
+    elif is_operator_document(plan, argument):
+        plan_operators(plan, argument.value, target, parents)
+    elif argument.kind == BsonType.OBJECT and target.leaf is None:
+        plan_filter(plan, argument.value, target, parents)
+    elif argument.kind == BsonType.REGEX and target.leaf is not None:
+        raise Refusal(Reason.PATTERN, path=target.path, rule="$pull")
+    else:
+        plan_value(plan, argument, target, parents, Use.MATCH)
+
+
+def _pull_all(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    target = _array_target(update, operator, argument)
+    if target is None:
+        check_nested(update.plan, argument)
+        return
+    inner = (*parents, argument.value)
+    for item in array_items(update.plan, argument):
+        plan_value(update.plan, item, target, inner, Use.MATCH)
+
+
+def _pop(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    del parents
+    _array_target(update, operator, argument)
+
+
+_OPERATORS: dict[bytes, Callable[[_Update, Element, Element, Parents], None]] = {
+    b"$set": _set,
+    b"$setOnInsert": _set,
+    b"$unset": _unset,
+    b"$push": _push,
+    b"$addToSet": _push,
+    b"$pull": _pull,
+    b"$pullAll": _pull_all,
+    b"$pop": _pop,
+    b"$rename": _rename,
+    b"$inc": _uncovered_only,
+    b"$mul": _uncovered_only,
+    b"$min": _uncovered_only,
+    b"$max": _uncovered_only,
+    b"$bit": _uncovered_only,
+    b"$currentDate": _uncovered_only,
+}
+
+
+def _array_filters(update: _Update, array_filters: Element, parents: Parents) -> None:
+    """Each array filter is a filter whose paths begin with an identifier instead of the array's path."""
+    plan = update.plan
+    inner = (*parents, array_filters.value)
+    for item in array_items(plan, array_filters):
+        _array_filter(update, document_of(item, array_filters), inner)
+
+
+def _array_filter(update: _Update, start: int, parents: Parents) -> None:
+    plan = update.plan
+    inner = (*parents, start)
+    for element in elements(plan.buf, start):
+        if element.name in (b"$and", b"$or", b"$nor"):
+            for branch in array_items(plan, element):
+                _array_filter(update, document_of(branch, element), (*inner, element.value))
+            continue
+        if element.name.startswith(b"$"):
+            raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+        identifier, _, path = element.name.partition(b".")
+        node = update.identifiers.get(identifier)
+        target = follow(node, path) if node is not None and path else node
+        if target is None:
+            check_nested(plan, element)
+        elif is_operator_document(plan, element):
+            plan_operators(plan, element.value, target, inner)
+        elif element.kind == BsonType.REGEX and target.leaf is not None:
+            raise Refusal(Reason.PATTERN, path=target.path, rule=printable(identifier))
+        else:
+            plan_value(plan, element, target, inner, Use.MATCH)

@@ -1,0 +1,99 @@
+"""The handshake: what `hello` asks and answers is changed so that drivers stay on the proxy.
+
+A driver dials every address that a hello reply names, so each must be one of ours; compression is taken out
+until the proxy itself offers it; the largest message is lowered so that an encrypted batch still fits.
+Everything else passes: set name, election and topology versions, `speculativeAuthenticate`, client metadata.
+Source: Server Discovery and Monitoring, Handshake (driver specifications).
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at
+from sealwire.wire.splice import Edit, splice
+
+HELLO_COMMANDS = frozenset({b"hello", b"isMaster", b"ismaster"})
+
+# A short value grows by 29 bytes of envelope and 5 of BSON Binary. Batches that drivers cut at 20 MB have
+# room to grow 2.4 times before they reach the server's 48 MB, and one document of 16 MiB still fits.
+MAX_CLIENT_MESSAGE_BYTES = 20_000_000
+
+_ADDRESS_LISTS = frozenset({b"hosts", b"passives", b"arbiters"})
+_ADDRESSES = frozenset({b"me", b"primary"})
+
+_int32 = struct.Struct("<i").pack
+
+
+class UnknownMember(Exception):
+    """The server names a member of its set that has no listener here: a driver would go past the proxy."""
+
+    hint = "list every member of the replica set under `members` in the configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Which address a driver is told for each member of the set."""
+
+    own: str
+    """`host:port` at which clients reach this session's listener."""
+    members: Mapping[str, str] = field(default_factory=dict)
+    """Advertised address by the member's own name for itself; empty when there is one upstream."""
+
+    def advertised(self, name: str) -> str:
+        """The address to tell for a member. Raises UnknownMember."""
+        if not self.members:
+            return self.own
+        if name not in self.members:
+            raise UnknownMember("the server names a member without a listener here")
+        return self.members[name]
+
+
+def strip_compression(message: bytes, document: int) -> bytes:
+    """A hello request without its `compression` offer; the same bytes when it has none."""
+    edits = [
+        Edit(element.start, element.end, b"", (0, document))
+        for element in elements(message, document)
+        if element.name == b"compression"
+    ]
+    return splice(message, edits) if edits else message
+
+
+def rewrite_hello(message: bytes, document: int, topology: Topology) -> bytes:
+    """A hello reply that names only addresses of the proxy.
+
+    Raises UnknownMember, BsonError. Cost: O(elements of the reply).
+    """
+    edits = list(_hello_edits(message, document, topology))
+    return splice(message, edits) if edits else message
+
+
+def _hello_edits(message: bytes, document: int, topology: Topology) -> Iterator[Edit]:
+    parents = (0, document)
+    for element in elements(message, document):
+        if element.name == b"compression":
+            yield Edit(element.start, element.end, b"", parents)
+        elif element.name in _ADDRESSES and element.kind == BsonType.STRING:
+            yield _address(message, element, topology, parents)
+        elif element.name in _ADDRESS_LISTS and element.kind == BsonType.ARRAY:
+            yield from _address_list(message, element, topology, parents)
+        elif element.name == b"maxMessageSizeBytes" and element.kind == BsonType.INT:
+            size = min(int32_at(message, element.value), MAX_CLIENT_MESSAGE_BYTES)
+            yield Edit(element.value, element.end, _int32(size), parents)
+
+
+def _address_list(
+    message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]
+) -> Iterator[Edit]:
+    items = list(elements(message, element.value))
+    if len(items) > 1 and not topology.members:
+        raise UnknownMember("the server is one of several members, and only one has a listener here")
+    for item in items:
+        if item.kind == BsonType.STRING:
+            yield _address(message, item, topology, (*parents, element.value))
+
+
+def _address(message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]) -> Edit:
+    name = message[element.value + 4 : element.end - 1].decode("utf-8", "replace")
+    advertised = topology.advertised(name).encode() + b"\0"
+    return Edit(element.value, element.end, _int32(len(advertised)) + advertised, parents)

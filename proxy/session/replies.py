@@ -1,0 +1,55 @@
+"""The replies that the proxy writes itself: MongoDB command errors, and which error answers what.
+
+No reply carries a retry label: a driver must not try again what a policy denies.
+"""
+
+from bson import encode
+
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
+from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.policies.errors import ErrorCode, Refusal
+from sealwire.wire.op_msg import build_op_msg
+from sealwire.wire.op_query import build_op_reply
+
+INTERNAL_ERROR = (1, "InternalError")
+TYPE_MISMATCH = (14, "TypeMismatch")
+KEY_NOT_FOUND = (211, "KeyNotFound")
+UNSUPPORTED_OP_QUERY = (352, "UnsupportedOpQueryCommand")
+
+# Error class -> (code, code name), text for the client. The texts are fixed: nothing of a value, an envelope
+# or a key can be in them, and all failed decryptions read alike.
+FAILURES: dict[type[Exception], tuple[tuple[int, str], str]] = {
+    InvalidEnvelope: (INTERNAL_ERROR, "Sealwire could not decrypt a stored value"),
+    DecryptionFailed: (INTERNAL_ERROR, "Sealwire could not decrypt a stored value"),
+    UnknownKey: (KEY_NOT_FOUND, "Sealwire has no key for a stored value or a covered field"),
+    KeyDestroyed: (KEY_NOT_FOUND, "Sealwire's key for a stored value was destroyed"),
+    UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
+}
+
+
+def refusal_body(refusal: Refusal) -> bytes:
+    """The command error that answers a refused command."""
+    code: ErrorCode = refusal.error_code
+    return error_body((code.code, code.code_name), refusal.message)
+
+
+def failure_body(error: Exception) -> bytes:
+    """The command error that answers a failure listed in FAILURES. Raises KeyError for any other."""
+    code, text = FAILURES[type(error)]
+    return error_body(code, text)
+
+
+def error_body(code: tuple[int, str], message: str) -> bytes:
+    """`{ok: 0, errmsg, code, codeName}`."""
+    return encode({"ok": 0.0, "errmsg": message, "code": code[0], "codeName": code[1]})
+
+
+def command_error(request_id: int, response_to: int, body: bytes) -> bytes:
+    """An OP_MSG with an error body."""
+    return build_op_msg(request_id, response_to, body)
+
+
+def legacy_error(request_id: int, response_to: int) -> bytes:
+    """The OP_REPLY to a legacy query that is not a handshake."""
+    text = "legacy queries are supported for hello only; use a driver for MongoDB 4.2 or newer"
+    return build_op_reply(request_id, response_to, error_body(UNSUPPORTED_OP_QUERY, text))

@@ -1,0 +1,69 @@
+"""Carry out a plan: put envelopes where it says, correct the lengths, keep every other byte."""
+
+import struct
+from collections.abc import Sequence
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import SUBTYPE
+from sealwire.keys.keyring import Keyring
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.plan import Plan, ValueEdit
+from sealwire.policies.schema import Mode
+from sealwire.wire.op_msg import refresh_checksum
+from sealwire.wire.raw_bson import BsonType
+from sealwire.wire.splice import Edit, resized, splice
+
+# maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.
+# Whether a document in between is too large, only the server can tell, and it does.
+MAX_COMMAND_BYTES = 16 * 1024 * 1024 + 16 * 1024
+
+_BINARY = bytes((BsonType.BIN_DATA,))
+_binary_head = struct.Struct("<iB").pack
+
+
+def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
+    """The message of `plan` with its covered values encrypted.
+
+    Returns the very same bytes when the plan has no edits.
+    Raises: UnknownKey; Refusal(TOO_LARGE) when a document or the message outgrows what the server accepts.
+    Cost: O(message) and one AES-SIV call a value.
+    """
+    message = plan.buf
+    if not plan.edits:
+        return message
+    ciphers: dict[str, ValueCipher] = {}
+    for planned in plan.edits:
+        name = planned.field_class.name
+        if name not in ciphers:
+            ciphers[name] = keyring.cipher_for(name)
+    edits = [_encrypted(message, planned, ciphers[planned.field_class.name]) for planned in plan.edits]
+    lengths = resized(message, edits)
+    _check_sizes(edits, lengths, max_message_bytes)
+    return refresh_checksum(splice(message, edits, lengths))
+
+
+def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
+    element = planned.element
+    value = planned.value
+    if value is None:
+        value = message[element.value : element.end]
+    if planned.field_class.mode is Mode.DETERMINISTIC:
+        envelope = cipher.encrypt_deterministically(planned.kind, value)
+    else:
+        envelope = cipher.encrypt_randomly(planned.kind, value)
+    # The name with its NUL lies between the type byte and the value.
+    name = message[element.start + 1 : element.value]
+    data = b"".join((_BINARY, name, _binary_head(len(envelope), SUBTYPE), envelope))
+    return Edit(element.start, element.end, data, planned.parents)
+
+
+def _check_sizes(edits: Sequence[Edit], lengths: dict[int, int], max_message_bytes: int) -> None:
+    """Refuse what the server would refuse, so that the client hears why.
+
+    In an edit's parents the first length is the message's; the one directly below it may be a document
+    sequence, which is as large as the message allows. Everything below that is a document.
+    """
+    if lengths.get(0, 0) > max_message_bytes:
+        raise Refusal(Reason.TOO_LARGE)
+    if any(lengths.get(parent, 0) > MAX_COMMAND_BYTES for edit in edits for parent in edit.parents[2:]):
+        raise Refusal(Reason.TOO_LARGE)

@@ -1,0 +1,146 @@
+"""A certificate authority for one run, and what it signs: ECDSA P-256, PEM files, keys with mode 0600."""
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+LOCAL_NAMES = ("127.0.0.1", "::1", "localhost")
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+_LIFETIME = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Where one certificate lies: alone, its key, and both in one file as MongoDB drivers read them."""
+
+    certificate: Path
+    key: Path
+    combined: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A self-signed authority. `certificate_file` is what clients are told to trust."""
+
+    folder: Path
+    certificate_file: Path
+    _certificate: x509.Certificate = field(repr=False)
+    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    def issue(
+        self,
+        name: str,
+        hosts: Sequence[str] = LOCAL_NAMES,
+        *,
+        client: bool = False,
+        valid_from: datetime | None = None,
+        valid_until: datetime | None = None,
+    ) -> Issued:
+        """Sign a certificate for `hosts` (names or addresses), or for a client called `name`.
+
+        Shape:   files `name.crt`, `name.key`, `name.pem` in the authority's folder, replaced if they exist
+        Units:   times with a time zone; without them from five minutes ago for 30 days
+        """
+        now = datetime.now(UTC)
+        key = ec.generate_private_key(ec.SECP256R1())
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(name))
+            .issuer_name(self._certificate.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(valid_from or now - _CLOCK_TOLERANCE)
+            .not_valid_after(valid_until or now + _LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+        if hosts and not client:
+            builder = builder.add_extension(x509.SubjectAlternativeName(_alternatives(hosts)), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return _store(self.folder, name, certificate, key)
+
+
+def create_authority(folder: Path, name: str = "Sealwire demo authority") -> Authority:
+    """Make an authority in `folder` (created if missing). Its own key is never written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(_name(name))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_signing_only(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "authority.crt"
+    file.write_bytes(_pem(certificate))
+    return Authority(folder, file, certificate, key)
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _alternatives(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = []
+    for host in hosts:
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
+
+
+def _signing_only() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        key_cert_sign=True,
+        crl_sign=True,
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _store(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Issued:
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    issued = Issued(folder / f"{name}.crt", folder / f"{name}.key", folder / f"{name}.pem")
+    issued.certificate.write_bytes(_pem(certificate))
+    _write_private(issued.key, private)
+    _write_private(issued.combined, _pem(certificate) + private)
+    return issued
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    # Opened with the mode, not changed afterwards: at no moment can another user read it.
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)

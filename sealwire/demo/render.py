@@ -1,0 +1,165 @@
+"""The story on a terminal, with rich. Shows nothing that `story` did not check."""
+
+import json
+from typing import Any
+
+from bson import Binary
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from sealwire.demo.application import AppStep
+from sealwire.demo.inspection import is_envelope
+from sealwire.demo.stage import Stage
+from sealwire.demo.story import Check, Story, shown_patient
+
+_SHOWN_HEX = 12
+_MAX_SUMMARY = 34
+
+
+def show(console: Console, story: Story) -> None:
+    """Print the whole story."""
+    console.print()
+    console.print(Rule("[bold]Sealwire: one application, two connection strings"))
+    console.print(_runs(story))
+    console.print(_record(story))
+    console.print(_search(story))
+    console.print(_verdict(story))
+
+
+def show_connections(console: Console, stage: Stage) -> None:
+    """How to look at the running stage with mongosh. The passwords are of this run only."""
+    lines = Table.grid(padding=(0, 1))
+    lines.add_row("[bold]through Sealwire[/] (readable)")
+    lines.add_row(Text(f"mongosh '{stage.sealwire_uri}'", overflow="fold"))
+    lines.add_row("[bold]the raw database[/] (ciphertext)")
+    lines.add_row(Text(f"mongosh '{stage.raw_uri}'", overflow="fold"))
+    lines.add_row("[bold]try in both[/]")
+    number = shown_patient(stage.dataset.patients)["nhs_number"]
+    lines.add_row(Text(f"db.patients.findOne({{nhs_number: '{number}'}})", overflow="fold"))
+    console.print(Panel(lines, title="everything is still running; Ctrl-C ends it", box=box.ROUNDED))
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A step's result in one short line: its counts, and the digest of what it saw."""
+    parts: list[str] = []
+    for key, value in result.items():
+        if key == "first":
+            continue
+        text = value[:6] if key == "digest" else _plain(value)
+        parts.append(f"#{text}" if key == "digest" else f"{key.replace('_', ' ')} {text}")
+    line = ", ".join(parts)
+    return line if len(line) <= _MAX_SUMMARY else line[: _MAX_SUMMARY - 1] + "…"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return str(len(value))
+    return (
+        ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+    )
+
+
+def _runs(story: Story) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("what the application does")
+    table.add_column("result, directly", overflow="ellipsis", no_wrap=True)
+    table.add_column("result, through Sealwire", overflow="ellipsis", no_wrap=True)
+    table.add_column("", justify="center")
+    for heading in ("direct ms", "Sealwire ms", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one, other in zip(story.direct, story.guarded, strict=False):
+        same = one.result == other.result
+        table.add_row(
+            one.name.replace("_", " "),
+            summary(one.result),
+            summary(other.result),
+            "[green]=[/]" if same else "[red]≠[/]",
+            f"{one.milliseconds:,.0f}",
+            f"{other.milliseconds:,.0f}",
+            _ratio(one.milliseconds, other.milliseconds),
+        )
+    table.add_section()
+    direct_ms, guarded_ms = total_ms(story.direct), total_ms(story.guarded)
+    times = (f"{direct_ms:,.0f}", f"{guarded_ms:,.0f}", _ratio(direct_ms, guarded_ms))
+    table.add_row("the whole day", "", "", "", *times, style="bold")
+    return Group(Text(f"\n1. What the application sees: {story.patients:,} patients", style="bold"), table)
+
+
+def total_ms(steps: tuple[AppStep, ...]) -> float:
+    """What a run's steps took together, in milliseconds."""
+    return sum(step.milliseconds for step in steps)
+
+
+def _ratio(direct_ms: float, guarded_ms: float) -> str:
+    return f"{guarded_ms / direct_ms:.2f}" if direct_ms > 0 else "-"
+
+
+def _record(story: Story) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("field")
+    table.add_column("the application reads (both runs)")
+    table.add_column("stored without Sealwire")
+    table.add_column("stored behind Sealwire")
+    seen, plain = _flat(story.guarded_sight.application), _flat(story.plain_sight.stored)
+    stored = _flat(story.guarded_sight.stored)
+    for path in seen:
+        value = stored.get(path)
+        style = "cyan" if is_envelope(value) else ""
+        table.add_row(path, _value(seen[path]), _value(plain.get(path)), Text(_value(value), style=style))
+    return Group(Text("2. What the database stores: one patient", style="bold"), table)
+
+
+def _flat(document: dict[str, Any]) -> dict[str, Any]:
+    """Paths with array positions, each with its value."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        children = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(children, dict):
+            flat |= {
+                f"{key}.{path}": leaf
+                for path, leaf in _flat({str(k): v for k, v in children.items()}).items()
+            }
+        else:
+            flat[key] = value
+    return flat
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Binary):
+        return f"Binary 0x{value.subtype:x}, {len(value)} B: {value[:_SHOWN_HEX].hex()}…"
+    text = json.dumps(value, default=lambda other: f"{other:%Y-%m-%d}", ensure_ascii=False)
+    return text if len(text) <= _MAX_SUMMARY else text[: _MAX_SUMMARY - 1] + "…"
+
+
+def _search(story: Story) -> RenderableType:
+    plan = Table.grid(padding=(0, 2))
+    plan.add_row("asked", Text("patients.find({nhs_number: …}).explain()"))
+    plan.add_row("plan", Text(" <- ".join(story.plan.stages), style="green"))
+    plan.add_row("index", story.plan.index)
+    refusal = Table.grid(padding=(0, 2))
+    refusal.add_row("asked", Text("patients.find_one({nhs_number: {$regex: …}})"))
+    if story.refused is None:
+        refusal.add_row("answer", Text("answered", style="red"))
+    else:
+        refusal.add_row("error", Text(f"{story.refused.code} {story.refused.code_name}", style="yellow"))
+        refusal.add_row("", Text(story.refused.message))
+    return Group(
+        Text("3. Searching in ciphertext", style="bold"),
+        Panel(plan, title="an encrypted field with an index", title_align="left", box=box.ROUNDED),
+        Panel(refusal, title="what ciphertext cannot answer is refused", title_align="left", box=box.ROUNDED),
+    )
+
+
+def _verdict(story: Story) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    for check in story.checks:
+        table.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))
+    return Group(Text("4. Checked in this run", style="bold"), table)
+
+
+def _mark(check: Check) -> str:
+    return "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"

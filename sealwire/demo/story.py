@@ -1,0 +1,192 @@
+"""What the demo tells, as data, and the checks that make it true."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import MongoClient
+
+from sealwire.demo import inspection
+from sealwire.demo.application import AppStep, run_application
+from sealwire.demo.file_scan import Scan, covered_texts, scan_folder, total
+from sealwire.demo.inspection import Document, Refused, SearchPlan, Stored
+from sealwire.demo.layout import POLICY_FILE
+from sealwire.demo.stage import Announce, Stage
+from sealwire.examples.clinic_app import STEPS
+from sealwire.examples.patients import Patient
+from sealwire.policies.loader import load_policy
+
+STORY_STEPS = 2 * len(STEPS) + 3
+_REMOVED_PATIENTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One claim and whether it held."""
+
+    claim: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One patient, as the application reads it and as the database stores it."""
+
+    application: Document
+    stored: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything that is shown. `direct` and `guarded` are runs of the same application, step by step."""
+
+    patients: int
+    direct: tuple[AppStep, ...]
+    guarded: tuple[AppStep, ...]
+    plain_sight: Sight
+    guarded_sight: Sight
+    stored: Stored
+    plan: SearchPlan
+    refused: Refused | None
+    plain_files: Scan
+    guarded_files: Scan
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim held."""
+        return all(check.passed for check in self.checks)
+
+
+def tell(stage: Stage, announce: Announce) -> Story:
+    """Run the application twice, then look at what it left.
+
+    Raises:  DemoError when the application fails; a claim that does not hold is a failed check instead
+    """
+    direct = _run(stage, stage.direct_uri, "directly", announce)
+    guarded = _run(stage, stage.sealwire_uri, "through Sealwire", announce)
+    patient = shown_patient(stage.dataset.patients)
+    announce("looking into the databases")
+    with (
+        MongoClient[Document](stage.direct_uri) as plain_client,
+        MongoClient[Document](stage.sealwire_uri) as client,
+        MongoClient[Document](stage.raw_uri) as raw,
+    ):
+        plain_sight = _sight(plain_client, plain_client, patient)
+        guarded_sight = _sight(client, raw, patient)
+        stored = inspection.count_stored(raw, load_policy(POLICY_FILE.read_bytes(), str(POLICY_FILE)))
+        announce("asking how searches are answered")
+        plan = inspection.explain_search(client, patient["nhs_number"])
+        refused = inspection.search_by_regex(client, patient["nhs_number"][:6])
+    announce("reading the databases' files")
+    texts = covered_texts(stage.dataset)
+    plain_files = scan_folder(stage.plain.options.storage.parent, texts)
+    guarded_folders = (stage.guarded.options.storage.parent, stage.proxy.options.folder)
+    guarded_files = total(scan_folder(folder, texts) for folder in guarded_folders)
+    checks = (
+        check_results(direct, guarded),
+        check_sights(plain_sight, guarded_sight),
+        check_stored(stored),
+        check_files(plain_files, guarded_files),
+        check_plan(plan),
+        check_refusal(refused),
+    )
+    return Story(
+        len(stage.dataset.patients),
+        direct,
+        guarded,
+        plain_sight,
+        guarded_sight,
+        stored,
+        plan,
+        refused,
+        plain_files,
+        guarded_files,
+        checks,
+    )
+
+
+def shown_patient(patients: tuple[Patient, ...]) -> Patient:
+    """A patient whom the application does not remove and who has every field."""
+    removed_every = max(1, len(patients) // _REMOVED_PATIENTS)
+    return next(
+        patient
+        for position, patient in enumerate(patients)
+        if position % removed_every != 0 and patient["postcode"] is not None and patient["notes"] is not None
+    )
+
+
+def check_results(direct: tuple[AppStep, ...], guarded: tuple[AppStep, ...]) -> Check:
+    """Both runs took the same steps with the same results."""
+    claim = "the application sees the same with and without Sealwire"
+    pairs = list(zip(direct, guarded, strict=False))
+    different = [one.name for one, other in pairs if (one.name, one.result) != (other.name, other.result)]
+    same = not different and len(direct) == len(guarded) == len(STEPS)
+    return Check(
+        claim, same, f"{len(pairs)} steps" if same else f"different: {', '.join(different) or 'length'}"
+    )
+
+
+def check_sights(plain: Sight, guarded: Sight) -> Check:
+    """The one patient that is shown reads the same, and is stored differently."""
+    same = plain.application == guarded.application != {}
+    hidden = guarded.stored != guarded.application
+    detail = (
+        "nhs_number among them"
+        if inspection.is_envelope(guarded.stored.get("nhs_number"))
+        else "nhs_number is readable"
+    )
+    return Check(
+        "a patient's record is stored with its covered fields as ciphertext", same and hidden, detail
+    )
+
+
+def check_stored(stored: Stored) -> Check:
+    """Every value at a covered path is an envelope."""
+    passed = stored.readable == 0 and stored.encrypted > 0
+    detail = f"{stored.encrypted:,} ciphertexts, {stored.readable:,} readable values"
+    return Check("every covered value in the database is ciphertext", passed, detail)
+
+
+def check_files(plain: Scan, guarded: Scan) -> Check:
+    """No covered text in any file; the same search of the plain database's files proves that it can find."""
+    passed = guarded.hits == 0 and plain.hits > 0
+    detail = (
+        f"{guarded.hits:,} hits in {guarded.size_bytes / 1e6:.0f} MB; without Sealwire {plain.hits:,} hits"
+    )
+    return Check("no covered text in the files and logs of the database and of Sealwire", passed, detail)
+
+
+def check_plan(plan: SearchPlan) -> Check:
+    """The search by NHS number reads the index and not the collection."""
+    passed = "IXSCAN" in plan.stages and plan.index.startswith("nhs_number")
+    return Check("a search by NHS number uses the index", passed, " <- ".join(plan.stages) + f" {plan.index}")
+
+
+def check_refusal(refused: Refused | None) -> Check:
+    """The regex was refused, with a reason that is a MongoDB error and names the field."""
+    passed = refused is not None and refused.code != 0 and "nhs_number" in refused.message
+    detail = "it was answered" if refused is None else f"{refused.code} {refused.code_name}"
+    return Check("a regular expression on an encrypted field is refused", passed, detail)
+
+
+def _run(stage: Stage, uri: str, how: str, announce: Announce) -> tuple[AppStep, ...]:
+    # A step is announced when its predecessor ended; the last one's successor belongs to somebody else.
+    names = [step.__name__.replace("_", " ") for step in STEPS]
+    following = iter(names[1:])
+
+    def on_step(_: AppStep) -> None:
+        name = next(following, None)
+        if name is not None:
+            announce(f"{how}: {name}")
+
+    announce(f"{how}: {names[0]}")
+    log = stage.folder / f"application-{how.partition(' ')[0]}.log"
+    return run_application(uri, stage.dataset, log, on_step)
+
+
+def _sight(application: MongoClient[Any], raw: MongoClient[Any], patient: Patient) -> Sight:
+    found = application.get_default_database()["patients"].find_one(
+        {"nhs_number": patient["nhs_number"]}, {"_id": 0}
+    )
+    return Sight(found or {}, inspection.find_patient(raw, patient) or {})

@@ -1,0 +1,23 @@
+"""The files that the container build sees, by .dockerignore, copied to where a test may build from them."""
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def copy_build_context(destination: Path) -> None:
+    """Copy what .dockerignore lets through: it leaves out everything and names what comes in with `!`."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    if rules[0] != "*":
+        raise ValueError(".dockerignore does not begin by leaving out everything")
+    for rule in rules:
+        if not rule.startswith("!"):
+            continue
+        source = ROOT / rule[1:]
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+            shutil.copytree(source, destination / source.name, ignore=ignore)
+        else:
+            shutil.copy2(source, destination / source.name)

@@ -1,0 +1,205 @@
+import copy
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, MAX_VALUE_BYTES, Mode, parse_header
+from sealwire.crypto.errors import (
+    DecryptionFailed,
+    EnvelopeReason,
+    InvalidEnvelope,
+    UnsupportedValue,
+    ValueReason,
+)
+from tests.crypto import reference_siv
+
+KEY = bytes(range(100, 164))
+CIPHER = ValueCipher(KEY, class_id=0x01020304, key_version=5)
+# The same key under other ids: what opens here would mean that the associated data does not bind.
+OTHERS = (ValueCipher(KEY, 0x01020305, 5), ValueCipher(KEY, 0x01020304, 6), ValueCipher(KEY, 5, 0x01020304))
+
+types = st.sampled_from(sorted(ENCRYPTABLE_TYPES))
+values = st.binary(min_size=1, max_size=120)
+modes = st.sampled_from(Mode)
+
+
+def encrypt(mode: Mode, bson_type: int, value: bytes) -> bytes:
+    if mode is Mode.DETERMINISTIC:
+        return CIPHER.encrypt_deterministically(bson_type, value)
+    return CIPHER.encrypt_randomly(bson_type, value)
+
+
+@given(mode=modes, bson_type=types, value=values)
+def test_a_value_comes_back_with_its_type(mode: Mode, bson_type: int, value: bytes) -> None:
+    envelope = encrypt(mode, bson_type, value)
+    assert parse_header(envelope) == (mode, 0x01020304, 5, bson_type)
+    assert CIPHER.decrypt(envelope) == (bson_type, value)
+
+
+@given(bson_type=types, value=values)
+def test_deterministic_envelopes_are_those_of_the_reference(bson_type: int, value: bytes) -> None:
+    envelope = CIPHER.encrypt_deterministically(bson_type, value)
+    assert envelope[13:] == reference_siv.encrypt(KEY, value, [envelope[:13]])
+
+
+@given(bson_type=types, value=values)
+def test_random_envelopes_are_those_of_the_reference_and_never_equal(bson_type: int, value: bytes) -> None:
+    envelope = CIPHER.encrypt_randomly(bson_type, value)
+    assert envelope[29:] == reference_siv.encrypt(KEY, value, [envelope[:13], envelope[13:29]])
+    assert CIPHER.encrypt_randomly(bson_type, value) != envelope
+
+
+@given(left=st.tuples(types, values), right=st.tuples(types, values))
+def test_deterministic_envelopes_are_equal_exactly_when_type_and_bytes_are(
+    left: tuple[int, bytes], right: tuple[int, bytes]
+) -> None:
+    assert CIPHER.encrypt_deterministically(*left) == CIPHER.encrypt_deterministically(*left)
+    equal = CIPHER.encrypt_deterministically(*left) == CIPHER.encrypt_deterministically(*right)
+    assert equal == (left == right)
+
+
+@given(mode=modes, bson_type=types, value=values)
+def test_the_plaintext_does_not_show(mode: Mode, bson_type: int, value: bytes) -> None:
+    marked = b"9434765919" + value
+    assert b"9434765919" not in encrypt(mode, bson_type, marked)
+
+
+@given(mode=modes, bson_type=types, value=values)
+def test_an_envelope_opens_under_no_other_class_or_version(mode: Mode, bson_type: int, value: bytes) -> None:
+    envelope = encrypt(mode, bson_type, value)
+    for other in OTHERS:
+        with pytest.raises(DecryptionFailed):
+            other.decrypt(envelope)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("other", OTHERS, ids=repr)
+def test_a_header_rewritten_for_another_class_or_version_does_not_open(
+    other: ValueCipher, mode: Mode
+) -> None:
+    envelope = encrypt(mode, 0x02, bytes(40))
+    ids = other.class_id.to_bytes(4, "big") + other.key_version.to_bytes(4, "big")
+    with pytest.raises(DecryptionFailed):
+        other.decrypt(envelope[:4] + ids + envelope[12:])
+
+
+@given(mode=modes, bson_type=types, said=types, value=values)
+def test_an_envelope_said_to_hold_another_type_does_not_open(
+    mode: Mode, bson_type: int, said: int, value: bytes
+) -> None:
+    envelope = encrypt(mode, bson_type, value)
+    moved = envelope[:12] + bytes((said,)) + envelope[13:]
+    if said == bson_type:
+        assert CIPHER.decrypt(moved) == (bson_type, value)
+    else:
+        with pytest.raises(DecryptionFailed):
+            CIPHER.decrypt(moved)
+
+
+@given(mode=modes, value=st.binary(min_size=17, max_size=80))
+def test_an_envelope_said_to_be_of_the_other_mode_does_not_open(mode: Mode, value: bytes) -> None:
+    envelope = encrypt(mode, 0x05, value)
+    other = Mode.RANDOM if mode is Mode.DETERMINISTIC else Mode.DETERMINISTIC
+    with pytest.raises(DecryptionFailed):
+        CIPHER.decrypt(envelope[:3] + bytes((other,)) + envelope[4:])
+
+
+@given(mode=modes, value=values, data=st.data())
+def test_any_flipped_bit_is_noticed(mode: Mode, value: bytes, data: st.DataObject) -> None:
+    envelope = bytearray(encrypt(mode, 0x05, value))
+    bit = data.draw(st.integers(0, 8 * len(envelope) - 1))
+    envelope[bit // 8] ^= 1 << bit % 8
+    with pytest.raises((DecryptionFailed, InvalidEnvelope)):
+        CIPHER.decrypt(bytes(envelope))
+
+
+@given(mode=modes, value=values, data=st.data())
+def test_any_other_length_is_noticed(mode: Mode, value: bytes, data: st.DataObject) -> None:
+    envelope = encrypt(mode, 0x05, value)
+    cut = data.draw(st.integers(0, len(envelope) - 1))
+    more = data.draw(st.binary(min_size=1, max_size=20))
+    for altered in (envelope[:cut], envelope + more):
+        with pytest.raises((DecryptionFailed, InvalidEnvelope)):
+            CIPHER.decrypt(altered)
+
+
+@given(data=st.binary(max_size=100))
+def test_arbitrary_bytes_raise_only_what_is_documented(data: bytes) -> None:
+    with pytest.raises((DecryptionFailed, InvalidEnvelope)):
+        CIPHER.decrypt(data)
+
+
+def test_malformed_bytes_under_a_known_header_are_invalid_before_the_key_is_used() -> None:
+    envelope = CIPHER.encrypt_deterministically(0x08, b"\1")
+    with pytest.raises(InvalidEnvelope) as caught:
+        CIPHER.decrypt(envelope[:-1])
+    assert caught.value.reason is EnvelopeReason.LENGTH
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("bson_type", [0x00, 0x06, 0x0A, 0x14, 0x7F, 0xFF, 256, -1])
+def test_types_that_stay_in_clear_are_not_encrypted(mode: Mode, bson_type: int) -> None:
+    with pytest.raises(UnsupportedValue) as caught:
+        encrypt(mode, bson_type, b"x")
+    assert caught.value.reason is ValueReason.BSON_TYPE
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_values_have_at_least_one_byte_and_fit_in_a_document(mode: Mode) -> None:
+    for value, reason in ((b"", ValueReason.EMPTY), (bytes(MAX_VALUE_BYTES + 1), ValueReason.TOO_LONG)):
+        with pytest.raises(UnsupportedValue) as caught:
+            encrypt(mode, 0x02, value)
+        assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_largest_value_fits(mode: Mode) -> None:
+    value = bytes(MAX_VALUE_BYTES)
+    assert CIPHER.decrypt(encrypt(mode, 0x05, value)) == (0x05, value)
+
+
+@pytest.mark.parametrize("length", [0, 32, 48, 63, 65])
+def test_only_keys_of_64_bytes_are_taken(length: int) -> None:
+    with pytest.raises(ValueError, match="64 bytes"):
+        ValueCipher(bytes(length), 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("class_id", "key_version", "reason"),
+    [
+        (0, 1, EnvelopeReason.CLASS_ID),
+        (1 << 32, 1, EnvelopeReason.CLASS_ID),
+        (1, 0, EnvelopeReason.KEY_VERSION),
+        (1, 1 << 32, EnvelopeReason.KEY_VERSION),
+    ],
+)
+def test_ids_outside_their_range_are_refused(class_id: int, key_version: int, reason: EnvelopeReason) -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        ValueCipher(KEY, class_id, key_version)
+    assert caught.value.reason is reason
+
+
+def test_the_key_is_not_shown_and_not_serialised() -> None:
+    assert repr(CIPHER) == str(CIPHER) == "ValueCipher(class_id=16909060, key_version=5)"
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            attempt(CIPHER)
+
+
+def test_every_failure_to_open_reads_the_same() -> None:
+    envelope = CIPHER.encrypt_deterministically(0x05, bytes(40))
+    altered = envelope[:-1] + bytes((envelope[-1] ^ 1,))
+    failures = []
+    for cipher, data in (
+        (CIPHER, altered),
+        (OTHERS[0], envelope),
+        (ValueCipher(KEY[::-1], 0x01020304, 5), envelope),
+    ):
+        with pytest.raises(DecryptionFailed) as caught:
+            cipher.decrypt(data)
+        failures.append((str(caught.value), caught.value.__cause__, caught.value.__suppress_context__))
+    assert len({text for text, _, _ in failures}) == 1
+    assert all(cause is None for _, cause, _ in failures)

@@ -1,0 +1,143 @@
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.crypto.envelope import (
+    ENCRYPTABLE_TYPES,
+    HEADER_BYTES,
+    MARKER,
+    MAX_ENVELOPE_BYTES,
+    MAX_ID,
+    MAX_VALUE_BYTES,
+    OVERHEAD_BYTES,
+    SUBTYPE,
+    Header,
+    Mode,
+    associated_data,
+    parse_header,
+    serialize_header,
+)
+from sealwire.crypto.errors import EnvelopeReason, InvalidEnvelope
+
+HEADER = Header(Mode.DETERMINISTIC, 0x01020304, 7, 0x02)
+SHORTEST = bytes.fromhex("5357010101020304000000070200000000000000000000000000000000ff")
+
+ids = st.integers(1, MAX_ID)
+headers = st.builds(Header, st.sampled_from(Mode), ids, ids, st.sampled_from(sorted(ENCRYPTABLE_TYPES)))
+
+
+def body(mode: Mode, value_bytes: int = 1) -> bytes:
+    return bytes(OVERHEAD_BYTES[mode] - HEADER_BYTES + value_bytes)
+
+
+def reason_for(envelope: bytes) -> EnvelopeReason:
+    with pytest.raises(InvalidEnvelope) as caught:
+        parse_header(envelope)
+    return caught.value.reason
+
+
+def test_a_header_has_the_layout_that_the_format_document_draws() -> None:
+    assert serialize_header(HEADER).hex() == "53570101010203040000000702"
+
+
+def test_the_marker_is_the_subtype_and_the_magic() -> None:
+    assert MARKER == b"\x80SW"
+    assert SUBTYPE == 0x80
+
+
+@given(header=headers)
+def test_what_is_serialized_is_parsed_again(header: Header) -> None:
+    assert parse_header(serialize_header(header) + body(header.mode)) == header
+
+
+@given(header=headers, other=headers)
+def test_headers_sort_by_class_then_version_within_a_mode(header: Header, other: Header) -> None:
+    other = other._replace(mode=header.mode)
+    by_bytes = serialize_header(header) < serialize_header(other)
+    assert by_bytes == (header < other)
+
+
+@given(data=st.binary(max_size=80))
+def test_arbitrary_bytes_are_a_header_or_an_invalid_envelope(data: bytes) -> None:
+    try:
+        header = parse_header(data)
+    except InvalidEnvelope:
+        return
+    assert data.startswith(serialize_header(header))
+
+
+@given(tail=st.binary(max_size=60))
+def test_bytes_behind_the_magic_are_a_header_or_an_invalid_envelope(tail: bytes) -> None:
+    try:
+        header = parse_header(b"SW\x01" + tail)
+    except InvalidEnvelope:
+        return
+    assert (b"SW\x01" + tail).startswith(serialize_header(header))
+
+
+@pytest.mark.parametrize(
+    ("at", "byte", "reason"),
+    [
+        (0, 0x00, EnvelopeReason.MAGIC),
+        (1, 0x77, EnvelopeReason.MAGIC),
+        (2, 0, EnvelopeReason.FORMAT),
+        (2, 2, EnvelopeReason.FORMAT),
+        (3, 0, EnvelopeReason.MODE),
+        (3, 3, EnvelopeReason.MODE),
+        *((12, kind, EnvelopeReason.BSON_TYPE) for kind in (0x00, 0x06, 0x0A, 0x14, 0x7F, 0xFF)),
+    ],
+)
+def test_each_byte_of_the_header_is_checked(at: int, byte: int, reason: EnvelopeReason) -> None:
+    assert reason_for(SHORTEST[:at] + bytes((byte,)) + SHORTEST[at + 1 :]) is reason
+
+
+def test_zero_is_neither_a_class_nor_a_version() -> None:
+    assert reason_for(SHORTEST[:4] + bytes(4) + SHORTEST[8:]) is EnvelopeReason.CLASS_ID
+    assert reason_for(SHORTEST[:8] + bytes(4) + SHORTEST[12:]) is EnvelopeReason.KEY_VERSION
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_an_envelope_holds_at_least_one_byte_of_value(mode: Mode) -> None:
+    header = HEADER._replace(mode=mode)
+    assert parse_header(serialize_header(header) + body(mode, 1)) == header
+    for missing in range(1, OVERHEAD_BYTES[mode] + 2):
+        assert reason_for((serialize_header(header) + body(mode, 1))[:-missing]) is EnvelopeReason.LENGTH
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_an_envelope_holds_no_more_than_the_largest_value(mode: Mode) -> None:
+    header = HEADER._replace(mode=mode)
+    longest = serialize_header(header) + body(mode, MAX_VALUE_BYTES)
+    assert parse_header(longest) == header
+    assert reason_for(longest + b"\0") is EnvelopeReason.LENGTH
+    assert len(longest) <= MAX_ENVELOPE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (HEADER._replace(class_id=0), EnvelopeReason.CLASS_ID),
+        (HEADER._replace(class_id=MAX_ID + 1), EnvelopeReason.CLASS_ID),
+        (HEADER._replace(key_version=0), EnvelopeReason.KEY_VERSION),
+        (HEADER._replace(key_version=-1), EnvelopeReason.KEY_VERSION),
+        (HEADER._replace(bson_type=0x0A), EnvelopeReason.BSON_TYPE),
+    ],
+)
+def test_no_header_is_written_that_would_not_be_read(header: Header, reason: EnvelopeReason) -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        serialize_header(header)
+    assert caught.value.reason is reason
+
+
+def test_the_nonce_is_the_last_part_of_associated_data() -> None:
+    assert associated_data(b"header") == [b"header"]
+    assert associated_data(b"header", b"nonce") == [b"header", b"nonce"]
+
+
+def test_version_prefixes_are_contiguous_in_binary_order() -> None:
+    low, high = (serialize_header(HEADER._replace(key_version=version)) for version in (255, 256))
+    between = [serialize_header(HEADER._replace(key_version=255, bson_type=kind)) for kind in (0x03, 0x13)]
+    assert low < between[0] < between[1] < high
+    assert struct.unpack(">I", low[8:12]) == (255,)

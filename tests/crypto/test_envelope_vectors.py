@@ -1,0 +1,77 @@
+"""The frozen vectors of format 1: what a release has once read, every later release reads."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.crypto import cipher as cipher_module
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import Mode, parse_header
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from tests.crypto import make_envelope_vectors
+
+PATH = Path(__file__).parent / "vectors" / "envelope-1.json"
+# Never change this number. New vectors go into a new file.
+FROZEN_SHA256 = "67585cabb58c0b39b90da1d97f8e8fe12b366a3871aecc3eb0569b8c1a582d17"
+
+DOCUMENT = json.loads(PATH.read_bytes())
+VECTORS = DOCUMENT["vectors"]
+CIPHERS = {
+    (key["class_id"], key["key_version"]): ValueCipher(
+        bytes.fromhex(key["key"]), key["class_id"], key["key_version"]
+    )
+    for key in DOCUMENT["keys"]
+}
+
+
+def named(vector: dict[str, Any]) -> str:
+    return f"{vector['id']}: {vector['comment']}"
+
+
+def outcome(envelope: bytes) -> str:
+    try:
+        header = parse_header(envelope)
+        cipher = CIPHERS.get((header.class_id, header.key_version))
+        if cipher is None:
+            return "unknown-key"
+        cipher.decrypt(envelope)
+    except InvalidEnvelope:
+        return "invalid-envelope"
+    except DecryptionFailed:
+        return "decryption-failed"
+    return "ok"
+
+
+def test_the_file_is_frozen() -> None:
+    assert hashlib.sha256(PATH.read_bytes()).hexdigest() == FROZEN_SHA256
+
+
+def test_the_file_is_what_the_independent_generator_makes() -> None:
+    assert make_envelope_vectors.document() == PATH.read_text()
+
+
+def test_every_outcome_is_covered() -> None:
+    outcomes = {vector["expect"] for vector in VECTORS}
+    assert outcomes == {"ok", "invalid-envelope", "unknown-key", "decryption-failed"}
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=named)
+def test_a_vector_ends_as_it_says(vector: dict[str, Any]) -> None:
+    assert outcome(bytes.fromhex(vector["envelope"])) == vector["expect"]
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS if v["expect"] == "ok"], ids=named)
+def test_a_good_vector_is_read_and_written_exactly(
+    vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cipher = CIPHERS[vector["class_id"], vector["key_version"]]
+    envelope, value = bytes.fromhex(vector["envelope"]), bytes.fromhex(vector["value"])
+    assert cipher.decrypt(envelope) == (vector["bson_type"], value)
+    if vector["mode"] == Mode.RANDOM:
+        monkeypatch.setattr(cipher_module, "urandom", lambda _length: bytes.fromhex(DOCUMENT["nonce"]))
+        assert cipher.encrypt_randomly(vector["bson_type"], value) == envelope
+    else:
+        assert cipher.encrypt_deterministically(vector["bson_type"], value) == envelope

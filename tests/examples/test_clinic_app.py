@@ -1,0 +1,103 @@
+"""The example applications on a real server: their results agree with what plain Python makes of the data."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import json_util
+from pymongo import AsyncMongoClient, MongoClient
+
+from sealwire.demo.database import DatabaseProcess
+from sealwire.demo.layout import CLINIC_APP
+from sealwire.examples import clinic_app, clinic_app_async
+from sealwire.examples.patients import generate_appointments, generate_patients, write_lines
+from tests.support.secantus import secantus
+
+pytestmark = pytest.mark.integration
+
+PATIENTS = list(islice(generate_patients(1948), 400))
+APPOINTMENTS = list(generate_appointments(1948, PATIENTS, 300))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    with secantus(tmp_path_factory.mktemp("clinic")) as database:
+        yield database
+
+
+@pytest.fixture
+def uri(server: DatabaseProcess) -> Iterator[str]:
+    yield server.uri(database="clinic")
+    with server.connect() as client:
+        client.drop_database("clinic")
+
+
+def run(uri: str) -> dict[str, dict[str, Any]]:
+    patients: list[dict[str, Any]] = [dict(patient) for patient in PATIENTS]
+    appointments: list[dict[str, Any]] = [dict(appointment) for appointment in APPOINTMENTS]
+    with MongoClient[dict[str, Any]](uri) as client:
+        return {step.name: step.result for step in clinic_app.run(client, patients, appointments)}
+
+
+def test_the_results_are_what_the_data_says(uri: str) -> None:
+    results = run(uri)
+    assert results["register_patients"] == {"patients": 400}
+    assert results["register_twice"]["error"] == 11000
+    assert results["register_twice"]["keyValue"] == {"nhs_number": PATIENTS[0]["nhs_number"]}
+    assert results["find_by_nhs_number"]["found"] == 200
+    assert results["find_many"]["found"] == 100
+    phones = [patient["contacts"][-1]["phone"] for patient in PATIENTS[::8][:50]]
+    holders = Counter(phone for p in PATIENTS for phone in {contact["phone"] for contact in p["contacts"]})
+    assert results["find_by_phone"]["found"] == sum(holders[phone] for phone in phones)
+    assert results["move_house"]["modified"] == 100
+    assert results["register_if_new"]["upserted"] == [True, False]
+    per_patient = Counter(appointment["patient_nhs"] for appointment in APPOINTMENTS)
+    assert results["count_appointments"]["patients"] == len(per_patient)
+    assert results["count_appointments"]["most"] == max(per_patient.values())
+    assert results["transfer"] == {"transactions": "supported", "moved": 1, "booked": 1}
+    assert results["remove_patients"]["left"] == 400 + 1 - 20
+    assert sum(ward["patients"] for ward in results["count_by_ward"]["wards"]) == 401
+
+
+def test_two_runs_on_the_same_data_give_the_same_results(uri: str, server: DatabaseProcess) -> None:
+    first = run(uri)
+    with server.connect() as client:
+        client.drop_database("clinic")
+    assert run(uri) == first
+
+
+def test_as_a_program_it_prints_its_steps_and_gets_the_connection_string_from_the_environment(
+    uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / "patients").write_text("".join(write_lines(PATIENTS[:50])))
+    (tmp_path / "appointments").write_text("".join(write_lines(APPOINTMENTS[:1])))
+    command = [sys.executable, str(CLINIC_APP), str(tmp_path / "patients"), str(tmp_path / "appointments")]
+    done = subprocess.run(
+        command, env=os.environ | {"MONGODB_URI": uri}, capture_output=True, text=True, check=True
+    )
+    steps = [json_util.loads(line) for line in done.stdout.splitlines()]
+    assert [step["step"] for step in steps] == [step.__name__ for step in clinic_app.STEPS]
+    assert all(step["ms"] > 0 for step in steps)
+
+
+async def _reception(uri: str) -> dict[str, Any]:
+    async with AsyncMongoClient[dict[str, Any]](uri) as client:
+        return await clinic_app_async.run(client)
+
+
+def test_the_asynchronous_reception_sees_whom_it_registered(uri: str) -> None:
+    result = asyncio.run(_reception(uri))
+    assert result["names"] == ["Nia Lloyd", "Kwame Mensah", "Priya Sharma"]
+    assert result["changed"] == 2
+    assert result["notes"] == ["Shares a telephone."] * 2
+    assert result["numbers"] == ["9990000026", "9990000042"]
+    assert result["removed"] == 3
+    assert json.loads(json.dumps(result)) == result

@@ -1,0 +1,36 @@
+"""Real database servers for tests: each a SecantusDB process of its own, in the test's temporary folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sealwire.demo.certificates import Authority
+from sealwire.demo.database import DatabaseOptions, DatabaseProcess, ServerTls, User
+
+ROOT = User("root", "root password: 100% ?", (("root", "admin"),))
+CLINIC = User("clinic", "clinic/password@1", (("readWrite", "clinic"),))
+USERS = (ROOT, CLINIC)
+
+
+@contextmanager
+def secantus(
+    folder: Path,
+    *,
+    users: tuple[User, ...] = (),
+    authority: Authority | None = None,
+    mutual_tls: bool = False,
+    replica_set: bool = True,
+) -> Iterator[DatabaseProcess]:
+    """A running server under `folder`; with TLS where an authority is given. Ends with the block.
+
+    Cost:    0.6 s to start, 2 s to stop, 3 s more with users
+    """
+    tls = None
+    client = None
+    if authority is not None:
+        issued = authority.issue("database")
+        tls = ServerTls(issued.certificate, issued.key, authority.certificate_file, mutual_tls)
+        client = authority.issue("database-client", client=True).combined if mutual_tls else None
+    options = DatabaseOptions(folder / "database", users, tls, replica_set, client_certificate=client)
+    with DatabaseProcess(options) as database:
+        yield database

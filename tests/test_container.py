@@ -1,0 +1,105 @@
+"""The container image as far as it can be checked without an engine: its text, and its steps by hand."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.build_context import ROOT, copy_build_context
+from tools import lock
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, arguments), comments dropped and continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    joined = re.sub(r"\\\n\s*", "", text)
+    parts = [line.partition(" ") for line in joined.splitlines() if line.strip()]
+    return [(name, arguments.strip()) for name, _, arguments in parts]
+
+
+def final_stage() -> dict[str, str]:
+    """The last arguments of each instruction of the stage that is shipped."""
+    steps = instructions()
+    start = max(index for index, (name, _) in enumerate(steps) if name == "FROM")
+    return dict(steps[start:])
+
+
+def test_the_shipped_stage_is_not_the_one_that_builds() -> None:
+    stages = [arguments for name, arguments in instructions() if name == "FROM"]
+    assert len(stages) == 2
+    assert all(re.match(r"python:\$\{PYTHON_VERSION\}-slim\b", stage) for stage in stages)
+    assert final_stage()["COPY"].startswith("--from=build ")
+
+
+def test_the_image_runs_as_a_fixed_user_who_is_not_root() -> None:
+    user = re.fullmatch(r"(\d+):(\d+)", final_stage()["USER"])
+    assert user is not None
+    assert all(int(number) >= 10_000 for number in user.groups())
+    assert f"--uid {user.group(1)} " in final_stage()["RUN"]
+
+
+def test_the_image_starts_and_checks_itself_without_a_shell() -> None:
+    stage = final_stage()
+    assert json.loads(stage["ENTRYPOINT"]) == ["sealwire"]
+    command = json.loads(stage["CMD"])
+    assert command == ["serve", "--config", "/etc/sealwire/sealwire.yaml"]
+    check = json.loads(stage["HEALTHCHECK"].partition(" CMD ")[2])
+    assert check == ["sealwire", "healthcheck", *command[1:]]
+
+
+def test_the_image_writes_no_bytecode_at_run_time() -> None:
+    assert "PYTHONDONTWRITEBYTECODE=1" in final_stage()["ENV"]
+    assert "compileall" in " ".join(arguments for name, arguments in instructions() if name == "RUN")
+
+
+def test_everything_that_enters_the_image_is_hashed() -> None:
+    (dependencies, build) = [arguments for name, arguments in instructions() if name == "RUN"][:2]
+    installs = re.findall(r"install (.*?)(?:&&|$)", dependencies)
+    assert len(installs) == 2
+    assert all("--require-hashes" in install for install in installs)
+    assert "--no-deps --no-build-isolation" in build
+
+
+def test_no_secret_is_named_in_the_image() -> None:
+    named = [arguments for name, arguments in instructions() if name in {"ARG", "ENV", "COPY", "ADD"}]
+    assert not re.search(r"KEK|PASS|SECRET|TOKEN|\.pem|\.key", " ".join(named), re.IGNORECASE)
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_image_give_a_sealwire_that_runs_from_read_only_files(tmp_path: Path) -> None:
+    source, wheels, venv = tmp_path / "src", tmp_path / "wheels", tmp_path / "sealwire"
+    source.mkdir()
+    copy_build_context(source)
+    python = venv / "bin" / "python"
+    pip = [sys.executable, "-m", "pip"]
+    into_venv = [*pip, "--python", str(python), "install", "--quiet", "--no-compile"]
+
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    locked = ["--require-hashes", "--only-binary", ":all:", "-r", str(lock.lock_path("runtime"))]
+    subprocess.run([*into_venv, *locked], check=True)
+    wheel = [
+        *pip,
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(wheels),
+        str(source),
+    ]
+    subprocess.run(wheel, check=True)
+    subprocess.run([*into_venv, "--no-deps", *wheels.glob("*.whl")], check=True)
+    compiled = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(venv / "lib")]
+    subprocess.run([python, *compiled], check=True)
+
+    before = {path for path in venv.rglob("*") if path.is_file()}
+    done = subprocess.run([venv / "bin" / "sealwire", "--version"], check=True, capture_output=True, env={})
+    assert done.stdout.startswith(b"sealwire, version ")
+    imports = (
+        "import sealwire.wire, sealwire.crypto, sealwire.keys, sealwire.policies, sealwire.proxy, uvloop"
+    )
+    subprocess.run([python, "-I", "-c", imports], check=True, cwd="/", env={})
+    assert {path for path in venv.rglob("*") if path.is_file()} == before

@@ -1,0 +1,66 @@
+"""The import contracts see every room: a forbidden import that is planted in one is found."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.build_context import ROOT, copy_build_context
+
+LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
+
+
+@pytest.fixture(scope="module")
+def copied_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rooms with their links, without a contract broken."""
+    root = tmp_path_factory.mktemp("rooms")
+    copy_build_context(root)
+    links = root / ".umbrella" / "sealwire"
+    links.mkdir(parents=True)
+    for link in (ROOT / ".umbrella" / "sealwire").iterdir():
+        (links / link.name).symlink_to(link.readlink())
+    return root
+
+
+def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LINT_IMPORTS, "--no-cache", "../pyproject.toml"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=root / ".umbrella",
+        env={"COLUMNS": "200"},
+    )
+
+
+def test_the_contracts_are_kept(copied_rooms: Path) -> None:
+    done = lint_imports(copied_rooms)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("room", "module"),
+    [
+        ("wire", "asyncio"),
+        ("wire", "sealwire.crypto"),
+        ("crypto", "sealwire.keys"),
+        ("crypto", "socket"),
+        ("keys", "sealwire.policies"),
+        ("policies", "cryptography"),
+        ("policies", "sealwire.proxy.session"),
+        ("proxy/session", "time"),
+        ("proxy/session", "sealwire.proxy.server"),
+        ("proxy/server", "cryptography"),
+        ("proxy/server", "sealwire.cli"),
+    ],
+)
+def test_a_planted_import_breaks_a_contract(copied_rooms: Path, room: str, module: str) -> None:
+    planted = copied_rooms / room / "planted.py"
+    planted.write_text(f"import {module}\n", encoding="utf-8")
+    try:
+        done = lint_imports(copied_rooms)
+    finally:
+        planted.unlink()
+    assert done.returncode == 1
+    assert f"sealwire.{room.replace('/', '.')}.planted -> {module}" in done.stdout

@@ -1,0 +1,138 @@
+"""The wheel holds every room below one name; editable install and .umbrella links lead to the rooms."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.build_context import ROOT, copy_build_context
+
+
+def declared_rooms() -> tuple[str, ...]:
+    """The ROOMS of setup.py, read without running it."""
+    for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROOMS":
+            rooms = ast.literal_eval(node.value)
+            assert isinstance(rooms, tuple)
+            return rooms
+    raise AssertionError("setup.py declares no ROOMS")
+
+
+ROOMS = declared_rooms()
+
+
+def source_modules() -> set[str]:
+    """Every Python file, py.typed and YAML example of the package, named as the wheel is to name it."""
+    wanted: set[str] = set()
+    for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".yaml"} or path.name == "py.typed":
+                wanted.add(str(PurePosixPath(prefix) / path.relative_to(ROOT / folder).as_posix()))
+    return wanted
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of just what the container build sees."""
+    source = tmp_path_factory.mktemp("source")
+    copy_build_context(source)
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(out), str(source)], check=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_module_of_every_room_and_no_other(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == source_modules()
+    assert {f"sealwire/{room}/__init__.py" for room in ROOMS} < names
+
+
+def test_the_only_top_level_name_of_the_wheel_is_sealwire(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+    assert tops == {"sealwire", f"sealwire-{version('sealwire')}.dist-info"}
+
+
+def test_the_wheel_carries_the_licence_the_types_and_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
+        assert "sealwire = sealwire.cli:main" in archive.read(entry_points).decode()
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert "sealwire/py.typed" in names  # holds for all packages below it (PEP 561)
+
+
+def test_the_installed_wheel_imports_every_room_from_where_it_was_installed(
+    wheel: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "site"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
+    subprocess.run([*command, str(wheel)], check=True)
+    # The interpreter has the editable install as well; the files tell which of the two was taken.
+    program = (
+        "import importlib, json, sys\n"
+        "print(json.dumps([importlib.import_module(name).__file__ for name in sys.argv[1:]]))"
+    )
+    modules = ["sealwire", *(f"sealwire.{room}" for room in ROOMS)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *modules],
+        check=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(target)},
+    )
+    files = json.loads(done.stdout)
+    assert files == [str(target.joinpath(*module.split("."), "__init__.py")) for module in modules]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_editable_install_resolves_a_room_to_its_folder(room: str) -> None:
+    spec = find_spec(f"sealwire.{room}")
+    assert spec is not None
+    assert spec.origin is not None
+    assert Path(spec.origin).resolve() == ROOT / room / "__init__.py"
+
+
+def test_no_room_is_installed_under_its_bare_name() -> None:
+    program = "import importlib.util, sys\nprint([n for n in sys.argv[1:] if importlib.util.find_spec(n)])"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, *ROOMS], check=True, capture_output=True, cwd=Path(sys.prefix)
+    )
+    assert done.stdout.decode().strip() == "[]"
+
+
+def test_the_umbrella_links_everything_that_the_package_holds() -> None:
+    umbrella = ROOT / ".umbrella" / "sealwire"
+    own = {path.name for path in (ROOT / "sealwire").iterdir() if not path.name.startswith("__pycache__")}
+    targets = {name: f"../../sealwire/{name}" for name in own} | {room: f"../../{room}" for room in ROOMS}
+    assert {link.name: str(link.readlink()) for link in umbrella.iterdir() if link.is_symlink()} == targets
+    assert all(link.exists() for link in umbrella.iterdir())
+
+
+def test_the_build_group_names_what_the_build_system_requires() -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert document["dependency-groups"]["build"] == document["build-system"]["requires"]
+
+
+def test_the_build_context_holds_no_test_and_no_history(tmp_path: Path) -> None:
+    copy_build_context(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "requirements",
+        "sealwire",
+        "setup.py",
+        *ROOMS,
+    }

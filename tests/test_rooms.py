@@ -1,0 +1,160 @@
+"""Each room says at its door what it may not import, and keeps to it; the described data path exists."""
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.build_context import ROOT
+
+ROOMS = ("wire", "crypto", "keys", "policies", "proxy/session", "proxy/server")
+ARCHITECTURE = ROOT / "docs" / "ENCRYPTION_ARCHITECTURE.md"
+DOCSTRING_LINES = 25
+
+
+def room_docstring(room: str) -> str:
+    tree = ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8"))
+    return ast.get_docstring(tree) or ""
+
+
+def forbidden_by(docstring: str, room: str) -> set[str]:
+    """The modules that the sentence `May not import: a, b, any other room.` names, with rooms spelt in full.
+
+    An item of several words that is not `any other room` (such as a reason) names no module and is passed
+    over.
+    """
+    sentence = re.search(r"May not import: (.+?)\.(?:\s|$)", docstring, re.DOTALL)
+    if sentence is None:
+        return set()
+    own = f"sealwire.{room.replace('/', '.')}"
+    rooms = {f"sealwire.{other.replace('/', '.')}" for other in ROOMS}
+    modules: set[str] = set()
+    for item in re.split(r",?\s+(?:and|or)\s+|,\s*", sentence.group(1)):
+        if item.strip() == "any other room":
+            modules |= rooms - {own}
+        elif re.fullmatch(r"[a-z_][a-z0-9_.]*", item.strip()):
+            name = item.strip()
+            modules.add(f"sealwire.{name}" if name.partition(".")[0] in {"proxy", *ROOMS} else name)
+    return modules
+
+
+def imports_of(source: str) -> Iterator[str]:
+    """Every module that `source` imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def broken_promises(source: str, forbidden: set[str]) -> set[str]:
+    return {
+        module
+        for module in imports_of(source)
+        if any(module == banned or module.startswith(banned + ".") for banned in forbidden)
+    }
+
+
+def data_path_steps(document: str) -> list[tuple[str, str]]:
+    """The `path/file.py:function` lines of the fenced blocks named data-path, as (path, function)."""
+    steps = []
+    for block in re.findall(r"^```data-path\n(.*?)^```", document, re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            step = re.search(r"([\w/]+\.py):([\w.]+)", line)
+            if step is not None:
+                steps.append((step.group(1), step.group(2)))
+            elif line.strip():
+                raise ValueError(f"not a step of the form path/file.py:function: {line.strip()}")
+    return steps
+
+
+def definitions(source: str) -> set[str]:
+    """Names of the functions, classes and methods of a module; methods both bare and as `Class.method`."""
+    names: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            methods = {
+                item.name for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+            names |= {node.name} | methods | {f"{node.name}.{method}" for method in methods}
+    return names
+
+
+def unresolved(steps: list[tuple[str, str]], root: Path) -> list[str]:
+    return [
+        f"{path}:{function}"
+        for path, function in steps
+        if not (root / path).is_file()
+        or function not in definitions((root / path).read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_it_may_not_import_in_few_lines(room: str) -> None:
+    docstring = room_docstring(room)
+    assert len(docstring.splitlines()) <= DOCSTRING_LINES
+    assert forbidden_by(docstring, room)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_nothing_that_its_docstring_rules_out(room: str) -> None:
+    forbidden = forbidden_by(room_docstring(room), room)
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    broken = {
+        str(path.relative_to(ROOT)): modules
+        for path in files
+        if (modules := broken_promises(path.read_text(encoding="utf-8"), forbidden))
+    }
+    assert broken == {}
+
+
+def test_the_data_path_of_the_architecture_page_exists_step_by_step() -> None:
+    steps = data_path_steps(ARCHITECTURE.read_text(encoding="utf-8"))
+    assert len(steps) > 1
+    assert unresolved(steps, ROOT) == []
+
+
+def test_forbidden_modules_are_read_from_the_sentence() -> None:
+    docstring = "Owns x.\n\nMay not import: keys, asyncio, os.path,\nanything that logs, and hvac.\nMore."
+    assert forbidden_by(docstring, "crypto") == {"sealwire.keys", "asyncio", "os.path", "hvac"}
+    everything = forbidden_by("May not import: any other room, socket.", "wire")
+    assert "sealwire.proxy.session" in everything
+    assert "sealwire.wire" not in everything
+
+
+def test_a_forbidden_import_is_found_wherever_it_stands() -> None:
+    source = textwrap.dedent(
+        """
+        from sealwire.keys import keyring
+        def late():
+            import asyncio.events
+        """
+    )
+    assert broken_promises(source, {"asyncio", "sealwire.keys.keyring"}) == {
+        "asyncio.events",
+        "sealwire.keys.keyring",
+    }
+    assert broken_promises("import asyncio_like", {"asyncio"}) == set()
+
+
+def test_a_step_that_does_not_exist_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "wire").mkdir()
+    (tmp_path / "wire" / "framing.py").write_text(
+        "class Framer:\n    def feed(self): ...\n", encoding="utf-8"
+    )
+    document = (
+        "text\n```data-path\nwire/framing.py:Framer.feed\n-> wire/framing.py:gone\n-> wire/none.py:f\n```\n"
+    )
+    assert unresolved(data_path_steps(document), tmp_path) == ["wire/framing.py:gone", "wire/none.py:f"]
+
+
+def test_a_line_of_the_data_path_that_is_no_step_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not a step"):
+        data_path_steps("```data-path\nand then magic\n```\n")
