@@ -170,7 +170,10 @@ def _variable_end(buf: bytes, kind: int, value: int, limit: int) -> int:
             raise BsonError(WireReason.BSON_LENGTH, value)
         length: int = _int32(buf, value)[0]
         if kind == _BIN_DATA:
-            return _binary_end(buf, value, limit, length)
+            end = value + 5 + length
+            if length < 0 or end > limit:
+                raise BsonError(WireReason.BSON_LENGTH, value)
+            return end
         if kind == _STRING:
             end = value + 4 + length
             if length < 1 or end > limit:
@@ -222,14 +225,16 @@ def _cstring_end(buf: bytes, value: int, limit: int) -> int:
     return nul + 1
 
 
-def _binary_end(buf: bytes, value: int, limit: int, length: int) -> int:
-    end = value + 5 + length
-    if length < 0 or end > limit:
-        raise BsonError(WireReason.BSON_LENGTH, value)
-    if buf[value + 4] == 2 and (length < 4 or int32_at(buf, value + 5) != length - 4):
+def _is_sound(buf: bytes, element: Element) -> bool:
+    """What a value's own bytes must satisfy beyond its length; servers hold documents that do not."""
+    value = element.value
+    if element.kind == BsonType.BOOL:
+        return buf[value] <= 1
+    if element.kind == BsonType.BIN_DATA and buf[value + 4] == 2:
         # the old binary subtype repeats its length inside (bsonspec.org note on subtype 2)
-        raise BsonError(WireReason.BSON_VALUE, value)
-    return end
+        length = int32_at(buf, value)
+        return length >= 4 and int32_at(buf, value + 5) == length - 4
+    return True
 
 
 def _code_with_scope_end(buf: bytes, value: int, limit: int) -> int:
@@ -263,6 +268,6 @@ def validate(buf: bytes, start: int, limit: int, depth: int = 0) -> int:
             validate(buf, element.value, element.end, depth + 1)
         elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
             validate(buf, scope_document(buf, element), element.end, depth + 1)
-        elif element.kind == BsonType.BOOL and buf[element.value] > 1:
+        elif not _is_sound(buf, element):
             raise BsonError(WireReason.BSON_VALUE, element.value)
     return end
