@@ -109,6 +109,13 @@ ADMINISTRATION = frozenset(
 )
 """Commands that name a protected collection and carry no value of its documents: passed on."""
 
+NAMES_NO_COLLECTION = frozenset(
+    b"""createUser updateUser dropUser usersInfo grantRolesToUser revokeRolesFromUser createRole updateRole
+    dropRole rolesInfo grantRolesToRole revokeRolesFromRole grantPrivilegesToRole
+    revokePrivilegesFromRole""".split()
+)
+"""Commands whose first argument is the name of something else, which may be spelt like a collection."""
+
 _REFUSED_WITH_POLICY = frozenset(
     {
         b"applyOps",

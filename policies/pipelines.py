@@ -27,7 +27,7 @@ from sealwire.policies.expressions import (
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import plan_projection, with_path, without_path
+from sealwire.policies.projections import plan_project_stage, with_path, without_path
 from sealwire.policies.schema import NOTHING, Mode, PathNode, PolicySet
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
@@ -127,7 +127,7 @@ def _match(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
 
 def _project(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     del around
-    return plan_projection(plan, stage, node, parents)
+    return plan_project_stage(plan, stage, node, parents)
 
 
 def _add_fields(
@@ -219,7 +219,7 @@ def _sort(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
 def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
     """Refuse a sort specification that orders by a covered path."""
     for key in elements(plan.buf, document_of(element, element)):
-        covered = follow(node, key.name)
+        covered = None if key.name == b"$natural" else follow(node, key.name)
         if covered is not None:
             raise Refusal(Reason.SORT, path=covered.path, rule="sort")
         check_nested(plan, key)

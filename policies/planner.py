@@ -10,6 +10,7 @@ from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, collection_of
 from sealwire.policies.definitions import (
     ADMINISTRATION,
     DEFINITION_COMMANDS,
+    NAMES_NO_COLLECTION,
     change_stream_root,
     check_any_namespace,
 )
@@ -64,7 +65,7 @@ def _dispatch(command: Command) -> None:
         _explain(command)
         return
     check_any_namespace(command)
-    collection = collection_of(command)
+    collection = None if command.name in NAMES_NO_COLLECTION else collection_of(command)
     if collection is None:
         _without_collection(command)
         return

@@ -1,6 +1,6 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
-from sealwire.policies.arguments import Parents, document_of, first_name, operator_name
+from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import Scope, plan_expression
 from sealwire.policies.filters import plan_filter
@@ -10,11 +10,20 @@ from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
-_ARRAY_OPERATORS = frozenset({b"$elemMatch", b"$slice", b"$meta"})
 
 
-def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
-    """Cover the projection document `argument`; return the covered paths of what it leaves.
+def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> None:
+    """Cover the projection document of a `find`, which knows `$slice` and `$elemMatch` of its own."""
+    start = document_of(argument, argument)
+    for element in elements(plan.buf, start):
+        if _is_array_operator(plan, element):
+            _array_operator(plan, element, node, (*parents, start))
+        else:
+            _field(plan, element, b"", Scope(node), node, (*parents, start))
+
+
+def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
+    """Cover a `$project` stage; return the covered paths of what it leaves.
 
     Flags keep or drop a path, anything else is an expression. The answer may name a covered path that is no
     longer there; it never misses one that is.
@@ -29,19 +38,21 @@ def _fields(
         raise Refusal(Reason.SHAPE, rule="nesting")
     inner = (*parents, start)
     for element in elements(plan.buf, start):
-        path = prefix + element.name
-        if element.kind in _FLAGS:
-            if _is_exclusion(plan, element):
-                result = without_path(result, path)
-        elif _is_array_operator(plan, element):
-            _array_operator(plan, element, path, scope.root, inner)
-        elif element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
-            # {a: {b: 1}} is another way to write {"a.b": 1}
-            result = _fields(plan, element.value, path + b".", scope, result, inner)
-        else:
-            value = plan_expression(plan, element, scope, inner)
-            result = with_path(without_path(result, path), path, value)
+        result = _field(plan, element, prefix, scope, result, inner)
     return result
+
+
+def _field(
+    plan: Plan, element: Element, prefix: bytes, scope: Scope, result: PathNode, parents: Parents
+) -> PathNode:
+    path = prefix + element.name
+    if element.kind in _FLAGS:
+        return without_path(result, path) if _is_exclusion(plan, element) else result
+    if element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
+        # {a: {b: 1}} is another way to write {"a.b": 1}
+        return _fields(plan, element.value, path + b".", scope, result, parents)
+    value = plan_expression(plan, element, scope, parents)
+    return with_path(without_path(result, path), path, value)
 
 
 def _is_exclusion(plan: Plan, element: Element) -> bool:
@@ -52,13 +63,23 @@ def _is_exclusion(plan: Plan, element: Element) -> bool:
 
 
 def _is_array_operator(plan: Plan, element: Element) -> bool:
-    return element.kind == BsonType.OBJECT and first_name(plan, element.value) in _ARRAY_OPERATORS
+    """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
+    if element.kind != BsonType.OBJECT:
+        return False
+    operator = next(elements(plan.buf, element.value), None)
+    if operator is None or operator.name not in (b"$slice", b"$elemMatch"):
+        return False
+    if operator.name == b"$slice" and operator.kind == BsonType.ARRAY:
+        first = next(elements(plan.buf, operator.value), None)
+        return first is not None and first.kind in _FLAGS
+    return True
 
 
-def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, parents: Parents) -> None:
-    """`$elemMatch` and `$slice` work on a covered array in deterministic mode."""
-    target = follow(node, path)
+def _array_operator(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    """Both work on a covered array in deterministic mode, `$elemMatch` on its sub-documents only."""
+    target = follow(node, element.name)
     if target is None:
+        check_nested(plan, element)
         return
     for operator in elements(plan.buf, element.value):
         rule = operator_name(operator)

@@ -13,10 +13,9 @@ from sealwire.wire.op_msg import refresh_checksum
 from sealwire.wire.raw_bson import BsonType
 from sealwire.wire.splice import Edit, resized, splice
 
-# maxBsonObjectSize of every MongoDB server, and what mongod allows a command around a document
-# (BSONObjMaxInternalSize: 16 KiB more).
-MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-MAX_COMMAND_BYTES = MAX_DOCUMENT_BYTES + 16 * 1024
+# maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.
+# Whether a document in between is too large, only the server can tell, and it does.
+MAX_COMMAND_BYTES = 16 * 1024 * 1024 + 16 * 1024
 
 _BINARY = bytes((BsonType.BIN_DATA,))
 _binary_head = struct.Struct("<iB").pack
@@ -61,13 +60,10 @@ def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
 def _check_sizes(edits: Sequence[Edit], lengths: dict[int, int], max_message_bytes: int) -> None:
     """Refuse what the server would refuse, so that the client hears why.
 
-    In an edit's parents the first length is the message's; one that lies directly below it may be a document
+    In an edit's parents the first length is the message's; the one directly below it may be a document
     sequence, which is as large as the message allows. Everything below that is a document.
     """
     if lengths.get(0, 0) > max_message_bytes:
         raise Refusal(Reason.TOO_LARGE)
-    for edit in edits:
-        for depth, parent in enumerate(edit.parents[2:]):
-            limit = MAX_DOCUMENT_BYTES if depth == 0 else MAX_COMMAND_BYTES
-            if lengths.get(parent, 0) > limit:
-                raise Refusal(Reason.TOO_LARGE)
+    if any(lengths.get(parent, 0) > MAX_COMMAND_BYTES for edit in edits for parent in edit.parents[2:]):
+        raise Refusal(Reason.TOO_LARGE)

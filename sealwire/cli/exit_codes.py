@@ -5,15 +5,34 @@ from typing import NoReturn
 
 import click
 
+from sealwire.crypto import errors as crypto
+from sealwire.keys import errors as keys
+
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_OSERR = 71
+EX_CANTCREAT = 73
 EX_NOPERM = 77
 EX_CONFIG = 78
 
 # Filled by the rooms' error classes; looked up along the class's own bases, nearest first.
-EXIT_CODES: dict[type[Exception], int] = {}
+EXIT_CODES: dict[type[Exception], int] = {
+    crypto.InvalidEnvelope: EX_DATAERR,
+    crypto.UnsupportedValue: EX_DATAERR,
+    crypto.DecryptionFailed: EX_DATAERR,
+    crypto.SelfTestFailed: EX_SOFTWARE,
+    keys.KeySettingError: EX_CONFIG,
+    keys.UnsafeFile: EX_NOPERM,
+    keys.DamagedFile: EX_DATAERR,
+    keys.AlreadyExists: EX_CANTCREAT,
+    keys.KeyringBusy: EX_UNAVAILABLE,
+    keys.KekUnavailable: EX_UNAVAILABLE,
+    keys.KekDenied: EX_NOPERM,
+    keys.UnwrapFailed: EX_DATAERR,
+    keys.UnknownKey: EX_DATAERR,
+    keys.KeyDestroyed: EX_DATAERR,
+}
 
 
 def exit_code(error: Exception) -> int | None:

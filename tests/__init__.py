@@ -1,0 +1,1 @@
+"""Tests, by room: `tests/<room>/test_<module>.py` mirrors the package."""

@@ -1,0 +1,168 @@
+"""Framing: the chunks of a stream never show in its messages, and a wrong length ends it."""
+
+import struct
+import tracemalloc
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
+from tests.strategies import MadeOpMsg, chunkings, op_msgs
+
+_LIMIT = 64
+
+
+def _message(size: int, fill: bytes = b"m") -> bytes:
+    return struct.pack("<i", size) + fill * (size - 4)
+
+
+def _run(chunks: list[bytes], limit: int = _LIMIT) -> tuple[list[bytes], tuple[WireReason, int] | None, int]:
+    """Messages, the error if there was one, and the bytes still pending."""
+    framer = Framer(limit)
+    messages: list[bytes] = []
+    for chunk in chunks:
+        try:
+            messages += framer.feed(chunk)
+        except ProtocolError as error:
+            return messages, (error.reason, error.offset), framer.pending_bytes
+    return messages, None, framer.pending_bytes
+
+
+def test_one_message_in_one_chunk_is_handed_on_without_a_copy() -> None:
+    data = _message(40)
+    (message,) = Framer().feed(data)
+    assert message is data
+
+
+def test_several_messages_in_one_chunk_come_in_order() -> None:
+    parts = [_message(16), _message(20, b"a"), _message(64, b"b")]
+    framer = Framer(_LIMIT)
+    assert framer.feed(b"".join(parts)) == parts
+    assert framer.pending_bytes == 0
+
+
+def test_a_message_waits_for_its_last_byte() -> None:
+    data = _message(30)
+    framer = Framer()
+    assert framer.feed(data[:29]) == []
+    assert framer.pending_bytes == 29
+    assert framer.feed(data[29:] + data[:3]) == [data]
+    assert framer.pending_bytes == 3
+    assert framer.feed(data[3:]) == [data]
+    assert framer.pending_bytes == 0
+
+
+def test_messages_are_bytes_whichever_way_they_came() -> None:
+    data = _message(30)
+    framer = Framer()
+    messages = framer.feed(data) + framer.feed(data + data[:9]) + framer.feed(data[9:])
+    assert [type(message) for message in messages] == [bytes, bytes, bytes]
+
+
+def test_nothing_fed_gives_nothing() -> None:
+    assert Framer().feed(b"") == []
+
+
+@pytest.mark.parametrize("length", [-(2**31), -1, 0, 4, 15, _LIMIT + 1, 2**31 - 1])
+@pytest.mark.parametrize("rest", [0, 12, 200])
+def test_a_length_outside_the_bounds_is_refused_at_its_fourth_byte(length: int, rest: int) -> None:
+    head = struct.pack("<i", length)
+    framer = Framer(_LIMIT)
+    assert framer.feed(head[:3]) == []
+    with pytest.raises(ProtocolError) as caught:
+        framer.feed(head[3:] + bytes(rest))
+    assert caught.value.reason is WireReason.MESSAGE_LENGTH
+    assert caught.value.offset == 0
+    assert framer.pending_bytes == 0
+
+
+@pytest.mark.parametrize("length", [15, 65])
+def test_a_chunk_that_is_one_message_is_bounded_too(length: int) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        Framer(_LIMIT).feed(_message(length))
+    assert caught.value.reason is WireReason.MESSAGE_LENGTH
+
+
+@pytest.mark.parametrize("length", [16, 64])
+def test_the_bounds_themselves_are_allowed(length: int) -> None:
+    assert Framer(_LIMIT).feed(_message(length)) == [_message(length)]
+    with pytest.raises(ValueError, match="header"):
+        Framer(15)
+
+
+def test_the_usual_limit_is_that_of_mongod() -> None:
+    framer = Framer()
+    assert framer.feed(struct.pack("<i", MAX_MESSAGE_BYTES)) == []
+    with pytest.raises(ProtocolError):
+        Framer().feed(struct.pack("<i", MAX_MESSAGE_BYTES + 1))
+
+
+def test_a_broken_stream_stays_broken_at_the_same_place() -> None:
+    framer = Framer(_LIMIT)
+    assert framer.feed(_message(20)) == [_message(20)]
+    for data in (_message(16) + _message(99), _message(16), b""):
+        with pytest.raises(ProtocolError) as caught:
+            framer.feed(data)
+        assert (caught.value.reason, caught.value.offset) == (WireReason.MESSAGE_LENGTH, 36)
+
+
+def test_a_declared_length_costs_no_memory_until_the_bytes_come() -> None:
+    head = struct.pack("<i", MAX_MESSAGE_BYTES) + bytes(12)
+    framer = Framer()
+    tracemalloc.start()
+    try:
+        framer.feed(head)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert framer.pending_bytes == 16
+    assert peak_bytes < 10_000
+
+
+def test_repr_shows_no_content() -> None:
+    framer = Framer()
+    framer.feed(_message(40, b"Z")[:30])
+    assert repr(framer) == "Framer(pending_bytes=30, broken=False)"
+
+
+_STREAMS = st.lists(
+    st.one_of(
+        st.integers(16, _LIMIT).map(_message),
+        st.integers(16, _LIMIT).map(_message),
+        st.sampled_from([-1, 0, 15, _LIMIT + 1]).map(lambda length: struct.pack("<i", length)),
+        st.binary(max_size=6),
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@given(_STREAMS, st.data())
+@example(_message(16) + struct.pack("<i", 15), None)
+def test_chunking_changes_neither_the_messages_nor_the_error(
+    stream: bytes, draw: st.DataObject | None
+) -> None:
+    single = _run([stream[i : i + 1] for i in range(len(stream))])
+    others = [_run([stream])]
+    if draw is not None:
+        others.append(_run(draw.draw(chunkings(stream))))
+    for messages, error, pending in others:
+        assert (error, pending) == single[1:]
+        # what stands before a wrong length in one chunk with it is not acted on
+        assert messages == single[0] if error is None else messages == single[0][: len(messages)]
+
+
+@given(st.lists(op_msgs(), max_size=4), st.data())
+def test_messages_cut_from_a_stream_are_the_messages_sent(made: list[MadeOpMsg], draw: st.DataObject) -> None:
+    sent = [m.message for m in made]
+    messages, error, pending = _run(draw.draw(chunkings(b"".join(sent))), MAX_MESSAGE_BYTES)
+    assert (messages, error, pending) == (sent, None, 0)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_any_bytes_give_messages_or_a_protocol_error(chunks: list[bytes]) -> None:
+    messages, error, pending = _run(chunks)
+    assert all(16 <= len(message) <= _LIMIT for message in messages)
+    if error is None:
+        assert b"".join(messages) == b"".join(chunks)[: len(b"".join(chunks)) - pending]

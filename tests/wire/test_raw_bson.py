@@ -1,0 +1,167 @@
+"""The walk: every type, every way to be wrong, and nothing but BsonError whatever the bytes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import bson
+import pytest
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import InvalidBSON
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.raw_bson import (
+    MAX_DEPTH,
+    BsonType,
+    Element,
+    document_end,
+    elements,
+    int32_at,
+    scope_document,
+    validate,
+)
+from tests.strategies import bson_documents
+from tests.wire.corpus import INVALID, VALID, code_with_scope, document, element, int32, nested, string
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_valid_document_passes_whole(name: str) -> None:
+    data = VALID[name]
+    assert validate(data, 0, len(data)) == len(data)
+    assert validate(b"\xff" * 7 + data + b"\xff", 7, 7 + len(data)) == 7 + len(data)
+    inner = list(elements(data, 0))
+    assert int32(len(data)) + b"".join(data[e.start : e.end] for e in inner) + b"\0" == data
+    for e in inner:
+        assert data[e.start : e.end] == element(e.kind, e.name, data[e.value : e.end])
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_an_invalid_document_is_refused_with_its_reason(name: str) -> None:
+    data, reason = INVALID[name]
+    with pytest.raises(BsonError) as caught:
+        validate(data, 0, len(data))
+    assert caught.value.reason is reason
+    assert 0 <= caught.value.offset <= len(data)
+
+
+# What pymongo cannot write as it read it: text that is not UTF-8, types it turns into others, regex options
+# it sorts or drops, names of array elements, repeated keys.
+_CHANGED_BY_PYMONGO = {
+    "string invalid utf-8",
+    "string lone surrogate",
+    "string overlong nul",
+    "symbol",
+    "symbol empty",
+    "symbol embedded nul",
+    "regex with options out of order",
+    "regex with unknown options",
+    "regex invalid utf-8",
+    "db pointer",
+    "db pointer empty namespace",
+    "undefined",
+    "array with indexes out of order",
+    "array with repeated indexes",
+    "array with names for indexes",
+    "array with empty index names",
+    "keys repeated",
+    "keys empty and repeated",
+    "key invalid utf-8",
+    "every type",
+}
+_OPTIONS: CodecOptions[Mapping[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
+@pytest.mark.parametrize("name", sorted(VALID.keys() - _CHANGED_BY_PYMONGO))
+def test_the_corpus_is_what_another_codec_reads_and_writes(name: str) -> None:
+    assert bson.encode(bson.decode(VALID[name], _OPTIONS), codec_options=_OPTIONS) == VALID[name]
+
+
+def test_the_corpus_holds_documents_that_another_codec_would_change() -> None:
+    assert VALID.keys() >= _CHANGED_BY_PYMONGO
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, (_, reason) in INVALID.items() if reason is not WireReason.BSON_DEPTH]
+)
+def test_what_the_corpus_calls_invalid_another_codec_refuses(name: str) -> None:
+    with pytest.raises(InvalidBSON):
+        bson.decode(INVALID[name][0], _OPTIONS)
+
+
+def test_an_element_names_where_its_parts_lie() -> None:
+    data = b"??" + document(
+        element(BsonType.BOOL, b"ok", b"\1"), element(BsonType.STRING, b"s", string(b"x"))
+    )
+    assert list(elements(data, 2)) == [Element(8, b"ok", 6, 10, 11), Element(2, b"s", 11, 14, 20)]
+    assert int32_at(data, 14) == 2
+
+
+def test_every_prefix_of_every_valid_document_is_refused() -> None:
+    for data in VALID.values():
+        for size in range(min(len(data), 300)):
+            with pytest.raises(BsonError):
+                validate(data[:size], 0, size)
+
+
+def test_a_document_may_not_end_past_its_limit() -> None:
+    data = VALID["array"]
+    assert document_end(data, 0, len(data)) == len(data)
+    with pytest.raises(BsonError) as caught:
+        document_end(data, 0, len(data) - 1)
+    assert caught.value.reason is WireReason.BSON_LENGTH
+
+
+def test_the_walk_checks_the_terminator_that_nobody_checked_before() -> None:
+    with pytest.raises(BsonError) as caught:
+        list(elements(int32(5) + b"\1", 0))
+    assert caught.value.reason is WireReason.BSON_TERMINATOR
+
+
+def test_depth_is_counted_from_where_the_caller_stands() -> None:
+    assert validate(nested(3), 0, len(nested(3)), MAX_DEPTH - 3)
+    with pytest.raises(BsonError) as caught:
+        validate(nested(3), 0, len(nested(3)), MAX_DEPTH - 2)
+    assert caught.value.reason is WireReason.BSON_DEPTH
+
+
+def test_the_scope_of_javascript_is_found() -> None:
+    scope = document(element(BsonType.NULL, b"x"))
+    data = document(element(BsonType.JAVASCRIPT_WITH_SCOPE, b"c", code_with_scope(b"a\0b", scope)))
+    (only,) = elements(data, 0)
+    start = scope_document(data, only)
+    assert data[start : only.end] == scope
+
+
+def test_an_error_says_where_and_never_what() -> None:
+    data = document(element(BsonType.STRING, b"nhs_number", int32(99) + b"9434765919\0"))
+    with pytest.raises(ProtocolError) as caught:
+        validate(data, 0, len(data))
+    assert str(caught.value) == "bson-length at byte 16"
+    assert b"9434765919" not in repr(caught.value).encode()
+
+
+@given(bson_documents())
+def test_a_generated_document_is_valid(data: bytes) -> None:
+    assert validate(data, 0, len(data)) == len(data)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_document_or_a_bson_error(data: bytes) -> None:
+    try:
+        end = validate(data, 0, len(data))
+    except BsonError:
+        return
+    assert 5 <= end <= len(data)
+
+
+@given(bson_documents(), st.data())
+def test_a_damaged_document_gives_a_document_or_a_bson_error(data: bytes, draw: st.DataObject) -> None:
+    damaged = bytearray(data)
+    for _ in range(draw.draw(st.integers(1, 3))):
+        damaged[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    try:
+        end = validate(bytes(damaged), 0, len(damaged))
+    except BsonError:
+        return
+    assert end <= len(damaged)

@@ -1,0 +1,203 @@
+"""Splice: what is edited is exactly what decoding, editing and encoding would give, and all else stays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import bson
+import pytest
+from bson.codec_options import CodecOptions, DatetimeConversion
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.wire.op_msg import parse_op_msg, refresh_checksum, sequence_documents
+from sealwire.wire.raw_bson import BsonType, elements, scope_document, validate
+from sealwire.wire.splice import Edit, resized, splice
+from tests.strategies import (
+    MadeOpMsg,
+    MadeSequence,
+    bson_documents,
+    made_op_msg,
+    op_msgs,
+    python_documents,
+    python_values,
+)
+from tests.wire.corpus import VALID, code_with_scope, document, element, int32, string
+
+_OPTIONS: CodecOptions[Mapping[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+_LONG = element(BsonType.STRING, b"before", string(b"longer than it was"))
+_SHORT = element(BsonType.NULL, b"before")
+_AFTER = element(BsonType.INT, b"after", int32(7))
+
+
+def test_a_longer_value_corrects_every_length_above_it() -> None:
+    inner = document(element(BsonType.STRING, b"s", string(b"ab")))
+    data = document(element(BsonType.OBJECT, b"d", inner))
+    # 0 document, 7 its child, 11 the element in it, 19 "ab"
+    edit = Edit(14, 21, string(b"abcdef"), (0, 7))
+    assert resized(data, [edit]) == {0: len(data) + 4, 7: len(inner) + 4}
+    assert splice(data, [edit]) == document(
+        element(BsonType.OBJECT, b"d", document(element(BsonType.STRING, b"s", string(b"abcdef"))))
+    )
+
+
+def test_an_edit_of_the_same_size_changes_no_length() -> None:
+    data = document(element(BsonType.INT, b"a", int32(1)))
+    edit = Edit(7, 11, int32(2), (0,))
+    assert resized(data, [edit]) == {}
+    assert splice(data, [edit]) == document(element(BsonType.INT, b"a", int32(2)))
+
+
+def test_edits_that_cancel_out_leave_the_length_as_it_was() -> None:
+    data = document(
+        element(BsonType.STRING, b"a", string(b"12")), element(BsonType.STRING, b"b", string(b"1"))
+    )
+    first, second = elements(data, 0)
+    edits = [
+        Edit(second.value, second.end, string(b"12"), (0,)),
+        Edit(first.value, first.end, string(b"1"), (0,)),
+    ]
+    assert splice(data, edits) == document(
+        element(BsonType.STRING, b"a", string(b"1")), element(BsonType.STRING, b"b", string(b"12"))
+    )
+
+
+def test_lengths_that_the_caller_has_already_are_used() -> None:
+    data = document(_SHORT)
+    edit = Edit(4, len(data) - 1, _LONG, (0,))
+    assert splice(data, [edit], resized(data, [edit])) == splice(data, [edit]) == document(_LONG)
+
+
+def test_insertions_at_one_place_keep_their_order() -> None:
+    data = document(_AFTER)
+    edits = [Edit(4, 4, _LONG, (0,)), Edit(4, 4, _SHORT, (0,))]
+    assert splice(data, edits) == document(_LONG, _SHORT, _AFTER)
+
+
+def test_no_edit_is_the_same_bytes() -> None:
+    assert splice(b"whatever it is", []) == b"whatever it is"
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [Edit(4, 9, b"", (0,)), Edit(8, 12, b"", (0,))],
+        [Edit(4, 12, b"", (0,)), Edit(5, 6, b"xx", (0,))],
+        [Edit(2, 6, b"", (0,))],
+        [Edit(0, 4, b"", (0,))],
+        [Edit(12, 20, b"", (0,)), Edit(14, 15, b"", (0, 13))],
+    ],
+)
+def test_edits_that_overlap_each_other_or_a_length_are_a_bug_of_the_caller(edits: list[Edit]) -> None:
+    with pytest.raises(ValueError, match="overlap"):
+        splice(bytes(40), edits)
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_document_survives_a_splice_beside_it(name: str) -> None:
+    data = document(_SHORT, element(BsonType.OBJECT, b"v", VALID[name]), _AFTER)
+    before, _, after = elements(data, 0)
+    edits = [Edit(before.start, before.end, _LONG, (0,)), Edit(after.start, after.end, b"", (0,))]
+    assert splice(data, edits) == document(_LONG, element(BsonType.OBJECT, b"v", VALID[name]))
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_every_element_survives_a_splice_of_its_neighbour(name: str) -> None:
+    content = VALID[name][4:-1]
+    data = document(_SHORT, *([content] if content else []), _AFTER)
+    first, *_, last = elements(data, 0)
+    edits = [Edit(last.start, last.end, _SHORT, (0,)), Edit(first.start, first.end, _LONG, (0,))]
+    assert splice(data, edits) == document(_LONG, content, _SHORT)
+
+
+def _edit_decoded(
+    draw: st.DataObject, data: bytes, start: int, parents: tuple[int, ...], value: Any
+) -> list[Edit]:
+    """Edit random elements of the document at `start`, in `value` too, which is the same one decoded."""
+    edits: list[Edit] = []
+    above = (*parents, start)
+    for found in elements(data, start):
+        key = int(found.name) if isinstance(value, list) else found.name.decode()
+        action = draw.draw(st.sampled_from(("keep", "replace", "descend")))
+        if action == "replace":
+            value[key] = draw.draw(python_values())
+            name = found.name.decode()
+            encoded = bson.encode({name: value[key]}, codec_options=_OPTIONS)[4:-1]
+            edits.append(Edit(found.start, found.end, encoded, above))
+        elif action == "descend" and isinstance(value[key], dict | list):
+            edits.extend(_edit_decoded(draw, data, found.value, above, value[key]))
+    return edits
+
+
+@given(python_documents(), st.data())
+def test_splice_gives_what_decode_edit_encode_gives(made: dict[str, Any], draw: st.DataObject) -> None:
+    data = bson.encode(made, codec_options=_OPTIONS)
+    value = bson.decode(data, _OPTIONS)
+    assert bson.encode(value, codec_options=_OPTIONS) == data
+    edits = _edit_decoded(draw, data, 0, (), value)
+    assert splice(data, draw.draw(st.permutations(edits))) == bson.encode(value, codec_options=_OPTIONS)
+
+
+_ELEMENTS = st.sampled_from([_LONG, _SHORT, _AFTER, *(d[4:-1] for d in VALID.values() if 5 < len(d) < 60)])
+
+
+def _edit_raw(
+    draw: st.DataObject, data: bytes, start: int, parents: tuple[int, ...]
+) -> tuple[list[Edit], bytes]:
+    """Random edits inside the document at `start`, and the document they must lead to, built anew."""
+    edits: list[Edit] = []
+    content: list[bytes] = []
+    above = (*parents, start)
+    actions = ("keep", "keep", "replace", "remove", "insert", "descend")
+    for found in elements(data, start):
+        kept = data[found.start : found.end]
+        head = data[found.start : found.value]
+        action = draw.draw(st.sampled_from(actions))
+        if action == "replace":
+            kept = draw.draw(_ELEMENTS)
+            edits.append(Edit(found.start, found.end, kept, above))
+        elif action == "remove":
+            kept = b""
+            edits.append(Edit(found.start, found.end, b"", above))
+        elif action == "insert":
+            added = draw.draw(_ELEMENTS)
+            kept = added + kept
+            edits.append(Edit(found.start, found.start, added, above))
+        elif action == "descend" and found.kind in (BsonType.OBJECT, BsonType.ARRAY):
+            inner, rebuilt = _edit_raw(draw, data, found.value, above)
+            edits.extend(inner)
+            kept = head + rebuilt
+        elif action == "descend" and found.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
+            scope = scope_document(data, found)
+            inner, rebuilt = _edit_raw(draw, data, scope, (*above, found.value))
+            edits.extend(inner)
+            kept = head + code_with_scope(data[found.value + 8 : scope - 1], rebuilt)
+        content.append(kept)
+    return edits, document(*content)
+
+
+@given(bson_documents(), st.data())
+def test_splice_gives_what_building_anew_gives_for_every_type(data: bytes, draw: st.DataObject) -> None:
+    edits, expected = _edit_raw(draw, data, 0, ())
+    result = splice(data, edits)
+    assert result == expected
+    assert validate(result, 0, len(result)) == len(result)
+
+
+@given(op_msgs(), st.data())
+def test_a_spliced_message_is_the_message_made_of_the_edited_documents(
+    made: MadeOpMsg, draw: st.DataObject
+) -> None:
+    message = made.message
+    parsed = parse_op_msg(message)
+    edits, body = _edit_raw(draw, message, parsed.body, (0,))
+    edited: dict[bytes, MadeSequence] = {}
+    for sequence in parsed.sequences:
+        documents: list[bytes] = []
+        for start in sequence_documents(message, sequence):
+            inner, rebuilt = _edit_raw(draw, message, start, (0, sequence.start))
+            edits.extend(inner)
+            documents.append(rebuilt)
+        edited[sequence.identifier] = MadeSequence(sequence.identifier, tuple(documents))
+    sections = tuple(section and edited[section.identifier] for section in made.sections)
+    expected = made_op_msg(body, sections, made.flags, made.request_id, made.response_to)
+    assert refresh_checksum(splice(message, edits)) == expected.message
