@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealwire.demo.application import AppStep
-from sealwire.demo.inspection import is_envelope
+from sealwire.demo.inspection import flatten, is_envelope
 from sealwire.demo.stage import Stage
 from sealwire.demo.story import Check, Story, shown_patient
 
@@ -104,31 +104,19 @@ def _record(story: Story) -> RenderableType:
     table.add_column("the application reads (both runs)")
     table.add_column("stored without Sealwire")
     table.add_column("stored behind Sealwire")
-    seen, plain = _flat(story.guarded_sight.application), _flat(story.plain_sight.stored)
-    stored = _flat(story.guarded_sight.stored)
+    seen, plain = flatten(story.guarded_sight.application), flatten(story.plain_sight.stored)
+    stored = flatten(story.guarded_sight.stored)
     for path in seen:
         value = stored.get(path)
         style = "cyan" if is_envelope(value) else ""
-        table.add_row(path, _value(seen[path]), _value(plain.get(path)), Text(_value(value), style=style))
+        table.add_row(
+            path, value_text(seen[path]), value_text(plain.get(path)), Text(value_text(value), style=style)
+        )
     return Group(Text("2. What the database stores: one patient", style="bold"), table)
 
 
-def _flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Paths with array positions, each with its value."""
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        children = dict(enumerate(value)) if isinstance(value, list) else value
-        if isinstance(children, dict):
-            flat |= {
-                f"{key}.{path}": leaf
-                for path, leaf in _flat({str(k): v for k, v in children.items()}).items()
-            }
-        else:
-            flat[key] = value
-    return flat
-
-
-def _value(value: object) -> str:
+def value_text(value: object) -> str:
+    """One stored or read value in one short line; of an envelope its kind, length and beginning."""
     if isinstance(value, Binary):
         return f"Binary 0x{value.subtype:x}, {len(value)} B: {value[:_SHOWN_HEX].hex()}…"
     text = json.dumps(value, default=lambda other: f"{other:%Y-%m-%d}", ensure_ascii=False)

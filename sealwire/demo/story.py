@@ -128,17 +128,14 @@ def check_results(direct: tuple[AppStep, ...], guarded: tuple[AppStep, ...]) -> 
 
 
 def check_sights(plain: Sight, guarded: Sight) -> Check:
-    """The one patient that is shown reads the same, and is stored differently."""
-    same = plain.application == guarded.application != {}
-    hidden = guarded.stored != guarded.application
-    detail = (
-        "nhs_number among them"
-        if inspection.is_envelope(guarded.stored.get("nhs_number"))
-        else "nhs_number is readable"
-    )
-    return Check(
-        "a patient's record is stored with its covered fields as ciphertext", same and hidden, detail
-    )
+    """The one patient that is shown reads the same; what is stored otherwise is an envelope."""
+    seen, stored = inspection.flatten(guarded.application), inspection.flatten(guarded.stored)
+    hidden = {path for path, value in stored.items() if inspection.is_envelope(value)}
+    same = plain.application == guarded.application and seen.keys() == stored.keys()
+    honest = all(path in hidden or stored[path] == seen[path] for path in stored if path in seen)
+    detail = f"{len(hidden)} of {len(stored)} values are ciphertext"
+    claim = "one patient's record reads the same and is stored with its covered fields as ciphertext"
+    return Check(claim, same and honest and "nhs_number" in hidden, detail)
 
 
 def check_stored(stored: Stored) -> Check:
