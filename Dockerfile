@@ -36,7 +36,8 @@ WORKDIR /
 # 27017 for clients; 9464 for health checks and metrics, which belongs on a private network.
 EXPOSE 27017 9464
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=3s --start-period=10s --retries=3 \
+# Longer than the 3 s that the command itself waits for an answer.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 \
     CMD ["sealwire", "healthcheck", "--config", "/etc/sealwire/sealwire.yaml"]
 ENTRYPOINT ["sealwire"]
 CMD ["serve", "--config", "/etc/sealwire/sealwire.yaml"]

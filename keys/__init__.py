@@ -8,7 +8,7 @@ reads the file, checks it as a whole and unwraps every data key; the `keyring.Ke
 `cipher_for(class name)` and `cipher_by_id(class id, version)` from memory. Deriving from a passphrase
 happens once, in the KEK's constructor, so that loading again is cheap.
 
-May import: sealwire.crypto, and no other room; no event loop, and nothing that logs. Keys never leave in a
+May not import: wire, policies, proxy, asyncio, logging. Of the rooms it uses crypto. Keys never leave in a
 repr, an exception or a pickle. Python cannot wipe memory: whoever reads this process's memory has the keys.
 Specifications: docs/operations/keys.md; RFC 5297 (key wrapping); RFC 5869; RFC 7914.
 """

@@ -1,6 +1,7 @@
 """Hypothesis strategies: BSON documents and OP_MSG messages, as bytes and as the parts they were made of.
 
 `bson_documents()`    bytes of any valid document: all types, repeated and odd names, any text
+`corpus_documents()`  bytes of one of the short documents of the corpus
 `python_documents()`  dictionaries that pymongo encodes, decodes and encodes again to the same bytes
 `op_msgs()`           OP_MSG messages with their sections in any order, sequences, flags and checksum
 `chunkings(data)`     ways to cut a byte string into the chunks of a stream
@@ -192,7 +193,9 @@ def made_op_msg(
     return MadeOpMsg(request_id, response_to, flags, body, sections, message)
 
 
-_CORPUS_DOCUMENTS = st.sampled_from([data for data in VALID.values() if len(data) <= 200])
+def corpus_documents() -> st.SearchStrategy[bytes]:
+    """The short documents of the corpus: every type, and ten times as fast as `bson_documents`."""
+    return st.sampled_from([data for data in VALID.values() if len(data) <= 200])
 
 
 @st.composite
@@ -201,7 +204,7 @@ def op_msgs(draw: st.DrawFn, documents: st.SearchStrategy[bytes] | None = None) 
 
     Without `documents`, those of the corpus: what matters about a message are its sections.
     """
-    documents = _CORPUS_DOCUMENTS if documents is None else documents
+    documents = corpus_documents() if documents is None else documents
     # longer than the names that `bson_documents` makes up: the body may not have the field too
     identifiers = draw(st.lists(st.sampled_from([b"documents", b"updates", b"deletes"]), unique=True))
     sections: list[MadeSequence | None] = [

@@ -28,8 +28,9 @@ class OpMsgFlag(IntFlag):
     EXHAUST_ALLOWED = 1 << 16
 
 
-# Commands use two at most (bulkWrite: ops and nsInfo); mongod's own duplicate check counts on such numbers.
-# Without a bound, a message of 48 MB could hold six million empty sequences, 30 times that in memory.
+# Commands use two at most (bulkWrite: ops and nsInfo), and mongod closes the connection on more than two,
+# a limit it may raise (SERVER-31829). Without a bound, a message of 48 MB could hold six million empty
+# sequences, which take nearly 30 times its size in memory.
 MAX_SEQUENCES = 16
 
 CHECKSUM_BYTES = 4

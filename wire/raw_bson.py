@@ -63,7 +63,10 @@ _FIXED_BYTES = {
 }
 # By plain integer: an IntEnum hashes and compares slower than an int, and this is the inner loop.
 _FIXED = {int(kind): size for kind, size in _FIXED_BYTES.items()}
-_STRINGS = frozenset({int(BsonType.STRING), int(BsonType.JAVASCRIPT), int(BsonType.SYMBOL)})
+_STRINGS = frozenset({int(BsonType.JAVASCRIPT), int(BsonType.SYMBOL)})
+_STRING, _BIN_DATA = int(BsonType.STRING), int(BsonType.BIN_DATA)
+_OBJECT, _ARRAY = int(BsonType.OBJECT), int(BsonType.ARRAY)
+_COMMON = frozenset({_STRING, _OBJECT, _ARRAY, _BIN_DATA})
 
 
 class Element(NamedTuple):
@@ -132,14 +135,64 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
         raise BsonError(WireReason.BSON_TERMINATOR, at)
 
 
+def seek(buf: bytes, at: int, last: int, offset: int) -> Element | None:
+    """The first element from `at` on that ends behind `offset`, or None when the document ends before.
+
+    `at` is the start of an element of a document whose terminator lies at `last`. The elements on the way
+    are checked like those of `elements`, at a third of the price. Raises BsonError.
+    """
+    while at < last:
+        name_end = buf.find(0, at + 1, last)
+        if name_end < 0:
+            raise BsonError(WireReason.BSON_STRING, at)
+        value = name_end + 1
+        kind = buf[at]
+        size = _FIXED.get(kind)
+        if size is None:
+            end = _variable_end(buf, kind, value, last)
+        else:
+            end = value + size
+            if end > last:
+                raise BsonError(WireReason.BSON_LENGTH, at)
+        if end > offset:
+            return Element(kind, buf[at + 1 : name_end], at, value, end)
+        at = end
+    if at != last or buf[last] != 0:
+        raise BsonError(WireReason.BSON_TERMINATOR, at)
+    return None
+
+
 def _variable_end(buf: bytes, kind: int, value: int, limit: int) -> int:
     """Offset just past a value whose type says that its length lies in its own bytes."""
+    # Nearly all are of these kinds, so they are checked here, without another call.
+    if kind in _COMMON:
+        if value + 5 > limit:
+            raise BsonError(WireReason.BSON_LENGTH, value)
+        length: int = _int32(buf, value)[0]
+        if kind == _BIN_DATA:
+            end = value + 5 + length
+            if length < 0 or end > limit:
+                raise BsonError(WireReason.BSON_LENGTH, value)
+            return end
+        if kind == _STRING:
+            end = value + 4 + length
+            if length < 1 or end > limit:
+                raise BsonError(WireReason.BSON_LENGTH, value)
+            if buf[end - 1]:
+                raise BsonError(WireReason.BSON_STRING, value)
+            return end
+        end = value + length
+        if length < MIN_DOCUMENT_BYTES or end > limit:
+            raise BsonError(WireReason.BSON_LENGTH, value)
+        if buf[end - 1]:
+            raise BsonError(WireReason.BSON_TERMINATOR, end - 1)
+        return end
+    return _rare_end(buf, kind, value, limit)
+
+
+def _rare_end(buf: bytes, kind: int, value: int, limit: int) -> int:
     if kind in _STRINGS:
         return _string_end(buf, value, limit)
-    if kind in (BsonType.OBJECT, BsonType.ARRAY):
-        return document_end(buf, value, limit)
-    if kind == BsonType.BIN_DATA:
-        return _binary_end(buf, value, limit)
     if kind == BsonType.REGEX:
         return _cstring_end(buf, _cstring_end(buf, value, limit), limit)
     if kind == BsonType.DB_POINTER:
@@ -172,17 +225,16 @@ def _cstring_end(buf: bytes, value: int, limit: int) -> int:
     return nul + 1
 
 
-def _binary_end(buf: bytes, value: int, limit: int) -> int:
-    if value + 5 > limit:
-        raise BsonError(WireReason.BSON_LENGTH, value)
-    length = int32_at(buf, value)
-    end = value + 5 + length
-    if length < 0 or end > limit:
-        raise BsonError(WireReason.BSON_LENGTH, value)
-    if buf[value + 4] == 2 and (length < 4 or int32_at(buf, value + 5) != length - 4):
+def _is_sound(buf: bytes, element: Element) -> bool:
+    """What a value's own bytes must satisfy beyond its length; servers hold documents that do not."""
+    value = element.value
+    if element.kind == BsonType.BOOL:
+        return buf[value] <= 1
+    if element.kind == BsonType.BIN_DATA and buf[value + 4] == 2:
         # the old binary subtype repeats its length inside (bsonspec.org note on subtype 2)
-        raise BsonError(WireReason.BSON_VALUE, value)
-    return end
+        length = int32_at(buf, value)
+        return length >= 4 and int32_at(buf, value + 5) == length - 4
+    return True
 
 
 def _code_with_scope_end(buf: bytes, value: int, limit: int) -> int:
@@ -216,6 +268,6 @@ def validate(buf: bytes, start: int, limit: int, depth: int = 0) -> int:
             validate(buf, element.value, element.end, depth + 1)
         elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
             validate(buf, scope_document(buf, element), element.end, depth + 1)
-        elif element.kind == BsonType.BOOL and buf[element.value] > 1:
+        elif not _is_sound(buf, element):
             raise BsonError(WireReason.BSON_VALUE, element.value)
     return end

@@ -12,7 +12,7 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.keys.keyring import Keyring
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, scope_document
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, int32_at, scope_document, seek
 from sealwire.wire.splice import Edit, splice
 
 Parents = tuple[int, ...]
@@ -51,28 +51,24 @@ def _walk(buf: bytes, start: int, parents: Parents, found: list[Found], hit: int
     if len(parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, start)
     inner = (*parents, start)
-    for element in elements(buf, start):
-        end = element.end
-        if end <= hit:
-            continue
-        if hit < element.value:
-            # inside a name or before this document: not a value
-            hit = buf.find(MARKER, element.value)
-            if hit < 0 or hit >= end:
-                if hit < 0:
-                    return hit
-                continue
-        kind = element.kind
-        if kind in (_OBJECT, _ARRAY):
-            hit = _walk(buf, element.value, inner, found, hit)
-        elif kind == _SCOPED:
-            hit = _walk(buf, scope_document(buf, element), (*inner, element.value), found, hit)
-        elif kind == _BIN_DATA and hit == element.value + _SUBTYPE_OFFSET:
-            found.append(Found(element, inner))
-        if 0 <= hit < end:
-            hit = buf.find(MARKER, end)
-        if hit < 0:
-            return hit
+    at, last = start + 4, start + int32_at(buf, start) - 1
+    while 0 <= hit < last:
+        element = seek(buf, at, last, hit)
+        if element is None:
+            break
+        kind, _, _, value, at = element
+        if hit >= value:
+            if kind in (_OBJECT, _ARRAY):
+                hit = _walk(buf, value, inner, found, hit)
+            elif kind == _SCOPED:
+                hit = _walk(buf, scope_document(buf, element), (*inner, value), found, hit)
+            elif kind == _BIN_DATA and hit == value + _SUBTYPE_OFFSET:
+                found.append(Found(element, inner))
+            if 0 <= hit < at:
+                hit = buf.find(MARKER, at)
+        else:
+            # in a name: what stands there is no value, but one may follow in the same element
+            hit, at = buf.find(MARKER, value), element.start
     return hit
 
 

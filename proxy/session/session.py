@@ -47,7 +47,7 @@ from sealwire.proxy.session.handshake import (
 from sealwire.proxy.session.requests import AwaitedRequests, Request, RequestKind
 from sealwire.proxy.session.reveal import Found, find_envelopes, message_documents, reveal
 from sealwire.proxy.session.rewrite import apply_plan
-from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
 from sealwire.wire.header import Header, OpCode, parse_header
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, sequence_documents
@@ -211,7 +211,7 @@ class Session:
             answer = replies.legacy_error(self._new_id(), header.request_id)
             return [Count(Counter.REFUSALS, label=Reason.OPCODE.value), ToClient(answer)]
         if find_envelopes(message, [(query.query, (0,))]):
-            raise ProtocolError(WireReason.BSON_VALUE, query.query)
+            raise BsonError(WireReason.BSON_VALUE, query.query)
         return self._pass_on(
             strip_compression(message, query.query),
             header,

@@ -10,6 +10,7 @@ from sealwire.cli.exit_codes import fail
 # Subcommands are imported when they are called, so that `sealwire --help` starts fast.
 SUBCOMMANDS = {
     "serve": "sealwire.cli.serve",
+    "healthcheck": "sealwire.cli.healthcheck",
     "policy": "sealwire.cli.policy",
     "keys": "sealwire.cli.keys",
     "demo": "sealwire.cli.demo",

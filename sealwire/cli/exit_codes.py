@@ -7,6 +7,8 @@ import click
 
 from sealwire.crypto import errors as crypto
 from sealwire.keys import errors as keys
+from sealwire.policies import errors as policies
+from sealwire.proxy.server import errors as server
 
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
@@ -32,6 +34,14 @@ EXIT_CODES: dict[type[Exception], int] = {
     keys.UnwrapFailed: EX_DATAERR,
     keys.UnknownKey: EX_DATAERR,
     keys.KeyDestroyed: EX_DATAERR,
+    policies.SourceError: EX_CONFIG,
+    server.FileProblem: EX_CONFIG,
+    server.PermissionProblem: EX_NOPERM,
+    server.KeyringIncomplete: EX_DATAERR,
+    server.TopologyProblem: EX_CONFIG,
+    server.ListenProblem: EX_OSERR,
+    server.UpstreamUnavailable: EX_UNAVAILABLE,
+    server.NotReady: EX_UNAVAILABLE,
 }
 
 

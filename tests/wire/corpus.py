@@ -279,6 +279,7 @@ _BAD_VARIABLE: dict[str, tuple[bytes, WireReason]] = {
     "binary without length": (_one(BsonType.BIN_DATA, bytes(4)), _LENGTH),
     "binary length negative": (_one(BsonType.BIN_DATA, int32(-1) + b"\0ab"), _LENGTH),
     "binary length overruns": (_one(BsonType.BIN_DATA, int32(3) + b"\0ab"), _LENGTH),
+    "binary subtype 2 of no bytes": (_one(BsonType.BIN_DATA, int32(0) + b"\x02"), _VALUE),
     "binary subtype 2 without inner length": (_one(BsonType.BIN_DATA, int32(3) + b"\x02abc"), _VALUE),
     "binary subtype 2 inner length long": (
         _one(BsonType.BIN_DATA, int32(6) + b"\x02" + int32(3) + b"ab"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import sealwire.proxy.session
 import sealwire.wire
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 
@@ -19,8 +20,8 @@ def test_an_error_is_its_reason_and_its_offset(kind: type[ProtocolError], reason
 
 
 def test_every_reason_is_given_somewhere_and_bson_reasons_by_bson_errors_only() -> None:
-    (room,) = sealwire.wire.__path__
-    source = "".join(path.read_text() for path in Path(room).glob("*.py"))
+    rooms = [*sealwire.wire.__path__, *sealwire.proxy.session.__path__]
+    source = "".join(path.read_text() for room in rooms for path in Path(room).glob("*.py"))
     raised = set(re.findall(r"(BsonError|ProtocolError)\(WireReason\.(\w+)", source))
     assert {reason for _, reason in raised} == {reason.name for reason in WireReason}
     assert {kind == "BsonError" for kind, reason in raised if reason.startswith("BSON_")} == {True}

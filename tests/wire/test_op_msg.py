@@ -21,7 +21,7 @@ from sealwire.wire.op_msg import (
     sequence_documents,
 )
 from sealwire.wire.raw_bson import BsonType
-from tests.strategies import MadeOpMsg, MadeSequence, bson_documents, made_op_msg, op_msgs
+from tests.strategies import MadeOpMsg, MadeSequence, corpus_documents, made_op_msg, op_msgs
 from tests.wire.corpus import document, element, int32, string
 
 # {ping: 1, $db: "x"} by hand
@@ -94,6 +94,8 @@ _MALFORMED: dict[str, tuple[bytes, WireReason]] = {
     "no room for a body": (_framed(bytes(9)), WireReason.MESSAGE_TRUNCATED),
     "declared shorter than it is": (_PING + b"\0", WireReason.MESSAGE_LENGTH),
     "declared longer than it is": (_PING[:-1], WireReason.MESSAGE_LENGTH),
+    "declared shorter than its body": (int32(len(_PING) - 1) + _PING[4:], WireReason.MESSAGE_LENGTH),
+    "declared longer than its body": (int32(len(_PING) + 1) + _PING[4:], WireReason.MESSAGE_LENGTH),
     "another opcode": (_framed(_PING[16:], OpCode.COMPRESSED), WireReason.OPCODE),
     "kind 2": (_flagged(0, b"\2" + _BODY), WireReason.SECTION_KIND),
     "kind 255 behind the body": (_flagged(0, b"\0" + _BODY + b"\xff"), WireReason.SECTION_KIND),
@@ -246,7 +248,7 @@ def test_parts_are_found_where_they_were_put(made: MadeOpMsg) -> None:
 _IDS = st.integers(-(2**31), 2**31 - 1)
 
 
-@given(_IDS, _IDS, bson_documents(), st.sampled_from([0, 1, 2, 3, 1 << 16]))
+@given(_IDS, _IDS, corpus_documents(), st.sampled_from([0, 1, 2, 3, 1 << 16]))
 def test_a_built_message_is_what_it_was_built_of(
     request_id: int, response_to: int, body: bytes, flags: int
 ) -> None:

@@ -15,7 +15,7 @@ from sealwire.wire.op_query import (
     parse_op_query,
     parse_op_reply,
 )
-from tests.strategies import bson_documents
+from tests.strategies import corpus_documents
 from tests.wire.corpus import document, int32
 
 # {isMaster: 1} sent to admin.$cmd, one document wanted
@@ -122,8 +122,8 @@ _INT32 = st.integers(-(2**31), 2**31 - 1)
     st.integers(0, 127).map(lambda bits: bits << 1),
     _INT32,
     _INT32,
-    bson_documents(),
-    st.none() | bson_documents(),
+    corpus_documents(),
+    st.none() | corpus_documents(),
 )
 def test_a_query_rebuilt_from_its_parts_is_the_same(
     namespace: bytes, flags: int, skip: int, limit: int, query: bytes, selector: bytes | None
@@ -135,7 +135,7 @@ def test_a_query_rebuilt_from_its_parts_is_the_same(
     assert message[parsed.end :] == (selector or b"")
 
 
-@given(st.lists(bson_documents(), max_size=4), st.integers(0, 2**32 - 1))
+@given(st.lists(corpus_documents(), max_size=4), st.integers(0, 2**32 - 1))
 def test_the_documents_of_a_reply_are_found(documents: list[bytes], flags: int) -> None:
     message = _reply(len(documents), b"".join(documents), flags)
     parsed = parse_op_reply(message)
@@ -144,7 +144,7 @@ def test_the_documents_of_a_reply_are_found(documents: list[bytes], flags: int) 
     assert [message[a:b] for a, b in zip(parsed.documents, ends, strict=bool(documents))] == documents
 
 
-@given(_INT32, _INT32, bson_documents(), st.integers(0, 15))
+@given(_INT32, _INT32, corpus_documents(), st.integers(0, 15))
 def test_a_built_reply_is_parsed_again(request_id: int, response_to: int, body: bytes, flags: int) -> None:
     message = build_op_reply(request_id, response_to, body, flags)
     head = parse_header(message)

@@ -1,6 +1,6 @@
 """The walk: every type, every way to be wrong, and nothing but BsonError whatever the bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bson
@@ -19,6 +19,7 @@ from sealwire.wire.raw_bson import (
     elements,
     int32_at,
     scope_document,
+    seek,
     validate,
 )
 from tests.strategies import bson_documents
@@ -165,3 +166,52 @@ def test_a_damaged_document_gives_a_document_or_a_bson_error(data: bytes, draw: 
     except BsonError:
         return
     assert end <= len(damaged)
+
+
+@given(bson_documents(), st.data())
+def test_seek_finds_what_walking_the_elements_finds(data: bytes, draw: st.DataObject) -> None:
+    inside = list(elements(data, 0))
+    offset = draw.draw(st.integers(-1, len(data)))
+    index = draw.draw(st.integers(0, len(inside)))
+    at = inside[index].start if index < len(inside) else len(data) - 1
+    wanted = next((e for e in inside[index:] if e.end > offset), None)
+    assert seek(data, at, len(data) - 1, offset) == wanted
+
+
+def test_seek_takes_the_element_that_covers_the_offset_and_not_one_that_ends_there() -> None:
+    data = document(element(BsonType.INT, b"a", int32(1)), element(BsonType.STRING, b"b", string(b"x")))
+    first, second = elements(data, 0)
+    last = len(data) - 1
+    assert seek(data, 4, last, first.end - 1) == first
+    assert seek(data, 4, last, first.end) == second
+    assert seek(data, 4, last, second.end) is None
+
+
+def _outcome(walk: Callable[[], object]) -> tuple[WireReason, int] | None:
+    try:
+        walk()
+    except BsonError as error:
+        return error.reason, error.offset
+    return None
+
+
+@pytest.mark.parametrize("name", [name for name, (data, _) in INVALID.items() if len(data) >= 5])
+def test_seek_refuses_on_its_way_what_the_walk_refuses(name: str) -> None:
+    data, _ = INVALID[name]
+    size = int32_at(data, 0)
+    if 5 <= size <= len(data):
+        sought = _outcome(lambda: seek(data, 4, size - 1, len(data)))
+        assert sought == _outcome(lambda: list(elements(data, 0)))
+    else:
+        assert _outcome(lambda: document_end(data, 0, len(data))) == (WireReason.BSON_LENGTH, 0)
+
+
+@given(bson_documents(), st.data())
+def test_seek_in_damaged_bytes_refuses_what_the_walk_refuses(data: bytes, draw: st.DataObject) -> None:
+    damaged = bytearray(data)
+    for _ in range(draw.draw(st.integers(0, 3))):
+        # the length of the document itself has been checked before a walk begins
+        damaged[draw.draw(st.integers(4, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    buf = bytes(damaged)
+    sought = _outcome(lambda: seek(buf, 4, len(buf) - 1, len(buf)))
+    assert sought == _outcome(lambda: list(elements(buf, 0)))

@@ -73,6 +73,12 @@ def test_insertions_at_one_place_keep_their_order() -> None:
     assert splice(data, edits) == document(_LONG, _SHORT, _AFTER)
 
 
+def test_an_insertion_comes_before_the_element_replaced_at_the_same_place() -> None:
+    data = document(_AFTER)
+    edits = [Edit(4, len(data) - 1, _SHORT, (0,)), Edit(4, 4, _LONG, (0,))]
+    assert splice(data, edits) == splice(data, edits[::-1]) == document(_LONG, _SHORT)
+
+
 def test_no_edit_is_the_same_bytes() -> None:
     assert splice(b"whatever it is", []) == b"whatever it is"
 

@@ -1,0 +1,115 @@
+"""The admin address: /healthz, /readyz and /metrics over plain HTTP, in a thread of its own.
+
+A thread, so that /healthz can tell that the event loop is stuck instead of being stuck with it.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.listener import bind
+from sealwire.proxy.server.metrics import Metrics
+
+# The loop beats once a second; ten missed beats are more than any pause it should have.
+STUCK_AFTER_S = 10.0
+
+
+class Phase(Enum):
+    """How far the proxy is; only READY takes new clients."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass(slots=True)
+class Health:
+    """What the event loop tells the admin thread; each field is written by the loop only."""
+
+    phase: Phase = Phase.STARTING
+    keyring_failed: bool = False
+    beat_at: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def alive(self) -> bool:
+        """Whether the event loop still turns."""
+        return self.clock() - self.beat_at < STUCK_AFTER_S
+
+
+class AdminServer:
+    """Serves the three paths until `close`."""
+
+    def __init__(self, address: Address, health: Health, metrics: Metrics) -> None:
+        """Bind; raises ListenProblem."""
+        sock, *others = bind(address)
+        for other in others:
+            other.close()
+        sock.setblocking(True)
+        handler = type("Handler", (_Handler,), {"health": health, "metrics": metrics})
+        self._server = _Server(sock.getsockname()[:2], handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = sock
+        self.address = Address(*sock.getsockname()[:2])
+        self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering and give the port back."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+
+class _Handler(BaseHTTPRequestHandler):
+    health: ClassVar[Health]
+    metrics: ClassVar[Metrics]
+    timeout = 5  # seconds for a request to arrive
+    protocol_version = "HTTP/1.0"  # no keep-alive: no thread waits for a next request
+    server_version = "sealwire"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer one of the three paths, 404 for anything else."""
+        match self.path.partition("?")[0]:
+            case "/healthz":
+                self._say(self.health.alive, {"status": "ok" if self.health.alive else "stuck"})
+            case "/readyz":
+                ready = self.health.alive and self.health.phase is Phase.READY
+                keyring = "stale" if self.health.keyring_failed else "ok"
+                self._say(ready, {"status": self.health.phase.value, "keyring": keyring})
+            case "/metrics":
+                self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.metrics.render())
+            case _:
+                self._send(HTTPStatus.NOT_FOUND, "text/plain", b"paths: /healthz /readyz /metrics\n")
+
+    def _say(self, good: bool, body: dict[str, str]) -> None:
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        self._send(status, "application/json", json.dumps(body).encode() + b"\n")
+
+    def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """No line per request: probes come every few seconds."""

@@ -1,0 +1,414 @@
+"""One client connection and the server connection that belongs to it.
+
+Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED and never back.
+
+    CONNECTING  the client stands, the server connection is being opened; the client is not read
+    OPEN        bytes go to the session, its effects are carried out in order
+    CLOSING     both transports flush and close; whatever still arrives is dropped. `tick` aborts what has
+                not closed within CLOSE_LINGER_S, so a peer that never reads cannot keep memory
+    CLOSED      both transports have ended; the connection is forgotten
+
+Backpressure. Each transport is read only while nobody holds it (`Hold`). A client that does not read holds
+both sides: the server's replies, and its own commands, whose refusals would pile up. A server that does not
+read holds the client only: it must stay able to send us replies, or both would wait for each other.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
+from functools import partial
+from typing import assert_never
+
+from sealwire.proxy.server.audit import AuditSink
+from sealwire.proxy.server.config import Limits
+from sealwire.proxy.server.errors import UpstreamUnavailable
+from sealwire.proxy.server.key_feed import KeyFeed
+from sealwire.proxy.server.logs import LogGate, note
+from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.sessions import SessionCore, SessionFactory
+from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.upstream import ServerProtocol, Upstream
+from sealwire.proxy.session.effects import (
+    Audit,
+    Close,
+    CloseReason,
+    Count,
+    Effect,
+    NeedKeys,
+    ToClient,
+    ToServer,
+)
+
+_log = logging.getLogger("sealwire.server")
+
+CLOSE_LINGER_S = 10.0
+
+# Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
+WRITE_HIGH_BYTES = 256 * 1024
+
+# Reasons that deserve an operator's attention; the others are the ordinary ends of a connection.
+_LOUD = frozenset({CloseReason.CLIENT_PROTOCOL, CloseReason.SERVER_PROTOCOL, CloseReason.KEYS_UNAVAILABLE})
+
+
+@dataclass(slots=True)
+class Services:
+    """What all connections of one proxy share."""
+
+    keys: KeyFeed
+    metrics: Metrics
+    audit: AuditSink
+    limits: Limits
+    clock: Callable[[], float] = time.monotonic
+    live: "set[Connection]" = field(default_factory=set)
+    draining: bool = False
+    numbered: int = 0
+    gate: LogGate = field(init=False)
+    _empty: asyncio.Event = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gate = LogGate(10.0, self.clock)
+        self._empty = asyncio.Event()
+
+    def forget(self, connection: "Connection") -> None:
+        """`connection` has ended."""
+        self.live.discard(connection)
+        self.metrics.connections.dec()
+        if not self.live:
+            self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Return when no connection is open."""
+        while self.live:
+            self._empty.clear()
+            await self._empty.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the clients of one listener go."""
+
+    upstream: Upstream
+    new_session: SessionFactory
+
+
+class State(Enum):
+    """Where a connection is on its way."""
+
+    CONNECTING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Hold(Flag):
+    """Why a transport is not read."""
+
+    NONE = 0
+    CONNECTING = auto()
+    KEYS = auto()
+    CLIENT_FULL = auto()
+    SERVER_FULL = auto()
+
+
+class Side:
+    """One transport, what holds its reading, and what arrived all the same during a hold."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.lost = False
+        self.held = Hold.NONE
+        self.stash: deque[bytes] = deque()
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    def hold(self, reason: Hold) -> None:
+        """Read no more until every reason is released."""
+        self.held |= reason
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def release(self, reason: Hold) -> None:
+        """Read again unless another reason holds."""
+        self.held &= ~reason
+        self.settle()
+
+    def settle(self) -> None:
+        """Read if nothing holds."""
+        if not self.held and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def keep(self, data: bytes) -> None:
+        """Put bytes aside that arrived during a hold.
+
+        That happens once at most per hold: a read was under way, or uvloop, which starts to read after
+        connection_made whatever was said there, made its first one. So pausing again here bounds the stash.
+        """
+        self.stash.append(data)
+        self.hold(Hold.NONE)
+
+
+class Connection:
+    """Feeds a session from two transports and carries out its effects. It is an `upstream.ServerEvents`."""
+
+    def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
+        services.numbered += 1
+        self.number = services.numbered
+        self.state = State.CONNECTING
+        self.client = Side(transport)
+        self.server: Side | None = None
+        self._services = services
+        self._session: SessionCore | None = None
+        self._awaits_keys = False
+        self._close_by: float | None = None
+        self._peer = _peer_name(transport)
+        self._route = route
+        services.live.add(self)
+        services.metrics.connections.inc()
+        self.client.hold(Hold.CONNECTING)
+        self._connecting = spawn(self._connect(), f"connect {self.number}")
+
+    # -- opening ---------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        try:
+            await self._route.upstream.connect(lambda: ServerProtocol(self))
+        except UpstreamUnavailable as error:
+            self._services.metrics.upstream_failures.labels(error.reason.value).inc()
+            self._services.gate.note(
+                _log,
+                logging.ERROR,
+                "server connection failed",
+                error.reason.value,
+                problem=str(error),
+                hint=error.hint,
+            )
+            # Closed without a reply: to a driver this is a network error, and those it retries.
+            self.abort()
+
+    def server_connected(self, transport: asyncio.Transport) -> None:
+        """The session starts."""
+        tune(transport)
+        self.server = Side(transport)
+        if self.state is not State.CONNECTING:
+            transport.abort()
+            return
+        try:
+            self._session = self._route.new_session(self._services.keys.keyring)
+        except Exception as error:  # noqa: BLE001 - see _bug
+            self._bug(error)
+            return
+        self.state = State.OPEN
+        note(_log, logging.DEBUG, "connection opened", connection=self.number, client=self._peer)
+        self._resume(Hold.CONNECTING)
+
+    # -- what the client's transport says --------------------------------------------------------------------
+
+    def client_data(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.client.held & (Hold.CONNECTING | Hold.KEYS):
+            self.client.keep(data)
+        elif self.state is State.OPEN and self._session is not None:
+            try:
+                self._carry_out(self._session.client_data(data))
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def client_eof(self) -> None:
+        """The client sends nothing more."""
+        if self.state is State.CONNECTING:
+            self.abort()
+        elif self._session is not None:
+            self._run(self._session.client_eof)
+
+    def client_lost(self) -> None:
+        """The client's connection has ended."""
+        self.client.lost = True
+        self.client_eof()
+        self._after_loss(CloseReason.CLIENT_EOF)
+
+    def client_full(self) -> None:
+        """The client does not read."""
+        self._services.metrics.pauses.labels("client").inc()
+        self.client.hold(Hold.CLIENT_FULL)
+        if self.server is not None:
+            self.server.hold(Hold.CLIENT_FULL)
+
+    def client_writable(self) -> None:
+        """The client reads again."""
+        self.client.release(Hold.CLIENT_FULL)
+        if self.server is not None:
+            self.server.release(Hold.CLIENT_FULL)
+
+    # -- what the server's transport says --------------------------------------------------------------------
+
+    def server_data(self, data: bytes) -> None:
+        """Bytes from the server."""
+        if self.server is not None and self.server.held & Hold.KEYS:
+            self.server.keep(data)
+        elif self.state is State.OPEN and self._session is not None:
+            try:
+                self._carry_out(self._session.server_data(data))
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def server_eof(self) -> None:
+        """The server sends nothing more."""
+        if self._session is not None:
+            self._run(self._session.server_eof)
+
+    def server_lost(self) -> None:
+        """The server's connection has ended."""
+        if self.server is not None:
+            self.server.lost = True
+        self.server_eof()
+        self._after_loss(CloseReason.SERVER_EOF)
+
+    def server_full(self) -> None:
+        """The server does not read."""
+        self._services.metrics.pauses.labels("server").inc()
+        self.client.hold(Hold.SERVER_FULL)
+
+    def server_writable(self) -> None:
+        """The server reads again."""
+        self.client.release(Hold.SERVER_FULL)
+
+    # -- what the proxy says ---------------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> None:
+        """About once a second."""
+        if self.state is State.CLOSING and self._close_by is not None and now_s >= self._close_by:
+            self.abort()
+        elif self._session is not None:
+            self._run(partial(self._session.tick, now_s))
+
+    def drain(self) -> None:
+        """Finish what is under way, then close."""
+        if self._session is None:
+            self.abort()
+            return
+        self._run(self._session.drain)
+
+    def abort(self) -> None:
+        """Cut both connections at once, without a flush."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSING
+        self._connecting.cancel()
+        self.client.transport.abort()
+        if self.server is not None:
+            self.server.transport.abort()
+        self._forget_if_over()
+
+    # -- effects ---------------------------------------------------------------------------------------------
+
+    def _run(self, step: Callable[[], list[Effect]]) -> None:
+        if self.state is State.OPEN:
+            try:
+                self._carry_out(step())
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        server = self.server
+        if server is None:
+            raise RuntimeError("effects before the server connection stands")
+        for effect in effects:
+            match effect:
+                case ToServer():
+                    server.transport.write(effect.data)
+                case ToClient():
+                    self.client.transport.write(effect.data)
+                case Count():
+                    self._services.metrics.count(effect.counter, effect.amount, effect.label)
+                case NeedKeys():
+                    self._fetch_keys()
+                case Audit():
+                    self._services.audit.write(effect, self._peer, self.number)
+                case Close():
+                    self._close(effect.reason, effect.detail)
+                case _:
+                    assert_never(effect)
+        if self._services.draining:
+            self._end_if_drained()
+
+    def _fetch_keys(self) -> None:
+        if not self._awaits_keys:
+            self._awaits_keys = True
+            self.client.hold(Hold.KEYS)
+            if self.server is not None:
+                self.server.hold(Hold.KEYS)
+            spawn(self._deliver_keys(), f"keys {self.number}")
+
+    async def _deliver_keys(self) -> None:
+        keyring = await self._services.keys.reload()
+        self._awaits_keys = False
+        if self._session is not None:
+            self._run(partial(self._session.keys_ready, keyring))
+        self._resume(Hold.KEYS)
+
+    def _resume(self, reason: Hold) -> None:
+        """Hand over what arrived during a hold, then read again; stop where a step asks for keys."""
+        for side, feed in ((self.client, self.client_data), (self.server, self.server_data)):
+            if side is None or self._awaits_keys:
+                continue
+            side.held &= ~reason
+            while side.stash and not self._awaits_keys:
+                feed(side.stash.popleft())
+            side.settle()
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _end_if_drained(self) -> None:
+        if not self._awaits_keys and self._session is not None and self._session.idle:
+            self._close(CloseReason.DRAINED, "")
+
+    def _close(self, reason: CloseReason, detail: str) -> None:
+        if self.state is not State.OPEN:
+            return
+        self.state = State.CLOSING
+        self._close_by = self._services.clock() + CLOSE_LINGER_S
+        self._services.metrics.closed.labels(reason.value).inc()
+        level = logging.WARNING if reason in _LOUD else logging.DEBUG
+        kind = f"closed {reason.value}"
+        fields = {"reason": reason.value, "detail": detail, "connection": self.number, "client": self._peer}
+        self._services.gate.note(_log, level, "connection closed", kind, **fields)
+        self.client.transport.close()
+        if self.server is not None:
+            self.server.transport.close()
+
+    def _bug(self, error: Exception) -> None:
+        """Something that no contract allows was raised: this conversation cannot be trusted any more.
+
+        Both connections are cut without a flush; the process and all other connections go on.
+        """
+        self._services.metrics.bugs.inc()
+        note(_log, logging.CRITICAL, "bug: connection cut", error, connection=self.number)
+        self.abort()
+
+    def _after_loss(self, reason: CloseReason) -> None:
+        # The session answers an end of stream with Close; if it does not, the other side must not stay.
+        self._close(reason, "transport lost")
+        self._forget_if_over()
+
+    def _forget_if_over(self) -> None:
+        over = self.client.lost and (self.server is None or self.server.lost)
+        if over and self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._services.forget(self)
+
+
+def tune(transport: asyncio.BaseTransport) -> None:
+    """Send small messages at once, and notice peers that vanished: keep-alive after 2 minutes of silence."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)
+
+
+def _peer_name(transport: asyncio.Transport) -> str:
+    name = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"

@@ -1,0 +1,64 @@
+"""What keeps the proxy from starting, and what can be wrong with the server. Each class has one exit code."""
+
+from enum import Enum
+
+
+class StartReason(Enum):
+    """Stable names of everything that an operator has to mend."""
+
+    FILE_MISSING = "file-missing"
+    FILE_FORBIDDEN = "file-forbidden"
+    KEY_EXPOSED = "key-exposed"
+    KEY_ENCRYPTED = "key-encrypted"
+    KEY_MISMATCH = "key-mismatch"
+    BAD_PEM = "bad-pem"
+    PORT_IN_USE = "port-in-use"
+    ADDRESS_UNUSABLE = "address-unusable"
+    KEYRING_INCOMPLETE = "keyring-incomplete"
+    MEMBER_WITHOUT_LISTENER = "member-without-listener"
+    UPSTREAM_UNRESOLVED = "upstream-unresolved"
+    UPSTREAM_REFUSED = "upstream-refused"
+    UPSTREAM_TIMEOUT = "upstream-timeout"
+    UPSTREAM_UNREACHABLE = "upstream-unreachable"
+    UPSTREAM_TLS_VERIFY = "upstream-tls-verify"
+    UPSTREAM_TLS = "upstream-tls"
+    UPSTREAM_CLOSED = "upstream-closed"
+    UPSTREAM_PROTOCOL = "upstream-protocol"
+    NOT_READY = "not-ready"
+
+
+class ServerError(Exception):
+    """The base of this room's errors: a stable reason, one line of text and the operator's next step."""
+
+    def __init__(self, reason: StartReason, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.reason = reason
+        self.hint = hint
+
+
+class FileProblem(ServerError):
+    """A file that the configuration names is missing, or does not hold what it should."""
+
+
+class PermissionProblem(ServerError):
+    """A file may not be read, or others may read a private key."""
+
+
+class KeyringIncomplete(ServerError):
+    """The keyring lacks a class that the policy uses."""
+
+
+class TopologyProblem(ServerError):
+    """Drivers would be told of a replica set member that can be reached only around the proxy."""
+
+
+class ListenProblem(ServerError):
+    """An address cannot be bound."""
+
+
+class UpstreamUnavailable(ServerError):
+    """The server cannot be reached, or what answers is not the server that the configuration describes."""
+
+
+class NotReady(ServerError):
+    """The running proxy does not answer, or says that it is not ready."""

@@ -1,0 +1,179 @@
+"""The clients' side: binding, accepting, the TLS handshake, and the protocol that hands on what clients send.
+
+Connections are accepted here rather than by `loop.create_server`, because that hides failed handshakes: an
+operator needs to see that clients lack a certificate or speak plaintext.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import ssl
+
+from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.connection import Connection, Route, Services, tune
+from sealwire.proxy.server.errors import ListenProblem, StartReason
+from sealwire.proxy.server.tasks import spawn
+
+_log = logging.getLogger("sealwire.server")
+
+BACKLOG = 1024
+
+# After "too many open files" and the like: the connection stays in the backlog, and a retry at once spins.
+ACCEPT_PAUSE_S = 1.0
+
+
+def bind(address: Address) -> list[socket.socket]:
+    """Listening sockets for every IP address that `address` stands for. Raises ListenProblem."""
+    bound: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, where in found:
+            sock = socket.socket(family, kind, protocol)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setblocking(False)
+            sock.bind(where)
+            sock.listen(BACKLOG)
+    except OSError as error:
+        for sock in bound:
+            sock.close()
+        raise _listen_problem(error, address) from None
+    return bound
+
+
+def _listen_problem(error: OSError, address: Address) -> ListenProblem:
+    if error.errno == errno.EADDRINUSE:
+        return ListenProblem(
+            StartReason.PORT_IN_USE,
+            f"{address}: the port is in use",
+            f"`ss -ltnp sport = :{address.port}` shows by whom; stop it or change the address",
+        )
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else "the name is not known"
+    hint = (
+        "ports below 1024 need CAP_NET_BIND_SERVICE" if error.errno == errno.EACCES else "correct the address"
+    )
+    return ListenProblem(StartReason.ADDRESS_UNUSABLE, f"{address}: cannot listen: {why}", hint)
+
+
+class ClientProtocol(asyncio.Protocol):
+    """Makes a Connection when the client stands (TLS included) and hands the transport's events to it."""
+
+    def __init__(self, services: Services, route: Route) -> None:
+        self._services = services
+        self._route = route
+        self._connection: Connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP and TLS stand."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(type(transport).__name__)
+        tune(transport)
+        self._connection = Connection(self._services, self._route, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have arrived."""
+        self._connection.client_data(data)
+
+    def eof_received(self) -> bool:
+        """asyncio: the client sends nothing more. False: the transport closes itself."""
+        self._connection.client_eof()
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """asyncio: the connection has ended."""
+        self._connection.client_lost()
+
+    def pause_writing(self) -> None:
+        """asyncio: the write buffer is above its high-water mark."""
+        self._connection.client_full()
+
+    def resume_writing(self) -> None:
+        """asyncio: the write buffer is below its low-water mark."""
+        self._connection.client_writable()
+
+
+class Listener:
+    """Accepts clients for one route."""
+
+    def __init__(
+        self,
+        services: Services,
+        route: Route,
+        sockets: list[socket.socket],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self._services = services
+        self._route = route
+        self._sockets = sockets
+        self._context = context
+        self._accepting: list[asyncio.Task[None]] = []
+        self._welcoming: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> list[Address]:
+        """What is bound, with the real port where the configuration said 0."""
+        return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._accepting = [
+            spawn(self._accept(sock), f"accept {self._route.upstream.address}") for sock in self._sockets
+        ]
+
+    def use_context(self, context: ssl.SSLContext | None) -> None:
+        """Let handshakes from now on use `context`; connections that are open keep theirs."""
+        self._context = context
+
+    async def close(self) -> None:
+        """Accept no more and give the port back; connections that are open stay."""
+        unfinished = [*self._accepting, *self._welcoming]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        for sock in self._sockets:
+            sock.close()
+
+    async def _accept(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(sock)
+            except OSError as error:
+                problem = os.strerror(error.errno or 0)
+                self._services.gate.note(_log, logging.ERROR, "cannot accept", "accept", problem=problem)
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            if len(self._services.live) + len(self._welcoming) >= self._services.limits.connections:
+                self._reject("limit", "limits.connections is reached")
+                accepted.close()
+                continue
+            self._services.metrics.accepted.inc()
+            task = spawn(self._welcome(accepted), "handshake")
+            self._welcoming.add(task)
+            task.add_done_callback(self._welcoming.discard)
+
+    async def _welcome(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        context = self._context
+        try:
+            await loop.connect_accepted_socket(
+                lambda: ClientProtocol(self._services, self._route),
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else self._services.limits.handshake_s,
+            )
+        except OSError as error:  # ssl.SSLError, a reset, the handshake's time-out
+            why = (
+                (error.reason or "handshake failed")
+                if isinstance(error, ssl.SSLError)
+                else type(error).__name__
+            )
+            self._reject("handshake", why)
+
+    def _reject(self, reason: str, problem: str) -> None:
+        self._services.metrics.rejected.labels(reason).inc()
+        self._services.gate.note(_log, logging.WARNING, "client not served", reason, problem=problem)

@@ -1,0 +1,79 @@
+"""Prometheus metrics in a registry of our own. Names and labels come from closed sets, never from data."""
+
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import Counter as PrometheusCounter
+from prometheus_client.exposition import generate_latest
+
+from sealwire import __version__
+from sealwire.proxy.session.effects import CloseReason, Counter
+
+# What each counter of the core counts, and its label (None: no label).
+_CORE: dict[Counter, tuple[str, str | None]] = {
+    Counter.COMMANDS: ("Commands received from clients", "command"),
+    Counter.REFUSALS: ("Commands refused by the policy", "reason"),
+    Counter.VALUES_ENCRYPTED: ("Values encrypted", None),
+    Counter.VALUES_DECRYPTED: ("Values decrypted", None),
+    Counter.DECRYPTION_FAILURES: ("Replies withheld because they do not decrypt", "failure"),
+    Counter.PROTOCOL_ERRORS: ("Connections closed because a peer broke the protocol", "reason"),
+}
+
+
+class Metrics:
+    """Every figure the proxy publishes. Safe to call from the event loop and from worker threads."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._core = {
+            counter: self._counter(counter.value, text, *([label] if label else []))
+            for counter, (text, label) in _CORE.items()
+        }
+        # Looking up a labelled child takes a lock and a hash of its labels: done once per pair.
+        self._children: dict[tuple[Counter, str], PrometheusCounter] = {}
+        self.connections = self._gauge("client_connections", "Client connections that are open")
+        self.accepted = self._counter("connections_accepted", "Client connections accepted")
+        self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")
+        self.closed = self._counter("connections_closed", "Sessions ended, by reason", "reason")
+        self.upstream_failures = self._counter(
+            "upstream_connect_failures", "Server connections that could not be opened", "reason"
+        )
+        self.pauses = self._counter("read_pauses", "Reads paused because a peer was slow", "side")
+        self.key_reloads = self._counter("key_reloads", "Keyring loads asked for by sessions", "outcome")
+        self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
+        self.bugs = self._counter("bugs", "Unexpected exceptions; each closed one connection at most")
+        self.audit_failures = self._counter("audit_failures", "Audit lines that could not be written")
+        self.ready = self._gauge("ready", "1 while the proxy accepts connections")
+        self.certificate_expiry = self._gauge(
+            "certificate_expiry_timestamp_seconds", "End of the certificate's life, Unix time", "side"
+        )
+        self._gauge("build_info", "Constant 1; the label is the version", "version").labels(__version__).set(
+            1
+        )
+        for reason in CloseReason:  # a series that exists from the start can be alerted on
+            self.closed.labels(reason.value)
+
+    def count(self, counter: Counter, amount: int, label: str) -> None:
+        """Carry out one Count effect."""
+        child = self._children.get((counter, label))
+        if child is None:
+            child = self._core[counter]
+            if _CORE[counter][1] is not None:
+                child = child.labels(label)
+            self._children[counter, label] = child
+        child.inc(amount)
+
+    def value(self, name: str, **labels: str) -> float:
+        """The present value of one series, 0 if there is none yet; `name` as it is exported."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    def render(self) -> bytes:
+        """Everything in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> PrometheusCounter:
+        return PrometheusCounter(name, text, labels, namespace="sealwire", registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace="sealwire", registry=self.registry)

@@ -1,0 +1,121 @@
+"""Everything that is read and checked before a socket is opened; `sealwire serve --check` stops after it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwire.crypto import selftest
+from sealwire.keys.errors import UnknownKey
+from sealwire.keys.kek import KeyEncryptionKey
+from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring_file import load_keyring
+from sealwire.keys.providers import open_kek
+from sealwire.policies.loader import load_policy
+from sealwire.policies.schema import PolicySet
+from sealwire.proxy.server.config import Config
+from sealwire.proxy.server.config_reader import read_named_file
+from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
+from sealwire.proxy.server.probe import Hello, ask_hello
+from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
+from sealwire.proxy.server.topology import topologies
+from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.session.handshake import Topology
+
+
+class KeyringLoader:
+    """Reads the keyring file, again and again, and never accepts an older one than it has seen."""
+
+    def __init__(self, path: Path, kek: KeyEncryptionKey) -> None:
+        self._path = path
+        self._kek = kek
+        self._generation = 0
+
+    def __call__(self) -> Keyring:
+        """Blocks. Raises what `keyring_file.load_keyring` raises."""
+        keyring = load_keyring(self._path, self._kek, self._generation)
+        self._generation = keyring.generation
+        return keyring
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files said. Holds keys."""
+
+    config: Config
+    policy: PolicySet
+    keyring: Keyring
+    load_keyring: Callable[[], Keyring]
+    listen: TlsSide
+    upstream: TlsSide
+
+    def __repr__(self) -> str:
+        return "Loaded()"
+
+
+def load(config: Config) -> Loaded:
+    """Read what the configuration names and prove the cipher.
+
+    Raises: SourceError, FileProblem, PermissionProblem, KeyringIncomplete, crypto.errors.SelfTestFailed and
+            what loading a keyring raises (keys.errors).
+    """
+    policy = load_policy(read_named_file(config.policy, "the policy"), str(config.policy))
+    selftest.run()
+    load_keyring = KeyringLoader(config.keyring, open_kek(config.kek))
+    keyring = load_keyring()
+    _require_classes(policy, keyring, config)
+    listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
+    return Loaded(config, policy, keyring, load_keyring, listen, upstream)
+
+
+def _require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:
+    missing: list[str] = []
+    for name in policy.class_names:
+        try:
+            keyring.cipher_for(name)
+        except UnknownKey:
+            missing.append(name)
+    if missing:
+        raise KeyringIncomplete(
+            StartReason.KEYRING_INCOMPLETE,
+            f"{config.keyring}: no active key for the classes {', '.join(missing)}",
+            f"sealwire keys create adds them, for example for '{missing[0]}'",
+        )
+
+
+def make_upstreams(loaded: Loaded) -> list[Upstream]:
+    """One for each member, in the configuration's order."""
+    config = loaded.config
+    name = config.upstream_tls.server_name
+    return [
+        Upstream(member.upstream, config.limits, loaded.upstream.context, name) for member in config.members
+    ]
+
+
+async def probe(
+    loaded: Loaded, upstreams: list[Upstream]
+) -> tuple[list[Topology], list[UpstreamUnavailable]]:
+    """Ask every server at once; the topology for each listener, and the members that did not answer.
+
+    A member of a replica set may be down, that is what the set is for; but one that answers with the wrong
+    certificate, or none that answers, is an error. Raises UpstreamUnavailable, TopologyProblem.
+    """
+    config = loaded.config
+    if not config.probe:
+        return topologies(config.members, []), []
+    answers = await asyncio.gather(
+        *(ask_hello(upstream, config.limits) for upstream in upstreams), return_exceptions=True
+    )
+    hellos: list[Hello] = []
+    down: list[UpstreamUnavailable] = []
+    for answer in answers:
+        match answer:
+            case Hello():
+                hellos.append(answer)
+            case UpstreamUnavailable() if answer.reason is not StartReason.UPSTREAM_TLS_VERIFY:
+                down.append(answer)
+            case _:
+                raise answer
+    if not hellos:
+        raise down[0]
+    return topologies(config.members, hellos), down

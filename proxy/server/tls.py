@@ -1,0 +1,152 @@
+"""TLS contexts for both sides: TLS 1.2 or newer, forward-secret AEAD suites, names verified.
+
+Contexts are never changed once they are in use. A reload builds new ones from the files and swaps them only
+when all of them could be built: connections that are open keep theirs, so nothing is dropped.
+"""
+
+import os
+import ssl
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sealwire.crypto.x509 import InvalidCertificate, certificate_validity
+from sealwire.proxy.server.config import ListenTls, TlsMode, UpstreamTls
+from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
+
+# TLS 1.2: ephemeral ECDH with AES-GCM or ChaCha20-Poly1305 only (RFC 9325 section 4.2). Every suite of
+# TLS 1.3 has both properties, so OpenSSL's own list for it stays.
+TLS12_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
+
+EXPIRY_WARNING = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSide:
+    """The context for one side (None in plaintext mode) and what is known of its certificate."""
+
+    context: ssl.SSLContext | None
+    not_after: datetime | None = None
+    warning: str = ""
+    """A certificate that is expired, not yet valid or near its end; empty otherwise."""
+
+
+def listen_side(settings: ListenTls) -> TlsSide:
+    """The context that clients meet. Raises FileProblem, PermissionProblem."""
+    if settings.mode is TlsMode.PLAINTEXT:
+        return TlsSide(None)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context, settings.minimum)
+    if settings.client_ca is not None:
+        _load_authorities(context, settings.client_ca)
+        required = settings.require_client_certificate
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    return _with_certificate(context, settings.certificate, settings.key)
+
+
+def upstream_side(settings: UpstreamTls) -> TlsSide:
+    """The context for connections to the server. Raises FileProblem, PermissionProblem."""
+    if settings.mode is TlsMode.PLAINTEXT:
+        return TlsSide(None)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
+    _harden(context, settings.minimum)
+    if settings.ca is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    else:
+        _load_authorities(context, settings.ca)
+    return _with_certificate(context, settings.certificate, settings.key)
+
+
+def _harden(context: ssl.SSLContext, minimum: ssl.TLSVersion) -> None:
+    context.minimum_version = minimum
+    context.set_ciphers(TLS12_SUITES)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+
+
+def _with_certificate(context: ssl.SSLContext, certificate: Path | None, key: Path | None) -> TlsSide:
+    if certificate is None:
+        return TlsSide(context)
+    key = key if key is not None else certificate
+    pem = _read(certificate)
+    _check_private(key)
+    try:
+        validity = certificate_validity(pem)
+    except InvalidCertificate:
+        raise _bad_pem(certificate, "certificate") from None
+    try:
+        context.load_cert_chain(certificate, key, password=_refuse_password)
+    except _EncryptedKey:
+        raise FileProblem(
+            StartReason.KEY_ENCRYPTED,
+            f"{key}: the private key is protected by a passphrase",
+            "store it without one, mode 0600; the proxy starts unattended",
+        ) from None
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise FileProblem(
+                StartReason.KEY_MISMATCH,
+                f"{key}: the private key does not belong to the certificate {certificate}",
+                "compare `openssl x509 -noout -pubkey` with `openssl pkey -pubout`",
+            ) from None
+        raise _bad_pem(key, "private key") from None
+    now = datetime.now(UTC)
+    if validity.not_after <= now:
+        warning = "the certificate has expired"
+    elif validity.not_before > now:
+        warning = "the certificate is not valid yet"
+    else:
+        warning = "the certificate expires soon" if validity.not_after - now < EXPIRY_WARNING else ""
+    return TlsSide(context, validity.not_after, warning)
+
+
+def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
+    pem = _read(path)
+    try:
+        context.load_verify_locations(cadata=pem.decode("ascii", "replace"))
+    except ssl.SSLError:
+        raise _bad_pem(path, "certificate authority") from None
+
+
+def _bad_pem(path: Path, what: str) -> FileProblem:
+    return FileProblem(
+        StartReason.BAD_PEM, f"{path}: no {what} in PEM form", "look at it with `openssl x509 -in FILE -text`"
+    )
+
+
+class _EncryptedKey(Exception):
+    """OpenSSL asked for a passphrase."""
+
+
+def _refuse_password() -> bytes:
+    # Without this callback OpenSSL would prompt on the terminal and the start would hang.
+    raise _EncryptedKey
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except PermissionError:
+        raise PermissionProblem(
+            StartReason.FILE_FORBIDDEN, f"{path}: permission denied", f"let uid {os.geteuid()} read it"
+        ) from None
+    except OSError:
+        raise FileProblem(
+            StartReason.FILE_MISSING, f"{path}: no such file", "correct the path in the configuration"
+        ) from None
+
+
+def _check_private(path: Path) -> None:
+    """Refuse a private key that others may read.
+
+    One exception, the one PostgreSQL makes: a file of root's that the group may read (0640), while the proxy
+    runs as somebody else. Kubernetes and Debian's ssl-cert hand out keys that way.
+    """
+    _read(path)
+    status = path.stat()
+    shared_by_root = status.st_uid == 0 and os.geteuid() != 0
+    allowed = stat.S_IRWXU | (stat.S_IRGRP if shared_by_root else 0)
+    if stat.S_IMODE(status.st_mode) & ~allowed:
+        raise PermissionProblem(
+            StartReason.KEY_EXPOSED, f"{path}: others may read this private key", f"chmod 600 {path}"
+        )

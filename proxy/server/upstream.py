@@ -1,0 +1,146 @@
+"""The server's side of a connection: how it is opened, and the protocol that hands on what it sends."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+from sealwire.proxy.server.config import Address, Limits
+from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
+
+
+class ServerEvents(Protocol):
+    """What a connection wants to know of its server."""
+
+    def server_connected(self, transport: asyncio.Transport) -> None:
+        """TCP and TLS stand."""
+
+    def server_data(self, data: bytes) -> None:
+        """Bytes have arrived."""
+
+    def server_eof(self) -> None:
+        """The server sends nothing more."""
+
+    def server_lost(self) -> None:
+        """The connection has ended."""
+
+    def server_full(self) -> None:
+        """The server reads more slowly than we write."""
+
+    def server_writable(self) -> None:
+        """The server has caught up."""
+
+
+class ServerProtocol(asyncio.Protocol):
+    """Hands the transport's events to their `ServerEvents`."""
+
+    def __init__(self, events: ServerEvents) -> None:
+        self._events = events
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP and TLS stand."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(type(transport).__name__)
+        self._events.server_connected(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have arrived."""
+        self._events.server_data(data)
+
+    def eof_received(self) -> bool:
+        """asyncio: the server sends nothing more. False: the transport closes itself."""
+        self._events.server_eof()
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """asyncio: the connection has ended."""
+        self._events.server_lost()
+
+    def pause_writing(self) -> None:
+        """asyncio: the write buffer is above its high-water mark."""
+        self._events.server_full()
+
+    def resume_writing(self) -> None:
+        """asyncio: the write buffer is below its low-water mark."""
+        self._events.server_writable()
+
+
+class Upstream:
+    """One server: its address, and the TLS context that new connections use."""
+
+    def __init__(
+        self, address: Address, limits: Limits, context: ssl.SSLContext | None, server_name: str | None = None
+    ) -> None:
+        self.address = address
+        self._limits = limits
+        self._context = context
+        self._server_name = server_name
+
+    def use_context(self, context: ssl.SSLContext | None) -> None:
+        """Let connections from now on use `context`; those that are open keep theirs."""
+        self._context = context
+
+    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Open a connection, TLS included, for `protocol`. Raises UpstreamUnavailable."""
+        loop = asyncio.get_running_loop()
+        host, port = self.address
+        try:
+            async with asyncio.timeout(self._limits.connect_s):
+                if self._context is None:
+                    await loop.create_connection(protocol, host, port)
+                else:
+                    await loop.create_connection(
+                        protocol,
+                        host,
+                        port,
+                        ssl=self._context,
+                        server_hostname=self._server_name or host,
+                        ssl_handshake_timeout=self._limits.handshake_s,
+                    )
+        except OSError as error:  # TimeoutError, ssl.SSLError and socket.gaierror are all OSErrors
+            raise explain(error, self.address) from error
+
+
+def explain(error: OSError, address: Address) -> UpstreamUnavailable:
+    """What went wrong with a connection to `address`, in an operator's words."""
+    where = f"server {address}"
+    match error:
+        case ssl.SSLCertVerificationError():
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_TLS_VERIFY,
+                f"{where}: its certificate is not accepted: {error.verify_message.rstrip('.')}",
+                "check upstream.tls.ca, and upstream.tls.server_name against the names in the certificate",
+            )
+        case ssl.SSLError():
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_TLS,
+                f"{where}: no TLS session: {error.reason or 'handshake failed'}",
+                "is TLS on at the server, and does it want a client certificate (upstream.tls.certificate)?",
+            )
+        case socket.gaierror():
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_UNRESOLVED, f"{where}: the name is not known", "correct upstream.address"
+            )
+        case TimeoutError():
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_TIMEOUT,
+                f"{where}: no answer in time",
+                "check the network between the two; limits.connect_s is the time allowed",
+            )
+        case ConnectionRefusedError():
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_REFUSED,
+                f"{where}: connection refused",
+                "is mongod running on that port?",
+            )
+        case ConnectionError():
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_CLOSED,
+                f"{where}: the server closed the connection",
+                "its log says why; a server without TLS closes on a TLS handshake",
+            )
+        case _:
+            return UpstreamUnavailable(
+                StartReason.UPSTREAM_UNREACHABLE, f"{where}: not reachable", "check routes and firewalls"
+            )

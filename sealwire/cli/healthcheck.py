@@ -1,0 +1,46 @@
+"""`sealwire healthcheck`: ask a running proxy whether it is ready; for containers, which have no curl."""
+
+import http.client
+import os
+from pathlib import Path
+
+import click
+
+from sealwire.proxy.server.config_reader import load_config
+from sealwire.proxy.server.errors import NotReady, StartReason
+
+TIMEOUT_S = 3.0
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("sealwire.yaml"),
+    show_default=True,
+    envvar="SEALWIRE_CONFIG",
+    show_envvar=True,
+    help="The configuration that the proxy runs with; its admin address is asked.",
+)
+def command(config_path: Path) -> None:
+    """Exit 0 when /readyz of the running proxy says ready, 69 otherwise.
+
+    \b
+    Example, in a Dockerfile:
+      HEALTHCHECK CMD ["sealwire", "healthcheck", "--config", "/etc/sealwire/sealwire.yaml"]
+    """
+    address = load_config(config_path, os.environ).admin
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        raise NotReady(
+            StartReason.NOT_READY, f"{address}: no answer", "is the proxy running with this configuration?"
+        ) from None
+    finally:
+        connection.close()
+    if status != http.HTTPStatus.OK:
+        raise NotReady(StartReason.NOT_READY, f"{address}: not ready", "it is starting, draining or stuck")
+    click.echo("ready")

@@ -1,0 +1,70 @@
+"""One database with SCRAM and TLS, and Sealwire with TLS in front of it, for all tests of this folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from sealwire.demo.certificates import create_authority
+from sealwire.demo.database import DatabaseProcess
+from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from tests.support.secantus import CLINIC, ROOT, USERS, secantus
+
+POLICY = Path(__file__).with_name("policy.yaml")
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The two ways to the same data."""
+
+    database: DatabaseProcess
+    proxy: ProxyProcess
+    direct: MongoClient[Document]
+    """Past the proxy, as an administrator of the server would look."""
+    client: MongoClient[Document]
+    """Through the proxy."""
+
+    @property
+    def raw(self) -> Database[Document]:
+        """The clinic's database as it is stored."""
+        return self.direct["clinic"]
+
+    @property
+    def clinic(self) -> Database[Document]:
+        """The clinic's database as the application sees it."""
+        return self.client["clinic"]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Started once a test run: about 6 s."""
+    folder = tmp_path_factory.mktemp("stack")
+    authority = create_authority(folder / "certificates")
+    with secantus(folder, users=USERS, authority=authority) as database:
+        options = ProxyOptions(
+            folder / "sealwire",
+            POLICY,
+            database.address,
+            authority.issue("sealwire"),
+            authority.certificate_file,
+        )
+        with (
+            ProxyProcess(options) as proxy,
+            database.connect(ROOT) as direct,
+            MongoClient[Document](proxy.uri(CLINIC, "clinic")) as client,
+        ):
+            yield Stack(database, proxy, direct, client)
+
+
+@pytest.fixture
+def clean(stack: Stack) -> Stack:
+    """The stack with an empty clinic."""
+    for name in stack.raw.list_collection_names():
+        stack.raw.drop_collection(name)
+    return stack

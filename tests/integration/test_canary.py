@@ -1,0 +1,137 @@
+"""The canary: no protected plaintext in the bytes to the server, in its files, or in our logs.
+
+The line between proxy and server is in clear here, so that what is on it can be read. A marker in an
+uncovered field is the control: were it not found, the search would prove nothing.
+"""
+
+import base64
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pytest
+from pymongo import MongoClient, WriteConcern
+from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
+
+from sealwire.demo.database import DatabaseProcess
+from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.conftest import POLICY, Document
+from tests.support.relay import Relay, relay
+from tests.support.secantus import secantus
+
+pytestmark = pytest.mark.integration
+
+COVERED = token_hex(16)
+UNCOVERED = token_hex(16)
+
+
+class Scene:
+    """A proxy with a recorded line to a server of its own."""
+
+    def __init__(self, database: DatabaseProcess, line: Relay, proxy: ProxyProcess) -> None:
+        self.database = database
+        self.line = line
+        self.proxy = proxy
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("canary")
+    settings = {"log": {"level": "debug"}}
+    with secantus(folder) as database, relay(database.address) as line:
+        options = ProxyOptions(folder / "sealwire", POLICY, line.address, settings=settings)
+        with ProxyProcess(options) as proxy:
+            with MongoClient[Document](proxy.uri()) as client:
+                _use_everything(client["clinic"].patients)
+            yield Scene(database, line, proxy)
+
+
+def _use_everything(patients: Collection[Document]) -> None:
+    """Every way in which an application may send a covered value, refused ones included."""
+    document: Document = {
+        "nhs_number": COVERED,
+        "address": {"postcode": COVERED, "city": UNCOVERED},
+        "contacts": [{"phone": COVERED}, {"phone": COVERED + "2"}],
+        "phones": [COVERED, [COVERED]],
+        "notes": {"deep": [{"er": COVERED}]},
+    }
+    patients.create_index("nhs_number")
+    patients.insert_one(dict(document))
+    patients.insert_many([dict(document) for _ in range(50)])
+    patients.with_options(write_concern=WriteConcern(0)).insert_one(dict(document))
+    queries: list[Any] = [
+        {"nhs_number": COVERED},
+        {"nhs_number": {"$in": [COVERED, "other"]}},
+        {"contacts": {"$elemMatch": {"phone": COVERED}}},
+        {"address": {"postcode": COVERED, "city": UNCOVERED}},
+        {"$expr": {"$eq": ["$nhs_number", COVERED]}},
+        {"nhs_number": {"$regex": COVERED}},
+        {"nhs_number": {"$gt": COVERED}},
+        {"notes": COVERED},
+        {"$where": f"this.nhs_number == '{COVERED}'"},
+        {"$jsonSchema": {"properties": {"nhs_number": {"enum": [COVERED]}}}},
+        {"$unknown": COVERED},
+    ]
+    for query in queries:
+        for use in (patients.find_one, patients.count_documents, patients.delete_one):
+            with suppress(PyMongoError):
+                use(query)
+        with suppress(PyMongoError):
+            list(patients.aggregate([{"$match": query}, {"$sort": {"nhs_number": 1}}]))
+        with suppress(PyMongoError):
+            patients.update_one(query, {"$set": document}, upsert=True)
+        with suppress(PyMongoError):
+            patients.distinct("nhs_number", query)
+    updates: list[Any] = [
+        {"$set": document},
+        {"$set": {"contacts.0.phone": COVERED}},
+        {"$push": {"phones": {"$each": [COVERED]}}},
+        {"$addToSet": {"contacts": {"phone": COVERED}}},
+        {"$pull": {"phones": COVERED}},
+        {"$max": {"nhs_number": COVERED}},
+        {"$unknown": {"nhs_number": COVERED}},
+        [{"$set": {"nhs_number": COVERED}}],
+    ]
+    for update in updates:
+        with suppress(PyMongoError):
+            patients.update_many({}, update)
+        with suppress(PyMongoError):
+            patients.find_one_and_update({"nhs_number": COVERED}, update, upsert=True)
+    with suppress(PyMongoError):
+        patients.database.command({"unknownCommand": "patients", "value": COVERED})
+    with suppress(PyMongoError):
+        patients.database.command({"find": "patients", "filter": {}, "unknownArgument": COVERED})
+    with suppress(PyMongoError):
+        patients.create_index("x", partialFilterExpression={"nhs_number": COVERED}, name="partial")
+    assert patients.find_one({"nhs_number": COVERED}) is not None
+
+
+def _forms(marker: str) -> list[bytes]:
+    """As it is, and as a log might spell it."""
+    plain = marker.encode()
+    return [plain, base64.b64encode(plain)[:40], plain.hex().encode(), marker.encode("utf-16-le")]
+
+
+def test_nothing_covered_is_on_the_line(scene: Scene) -> None:
+    sent = bytes(scene.line.to_server)
+    assert UNCOVERED.encode() in sent
+    assert [form for form in _forms(COVERED) if form in sent] == []
+    assert COVERED.encode() not in bytes(scene.line.to_client)
+
+
+def test_nothing_covered_is_in_our_logs_and_audit(scene: Scene) -> None:
+    written = b"".join(path.read_bytes() for path in scene.proxy.options.folder.rglob("*") if path.is_file())
+    assert b"refused" in written
+    assert [form for form in _forms(COVERED) if form in written] == []
+    assert UNCOVERED.encode() not in written
+
+
+def test_nothing_covered_is_in_the_servers_files(scene: Scene) -> None:
+    scene.database.stop()
+    files = [path for path in Path(scene.database.options.storage).rglob("*") if path.is_file()]
+    stored = b"".join(path.read_bytes() for path in files)
+    assert UNCOVERED.encode() in stored
+    assert COVERED.encode() not in stored

@@ -1,0 +1,50 @@
+"""What the tests of this room share: cheap scrypt, fixed times, and KEKs of every kind."""
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sealwire.keys.environment import EnvironmentKek
+from sealwire.keys.kek import KeyEncryptionKey
+from sealwire.keys.key_file import KeyFileKek, ScryptParameters, create_key_file
+from sealwire.keys.local_wrap import LocalKek
+
+NOW = datetime(2026, 1, 31, 12, 30, 15, tzinfo=UTC)
+PASSPHRASE = "river-otter-lamp-vest-quorum"
+# One guess in a millisecond: for tests only, and only where it is asked for.
+CHEAP_SCRYPT = ScryptParameters(n=1 << 10)
+
+KEK_A = bytes(range(32))
+KEK_B = bytes(range(100, 132))
+
+
+def environment_kek(_directory: Path, kek: bytes) -> KeyEncryptionKey:
+    return EnvironmentKek("K", {"K": base64.b64encode(kek).decode()})
+
+
+def key_file_kek(directory: Path, _kek: bytes) -> KeyEncryptionKey:
+    """The file's KEK is its own; a second call in another directory gives another one."""
+    path = directory / "kek.json"
+    create_key_file(path, PASSPHRASE, CHEAP_SCRYPT)
+    return KeyFileKek(path, PASSPHRASE)
+
+
+# Later providers join here, and have to pass test_kek.py.
+PROVIDERS: dict[str, Callable[[Path, bytes], KeyEncryptionKey]] = {
+    "environment": environment_kek,
+    "file": key_file_kek,
+}
+
+
+def local_kek(kek: bytes = KEK_A) -> LocalKek:
+    return LocalKek(kek)
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a file as somebody would who knows its exact form."""
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_bytes(json.dumps(document, indent=1).encode() + b"\n")

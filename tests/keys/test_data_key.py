@@ -1,0 +1,64 @@
+import copy
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from sealwire.keys.data_key import DataKey, KeyState, check_class_name, generate_data_key
+from sealwire.keys.errors import KeySettingError, KeysReason
+from tests.keys.samples import NOW
+
+MATERIAL = bytes(range(64))
+
+
+def test_generated_keys_are_fresh_active_and_stamped_to_the_second() -> None:
+    moment = datetime(2026, 1, 31, 13, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
+    first, second = (generate_data_key("a", 1, 1, moment) for _ in range(2))
+    assert first.state is KeyState.ACTIVE
+    assert first.created == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert first.material is not None
+    assert len(first.material) == 64
+    assert first.material != second.material
+
+
+def test_the_material_is_not_shown_or_serialised() -> None:
+    key = DataKey("a", 1, 1, KeyState.ACTIVE, NOW, MATERIAL)
+    for text in (repr(key), str(key), f"{key}"):
+        assert "material" not in text
+        assert repr(MATERIAL)[2:20] not in text
+        assert MATERIAL.hex()[:16] not in text
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            attempt(key)
+
+
+@pytest.mark.parametrize("name", ["a", "_", "nhs_number", "A.b-c_9", "x" * 63])
+def test_class_names_of_a_policy_are_accepted(name: str) -> None:
+    check_class_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "9a", "-a", "a b", "a\n", "é", "x" * 64, "a/b", "a$"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(KeySettingError) as caught:
+        generate_data_key(name, 1, 1, NOW)
+    assert caught.value.reason is KeysReason.CLASS_NAME
+
+
+@pytest.mark.parametrize(
+    ("class_id", "version", "state", "material"),
+    [
+        (0, 1, KeyState.ACTIVE, MATERIAL),
+        (1 << 32, 1, KeyState.ACTIVE, MATERIAL),
+        (1, 0, KeyState.ACTIVE, MATERIAL),
+        (1, 1 << 32, KeyState.ACTIVE, MATERIAL),
+        (1, 1, KeyState.ACTIVE, None),
+        (1, 1, KeyState.DESTROYED, MATERIAL),
+        (1, 1, KeyState.DECRYPT_ONLY, MATERIAL[:32]),
+    ],
+)
+def test_impossible_keys_cannot_be_made(
+    class_id: int, version: int, state: KeyState, material: bytes | None
+) -> None:
+    with pytest.raises(ValueError, match=r"range|material|64 bytes") as caught:
+        DataKey("a", class_id, version, state, NOW, material)
+    assert MATERIAL.hex()[:8] not in str(caught.value)

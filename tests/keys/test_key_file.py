@@ -1,0 +1,165 @@
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealwire.keys import key_file
+from sealwire.keys.errors import (
+    AlreadyExists,
+    DamagedFile,
+    KekDenied,
+    KekUnavailable,
+    KeysError,
+    KeySettingError,
+    KeysReason,
+)
+from sealwire.keys.key_file import DEFAULT_SCRYPT, KeyFileKek, ScryptParameters, create_key_file
+from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "kek.json"
+    create_key_file(path, PASSPHRASE, CHEAP_SCRYPT)
+    return path
+
+
+def refusal(path: Path, passphrase: str = PASSPHRASE) -> KeysError:
+    with pytest.raises(KeysError) as caught:
+        KeyFileKek(path, passphrase)
+    assert passphrase not in str(caught.value) + caught.value.hint
+    return caught.value
+
+
+def test_the_passphrase_opens_the_file_with_the_default_cost(tmp_path: Path) -> None:
+    path = tmp_path / "kek.json"
+    kek_id = create_key_file(path, PASSPHRASE)
+    assert KeyFileKek(path, PASSPHRASE).id == kek_id
+    assert json.loads(path.read_bytes())["scrypt"].keys() == {"n", "r", "p", "salt"}
+    assert ScryptParameters(n=131072, r=8, p=1) == DEFAULT_SCRYPT
+    assert json.loads(path.read_bytes())["scrypt"]["n"] == 131072
+
+
+def test_the_file_is_private(path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    assert refusal(path).reason is KeysReason.FILE_PERMISSIONS
+
+
+def test_every_file_has_its_own_key(tmp_path: Path) -> None:
+    ids = {create_key_file(tmp_path / name, PASSPHRASE, CHEAP_SCRYPT) for name in ("a", "b")}
+    assert len(ids) == 2
+
+
+def test_what_one_opening_wraps_the_next_unwraps(path: Path) -> None:
+    wrapped = KeyFileKek(path, PASSPHRASE).wrap(b"key", b"ad")
+    assert KeyFileKek(path, PASSPHRASE).unwrap(wrapped, b"ad") == b"key"
+
+
+def test_another_passphrase_is_wrong(path: Path) -> None:
+    error = refusal(path, PASSPHRASE + "x")
+    assert isinstance(error, KekDenied)
+    assert error.reason is KeysReason.PASSPHRASE_WRONG
+
+
+def test_a_weak_passphrase_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(KeySettingError) as caught:
+        create_key_file(tmp_path / "kek.json", "too short", CHEAP_SCRYPT)
+    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_not_overwritten(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(AlreadyExists):
+        create_key_file(path, PASSPHRASE, CHEAP_SCRYPT)
+    assert path.read_bytes() == before
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_altered_byte_is_noticed(path: Path, data: st.DataObject) -> None:
+    original = path.read_bytes()
+    at = data.draw(st.integers(0, len(original) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != original[at]))
+    altered = path.with_name("altered")
+    altered.write_bytes(original[:at] + bytes((byte,)) + original[at + 1 :])
+    altered.chmod(0o600)
+    with pytest.raises((DamagedFile, KekDenied)):
+        KeyFileKek(altered, PASSPHRASE)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("n", 1 << 11, KeysReason.PASSPHRASE_WRONG),
+        ("n", 1000, KeysReason.SCHEMA),
+        ("n", 1025, KeysReason.SCRYPT_PARAMETERS),
+        ("n", 1 << 21, KeysReason.SCHEMA),
+        ("r", 9, KeysReason.PASSPHRASE_WRONG),
+        ("r", 17, KeysReason.SCHEMA),
+        ("p", 2, KeysReason.PASSPHRASE_WRONG),
+        ("p", 0, KeysReason.SCHEMA),
+        ("salt", "AA==", KeysReason.SCHEMA),
+        ("extra", 1, KeysReason.SCHEMA),
+    ],
+)
+def test_parameters_are_bounded_and_authenticated(
+    path: Path, field: str, value: object, reason: KeysReason
+) -> None:
+    edit_json(path, lambda document: document["scrypt"].update({field: value}))
+    assert refusal(path).reason is reason
+
+
+def test_parameters_that_together_need_too_much_memory_are_refused_unused(path: Path) -> None:
+    def grow(document: dict[str, Any]) -> None:
+        document["scrypt"].update(n=1 << 20, r=16)
+
+    edit_json(path, grow)
+    error = refusal(path)
+    assert isinstance(error, DamagedFile)
+    assert error.reason is KeysReason.SCRYPT_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kek_id": "local:0000000000000000"}, {"wrapped": "AAAA"}, {"version": 2}]
+)
+def test_the_rest_of_the_file_is_authenticated_too(path: Path, changes: dict[str, object]) -> None:
+    edit_json(path, lambda document: document.update(changes))
+    assert refusal(path).reason in {
+        KeysReason.PASSPHRASE_WRONG,
+        KeysReason.SCHEMA,
+        KeysReason.FORMAT_VERSION,
+    }
+
+
+def test_an_edited_but_equal_file_is_refused(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert refusal(path).reason is KeysReason.TAMPERED
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none").reason is KeysReason.FILE_MISSING
+
+
+def test_too_little_memory_is_not_a_wrong_passphrase(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(**_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(key_file, "Scrypt", exhausted)
+    error = refusal(path)
+    assert isinstance(error, KekUnavailable)
+    assert error.reason is KeysReason.MEMORY
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0, 8, 1), (1 << 9, 8, 1), (1 << 21, 1, 1), (3000, 8, 1), (1 << 20, 16, 1)]
+)
+def test_impossible_parameters_cannot_be_made(numbers: tuple[int, int, int]) -> None:
+    with pytest.raises(KeySettingError) as caught:
+        ScryptParameters(*numbers)
+    assert caught.value.reason is KeysReason.SCRYPT_PARAMETERS

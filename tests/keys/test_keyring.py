@@ -1,0 +1,104 @@
+import copy
+import pickle
+
+import pytest
+
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.data_key import DataKey, KeyState
+from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+from sealwire.keys.keyring import Keyring
+from tests.keys.samples import NOW
+
+
+def key(name: str, class_id: int, version: int, state: KeyState) -> DataKey:
+    material = None if state is KeyState.DESTROYED else bytes((class_id, version)) * 32
+    return DataKey(name, class_id, version, state, NOW, material)
+
+
+KEYRING = Keyring(
+    [
+        key("nhs_number", 7, 1, KeyState.DESTROYED),
+        key("nhs_number", 7, 2, KeyState.DECRYPT_ONLY),
+        key("nhs_number", 7, 3, KeyState.ACTIVE),
+        key("postcode", 8, 1, KeyState.ACTIVE),
+        key("retired", 9, 1, KeyState.DECRYPT_ONLY),
+    ],
+    generation=4,
+)
+
+
+def test_the_active_version_encrypts() -> None:
+    cipher = KEYRING.cipher_for("nhs_number")
+    assert (cipher.class_id, cipher.key_version) == (7, 3)
+
+
+def test_every_version_that_has_material_decrypts() -> None:
+    for ids in ((7, 2), (7, 3), (8, 1), (9, 1)):
+        cipher = KEYRING.cipher_by_id(*ids)
+        envelope = cipher.encrypt_deterministically(0x08, b"\1")
+        assert (cipher.class_id, cipher.key_version) == ids
+        assert KEYRING.cipher_for_envelope(envelope) is cipher
+        assert cipher.decrypt(envelope) == (0x08, b"\1")
+
+
+def test_ciphers_are_made_once() -> None:
+    assert KEYRING.cipher_for("nhs_number") is KEYRING.cipher_by_id(7, 3)
+
+
+def test_an_unknown_class_is_unknown() -> None:
+    with pytest.raises(UnknownKey) as caught:
+        KEYRING.cipher_for("notes")
+    assert caught.value.reason is KeysReason.CLASS_UNKNOWN
+    assert caught.value.key is None
+
+
+def test_a_class_without_an_active_key_does_not_encrypt() -> None:
+    with pytest.raises(UnknownKey) as caught:
+        KEYRING.cipher_for("retired")
+    assert caught.value.reason is KeysReason.NO_ACTIVE_KEY
+
+
+@pytest.mark.parametrize("ids", [(7, 4), (10, 1), (1, 7)])
+def test_an_unknown_version_says_which_it_was(ids: tuple[int, int]) -> None:
+    with pytest.raises(UnknownKey) as caught:
+        KEYRING.cipher_by_id(*ids)
+    assert caught.value.reason is KeysReason.VERSION_UNKNOWN
+    assert caught.value.key == ids
+
+
+def test_a_destroyed_key_is_told_apart_from_an_unknown_one() -> None:
+    with pytest.raises(KeyDestroyed) as caught:
+        KEYRING.cipher_by_id(7, 1)
+    assert caught.value.reason is KeysReason.DESTROYED
+
+
+def test_an_envelope_of_an_unknown_key_says_what_to_ask_for() -> None:
+    other = Keyring([key("x", 5, 6, KeyState.ACTIVE)])
+    envelope = other.cipher_for("x").encrypt_randomly(0x08, b"\1")
+    with pytest.raises(UnknownKey) as caught:
+        KEYRING.cipher_for_envelope(envelope)
+    assert caught.value.key == (5, 6)
+
+
+@pytest.mark.parametrize("data", [b"", b"SW\1\1", b"SW\1\1" + bytes(30), bytes(60)])
+def test_what_is_no_envelope_is_invalid_and_not_unknown(data: bytes) -> None:
+    with pytest.raises(InvalidEnvelope):
+        KEYRING.cipher_for_envelope(data)
+
+
+def test_ids_behind_a_wrong_magic_do_not_decrypt() -> None:
+    envelope = KEYRING.cipher_for("postcode").encrypt_deterministically(0x08, b"\1")
+    forged = b"XX" + envelope[2:]
+    with pytest.raises((InvalidEnvelope, DecryptionFailed)):
+        KEYRING.cipher_for_envelope(forged).decrypt(forged)
+
+
+def test_class_names_keep_the_order_of_the_keyring() -> None:
+    assert KEYRING.class_names == ("nhs_number", "postcode", "retired")
+
+
+def test_a_keyring_shows_counts_and_cannot_be_serialised() -> None:
+    assert repr(KEYRING) == "Keyring(classes=3, keys=4, generation=4)"
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            attempt(KEYRING)

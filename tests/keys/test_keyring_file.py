@@ -1,0 +1,328 @@
+import base64
+import hmac
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.keys import keyring_file
+from sealwire.keys.data_key import DataKey, KeyState
+from sealwire.keys.errors import (
+    AlreadyExists,
+    DamagedFile,
+    KekDenied,
+    KekUnavailable,
+    KeyDestroyed,
+    KeyringBusy,
+    KeysError,
+    KeySettingError,
+    KeysReason,
+)
+from sealwire.keys.kek import KeyEncryptionKey, Purpose, wrap_associated_data
+from sealwire.keys.keyring_file import (
+    add_classes,
+    create_keyring,
+    load_keyring,
+    open_record,
+    read_record,
+    seal_record,
+)
+from sealwire.keys.keyring_record import MAX_CLASSES, authenticated_bytes, parse_record, serialize_record
+from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.private_file import writer_lock
+from tests.keys.samples import KEK_B, NOW, PROVIDERS, edit_json, local_kek
+
+KEK = local_kek()
+OTHER_KEK = local_kek(KEK_B)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "keyring.json"
+    create_keyring(path, KEK, ["nhs_number", "postcode"], NOW)
+    return path
+
+
+def refusal(path: Path, kek: KeyEncryptionKey = KEK) -> KeysError:
+    with pytest.raises(KeysError) as caught:
+        load_keyring(path, kek)
+    return caught.value
+
+
+def sample(cipher: ValueCipher) -> bytes:
+    return cipher.encrypt_deterministically(0x08, b"\1")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_keyring_loads_again_under_every_provider(tmp_path: Path, provider: str) -> None:
+    kek = PROVIDERS[provider](tmp_path, bytes(range(32)))
+    created = create_keyring(tmp_path / "keyring.json", kek, ["a", "b"], NOW)
+    loaded = load_keyring(tmp_path / "keyring.json", kek)
+    assert loaded.class_names == ("a", "b")
+    for name in loaded.class_names:
+        assert sample(loaded.cipher_for(name)) == sample(created.cipher_for(name))
+
+
+def test_the_file_is_private(path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_others_may_read_is_refused(path: Path) -> None:
+    path.chmod(0o640)
+    assert refusal(path).reason is KeysReason.FILE_PERMISSIONS
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    error = refusal(tmp_path / "none")
+    assert isinstance(error, KeySettingError)
+    assert error.reason is KeysReason.FILE_MISSING
+
+
+def test_class_ids_are_random_unique_and_of_31_bits(tmp_path: Path) -> None:
+    create_keyring(tmp_path / "k", KEK, [f"c{number}" for number in range(50)], NOW)
+    ids = [entry.class_id for entry in read_record(tmp_path / "k").classes]
+    assert len(set(ids)) == 50
+    assert ids != sorted(ids)
+    assert all(0 < class_id < 2**31 for class_id in ids)
+
+
+def test_a_class_id_in_use_is_not_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([4, 4, 4, 9])
+    monkeypatch.setattr(keyring_file, "randbelow", lambda _limit: next(drawn))
+    create_keyring(tmp_path / "k", KEK, ["a", "b"], NOW)
+    assert [entry.class_id for entry in read_record(tmp_path / "k").classes] == [5, 10]
+
+
+def test_every_class_has_its_own_key(path: Path) -> None:
+    keys = open_record(read_record(path), KEK, path)
+    assert keys[0].material != keys[1].material
+
+
+def test_adding_a_class_keeps_the_keys_and_counts_the_generation(path: Path) -> None:
+    before = load_keyring(path, KEK)
+    after = add_classes(path, KEK, ["notes"], NOW)
+    assert after.class_names == ("nhs_number", "postcode", "notes")
+    assert sample(after.cipher_for("nhs_number")) == sample(before.cipher_for("nhs_number"))
+    assert (before.generation, after.generation) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["postcode"], KeysReason.CLASS_EXISTS),
+        (["notes", "notes"], KeysReason.CLASS_EXISTS),
+        (["notes", "not a name"], KeysReason.CLASS_NAME),
+        ([f"c{number}" for number in range(MAX_CLASSES)], KeysReason.CLASS_COUNT),
+    ],
+)
+def test_a_refused_addition_writes_nothing(path: Path, names: list[str], reason: KeysReason) -> None:
+    before = path.read_bytes()
+    with pytest.raises(KeysError) as caught:
+        add_classes(path, KEK, names, NOW)
+    assert caught.value.reason is reason
+    assert path.read_bytes() == before
+
+
+def test_a_keyring_is_not_overwritten(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(AlreadyExists) as caught:
+        create_keyring(path, KEK, ["a"], NOW)
+    assert caught.value.reason is KeysReason.FILE_EXISTS
+    assert path.read_bytes() == before
+
+
+def test_two_writers_do_not_meet(path: Path) -> None:
+    before = path.read_bytes()
+    with writer_lock(path), pytest.raises(KeyringBusy):
+        add_classes(path, KEK, ["notes"], NOW)
+    assert path.read_bytes() == before
+    assert load_keyring(path, KEK).generation == 1
+
+
+def test_another_kek_is_told_apart_from_damage(path: Path) -> None:
+    error = refusal(path, OTHER_KEK)
+    assert isinstance(error, KekDenied)
+    assert error.reason is KeysReason.KEK_OTHER
+
+
+def test_a_kek_id_changed_to_fit_does_not_help(path: Path) -> None:
+    edit_json(path, lambda whole: whole.update(kek_id=OTHER_KEK.id))
+    assert refusal(path, OTHER_KEK).reason is KeysReason.TAMPERED
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_altered_byte_is_noticed(path: Path, data: st.DataObject) -> None:
+    original = path.read_bytes()
+    at = data.draw(st.integers(0, len(original) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != original[at]))
+    raw = original[:at] + bytes((byte,)) + original[at + 1 :]
+    with pytest.raises((DamagedFile, KekDenied)):
+        open_record(parse_record(raw, "f"), KEK, path)
+
+
+def test_every_single_byte_matters(path: Path) -> None:
+    """The same for each place, one bit each: slower to think about, nothing left out."""
+    original = path.read_bytes()
+    for at in range(len(original)):
+        raw = original[:at] + bytes((original[at] ^ 1,)) + original[at + 1 :]
+        with pytest.raises((DamagedFile, KekDenied)):
+            open_record(parse_record(raw, "f"), KEK, path)
+
+
+def drop_a_class(whole: dict[str, Any]) -> None:
+    del whole["classes"][1]
+
+
+def swap_wrapped_keys(whole: dict[str, Any]) -> None:
+    first, second = (entry["keys"][0] for entry in whole["classes"])
+    first["wrapped"], second["wrapped"] = second["wrapped"], first["wrapped"]
+
+
+def swap_names(whole: dict[str, Any]) -> None:
+    first, second = whole["classes"]
+    first["name"], second["name"] = second["name"], first["name"]
+
+
+def demote(whole: dict[str, Any]) -> None:
+    whole["classes"][0]["keys"][0]["state"] = "decrypt-only"
+
+
+def destroy(whole: dict[str, Any]) -> None:
+    whole["classes"][0]["keys"][0].update(state="destroyed", wrapped=None)
+
+
+def renumber(whole: dict[str, Any]) -> None:
+    whole["classes"][0]["id"] += 1
+
+
+def raise_generation(whole: dict[str, Any]) -> None:
+    whole["generation"] += 1
+
+
+def backdate(whole: dict[str, Any]) -> None:
+    whole["classes"][0]["keys"][0]["created"] = "2020-01-01T00:00:00Z"
+
+
+FORGERIES = [
+    drop_a_class,
+    swap_wrapped_keys,
+    swap_names,
+    demote,
+    destroy,
+    renumber,
+    raise_generation,
+    backdate,
+]
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_well_formed_forgery_is_tampering(path: Path, forgery: Callable[[dict[str, Any]], None]) -> None:
+    edit_json(path, forgery)
+    error = refusal(path)
+    assert isinstance(error, DamagedFile)
+    assert error.reason is KeysReason.TAMPERED
+
+
+@pytest.mark.parametrize("forgery", [swap_wrapped_keys, swap_names, renumber])
+def test_wrapped_keys_are_bound_to_their_entry_even_without_the_mac(
+    path: Path, forgery: Callable[[dict[str, Any]], None]
+) -> None:
+    """As if the MAC key had leaked: the MAC is made to fit, and the wrapping must still refuse."""
+    edit_json(path, forgery)
+    mac_key = KEK.unwrap(read_record(path).wrapped_mac_key, wrap_associated_data(Purpose.KEYRING_MAC))
+    mac = hmac.digest(mac_key, authenticated_bytes(read_record(path)), "sha256")
+    edit_json(path, lambda whole: whole.update(mac=base64.b64encode(mac).decode()))
+    assert refusal(path).reason is KeysReason.TAMPERED
+
+
+def test_parts_of_two_genuine_files_do_not_mix(path: Path) -> None:
+    older = json.loads(path.read_bytes())
+    add_classes(path, KEK, ["notes"], NOW)
+    edit_json(path, lambda whole: whole.update(classes=older["classes"]))
+    assert refusal(path).reason is KeysReason.TAMPERED
+
+
+def test_an_older_copy_is_noticed_by_who_saw_a_newer_one(path: Path) -> None:
+    older = path.read_bytes()
+    seen = add_classes(path, KEK, ["notes"], NOW).generation
+    path.write_bytes(older)
+    assert load_keyring(path, KEK).generation == 1
+    with pytest.raises(DamagedFile) as caught:
+        load_keyring(path, KEK, minimum_generation=seen)
+    assert caught.value.reason is KeysReason.ROLLED_BACK
+
+
+def test_a_destroyed_key_keeps_its_record_without_material(path: Path) -> None:
+    keys = [
+        DataKey("a", 7, 1, KeyState.DESTROYED, NOW, None),
+        DataKey("a", 7, 2, KeyState.DECRYPT_ONLY, NOW, bytes(range(64))),
+        DataKey("a", 7, 3, KeyState.ACTIVE, NOW, bytes(range(1, 65))),
+    ]
+    path.write_bytes(serialize_record(seal_record(keys, 9, KEK)))
+    loaded = load_keyring(path, KEK)
+    assert json.loads(path.read_bytes())["classes"][0]["keys"][0]["wrapped"] is None
+    assert loaded.cipher_for("a").key_version == 3
+    assert loaded.cipher_by_id(7, 2).key_version == 2
+    with pytest.raises(KeyDestroyed):
+        loaded.cipher_by_id(7, 1)
+    assert list(open_record(read_record(path), KEK, path)) == keys
+
+
+def test_a_failed_write_leaves_the_old_keyring(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full_disk)
+        with pytest.raises(KeySettingError) as caught:
+            add_classes(path, KEK, ["notes"], NOW)
+    assert caught.value.reason is KeysReason.FILE_UNWRITABLE
+    assert path.read_bytes() == before
+    assert load_keyring(path, KEK).class_names == ("nhs_number", "postcode")
+
+
+def test_no_file_is_written_that_could_not_be_read_back(path: Path) -> None:
+    class Oversized(LocalKek):
+        """A provider whose answers are longer than the format takes."""
+
+        __slots__ = ()
+
+        def wrap(self, key: bytes, associated_data: bytes) -> bytes:
+            return super().wrap(key, associated_data) + bytes(5000)
+
+    with pytest.raises(DamagedFile):
+        create_keyring(path.with_name("new"), Oversized(bytes(range(32))), ["a"], NOW)
+    assert not path.with_name("new").exists()
+
+
+def test_an_outage_of_the_provider_passes_through(path: Path) -> None:
+    class Down(LocalKek):
+        __slots__ = ()
+
+        def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:  # noqa: ARG002 - the outage
+            raise KekUnavailable(KeysReason.KEK_UNREACHABLE, "no answer")
+
+    error = refusal(path, Down(bytes(range(32))))
+    assert isinstance(error, KekUnavailable)
+
+
+def test_neither_the_file_nor_any_error_holds_key_material(path: Path) -> None:
+    keys = open_record(read_record(path), KEK, path)
+    raw = path.read_bytes()
+    texts = [str(refusal(path, OTHER_KEK)), repr(load_keyring(path, KEK)), repr(keys)]
+    edit_json(path, destroy)
+    texts.append(str(refusal(path)))
+    for key in keys:
+        assert key.material is not None
+        for shown in (key.material, key.material.hex().encode(), base64.b64encode(key.material)):
+            assert shown[:16] not in raw
+            assert all(shown[:16] not in text.encode() for text in texts)

@@ -1,0 +1,66 @@
+import base64
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.errors import KeysError, KeySettingError, KeysReason
+from sealwire.keys.key_file import create_key_file
+from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.providers import (
+    DEFAULT_PROVIDER,
+    ProviderKind,
+    ProviderSettings,
+    find_passphrase,
+    open_kek,
+    parse_provider,
+)
+from tests.keys.samples import CHEAP_SCRYPT, KEK_A, PASSPHRASE
+
+ENCODED = base64.b64encode(KEK_A).decode()
+
+
+def test_settings_name_a_variable_or_a_path() -> None:
+    assert parse_provider("env:K") == ProviderSettings(ProviderKind.ENVIRONMENT, "K")
+    assert parse_provider("file:/a:b", Path("p")) == ProviderSettings(
+        ProviderKind.KEY_FILE, "/a:b", Path("p")
+    )
+    assert parse_provider(DEFAULT_PROVIDER).location == "SEALWIRE_KEK"
+
+
+@pytest.mark.parametrize("setting", ["", "env", "env:", "file:", "vault:x", ENCODED, f"{ENCODED}:x"])
+def test_everything_else_is_refused_and_not_shown(setting: str) -> None:
+    with pytest.raises(KeySettingError) as caught:
+        parse_provider(setting)
+    assert caught.value.reason is KeysReason.PROVIDER
+    assert ENCODED not in str(caught.value) + caught.value.hint
+
+
+def test_the_environment_provider_opens() -> None:
+    assert open_kek(parse_provider("env:K"), {"K": ENCODED}).id == LocalKek(KEK_A).id
+
+
+def test_a_key_file_opens_with_a_passphrase_from_each_source(tmp_path: Path) -> None:
+    kek_id = create_key_file(tmp_path / "kek.json", PASSPHRASE, CHEAP_SCRYPT)
+    file = tmp_path / "passphrase"
+    file.touch(0o600)
+    file.write_text(PASSPHRASE + "\n")
+    setting = f"file:{tmp_path / 'kek.json'}"
+    assert open_kek(parse_provider(setting, file), {}).id == kek_id
+    assert open_kek(parse_provider(setting), {"SEALWIRE_PASSPHRASE": PASSPHRASE}).id == kek_id
+    assert open_kek(parse_provider(setting), {}, lambda: PASSPHRASE).id == kek_id
+
+
+def test_the_sources_have_an_order(tmp_path: Path) -> None:
+    file = tmp_path / "passphrase"
+    file.touch(0o600)
+    file.write_text("from the file")
+    environ = {"SEALWIRE_PASSPHRASE": "from the environment"}
+    assert find_passphrase(file, environ, lambda: "from a human") == "from the file"
+    assert find_passphrase(None, environ, lambda: "from a human") == "from the environment"
+    assert find_passphrase(None, {}, lambda: "from a human") == "from a human"
+
+
+def test_no_source_at_all_is_an_error_and_not_an_empty_passphrase() -> None:
+    with pytest.raises(KeysError) as caught:
+        find_passphrase(None, {})
+    assert caught.value.reason is KeysReason.PASSPHRASE_MISSING
