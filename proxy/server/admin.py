@@ -22,6 +22,9 @@ from sealwire.proxy.server.metrics import Metrics
 # The loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0
 
+# How long `close` may take to be noticed.
+STOP_POLL_S = 0.1
+
 
 class Phase(Enum):
     """How far the proxy is; only READY takes new clients."""
@@ -60,7 +63,9 @@ class AdminServer:
         self._server.socket.close()
         self._server.socket = sock
         self.address = Address(*sock.getsockname()[:2])
-        self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOP_POLL_S,), name="admin", daemon=True
+        )
 
     def start(self) -> None:
         """Answer from now on."""

@@ -48,6 +48,10 @@ _log = logging.getLogger("sealwire.server")
 
 CLOSE_LINGER_S = 10.0
 
+# A TLS peer that does not read never answers our close-notify. In a drain, one that has been sent everything
+# is not waited for any longer than this.
+DRAIN_LINGER_S = 1.0
+
 # Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
 WRITE_HIGH_BYTES = 256 * 1024
 
@@ -163,7 +167,7 @@ class Connection:
         self._services = services
         self._session: SessionCore | None = None
         self._awaits_keys = False
-        self._close_by: float | None = None
+        self._closed_at_s = 0.0
         self._peer = _peer_name(transport)
         self._route = route
         services.live.add(self)
@@ -280,8 +284,9 @@ class Connection:
 
     def tick(self, now_s: float) -> None:
         """About once a second."""
-        if self.state is State.CLOSING and self._close_by is not None and now_s >= self._close_by:
-            self.abort()
+        if self.state is State.CLOSING:
+            if self._has_lingered(now_s):
+                self.abort()
         elif self._session is not None:
             self._run(partial(self._session.tick, now_s))
 
@@ -370,15 +375,25 @@ class Connection:
         if self.state is not State.OPEN:
             return
         self.state = State.CLOSING
-        self._close_by = self._services.clock() + CLOSE_LINGER_S
+        self._closed_at_s = self._services.clock()
         self._services.metrics.closed.labels(reason.value).inc()
-        level = logging.WARNING if reason in _LOUD else logging.DEBUG
-        kind = f"closed {reason.value}"
         fields = {"reason": reason.value, "detail": detail, "connection": self.number, "client": self._peer}
-        self._services.gate.note(_log, level, "connection closed", kind, **fields)
+        if reason in _LOUD:
+            kind = f"closed {reason.value}"
+            self._services.gate.note(_log, logging.WARNING, "connection closed", kind, **fields)
+        else:
+            note(_log, logging.DEBUG, "connection closed", **fields)
         self.client.transport.close()
         if self.server is not None:
             self.server.transport.close()
+
+    def _has_lingered(self, now_s: float) -> bool:
+        waited_s = now_s - self._closed_at_s
+        if self._services.draining and waited_s >= DRAIN_LINGER_S:
+            sides = (self.client, self.server)
+            if not any(side and side.transport.get_write_buffer_size() for side in sides):
+                return True
+        return waited_s >= CLOSE_LINGER_S
 
     def _bug(self, error: Exception) -> None:
         """Something that no contract allows was raised: this conversation cannot be trusted any more.

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import ssl
+from typing import cast
 
 from sealwire.proxy.server.config import Address
 from sealwire.proxy.server.connection import Connection, Route, Services, tune
@@ -69,10 +70,9 @@ class ClientProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP and TLS stand."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(type(transport).__name__)
         tune(transport)
-        self._connection = Connection(self._services, self._route, transport)
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
+        self._connection = Connection(self._services, self._route, stream)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have arrived."""

@@ -6,7 +6,7 @@ client metadata cannot be set twice.
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import bson
 
@@ -56,12 +56,11 @@ class _ProbeProtocol(asyncio.Protocol):
     def __init__(self) -> None:
         self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._framer = Framer(MAX_REPLY_BYTES)
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        if isinstance(transport, asyncio.Transport):
-            transport.write(build_op_msg(_REQUEST_ID, 0, bson.encode({"hello": 1, "$db": "admin"})))
+        self._transport = stream = cast(asyncio.Transport, transport)
+        stream.write(build_op_msg(_REQUEST_ID, 0, bson.encode({"hello": 1, "$db": "admin"})))
 
     def data_received(self, data: bytes) -> None:
         if self.reply.done():

@@ -32,7 +32,7 @@ class SessionCore(Protocol):
     def keys_ready(self, keyring: Keyring | None) -> list[Effect]:
         """The answer to NeedKeys; None when the keyring could not be loaded."""
 
-    def tick(self, now_s: float) -> list[Effect]:
+    def tick(self, now_s: float, /) -> list[Effect]:
         """The monotonic clock, about once a second."""
 
     def drain(self) -> list[Effect]:

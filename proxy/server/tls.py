@@ -19,7 +19,8 @@ from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartRe
 # TLS 1.3 has both properties, so OpenSSL's own list for it stays.
 TLS12_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 
-EXPIRY_WARNING = timedelta(days=30)
+# Certificates that live 90 days are usually renewed 30 days before their end: by now that has failed.
+EXPIRY_WARNING = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,9 @@ def _with_certificate(context: ssl.SSLContext, certificate: Path | None, key: Pa
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
     pem = _read(path)
     try:
-        context.load_verify_locations(cadata=pem.decode("ascii", "replace"))
-    except ssl.SSLError:
+        # Bundles carry names in UTF-8 as comments, which OpenSSL's text interface does not take.
+        context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):  # ValueError: an empty file
         raise _bad_pem(path, "certificate authority") from None
 
 

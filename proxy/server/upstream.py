@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from sealwire.proxy.server.config import Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
@@ -40,9 +40,8 @@ class ServerProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP and TLS stand."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(type(transport).__name__)
-        self._events.server_connected(transport)
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
+        self._events.server_connected(stream)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have arrived."""

@@ -71,7 +71,7 @@ def test_what_is_read_is_byte_for_byte_what_was_written(clean: Stack) -> None:
         {"visits": 3.0},
         {"visits": Int64(3)},
         {"notes": {"$exists": True}},
-        {"contacts.1.phone": None},
+        {"contacts.phone": None, "visits": 3},
         {"$or": [{"nhs_number": "1"}, {"$and": [{"ward": "renal"}, {"visits": {"$ne": 4}}]}]},
         {"$expr": {"$eq": ["$nhs_number", "9434765919"]}},
     ],

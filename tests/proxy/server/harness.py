@@ -1,0 +1,219 @@
+"""A proxy on the loop of the test, a server and clients beside it: real sockets, no sleeps, one deadline."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import bson
+import uvloop
+
+from sealwire.keys.keyring import Keyring
+from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.policies.loader import load_policy
+from sealwire.proxy.server.app import Proxy
+from sealwire.proxy.server.config import Address, Config, Limits, ListenTls, Member, TlsMode, UpstreamTls
+from sealwire.proxy.server.connection import Connection
+from sealwire.proxy.server.logs import LogFormat
+from sealwire.proxy.server.sessions import SessionMaker
+from sealwire.proxy.server.start import Loaded
+from sealwire.proxy.server.tls import listen_side, upstream_side
+from sealwire.wire.header import parse_header
+from sealwire.wire.op_msg import build_op_msg
+
+DEADLINE_S = 10.0
+LOOPBACK = "127.0.0.1"
+POLICY = b"""\
+version: 1
+classes:
+  nhs_number: {mode: deterministic, type: string}
+collections:
+  clinic.patients:
+    nhs_number: nhs_number
+"""
+
+T = TypeVar("T")
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a test on uvloop, as in production."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+async def soon(work: Awaitable[T]) -> T:
+    """The result of `work`, which must come before the deadline."""
+    async with asyncio.timeout(DEADLINE_S):
+        return await work
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop turn until `holds()`; fail at the deadline."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not holds():
+            await asyncio.sleep(0.002)
+
+
+def make_config(
+    upstream: int,
+    *,
+    listen_tls: ListenTls | None = None,
+    upstream_tls: UpstreamTls | None = None,
+    limits: Limits | None = None,
+    probe: bool = False,
+) -> Config:
+    """A configuration for one upstream on a port of this machine; the listener takes any free port."""
+    return Config(
+        members=(Member(Address(LOOPBACK, 0), Address("proxy.test", 27018), Address(LOOPBACK, upstream)),),
+        listen_tls=listen_tls or ListenTls(TlsMode.PLAINTEXT),
+        upstream_tls=upstream_tls or UpstreamTls(TlsMode.PLAINTEXT),
+        probe=probe,
+        policy=Path("policy.yaml"),
+        keyring=Path("keyring.json"),
+        kek=ProviderSettings(ProviderKind.ENVIRONMENT, "SEALWIRE_KEK"),
+        admin=Address(LOOPBACK, 0),
+        log_level="info",
+        log_format=LogFormat.TEXT,
+        limits=limits or Limits(drain_s=5.0, connect_s=5.0, handshake_s=5.0),
+        audit=None,
+    )
+
+
+def make_loaded(config: Config, load_keyring: Callable[[], Keyring] | None = None) -> Loaded:
+    """What `start.load` would give, with an empty keyring."""
+    return Loaded(
+        config,
+        load_policy(POLICY, "policy.yaml"),
+        Keyring([]),
+        load_keyring or (lambda: Keyring([])),
+        listen_side(config.listen_tls),
+        upstream_side(config.upstream_tls),
+    )
+
+
+@asynccontextmanager
+async def running(loaded: Loaded, sessions: SessionMaker) -> AsyncIterator[Proxy]:
+    """A proxy that accepts; stopped at the end, at once."""
+    proxy = Proxy(loaded, sessions)
+    task = asyncio.get_running_loop().create_task(proxy.run())
+    ready = asyncio.get_running_loop().create_task(proxy.ready.wait())
+    await soon(asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED))
+    if task.done():
+        ready.cancel()
+        await task  # raises what kept it from starting
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+        await until(lambda: proxy.services.draining or task.done())
+        proxy.stop()
+        await soon(task)
+
+
+def only_connection(proxy: Proxy) -> Connection:
+    """The one connection that is open."""
+    (connection,) = proxy.services.live
+    return connection
+
+
+@asynccontextmanager
+async def client_of(
+    proxy: Proxy, context: ssl.SSLContext | None = None, server_hostname: str = "localhost"
+) -> AsyncIterator[Stream]:
+    """A client connection to the proxy."""
+    name = {} if context is None else {"server_hostname": server_hostname}
+    reader, writer = await soon(
+        asyncio.open_connection(*proxy.addresses[0], ssl=context, **name)  # type: ignore[arg-type]
+    )
+    try:
+        yield reader, writer
+    finally:
+        await hang_up(writer)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close, whatever state the connection is in."""
+    writer.transport.abort()
+    try:
+        await soon(writer.wait_closed())
+    except OSError:
+        return  # reset or cut: closed all the same
+
+
+@dataclass(slots=True)
+class FakeServer:
+    """A server that accepts and leaves the talking to the test."""
+
+    port: int
+    _arrived: "asyncio.Queue[Stream]" = field(default_factory=asyncio.Queue)
+    _all: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def accepted(self) -> Stream:
+        """The next connection that the proxy opened."""
+        return await soon(self._arrived.get())
+
+    @property
+    def connections(self) -> int:
+        """How many were accepted so far."""
+        return len(self._all)
+
+    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._all.append(writer)
+        self._arrived.put_nowait((reader, writer))
+
+    async def hang_up_all(self) -> None:
+        for writer in self._all:
+            await hang_up(writer)
+
+
+@asynccontextmanager
+async def fake_server(context: ssl.SSLContext | None = None) -> AsyncIterator[FakeServer]:
+    """A `FakeServer` on a free port, with TLS where a context is given."""
+    server = FakeServer(0)
+    listening = await asyncio.start_server(server.take, LOOPBACK, 0, ssl=context)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+        await server.hang_up_all()
+
+
+@asynccontextmanager
+async def hello_server(reply: dict[str, Any], greeting: bytes = b"") -> AsyncIterator[int]:
+    """The port of a server that sends `greeting` at once and answers every message with `reply`."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        try:
+            while True:
+                head = await reader.readexactly(16)
+                header = parse_header(head)
+                await reader.readexactly(header.message_length - 16)
+                writer.write(build_op_msg(1, header.request_id, bson.encode(reply)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    listening = await asyncio.start_server(answer, LOOPBACK, 0)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+
+
+def with_members(config: Config, *upstreams: tuple[str, int]) -> Config:
+    """`config` with one member for each (host, port) of a server."""
+    return replace(
+        config,
+        members=tuple(
+            Member(Address(LOOPBACK, 0), Address("proxy.test", 27018 + place), Address(host, port))
+            for place, (host, port) in enumerate(upstreams)
+        ),
+    )
