@@ -26,6 +26,7 @@ def show(console: Console, story: Story) -> None:
     width = min(max(console.width, _NARROWEST), _WIDEST)
     console.print()
     console.print(Rule("[bold]Sealwire: one application, two connection strings"), width=width)
+    console.print(_connection_strings(story), width=width)
     console.print(_runs(story, width))
     console.print(_record(story, width))
     console.print(_search(story), width=width)
@@ -62,6 +63,16 @@ def _plain(value: object) -> str:
     return (
         ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
     )
+
+
+def _connection_strings(story: Story) -> RenderableType:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for how, uri in (("directly", story.direct_uri), ("through Sealwire", story.sealwire_uri)):
+        # The options are the same on both, and long: the name of the authority's file is among them.
+        beginning, mark, _ = uri.partition("?")
+        grid.add_row(how, Text(f"{beginning}{mark}…", overflow="fold"))
+    grid.add_row("both", "TLS with host name verification, SCRAM-SHA-256")
+    return grid
 
 
 def _runs(story: Story, width: int) -> RenderableType:

@@ -19,6 +19,8 @@ from tests.demo.test_story import ENVELOPE
 PATIENT = dict(next(islice(generate_patients(1948), 1)))
 STORY = Story(
     patients=100,
+    direct_uri="mongodb://clinic:…@127.0.0.1:1/clinic?tls=true",
+    sealwire_uri="mongodb://clinic:…@127.0.0.1:2/clinic?tls=true",
     direct=(AppStep("find_many", {"found": 2, "first": {}, "digest": "abcdef0123"}, 10.0),),
     guarded=(AppStep("find_many", {"found": 2, "first": {}, "digest": "abcdef0123"}, 12.5),),
     plain_sight=Sight(PATIENT, PATIENT),

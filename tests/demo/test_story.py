@@ -9,6 +9,7 @@ from bson import Binary
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.demo import story
 from sealwire.demo.application import AppStep
+from sealwire.demo.database import User, connection_string
 from sealwire.demo.file_scan import Scan
 from sealwire.demo.inspection import Refused, SearchPlan, Stored
 from sealwire.demo.story import Sight
@@ -81,6 +82,13 @@ def test_an_answered_regex_fails_and_so_does_an_error_without_the_field() -> Non
     assert story.check_refusal(Refused(2, "BadValue", "clinic.patients nhs_number: no $regex")).passed
     assert not story.check_refusal(None).passed
     assert not story.check_refusal(Refused(2, "BadValue", "bad value")).passed
+
+
+def test_a_shown_connection_string_has_no_password() -> None:
+    uri = connection_string("127.0.0.1:27017", User("clinic", "s3cret/p@ss"), "clinic", authority=None)
+    shown = story.without_password(uri)
+    assert shown == "mongodb://clinic:…@127.0.0.1:27017/clinic?authSource=admin&authMechanism=SCRAM-SHA-256"
+    assert story.without_password("mongodb://127.0.0.1:27017/clinic") == "mongodb://127.0.0.1:27017/clinic"
 
 
 @pytest.mark.parametrize("count", [100, 5_000])
