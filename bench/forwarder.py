@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import uvloop
 
@@ -46,13 +47,13 @@ class _ToServer(asyncio.Protocol):
         self._tls = tls
         self._early: list[bytes] = []
         self._server: asyncio.Transport | None = None
-        self._connecting: asyncio.Future[None] | None = None
+        # Kept, or the task could be collected while it runs.
+        self._connecting: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream transport is needed")
-        loop = asyncio.get_running_loop()
-        self._connecting = loop.create_task(self._connect(transport), name="connect")
+        # uvloop's transports have the interface of asyncio.Transport but are not instances of it.
+        client = cast("asyncio.Transport", transport)
+        self._connecting = asyncio.get_running_loop().create_task(self._connect(client), name="connect")
 
     async def _connect(self, client: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()

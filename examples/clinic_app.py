@@ -190,7 +190,8 @@ def distinct_postcodes(clinic: Clinic) -> Document:
 
 def count_by_ward(clinic: Clinic) -> Document:
     """Patients by ward, and those of some postcodes by sex: grouped by fields that are not secret."""
-    postcodes = [patient["postcode"] for patient in clinic.every(20)]
+    settled = clinic.known[1 :: max(1, len(clinic.known) // 20)]
+    postcodes = [patient["postcode"] for patient in settled]
     wards = clinic.patients.aggregate(
         [{"$group": {"_id": "$ward", "patients": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
     )

@@ -81,6 +81,19 @@ def is_envelope(value: object) -> bool:
     return True
 
 
+def flatten(document: Document) -> Document:
+    """Every value by its path, with positions in arrays: `contacts.0.phone`."""
+    flat: Document = {}
+    for key, value in document.items():
+        children = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(children, dict):
+            below = flatten({str(child): children[child] for child in children})
+            flat |= {f"{key}.{path}": leaf for path, leaf in below.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
 def explain_search(client: Client, nhs_number: str) -> SearchPlan:
     """How the database would answer a find by NHS number."""
     plan = client.get_default_database()["patients"].find({"nhs_number": nhs_number}).explain()

@@ -38,6 +38,8 @@ class ProxyOptions:
     """Who vouches for the database and, to clients, for Sealwire. Needed with `certificate`."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """More sections of the configuration file."""
+    kek: str = field(default_factory=generate_encoded_kek, repr=False)
+    """The key-encryption key of this run, base64; it reaches Sealwire in its environment."""
 
 
 class ProxyProcess:
@@ -48,7 +50,7 @@ class ProxyProcess:
         self.port = 0
         self.admin_port = 0
         self._child: Child | None = None
-        self._environment = os.environ | {DEFAULT_VARIABLE: generate_encoded_kek()}
+        self._environment = os.environ | {DEFAULT_VARIABLE: options.kek}
 
     def __enter__(self) -> Self:
         self.start()

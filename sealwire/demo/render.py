@@ -12,22 +12,25 @@ from rich.table import Table
 from rich.text import Text
 
 from sealwire.demo.application import AppStep
-from sealwire.demo.inspection import is_envelope
+from sealwire.demo.inspection import flatten, is_envelope
 from sealwire.demo.stage import Stage
 from sealwire.demo.story import Check, Story, shown_patient
 
-_SHOWN_HEX = 12
-_MAX_SUMMARY = 34
+_SHOWN_BYTES = 8
+_NARROWEST, _WIDEST = 80, 126
+_STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
 
 
 def show(console: Console, story: Story) -> None:
     """Print the whole story."""
+    width = min(max(console.width, _NARROWEST), _WIDEST)
     console.print()
-    console.print(Rule("[bold]Sealwire: one application, two connection strings"))
-    console.print(_runs(story))
-    console.print(_record(story))
-    console.print(_search(story))
-    console.print(_verdict(story))
+    console.print(Rule("[bold]Sealwire: one application, two connection strings"), width=width)
+    console.print(_connection_strings(story), width=width)
+    console.print(_runs(story, width))
+    console.print(_record(story, width))
+    console.print(_search(story), width=width)
+    console.print(_verdict(story), width=width)
 
 
 def show_connections(console: Console, stage: Stage) -> None:
@@ -44,15 +47,14 @@ def show_connections(console: Console, stage: Stage) -> None:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A step's result in one short line: its counts, and the digest of what it saw."""
+    """A step's result in one line: its counts, and the digest of what it saw."""
     parts: list[str] = []
     for key, value in result.items():
         if key == "first":
             continue
         text = value[:6] if key == "digest" else _plain(value)
         parts.append(f"#{text}" if key == "digest" else f"{key.replace('_', ' ')} {text}")
-    line = ", ".join(parts)
-    return line if len(line) <= _MAX_SUMMARY else line[: _MAX_SUMMARY - 1] + "…"
+    return ", ".join(parts)
 
 
 def _plain(value: object) -> str:
@@ -63,21 +65,34 @@ def _plain(value: object) -> str:
     )
 
 
-def _runs(story: Story) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("what the application does")
-    table.add_column("result, directly", overflow="ellipsis", no_wrap=True)
-    table.add_column("result, through Sealwire", overflow="ellipsis", no_wrap=True)
-    table.add_column("", justify="center")
-    for heading in ("direct ms", "Sealwire ms", "ratio"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _connection_strings(story: Story) -> RenderableType:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for how, uri in (("directly", story.direct_uri), ("through Sealwire", story.sealwire_uri)):
+        # The options are the same on both, and long: the name of the authority's file is among them.
+        beginning, mark, _ = uri.partition("?")
+        grid.add_row(how, Text(f"{beginning}{mark}…", overflow="fold"))
+    grid.add_row("both", "TLS with host name verification, SCRAM-SHA-256")
+    return grid
+
+
+def _runs(story: Story, width: int) -> RenderableType:
+    # Rich shrinks columns that may not wrap down to nothing, so their widths are shared out here.
+    seen = (width - _STEP_WIDTH - 1 - 2 * _TIME_WIDTH - 5 - 8) // 2
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("the application", width=_STEP_WIDTH, no_wrap=True)
+    table.add_column("saw directly", width=seen, no_wrap=True)
+    table.add_column("", width=1)
+    table.add_column("saw through Sealwire", width=seen, no_wrap=True)
+    table.add_column("direct\nms", justify="right", width=_TIME_WIDTH)
+    table.add_column("Sealwire\nms", justify="right", width=_TIME_WIDTH)
+    table.add_column("ratio", justify="right", width=5)
     for one, other in zip(story.direct, story.guarded, strict=False):
         same = one.result == other.result
         table.add_row(
             one.name.replace("_", " "),
             summary(one.result),
+            "[green]=[/]" if same else "[bold red]≠[/]",
             summary(other.result),
-            "[green]=[/]" if same else "[red]≠[/]",
             f"{one.milliseconds:,.0f}",
             f"{other.milliseconds:,.0f}",
             _ratio(one.milliseconds, other.milliseconds),
@@ -98,41 +113,33 @@ def _ratio(direct_ms: float, guarded_ms: float) -> str:
     return f"{guarded_ms / direct_ms:.2f}" if direct_ms > 0 else "-"
 
 
-def _record(story: Story) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("field")
-    table.add_column("the application reads (both runs)")
-    table.add_column("stored without Sealwire")
-    table.add_column("stored behind Sealwire")
-    seen, plain = _flat(story.guarded_sight.application), _flat(story.plain_sight.stored)
-    stored = _flat(story.guarded_sight.stored)
+def _record(story: Story, width: int) -> RenderableType:
+    shown = (width - _FIELD_WIDTH - 5) // 3
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("field", width=_FIELD_WIDTH, no_wrap=True)
+    for heading in (
+        "the application\nreads, both ways",
+        "stored\nwithout Sealwire",
+        "stored\nbehind Sealwire",
+    ):
+        table.add_column(heading, width=shown, no_wrap=True)
+    seen, plain = flatten(story.guarded_sight.application), flatten(story.plain_sight.stored)
+    stored = flatten(story.guarded_sight.stored)
     for path in seen:
         value = stored.get(path)
         style = "cyan" if is_envelope(value) else ""
-        table.add_row(path, _value(seen[path]), _value(plain.get(path)), Text(_value(value), style=style))
+        table.add_row(
+            path, value_text(seen[path]), value_text(plain.get(path)), Text(value_text(value), style=style)
+        )
     return Group(Text("2. What the database stores: one patient", style="bold"), table)
 
 
-def _flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Paths with array positions, each with its value."""
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        children = dict(enumerate(value)) if isinstance(value, list) else value
-        if isinstance(children, dict):
-            flat |= {
-                f"{key}.{path}": leaf
-                for path, leaf in _flat({str(k): v for k, v in children.items()}).items()
-            }
-        else:
-            flat[key] = value
-    return flat
-
-
-def _value(value: object) -> str:
+def value_text(value: object) -> str:
+    """One stored or read value in one line; of an envelope its end."""
     if isinstance(value, Binary):
-        return f"Binary 0x{value.subtype:x}, {len(value)} B: {value[:_SHOWN_HEX].hex()}…"
-    text = json.dumps(value, default=lambda other: f"{other:%Y-%m-%d}", ensure_ascii=False)
-    return text if len(text) <= _MAX_SUMMARY else text[: _MAX_SUMMARY - 1] + "…"
+        # The end: all envelopes of a class begin alike, with its id and the key's version.
+        return f"Binary …{value[-_SHOWN_BYTES:].hex()}"
+    return json.dumps(value, default=lambda other: f"{other:%Y-%m-%d}", ensure_ascii=False)
 
 
 def _search(story: Story) -> RenderableType:
