@@ -31,7 +31,7 @@ class Site:
     folder: Path
     config: dict[str, Any]
     authority: Authority
-    environ: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = field(repr=False, default_factory=dict)
 
     @property
     def keyring(self) -> Path:
