@@ -53,7 +53,7 @@ def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[
 
 
 def holds_envelope(buf: bytes, documents: Sequence[int]) -> bool:
-    """Whether a binary in `documents`, offsets in rising order, is marked as an envelope. Raises BsonError."""
+    """Whether a binary in `documents`, offsets in rising order, is marked an envelope. Raises BsonError."""
     rewriter = _Rewriter(buf, _found)
     try:
         for start in documents:
