@@ -5,7 +5,15 @@ from sealwire.policies.paths import is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import PathNode
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, scope_document, validate
+from sealwire.wire.raw_bson import (
+    MAX_DEPTH,
+    BsonType,
+    Element,
+    elements,
+    is_sound,
+    scope_document,
+    validate,
+)
 
 _NESTED = frozenset({int(BsonType.OBJECT), int(BsonType.ARRAY)})
 
@@ -57,5 +65,7 @@ def check_uncovered(plan: Plan, element: Element, node: PathNode) -> None:
         validate(plan.buf, element.value, element.end)
     elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
         validate(plan.buf, scope_document(plan.buf, element), element.end)
+    elif not is_sound(plan.buf, element):
+        raise BsonError(WireReason.BSON_VALUE, element.value)
     if b"." in element.name and element.name.split(b".", 1)[0] in node.children:
         raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")

@@ -76,8 +76,11 @@ def _refuse_protected_namespaces(plan: Plan, stage: Element, node: PathNode, aro
         raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
 
 
-def foreign_namespaces(plan: Plan, stage: Element, database: str) -> list[tuple[str, str]]:
-    """(database, collection) of every collection that a stage reads or writes beside its input."""
+def foreign_namespaces(plan: Plan, stage: Element, database: str, depth: int = 0) -> list[tuple[str, str]]:
+    """(database, collection) of every collection that a stage reads or writes beside its input.
+
+    Raises Refusal(SHAPE) when pipelines are nested too deep.
+    """
     found: list[tuple[str, str]] = []
     if stage.name in (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge"):
         found.extend(_named(plan, stage, database))
@@ -85,17 +88,25 @@ def foreign_namespaces(plan: Plan, stage: Element, database: str) -> list[tuple[
         for part in elements(plan.buf, stage.value):
             is_pipeline = part.name == b"pipeline" or stage.name == b"$facet"
             if is_pipeline and part.kind == BsonType.ARRAY:
-                found.extend(foreign_in_pipeline(plan, part, database))
+                found.extend(foreign_in_pipeline(plan, part, database, depth + 1))
     return found
 
 
-def foreign_in_pipeline(plan: Plan, pipeline: Element, database: str) -> list[tuple[str, str]]:
+# mongod refuses pipelines nested deeper than 20.
+_MAX_NESTED_PIPELINES = 50
+
+
+def foreign_in_pipeline(
+    plan: Plan, pipeline: Element, database: str, depth: int = 0
+) -> list[tuple[str, str]]:
     """As `foreign_namespaces`, for every stage of a pipeline."""
+    if depth > _MAX_NESTED_PIPELINES:
+        raise Refusal(Reason.SHAPE, rule="nesting")
     found: list[tuple[str, str]] = []
     for item in elements(plan.buf, pipeline.value):
         if item.kind == BsonType.OBJECT:
             for stage in elements(plan.buf, item.value):
-                found.extend(foreign_namespaces(plan, stage, database))
+                found.extend(foreign_namespaces(plan, stage, database, depth))
     return found
 
 

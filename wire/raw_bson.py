@@ -225,8 +225,11 @@ def _cstring_end(buf: bytes, value: int, limit: int) -> int:
     return nul + 1
 
 
-def _is_sound(buf: bytes, element: Element) -> bool:
-    """What a value's own bytes must satisfy beyond its length; servers hold documents that do not."""
+def is_sound(buf: bytes, element: Element) -> bool:
+    """What a value's own bytes must satisfy beyond its length; servers hold documents that do not.
+
+    Says nothing of what is nested in a value: `validate` does. Cost: O(1).
+    """
     value = element.value
     if element.kind == BsonType.BOOL:
         return buf[value] <= 1
@@ -268,6 +271,6 @@ def validate(buf: bytes, start: int, limit: int, depth: int = 0) -> int:
             validate(buf, element.value, element.end, depth + 1)
         elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
             validate(buf, scope_document(buf, element), element.end, depth + 1)
-        elif not _is_sound(buf, element):
+        elif not is_sound(buf, element):
             raise BsonError(WireReason.BSON_VALUE, element.value)
     return end
