@@ -21,6 +21,8 @@ _LENGTH = struct.Struct("<i")
 # Header 16, flag bits 4, section kind 1, document length 4, type 1: there the command's name begins.
 _MSG_NAME = 26
 _MSG = 2013
+LEGACY_HELLO = b"isMaster"
+"""Stands for every message that is not OP_MSG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,7 @@ class _Canned(asyncio.Protocol):
 
     def _answer(self, message: bytes) -> None:
         _, request_id, _, op_code = _HEADER.unpack_from(message)
-        # Anything but OP_MSG is a legacy hello.
-        name = message[_MSG_NAME : message.index(0, _MSG_NAME)] if op_code == _MSG else b"isMaster"
+        name = message[_MSG_NAME : message.index(0, _MSG_NAME)] if op_code == _MSG else LEGACY_HELLO
         for canned in self._replies.get(name, ()):
             if canned.needle in message:
                 if self._transport is not None:

@@ -5,6 +5,7 @@ this process, so the server sees and answers exactly what it would behind a runn
 """
 
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from bson import ObjectId, encode
 
-from bench.canned_server import CannedReply
+from bench.canned_server import LEGACY_HELLO, CannedReply
 from bench.dataset import GROUP, POLICY_FILE, Document, documents
 from sealwire.demo.database import DatabaseOptions, DatabaseProcess
 from sealwire.demo.ports import LOOPBACK
@@ -25,6 +26,7 @@ from sealwire.policies.loader import load_policy
 from sealwire.proxy.session.effects import ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings
+from sealwire.wire.header import OpCode
 from sealwire.wire.op_msg import build_op_msg
 
 REQUEST_ID = 7
@@ -115,6 +117,12 @@ def _requests(known: list[Document]) -> dict[str, bytes]:
     }
 
 
+def _legacy_hello() -> bytes:
+    """The OP_QUERY with which drivers greet a server that they do not know yet."""
+    query = bytes(4) + b"admin.$cmd\0" + struct.pack("<ii", 0, -1) + encode({"isMaster": 1, "helloOk": True})
+    return struct.pack("<iiii", 16 + len(query), REQUEST_ID, 0, OpCode.QUERY) + query
+
+
 def _find(collection: str, where: Document, options: Document) -> bytes:
     return build_op_msg(
         REQUEST_ID, 0, encode({"find": collection, "filter": where} | options | {"$db": "bench"})
@@ -135,7 +143,8 @@ def _replies(
     ]
     # The longest needle goes first: the empty one fits everything.
     replies.sort(key=lambda canned: -len(canned.needle))
-    for name in ("hello", "ping"):
+    for name in ("hello", "ismaster", "ping"):
         reply = ask(build_op_msg(REQUEST_ID, 0, encode({name: 1, "$db": "admin"})))
         replies.append(CannedReply(name.encode(), b"", reply))
+    replies.append(CannedReply(LEGACY_HELLO, b"", ask(_legacy_hello())))
     return tuple(replies)

@@ -35,15 +35,16 @@ def show(console: Console, story: Story) -> None:
 
 def show_connections(console: Console, stage: Stage) -> None:
     """How to look at the running stage with mongosh. The passwords are of this run only."""
-    lines = Table.grid(padding=(0, 1))
-    lines.add_row("[bold]through Sealwire[/] (readable)")
-    lines.add_row(Text(f"mongosh '{stage.sealwire_uri}'", overflow="fold"))
-    lines.add_row("[bold]the raw database[/] (ciphertext)")
-    lines.add_row(Text(f"mongosh '{stage.raw_uri}'", overflow="fold"))
-    lines.add_row("[bold]try in both[/]")
     number = shown_patient(stage.dataset.patients)["nhs_number"]
-    lines.add_row(Text(f"db.patients.findOne({{nhs_number: '{number}'}})", overflow="fold"))
-    console.print(Panel(lines, title="everything is still running; Ctrl-C ends it", box=box.ROUNDED))
+    console.print()
+    console.print(Rule("[bold]everything is still running; Ctrl-C ends it"))
+    for how, uri, ask in (
+        ("through Sealwire", stage.sealwire_uri, f"db.patients.findOne({{nhs_number: '{number}'}})"),
+        ("the raw database", stage.raw_uri, "db.patients.findOne()"),
+    ):
+        console.print(f"[bold]{how}[/], then for example", Text(ask))
+        # Left to the terminal to wrap, so that it can be copied as one line.
+        console.print(Text(f"mongosh '{uri}'"), soft_wrap=True)
 
 
 def summary(result: dict[str, Any]) -> str:
