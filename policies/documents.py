@@ -5,9 +5,12 @@ from sealwire.policies.paths import is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import PathNode
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, scope_document, validate
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
 
 _NESTED = frozenset({int(BsonType.OBJECT), int(BsonType.ARRAY)})
+
+# Values of these types are not known to be well-formed once their extent is.
+_UNSURE = _NESTED | {int(BsonType.JAVASCRIPT_WITH_SCOPE), int(BsonType.BOOL), int(BsonType.BIN_DATA)}
 
 
 def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ...], use: Use) -> None:
@@ -26,7 +29,7 @@ def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ..
             plan_value(plan, element, child, inner, use)
         elif element.kind in _NESTED and is_transparent(element.name):
             plan_value(plan, element, node, inner, use)
-        else:
+        elif element.kind in _UNSURE or b"." in element.name:
             check_uncovered(plan, element, node)
 
 
@@ -53,9 +56,6 @@ def plan_value(plan: Plan, element: Element, node: PathNode, parents: tuple[int,
 
 def check_uncovered(plan: Plan, element: Element, node: PathNode) -> None:
     """Check a value that is passed on as it is; refuse a dotted name that reads like a covered path."""
-    if element.kind in _NESTED:
-        validate(plan.buf, element.value, element.end)
-    elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
-        validate(plan.buf, scope_document(plan.buf, element), element.end)
+    validate_value(plan.buf, element)
     if b"." in element.name and element.name.split(b".", 1)[0] in node.children:
         raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sealwire.policies.coercion import coerce
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.schema import FieldClass, Mode, PathNode
-from sealwire.wire.raw_bson import BsonType, Element, elements, validate
+from sealwire.wire.raw_bson import BsonType, Element, elements, validate_value
 
 _UNSTORABLE = frozenset({BsonType.UNDEFINED, BsonType.MIN_KEY, BsonType.MAX_KEY})
 
@@ -61,14 +61,17 @@ class Plan:
         if element.kind in _UNSTORABLE:
             raise Refusal(Reason.TYPE, path=node.path)
         if field_class.mode is Mode.RANDOM:
-            if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
-                validate(self.buf, element.value, element.end)
+            validate_value(self.buf, element)
             self._add(element, node, Use.STORE, None, parents)
             return
         if element.kind == BsonType.ARRAY:
             inner = (*parents, element.value)
             for item in elements(self.buf, element.value):
                 self.store(item, node, inner)
+            return
+        if field_class.stores(element.kind):
+            validate_value(self.buf, element)
+            self._add(element, node, Use.STORE, None, parents)
             return
         value = self._coerced(element, field_class)
         if value is None:
@@ -99,8 +102,7 @@ class Plan:
         if value is None:
             if self.seeding:
                 raise Refusal(Reason.TYPE, path=node.path)
-            if element.kind == BsonType.OBJECT:
-                validate(self.buf, element.value, element.end)
+            validate_value(self.buf, element)
         self.compares = True
         self._add(element, node, Use.MATCH, value, parents)
 

@@ -56,6 +56,12 @@ _BSON_TYPES = {
 }
 
 
+# Doubles are missing for -0.0 and NaN, binaries for the subtype of client-side encryption.
+_ONE_ENCODING = frozenset(
+    {BsonType.STRING, BsonType.INT, BsonType.LONG, BsonType.DATE, BsonType.OBJECT_ID, BsonType.BOOL}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class FieldClass:
     """One key and one equality domain. Fields of the same class compare equal, others never do."""
@@ -64,6 +70,10 @@ class FieldClass:
     mode: Mode
     value_type: ValueType | None
     """Declared in deterministic mode; None in random mode, which takes any type."""
+
+    def stores(self, kind: int) -> bool:
+        """Whether every value of this BSON type is stored as it is: one encoding each, nothing to coerce."""
+        return kind in _ONE_ENCODING and self.value_type is not None and kind == self.value_type.bson_type
 
 
 @dataclass(frozen=True, slots=True)

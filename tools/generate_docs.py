@@ -7,7 +7,7 @@ from pathlib import Path
 from sealwire.cli.exit_codes import EXIT_CODES
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.proxy.session.effects import CloseReason
-from sealwire.proxy.session.replies import FAILURES
+from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
 from sealwire.wire.errors import WireReason
 
 TARGET = Path(__file__).parent.parent / "docs" / "errors.md"
@@ -52,6 +52,11 @@ def _failures() -> str:
     )
 
 
+def _logins() -> str:
+    code, name = AUTHENTICATION_FAILED
+    return f"## Refused logins\n\n| code | errmsg |\n|---|---|\n| {code} {name} | {CERTIFICATE_LOGIN} |\n"
+
+
 def _closes() -> str:
     rows = [f"| `{reason.value}` | {_CLOSES[reason]} |" for reason in CloseReason]
     wire = ", ".join(f"`{reason.value}`" for reason in WireReason)
@@ -77,7 +82,7 @@ def _exit_codes() -> str:
 
 def render() -> str:
     """The whole page."""
-    return _HEAD + "\n".join([_refusals(), _failures(), _closes(), _exit_codes()])
+    return _HEAD + "\n".join([_refusals(), _failures(), _logins(), _closes(), _exit_codes()])
 
 
 def main() -> int:

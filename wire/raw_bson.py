@@ -264,10 +264,15 @@ def validate(buf: bytes, start: int, limit: int, depth: int = 0) -> int:
         raise BsonError(WireReason.BSON_DEPTH, start)
     end = document_end(buf, start, limit)
     for element in elements(buf, start):
-        if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
-            validate(buf, element.value, element.end, depth + 1)
-        elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
-            validate(buf, scope_document(buf, element), element.end, depth + 1)
-        elif not _is_sound(buf, element):
-            raise BsonError(WireReason.BSON_VALUE, element.value)
+        validate_value(buf, element, depth)
     return end
+
+
+def validate_value(buf: bytes, element: Element, depth: int = 0) -> None:
+    """Check what is inside one element's value, whose extent the walk has checked. Raises BsonError."""
+    if element.kind in (_OBJECT, _ARRAY):
+        validate(buf, element.value, element.end, depth + 1)
+    elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
+        validate(buf, scope_document(buf, element), element.end, depth + 1)
+    elif not _is_sound(buf, element):
+        raise BsonError(WireReason.BSON_VALUE, element.value)

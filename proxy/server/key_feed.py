@@ -13,6 +13,7 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.tasks import spawn
 
 _log = logging.getLogger("sealwire.server")
 
@@ -53,16 +54,11 @@ class KeyFeed:
             if self._ended_at is not None and self._clock() - self._ended_at < RELOAD_INTERVAL_S:
                 return None if self._failed else self._keyring
             self._flight = asyncio.get_running_loop().create_future()
-            try:
-                self._flight.set_result(await self._load_once())
-            finally:
-                if not self._flight.done():  # cancelled: nobody may wait for ever
-                    self._flight.set_result(None)
-                flight, self._flight = self._flight, None
-            return flight.result()
+            # A task of its own: whoever asked first may go away while others wait.
+            spawn(self._load_once(self._flight), "load keyring")
         return await asyncio.shield(self._flight)
 
-    async def _load_once(self) -> Keyring | None:
+    async def _load_once(self, flight: "asyncio.Future[Keyring | None]") -> None:
         loop = asyncio.get_running_loop()
         try:
             self._keyring = await loop.run_in_executor(None, self._load)
@@ -79,4 +75,5 @@ class KeyFeed:
             note(_log, logging.INFO, "keyring loaded again")
         self._ended_at = self._clock()
         self._metrics.key_reloads.labels("failed" if self._failed else "loaded").inc()
-        return None if self._failed else self._keyring
+        self._flight = None
+        flight.set_result(None if self._failed else self._keyring)

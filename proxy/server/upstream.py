@@ -121,7 +121,7 @@ def explain(error: OSError, address: Address) -> UpstreamUnavailable:
             return UpstreamUnavailable(
                 StartReason.UPSTREAM_UNRESOLVED, f"{where}: the name is not known", "correct upstream.address"
             )
-        case TimeoutError():
+        case TimeoutError() | ConnectionAbortedError():  # the latter: asyncio's own limit for handshakes
             return UpstreamUnavailable(
                 StartReason.UPSTREAM_TIMEOUT,
                 f"{where}: no answer in time",

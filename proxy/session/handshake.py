@@ -2,7 +2,8 @@
 
 A driver dials every address that a hello reply names, so each must be one of ours; compression is taken out
 until the proxy itself offers it; the largest message is lowered so that an encrypted batch still fits.
-Everything else passes: set name, election and topology versions, `speculativeAuthenticate`, client metadata.
+Everything else passes: set name, election and topology versions, client metadata, and
+`speculativeAuthenticate` unless it would log in by certificate.
 Source: Server Discovery and Monitoring, Handshake (driver specifications).
 """
 
@@ -10,7 +11,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at
+from sealwire.proxy.session.authentication import certificate_speculations
+from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at, validate
 from sealwire.wire.splice import Edit, splice
 
 HELLO_COMMANDS = frozenset({b"hello", b"isMaster", b"ismaster"})
@@ -49,18 +51,21 @@ class Topology:
         return self.members[name]
 
 
-def strip_compression(message: bytes, document: int) -> bytes:
-    """A hello request without its `compression` offer; the same bytes when it has none."""
-    edits = [
-        Edit(element.start, element.end, b"", (0, document))
-        for element in elements(message, document)
-        if element.name == b"compression"
-    ]
+def prepare_hello(message: bytes, document: int) -> bytes:
+    """A hello request without what ends at the proxy: the offer of compression, a login by certificate.
+
+    Returns the same bytes when there is nothing to take out; an OP_MSG's checksum is the caller's to refresh.
+    Raises BsonError. Cost: O(bytes of the hello).
+    """
+    validate(message, document, len(message))
+    stripped = [element for element in elements(message, document) if element.name == b"compression"]
+    stripped += certificate_speculations(message, document)
+    edits = [Edit(element.start, element.end, b"", (0, document)) for element in stripped]
     return splice(message, edits) if edits else message
 
 
 def rewrite_hello(message: bytes, document: int, topology: Topology) -> bytes:
-    """A hello reply that names only addresses of the proxy.
+    """A hello reply that names only addresses of the proxy; an OP_MSG's checksum is the caller's to refresh.
 
     Raises UnknownMember, BsonError. Cost: O(elements of the reply).
     """

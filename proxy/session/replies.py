@@ -13,6 +13,7 @@ from sealwire.wire.op_query import build_op_reply
 
 INTERNAL_ERROR = (1, "InternalError")
 TYPE_MISMATCH = (14, "TypeMismatch")
+AUTHENTICATION_FAILED = (18, "AuthenticationFailed")
 KEY_NOT_FOUND = (211, "KeyNotFound")
 UNSUPPORTED_OP_QUERY = (352, "UnsupportedOpQueryCommand")
 
@@ -25,6 +26,23 @@ FAILURES: dict[type[Exception], tuple[tuple[int, str], str]] = {
     KeyDestroyed: (KEY_NOT_FOUND, "Sealwire's key for a stored value was destroyed"),
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
 }
+
+CERTIFICATE_LOGIN = (
+    "Sealwire cannot pass on a login with MONGODB-X509: the server would see the proxy's certificate and not "
+    "the client's; log in with SCRAM-SHA-256 or another mechanism"
+)
+
+# A namespace has at most 255 bytes (MongoDB limits); a message of ours names two of them at most.
+MAX_NAME_CHARACTERS = 255
+_MAX_MESSAGE_CHARACTERS = 1024
+
+
+def one_line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
+    """`text` with at most `limit` characters, all of them printable and encodable.
+
+    Names come from clients: any length, control characters, and bytes that are no UTF-8.
+    """
+    return "".join(char if char.isprintable() else "?" for char in text[:limit])
 
 
 def refusal_body(refusal: Refusal) -> bytes:
@@ -40,8 +58,9 @@ def failure_body(error: Exception) -> bytes:
 
 
 def error_body(code: tuple[int, str], message: str) -> bytes:
-    """`{ok: 0, errmsg, code, codeName}`."""
-    return encode({"ok": 0.0, "errmsg": message, "code": code[0], "codeName": code[1]})
+    """`{ok: 0, errmsg, code, codeName}`; the message is made printable and bounded."""
+    errmsg = one_line(message, _MAX_MESSAGE_CHARACTERS)
+    return encode({"ok": 0.0, "errmsg": errmsg, "code": code[0], "codeName": code[1]})
 
 
 def command_error(request_id: int, response_to: int, body: bytes) -> bytes:

@@ -26,6 +26,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
 from sealwire.policies.schema import PolicySet
 from sealwire.proxy.session import replies
+from sealwire.proxy.session.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -41,8 +42,8 @@ from sealwire.proxy.session.handshake import (
     HELLO_COMMANDS,
     Topology,
     UnknownMember,
+    prepare_hello,
     rewrite_hello,
-    strip_compression,
 )
 from sealwire.proxy.session.requests import AwaitedRequests, Request, RequestKind
 from sealwire.proxy.session.reveal import Found, find_envelopes, message_documents, reveal
@@ -50,7 +51,7 @@ from sealwire.proxy.session.rewrite import apply_plan
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
 from sealwire.wire.header import Header, OpCode, parse_header
-from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, sequence_documents
+from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query, parse_op_reply
 from sealwire.wire.raw_bson import BsonType, elements
 
@@ -213,7 +214,7 @@ class Session:
         if find_envelopes(message, [(query.query, (0,))]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         return self._pass_on(
-            strip_compression(message, query.query),
+            prepare_hello(message, query.query),
             header,
             Request(RequestKind.LEGACY_HELLO, "hello", ""),
         )
@@ -223,20 +224,32 @@ class Session:
         try:
             return self._command(message, header, parsed)
         except Refusal as refusal:
-            return self._refused(refusal, message, header, parsed)
+            command, namespace = _describe(message, parsed)
+            path = replies.one_line(refusal.path)
+            if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
+                # the path is the namespace that the command names, if its first argument is a name at all
+                path = path if path in self._settings.policy.collections else ""
+            audit = Audit("refused", namespace, command, refusal.reason.value, path)
+            return self._denied(audit, replies.refusal_body(refusal), header, parsed)
+        except CertificateLogin as error:
+            audit = Audit("refused", "", "authenticate", type(error).__name__)
+            body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
+            return self._denied(audit, body, header, parsed)
         except tuple(replies.FAILURES) as error:
-            if parsed.flags & _MORE_TO_COME:
-                return self._close(CloseReason.REFUSED_UNACKNOWLEDGED, type(error).__name__)
-            answer = replies.command_error(self._new_id(), header.request_id, replies.failure_body(error))
-            return [ToClient(answer)]
+            command, namespace = _describe(message, parsed)
+            audit = Audit("refused", namespace, command, type(error).__name__)
+            return self._denied(audit, replies.failure_body(error), header, parsed)
 
     def _command(self, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
         if MARKER in message and find_envelopes(message, message_documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
+        unanswered = parsed.flags & _MORE_TO_COME
         first = next(elements(message, parsed.body), None)
         if first is not None and first.name in HELLO_COMMANDS:
-            stripped = strip_compression(message, parsed.body)
-            return self._pass_on(stripped, header, Request(RequestKind.HELLO, "hello", ""))
+            hello = refresh_checksum(prepare_hello(message, parsed.body))
+            request = Request(RequestKind.HELLO, "hello", "")
+            return self._pass_on(hello, header, None if unanswered else request)
+        check_login(message, parsed.body)
         plan = plan_command(
             self._settings.policy, message, parsed.body, (0,), _document_sequences(message, parsed)
         )
@@ -245,9 +258,11 @@ class Session:
         effects: list[Effect] = [Count(Counter.COMMANDS, label=label)]
         if plan.edits:
             effects.append(Count(Counter.VALUES_ENCRYPTED, len(plan.edits)))
-        request = Request(RequestKind.COMMAND, plan.command, plan.namespace)
-        awaited = None if parsed.flags & _MORE_TO_COME else request
-        return effects + self._pass_on(rewritten, header, awaited)
+        # of a command that nobody knows, the first argument may be anything, and not a name
+        is_named = label != "other" or plan.protected
+        namespace = replies.one_line(plan.namespace) if is_named else ""
+        request = Request(RequestKind.COMMAND, plan.command, namespace)
+        return effects + self._pass_on(rewritten, header, None if unanswered else request)
 
     def _pass_on(self, message: bytes, header: Header, request: Request | None) -> list[Effect]:
         if request is not None:
@@ -256,17 +271,11 @@ class Session:
             self._awaited.add(header.request_id, request)
         return [ToServer(message)]
 
-    def _refused(self, refusal: Refusal, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
-        reason = refusal.reason.value
-        command, namespace = _describe(message, parsed)
-        effects: list[Effect] = [
-            Count(Counter.REFUSALS, label=reason),
-            Audit("refused", namespace, command, reason, refusal.path),
-        ]
+    def _denied(self, audit: Audit, body: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+        effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
         if parsed.flags & _MORE_TO_COME:
             # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
-            return effects + self._close(CloseReason.REFUSED_UNACKNOWLEDGED, reason)
-        body = replies.refusal_body(refusal)
+            return effects + self._close(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)
         return [*effects, ToClient(replies.command_error(self._new_id(), header.request_id, body))]
 
     def _new_id(self) -> int:
@@ -288,7 +297,7 @@ class Session:
         request = self._awaited.answer(header.response_to, header.request_id, more_to_come=False)
         if request is None or request.kind is not RequestKind.LEGACY_HELLO or len(reply.documents) != 1:
             raise ProtocolError(WireReason.OPCODE, 12)
-        return self._hello_reply(message, reply.documents[0])
+        return self._hello_reply(message, reply.documents[0], bytes)
 
     def _server_op_msg(
         self, message: bytes, header: Header, parsed: OpMsg, found: list[Found]
@@ -306,10 +315,14 @@ class Session:
         request = self._awaited.answer(header.response_to, header.request_id, more_to_come=more_to_come)
         if request is None:
             raise ProtocolError(WireReason.RESPONSE_TO, 8)
+        if request.kind is RequestKind.LEGACY_HELLO:
+            # answered in another opcode, it would reach the client with the members' own addresses
+            raise ProtocolError(WireReason.OPCODE, 12)
         if failure is not None:
             return self._unreadable(failure, header, request, more_to_come=more_to_come)
         if request.kind is RequestKind.HELLO:
-            return self._hello_reply(revealed, parsed.body)
+            # no stored value is in it, and after `reveal` its offsets would be others
+            return self._hello_reply(message, parsed.body, refresh_checksum)
         effects: list[Effect] = [ToClient(revealed)]
         if found:
             effects.append(Count(Counter.VALUES_DECRYPTED, len(found)))
@@ -338,9 +351,9 @@ class Session:
             return effects + self._close(CloseReason.SERVER_PROTOCOL, type(failure).__name__)
         return effects + self._after_reply()
 
-    def _hello_reply(self, message: bytes, document: int) -> list[Effect]:
+    def _hello_reply(self, message: bytes, document: int, finish: Callable[[bytes], bytes]) -> list[Effect]:
         try:
-            rewritten = rewrite_hello(message, document, self._settings.topology)
+            rewritten = finish(rewrite_hello(message, document, self._settings.topology))
         except UnknownMember as error:
             return self._close(CloseReason.TOPOLOGY, str(error))
         return [ToClient(rewritten), *self._after_reply()]

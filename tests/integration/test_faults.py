@@ -72,6 +72,6 @@ def test_the_server_crashes_and_comes_back(scene: Scene) -> None:
 
 
 def test_sigterm_drains_and_exits_with_zero(scene: Scene) -> None:
-    with client_of(scene) as client:
+    with client_of(scene, serverSelectionTimeoutMS=500) as client:
         client["clinic"].patients.insert_one({"nhs_number": "0"})
         assert scene.proxy.stop() == 0

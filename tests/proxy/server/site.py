@@ -1,0 +1,153 @@
+"""A folder with all that `sealwire serve` needs, the process itself, and a server that only says hello."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bson
+import yaml
+
+from sealwire.demo.certificates import Authority, create_authority
+from sealwire.keys.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring_file import create_keyring
+from sealwire.wire.header import parse_header
+from sealwire.wire.op_msg import build_op_msg
+from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY
+
+
+@dataclass(slots=True)
+class Site:
+    """A folder with everything that a proxy needs, in order until a test changes something."""
+
+    folder: Path
+    config: dict[str, Any]
+    authority: Authority
+    environ: dict[str, str] = field(repr=False, default_factory=dict)
+
+    @property
+    def keyring(self) -> Path:
+        return self.folder / "keyring.json"
+
+    def write(self) -> Path:
+        file = self.folder / "sealwire.yaml"
+        file.write_text(yaml.safe_dump(self.config))
+        return file
+
+    def serve(self, *more: str) -> subprocess.CompletedProcess[str]:
+        """Run until it ends by itself."""
+        return subprocess.run(
+            [*self.command(), *more],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "sealwire", "serve", "--config", str(self.write())]
+
+
+def make_site(folder: Path, server_port: int, **upstream_tls: Any) -> Site:
+    """A new key-encryption key, keyring, policy and certificate in `folder`; TLS towards clients."""
+    environ = {"PATH": os.environ["PATH"], "SEALWIRE_KEK": generate_encoded_kek()}
+    (folder / "policy.yaml").write_bytes(POLICY)
+    keyring = folder / "keyring.json"
+    create_keyring(keyring, EnvironmentKek(environ=environ), ["nhs_number"], datetime.now(UTC))
+    authority = create_authority(folder / "authority")
+    issued = authority.issue("proxy")
+    config = {
+        "listen": {
+            "address": f"{LOOPBACK}:0",
+            "advertise": "proxy.test:27018",
+            "tls": {"certificate": str(issued.certificate), "key": str(issued.key)},
+        },
+        "upstream": {"address": f"{LOOPBACK}:{server_port}", "tls": upstream_tls or {"mode": "plaintext"}},
+        "policy": "policy.yaml",
+        "keyring": "keyring.json",
+        "kek": {"provider": "environment"},
+        "admin": {"address": f"{LOOPBACK}:0"},
+        "log": {"format": "json"},
+    }
+    return Site(folder, config, authority, environ)
+
+
+class Running:
+    """A `sealwire serve` that said `ready`."""
+
+    def __init__(self, process: subprocess.Popen[str], said: Iterator[dict[str, Any]]) -> None:
+        self.process = process
+        self.said = said
+        """The log from here on, one object a line; blocks for the next."""
+        self.events: dict[str, dict[str, Any]] = {}
+        for line in said:
+            self.events[line["event"]] = line
+            if line["event"] == "ready":
+                break
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where clients connect."""
+        host, _, port = self.events["listening"]["address"].rpartition(":")
+        return host, int(port)
+
+    @property
+    def admin(self) -> str:
+        """`host:port` of the admin server."""
+        return str(self.events["admin address"]["address"])
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Running]:
+    """A proxy in a process of its own; ended with the block whatever happens, and after a minute at most."""
+    process = subprocess.Popen(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
+    killer = threading.Timer(60, process.kill)
+    killer.start()
+    try:
+        if process.stderr is None:
+            raise RuntimeError("no pipe")
+        with process.stderr:
+            yield Running(process, map(json.loads, process.stderr))
+    finally:
+        killer.cancel()
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def hello_thread() -> Iterator[int]:
+    """The port of a server in a thread that answers every message as a standalone server answers hello."""
+    listening = socket.create_server((LOOPBACK, 0))
+
+    def talk(accepted: socket.socket) -> None:
+        with accepted:
+            while len(head := accepted.recv(16, socket.MSG_WAITALL)) == 16:
+                header = parse_header(head)
+                accepted.recv(header.message_length - 16, socket.MSG_WAITALL)
+                accepted.sendall(build_op_msg(1, header.request_id, bson.encode({"ok": 1.0})))
+
+    def accept() -> None:
+        while True:
+            try:
+                accepted, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=talk, args=(accepted,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(DEADLINE_S)
+        listening.close()

@@ -1,0 +1,295 @@
+"""The configuration file: what it may say, where its errors point, and what the environment overrides."""
+
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.policies.errors import SourceError
+from sealwire.proxy.server.config import (
+    KEYS,
+    Address,
+    Config,
+    Kind,
+    Limits,
+    ListenTls,
+    Member,
+    TlsMode,
+    UpstreamTls,
+    variable_of,
+)
+from sealwire.proxy.server.config_reader import load_config, parse_config
+from sealwire.proxy.server.errors import FileProblem, StartReason
+from sealwire.proxy.server.logs import LogFormat
+from tests.build_context import ROOT
+
+WHOLE = """\
+listen:
+  address: 0.0.0.0:27018
+  advertise: proxy.example:27018
+  tls:
+    certificate: tls/proxy.crt
+    key: tls/proxy.key
+    client_ca: tls/clients.crt
+    require_client_certificate: true
+    minimum: "1.3"
+upstream:
+  address: "[fd00::1]:27017"
+  probe: false
+  tls:
+    ca: /etc/mongo/ca.crt
+    certificate: tls/client.crt
+    key: tls/client.key
+    server_name: mongo.example
+policy: policy.yaml
+keyring: keyring.json
+kek: {provider: file, path: kek.json, passphrase_file: passphrase}
+admin: {address: "127.0.0.1:9999"}
+log: {level: debug, format: json}
+limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
+audit: {path: audit.jsonl}
+"""
+
+SHORT = """\
+listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}
+upstream: {address: "mongo:27017", tls: {mode: plaintext}}
+policy: policy.yaml
+keyring: keyring.json
+kek: {provider: environment}
+"""
+
+SET = """\
+listen: {tls: {mode: plaintext}}
+upstream: {tls: {}}
+members:
+  - {listen: "127.0.0.1:27018", upstream: "a:27017"}
+  - {listen: "0.0.0.0:27019", advertise: "proxy:27019", upstream: "b:27017"}
+policy: policy.yaml
+keyring: keyring.json
+kek: {provider: environment, variable: MY_KEK}
+"""
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - read, not bound
+FOLDER = Path("/etc/sealwire")
+
+
+def parse(text: str, environ: Mapping[str, str] | None = None) -> Config:
+    return parse_config(text.encode(), FOLDER / "sealwire.yaml", environ or {})
+
+
+def error_of(text: str, environ: Mapping[str, str] | None = None) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        parse(text, environ)
+    return caught.value
+
+
+def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
+    assert parse(WHOLE) == Config(
+        members=(
+            Member(Address(EVERYWHERE, 27018), Address("proxy.example", 27018), Address("fd00::1", 27017)),
+        ),
+        listen_tls=ListenTls(
+            TlsMode.TLS,
+            FOLDER / "tls/proxy.crt",
+            FOLDER / "tls/proxy.key",
+            FOLDER / "tls/clients.crt",
+            require_client_certificate=True,
+            minimum=ssl.TLSVersion.TLSv1_3,
+        ),
+        upstream_tls=UpstreamTls(
+            TlsMode.TLS,
+            Path("/etc/mongo/ca.crt"),
+            FOLDER / "tls/client.crt",
+            FOLDER / "tls/client.key",
+            "mongo.example",
+        ),
+        probe=False,
+        policy=FOLDER / "policy.yaml",
+        keyring=FOLDER / "keyring.json",
+        kek=ProviderSettings(ProviderKind.KEY_FILE, "/etc/sealwire/kek.json", FOLDER / "passphrase"),
+        admin=Address("127.0.0.1", 9999),
+        log_level="debug",
+        log_format=LogFormat.JSON,
+        limits=Limits(10, 1.0, 2.5, 3.0),
+        audit=FOLDER / "audit.jsonl",
+    )
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    config = parse(SHORT)
+    assert config.members == (
+        Member(Address("127.0.0.1", 27018), Address("127.0.0.1", 27018), Address("mongo", 27017)),
+    )
+    assert config.kek == ProviderSettings(ProviderKind.ENVIRONMENT, "SEALWIRE_KEK")
+    assert (config.admin, config.limits) == (Address("127.0.0.1", 9464), Limits())
+    assert (config.log_level, config.log_format, config.audit) == ("info", LogFormat.TEXT, None)
+    assert config.probe
+
+
+def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> None:
+    config = parse(SET)
+    assert config.members == (
+        Member(Address("127.0.0.1", 27018), Address("127.0.0.1", 27018), Address("a", 27017)),
+        Member(Address(EVERYWHERE, 27019), Address("proxy", 27019), Address("b", 27017)),
+    )
+    assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "in_hint"),
+    [
+        (
+            'listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}',
+            'listen: @{address: "a:1"}',
+            "plaintext",
+        ),
+        ("tls: {mode: plaintext}}\nup", "tls: @{}}\nup", "certificate"),
+        ("mode: plaintext}}\nup", "mode: @plain}}\nup", "plaintext"),
+        ("mode: plaintext}}\nup", "mode: plaintext, key: @k}}\nup", "remove"),
+        ("mode: plaintext}}\nup", "mod: @plaintext}}\nup", "mode"),
+        ("tls: {mode: plaintext}}\npo", "tls: {key: @k}}\npo", "certificate"),
+        ("policy: p", "polcy: @p", "policy"),
+        ("listen:", "@listen:", "policy"),
+        ('"127.0.0.1:27018"', '@"0.0.0.0:27018"', "advertise"),
+        ('"127.0.0.1:27018"', '@"127.0.0.1"', "host:port"),
+        ('"127.0.0.1:27018"', '@"127.0.0.1:99999"', "host:port"),
+        ('"127.0.0.1:27018"', '@"127.0.0.1:"', "host:port"),
+        ('"127.0.0.1:27018"', '@":27018"', "host:port"),
+        ('"127.0.0.1:27018"', '@"::1:27018"', "["),
+        ("provider: environment", "provider: @enviroment", "environment"),
+        ("{provider: environment", "@{provider: file", "key file"),
+        ("provider: environment", "provider: environment, path: @x", "remove"),
+        ("provider: environment", "provider: file, path: x, variable: @y", "remove"),
+        ("kek:", "limits: {connections: @0}\nkek:", ""),
+        ("kek:", "limits: {drain_s: @soon}\nkek:", ""),
+        ("kek:", "log: {level: @loud}\nkek:", ""),
+    ],
+)
+def test_errors_point_at_the_line_and_column(old: str, new: str, in_hint: str) -> None:
+    """`@` in the replacement stands where the error must point."""
+    assert SHORT.count(old) == 1
+    text = SHORT.replace(old, new)
+    if old == "listen:":
+        text = text.replace("policy: policy.yaml\n", "")
+    before = text[: text.index("@")]
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    error = error_of(text.replace("@", ""))
+    assert (error.filename, error.line, error.column) == ("/etc/sealwire/sealwire.yaml", line, column)
+    assert in_hint in error.hint
+
+
+def test_tls_cannot_be_left_out_on_the_way_to_the_server() -> None:
+    error = error_of(SHORT.replace('27017", tls: {mode: plaintext}', '27017"'))
+    assert (error.line, error.column) == (2, 11)
+
+
+def test_client_certificates_cannot_be_required_without_their_authority() -> None:
+    error = error_of(WHOLE.replace("    client_ca: tls/clients.crt\n", ""))
+    assert error.line == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"b:27017"', '"a:27017"'),
+        ('"proxy:27019"', '"127.0.0.1:27018"'),
+        (', advertise: "proxy:27019"', ""),
+        ("listen: {tls", 'listen: {address: "x:1", tls'),
+        ("upstream: {tls", 'upstream: {address: "x:1", tls'),
+    ],
+)
+def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new: str) -> None:
+    assert old in SET
+    assert error_of(SET.replace(old, new)).line in (1, 2, 5)
+
+
+def test_an_empty_list_of_members_is_refused() -> None:
+    lines = [line for line in SET.splitlines() if not line.startswith("  -")]
+    assert error_of("\n".join(lines).replace("members:", "members: []")).line == 3
+
+
+VALUES = {Kind.TEXT: "changed", Kind.INTEGER: "77", Kind.NUMBER: "7.5", Kind.BOOLEAN: "true"}
+SPECIAL = {
+    ("listen", "address"): "127.0.0.1:7",
+    ("listen", "advertise"): "other:7",
+    ("listen", "tls", "minimum"): "1.2",
+    ("listen", "tls", "require_client_certificate"): "false",
+    ("upstream", "address"): "other:7",
+    ("upstream", "tls", "minimum"): "1.3",
+    ("admin", "address"): "other:7",
+    ("log", "level"): "error",
+    ("log", "format"): "text",
+}
+# These make sense only together with others.
+MODES = (("listen", "tls", "mode"), ("upstream", "tls", "mode"), ("kek", "provider"), ("kek", "variable"))
+
+
+@pytest.mark.parametrize("path", [path for path in KEYS if path not in MODES], ids=variable_of)
+def test_the_environment_overrides_every_key(path: tuple[str, ...]) -> None:
+    changed = parse(WHOLE, {variable_of(path): SPECIAL.get(path, VALUES[KEYS[path]])})
+    assert changed != parse(WHOLE)
+    assert changed.ignored_variables == ()
+
+
+def test_the_environment_can_turn_tls_on_and_choose_another_provider() -> None:
+    config = parse(
+        SHORT,
+        {
+            "SEALWIRE_LISTEN_TLS_MODE": "tls",
+            "SEALWIRE_LISTEN_TLS_CERTIFICATE": "proxy.pem",
+            "SEALWIRE_UPSTREAM_TLS_MODE": "tls",
+            "SEALWIRE_KEK_PROVIDER": "file",
+            "SEALWIRE_KEK_PATH": "/run/kek.json",
+        },
+    )
+    assert config.listen_tls == ListenTls(TlsMode.TLS, FOLDER / "proxy.pem")
+    assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
+    assert config.kek == ProviderSettings(ProviderKind.KEY_FILE, "/run/kek.json")
+    assert parse(SHORT, {"SEALWIRE_KEK_VARIABLE": "OTHER"}).kek.location == "OTHER"
+
+
+def test_an_override_makes_sections_that_the_file_leaves_out() -> None:
+    assert parse(SHORT, {"SEALWIRE_LOG_LEVEL": "error"}).log_level == "error"
+
+
+def test_an_empty_variable_overrides_nothing() -> None:
+    assert parse(SHORT, {"SEALWIRE_LISTEN_ADDRESS": ""}) == parse(SHORT)
+
+
+def test_a_bad_override_is_named_by_its_variable() -> None:
+    error = error_of(SHORT, {"SEALWIRE_LIMITS_CONNECTIONS": "many"})
+    assert error.filename == "SEALWIRE_LIMITS_CONNECTIONS"
+
+
+def test_variables_that_name_no_key_are_reported_and_the_kek_itself_is_none_of_them() -> None:
+    environ = {"SEALWIRE_LOG_LEVLE": "debug", "SEALWIRE_KEK": "secret", "SEALWIRE_PORT": "tcp://10.0.0.1"}
+    assert parse(SHORT, environ).ignored_variables == ("SEALWIRE_LOG_LEVLE",)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem) as caught:
+        load_config(tmp_path / "sealwire.yaml", {})
+    assert caught.value.reason is StartReason.FILE_MISSING
+
+
+def test_the_reference_names_every_key_and_its_variable() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    documented = dict(
+        re.findall(r"^\| `([a-z0-9_.]+)` \|.*\| `(SEALWIRE_[A-Z0-9_]+)` \|$", text, re.MULTILINE)
+    )
+    assert documented == {".".join(path): variable_of(path) for path in KEYS}
+
+
+def test_the_example_is_valid_and_shows_every_section() -> None:
+    file = ROOT / "deploy" / "sealwire.example.yaml"
+    source = file.read_bytes()
+    assert parse_config(source, file, {}).members
+    for path in KEYS:
+        assert path[-1].encode() in source
+
+
+def test_addresses_are_written_as_mongodb_writes_them() -> None:
+    assert (str(Address("::1", 1)), str(Address("a", 2))) == ("[::1]:1", "a:2")

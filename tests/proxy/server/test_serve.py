@@ -1,0 +1,173 @@
+"""`sealwire serve` as a process: every way not to start has its exit code, an error line and a hint."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sealwire.cli import sealwire
+from sealwire.demo.certificates import create_authority
+from sealwire.keys.environment import generate_encoded_kek
+from tests.proxy.server.harness import LOOPBACK, POLICY
+from tests.proxy.server.site import Site, hello_thread, make_site, serving
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server_port() -> Iterator[int]:
+    with hello_thread() as port:
+        yield port
+
+
+@pytest.fixture
+def site(tmp_path: Path, server_port: int) -> Site:
+    return make_site(tmp_path, server_port)
+
+
+def config_with_an_unknown_key(site: Site) -> None:
+    site.config["lisen"] = {}
+
+
+def policy_missing(site: Site) -> None:
+    (site.folder / "policy.yaml").unlink()
+
+
+def policy_with_an_unknown_class(site: Site) -> None:
+    (site.folder / "policy.yaml").write_bytes(POLICY.replace(b"nhs_number: nhs_number", b"nhs_number: nsh"))
+
+
+def kek_unset(site: Site) -> None:
+    del site.environ["SEALWIRE_KEK"]
+
+
+def keyring_missing(site: Site) -> None:
+    site.keyring.unlink()
+
+
+def certificate_missing(site: Site) -> None:
+    site.config["listen"]["tls"]["certificate"] = "nowhere.crt"
+
+
+def key_of_another_certificate(site: Site) -> None:
+    other = create_authority(site.folder / "other").issue("other")
+    site.config["listen"]["tls"]["key"] = str(other.key)
+
+
+def keyring_tampered(site: Site) -> None:
+    text = site.keyring.read_text()
+    site.keyring.write_text(text.replace('"version": 1', '"version": 2'))
+    assert site.keyring.read_text() != text
+
+
+def keyring_without_a_class(site: Site) -> None:
+    more = POLICY.replace(b"collections:", b"  notes: {mode: random}\ncollections:")
+    (site.folder / "policy.yaml").write_bytes(more)
+
+
+def keyring_open_to_others(site: Site) -> None:
+    site.keyring.chmod(0o644)
+
+
+def key_open_to_others(site: Site) -> None:
+    Path(site.config["listen"]["tls"]["key"]).chmod(0o644)
+
+
+def another_kek(site: Site) -> None:
+    site.environ["SEALWIRE_KEK"] = generate_encoded_kek()
+
+
+def server_down(site: Site) -> None:
+    with socket.create_server((LOOPBACK, 0)) as free:
+        site.config["upstream"]["address"] = f"{LOOPBACK}:{free.getsockname()[1]}"
+
+
+def server_name_unknown(site: Site) -> None:
+    site.config["upstream"]["address"] = "no-such-host.invalid:27017"
+
+
+def server_without_tls(site: Site) -> None:
+    site.config["upstream"]["tls"] = {"mode": "tls"}
+    site.config["limits"] = {"connect_s": 0.5, "handshake_s": 0.5}
+
+
+def address_of_another_machine(site: Site) -> None:
+    site.config["listen"]["address"] = "192.0.2.1:27018"
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (config_with_an_unknown_key, 78),
+        (policy_missing, 78),
+        (policy_with_an_unknown_class, 78),
+        (kek_unset, 78),
+        (keyring_missing, 78),
+        (certificate_missing, 78),
+        (key_of_another_certificate, 78),
+        (keyring_tampered, 65),
+        (keyring_without_a_class, 65),
+        (keyring_open_to_others, 77),
+        (key_open_to_others, 77),
+        (another_kek, 77),
+        (server_down, 69),
+        (server_name_unknown, 69),
+        (server_without_tls, 69),
+        (address_of_another_machine, 71),
+    ],
+)
+def test_what_keeps_it_from_starting_has_an_exit_code_an_error_and_a_hint(
+    site: Site, harm: Callable[[Site], None], code: int
+) -> None:
+    harm(site)
+    done = site.serve()
+    told = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert done.returncode == code, done.stderr
+    assert [line.split(": ")[:2] for line in told] == [["sealwire", "error"], ["sealwire", "hint"]]
+    assert "ready" not in done.stderr
+    assert site.environ.get("SEALWIRE_KEK", "none") not in done.stderr
+
+
+def test_a_port_in_use_is_71(site: Site) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"
+        assert site.serve().returncode == 71
+
+
+def test_check_validates_everything_and_binds_nothing(site: Site) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"
+        done = site.serve("--check")
+    assert (done.returncode, done.stderr) == (0, "")
+    server_down(site)
+    assert site.serve("--check").returncode == 69
+
+
+def test_it_serves_answers_the_health_check_reloads_and_drains(site: Site) -> None:
+    with serving(site) as proxy:
+        config = str(site.folder / "sealwire.yaml")
+        check = [sys.executable, "-m", "sealwire", "healthcheck", "--config", config]
+        site.environ["SEALWIRE_ADMIN_ADDRESS"] = proxy.admin
+        healthy = subprocess.run(check, env=site.environ, capture_output=True, text=True, check=False)
+        assert (healthy.returncode, healthy.stdout) == (0, "ready\n")
+        proxy.process.send_signal(signal.SIGHUP)
+        assert next(proxy.said)["event"] == "certificates loaded"
+        # A client that has not sent anything is idle: it does not hold the end up.
+        with socket.create_connection(proxy.address):
+            proxy.process.send_signal(signal.SIGTERM)
+            assert [line["event"] for line in proxy.said][-1] == "stopped"
+            assert proxy.process.wait(30) == 0
+        assert subprocess.run(check, env=site.environ, capture_output=True, check=False).returncode == 69
+
+
+def test_the_help_shows_signals_exit_codes_and_examples() -> None:
+    for subcommand in ("serve", "healthcheck"):
+        shown = CliRunner().invoke(sealwire, [subcommand, "--help"])
+        assert shown.exit_code == 0
+        assert "--config" in shown.output
+        assert "Example" in shown.output

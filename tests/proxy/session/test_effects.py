@@ -1,0 +1,51 @@
+"""The vocabulary of effects: a closed union of frozen values with stable names."""
+
+from dataclasses import FrozenInstanceError, is_dataclass
+from typing import get_args
+
+import pytest
+
+from sealwire.proxy.session.effects import (
+    Audit,
+    Close,
+    CloseReason,
+    Count,
+    Counter,
+    Effect,
+    NeedKeys,
+    ToClient,
+    ToServer,
+)
+
+ONE_OF_EACH: list[Effect] = [
+    ToServer(b"x"),
+    ToClient(b"x"),
+    NeedKeys(((1, 2),)),
+    Close(CloseReason.DRAINED),
+    Audit("refused", "a.b", "find"),
+    Count(Counter.COMMANDS),
+]
+
+
+def test_the_union_has_these_members_and_no_other() -> None:
+    assert {type(effect) for effect in ONE_OF_EACH} == set(get_args(Effect))
+
+
+@pytest.mark.parametrize("effect", ONE_OF_EACH)
+def test_an_effect_is_a_frozen_value(effect: Effect) -> None:
+    assert is_dataclass(effect)
+    assert not hasattr(effect, "__dict__")
+    name = type(effect).__slots__[0]
+    with pytest.raises(FrozenInstanceError):
+        setattr(effect, name, None)
+
+
+@pytest.mark.parametrize("names", [CloseReason, Counter])
+def test_the_names_are_distinct_and_fit_for_labels(names: type[CloseReason] | type[Counter]) -> None:
+    values = [str(member.value) for member in names]
+    assert len(set(values)) == len(values)
+    assert all(value.isascii() and value.islower() and " " not in value for value in values)
+
+
+def test_a_count_is_one_without_a_label() -> None:
+    assert Count(Counter.REFUSALS) == Count(Counter.REFUSALS, 1, "")

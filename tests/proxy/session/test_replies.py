@@ -1,0 +1,113 @@
+"""The errors that the proxy writes itself."""
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.crypto.errors import (
+    DecryptionFailed,
+    EnvelopeReason,
+    InvalidEnvelope,
+    UnsupportedValue,
+    ValueReason,
+)
+from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+from sealwire.policies.errors import ErrorCode, Reason, Refusal
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.effects import Audit, ToClient
+from tests.proxy.session.world import body_of, command, decoded, session
+from tests.wire.corpus import document, element, string
+
+FIELDS = ["ok", "errmsg", "code", "codeName"]
+
+
+def error_of(body: bytes) -> dict[str, Any]:
+    fields = decoded(body)
+    assert list(fields) == FIELDS  # and so no errorLabels
+    assert fields["ok"] == 0.0
+    return fields
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_of_a_refusal_has_its_error(reason: Reason) -> None:
+    fields = error_of(replies.refusal_body(Refusal(reason, path="a.b", rule="$gt")))
+    assert (fields["code"], fields["codeName"]) in [code.value for code in ErrorCode]
+    assert "a.b" in fields["errmsg"]
+    assert "$gt" in fields["errmsg"]
+    assert f"[{reason.value}]" in fields["errmsg"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "name"),
+    [
+        (InvalidEnvelope(EnvelopeReason.MAGIC), 1, "InternalError"),
+        (DecryptionFailed(), 1, "InternalError"),
+        (UnknownKey(KeysReason.VERSION_UNKNOWN, "m", "", (1, 2)), 211, "KeyNotFound"),
+        (KeyDestroyed(KeysReason.DESTROYED, "m"), 211, "KeyNotFound"),
+        (UnsupportedValue(ValueReason.TOO_LONG), 14, "TypeMismatch"),
+    ],
+)
+def test_every_failure_has_its_error(error: Exception, code: int, name: str) -> None:
+    fields = error_of(replies.failure_body(error))
+    assert (fields["code"], fields["codeName"]) == (code, name)
+
+
+def test_a_forged_envelope_and_a_wrong_key_read_alike() -> None:
+    bodies = {replies.failure_body(e) for e in (DecryptionFailed(), InvalidEnvelope(EnvelopeReason.LENGTH))}
+    assert len(bodies) == 1
+
+
+def test_a_failure_that_is_in_no_table_is_a_bug() -> None:
+    with pytest.raises(KeyError):
+        replies.failure_body(ValueError("x"))
+
+
+@given(st.text(), st.integers(0, 20))
+def test_one_line_is_bounded_printable_and_encodable(text: str, limit: int) -> None:
+    line = replies.one_line(text, limit)
+    assert len(line) <= limit
+    assert line.isprintable()
+    assert len(line.encode().splitlines()) <= 1
+
+
+def test_printable_text_stays_as_it_is() -> None:
+    assert replies.one_line("clinic.überweisung") == "clinic.überweisung"
+
+
+def test_a_name_that_is_no_utf_8_is_refused_like_any_other() -> None:
+    name = element(2, b"find", string(b"\xff\xfe\n"))
+    body = document(name, element(1, b"$db", bytes(8)), element(0x10, b"sort", bytes(4)))
+    ward = document(name, element(2, b"$db", string(b"ward")), element(0x10, b"futureArgument", bytes(4)))
+    unknown = document(element(2, b"lookUp", string(b"\xff\n")), element(2, b"$db", string(b"ward")))
+    for bad, code in ((body, 2), (ward, 2), (unknown, 115)):
+        effects = session().client_data(command(bad))
+        (answer,) = [effect.data for effect in effects if isinstance(effect, ToClient)]
+        assert body_of(answer)["code"] == code
+        (line,) = [effect for effect in effects if isinstance(effect, Audit)]
+        assert all(text.isprintable() for text in (line.namespace, line.command, line.path))
+
+
+def test_the_path_of_a_command_that_nobody_knows_is_audited_only_where_the_policy_has_it() -> None:
+    def path(database: str, collection: str) -> str:
+        effects = session().client_data(command({"lookUp": collection, "$db": database}))
+        (line,) = [effect for effect in effects if isinstance(effect, Audit)]
+        return line.path
+
+    assert path("clinic", "patients") == "clinic.patients"
+    assert path("ward", "943 476 5919") == ""
+
+
+def test_an_immense_name_is_cut_short() -> None:
+    effects = session().client_data(command({"lookUp": "x" * 100_000, "$db": "ward"}))
+    (answer,) = [effect.data for effect in effects if isinstance(effect, ToClient)]
+    assert len(answer) < 2_000
+
+
+def test_the_legacy_error_is_an_op_reply_with_one_document() -> None:
+    message = replies.legacy_error(3, 4)
+    size, request_id, response_to, op_code = struct.unpack_from("<iiii", message)
+    assert (size, request_id, response_to, op_code) == (len(message), 3, 4, 1)
+    assert error_of(message[36:])["code"] == 352

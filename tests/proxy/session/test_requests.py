@@ -1,0 +1,67 @@
+"""Pairing replies with requests."""
+
+import pytest
+
+from sealwire.proxy.session.requests import MAX_AWAITED, AwaitedRequests, Request, RequestKind
+
+
+def request(kind: RequestKind = RequestKind.COMMAND) -> Request:
+    return Request(kind, "find", "clinic.patients")
+
+
+def awaiting(*ids: int) -> tuple[AwaitedRequests, dict[int, Request]]:
+    awaited, requests = AwaitedRequests(), {number: request() for number in ids}
+    for number, made in requests.items():
+        awaited.add(number, made)
+    return awaited, requests
+
+
+def test_each_reply_finds_its_own_request_in_any_order() -> None:
+    awaited, requests = awaiting(1, 2, 3)
+    for number in (2, 3, 1):
+        assert awaited.answer(number, 90, more_to_come=False) is requests[number]
+        assert awaited.answer(number, 90, more_to_come=False) is None
+    assert awaited.idle
+
+
+def test_requests_that_look_alike_are_answered_apart() -> None:
+    awaited, _ = awaiting(1, 2)
+    awaited.answer(1, 90, more_to_come=False)
+    assert not awaited.idle
+    assert awaited.has_room_for(1)
+    assert not awaited.has_room_for(2)
+
+
+def test_a_reply_to_nobody_leaves_what_is_awaited() -> None:
+    awaited, requests = awaiting(1)
+    assert awaited.answer(2, 1, more_to_come=True) is None
+    assert awaited.answer(1, 90, more_to_come=False) is requests[1]
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_a_stream_remembers_two_ids_at_most_and_forgets_both_at_its_end(chained: bool) -> None:
+    awaited, requests = awaiting(1, 2)
+    answered = 1
+    for number in range(100, 100 + 2 * MAX_AWAITED):
+        assert awaited.answer(answered, number, more_to_come=True) is requests[1]
+        answered = number if chained else 1
+    assert not awaited.has_room_for(number)
+    assert awaited.has_room_for(number - 2)
+    assert awaited.answer(answered, 90, more_to_come=False) is requests[1]
+    assert awaited.has_room_for(1)
+    assert awaited.has_room_for(number)
+    assert not awaited.has_room_for(2)
+
+
+@pytest.mark.parametrize("kind", RequestKind)
+def test_only_commands_make_it_busy(kind: RequestKind) -> None:
+    awaited = AwaitedRequests()
+    awaited.add(1, request(kind))
+    assert awaited.idle is (kind is not RequestKind.COMMAND)
+
+
+def test_the_number_of_open_requests_is_bounded() -> None:
+    awaited, _ = awaiting(*range(MAX_AWAITED - 1))
+    assert awaited.has_room_for(MAX_AWAITED)
+    awaited.add(MAX_AWAITED, request())
+    assert not awaited.has_room_for(MAX_AWAITED + 1)

@@ -1,0 +1,109 @@
+"""Carrying out a plan: which bytes change, which never do, and what is too large."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.crypto.envelope import SUBTYPE
+from sealwire.crypto.errors import UnsupportedValue
+from sealwire.keys.errors import UnknownKey
+from sealwire.keys.keyring import Keyring
+from sealwire.policies.command import DocumentSequence
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.plan import Plan
+from sealwire.policies.planner import plan_command
+from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, apply_plan
+from sealwire.wire.framing import MAX_MESSAGE_BYTES
+from sealwire.wire.op_msg import parse_op_msg, sequence_documents
+from tests.proxy.session.world import KEYRING, POLICY, body_of, command, data_key, opened, sealed, sections
+
+INSERT = {"insert": "patients", "$db": "clinic"}
+
+
+def planned(message: bytes) -> Plan:
+    parsed = parse_op_msg(message)
+    sequences = tuple(
+        DocumentSequence(each.identifier, tuple(sequence_documents(message, each)), (0, each.start))
+        for each in parsed.sequences
+    )
+    return plan_command(POLICY, message, parsed.body, (0,), sequences)
+
+
+def applied(message: bytes, keyring: Keyring = KEYRING, limit: int = MAX_MESSAGE_BYTES) -> bytes:
+    return apply_plan(planned(message), keyring, limit)
+
+
+def test_a_plan_without_edits_gives_the_very_same_bytes() -> None:
+    plan = planned(command({"find": "patients", "$db": "clinic"}))
+    assert apply_plan(plan, Keyring([]), 0) is plan.buf
+
+
+def test_every_length_above_an_edit_is_corrected() -> None:
+    def message(value: Any) -> bytes:
+        document = {"contact": {"email": value}, "tags": [value, [value]], "z": 1}
+        return command(INSERT, first={"documents": [{}, document, document]})
+
+    assert applied(message("x")) == message(sealed("nhs", "x"))
+
+
+def test_a_random_value_becomes_one_envelope_of_its_class() -> None:
+    documents = [{"notes": {"a": [1, None]}, "contact": {"note": ["x"]}}]
+    stored = body_of(applied(command({**INSERT, "documents": documents})))["documents"]
+    assert opened(stored) == documents
+    for value in (stored[0]["notes"], stored[0]["contact"]["note"]):
+        assert value.subtype == SUBTYPE
+        assert value[3] == 2  # random mode
+
+
+def test_what_is_coerced_is_encrypted_in_the_declared_type() -> None:
+    def message(**fields: Any) -> bytes:
+        return command({**INSERT, "documents": [fields]})
+
+    assert applied(message(visits=3.0, weight=70)) == message(
+        visits=sealed("visits", 3), weight=sealed("weight", 70.0)
+    )
+
+
+def test_the_keyring_is_asked_for_the_classes_in_use_only() -> None:
+    message = command({**INSERT, "documents": [{"nhs_number": "x"}]})
+    assert applied(message, Keyring([data_key("nhs")])) == applied(message)
+    with pytest.raises(UnknownKey):
+        applied(message, Keyring([data_key("visits")]))
+
+
+@pytest.mark.parametrize("in_sequence", [True, False])
+def test_a_document_that_outgrows_the_server_is_refused(in_sequence: bool) -> None:
+    # 16 MiB + 16 KiB of one document, less than the envelope of one value more than is allowed
+    padding = MAX_COMMAND_BYTES - 60
+    documents = [{"nhs_number": "x", "p": b"\0" * padding}]
+    if in_sequence:
+        message = command(INSERT, after={"documents": documents})
+    else:
+        message = command({**INSERT, "documents": documents})
+    with pytest.raises(Refusal) as caught:
+        applied(message)
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_a_sequence_may_be_larger_than_a_document() -> None:
+    documents = [{"nhs_number": "x", "p": b"\0" * 9_000_000} for _ in range(2)]
+    assert len(sections(applied(command(INSERT, after={"documents": documents})))) == 2
+
+
+def test_a_message_that_outgrows_the_limit_is_refused() -> None:
+    message = command(INSERT, after={"documents": [{"nhs_number": "x"}]})
+    grown = len(applied(message))
+    assert len(applied(message, limit=grown)) == grown
+    with pytest.raises(Refusal) as caught:
+        applied(message, limit=grown - 1)
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_a_value_past_the_largest_is_unsupported() -> None:
+    with pytest.raises(UnsupportedValue):
+        applied(command({**INSERT, "documents": [{"notes": "x" * 16 * 1024 * 1024}]}))
+
+
+def test_the_checksum_is_that_of_the_new_bytes() -> None:
+    plain, stored = ({**INSERT, "documents": [{"nhs_number": value}]} for value in ("x", sealed("nhs", "x")))
+    assert applied(command(plain, flags=1)) == command(stored, flags=1)

@@ -1,0 +1,270 @@
+"""The life of a session: states, waiting for keys, drain, ends of stream, replies to nobody."""
+
+import pytest
+from bson.binary import Binary
+
+from sealwire.keys.data_key import KeyState
+from sealwire.keys.keyring import Keyring
+from sealwire.proxy.session.effects import CloseReason, Counter
+from tests.proxy.session.playbook import (
+    Input,
+    Playbook,
+    audit,
+    client,
+    client_eof,
+    close,
+    drain,
+    error,
+    keys_ready,
+    need_keys,
+    server,
+    server_eof,
+    tick,
+    to_client,
+    to_server,
+)
+from tests.proxy.session.world import (
+    KEYRING,
+    POLICY,
+    class_id_of,
+    command,
+    data_key,
+    reply,
+    sealed,
+    session,
+)
+
+FIND = {"find": "patients", "$db": "clinic"}
+NHS_ID = class_id_of("nhs")
+ROTATED = Keyring(
+    [*map(data_key, POLICY.class_names[1:]), data_key("nhs", 2), data_key("nhs", 1, KeyState.DECRYPT_ONLY)]
+)
+NEW = {"a": sealed("nhs", "x", version=2)}
+PLAIN = {"a": "x"}
+HELLO = {"hello": 1, "$db": "admin"}
+MORE_TO_COME = 2
+
+
+def asked(play: Playbook, *ids: int) -> Playbook:
+    """Commands under these ids are on their way."""
+    for request_id in ids:
+        play >> client(command(FIND, request_id)) << to_server(command(FIND, request_id))
+    return play
+
+
+class TestWaitingForKeys:
+    def test_a_new_key_is_asked_for_and_the_reply_then_decrypted(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        assert not play.session.idle
+        play >> keys_ready(ROTATED) << to_client(reply(PLAIN))
+        assert play.session.idle
+
+    def test_what_arrives_meanwhile_is_held_and_handled_in_order(self, play: Playbook) -> None:
+        asked(play, 1, 2) >> server(reply(NEW, 1), reply(PLAIN, 2)) << need_keys((NHS_ID, 2))
+        play >> client(command(FIND, 3))
+        play >> server(reply(PLAIN, 3))
+        play >> client(command(FIND, 4), command(FIND, 5))
+        play >> keys_ready(ROTATED)
+        play << to_client(reply(PLAIN, 1)) << to_client(reply(PLAIN, 2)) << to_server(command(FIND, 3))
+        play << to_client(reply(PLAIN, 3)) << to_server(command(FIND, 4)) << to_server(command(FIND, 5))
+
+    @pytest.mark.parametrize("keyring", [None, KEYRING])
+    def test_without_the_key_the_reply_is_withheld_and_the_connection_lives_on(
+        self, play: Playbook, keyring: Keyring | None
+    ) -> None:
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        play >> keys_ready(keyring)
+        play << audit("undecryptable", "clinic.patients", "find", "UnknownKey") << error(211, "KeyNotFound")
+        assert play.count(Counter.DECRYPTION_FAILURES, "UnknownKey") == 1
+        asked(play, 2) >> server(reply(PLAIN, 2)) << to_client(reply(PLAIN, 2))
+
+    def test_a_key_is_asked_for_once(self, play: Playbook) -> None:
+        asked(play, 1, 2) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        play >> keys_ready(None) << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
+        play << error(211, "KeyNotFound")
+        play >> server(reply(NEW, 2)) << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
+        play << error(211, "KeyNotFound", 2)
+
+    def test_each_unknown_key_of_a_reply_is_asked_for(self, play: Playbook) -> None:
+        both = {"a": sealed("nhs", "x", version=2), "b": sealed("visits", 1, version=2)}
+        asked(play, 1) >> server(reply(both), reply(PLAIN, 9)) << need_keys((NHS_ID, 2))
+        play >> keys_ready(ROTATED) << need_keys((class_id_of("visits"), 2))
+        complete = Keyring([data_key("nhs", 2), data_key("visits", 2)])
+        play >> keys_ready(complete) << to_client(reply({"a": "x", "b": 1}))
+        play << close(CloseReason.SERVER_PROTOCOL)  # the held reply answers nobody
+
+    def test_a_destroyed_key_is_not_asked_for(self) -> None:
+        play = Playbook(session(Keyring([data_key("nhs", 2, KeyState.DESTROYED)])))
+        asked(play, 1) >> server(reply(NEW))
+        play << audit("undecryptable", "clinic.patients", "find", "KeyDestroyed") << error(211, "KeyNotFound")
+        play.finish()
+
+    def test_waiting_ends_with_the_time(self, play: Playbook) -> None:
+        play >> tick(100.0)
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        play >> tick(500.0) >> tick(509.9)
+        play >> tick(510.0) << close(CloseReason.KEYS_UNAVAILABLE)
+        play >> keys_ready(ROTATED) >> tick(600.0)
+
+    def test_the_time_counts_anew_for_each_wait(self, play: Playbook) -> None:
+        asked(play, 1, 2) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        play >> tick(0.0) >> tick(9.0)
+        play >> keys_ready(ROTATED) << to_client(reply(PLAIN))
+        other = {"b": sealed("visits", 1, version=2)}
+        play >> server(reply(other, 2)) << need_keys((class_id_of("visits"), 2))
+        play >> tick(20.0) >> tick(29.0)
+        play >> tick(30.0) << close(CloseReason.KEYS_UNAVAILABLE)
+
+    def test_keys_that_nobody_asked_for_change_nothing(self, play: Playbook) -> None:
+        play >> keys_ready(ROTATED)
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+
+    def test_a_broken_frame_closes_while_waiting(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        (
+            play
+            >> server(bytes(16))
+            << close(CloseReason.SERVER_PROTOCOL, f"message-length at byte {len(reply(NEW))}")
+        )
+
+    def test_a_stream_goes_on_after_the_wait(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(NEW, 1, 50, flags=MORE_TO_COME)) << need_keys((NHS_ID, 2))
+        play >> keys_ready(ROTATED) << to_client(reply(PLAIN, 1, 50, flags=MORE_TO_COME))
+        play >> server(reply(NEW, 50, 51)) << to_client(reply(PLAIN, 50, 51))
+
+
+class TestUnreadableReplies:
+    def test_one_bad_envelope_withholds_the_whole_reply(self, play: Playbook) -> None:
+        bad = bytearray(sealed("nhs", "x"))
+        bad[-1] ^= 1
+        answer = {"good": sealed("nhs", "x"), "bad": Binary(bytes(bad), 0x80)}
+        asked(play, 1) >> server(reply(answer))
+        play << audit("undecryptable", "clinic.patients", "find", "DecryptionFailed")
+        play << error(1, "InternalError")
+        assert play.session.idle
+
+    def test_in_a_stream_it_ends_the_connection(self, play: Playbook) -> None:
+        forged = {"a": Binary(b"SW" + bytes(40), 0x80)}
+        asked(play, 1) >> server(reply(forged, 1, 50, flags=MORE_TO_COME))
+        play << audit("undecryptable", "clinic.patients", "find", "InvalidEnvelope")
+        play << error(1, "InternalError") << close(CloseReason.SERVER_PROTOCOL, "InvalidEnvelope")
+
+    def test_the_audit_names_no_namespace_of_a_command_that_nobody_knows(self, play: Playbook) -> None:
+        unknown = command({"lookUp": "943 476 5919", "$db": "other"})
+        play >> client(unknown) << to_server(unknown)
+        play >> server(reply({"a": Binary(b"SW", 0x80)}))
+        play << audit("undecryptable", "", "lookUp", "InvalidEnvelope") << error(1, "InternalError")
+
+    def test_a_covered_field_without_a_key_is_an_error(self) -> None:
+        play = Playbook(session(Keyring([])))
+        play >> client(command({**FIND, "filter": {"nhs_number": "x"}}))
+        play << audit("refused", "clinic.patients", "find", "UnknownKey") << error(211, "KeyNotFound")
+        unacknowledged = command(
+            {"insert": "patients", "$db": "clinic", "documents": [{"nhs_number": "x"}]}, flags=MORE_TO_COME
+        )
+        play >> client(unacknowledged) << audit("refused", "clinic.patients", "insert", "UnknownKey")
+        play << close(CloseReason.REFUSED_UNACKNOWLEDGED, "UnknownKey")
+        assert play.count(Counter.REFUSALS, "UnknownKey") == 2
+        play.finish()
+
+
+class TestDrain:
+    def test_an_idle_session_closes_at_once(self, play: Playbook) -> None:
+        play >> drain() << close(CloseReason.DRAINED)
+        play >> drain()
+
+    def test_a_busy_session_closes_after_its_last_reply(self, play: Playbook) -> None:
+        asked(play, 1, 2) >> drain()
+        play >> server(reply(PLAIN, 2)) << to_client(reply(PLAIN, 2))
+        play >> server(reply(PLAIN, 1)) << to_client(reply(PLAIN, 1)) << close(CloseReason.DRAINED)
+
+    def test_a_command_that_comes_in_time_is_still_answered(self, play: Playbook) -> None:
+        asked(play, 1) >> drain()
+        asked(play, 2) >> server(reply(PLAIN, 1)) << to_client(reply(PLAIN, 1))
+        play >> server(reply(PLAIN, 2)) << to_client(reply(PLAIN, 2)) << close(CloseReason.DRAINED)
+
+    def test_an_unreadable_reply_is_the_last_too(self, play: Playbook) -> None:
+        asked(play, 1) >> drain()
+        play >> server(reply({"a": Binary(b"SW", 0x80)}))
+        play << audit("undecryptable", "clinic.patients", "find", "InvalidEnvelope")
+        play << error(1, "InternalError") << close(CloseReason.DRAINED)
+
+    def test_a_monitor_with_its_hello_open_is_idle(self, play: Playbook) -> None:
+        play >> client(command(HELLO)) << to_server(command(HELLO))
+        play >> drain() << close(CloseReason.DRAINED)
+
+    def test_waiting_for_keys_is_busy(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        play >> drain()
+        play >> keys_ready(ROTATED) << to_client(reply(PLAIN)) << close(CloseReason.DRAINED)
+
+
+class TestEnds:
+    @pytest.mark.parametrize(
+        ("end", "reason"), [(client_eof(), CloseReason.CLIENT_EOF), (server_eof(), CloseReason.SERVER_EOF)]
+    )
+    def test_an_end_of_stream_closes_once(self, play: Playbook, end: Input, reason: CloseReason) -> None:
+        asked(play, 1) >> end << close(reason)
+        play >> end >> client_eof() >> server_eof()
+
+    def test_nothing_follows_a_close(self, play: Playbook) -> None:
+        asked(play, 1) >> client_eof() << close(CloseReason.CLIENT_EOF)
+        (
+            play
+            >> client(command(FIND, 2))
+            >> server(reply(PLAIN))
+            >> drain()
+            >> tick(1.0)
+            >> keys_ready(KEYRING)
+        )
+
+    def test_a_message_cut_off_by_the_end_is_dropped(self, play: Playbook) -> None:
+        play >> client(command(FIND)[:-1])
+        play >> client_eof() << close(CloseReason.CLIENT_EOF)
+
+    def test_what_follows_a_closing_message_in_the_same_chunk_is_dropped(self, play: Playbook) -> None:
+        compressed = bytearray(command(FIND))
+        compressed[12:16] = (2012).to_bytes(4, "little")
+        play >> client(command(FIND, 1), bytes(compressed), command(FIND, 2))
+        play << to_server(command(FIND, 1)) << close(CloseReason.CLIENT_PROTOCOL, "opcode at byte 12")
+        assert play.count(Counter.PROTOCOL_ERRORS, "opcode") == 1
+
+    def test_what_is_held_is_dropped_at_the_end(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        play >> client(command(FIND, 2))
+        play >> client_eof() << close(CloseReason.CLIENT_EOF)
+        play >> keys_ready(ROTATED)
+
+
+class TestReplies:
+    @pytest.mark.parametrize("response_to", [0, 2, -1])
+    def test_a_reply_that_nobody_awaits_closes(self, play: Playbook, response_to: int) -> None:
+        (
+            asked(play, 1)
+            >> server(reply(PLAIN, response_to))
+            << close(CloseReason.SERVER_PROTOCOL, "response-to at byte 8")
+        )
+
+    def test_a_second_reply_closes(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(PLAIN), reply(PLAIN)) << to_client(reply(PLAIN))
+        play << close(CloseReason.SERVER_PROTOCOL)
+
+    def test_a_request_id_that_is_still_awaited_closes(self, play: Playbook) -> None:
+        (
+            asked(play, 1)
+            >> client(command(FIND, 1))
+            << close(CloseReason.CLIENT_PROTOCOL, "request-id at byte 4")
+        )
+
+    def test_a_request_id_may_come_again_after_its_reply(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(PLAIN)) << to_client(reply(PLAIN))
+        asked(play, 1)
+
+    def test_a_refused_command_leaves_its_request_id_free(self, play: Playbook) -> None:
+        play >> client(command({**FIND, "sort": {"nhs_number": 1}}))
+        (
+            play
+            << audit("refused", "clinic.patients", "find", "sort", "nhs_number")
+            << error(20, "IllegalOperation")
+        )
+        asked(play, 1)
