@@ -15,7 +15,7 @@ from sealwire.demo.ports import LOOPBACK
 
 CONNECTIONS = 16
 # Operation: requests a round, over one connection.
-CALLS = {"find one": 1500, "insert one": 1500, "find 100": 150, "find one, unprotected": 1500}
+CALLS = {"find one": 1500, "insert one": 1500, "find 100": 150, "unprotected find": 1500}
 
 
 def measure_canned(folder: Path, recorded: Recorded, kek: str, *, rounds: int) -> list[Figure]:

@@ -56,10 +56,10 @@ def show(console: Console, report: Report) -> None:
 
 
 def _table(title: str, figures: Sequence[Figure]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("operation", no_wrap=True)
     table.add_column("route", no_wrap=True)
-    for heading in ("us", "rounds", "x direct", "rounds", "x forwarder"):
+    for heading in ("us", "x direct (rounds)", "x forwarder"):
         table.add_column(heading, justify="right", no_wrap=True)
     before = ""
     for figure in figures:
@@ -69,9 +69,7 @@ def _table(title: str, figures: Sequence[Figure]) -> Table:
             figure.operation if figure.operation != before else "",
             figure.route,
             f"{figure.median_s * 1e6:,.0f}",
-            f"{figure.lowest_s * 1e6:,.0f}-{figure.highest_s * 1e6:,.0f}",
-            f"{figure.ratio:.2f}",
-            f"{figure.lowest_ratio:.2f}-{figure.highest_ratio:.2f}",
+            f"{figure.ratio:.2f} ({figure.lowest_ratio:.2f}-{figure.highest_ratio:.2f})",
             f"{figure.floor_ratio:.2f}",
         )
         before = figure.operation
@@ -79,14 +77,17 @@ def _table(title: str, figures: Sequence[Figure]) -> Table:
 
 
 def _micro_table(figures: Sequence[MicroFigure]) -> Table:
-    table = Table(title="the core in this process, no I/O", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title="the core in this process, no I/O", title_justify="left", box=box.SIMPLE_HEAD, padding=0
+    )
     table.add_column("work", no_wrap=True)
-    for heading in ("median ms", "lowest", "highest", "values", "us a value"):
-        table.add_column(heading, justify="right")
+    for heading in ("us", "lowest us", "values", "us a value"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for figure in figures:
         table.add_row(
             figure.name,
-            *(f"{seconds * 1e3:.3f}" for seconds in (figure.median_s, figure.lowest_s, figure.highest_s)),
+            f"{figure.median_s * 1e6:,.0f}",
+            f"{figure.lowest_s * 1e6:,.0f}",
             f"{figure.values:,}" if figure.values else "",
             f"{figure.median_s * 1e6 / figure.values:.2f}" if figure.values else "",
         )
