@@ -37,6 +37,14 @@ def named_parts(plan: Plan, start: int) -> dict[bytes, Element]:
     return parts
 
 
+def only_element(plan: Plan, start: int, what: str) -> Element:
+    """The one element of a document that must have one. Raises Refusal(SHAPE) when it has not."""
+    found = list(elements(plan.buf, start))
+    if len(found) != 1:
+        raise Refusal(Reason.SHAPE, rule=f"{what} with {len(found)} fields")
+    return found[0]
+
+
 def array_items(plan: Plan, element: Element) -> list[Element]:
     """The items of an array argument. Raises Refusal(SHAPE) when it is not one."""
     if element.kind != BsonType.ARRAY:
@@ -66,6 +74,11 @@ def printable(name: bytes) -> str:
     """A name from the wire, made safe for one line of a message: at most 64 printable characters."""
     text = name[:64].decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def readable(name: str) -> str:
+    """A name from `string_of`, made safe to encode again: what was not UTF-8 becomes a question mark."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def string_of(plan: Plan, element: Element) -> str:

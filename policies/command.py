@@ -63,6 +63,15 @@ class Command:
                 return
         self.collated = True
 
+    def settle_collation(self, path: str) -> None:
+        """At the end of a statement: it must not compare ciphertext under its collation. Raises Refusal.
+
+        A command may carry many statements (or index definitions), each with a collation of its own.
+        """
+        if self.collated and self.plan.compares:
+            raise Refusal(Reason.COLLATION, path=path, rule=self.plan.command)
+        self.collated = self.plan.compares = False
+
 
 Argument = Callable[[Command, Element, Parents], None]
 """Cover one argument. The parents are the lengths above it."""
@@ -91,6 +100,8 @@ def apply_arguments(
         handler = table.get(name)
         if handler is None:
             raise Refusal(Reason.SHAPE, rule=f"argument {operator_name(argument)}")
+        if argument.kind == BsonType.NULL:
+            continue  # drivers send null for an option that is not set, and the server takes it so
         handler(command, argument, parents)
 
 

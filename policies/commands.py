@@ -113,6 +113,7 @@ def _update(command: Command, node: PathNode) -> None:
     for start, parents in command.documents(b"updates"):
         statement = named_parts(command.plan, start)
         _one_update(command, node, statement, (*parents, start), _UPDATE_NAMES)
+        command.settle_collation(node.path)
 
 
 _UPDATE_NAMES = {b"filter": b"q", b"update": b"u"}
@@ -155,6 +156,7 @@ def _delete(command: Command, node: PathNode) -> None:
     table = {b"q": _filter(node), b"collation": collation} | _passed("limit hint")
     for start, parents in command.documents(b"deletes"):
         apply_arguments(command, named_parts(command.plan, start), table, (*parents, start))
+        command.settle_collation(node.path)
 
 
 def _find_and_modify(command: Command, node: PathNode) -> None:

@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from sealwire.policies.arguments import Parents, document_of, named_parts, operator_name, string_of
+from sealwire.policies.arguments import (
+    Parents,
+    document_of,
+    named_parts,
+    operator_name,
+    readable,
+    string_of,
+)
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
@@ -32,14 +39,16 @@ def _index(command: Command, node: PathNode, start: int, parents: Parents) -> No
         covered = _index_field(command, node, field) or covered
     if covered is not None:
         for option in (b"expireAfterSeconds", b"weights"):
-            if option in parts:
+            if option in parts and parts[option].kind != BsonType.NULL:
                 raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(parts[option]))
         command.plan.compares = True
-    if b"collation" in parts:
-        command.note_collation(parts[b"collation"])
+    own_collation = parts.get(b"collation")
+    if own_collation is not None and own_collation.kind != BsonType.NULL:
+        command.note_collation(own_collation)
     partial = parts.get(b"partialFilterExpression")
-    if partial is not None:
+    if partial is not None and partial.kind != BsonType.NULL:
         plan_filter(command.plan, document_of(partial, partial), node, parents)
+    command.settle_collation(covered.path if covered is not None else "")
 
 
 def _index_field(command: Command, node: PathNode, field: Element) -> PathNode | None:
@@ -74,7 +83,7 @@ def create(command: Command, node: PathNode) -> None:
     table: dict[bytes, Argument] = {b"validator": validator, b"collation": default_collation}
     names = b"""capped size max validationLevel validationAction indexOptionDefaults storageEngine
         autoIndexId flags changeStreamPreAndPostImages recordPreImages cappedSize cappedMax prepareUnique
-        dryRun idIndex"""
+        dryRun idIndex clusteredIndex expireAfterSeconds"""
     table |= dict.fromkeys([command.name, *names.split()], passed)
     if command.name == b"collMod":
         table[b"index"] = _modified_index(node)
@@ -103,8 +112,8 @@ DEFINITION_COMMANDS: dict[bytes, Callable[[Command, PathNode], None]] = {
 }
 
 ADMINISTRATION = frozenset(
-    b"""listIndexes dropIndexes deleteIndexes drop collStats dataSize validate compact reIndex killCursors
-    planCacheClear planCacheClearFilters planCacheListFilters convertToCapped shardCollection
+    b"""listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact reIndex
+    killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped shardCollection
     balancerCollectionStatus""".split()
 )
 """Commands that name a protected collection and carry no value of its documents: passed on."""
@@ -137,6 +146,9 @@ def check_any_namespace(command: Command) -> None:
     """
     check = _BEYOND_TARGET.get(command.name)
     if check is not None:
+        if command.sequences and command.name != b"bulkWrite":
+            # the server would take one for the argument that is checked here
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
         check(command)
     elif command.name in _REFUSED_WITH_POLICY and command.policies.protects_anything:
         raise Refusal(Reason.COMMAND, rule=command.name.decode())
@@ -144,7 +156,9 @@ def check_any_namespace(command: Command) -> None:
 
 def _refuse_protected(command: Command, namespace: str) -> None:
     if command.policies.covered(namespace) is not None:
-        raise Refusal(Reason.NAMESPACE, path=namespace, rule=operator_name(command.arguments[command.name]))
+        raise Refusal(
+            Reason.NAMESPACE, path=readable(namespace), rule=operator_name(command.arguments[command.name])
+        )
 
 
 def _rename(command: Command) -> None:

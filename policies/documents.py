@@ -29,8 +29,12 @@ def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ..
             plan_value(plan, element, child, inner, use)
         elif element.kind in _NESTED and is_transparent(element.name):
             plan_value(plan, element, node, inner, use)
-        elif element.kind in _UNSURE or b"." in element.name:
-            check_uncovered(plan, element, node)
+        else:
+            if element.kind in _UNSURE:
+                validate_value(plan.buf, element)
+            if b"." in element.name and element.name.split(b".", 1)[0] in children:
+                # it reads like a covered path and is none: stored as a name, no path would reach it
+                raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
 
 
 def plan_value(plan: Plan, element: Element, node: PathNode, parents: tuple[int, ...], use: Use) -> None:
@@ -51,11 +55,4 @@ def plan_value(plan: Plan, element: Element, node: PathNode, parents: tuple[int,
         for item in elements(plan.buf, element.value):
             plan_value(plan, item, node, inner, use)
     else:
-        check_uncovered(plan, element, node)
-
-
-def check_uncovered(plan: Plan, element: Element, node: PathNode) -> None:
-    """Check a value that is passed on as it is; refuse a dotted name that reads like a covered path."""
-    validate_value(plan.buf, element)
-    if b"." in element.name and element.name.split(b".", 1)[0] in node.children:
-        raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
+        validate_value(plan.buf, element)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from sealwire.policies.arguments import Parents, named_parts, operator_name
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
-from sealwire.policies.paths import follow
+from sealwire.policies.paths import bounded, follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
@@ -55,13 +55,18 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
             raise Refusal(Reason.SHAPE, rule=operator_name(fields[0]))
         return _operator(plan, fields[0], scope, inner)
     named = named_parts(plan, element.value)
-    return document_node({name: plan_expression(plan, item, scope, inner) for name, item in named.items()})
+    children = {name: plan_expression(plan, item, scope, inner) for name, item in named.items()}
+    for name, node in children.items():
+        if b"." in name and node.covers:
+            # MongoDB refuses it too; were it a field's name, no path could follow it
+            raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
+    return document_node(children)
 
 
 def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
     """The tree of a document made of these fields."""
     covered = {name: node for name, node in children.items() if node.covers}
-    return PathNode("", freeze(covered)) if covered else NOTHING
+    return bounded(PathNode("", freeze(covered))) if covered else NOTHING
 
 
 def merge(nodes: list[PathNode]) -> PathNode:
@@ -77,7 +82,7 @@ def merge(nodes: list[PathNode]) -> PathNode:
 
 def same_values(left: PathNode, right: PathNode) -> bool:
     """Whether two trees hold the same classes at the same paths."""
-    return (
+    return left is right or (
         left.leaf == right.leaf
         and left.opaque == right.opaque
         and left.children.keys() == right.children.keys()
@@ -139,6 +144,7 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
     if left.covers and right.covers:
         if left.leaf != right.leaf:
             raise Refusal(Reason.COMPUTE, path=left.path, rule=rule)
+        plan.compares = True
         return NOTHING
     covered, constant = (left, arguments[1]) if left.covers else (right, arguments[0])
     _match_constant(plan, constant, covered, rule, inner)
@@ -160,7 +166,21 @@ def _match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, pa
 
 
 def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    return plan_expression(plan, element, scope, parents)
+    inner = (*parents, element.value) if element.kind == BsonType.ARRAY else parents
+    return _one_of(plan, _arguments(plan, element), scope, inner)
+
+
+def _one_of(plan: Plan, choices: list[Element], scope: Scope, parents: Parents) -> PathNode:
+    """What an expression yields that yields one of these. null and [] are values of every class."""
+    results: list[PathNode] = []
+    for choice in choices:
+        node = plan_expression(plan, choice, scope, parents)
+        is_empty_array = (
+            choice.kind == BsonType.ARRAY and next(elements(plan.buf, choice.value), None) is None
+        )
+        if choice.kind != BsonType.NULL and not is_empty_array:
+            results.append(node)
+    return merge(results)
 
 
 def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -174,7 +194,7 @@ def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathN
     if parts.keys() != {b"if", b"then", b"else"}:
         raise Refusal(Reason.SHAPE, rule="$cond")
     plan_plain_expression(plan, parts[b"if"], scope, inner)
-    return merge([plan_expression(plan, parts[name], scope, inner) for name in (b"then", b"else")])
+    return _one_of(plan, [parts[b"then"], parts[b"else"]], scope, inner)
 
 
 def _switch(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -217,7 +237,7 @@ def _let(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNo
         raise Refusal(Reason.SHAPE, rule="$let")
     variables = dict(scope.variables)
     bindings = parts[b"vars"]
-    for binding in elements(plan.buf, bindings.value):
+    for binding in named_parts(plan, bindings.value).values():
         if binding.name == b"CURRENT":
             raise Refusal(Reason.OPERATOR, rule="$let of CURRENT")
         variables[binding.name] = plan_expression(plan, binding, scope, (*inner, bindings.value))

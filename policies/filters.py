@@ -143,12 +143,17 @@ def _elem_match(plan: Plan, element: Element, target: PathNode, parents: Parents
     """Both forms: operators on the element itself, or a filter on the sub-document that it is."""
     _refuse_on_random(element, target)
     start = document_of(element, element)
-    if is_operator_document(plan, element) and first_name(plan, start) not in _TOP_LEVEL:
+    if is_operator_condition(plan, element):
         plan_operators(plan, start, target, parents)
     elif target.leaf is not None:
         raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$elemMatch")
     else:
         plan_filter(plan, start, target, parents)
+
+
+def is_operator_condition(plan: Plan, element: Element) -> bool:
+    """Whether `$elemMatch` or `$pull` means `{$gt: 5}` on the element, not `{$or: [...]}` on its fields."""
+    return is_operator_document(plan, element) and first_name(plan, element.value) not in _TOP_LEVEL
 
 
 def _size(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:

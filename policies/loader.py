@@ -4,12 +4,19 @@ import re
 from collections.abc import Mapping
 
 from sealwire.policies.paths import is_transparent
-from sealwire.policies.schema import FieldClass, Mode, PathNode, PolicySet, ValueType, freeze
+from sealwire.policies.schema import (
+    FieldClass,
+    Mode,
+    PathNode,
+    PolicySet,
+    ValueType,
+    belongs_to_server,
+    freeze,
+)
 from sealwire.policies.yaml_source import Node, parse_yaml
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _MAX_PATH_DEPTH = 32
-_UNPROTECTABLE_DATABASES = ("admin", "config", "local")
 
 
 def load_policy(source: bytes, filename: str) -> PolicySet:
@@ -58,7 +65,7 @@ def _check_namespace(namespace: str, node: Node) -> None:
         raise node.error(f"'{namespace}' is not a namespace", "write `database.collection`")
     if "?" in namespace or "[" in namespace:
         raise node.error("only `*` may stand for a part of a namespace", "list the collections instead")
-    if database in _UNPROTECTABLE_DATABASES or collection.startswith("system."):
+    if belongs_to_server(database, collection):
         raise node.error(f"'{namespace}' belongs to the server", "protect the application's collections")
 
 
@@ -89,7 +96,10 @@ def _branch(prefix: tuple[bytes, ...], leaves: dict[tuple[bytes, ...], FieldClas
 
 
 def _parts(path: str, node: Node) -> tuple[bytes, ...]:
-    parts = tuple(part.encode() for part in path.split("."))
+    try:
+        parts = tuple(part.encode() for part in path.split("."))
+    except UnicodeEncodeError:
+        raise node.error("a path holds half of a surrogate pair", "write the character itself") from None
     if len(parts) > _MAX_PATH_DEPTH:
         raise node.error(f"a path has at most {_MAX_PATH_DEPTH} parts")
     for part in parts:

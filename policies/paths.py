@@ -3,6 +3,11 @@
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.schema import Mode, PathNode
 
+# A pipeline can double a tree with every stage ({a: "$$ROOT", b: "$$ROOT"}): past these bounds, which no
+# application comes near, it is refused rather than followed.
+_MAX_TREE_NODES = 20_000
+_MAX_TREE_DEPTH = 100
+
 
 def is_transparent(part: bytes) -> bool:
     """Whether a part of a path addresses an array element: an index, or `$`, `$[]`, `$[id]` in an update.
@@ -11,6 +16,13 @@ def is_transparent(part: bytes) -> bool:
     as in paths. So both sides of a comparison always agree; at worst a field is covered that need not be.
     """
     return part.isdigit() or part.startswith(b"$")
+
+
+def bounded(node: PathNode) -> PathNode:
+    """`node` itself, a tree that a pipeline made. Raises Refusal(SHAPE) when it outgrows what is followed."""
+    if node.size > _MAX_TREE_NODES or node.depth > _MAX_TREE_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="a pipeline that multiplies covered fields")
+    return node
 
 
 def follow(node: PathNode, path: bytes) -> PathNode | None:

@@ -14,6 +14,7 @@ from sealwire.policies.arguments import (
     document_of,
     first_name,
     named_parts,
+    only_element,
     operator_name,
     string_of,
 )
@@ -27,7 +28,7 @@ from sealwire.policies.expressions import (
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import plan_project_stage, with_path, without_path
+from sealwire.policies.projections import assign_path, plan_project_stage, without_path
 from sealwire.policies.schema import NOTHING, Mode, PathNode, PolicySet
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
@@ -39,6 +40,9 @@ class Surroundings:
     policies: PolicySet
     database: str
 
+
+# A pipeline inside a pipeline is four levels of BSON below it, and mongod stops at 200 of these.
+_MAX_NESTED_PIPELINES = 50
 
 Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 
@@ -53,9 +57,7 @@ def plan_pipeline(
     inner = (*parents, pipeline.value)
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
-        stage = next(elements(plan.buf, start), None)
-        if stage is None:
-            raise Refusal(Reason.SHAPE, rule="an empty stage")
+        stage = only_element(plan, start, "a stage")
         _refuse_protected_namespaces(plan, stage, node, around)
         handler = _STAGES.get(stage.name)
         if handler is not None:
@@ -76,8 +78,13 @@ def _refuse_protected_namespaces(plan: Plan, stage: Element, node: PathNode, aro
         raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
 
 
-def foreign_namespaces(plan: Plan, stage: Element, database: str) -> list[tuple[str, str]]:
-    """(database, collection) of every collection that a stage reads or writes beside its input."""
+def foreign_namespaces(plan: Plan, stage: Element, database: str, depth: int = 0) -> list[tuple[str, str]]:
+    """(database, collection) of every collection that a stage reads or writes beside its input.
+
+    Raises Refusal when pipelines are nested deeper than a server would take.
+    """
+    if depth > _MAX_NESTED_PIPELINES:
+        raise Refusal(Reason.SHAPE, rule="nesting")
     found: list[tuple[str, str]] = []
     if stage.name in (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge"):
         found.extend(_named(plan, stage, database))
@@ -85,17 +92,19 @@ def foreign_namespaces(plan: Plan, stage: Element, database: str) -> list[tuple[
         for part in elements(plan.buf, stage.value):
             is_pipeline = part.name == b"pipeline" or stage.name == b"$facet"
             if is_pipeline and part.kind == BsonType.ARRAY:
-                found.extend(foreign_in_pipeline(plan, part, database))
+                found.extend(foreign_in_pipeline(plan, part, database, depth + 1))
     return found
 
 
-def foreign_in_pipeline(plan: Plan, pipeline: Element, database: str) -> list[tuple[str, str]]:
+def foreign_in_pipeline(
+    plan: Plan, pipeline: Element, database: str, depth: int = 0
+) -> list[tuple[str, str]]:
     """As `foreign_namespaces`, for every stage of a pipeline."""
     found: list[tuple[str, str]] = []
     for item in elements(plan.buf, pipeline.value):
         if item.kind == BsonType.OBJECT:
             for stage in elements(plan.buf, item.value):
-                found.extend(foreign_namespaces(plan, stage, database))
+                found.extend(foreign_namespaces(plan, stage, database, depth))
     return found
 
 
@@ -142,7 +151,7 @@ def _add_fields(
         if old is not None and old.leaf is None and is_document_literal(plan, element):
             # the fields of a literal are added to those of a sub-document that is there already
             value = PathNode(old.path, opaque=True)
-        result = with_path(without_path(result, element.name), element.name, value)
+        result = assign_path(result, element.name, value)
     return result
 
 
@@ -168,35 +177,39 @@ def _group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     fields: dict[bytes, PathNode] = {}
     for element in named_parts(plan, start).values():
         if element.name == b"_id":
-            key = plan_expression(plan, element, Scope(node), inner)
-            _refuse_random(key, "$group")
-            fields[b"_id"] = key
+            fields[b"_id"] = _grouping_key(plan, element, node, inner)
         else:
             fields[element.name] = _accumulator(plan, element, node, inner)
     return document_node(fields)
 
 
-def _refuse_random(node: PathNode, rule: str) -> None:
-    if node.holds_random:
-        raise Refusal(Reason.RANDOM_EQUALITY, path=node.path, rule=rule)
+def _grouping_key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
+    """An expression whose results are told apart by equality."""
+    key = plan_expression(plan, element, Scope(node), parents)
+    if key.holds_random:
+        raise Refusal(Reason.RANDOM_EQUALITY, path=key.path, rule=operator_name(element))
+    if key.covers:
+        plan.compares = True
+    return key
 
 
 _FORWARDING_ACCUMULATORS = frozenset({b"$first", b"$last", b"$push"})
+_SORTING_ACCUMULATORS = frozenset({b"$top", b"$topN", b"$bottom", b"$bottomN"})
 
 
 def _accumulator(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
     """`{field: {$accumulator: expression}}`: forwarding keeps the class, computing needs plain values."""
     start = document_of(element, element)
-    operator = next(elements(plan.buf, start), None)
-    if operator is None:
-        raise Refusal(Reason.SHAPE, rule="$group")
+    operator = only_element(plan, start, "an accumulator")
     inner = (*parents, start)
     if operator.name in _FORWARDING_ACCUMULATORS:
         return plan_expression(plan, operator, Scope(node), inner)
     if operator.name == b"$addToSet":
-        value = plan_expression(plan, operator, Scope(node), inner)
-        _refuse_random(value, "$addToSet")
-        return value
+        return _grouping_key(plan, operator, node, inner)
+    if operator.name in _SORTING_ACCUMULATORS:
+        order = named_parts(plan, document_of(operator, operator)).get(b"sortBy")
+        if order is not None:
+            plan_sort(plan, order, node)
     plan_plain_expression(plan, element, Scope(node), parents)
     return NOTHING
 
@@ -205,9 +218,7 @@ def _sort_by_count(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
     del around
-    key = plan_expression(plan, stage, Scope(node), parents)
-    _refuse_random(key, "$sortByCount")
-    return document_node({b"_id": key})
+    return document_node({b"_id": _grouping_key(plan, stage, node, parents)})
 
 
 def _sort(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -266,7 +277,7 @@ def _replace_root(
     del around
     if stage.name == b"$replaceRoot":
         start = document_of(stage, stage)
-        found = next((part for part in elements(plan.buf, start) if part.name == b"newRoot"), None)
+        found = named_parts(plan, start).get(b"newRoot")
         if found is None:
             raise Refusal(Reason.SHAPE, rule="$replaceRoot")
         stage, parents = found, (*parents, start)
@@ -290,14 +301,21 @@ def _facet(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
 def _change_stream(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
-    """A change event carries whole documents, and updated fields under dotted names."""
+    """A change event carries whole documents, their key, and the fields that were updated.
+
+    These may stand there under dotted names, which no path reaches: what a path reaches is as in a document.
+    """
     del parents, around
     check_nested(plan, stage)
     if not node.covers:
         return node
-    updated = PathNode("updateDescription", opaque=True)
     return document_node(
-        {b"fullDocument": node, b"fullDocumentBeforeChange": node, b"updateDescription": updated}
+        {
+            b"fullDocument": node,
+            b"fullDocumentBeforeChange": node,
+            b"documentKey": node,
+            b"updateDescription": document_node({b"updatedFields": node}),
+        }
     )
 
 
@@ -322,6 +340,7 @@ _STAGES: dict[bytes, Stage] = {
     b"$replaceWith": _replace_root,
     b"$facet": _facet,
     b"$changeStream": _change_stream,
+    b"$changeStreamSplitLargeEvent": _keep,
 }
 
 SUPPORTED_STAGES = tuple(sorted(name.decode() for name in _STAGES))

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from sealwire.policies.coercion import coerce
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.schema import FieldClass, Mode, PathNode
-from sealwire.wire.raw_bson import BsonType, Element, elements, validate_value
+from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
 
 _UNSTORABLE = frozenset({BsonType.UNDEFINED, BsonType.MIN_KEY, BsonType.MAX_KEY})
 
@@ -65,7 +66,7 @@ class Plan:
             self._add(element, node, Use.STORE, None, parents)
             return
         if element.kind == BsonType.ARRAY:
-            inner = (*parents, element.value)
+            inner = _deeper(parents, element)
             for item in elements(self.buf, element.value):
                 self.store(item, node, inner)
             return
@@ -94,7 +95,7 @@ class Plan:
         if element.kind in _UNSTORABLE:
             raise Refusal(Reason.TYPE, path=node.path)
         if element.kind == BsonType.ARRAY:
-            inner = (*parents, element.value)
+            inner = _deeper(parents, element)
             for item in elements(self.buf, element.value):
                 self.match(item, node, inner)
             return
@@ -119,6 +120,12 @@ class Plan:
         if value is not None and field_class.value_type is not None:
             kind = int(field_class.value_type.bson_type)
         self.edits.append(ValueEdit(element, node, field_class, use, kind, value, parents))
+
+
+def _deeper(parents: tuple[int, ...], element: Element) -> tuple[int, ...]:
+    if len(parents) > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, element.start)
+    return (*parents, element.value)
 
 
 def _leaf_class(node: PathNode) -> FieldClass:

@@ -4,7 +4,7 @@ First what holds for any command, then by the namespace it names: not protected,
 protected, its handler covers it or refuses; with no handler it is administration or refused.
 """
 
-from sealwire.policies.arguments import Parents, document_of, named_parts, printable, string_of
+from sealwire.policies.arguments import Parents, document_of, named_parts, printable, readable, string_of
 from sealwire.policies.command import Command, DocumentSequence
 from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, collection_of
 from sealwire.policies.definitions import (
@@ -69,20 +69,20 @@ def _dispatch(command: Command) -> None:
     if collection is None:
         _without_collection(command)
         return
-    plan.namespace = command.namespace(collection)
-    node = command.policies.covered(plan.namespace)
+    namespace = command.namespace(collection)
+    plan.namespace = readable(namespace)
+    node = command.policies.covered(namespace)
     if node is None:
         # sharding and a few other commands name the whole namespace
         if command.policies.covered(collection) is not None and command.name not in ADMINISTRATION:
-            raise Refusal(Reason.COMMAND, path=collection, rule=plan.command)
+            raise Refusal(Reason.COMMAND, path=readable(collection), rule=plan.command)
         return
     plan.protected = True
     handler = _HANDLERS.get(command.name)
     if handler is not None:
         _check_sequences(command)
         handler(command, node)
-        if command.collated and plan.compares:
-            raise Refusal(Reason.COLLATION, path=node.path, rule=plan.command)
+        command.settle_collation(node.path)
     elif command.name not in ADMINISTRATION or command.sequences:
         raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
 

@@ -4,7 +4,7 @@ from sealwire.policies.arguments import Parents, check_nested, document_of, firs
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import Scope, plan_expression
 from sealwire.policies.filters import plan_filter
-from sealwire.policies.paths import follow
+from sealwire.policies.paths import bounded, follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
@@ -14,12 +14,21 @@ _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE,
 
 def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> None:
     """Cover the projection document of a `find`, which knows `$slice` and `$elemMatch` of its own."""
-    start = document_of(argument, argument)
+    _find_fields(plan, document_of(argument, argument), b"", node, parents)
+
+
+def _find_fields(plan: Plan, start: int, prefix: bytes, node: PathNode, parents: Parents) -> None:
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    inner = (*parents, start)
     for element in elements(plan.buf, start):
+        path = prefix + element.name
         if _is_array_operator(plan, element):
-            _array_operator(plan, element, node, (*parents, start))
-        else:
-            _field(plan, element, b"", Scope(node), node, (*parents, start))
+            _array_operator(plan, element, path, node, inner)
+        elif _is_nested(plan, element):
+            _find_fields(plan, element.value, path + b".", node, inner)
+        elif element.kind not in _FLAGS:
+            plan_expression(plan, element, Scope(node), inner)
 
 
 def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
@@ -48,11 +57,15 @@ def _field(
     path = prefix + element.name
     if element.kind in _FLAGS:
         return without_path(result, path) if _is_exclusion(plan, element) else result
-    if element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
-        # {a: {b: 1}} is another way to write {"a.b": 1}
+    if _is_nested(plan, element):
         return _fields(plan, element.value, path + b".", scope, result, parents)
     value = plan_expression(plan, element, scope, parents)
-    return with_path(without_path(result, path), path, value)
+    return assign_path(result, path, value)
+
+
+def _is_nested(plan: Plan, element: Element) -> bool:
+    """`{a: {b: 1}}` is another way to write `{"a.b": 1}`."""
+    return element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$")
 
 
 def _is_exclusion(plan: Plan, element: Element) -> bool:
@@ -75,9 +88,9 @@ def _is_array_operator(plan: Plan, element: Element) -> bool:
     return True
 
 
-def _array_operator(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, parents: Parents) -> None:
     """Both work on a covered array in deterministic mode, `$elemMatch` on its sub-documents only."""
-    target = follow(node, element.name)
+    target = follow(node, path)
     if target is None:
         check_nested(plan, element)
         return
@@ -108,10 +121,20 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
     return PathNode(node.path, freeze(children))
 
 
+def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
+    """The tree after a stage has set the field at `path` to `value`. Raises Refusal."""
+    if any(part.isdigit() for part in path.split(b".")[1:]):
+        # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
+        covered = follow(node, path)
+        if covered is not None:
+            raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
+    return with_path(without_path(node, path), path, value)
+
+
 def with_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree with `value` at `path`; below a dotted path it is known only that something is covered."""
     if not value.covers:
         return node
     name, dot, _ = path.partition(b".")
     child = PathNode(value.path, opaque=True) if dot else value
-    return PathNode(node.path, freeze({**node.children, name: child}))
+    return bounded(PathNode(node.path, freeze({**node.children, name: child})))

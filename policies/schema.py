@@ -12,6 +12,8 @@ from sealwire.wire.raw_bson import BsonType
 # without end must not make this grow without end.
 _MAX_REMEMBERED_NAMESPACES = 4096
 
+_SERVER_DATABASES = frozenset({"admin", "config", "local"})
+
 
 class Mode(Enum):
     """How a class encrypts."""
@@ -89,13 +91,22 @@ class PathNode:
     children: Mapping[bytes, "PathNode"] = field(default_factory=dict)
     leaf: FieldClass | None = None
     opaque: bool = False
+    holds_random: bool = field(init=False, compare=False, repr=False)
+    """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
+    size: int = field(init=False, compare=False, repr=False)
+    """Nodes of the tree; one that stands in it twice counts twice, as a walk would meet it."""
+    depth: int = field(init=False, compare=False, repr=False)
+    """Levels below this one."""
 
-    @property
-    def holds_random(self) -> bool:
-        """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
+    def __post_init__(self) -> None:
+        # counted once, from the children's counts: a pipeline can make trees that are too large to walk
+        below = self.children.values()
+        random = self.opaque or any(child.holds_random for child in below)
         if self.leaf is not None:
-            return self.leaf.mode is Mode.RANDOM
-        return self.opaque or any(child.holds_random for child in self.children.values())
+            random = self.leaf.mode is Mode.RANDOM
+        object.__setattr__(self, "holds_random", random)
+        object.__setattr__(self, "size", 1 + sum(child.size for child in below))
+        object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
 
     @property
     def covers(self) -> bool:
@@ -147,10 +158,20 @@ class PolicySet:
         return tuple(self.classes)
 
 
+def belongs_to_server(database: str, collection: str) -> bool:
+    """Whether a collection is one of MongoDB's own, which no policy can protect."""
+    return database in _SERVER_DATABASES or collection.startswith("system.")
+
+
 def matches(pattern: str, namespace: str) -> bool:
-    """Whether `pattern` covers `namespace`; a `*` stays within the database or the collection part."""
+    """Whether `pattern` covers `namespace`; a `*` stays within the database or the collection part.
+
+    The server's own collections match no pattern: `*.patients` is not meant to protect `admin.patients`.
+    """
     pattern_database, _, pattern_collection = pattern.partition(".")
     database, _, collection = namespace.partition(".")
+    if belongs_to_server(database, collection):
+        return False
     return fnmatchcase(database, pattern_database) and fnmatchcase(collection, pattern_collection)
 
 

@@ -19,11 +19,11 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.documents import plan_document, plan_value
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.filters import plan_filter, plan_operators
+from sealwire.policies.filters import is_operator_condition, plan_filter, plan_operators
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ def plan_update(
         arguments = document_of(operator, operator)
         for argument in elements(plan.buf, arguments):
             handler(update, operator, argument, (*inner, arguments))
-    if array_filters is not None:
+    if array_filters is not None and array_filters.kind != BsonType.NULL:
         _array_filters(update, array_filters, parents)
 
 
@@ -122,6 +122,7 @@ def _push(update: _Update, operator: Element, argument: Element, parents: Parent
         # an element with random ciphertext equals no stored one: the set would grow duplicates
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule="$addToSet")
     plan = update.plan
+    plan.compares = plan.compares or operator.name == b"$addToSet"
     if not is_operator_document(plan, argument):
         plan_value(plan, argument, target, parents, Use.STORE)
         return
@@ -153,7 +154,7 @@ def _pull(update: _Update, operator: Element, argument: Element, parents: Parent
     plan = update.plan
     if target is None:
         check_nested(plan, argument)
-    elif is_operator_document(plan, argument):
+    elif is_operator_condition(plan, argument):
         plan_operators(plan, argument.value, target, parents)
     elif argument.kind == BsonType.OBJECT and target.leaf is None:
         plan_filter(plan, argument.value, target, parents)
@@ -207,6 +208,8 @@ def _array_filters(update: _Update, array_filters: Element, parents: Parents) ->
 
 def _array_filter(update: _Update, start: int, parents: Parents) -> None:
     plan = update.plan
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
     inner = (*parents, start)
     for element in elements(plan.buf, start):
         if element.name in (b"$and", b"$or", b"$nor"):

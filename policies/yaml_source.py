@@ -117,6 +117,9 @@ def parse_yaml(source: bytes, filename: str) -> Node:
         raise SourceError(filename, line, column, f"not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise SourceError(filename, 1, 1, "not readable as YAML", "save the file as UTF-8 text") from None
+    except (ValueError, OverflowError):
+        # PyYAML hands an escape such as "\UFFFFFFFF" to chr() unchecked
+        raise SourceError(filename, 1, 1, "an escape names no character", "write it as UTF-8") from None
     except RecursionError:
         raise SourceError(filename, 1, 1, "nested too deeply") from None
     finally:
@@ -133,7 +136,7 @@ def _convert(loader: yaml.SafeLoader, node: yaml.Node, filename: str, seen: set[
         entries: dict[str, Node] = {}
         for key_node, value_node in node.value:
             key_line, key_column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
-            key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            key = _scalar(loader, key_node, filename) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 raise SourceError(filename, key_line, key_column, "keys must be strings", "put it in quotes")
             if key in entries:
@@ -142,7 +145,16 @@ def _convert(loader: yaml.SafeLoader, node: yaml.Node, filename: str, seen: set[
         return Node(filename, line, column, entries)
     if isinstance(node, yaml.SequenceNode):
         return Node(filename, line, column, [_convert(loader, item, filename, seen) for item in node.value])
+    return Node(filename, line, column, _scalar(loader, node, filename))
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node, filename: str) -> Scalar:
     try:
-        return Node(filename, line, column, loader.construct_object(node))
-    except (ValueError, yaml.YAMLError):
-        raise SourceError(filename, line, column, "this value cannot be read") from None
+        value: Scalar = loader.construct_object(node)
+    except (ValueError, LookupError, AttributeError, OverflowError, yaml.YAMLError):
+        # PyYAML's constructors trust the tag: each fails in its own way on a text that does not fit it
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        raise SourceError(
+            filename, line, column, "this value cannot be read", "put it in quotes if it is a text"
+        ) from None
+    return value

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from bson import encode
+from bson.errors import BSONError
 from bson.json_util import loads
 from rich.console import Console
 from rich.table import Table
@@ -106,7 +107,7 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
     if database is not None:
         document.setdefault("$db", database)
     try:
-        plan = plan_command(policies, encode(document), 0)
+        plan = plan_command(policies, _encode(document), 0)
     except Refusal as refusal:
         _show_refusal(refusal, as_json)
         sys.exit(EXIT_REFUSED)
@@ -115,10 +116,17 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
     _show_plan(plan, as_json)
 
 
+def _encode(document: dict[str, Any]) -> bytes:
+    try:
+        return encode(document)
+    except (BSONError, OverflowError, UnicodeEncodeError, RecursionError):
+        raise click.UsageError("the command has a value or a name that BSON cannot hold") from None
+
+
 def _parse_command(text: str) -> dict[str, Any]:
     try:
         document = loads(text)
-    except (ValueError, TypeError):
+    except (BSONError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
         raise click.UsageError("the command is not extended JSON; quote its keys and strings") from None
     if not isinstance(document, dict) or not document:
         raise click.UsageError('the command must be a JSON object such as {"find": "patients"}')

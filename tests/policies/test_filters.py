@@ -1,0 +1,228 @@
+"""Filters: what is compared with covered values is covered, what ciphertext cannot answer is refused."""
+
+import re
+from typing import Any
+
+import pytest
+from bson import SON, Code, Int64, MaxKey, MinKey, encode
+from bson.binary import Binary
+from bson.dbref import DBRef
+from bson.raw_bson import RawBSONDocument
+
+from sealwire.policies.errors import Reason
+from tests.policies.support import covered, plan_of, planned, reason
+
+Filter = dict[str, Any]
+
+
+def find(filter_: Filter) -> dict[str, Any]:
+    """A find with this filter."""
+    return {"find": "patients", "filter": filter_}
+
+
+def test_an_equality_says_path_class_and_use() -> None:
+    assert planned(find({"nhs_number": "943"})) == [("nhs_number", "nhs", "match", "943")]
+
+
+@pytest.mark.parametrize(
+    ("filter_", "edits"),
+    [
+        ({"nhs_number": {"$eq": "a"}}, [("nhs_number", "a")]),
+        ({"nhs_number": {"$ne": "a"}}, [("nhs_number", "a")]),
+        ({"nhs_number": {"$in": ["a", "b", None]}}, [("nhs_number", "a"), ("nhs_number", "b")]),
+        ({"nhs_number": {"$nin": ["a", "b"]}}, [("nhs_number", "a"), ("nhs_number", "b")]),
+        ({"nhs_number": {"$not": {"$eq": "a"}}}, [("nhs_number", "a")]),
+        ({"nhs_number": {"$not": {"$not": {"$in": ["a"]}}}}, [("nhs_number", "a")]),
+        ({"nhs_number": {"$ne": "a", "$exists": True}}, [("nhs_number", "a")]),
+        ({"tags": {"$all": ["a", "b"]}}, [("tags", "a"), ("tags", "b")]),
+        ({"tags": {"$all": [["a"]]}}, [("tags", "a")]),
+        ({"tags": {"$all": [{"$elemMatch": {"$eq": "a"}}]}}, [("tags", "a")]),
+        ({"tags": {"$elemMatch": {"$in": ["a", "b"]}}}, [("tags", "a"), ("tags", "b")]),
+        ({"tags": {"$elemMatch": {"$ne": "a", "$exists": True}}}, [("tags", "a")]),
+        ({"tags": ["a", "b", None]}, [("tags", "a"), ("tags", "b")]),
+        ({"tags": {"$eq": ["a", ["b"]]}}, [("tags", "a"), ("tags", "b")]),
+        ({"tags": {"$in": [["a"], "b"]}}, [("tags", "a"), ("tags", "b")]),
+        ({"tags.0": "a"}, [("tags", "a")]),
+        ({"tags.0.1": "a"}, [("tags", "a")]),
+        ({"address.postcode": "SW1"}, [("address.postcode", "SW1")]),
+        ({"contacts.phone": "1"}, [("contacts.phone", "1")]),
+        ({"contacts.0.phone": "1"}, [("contacts.phone", "1")]),
+        ({"contacts.0.1.phone": {"$in": ["1"]}}, [("contacts.phone", "1")]),
+        ({"contacts": {"$elemMatch": {"phone": "1", "kind": "home"}}}, [("contacts.phone", "1")]),
+        ({"contacts": {"$elemMatch": {"$or": [{"phone": "1"}, {"kind": "x"}]}}}, [("contacts.phone", "1")]),
+        ({"contacts": {"$elemMatch": {"$eq": {"phone": "1"}}}}, [("contacts.phone", "1")]),
+        ({"contacts.0": {"phone": "1"}}, [("contacts.phone", "1")]),
+        ({"deep.a": {"$elemMatch": {"b": "n"}}}, [("deep.a.b", "n")]),
+        ({"$and": [{"nhs_number": "a"}, {"name": "x"}]}, [("nhs_number", "a")]),
+        ({"$or": [{"nhs_number": "a"}, {"postcode": "b"}]}, [("nhs_number", "a"), ("postcode", "b")]),
+        ({"$nor": [{"$and": [{"nhs_number": "a"}]}]}, [("nhs_number", "a")]),
+    ],
+)
+def test_compared_values_are_covered(filter_: Filter, edits: list[tuple[str, Any]]) -> None:
+    assert covered(find(filter_)) == edits
+
+
+@pytest.mark.parametrize(
+    ("filter_", "edits"),
+    [
+        ({"address": {"city": "x", "postcode": "SW1"}}, [("address.postcode", "SW1")]),
+        ({"address": {"$eq": {"postcode": "SW1"}}}, [("address.postcode", "SW1")]),
+        ({"address": {"$in": [{"postcode": "SW1"}, {"city": "x"}]}}, [("address.postcode", "SW1")]),
+        ({"address": [{"postcode": "SW1"}]}, [("address.postcode", "SW1")]),
+        ({"deep": {"a": {"b": "n", "x": 1}}}, [("deep.a.b", "n")]),
+        ({"contacts": {"phone": "1", "note": None}}, [("contacts.phone", "1")]),
+        ({"address": {}}, []),
+        ({"address": "one line"}, []),
+        ({"address": re.compile("line")}, []),
+    ],
+)
+def test_covered_fields_inside_a_sub_document_literal_are_covered(
+    filter_: Filter, edits: list[tuple[str, Any]]
+) -> None:
+    assert covered(find(filter_)) == edits
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        {},
+        {"nhs_number": None},
+        {"nhs_number": {"$exists": True}},
+        {"nhs_number": {"$ne": None}},
+        {"nhs_number": {"$in": [None]}},
+        {"nhs_number": {"$eq": None, "$comment": "why"}},
+        {"notes": None},
+        {"notes": {"$exists": False}},
+        {"notes": {"$ne": None}},
+        {"tags": {"$size": 2}},
+        {"tags": []},
+        {"contacts": {"$size": 2}},
+        {"contacts": {"$exists": True}},
+        {"address": {"$type": "object"}},
+        {"contacts": {"$type": "array"}},
+        {"name": re.compile("^A")},
+        {"name": {"$regex": "^A", "$options": "i"}},
+        {"age": {"$gt": 5, "$lte": 9, "$mod": [2, 0]}},
+        {"address.city": {"$gte": "A"}},
+        {"contacts.kind": {"$type": "string"}},
+        {"contacts.0.kind": "home"},
+        {"contacts": {"$elemMatch": {"kind": "home"}}},
+        {"location": {"$near": [1, 2]}},
+        {"": 1},
+        {"name.": 1},
+        {".nhs_number": "x"},
+        {"x.nhs_number": "x"},
+        {"nhs_number2": "x"},
+        {"$comment": "why"},
+        {"$expr": {"$gt": ["$age", 5]}},
+        {"$sampleRate": 0.5},
+        {"$alwaysTrue": 1},
+        {"$alwaysFalse": 1},
+        {"code": Code("f", {"nhs_number": "x"})},
+    ],
+)
+def test_what_compares_no_covered_value_passes_as_it_is(filter_: Filter) -> None:
+    assert covered(find(filter_)) == []
+
+
+@pytest.mark.parametrize(
+    ("filter_", "expected"),
+    [
+        *(({"nhs_number": {name: "a"}}, Reason.RANGE) for name in ("$gt", "$gte", "$lt", "$lte")),
+        *(({"nhs_number": {"$not": {name: "a"}}}, Reason.RANGE) for name in ("$gt", "$lte")),
+        ({"contacts": {"$elemMatch": {"phone": {"$gt": "1"}}}}, Reason.RANGE),
+        ({"contacts.0.phone": {"$lt": "1"}}, Reason.RANGE),
+        ({"address": {"$gt": {"postcode": "a"}}}, Reason.RANGE),
+        ({"tags": {"$elemMatch": {"$gte": "a"}}}, Reason.RANGE),
+        ({"nhs_number": re.compile("^9")}, Reason.PATTERN),
+        ({"nhs_number": {"$regex": "^9"}}, Reason.PATTERN),
+        ({"nhs_number": {"$options": "i", "$regex": "^9"}}, Reason.PATTERN),
+        ({"nhs_number": {"$in": ["a", re.compile("^9")]}}, Reason.PATTERN),
+        ({"nhs_number": {"$nin": [re.compile("^9")]}}, Reason.PATTERN),
+        ({"nhs_number": {"$not": re.compile("^9")}}, Reason.PATTERN),
+        ({"tags": {"$all": [re.compile("^9")]}}, Reason.PATTERN),
+        ({"address": {"postcode": re.compile("^9")}}, Reason.PATTERN),
+        ({"tags": [re.compile("^9")]}, Reason.PATTERN),
+        ({"visits": {"$mod": [2, 0]}}, Reason.OPERATOR),
+        *(
+            ({"visits": {name: 1}}, Reason.OPERATOR)
+            for name in ("$bitsAllSet", "$bitsAnySet", "$bitsAllClear", "$bitsAnyClear")
+        ),
+        ({"nhs_number": {"$type": "string"}}, Reason.OPERATOR),
+        ({"notes": {"$type": "string"}}, Reason.OPERATOR),
+        *(
+            ({"address": {name: {}}}, Reason.OPERATOR)
+            for name in ("$geoWithin", "$geoIntersects", "$near", "$nearSphere", "$unheardOf")
+        ),
+        ({"nhs_number": {"$eq": "a", "$unheardOf": 1}}, Reason.OPERATOR),
+        ({"$text": {"$search": "x"}}, Reason.OPERATOR),
+        ({"$jsonSchema": {"required": ["name"]}}, Reason.OPERATOR),
+        ({"$unheardOf": 1}, Reason.OPERATOR),
+        ({"$where": "this.name == 1"}, Reason.JAVASCRIPT),
+        ({"$or": [{"$where": "1"}]}, Reason.JAVASCRIPT),
+        ({"notes": "a"}, Reason.RANDOM_EQUALITY),
+        ({"notes": {"$ne": "a"}}, Reason.RANDOM_EQUALITY),
+        ({"notes": {"$in": [None, "a"]}}, Reason.RANDOM_EQUALITY),
+        ({"notes": {"$size": 2}}, Reason.RANDOM_EQUALITY),
+        ({"notes": {"$elemMatch": {"$eq": "a"}}}, Reason.RANDOM_EQUALITY),
+        ({"contacts": {"phone": "1", "note": "x"}}, Reason.RANDOM_EQUALITY),
+        ({"contacts.note": "x"}, Reason.RANDOM_EQUALITY),
+        ({"nhs_number.x": 1}, Reason.BELOW_ENCRYPTED),
+        ({"nhs_number.": 1}, Reason.BELOW_ENCRYPTED),
+        ({"notes.0": "a"}, Reason.BELOW_ENCRYPTED),
+        ({"notes.text": {"$exists": True}}, Reason.BELOW_ENCRYPTED),
+        ({"tags": {"$elemMatch": {"x": 1}}}, Reason.BELOW_ENCRYPTED),
+        ({"nhs_number": MinKey()}, Reason.TYPE),
+        ({"nhs_number": {"$in": [MaxKey()]}}, Reason.TYPE),
+        ({"nhs_number": {"$in": "a"}}, Reason.SHAPE),
+        ({"tags": {"$all": "a"}}, Reason.SHAPE),
+        ({"nhs_number": {"$not": "a"}}, Reason.SHAPE),
+        ({"contacts": {"$elemMatch": "a"}}, Reason.SHAPE),
+        ({"$or": {"nhs_number": "a"}}, Reason.SHAPE),
+        ({"$and": ["a"]}, Reason.SHAPE),
+    ],
+)
+def test_what_ciphertext_cannot_answer_is_refused(filter_: Filter, expected: Reason) -> None:
+    assert reason(find(filter_)) is expected
+
+
+@pytest.mark.parametrize(
+    "value", [5, Int64(5), 5.5, True, {"x": 1}, {}, b"x", Binary(b"x", 6), DBRef("a", 1)]
+)
+def test_a_value_that_the_class_cannot_hold_is_encrypted_as_it_is_and_matches_nothing(value: object) -> None:
+    assert covered(find({"nhs_number": value})) == [("nhs_number", value)]
+
+
+def test_a_dbref_is_a_value_and_not_operators() -> None:
+    assert covered(find({"address": SON([("$ref", "x"), ("$id", 1), ("postcode", "SW1")])})) == [
+        ("address.postcode", "SW1")
+    ]
+
+
+def test_operators_behind_a_plain_name_are_a_value_as_the_server_takes_them() -> None:
+    assert covered(find({"address": SON([("postcode", "SW1"), ("$gt", 5)])})) == [("address.postcode", "SW1")]
+
+
+def test_a_path_to_an_array_element_takes_a_sub_document() -> None:
+    assert covered(find({"address.0": {"postcode": "x"}})) == [("address.postcode", "x")]
+
+
+def test_filters_deeper_than_the_server_takes_are_refused() -> None:
+    filter_: dict[str, Any] = {"nhs_number": "a"}
+    for _ in range(120):
+        filter_ = {"$and": [filter_]}
+    assert reason(find(filter_)) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("operator", ["$not", "$elemMatch"])
+def test_operators_nested_deeper_than_the_server_takes_are_refused(operator: str) -> None:
+    operand: dict[str, Any] = {"$eq": "a"}
+    for _ in range(250):
+        operand = {operator: operand}
+    assert reason(find({"tags": operand})) is Reason.SHAPE
+
+
+def test_a_repeated_operator_is_covered_each_time() -> None:
+    once, twice = encode({"$eq": "a"}), encode({"$eq": "b"})
+    both = (len(once) + len(twice) - 5).to_bytes(4, "little") + once[4:-1] + twice[4:]
+    assert len(plan_of(find({"nhs_number": RawBSONDocument(both)})).edits) == 2

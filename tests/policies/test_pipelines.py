@@ -1,0 +1,318 @@
+"""Pipelines: covered paths are followed from stage to stage, and what a stage cannot do is refused."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.errors import Reason
+from sealwire.policies.pipelines import SUPPORTED_STAGES
+from tests.policies.support import covered, plan_of, reason
+
+Stage = dict[str, Any]
+
+
+def run(*stages: Any, on: str = "patients", **more: Any) -> dict[str, Any]:
+    """An aggregate of these stages."""
+    return {"aggregate": on, "pipeline": list(stages), "cursor": {}, **more}
+
+
+FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
+    ([{"$match": {"nhs_number": "a"}}], [("nhs_number", "a")]),
+    ([{"$match": {}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}], []),
+    ([{"$addFields": {"x": "$nhs_number"}}, {"$match": {"x": "a"}}], [("nhs_number", "a")]),
+    ([{"$set": {"x": "$address"}}, {"$match": {"x.postcode": "a"}}], [("address.postcode", "a")]),
+    ([{"$set": {"nhs_number": "$name"}}, {"$match": {"nhs_number": "a"}}], []),
+    (
+        [{"$set": {"nhs_number": "x", "y": "$nhs_number"}}, {"$match": {"nhs_number": "a", "y": "b"}}],
+        [("nhs_number", "b")],
+    ),
+    ([{"$set": {"is": {"$eq": ["$nhs_number", "a"]}}}], [("nhs_number", "a")]),
+    ([{"$unset": "nhs_number"}, {"$match": {"nhs_number": "a"}}], []),
+    ([{"$unset": ["address", "notes"]}, {"$match": {"address.postcode": "a", "notes": "x"}}], []),
+    ([{"$unset": "address.postcode"}, {"$match": {"address.postcode": "a"}}], []),
+    (
+        [{"$group": {"_id": "$postcode", "n": {"$sum": 1}}}, {"$match": {"_id": "a", "n": 5}}],
+        [("postcode", "a")],
+    ),
+    (
+        [{"$group": {"_id": {"p": "$postcode", "s": "$sex"}}}, {"$match": {"_id.p": "a", "_id.s": "m"}}],
+        [("postcode", "a")],
+    ),
+    (
+        [{"$group": {"_id": None, "all": {"$push": "$$ROOT"}}}, {"$match": {"all.nhs_number": "a"}}],
+        [("nhs_number", "a")],
+    ),
+    (
+        [{"$group": {"_id": None, "x": {"$first": "$nhs_number"}}}, {"$match": {"x": "a"}}],
+        [("nhs_number", "a")],
+    ),
+    ([{"$group": {"_id": None, "x": {"$last": "$tags"}}}, {"$match": {"x": "a"}}], [("tags", "a")]),
+    ([{"$group": {"_id": None, "x": {"$addToSet": "$tags"}}}, {"$match": {"x": "a"}}], [("tags", "a")]),
+    ([{"$group": {"_id": None, "x": {"$push": "$notes"}}}], []),
+    ([{"$group": {"_id": "$sex"}}, {"$match": {"nhs_number": "a"}}], []),
+    ([{"$group": {"_id": "$sex", "x": {"$top": {"sortBy": {"age": 1}, "output": "$name"}}}}], []),
+    ([{"$group": {"_id": "$sex", "n": {"$count": {}}, "m": {"$max": "$age"}}}], []),
+    ([{"$sortByCount": "$postcode"}, {"$match": {"_id": "a"}}], [("postcode", "a")]),
+    (
+        [
+            {"$sort": {"name": 1, "address.city": -1}},
+            {"$limit": 5},
+            {"$skip": 1},
+            {"$sample": {"size": 2}},
+        ],
+        [],
+    ),
+    ([{"$unwind": "$contacts"}, {"$match": {"contacts.phone": "a"}}], [("contacts.phone", "a")]),
+    ([{"$unwind": "$tags"}, {"$match": {"tags": "a"}}], [("tags", "a")]),
+    (
+        [
+            {
+                "$unwind": {
+                    "path": "$tags",
+                    "includeArrayIndex": "postcode",
+                    "preserveNullAndEmptyArrays": True,
+                }
+            },
+            {"$match": {"postcode": 5, "tags": "a"}},
+        ],
+        [("tags", "a")],
+    ),
+    ([{"$unwind": "$list"}], []),
+    (
+        [{"$match": {"nhs_number": "a"}}, {"$count": "n"}, {"$match": {"nhs_number": 5}}],
+        [("nhs_number", "a")],
+    ),
+    (
+        [{"$replaceRoot": {"newRoot": "$address"}}, {"$match": {"postcode": "a"}}],
+        [("address.postcode", "a")],
+    ),
+    (
+        [{"$replaceWith": "$contacts"}, {"$match": {"phone": "a", "nhs_number": "b"}}],
+        [("contacts.phone", "a")],
+    ),
+    ([{"$replaceWith": {"n": "$nhs_number"}}, {"$match": {"n": "a"}}], [("nhs_number", "a")]),
+    (
+        [
+            {"$facet": {"a": [{"$match": {"nhs_number": "a"}}], "b": [{"$count": "n"}]}},
+            {"$match": {"a.nhs_number": "b", "b.n": 5}},
+        ],
+        [("nhs_number", "a"), ("nhs_number", "b")],
+    ),
+    ([{"$indexStats": {}}, {"$match": {"name": "x"}}], []),
+    ([{"$collStats": {"count": {}}}], []),
+    ([{"$planCacheStats": {}}], []),
+    ([{"$group": {"_id": "$sex"}}, {"$bucket": {"groupBy": "$n", "boundaries": [0, 5]}}], []),
+    ([{"$group": {"_id": "$sex", "n": {"$sum": 1}}}, {"$out": "by_sex"}], []),
+    ([{"$count": "n"}, {"$merge": {"into": {"db": "stats", "coll": "counts"}}}], []),
+    (
+        [
+            {"$count": "n"},
+            {"$lookup": {"from": "wards", "localField": "n", "foreignField": "n", "as": "w"}},
+        ],
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("stages", "edits"), FOLLOWED)
+def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, Any]]) -> None:
+    assert covered(run(*stages)) == edits
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ({"$match": {"nhs_number": {"$gt": "a"}}}, Reason.RANGE),
+        ({"$match": "a"}, Reason.SHAPE),
+        ({"$set": {"x": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
+        ({"$set": {"x": {"$concat": ["$address.postcode", "!"]}}}, Reason.COMPUTE),
+        ({"$set": {"nhs_number.x": 1}}, Reason.BELOW_ENCRYPTED),
+        ({"$set": {"contacts.0.phone": "$name"}}, Reason.STAGE),
+        ({"$set": "a"}, Reason.SHAPE),
+        ({"$unset": 5}, Reason.SHAPE),
+        ({"$unset": [5]}, Reason.SHAPE),
+        ({"$group": {"_id": "$notes"}}, Reason.RANDOM_EQUALITY),
+        ({"$group": {"_id": {"c": "$contacts"}}}, Reason.RANDOM_EQUALITY),
+        ({"$group": {"_id": "$$ROOT"}}, Reason.RANDOM_EQUALITY),
+        ({"$group": {"_id": 1, "x": {"$addToSet": "$notes"}}}, Reason.RANDOM_EQUALITY),
+        *(
+            ({"$group": {"_id": 1, "x": {name: "$visits"}}}, Reason.COMPUTE)
+            for name in ("$sum", "$avg", "$min", "$max", "$stdDevPop", "$stdDevSamp", "$mergeObjects")
+        ),
+        *(
+            ({"$group": {"_id": 1, "x": {name: {"sortBy": {"visits": 1}, "output": "$name"}}}}, Reason.SORT)
+            for name in ("$top", "$topN", "$bottom", "$bottomN")
+        ),
+        ({"$group": {"_id": 1, "x": {"$top": {"sortBy": {"age": 1}, "output": "$visits"}}}}, Reason.COMPUTE),
+        ({"$group": {"_id": 1, "x": {"$accumulator": {}}}}, Reason.JAVASCRIPT),
+        ({"$group": {"_id": 1, "x": {"$unheardOf": "$name"}}}, Reason.OPERATOR),
+        ({"$group": {"_id": 1, "x": {}}}, Reason.SHAPE),
+        ({"$group": {"_id": 1, "x": {"$first": "$name", "$sum": 1}}}, Reason.SHAPE),
+        ({"$group": {"_id": 1, "x": 5}}, Reason.SHAPE),
+        ({"$sortByCount": "$notes"}, Reason.RANDOM_EQUALITY),
+        ({"$sort": {"nhs_number": 1}}, Reason.SORT),
+        ({"$sort": {"name": 1, "contacts.phone": -1}}, Reason.SORT),
+        ({"$sort": {"address": 1}}, Reason.SORT),
+        ({"$sort": 1}, Reason.SHAPE),
+        ({"$unwind": "$notes"}, Reason.COMPUTE),
+        ({"$unwind": {"path": "$contacts.note"}}, Reason.COMPUTE),
+        ({"$unwind": {}}, Reason.SHAPE),
+        ({"$unwind": 5}, Reason.SHAPE),
+        ({"$replaceRoot": {"newRoot": "$nhs_number"}}, Reason.COMPUTE),
+        ({"$replaceRoot": {"newRoot": {"$ifNull": ["$address", {}]}}}, Reason.COMPUTE),
+        ({"$replaceRoot": {}}, Reason.SHAPE),
+        ({"$replaceRoot": "$address"}, Reason.SHAPE),
+        ({"$facet": {"a": [{"$sort": {"nhs_number": 1}}]}}, Reason.SORT),
+        ({"$facet": {"a": {}}}, Reason.SHAPE),
+        ({"$facet": []}, Reason.SHAPE),
+        *(
+            ({name: {}}, Reason.STAGE)
+            for name in (
+                *("$bucket", "$bucketAuto", "$redact", "$setWindowFields", "$densify", "$fill", "$geoNear"),
+                *("$search", "$documents", "$unheardOf"),
+            )
+        ),
+        ({"$lookup": {"from": "wards", "localField": "w", "foreignField": "_id", "as": "w"}}, Reason.STAGE),
+        ({"$graphLookup": {"from": "wards"}}, Reason.STAGE),
+        ({"$unionWith": "wards"}, Reason.STAGE),
+        ({"$out": "copy"}, Reason.STAGE),
+        ({"$merge": {"into": "copy"}}, Reason.STAGE),
+        ({"$lookup": {"from": "patients"}}, Reason.NAMESPACE),
+        ({}, Reason.SHAPE),
+        ({"$limit": 1, "$skip": 1}, Reason.SHAPE),
+        ("$limit", Reason.SHAPE),
+    ],
+)
+def test_what_a_stage_cannot_do_with_covered_paths_is_refused(stage: Any, expected: Reason) -> None:
+    assert reason(run(stage)) is expected
+
+
+def test_a_pipeline_that_is_no_array_is_refused() -> None:
+    assert reason({"aggregate": "patients", "pipeline": {}, "cursor": {}}) is Reason.SHAPE
+
+
+def test_fields_added_to_a_covered_sub_document_leave_it_to_be_forwarded_only() -> None:
+    added = {"$set": {"address": {"country": "UK"}}}
+    assert covered(run(added, {"$project": {"address": 1}})) == []
+    assert reason(run(added, {"$match": {"address.postcode": "a"}})) is Reason.COMPUTE
+
+
+def test_every_supported_stage_is_tried_here() -> None:
+    tried = {name for stages, _ in FOLLOWED for stage in stages for name in stage}
+    assert set(SUPPORTED_STAGES) - tried == {"$changeStream", "$changeStreamSplitLargeEvent"}
+
+
+PROTECTED = ("patients", "appointments", "fs.files")
+
+
+@pytest.mark.parametrize("coll", PROTECTED)
+@pytest.mark.parametrize("on", ["wards", "patients"])
+def test_a_pipeline_reads_no_protected_collection_beside_its_own(on: str, coll: str) -> None:
+    inner = {"$lookup": {"from": coll, "localField": "x", "foreignField": "y", "as": "z"}}
+    for stage in (
+        inner,
+        {"$lookup": {"from": {"db": "clinic", "coll": coll}, "pipeline": [], "as": "z"}},
+        {"$lookup": {"from": "other", "pipeline": [inner], "as": "z"}},
+        {"$lookup": {"pipeline": [{"$documents": []}, inner], "as": "z"}},
+        {"$graphLookup": {"from": coll, "startWith": "$x", "as": "z"}},
+        {"$unionWith": coll},
+        {"$unionWith": {"coll": coll}},
+        {"$unionWith": {"coll": "other", "pipeline": [{"$facet": {"a": [inner]}}]}},
+        {"$facet": {"a": [{"$unionWith": {"coll": "other", "pipeline": [inner]}}]}},
+    ):
+        assert reason(run(stage, on=on)) is Reason.NAMESPACE
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$out": "patients"},
+        {"$out": {"db": "clinic", "coll": "patients"}},
+        {"$merge": "patients"},
+        {"$merge": {"into": "patients"}},
+        {"$merge": {"into": {"db": "clinic", "coll": "appointments"}, "on": "_id"}},
+        {"$merge": {"into": {"db": "tenant_7", "coll": "patients"}}},
+    ],
+)
+def test_a_pipeline_writes_to_no_protected_collection(stage: Stage) -> None:
+    assert reason(run(stage, on="wards")) is Reason.NAMESPACE
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$lookup": {"from": "doctors", "localField": "x", "foreignField": "y", "as": "z"}},
+        {"$lookup": {"from": {"db": "other", "coll": "patients"}, "pipeline": [], "as": "z"}},
+        {"$unionWith": "doctors"},
+        {"$out": {"db": "stats", "coll": "patients"}},
+        {"$merge": {"into": "doctors"}},
+        {"$bucket": {"groupBy": "$n", "boundaries": [0, 5]}},
+        {"$unheardOf": {}},
+        {"$lookup": 5},
+        {"$merge": {"into": 5}},
+    ],
+)
+def test_between_unprotected_collections_a_pipeline_passes(stage: Stage) -> None:
+    plan = plan_of(run(stage, on="wards"))
+    assert (plan.protected, plan.edits) == (False, [])
+
+
+@pytest.mark.parametrize("on", ["wards", "patients"])
+def test_pipelines_nested_without_end_are_refused(on: str) -> None:
+    pipeline: list[Any] = []
+    for _ in range(60):
+        pipeline = [{"$unionWith": {"coll": "other", "pipeline": pipeline}}]
+    assert reason(run(*pipeline, on=on)) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$group": {"_id": {"a": "$$ROOT", "b": "$$ROOT"}}},
+        {"$replaceWith": {"x": {"a": "$x", "b": "$x"}, "y": {"a": "$y", "b": "$y"}}},
+        {"$group": {"_id": None, "d": {"$addToSet": "$$ROOT"}}},
+        {"$facet": {"a": [], "b": []}},
+    ],
+)
+def test_stages_that_multiply_covered_paths_end_in_a_refusal_and_not_in_a_long_walk(stage: Stage) -> None:
+    start = {"$replaceWith": {"x": {"c": "$nhs_number"}, "y": {"c": "$nhs_number"}}}
+    compare = {"$replaceWith": {"z": {"$ifNull": ["$x", "$y"]}}}
+    assert covered(run(start, *([stage] * 3), compare)) == []
+    assert reason(run(start, *([stage] * 300), compare)) is Reason.SHAPE
+
+
+EVENTS = {"$changeStream": {"fullDocument": "updateLookup"}}
+
+
+@pytest.mark.parametrize(
+    ("match", "edits"),
+    [
+        ({"fullDocument.nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"fullDocumentBeforeChange.address.postcode": "a"}, [("address.postcode", "a")]),
+        ({"documentKey.nhs_number": "a", "documentKey._id": 5}, [("nhs_number", "a")]),
+        ({"updateDescription.updatedFields.nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"updateDescription.updatedFields.status": "done"}, []),
+        ({"operationType": {"$in": ["insert"]}, "ns.coll": "patients"}, []),
+        ({"fullDocument.name": "x", "fullDocument.address.city": "y"}, []),
+    ],
+)
+def test_a_change_stream_on_a_protected_collection_covers_its_filters(
+    match: Any, edits: list[tuple[str, Any]]
+) -> None:
+    assert covered(run(EVENTS, {"$match": match})) == edits
+    assert covered(run(EVENTS, {"$match": match}, {"$changeStreamSplitLargeEvent": {}})) == edits
+
+
+def test_a_change_stream_on_a_database_forwards_events_whose_fields_are_unknown() -> None:
+    whole_database = {"aggregate": 1, "cursor": {}, "pipeline": [EVENTS, {"$match": {"ns.coll": "patients"}}]}
+    assert covered(whole_database) == []
+    filtered = {"aggregate": 1, "cursor": {}, "pipeline": [EVENTS, {"$match": {"fullDocument.name": "x"}}]}
+    assert reason(filtered) is Reason.COMPUTE
+    assert covered({**filtered, "$db": "stats"}) == []
+
+
+def test_a_change_stream_on_the_cluster_is_one_on_every_protected_database() -> None:
+    events = {"$changeStream": {"allChangesForCluster": True}}
+    pipeline = [events, {"$match": {"fullDocument.name": "x"}}]
+    assert reason({"aggregate": 1, "cursor": {}, "pipeline": pipeline, "$db": "admin"}) is Reason.COMPUTE
+    assert covered({"aggregate": 1, "cursor": {}, "pipeline": [events], "$db": "admin"}) == []

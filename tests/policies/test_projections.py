@@ -1,0 +1,119 @@
+"""Projections of find and $project: what they keep of the covered paths, and what they cannot do."""
+
+from typing import Any
+
+import pytest
+from bson import Decimal128, Int64
+
+from sealwire.policies.errors import Reason
+from tests.policies.support import covered, reason
+
+
+def find(projection: Any) -> dict[str, Any]:
+    """A find with this projection."""
+    return {"find": "patients", "filter": {}, "projection": projection}
+
+
+def then(projection: Any, *stages: Any) -> dict[str, Any]:
+    """A pipeline that projects and goes on."""
+    return {"aggregate": "patients", "cursor": {}, "pipeline": [{"$project": projection}, *stages]}
+
+
+@pytest.mark.parametrize(
+    "projection",
+    [
+        {},
+        {"nhs_number": 1, "_id": 0},
+        {"nhs_number": False},
+        {"address.postcode": 1.0, "contacts.phone": Int64(1), "notes": Decimal128("1")},
+        {"address": {"postcode": 1, "city": True}},
+        {"contacts.$": 1},
+        {"contacts": {"$slice": 2}},
+        {"contacts": {"$slice": [1, 2]}, "tags": {"$slice": -1}},
+        {"contacts": {"$elemMatch": {"kind": "home"}}},
+        {"list": {"$elemMatch": {"x": 1}}, "other": {"$slice": [1, 2]}},
+        {"renamed": "$nhs_number", "p": "$address.postcode", "n": "$notes"},
+        {"score": {"$meta": "textScore"}},
+        {"upper": {"$toUpper": "$name"}},
+        {"n": {"$size": "$tags"}, "first": {"$slice": ["$list", 2]}},
+        {"nhs_number": None, "x": "constant"},
+    ],
+)
+def test_flags_array_operators_and_forwarding_pass(projection: Any) -> None:
+    assert covered(find(projection)) == []
+
+
+@pytest.mark.parametrize(
+    ("projection", "edits"),
+    [
+        ({"contacts": {"$elemMatch": {"phone": "1"}}}, [("contacts.phone", "1")]),
+        ({"is": {"$eq": ["$nhs_number", "a"]}}, [("nhs_number", "a")]),
+        ({"a": {"b": {"$eq": ["$nhs_number", "a"]}}}, [("nhs_number", "a")]),
+    ],
+)
+def test_constants_in_a_projection_are_covered(projection: Any, edits: list[tuple[str, Any]]) -> None:
+    assert covered(find(projection)) == edits
+
+
+@pytest.mark.parametrize(
+    ("projection", "expected"),
+    [
+        ({"notes": {"$slice": 1}}, Reason.RANDOM_EQUALITY),
+        ({"contacts": {"note": {"$slice": 1}}}, Reason.RANDOM_EQUALITY),
+        ({"notes": {"$elemMatch": {"$eq": 1}}}, Reason.RANDOM_EQUALITY),
+        ({"tags": {"$elemMatch": {"$eq": "a"}}}, Reason.OPERATOR),
+        ({"contacts": {"$elemMatch": {"phone": {"$gt": "1"}}}}, Reason.RANGE),
+        ({"contacts": {"$slice": 1, "$x": 1}}, Reason.OPERATOR),
+        ({"contacts": {"$elemMatch": 5}}, Reason.SHAPE),
+        ({"x": {"$toUpper": "$nhs_number"}}, Reason.COMPUTE),
+        ({"a": {"b": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
+        ({"x": {"$slice": ["$contacts", 1]}}, Reason.COMPUTE),
+        ({"x": {"$getField": "nhs_number"}}, Reason.COMPUTE),
+        ({"x": {"$unheardOf": 1}}, Reason.OPERATOR),
+        (["nhs_number"], Reason.SHAPE),
+    ],
+)
+def test_what_a_projection_cannot_do_with_ciphertext_is_refused(projection: Any, expected: Reason) -> None:
+    assert reason(find(projection)) is expected
+
+
+@pytest.mark.parametrize(
+    ("projection", "match", "edits"),
+    [
+        ({"nhs_number": 1}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"name": 0}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"n": "$nhs_number"}, {"n": "a"}, [("nhs_number", "a")]),
+        ({"a": "$address"}, {"a.postcode": "b", "a.city": "c"}, [("address.postcode", "b")]),
+        ({"a": {"b": "$nhs_number"}}, {"name": "x"}, []),
+        ({"address": {"postcode": 1}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
+        ({"nhs_number": 0}, {"nhs_number": "a"}, []),
+        ({"nhs_number": Decimal128("0.0")}, {"nhs_number": "a"}, []),
+        ({"address": {"postcode": 0}}, {"address.postcode": "b"}, []),
+        ({"nhs_number": "$name"}, {"nhs_number": "a"}, []),
+        ({"nhs_number": {"$literal": "x"}}, {"nhs_number": "a"}, []),
+        ({"address": "$name"}, {"address.postcode": "b"}, []),
+        ({"address.postcode": "$name"}, {"address.postcode": "b"}, []),
+        ({"nhs_number": "$postcode", "postcode": "$nhs_number"}, {"nhs_number": "a"}, [("postcode", "a")]),
+    ],
+)
+def test_the_stages_behind_see_what_a_projection_left(
+    projection: Any, match: Any, edits: list[tuple[str, Any]]
+) -> None:
+    assert covered(then(projection, {"$match": match})) == edits
+
+
+def test_below_an_assigned_dotted_path_a_value_can_be_forwarded_only() -> None:
+    assert reason(then({"a.b": "$nhs_number"}, {"$match": {"a.b": "x"}})) is Reason.COMPUTE
+
+
+@pytest.mark.parametrize("path", ["contacts.0.phone", "contacts.0", "tags.0"])
+def test_a_number_in_an_assigned_path_is_refused_where_it_would_be_taken_for_an_index(path: str) -> None:
+    assert reason(then({path: "$name"})) is Reason.STAGE
+
+
+def test_projections_deeper_than_the_server_takes_are_refused() -> None:
+    projection: Any = 1
+    for _ in range(250):
+        projection = {"a": projection}
+    assert reason(find(projection)) is Reason.SHAPE
+    assert reason(then(projection)) is Reason.SHAPE

@@ -1,0 +1,260 @@
+"""Updates: what is written is covered, what computes on a covered value is refused."""
+
+import re
+from typing import Any
+
+import pytest
+from bson import Int64
+
+from sealwire.policies.errors import Reason, Refusal
+from tests.policies.support import covered, plan_message, planned, reason
+
+
+def update(change: Any, **more: Any) -> dict[str, Any]:
+    """An update command with one statement that selects by an uncovered field."""
+    return {"update": "patients", "updates": [{"q": {"name": "x"}, "u": change, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "edits"),
+    [
+        ({"$set": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+        ({"$setOnInsert": {"nhs_number": "a"}}, [("nhs_number", "a")]),
+        ({"$set": {"notes": {"any": ["thing"]}}}, [("notes", {"any": ["thing"]})]),
+        ({"$set": {"tags": ["a", None, ["b"]]}}, [("tags", "a"), ("tags", "b")]),
+        ({"$set": {"tags.0": "a"}}, [("tags", "a")]),
+        ({"$set": {"tags.$": "a"}}, [("tags", "a")]),
+        ({"$set": {"tags.$[]": "a"}}, [("tags", "a")]),
+        ({"$set": {"address.postcode": "a"}}, [("address.postcode", "a")]),
+        ({"$set": {"address": {"postcode": "a", "city": "x"}}}, [("address.postcode", "a")]),
+        ({"$set": {"address": [{"postcode": "a"}]}}, [("address.postcode", "a")]),
+        ({"$set": {"contacts.$.phone": "a"}}, [("contacts.phone", "a")]),
+        ({"$set": {"contacts.$[].phone": "a"}}, [("contacts.phone", "a")]),
+        ({"$set": {"contacts.3.phone": "a"}}, [("contacts.phone", "a")]),
+        ({"$set": {"contacts.$.note": "a"}}, [("contacts.note", "a")]),
+        (
+            {"$set": {"contacts.$": {"phone": "a", "note": 5}}},
+            [("contacts.phone", "a"), ("contacts.note", 5)],
+        ),
+        ({"$set": {"deep": {"a": [{"b": "n"}]}}}, [("deep.a.b", "n")]),
+        ({"$set": {"nhs_number": "a"}, "$inc": {"n": 1}}, [("nhs_number", "a")]),
+        ({"nhs_number": "a", "contacts": [{"phone": "b"}]}, [("nhs_number", "a"), ("contacts.phone", "b")]),
+        ({"$push": {"tags": "a"}}, [("tags", "a")]),
+        ({"$push": {"tags": ["a", "b"]}}, [("tags", "a"), ("tags", "b")]),
+        (
+            {"$push": {"contacts": {"phone": "a", "note": "n"}}},
+            [("contacts.phone", "a"), ("contacts.note", "n")],
+        ),
+        (
+            {"$push": {"tags": {"$each": ["a", "b"], "$position": 0, "$slice": -5}}},
+            [("tags", "a"), ("tags", "b")],
+        ),
+        ({"$push": {"tags": {"$slice": -5, "$each": ["a"]}}}, [("tags", "a")]),
+        (
+            {"$push": {"contacts": {"$each": [{"phone": "a"}], "$sort": {"kind": 1}}}},
+            [("contacts.phone", "a")],
+        ),
+        ({"$push": {"contacts.$[].phone": "a"}}, [("contacts.phone", "a")]),
+        ({"$addToSet": {"tags": "a"}}, [("tags", "a")]),
+        ({"$addToSet": {"tags": {"$each": ["a", "b"]}}}, [("tags", "a"), ("tags", "b")]),
+        ({"$addToSet": {"deep.a": {"b": "n"}}}, [("deep.a.b", "n")]),
+        ({"$pull": {"tags": "a"}}, [("tags", "a")]),
+        ({"$pull": {"tags": {"$in": ["a", "b"]}}}, [("tags", "a"), ("tags", "b")]),
+        ({"$pull": {"tags": {"$ne": "a"}}}, [("tags", "a")]),
+        ({"$pull": {"contacts": {"phone": "a", "kind": "x"}}}, [("contacts.phone", "a")]),
+        ({"$pull": {"contacts": {"phone": {"$in": ["a"]}}}}, [("contacts.phone", "a")]),
+        ({"$pull": {"contacts": {"$or": [{"phone": "a"}, {"kind": "x"}]}}}, [("contacts.phone", "a")]),
+        ({"$pull": {"contacts": {"$elemMatch": {"phone": "a"}}}}, [("contacts.phone", "a")]),
+        ({"$pullAll": {"tags": ["a", "b"]}}, [("tags", "a"), ("tags", "b")]),
+        ({"$pullAll": {"deep.a": [{"b": "n"}]}}, [("deep.a.b", "n")]),
+    ],
+)
+def test_written_and_compared_values_are_covered(change: Any, edits: list[tuple[str, Any]]) -> None:
+    assert covered(update(change)) == edits
+
+
+@pytest.mark.parametrize(
+    ("change", "use"),
+    [
+        ({"$set": {"tags": "a"}}, "store"),
+        ({"$push": {"tags": "a"}}, "store"),
+        ({"$addToSet": {"tags": "a"}}, "store"),
+        ({"$pull": {"tags": "a"}}, "match"),
+        ({"$pullAll": {"tags": ["a"]}}, "match"),
+    ],
+)
+def test_what_is_written_is_for_storing_and_what_is_removed_by_value_for_matching(
+    change: Any, use: str
+) -> None:
+    assert planned(update(change)) == [("tags", "tag", use, "a")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"name": "x"},
+        {"$set": {"nhs_number": None, "notes": None}},
+        {"$set": {"tags": []}},
+        {"$set": {"address": "one line", "contacts": 5}},
+        {"$set": {"address.city": "x", "contacts.$[].kind": "y"}},
+        {"$set": {"x.nhs_number": "z"}},
+        {"$unset": {"nhs_number": "", "address": 1, "contacts.$[].phone": True, "notes": ""}},
+        {"$pop": {"tags": 1, "contacts": -1, "list": 1}},
+        {"$inc": {"n": 1, "contacts.$.calls": 1, "address.floor": Int64(1)}},
+        {"$mul": {"n": 2}},
+        {"$min": {"n": 2}},
+        {"$max": {"n": 2}},
+        {"$bit": {"n": {"and": 1}}},
+        {"$currentDate": {"seen": True, "at": {"$type": "timestamp"}}},
+        {"$rename": {"old": "new", "address.city": "address.town"}},
+        {"$push": {"list": {"$each": [3, 1], "$sort": 1}}},
+        {"$push": {"contacts": {"$each": [], "$sort": {"kind": 1}}}},
+        {"$pull": {"list": {"$gt": 5}, "contacts": {"kind": re.compile("x")}}},
+        {"$pullAll": {"list": [1]}},
+        {"$addToSet": {"list": {"x": 1}}},
+        {"$pull": {"tags": None}},
+    ],
+)
+def test_what_writes_no_covered_value_passes_as_it_is(change: Any) -> None:
+    assert covered(update(change)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        *(
+            ({name: {path: 1}}, Reason.OPERATOR)
+            for name in ("$inc", "$mul", "$min", "$max", "$bit", "$currentDate")
+            for path in ("visits", "notes", "contacts.$[].phone", "address", "tags.0")
+        ),
+        ({"$rename": {"nhs_number": "x"}}, Reason.OPERATOR),
+        ({"$rename": {"x": "nhs_number"}}, Reason.OPERATOR),
+        ({"$rename": {"x": "address"}}, Reason.OPERATOR),
+        ({"$rename": {"nhs_number": "other_nhs"}}, Reason.OPERATOR),
+        ({"$rename": {"address": "x"}}, Reason.OPERATOR),
+        ({"$rename": {"x": 5}}, Reason.SHAPE),
+        ({"$rename": {"x": "nhs_number.y"}}, Reason.BELOW_ENCRYPTED),
+        ({"$unheardOf": {"x": 1}}, Reason.OPERATOR),
+        ({"$set": {"x": 1}, "y": 2}, Reason.OPERATOR),
+        ({"$set": 5}, Reason.SHAPE),
+        ("a", Reason.SHAPE),
+        ([{"$set": {"x": 1}}], Reason.PIPELINE_UPDATE),
+        ({"$set": {"nhs_number": 5}}, Reason.TYPE),
+        ({"$set": {"nhs_number": {"x": 1}}}, Reason.TYPE),
+        ({"$set": {"tags": ["a", 5]}}, Reason.TYPE),
+        ({"nhs_number": 5}, Reason.TYPE),
+        ({"$push": {"tags": 5}}, Reason.TYPE),
+        ({"$set": {"nhs_number.x": 5}}, Reason.BELOW_ENCRYPTED),
+        ({"$set": {"notes.0": 5}}, Reason.BELOW_ENCRYPTED),
+        ({"$unset": {"notes.x": 5}}, Reason.BELOW_ENCRYPTED),
+        *(
+            ({name: {"notes": value}}, Reason.RANDOM_EQUALITY)
+            for name, value in (
+                *(("$push", "a"), ("$addToSet", "a"), ("$pull", "a"), ("$pullAll", ["a"]), ("$pop", 1)),
+                ("$push", {"$each": ["a"]}),
+            )
+        ),
+        ({"$addToSet": {"contacts": {"phone": "a"}}}, Reason.RANDOM_EQUALITY),
+        ({"$pull": {"contacts": {"note": "a"}}}, Reason.RANDOM_EQUALITY),
+        ({"$push": {"tags": {"$each": ["a"], "$sort": 1}}}, Reason.SORT),
+        ({"$push": {"contacts": {"$each": [], "$sort": {"phone": 1}}}}, Reason.SORT),
+        ({"$push": {"tags": {"$each": ["a"], "$unheardOf": 1}}}, Reason.OPERATOR),
+        ({"$addToSet": {"tags": {"$each": ["a"], "$slice": 1}}}, Reason.OPERATOR),
+        ({"$push": {"tags": {"$each": "a"}}}, Reason.SHAPE),
+        ({"$pullAll": {"tags": "a"}}, Reason.SHAPE),
+        ({"$pull": {"tags": {"$gt": "a"}}}, Reason.RANGE),
+        ({"$pull": {"contacts": {"phone": {"$gt": "a"}}}}, Reason.RANGE),
+        ({"$pull": {"tags": re.compile("a")}}, Reason.PATTERN),
+    ],
+)
+def test_what_ciphertext_cannot_do_is_refused(change: Any, expected: Reason) -> None:
+    assert reason(update(change)) is expected
+
+
+@pytest.mark.parametrize(
+    ("change", "array_filters", "edits"),
+    [
+        ({"$set": {"tags.$[t]": "b"}}, [{"t": "a"}], [("tags", "b"), ("tags", "a")]),
+        ({"$set": {"tags.$[t]": "b"}}, [{"t": {"$in": ["a"]}}], [("tags", "b"), ("tags", "a")]),
+        (
+            {"$set": {"contacts.$[c].phone": "b"}},
+            [{"c.phone": "a", "c.kind": "home"}],
+            [("contacts.phone", "b"), ("contacts.phone", "a")],
+        ),
+        ({"$inc": {"contacts.$[c].calls": 1}}, [{"c.phone": "a"}], [("contacts.phone", "a")]),
+        ({"$unset": {"contacts.$[c].note": 1}}, [{"c": {"phone": "a"}}], [("contacts.phone", "a")]),
+        ({"$set": {"contacts.$[c].kind": 1}}, [{"$or": [{"c.phone": "a"}]}], [("contacts.phone", "a")]),
+        ({"$set": {"contacts.$[c].lines.$[l]": 1}}, [{"c.phone": "a"}, {"l": 5}], [("contacts.phone", "a")]),
+        ({"$set": {"deep.a.$[x].$[y].b": "n"}}, [{"y.b": "m"}], [("deep.a.b", "n"), ("deep.a.b", "m")]),
+        ({"$set": {"list.$[l]": 1}}, [{"l": {"$gt": 5}}], []),
+        ({"$set": {"list.$[l]": 1}}, None, []),
+    ],
+)
+def test_array_filters_are_covered_by_where_their_identifier_stands(
+    change: Any, array_filters: Any, edits: list[tuple[str, Any]]
+) -> None:
+    assert covered(update(change, arrayFilters=array_filters)) == edits
+
+
+@pytest.mark.parametrize(
+    ("array_filters", "expected"),
+    [
+        ([{"c.phone": {"$gt": "a"}}], Reason.RANGE),
+        ([{"c.phone": re.compile("a")}], Reason.PATTERN),
+        ([{"c.note": "a"}], Reason.RANDOM_EQUALITY),
+        ([{"c.phone.x": "a"}], Reason.BELOW_ENCRYPTED),
+        ([{"$expr": {"$eq": [1, 1]}}], Reason.OPERATOR),
+        ({"c.phone": "a"}, Reason.SHAPE),
+        (["a"], Reason.SHAPE),
+    ],
+)
+def test_array_filters_that_ciphertext_cannot_answer_are_refused(
+    array_filters: Any, expected: Reason
+) -> None:
+    change = {"$set": {"contacts.$[c].kind": "x"}}
+    assert reason(update(change, arrayFilters=array_filters)) is expected
+
+
+def test_an_identifier_on_two_different_paths_is_refused() -> None:
+    change = {"$set": {"contacts.$[x].phone": "a", "tags.$[x]": "b"}}
+    assert reason(update(change, arrayFilters=[{"x": "a"}])) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    ("selector", "edits"),
+    [
+        ({"nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"nhs_number": {"$in": ["a"]}}, [("nhs_number", "a")]),
+        ({"address": {"postcode": "a"}}, [("address.postcode", "a")]),
+        ({"notes": None}, []),
+    ],
+)
+def test_the_equalities_of_an_upsert_are_covered_as_they_will_be_stored(
+    selector: dict[str, Any], edits: list[tuple[str, Any]]
+) -> None:
+    statement = {"q": selector, "u": {"$set": {"name": "x"}}, "upsert": True}
+    assert covered({"update": "patients", "updates": [statement]}) == edits
+
+
+def test_an_upsert_that_would_seed_a_value_of_another_type_is_refused() -> None:
+    statement = {"q": {"nhs_number": 5}, "u": {"$set": {"name": "x"}}}
+    assert reason({"update": "patients", "updates": [{**statement, "upsert": True}]}) is Reason.TYPE
+    assert covered({"update": "patients", "updates": [{**statement, "upsert": False}]}) == [("nhs_number", 5)]
+
+
+def test_an_upsert_does_not_make_the_next_statement_one() -> None:
+    upsert = {"q": {"name": "x"}, "u": {"$set": {"name": "y"}}, "upsert": True}
+    plain = {"q": {"nhs_number": 5}, "u": {"$set": {"name": "y"}}}
+    assert covered({"update": "patients", "updates": [upsert, plain]}) == [("nhs_number", 5)]
+
+
+def test_array_filters_deeper_than_the_server_takes_are_refused() -> None:
+    array_filter: dict[str, Any] = {"c.phone": "a"}
+    for _ in range(120):
+        array_filter = {"$and": [array_filter]}
+    change = {"$set": {"contacts.$[c].kind": "x"}}
+    statement = {"q": {}, "u": change, "arrayFilters": [array_filter]}
+    with pytest.raises(Refusal) as caught:
+        plan_message({"update": "patients"}, {"updates": [statement]})
+    assert caught.value.reason is Reason.SHAPE
