@@ -112,9 +112,9 @@ DEFINITION_COMMANDS: dict[bytes, Callable[[Command, PathNode], None]] = {
 }
 
 ADMINISTRATION = frozenset(
-    b"""listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact reIndex
-    killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped shardCollection
-    balancerCollectionStatus""".split()
+    b"""listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
+    reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
+    shardCollection balancerCollectionStatus""".split()
 )
 """Commands that name a protected collection and carry no value of its documents: passed on."""
 

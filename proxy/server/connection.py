@@ -15,24 +15,18 @@ read holds the client only: it must stay able to send us replies, or both would 
 
 import asyncio
 import logging
-import socket
-import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum, Flag, auto
+from enum import Enum, auto
 from functools import partial
 from typing import assert_never
 
-from sealwire.proxy.server.audit import AuditSink
-from sealwire.proxy.server.config import Limits
 from sealwire.proxy.server.errors import UpstreamUnavailable
-from sealwire.proxy.server.key_feed import KeyFeed
-from sealwire.proxy.server.logs import LogGate, note
-from sealwire.proxy.server.metrics import Metrics
-from sealwire.proxy.server.sessions import SessionCore, SessionFactory
+from sealwire.proxy.server.logs import note
+from sealwire.proxy.server.services import Route, Services
+from sealwire.proxy.server.sessions import SessionCore
+from sealwire.proxy.server.side import Hold, Side, tune
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.server.upstream import ServerProtocol, Upstream
+from sealwire.proxy.server.upstream import ServerProtocol
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -52,52 +46,8 @@ CLOSE_LINGER_S = 10.0
 # is not waited for any longer than this.
 DRAIN_LINGER_S = 1.0
 
-# Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
-WRITE_HIGH_BYTES = 256 * 1024
-
 # Reasons that deserve an operator's attention; the others are the ordinary ends of a connection.
 _LOUD = frozenset({CloseReason.CLIENT_PROTOCOL, CloseReason.SERVER_PROTOCOL, CloseReason.KEYS_UNAVAILABLE})
-
-
-@dataclass(slots=True)
-class Services:
-    """What all connections of one proxy share."""
-
-    keys: KeyFeed
-    metrics: Metrics
-    audit: AuditSink
-    limits: Limits
-    clock: Callable[[], float] = time.monotonic
-    live: "set[Connection]" = field(default_factory=set)
-    draining: bool = False
-    numbered: int = 0
-    gate: LogGate = field(init=False)
-    _empty: asyncio.Event = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.gate = LogGate(10.0, self.clock)
-        self._empty = asyncio.Event()
-
-    def forget(self, connection: "Connection") -> None:
-        """`connection` has ended."""
-        self.live.discard(connection)
-        self.metrics.connections.dec()
-        if not self.live:
-            self._empty.set()
-
-    async def wait_empty(self) -> None:
-        """Return when no connection is open."""
-        while self.live:
-            self._empty.clear()
-            await self._empty.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where the clients of one listener go."""
-
-    upstream: Upstream
-    new_session: SessionFactory
 
 
 class State(Enum):
@@ -107,52 +57,6 @@ class State(Enum):
     OPEN = auto()
     CLOSING = auto()
     CLOSED = auto()
-
-
-class Hold(Flag):
-    """Why a transport is not read."""
-
-    NONE = 0
-    CONNECTING = auto()
-    KEYS = auto()
-    CLIENT_FULL = auto()
-    SERVER_FULL = auto()
-
-
-class Side:
-    """One transport, what holds its reading, and what arrived all the same during a hold."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
-        self.lost = False
-        self.held = Hold.NONE
-        self.stash: deque[bytes] = deque()
-        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-
-    def hold(self, reason: Hold) -> None:
-        """Read no more until every reason is released."""
-        self.held |= reason
-        if not self.transport.is_closing():
-            self.transport.pause_reading()
-
-    def release(self, reason: Hold) -> None:
-        """Read again unless another reason holds."""
-        self.held &= ~reason
-        self.settle()
-
-    def settle(self) -> None:
-        """Read if nothing holds."""
-        if not self.held and not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def keep(self, data: bytes) -> None:
-        """Put bytes aside that arrived during a hold.
-
-        That happens once at most per hold: a read was under way, or uvloop, which starts to read after
-        connection_made whatever was said there, made its first one. So pausing again here bounds the stash.
-        """
-        self.stash.append(data)
-        self.hold(Hold.NONE)
 
 
 class Connection:
@@ -414,14 +318,6 @@ class Connection:
         if over and self.state is not State.CLOSED:
             self.state = State.CLOSED
             self._services.forget(self)
-
-
-def tune(transport: asyncio.BaseTransport) -> None:
-    """Send small messages at once, and notice peers that vanished: keep-alive after 2 minutes of silence."""
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)
 
 
 def _peer_name(transport: asyncio.Transport) -> str:

@@ -13,8 +13,10 @@ import ssl
 from typing import cast
 
 from sealwire.proxy.server.config import Address
-from sealwire.proxy.server.connection import Connection, Route, Services, tune
+from sealwire.proxy.server.connection import Connection
 from sealwire.proxy.server.errors import ListenProblem, StartReason
+from sealwire.proxy.server.services import Route, Services
+from sealwire.proxy.server.side import tune
 from sealwire.proxy.server.tasks import spawn
 
 _log = logging.getLogger("sealwire.server")

@@ -1,96 +1,156 @@
-"""Find envelopes in messages, and decrypt those of a reply.
+"""Find envelopes in messages, and put their values in their place.
 
 Envelopes describe themselves, so a reply is decrypted by what it holds and not by the paths of a policy:
 renamed and projected fields, joined and grouped documents, change events and errors all come out in clear.
-One search for the marker decides whether a message is walked at all, and which of its documents.
+One search for the marker decides whether a message is walked at all; only the documents around a hit are, and
+in them only what lies before it. The new message is put together on the way, in one pass.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import struct
+from collections.abc import Callable, Sequence
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.keys.keyring import Keyring
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, int32_at, scope_document, seek
-from sealwire.wire.splice import Edit, splice
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, int32_at, scope_document, seek
 
-Parents = tuple[int, ...]
+OpenEnvelope = Callable[[bytes], tuple[int, bytes]]
+"""From an envelope to its BSON type and value bytes; raises what makes the whole message unreadable."""
 
-# A BSON Binary begins with its int32 length; the subtype, where a marker stands, follows.
+# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
 _SUBTYPE_OFFSET = 4
 _CONTENT_OFFSET = 5
 
 _OBJECT, _ARRAY = int(BsonType.OBJECT), int(BsonType.ARRAY)
 _BIN_DATA, _SCOPED = int(BsonType.BIN_DATA), int(BsonType.JAVASCRIPT_WITH_SCOPE)
+_TYPE_BYTES = tuple(bytes((kind,)) for kind in range(256))
+
+_pack_int32 = struct.Struct("<i").pack
 
 
-class Found(NamedTuple):
-    """An element whose value is marked as an envelope."""
+def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
+    """An OP_MSG with its envelopes opened, and how many these were; the same bytes when there are none.
 
-    element: Element
-    parents: Parents
-
-
-def find_envelopes(buf: bytes, documents: Sequence[tuple[int, Parents]]) -> list[Found]:
-    """Every marked binary in `documents`, (offset, lengths above it) pairs in the order of the bytes.
-
-    Raises BsonError. Cost: one search over the bytes; a walk of the documents with a hit only.
+    Raises what `open_envelope` raises; then nothing of the message may be passed on. BsonError.
+    Cost: O(bytes); for each envelope its own opening and the elements before it in its document.
     """
-    found: list[Found] = []
-    hit = buf.find(MARKER)
-    for start, parents in documents:
-        if hit < 0:
-            break
-        hit = _walk(buf, start, parents, found, hit)
-    return found
+    rewriter = _Rewriter(message, open_envelope)
+    whole = rewriter.begin_length(0)
+    growth = 0
+    sections = [(parsed.body, None), *((sequence.start, sequence) for sequence in parsed.sequences)]
+    for start, sequence in sorted(sections, key=lambda section: section[0]):
+        if sequence is None:
+            growth += rewriter.document(start, 0)
+            continue
+        size = rewriter.begin_length(start)
+        inside = sum(rewriter.document(document, 0) for document in sequence_documents(message, sequence))
+        rewriter.end_length(size, start, inside)
+        growth += inside
+    rewriter.end_length(whole, 0, growth)
+    if not rewriter.opened:
+        return message, 0
+    return refresh_checksum(rewriter.finish()), rewriter.opened
 
 
-def _walk(buf: bytes, start: int, parents: Parents, found: list[Found], hit: int) -> int:
-    """Collect from the document at `start`; `hit` is the next marker, the answer the next one behind."""
-    if len(parents) > MAX_DEPTH:
-        raise BsonError(WireReason.BSON_DEPTH, start)
-    inner = (*parents, start)
-    at, last = start + 4, start + int32_at(buf, start) - 1
-    while 0 <= hit < last:
-        element = seek(buf, at, last, hit)
-        if element is None:
-            break
-        kind, _, _, value, at = element
-        if hit >= value:
-            if kind in (_OBJECT, _ARRAY):
-                hit = _walk(buf, value, inner, found, hit)
-            elif kind == _SCOPED:
-                hit = _walk(buf, scope_document(buf, element), (*inner, value), found, hit)
-            elif kind == _BIN_DATA and hit == value + _SUBTYPE_OFFSET:
-                found.append(Found(element, inner))
-            if 0 <= hit < at:
-                hit = buf.find(MARKER, at)
-        else:
-            # in a name: what stands there is no value, but one may follow in the same element
-            hit, at = buf.find(MARKER, value), element.start
-    return hit
+def holds_envelope(buf: bytes, documents: Sequence[int]) -> bool:
+    """Whether a binary in `documents`, offsets in rising order, is marked an envelope. Raises BsonError."""
+    rewriter = _Rewriter(buf, _found)
+    try:
+        for start in documents:
+            rewriter.document(start, 0)
+    except _Found:
+        return True
+    return False
 
 
-def message_documents(message: bytes, parsed: OpMsg) -> list[tuple[int, Parents]]:
-    """The documents of an OP_MSG with the lengths above them, in the order of the bytes."""
-    documents: list[tuple[int, Parents]] = [(parsed.body, (0,))]
-    for sequence in parsed.sequences:
-        parents = (0, sequence.start)
-        documents.extend((start, parents) for start in sequence_documents(message, sequence))
-    return sorted(documents)
+class _Found(Exception):
+    """Ends the walk of `holds_envelope`."""
 
 
-def reveal(message: bytes, found: Sequence[Found], keyring: Keyring) -> bytes:
-    """`message`, an OP_MSG, with the envelopes in `found` decrypted in place.
+def _found(_envelope: bytes) -> tuple[int, bytes]:
+    raise _Found
 
-    Raises: InvalidEnvelope, UnknownKey, KeyDestroyed, DecryptionFailed; then nothing of the message may be
-    passed on. Cost: O(message) and one AES-SIV call an envelope.
-    """
-    edits: list[Edit] = []
-    for element, parents in found:
-        envelope = message[element.value + _CONTENT_OFFSET : element.end]
-        kind, value = keyring.cipher_for_envelope(envelope).decrypt(envelope)
-        name = message[element.start + 1 : element.value]
-        edits.append(Edit(element.start, element.end, b"".join((bytes((kind,)), name, value)), parents))
-    return refresh_checksum(splice(message, edits))
+
+class _Rewriter:
+    """Copies a buffer piece by piece, opening envelopes and correcting the lengths around them."""
+
+    __slots__ = ("_buf", "_hit", "_open", "_out", "_position", "opened")
+
+    def __init__(self, buf: bytes, open_envelope: OpenEnvelope) -> None:
+        self._buf = buf
+        self._open = open_envelope
+        self._out: list[bytes] = []
+        self._position = 0
+        self._hit = buf.find(MARKER)
+        """Offset of the next marker that was not looked at; negative when there is none."""
+        self.opened = 0
+
+    def begin_length(self, offset: int) -> int:
+        """Leave room for the int32 at `offset`, to be filled by `end_length` with the returned slot."""
+        out = self._out
+        out.append(self._buf[self._position : offset])
+        out.append(b"")
+        self._position = offset + 4
+        return len(out) - 1
+
+    def end_length(self, slot: int, offset: int, growth: int) -> None:
+        """Fill a length that was at `offset`: what it counts became longer by `growth`."""
+        self._out[slot] = _pack_int32(int32_at(self._buf, offset) + growth)
+
+    def finish(self) -> bytes:
+        """The new buffer."""
+        self._out.append(self._buf[self._position :])
+        return b"".join(self._out)
+
+    def document(self, start: int, depth: int) -> int:
+        """Copy the document at `start`; return by how much it grew. Raises BsonError."""
+        buf = self._buf
+        last = start + int32_at(buf, start) - 1
+        if not 0 <= self._hit < last:
+            return 0
+        if depth > MAX_DEPTH:
+            raise BsonError(WireReason.BSON_DEPTH, start)
+        slot = self.begin_length(start)
+        growth = 0
+        at = start + 4
+        while 0 <= self._hit < last:
+            found = seek(buf, at, last, self._hit)
+            if found is None:
+                break
+            kind, element, value, end = found
+            if self._hit < value:
+                # in a name: what stands there is no value, but one may follow in the same element
+                self._hit, at = buf.find(MARKER, value), element
+                continue
+            growth += self._value(kind, element, value, end, depth)
+            at = end
+            if 0 <= self._hit < end:
+                self._hit = buf.find(MARKER, end)
+        self.end_length(slot, start, growth)
+        return growth
+
+    def _value(self, kind: int, element: int, value: int, end: int, depth: int) -> int:
+        """Copy one value with a marker in it; return by how much it grew."""
+        if kind == _BIN_DATA:
+            if self._hit != value + _SUBTYPE_OFFSET:
+                return 0
+            buf = self._buf
+            bson_type, opened = self._open(buf[value + _CONTENT_OFFSET : end])
+            # the name with its NUL lies between the type byte and the value
+            self._out += (
+                buf[self._position : element],
+                _TYPE_BYTES[bson_type],
+                buf[element + 1 : value],
+                opened,
+            )
+            self._position = end
+            self.opened += 1
+            return len(opened) - (end - value)
+        if kind in (_OBJECT, _ARRAY):
+            return self.document(value, depth + 1)
+        if kind == _SCOPED:
+            slot = self.begin_length(value)
+            growth = self.document(scope_document(self._buf, value, end), depth + 1)
+            self.end_length(slot, value, growth)
+            return growth
+        return 0

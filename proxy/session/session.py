@@ -14,6 +14,7 @@ as received. What breaks the protocol on either side closes both, and nothing of
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from typing import TypeGuard
 
 from sealwire.crypto.envelope import MARKER
@@ -46,7 +47,7 @@ from sealwire.proxy.session.handshake import (
     rewrite_hello,
 )
 from sealwire.proxy.session.requests import AwaitedRequests, Request, RequestKind
-from sealwire.proxy.session.reveal import Found, find_envelopes, message_documents, reveal
+from sealwire.proxy.session.reveal import holds_envelope, reveal
 from sealwire.proxy.session.rewrite import apply_plan
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
@@ -211,7 +212,7 @@ class Session:
         if not is_command or first is None or first.name not in HELLO_COMMANDS:
             answer = replies.legacy_error(self._new_id(), header.request_id)
             return [Count(Counter.REFUSALS, label=Reason.OPCODE.value), ToClient(answer)]
-        if find_envelopes(message, [(query.query, (0,))]):
+        if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         return self._pass_on(
             prepare_hello(message, query.query),
@@ -241,7 +242,7 @@ class Session:
             return self._denied(audit, replies.failure_body(error), header, parsed)
 
     def _command(self, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
-        if MARKER in message and find_envelopes(message, message_documents(message, parsed)):
+        if MARKER in message and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & _MORE_TO_COME
         first = next(elements(message, parsed.body), None)
@@ -289,8 +290,7 @@ class Session:
         header = parse_header(message)
         if header.op_code == OpCode.MSG:
             parsed = parse_op_msg(message)
-            found = find_envelopes(message, message_documents(message, parsed)) if MARKER in message else []
-            return self._server_op_msg(message, header, parsed, found)
+            return self._server_op_msg(message, header, parsed)
         if header.op_code != OpCode.REPLY:
             raise ProtocolError(WireReason.OPCODE, 12)
         reply = parse_op_reply(message)
@@ -299,13 +299,11 @@ class Session:
             raise ProtocolError(WireReason.OPCODE, 12)
         return self._hello_reply(message, reply.documents[0], bytes)
 
-    def _server_op_msg(
-        self, message: bytes, header: Header, parsed: OpMsg, found: list[Found]
-    ) -> list[Effect]:
-        revealed, failure = message, None
-        if found:
+    def _server_op_msg(self, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+        revealed, opened, failure = message, 0, None
+        if MARKER in message:
             try:
-                revealed = reveal(message, found, self._keyring)
+                revealed, opened = reveal(message, parsed, self._open_envelope)
             except (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey) as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
                     self._held.append((self._server_message, message))
@@ -324,9 +322,12 @@ class Session:
             # no stored value is in it, and after `reveal` its offsets would be others
             return self._hello_reply(message, parsed.body, refresh_checksum)
         effects: list[Effect] = [ToClient(revealed)]
-        if found:
-            effects.append(Count(Counter.VALUES_DECRYPTED, len(found)))
+        if opened:
+            effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         return effects + self._after_reply()
+
+    def _open_envelope(self, envelope: bytes) -> tuple[int, bytes]:
+        return self._keyring.cipher_for_envelope(envelope).decrypt(envelope)
 
     def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
         """Whether to load the keyring again: once a session for each key that it does not know."""
@@ -360,6 +361,12 @@ class Session:
 
     def _after_reply(self) -> list[Effect]:
         return self._close(CloseReason.DRAINED) if self._draining and self.idle else []
+
+
+def _documents(message: bytes, parsed: OpMsg) -> list[int]:
+    """Offsets of all documents of a message, in rising order."""
+    inside = (sequence_documents(message, sequence) for sequence in parsed.sequences)
+    return sorted([parsed.body, *chain.from_iterable(inside)])
 
 
 def _document_sequences(message: bytes, parsed: OpMsg) -> tuple[DocumentSequence, ...]:

@@ -173,7 +173,7 @@ def _edit_raw(
             edits.extend(inner)
             kept = head + rebuilt
         elif action == "descend" and found.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
-            scope = scope_document(data, found)
+            scope = scope_document(data, found.value, found.end)
             inner, rebuilt = _edit_raw(draw, data, scope, (*above, found.value))
             edits.extend(inner)
             kept = head + code_with_scope(data[found.value + 8 : scope - 1], rebuilt)

@@ -8,8 +8,9 @@ import pytest
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config import Limits
-from sealwire.proxy.server.connection import WRITE_HIGH_BYTES, Hold, State
+from sealwire.proxy.server.connection import State
 from sealwire.proxy.server.logs import LogFormat, SafeFormatter
+from sealwire.proxy.server.side import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,

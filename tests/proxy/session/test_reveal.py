@@ -13,10 +13,10 @@ from sealwire.crypto.envelope import MARKER, SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.session.reveal import find_envelopes, message_documents, reveal
+from sealwire.proxy.session.reveal import holds_envelope, reveal
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.op_msg import parse_op_msg
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, elements, scope_document
+from sealwire.wire.op_msg import build_op_msg, parse_op_msg, sequence_documents
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, elements, scope_document, validate
 from tests.proxy.session.world import KEYRING, command, envelope, reply, sealed, sealed_randomly
 from tests.strategies import bson_documents
 from tests.wire.corpus import INVALID, VALID, binary, code_with_scope, document, element, int32, string
@@ -27,9 +27,20 @@ _SCOPED = BsonType.JAVASCRIPT_WITH_SCOPE
 MARKED_ELEMENT = element(BsonType.BIN_DATA, b"hit", MARKED)
 
 
-def places(data: bytes) -> list[int]:
-    """Offsets of the elements that the search finds in one document."""
-    return [found.element.start for found in find_envelopes(data, [(0, ())])]
+def opened(data: bytes) -> int:
+    """How many envelopes are opened in one document; checks that these were all that there are."""
+
+    def open_envelope(content: bytes) -> tuple[int, bytes]:
+        assert content.startswith(MARKER[1:])
+        return BsonType.BOOL, b"\1"
+
+    message = build_op_msg(1, 0, data)
+    revealed, count = reveal(message, parse_op_msg(message), open_envelope)
+    body = parse_op_msg(revealed).body
+    validate(revealed, body, len(revealed))
+    assert slow_places(revealed[body:]) == []
+    assert holds_envelope(data, [0]) == (count > 0)
+    return count
 
 
 def slow_places(data: bytes, start: int = 0) -> list[int]:
@@ -39,15 +50,17 @@ def slow_places(data: bytes, start: int = 0) -> list[int]:
         if each.kind in (BsonType.OBJECT, BsonType.ARRAY):
             found += slow_places(data, each.value)
         elif each.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
-            found += slow_places(data, scope_document(data, each))
+            found += slow_places(data, scope_document(data, each.value, each.end))
         elif each.kind == BsonType.BIN_DATA and data[each.value + 4 : each.value + 7] == MARKER:
             found.append(each.start)
     return found
 
 
 def decrypted(message: bytes, keyring: Keyring = KEYRING) -> bytes:
-    found = find_envelopes(message, message_documents(message, parse_op_msg(message)))
-    return reveal(message, found, keyring)
+    def open_envelope(content: bytes) -> tuple[int, bytes]:
+        return keyring.cipher_for_envelope(content).decrypt(content)
+
+    return reveal(message, parse_op_msg(message), open_envelope)[0]
 
 
 @pytest.mark.parametrize(
@@ -74,14 +87,14 @@ def decrypted(message: bytes, keyring: Keyring = KEYRING) -> bytes:
 )  # fmt: skip
 def test_the_search_finds_what_a_walk_of_everything_finds(data: bytes) -> None:
     assert slow_places(data)
-    assert places(data) == slow_places(data)
+    assert opened(data) == len(slow_places(data))
 
 
 @given(bson_documents(), st.lists(st.sampled_from([MARKER, b"SW", b"\x80", b""]), min_size=2, max_size=2))
 def test_the_search_finds_the_same_in_any_document(data: bytes, names: list[bytes]) -> None:
     inner = document(data[4:-1], element(BsonType.BIN_DATA, names[0], MARKED))
     whole = document(element(BsonType.OBJECT, names[1], inner), data[4:-1], MARKED_ELEMENT, data[4:-1])
-    assert places(whole) == slow_places(whole)
+    assert opened(whole) == len(slow_places(whole))
 
 
 def test_a_length_that_spells_the_marker_hides_nothing() -> None:
@@ -90,23 +103,30 @@ def test_a_length_that_spells_the_marker_hides_nothing() -> None:
     size = int.from_bytes(MARKER + b"\0", "little")
     data = document(head + binary(0, bytes(size - 5 - len(head) - 5 - len(tail))), tail)
     assert data.startswith(MARKER)
-    assert places(data) == [size - 1 - len(tail)]
+    assert opened(data) == 1
 
 
-def test_documents_of_all_sections_are_searched_in_the_order_of_the_bytes() -> None:
+def test_documents_of_all_sections_are_searched() -> None:
     message = command({"x": SEALED}, first={"a": [{}, {"n": SEALED}]}, after={"b": [{"n": {"o": SEALED}}]})
-    documents = message_documents(message, parse_op_msg(message))
-    found = find_envelopes(message, documents)
-    assert [item.element.name for item in found] == [b"n", b"x", b"o"]
-    assert [len(item.parents) for item in found] == [3, 2, 4]
-    assert [start for start, _ in documents] == sorted(start for start, _ in documents)
+    parsed = parse_op_msg(message)
+    everywhere = [parsed.body]
+    for sequence in parsed.sequences:
+        everywhere += sequence_documents(message, sequence)
+    assert holds_envelope(message, sorted(everywhere))
+    assert [holds_envelope(message, [start]) for start in sorted(everywhere)] == [False, True, True, True]
+    assert reveal(message, parsed, lambda _: (BsonType.NULL, b""))[1] == 3
+
+
+def test_a_message_without_envelopes_is_the_same_object() -> None:
+    message = command({"x": "\x80SW"}, first={"a": [{"b": MARKER}]})
+    assert reveal(message, parse_op_msg(message), lambda _: (BsonType.NULL, b""))[0] is message
 
 
 @pytest.mark.parametrize("name", INVALID)
 def test_a_bad_document_on_the_way_to_a_hit_is_an_error_or_harmless(name: str) -> None:
     data = document(element(BsonType.OBJECT, b"bad", INVALID[name][0]), MARKED_ELEMENT)
     with suppress(BsonError):
-        assert places(data) == [len(data) - 1 - len(MARKED_ELEMENT)]
+        assert holds_envelope(data, [0])
 
 
 @pytest.mark.parametrize("kind", [BsonType.OBJECT, BsonType.ARRAY])
@@ -114,9 +134,9 @@ def test_a_hit_too_deep_is_an_error(kind: BsonType) -> None:
     data = document(MARKED_ELEMENT)
     for _ in range(MAX_DEPTH):
         data = document(element(kind, b"0", data))
-    assert len(places(data)) == 1
+    assert opened(data) == 1
     with pytest.raises(BsonError) as caught:
-        places(document(element(kind, b"0", data)))
+        holds_envelope(document(element(kind, b"0", data)), [0])
     assert caught.value.reason is WireReason.BSON_DEPTH
 
 
