@@ -12,13 +12,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sealwire.cli.exit_codes import EX_DATAERR, EX_UNAVAILABLE, EXIT_CODES
+from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.demo import render, report
-from sealwire.demo.errors import DemoError
 from sealwire.demo.stage import SETUP_STEPS, Announce, Stage, build
 from sealwire.demo.story import STORY_STEPS, Story, tell
 
-EXIT_CODES[DemoError] = EX_UNAVAILABLE
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
