@@ -212,6 +212,9 @@ class Session:
         if not is_command or first is None or first.name not in HELLO_COMMANDS:
             answer = replies.legacy_error(self._new_id(), header.request_id)
             return [Count(Counter.REFUSALS, label=Reason.OPCODE.value), ToClient(answer)]
+        if query.end != len(message):
+            # a field selector, which commands do not have: nobody would look into it
+            raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         return self._pass_on(
