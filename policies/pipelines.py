@@ -61,7 +61,8 @@ def plan_pipeline(
         _refuse_protected_namespaces(plan, stage, node, around)
         handler = _STAGES.get(stage.name)
         if handler is not None:
-            node = handler(plan, stage, node, (*inner, start), around)
+            before, node = node, handler(plan, stage, node, (*inner, start), around)
+            plan.as_stored = plan.as_stored and node is before
         elif node.covers:
             raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
         else:

@@ -15,7 +15,7 @@ from rich.table import Table
 from sealwire.policies.errors import Refusal
 from sealwire.policies.lint import Finding, leaves, lint
 from sealwire.policies.loader import load_policy
-from sealwire.policies.plan import Plan
+from sealwire.policies.plan import Plan, RangeEdit, ValueEdit
 from sealwire.policies.planner import plan_command
 from sealwire.policies.schema import PolicySet
 from sealwire.wire.errors import BsonError
@@ -142,9 +142,15 @@ def _show_refusal(refusal: Refusal, as_json: bool) -> None:
         click.echo(f"refused with {code.code} {code.code_name}: {refusal.message}")
 
 
+def _use(edit: ValueEdit | RangeEdit) -> str:
+    if isinstance(edit, RangeEdit):
+        return f"{edit.use.value} $in of {len(edit.positions)} values"
+    return edit.use.value
+
+
 def _show_plan(plan: Plan, as_json: bool) -> None:
     rows = [
-        (edit.node.path, edit.field_class.name, edit.field_class.mode.value, edit.use.value)
+        (edit.node.path, edit.field_class.name, edit.field_class.mode.value, _use(edit))
         for edit in plan.edits
     ]
     if as_json:
