@@ -56,6 +56,9 @@ from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, refresh_checksu
 from sealwire.wire.op_query import parse_op_query, parse_op_reply
 from sealwire.wire.raw_bson import BsonType, elements
 
+# A keyring grows by a key a class and quarter. Key ids without end are forged.
+MAX_ASKED_KEYS = 1024
+
 _MORE_TO_COME = int(OpMsgFlag.MORE_TO_COME)
 _COUNTED_COMMANDS = frozenset(name.decode() for name in KNOWN_COMMANDS)
 
@@ -331,7 +334,7 @@ class Session:
 
     def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
         """Whether to load the keyring again: once a session for each key that it does not know."""
-        if key is None or key in self._asked_keys:
+        if key is None or key in self._asked_keys or len(self._asked_keys) == MAX_ASKED_KEYS:
             return False
         self._asked_keys.add(key)
         self._state = _State.WAITING
