@@ -61,7 +61,7 @@ def test_the_catalogue_of_views_can_be_read() -> None:
 
 
 def test_a_bulk_write_names_its_collections_where_they_are_looked_for() -> None:
-    insert = [{"insert": 0, "document": NUMBER}]
+    insert: list[Command] = [{"insert": 0, "document": NUMBER}]
     cases: list[tuple[Command, dict[str, list[Command]], Reason]] = [
         ({"bulkWrite": 1, "ops": insert, "nsInfo": [{"ns": "clinic.system.views"}]}, {}, Reason.NAMESPACE),
         ({"bulkWrite": 1, "ops": insert, "nsInfo": [{"ns": Binary(b"clinic.patients")}]}, {}, Reason.SHAPE),
