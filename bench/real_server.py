@@ -20,7 +20,7 @@ from sealwire.keys.environment import generate_encoded_kek
 # The policy protects `bench`; the other routes have databases of their own in the same server.
 DATABASES = {DIRECT: "plain_direct", FORWARDER: "plain_forwarder", SEALWIRE: "bench"}
 # Operation: calls a round. One round of one route takes 0.1 to 0.4 s.
-CALLS = {"find one": 300, "insert one": 200, "find 100": 12, "find one, unprotected": 300}
+CALLS = {"find one": 300, "insert one": 200, "find 100": 12, "unprotected find": 300}
 _WARDS = 20
 
 
@@ -103,7 +103,7 @@ def _operation(name: str, ready: Ready) -> Operation:
         "find one": lambda: _one(patients, {"nhs_number": next(ready.numbers)}),
         "insert one": lambda: arrivals.insert_one(next(ready.arrivals)),
         "find 100": find_100,
-        "find one, unprotected": lambda: _one(wards, {"_id": next(wards_in_turn)}),
+        "unprotected find": lambda: _one(wards, {"_id": next(wards_in_turn)}),
     }
     return operations[name]
 

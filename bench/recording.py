@@ -30,7 +30,7 @@ from sealwire.wire.header import OpCode
 from sealwire.wire.op_msg import build_op_msg
 
 REQUEST_ID = 7
-_NEEDLES = {"find 100": b"batchSize", "find one, unprotected": b"wards"}
+_NEEDLES = {"find 100": b"batchSize", "unprotected find": b"wards"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class Recorded:
     requests: dict[str, bytes]
     plain: tuple[CannedReply, ...]
     encrypted: tuple[CannedReply, ...]
+
+    def encrypted_reply(self, operation: str) -> bytes:
+        """What the server answers Sealwire to the request of `operation`."""
+        command, needle = _key(operation)
+        return next(each.reply for each in self.encrypted if (each.command, each.needle) == (command, needle))
 
 
 def make_session(keyring: Keyring) -> Session:
@@ -93,6 +98,11 @@ def record(folder: Path, keyring: Keyring) -> Recorded:
         return Recorded(requests, plain, _replies(requests, known, ask_encrypted))
 
 
+def _key(operation: str) -> tuple[bytes, bytes]:
+    """By which command and which bytes in it the canned server knows an operation's request."""
+    return (b"insert" if operation.startswith("insert") else b"find"), _NEEDLES.get(operation, b"")
+
+
 def read_message(connection: socket.socket) -> bytes:
     """One whole message. Raises EOFError when the other side closes."""
     data = connection.recv(65536)
@@ -113,7 +123,7 @@ def _requests(known: list[Document]) -> dict[str, bytes]:
         ),
         "insert one": insert_request(1),
         "find 100": _find("patients", {"group": known[0]["group"]}, {"batchSize": GROUP + 1}),
-        "find one, unprotected": _find("wards", {"_id": 1}, {"limit": 1, "singleBatch": True}),
+        "unprotected find": _find("wards", {"_id": 1}, {"limit": 1, "singleBatch": True}),
     }
 
 
@@ -135,12 +145,7 @@ def _replies(
     for collection, contents in (("patients", known), ("wards", [{"_id": 1, "beds": 3}])):
         command = {"insert": collection, "documents": contents, "$db": "bench"}
         ask(build_op_msg(REQUEST_ID, 0, encode(command)))
-    replies = [
-        CannedReply(
-            b"insert" if name.startswith("insert") else b"find", _NEEDLES.get(name, b""), ask(request)
-        )
-        for name, request in requests.items()
-    ]
+    replies = [CannedReply(*_key(name), ask(request)) for name, request in requests.items()]
     # The longest needle goes first: the empty one fits everything.
     replies.sort(key=lambda canned: -len(canned.needle))
     for name in ("hello", "ismaster", "ping"):

@@ -46,18 +46,21 @@ def show(console: Console, report: Report) -> None:
         console.print(_table(f"real server, pymongo, {transport}", report.real))
     if report.canned:
         console.print(
-            _table("recorded replies, raw sockets: upper bound of the relative overhead", report.canned)
+            _table(
+                "recorded replies, raw sockets, 1 or 16 connections: upper bound of the relative overhead",
+                report.canned,
+            )
         )
     if report.micro:
         console.print(_micro_table(report.micro))
 
 
 def _table(title: str, figures: Sequence[Figure]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("operation")
-    table.add_column("route")
-    for heading in ("median us", "lowest", "highest", "x direct", "lowest", "highest"):
-        table.add_column(heading, justify="right")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("operation", no_wrap=True)
+    table.add_column("route", no_wrap=True)
+    for heading in ("us", "x direct (rounds)", "x forwarder"):
+        table.add_column(heading, justify="right", no_wrap=True)
     before = ""
     for figure in figures:
         if figure.operation != before:
@@ -65,22 +68,26 @@ def _table(title: str, figures: Sequence[Figure]) -> Table:
         table.add_row(
             figure.operation if figure.operation != before else "",
             figure.route,
-            *(f"{seconds * 1e6:,.0f}" for seconds in (figure.median_s, figure.lowest_s, figure.highest_s)),
-            *(f"{ratio:.2f}" for ratio in (figure.ratio, figure.lowest_ratio, figure.highest_ratio)),
+            f"{figure.median_s * 1e6:,.0f}",
+            f"{figure.ratio:.2f} ({figure.lowest_ratio:.2f}-{figure.highest_ratio:.2f})",
+            f"{figure.floor_ratio:.2f}",
         )
         before = figure.operation
     return table
 
 
 def _micro_table(figures: Sequence[MicroFigure]) -> Table:
-    table = Table(title="the core in this process, no I/O", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("work")
-    for heading in ("median ms", "lowest", "highest", "values", "us a value"):
-        table.add_column(heading, justify="right")
+    table = Table(
+        title="the core in this process, no I/O", title_justify="left", box=box.SIMPLE_HEAD, padding=0
+    )
+    table.add_column("work", no_wrap=True)
+    for heading in ("us", "lowest us", "values", "us a value"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for figure in figures:
         table.add_row(
             figure.name,
-            *(f"{seconds * 1e3:.3f}" for seconds in (figure.median_s, figure.lowest_s, figure.highest_s)),
+            f"{figure.median_s * 1e6:,.0f}",
+            f"{figure.lowest_s * 1e6:,.0f}",
             f"{figure.values:,}" if figure.values else "",
             f"{figure.median_s * 1e6 / figure.values:.2f}" if figure.values else "",
         )

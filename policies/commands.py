@@ -130,6 +130,8 @@ def _one_update(
     """An update statement, of `update` or of `findAndModify`, which name its parts differently."""
     plan = command.plan
     array_filters = statement.get(b"arrayFilters")
+    if array_filters is not None and names[b"update"] not in statement:
+        raise Refusal(Reason.SHAPE, rule="array filters without an update")
 
     def update(command: Command, argument: Element, parents: Parents) -> None:
         plan_update(command.plan, argument, node, parents, array_filters)

@@ -166,8 +166,9 @@ def _match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, pa
 
 
 def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    inner = (*parents, element.value) if element.kind == BsonType.ARRAY else parents
-    return _one_of(plan, _arguments(plan, element), scope, inner)
+    if element.kind != BsonType.ARRAY:
+        raise Refusal(Reason.SHAPE, rule="$ifNull")
+    return _one_of(plan, _arguments(plan, element), scope, (*parents, element.value))
 
 
 def _one_of(plan: Plan, choices: list[Element], scope: Scope, parents: Parents) -> PathNode:

@@ -43,6 +43,8 @@ def plan_update(
         raise Refusal(Reason.PIPELINE_UPDATE)
     start = document_of(element, element)
     if not first_name(plan, start).startswith(b"$"):
+        if array_filters is not None:
+            raise Refusal(Reason.SHAPE, rule="array filters beside a replacement")
         plan_document(plan, start, node, parents, Use.STORE)
         return
     update = _Update(plan, node)
@@ -81,9 +83,29 @@ def _set(update: _Update, operator: Element, argument: Element, parents: Parents
 
 
 def _unset(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
-    del operator, parents
-    _target(update, argument.name)
+    """The server ignores the value; one that could be a stored value has no business in clear there."""
+    del parents
+    target = _target(update, argument.name)
+    if target is not None and update.plan.buf[argument.value : argument.end] not in _UNSET_VALUES:
+        raise Refusal(Reason.SHAPE, path=target.path, rule=operator_name(operator))
     check_nested(update.plan, argument)
+
+
+# What drivers and people write behind a name in $unset: null, the empty string, true, false, 1 or 0 of any
+# number type but decimal.
+_UNSET_VALUES = frozenset(
+    [
+        b"",
+        b"\1\0\0\0\0",
+        b"\0",
+        b"\1",
+        bytes(4),
+        b"\1\0\0\0",
+        bytes(8),
+        b"\1" + bytes(7),
+        bytes(6) + b"\xf0\x3f",
+    ]
+)
 
 
 def _uncovered_only(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
@@ -219,7 +241,10 @@ def _array_filter(update: _Update, start: int, parents: Parents) -> None:
         if element.name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(element))
         identifier, _, path = element.name.partition(b".")
-        node = update.identifiers.get(identifier)
+        if identifier not in update.identifiers:
+            # the server would refuse it too, but it would have read the value
+            raise Refusal(Reason.SHAPE, rule="an array filter that the update does not use")
+        node = update.identifiers[identifier]
         target = follow(node, path) if node is not None and path else node
         if target is None:
             check_nested(plan, element)

@@ -6,6 +6,7 @@ from typing import NoReturn
 import click
 
 from sealwire.crypto import errors as crypto
+from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
@@ -42,6 +43,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.ListenProblem: EX_OSERR,
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
+    demo.DemoError: EX_UNAVAILABLE,
 }
 
 

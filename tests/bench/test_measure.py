@@ -22,9 +22,10 @@ def test_every_route_is_called_equally_often_and_none_always_goes_first() -> Non
 
 def test_ratios_are_taken_round_by_round() -> None:
     # A slow second round slows both: the ratio stays 2, which the ratio of the medians would not show.
-    medians = {"direct": [1.0, 10.0, 1.5], "sealwire": [2.0, 20.0, 3.0]}
+    medians = {"direct": [1.0, 10.0, 1.5], "forwarder": [2.0, 5.0, 1.0], "sealwire": [2.0, 20.0, 3.0]}
     figure = summarize("find", "sealwire", medians, 5)
     assert (figure.lowest_ratio, figure.ratio, figure.highest_ratio) == (2.0, 2.0, 2.0)
+    assert figure.floor_ratio == 3.0
     assert (figure.lowest_s, figure.median_s, figure.highest_s) == (2.0, 3.0, 20.0)
 
 

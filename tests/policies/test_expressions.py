@@ -105,6 +105,7 @@ def test_equality_covers_its_constant(expression: Any, edits: list[tuple[str, An
         ({"$unheardOf": 1}, Reason.OPERATOR),
         ({"$add": [1, 2], "$x": 1}, Reason.SHAPE),
         ({"$cond": [1, 2]}, Reason.SHAPE),
+        ({"$ifNull": "$nhs_number"}, Reason.SHAPE),
         ({"$cond": {"if": 1, "then": 2}}, Reason.SHAPE),
         ({"$cond": 1}, Reason.SHAPE),
         ({"$cond": ["$nhs_number", 1, 0]}, Reason.COMPUTE),

@@ -98,6 +98,7 @@ FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
         ],
         [("nhs_number", "a"), ("nhs_number", "b")],
     ),
+    ([{"$project": {"n": "$nhs_number"}}, {"$match": {"n": "a"}}], [("nhs_number", "a")]),
     ([{"$indexStats": {}}, {"$match": {"name": "x"}}], []),
     ([{"$collStats": {"count": {}}}], []),
     ([{"$planCacheStats": {}}], []),

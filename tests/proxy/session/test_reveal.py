@@ -106,6 +106,24 @@ def test_a_length_that_spells_the_marker_hides_nothing() -> None:
     assert opened(data) == 1
 
 
+SPELT = int.from_bytes(MARKER + b"\0", "little")
+"""5723008: on the wire, the int32 of this length begins with the marker."""
+
+
+@pytest.mark.parametrize("kind", [BsonType.STRING, BsonType.BIN_DATA])
+def test_a_value_whose_length_spells_the_marker_is_judged_by_its_subtype(kind: int) -> None:
+    content = b"SW".ljust(SPELT - 1, b".") + b"\0"
+    value = int32(SPELT) + content if kind == BsonType.STRING else binary(SUBTYPE, content)
+    assert value.startswith(MARKER)
+    assert opened(document(element(kind, b"long", value), MARKED_ELEMENT)) == 1 + (kind == BsonType.BIN_DATA)
+
+
+def test_an_envelope_of_the_length_that_spells_the_marker_is_decrypted() -> None:
+    value = "x" * (SPELT - len(envelope("nhs", "")))
+    assert len(envelope("nhs", value)) == SPELT
+    assert decrypted(reply({"a": sealed("nhs", value)})) == reply({"a": value})
+
+
 def test_documents_of_all_sections_are_searched() -> None:
     message = command({"x": SEALED}, first={"a": [{}, {"n": SEALED}]}, after={"b": [{"n": {"o": SEALED}}]})
     parsed = parse_op_msg(message)

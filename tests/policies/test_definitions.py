@@ -1,0 +1,200 @@
+"""Indexes, collections, views and what reaches a protected collection by another way."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.definitions import ADMINISTRATION
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.loader import load_policy
+from tests.policies.support import covered, plan_message, plan_of, reason, refusal_of
+
+ENGLISH = {"locale": "en", "strength": 2}
+
+
+def index(key: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """A createIndexes with one index."""
+    return {"createIndexes": "patients", "indexes": [{"key": key, "name": "i", **options}]}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        index({"nhs_number": 1}, unique=True),
+        index({"nhs_number": -1, "name": 1.0}, sparse=True, background=True, v=2),
+        index({"address.postcode": "hashed"}),
+        index({"contacts.phone": 1}),
+        index({"deep": 1}),
+        index({"name": "text", "city": "text"}, default_language="english", weights={"name": 5}),
+        index({"location": "2dsphere"}),
+        index({"seen": 1}, expireAfterSeconds=60),
+        index({"name": 1}, collation=ENGLISH),
+        index({"nhs_number": 1}, collation={"locale": "simple"}),
+        index({"nhs_number": 1}, collation=None, partialFilterExpression=None, expireAfterSeconds=None),
+        index({"details.$**": 1}),
+        {**index({"nhs_number": 1}), "commitQuorum": "majority", "maxTimeMS": 5, "comment": "x"},
+        {
+            "createIndexes": "patients",
+            "indexes": [
+                {"key": {"nhs_number": 1}, "name": "a", "unique": True},
+                {"key": {"email": 1}, "name": "b", "collation": ENGLISH},
+                {"key": {"postcode": 1}, "name": "c"},
+            ],
+        },
+    ],
+)
+def test_indexes_that_work_on_ciphertext_pass(command: dict[str, Any]) -> None:
+    assert covered(command) == []
+
+
+def test_a_partial_index_has_its_filter_covered() -> None:
+    command = index({"name": 1}, partialFilterExpression={"postcode": "a", "nhs_number": {"$exists": True}})
+    assert covered(command) == [("postcode", "a")]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        *((index({"nhs_number": kind}), Reason.INDEX) for kind in ("text", "2d", "2dsphere", True, None)),
+        (index({"notes": 1}), Reason.INDEX),
+        (index({"contacts": 1}), Reason.INDEX),
+        (index({"contacts.note": "hashed"}), Reason.INDEX),
+        (index({"born": 1}, expireAfterSeconds=60), Reason.INDEX),
+        (index({"$**": 1}), Reason.INDEX),
+        (index({"$**": "text"}), Reason.INDEX),
+        (index({"address.$**": 1}), Reason.INDEX),
+        (index({"notes.x": 1}), Reason.BELOW_ENCRYPTED),
+        (index({"nhs_number": 1}, collation=ENGLISH), Reason.COLLATION),
+        (index({"name": 1}, collation=ENGLISH, partialFilterExpression={"tags": "a"}), Reason.COLLATION),
+        (index({"name": 1}, partialFilterExpression={"visits": {"$gt": 5}}), Reason.RANGE),
+        (index({"name": 1}, partialFilterExpression=5), Reason.SHAPE),
+        ({"createIndexes": "patients", "indexes": [{"name": "i"}]}, Reason.SHAPE),
+        ({"createIndexes": "patients", "indexes": [{"key": 5, "name": "i"}]}, Reason.SHAPE),
+        ({"createIndexes": "patients", "indexes": {}}, Reason.SHAPE),
+        ({**index({"name": 1}), "unheardOf": 1}, Reason.SHAPE),
+    ],
+)
+def test_indexes_that_cannot_work_are_refused(command: dict[str, Any], expected: Reason) -> None:
+    assert reason(command) is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "edits"),
+    [
+        ({"create": "patients"}, []),
+        ({"create": "patients", "capped": True, "size": 5, "max": 5}, []),
+        ({"create": "patients", "validator": {"postcode": {"$in": ["a"]}}}, [("postcode", "a")]),
+        ({"create": "patients", "validator": None, "collation": None}, []),
+        ({"create": "patients", "clusteredIndex": {"key": {"_id": 1}, "unique": True}}, []),
+        ({"create": "patients", "changeStreamPreAndPostImages": {"enabled": True}}, []),
+        ({"collMod": "patients", "validator": {"tags": "a"}, "validationLevel": "strict"}, [("tags", "a")]),
+        ({"collMod": "patients", "index": {"keyPattern": {"seen": 1}, "expireAfterSeconds": 5}}, []),
+        ({"collMod": "patients", "index": {"keyPattern": {"born": 1}, "hidden": True}}, []),
+        ({"collMod": "patients", "index": {"name": "x", "expireAfterSeconds": 5}}, []),
+    ],
+)
+def test_collections_are_made_with_their_validator_covered(
+    command: dict[str, Any], edits: list[tuple[str, Any]]
+) -> None:
+    assert covered(command) == edits
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ({"create": "patients", "validator": {"$jsonSchema": {}}}, Reason.OPERATOR),
+        ({"create": "patients", "validator": {"visits": {"$gt": 5}}}, Reason.RANGE),
+        ({"create": "patients", "collation": ENGLISH}, Reason.COLLATION),
+        ({"create": "patients", "timeseries": {"timeField": "t"}}, Reason.SHAPE),
+        ({"create": "patients", "viewOn": "wards", "pipeline": []}, Reason.SHAPE),
+        (
+            {"collMod": "patients", "index": {"keyPattern": {"born": 1}, "expireAfterSeconds": 5}},
+            Reason.INDEX,
+        ),
+        ({"create": "view", "viewOn": "patients", "pipeline": []}, Reason.NAMESPACE),
+        ({"create": "view", "viewOn": "wards", "pipeline": [{"$unionWith": "patients"}]}, Reason.NAMESPACE),
+        ({"collMod": "view", "viewOn": "patients", "pipeline": []}, Reason.NAMESPACE),
+        ({"collMod": "view", "viewOn": "wards", "pipeline": [{"$unionWith": "patients"}]}, Reason.NAMESPACE),
+        ({"create": "view", "$db": "tenant_7", "viewOn": "patients", "pipeline": []}, Reason.NAMESPACE),
+        ({"renameCollection": "clinic.patients", "to": "clinic.old", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "clinic.new", "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "clinic.new", "to": "tenant_7.patients", "$db": "admin"}, Reason.NAMESPACE),
+        ({"cloneCollectionAsCapped": "patients", "toCollection": "x", "size": 5}, Reason.NAMESPACE),
+        ({"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 5}, Reason.NAMESPACE),
+        ({"mapReduce": "patients", "map": "f", "reduce": "g", "out": "x"}, Reason.JAVASCRIPT),
+        ({"mapreduce": "wards", "map": "f", "reduce": "g", "out": "patients"}, Reason.JAVASCRIPT),
+        ({"mapReduce": "x", "map": "f", "reduce": "g", "$db": "stats"}, Reason.JAVASCRIPT),
+        (
+            {"mapReduce": "x", "out": {"replace": "patients", "db": "clinic"}, "$db": "stats"},
+            Reason.JAVASCRIPT,
+        ),
+        *(
+            ({name: 1, "$db": "admin"}, Reason.COMMAND)
+            for name in ("applyOps", "doTxn", "eval", "$eval", "copydb", "clone", "setQuerySettings")
+        ),
+    ],
+)
+def test_definitions_that_would_pass_by_the_policy_are_refused(
+    command: dict[str, Any], expected: Reason
+) -> None:
+    assert reason(command) is expected
+
+
+NS_INFO = [{"ns": "clinic.wards"}, {"ns": "clinic.patients"}]
+
+
+def test_a_bulk_write_to_a_protected_collection_is_refused_in_either_form() -> None:
+    ops = [{"insert": 1, "document": {"nhs_number": "a"}}]
+    assert reason({"bulkWrite": 1, "ops": ops, "nsInfo": NS_INFO, "$db": "admin"}) is Reason.NAMESPACE
+    with pytest.raises(Refusal) as caught:
+        plan_message({"bulkWrite": 1, "$db": "admin"}, {"ops": ops, "nsInfo": NS_INFO})
+    assert caught.value.reason is Reason.NAMESPACE
+    message = plan_message({"bulkWrite": 1, "$db": "admin"}, {"ops": ops, "nsInfo": NS_INFO[:1]})
+    assert message.plan.edits == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"renameCollection": "stats.a", "to": "stats.b", "$db": "admin"},
+        {"cloneCollectionAsCapped": "a", "toCollection": "b"},
+        {"create": "wards", "validator": {"$jsonSchema": {}}},
+        {"create": "view", "viewOn": "wards", "pipeline": [{"$match": {}}]},
+        {"mapReduce": "x", "map": "f", "reduce": "g", "out": {"inline": 1}, "$db": "stats"},
+        {"createIndexes": "wards", "indexes": [{"key": {"$**": "text"}}]},
+    ],
+)
+def test_definitions_that_touch_no_protected_collection_pass(command: dict[str, Any]) -> None:
+    plan = plan_of(command)
+    assert (plan.protected, plan.edits) == (False, [])
+
+
+@pytest.mark.parametrize("name", sorted(name.decode() for name in ADMINISTRATION))
+def test_administration_of_a_protected_collection_passes(name: str) -> None:
+    plan = plan_of({name: "patients", "force": True})
+    assert (plan.protected, plan.edits) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["planCacheSetFilter", "godinsert", "cleanupOrphaned", "createSearchIndexes", "unheardOf", "clone2"],
+)
+def test_an_unknown_command_on_a_protected_collection_is_refused(name: str) -> None:
+    assert reason({name: "patients"}) is Reason.COMMAND
+    assert plan_of({name: "wards"}).edits == []
+
+
+@pytest.mark.parametrize("name", ["split", "moveChunk", "reshardCollection"])
+def test_an_unknown_command_on_the_whole_name_of_a_protected_collection_is_refused(name: str) -> None:
+    assert reason({name: "clinic.patients", "find": {"nhs_number": "a"}, "$db": "admin"}) is Reason.COMMAND
+
+
+def test_sharding_a_protected_collection_passes() -> None:
+    command = {"shardCollection": "clinic.patients", "key": {"nhs_number": "hashed"}, "$db": "admin"}
+    assert plan_of(command).edits == []
+
+
+def test_a_policy_that_protects_nothing_refuses_nothing_that_could_reach_everything() -> None:
+    empty = load_policy(b"version: 1\nclasses: {a: {mode: random}}\ncollections: {}\n", "p")
+    assert plan_of({"applyOps": [], "$db": "admin"}, empty).edits == []
+    assert refusal_of({"applyOps": [], "$db": "admin"}).reason is Reason.COMMAND

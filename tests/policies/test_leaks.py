@@ -1,0 +1,173 @@
+"""The leak test: after a plan is carried out, no covered path reaches a value in clear, and all else stays.
+
+The reference is a slow walk of the decoded document, with MongoDB's meaning of a path through arrays.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from bson import ObjectId, decode
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sealwire.policies.errors import Refusal
+from sealwire.wire.raw_bson import validate
+from tests.policies.command_strategies import PARTS, Document
+from tests.policies.support import COVERED_PATHS, MARK, is_sealed, plan_message, plan_of, seal
+
+# Stored documents whose covered fields mostly have a type that their class takes.
+texts = st.text(max_size=5)
+own = st.one_of(
+    texts, st.none(), st.lists(st.one_of(texts, st.none(), st.lists(texts, max_size=2)), max_size=3)
+)
+anything = st.one_of(
+    *(texts, st.integers(-5, 5), st.none(), st.binary(min_size=12, max_size=12).map(ObjectId)),
+    *(st.lists(texts, max_size=2), st.dictionaries(st.sampled_from(PARTS), texts, max_size=2)),
+)
+
+
+def _some(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """One, a list of some, or a document of numbered ones: what a path sees through."""
+    numbered = st.dictionaries(st.sampled_from(["0", "1"]), of, max_size=2)
+    return st.one_of(of, st.lists(st.one_of(of, st.lists(of, max_size=2), anything), max_size=3), numbered)
+
+
+contacts = st.fixed_dictionaries(
+    {}, optional={"phone": own, "note": anything, "kind": anything, "tags": anything}
+)
+addresses = st.fixed_dictionaries({}, optional={"postcode": own, "city": anything, "address": anything})
+stored = st.fixed_dictionaries(
+    {},
+    optional={
+        **{"_id": st.integers(0, 9), "name": anything, "x": _some(anything)},
+        **dict.fromkeys(("nhs_number", "other_nhs", "postcode", "tags"), own),
+        **{
+            "visits": st.one_of(
+                st.integers(-9, 9), st.just(5.0), st.none(), st.lists(st.integers(0, 5), max_size=3)
+            )
+        },
+        **{"notes": anything, "contacts": _some(contacts), "address": _some(addresses)},
+        **{
+            "deep": _some(
+                st.fixed_dictionaries(
+                    {}, optional={"a": _some(st.fixed_dictionaries({"b": own})), "c": anything}
+                )
+            )
+        },
+        **dict.fromkeys(("0", "17"), anything),
+    },
+)
+
+
+def reached(value: Any, parts: tuple[str, ...]) -> Iterator[Any]:
+    """What a MongoDB path reaches: fields of documents, elements of arrays, by index or all of them."""
+    if isinstance(value, list):
+        for item in value:
+            yield from reached(item, parts)
+        if parts and parts[0].isdigit() and int(parts[0]) < len(value):
+            yield from reached(value[int(parts[0])], parts[1:])
+    elif not parts:
+        yield value
+    elif isinstance(value, dict) and parts[0] in value:
+        yield from reached(value[parts[0]], parts[1:])
+
+
+def with_indexes(path: str) -> Iterator[tuple[str, ...]]:
+    """The path and the ways to write it with one index in it."""
+    parts = tuple(path.split("."))
+    yield parts
+    for place in range(1, len(parts) + 1):
+        for index in "01":
+            yield (*parts[:place], index, *parts[place:])
+
+
+def assert_no_covered_value_is_left(document: Document) -> None:
+    """The leak test: by every covered path only ciphertext and null are reached."""
+    for path in COVERED_PATHS:
+        for parts in with_indexes(path):
+            for value in reached(document, parts):
+                assert value is None or is_sealed(value), (path, parts)
+
+
+def opened(value: Any) -> Any:
+    """A decoded document with every marked binary turned back into its value."""
+    if isinstance(value, list):
+        return [opened(item) for item in value]
+    if isinstance(value, dict):
+        return {name: opened(item) for name, item in value.items()}
+    if is_sealed(value):
+        kind, data = value[len(MARK)], value[len(MARK) + 1 :]
+        element = bytes((kind,)) + b"v\0" + data
+        return decode((len(element) + 5).to_bytes(4, "little") + element + b"\0")["v"]
+    return value
+
+
+@settings(max_examples=300)
+@given(st.lists(stored, min_size=1, max_size=3))
+def test_no_covered_value_of_a_stored_document_is_left_and_all_else_stays(documents: list[Document]) -> None:
+    try:
+        message = plan_message({"insert": "patients"}, {"documents": documents})
+    except Refusal:
+        assume(False)
+    sealed = seal(message.plan)
+    assert int.from_bytes(sealed[:4], "little") == len(sealed)
+    as_array = decode(seal(plan_of({"insert": "patients", "documents": documents})))["documents"]
+    for document in as_array:
+        assert_no_covered_value_is_left(document)
+    assert opened(as_array) == documents
+    assert sum(edit.use.value == "store" for edit in message.plan.edits) == len(message.plan.edits)
+    start, found = sealed.index(b"documents\0") + len(b"documents\0"), []
+    while start < len(sealed):
+        end = validate(sealed, start, len(sealed))
+        found.append(decode(sealed[start:end]))
+        start = end
+    assert found == as_array
+
+
+@settings(max_examples=200)
+@given(stored, st.sampled_from(["$set", "replacement", "$setOnInsert"]))
+def test_no_covered_value_of_an_update_is_left(document: Document, form: str) -> None:
+    change = document if form == "replacement" else {form: document}
+    try:
+        plan = plan_of({"update": "patients", "updates": [{"q": {}, "u": change}]})
+    except Refusal:
+        assume(False)
+    written = decode(seal(plan))["updates"][0]["u"]
+    written = written if form == "replacement" else written[form]
+    assert_no_covered_value_is_left(written)
+    assert opened(written) == document
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(COVERED_PATHS), st.data(), own)
+def test_a_value_set_by_a_dotted_path_and_the_filter_for_it_are_the_same_ciphertext(
+    path: str, data: st.DataObject, value: Any
+) -> None:
+    parts = data.draw(st.sampled_from([*with_indexes(path)]))
+    written_path = ".".join(parts)
+    try:
+        stored_plan = plan_of(
+            {"update": "patients", "updates": [{"q": {}, "u": {"$set": {written_path: value}}}]}
+        )
+        asked_plan = plan_of({"find": "patients", "filter": {written_path: value}})
+    except Refusal:
+        assume(False)
+    written = decode(seal(stored_plan))["updates"][0]["u"]["$set"][written_path]
+    assert decode(seal(asked_plan))["filter"][written_path] == written
+    assert opened(written) == value
+
+
+@settings(max_examples=200)
+@given(stored)
+def test_a_sub_document_to_compare_with_is_the_one_that_is_stored(document: Document) -> None:
+    try:
+        inserted = decode(seal(plan_of({"insert": "patients", "documents": [document]})))["documents"][0]
+        asked = plan_of(
+            {"find": "patients", "filter": {"$and": [{name: value} for name, value in document.items()]}}
+        )
+    except Refusal:
+        assume(False)
+    conditions = decode(seal(asked))["filter"].get("$and", [])
+    for (name, value), condition in zip(document.items(), conditions, strict=True):
+        if not isinstance(value, dict) or not next(iter(value), "").startswith("$"):
+            assert condition[name] == inserted[name]
