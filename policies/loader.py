@@ -111,13 +111,16 @@ def _tree(node: Node, classes: Mapping[str, FieldClass]) -> PathNode:
     return _branch((), leaves)
 
 
-def _branch(prefix: tuple[bytes, ...], leaves: dict[tuple[bytes, ...], FieldClass]) -> PathNode:
+def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldClass]) -> PathNode:
+    """The tree of the paths in `leaves`, all of which begin with `prefix`. Cost: O(parts of all paths)."""
     path = b".".join(prefix).decode()
     if prefix in leaves:
         return PathNode(path, leaf=leaves[prefix])
     depth = len(prefix)
-    names = dict.fromkeys(parts[depth] for parts in leaves if parts[:depth] == prefix and len(parts) > depth)
-    return PathNode(path, freeze({name: _branch((*prefix, name), leaves) for name in names}))
+    below: dict[bytes, dict[tuple[bytes, ...], FieldClass]] = {}
+    for parts, field_class in leaves.items():
+        below.setdefault(parts[depth], {})[parts] = field_class
+    return PathNode(path, freeze({name: _branch((*prefix, name), found) for name, found in below.items()}))
 
 
 def _parts(path: str, node: Node) -> tuple[bytes, ...]:

@@ -4,7 +4,7 @@ Each stage takes the tree of covered paths of its input documents and gives that
 table may see documents without covered fields only; with covered fields in reach it is refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sealwire.policies.arguments import (
@@ -30,7 +30,7 @@ from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path, plan_project_stage, without_path
 from sealwire.policies.schema import NOTHING, Mode, PathNode, PolicySet
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Surroundings:
     database: str
 
 
-# A pipeline inside a pipeline is four levels of BSON below it, and mongod stops at 200 of these.
-_MAX_NESTED_PIPELINES = 50
+# Stages that read or write a collection beside the pipeline's own input.
+_NAMING = (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge")
 
 Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 
@@ -79,54 +79,47 @@ def _refuse_protected_namespaces(plan: Plan, stage: Element, node: PathNode, aro
         raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
 
 
-def foreign_namespaces(plan: Plan, stage: Element, database: str, depth: int = 0) -> list[tuple[str, str]]:
-    """(database, collection) of every collection that a stage reads or writes beside its input.
+def foreign_namespaces(
+    plan: Plan, element: Element, database: str, depth: int = 0
+) -> Iterator[tuple[str, str]]:
+    """(database, collection) of every collection that a stage, or pipeline, touches beside its input.
 
-    Raises Refusal when pipelines are nested deeper than a server would take.
+    Found by the stages' names at any depth: stages with pipelines inside them come with every release of the
+    server. Raises Refusal when such a stage does not name its collection in a known way. Cost: one search for
+    each name, and a walk where one is found.
     """
-    if depth > _MAX_NESTED_PIPELINES:
+    if not depth and not any(plan.buf.find(name, element.start, element.end) >= 0 for name in _NAMING):
+        return
+    if depth > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    found: list[tuple[str, str]] = []
-    if stage.name in (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge"):
-        found.extend(_named(plan, stage, database))
-    if stage.name in (b"$lookup", b"$unionWith", b"$facet") and stage.kind == BsonType.OBJECT:
-        for part in elements(plan.buf, stage.value):
-            is_pipeline = part.name == b"pipeline" or stage.name == b"$facet"
-            if is_pipeline and part.kind == BsonType.ARRAY:
-                found.extend(foreign_in_pipeline(plan, part, database, depth + 1))
-    return found
+    if element.name in _NAMING:
+        yield from _named(plan, element, database)
+    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+        for part in elements(plan.buf, element.value):
+            yield from foreign_namespaces(plan, part, database, depth + 1)
 
 
-def foreign_in_pipeline(
-    plan: Plan, pipeline: Element, database: str, depth: int = 0
-) -> list[tuple[str, str]]:
-    """As `foreign_namespaces`, for every stage of a pipeline."""
-    found: list[tuple[str, str]] = []
-    for item in elements(plan.buf, pipeline.value):
-        if item.kind == BsonType.OBJECT:
-            for stage in elements(plan.buf, item.value):
-                found.extend(foreign_namespaces(plan, stage, database, depth))
-    return found
-
-
-def _named(plan: Plan, stage: Element, database: str) -> list[tuple[str, str]]:
+def _named(plan: Plan, stage: Element, database: str) -> Iterator[tuple[str, str]]:
+    """The collections that one stage names: `"coll"`, or `coll`, `from` or `into` in any of its forms."""
     if stage.kind == BsonType.STRING:
-        return [(database, string_of(plan, stage))]
-    if stage.kind != BsonType.OBJECT:
-        return []
-    parts = named_parts(plan, stage.value)
-    target = parts.get(b"into") or parts.get(b"from") or parts.get(b"coll")
-    if target is None:
-        return []
-    if target.kind == BsonType.OBJECT:
-        parts = named_parts(plan, target.value)
-        target = parts.get(b"coll")
+        yield database, string_of(plan, stage)
+        return
+    parts = named_parts(plan, document_of(stage, stage))
     chosen = parts.get(b"db")
-    if chosen is not None and chosen.kind == BsonType.STRING:
-        database = string_of(plan, chosen)
-    if target is None or target.kind != BsonType.STRING:
-        return []
-    return [(database, string_of(plan, target))]
+    if chosen is not None:
+        database = _name(plan, chosen)
+    for key in (b"into", b"from", b"coll"):
+        target = parts.get(key)
+        if target is not None and target.kind == BsonType.OBJECT:
+            yield from _named(plan, target, database)
+        elif target is not None:
+            yield database, _name(plan, target)
+
+
+def _name(plan: Plan, element: Element) -> str:
+    if element.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(element))
+    return string_of(plan, element)
 
 
 def _match(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:

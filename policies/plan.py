@@ -11,6 +11,10 @@ from sealwire.policies.schema import FieldClass, Mode, PathNode
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
 
+# An envelope makes its element 34 bytes longer or more: so many fit into no message, whatever they replace.
+# Told here, because the plan itself would take a kilobyte for each.
+MAX_EDITS = 48_000_000 // 34
+
 _UNSTORABLE = frozenset({BsonType.UNDEFINED, BsonType.MIN_KEY, BsonType.MAX_KEY})
 
 
@@ -91,6 +95,9 @@ class Plan:
             raise Refusal(Reason.TYPE, path=node.path)
         if field_class.mode is Mode.RANDOM:
             validate_value(self.buf, element)
+            if element.kind == BsonType.ARRAY and _holds_null(self.buf, element):
+                # `{field: null}` finds such an array, and would not find its ciphertext
+                raise Refusal(Reason.TYPE, path=node.path, rule="null in an array")
             self._add(element, node, Use.STORE, None, parents)
             return
         if element.kind == BsonType.ARRAY:
@@ -149,6 +156,8 @@ class Plan:
     ) -> None:
         field_class = _leaf_class(node)
         kind = element.kind
+        if len(self.edits) == MAX_EDITS:
+            raise Refusal(Reason.TOO_LARGE)
         if value is not None and field_class.value_type is not None:
             kind = int(field_class.value_type.bson_type)
         if field_class.domain is not None and (use is Use.STORE or self.seeding):
@@ -186,6 +195,10 @@ def _deeper(parents: tuple[int, ...], element: Element) -> tuple[int, ...]:
     if len(parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, element.start)
     return (*parents, element.value)
+
+
+def _holds_null(buf: bytes, array: Element) -> bool:
+    return any(item.kind in (BsonType.NULL, BsonType.UNDEFINED) for item in elements(buf, array.value))
 
 
 def _leaf_class(node: PathNode) -> FieldClass:

@@ -12,7 +12,9 @@ from sealwire.policies.definitions import (
     DEFINITION_COMMANDS,
     NAMES_NO_COLLECTION,
     change_stream_root,
+    check_administration,
     check_any_namespace,
+    refuse_view_catalog,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
@@ -73,9 +75,10 @@ def _dispatch(command: Command) -> None:
     plan.namespace = readable(namespace)
     node = command.policies.covered(namespace)
     if node is None:
+        refuse_view_catalog(command, collection)
         # sharding and a few other commands name the whole namespace
-        if command.policies.covered(collection) is not None and command.name not in ADMINISTRATION:
-            raise Refusal(Reason.COMMAND, path=readable(collection), rule=plan.command)
+        if command.policies.covered(collection) is not None:
+            _administer(command, readable(collection))
         return
     plan.protected = True
     handler = _HANDLERS.get(command.name)
@@ -83,8 +86,14 @@ def _dispatch(command: Command) -> None:
         _check_sequences(command)
         handler(command, node)
         command.settle_collation(node.path)
-    elif command.name not in ADMINISTRATION or command.sequences:
-        raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
+    else:
+        _administer(command, plan.namespace)
+
+
+def _administer(command: Command, namespace: str) -> None:
+    if command.name not in ADMINISTRATION:
+        raise Refusal(Reason.COMMAND, path=namespace, rule=command.plan.command)
+    check_administration(command, namespace)
 
 
 def _explain(command: Command) -> None:
@@ -113,7 +122,7 @@ def _explain(command: Command) -> None:
 def _without_collection(command: Command) -> None:
     """A command on a database or the server. A change stream over them reads protected documents too."""
     target = command.arguments[command.name]
-    if command.name in _HANDLERS and not (command.name == b"aggregate" and target.kind in _NUMBERS):
+    if command.name in KNOWN_COMMANDS and not (command.name == b"aggregate" and target.kind in _NUMBERS):
         # a collection named by its UUID would slip past a policy that knows names
         raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
     if command.name != b"aggregate":

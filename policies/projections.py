@@ -6,7 +6,7 @@ from sealwire.policies.expressions import Scope, plan_expression
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import bounded, follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.schema import NOTHING, Mode, PathNode
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
@@ -114,11 +114,11 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
         return node
     children = dict(node.children)
     left = without_path(child, rest) if rest else NOTHING
-    if left.covers:
-        children[name] = left
-    else:
+    if left is NOTHING:
         del children[name]
-    return PathNode(node.path, freeze(children))
+    else:
+        children[name] = left
+    return node.changed(children)
 
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
@@ -137,4 +137,4 @@ def with_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
         return node
     name, dot, _ = path.partition(b".")
     child = PathNode(value.path, opaque=True) if dot else value
-    return bounded(PathNode(node.path, freeze({**node.children, name: child})))
+    return bounded(node.changed({**node.children, name: child}))

@@ -94,6 +94,13 @@ class PathNode:
     children: Mapping[bytes, "PathNode"] = field(default_factory=dict)
     leaf: FieldClass | None = None
     opaque: bool = False
+    behind_number: "PathNode | None" = None
+    """What a number in a path leads to, where a pipeline has changed this node; None: to the node itself.
+
+    `{$unset: "phone"}` takes `phone` away and leaves the ciphertext at `5.phone` where it is.
+    """
+    covers: bool = field(init=False, compare=False, repr=False)
+    """Whether any value at or below this node can be ciphertext."""
     holds_random: bool = field(init=False, compare=False, repr=False)
     """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
     size: int = field(init=False, compare=False, repr=False)
@@ -107,14 +114,15 @@ class PathNode:
         random = self.opaque or any(child.holds_random for child in below)
         if self.leaf is not None:
             random = self.leaf.mode is Mode.RANDOM
+        covers = self.leaf is not None or self.opaque or any(child.covers for child in below)
+        object.__setattr__(self, "covers", covers)
         object.__setattr__(self, "holds_random", random)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
 
-    @property
-    def covers(self) -> bool:
-        """Whether any value at or below this node can be ciphertext."""
-        return self.leaf is not None or self.opaque or bool(self.children)
+    def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
+        """This node after a pipeline stage has put other fields in place of its own."""
+        return PathNode(self.path, MappingProxyType(children), behind_number=self.behind_number or self)
 
 
 NOTHING = PathNode("")

@@ -18,6 +18,7 @@ from sealwire.policies.loader import load_policy
 from sealwire.policies.plan import Plan, RangeEdit, ValueEdit
 from sealwire.policies.planner import plan_command
 from sealwire.policies.schema import PolicySet
+from sealwire.proxy.server.config_reader import read_named_file
 from sealwire.wire.errors import BsonError
 
 EXIT_REFUSED = 1
@@ -32,7 +33,7 @@ def command() -> None:
 
 
 def _load(path: Path) -> PolicySet:
-    return load_policy(path.read_bytes(), str(path))
+    return load_policy(read_named_file(path, "the policy"), str(path))
 
 
 @command.command(name="check")

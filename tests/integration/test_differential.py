@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bson import Decimal128
 from bson.json_util import dumps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ def _count(query: Document) -> Operation:
 
 
 def _distinct(path: str, query: Document) -> Operation:
-    return "distinct", lambda found: sorted(map(_canonical, found.distinct(path, query)))
+    return "distinct", lambda found: sorted(map(canonical, found.distinct(path, query)))
 
 
 def _aggregate(pipeline: list[Document]) -> Operation:
@@ -43,8 +44,8 @@ def _aggregate(pipeline: list[Document]) -> Operation:
         for row in rows:
             for name in ("numbers", "all"):
                 if isinstance(row.get(name), list):
-                    row[name] = sorted(map(_canonical, row[name]))
-        return sorted(map(_canonical, rows))
+                    row[name] = sorted(map(canonical, row[name]))
+        return sorted(map(canonical, rows))
 
     return "aggregate", run
 
@@ -80,7 +81,7 @@ operations: st.SearchStrategy[Operation] = st.one_of(
 )
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
     """Equal as MongoDB compares: 1, 1.0 and NumberLong(1) are one value."""
     return dumps(_plain(value), sort_keys=True)
 
@@ -90,14 +91,17 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
+    if isinstance(value, Decimal128):
+        return float(value.to_decimal())
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) + 0.0
     return value
 
 
-def _run(collection: Collection[Document], operation: Operation) -> Answer:
+def run(collection: Collection[Document], operation: Operation) -> Answer:
+    """What an operation answers: its result, its error, or that Sealwire refused it."""
     try:
-        return "result", _canonical(operation[1](collection))
+        return "result", canonical(operation[1](collection))
     except OperationFailure as error:
         if str(error).startswith("Sealwire refused"):
             return "refused", error.code
@@ -105,19 +109,19 @@ def _run(collection: Collection[Document], operation: Operation) -> Answer:
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
-@given(stored=documents, run=st.lists(operations, min_size=1, max_size=6))
-def test_the_same_answer_or_a_refusal(stack: Stack, stored: list[Document], run: list[Operation]) -> None:
+@given(stored=documents, done=st.lists(operations, min_size=1, max_size=6))
+def test_the_same_answer_or_a_refusal(stack: Stack, stored: list[Document], done: list[Operation]) -> None:
     plain, covered = stack.direct["plain"].patients, stack.clinic.patients
     plain.delete_many({})
     stack.raw.patients.delete_many({})
     plain.insert_many([dict(document) for document in stored])
     covered.insert_many([dict(document) for document in stored])
-    for operation in run:
-        through = _run(covered, operation)
+    for operation in done:
+        through = run(covered, operation)
         answered[f"{operation[0]} {through[0]}"] += 1
         if through[0] != "refused":
-            assert through == _run(plain, operation), operation[0]
-    assert _canonical(list(covered.find().sort("_id"))) == _canonical(list(plain.find().sort("_id")))
+            assert through == run(plain, operation), operation[0]
+    assert canonical(list(covered.find().sort("_id"))) == canonical(list(plain.find().sort("_id")))
 
 
 def test_most_operations_were_answered(record_property: Callable[[str, object], None]) -> None:

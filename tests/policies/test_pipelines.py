@@ -220,6 +220,9 @@ def test_a_pipeline_reads_no_protected_collection_beside_its_own(on: str, coll: 
         {"$unionWith": {"coll": coll}},
         {"$unionWith": {"coll": "other", "pipeline": [{"$facet": {"a": [inner]}}]}},
         {"$facet": {"a": [{"$unionWith": {"coll": "other", "pipeline": [inner]}}]}},
+        {"$lookup": {"from": coll, "into": "other", "as": "z"}},
+        {"$unionWith": {"coll": coll, "from": "other"}},
+        {"$rankFusion": {"input": {"pipelines": {"a": [{"$match": {}}, {"$unionWith": coll}]}}}},
     ):
         assert reason(run(stage, on=on)) is Reason.NAMESPACE
 
@@ -249,8 +252,7 @@ def test_a_pipeline_writes_to_no_protected_collection(stage: Stage) -> None:
         {"$merge": {"into": "doctors"}},
         {"$bucket": {"groupBy": "$n", "boundaries": [0, 5]}},
         {"$unheardOf": {}},
-        {"$lookup": 5},
-        {"$merge": {"into": 5}},
+        {"$match": {"note": "about $lookup"}},
     ],
 )
 def test_between_unprotected_collections_a_pipeline_passes(stage: Stage) -> None:
@@ -258,10 +260,23 @@ def test_between_unprotected_collections_a_pipeline_passes(stage: Stage) -> None
     assert (plan.protected, plan.edits) == (False, [])
 
 
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$lookup": 5},
+        {"$merge": {"into": 5}},
+        {"$out": {"db": 5, "coll": "x"}},
+        {"$unionWith": {"coll": None}},
+    ],
+)
+def test_a_collection_named_in_an_unknown_way_is_refused(stage: Stage) -> None:
+    assert reason(run(stage, on="wards")) is Reason.SHAPE
+
+
 @pytest.mark.parametrize("on", ["wards", "patients"])
 def test_pipelines_nested_without_end_are_refused(on: str) -> None:
     pipeline: list[Any] = []
-    for _ in range(60):
+    for _ in range(70):
         pipeline = [{"$unionWith": {"coll": "other", "pipeline": pipeline}}]
     assert reason(run(*pipeline, on=on)) is Reason.SHAPE
 
