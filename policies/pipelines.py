@@ -54,6 +54,8 @@ def plan_pipeline(
 
     Returns the covered paths of what it yields. Raises Refusal, BsonError. Cost: O(elements).
     """
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
     inner = (*parents, pipeline.value)
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)

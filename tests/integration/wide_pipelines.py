@@ -1,4 +1,4 @@
-"""Generated pipelines for the wide differential test: stages that move, copy, join and take away covered fields."""
+"""Generated pipelines for the wide differential test: stages that move, copy and take away covered fields."""
 
 from typing import Any
 

@@ -298,7 +298,7 @@ def test_a_sequence_where_no_driver_sends_one_is_refused(
 def test_a_sequence_to_an_administrative_command_is_refused() -> None:
     with pytest.raises(Refusal) as caught:
         plan_message({"drop": "patients"}, {"documents": [{"nhs_number": "a"}]})
-    assert caught.value.reason is Reason.COMMAND
+    assert caught.value.reason is Reason.SHAPE
 
 
 def test_a_sequence_to_an_unprotected_collection_passes() -> None:

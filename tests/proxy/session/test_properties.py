@@ -7,7 +7,7 @@ from typing import Any
 
 import bson
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, SUBTYPE
@@ -240,6 +240,9 @@ def test_the_corpus_has_every_encryptable_type() -> None:
 
 @given(bson_documents(), st.sampled_from([BsonType.OBJECT, BsonType.ARRAY]))
 def test_a_covered_document_survives_byte_for_byte(data: bytes, kind: int) -> None:
+    # an array with null in it is refused: `{field: null}` would not find its ciphertext
+    nulls = {BsonType.NULL, BsonType.UNDEFINED}
+    assume(kind == BsonType.OBJECT or nulls.isdisjoint(found.kind for found in elements(data, 0)))
     through_random_class(kind, data)
 
 
