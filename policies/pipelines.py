@@ -41,6 +41,9 @@ class Surroundings:
     database: str
 
 
+# mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
+_MAX_NESTED_PIPELINES = 20
+
 # Stages that read or write a collection beside the pipeline's own input.
 _NAMING = (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge")
 
@@ -56,6 +59,9 @@ def plan_pipeline(
     """
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
+    if plan.pipelines > _MAX_NESTED_PIPELINES:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    plan.pipelines += 1
     inner = (*parents, pipeline.value)
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
@@ -69,6 +75,7 @@ def plan_pipeline(
             raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
         else:
             check_nested(plan, stage)
+    plan.pipelines -= 1
     return node
 
 

@@ -78,6 +78,8 @@ class Plan:
     """An upsert's filter: its equalities are stored as well, so they must be storable."""
     compares: bool = False
     """Whether stored ciphertext is compared, so that a collation would matter."""
+    pipelines: int = 0
+    """How many pipelines lie around the stage that is being planned."""
     arrays: int = 0
     """How many arrays lie around the value that is being planned."""
     as_stored: bool = True
