@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import click
 
+from sealwire.cli import enforce_errors as enforce
 from sealwire.crypto import errors as crypto
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
@@ -42,6 +43,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.ListenProblem: EX_OSERR,
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
+    enforce.UnusableUri: EX_CONFIG,
+    enforce.ServerUnreachable: EX_UNAVAILABLE,
+    enforce.ServerDenied: EX_NOPERM,
 }
 
 

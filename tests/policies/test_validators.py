@@ -107,14 +107,20 @@ def test_the_schema_rejects_exactly_plaintext_and_what_is_too_deep(
         assert accepts(root, document)
 
 
+_FREE: list[Any] = [5, None, "text", [], {}, [1, "x"], {"other": {"b": "plain"}}]
+_HARMLESS: list[Any] = [SEALED, None, [], [SEALED, None, [SEALED]]]
+_PLAIN: list[Any] = ["plain", 5, {}, ["x"], [SEALED, [[5]]], True]
+
+
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        *(({"a": value}, True) for value in (5, None, "text", [], {}, [1, "x"], {"other": {"b": "plain"}})),
-        *(({"a": {"b": value}}, True) for value in (SEALED, None, [], [SEALED, None, [SEALED]])),
-        *(({"a": {"b": value}}, False) for value in ("plain", 5, {}, ["x"], [SEALED, [[5]]], True)),
+        *(({"a": value}, True) for value in _FREE),
+        *(({"a": {"b": value}}, True) for value in _HARMLESS),
+        *(({"a": {"b": value}}, False) for value in _PLAIN),
         *(({"a": {"c": value}}, True) for value in (SEALED, None)),
-        *(({"a": {"c": value}}, False) for value in ([], [SEALED], "plain")),
+        *(({"a": {"c": value}}, False) for value in (["x"], [SEALED], "plain")),
+        ({"a": {"c": []}}, False),
         ({"a": [{"b": SEALED}, {"b": "plain"}]}, False),
         ({"a": [[{"b": SEALED}], [{"b": [SEALED]}], 5]}, True),
         ({"a": [[{"b": SEALED}], [{"b": 5}]]}, False),
