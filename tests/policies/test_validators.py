@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from bson import Int64, encode
+from bson import Int64, decode, encode
 from bson.binary import Binary
 from hypothesis import example, given
 from hypothesis import strategies as st
 from secantus.query import matches  # type: ignore[import-untyped]
 
+from sealwire.policies.errors import Refusal
 from sealwire.policies.loader import load_policy
-from sealwire.policies.schema import PathNode
+from sealwire.policies.schema import PathNode, PolicySet
 from sealwire.policies.validators import (
     LEAF_ARRAYS,
     MARK,
@@ -21,17 +22,28 @@ from sealwire.policies.validators import (
     covering_schema,
     take_apart,
 )
+from tests.policies.support import plan_of, seal
 
 
-def tree(*fields: str) -> PathNode:
-    """The covered paths of a policy with these `path: class` lines; classes are `det` and `ran`."""
+def policies_of(*fields: str) -> PolicySet:
+    """A policy for `d.c` with these `path: class` lines; classes are `det` and `ran`."""
     lines = "".join(f"    {field}\n" for field in fields)
     classes = "  det: {mode: deterministic, type: string}\n  ran: {mode: random}\n"
     source = f"version: 1\nclasses:\n{classes}collections:\n  d.c:\n{lines}"
-    return load_policy(source.encode(), "policy.yaml").collections["d.c"]
+    return load_policy(source.encode(), "policy.yaml")
 
 
-TREES = (tree("a: det", "b: ran"), tree("a.b: det", "a.c: ran", "b: det"), tree("a.b.c: det", "a.c: ran"))
+def tree(*fields: str) -> PathNode:
+    """The covered paths of such a policy."""
+    return policies_of(*fields).collections["d.c"]
+
+
+POLICIES = (
+    policies_of("a: det", "b: ran"),
+    policies_of("a.b: det", "a.c: ran", "b: det"),
+    policies_of("a.b.c: det", "a.c: ran"),
+)
+TREES = tuple(policies.collections["d.c"] for policies in POLICIES)
 SEALED = Binary(b"SW\x01\x01 and so on", 0x80)
 
 
@@ -105,6 +117,31 @@ def test_the_schema_rejects_exactly_plaintext_and_what_is_too_deep(
         assert not accepts(root, document)
     elif not found.deep:
         assert accepts(root, document)
+
+
+_UNSEALED_NAMES = st.sampled_from(["a", "b", "c", "0", "17", "x"])
+_UNSEALED = st.recursive(
+    st.one_of(st.none(), st.just("plain"), st.just("plain")),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_UNSEALED_NAMES, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(POLICIES), st.dictionaries(_UNSEALED_NAMES, _UNSEALED, max_size=4))
+@example(POLICIES[1], {"a": [[{"b": ["plain", ["plain"]], "c": {"x": 1}}]], "0": {"b": "plain"}})
+def test_what_the_planner_encrypts_is_rejected_before_and_accepted_after(
+    policies: PolicySet, document: dict[str, Any]
+) -> None:
+    try:
+        plan = plan_of({"insert": "c", "documents": [document], "$db": "d"}, policies)
+    except Refusal:
+        return
+    (sealed,) = decode(seal(plan))["documents"]
+    root = policies.collections["d.c"]
+    if plan.edits:
+        assert not accepts(root, document)
+    if not Checker(root, sealed).deep:
+        assert accepts(root, sealed)
 
 
 _FREE: list[Any] = [5, None, "text", [], {}, [1, "x"], {"other": {"b": "plain"}}]
