@@ -74,13 +74,13 @@ def enforce(  # noqa: PLR0913 - one parameter an option
         pending = [change for change in changes if change.command is not None]
         if pending and not dry_run:
             if not yes:
-                _show(changes, Console(stderr=True))
+                _show(changes, Console(stderr=True, markup=False))
                 click.confirm(f"Change {len(pending)} collections?", abort=True, err=True)
             changes = _with_progress("changing", changes, lambda change: carry_out(client, change))
     if as_json:
         click.echo(_as_json(changes, dry_run=dry_run))
     else:
-        _show(changes, Console(), dry_run=dry_run)
+        _show(changes, Console(markup=False), dry_run=dry_run)
     sys.exit(_EXIT_SOME_FAILED if any(change.outcome is Outcome.FAILED for change in changes) else 0)
 
 
@@ -96,7 +96,12 @@ def _plan(client: Client, policies: PolicySet, options: Options | None) -> list[
 def _with_progress(text: str, items: Iterable[_S], step: Callable[[_S], _T]) -> list[_T]:
     """`step` of every item, with a bar over them on standard error where that is a terminal."""
     items = list(items)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     done = []
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
