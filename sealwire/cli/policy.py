@@ -1,4 +1,4 @@
-"""`sealwire policy`: look at a policy file and at what it does to a command; no keys, no server."""
+"""`sealwire policy`: look at a policy and at what it does to a command; only enforce needs a server."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from bson.json_util import loads
 from rich.console import Console
 from rich.table import Table
 
+from sealwire.cli.policy_enforce import enforce
 from sealwire.policies.errors import Refusal
 from sealwire.policies.lint import Finding, leaves, lint
 from sealwire.policies.loader import load_policy
@@ -29,7 +30,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 
 @click.group()
 def command() -> None:
-    """Check a policy file, lint it, or explain what it does to a command."""
+    """Check a policy file, lint it, explain what it does to a command, or make the server enforce it."""
+
+
+command.add_command(enforce)
 
 
 def _load(path: Path) -> PolicySet:
