@@ -100,6 +100,9 @@ class Plan:
             if element.kind == BsonType.ARRAY and _holds_null(self.buf, element):
                 # `{field: null}` finds such an array, and would not find its ciphertext
                 raise Refusal(Reason.TYPE, path=node.path, rule="null in an array")
+            if element.kind == BsonType.TIMESTAMP and not any(self.buf[element.value : element.end]):
+                # the server puts its own time in the place of an empty one
+                raise Refusal(Reason.TYPE, path=node.path, rule="an empty timestamp")
             self._add(element, node, Use.STORE, None, parents)
             return
         if element.kind == BsonType.ARRAY:

@@ -18,6 +18,7 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.session.client_side import ClientSide
 from sealwire.proxy.session.conversation import Conversation, SessionSettings
 from sealwire.proxy.session.effects import Close, CloseReason, Count, Counter, Effect, NeedKeys
+from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.server_side import ServerSide
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer
@@ -47,8 +48,9 @@ class Session:
 
     def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
         self._conversation = Conversation(settings, keyring)
+        accepted_bytes = min(settings.max_message_bytes, ACCEPTED_CLIENT_MESSAGE_BYTES)
         self._client = _Peer(
-            Framer(settings.max_message_bytes), ClientSide(self._conversation), CloseReason.CLIENT_PROTOCOL
+            Framer(accepted_bytes), ClientSide(self._conversation), CloseReason.CLIENT_PROTOCOL
         )
         self._server = _Peer(
             Framer(settings.max_message_bytes), ServerSide(self._conversation), CloseReason.SERVER_PROTOCOL

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from bson import Binary, encode
+from bson import Binary, Timestamp, encode
 
 from sealwire.policies import plan
 from sealwire.policies.errors import Reason, Refusal
@@ -150,3 +150,9 @@ def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyP
     envelope_bytes = 13 + 16
     least = len(encode({"a": Binary(bytes(envelope_bytes), 0x80)})) - len(encode({"a": None}))
     assert least == 34
+
+
+def test_an_empty_timestamp_is_not_hidden_in_a_random_class() -> None:
+    filled = Timestamp(0, 1)
+    assert covered({"insert": "patients", "documents": [{"notes": filled}]}) == [("notes", filled)]
+    assert reason({"insert": "patients", "documents": [{"notes": Timestamp(0, 0)}]}) is Reason.TYPE

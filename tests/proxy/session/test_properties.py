@@ -229,7 +229,14 @@ def through_random_class(kind: int, value: bytes, name: bytes = b"notes") -> Non
     )
 
 
-@pytest.mark.parametrize("name", [name for name, (kind, _) in SINGLES.items() if kind in ENCRYPTABLE_TYPES])
+# Refused: the server puts its own time in the place of an empty timestamp.
+UNSTORABLE = {"timestamp zero"}
+STORABLE = [
+    name for name, (kind, _) in SINGLES.items() if kind in ENCRYPTABLE_TYPES and name not in UNSTORABLE
+]
+
+
+@pytest.mark.parametrize("name", STORABLE)
 def test_a_covered_value_of_any_encryptable_type_survives_byte_for_byte(name: str) -> None:
     through_random_class(*SINGLES[name])
 
