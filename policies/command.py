@@ -3,11 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sealwire.policies.arguments import Parents, array_items, check_nested, document_of, operator_name
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    named_parts,
+    operator_name,
+    string_of,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PolicySet
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire.raw_bson import BsonType, Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +63,9 @@ class Command:
 
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one."""
-        start = document_of(argument, argument)
-        for option in elements(self.plan.buf, start):
-            if option.name == b"locale" and option.kind == BsonType.STRING:
-                locale = self.plan.buf[option.value + 4 : option.end - 1]
-                self.collated = self.collated or locale != b"simple"
-                return
-        self.collated = True
+        locale = named_parts(self.plan, document_of(argument, argument)).get(b"locale")
+        if locale is None or locale.kind != BsonType.STRING or string_of(self.plan, locale) != "simple":
+            self.collated = True
 
     def settle_collation(self, path: str) -> None:
         """At the end of a statement: it must not compare ciphertext under its collation. Raises Refusal.

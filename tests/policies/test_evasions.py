@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 from bson import Binary, Timestamp, encode
+from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies import plan
 from sealwire.policies.errors import Reason, Refusal
@@ -156,3 +157,9 @@ def test_an_empty_timestamp_is_not_hidden_in_a_random_class() -> None:
     filled = Timestamp(0, 1)
     assert covered({"insert": "patients", "documents": [{"notes": filled}]}) == [("notes", filled)]
     assert reason({"insert": "patients", "documents": [{"notes": Timestamp(0, 0)}]}) is Reason.TYPE
+
+
+def test_a_collation_does_not_name_its_locale_twice() -> None:
+    twice = encode({"locale": "simple", "locali": "en"}).replace(b"locali", b"locale")
+    command = {"find": "patients", "filter": NUMBER, "collation": RawBSONDocument(twice)}
+    assert reason(command) is Reason.SHAPE
