@@ -89,6 +89,19 @@ def collation(command: Command, argument: Element, parents: Parents) -> None:
     command.note_collation(argument)
 
 
+def constants(command: Command, argument: Element, parents: Parents) -> None:
+    """`let`, and the constants of a pipeline update: variables that expressions may name as `$$variable`.
+
+    They stay in clear, so whatever compares or stores one at a covered path is refused where it stands. One
+    with a capital, such as CURRENT, would change what `$field` means. Raises Refusal(SHAPE).
+    """
+    del parents
+    for variable in elements(command.plan.buf, document_of(argument, argument)):
+        if variable.name[:1].isupper():
+            raise Refusal(Reason.SHAPE, rule=f"a variable {operator_name(variable)}")
+        check_nested(command.plan, variable)
+
+
 def apply_arguments(
     command: Command,
     arguments: Mapping[bytes, Element],

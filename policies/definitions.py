@@ -146,7 +146,7 @@ def check_any_namespace(command: Command) -> None:
     """
     check = _BEYOND_TARGET.get(command.name)
     if check is not None:
-        if command.sequences and command.name != b"bulkWrite":
+        if command.sequences:
             # the server would take one for the argument that is checked here
             raise Refusal(Reason.SHAPE, rule="this document sequence")
         check(command)
@@ -191,13 +191,6 @@ def _pipeline(command: Command) -> None:
             _refuse_protected(command, f"{database}.{collection}")
 
 
-def _bulk_write(command: Command) -> None:
-    for start, _ in command.documents(b"nsInfo"):
-        target = named_parts(command.plan, start).get(b"ns")
-        if target is not None and target.kind == BsonType.STRING:
-            _refuse_protected(command, string_of(command.plan, target))
-
-
 def _map_reduce(command: Command) -> None:
     """Its output may be any collection of any database; with JavaScript in it there is nothing to follow."""
     if command.policies.protects_database(command.database) or b"out" not in command.arguments:
@@ -213,7 +206,6 @@ _BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
     b"create": _view,
     b"collMod": _view,
     b"aggregate": _pipeline,
-    b"bulkWrite": _bulk_write,
     b"mapReduce": _map_reduce,
     b"mapreduce": _map_reduce,
 }

@@ -155,6 +155,15 @@ sorts = st.dictionaries(paths, st.just(1), max_size=1)
 collations = st.sampled_from([None, {"locale": "simple"}, {"locale": "en"}])
 _update = {"q": filters, "u": st.one_of(changes, _applied(["$set"])), "upsert": st.booleans()}
 _update |= {"arrayFilters": st.lists(filters, max_size=1), "collation": collations}
+_numbers = st.integers(-1, 2)
+_bulk_operations = st.one_of(
+    st.fixed_dictionaries({"insert": _numbers, "document": _applied(["$x"])}),
+    st.fixed_dictionaries(
+        {"update": _numbers, "filter": filters, "updateMods": changes},
+        optional={"upsert": st.booleans(), "collation": collations},
+    ),
+    st.fixed_dictionaries({"delete": _numbers, "filter": filters}, optional={"collation": collations}),
+)
 _index = {"key": sorts, "partialFilterExpression": filters, "collation": collations}
 _ARGUMENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "find": {"filter": filters, "projection": projections, "sort": sorts, "collation": collations},
@@ -168,7 +177,10 @@ _ARGUMENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "createIndexes": {"indexes": st.lists(st.fixed_dictionaries(_index), max_size=2)},
     "create": {"validator": filters, "collation": collations},
     "collMod": {"validator": filters, "viewOn": junk, "pipeline": pipelines},
-    "bulkWrite": {"ops": junk, "nsInfo": junk},
+    "bulkWrite": {
+        "ops": st.lists(st.one_of(_bulk_operations, junk), max_size=3),
+        "nsInfo": st.lists(st.sampled_from([{"ns": "clinic.patients"}, {"ns": "clinic.wards"}]), max_size=2),
+    },
     "mapReduce": {"out": junk},
     "renameCollection": {"to": junk},
     "getMore": {"collection": junk},

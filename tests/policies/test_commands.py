@@ -190,6 +190,12 @@ def test_commands_as_drivers_send_them_are_covered(
             Reason.COMPUTE,
         ),
         ({"aggregate": "patients", "pipeline": [], "unheardOf": 1}, Reason.SHAPE),
+        *(
+            ({name: "patients", "let": {variable: {"nhs_number": "a"}}}, Reason.SHAPE)
+            for name in ("find", "update", "delete", "findAndModify", "aggregate")
+            for variable in ("CURRENT", "ROOT")
+        ),
+        ({"update": "patients", "updates": [{"q": {}, "u": {}, "c": {"CURRENT": {}}}]}, Reason.SHAPE),
     ],
 )
 def test_arguments_that_cannot_be_followed_are_refused(command: dict[str, Any], expected: Reason) -> None:
