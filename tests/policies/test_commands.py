@@ -183,7 +183,10 @@ def test_commands_as_drivers_send_them_are_covered(
         ({"delete": "patients", "deletes": [{"q": {"visits": {"$gt": 5}}, "limit": 0}]}, Reason.RANGE),
         ({"delete": "patients", "deletes": [{"q": {}, "unheardOf": 1}]}, Reason.SHAPE),
         ({"findAndModify": "patients", "query": {}, "sort": {"visits": 1}, "remove": True}, Reason.SORT),
-        ({"findAndModify": "patients", "query": {}, "update": [{"$set": {"x": 1}}]}, Reason.PIPELINE_UPDATE),
+        (
+            {"findAndModify": "patients", "query": {}, "update": [{"$set": {"x": "$tags"}}]},
+            Reason.PIPELINE_UPDATE,
+        ),
         ({"findAndModify": "patients", "query": {}, "update": {"$inc": {"visits": 1}}}, Reason.OPERATOR),
         (
             {"findAndModify": "patients", "query": {}, "update": {}, "fields": {"x": {"$toUpper": "$tags"}}},

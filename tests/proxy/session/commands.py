@@ -193,7 +193,9 @@ def _update(d: _Drawer) -> Any:
         lambda: {"$set": {f"{path}.$[x]": value, f"{path}.3": value}},
         lambda: {"$unset": {path: value}},
         lambda: _document(d),
-        lambda: [{"$set": {path: value}}],
+        lambda: [{"$set": {path: {"$literal": value}}}],
+        lambda: [{"$set": {path: {"$cond": [{"$eq": [f"${path}", value]}, value, f"${path}"]}}}],
+        lambda: [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"$literal": _document(d)}]}}],
     )
     return choice()
 
