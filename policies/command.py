@@ -15,7 +15,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PolicySet
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire.raw_bson import BsonType, Element, elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,19 @@ def collation(command: Command, argument: Element, parents: Parents) -> None:
     """A collation: fine unless ciphertext is compared under it, which is known at the end."""
     del parents
     command.note_collation(argument)
+
+
+def constants(command: Command, argument: Element, parents: Parents) -> None:
+    """`let`, and the constants of a pipeline update: variables that expressions may name as `$$variable`.
+
+    They stay in clear, so whatever compares or stores one at a covered path is refused where it stands. One
+    with a capital, such as CURRENT, would change what `$field` means. Raises Refusal(SHAPE).
+    """
+    del parents
+    for variable in elements(command.plan.buf, document_of(argument, argument)):
+        if variable.name[:1].isupper():
+            raise Refusal(Reason.SHAPE, rule=f"a variable {operator_name(variable)}")
+        check_nested(command.plan, variable)
 
 
 def apply_arguments(

@@ -176,8 +176,7 @@ def check_any_namespace(command: Command) -> None:
     """
     check = _BEYOND_TARGET.get(command.name)
     if check is not None:
-        allowed = _BULK_SEQUENCES if command.name == b"bulkWrite" else frozenset()
-        if any(sequence.identifier not in allowed for sequence in command.sequences):
+        if command.sequences:
             # the server would take one for the argument that is checked here
             raise Refusal(Reason.SHAPE, rule="this document sequence")
         check(command)
@@ -231,27 +230,17 @@ def _pipeline(command: Command) -> None:
             _refuse_protected(command, f"{database}.{collection}")
 
 
-_BULK_SEQUENCES = frozenset({b"ops", b"nsInfo"})
-
-
-def _bulk_write(command: Command) -> None:
-    for start, _ in command.documents(b"nsInfo"):
-        namespace = _name_in(command, named_parts(command.plan, start).get(b"ns"))
-        if namespace is not None:
-            _refuse_protected(command, namespace)
-            _refuse_view_catalog(command, namespace)
-
-
 _READS = frozenset(b"find aggregate count distinct listIndexes collStats collstats getMore explain".split())
 
 
 def refuse_view_catalog(command: Command, collection: str) -> None:
     """A view is a document in `system.views`: written there, it could be one on a protected collection."""
     if command.name not in _READS:
-        _refuse_view_catalog(command, command.namespace(collection))
+        refuse_writing_views(command, command.namespace(collection))
 
 
-def _refuse_view_catalog(command: Command, namespace: str) -> None:
+def refuse_writing_views(command: Command, namespace: str) -> None:
+    """The same for a namespace that is written to. Raises Refusal."""
     database, _, collection = namespace.partition(".")
     if collection == "system.views" and command.policies.protects_database(database):
         raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule=command.plan.command)
@@ -272,7 +261,6 @@ _BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
     b"create": _view,
     b"collMod": _view,
     b"aggregate": _pipeline,
-    b"bulkWrite": _bulk_write,
     b"mapReduce": _map_reduce,
     b"mapreduce": _map_reduce,
 }

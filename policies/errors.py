@@ -135,8 +135,9 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     ),
     Reason.PIPELINE_UPDATE: (
         ErrorCode.ILLEGAL_OPERATION,
-        "an update with an aggregation pipeline is not supported on a protected collection",
-        "use update operators such as $set",
+        "a pipeline update may put a constant or a field of the same class at a covered path, and no covered "
+        "value elsewhere",
+        "send the new value as a constant, or use update operators such as $set",
     ),
     Reason.JAVASCRIPT: (
         ErrorCode.ILLEGAL_OPERATION,

@@ -4,7 +4,10 @@ First what holds for any command, then by the namespace it names: not protected,
 protected, its handler covers it or refuses; with no handler it is administration or refused.
 """
 
+from collections.abc import Callable
+
 from sealwire.policies.arguments import Parents, document_of, named_parts, printable, readable, string_of
+from sealwire.policies.bulk_writes import bulk_write
 from sealwire.policies.command import Command, DocumentSequence
 from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, collection_of
 from sealwire.policies.definitions import (
@@ -25,8 +28,11 @@ _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
 _HANDLERS = DATA_COMMANDS | DEFINITION_COMMANDS
 
-KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION
-"""Commands whose first argument names a collection; safe to name in logs and metrics."""
+_WHOLE_NAMES: dict[bytes, Callable[[Command], None]] = {b"bulkWrite": bulk_write}
+"""Commands that name their collections in full; they run on the admin database."""
+
+KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION | frozenset(_WHOLE_NAMES)
+"""Commands whose names, and what their first arguments name, are safe in logs and metrics."""
 
 
 def plan_command(
@@ -67,6 +73,10 @@ def _dispatch(command: Command) -> None:
         _explain(command)
         return
     check_any_namespace(command)
+    beyond = _WHOLE_NAMES.get(command.name)
+    if beyond is not None:
+        beyond(command)
+        return
     collection = None if command.name in NAMES_NO_COLLECTION else collection_of(command)
     if collection is None:
         _without_collection(command)

@@ -1,6 +1,6 @@
 """The policy as frozen types: classes, and which paths of which collections they cover."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -189,3 +189,11 @@ def matches(pattern: str, namespace: str) -> bool:
 def freeze(children: dict[bytes, PathNode]) -> Mapping[bytes, PathNode]:
     """A read-only view for a node's children."""
     return MappingProxyType(children)
+
+
+def leaves(node: PathNode) -> Iterator[PathNode]:
+    """Every covered path at or below a node."""
+    if node.leaf is not None:
+        yield node
+    for child in node.children.values():
+        yield from leaves(child)

@@ -23,6 +23,7 @@ from sealwire.policies.filters import is_operator_condition, plan_filter, plan_o
 from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode
+from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 
@@ -40,7 +41,10 @@ def plan_update(
 ) -> None:
     """Cover the update `element` (a document or a pipeline). Raises Refusal, BsonError."""
     if element.kind == BsonType.ARRAY:
-        raise Refusal(Reason.PIPELINE_UPDATE)
+        if array_filters is not None and array_filters.kind != BsonType.NULL:
+            raise Refusal(Reason.SHAPE, rule="array filters beside a pipeline")
+        plan_update_pipeline(plan, element, node, parents)
+        return
     start = document_of(element, element)
     if not first_name(plan, start).startswith(b"$"):
         if array_filters is not None:

@@ -9,7 +9,7 @@ from bson import encode
 from pymongo.errors import PyMongoError
 
 from sealwire.cli.enforce_survey import Client, Target, failure
-from sealwire.policies.lint import leaves
+from sealwire.policies.schema import leaves
 from sealwire.policies.validators import SchemaTooLarge, Validation, combine, covering_schema, take_apart
 
 

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from sealwire.cli.policy_enforce import enforce
 from sealwire.policies.errors import Refusal
-from sealwire.policies.lint import Finding, leaves, lint
+from sealwire.policies.lint import Finding, lint
 from sealwire.policies.loader import load_policy
 from sealwire.policies.plan import Plan, RangeEdit, ValueEdit
 from sealwire.policies.planner import plan_command
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.schema import PolicySet, leaves
 from sealwire.proxy.server.config_reader import read_named_file
 from sealwire.wire.errors import BsonError
 

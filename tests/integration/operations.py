@@ -133,6 +133,44 @@ updates: st.SearchStrategy[Document] = st.one_of(
     _numbers.map(lambda value: {"$setOnInsert": {"nhs_number": value}, "$set": {"ward": "b"}}),
 )
 
+_stored = st.one_of(
+    (_numbers | _null).map(lambda value: {"nhs_number": value}),
+    _numbers.map(lambda value: {"nhs_number": {"$ifNull": ["$nhs_number", value]}}),
+    _numbers.map(lambda value: {"address.postcode": value, "ward": "$ward"}),
+    _address.map(lambda value: {"address": {"$mergeObjects": ["$address", value]}}),
+    _contact.map(lambda value: {"contacts": {"$concatArrays": [{"$ifNull": ["$contacts", []]}, [value]]}}),
+    _phones.map(lambda value: {"phones": {"$cond": [{"$eq": ["$ward", "a"]}, [value, None], "$phones"]}}),
+    _numbers.map(
+        lambda value: {"nhs_number": {"$cond": [{"$eq": ["$nhs_number", value]}, "4", "$nhs_number"]}}
+    ),
+    _visits.map(lambda value: {"visits": value}),
+    st.sampled_from(
+        [
+            {"notes": "$notes", "phones": {"$slice": ["$phones", 1]}},
+            {"notes": ["n", {"a": 1}]},
+            {"contacts": {"phone": "10"}},
+            {"nhs_number": "$$REMOVE"},
+            {"size": {"$size": {"$ifNull": ["$contacts", []]}}},
+            {"copy": "$nhs_number"},
+            {"nhs_number": "$ward"},
+            {"date_of_birth": "$$NOW"},
+        ]
+    ),
+)
+_update_stages = st.one_of(
+    _stored.map(lambda change: {"$set": change}),
+    st.sampled_from(
+        [
+            {"$unset": ["address.postcode", "phones"]},
+            {"$project": {"nhs_number": 1, "contacts.phone": 1, "ward": "$address.city"}},
+            {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"nhs_number": "3", "ward": "c"}]}},
+            {"$replaceWith": {"_id": "$_id", "nhs_number": "$nhs_number", "notes": "m"}},
+            {"$replaceWith": "$address"},
+        ]
+    ),
+)
+update_pipelines: st.SearchStrategy[list[Document]] = st.lists(_update_stages, min_size=1, max_size=3)
+
 _groups = st.sampled_from(
     [
         {"_id": "$nhs_number", "n": {"$sum": 1}},

@@ -16,11 +16,15 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, WriteError
 
-from tests.integration.conftest import Document, Stack
-from tests.integration.operations import documents, filters, pipelines, updates
+from sealwire.policies.loader import load_policy
+from sealwire.policies.schema import PathNode
+from tests.integration.conftest import POLICY, Document, Stack
+from tests.integration.operations import documents, filters, pipelines, update_pipelines, updates
+from tests.integration.test_drivers import is_envelope
 
 pytestmark = pytest.mark.integration
 
+COVERED = load_policy(POLICY.read_bytes(), POLICY.name).covered("clinic.patients")
 Answer = tuple[str, Any]
 Operation = tuple[str, Callable[[Collection[Document]], Any]]
 answered: Counter[str] = Counter()
@@ -62,11 +66,19 @@ def _update(query: Document, change: Document, *, upsert: bool) -> Operation:
     return "update", run
 
 
+def _update_by_pipeline(query: Document, stages: list[Document]) -> Operation:
+    def run(found: Collection[Document]) -> Any:
+        result = found.update_many(query, stages)
+        return result.matched_count, result.modified_count
+
+    return "pipeline update", run
+
+
 def _delete(query: Document) -> Operation:
     return "delete", lambda found: found.delete_one(query).deleted_count
 
 
-def _modify(query: Document, change: Document) -> Operation:
+def _modify(query: Document, change: Document | list[Document]) -> Operation:
     return "findAndModify", lambda found: found.find_one_and_update(query, change, sort=[("_id", 1)])
 
 
@@ -76,8 +88,9 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(_distinct, st.sampled_from(["nhs_number", "phones", "visits", "ward"]), filters),
     pipelines.map(_aggregate),
     st.builds(_update, filters, updates, upsert=st.booleans()),
+    st.builds(_update_by_pipeline, filters, update_pipelines),
     filters.map(_delete),
-    st.builds(_modify, filters, updates),
+    st.builds(_modify, filters, updates | update_pipelines),
 )
 
 
@@ -122,6 +135,26 @@ def test_the_same_answer_or_a_refusal(stack: Stack, stored: list[Document], done
         if through[0] != "refused":
             assert through == run(plain, operation), operation[0]
     assert canonical(list(covered.find().sort("_id"))) == canonical(list(plain.find().sort("_id")))
+    for document in stack.raw.patients.find():
+        assert_stored_as_the_policy_has_it(document, COVERED)
+
+
+def assert_stored_as_the_policy_has_it(value: Any, node: PathNode | None) -> None:
+    """Nothing but ciphertext and null at a covered path, no ciphertext elsewhere.
+
+    Paths see through arrays, and through fields whose names are numbers.
+    """
+    if isinstance(value, list):
+        for item in value:
+            assert_stored_as_the_policy_has_it(item, node)
+    elif node is not None and node.leaf is not None:
+        assert value is None or is_envelope(value)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            below = node if node is None or name.isdigit() else node.children.get(name.encode())
+            assert_stored_as_the_policy_has_it(inner, below)
+    else:
+        assert not is_envelope(value)
 
 
 def test_most_operations_were_answered(record_property: Callable[[str, object], None]) -> None:

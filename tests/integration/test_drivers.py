@@ -243,3 +243,36 @@ def test_the_async_driver(clean: Stack) -> None:
             return await patients.find({"nhs_number": {"$in": ["7", "8"]}}).sort("_id").to_list()
 
     assert asyncio.run(run()) == [{"_id": 7, "nhs_number": "7"}, {"_id": 8, "nhs_number": "8"}]
+
+
+def test_pipeline_updates_store_ciphertext_and_nothing_else(clean: Stack) -> None:
+    patients = clean.clinic.patients
+    patients.insert_one(dict(PATIENT))
+    patients.update_one(
+        {"nhs_number": "9434765919"},
+        [
+            {"$set": {"visits": {"$cond": [{"$eq": ["$visits", 3]}, 4, "$visits"]}, "seen": "$$NOW"}},
+            {"$set": {"phones": {"$slice": [{"$concatArrays": ["$phones", ["1"]]}, -2]}}},
+            {"$set": {"address.postcode": "M1 1AA", "date_of_birth": None}},
+            {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"notes": "n", "contacts": [{"phone": "2"}]}]}},
+            {"$unset": "seen"},
+        ],
+    )
+    stored = clean.raw.patients.find_one({"_id": 1})
+    assert stored is not None
+    assert all(is_envelope(stored[name]) for name in ("nhs_number", "visits", "notes"))
+    assert all(is_envelope(phone) for phone in stored["phones"])
+    assert is_envelope(stored["address"]["postcode"])
+    assert is_envelope(stored["contacts"][0]["phone"])
+    assert patients.find_one({"phones": "1"}) == {
+        **PATIENT,
+        "visits": 4,
+        "phones": ["01632960003", "1"],
+        "address": {"line1": "1 High Street", "postcode": "M1 1AA"},
+        "date_of_birth": None,
+        "notes": "n",
+        "contacts": [{"phone": "2"}],
+    }
+    with pytest.raises(OperationFailure) as caught:
+        patients.update_one({"_id": 1}, [{"$set": {"nhs_number": "$ward"}}])
+    assert caught.value.code == 20

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from sealwire.policies.definitions import ADMINISTRATION
-from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.errors import Reason
 from sealwire.policies.loader import load_policy
-from tests.policies.support import covered, plan_message, plan_of, reason, refusal_of
+from tests.policies.support import covered, plan_of, reason, refusal_of
 
 ENGLISH = {"locale": "en", "strength": 2}
 
@@ -138,19 +138,6 @@ def test_definitions_that_would_pass_by_the_policy_are_refused(
     command: dict[str, Any], expected: Reason
 ) -> None:
     assert reason(command) is expected
-
-
-NS_INFO = [{"ns": "clinic.wards"}, {"ns": "clinic.patients"}]
-
-
-def test_a_bulk_write_to_a_protected_collection_is_refused_in_either_form() -> None:
-    ops = [{"insert": 1, "document": {"nhs_number": "a"}}]
-    assert reason({"bulkWrite": 1, "ops": ops, "nsInfo": NS_INFO, "$db": "admin"}) is Reason.NAMESPACE
-    with pytest.raises(Refusal) as caught:
-        plan_message({"bulkWrite": 1, "$db": "admin"}, {"ops": ops, "nsInfo": NS_INFO})
-    assert caught.value.reason is Reason.NAMESPACE
-    message = plan_message({"bulkWrite": 1, "$db": "admin"}, {"ops": ops, "nsInfo": NS_INFO[:1]})
-    assert message.plan.edits == []
 
 
 @pytest.mark.parametrize(

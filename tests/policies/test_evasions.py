@@ -67,7 +67,6 @@ def test_a_bulk_write_names_its_collections_where_they_are_looked_for() -> None:
         ({"bulkWrite": 1, "ops": insert, "nsInfo": [{"ns": "clinic.system.views"}]}, {}, Reason.NAMESPACE),
         ({"bulkWrite": 1, "ops": insert, "nsInfo": [{"ns": Binary(b"clinic.patients")}]}, {}, Reason.SHAPE),
         ({"bulkWrite": 1}, {"ops": insert, "nsInfo.0": [{"ns": "clinic.patients"}]}, Reason.SHAPE),
-        ({"bulkWrite": 1}, {"ops": insert, "nsInfo": [{"ns": "clinic.patients"}]}, Reason.NAMESPACE),
     ]
     for command, sequences, expected in cases:
         with pytest.raises(Refusal) as caught:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sealwire.policies.lint import leaves
 from sealwire.policies.loader import load_policy
+from sealwire.policies.schema import leaves
 from sealwire.policies.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.config_reader import read_named_file
 

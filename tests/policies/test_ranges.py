@@ -236,3 +236,26 @@ def test_a_day_of_the_policy_stands_for_its_month() -> None:
     month = POLICY.classes["month"].domain
     assert month is not None
     assert (month.low, month.high) == (2000 * 12, 2001 * 12 + 11)
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        ({"$set": {"a": 5}}, None),
+        ({"$set": {"a": {"$ifNull": ["$a", 5]}}}, None),
+        ({"$set": {"a": {"$cond": ["$x", 5, "$a"]}}}, None),
+        ({"$set": {"a": 500}}, Reason.GRID),
+        ({"$set": {"a": [5]}}, Reason.PIPELINE_UPDATE),
+        ({"$set": {"a": {"$literal": [5]}}}, Reason.PIPELINE_UPDATE),
+        ({"$set": {"a": {"$concatArrays": [["$a"], ["$a"]]}}}, Reason.PIPELINE_UPDATE),
+        ({"$set": {"s.b": "$b"}}, Reason.PIPELINE_UPDATE),
+        ({"$set": {"s": {"b": "$b"}}}, Reason.PIPELINE_UPDATE),
+        ({"$set": {"s": ["$s"]}}, Reason.PIPELINE_UPDATE),
+    ],
+)
+def test_a_pipeline_update_keeps_to_single_values(stage: dict[str, Any], expected: Reason | None) -> None:
+    command = {"update": "c", "updates": [{"q": {}, "u": [stage]}]}
+    if expected is None:
+        plan(command)
+    else:
+        assert reason(command) is expected

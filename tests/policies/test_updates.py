@@ -139,7 +139,6 @@ def test_what_writes_no_covered_value_passes_as_it_is(change: Any) -> None:
         ({"$set": {"x": 1}, "y": 2}, Reason.OPERATOR),
         ({"$set": 5}, Reason.SHAPE),
         ("a", Reason.SHAPE),
-        ([{"$set": {"x": 1}}], Reason.PIPELINE_UPDATE),
         ({"$set": {"nhs_number": 5}}, Reason.TYPE),
         ({"$set": {"nhs_number": {"x": 1}}}, Reason.TYPE),
         ({"$set": {"tags": ["a", 5]}}, Reason.TYPE),
