@@ -16,6 +16,7 @@ from sealwire.policies.definitions import (
     NAMES_NO_COLLECTION,
     change_stream_root,
     check_any_namespace,
+    rename_collection,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
@@ -26,7 +27,10 @@ _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
 _HANDLERS = DATA_COMMANDS | DEFINITION_COMMANDS
 
-_WHOLE_NAMES: dict[bytes, Callable[[Command], None]] = {b"bulkWrite": bulk_write}
+_WHOLE_NAMES: dict[bytes, Callable[[Command], None]] = {
+    b"bulkWrite": bulk_write,
+    b"renameCollection": rename_collection,
+}
 """Commands that name their collections in full; they run on the admin database."""
 
 KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION | frozenset(_WHOLE_NAMES)
