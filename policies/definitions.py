@@ -12,6 +12,7 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions import same_values
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import follow
 from sealwire.policies.pipelines import foreign_namespaces
@@ -200,11 +201,32 @@ def _name_in(command: Command, argument: Element | None) -> str | None:
     return string_of(command.plan, argument)
 
 
-def _rename(command: Command) -> None:
+def rename_collection(command: Command) -> None:
+    """Both collections are named in full. Fine when the same classes cover the same paths in both.
+
+    Raises Refusal.
+    """
+    if command.sequences:
+        # the server would take one for an argument that is read here
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    nodes: list[PathNode | None] = []
+    named: list[str] = []
     for name in (command.name, b"to"):
-        namespace = _name_in(command, command.arguments.get(name))
-        if namespace is not None:
-            _refuse_protected(command, namespace)
+        namespace = _name_in(command, command.arguments.get(name)) or ""
+        if namespace:
+            _refuse_protected(command, command.namespace(namespace))  # as a server might that is lax
+        nodes.append(command.policies.covered(namespace))
+        named.append(namespace)
+    source, target = nodes
+    if source is None and target is None:
+        return
+    if source is None or target is None or not same_values(source, target):
+        path = readable(named[0] if source is not None else named[1])
+        raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
+    command.plan.protected = True
+    command.plan.namespace = readable(named[0])
+    known: dict[bytes, Argument] = dict.fromkeys((command.name, b"to", b"dropTarget", b"stayTemp"), passed)
+    apply_arguments(command, command.arguments, {**GENERIC, **known}, command.parents)
 
 
 def _clone_as_capped(command: Command) -> None:
@@ -256,7 +278,6 @@ def _map_reduce(command: Command) -> None:
 
 
 _BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
-    b"renameCollection": _rename,
     b"cloneCollectionAsCapped": _clone_as_capped,
     b"create": _view,
     b"collMod": _view,

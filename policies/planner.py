@@ -18,6 +18,7 @@ from sealwire.policies.definitions import (
     check_administration,
     check_any_namespace,
     refuse_view_catalog,
+    rename_collection,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
@@ -28,7 +29,10 @@ _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
 _HANDLERS = DATA_COMMANDS | DEFINITION_COMMANDS
 
-_WHOLE_NAMES: dict[bytes, Callable[[Command], None]] = {b"bulkWrite": bulk_write}
+_WHOLE_NAMES: dict[bytes, Callable[[Command], None]] = {
+    b"bulkWrite": bulk_write,
+    b"renameCollection": rename_collection,
+}
 """Commands that name their collections in full; they run on the admin database."""
 
 KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION | frozenset(_WHOLE_NAMES)

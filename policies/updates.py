@@ -19,6 +19,7 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.documents import plan_document, plan_value
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions import same_values
 from sealwire.policies.filters import is_operator_condition, plan_filter, plan_operators
 from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan, Use
@@ -125,14 +126,21 @@ def _uncovered_only(update: _Update, operator: Element, argument: Element, paren
 
 
 def _rename(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
-    """Fine between paths without coverage: anything else would move a value out of its class."""
-    _uncovered_only(update, operator, argument, parents)
+    """Fine between paths with the same coverage: the stored value moves as it is, ciphertext or not."""
+    del parents
     if argument.kind != BsonType.STRING:
         raise Refusal(Reason.SHAPE, rule="$rename")
     new_path = update.plan.buf[argument.value + 4 : argument.end - 1]
+    source = _target(update, argument.name)
     target = _target(update, new_path)
-    if target is not None:
-        raise Refusal(Reason.OPERATOR, path=target.path, rule="$rename")
+    covered = source or target
+    if covered is None:
+        return
+    if source is None or target is None or not same_values(source, target):
+        raise Refusal(Reason.OPERATOR, path=covered.path, rule=operator_name(operator))
+    if any(is_transparent(part) for part in (*argument.name.split(b"."), *new_path.split(b"."))):
+        # a field whose name is a number may be anything that an element of an array may be
+        raise Refusal(Reason.OPERATOR, path=covered.path, rule=operator_name(operator))
 
 
 def _array_target(update: _Update, operator: Element, argument: Element) -> PathNode | None:

@@ -129,6 +129,7 @@ updates: st.SearchStrategy[Document] = st.one_of(
     st.just({"$pop": {"phones": 1}}),
     st.just({"$unset": {"address.postcode": "", "nhs_number": ""}}),
     _visits.map(lambda value: {"$set": {"visits": value}}),
+    st.sampled_from([{"$rename": {"nhs_number": "ward"}}, {"$rename": {"phones": "contacts.phone"}}]),
     st.just({"$inc": {"visits": 1}}),
     _numbers.map(lambda value: {"$setOnInsert": {"nhs_number": value}, "$set": {"ward": "b"}}),
 )

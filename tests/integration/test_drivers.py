@@ -215,8 +215,14 @@ def test_patterns_protect_collections_made_later(clean: Stack) -> None:
     with MongoClient[Document](clean.proxy.uri(ROOT, "admin")) as client:
         client["tenant_7"].patients.insert_one({"nhs_number": "1"})
         assert client["tenant_7"].patients.find_one({"nhs_number": "1"})
-    assert is_envelope(database.patients.find_one()["nhs_number"])  # type: ignore[index]
+        assert is_envelope(database.patients.find_one()["nhs_number"])  # type: ignore[index]
+        with pytest.raises(OperationFailure) as caught:
+            client["tenant_7"].patients.rename("archive")
+        assert caught.value.code == 20
+        client.admin.command("renameCollection", "tenant_7.patients", to="tenant_8.patients")
+        assert client["tenant_8"].patients.count_documents({"nhs_number": "1"}) == 1
     clean.direct.drop_database("tenant_7")
+    clean.direct.drop_database("tenant_8")
 
 
 def test_the_driver_stays_on_the_proxy_and_sees_a_replica_set(clean: Stack) -> None:

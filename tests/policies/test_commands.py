@@ -294,6 +294,7 @@ def test_document_sequences_are_covered_like_arrays(
         ({"create": "view", "viewOn": "wards"}, {"pipeline": [{"$unionWith": "patients"}]}),
         ({"createIndexes": "patients"}, {"indexes": [{"key": {"name": 1}, "name": "n"}]}),
         ({"explain": {"find": "patients"}}, {"documents": [{}]}),
+        ({"renameCollection": "clinic.a", "$db": "admin"}, {"to": [{"to": "clinic.patients"}]}),
     ],
 )
 def test_a_sequence_where_no_driver_sends_one_is_refused(

@@ -119,6 +119,22 @@ def test_collections_are_made_with_their_validator_covered(
         ({"renameCollection": "clinic.patients", "to": "clinic.old", "$db": "admin"}, Reason.NAMESPACE),
         ({"renameCollection": "clinic.new", "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
         ({"renameCollection": "clinic.new", "to": "tenant_7.patients", "$db": "admin"}, Reason.NAMESPACE),
+        *(
+            ({"renameCollection": source, "to": target, "$db": "admin"}, Reason.NAMESPACE)
+            for source, target in (
+                *(("clinic.patients", "tenant_7.patients"), ("tenant_7.patients", "clinic.appointments")),
+                ("tenant_7.patients", "tenant_7.old"),
+            )
+        ),
+        ({"renameCollection": "clinic.patients", "to": 5, "$db": "admin"}, Reason.SHAPE),
+        ({"renameCollection": 5, "to": "clinic.patients", "$db": "admin"}, Reason.SHAPE),
+        ({"renameCollection": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "patients", "to": "x"}, Reason.NAMESPACE),
+        ({"renameCollection": "x", "to": "patients"}, Reason.NAMESPACE),
+        (
+            {"renameCollection": "tenant_7.patients", "to": "tenant_8.patients", "future": 1, "$db": "admin"},
+            Reason.SHAPE,
+        ),
         ({"cloneCollectionAsCapped": "patients", "toCollection": "x", "size": 5}, Reason.NAMESPACE),
         ({"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 5}, Reason.NAMESPACE),
         ({"mapReduce": "patients", "map": "f", "reduce": "g", "out": "x"}, Reason.JAVASCRIPT),
@@ -138,6 +154,40 @@ def test_definitions_that_would_pass_by_the_policy_are_refused(
     command: dict[str, Any], expected: Reason
 ) -> None:
     assert reason(command) is expected
+
+
+TWINS = load_policy(
+    b"""
+version: 1
+classes: {nhs: {mode: deterministic, type: string}, other: {mode: deterministic, type: string}}
+collections:
+  clinic.patients: {nhs: nhs, a.b: other}
+  clinic.archive: {a.b: other, nhs: nhs}
+  clinic.swapped: {nhs: other, a.b: nhs}
+  clinic.fewer: {nhs: nhs}
+  old_*.patients: {nhs: nhs, a.b: other}
+""",
+    "policy.yaml",
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("clinic.patients", "clinic.archive"), ("old_1.patients", "old_2.patients")],
+)
+def test_a_collection_may_be_renamed_to_one_with_the_same_classes_at_the_same_paths(
+    source: str, target: str
+) -> None:
+    command = {"renameCollection": source, "to": target, "dropTarget": True, "$db": "admin"}
+    plan = plan_of(command, TWINS)
+    assert (plan.protected, plan.namespace, plan.edits) == (True, source, [])
+
+
+@pytest.mark.parametrize("target", ["clinic.swapped", "clinic.fewer", "clinic.new"])
+def test_a_collection_may_not_be_renamed_to_one_with_other_classes(target: str) -> None:
+    for names in (("clinic.patients", target), (target, "clinic.patients")):
+        command = {"renameCollection": names[0], "to": names[1], "$db": "admin"}
+        assert refusal_of(command, TWINS).reason is Reason.NAMESPACE
 
 
 @pytest.mark.parametrize(
