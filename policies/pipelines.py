@@ -41,6 +41,9 @@ class Surroundings:
     database: str
 
 
+# mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
+_MAX_NESTED_PIPELINES = 20
+
 # Stages that read or write a collection beside the pipeline's own input.
 _NAMING = (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge")
 
@@ -56,6 +59,9 @@ def plan_pipeline(
     """
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
+    if plan.pipelines > _MAX_NESTED_PIPELINES:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    plan.pipelines += 1
     inner = (*parents, pipeline.value)
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
@@ -63,11 +69,13 @@ def plan_pipeline(
         _refuse_protected_namespaces(plan, stage, node, around)
         handler = _STAGES.get(stage.name)
         if handler is not None:
-            node = handler(plan, stage, node, (*inner, start), around)
+            before, node = node, handler(plan, stage, node, (*inner, start), around)
+            plan.as_stored = plan.as_stored and node is before
         elif node.covers:
             raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
         else:
             check_nested(plan, stage)
+    plan.pipelines -= 1
     return node
 
 

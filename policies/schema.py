@@ -6,6 +6,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
+from sealwire.policies.ranges import RangeDomain
 from sealwire.wire.raw_bson import BsonType
 
 # Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
@@ -72,6 +73,8 @@ class FieldClass:
     mode: Mode
     value_type: ValueType | None
     """Declared in deterministic mode; None in random mode, which takes any type."""
+    domain: RangeDomain | None = None
+    """The grid on which all values lie, when ranges are to work; then every path holds single values."""
 
     def stores(self, kind: int) -> bool:
         """Whether every value of this BSON type is stored as it is: one encoding each, nothing to coerce."""

@@ -20,7 +20,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.documents import plan_document, plan_value
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import is_operator_condition, plan_filter, plan_operators
-from sealwire.policies.paths import follow
+from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
@@ -78,8 +78,11 @@ def _set(update: _Update, operator: Element, argument: Element, parents: Parents
     target = _target(update, argument.name)
     if target is None:
         check_nested(update.plan, argument)
-    else:
-        plan_value(update.plan, argument, target, parents, Use.STORE)
+        return
+    into_arrays = sum(is_transparent(part) for part in argument.name.split(b"."))
+    update.plan.arrays += into_arrays
+    plan_value(update.plan, argument, target, parents, Use.STORE)
+    update.plan.arrays -= into_arrays
 
 
 def _unset(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
@@ -145,6 +148,13 @@ def _push(update: _Update, operator: Element, argument: Element, parents: Parent
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule="$addToSet")
     plan = update.plan
     plan.compares = plan.compares or operator.name == b"$addToSet"
+    plan.arrays += 1
+    _pushed(plan, operator, argument, target, parents)
+    plan.arrays -= 1
+
+
+def _pushed(plan: Plan, operator: Element, argument: Element, target: PathNode, parents: Parents) -> None:
+    """The value that is added, or the `$each` values and the modifiers beside them."""
     if not is_operator_document(plan, argument):
         plan_value(plan, argument, target, parents, Use.STORE)
         return

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import click
 
+from sealwire.cli import enforce_errors as enforce
 from sealwire.crypto import errors as crypto
 from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
@@ -44,6 +45,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
     demo.DemoError: EX_UNAVAILABLE,
+    enforce.UnusableUri: EX_CONFIG,
+    enforce.ServerUnreachable: EX_UNAVAILABLE,
+    enforce.ServerDenied: EX_NOPERM,
 }
 
 

@@ -51,6 +51,11 @@ _OPERANDS: dict[str, st.SearchStrategy[Any]] = {
     "ward": _wards,
     "ward.x": _wards,
 }
+_BOUNDS: dict[str, st.SearchStrategy[Any]] = {
+    "date_of_birth": _days
+    | st.sampled_from([datetime(1955, 6, 1, 12), datetime(1, 1, 1), datetime(9999, 1, 1), 5]),
+    "visits": _visits | st.sampled_from([1.5, -7, 1e300, float("nan"), "1", Int64(2**60)]),
+}
 _paths = st.sampled_from(sorted(_OPERANDS))
 
 
@@ -65,8 +70,17 @@ def _operators(path: str) -> st.SearchStrategy[Any]:
         st.booleans().map(lambda value: {"$exists": value}),
         st.integers(0, 2).map(lambda value: {"$size": value}),
     )
+    ranges = _ranges(path)
     negated = st.lists(operand, max_size=2).map(lambda values: {"$not": {"$in": values}})
-    return simple | negated
+    return simple | negated | ranges | ranges.map(lambda condition: {"$not": condition})
+
+
+def _ranges(path: str) -> st.SearchStrategy[Document]:
+    """One or two bounds, on and off the grid, of the field's type and of others."""
+    bounds = _BOUNDS.get(path)
+    if bounds is None:
+        return st.just({"$gte": "2"})  # refused on covered paths, and answered on others
+    return st.dictionaries(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), bounds, min_size=1, max_size=2)
 
 
 _leaf: st.SearchStrategy[Document] = _paths.flatmap(
