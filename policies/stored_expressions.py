@@ -81,11 +81,11 @@ def plan_stored_expression(storing: Storing, element: Element, target: PathNode,
 def _check_single(element: Element, target: PathNode, *, several: bool) -> None:
     """Refuse what could put several values of a class with a range at one path.
 
-    Below a dot the field above may be an array, and then each of its elements gets the value.
+    Below the top level the field above may be an array, and then each of its elements gets the value.
     """
-    if any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target)) and (
-        several or target.leaf is None or "." in target.path
-    ):
+    is_nested = "." in target.path or (target.leaf is None and target.path != "")
+    ranged = any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
+    if ranged and (several or is_nested):
         raise _computed(target, element)
 
 

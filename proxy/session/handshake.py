@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sealwire.proxy.session.authentication import certificate_speculations
-from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at, validate
 from sealwire.wire.splice import Edit, splice
 
@@ -72,8 +72,8 @@ def prepare_hello(message: bytes, document: int) -> bytes:
 def rewrite_hello(message: bytes, document: int, topology: Topology) -> bytes:
     """A hello reply that names only addresses of the proxy; an OP_MSG's checksum is the caller's to refresh.
 
-    Raises UnknownMember; ProtocolError for an address in a type that a driver might read and this does not;
-    BsonError. Cost: O(elements of the reply).
+    Raises UnknownMember; BsonError, also for an address in a type that a driver might read and this does not.
+    Cost: O(elements of the reply).
     """
     edits = list(_hello_edits(message, document, topology))
     return splice(message, edits) if edits else message
@@ -107,7 +107,7 @@ def _address_list(
     message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]
 ) -> Iterator[Edit]:
     if element.kind != BsonType.ARRAY:
-        raise ProtocolError(WireReason.BSON_TYPE, element.start)
+        raise BsonError(WireReason.BSON_TYPE, element.start)
     items = list(elements(message, element.value))
     if len(items) > 1 and not topology.members:
         raise UnknownMember("the server is one of several members, and only one has a listener here")
@@ -118,7 +118,7 @@ def _address_list(
 def _address(message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]) -> Edit:
     if element.kind != BsonType.STRING:
         # some drivers take a symbol for a string, and the keys of a document for a list
-        raise ProtocolError(WireReason.BSON_TYPE, element.start)
+        raise BsonError(WireReason.BSON_TYPE, element.start)
     name = message[element.value + 4 : element.end - 1].decode("utf-8", "replace")
     advertised = topology.advertised(name).encode() + b"\0"
     return Edit(element.value, element.end, _int32(len(advertised)) + advertised, parents)
