@@ -95,10 +95,19 @@ def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
         node = scope.root if name in (b"ROOT", b"CURRENT") else scope.variables.get(name, NOTHING)
-        return node if not path else follow(node, path) or NOTHING
+        return placed(node if not path else follow(node, path) or NOTHING)
     if text.startswith(b"$"):
-        return follow(scope.root, text[1:]) or NOTHING
+        return placed(follow(scope.root, text[1:]) or NOTHING)
     return NOTHING
+
+
+def placed(node: PathNode) -> PathNode:
+    """A node as it is somewhere else: put into a field, or into an array.
+
+    Where a pipeline has changed it, a number behind it could be an array's index or a field's name, and these
+    lead to different things: it is opaque there.
+    """
+    return replace(OPAQUE, path=node.path) if node.reshaped else node
 
 
 def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:

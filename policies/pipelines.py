@@ -22,6 +22,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import (
     Scope,
     document_node,
+    placed,
     plan_expression,
     plan_plain_expression,
 )
@@ -295,7 +296,7 @@ def _facet(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     inner = (*parents, start)
     return document_node(
         {
-            part.name: plan_pipeline(plan, part, node, inner, around)
+            part.name: placed(plan_pipeline(plan, part, node, inner, around))
             for part in named_parts(plan, start).values()
         }
     )

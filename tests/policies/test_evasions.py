@@ -111,7 +111,6 @@ def test_a_text_index_given_by_its_weights_is_refused(field: str) -> None:
     ("stage", "path", "value"),
     [
         ({"$unset": "nhs_number"}, "5.nhs_number", "a"),
-        ({"$project": {"contacts.phone": 0}}, "contacts.5.phone", "a"),
         ({"$project": {"contacts": 0}}, "5.contacts.phone", "a"),
         ({"$set": {"nhs_number": "$ward"}}, "5.nhs_number", "a"),
         ({"$unwind": {"path": "$tags", "includeArrayIndex": "nhs_number"}}, "7.nhs_number", "a"),
