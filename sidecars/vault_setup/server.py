@@ -1,0 +1,28 @@
+"""What this sidecar needs of a Vault or OpenBao server. sealwire.keys.vault_admin has the real one."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Server(Protocol):
+    """Paths are those of the HTTP API below /v1/, without a slash at either end.
+
+    Every method raises what sealwire.keys raises for servers: KekUnavailable when it is gone or sealed,
+    KekDenied when it refuses, KeySettingError when it does not take the request. None shows a body.
+    """
+
+    def read(self, path: str) -> Mapping[str, Any] | None:
+        """The `data` at `path`; None where there is nothing."""
+        ...
+
+    def list(self, path: str) -> tuple[str, ...]:
+        """The names below `path`; none where there is nothing."""
+        ...
+
+    def write(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Write `body`; the `data` of the answer, which may be empty."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Take away what is at `path`, if anything is."""
+        ...
