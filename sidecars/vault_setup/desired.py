@@ -1,8 +1,16 @@
 """From settings to everything that the server should have, in the order in which it can be made."""
 
 from sealwire.sidecars.vault_setup.policy_documents import policy_text, rules
-from sealwire.sidecars.vault_setup.resource import Fields, Kind, Request, Resource
-from sealwire.sidecars.vault_setup.settings import HOUR_S, AppRole, Kubernetes, Role, SetupSettings
+from sealwire.sidecars.vault_setup.resource import AtMost, Fields, Kind, Request, Resource
+from sealwire.sidecars.vault_setup.settings import (
+    HOUR_S,
+    QUARTER_S,
+    AppRole,
+    Kubernetes,
+    Role,
+    SetupSettings,
+    address_or_network,
+)
 
 # Stands in the description of the mounts that a set-up made; the rollback leaves all others alone.
 MARK = "Made by sealwire vault setup"
@@ -49,19 +57,21 @@ def _mount(listing: str, name: str, wanted: Fields, holds: str, kind: Kind = Kin
 def _key(settings: SetupSettings, name: str) -> Resource:
     """A derived key: each wrapped key gets its own through its context, so no two share a nonce space."""
     path = f"{settings.transit_mount}/keys/{name}"
+    period_s = settings.rotation_s or QUARTER_S
     made: Fields = {
         "type": "aes256-gcm96",
         "derived": True,
         "exportable": False,
         "allow_plaintext_backup": False,
     }
-    changeable: Fields = {"deletion_allowed": False, "auto_rotate_period": settings.rotation_s}
+    changeable: Fields = {"deletion_allowed": False, "auto_rotate_period": period_s}
+    period = AtMost(QUARTER_S) if settings.rotation_s is None else settings.rotation_s
     return Resource(
         Kind.KEY,
         name,
         path,
-        {**made, **changeable},
-        create=Request(path, {**made, "auto_rotate_period": settings.rotation_s}),
+        {**made, "deletion_allowed": False, "auto_rotate_period": period},
+        create=Request(path, {**made, "auto_rotate_period": period_s}),
         change=Request(f"{path}/config", changeable),
         fixed=frozenset(made),
     )
@@ -109,14 +119,15 @@ def _role(settings: SetupSettings, role: Role) -> Resource:
 
 def _login(auth: AppRole | Kubernetes, name: str) -> Fields:
     if isinstance(auth, AppRole):
-        cidrs = list(auth.bound_cidrs)
+        networks = list(auth.bound_cidrs)
         return {
             "bind_secret_id": True,
             "secret_id_ttl": auth.secret_id_ttl_s,
             # A proxy that restarts logs in again with the same secret id.
             "secret_id_num_uses": 0,
-            "secret_id_bound_cidrs": cidrs,
-            "token_bound_cidrs": cidrs,
+            "secret_id_bound_cidrs": networks,
+            # Servers write a network of one address as the address, here but not above.
+            "token_bound_cidrs": [str(address_or_network(network)) for network in networks],
         }
     return {
         "bound_service_account_names": [name],

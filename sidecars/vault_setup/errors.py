@@ -30,6 +30,7 @@ class SetupReason(Enum):
     AGE_MISSING = "age-missing"
     AGE_FAILED = "age-failed"
     FIXED = "fixed"
+    OUTPUT = "output"
 
 
 class VaultSetupError(Exception):

@@ -60,6 +60,15 @@ def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
             yield Step(step.kind, step.name, State.SATISFIED, step.differences)
 
 
+def verify(server: Server, settings: SetupSettings, done: Sequence[Step]) -> tuple[Step, ...]:
+    """How everything stands after `carry_out`, by a second look: what the server has, not what it was told.
+
+    The audit device is as carrying out left it: a second look would not know what was tried.
+    """
+    audits = [step for step in done if step.kind is Kind.AUDIT]
+    return (*(step for step in survey(server, settings) if step.kind is not Kind.AUDIT), *audits)
+
+
 def outstanding(steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps that are not satisfied: the drift."""
     return tuple(step for step in steps if step.state is not State.SATISFIED)

@@ -9,6 +9,16 @@ Value = str | int | list[str] | dict[str, str] | None
 Fields = Mapping[str, Value]
 
 
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """Wanted of a number: from 1 to `limit`. 0 is "never" or "without end" to servers."""
+
+    limit: int
+
+    def __str__(self) -> str:
+        return f"1 to {self.limit}"
+
+
 class Kind(Enum):
     """What a resource is, for people; the order is the order of making."""
 
@@ -37,8 +47,8 @@ class Resource:
     name: str
     path: str
     """Reading it gives the fields; deleting it takes the resource away."""
-    wanted: Fields
-    """Fields that must have this value; others are the operator's own."""
+    wanted: Mapping[str, Value | AtMost]
+    """Fields that must be so; others are the operator's own."""
     create: Request
     change: Request | None
     """What makes fields differ no more; None where a difference is an operator's to decide."""
@@ -56,17 +66,23 @@ class Difference:
     """One field that is not as wanted."""
 
     field: str
-    wanted: Value
+    wanted: Value | AtMost
     found: Value
 
 
-def differences(wanted: Fields, found: Fields) -> tuple[Difference, ...]:
+def differences(wanted: Mapping[str, Value | AtMost], found: Fields) -> tuple[Difference, ...]:
     """Fields of `wanted` that `found` has otherwise, in the order of `wanted`."""
     return tuple(
         Difference(name, value, found.get(name))
         for name, value in wanted.items()
-        if _normal(value) != _normal(found.get(name))
+        if not _agrees(value, found.get(name))
     )
+
+
+def _agrees(wanted: Value | AtMost, found: Value) -> bool:
+    if isinstance(wanted, AtMost):
+        return isinstance(found, int) and 1 <= found <= wanted.limit
+    return _normal(wanted) == _normal(found)
 
 
 def _normal(value: Value) -> object:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from sealwire.keys.vault_admin import Wrapped
+from sealwire.keys.vault_seal import FirstKeys, SealStatus
+
 
 class Server(Protocol):
     """Paths are those of the HTTP API below /v1/, without a slash at either end.
@@ -25,4 +28,30 @@ class Server(Protocol):
 
     def delete(self, path: str) -> None:
         """Take away what is at `path`, if anything is."""
+        ...
+
+    def wrap(self, path: str, body: Mapping[str, Any], ttl_s: int) -> Wrapped:
+        """Write `body`; the answer stays on the server, to be taken out once with the wrapping token."""
+        ...
+
+
+class Seal(Protocol):
+    """A server that nobody can log in to yet; sealwire.keys.vault_seal has the real one."""
+
+    def status(self) -> SealStatus:
+        """How the server stands."""
+        ...
+
+    def initialise(
+        self, shares: int, threshold: int, pgp_keys: tuple[str, ...] = (), root_pgp_key: str | None = None
+    ) -> FirstKeys:
+        """Make the first keys; possible once."""
+        ...
+
+    def unseal(self, share: str) -> SealStatus:
+        """Give one share. Raises KekDenied when the server refuses it."""
+        ...
+
+    def wait_until_active(self) -> None:
+        """Wait until writes work. Raises KekUnavailable."""
         ...

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from sealwire.sidecars.vault_setup.errors import SetupReason, UnusableSetting
 
@@ -37,7 +38,11 @@ class AppRole:
     secret_id_ttl_s: int = QUARTER_S
     """A secret id that nobody renews ends by itself."""
     bound_cidrs: tuple[str, ...] = ()
-    """Networks that logins and tokens may come from; none means any."""
+    """Networks that logins and tokens may come from, as 10.1.2.0/24; none means any."""
+
+    def __post_init__(self) -> None:
+        for network in self.bound_cidrs:
+            address_or_network(network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ class SetupSettings:
     """Begins the name of every key, policy and role, so that two deployments can share a server."""
     transit_mount: str = "transit"
     kv_mount: str = "secret"
-    rotation_s: int = QUARTER_S
+    rotation_s: int | None = None
+    """How often the transit keys are made new; None: quarterly at first, and oftener is fine."""
     auth: AppRole | Kubernetes = field(default_factory=AppRole)
     audit_file: str | None = None
     """Where the server is to write its audit log, should it have no audit device yet."""
@@ -70,7 +76,8 @@ class SetupSettings:
         _check(_NAME, self.prefix, "prefix")
         for mount in (self.transit_mount, self.kv_mount, self.auth.mount):
             _check(_MOUNT, mount, "mount")
-        check_period(self.rotation_s)
+        if self.rotation_s is not None:
+            check_period(self.rotation_s)
         if isinstance(self.auth, Kubernetes) and not self.auth.host.startswith("https://"):
             raise UnusableSetting(
                 SetupReason.AUTH,
@@ -101,6 +108,21 @@ class SetupSettings:
     def role_name(self, role: Role) -> str:
         """What a role and its policy are called on the server."""
         return f"{self.prefix}-{role.value}"
+
+
+def address_or_network(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6Network:
+    """A network with its length, or the address where it holds only one. Raises UnusableSetting AUTH."""
+    try:
+        network = ip_network(text)
+    except ValueError:
+        network = None
+    if network is None or "/" not in text:
+        raise UnusableSetting(
+            SetupReason.AUTH,
+            "a network is not understood",
+            "write 10.1.2.0/24, or 10.1.2.3/32 for one address",
+        )
+    return network.network_address if network.num_addresses == 1 else network
 
 
 def parse_period(text: str) -> int:
