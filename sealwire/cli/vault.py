@@ -22,7 +22,7 @@ from sealwire.cli.vault_options import (
 )
 from sealwire.cli.vault_roles import credentials, revoke, unwrap
 from sealwire.cli.vault_start import init, unseal
-from sealwire.keys.vault_seal import SealStatus
+from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import plan
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason
 from sealwire.sidecars.vault_setup.rotation import KeyAge, ages

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from sealwire.keys.vault_admin import VaultAdmin
-from sealwire.keys.vault_connection import VaultConnection
-from sealwire.keys.vault_login import TOKEN_VARIABLES
-from sealwire.keys.vault_seal import NoLogin, VaultSeal
-from sealwire.keys.vault_settings import AuthMethod, VaultSettings, settings_from_environment
+from sealwire.keys.vault.admin import VaultAdmin
+from sealwire.keys.vault.connection import VaultConnection
+from sealwire.keys.vault.login import TOKEN_VARIABLES
+from sealwire.keys.vault.seal import NoLogin, VaultSeal
+from sealwire.keys.vault.settings import AuthMethod, VaultSettings, settings_from_environment
 from sealwire.sidecars.vault_setup.errors import SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSettings, parse_period
 
@@ -46,11 +46,9 @@ class ServerOptions:
         """
         environ = self._environ()
         settings = settings_from_environment(environ)
-        if settings.auth.method is AuthMethod.TOKEN and not any(
-            environ.get(name) for name in TOKEN_VARIABLES
-        ):
-            if sys.stdin.isatty():
-                environ["VAULT_TOKEN"] = str(click.prompt("Vault token", hide_input=True, err=True))
+        given = any(environ.get(name) for name in TOKEN_VARIABLES)
+        if settings.auth.method is AuthMethod.TOKEN and not given and sys.stdin.isatty():
+            environ["VAULT_TOKEN"] = str(click.prompt("Vault token", hide_input=True, err=True))
         return VaultAdmin(VaultConnection(settings, environ))
 
     def without_login(self) -> VaultConnection:
@@ -84,7 +82,7 @@ def server_options(command: Command) -> Command:
     @click.option(
         "--token-file",
         type=click.Path(path_type=Path),
-        help="File with the token; else SEALWIRE_VAULT_AUTH, VAULT_TOKEN, or a prompt. Never the token itself.",
+        help="File with the token; else SEALWIRE_VAULT_AUTH, VAULT_TOKEN, or a prompt.",
     )
     @wraps(command)
     def with_server(

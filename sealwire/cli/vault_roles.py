@@ -7,7 +7,7 @@ import click
 
 from sealwire.cli.vault_options import ServerOptions, json_option, names_options, server_options, yes_option
 from sealwire.keys.private_file import create_private, read_private, replace_private, writer_lock
-from sealwire.keys.vault_admin import unwrap as take_out
+from sealwire.keys.vault.admin import unwrap as take_out
 from sealwire.sidecars.vault_setup import credentials as logins
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason
 from sealwire.sidecars.vault_setup.settings import Role, SetupSettings, parse_period

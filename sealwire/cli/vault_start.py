@@ -9,7 +9,7 @@ import click
 
 from sealwire.cli.vault_options import ServerOptions, json_option, server_options
 from sealwire.keys.private_file import create_private, writer_lock
-from sealwire.keys.vault_seal import SealStatus
+from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import initialise as start
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
 from sealwire.sidecars.vault_setup.holders import parse_holders
@@ -55,7 +55,7 @@ def init(
     \b
     Examples:
       sealwire vault init --holder age1... --holder age1... --holder age1... --shares 3 --threshold 2
-      sealwire vault init --shares 3 --threshold 2 --holder a.pgp --holder b.pgp --holder c.pgp --output shares
+      sealwire vault init --shares 2 --threshold 2 --holder a.pgp --holder b.pgp --output shares
     """
     people = parse_holders(holders)
     if output is None and not sys.stdout.isatty():

@@ -12,5 +12,5 @@ way from an empty server to an unsealed one, `credentials` gives a role's login 
 `rotation` changes the period or rotates now, `removal` is the rollback.
 
 May not import: hvac, requests, wire, policies, proxy. Servers are reached through `server.Server`, which
-sealwire.keys.vault_admin implements.
+sealwire.keys.vault.admin implements.
 """

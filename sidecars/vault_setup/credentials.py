@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.vault_admin import Wrapped
+from sealwire.keys.vault.admin import Wrapped
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KekDenied
-from sealwire.keys.vault_seal import FirstKeys, SealStatus
+from sealwire.keys.vault.seal import FirstKeys, SealStatus
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.holders import AgeHolder, Holders, PgpHolder, seal_for
 from sealwire.sidecars.vault_setup.server import Seal

@@ -1,10 +1,10 @@
-"""What this sidecar needs of a Vault or OpenBao server. sealwire.keys.vault_admin has the real one."""
+"""What this sidecar needs of a Vault or OpenBao server. sealwire.keys.vault.admin has the real one."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from sealwire.keys.vault_admin import Wrapped
-from sealwire.keys.vault_seal import FirstKeys, SealStatus
+from sealwire.keys.vault.admin import Wrapped
+from sealwire.keys.vault.seal import FirstKeys, SealStatus
 
 
 class Server(Protocol):
@@ -36,7 +36,7 @@ class Server(Protocol):
 
 
 class Seal(Protocol):
-    """A server that nobody can log in to yet; sealwire.keys.vault_seal has the real one."""
+    """A server that nobody can log in to yet; sealwire.keys.vault.seal has the real one."""
 
     def status(self) -> SealStatus:
         """How the server stands."""
