@@ -109,9 +109,12 @@ def unwrap(connection: VaultConnection, wrapping_token: str, wrapped_at: str) ->
             found = _data(client.write_data("sys/wrapping/lookup", data={"token": wrapping_token})) or {}
             if found.get("creation_path") != wrapped_at:
                 raise _does_not_open()
-            return _data(client.write_data("sys/wrapping/unwrap", data={"token": wrapping_token})) or {}
+            client.token = wrapping_token
+            return _data(client.sys.unwrap()) or {}
         except (hvac_errors.InvalidRequest, hvac_errors.Forbidden):
             raise _does_not_open() from None
+        finally:
+            client.token = ""
 
     return connection.call("unwrap a credential", operation, repeatable=False)
 

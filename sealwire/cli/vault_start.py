@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.vault_options import ServerOptions, json_option, server_options
-from sealwire.keys.private_file import create_private, writer_lock
+from sealwire.keys.private_file import create_private
 from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import initialise as start
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
@@ -69,7 +69,7 @@ def init(
     _prepare(output, root_token_file)
     made = start.initialise(seal, shares, threshold, people, clear_root_token=root_token_file is not None)
     if root_token_file is not None:
-        _write(root_token_file, made.root_token + b"\n")
+        create_private(root_token_file, made.root_token + b"\n")
     items = {f"share-{number}{made.suffix}": share for number, share in enumerate(made.shares, start=1)}
     if root_token_file is None:
         items[f"root-token{made.suffix}"] = made.root_token
@@ -79,7 +79,10 @@ def init(
 
 
 def _prepare(output: Path | None, root_token_file: Path | None) -> None:
-    """What can go wrong with the places has to go wrong before there is anything to lose."""
+    """What can go wrong with the places has to go wrong before there is anything to lose.
+
+    No writer's lock: the server makes its first keys once, so nobody else gets as far as writing.
+    """
     if output is not None:
         try:
             output.mkdir(mode=0o700)
@@ -88,24 +91,19 @@ def _prepare(output: Path | None, root_token_file: Path | None) -> None:
                 SetupReason.OUTPUT, f"{output} cannot be made: {error.strerror}", "name a new directory"
             ) from None
     if root_token_file is not None:
-        _write(root_token_file, b"")
+        create_private(root_token_file, b"")
         root_token_file.unlink()
 
 
 def _hand_over(items: dict[str, bytes], output: Path | None) -> None:
     for name, content in items.items():
         if output is not None:
-            _write(output / name, content + (b"" if name.endswith((".age", ".pgp")) else b"\n"))
+            create_private(output / name, content + (b"" if name.endswith((".age", ".pgp")) else b"\n"))
         else:
             shown = content.hex() if name.endswith(".pgp") else content.decode("ascii")
             click.echo(f"{name}:\n{shown}\n")
     where = "the terminal; clear it when they are written down" if output is None else str(output)
     click.echo(f"{len(items)} secrets went to {where}. Nobody has a copy of them.", err=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with writer_lock(path):
-        create_private(path, content)
 
 
 @click.command()
