@@ -57,19 +57,24 @@ def carry_out(server: Server, settings: SetupSettings, removals: tuple[Removal, 
 
     Raises what the server refuses with; what is gone stays gone, and running again goes on from there.
     """
-    destroyed = {each.resource.name for each in removals if each.fate is Fate.REMOVE}
+    # Roles and policies have the same names: only the key itself counts.
+    keyring_lost = any(
+        each.fate is Fate.REMOVE
+        and each.resource.kind is Kind.KEY
+        and each.resource.name == settings.proxy_key
+        for each in removals
+    )
     for removal in removals:
-        if removal.fate is not Fate.REMOVE:
+        if removal.fate is Fate.REMOVE:
+            yield _remove(server, settings, removal.resource, keyring_lost=keyring_lost)
+        else:
             yield removal
-            continue
-        yield _remove(server, settings, removal, keyring=settings.proxy_key in destroyed)
 
 
-def _remove(server: Server, settings: SetupSettings, removal: Removal, *, keyring: bool) -> Removal:
-    resource = removal.resource
+def _remove(server: Server, settings: SetupSettings, resource: Resource, *, keyring_lost: bool) -> Removal:
     if resource.kind is Kind.KEY:
         server.write(f"{resource.path}/config", {"deletion_allowed": True})
-    if keyring and resource.name == settings.kv_mount and resource.kind is Kind.MOUNT:
+    if keyring_lost and resource.kind is Kind.MOUNT and resource.name == settings.kv_mount:
         # Without its key the keyring is only bytes; with it gone the mount may be empty.
         server.delete(f"{settings.kv_mount}/metadata/{settings.keyring}")
     if resource.holds is not None and server.list(resource.holds):
