@@ -97,7 +97,7 @@ def unwrap(*, role: str, server: ServerOptions, settings: SetupSettings, secret_
 def revoke(*, role: str, server: ServerOptions, settings: SetupSettings, yes: bool, as_json: bool) -> None:
     """End every login of ROLE at once: its secret ids and its tokens. The role stays.
 
-    A running proxy keeps the data keys that it has in memory until keys.max_age: stop it as well.
+    A running proxy keeps the data keys that it has in memory until keys.max_age_s: stop it as well.
 
     \b
     Examples:
