@@ -35,9 +35,9 @@ class Command:
 
     def __init__(self, server: OpenBao, folder: Path) -> None:
         self.folder = folder
-        self._environ = {"VAULT_ADDR": server.address, "COLUMNS": "120"}
+        self.environ = {"VAULT_ADDR": server.address, "COLUMNS": "120"}
         if server.ca is not None:
-            self._environ["VAULT_CACERT"] = str(server.ca)
+            self.environ["VAULT_CACERT"] = str(server.ca)
 
     @property
     def root_token_file(self) -> Path:
@@ -58,7 +58,7 @@ class Command:
             patch.setattr(sys, "stderr", streams[1])
             for variable in ("VAULT_TOKEN", "BAO_TOKEN", "BAO_ADDR"):
                 patch.delenv(variable, raising=False)
-            for variable, value in {**self._environ, **(environ or {})}.items():
+            for variable, value in {**self.environ, **(environ or {})}.items():
                 patch.setenv(variable, value)
             with pytest.raises(SystemExit) as caught:
                 main()
