@@ -157,6 +157,7 @@ def _step_row(step: Step) -> dict[str, object]:
             for each in step.differences
         ],
         "advice": step.advice if step.state is State.BY_HAND else "",
+        "request": step.request and {"path": step.request.path, "body": dict(step.request.body)},
     }
 
 

@@ -88,6 +88,8 @@ def test_from_an_empty_server_through_a_restart(empty: tuple[RaftServer, Command
     planned = command.as_root("setup", "--dry-run", "--json")
     assert planned.code == 0
     assert set(planned.states().values()) == {"to do", "satisfied"}
+    requests = [step["request"] for step in planned.json["steps"] if step["state"] == "to do"]
+    assert all(request["path"] for request in requests)
     assert command.as_root("status", "--json").code == 1
     done = command.as_root("setup", "--yes", "--json")
     assert (done.code, set(done.states().values())) == (0, {"satisfied"})
