@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -24,6 +24,7 @@ from sealwire.cli.vault_roles import credentials, revoke, unwrap
 from sealwire.cli.vault_start import init, unseal
 from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import plan
+from sealwire.sidecars.vault_setup.credentials import Login, logins
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason
 from sealwire.sidecars.vault_setup.rotation import KeyAge, ages
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period
@@ -84,6 +85,7 @@ def setup(*, server: ServerOptions, settings: SetupSettings, dry_run: bool, yes:
 def status(*, server: ServerOptions, settings: SetupSettings, as_json: bool) -> None:
     """Check the seal and everything that `setup` makes; exit code 1 when anything differs.
 
+    Also when a key was not rotated in time, or the last secret id of a role ends within two weeks.
     Changes nothing. The auditor's login is enough. Give the options that `setup` was given.
 
     \b
@@ -97,11 +99,32 @@ def status(*, server: ServerOptions, settings: SetupSettings, as_json: bool) -> 
     steps = plan.survey(admin, settings)
     drift = plan.outstanding(steps)
     keys = () if any(step.state is State.TO_DO for step in steps) else ages(admin, settings)
-    overdue = [key.name for key in keys if key.overdue(datetime.now(UTC))]
-    _print(steps, as_json=as_json, more={"seal": _seal_row(seal), "keys": [_key_row(key) for key in keys]})
-    for name in overdue:
-        click.echo(f"{name} should have been rotated by the server and was not", err=True)
-    sys.exit(_EXIT_DRIFT if drift or overdue else 0)
+    found = () if drift else logins(admin, settings)
+    more = {
+        "seal": _seal_row(seal),
+        "keys": [_key_row(key) for key in keys],
+        "logins": [_login_row(login) for login in found],
+    }
+    _print(steps, as_json=as_json, more=more)
+    late = _late(keys, found, datetime.now(UTC))
+    for line in late:
+        click.echo(line, err=True)
+    sys.exit(_EXIT_DRIFT if drift or late else 0)
+
+
+def _late(keys: Sequence[KeyAge], found: Sequence[Login], now: datetime) -> list[str]:
+    return [
+        *(
+            f"{key.name} should have been rotated by the server and was not"
+            for key in keys
+            if key.overdue(now)
+        ),
+        *(
+            f"the last secret id of {login.role} ends on {login.ends:%Y-%m-%d}: hand out a new one"
+            for login in found
+            if login.ends_soon(now)
+        ),
+    ]
 
 
 def _require_unsealed(seal: SealStatus) -> None:
@@ -129,7 +152,7 @@ def _with_progress(steps: Iterable[Step], total: int) -> list[Step]:
     return done
 
 
-def _print(steps: Sequence[Step], *, as_json: bool, more: dict[str, object]) -> None:
+def _print(steps: Sequence[Step], *, as_json: bool, more: Mapping[str, object]) -> None:
     if as_json:
         click.echo(json.dumps({**more, "steps": [_step_row(step) for step in steps]}, indent=2))
     else:
@@ -167,6 +190,10 @@ def _plain(value: object) -> object:
 
 def _seal_row(seal: SealStatus) -> dict[str, object]:
     return {"shares": seal.shares, "threshold": seal.threshold, "unseals_itself": seal.unseals_itself}
+
+
+def _login_row(login: Login) -> dict[str, object]:
+    return {"role": login.role, "secret_ids": login.secret_ids, "ends": login.ends.isoformat()}
 
 
 def _key_row(key: KeyAge) -> dict[str, object]:

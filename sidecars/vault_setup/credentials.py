@@ -1,6 +1,9 @@
 """A role's login, given away: made inside the server, fetched by the one who is to have it, or taken back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.vault.admin import Wrapped
@@ -8,8 +11,10 @@ from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, Unusa
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
 
-# Bounds the walk over a server's tokens.
+# Bound the walks over a server's tokens and a role's secret ids.
 MAX_TOKENS = 100_000
+MAX_SECRET_IDS = 1_000
+ENDS_SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,20 @@ class Credential(Unpicklable):
 
     role_id: str
     secret_id: Wrapped = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a role's machines can log in with."""
+
+    role: str
+    secret_ids: int
+    ends: datetime
+    """Of the secret id that lasts longest: after it a machine that starts is refused."""
+
+    def ends_soon(self, now: datetime) -> bool:
+        """Whether it is time to hand out a new one."""
+        return self.ends - now < ENDS_SOON
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,32 @@ def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) 
 def secret_id_path(settings: SetupSettings, role: Role) -> str:
     """Where secret ids of `role` are made. Raises UnusableSetting AUTH."""
     return f"{_role_path(settings, role)}/secret-id"
+
+
+def logins(server: Server, settings: SetupSettings) -> tuple[Login, ...]:
+    """The roles that somebody has a secret id for, and when the last of them ends. None with Kubernetes.
+
+    Cost:    one request a role, one a secret id
+    """
+    if not isinstance(settings.auth, AppRole):
+        return ()
+    found = (_login(server, settings, role) for role in Role)
+    return tuple(login for login in found if login is not None)
+
+
+def _login(server: Server, settings: SetupSettings, role: Role) -> Login | None:
+    path = secret_id_path(settings, role)
+    ends = [
+        _end(server.write(f"{path}-accessor/lookup", {"secret_id_accessor": accessor}))
+        for accessor in server.list(path)[:MAX_SECRET_IDS]
+    ]
+    return Login(settings.role_name(role), len(ends), max(ends)) if ends else None
+
+
+def _end(secret_id: Mapping[str, Any]) -> datetime:
+    """Servers write the year 1 for a secret id without an end."""
+    end = datetime.fromisoformat(str(secret_id["expiration_time"]))
+    return end if end.year > 1 else datetime.max.replace(tzinfo=UTC)
 
 
 def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:

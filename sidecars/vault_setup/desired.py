@@ -37,15 +37,15 @@ def resources(settings: SetupSettings) -> tuple[Resource, ...]:
     )
 
 
-def _mount(listing: str, name: str, wanted: Fields, holds: str, kind: Kind = Kind.MOUNT) -> Resource:
+def _mount(listing: str, name: str, wanted: Fields, holds: str, config: Fields | None = None) -> Resource:
     path = f"{listing}/{name}"
     # What is mounted there for another purpose has content: it is never changed, only reported.
     return Resource(
-        kind,
+        Kind.AUTH if listing == "sys/auth" else Kind.MOUNT,
         name,
         path,
         wanted,
-        create=Request(path, {**wanted, "description": MARK}),
+        create=Request(path, {**wanted, "description": MARK, **(config or {})}),
         change=None,
         listing=listing,
         entry=f"{name}/",
@@ -87,10 +87,14 @@ def _policy(settings: SetupSettings, role: Role) -> Resource:
 
 def _auth(settings: SetupSettings) -> tuple[Resource, ...]:
     auth = settings.auth
-    kind = "approle" if isinstance(auth, AppRole) else "kubernetes"
-    mount = _mount("sys/auth", auth.mount, {"type": kind}, f"auth/{auth.mount}/role", Kind.AUTH)
-    config = () if isinstance(auth, AppRole) else (_kubernetes_config(auth),)
-    return (mount, *config, *(_role(settings, role) for role in Role))
+    holds = f"auth/{auth.mount}/role"
+    roles = tuple(_role(settings, role) for role in Role)
+    if isinstance(auth, AppRole):
+        # Secret ids last no longer than the mount lets anything last: 32 days unless it says otherwise.
+        config: Fields = {"config": {"max_lease_ttl": f"{auth.secret_id_ttl_s}s"}}
+        return (_mount("sys/auth", auth.mount, {"type": "approle"}, holds, config), *roles)
+    mount = _mount("sys/auth", auth.mount, {"type": "kubernetes"}, holds)
+    return (mount, _kubernetes_config(auth), *roles)
 
 
 def _kubernetes_config(auth: Kubernetes) -> Resource:

@@ -97,7 +97,19 @@ def _auditor(settings: SetupSettings) -> tuple[Rule, ...]:
         *(Rule(f"{settings.transit_mount}/keys/{key}", READ) for key in settings.keys),
         *(Rule(f"sys/policies/acl/{settings.role_name(role)}", READ) for role in Role),
         *(Rule(f"{auth}/role/{settings.role_name(role)}", READ) for role in Role),
-        *(() if isinstance(settings.auth, AppRole) else (Rule(f"{auth}/config", READ),)),
+        *(
+            _secret_ids(settings, auth)
+            if isinstance(settings.auth, AppRole)
+            else (Rule(f"{auth}/config", READ),)
+        ),
+    )
+
+
+def _secret_ids(settings: SetupSettings, auth: str) -> tuple[Rule, ...]:
+    """To see when logins end. An accessor names a secret id, and does not log in."""
+    paths = [f"{auth}/role/{settings.role_name(role)}/secret-id" for role in Role]
+    return tuple(
+        rule for path in paths for rule in (Rule(path, ("list",)), Rule(f"{path}-accessor/lookup", USE))
     )
 
 

@@ -23,7 +23,8 @@ from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
 
-PATIENT = {"_id": 1, "nhs_number": "943 476 5919"}
+NHS_NUMBER = "943 476 5919"
+PATIENT: Document = {"_id": 1, "nhs_number": NHS_NUMBER}
 POLICY = """version: 1
 classes:
   nhs_number: {mode: deterministic, type: string}
@@ -54,9 +55,9 @@ def test_the_quickstart_goes_from_bao_server_to_an_encrypted_insert(tmp_path: Pa
     logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("*.log"))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{logs}"
     through, stored = done.stdout.splitlines()[-2:]
-    assert PATIENT["nhs_number"] in through
+    assert NHS_NUMBER in through
     assert "Binary(b'SW" in stored
-    assert str(PATIENT["nhs_number"]) not in stored
+    assert NHS_NUMBER not in stored
     assert not (folder / "root-token").exists()
 
 
@@ -110,8 +111,7 @@ def test_a_proxy_encrypts_with_it_before_and_after_a_restart_and_not_while_it_is
             shares = command.share(1) + command.share(2)
             assert command.run("unseal", stdin=shares).code == 0
             with proxy(config, port), clients(port, database.port) as (through, _):
-                query = {"nhs_number": PATIENT["nhs_number"]}
-                assert through.clinic.patients.find_one(query) == PATIENT
+                assert through.clinic.patients.find_one({"nhs_number": NHS_NUMBER}) == PATIENT
             assert command.as_root("revoke", "proxy", "--yes").code == 0
             with proxy(config, port) as refused:
                 assert refused.exit_code == 77

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,10 @@ def test_from_an_empty_server_through_a_restart(empty: tuple[RaftServer, Command
     assert command.run("unseal", stdin=command.share(3)).code == 0
     found = command.run("status", "--json", environ=auditor)
     assert (found.code, set(found.states().values())) == (0, {"satisfied"})
+    (login,) = found.json["logins"]
+    assert (login["role"], login["secret_ids"]) == ("sealwire-auditor", 1)
+    left = datetime.fromisoformat(login["ends"]) - datetime.now(UTC)
+    assert timedelta(days=89) < left < timedelta(days=91)
 
 
 def test_secrets_are_private_files_and_nowhere_else(empty: tuple[RaftServer, Command]) -> None:
@@ -247,6 +252,16 @@ OPERATIONS: dict[str, tuple[str, str, dict[str, object]]] = {
     "read role id": ("get", "auth/approle/role/sealwire-proxy/role-id", {}),
     "make secret id": ("post", "auth/approle/role/sealwire-proxy/secret-id", {}),
     "list secret ids": ("list", "auth/approle/role/sealwire-proxy/secret-id", {}),
+    "look up secret id": (
+        "post",
+        "auth/approle/role/sealwire-proxy/secret-id-accessor/lookup",
+        {"secret_id_accessor": "x"},
+    ),
+    "destroy secret id": (
+        "post",
+        "auth/approle/role/sealwire-proxy/secret-id-accessor/destroy",
+        {"secret_id_accessor": "x"},
+    ),
     "make token": ("post", "auth/token/create", {}),
     "make orphan token": ("post", "auth/token/create-orphan", {}),
     "list tokens": ("list", "auth/token/accessors", {}),
@@ -289,6 +304,8 @@ ALLOWED = {
         "list audit devices",
         "read own policy",
         "read role",
+        "list secret ids",
+        "look up secret id",
     },
 }
 

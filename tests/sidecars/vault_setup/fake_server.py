@@ -41,6 +41,9 @@ class FakeServer:
                     raise KeySettingError(KeysReason.VAULT_REQUEST, "not taken")
                 entries[f"{path.removeprefix(f'{known}/')}/"] = dict(body)
                 return {}
+        if path.endswith("secret-id-accessor/lookup"):
+            secret_ids = listing.removesuffix("-accessor")
+            return self.objects[f"{secret_ids}/{body['secret_id_accessor']}"]
         if name == "destroy" or listing.startswith("auth/token"):
             return self._end(path, body)
         if name == "config" and "/keys/" in path:

@@ -33,9 +33,18 @@ def test_rotation_cannot_open_backups_and_sets_no_more_than_the_period() -> None
 
 def test_the_auditor_only_reads_and_reads_no_secret() -> None:
     found = allowed(Role.AUDITOR)
-    assert {capability for each in found.values() for capability in each} == {"read", "sudo"}
+    assert {path for path, each in found.items() if "update" in each} == {
+        f"auth/approle/role/{SETTINGS.role_name(role)}/secret-id-accessor/lookup" for role in Role
+    }
+    assert {capability for each in found.values() for capability in each} == {
+        "read",
+        "list",
+        "sudo",
+        "update",
+    }
     assert [path for path, each in found.items() if "sudo" in each] == ["sys/audit"]
-    assert not any("/data/" in path or "secret-id" in path for path in found)
+    assert all(each == ("list",) for path, each in found.items() if path.endswith("/secret-id"))
+    assert not any("/data/" in path for path in found)
 
 
 @pytest.mark.parametrize("role", Role)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sealwire.sidecars.vault_setup.credentials import issue, revoke
+from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
 from sealwire.sidecars.vault_setup.removal import Fate, carry_out, plan_removal
 from sealwire.sidecars.vault_setup.resource import Kind
@@ -55,6 +55,23 @@ def test_revoking_ends_the_secret_ids_and_tokens_of_one_role_only() -> None:
     assert server.list("auth/token/accessors") == (Role.AUDITOR.value,)
     assert server.list(f"{PROXY_ROLE}/secret-id") == ()
     assert len(server.list("auth/approle/role/sealwire-auditor/secret-id")) == 1
+
+
+def test_a_login_lasts_as_long_as_its_longest_secret_id() -> None:
+    server = set_up()
+    secret_ids = f"{PROXY_ROLE}/secret-id"
+    for day in ("01", "20"):
+        end = f"2031-05-{day}T10:11:12.123456789Z"
+        server.objects[f"{secret_ids}/{day}"] = {"expiration_time": end}
+    server.objects["auth/approle/role/sealwire-auditor/secret-id/a"] = {
+        "expiration_time": "0001-01-01T00:00:00Z"
+    }
+    proxy, auditor = logins(server, SETTINGS)
+    assert (proxy.role, proxy.secret_ids, proxy.ends.day) == ("sealwire-proxy", 2, 20)
+    assert not proxy.ends_soon(proxy.ends - timedelta(days=15))
+    assert proxy.ends_soon(proxy.ends - timedelta(days=13))
+    assert not auditor.ends_soon(datetime(2999, 1, 1, tzinfo=UTC))
+    assert logins(server, KUBERNETES) == ()
 
 
 def test_rotation_adds_a_version_and_the_period_can_be_changed() -> None:
