@@ -51,6 +51,7 @@ class KeysReason(Enum):
     NO_ACTIVE_KEY = "no-active-key"
     DESTROYED = "destroyed"
     WRITER = "writer"
+    CACHE_TOO_OLD = "cache-too-old"
     VAULT_SETTING = "vault-setting"
     VAULT_LOGIN = "vault-login"
     VAULT_TOKEN = "vault-token"  # noqa: S105 - a reason

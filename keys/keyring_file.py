@@ -52,21 +52,21 @@ def load_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey, minimum_gene
              KekUnavailable
     Cost:    one unwrap for each key and one more; with a local KEK under 0.1 ms a key, else a request
     """
-    return open_keyring(read_record(place), kek, place, minimum_generation)
+    store = as_store(place)
+    record = read_record(store)
+    keys = open_record(record, kek, store)
+    check_generation(record, minimum_generation, store)
+    return Keyring(keys, record.generation)
 
 
-def open_keyring(
-    record: KeyringRecord, kek: KeyEncryptionKey, place: object, minimum_generation: int = 0
-) -> Keyring:
-    """As `load_keyring`, of a record that was read already. `place` is for messages only."""
-    keys = open_record(record, kek, place)
+def check_generation(record: KeyringRecord, minimum_generation: int, place: object) -> None:
+    """`record` is authenticated. Raises DamagedFile ROLLED_BACK."""
     if record.generation < minimum_generation:
         raise DamagedFile(
             KeysReason.ROLLED_BACK,
             f"{place} has generation {record.generation}, {minimum_generation} was seen before",
             "an older copy was put back; restore the newest one",
         )
-    return Keyring(keys, record.generation)
 
 
 def create_keyring(
@@ -126,6 +126,15 @@ def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> 
 
     Raises DamagedFile TAMPERED, KekDenied KEK_OTHER, KekUnavailable.
     """
+    authenticate(record, kek, place)
+    try:
+        return tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
+    except UnwrapFailed:
+        raise _tampered(place) from None
+
+
+def authenticate(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> None:
+    """Prove that a holder of `kek` wrote `record`, by one unwrapping. Raises as `open_record`."""
     if record.kek_id != kek.id:
         raise KekDenied(
             KeysReason.KEK_OTHER,
@@ -134,11 +143,10 @@ def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> 
         )
     try:
         mac_key = kek.unwrap(record.wrapped_mac_key, _MAC_KEY_ASSOCIATED_DATA)
-        if not hmac.compare_digest(_mac(mac_key, record), record.mac):
-            raise _tampered(place)
-        return tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
     except UnwrapFailed:
         raise _tampered(place) from None
+    if not hmac.compare_digest(_mac(mac_key, record), record.mac):
+        raise _tampered(place)
 
 
 def _tampered(place: object) -> DamagedFile:

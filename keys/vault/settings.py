@@ -32,7 +32,7 @@ OPTIONS = (
     *PATH_OPTIONS,
 )
 USUAL_TIMEOUT_S = 5.0
-USUAL_DEADLINE_S = 15.0
+USUAL_DEADLINE_S = 8.0
 _PREFIX = "SEALWIRE_VAULT_"
 # Names and paths as they stand in a URL; "." and ".." would be resolved on the way.
 _PATH = re.compile(r"(?!\.{1,2}(/|$))[A-Za-z0-9_.-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9_.-]+)*/?", re.ASCII)

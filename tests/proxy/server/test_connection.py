@@ -9,6 +9,7 @@ from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config import Limits
 from sealwire.proxy.server.connection import State
+from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.side import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.session.effects import (
@@ -280,7 +281,7 @@ def test_the_session_is_told_when_keys_cannot_be_loaded() -> None:
             await server.accepted()
             writer.write(b"k")
             assert await soon(reader.readexactly(7)) == b"no keys"
-            assert proxy.services.keys.failed
+            assert proxy.services.keys.freshness is Freshness.STALE
             assert proxy.metrics.value("sealwire_key_reloads_total", outcome="failed") == 1
             assert proxy.metrics.value("sealwire_bugs_total") == 0
 
