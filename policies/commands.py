@@ -11,8 +11,9 @@ from sealwire.policies.command import GENERIC, Argument, Command, apply_argument
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.paths import follow
-from sealwire.policies.pipelines import Surroundings, plan_pipeline, plan_sort
+from sealwire.policies.pipelines import plan_pipeline, plan_sort
 from sealwire.policies.plan import Use
 from sealwire.policies.projections import plan_projection
 from sealwire.policies.schema import PathNode

@@ -13,8 +13,8 @@ from sealwire.policies.arguments import (
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.namespaces import Surroundings, foreign_in_pipeline
 from sealwire.policies.paths import follow
-from sealwire.policies.pipelines import foreign_in_pipeline
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
@@ -145,10 +145,10 @@ def check_any_namespace(command: Command) -> None:
     Raises Refusal. Cost: O(1) for all commands but those that can name two collections.
     """
     check = _BEYOND_TARGET.get(command.name)
+    if command.sequences and (command.name == b"aggregate" or check not in (None, _bulk_write)):
+        # the server would take one for the argument that is checked here, or for a pipeline
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
     if check is not None:
-        if command.sequences and command.name != b"bulkWrite":
-            # the server would take one for the argument that is checked here
-            raise Refusal(Reason.SHAPE, rule="this document sequence")
         check(command)
     elif command.name in _REFUSED_WITH_POLICY and command.policies.protects_anything:
         raise Refusal(Reason.COMMAND, rule=command.name.decode())
@@ -180,15 +180,18 @@ def _view(command: Command) -> None:
     on = command.arguments.get(b"viewOn")
     if on is not None and on.kind == BsonType.STRING:
         _refuse_protected(command, command.namespace(string_of(command.plan, on)))
-    _pipeline(command)
+    protected = protected_in_pipeline(command)
+    if protected is not None:
+        _refuse_protected(command, protected)
 
 
-def _pipeline(command: Command) -> None:
-    """A pipeline over unprotected documents must not read or write protected ones."""
+def protected_in_pipeline(command: Command) -> str | None:
+    """The first protected collection that the command's pipeline reads or writes beside its own input."""
     pipeline = command.arguments.get(b"pipeline")
-    if pipeline is not None and pipeline.kind == BsonType.ARRAY:
-        for database, collection in foreign_in_pipeline(command.plan, pipeline, command.database):
-            _refuse_protected(command, f"{database}.{collection}")
+    if pipeline is None or pipeline.kind != BsonType.ARRAY:
+        return None
+    around = Surroundings(command.policies, command.database)
+    return around.protected_in(foreign_in_pipeline(command.plan, pipeline, command.database))
 
 
 def _bulk_write(command: Command) -> None:
@@ -212,7 +215,6 @@ _BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
     b"cloneCollectionAsCapped": _clone_as_capped,
     b"create": _view,
     b"collMod": _view,
-    b"aggregate": _pipeline,
     b"bulkWrite": _bulk_write,
     b"mapReduce": _map_reduce,
     b"mapreduce": _map_reduce,

@@ -66,6 +66,9 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
 def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
     """The tree of a document made of these fields."""
     covered = {name: node for name, node in children.items() if node.covers}
+    if covered and any(name.isdigit() for name in children):
+        # in a path this number would be an index, and lead past the field
+        return replace(OPAQUE, path=next(iter(covered.values())).path)
     return bounded(PathNode("", freeze(covered))) if covered else NOTHING
 
 
@@ -94,11 +97,16 @@ def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     text = plan.buf[element.value + 4 : element.end - 1]
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
-        node = scope.root if name in (b"ROOT", b"CURRENT") else scope.variables.get(name, NOTHING)
+        node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name)
         return node if not path else follow(node, path) or NOTHING
     if text.startswith(b"$"):
         return follow(scope.root, text[1:]) or NOTHING
     return NOTHING
+
+
+def _variable(plan: Plan, scope: Scope, name: bytes) -> PathNode:
+    bound = scope.variables.get(name)
+    return plan.variables.get(name, NOTHING) if bound is None else bound
 
 
 def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -147,12 +155,12 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
         plan.compares = True
         return NOTHING
     covered, constant = (left, arguments[1]) if left.covers else (right, arguments[0])
-    _match_constant(plan, constant, covered, rule, inner)
+    match_constant(plan, constant, covered, rule, inner)
     return NOTHING
 
 
-def _match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, parents: Parents) -> None:
-    """Cover the constant that a covered field is compared with; anything computed is refused."""
+def match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, parents: Parents) -> None:
+    """Cover the constant that a covered field is compared with. Raises Refusal for anything computed."""
     if constant.kind == BsonType.STRING and plan.buf[constant.value + 4] == ord("$"):
         raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
     if constant.kind == BsonType.OBJECT:

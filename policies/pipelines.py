@@ -1,11 +1,11 @@
 """Follow covered fields from stage to stage of an aggregation pipeline.
 
 Each stage takes the tree of covered paths of its input documents and gives that of its output. A stage in no
-table may see documents without covered fields only; with covered fields in reach it is refused.
+table may see documents without covered fields only; with anything covered in reach it is refused.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from sealwire.policies.arguments import (
     Parents,
@@ -16,7 +16,6 @@ from sealwire.policies.arguments import (
     named_parts,
     only_element,
     operator_name,
-    string_of,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import (
@@ -26,23 +25,14 @@ from sealwire.policies.expressions import (
     plan_plain_expression,
 )
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.joins import graph_lookup, lookup, union_with
+from sealwire.policies.namespaces import Surroundings, foreign_in_stage
+from sealwire.policies.outputs import merge_into, out
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path, plan_project_stage, without_path
-from sealwire.policies.schema import NOTHING, Mode, PathNode, PolicySet
-from sealwire.wire.raw_bson import BsonType, Element, elements
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a pipeline may refer to beside its own documents."""
-
-    policies: PolicySet
-    database: str
-
-
-# A pipeline inside a pipeline is four levels of BSON below it, and mongod stops at 200 of these.
-_MAX_NESTED_PIPELINES = 50
+from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 
@@ -54,78 +44,31 @@ def plan_pipeline(
 
     Returns the covered paths of what it yields. Raises Refusal, BsonError. Cost: O(elements).
     """
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
     inner = (*parents, pipeline.value)
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
         stage = only_element(plan, start, "a stage")
-        _refuse_protected_namespaces(plan, stage, node, around)
-        handler = _STAGES.get(stage.name)
-        if handler is not None:
-            node = handler(plan, stage, node, (*inner, start), around)
-        elif node.covers:
-            raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
-        else:
+        in_reach = _in_reach(plan, stage, node, around)
+        if in_reach is None:
             check_nested(plan, stage)
+            continue
+        handler = _STAGES.get(stage.name)
+        if handler is None:
+            raise Refusal(Reason.STAGE, path=in_reach, rule=operator_name(stage))
+        node = handler(plan, stage, node, (*inner, start), around)
     return node
 
 
-def _refuse_protected_namespaces(plan: Plan, stage: Element, node: PathNode, around: Surroundings) -> None:
-    """Stages that name another collection: neither it nor, for writes, the documents may be covered."""
-    for database, collection in foreign_namespaces(plan, stage, around.database):
-        if around.policies.covered(f"{database}.{collection}") is not None:
-            raise Refusal(Reason.NAMESPACE, path=f"{database}.{collection}", rule=operator_name(stage))
-    if stage.name in (b"$out", b"$merge") and node.covers:
-        raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
-
-
-def foreign_namespaces(plan: Plan, stage: Element, database: str, depth: int = 0) -> list[tuple[str, str]]:
-    """(database, collection) of every collection that a stage reads or writes beside its input.
-
-    Raises Refusal when pipelines are nested deeper than a server would take.
-    """
-    if depth > _MAX_NESTED_PIPELINES:
-        raise Refusal(Reason.SHAPE, rule="nesting")
-    found: list[tuple[str, str]] = []
-    if stage.name in (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge"):
-        found.extend(_named(plan, stage, database))
-    if stage.name in (b"$lookup", b"$unionWith", b"$facet") and stage.kind == BsonType.OBJECT:
-        for part in elements(plan.buf, stage.value):
-            is_pipeline = part.name == b"pipeline" or stage.name == b"$facet"
-            if is_pipeline and part.kind == BsonType.ARRAY:
-                found.extend(foreign_in_pipeline(plan, part, database, depth + 1))
-    return found
-
-
-def foreign_in_pipeline(
-    plan: Plan, pipeline: Element, database: str, depth: int = 0
-) -> list[tuple[str, str]]:
-    """As `foreign_namespaces`, for every stage of a pipeline."""
-    found: list[tuple[str, str]] = []
-    for item in elements(plan.buf, pipeline.value):
-        if item.kind == BsonType.OBJECT:
-            for stage in elements(plan.buf, item.value):
-                found.extend(foreign_namespaces(plan, stage, database, depth))
-    return found
-
-
-def _named(plan: Plan, stage: Element, database: str) -> list[tuple[str, str]]:
-    if stage.kind == BsonType.STRING:
-        return [(database, string_of(plan, stage))]
-    if stage.kind != BsonType.OBJECT:
-        return []
-    parts = named_parts(plan, stage.value)
-    target = parts.get(b"into") or parts.get(b"from") or parts.get(b"coll")
-    if target is None:
-        return []
-    if target.kind == BsonType.OBJECT:
-        parts = named_parts(plan, target.value)
-        target = parts.get(b"coll")
-    chosen = parts.get(b"db")
-    if chosen is not None and chosen.kind == BsonType.STRING:
-        database = string_of(plan, chosen)
-    if target is None or target.kind != BsonType.STRING:
-        return []
-    return [(database, string_of(plan, target))]
+def _in_reach(plan: Plan, stage: Element, node: PathNode, around: Surroundings) -> str | None:
+    """Something covered that a stage can see, or None: then it works as it would without a policy."""
+    if node.covers:
+        return node.path
+    for variable in plan.variables.values():
+        if variable.covers:
+            return variable.path
+    return around.protected_in(foreign_in_stage(plan, stage, around.database))
 
 
 def _match(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -339,6 +282,11 @@ _STAGES: dict[bytes, Stage] = {
     b"$replaceRoot": _replace_root,
     b"$replaceWith": _replace_root,
     b"$facet": _facet,
+    b"$out": out,
+    b"$merge": merge_into,
+    b"$lookup": partial(lookup, plan_pipeline),
+    b"$graphLookup": graph_lookup,
+    b"$unionWith": partial(union_with, plan_pipeline),
     b"$changeStream": _change_stream,
     b"$changeStreamSplitLargeEvent": _keep,
 }

@@ -1,5 +1,6 @@
 """What the planner decides for one command: which values become ciphertext, under which class."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -50,6 +51,8 @@ class Plan:
     """An upsert's filter: its equalities are stored as well, so they must be storable."""
     compares: bool = False
     """Whether stored ciphertext is compared, so that a collation would matter."""
+    variables: Mapping[bytes, PathNode] = field(default_factory=dict, repr=False)
+    """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
 
     def store(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
         """Cover a value that is written at the leaf `node`; null stays as it is.

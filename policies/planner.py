@@ -13,10 +13,11 @@ from sealwire.policies.definitions import (
     NAMES_NO_COLLECTION,
     change_stream_root,
     check_any_namespace,
+    protected_in_pipeline,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import PathNode, PolicySet
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
 _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
@@ -72,6 +73,8 @@ def _dispatch(command: Command) -> None:
     namespace = command.namespace(collection)
     plan.namespace = readable(namespace)
     node = command.policies.covered(namespace)
+    if node is None and command.name == b"aggregate" and protected_in_pipeline(command) is not None:
+        node = NOTHING
     if node is None:
         # sharding and a few other commands name the whole namespace
         if command.policies.covered(collection) is not None and command.name not in ADMINISTRATION:
@@ -121,6 +124,9 @@ def _without_collection(command: Command) -> None:
     pipeline = command.arguments.get(b"pipeline")
     stage = _first_stage(command.plan, pipeline) if pipeline is not None else None
     if stage is None or stage.name != b"$changeStream":
+        if protected_in_pipeline(command) is not None:
+            command.plan.protected = True
+            DATA_COMMANDS[b"aggregate"](command, NOTHING)
         return
     whole_cluster = stage.kind == BsonType.OBJECT and b"allChangesForCluster" in named_parts(
         command.plan, stage.value

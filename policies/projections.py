@@ -123,7 +123,7 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree after a stage has set the field at `path` to `value`. Raises Refusal."""
-    if any(part.isdigit() for part in path.split(b".")[1:]):
+    if any(part.isdigit() for part in path.split(b".")):
         # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
         covered = follow(node, path)
         if covered is not None:
