@@ -1,10 +1,12 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
+from dataclasses import dataclass, field
+
 from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import Scope, plan_expression
 from sealwire.policies.filters import plan_filter
-from sealwire.policies.paths import bounded, follow
+from sealwire.policies.paths import bounded, follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
@@ -27,8 +29,27 @@ def _find_fields(plan: Plan, start: int, prefix: bytes, node: PathNode, parents:
             _array_operator(plan, element, path, node, inner)
         elif _is_nested(plan, element):
             _find_fields(plan, element.value, path + b".", node, inner)
-        elif element.kind not in _FLAGS:
+        elif element.kind in _FLAGS:
+            follow(node, path)  # a flag for what lies inside an encrypted value would be without effect
+        else:
             plan_expression(plan, element, Scope(node), inner)
+
+
+@dataclass(slots=True)
+class _Fields:
+    """What a `$project` says, path by path."""
+
+    included: list[bytes] = field(default_factory=list)
+    excluded: list[bytes] = field(default_factory=list)
+    computed: list[tuple[bytes, PathNode]] = field(default_factory=list)
+    is_mixed: bool = False
+    """Whether it says something that servers refuse, or may read in different ways."""
+
+    @property
+    def is_inclusion(self) -> bool:
+        """Whether a field that is not named is left out. `_id` alone may be excluded from an inclusion."""
+        excludes = any(path != b"_id" for path in self.excluded)
+        return bool(self.included or self.computed) and not excludes and not self.is_mixed
 
 
 def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
@@ -37,30 +58,57 @@ def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: P
     Flags keep or drop a path, anything else is an expression. The answer may name a covered path that is no
     longer there; it never misses one that is.
     """
-    return _fields(plan, document_of(argument, argument), b"", Scope(node), node, parents)
-
-
-def _fields(
-    plan: Plan, start: int, prefix: bytes, scope: Scope, result: PathNode, parents: Parents
-) -> PathNode:
-    if len(parents) > MAX_DEPTH:
-        raise Refusal(Reason.SHAPE, rule="nesting")
-    inner = (*parents, start)
-    for element in elements(plan.buf, start):
-        result = _field(plan, element, prefix, scope, result, inner)
+    fields = _Fields()
+    _collect(plan, document_of(argument, argument), b"", node, fields, parents)
+    if not fields.is_inclusion:
+        for path in fields.excluded:
+            node = without_path(node, path)
+        for path, value in fields.computed:
+            node = assign_path(node, path, value)
+        return node
+    result = NOTHING
+    named = fields.included if b"_id" in fields.excluded else [b"_id", *fields.included]
+    for path in named:
+        result = _including(result, node, path)
+    for path, value in fields.computed:
+        refuse_number(node, path)
+        result = assign_path(result, path, value)
     return result
 
 
-def _field(
-    plan: Plan, element: Element, prefix: bytes, scope: Scope, result: PathNode, parents: Parents
-) -> PathNode:
-    path = prefix + element.name
-    if element.kind in _FLAGS:
-        return without_path(result, path) if _is_exclusion(plan, element) else result
-    if _is_nested(plan, element):
-        return _fields(plan, element.value, path + b".", scope, result, parents)
-    value = plan_expression(plan, element, scope, parents)
-    return assign_path(result, path, value)
+def _collect(
+    plan: Plan, start: int, prefix: bytes, node: PathNode, fields: _Fields, parents: Parents
+) -> None:
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    inner = (*parents, start)
+    is_empty = True
+    for element in elements(plan.buf, start):
+        is_empty = False
+        path = prefix + element.name
+        if element.kind in _FLAGS:
+            follow(node, path)
+            (fields.excluded if _is_exclusion(plan, element) else fields.included).append(path)
+        elif _is_nested(plan, element):
+            _collect(plan, element.value, path + b".", node, fields, inner)
+        else:
+            fields.computed.append((path, plan_expression(plan, element, Scope(node), inner)))
+    fields.is_mixed = fields.is_mixed or is_empty
+
+
+def _including(kept: PathNode, node: PathNode, path: bytes) -> PathNode:
+    """`kept`, a part of `node`, together with what lies at `path` of it."""
+    name, _, rest = path.partition(b".")
+    if is_transparent(name):
+        return node  # below a number lies whatever lies here
+    child = node.children.get(name)
+    if child is None:
+        return kept
+    before = kept.children.get(name, PathNode(child.path))
+    after = _including(before, child, rest) if rest and child.children else child
+    if not after.covers:
+        return kept
+    return PathNode(node.path, freeze({**kept.children, name: after}))
 
 
 def _is_nested(plan: Plan, element: Element) -> bool:
@@ -123,12 +171,17 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree after a stage has set the field at `path` to `value`. Raises Refusal."""
+    refuse_number(node, path)
+    return with_path(without_path(node, path), path, value)
+
+
+def refuse_number(node: PathNode, path: bytes) -> None:
+    """Refuse an assigned path with a number in it that a covered path could be reached by."""
     if any(part.isdigit() for part in path.split(b".")):
         # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
         covered = follow(node, path)
         if covered is not None:
             raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
-    return with_path(without_path(node, path), path, value)
 
 
 def with_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:

@@ -70,6 +70,8 @@ def test_constants_in_a_projection_are_covered(projection: Any, edits: list[tupl
         ({"x": {"$slice": ["$contacts", 1]}}, Reason.COMPUTE),
         ({"x": {"$getField": "nhs_number"}}, Reason.COMPUTE),
         ({"x": {"$unheardOf": 1}}, Reason.OPERATOR),
+        ({"notes.x": 1}, Reason.BELOW_ENCRYPTED),
+        ({"contacts": {"note": {"x": 0}}}, Reason.BELOW_ENCRYPTED),
         (["nhs_number"], Reason.SHAPE),
     ],
 )
@@ -100,6 +102,67 @@ def test_the_stages_behind_see_what_a_projection_left(
     projection: Any, match: Any, edits: list[tuple[str, Any]]
 ) -> None:
     assert covered(then(projection, {"$match": match})) == edits
+
+
+@pytest.mark.parametrize(
+    "projection",
+    [
+        {"name": 1},
+        {"name": 1, "_id": 0},
+        {"_id": 1},
+        {"_id": "$name"},
+        {"x": "$name"},
+        {"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1},
+        {"address.x": "$name"},
+        {"name": {"$literal": 0}},
+    ],
+)
+def test_behind_an_inclusion_nothing_is_covered_that_it_does_not_name(projection: Any) -> None:
+    paths = ("nhs_number", "address.postcode", "contacts.phone", "tags", "deep.a.b", "notes")
+    assert covered(then(projection, {"$match": dict.fromkeys(paths, "a")})) == []
+
+
+@pytest.mark.parametrize(
+    ("projection", "path", "left"),
+    [
+        ({"address": 1}, "address.postcode", "address.postcode"),
+        ({"address.postcode": 1, "address.city": 1}, "address.postcode", "address.postcode"),
+        ({"deep.a": 1}, "deep.a.b", "deep.a.b"),
+        ({"deep": {"a": {"b": 1}}, "name": 1}, "deep.a.b", "deep.a.b"),
+        ({"contacts.phone": 1, "contacts.kind": 1}, "contacts.0.phone", "contacts.phone"),
+        ({"contacts.0": 1}, "contacts.phone", "contacts.phone"),
+        ({"contacts.kind": 1, "contacts.0": 1}, "contacts.phone", "contacts.phone"),
+        ({"contacts.0": 1, "contacts.kind": 1}, "contacts.phone", "contacts.phone"),
+        ({"0": 1}, "nhs_number", "nhs_number"),
+        ({"name": 1, "n": "$nhs_number"}, "n", "nhs_number"),
+        ({"_id": 0}, "nhs_number", "nhs_number"),
+        ({"name": 0, "_id": 1}, "nhs_number", "nhs_number"),
+        ({"name": 0, "age": 1}, "nhs_number", "nhs_number"),
+        ({"name": 0, "age": "$name"}, "nhs_number", "nhs_number"),
+        ({"_id": {"x": 0}, "name": 1}, "nhs_number", "nhs_number"),
+        ({"name": {}, "age": 1}, "nhs_number", "nhs_number"),
+        ({}, "nhs_number", "nhs_number"),
+    ],
+)
+def test_what_a_projection_leaves_stays_covered(projection: Any, path: str, left: str) -> None:
+    assert covered(then(projection, {"$match": {path: "a"}})) == [(left, "a")]
+
+
+@pytest.mark.parametrize(
+    ("projection", "edits"), [({"n": 1}, [("postcode", "a")]), ({"n": 1, "_id": 0}, []), ({"_id": 0}, [])]
+)
+def test_the_identity_is_left_unless_it_is_excluded(projection: Any, edits: list[tuple[str, Any]]) -> None:
+    stages = [{"$group": {"_id": "$postcode"}}, {"$project": projection}, {"$match": {"_id": "a"}}]
+    assert covered({"aggregate": "patients", "cursor": {}, "pipeline": stages}) == edits
+
+
+def test_an_included_and_an_assigned_field_of_one_document_are_forwarded_only() -> None:
+    for projection in (
+        {"address.postcode": 1, "address.x": "$nhs_number"},
+        {"address.x": "$nhs_number", "address.postcode": 1},
+    ):
+        assert covered(then(projection)) == []
+        assert reason(then(projection, {"$match": {"address.postcode": "a"}})) is Reason.COMPUTE
 
 
 def test_below_an_assigned_dotted_path_a_value_can_be_forwarded_only() -> None:
