@@ -5,27 +5,20 @@ is refused. The answer of the analysis is the tree of what the expression yields
 sub-document with covered fields inside, or an opaque node when that is known only at run time.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from sealwire.policies.arguments import Parents, named_parts, operator_name
+from sealwire.policies.constants import match_constant
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.forwarding import FORWARDING
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
-from sealwire.policies.paths import bounded, follow
+from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.policies.trees import Scope, document_node, merge
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
-
-OPAQUE = PathNode("", opaque=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What names mean inside an expression."""
-
-    root: PathNode
-    """The document that `$field` and `$$ROOT` refer to."""
-    variables: Mapping[bytes, PathNode] = field(default_factory=dict)
 
 
 def plan_plain_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> None:
@@ -61,36 +54,6 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
             # MongoDB refuses it too; were it a field's name, no path could follow it
             raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
     return document_node(children)
-
-
-def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
-    """The tree of a document made of these fields."""
-    covered = {name: node for name, node in children.items() if node.covers}
-    if covered and any(name.isdigit() for name in children):
-        # in a path this number would be an index, and lead past the field
-        return replace(OPAQUE, path=next(iter(covered.values())).path)
-    return bounded(PathNode("", freeze(covered))) if covered else NOTHING
-
-
-def merge(nodes: list[PathNode]) -> PathNode:
-    """What a value is that may be any of these: one class if all agree, else opaque."""
-    covered = [node for node in nodes if node.covers]
-    if not covered:
-        return NOTHING
-    first = covered[0]
-    if len(covered) == len(nodes) and all(same_values(first, node) for node in covered):
-        return first
-    return replace(OPAQUE, path=first.path)
-
-
-def same_values(left: PathNode, right: PathNode) -> bool:
-    """Whether two trees hold the same classes at the same paths."""
-    return left is right or (
-        left.leaf == right.leaf
-        and left.opaque == right.opaque
-        and left.children.keys() == right.children.keys()
-        and all(same_values(node, right.children[name]) for name, node in left.children.items())
-    )
 
 
 def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
@@ -157,20 +120,6 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
     covered, constant = (left, arguments[1]) if left.covers else (right, arguments[0])
     match_constant(plan, constant, covered, rule, inner)
     return NOTHING
-
-
-def match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, parents: Parents) -> None:
-    """Cover the constant that a covered field is compared with. Raises Refusal for anything computed."""
-    if constant.kind == BsonType.STRING and plan.buf[constant.value + 4] == ord("$"):
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-    if constant.kind == BsonType.OBJECT:
-        fields = list(elements(plan.buf, constant.value))
-        if len(fields) != 1 or fields[0].name != b"$literal" or fields[0].kind == BsonType.OBJECT:
-            raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-        constant, parents = fields[0], (*parents, constant.value)
-    if constant.kind == BsonType.ARRAY:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-    plan.match(constant, node, parents)
 
 
 def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -280,6 +229,7 @@ _HANDLERS: dict[bytes, Callable[[Plan, Element, Scope, Parents], PathNode]] = {
     b"$cond": _cond,
     b"$switch": _switch,
     b"$let": _let,
+    **{name: partial(handler, plan_expression) for name, handler in FORWARDING.items()},
     b"$size": _shape,
     b"$isArray": _shape,
     b"$function": _javascript,

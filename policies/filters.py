@@ -17,10 +17,11 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.documents import plan_value
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import Scope, plan_plain_expression
+from sealwire.policies.expressions import plan_plain_expression
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode
+from sealwire.policies.trees import Scope
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 # Answered from the presence or the shape of a value, which encryption keeps.

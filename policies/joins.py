@@ -13,20 +13,16 @@ from sealwire.policies.arguments import (
     named_parts,
     operator_name,
 )
+from sealwire.policies.constants import match_constant
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import (
-    OPAQUE,
-    Scope,
-    match_constant,
-    plan_expression,
-    same_values,
-)
+from sealwire.policies.expressions import plan_expression
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.namespaces import Surroundings, named_namespace
-from sealwire.policies.paths import bounded, follow, is_transparent
+from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path
-from sealwire.policies.schema import NOTHING, PathNode, freeze
+from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.trees import OPAQUE, Scope, either, same_values
 from sealwire.wire.raw_bson import BsonType, Element
 
 PlanPipeline = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
@@ -100,25 +96,6 @@ def union_with(
         if b"pipeline" in parts:
             foreign = plan_inner(plan, parts[b"pipeline"], foreign, (*parents, stage.value), around)
     return either(node, foreign)
-
-
-def either(left: PathNode, right: PathNode) -> PathNode:
-    """The tree of documents that are of one kind or of the other.
-
-    Where the two differ, in class or in being covered at all, the result is opaque.
-    """
-    if same_values(left, right):
-        return left
-    covered = left if left.covers else right
-    names = left.children.keys() | right.children.keys()
-    if left.leaf or right.leaf or left.opaque or right.opaque or any(map(is_transparent, names)):
-        # a number may be an index in the one and a field's name in the other
-        return PathNode(covered.path, opaque=True)
-    children = {
-        name: either(left.children.get(name, NOTHING), right.children.get(name, NOTHING))
-        for name in sorted(names)
-    }
-    return bounded(PathNode(covered.path, freeze(children)))
 
 
 def _parts(plan: Plan, stage: Element, names: bytes) -> Mapping[bytes, Element]:

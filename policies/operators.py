@@ -11,8 +11,8 @@ _NAMES = """
 
     and or not cmp gt gte lt lte
 
-    arrayElemAt arrayToObject concatArrays filter first firstN in indexOfArray last lastN map maxN minN
-    objectToArray range reduce reverseArray slice sortArray zip
+    arrayToObject firstN indexOfArray lastN maxN minN
+    objectToArray range reduce sortArray zip
     allElementsTrue anyElementTrue setDifference setEquals setIntersection setIsSubset setUnion
 
     concat indexOfBytes indexOfCP ltrim rtrim trim regexFind regexFindAll regexMatch replaceOne replaceAll
@@ -23,7 +23,7 @@ _NAMES = """
     week year tsIncrement tsSecond
 
     convert isNumber toBool toDate toDecimal toDouble toInt toLong toObjectId toString toUUID type
-    mergeObjects binarySize bsonSize
+    binarySize bsonSize
 
     avg max min stdDevPop stdDevSamp sum median percentile count top topN bottom bottomN
 

@@ -12,11 +12,11 @@ from sealwire.policies.arguments import (
     operator_name,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import same_values
 from sealwire.policies.namespaces import Surroundings, named_namespace
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.trees import same_values
 from sealwire.wire.raw_bson import BsonType, Element
 
 _OUT_ARGUMENTS = frozenset({b"db", b"coll"})

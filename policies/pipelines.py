@@ -18,12 +18,7 @@ from sealwire.policies.arguments import (
     operator_name,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import (
-    Scope,
-    document_node,
-    plan_expression,
-    plan_plain_expression,
-)
+from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.joins import graph_lookup, lookup, union_with
 from sealwire.policies.namespaces import Surroundings, foreign_in_stage
@@ -32,6 +27,7 @@ from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path, plan_project_stage, without_path
 from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.policies.trees import Scope, document_node
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]

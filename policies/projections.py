@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import Scope, plan_expression
+from sealwire.policies.expressions import plan_expression
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import bounded, follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.trees import Scope
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
