@@ -182,6 +182,13 @@ def count_patients(clinic: Clinic) -> Document:
     }
 
 
+def find_by_birth(clinic: Clinic) -> Document:
+    """Everybody born in one year, for a screening programme, youngest last."""
+    year = clinic.known[0]["date_of_birth"].year
+    born = {"$gte": datetime(year, 1, 1), "$lt": datetime(year + 1, 1, 1)}
+    return _seen(clinic.patients.find({"date_of_birth": born}).sort("registered"))
+
+
 def distinct_postcodes(clinic: Clinic) -> Document:
     """Where a ward's patients come from."""
     postcodes = clinic.patients.distinct("postcode", {"ward": "oncology"})
@@ -259,6 +266,7 @@ STEPS: tuple[Callable[[Clinic], Document], ...] = (
     write_notes,
     register_if_new,
     count_patients,
+    find_by_birth,
     distinct_postcodes,
     count_by_ward,
     count_appointments,

@@ -8,8 +8,7 @@ import math
 import struct
 from decimal import Decimal
 
-from bson.decimal128 import Decimal128
-
+from sealwire.policies.numbers import NUMERIC, read_number
 from sealwire.policies.schema import ValueType
 from sealwire.wire.raw_bson import BsonType
 
@@ -17,7 +16,6 @@ _double = struct.Struct("<d")
 _int = struct.Struct("<i")
 _long = struct.Struct("<q")
 
-_NUMERIC = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
 _NUMERIC_CLASSES = frozenset({ValueType.INT, ValueType.LONG, ValueType.DOUBLE})
 _LIMITS = {ValueType.INT: (-(2**31), 2**31 - 1), ValueType.LONG: (-(2**63), 2**63 - 1)}
 
@@ -31,7 +29,7 @@ def coerce(kind: int, value: bytes, declared: ValueType) -> bytes | None:
     None means: cannot be stored in the class, and equals nothing stored in it. Cost: O(1).
     """
     if declared in _NUMERIC_CLASSES:
-        return _coerce_number(kind, value, declared) if kind in _NUMERIC else None
+        return _coerce_number(kind, value, declared) if kind in NUMERIC else None
     if kind == BsonType.SYMBOL and declared is ValueType.STRING:
         return value  # the deprecated symbol has a string's bytes and equals it
     if kind != declared.bson_type:
@@ -44,22 +42,10 @@ def coerce(kind: int, value: bytes, declared: ValueType) -> bytes | None:
 def _coerce_number(kind: int, value: bytes, declared: ValueType) -> bytes | None:
     if kind == declared.bson_type and declared is not ValueType.DOUBLE:
         return value
-    number = _read(kind, value)
-    if isinstance(number, Decimal) and not number.is_finite():
-        number = float(number) if not number.is_snan() else math.nan
+    number = read_number(kind, value)
     if declared is ValueType.DOUBLE:
         return _to_double(number)
     return _to_integer(number, declared)
-
-
-def _read(kind: int, value: bytes) -> int | float | Decimal:
-    if kind == BsonType.INT:
-        return int(_int.unpack(value)[0])
-    if kind == BsonType.LONG:
-        return int(_long.unpack(value)[0])
-    if kind == BsonType.DOUBLE:
-        return float(_double.unpack(value)[0])
-    return Decimal128.from_bid(value).to_decimal()
 
 
 def _to_double(number: int | float | Decimal) -> bytes | None:

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sealwire.policies.arguments import Parents, array_items, check_nested, document_of, operator_name
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    named_parts,
+    operator_name,
+    string_of,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PolicySet
@@ -55,13 +63,9 @@ class Command:
 
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one."""
-        start = document_of(argument, argument)
-        for option in elements(self.plan.buf, start):
-            if option.name == b"locale" and option.kind == BsonType.STRING:
-                locale = self.plan.buf[option.value + 4 : option.end - 1]
-                self.collated = self.collated or locale != b"simple"
-                return
-        self.collated = True
+        locale = named_parts(self.plan, document_of(argument, argument)).get(b"locale")
+        if locale is None or locale.kind != BsonType.STRING or string_of(self.plan, locale) != "simple":
+            self.collated = True
 
     def settle_collation(self, path: str) -> None:
         """At the end of a statement: it must not compare ciphertext under its collation. Raises Refusal.
@@ -87,6 +91,19 @@ def collation(command: Command, argument: Element, parents: Parents) -> None:
     """A collation: fine unless ciphertext is compared under it, which is known at the end."""
     del parents
     command.note_collation(argument)
+
+
+def constants(command: Command, argument: Element, parents: Parents) -> None:
+    """`let`, and the constants of a pipeline update: variables that expressions may name as `$$variable`.
+
+    They stay in clear, so whatever compares or stores one at a covered path is refused where it stands. One
+    with a capital, such as CURRENT, would change what `$field` means. Raises Refusal(SHAPE).
+    """
+    del parents
+    for variable in elements(command.plan.buf, document_of(argument, argument)):
+        if variable.name[:1].isupper():
+            raise Refusal(Reason.SHAPE, rule=f"a variable {operator_name(variable)}")
+        check_nested(command.plan, variable)
 
 
 def apply_arguments(

@@ -5,9 +5,18 @@ table; what stands in no table is refused.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from sealwire.policies.arguments import Parents, document_of, named_parts, string_of
-from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
+from sealwire.policies.command import (
+    GENERIC,
+    Argument,
+    Command,
+    apply_arguments,
+    collation,
+    constants,
+    passed,
+)
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
@@ -23,7 +32,8 @@ from sealwire.wire.raw_bson import BsonType, Element, elements
 Handler = Callable[[Command, PathNode], None]
 
 
-def _passed(names: str) -> dict[bytes, Argument]:
+def passing(names: str) -> dict[bytes, Argument]:
+    """A table of arguments that carry no value of a stored document."""
     return dict.fromkeys(names.encode().split(), passed)
 
 
@@ -76,22 +86,23 @@ def _find(command: Command, node: PathNode) -> None:
         b"min": _index_bound(node),
         b"max": _index_bound(node),
         b"collation": collation,
+        b"let": constants,
     }
     _whole(command, table | _FIND_PASSED)
 
 
-_FIND_PASSED = _passed(
+_FIND_PASSED = passing(
     "hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData oplogReplay "
-    "noCursorTimeout allowPartialResults allowDiskUse let"
+    "noCursorTimeout allowPartialResults allowDiskUse"
 )
 
 
 def _count(command: Command, node: PathNode) -> None:
-    _whole(command, {b"query": _filter(node), b"collation": collation} | _passed("limit skip hint fields"))
+    _whole(command, {b"query": _filter(node), b"collation": collation} | passing("limit skip hint fields"))
 
 
 def _distinct(command: Command, node: PathNode) -> None:
-    _whole(command, {b"query": _filter(node), b"key": passed, b"collation": collation} | _passed("hint"))
+    _whole(command, {b"query": _filter(node), b"key": passed, b"collation": collation} | passing("hint"))
     key = command.arguments.get(b"key")
     if key is None or key.kind != BsonType.STRING:
         raise Refusal(Reason.SHAPE, rule="distinct")
@@ -104,66 +115,101 @@ def _distinct(command: Command, node: PathNode) -> None:
 
 
 def _insert(command: Command, node: PathNode) -> None:
-    _whole(command, {b"documents": passed} | _passed("ordered bypassDocumentValidation"))
+    _whole(command, {b"documents": passed} | _WRITE_PASSED)
     for start, parents in command.documents(b"documents"):
         plan_document(command.plan, start, node, parents, Use.STORE)
 
 
+_WRITE_PASSED = passing("ordered bypassDocumentValidation bypassEmptyTsReplacement")
+
+
 def _update(command: Command, node: PathNode) -> None:
-    _whole(command, {b"updates": passed} | _passed("ordered bypassDocumentValidation let"))
+    _whole(command, {b"updates": passed, b"let": constants} | _WRITE_PASSED)
     for start, parents in command.documents(b"updates"):
-        statement = named_parts(command.plan, start)
-        _one_update(command, node, statement, (*parents, start), _UPDATE_NAMES)
-        command.settle_collation(node.path)
+        update_statement(command, node, named_parts(command.plan, start), (*parents, start), _UPDATE_NAMES)
 
 
-_UPDATE_NAMES = {b"filter": b"q", b"update": b"u"}
-_FIND_AND_MODIFY_NAMES = {b"filter": b"query", b"update": b"update"}
+@dataclass(frozen=True, slots=True)
+class UpdateNames:
+    """What a command calls the parts of an update statement."""
+
+    filter: bytes
+    update: bytes
+    constants: bytes
+    passed: Mapping[bytes, Argument]
 
 
-def _one_update(
+_UPDATE_NAMES = UpdateNames(b"q", b"u", b"c", passing("multi upsert hint"))
+BULK_UPDATE_NAMES = UpdateNames(b"filter", b"updateMods", b"constants", passing("update multi upsert hint"))
+"""In an operation of `bulkWrite`; its `update` is the number of the collection."""
+_FIND_AND_MODIFY_NAMES = UpdateNames(
+    b"query", b"update", b"let", passing("upsert hint new remove bypassDocumentValidation")
+)
+
+
+def update_statement(
     command: Command,
     node: PathNode,
     statement: Mapping[bytes, Element],
     parents: Parents,
-    names: Mapping[bytes, bytes],
+    names: UpdateNames,
 ) -> None:
-    """An update statement, of `update` or of `findAndModify`, which name its parts differently."""
+    """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
+    apply_arguments(command, statement, _update_table(command, node, statement, names), parents)
+    command.plan.seeding = False
+    command.settle_collation(node.path)
+
+
+def _update_table(
+    command: Command, node: PathNode, statement: Mapping[bytes, Element], names: UpdateNames
+) -> dict[bytes, Argument]:
+    """The arguments of an update statement. What its filter seeds depends on its `upsert`."""
     plan = command.plan
     array_filters = statement.get(b"arrayFilters")
-    if array_filters is not None and names[b"update"] not in statement:
+    if array_filters is not None and names.update not in statement:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
 
     def update(command: Command, argument: Element, parents: Parents) -> None:
         plan_update(command.plan, argument, node, parents, array_filters)
 
-    table = {
-        names[b"filter"]: _filter(node),
-        names[b"update"]: update,
+    upsert = statement.get(b"upsert")
+    plan.seeding = upsert is not None and any(plan.buf[upsert.value : upsert.end])
+    return {
+        **names.passed,
+        names.filter: _filter(node),
+        names.update: update,
+        names.constants: constants,
         b"sort": _sort(node),
         b"collation": collation,
         b"arrayFilters": passed,
-        b"fields": _projection(node),
-    } | _passed("multi upsert hint new remove bypassDocumentValidation let")
-    upsert = statement.get(b"upsert")
-    plan.seeding = upsert is not None and any(plan.buf[upsert.value : upsert.end])
-    if names is _FIND_AND_MODIFY_NAMES:
-        _whole(command, table)
-    else:
-        apply_arguments(command, statement, table, parents)
-    plan.seeding = False
+    }
 
 
 def _delete(command: Command, node: PathNode) -> None:
-    _whole(command, {b"deletes": passed} | _passed("ordered let"))
-    table = {b"q": _filter(node), b"collation": collation} | _passed("limit hint")
+    _whole(command, {b"deletes": passed, b"let": constants} | passing("ordered"))
     for start, parents in command.documents(b"deletes"):
-        apply_arguments(command, named_parts(command.plan, start), table, (*parents, start))
-        command.settle_collation(node.path)
+        statement = named_parts(command.plan, start)
+        delete_statement(command, node, statement, (*parents, start), b"q", passing("limit hint"))
+
+
+def delete_statement(
+    command: Command,
+    node: PathNode,
+    statement: Mapping[bytes, Element],
+    parents: Parents,
+    filter_name: bytes,
+    others: Mapping[bytes, Argument],
+) -> None:
+    """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
+    table = {**others, filter_name: _filter(node), b"collation": collation}
+    apply_arguments(command, statement, table, parents)
+    command.settle_collation(node.path)
 
 
 def _find_and_modify(command: Command, node: PathNode) -> None:
-    _one_update(command, node, command.arguments, command.parents, _FIND_AND_MODIFY_NAMES)
+    table = _update_table(command, node, command.arguments, _FIND_AND_MODIFY_NAMES)
+    _whole(command, table | {b"fields": _projection(node)})
+    command.plan.seeding = False
 
 
 def _aggregate(command: Command, node: PathNode) -> None:
@@ -172,9 +218,9 @@ def _aggregate(command: Command, node: PathNode) -> None:
     def pipeline(command: Command, argument: Element, parents: Parents) -> None:
         plan_pipeline(command.plan, argument, node, parents, around)
 
-    table = {b"pipeline": pipeline, b"collation": collation}
-    names = "cursor explain allowDiskUse bypassDocumentValidation hint let"
-    _whole(command, table | _passed(names))
+    table = {b"pipeline": pipeline, b"collation": collation, b"let": constants}
+    names = "cursor explain allowDiskUse bypassDocumentValidation hint"
+    _whole(command, table | passing(names))
 
 
 DATA_COMMANDS: dict[bytes, Handler] = {

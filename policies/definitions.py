@@ -13,9 +13,10 @@ from sealwire.policies.arguments import (
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
-from sealwire.policies.namespaces import Surroundings, foreign_in_pipeline
+from sealwire.policies.namespaces import Surroundings, foreign_namespaces
 from sealwire.policies.paths import follow
 from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.trees import same_values
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
 _INDEX_KINDS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
@@ -37,10 +38,11 @@ def _index(command: Command, node: PathNode, start: int, parents: Parents) -> No
     covered: PathNode | None = None
     for field in elements(command.plan.buf, document_of(key, key)):
         covered = _index_field(command, node, field) or covered
+    _refuse_weights(command, node, parts.get(b"weights"))
     if covered is not None:
-        for option in (b"expireAfterSeconds", b"weights"):
-            if option in parts and parts[option].kind != BsonType.NULL:
-                raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(parts[option]))
+        lifetime = parts.get(b"expireAfterSeconds")
+        if lifetime is not None and lifetime.kind != BsonType.NULL:
+            raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(lifetime))
         command.plan.compares = True
     own_collation = parts.get(b"collation")
     if own_collation is not None and own_collation.kind != BsonType.NULL:
@@ -49,6 +51,16 @@ def _index(command: Command, node: PathNode, start: int, parents: Parents) -> No
     if partial is not None and partial.kind != BsonType.NULL:
         plan_filter(command.plan, document_of(partial, partial), node, parents)
     command.settle_collation(covered.path if covered is not None else "")
+
+
+def _refuse_weights(command: Command, node: PathNode, weights: Element | None) -> None:
+    """The fields of a text index, which may stand here alone: `{_fts: "text"}` is a key that names none."""
+    if weights is None or weights.kind == BsonType.NULL:
+        return
+    for field in elements(command.plan.buf, document_of(weights, weights)):
+        covered = node if field.name == b"$**" else follow(node, field.name)
+        if covered is not None:
+            raise Refusal(Reason.INDEX, path=covered.path, rule="weights")
 
 
 def _index_field(command: Command, node: PathNode, field: Element) -> PathNode | None:
@@ -94,9 +106,12 @@ def _modified_index(node: PathNode) -> Argument:
     def plan(command: Command, argument: Element, parents: Parents) -> None:
         del parents
         parts = named_parts(command.plan, document_of(argument, argument))
-        pattern = parts.get(b"keyPattern")
-        if pattern is None or b"expireAfterSeconds" not in parts:
+        if b"expireAfterSeconds" not in parts:
             return
+        pattern = parts.get(b"keyPattern")
+        if pattern is None:
+            # which fields an index has does not show in its name
+            raise Refusal(Reason.INDEX, path=node.path, rule="expireAfterSeconds without keyPattern")
         for field in elements(command.plan.buf, document_of(pattern, pattern)):
             covered = follow(node, field.name)
             if covered is not None:
@@ -118,6 +133,21 @@ ADMINISTRATION = frozenset(
 )
 """Commands that name a protected collection and carry no value of its documents: passed on."""
 
+_DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split())
+
+
+def check_administration(command: Command, namespace: str) -> None:
+    """Documents in a command of administration describe keys and cursors, or they are refused.
+
+    Some of these commands take a query (`planCacheClear`) or index bounds (`dataSize`) as well.
+    """
+    for name, argument in command.arguments.items():
+        if argument.kind in (BsonType.OBJECT, BsonType.ARRAY) and name not in _DESCRIBING | GENERIC.keys():
+            raise Refusal(Reason.SHAPE, path=namespace, rule=operator_name(argument))
+    if command.sequences:
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+
+
 NAMES_NO_COLLECTION = frozenset(
     b"""createUser updateUser dropUser usersInfo grantRolesToUser revokeRolesFromUser createRole updateRole
     dropRole rolesInfo grantRolesToRole revokeRolesFromRole grantPrivilegesToRole
@@ -135,6 +165,7 @@ _REFUSED_WITH_POLICY = frozenset(
         b"clone",
         b"setQuerySettings",
         b"removeQuerySettings",
+        b"internalRenameIfOptionsAndIndexesMatch",
     }
 )
 
@@ -145,7 +176,7 @@ def check_any_namespace(command: Command) -> None:
     Raises Refusal. Cost: O(1) for all commands but those that can name two collections.
     """
     check = _BEYOND_TARGET.get(command.name)
-    if command.sequences and (command.name == b"aggregate" or check not in (None, _bulk_write)):
+    if command.sequences and (command.name == b"aggregate" or check is not None):
         # the server would take one for the argument that is checked here, or for a pipeline
         raise Refusal(Reason.SHAPE, rule="this document sequence")
     if check is not None:
@@ -161,25 +192,55 @@ def _refuse_protected(command: Command, namespace: str) -> None:
         )
 
 
-def _rename(command: Command) -> None:
+def _name_in(command: Command, argument: Element | None) -> str | None:
+    """The name that an argument gives, None for no argument. Raises Refusal for what is no string."""
+    if argument is None or argument.kind == BsonType.NULL:
+        return None
+    if argument.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(argument))
+    return string_of(command.plan, argument)
+
+
+def rename_collection(command: Command) -> None:
+    """Both collections are named in full. Fine when the same classes cover the same paths in both.
+
+    Raises Refusal.
+    """
+    if command.sequences:
+        # the server would take one for an argument that is read here
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    nodes: list[PathNode | None] = []
+    named: list[str] = []
     for name in (command.name, b"to"):
-        argument = command.arguments.get(name)
-        if argument is not None and argument.kind == BsonType.STRING:
-            _refuse_protected(command, string_of(command.plan, argument))
+        namespace = _name_in(command, command.arguments.get(name)) or ""
+        if namespace:
+            _refuse_protected(command, command.namespace(namespace))  # as a server might that is lax
+        nodes.append(command.policies.covered(namespace))
+        named.append(namespace)
+    source, target = nodes
+    if source is None and target is None:
+        return
+    if source is None or target is None or not same_values(source, target):
+        path = readable(named[0] if source is not None else named[1])
+        raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
+    command.plan.protected = True
+    command.plan.namespace = readable(named[0])
+    known: dict[bytes, Argument] = dict.fromkeys((command.name, b"to", b"dropTarget", b"stayTemp"), passed)
+    apply_arguments(command, command.arguments, {**GENERIC, **known}, command.parents)
 
 
 def _clone_as_capped(command: Command) -> None:
     for name in (command.name, b"toCollection"):
-        argument = command.arguments.get(name)
-        if argument is not None and argument.kind == BsonType.STRING:
-            _refuse_protected(command, command.namespace(string_of(command.plan, argument)))
+        collection = _name_in(command, command.arguments.get(name))
+        if collection is not None:
+            _refuse_protected(command, command.namespace(collection))
 
 
 def _view(command: Command) -> None:
     """A view on a protected collection would be read without the policy's knowledge."""
-    on = command.arguments.get(b"viewOn")
-    if on is not None and on.kind == BsonType.STRING:
-        _refuse_protected(command, command.namespace(string_of(command.plan, on)))
+    on = _name_in(command, command.arguments.get(b"viewOn"))
+    if on is not None:
+        _refuse_protected(command, command.namespace(on))
     protected = protected_in_pipeline(command)
     if protected is not None:
         _refuse_protected(command, protected)
@@ -188,17 +249,26 @@ def _view(command: Command) -> None:
 def protected_in_pipeline(command: Command) -> str | None:
     """The first protected collection that the command's pipeline reads or writes beside its own input."""
     pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None or pipeline.kind != BsonType.ARRAY:
+    if pipeline is None:
         return None
     around = Surroundings(command.policies, command.database)
-    return around.protected_in(foreign_in_pipeline(command.plan, pipeline, command.database))
+    return around.protected_in(foreign_namespaces(command.plan, pipeline, command.database))
 
 
-def _bulk_write(command: Command) -> None:
-    for start, _ in command.documents(b"nsInfo"):
-        target = named_parts(command.plan, start).get(b"ns")
-        if target is not None and target.kind == BsonType.STRING:
-            _refuse_protected(command, string_of(command.plan, target))
+_READS = frozenset(b"find aggregate count distinct listIndexes collStats collstats getMore explain".split())
+
+
+def refuse_view_catalog(command: Command, collection: str) -> None:
+    """A view is a document in `system.views`: written there, it could be one on a protected collection."""
+    if command.name not in _READS:
+        refuse_writing_views(command, command.namespace(collection))
+
+
+def refuse_writing_views(command: Command, namespace: str) -> None:
+    """The same for a namespace that is written to. Raises Refusal."""
+    database, _, collection = namespace.partition(".")
+    if collection == "system.views" and command.policies.protects_database(database):
+        raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule=command.plan.command)
 
 
 def _map_reduce(command: Command) -> None:
@@ -211,11 +281,9 @@ def _map_reduce(command: Command) -> None:
 
 
 _BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
-    b"renameCollection": _rename,
     b"cloneCollectionAsCapped": _clone_as_capped,
     b"create": _view,
     b"collMod": _view,
-    b"bulkWrite": _bulk_write,
     b"mapReduce": _map_reduce,
     b"mapreduce": _map_reduce,
 }

@@ -52,7 +52,9 @@ def plan_value(plan: Plan, element: Element, node: PathNode, parents: tuple[int,
         if len(parents) > MAX_DEPTH:
             raise BsonError(WireReason.BSON_DEPTH, element.start)
         inner = (*parents, element.value)
+        plan.arrays += 1
         for item in elements(plan.buf, element.value):
             plan_value(plan, item, node, inner, use)
+        plan.arrays -= 1
     else:
         validate_value(plan.buf, element)

@@ -20,6 +20,8 @@ class Reason(Enum):
 
     OPERATOR = "operator"
     RANGE = "range"
+    RANGE_SIZE = "range-size"
+    GRID = "grid"
     PATTERN = "pattern"
     SORT = "sort"
     COMPUTE = "compute"
@@ -71,7 +73,17 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.RANGE: (
         ErrorCode.ILLEGAL_OPERATION,
         "ciphertext has no order, so a range comparison would give a wrong answer",
-        "compare with $eq or $in, or keep a coarser field in clear for ranges",
+        "declare a `range` for the class in the policy, or compare with $eq or $in",
+    ),
+    Reason.RANGE_SIZE: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "the range covers more values than the policy allows to look up at once",
+        "give both ends, narrow the range, or raise `max_values` in the policy",
+    ),
+    Reason.GRID: (
+        ErrorCode.BAD_VALUE,
+        "the class declares a range, so each path holds one value, on the grid and between its ends",
+        "send a single value that lies on the grid, or change the range in the policy",
     ),
     Reason.PATTERN: (
         ErrorCode.ILLEGAL_OPERATION,
@@ -125,8 +137,9 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     ),
     Reason.PIPELINE_UPDATE: (
         ErrorCode.ILLEGAL_OPERATION,
-        "an update with an aggregation pipeline is not supported on a protected collection",
-        "use update operators such as $set",
+        "a pipeline update may put a constant or a field of the same class at a covered path, and no covered "
+        "value elsewhere",
+        "send the new value as a constant, or use update operators such as $set",
     ),
     Reason.JAVASCRIPT: (
         ErrorCode.ILLEGAL_OPERATION,

@@ -13,6 +13,7 @@ from sealwire.policies.arguments import (
     document_of,
     first_name,
     is_operator_document,
+    named_parts,
     operator_name,
 )
 from sealwire.policies.documents import plan_value
@@ -97,18 +98,26 @@ def plan_operators(plan: Plan, start: int, target: PathNode, parents: Parents) -
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
     inner = (*parents, start)
+    ranges: list[Element] = []
     for element in elements(plan.buf, start):
         handler = _OPERATORS.get(element.name)
         if handler is not None:
             handler(plan, element, target, inner)
+        elif element.name in _RANGE:
+            ranges.append(element)
         elif element.name not in _UNCHANGED:
-            raise Refusal(_why_not(element), path=target.path, rule=operator_name(element))
+            reason = Reason.PATTERN if element.name in _PATTERN else Reason.OPERATOR
+            raise Refusal(reason, path=target.path, rule=operator_name(element))
+    if ranges:
+        _range(plan, start, ranges, target, inner)
 
 
-def _why_not(element: Element) -> Reason:
-    if element.name in _RANGE:
-        return Reason.RANGE
-    return Reason.PATTERN if element.name in _PATTERN else Reason.OPERATOR
+def _range(plan: Plan, start: int, ranges: list[Element], target: PathNode, parents: Parents) -> None:
+    """Range operators become one `$in`, so none may stand beside them already."""
+    names = named_parts(plan, start)
+    if target.leaf is None or b"$in" in names:
+        raise Refusal(Reason.RANGE, path=target.path, rule=operator_name(ranges[0]))
+    plan.match_range(ranges, target, parents)
 
 
 def _compare(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:

@@ -167,6 +167,7 @@ def _merge_objects(
             raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
         literal = _literal_names(plan, argument)
         result = _merged(result, names, node.children, literal)
+        is_numbered = is_numbered or node.behind_number is not None
         is_numbered = is_numbered or any(map(is_transparent, (*node.children, *(literal or ()))))
         names = names | literal if names is not None and literal is not None else None
         path = path or node.path

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sealwire.policies.schema import Mode, PathNode, PolicySet, ValueType
+from sealwire.policies.schema import Mode, PathNode, PolicySet, ValueType, leaves
 
 # Names of fields that take few values. With few values an attacker who knows how often each occurs in the
 # population reads them off the frequencies of the ciphertexts (Naveed, Kamara, Wright, CCS 2015: sex, race
@@ -50,14 +50,6 @@ def lint(policies: PolicySet) -> list[Finding]:
                 )
             )
     return findings
-
-
-def leaves(node: PathNode) -> Iterator[PathNode]:
-    """Every covered path at or below a node."""
-    if node.leaf is not None:
-        yield node
-    for child in node.children.values():
-        yield from leaves(child)
 
 
 def _field(namespace: str, node: PathNode) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from sealwire.policies.paths import is_transparent
+from sealwire.policies.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
 from sealwire.policies.schema import (
     FieldClass,
     Mode,
@@ -46,17 +47,41 @@ def freeze_classes(classes: dict[str, FieldClass]) -> Mapping[str, FieldClass]:
 def _field_class(name: str, node: Node) -> FieldClass:
     if not _CLASS_NAME.fullmatch(name):
         raise node.error(f"'{name}' is not a class name", "letters, digits, _ - . and at most 63 characters")
-    entries = node.entries(["mode"], ["type"])
+    entries = node.entries(["mode"], ["type", "range"])
     mode = Mode(entries["mode"].choice([mode.value for mode in Mode]))
     declared = entries.get("type")
     if mode is Mode.RANDOM:
-        if declared is not None:
-            raise declared.error("a random class takes any type", "remove `type`")
+        for key in ("type", "range"):
+            if key in entries:
+                raise entries[key].error(f"a random class has no {key}", f"remove `{key}`")
         return FieldClass(name, mode, None)
     if declared is None:
         raise node.error("a deterministic class needs a type", "add `type: string` or another")
     choices = [kind.value for kind in ValueType]
-    return FieldClass(name, mode, ValueType(declared.choice(choices)))
+    value_type = ValueType(declared.choice(choices))
+    domain = _domain(entries["range"], value_type) if "range" in entries else None
+    return FieldClass(name, mode, value_type, domain)
+
+
+def _domain(node: Node, value_type: ValueType) -> RangeDomain:
+    """The grid of a class: of dates by day, month or year, or of integers."""
+    if value_type is ValueType.DATE:
+        entries = node.entries(["unit", "from", "to"], ["max_values"])
+        unit = Unit(entries["unit"].choice(["day", "month", "year"]))
+        low, high = (position_of(unit, entries[key].day()) for key in ("from", "to"))
+    elif value_type in (ValueType.INT, ValueType.LONG):
+        entries = node.entries(["from", "to"], ["max_values"])
+        unit = Unit.ONE
+        bits = 31 if value_type is ValueType.INT else 63
+        low, high = (entries[key].integer(-(2**bits), 2**bits - 1) for key in ("from", "to"))
+    else:
+        raise node.error("a range needs a class of type date, int or long", "remove `range`")
+    if low > high:
+        raise entries["to"].error("the range is empty", "`to` must not lie before `from`")
+    max_values = DEFAULT_MAX_VALUES
+    if "max_values" in entries:
+        max_values = entries["max_values"].integer(1, MAX_MAX_VALUES)
+    return RangeDomain(unit, low, high, max_values)
 
 
 def _check_namespace(namespace: str, node: Node) -> None:
@@ -86,13 +111,16 @@ def _tree(node: Node, classes: Mapping[str, FieldClass]) -> PathNode:
     return _branch((), leaves)
 
 
-def _branch(prefix: tuple[bytes, ...], leaves: dict[tuple[bytes, ...], FieldClass]) -> PathNode:
+def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldClass]) -> PathNode:
+    """The tree of the paths in `leaves`, all of which begin with `prefix`. Cost: O(parts of all paths)."""
     path = b".".join(prefix).decode()
     if prefix in leaves:
         return PathNode(path, leaf=leaves[prefix])
     depth = len(prefix)
-    names = dict.fromkeys(parts[depth] for parts in leaves if parts[:depth] == prefix and len(parts) > depth)
-    return PathNode(path, freeze({name: _branch((*prefix, name), leaves) for name in names}))
+    below: dict[bytes, dict[tuple[bytes, ...], FieldClass]] = {}
+    for parts, field_class in leaves.items():
+        below.setdefault(parts[depth], {})[parts] = field_class
+    return PathNode(path, freeze({name: _branch((*prefix, name), found) for name, found in below.items()}))
 
 
 def _parts(path: str, node: Node) -> tuple[bytes, ...]:

@@ -3,13 +3,14 @@
 A pipeline over documents without covered fields passes unread unless it reaches a protected collection.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sealwire.policies.arguments import named_parts, string_of
+from sealwire.policies.arguments import document_of, named_parts, operator_name, string_of
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, PolicySet
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 Namespace = tuple[str, str]
 """Database and collection."""
@@ -26,43 +27,51 @@ class Surroundings:
         """The covered paths of a collection that a stage names; empty when it is not protected."""
         return self.policies.covered(".".join(namespace)) or NOTHING
 
-    def protected_in(self, namespaces: list[Namespace]) -> str | None:
+    def protected_in(self, namespaces: Iterable[Namespace]) -> str | None:
         """The first of some namespaces that is protected."""
         names = (".".join(namespace) for namespace in namespaces)
         return next((name for name in names if self.policies.covered(name) is not None), None)
 
 
-# A pipeline inside a pipeline is four levels of BSON below it, and mongod stops at 200 of these.
-_MAX_NESTED_PIPELINES = 50
+def foreign_namespaces(plan: Plan, element: Element, database: str, depth: int = 0) -> Iterator[Namespace]:
+    """(database, collection) of every collection that a stage, or pipeline, touches beside its input.
 
-
-def foreign_in_stage(plan: Plan, stage: Element, database: str, depth: int = 0) -> list[Namespace]:
-    """Every collection that a stage reads or writes beside its input, in any pipeline inside it.
-
-    Raises Refusal when pipelines are nested deeper than a server would take.
+    Found by the stages' names at any depth: stages with pipelines inside them come with every release of the
+    server. Raises Refusal when such a stage does not name its collection in a known way. Cost: one search for
+    each name, and a walk where one is found.
     """
-    if depth > _MAX_NESTED_PIPELINES:
+    if not depth and not any(plan.buf.find(name, element.start, element.end) >= 0 for name in _ARGUMENTS):
+        return
+    if depth > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    found: list[Namespace] = []
-    if stage.name in _ARGUMENTS:
-        named = named_namespace(plan, stage, database)
-        found.extend([named] if named is not None else [])
-    if stage.name in (b"$lookup", b"$unionWith", b"$facet") and stage.kind == BsonType.OBJECT:
-        for part in elements(plan.buf, stage.value):
-            is_pipeline = part.name == b"pipeline" or stage.name == b"$facet"
-            if is_pipeline and part.kind == BsonType.ARRAY:
-                found.extend(foreign_in_pipeline(plan, part, database, depth + 1))
-    return found
+    if element.name in _ARGUMENTS:
+        yield from _named(plan, element, database)
+    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+        for part in elements(plan.buf, element.value):
+            yield from foreign_namespaces(plan, part, database, depth + 1)
 
 
-def foreign_in_pipeline(plan: Plan, pipeline: Element, database: str, depth: int = 0) -> list[Namespace]:
-    """As `foreign_in_stage`, for every stage of a pipeline."""
-    found: list[Namespace] = []
-    for item in elements(plan.buf, pipeline.value):
-        if item.kind == BsonType.OBJECT:
-            for stage in elements(plan.buf, item.value):
-                found.extend(foreign_in_stage(plan, stage, database, depth))
-    return found
+def _named(plan: Plan, stage: Element, database: str) -> Iterator[Namespace]:
+    """The collections that one stage names: `"coll"`, or `coll`, `from` or `into` in any of its forms."""
+    if stage.kind == BsonType.STRING:
+        yield database, string_of(plan, stage)
+        return
+    parts = named_parts(plan, document_of(stage, stage))
+    chosen = parts.get(b"db")
+    if chosen is not None:
+        database = _name(plan, chosen)
+    for key in (b"into", b"from", b"coll"):
+        target = parts.get(key)
+        if target is not None and target.kind == BsonType.OBJECT:
+            yield from _named(plan, target, database)
+        elif target is not None:
+            yield database, _name(plan, target)
+
+
+def _name(plan: Plan, element: Element) -> str:
+    if element.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(element))
+    return string_of(plan, element)
 
 
 def named_namespace(plan: Plan, stage: Element, database: str) -> Namespace | None:

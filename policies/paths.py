@@ -40,8 +40,8 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
             raise Refusal(Reason.BELOW_ENCRYPTED, path=current.path)
         child = current.children.get(part)
         if child is None:
-            if is_transparent(part):
-                continue
-            return None
+            if not is_transparent(part):
+                return None
+            child = current.behind_number or current
         current = child
     return current if current.covers else None

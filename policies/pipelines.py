@@ -21,7 +21,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.joins import graph_lookup, lookup, union_with
-from sealwire.policies.namespaces import Surroundings, foreign_in_stage
+from sealwire.policies.namespaces import Surroundings, foreign_namespaces
 from sealwire.policies.outputs import merge_into, out
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
@@ -29,6 +29,9 @@ from sealwire.policies.projections import assign_path, plan_project_stage, witho
 from sealwire.policies.schema import NOTHING, Mode, PathNode
 from sealwire.policies.trees import Scope, document_node
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+
+# mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
+_MAX_NESTED_PIPELINES = 20
 
 Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 
@@ -42,18 +45,23 @@ def plan_pipeline(
     """
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
+    if plan.pipelines > _MAX_NESTED_PIPELINES:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    plan.pipelines += 1
     inner = (*parents, pipeline.value)
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
         stage = only_element(plan, start, "a stage")
         in_reach = _in_reach(plan, stage, node, around)
-        if in_reach is None:
-            check_nested(plan, stage)
-            continue
         handler = _STAGES.get(stage.name)
-        if handler is None:
+        if handler is not None and (in_reach is not None or node.reaches):
+            before, node = node, handler(plan, stage, node, (*inner, start), around)
+            plan.as_stored = plan.as_stored and node is before
+        elif in_reach is not None:
             raise Refusal(Reason.STAGE, path=in_reach, rule=operator_name(stage))
-        node = handler(plan, stage, node, (*inner, start), around)
+        else:
+            check_nested(plan, stage)
+    plan.pipelines -= 1
     return node
 
 
@@ -62,9 +70,9 @@ def _in_reach(plan: Plan, stage: Element, node: PathNode, around: Surroundings) 
     if node.covers:
         return node.path
     for variable in plan.variables.values():
-        if variable.covers:
+        if variable.reaches:
             return variable.path
-    return around.protected_in(foreign_in_stage(plan, stage, around.database))
+    return around.protected_in(foreign_namespaces(plan, stage, around.database))
 
 
 def _match(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:

@@ -7,9 +7,14 @@ from typing import NamedTuple
 
 from sealwire.policies.coercion import coerce
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.schema import FieldClass, Mode, PathNode
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
+
+# An envelope makes its element 34 bytes longer or more: so many fit into no message, whatever they replace.
+# Told here, because the plan itself would take a kilobyte for each.
+MAX_EDITS = 48_000_000 // 34
 
 _UNSTORABLE = frozenset({BsonType.UNDEFINED, BsonType.MIN_KEY, BsonType.MAX_KEY})
 
@@ -38,6 +43,28 @@ class ValueEdit(NamedTuple):
     parents: tuple[int, ...]
 
 
+class RangeEdit(NamedTuple):
+    """Put `$in` with the values at `positions` in place of one range operator."""
+
+    element: Element
+    node: PathNode
+    field_class: FieldClass
+    positions: range
+    parents: tuple[int, ...]
+
+    @property
+    def use(self) -> Use:
+        """Ranges compare, and store nothing."""
+        return Use.MATCH
+
+
+class Removal(NamedTuple):
+    """Leave out an element whose part another edit has taken over."""
+
+    element: Element
+    parents: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Plan:
     """The decisions for one command, in the order of its bytes. Building it is the planner's whole work."""
@@ -46,13 +73,20 @@ class Plan:
     command: str = ""
     namespace: str = ""
     protected: bool = False
-    edits: list[ValueEdit] = field(default_factory=list)
+    edits: list[ValueEdit | RangeEdit] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
     seeding: bool = False
     """An upsert's filter: its equalities are stored as well, so they must be storable."""
     compares: bool = False
     """Whether stored ciphertext is compared, so that a collation would matter."""
     variables: Mapping[bytes, PathNode] = field(default_factory=dict, repr=False)
     """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
+    pipelines: int = 0
+    """How many pipelines lie around the stage that is being planned."""
+    arrays: int = 0
+    """How many arrays lie around the value that is being planned."""
+    as_stored: bool = True
+    """Whether documents are as they are stored; a pipeline stage may have put values into arrays since."""
 
     def store(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
         """Cover a value that is written at the leaf `node`; null stays as it is.
@@ -66,20 +100,28 @@ class Plan:
             raise Refusal(Reason.TYPE, path=node.path)
         if field_class.mode is Mode.RANDOM:
             validate_value(self.buf, element)
+            if element.kind == BsonType.ARRAY and _holds_null(self.buf, element):
+                # `{field: null}` finds such an array, and would not find its ciphertext
+                raise Refusal(Reason.TYPE, path=node.path, rule="null in an array")
+            if element.kind == BsonType.TIMESTAMP and not any(self.buf[element.value : element.end]):
+                # the server puts its own time in the place of an empty one
+                raise Refusal(Reason.TYPE, path=node.path, rule="an empty timestamp")
             self._add(element, node, Use.STORE, None, parents)
             return
         if element.kind == BsonType.ARRAY:
             inner = _deeper(parents, element)
+            self.arrays += 1
             for item in elements(self.buf, element.value):
                 self.store(item, node, inner)
+            self.arrays -= 1
             return
         if field_class.stores(element.kind):
             validate_value(self.buf, element)
-            self._add(element, node, Use.STORE, None, parents)
-            return
-        value = self._coerced(element, field_class)
-        if value is None:
-            raise Refusal(Reason.TYPE, path=node.path)
+            value = None
+        else:
+            value = self._coerced(element, field_class)
+            if value is None:
+                raise Refusal(Reason.TYPE, path=node.path)
         self._add(element, node, Use.STORE, value, parents)
 
     def match(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
@@ -99,8 +141,10 @@ class Plan:
             raise Refusal(Reason.TYPE, path=node.path)
         if element.kind == BsonType.ARRAY:
             inner = _deeper(parents, element)
+            self.arrays += 1
             for item in elements(self.buf, element.value):
                 self.match(item, node, inner)
+            self.arrays -= 1
             return
         value = self._coerced(element, field_class)
         if value is None:
@@ -120,15 +164,49 @@ class Plan:
     ) -> None:
         field_class = _leaf_class(node)
         kind = element.kind
+        if len(self.edits) == MAX_EDITS:
+            raise Refusal(Reason.TOO_LARGE)
         if value is not None and field_class.value_type is not None:
             kind = int(field_class.value_type.bson_type)
+        if field_class.domain is not None and (use is Use.STORE or self.seeding):
+            self._check_grid(field_class.domain, node, kind, value or self.buf[element.value : element.end])
         self.edits.append(ValueEdit(element, node, field_class, use, kind, value, parents))
+
+    def _check_grid(self, domain: RangeDomain, node: PathNode, kind: int, value: bytes) -> None:
+        """What ranges rely on: a stored value lies on the grid, and there is one at its path."""
+        if self.arrays:
+            raise Refusal(Reason.GRID, path=node.path, rule="an array")
+        if not domain.holds(read_stored(kind, value)):
+            raise Refusal(Reason.GRID, path=node.path)
+
+    def match_range(self, conditions: list[Element], node: PathNode, parents: tuple[int, ...]) -> None:
+        """Cover range operators on one leaf: together they become one `$in`. Raises Refusal.
+
+        Not in an upsert's filter, where a server may take `$in` with one value for an equality to store.
+        """
+        field_class = _leaf_class(node)
+        value_type = field_class.value_type
+        if field_class.domain is None or value_type is None or not self.as_stored or self.seeding:
+            raise Refusal(Reason.RANGE, path=node.path, rule=conditions[0].name.decode())
+        operands = [(item.name, item.kind, self.buf[item.value : item.end]) for item in conditions]
+        found = find_positions(field_class.domain, value_type.bson_type, operands)
+        if found is None:
+            raise Refusal(Reason.RANGE, path=node.path, rule="a range with null, MinKey or MaxKey")
+        if len(found) > field_class.domain.max_values:
+            raise Refusal(Reason.RANGE_SIZE, path=node.path)
+        self.compares = True
+        self.edits.append(RangeEdit(conditions[0], node, field_class, found, parents))
+        self.removals.extend(Removal(item, parents) for item in conditions[1:])
 
 
 def _deeper(parents: tuple[int, ...], element: Element) -> tuple[int, ...]:
     if len(parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, element.start)
     return (*parents, element.value)
+
+
+def _holds_null(buf: bytes, array: Element) -> bool:
+    return any(item.kind in (BsonType.NULL, BsonType.UNDEFINED) for item in elements(buf, array.value))
 
 
 def _leaf_class(node: PathNode) -> FieldClass:

@@ -4,7 +4,10 @@ First what holds for any command, then by the namespace it names: not protected,
 protected, its handler covers it or refuses; with no handler it is administration or refused.
 """
 
+from collections.abc import Callable
+
 from sealwire.policies.arguments import Parents, document_of, named_parts, printable, readable, string_of
+from sealwire.policies.bulk_writes import bulk_write
 from sealwire.policies.command import Command, DocumentSequence
 from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, collection_of
 from sealwire.policies.definitions import (
@@ -12,8 +15,11 @@ from sealwire.policies.definitions import (
     DEFINITION_COMMANDS,
     NAMES_NO_COLLECTION,
     change_stream_root,
+    check_administration,
     check_any_namespace,
     protected_in_pipeline,
+    refuse_view_catalog,
+    rename_collection,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
@@ -24,8 +30,14 @@ _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
 _HANDLERS = DATA_COMMANDS | DEFINITION_COMMANDS
 
-KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION
-"""Commands whose first argument names a collection; safe to name in logs and metrics."""
+_WHOLE_NAMES: dict[bytes, Callable[[Command], None]] = {
+    b"bulkWrite": bulk_write,
+    b"renameCollection": rename_collection,
+}
+"""Commands that name their collections in full; they run on the admin database."""
+
+KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION | frozenset(_WHOLE_NAMES)
+"""Commands whose names, and what their first arguments name, are safe in logs and metrics."""
 
 
 def plan_command(
@@ -66,6 +78,10 @@ def _dispatch(command: Command) -> None:
         _explain(command)
         return
     check_any_namespace(command)
+    beyond = _WHOLE_NAMES.get(command.name)
+    if beyond is not None:
+        beyond(command)
+        return
     collection = None if command.name in NAMES_NO_COLLECTION else collection_of(command)
     if collection is None:
         _without_collection(command)
@@ -76,9 +92,10 @@ def _dispatch(command: Command) -> None:
     if node is None and command.name == b"aggregate" and protected_in_pipeline(command) is not None:
         node = NOTHING
     if node is None:
+        refuse_view_catalog(command, collection)
         # sharding and a few other commands name the whole namespace
-        if command.policies.covered(collection) is not None and command.name not in ADMINISTRATION:
-            raise Refusal(Reason.COMMAND, path=readable(collection), rule=plan.command)
+        if command.policies.covered(collection) is not None:
+            _administer(command, readable(collection))
         return
     plan.protected = True
     handler = _HANDLERS.get(command.name)
@@ -86,8 +103,14 @@ def _dispatch(command: Command) -> None:
         _check_sequences(command)
         handler(command, node)
         command.settle_collation(node.path)
-    elif command.name not in ADMINISTRATION or command.sequences:
-        raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
+    else:
+        _administer(command, plan.namespace)
+
+
+def _administer(command: Command, namespace: str) -> None:
+    if command.name not in ADMINISTRATION:
+        raise Refusal(Reason.COMMAND, path=namespace, rule=command.plan.command)
+    check_administration(command, namespace)
 
 
 def _explain(command: Command) -> None:
@@ -116,7 +139,7 @@ def _explain(command: Command) -> None:
 def _without_collection(command: Command) -> None:
     """A command on a database or the server. A change stream over them reads protected documents too."""
     target = command.arguments[command.name]
-    if command.name in _HANDLERS and not (command.name == b"aggregate" and target.kind in _NUMBERS):
+    if command.name in KNOWN_COMMANDS and not (command.name == b"aggregate" and target.kind in _NUMBERS):
         # a collection named by its UUID would slip past a policy that knows names
         raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
     if command.name != b"aggregate":

@@ -1,6 +1,6 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
 from sealwire.policies.errors import Reason, Refusal
@@ -9,7 +9,7 @@ from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import bounded, follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
-from sealwire.policies.trees import Scope
+from sealwire.policies.trees import Scope, in_array
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
@@ -74,6 +74,9 @@ def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: P
     for path, value in fields.computed:
         refuse_number(node, path)
         result = assign_path(result, path, value)
+    if not any(is_transparent(path.partition(b".")[0]) for path in named):
+        # nothing is left in the document below a field with a number for a name
+        result = replace(result, behind_number=None)
     return result
 
 
@@ -107,7 +110,7 @@ def _including(kept: PathNode, node: PathNode, path: bytes) -> PathNode:
         return kept
     before = kept.children.get(name, PathNode(child.path))
     after = _including(before, child, rest) if rest and child.children else child
-    if not after.covers:
+    if not after.reaches:
         return kept
     return PathNode(node.path, freeze({**kept.children, name: after}))
 
@@ -163,11 +166,11 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
         return node
     children = dict(node.children)
     left = without_path(child, rest) if rest else NOTHING
-    if left.covers:
-        children[name] = left
-    else:
+    if left is NOTHING:
         del children[name]
-    return PathNode(node.path, freeze(children))
+    else:
+        children[name] = left
+    return node.changed(children)
 
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
@@ -187,8 +190,8 @@ def refuse_number(node: PathNode, path: bytes) -> None:
 
 def with_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree with `value` at `path`; below a dotted path it is known only that something is covered."""
-    if not value.covers:
+    if not value.reaches:
         return node
     name, dot, _ = path.partition(b".")
-    child = PathNode(value.path, opaque=True) if dot else value
-    return bounded(PathNode(node.path, freeze({**node.children, name: child})))
+    child = PathNode(value.path, opaque=True) if dot else in_array(value)
+    return bounded(node.changed({**node.children, name: child}))

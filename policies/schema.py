@@ -1,11 +1,12 @@
 """The policy as frozen types: classes, and which paths of which collections they cover."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
+from sealwire.policies.ranges import RangeDomain
 from sealwire.wire.raw_bson import BsonType
 
 # Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
@@ -72,6 +73,8 @@ class FieldClass:
     mode: Mode
     value_type: ValueType | None
     """Declared in deterministic mode; None in random mode, which takes any type."""
+    domain: RangeDomain | None = None
+    """The grid on which all values lie, when ranges are to work; then every path holds single values."""
 
     def stores(self, kind: int) -> bool:
         """Whether every value of this BSON type is stored as it is: one encoding each, nothing to coerce."""
@@ -91,6 +94,15 @@ class PathNode:
     children: Mapping[bytes, "PathNode"] = field(default_factory=dict)
     leaf: FieldClass | None = None
     opaque: bool = False
+    behind_number: "PathNode | None" = None
+    """What a number in a path leads to, where a pipeline has changed this node; None: to the node itself.
+
+    `{$unset: "phone"}` takes `phone` away and leaves the ciphertext at `5.phone` where it is.
+    """
+    covers: bool = field(init=False, compare=False, repr=False)
+    """Whether any value at or below this node can be ciphertext."""
+    reaches: bool = field(init=False, compare=False, repr=False)
+    """Whether any path leads to ciphertext: `covers`, or what lies behind a number."""
     holds_random: bool = field(init=False, compare=False, repr=False)
     """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
     size: int = field(init=False, compare=False, repr=False)
@@ -104,14 +116,17 @@ class PathNode:
         random = self.opaque or any(child.holds_random for child in below)
         if self.leaf is not None:
             random = self.leaf.mode is Mode.RANDOM
+        covers = self.leaf is not None or self.opaque or any(child.covers for child in below)
+        hidden = self.behind_number is not None and self.behind_number.reaches
+        object.__setattr__(self, "covers", covers)
+        object.__setattr__(self, "reaches", covers or hidden or any(child.reaches for child in below))
         object.__setattr__(self, "holds_random", random)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
 
-    @property
-    def covers(self) -> bool:
-        """Whether any value at or below this node can be ciphertext."""
-        return self.leaf is not None or self.opaque or bool(self.children)
+    def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
+        """This node after a pipeline stage has put other fields in place of its own."""
+        return PathNode(self.path, MappingProxyType(children), behind_number=self.behind_number or self)
 
 
 NOTHING = PathNode("")
@@ -178,3 +193,11 @@ def matches(pattern: str, namespace: str) -> bool:
 def freeze(children: dict[bytes, PathNode]) -> Mapping[bytes, PathNode]:
     """A read-only view for a node's children."""
     return MappingProxyType(children)
+
+
+def leaves(node: PathNode) -> Iterator[PathNode]:
+    """Every covered path at or below a node."""
+    if node.leaf is not None:
+        yield node
+    for child in node.children.values():
+        yield from leaves(child)

@@ -20,7 +20,7 @@ class Scope:
 
 def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
     """The tree of a document made of these fields."""
-    covered = {name: node for name, node in children.items() if node.covers}
+    covered = {name: in_array(node) for name, node in children.items() if node.reaches}
     if covered and any(name.isdigit() for name in children):
         # in a path this number would be an index, and lead past the field
         return replace(OPAQUE, path=next(iter(covered.values())).path)
@@ -39,13 +39,29 @@ def merge(nodes: list[PathNode]) -> PathNode:
 
 
 def same_values(left: PathNode, right: PathNode) -> bool:
-    """Whether two trees hold the same classes at the same paths."""
-    return left is right or (
-        left.leaf == right.leaf
-        and left.opaque == right.opaque
-        and left.children.keys() == right.children.keys()
-        and all(same_values(node, right.children[name]) for name, node in left.children.items())
-    )
+    """Whether two trees hold the same classes at the same paths, those behind numbers included."""
+    if left is right:
+        return True
+    if left.leaf != right.leaf or left.opaque != right.opaque:
+        return False
+    if left.children.keys() != right.children.keys():
+        return False
+    if not all(same_values(node, right.children[name]) for name, node in left.children.items()):
+        return False
+    if left.behind_number is None and right.behind_number is None:
+        return True
+    return same_values(left.behind_number or left, right.behind_number or right)
+
+
+def in_array(node: PathNode) -> PathNode:
+    """The tree of a document that may stand in an array now, where a number in a path leads to itself.
+
+    Or to a field below it, as before: so what lies there is only forwarded. Cost: O(1), for a pipeline can
+    put trees into each other without end.
+    """
+    if node.behind_number is None:
+        return node
+    return replace(node, behind_number=PathNode(node.path, opaque=True))
 
 
 def either(left: PathNode, right: PathNode) -> PathNode:
@@ -55,7 +71,7 @@ def either(left: PathNode, right: PathNode) -> PathNode:
     """
     if same_values(left, right):
         return left
-    covered = left if left.covers else right
+    covered = left if left.reaches else right
     names = left.children.keys() | right.children.keys()
     if left.leaf or right.leaf or left.opaque or right.opaque or any(map(is_transparent, names)):
         # a number may be an index in the one and a field's name in the other
@@ -64,4 +80,7 @@ def either(left: PathNode, right: PathNode) -> PathNode:
         name: either(left.children.get(name, NOTHING), right.children.get(name, NOTHING))
         for name in sorted(names)
     }
-    return bounded(PathNode(covered.path, freeze(children)))
+    behind = None
+    if left.behind_number is not None or right.behind_number is not None:
+        behind = either(left.behind_number or left, right.behind_number or right)
+    return bounded(PathNode(covered.path, freeze(children), behind_number=behind))

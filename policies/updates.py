@@ -20,9 +20,11 @@ from sealwire.policies.arguments import (
 from sealwire.policies.documents import plan_document, plan_value
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import is_operator_condition, plan_filter, plan_operators
-from sealwire.policies.paths import follow
+from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode
+from sealwire.policies.trees import same_values
+from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 
@@ -40,7 +42,10 @@ def plan_update(
 ) -> None:
     """Cover the update `element` (a document or a pipeline). Raises Refusal, BsonError."""
     if element.kind == BsonType.ARRAY:
-        raise Refusal(Reason.PIPELINE_UPDATE)
+        if array_filters is not None and array_filters.kind != BsonType.NULL:
+            raise Refusal(Reason.SHAPE, rule="array filters beside a pipeline")
+        plan_update_pipeline(plan, element, node, parents)
+        return
     start = document_of(element, element)
     if not first_name(plan, start).startswith(b"$"):
         if array_filters is not None:
@@ -78,8 +83,11 @@ def _set(update: _Update, operator: Element, argument: Element, parents: Parents
     target = _target(update, argument.name)
     if target is None:
         check_nested(update.plan, argument)
-    else:
-        plan_value(update.plan, argument, target, parents, Use.STORE)
+        return
+    into_arrays = sum(is_transparent(part) for part in argument.name.split(b"."))
+    update.plan.arrays += into_arrays
+    plan_value(update.plan, argument, target, parents, Use.STORE)
+    update.plan.arrays -= into_arrays
 
 
 def _unset(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
@@ -118,14 +126,21 @@ def _uncovered_only(update: _Update, operator: Element, argument: Element, paren
 
 
 def _rename(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
-    """Fine between paths without coverage: anything else would move a value out of its class."""
-    _uncovered_only(update, operator, argument, parents)
+    """Fine between paths with the same coverage: the stored value moves as it is, ciphertext or not."""
+    del parents
     if argument.kind != BsonType.STRING:
         raise Refusal(Reason.SHAPE, rule="$rename")
     new_path = update.plan.buf[argument.value + 4 : argument.end - 1]
+    source = _target(update, argument.name)
     target = _target(update, new_path)
-    if target is not None:
-        raise Refusal(Reason.OPERATOR, path=target.path, rule="$rename")
+    covered = source or target
+    if covered is None:
+        return
+    if source is None or target is None or not same_values(source, target):
+        raise Refusal(Reason.OPERATOR, path=covered.path, rule=operator_name(operator))
+    if any(is_transparent(part) for part in (*argument.name.split(b"."), *new_path.split(b"."))):
+        # a field whose name is a number may be anything that an element of an array may be
+        raise Refusal(Reason.OPERATOR, path=covered.path, rule=operator_name(operator))
 
 
 def _array_target(update: _Update, operator: Element, argument: Element) -> PathNode | None:
@@ -145,6 +160,13 @@ def _push(update: _Update, operator: Element, argument: Element, parents: Parent
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule="$addToSet")
     plan = update.plan
     plan.compares = plan.compares or operator.name == b"$addToSet"
+    plan.arrays += 1
+    _pushed(plan, operator, argument, target, parents)
+    plan.arrays -= 1
+
+
+def _pushed(plan: Plan, operator: Element, argument: Element, target: PathNode, parents: Parents) -> None:
+    """The value that is added, or the `$each` values and the modifiers beside them."""
     if not is_operator_document(plan, argument):
         plan_value(plan, argument, target, parents, Use.STORE)
         return

@@ -103,7 +103,9 @@ class Node:
 def parse_yaml(source: bytes, filename: str) -> Node:
     """The one document in `source` as a tree of nodes. Raises SourceError."""
     if len(source) > MAX_SOURCE_BYTES:
-        raise SourceError(filename, 1, 1, f"the file is larger than {MAX_SOURCE_BYTES} bytes")
+        raise SourceError(
+            filename, 1, 1, f"the file is larger than {MAX_SOURCE_BYTES} bytes", "name the right file"
+        )
     loader: yaml.SafeLoader | None = None
     try:
         loader = yaml.SafeLoader(source)
@@ -121,7 +123,7 @@ def parse_yaml(source: bytes, filename: str) -> Node:
         # PyYAML hands an escape such as "\UFFFFFFFF" to chr() unchecked
         raise SourceError(filename, 1, 1, "an escape names no character", "write it as UTF-8") from None
     except RecursionError:
-        raise SourceError(filename, 1, 1, "nested too deeply") from None
+        raise SourceError(filename, 1, 1, "nested too deeply", "see docs/policies.md for the shape") from None
     finally:
         if loader is not None:
             loader.dispose()

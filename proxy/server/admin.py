@@ -4,6 +4,8 @@ A thread, so that /healthz can tell that the event loop is stuck instead of bein
 """
 
 import json
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +19,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from sealwire.proxy.server.config import Address
 from sealwire.proxy.server.listener import bind
+from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.metrics import Metrics
+
+_log = logging.getLogger("sealwire.server")
 
 # The loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0
@@ -81,6 +86,15 @@ class AdminServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """In place of the base class's, which prints tracebacks between the log lines."""
+        del request, client_address
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            note(_log, logging.DEBUG, "admin client went away", problem=type(error).__name__)
+        else:
+            note(_log, logging.CRITICAL, "bug: in the admin server", error)
 
 
 class _Handler(BaseHTTPRequestHandler):

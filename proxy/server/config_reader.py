@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sealwire.keys.environment import DEFAULT_VARIABLE
 from sealwire.keys.providers import ProviderKind, ProviderSettings
-from sealwire.policies.yaml_source import Node, parse_yaml
+from sealwire.policies.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.proxy.server.config import (
     KEYS,
     Address,
@@ -41,7 +41,8 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
 def read_named_file(path: Path, what: str) -> bytes:
     """The bytes of a file that somebody named, with an error that says which. Raises as `load_config`."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_SOURCE_BYTES + 1)  # one more than the parser takes: /dev/zero has no end
     except PermissionError:
         raise PermissionProblem(
             StartReason.FILE_FORBIDDEN,

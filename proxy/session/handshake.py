@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sealwire.proxy.session.authentication import certificate_speculations
+from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at, validate
 from sealwire.wire.splice import Edit, splice
 
@@ -21,8 +22,12 @@ HELLO_COMMANDS = frozenset({b"hello", b"isMaster", b"ismaster"})
 # room to grow 2.4 times before they reach the server's 48 MB, and one document of 16 MiB still fits.
 MAX_CLIENT_MESSAGE_BYTES = 20_000_000
 
+# A driver may count the documents only, and not what the command puts around them.
+ACCEPTED_CLIENT_MESSAGE_BYTES = MAX_CLIENT_MESSAGE_BYTES + (1 << 20)
+
 _ADDRESS_LISTS = frozenset({b"hosts", b"passives", b"arbiters"})
 _ADDRESSES = frozenset({b"me", b"primary"})
+_NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
 _int32 = struct.Struct("<i").pack
 
@@ -67,7 +72,8 @@ def prepare_hello(message: bytes, document: int) -> bytes:
 def rewrite_hello(message: bytes, document: int, topology: Topology) -> bytes:
     """A hello reply that names only addresses of the proxy; an OP_MSG's checksum is the caller's to refresh.
 
-    Raises UnknownMember, BsonError. Cost: O(elements of the reply).
+    Raises UnknownMember; BsonError, also for an address in a type that a driver might read and this does not.
+    Cost: O(elements of the reply).
     """
     edits = list(_hello_edits(message, document, topology))
     return splice(message, edits) if edits else message
@@ -78,27 +84,41 @@ def _hello_edits(message: bytes, document: int, topology: Topology) -> Iterator[
     for element in elements(message, document):
         if element.name == b"compression":
             yield Edit(element.start, element.end, b"", parents)
-        elif element.name in _ADDRESSES and element.kind == BsonType.STRING:
+        elif element.name in _ADDRESSES and element.kind != BsonType.NULL:
             yield _address(message, element, topology, parents)
-        elif element.name in _ADDRESS_LISTS and element.kind == BsonType.ARRAY:
+        elif element.name in _ADDRESS_LISTS and element.kind != BsonType.NULL:
             yield from _address_list(message, element, topology, parents)
-        elif element.name == b"maxMessageSizeBytes" and element.kind == BsonType.INT:
-            size = min(int32_at(message, element.value), MAX_CLIENT_MESSAGE_BYTES)
-            yield Edit(element.value, element.end, _int32(size), parents)
+        elif element.name == b"maxMessageSizeBytes":
+            yield from _message_size(message, element, parents)
+
+
+def _message_size(message: bytes, element: Element, parents: tuple[int, ...]) -> Iterator[Edit]:
+    """The limit as an int32, whichever number the server has chosen for it."""
+    if element.kind not in _NUMBERS:
+        return
+    size = MAX_CLIENT_MESSAGE_BYTES
+    if element.kind == BsonType.INT:
+        size = min(int32_at(message, element.value), size)
+    name = message[element.start + 1 : element.value]
+    yield Edit(element.start, element.end, bytes((BsonType.INT,)) + name + _int32(size), parents)
 
 
 def _address_list(
     message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]
 ) -> Iterator[Edit]:
+    if element.kind != BsonType.ARRAY:
+        raise BsonError(WireReason.BSON_TYPE, element.start)
     items = list(elements(message, element.value))
     if len(items) > 1 and not topology.members:
         raise UnknownMember("the server is one of several members, and only one has a listener here")
     for item in items:
-        if item.kind == BsonType.STRING:
-            yield _address(message, item, topology, (*parents, element.value))
+        yield _address(message, item, topology, (*parents, element.value))
 
 
 def _address(message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]) -> Edit:
+    if element.kind != BsonType.STRING:
+        # some drivers take a symbol for a string, and the keys of a document for a list
+        raise BsonError(WireReason.BSON_TYPE, element.start)
     name = message[element.value + 4 : element.end - 1].decode("utf-8", "replace")
     advertised = topology.advertised(name).encode() + b"\0"
     return Edit(element.value, element.end, _int32(len(advertised)) + advertised, parents)

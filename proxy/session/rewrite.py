@@ -2,12 +2,13 @@
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.plan import Plan, ValueEdit
+from sealwire.policies.plan import Plan, RangeEdit, ValueEdit
 from sealwire.policies.schema import Mode
 from sealwire.wire.op_msg import refresh_checksum
 from sealwire.wire.raw_bson import BsonType
@@ -19,6 +20,10 @@ MAX_COMMAND_BYTES = 16 * 1024 * 1024 + 16 * 1024
 
 _BINARY = bytes((BsonType.BIN_DATA,))
 _binary_head = struct.Struct("<iB").pack
+_pack_int32 = struct.Struct("<i").pack
+
+# Two centuries of days under one key: about 12 MB in all.
+MAX_KEPT_VALUES = 73_100
 
 
 def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
@@ -36,10 +41,43 @@ def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
         name = planned.field_class.name
         if name not in ciphers:
             ciphers[name] = keyring.cipher_for(name)
-    edits = [_encrypted(message, planned, ciphers[planned.field_class.name]) for planned in plan.edits]
+    edits = [_edit(message, planned, ciphers[planned.field_class.name]) for planned in plan.edits]
+    edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in plan.removals]
     lengths = resized(message, edits)
     _check_sizes(edits, lengths, max_message_bytes)
     return refresh_checksum(splice(message, edits, lengths))
+
+
+def _edit(message: bytes, planned: ValueEdit | RangeEdit, cipher: ValueCipher) -> Edit:
+    if isinstance(planned, RangeEdit):
+        return _listed(planned, cipher)
+    return _encrypted(message, planned, cipher)
+
+
+def _listed(planned: RangeEdit, cipher: ValueCipher) -> Edit:
+    """`$in` with an envelope for each value of the range, in the order of the ciphertexts.
+
+    In the order of the values the list would tell the server the order that the ciphertexts hide.
+    """
+    domain, value_type = planned.field_class.domain, planned.field_class.value_type
+    if domain is None or value_type is None:
+        raise TypeError("a range without a domain")
+    kind = int(value_type.bson_type)
+    binaries = sorted(_grid_binary(cipher, kind, value) for value in domain.values(kind, planned.positions))
+    inside = b"".join(b"%b%d\0%b" % (_BINARY, index, binary) for index, binary in enumerate(binaries))
+    data = b"".join((b"\x04$in\0", _pack_int32(len(inside) + 5), inside, b"\0"))
+    return Edit(planned.element.start, planned.element.end, data, planned.parents)
+
+
+# Ranges over the same years are asked again and again, and each value costs an AES-SIV call. What is kept are
+# ciphertexts of whole grids, which say nothing about what is stored; see the threat model.
+@lru_cache(maxsize=MAX_KEPT_VALUES)
+def _grid_binary(cipher: ValueCipher, kind: int, value: bytes) -> bytes:
+    return _binary(cipher.encrypt_deterministically(kind, value))
+
+
+def _binary(envelope: bytes) -> bytes:
+    return _binary_head(len(envelope), SUBTYPE) + envelope
 
 
 def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
@@ -53,7 +91,7 @@ def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
         envelope = cipher.encrypt_randomly(planned.kind, value)
     # The name with its NUL lies between the type byte and the value.
     name = message[element.start + 1 : element.value]
-    data = b"".join((_BINARY, name, _binary_head(len(envelope), SUBTYPE), envelope))
+    data = b"".join((_BINARY, name, _binary(envelope)))
     return Edit(element.start, element.end, data, planned.parents)
 
 

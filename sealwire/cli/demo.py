@@ -12,14 +12,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sealwire.cli.exit_codes import EX_DATAERR, EX_UNAVAILABLE, EXIT_CODES
+from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.demo import render, report
-from sealwire.demo.errors import DemoError
 from sealwire.demo.stage import SETUP_STEPS, Announce, Stage, build
 from sealwire.demo.story import STORY_STEPS, Story, tell
 
-EXIT_CODES[DemoError] = EX_UNAVAILABLE
-_EXIT_TERMINATED = 128 + signal.SIGTERM
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -40,7 +38,7 @@ def command(patients: int, seed: int, keep: bool, as_json: bool) -> None:
     """
     console = Console()
     with ExitStack() as stack:
-        stack.enter_context(_terminated_in_order())
+        stack.enter_context(_ended_in_order())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sealwire-demo-"))
         with _progress(console, quiet=as_json) as announce:
             stage = stack.enter_context(build(Path(folder), patients, seed, announce))
@@ -77,17 +75,26 @@ def _progress(console: Console, *, quiet: bool) -> Iterator[Announce]:
 
 
 @contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """SIGTERM unwinds like any exit, so that the children are stopped and the folder is removed."""
+def _ended_in_order() -> Iterator[None]:
+    """A signal, also that of a closed terminal, unwinds: the children are stopped, the folder is removed.
 
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        sys.exit(_EXIT_TERMINATED)
+    Only the first counts: a second one would break off the stopping and leave databases behind.
+    """
 
-    before = signal.signal(signal.SIGTERM, leave)
+    def leave(number: int, _frame: FrameType | None) -> None:
+        for other in _ENDING:
+            # Not SIG_IGN: Python complains of a signal that was already on its way when it became ignored.
+            signal.signal(other, lambda *_: None)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    before = [signal.signal(number, leave) for number in _ENDING]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(_ENDING, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _wait_for_interrupt() -> None:

@@ -5,7 +5,9 @@ from typing import NoReturn
 
 import click
 
+from sealwire.cli import enforce_errors as enforce
 from sealwire.crypto import errors as crypto
+from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
@@ -42,6 +44,10 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.ListenProblem: EX_OSERR,
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
+    demo.DemoError: EX_UNAVAILABLE,
+    enforce.UnusableUri: EX_CONFIG,
+    enforce.ServerUnreachable: EX_UNAVAILABLE,
+    enforce.ServerDenied: EX_NOPERM,
 }
 
 

@@ -82,8 +82,9 @@ def create(
 
 def _policy_classes(policy: Path) -> tuple[str, ...]:
     from sealwire.policies.loader import load_policy  # noqa: PLC0415 - only this option needs it
+    from sealwire.proxy.server.config_reader import read_named_file  # noqa: PLC0415 - as above
 
-    return load_policy(policy.read_bytes(), str(policy)).class_names
+    return load_policy(read_named_file(policy, "the policy"), str(policy)).class_names
 
 
 def _in_order(named: Iterable[str], from_policy: Iterable[str]) -> tuple[str, ...]:

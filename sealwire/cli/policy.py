@@ -1,4 +1,4 @@
-"""`sealwire policy`: look at a policy file and at what it does to a command; no keys, no server."""
+"""`sealwire policy`: look at a policy and at what it does to a command; only enforce needs a server."""
 
 import json
 import sys
@@ -12,12 +12,14 @@ from bson.json_util import loads
 from rich.console import Console
 from rich.table import Table
 
+from sealwire.cli.policy_enforce import enforce
 from sealwire.policies.errors import Refusal
-from sealwire.policies.lint import Finding, leaves, lint
+from sealwire.policies.lint import Finding, lint
 from sealwire.policies.loader import load_policy
-from sealwire.policies.plan import Plan
+from sealwire.policies.plan import Plan, RangeEdit, ValueEdit
 from sealwire.policies.planner import plan_command
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.schema import PolicySet, leaves
+from sealwire.proxy.server.config_reader import read_named_file
 from sealwire.wire.errors import BsonError
 
 EXIT_REFUSED = 1
@@ -28,11 +30,14 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 
 @click.group()
 def command() -> None:
-    """Check a policy file, lint it, or explain what it does to a command."""
+    """Check a policy file, lint it, explain what it does to a command, or make the server enforce it."""
+
+
+command.add_command(enforce)
 
 
 def _load(path: Path) -> PolicySet:
-    return load_policy(path.read_bytes(), str(path))
+    return load_policy(read_named_file(path, "the policy"), str(path))
 
 
 @command.command(name="check")
@@ -142,9 +147,15 @@ def _show_refusal(refusal: Refusal, as_json: bool) -> None:
         click.echo(f"refused with {code.code} {code.code_name}: {refusal.message}")
 
 
+def _use(edit: ValueEdit | RangeEdit) -> str:
+    if isinstance(edit, RangeEdit):
+        return f"{edit.use.value} $in of {len(edit.positions)} values"
+    return edit.use.value
+
+
 def _show_plan(plan: Plan, as_json: bool) -> None:
     rows = [
-        (edit.node.path, edit.field_class.name, edit.field_class.mode.value, edit.use.value)
+        (edit.node.path, edit.field_class.name, edit.field_class.mode.value, _use(edit))
         for edit in plan.edits
     ]
     if as_json:

@@ -165,7 +165,7 @@ def test_text_that_is_no_command_is_a_usage_error(policy: Path, text: str) -> No
 
 
 def test_each_subcommand_explains_itself_with_an_example() -> None:
-    for name in ("check", "lint", "explain"):
+    for name in ("check", "lint", "explain", "enforce"):
         result = run(name, "--help")
         assert result.exit_code == 0
         assert "Example" in result.output

@@ -51,6 +51,11 @@ _OPERANDS: dict[str, st.SearchStrategy[Any]] = {
     "ward": _wards,
     "ward.x": _wards,
 }
+_BOUNDS: dict[str, st.SearchStrategy[Any]] = {
+    "date_of_birth": _days
+    | st.sampled_from([datetime(1955, 6, 1, 12), datetime(1, 1, 1), datetime(9999, 1, 1), 5]),
+    "visits": _visits | st.sampled_from([1.5, -7, 1e300, float("nan"), "1", Int64(2**60)]),
+}
 _paths = st.sampled_from(sorted(_OPERANDS))
 
 
@@ -65,8 +70,17 @@ def _operators(path: str) -> st.SearchStrategy[Any]:
         st.booleans().map(lambda value: {"$exists": value}),
         st.integers(0, 2).map(lambda value: {"$size": value}),
     )
+    ranges = _ranges(path)
     negated = st.lists(operand, max_size=2).map(lambda values: {"$not": {"$in": values}})
-    return simple | negated
+    return simple | negated | ranges | ranges.map(lambda condition: {"$not": condition})
+
+
+def _ranges(path: str) -> st.SearchStrategy[Document]:
+    """One or two bounds, on and off the grid, of the field's type and of others."""
+    bounds = _BOUNDS.get(path)
+    if bounds is None:
+        return st.just({"$gte": "2"})  # refused on covered paths, and answered on others
+    return st.dictionaries(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), bounds, min_size=1, max_size=2)
 
 
 _leaf: st.SearchStrategy[Document] = _paths.flatmap(
@@ -115,9 +129,48 @@ updates: st.SearchStrategy[Document] = st.one_of(
     st.just({"$pop": {"phones": 1}}),
     st.just({"$unset": {"address.postcode": "", "nhs_number": ""}}),
     _visits.map(lambda value: {"$set": {"visits": value}}),
+    st.sampled_from([{"$rename": {"nhs_number": "ward"}}, {"$rename": {"phones": "contacts.phone"}}]),
     st.just({"$inc": {"visits": 1}}),
     _numbers.map(lambda value: {"$setOnInsert": {"nhs_number": value}, "$set": {"ward": "b"}}),
 )
+
+_stored = st.one_of(
+    (_numbers | _null).map(lambda value: {"nhs_number": value}),
+    _numbers.map(lambda value: {"nhs_number": {"$ifNull": ["$nhs_number", value]}}),
+    _numbers.map(lambda value: {"address.postcode": value, "ward": "$ward"}),
+    _address.map(lambda value: {"address": {"$mergeObjects": ["$address", value]}}),
+    _contact.map(lambda value: {"contacts": {"$concatArrays": [{"$ifNull": ["$contacts", []]}, [value]]}}),
+    _phones.map(lambda value: {"phones": {"$cond": [{"$eq": ["$ward", "a"]}, [value, None], "$phones"]}}),
+    _numbers.map(
+        lambda value: {"nhs_number": {"$cond": [{"$eq": ["$nhs_number", value]}, "4", "$nhs_number"]}}
+    ),
+    _visits.map(lambda value: {"visits": value}),
+    st.sampled_from(
+        [
+            {"notes": "$notes", "phones": {"$slice": ["$phones", 1]}},
+            {"notes": ["n", {"a": 1}]},
+            {"contacts": {"phone": "10"}},
+            {"nhs_number": "$$REMOVE"},
+            {"size": {"$size": {"$ifNull": ["$contacts", []]}}},
+            {"copy": "$nhs_number"},
+            {"nhs_number": "$ward"},
+            {"date_of_birth": "$$NOW"},
+        ]
+    ),
+)
+_update_stages = st.one_of(
+    _stored.map(lambda change: {"$set": change}),
+    st.sampled_from(
+        [
+            {"$unset": ["address.postcode", "phones"]},
+            {"$project": {"nhs_number": 1, "contacts.phone": 1, "ward": "$address.city"}},
+            {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"nhs_number": "3", "ward": "c"}]}},
+            {"$replaceWith": {"_id": "$_id", "nhs_number": "$nhs_number", "notes": "m"}},
+            {"$replaceWith": "$address"},
+        ]
+    ),
+)
+update_pipelines: st.SearchStrategy[list[Document]] = st.lists(_update_stages, min_size=1, max_size=3)
 
 _groups = st.sampled_from(
     [

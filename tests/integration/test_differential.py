@@ -9,17 +9,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bson import Decimal128
 from bson.json_util import dumps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, WriteError
 
-from tests.integration.conftest import Document, Stack
-from tests.integration.operations import documents, filters, pipelines, updates
+from sealwire.policies.loader import load_policy
+from sealwire.policies.schema import PathNode
+from tests.integration.conftest import POLICY, Document, Stack
+from tests.integration.operations import documents, filters, pipelines, update_pipelines, updates
+from tests.integration.test_drivers import is_envelope
 
 pytestmark = pytest.mark.integration
 
+COVERED = load_policy(POLICY.read_bytes(), POLICY.name).covered("clinic.patients")
 Answer = tuple[str, Any]
 Operation = tuple[str, Callable[[Collection[Document]], Any]]
 answered: Counter[str] = Counter()
@@ -34,7 +39,7 @@ def _count(query: Document) -> Operation:
 
 
 def _distinct(path: str, query: Document) -> Operation:
-    return "distinct", lambda found: sorted(map(_canonical, found.distinct(path, query)))
+    return "distinct", lambda found: sorted(map(canonical, found.distinct(path, query)))
 
 
 def _aggregate(pipeline: list[Document]) -> Operation:
@@ -43,8 +48,8 @@ def _aggregate(pipeline: list[Document]) -> Operation:
         for row in rows:
             for name in ("numbers", "all"):
                 if isinstance(row.get(name), list):
-                    row[name] = sorted(map(_canonical, row[name]))
-        return sorted(map(_canonical, rows))
+                    row[name] = sorted(map(canonical, row[name]))
+        return sorted(map(canonical, rows))
 
     return "aggregate", run
 
@@ -61,11 +66,19 @@ def _update(query: Document, change: Document, *, upsert: bool) -> Operation:
     return "update", run
 
 
+def _update_by_pipeline(query: Document, stages: list[Document]) -> Operation:
+    def run(found: Collection[Document]) -> Any:
+        result = found.update_many(query, stages)
+        return result.matched_count, result.modified_count
+
+    return "pipeline update", run
+
+
 def _delete(query: Document) -> Operation:
     return "delete", lambda found: found.delete_one(query).deleted_count
 
 
-def _modify(query: Document, change: Document) -> Operation:
+def _modify(query: Document, change: Document | list[Document]) -> Operation:
     return "findAndModify", lambda found: found.find_one_and_update(query, change, sort=[("_id", 1)])
 
 
@@ -75,12 +88,13 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(_distinct, st.sampled_from(["nhs_number", "phones", "visits", "ward"]), filters),
     pipelines.map(_aggregate),
     st.builds(_update, filters, updates, upsert=st.booleans()),
+    st.builds(_update_by_pipeline, filters, update_pipelines),
     filters.map(_delete),
-    st.builds(_modify, filters, updates),
+    st.builds(_modify, filters, updates | update_pipelines),
 )
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
     """Equal as MongoDB compares: 1, 1.0 and NumberLong(1) are one value."""
     return dumps(_plain(value), sort_keys=True)
 
@@ -90,14 +104,17 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
+    if isinstance(value, Decimal128):
+        return float(value.to_decimal())
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) + 0.0
     return value
 
 
-def _run(collection: Collection[Document], operation: Operation) -> Answer:
+def run(collection: Collection[Document], operation: Operation) -> Answer:
+    """What an operation answers: its result, its error, or that Sealwire refused it."""
     try:
-        return "result", _canonical(operation[1](collection))
+        return "result", canonical(operation[1](collection))
     except OperationFailure as error:
         if str(error).startswith("Sealwire refused"):
             return "refused", error.code
@@ -105,19 +122,39 @@ def _run(collection: Collection[Document], operation: Operation) -> Answer:
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
-@given(stored=documents, run=st.lists(operations, min_size=1, max_size=6))
-def test_the_same_answer_or_a_refusal(stack: Stack, stored: list[Document], run: list[Operation]) -> None:
+@given(stored=documents, done=st.lists(operations, min_size=1, max_size=6))
+def test_the_same_answer_or_a_refusal(stack: Stack, stored: list[Document], done: list[Operation]) -> None:
     plain, covered = stack.direct["plain"].patients, stack.clinic.patients
     plain.delete_many({})
     stack.raw.patients.delete_many({})
     plain.insert_many([dict(document) for document in stored])
     covered.insert_many([dict(document) for document in stored])
-    for operation in run:
-        through = _run(covered, operation)
+    for operation in done:
+        through = run(covered, operation)
         answered[f"{operation[0]} {through[0]}"] += 1
         if through[0] != "refused":
-            assert through == _run(plain, operation), operation[0]
-    assert _canonical(list(covered.find().sort("_id"))) == _canonical(list(plain.find().sort("_id")))
+            assert through == run(plain, operation), operation[0]
+    assert canonical(list(covered.find().sort("_id"))) == canonical(list(plain.find().sort("_id")))
+    for document in stack.raw.patients.find():
+        assert_stored_as_the_policy_has_it(document, COVERED)
+
+
+def assert_stored_as_the_policy_has_it(value: Any, node: PathNode | None) -> None:
+    """Nothing but ciphertext and null at a covered path, no ciphertext elsewhere.
+
+    Paths see through arrays, and through fields whose names are numbers.
+    """
+    if isinstance(value, list):
+        for item in value:
+            assert_stored_as_the_policy_has_it(item, node)
+    elif node is not None and node.leaf is not None:
+        assert value is None or is_envelope(value)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            below = node if node is None or name.isdigit() else node.children.get(name.encode())
+            assert_stored_as_the_policy_has_it(inner, below)
+    else:
+        assert not is_envelope(value)
 
 
 def test_most_operations_were_answered(record_property: Callable[[str, object], None]) -> None:

@@ -215,8 +215,14 @@ def test_patterns_protect_collections_made_later(clean: Stack) -> None:
     with MongoClient[Document](clean.proxy.uri(ROOT, "admin")) as client:
         client["tenant_7"].patients.insert_one({"nhs_number": "1"})
         assert client["tenant_7"].patients.find_one({"nhs_number": "1"})
-    assert is_envelope(database.patients.find_one()["nhs_number"])  # type: ignore[index]
+        assert is_envelope(database.patients.find_one()["nhs_number"])  # type: ignore[index]
+        with pytest.raises(OperationFailure) as caught:
+            client["tenant_7"].patients.rename("archive")
+        assert caught.value.code == 20
+        client.admin.command("renameCollection", "tenant_7.patients", to="tenant_8.patients")
+        assert client["tenant_8"].patients.count_documents({"nhs_number": "1"}) == 1
     clean.direct.drop_database("tenant_7")
+    clean.direct.drop_database("tenant_8")
 
 
 def test_the_driver_stays_on_the_proxy_and_sees_a_replica_set(clean: Stack) -> None:
@@ -243,3 +249,36 @@ def test_the_async_driver(clean: Stack) -> None:
             return await patients.find({"nhs_number": {"$in": ["7", "8"]}}).sort("_id").to_list()
 
     assert asyncio.run(run()) == [{"_id": 7, "nhs_number": "7"}, {"_id": 8, "nhs_number": "8"}]
+
+
+def test_pipeline_updates_store_ciphertext_and_nothing_else(clean: Stack) -> None:
+    patients = clean.clinic.patients
+    patients.insert_one(dict(PATIENT))
+    patients.update_one(
+        {"nhs_number": "9434765919"},
+        [
+            {"$set": {"visits": {"$cond": [{"$eq": ["$visits", 3]}, 4, "$visits"]}, "seen": "$$NOW"}},
+            {"$set": {"phones": {"$slice": [{"$concatArrays": ["$phones", ["1"]]}, -2]}}},
+            {"$set": {"address.postcode": "M1 1AA", "date_of_birth": None}},
+            {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"notes": "n", "contacts": [{"phone": "2"}]}]}},
+            {"$unset": "seen"},
+        ],
+    )
+    stored = clean.raw.patients.find_one({"_id": 1})
+    assert stored is not None
+    assert all(is_envelope(stored[name]) for name in ("nhs_number", "visits", "notes"))
+    assert all(is_envelope(phone) for phone in stored["phones"])
+    assert is_envelope(stored["address"]["postcode"])
+    assert is_envelope(stored["contacts"][0]["phone"])
+    assert patients.find_one({"phones": "1"}) == {
+        **PATIENT,
+        "visits": 4,
+        "phones": ["01632960003", "1"],
+        "address": {"line1": "1 High Street", "postcode": "M1 1AA"},
+        "date_of_birth": None,
+        "notes": "n",
+        "contacts": [{"phone": "2"}],
+    }
+    with pytest.raises(OperationFailure) as caught:
+        patients.update_one({"_id": 1}, [{"$set": {"nhs_number": "$ward"}}])
+    assert caught.value.code == 20

@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 
 from tests.integration.conftest import Document, Stack
 from tests.integration.operations import documents
-from tests.integration.test_differential import _canonical, _run
+from tests.integration.test_differential import canonical, run
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +58,7 @@ answered: Counter[str] = Counter()
 
 def _aggregate(pipeline: list[Document]) -> tuple[str, Any]:
     def run(found: Collection[Document]) -> Any:
-        return sorted(map(_canonical, found.aggregate(pipeline)))
+        return sorted(map(canonical, found.aggregate(pipeline)))
 
     return "aggregate", run
 
@@ -80,10 +80,10 @@ def test_expressions_give_the_same_answer_or_a_refusal(
     covered.insert_many([dict(document) for document in stored])
     for expression, after in chosen:
         operation = _aggregate([{"$addFields": {"x": expression}}, *after])
-        through = _run(covered, operation)
+        through = run(covered, operation)
         answered[through[0]] += 1
         if through[0] != "refused":
-            assert through == _run(plain, operation), (expression, after)
+            assert through == run(plain, operation), (expression, after)
 
 
 def test_most_expressions_were_answered() -> None:

@@ -11,7 +11,7 @@ from pymongo.database import Database
 
 from tests.integration.conftest import Document, Stack
 from tests.integration.operations import documents, filters
-from tests.integration.test_differential import _canonical, _run
+from tests.integration.test_differential import canonical, run
 
 pytestmark = pytest.mark.integration
 
@@ -112,12 +112,12 @@ def _aggregate(pipeline: list[Document]) -> tuple[str, Any]:
     def run(found: Collection[Document]) -> Any:
         rows = [
             {
-                name: sorted(map(_canonical, value)) if name == "z" and isinstance(value, list) else value
+                name: sorted(map(canonical, value)) if name == "z" and isinstance(value, list) else value
                 for name, value in row.items()
             }
             for row in found.aggregate(pipeline)
         ]
-        return sorted(map(_canonical, rows))
+        return sorted(map(canonical, rows))
 
     return "aggregate", run
 
@@ -140,10 +140,10 @@ def test_joins_give_the_same_answer_or_a_refusal(
 ) -> None:
     plain, clinic = _load(stack, patients=patients, appointments=appointments, wards=wards)
     for pipeline in pipelines:
-        through = _run(clinic[on], _aggregate(pipeline))
+        through = run(clinic[on], _aggregate(pipeline))
         answered[f"{on} {through[0]}"] += 1
         if through[0] != "refused":
-            assert through == _run(plain[on], _aggregate(pipeline)), pipeline
+            assert through == run(plain[on], _aggregate(pipeline)), pipeline
 
 
 def test_many_joins_were_answered() -> None:
@@ -175,11 +175,11 @@ def test_what_a_pipeline_writes_is_the_same(
 ) -> None:
     plain, clinic = _load(stack, patients=patients, appointments=[], copy=[])
     pipeline = _aggregate([{"$match": query}, shape, write])
-    through = _run(clinic.patients, pipeline)
+    through = run(clinic.patients, pipeline)
     if through[0] != "refused":
-        assert through == _run(plain.patients, pipeline)
+        assert through == run(plain.patients, pipeline)
     for name in ("patients", "appointments", "copy"):
-        assert _canonical(list(clinic[name].find().sort("_id"))) == _canonical(
+        assert canonical(list(clinic[name].find().sort("_id"))) == canonical(
             list(plain[name].find().sort("_id"))
         )
 

@@ -153,8 +153,35 @@ pipelines = st.lists(stages, max_size=4)
 projections = st.dictionaries(paths, st.one_of(st.integers(0, 1), expressions), max_size=2)
 sorts = st.dictionaries(paths, st.just(1), max_size=1)
 collations = st.sampled_from([None, {"locale": "simple"}, {"locale": "en"}])
-_update = {"q": filters, "u": st.one_of(changes, _applied(["$set"])), "upsert": st.booleans()}
+_STORED = ["$literal", "$ifNull", "$cond", "$switch", "$mergeObjects", "$concatArrays", "$slice"]
+stored_expressions = st.one_of(
+    expressions, st.dictionaries(st.sampled_from(_STORED), operands, min_size=1, max_size=1)
+)
+update_pipelines = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"$set": st.dictionaries(paths, stored_expressions, max_size=2)}),
+        st.fixed_dictionaries({"$project": st.dictionaries(paths, stored_expressions, max_size=2)}),
+        st.fixed_dictionaries({"$replaceWith": stored_expressions}),
+        st.fixed_dictionaries({"$unset": paths}),
+        stages,
+    ),
+    max_size=2,
+)
+_update = {
+    "q": filters,
+    "u": st.one_of(changes, update_pipelines, _applied(["$set"])),
+    "upsert": st.booleans(),
+}
 _update |= {"arrayFilters": st.lists(filters, max_size=1), "collation": collations}
+_numbers = st.integers(-1, 2)
+_bulk_operations = st.one_of(
+    st.fixed_dictionaries({"insert": _numbers, "document": _applied(["$x"])}),
+    st.fixed_dictionaries(
+        {"update": _numbers, "filter": filters, "updateMods": changes},
+        optional={"upsert": st.booleans(), "collation": collations},
+    ),
+    st.fixed_dictionaries({"delete": _numbers, "filter": filters}, optional={"collation": collations}),
+)
 _index = {"key": sorts, "partialFilterExpression": filters, "collation": collations}
 _ARGUMENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "find": {"filter": filters, "projection": projections, "sort": sorts, "collation": collations},
@@ -163,12 +190,20 @@ _ARGUMENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "insert": {"documents": st.lists(_applied(["$x"]), max_size=2)},
     "update": {"updates": st.lists(st.fixed_dictionaries({}, optional=_update), min_size=1, max_size=2)},
     "delete": {"deletes": st.lists(st.fixed_dictionaries({"q": filters}), max_size=2)},
-    "findAndModify": {"query": filters, "update": changes, "fields": projections, "upsert": st.booleans()},
+    "findAndModify": {
+        "query": filters,
+        "update": st.one_of(changes, update_pipelines),
+        "fields": projections,
+        "upsert": st.booleans(),
+    },
     "aggregate": {"pipeline": pipelines, "collation": collations},
     "createIndexes": {"indexes": st.lists(st.fixed_dictionaries(_index), max_size=2)},
     "create": {"validator": filters, "collation": collations},
     "collMod": {"validator": filters, "viewOn": junk, "pipeline": pipelines},
-    "bulkWrite": {"ops": junk, "nsInfo": junk},
+    "bulkWrite": {
+        "ops": st.lists(st.one_of(_bulk_operations, junk), max_size=3),
+        "nsInfo": st.lists(st.sampled_from([{"ns": "clinic.patients"}, {"ns": "clinic.wards"}]), max_size=2),
+    },
     "mapReduce": {"out": junk},
     "renameCollection": {"to": junk},
     "getMore": {"collection": junk},

@@ -84,7 +84,8 @@ def planned(command: Command) -> list[Row]:
     """(path, class, use, value) of every edit."""
     plan = plan_of(command)
     return [
-        (edit.node.path, edit.field_class.name, edit.use.value, value_of(plan, edit)) for edit in plan.edits
+        (edit.node.path, edit.field_class.name, edit.use.value, value_of(plan, edit))
+        for edit in value_edits(plan)
     ]
 
 
@@ -105,6 +106,13 @@ def reason(command: Command) -> Reason:
     return refusal_of(command).reason
 
 
+def value_edits(plan: Plan) -> list[ValueEdit]:
+    """The edits of a plan that has no ranges."""
+    edits = [edit for edit in plan.edits if isinstance(edit, ValueEdit)]
+    assert len(edits) == len(plan.edits)
+    return edits
+
+
 def value_of(plan: Plan, edit: ValueEdit) -> Any:
     """The value that an edit would encrypt, decoded."""
     data = edit_bytes(plan.buf, edit)
@@ -120,7 +128,7 @@ def edit_bytes(buf: bytes, edit: ValueEdit) -> bytes:
 def seal(plan: Plan) -> bytes:
     """The bytes of a plan with a marked binary of the plaintext in place of every covered value."""
     edits: list[Edit] = []
-    for edit in plan.edits:
+    for edit in value_edits(plan):
         name = plan.buf[edit.element.start + 1 : edit.element.value]
         content = MARK + bytes((edit.kind,)) + edit_bytes(plan.buf, edit)
         data = b"\x05" + name + struct.pack("<iB", len(content), 0x80) + content

@@ -183,13 +183,22 @@ def test_commands_as_drivers_send_them_are_covered(
         ({"delete": "patients", "deletes": [{"q": {"visits": {"$gt": 5}}, "limit": 0}]}, Reason.RANGE),
         ({"delete": "patients", "deletes": [{"q": {}, "unheardOf": 1}]}, Reason.SHAPE),
         ({"findAndModify": "patients", "query": {}, "sort": {"visits": 1}, "remove": True}, Reason.SORT),
-        ({"findAndModify": "patients", "query": {}, "update": [{"$set": {"x": 1}}]}, Reason.PIPELINE_UPDATE),
+        (
+            {"findAndModify": "patients", "query": {}, "update": [{"$set": {"x": "$tags"}}]},
+            Reason.PIPELINE_UPDATE,
+        ),
         ({"findAndModify": "patients", "query": {}, "update": {"$inc": {"visits": 1}}}, Reason.OPERATOR),
         (
             {"findAndModify": "patients", "query": {}, "update": {}, "fields": {"x": {"$toUpper": "$tags"}}},
             Reason.COMPUTE,
         ),
         ({"aggregate": "patients", "pipeline": [], "unheardOf": 1}, Reason.SHAPE),
+        *(
+            ({name: "patients", "let": {variable: {"nhs_number": "a"}}}, Reason.SHAPE)
+            for name in ("find", "update", "delete", "findAndModify", "aggregate")
+            for variable in ("CURRENT", "ROOT")
+        ),
+        ({"update": "patients", "updates": [{"q": {}, "u": {}, "c": {"CURRENT": {}}}]}, Reason.SHAPE),
     ],
 )
 def test_arguments_that_cannot_be_followed_are_refused(command: dict[str, Any], expected: Reason) -> None:
@@ -285,6 +294,7 @@ def test_document_sequences_are_covered_like_arrays(
         ({"create": "view", "viewOn": "wards"}, {"pipeline": [{"$unionWith": "patients"}]}),
         ({"createIndexes": "patients"}, {"indexes": [{"key": {"name": 1}, "name": "n"}]}),
         ({"explain": {"find": "patients"}}, {"documents": [{}]}),
+        ({"renameCollection": "clinic.a", "$db": "admin"}, {"to": [{"to": "clinic.patients"}]}),
     ],
 )
 def test_a_sequence_where_no_driver_sends_one_is_refused(
@@ -298,7 +308,7 @@ def test_a_sequence_where_no_driver_sends_one_is_refused(
 def test_a_sequence_to_an_administrative_command_is_refused() -> None:
     with pytest.raises(Refusal) as caught:
         plan_message({"drop": "patients"}, {"documents": [{"nhs_number": "a"}]})
-    assert caught.value.reason is Reason.COMMAND
+    assert caught.value.reason is Reason.SHAPE
 
 
 def test_a_sequence_to_an_unprotected_collection_passes() -> None:

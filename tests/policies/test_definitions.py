@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from sealwire.policies.definitions import ADMINISTRATION
-from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.errors import Reason
 from sealwire.policies.loader import load_policy
-from tests.policies.support import covered, plan_message, plan_of, reason, refusal_of
+from tests.policies.support import covered, plan_of, reason, refusal_of
 
 ENGLISH = {"locale": "en", "strength": 2}
 
@@ -90,7 +90,7 @@ def test_indexes_that_cannot_work_are_refused(command: dict[str, Any], expected:
         ({"collMod": "patients", "validator": {"tags": "a"}, "validationLevel": "strict"}, [("tags", "a")]),
         ({"collMod": "patients", "index": {"keyPattern": {"seen": 1}, "expireAfterSeconds": 5}}, []),
         ({"collMod": "patients", "index": {"keyPattern": {"born": 1}, "hidden": True}}, []),
-        ({"collMod": "patients", "index": {"name": "x", "expireAfterSeconds": 5}}, []),
+        ({"collMod": "patients", "index": {"name": "x", "hidden": True}}, []),
     ],
 )
 def test_collections_are_made_with_their_validator_covered(
@@ -119,6 +119,22 @@ def test_collections_are_made_with_their_validator_covered(
         ({"renameCollection": "clinic.patients", "to": "clinic.old", "$db": "admin"}, Reason.NAMESPACE),
         ({"renameCollection": "clinic.new", "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
         ({"renameCollection": "clinic.new", "to": "tenant_7.patients", "$db": "admin"}, Reason.NAMESPACE),
+        *(
+            ({"renameCollection": source, "to": target, "$db": "admin"}, Reason.NAMESPACE)
+            for source, target in (
+                *(("clinic.patients", "tenant_7.patients"), ("tenant_7.patients", "clinic.appointments")),
+                ("tenant_7.patients", "tenant_7.old"),
+            )
+        ),
+        ({"renameCollection": "clinic.patients", "to": 5, "$db": "admin"}, Reason.SHAPE),
+        ({"renameCollection": 5, "to": "clinic.patients", "$db": "admin"}, Reason.SHAPE),
+        ({"renameCollection": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "patients", "to": "x"}, Reason.NAMESPACE),
+        ({"renameCollection": "x", "to": "patients"}, Reason.NAMESPACE),
+        (
+            {"renameCollection": "tenant_7.patients", "to": "tenant_8.patients", "future": 1, "$db": "admin"},
+            Reason.SHAPE,
+        ),
         ({"cloneCollectionAsCapped": "patients", "toCollection": "x", "size": 5}, Reason.NAMESPACE),
         ({"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 5}, Reason.NAMESPACE),
         ({"mapReduce": "patients", "map": "f", "reduce": "g", "out": "x"}, Reason.JAVASCRIPT),
@@ -140,17 +156,38 @@ def test_definitions_that_would_pass_by_the_policy_are_refused(
     assert reason(command) is expected
 
 
-NS_INFO = [{"ns": "clinic.wards"}, {"ns": "clinic.patients"}]
+TWINS = load_policy(
+    b"""
+version: 1
+classes: {nhs: {mode: deterministic, type: string}, other: {mode: deterministic, type: string}}
+collections:
+  clinic.patients: {nhs: nhs, a.b: other}
+  clinic.archive: {a.b: other, nhs: nhs}
+  clinic.swapped: {nhs: other, a.b: nhs}
+  clinic.fewer: {nhs: nhs}
+  old_*.patients: {nhs: nhs, a.b: other}
+""",
+    "policy.yaml",
+)
 
 
-def test_a_bulk_write_to_a_protected_collection_is_refused_in_either_form() -> None:
-    ops = [{"insert": 1, "document": {"nhs_number": "a"}}]
-    assert reason({"bulkWrite": 1, "ops": ops, "nsInfo": NS_INFO, "$db": "admin"}) is Reason.NAMESPACE
-    with pytest.raises(Refusal) as caught:
-        plan_message({"bulkWrite": 1, "$db": "admin"}, {"ops": ops, "nsInfo": NS_INFO})
-    assert caught.value.reason is Reason.NAMESPACE
-    message = plan_message({"bulkWrite": 1, "$db": "admin"}, {"ops": ops, "nsInfo": NS_INFO[:1]})
-    assert message.plan.edits == []
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("clinic.patients", "clinic.archive"), ("old_1.patients", "old_2.patients")],
+)
+def test_a_collection_may_be_renamed_to_one_with_the_same_classes_at_the_same_paths(
+    source: str, target: str
+) -> None:
+    command = {"renameCollection": source, "to": target, "dropTarget": True, "$db": "admin"}
+    plan = plan_of(command, TWINS)
+    assert (plan.protected, plan.namespace, plan.edits) == (True, source, [])
+
+
+@pytest.mark.parametrize("target", ["clinic.swapped", "clinic.fewer", "clinic.new"])
+def test_a_collection_may_not_be_renamed_to_one_with_other_classes(target: str) -> None:
+    for names in (("clinic.patients", target), (target, "clinic.patients")):
+        command = {"renameCollection": names[0], "to": names[1], "$db": "admin"}
+        assert refusal_of(command, TWINS).reason is Reason.NAMESPACE
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import pytest
 
-from sealwire.policies.lint import leaves, lint
+from sealwire.policies.lint import lint
 from sealwire.policies.loader import load_policy
+from sealwire.policies.schema import leaves
 from tests.policies.support import COVERED_PATHS, POLICY
 
 

@@ -210,8 +210,7 @@ def test_every_supported_stage_is_tried_here() -> None:
         {"$merge": {"into": "doctors"}},
         {"$bucket": {"groupBy": "$n", "boundaries": [0, 5]}},
         {"$unheardOf": {}},
-        {"$lookup": 5},
-        {"$merge": {"into": 5}},
+        {"$match": {"note": "about $lookup"}},
     ],
 )
 def test_between_unprotected_collections_a_pipeline_passes(stage: Stage) -> None:
@@ -219,10 +218,23 @@ def test_between_unprotected_collections_a_pipeline_passes(stage: Stage) -> None
     assert (plan.protected, plan.edits) == (False, [])
 
 
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$lookup": 5},
+        {"$merge": {"into": 5}},
+        {"$out": {"db": 5, "coll": "x"}},
+        {"$unionWith": {"coll": None}},
+    ],
+)
+def test_a_collection_named_in_an_unknown_way_is_refused(stage: Stage) -> None:
+    assert reason(run(stage, on="wards")) is Reason.SHAPE
+
+
 @pytest.mark.parametrize("on", ["wards", "patients"])
 def test_pipelines_nested_without_end_are_refused(on: str) -> None:
     pipeline: list[Any] = []
-    for _ in range(60):
+    for _ in range(70):
         pipeline = [{"$unionWith": {"coll": "other", "pipeline": pipeline}}]
     assert reason(run(*pipeline, on=on)) is Reason.SHAPE
 

@@ -177,9 +177,9 @@ _STRUCTURE: dict[str, bytes] = {
     "array in array": _one(BsonType.ARRAY, document(element(BsonType.ARRAY, b"0", document(_ONE)))),
     "array with indexes out of order": _one(BsonType.ARRAY, document(_TWO, _ONE)),
     "array with repeated indexes": _one(BsonType.ARRAY, document(_ONE, _ONE)),
-    "array with names for indexes": _one(BsonType.ARRAY, document(element(BsonType.NULL, b"x"), _TWO)),
+    "array with names for indexes": _one(BsonType.ARRAY, document(element(BsonType.BOOL, b"x", b"\1"), _TWO)),
     "array with empty index names": _one(
-        BsonType.ARRAY, document(element(BsonType.NULL, b""), element(BsonType.NULL, b""))
+        BsonType.ARRAY, document(element(BsonType.BOOL, b"", b"\0"), element(BsonType.BOOL, b"", b"\1"))
     ),
     "array of documents": _one(
         BsonType.ARRAY,
@@ -189,7 +189,9 @@ _STRUCTURE: dict[str, bytes] = {
         element(BsonType.INT, b"a", int32(1)), element(BsonType.STRING, b"a", string(b"again"))
     ),
     "key empty": _one(BsonType.INT, int32(1), name=b""),
-    "keys empty and repeated": document(element(BsonType.NULL, b""), element(BsonType.NULL, b"")),
+    "keys empty and repeated": document(
+        element(BsonType.BOOL, b"", b"\0"), element(BsonType.BOOL, b"", b"\1")
+    ),
     "key with dot": _one(BsonType.INT, int32(1), name=b"address.postcode"),
     "key of a dot": _one(BsonType.INT, int32(1), name=b"."),
     "key with leading dollar": _one(BsonType.INT, int32(1), name=b"$set"),

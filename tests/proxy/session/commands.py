@@ -193,7 +193,9 @@ def _update(d: _Drawer) -> Any:
         lambda: {"$set": {f"{path}.$[x]": value, f"{path}.3": value}},
         lambda: {"$unset": {path: value}},
         lambda: _document(d),
-        lambda: [{"$set": {path: value}}],
+        lambda: [{"$set": {path: {"$literal": value}}}],
+        lambda: [{"$set": {path: {"$cond": [{"$eq": [f"${path}", value]}, value, f"${path}"]}}}],
+        lambda: [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"$literal": _document(d)}]}}],
     )
     return choice()
 
@@ -270,14 +272,21 @@ def _explained(d: _Drawer) -> tuple[Body, str]:
     return {"explain": body, "verbosity": "queryPlanner"}, ""
 
 
-def _unsupported(d: _Drawer) -> tuple[Body, str]:
-    path = d.path()
+def _bulk_write(d: _Drawer) -> tuple[Body, str]:
     ops = [
         {"insert": 0, "document": _document(d)},
-        {"update": 0, "filter": _filter(d), "updateMods": _update(d)},
+        {"update": 0, "filter": _filter(d), "updateMods": _update(d), "upsert": d.one_of(True, False)},
+        {"delete": 0, "filter": _filter(d)},
+        {"insert": 1, "document": {"uncovered": 1}},
     ]
+    chosen = [d.one_of(*ops) for _ in range(d.one_of(1, 2))]
+    namespaces = [{"ns": "clinic.patients"}, {"ns": "clinic.wards"}]
+    return {"bulkWrite": 1, "nsInfo": namespaces, "ops": chosen}, "ops"
+
+
+def _unsupported(d: _Drawer) -> tuple[Body, str]:
+    path = d.path()
     return d.one_of(  # type: ignore[no-any-return]
-        ({"bulkWrite": 1, "ops": ops, "nsInfo": [{"ns": "clinic.patients"}]}, ""),
         ({"mapReduce": "patients", "map": "f", "query": _filter(d), "out": {"inline": 1}}, ""),
         ({"planCacheSetFilter": "patients", "query": _filter(d)}, ""),
         ({"futureCommand": "patients", "value": d.value(path)}, ""),
@@ -300,5 +309,6 @@ _FAMILIES: list[Callable[[_Drawer], tuple[Body, str]]] = [
     _aggregate,
     _definition,
     _explained,
+    _bulk_write,
     _unsupported,
 ]

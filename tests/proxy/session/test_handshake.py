@@ -4,9 +4,11 @@ from typing import Any
 
 import bson
 import pytest
+from bson import Int64
 
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.handshake import (
+    ACCEPTED_CLIENT_MESSAGE_BYTES,
     MAX_CLIENT_MESSAGE_BYTES,
     Topology,
     UnknownMember,
@@ -14,6 +16,7 @@ from sealwire.proxy.session.handshake import (
     rewrite_hello,
 )
 from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import BsonType
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server
 from tests.proxy.session.world import (
     OWN_ADDRESS,
@@ -25,7 +28,7 @@ from tests.proxy.session.world import (
     sealed,
     session,
 )
-from tests.wire.corpus import INVALID, document, element
+from tests.wire.corpus import INVALID, document, element, int32, string
 
 MEMBERS = {"a:27017": "proxy-a:1", "b:27017": "a-much-longer-name.proxy.example:2", "c:27017": "c:3"}
 SET = {
@@ -175,8 +178,43 @@ def test_compression_is_taken_out_of_a_reply_too() -> None:
 
 
 def test_what_is_no_address_passes_as_it_is() -> None:
-    odd = reply({"hosts": [1], "me": 2, "primary": None, "maxMessageSizeBytes": "x", "arbiters": "y"})
+    odd = reply({"hosts": None, "me": None, "primary": None, "maxMessageSizeBytes": "x", "arbiters": []})
     assert rewrite_hello(odd, BODY, Topology(OWN_ADDRESS)) is odd
+
+
+SYMBOL = element(BsonType.SYMBOL, b"0", string(b"x:27017"))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        element(BsonType.SYMBOL, b"me", string(b"x:27017")),
+        element(BsonType.JAVASCRIPT, b"primary", string(b"x:27017")),
+        element(BsonType.ARRAY, b"hosts", document(SYMBOL)),
+        element(BsonType.OBJECT, b"hosts", document(element(BsonType.INT, b"x:27017", int32(1)))),
+        element(BsonType.STRING, b"passives", string(b"x:27017")),
+    ],
+)
+def test_an_address_in_another_type_is_not_told(play: Playbook, field: bytes) -> None:
+    hello = command({"hello": 1, "$db": "admin"})
+    play >> client(hello) << to_server(hello)
+    play >> server(reply(document(field))) << close(CloseReason.SERVER_PROTOCOL)
+    play.finish()
+
+
+@pytest.mark.parametrize("size", [Int64(48_000_000), 48_000_000.0, Int64(2**40)])
+def test_the_limit_is_lowered_whichever_number_it_is(size: Any) -> None:
+    rewritten = rewrite_hello(reply({"maxMessageSizeBytes": size, "ok": 1}), BODY, Topology(OWN_ADDRESS))
+    assert rewritten == reply({"maxMessageSizeBytes": MAX_CLIENT_MESSAGE_BYTES, "ok": 1})
+
+
+def test_a_client_that_goes_beyond_the_limit_it_was_told_is_cut(play: Playbook) -> None:
+    head = command({"ping": 1, "$db": "admin"})[4:16]
+    play >> client(int32(ACCEPTED_CLIENT_MESSAGE_BYTES) + head)
+    play.finish()
+    beyond = Playbook(session())
+    beyond >> client(int32(ACCEPTED_CLIENT_MESSAGE_BYTES + 1) + head) << close(CloseReason.CLIENT_PROTOCOL)
+    beyond.finish()
 
 
 @pytest.mark.parametrize("name", INVALID)

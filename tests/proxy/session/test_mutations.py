@@ -35,6 +35,11 @@ VALID_MESSAGES = [
     command({"find": "patients", "filter": {"$or": [{"nhs_number": {"$in": ["x", "y"]}}]}, "$db": "clinic"}),
     command({"update": "patients", "$db": "clinic"}, first={"updates": [_UPDATE]}, flags=2),
     command({"aggregate": "patients", "pipeline": [{"$match": _EXPRESSION}], "cursor": {}, "$db": "clinic"}),
+    command(
+        {"bulkWrite": 1, "$db": "admin"},
+        first={"nsInfo": [{"ns": "clinic.patients"}, {"ns": "clinic.wards"}]},
+        after={"ops": [{"insert": 0, "document": {"nhs_number": "x"}}, {"insert": 1, "document": {"a": 1}}]},
+    ),
     command({"getMore": Int64(5), "collection": "patients", "$db": "clinic"}),
     command({"hello": 1, "compression": ["zlib"], "speculativeAuthenticate": {"saslStart": 1}}),
     legacy_query({"isMaster": 1, "compression": ["zlib"]}),

@@ -74,7 +74,9 @@ _EXPRESSIONS = {
     "$setField": "o$setField ovalue+field,input",
     "$function": "o$function oargs",
 }
-LEVELS = [3, 20, 48, 49, 50, 65, 66, 67, 97, 98, 99, 100, 150, 195, 196, 197, 198, 199, 200, 201, 400, 2000]
+# Around the 200 levels that a document may have, with one to four of them a level here; and far beyond.
+LEVELS = [3, 48, 50, 65, 67, 97, 100, 150, 195, 198, 199, 200, 201, 1000]
+EXPRESSION_LEVELS = [3, 49, 66, 98, 150, 197, 201, 1000]
 
 
 def around(levels: int, tokens: str, kind: int, value: bytes) -> tuple[int, bytes]:
@@ -111,18 +113,18 @@ def assert_settled(message: bytes) -> None:
 def test_nesting_of_any_depth_is_passed_on_refused_or_ends_the_session(name: str, collection: bytes) -> None:
     (command_name, argument), tokens = _DEEP[name]
     for levels in LEVELS:
-        for inner in ((2, string(b"x")), (3, encoded({"nhs_number": "x"})), (4, document())):
+        for inner in ((2, string(b"x")), (3, encoded({"nhs_number": "x"}))):
             kind, value = around(levels, tokens, *inner)
             assert_settled(deep_command(command_name, collection, argument, kind, value))
 
 
 @pytest.mark.parametrize("name", _EXPRESSIONS)
-@pytest.mark.parametrize("stage", [b"$project", b"$group", b"$addFields", b"$match"])
+@pytest.mark.parametrize("stage", [b"$project", b"$match"])
 def test_expressions_of_any_depth_are_passed_on_refused_or_end_the_session(name: str, stage: bytes) -> None:
-    for levels in LEVELS:
-        for inner in ((2, string(b"$tags")), (2, string(b"$u")), (16, int32(1))):
+    for levels in EXPRESSION_LEVELS:
+        for inner in ((2, string(b"$tags")), (16, int32(1))):
             kind, value = around(levels, _EXPRESSIONS[name], *inner)
-            field = {b"$group": b"_id", b"$match": b"$expr"}.get(stage, b"a")
+            field = b"$expr" if stage == b"$match" else b"a"
             staged = document(element(BsonType.OBJECT, stage, document(element(kind, field, value))))
             pipeline = document(element(BsonType.OBJECT, b"0", staged))
             assert_settled(deep_command(b"aggregate", b"patients", b"pipeline", BsonType.ARRAY, pipeline))

@@ -7,7 +7,7 @@ from typing import Any
 
 import bson
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, SUBTYPE
@@ -229,7 +229,14 @@ def through_random_class(kind: int, value: bytes, name: bytes = b"notes") -> Non
     )
 
 
-@pytest.mark.parametrize("name", [name for name, (kind, _) in SINGLES.items() if kind in ENCRYPTABLE_TYPES])
+# Refused: the server puts its own time in the place of an empty timestamp.
+UNSTORABLE = {"timestamp zero"}
+STORABLE = [
+    name for name, (kind, _) in SINGLES.items() if kind in ENCRYPTABLE_TYPES and name not in UNSTORABLE
+]
+
+
+@pytest.mark.parametrize("name", STORABLE)
 def test_a_covered_value_of_any_encryptable_type_survives_byte_for_byte(name: str) -> None:
     through_random_class(*SINGLES[name])
 
@@ -240,6 +247,9 @@ def test_the_corpus_has_every_encryptable_type() -> None:
 
 @given(bson_documents(), st.sampled_from([BsonType.OBJECT, BsonType.ARRAY]))
 def test_a_covered_document_survives_byte_for_byte(data: bytes, kind: int) -> None:
+    # an array with null in it is refused: `{field: null}` would not find its ciphertext
+    nulls = {BsonType.NULL, BsonType.UNDEFINED}
+    assume(kind == BsonType.OBJECT or nulls.isdisjoint(found.kind for found in elements(data, 0)))
     through_random_class(kind, data)
 
 

@@ -10,6 +10,7 @@ from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.loader import load_policy
 from sealwire.policies.plan import Plan
 from sealwire.policies.planner import plan_command
 from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, apply_plan
@@ -107,3 +108,21 @@ def test_a_value_past_the_largest_is_unsupported() -> None:
 def test_the_checksum_is_that_of_the_new_bytes() -> None:
     plain, stored = ({**INSERT, "documents": [{"nhs_number": value}]} for value in ("x", sealed("nhs", "x")))
     assert applied(command(plain, flags=1)) == command(stored, flags=1)
+
+
+RANGED = load_policy(
+    b"version: 1\nclasses:\n  visits: {mode: deterministic, type: int, range: {from: 0, to: 300}}\n"
+    b"collections:\n  clinic.patients: {visits: visits}\n",
+    "policy.yaml",
+)
+
+
+def test_a_range_becomes_one_list_that_does_not_show_the_order_of_its_values() -> None:
+    condition = {"$exists": True, "$gte": 100, "$lt": 200}
+    message = command({"find": "patients", "filter": {"visits": condition}, "$db": "clinic"})
+    plan = plan_command(RANGED, message, parse_op_msg(message).body, (0,))
+    found = body_of(apply_plan(plan, KEYRING, MAX_MESSAGE_BYTES))["filter"]["visits"]
+    assert list(found) == ["$exists", "$in"]
+    assert sorted(opened(found["$in"])) == list(range(100, 200))
+    assert found["$in"] == sorted(found["$in"])
+    assert opened(found["$in"]) != sorted(opened(found["$in"]))

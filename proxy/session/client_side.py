@@ -1,0 +1,169 @@
+"""From the client: a handshake is prepared, a command is planned and passed on, rewritten or refused."""
+
+from itertools import chain
+
+from sealwire.crypto.envelope import MARKER
+from sealwire.policies.arguments import printable
+from sealwire.policies.command import DocumentSequence
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.authentication import CertificateLogin, check_login
+from sealwire.proxy.session.conversation import Conversation
+from sealwire.proxy.session.effects import (
+    Audit,
+    Close,
+    CloseReason,
+    Count,
+    Counter,
+    Effect,
+    ToClient,
+    ToServer,
+)
+from sealwire.proxy.session.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.reveal import holds_envelope
+from sealwire.proxy.session.rewrite import apply_plan
+from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.header import Header, OpCode, parse_header
+from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, refresh_checksum, sequence_documents
+from sealwire.wire.op_query import parse_op_query
+from sealwire.wire.raw_bson import BsonType, elements
+
+_MORE_TO_COME = int(OpMsgFlag.MORE_TO_COME)
+_COUNTED_COMMANDS = frozenset(name.decode() for name in KNOWN_COMMANDS)
+
+
+class ClientSide:
+    """Handles the client's messages, each whole."""
+
+    __slots__ = ("_conversation",)
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def message(self, message: bytes) -> list[Effect]:
+        """One whole message. Raises ProtocolError."""
+        header = parse_header(message)
+        if header.op_code == OpCode.MSG:
+            return self._op_msg(message, header)
+        if header.op_code == OpCode.QUERY:
+            return self._op_query(message, header)
+        raise ProtocolError(WireReason.OPCODE, 12)
+
+    def _op_query(self, message: bytes, header: Header) -> list[Effect]:
+        query = parse_op_query(message)
+        first = next(elements(message, query.query), None)
+        is_command = query.namespace.endswith(b".$cmd")
+        if not is_command or first is None or first.name not in HELLO_COMMANDS:
+            answer = replies.legacy_error(self._conversation.new_id(), header.request_id)
+            return [Count(Counter.REFUSALS, label=Reason.OPCODE.value), ToClient(answer)]
+        if query.end != len(message):
+            # a field selector, which commands do not have: nobody would look into it
+            raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
+        if holds_envelope(message, [query.query]):
+            raise BsonError(WireReason.BSON_VALUE, query.query)
+        return self._pass_on(
+            prepare_hello(message, query.query),
+            header,
+            Request(RequestKind.LEGACY_HELLO, "hello", ""),
+        )
+
+    def _op_msg(self, message: bytes, header: Header) -> list[Effect]:
+        parsed = parse_op_msg(message)
+        try:
+            return self._command(message, header, parsed)
+        except Refusal as refusal:
+            command, namespace = _describe(message, parsed)
+            path = replies.one_line(refusal.path)
+            if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
+                # the path is the namespace that the command names, if its first argument is a name at all
+                path = path if path in self._conversation.settings.policy.collections else ""
+            audit = Audit("refused", namespace, command, refusal.reason.value, path)
+            return self._denied(audit, replies.refusal_body(refusal), header, parsed)
+        except CertificateLogin as error:
+            audit = Audit("refused", "", "authenticate", type(error).__name__)
+            body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
+            return self._denied(audit, body, header, parsed)
+        except tuple(replies.FAILURES) as error:
+            command, namespace = _describe(message, parsed)
+            audit = Audit("refused", namespace, command, type(error).__name__)
+            return self._denied(audit, replies.failure_body(error), header, parsed)
+
+    def _command(self, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+        if MARKER in message and holds_envelope(message, _documents(message, parsed)):
+            raise Refusal(Reason.ENVELOPE)
+        unanswered = parsed.flags & _MORE_TO_COME
+        first = next(elements(message, parsed.body), None)
+        if first is not None and first.name in HELLO_COMMANDS:
+            hello = refresh_checksum(prepare_hello(message, parsed.body))
+            request = Request(RequestKind.HELLO, "hello", "")
+            return self._pass_on(hello, header, None if unanswered else request)
+        check_login(message, parsed.body)
+        plan = plan_command(
+            self._conversation.settings.policy,
+            message,
+            parsed.body,
+            (0,),
+            _document_sequences(message, parsed),
+        )
+        rewritten = apply_plan(
+            plan, self._conversation.keyring, self._conversation.settings.max_message_bytes
+        )
+        label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
+        effects: list[Effect] = [Count(Counter.COMMANDS, label=label)]
+        if plan.edits:
+            effects.append(Count(Counter.VALUES_ENCRYPTED, len(plan.edits)))
+        # of a command that nobody knows, the first argument may be anything, and not a name
+        is_named = label != "other" or plan.protected
+        namespace = replies.one_line(plan.namespace) if is_named else ""
+        request = Request(RequestKind.COMMAND, plan.command, namespace)
+        return effects + self._pass_on(rewritten, header, None if unanswered else request)
+
+    def _pass_on(self, message: bytes, header: Header, request: Request | None) -> list[Effect]:
+        if request is not None:
+            if not self._conversation.awaited.has_room_for(header.request_id):
+                raise ProtocolError(WireReason.REQUEST_ID, 4)
+            self._conversation.awaited.add(header.request_id, request)
+        return [ToServer(message)]
+
+    def _denied(self, audit: Audit, body: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+        effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
+        if parsed.flags & _MORE_TO_COME:
+            # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
+            return [*effects, Close(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
+        return [
+            *effects,
+            ToClient(replies.command_error(self._conversation.new_id(), header.request_id, body)),
+        ]
+
+
+def _documents(message: bytes, parsed: OpMsg) -> list[int]:
+    """Offsets of all documents of a message, in rising order."""
+    inside = (sequence_documents(message, sequence) for sequence in parsed.sequences)
+    return sorted([parsed.body, *chain.from_iterable(inside)])
+
+
+def _document_sequences(message: bytes, parsed: OpMsg) -> tuple[DocumentSequence, ...]:
+    return tuple(
+        DocumentSequence(
+            sequence.identifier, tuple(sequence_documents(message, sequence)), (0, sequence.start)
+        )
+        for sequence in parsed.sequences
+    )
+
+
+def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
+    """Command name and namespace of a command that was refused before its plan could tell.
+
+    Only of commands we know: the first argument of another may be anything, a value too.
+    """
+    arguments = {element.name: element for element in elements(message, parsed.body)}
+    name = next(iter(arguments), b"")
+    if name not in KNOWN_COMMANDS:
+        return "other", ""
+    parts = [arguments[key] for key in (b"$db", name) if key in arguments]
+    texts = [
+        printable(message[part.value + 4 : part.end - 1]) for part in parts if part.kind == BsonType.STRING
+    ]
+    return name.decode(), ".".join(texts)

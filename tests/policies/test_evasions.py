@@ -1,0 +1,164 @@
+"""Ways round the policy: commands and arguments through which a covered value could pass in clear."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from bson import Binary, Timestamp, encode
+from bson.raw_bson import RawBSONDocument
+
+from sealwire.policies import plan
+from sealwire.policies.errors import Reason, Refusal
+from tests.policies.support import Command, covered, plan_message, plan_of, reason, refusal_of
+
+NUMBER = {"nhs_number": "a"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"planCacheClear": "patients", "query": NUMBER},
+        {"planCacheClearFilters": "patients", "query": NUMBER},
+        {"dataSize": "clinic.patients", "keyPattern": {"nhs_number": 1}, "min": NUMBER, "max": NUMBER},
+        {"datasize": "clinic.patients", "min": NUMBER, "$db": "admin"},
+        {"validate": "patients", "whatever": [NUMBER]},
+    ],
+)
+def test_administration_carries_no_query(command: Command) -> None:
+    assert reason(command) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"dropIndexes": "patients", "index": {"nhs_number": 1}},
+        {"dropIndexes": "patients", "index": ["a", "b"], "writeConcern": {"w": 1}},
+        {"listIndexes": "patients", "cursor": {}, "lsid": {"id": Binary(bytes(16), 4)}},
+        {"killCursors": "patients", "cursors": [1, 2]},
+        {"dataSize": "clinic.patients", "keyPattern": {"_id": 1}, "estimate": True},
+        {"shardCollection": "clinic.patients", "key": {"nhs_number": "hashed"}, "$db": "admin"},
+        {"planCacheClear": "patients"},
+        {"validate": "patients", "full": True},
+    ],
+)
+def test_administration_passes(command: Command) -> None:
+    assert covered(command) == []
+
+
+@pytest.mark.parametrize("name", ["planCacheClear", "listIndexes", "drop", "find", "count"])
+def test_a_collection_is_not_named_by_its_uuid(name: str) -> None:
+    assert reason({name: Binary.from_uuid(uuid4()), "query": NUMBER}) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("name", ["insert", "update", "delete", "findAndModify", "drop", "create"])
+def test_views_are_not_made_by_writing_to_their_catalogue(name: str) -> None:
+    view = {"_id": "clinic.v", "viewOn": "patients", "pipeline": []}
+    assert reason({name: "system.views", "documents": [view]}) is Reason.NAMESPACE
+    assert covered({name: "system.views", "documents": [view], "$db": "stats"}) == []
+
+
+def test_the_catalogue_of_views_can_be_read() -> None:
+    assert covered({"find": "system.views", "filter": {"viewOn": "patients"}}) == []
+
+
+def test_a_bulk_write_names_its_collections_where_they_are_looked_for() -> None:
+    insert: list[Command] = [{"insert": 0, "document": NUMBER}]
+    cases: list[tuple[Command, dict[str, list[Command]], Reason]] = [
+        ({"bulkWrite": 1, "ops": insert, "nsInfo": [{"ns": "clinic.system.views"}]}, {}, Reason.NAMESPACE),
+        ({"bulkWrite": 1, "ops": insert, "nsInfo": [{"ns": Binary(b"clinic.patients")}]}, {}, Reason.SHAPE),
+        ({"bulkWrite": 1}, {"ops": insert, "nsInfo.0": [{"ns": "clinic.patients"}]}, Reason.SHAPE),
+    ]
+    for command, sequences, expected in cases:
+        with pytest.raises(Refusal) as caught:
+            plan_message(command, sequences)
+        assert caught.value.reason is expected
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"renameCollection": "stats.x", "to": Binary(b"clinic.patients")},
+        {"cloneCollectionAsCapped": "x", "toCollection": 5},
+        {"create": "v", "viewOn": Binary(b"patients")},
+    ],
+)
+def test_a_second_collection_is_named_by_a_string(command: Command) -> None:
+    assert reason(command) is Reason.SHAPE
+
+
+def test_a_rename_by_the_servers_inner_command_is_refused() -> None:
+    command = {"internalRenameIfOptionsAndIndexesMatch": 1, "from": "clinic.patients", "to": "clinic.x"}
+    assert reason(command) is Reason.COMMAND
+
+
+def test_a_lifetime_is_not_given_to_an_index_that_only_its_name_tells() -> None:
+    by_name = {"name": "born_1", "expireAfterSeconds": 5}
+    assert reason({"collMod": "patients", "index": by_name}) is Reason.INDEX
+    by_key = {"keyPattern": {"created": 1}, "expireAfterSeconds": 5}
+    assert covered({"collMod": "patients", "index": by_key}) == []
+    assert covered({"collMod": "patients", "index": {"name": "born_1", "hidden": True}}) == []
+
+
+@pytest.mark.parametrize("field", ["nhs_number", "address", "$**"])
+def test_a_text_index_given_by_its_weights_is_refused(field: str) -> None:
+    index = {"key": {"_fts": "text", "_ftsx": 1}, "weights": {field: 1}, "name": "t"}
+    assert reason({"createIndexes": "patients", "indexes": [index]}) is Reason.INDEX
+    index["weights"] = {"title": 1}
+    assert covered({"createIndexes": "patients", "indexes": [index]}) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "value"),
+    [
+        ({"$unset": "nhs_number"}, "5.nhs_number", "a"),
+        ({"$project": {"contacts.phone": 0}}, "contacts.5.phone", "a"),
+        ({"$project": {"contacts": 0}}, "5.contacts.phone", "a"),
+        ({"$set": {"nhs_number": "$ward"}}, "5.nhs_number", "a"),
+        ({"$unwind": {"path": "$tags", "includeArrayIndex": "nhs_number"}}, "7.nhs_number", "a"),
+    ],
+)
+def test_what_a_stage_takes_away_stays_covered_below_a_field_with_a_number_for_a_name(
+    stage: dict[str, Any], path: str, value: str
+) -> None:
+    pipeline = [stage, {"$match": {path: value}}]
+    command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}
+    assert [found for _, found in covered(command)] == [value]
+    plain = [stage, {"$match": {path.replace("5.", "").replace("7.", ""): value}}]
+    assert covered({**command, "pipeline": plain}) == []
+
+
+def test_a_copy_is_not_covered_below_a_field_with_a_number_for_a_name() -> None:
+    pipeline = [{"$set": {"copy": "$nhs_number"}}, {"$match": {"5.copy": "a", "copy": "b"}}]
+    command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}
+    assert covered(command) == [("nhs_number", "b")]
+
+
+def test_an_array_with_null_is_not_hidden_in_a_random_class() -> None:
+    hidden: list[Any] = [[None], ["x", None]]
+    for notes in hidden:
+        assert reason({"insert": "patients", "documents": [{"notes": notes}]}) is Reason.TYPE
+    kept: list[Any] = [[], ["x"], [[None]], {"a": None}]
+    for notes in kept:
+        assert covered({"insert": "patients", "documents": [{"notes": notes}]}) == [("notes", notes)]
+
+
+def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MAX_EDITS", 3)
+    assert len(plan_of({"insert": "patients", "documents": [{"tags": ["a"] * 3}]}).edits) == 3
+    refusal = refusal_of({"insert": "patients", "documents": [{"tags": ["a"] * 4}]})
+    assert refusal.reason is Reason.TOO_LARGE
+    envelope_bytes = 13 + 16
+    least = len(encode({"a": Binary(bytes(envelope_bytes), 0x80)})) - len(encode({"a": None}))
+    assert least == 34
+
+
+def test_an_empty_timestamp_is_not_hidden_in_a_random_class() -> None:
+    filled = Timestamp(0, 1)
+    assert covered({"insert": "patients", "documents": [{"notes": filled}]}) == [("notes", filled)]
+    assert reason({"insert": "patients", "documents": [{"notes": Timestamp(0, 0)}]}) is Reason.TYPE
+
+
+def test_a_collation_does_not_name_its_locale_twice() -> None:
+    twice = encode({"locale": "simple", "locali": "en"}).replace(b"locali", b"locale")
+    command = {"find": "patients", "filter": NUMBER, "collation": RawBSONDocument(twice)}
+    assert reason(command) is Reason.SHAPE
