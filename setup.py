@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "examples")
+ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "sidecars", "examples")
 
 setup(
     package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},

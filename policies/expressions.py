@@ -17,7 +17,7 @@ from sealwire.policies.operators import PLAIN_EXPRESSIONS
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode
-from sealwire.policies.trees import Scope, document_node, merge
+from sealwire.policies.trees import Scope, document_node, merge, placed
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
 
 
@@ -61,9 +61,9 @@ def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
         node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name)
-        return node if not path else follow(node, path) or NOTHING
+        return placed(node if not path else follow(node, path) or NOTHING)
     if text.startswith(b"$"):
-        return follow(scope.root, text[1:]) or NOTHING
+        return placed(follow(scope.root, text[1:]) or NOTHING)
     return NOTHING
 
 

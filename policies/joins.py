@@ -23,7 +23,7 @@ from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
-from sealwire.policies.trees import OPAQUE, Scope, either, same_values
+from sealwire.policies.trees import OPAQUE, Scope, either, placed, same_values
 from sealwire.wire.raw_bson import BsonType, Element
 
 PlanPipeline = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
@@ -183,4 +183,4 @@ def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign:
     if dot and above in node.children:
         # what becomes of a sub-document or an array that is there already is the server's affair
         return assign_path(node, above, OPAQUE)
-    return assign_path(node, name, foreign)
+    return assign_path(node, name, placed(foreign))

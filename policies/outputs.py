@@ -16,7 +16,7 @@ from sealwire.policies.namespaces import Surroundings, named_namespace
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, leaves
-from sealwire.policies.trees import same_values
+from sealwire.policies.trees import present, same_values
 from sealwire.wire.raw_bson import BsonType, Element
 
 _OUT_ARGUMENTS = frozenset({b"db", b"coll"})
@@ -70,7 +70,7 @@ def _check_target(plan: Plan, stage: Element, node: PathNode, around: Surroundin
     if target is None:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
     tree = around.tree(target)
-    if not same_values(node, tree):
+    if not same_values(present(node), tree):
         raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
     if not plan.as_stored and any(leaf.leaf and leaf.leaf.domain for leaf in leaves(tree)):
         # ranges rely on single values, and a stage may have put some into an array

@@ -43,5 +43,8 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
             if not is_transparent(part):
                 return None
             child = current.behind_number or current
+            if child is not current and (current is not node or current.path):
+                # an index leads to what the pipeline changed, a field's name past it
+                return PathNode(current.path, opaque=True)
         current = child
     return current if current.covers else None

@@ -25,9 +25,9 @@ from sealwire.policies.namespaces import Surroundings, foreign_namespaces
 from sealwire.policies.outputs import merge_into, out
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path, plan_project_stage, without_path
+from sealwire.policies.projections import assign_path, dropping, plan_project_stage, without_path
 from sealwire.policies.schema import NOTHING, Mode, PathNode
-from sealwire.policies.trees import Scope, document_node
+from sealwire.policies.trees import Scope, document_node, placed
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
@@ -54,7 +54,7 @@ def plan_pipeline(
         stage = only_element(plan, start, "a stage")
         in_reach = _in_reach(plan, stage, node, around)
         handler = _STAGES.get(stage.name)
-        if handler is not None and (in_reach is not None or node.reaches):
+        if handler is not None and (in_reach is not None or node.covers):
             before, node = node, handler(plan, stage, node, (*inner, start), around)
             plan.as_stored = plan.as_stored and node is before
         elif in_reach is not None:
@@ -70,7 +70,7 @@ def _in_reach(plan: Plan, stage: Element, node: PathNode, around: Surroundings) 
     if node.covers:
         return node.path
     for variable in plan.variables.values():
-        if variable.reaches:
+        if variable.covers:
             return variable.path
     return around.protected_in(foreign_namespaces(plan, stage, around.database))
 
@@ -113,7 +113,7 @@ def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     for name in names:
         if name.kind != BsonType.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
-        node = without_path(node, plan.buf[name.value + 4 : name.end - 1])
+        node = dropping(node, plan.buf[name.value + 4 : name.end - 1])
     return node
 
 
@@ -239,7 +239,7 @@ def _facet(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     inner = (*parents, start)
     return document_node(
         {
-            part.name: plan_pipeline(plan, part, node, inner, around)
+            part.name: placed(plan_pipeline(plan, part, node, inner, around))
             for part in named_parts(plan, start).values()
         }
     )

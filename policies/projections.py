@@ -1,5 +1,6 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
@@ -9,7 +10,7 @@ from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import bounded, follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
-from sealwire.policies.trees import Scope, in_array
+from sealwire.policies.trees import Scope
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
@@ -56,28 +57,19 @@ class _Fields:
 def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
     """Cover a `$project` stage; return the covered paths of what it leaves.
 
-    Flags keep or drop a path, anything else is an expression. The answer may name a covered path that is no
-    longer there; it never misses one that is.
+    Flags keep or drop a path, anything else is an expression. A path that was dropped is marked absent; the
+    answer may name another that is not there, and never misses one that is.
     """
     fields = _Fields()
     _collect(plan, document_of(argument, argument), b"", node, fields, parents)
     if not fields.is_inclusion:
         for path in fields.excluded:
-            node = without_path(node, path)
-        for path, value in fields.computed:
-            node = assign_path(node, path, value)
-        return node
-    result = NOTHING
-    named = fields.included if b"_id" in fields.excluded else [b"_id", *fields.included]
-    for path in named:
-        result = _including(result, node, path)
+            node = dropping(node, path)
+    else:
+        node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
     for path, value in fields.computed:
-        refuse_number(node, path)
-        result = assign_path(result, path, value)
-    if not any(is_transparent(path.partition(b".")[0]) for path in named):
-        # nothing is left in the document below a field with a number for a name
-        result = replace(result, behind_number=None)
-    return result
+        node = assign_path(node, path, value)
+    return node
 
 
 def _collect(
@@ -100,19 +92,24 @@ def _collect(
     fields.is_mixed = fields.is_mixed or is_empty
 
 
-def _including(kept: PathNode, node: PathNode, path: bytes) -> PathNode:
-    """`kept`, a part of `node`, together with what lies at `path` of it."""
-    name, _, rest = path.partition(b".")
-    if is_transparent(name):
-        return node  # below a number lies whatever lies here
-    child = node.children.get(name)
-    if child is None:
-        return kept
-    before = kept.children.get(name, PathNode(child.path))
-    after = _including(before, child, rest) if rest and child.children else child
-    if not after.reaches:
-        return kept
-    return PathNode(node.path, freeze({**kept.children, name: after}))
+def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
+    """The tree after all but these paths are gone. Cost: O(children + paths) a level."""
+    below: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        name, _, rest = path.partition(b".")
+        if is_transparent(name):
+            return node  # below a number lies whatever lies here
+        below.setdefault(name, []).append(rest)
+    children = {
+        name: _kept(child, below[name]) if name in below else replace(child, absent=True)
+        for name, child in node.children.items()
+    }
+    return replace(node, children=freeze(children))
+
+
+def _kept(node: PathNode, paths: list[bytes]) -> PathNode:
+    """What is left of a node of which these paths are kept; an empty one is the whole of it."""
+    return node if b"" in paths or not node.children else _including(node, paths)
 
 
 def _is_nested(plan: Plan, element: Element) -> bool:
@@ -158,8 +155,18 @@ def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, p
             raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
 
 
+def dropping(node: PathNode, path: bytes) -> PathNode:
+    """The tree after the field at `path` is gone."""
+    name, _, rest = path.partition(b".")
+    child = node.children.get(name)
+    if child is None:
+        return node
+    left = dropping(child, rest) if rest else replace(child, absent=True)
+    return node.changed({**node.children, name: left})
+
+
 def without_path(node: PathNode, path: bytes) -> PathNode:
-    """The tree after the field at `path` is gone or holds something else."""
+    """The tree after the field at `path` holds something else that is not covered."""
     name, _, rest = path.partition(b".")
     child = node.children.get(name)
     if child is None:
@@ -175,23 +182,18 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree after a stage has set the field at `path` to `value`. Raises Refusal."""
-    refuse_number(node, path)
-    return with_path(without_path(node, path), path, value)
-
-
-def refuse_number(node: PathNode, path: bytes) -> None:
-    """Refuse an assigned path with a number in it that a covered path could be reached by."""
     if any(part.isdigit() for part in path.split(b".")):
         # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
         covered = follow(node, path)
         if covered is not None:
             raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
+    return with_path(without_path(node, path), path, value)
 
 
 def with_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree with `value` at `path`; below a dotted path it is known only that something is covered."""
-    if not value.reaches:
+    if not value.covers:
         return node
     name, dot, _ = path.partition(b".")
-    child = PathNode(value.path, opaque=True) if dot else in_array(value)
+    child = PathNode(value.path, opaque=True) if dot else value
     return bounded(node.changed({**node.children, name: child}))

@@ -99,10 +99,15 @@ class PathNode:
 
     `{$unset: "phone"}` takes `phone` away and leaves the ciphertext at `5.phone` where it is.
     """
+    absent: bool = False
+    """Whether a stage has taken away what was here, so that no document has a value at this node.
+
+    What is compared with it is covered all the same: a constant that was meant for it stays a secret.
+    """
     covers: bool = field(init=False, compare=False, repr=False)
     """Whether any value at or below this node can be ciphertext."""
-    reaches: bool = field(init=False, compare=False, repr=False)
-    """Whether any path leads to ciphertext: `covers`, or what lies behind a number."""
+    reshaped: bool = field(init=False, compare=False, repr=False)
+    """Whether a pipeline has changed this node or one below it, so that numbers lead elsewhere than names."""
     holds_random: bool = field(init=False, compare=False, repr=False)
     """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
     size: int = field(init=False, compare=False, repr=False)
@@ -117,9 +122,10 @@ class PathNode:
         if self.leaf is not None:
             random = self.leaf.mode is Mode.RANDOM
         covers = self.leaf is not None or self.opaque or any(child.covers for child in below)
-        hidden = self.behind_number is not None and self.behind_number.reaches
-        object.__setattr__(self, "covers", covers)
-        object.__setattr__(self, "reaches", covers or hidden or any(child.reaches for child in below))
+        hidden = self.behind_number is not None and self.behind_number.covers
+        object.__setattr__(self, "covers", covers or hidden)
+        reshaped = self.behind_number is not None or any(child.reshaped for child in below)
+        object.__setattr__(self, "reshaped", reshaped)
         object.__setattr__(self, "holds_random", random)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))

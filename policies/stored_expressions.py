@@ -169,6 +169,8 @@ def _operator(storing: Storing, element: Element, target: PathNode, parents: Par
     if handler is not None:
         handler(storing, operator, target, inner)
         return
+    # what the operators without a handler yield may be an array of the class's values
+    _check_single(operator, target, several=True)
     found = plan_expression(storing.plan, element, Scope(storing.root), parents)
     # the class is known, whether it is an array is not: `$map` makes one, and `$let` may bind one
     if _is_random(target) or _is_ranged(target) or not same_values(found, target):

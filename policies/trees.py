@@ -20,7 +20,7 @@ class Scope:
 
 def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
     """The tree of a document made of these fields."""
-    covered = {name: in_array(node) for name, node in children.items() if node.reaches}
+    covered = {name: node for name, node in children.items() if node.covers}
     if covered and any(name.isdigit() for name in children):
         # in a path this number would be an index, and lead past the field
         return replace(OPAQUE, path=next(iter(covered.values())).path)
@@ -53,15 +53,23 @@ def same_values(left: PathNode, right: PathNode) -> bool:
     return same_values(left.behind_number or left, right.behind_number or right)
 
 
-def in_array(node: PathNode) -> PathNode:
-    """The tree of a document that may stand in an array now, where a number in a path leads to itself.
+def placed(node: PathNode) -> PathNode:
+    """A node as it is somewhere else: put into a field, or into an array.
 
-    Or to a field below it, as before: so what lies there is only forwarded. Cost: O(1), for a pipeline can
-    put trees into each other without end.
+    Where a pipeline has changed it, a number behind it could be an array's index or a field's name, and these
+    lead to different things: it is opaque there.
     """
-    if node.behind_number is None:
-        return node
-    return replace(node, behind_number=PathNode(node.path, opaque=True))
+    if node.reshaped:
+        return replace(OPAQUE, path=node.path)
+    return replace(node, absent=False) if node.absent else node
+
+
+def present(node: PathNode) -> PathNode:
+    """The tree without what is absent. Cost: O(its size)."""
+    children = {name: present(child) for name, child in node.children.items() if not child.absent}
+    behind = None if node.behind_number is None else present(node.behind_number)
+    left = {name: child for name, child in children.items() if child.covers}
+    return replace(node, children=freeze(left), behind_number=behind)
 
 
 def either(left: PathNode, right: PathNode) -> PathNode:
@@ -69,9 +77,13 @@ def either(left: PathNode, right: PathNode) -> PathNode:
 
     Where the two differ, in class or in being covered at all, the result is opaque.
     """
+    if left.absent != right.absent:
+        there, gone = (right, left) if left.absent else (left, right)
+        # where values in clear can be, a constant would have to be compared in clear
+        return there if there.covers else PathNode(gone.path, opaque=True)
     if same_values(left, right):
         return left
-    covered = left if left.reaches else right
+    covered = left if left.covers else right
     names = left.children.keys() | right.children.keys()
     if left.leaf or right.leaf or left.opaque or right.opaque or any(map(is_transparent, names)):
         # a number may be an index in the one and a field's name in the other

@@ -21,6 +21,7 @@ from sealwire.policies.planner import plan_command
 from sealwire.policies.schema import PolicySet, leaves
 from sealwire.proxy.server.config_reader import read_named_file
 from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import validate
 
 EXIT_REFUSED = 1
 
@@ -112,7 +113,10 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
     if database is not None:
         document.setdefault("$db", database)
     try:
-        plan = plan_command(policies, _encode(document), 0)
+        encoded = _encode(document)
+        # the planner leaves what touches no protected collection to the server; here there is none
+        validate(encoded, 0, len(encoded))
+        plan = plan_command(policies, encoded, 0)
     except Refusal as refusal:
         _show_refusal(refusal, as_json)
         sys.exit(EXIT_REFUSED)

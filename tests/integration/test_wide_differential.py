@@ -103,9 +103,8 @@ def _update(query: Document, change: Document, *, many: bool, upsert: bool) -> O
             result = found.update_one(query, changed, upsert=True)
         else:
             result = (found.update_many if many else found.update_one)(query, change)
-        # a random value that is set again is another ciphertext: it counts as modified
-        modified = None if '"r"' in canonical(change) else result.modified_count
-        return result.matched_count, modified, result.upserted_id
+        # not modified_count: a random value set again is another ciphertext, and 2.0 brought to a 2 is none
+        return result.matched_count, result.upserted_id
 
     return "upsert" if upsert else "update", update
 
@@ -113,13 +112,13 @@ def _update(query: Document, change: Document, *, many: bool, upsert: bool) -> O
 def _by_filters(pair: tuple[Document, list[Document]], query: Document) -> Operation:
     def update(found: Collection[Document]) -> Any:
         result = found.update_many(query, pair[0], array_filters=pair[1])
-        return result.matched_count, result.modified_count
+        return result.matched_count
 
     return "arrayFilters", update
 
 
 def _by_position(pair: tuple[Document, Document]) -> Operation:
-    return "positional", lambda found: found.update_many(*pair).modified_count
+    return "positional", lambda found: found.update_many(*pair).matched_count
 
 
 def _replace(query: Document, document: Document) -> Operation:

@@ -111,7 +111,6 @@ def test_a_text_index_given_by_its_weights_is_refused(field: str) -> None:
     ("stage", "path", "value"),
     [
         ({"$unset": "nhs_number"}, "5.nhs_number", "a"),
-        ({"$project": {"contacts.phone": 0}}, "contacts.5.phone", "a"),
         ({"$project": {"contacts": 0}}, "5.contacts.phone", "a"),
         ({"$set": {"nhs_number": "$ward"}}, "5.nhs_number", "a"),
         ({"$unwind": {"path": "$tags", "includeArrayIndex": "nhs_number"}}, "7.nhs_number", "a"),
@@ -123,8 +122,10 @@ def test_what_a_stage_takes_away_stays_covered_below_a_field_with_a_number_for_a
     pipeline = [stage, {"$match": {path: value}}]
     command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}
     assert [found for _, found in covered(command)] == [value]
-    plain = [stage, {"$match": {path.replace("5.", "").replace("7.", ""): value}}]
-    assert covered({**command, "pipeline": plain}) == []
+    without_number = path.replace("5.", "").replace("7.", "")
+    found = covered({**command, "pipeline": [stage, {"$match": {without_number: value}}]})
+    is_dropped = "$unset" in stage or "$project" in stage
+    assert found == ([(without_number, value)] if is_dropped else [])
 
 
 def test_a_copy_is_not_covered_below_a_field_with_a_number_for_a_name() -> None:

@@ -27,9 +27,9 @@ FOLLOWED: list[tuple[list[Stage], list[tuple[str, Any]]]] = [
         [("nhs_number", "b")],
     ),
     ([{"$set": {"is": {"$eq": ["$nhs_number", "a"]}}}], [("nhs_number", "a")]),
-    ([{"$unset": "nhs_number"}, {"$match": {"nhs_number": "a"}}], []),
-    ([{"$unset": ["address", "notes"]}, {"$match": {"address.postcode": "a", "notes": "x"}}], []),
-    ([{"$unset": "address.postcode"}, {"$match": {"address.postcode": "a"}}], []),
+    ([{"$unset": "nhs_number"}, {"$match": {"nhs_number": "a"}}], [("nhs_number", "a")]),
+    ([{"$unset": ["address", "notes"]}, {"$match": {"address.postcode": "a"}}], [("address.postcode", "a")]),
+    ([{"$unset": "address.postcode"}, {"$match": {"address.postcode": "a"}}], [("address.postcode", "a")]),
     (
         [{"$group": {"_id": "$postcode", "n": {"$sum": 1}}}, {"$match": {"_id": "a", "n": 5}}],
         [("postcode", "a")],

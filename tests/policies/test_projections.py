@@ -88,9 +88,9 @@ def test_what_a_projection_cannot_do_with_ciphertext_is_refused(projection: Any,
         ({"a": "$address"}, {"a.postcode": "b", "a.city": "c"}, [("address.postcode", "b")]),
         ({"a": {"b": "$nhs_number"}}, {"name": "x"}, []),
         ({"address": {"postcode": 1}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
-        ({"nhs_number": 0}, {"nhs_number": "a"}, []),
-        ({"nhs_number": Decimal128("0.0")}, {"nhs_number": "a"}, []),
-        ({"address": {"postcode": 0}}, {"address.postcode": "b"}, []),
+        ({"nhs_number": 0}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"nhs_number": Decimal128("0.0")}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"address": {"postcode": 0}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
         ({"nhs_number": "$name"}, {"nhs_number": "a"}, []),
         ({"nhs_number": {"$literal": "x"}}, {"nhs_number": "a"}, []),
         ({"address": "$name"}, {"address.postcode": "b"}, []),
@@ -117,9 +117,35 @@ def test_the_stages_behind_see_what_a_projection_left(
         {"name": {"$literal": 0}},
     ],
 )
-def test_behind_an_inclusion_nothing_is_covered_that_it_does_not_name(projection: Any) -> None:
-    paths = ("nhs_number", "address.postcode", "contacts.phone", "tags", "deep.a.b", "notes")
-    assert covered(then(projection, {"$match": dict.fromkeys(paths, "a")})) == []
+def test_what_is_compared_with_a_field_that_an_inclusion_leaves_out_stays_covered(projection: Any) -> None:
+    paths = ("nhs_number", "contacts.phone", "tags", "deep.a.b")
+    compared = covered(then(projection, {"$match": dict.fromkeys(paths, "a")}))
+    assert compared == [(path, "a") for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("projection", "is_plain"),
+    [
+        ({"name": 1}, True),
+        ({"name": 1, "_id": 0}, True),
+        ({"_id": 1}, True),
+        ({"x": "$name"}, True),
+        ({"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1}, True),
+        ({"nhs_number": {"$literal": 0}}, True),
+        ({"nhs_number": 1}, False),
+        ({"x": "$nhs_number"}, False),
+        ({"address": 1}, False),
+        ({"contacts.0": 1}, False),
+        ({"name": 1, "nhs_number": 0}, False),
+        ({"name": 0}, False),
+    ],
+)
+def test_only_what_an_inclusion_names_goes_into_another_collection(projection: Any, is_plain: bool) -> None:
+    command = then(projection, {"$out": "names"})
+    if is_plain:
+        assert covered(command) == []
+    else:
+        assert reason(command) is Reason.TARGET
 
 
 @pytest.mark.parametrize(
@@ -148,12 +174,14 @@ def test_what_a_projection_leaves_stays_covered(projection: Any, path: str, left
     assert covered(then(projection, {"$match": {path: "a"}})) == [(left, "a")]
 
 
-@pytest.mark.parametrize(
-    ("projection", "edits"), [({"n": 1}, [("postcode", "a")]), ({"n": 1, "_id": 0}, []), ({"_id": 0}, [])]
-)
-def test_the_identity_is_left_unless_it_is_excluded(projection: Any, edits: list[tuple[str, Any]]) -> None:
-    stages = [{"$group": {"_id": "$postcode"}}, {"$project": projection}, {"$match": {"_id": "a"}}]
-    assert covered({"aggregate": "patients", "cursor": {}, "pipeline": stages}) == edits
+@pytest.mark.parametrize(("projection", "expected"), [({"n": 1}, Reason.TARGET), ({"n": 1, "_id": 0}, None)])
+def test_the_identity_is_left_unless_it_is_excluded(projection: Any, expected: Reason | None) -> None:
+    stages = [{"$group": {"_id": "$postcode"}}, {"$project": projection}, {"$out": "names"}]
+    command = {"aggregate": "patients", "cursor": {}, "pipeline": stages}
+    if expected is None:
+        assert covered(command) == []
+    else:
+        assert reason(command) is expected
 
 
 def test_an_included_and_an_assigned_field_of_one_document_are_forwarded_only() -> None:

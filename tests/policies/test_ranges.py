@@ -248,6 +248,7 @@ def test_a_day_of_the_policy_stands_for_its_month() -> None:
         ({"$set": {"a": [5]}}, Reason.PIPELINE_UPDATE),
         ({"$set": {"a": {"$literal": [5]}}}, Reason.PIPELINE_UPDATE),
         ({"$set": {"a": {"$concatArrays": [["$a"], ["$a"]]}}}, Reason.PIPELINE_UPDATE),
+        ({"$set": {"a": {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}}}}, Reason.PIPELINE_UPDATE),
         ({"$set": {"s.b": "$b"}}, Reason.PIPELINE_UPDATE),
         ({"$set": {"s": {"b": "$b"}}}, Reason.PIPELINE_UPDATE),
         ({"$set": {"s": ["$s"]}}, Reason.PIPELINE_UPDATE),

@@ -254,7 +254,7 @@ def _aggregate(d: _Drawer) -> tuple[Body, str]:
         {"$unionWith": {"coll": "patients", "pipeline": [match]}},
         {"$futureStage": {"value": d.value(path)}},
     )
-    pipeline = d.one_of([stage], [match, stage], [{"$addFields": {"other": f"${path}"}}, stage])
+    pipeline = d.one_of([stage], [match, stage], [{"$project": {"other": f"${path}"}}, stage])
     return {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}, ""
 
 

@@ -1,0 +1,8 @@
+"""The tools beside the proxy, one folder each: backup, luks, tls_check, vault_setup.
+
+Owns: encrypted backups, LUKS volumes for the data directory, verification of TLS endpoints, and setting up
+Vault or OpenBao. Each is a `sealwire` subcommand in sealwire/cli, which only reads options and shows results.
+
+The sidecars are independent of each other and of the proxy: none of them imports another one.
+May not import: wire, policies, proxy. Of the rooms they use keys and crypto.
+"""
