@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from sealwire.policies.errors import Reason
 
 H = TypeVar("H", bound=Callable[..., object])
+H_co = TypeVar("H_co", bound=Callable[..., object], covariant=True)
 
 
 class Verdict(Enum):
@@ -26,11 +27,11 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule(Generic[H]):
+class Rule(Generic[H_co]):
     """One row: a handler, and what it does on covered paths. Elsewhere every operation passes."""
 
     verdict: Verdict
-    handler: H
+    handler: H_co
     reason: Reason | None = None
     """Of a refusal."""
     note: str = ""
