@@ -17,6 +17,7 @@ MAX_ROTATION_S = 10 * 365 * DAY_S
 # Names become part of API paths and of policies, where `*`, `+` and quotes have a meaning.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _MOUNT = re.compile(r"[a-z0-9](?:[a-z0-9_/-]{0,126}[a-z0-9])?")
+_FILE = re.compile(r"/[A-Za-z0-9_./-]{1,250}")
 _UNITS_S = {"h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
 
 
@@ -78,6 +79,10 @@ class SetupSettings:
             _check(_MOUNT, mount, "mount")
         if self.rotation_s is not None:
             check_period(self.rotation_s)
+        if self.audit_file is not None:
+            _check(
+                _FILE, self.audit_file, "path of the audit log", "begin with /; letters, digits, . _ - and /"
+            )
         if isinstance(self.auth, Kubernetes) and not self.auth.host.startswith("https://"):
             raise UnusableSetting(
                 SetupReason.AUTH,
@@ -155,10 +160,10 @@ def check_period(period_s: int) -> None:
         )
 
 
-def _check(pattern: re.Pattern[str], name: str, what: str) -> None:
+def _check(
+    pattern: re.Pattern[str], name: str, what: str, hint: str = "use lower-case letters, digits, - and _"
+) -> None:
     if pattern.fullmatch(name) is None:
         raise UnusableSetting(
-            SetupReason.NAME,
-            f"a {what} has characters that a path or a policy would read differently",
-            "use lower-case letters, digits, - and _",
+            SetupReason.NAME, f"the {what} has characters that the server would read differently", hint
         )

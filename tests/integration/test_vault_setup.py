@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import settings_from_environment
 from sealwire.sidecars.vault_setup.plan import carry_out, outstanding, survey
 from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSettings
+from tests.build_context import ROOT
 from tests.integration.vault_command import SHARES, Command
 from tests.sidecars.vault_setup.fake_server import FakeServer
 from tests.support.openbao import OpenBao, RaftServer, dev_server
@@ -468,6 +470,48 @@ def test_the_fake_of_the_unit_tests_goes_through_the_same_steps(tmp_path: Path, 
             assert steps[0] == steps[1]
             assert list(carry_out(real, steps[0])) == list(carry_out(fake, steps[1]))
         assert [step.kind.value for step in outstanding(survey(real, settings))] == ["audit device"]
+
+
+def test_the_auditor_of_a_kubernetes_set_up_sees_all_of_it(ready: Ready) -> None:
+    ca = ready.server.ca
+    assert ca is not None
+    options = ("--prefix", "cluster", "--auth", "kubernetes", "--kubernetes-host", "https://10.0.0.1:6443")
+    assert ready.command.as_root("setup", "--yes", *options, "--kubernetes-ca", ca).code == 0
+    made = ready.root.auth.token.create(policies=["cluster-auditor"], no_default_policy=True)
+    token = {"VAULT_TOKEN": made["auth"]["client_token"]}
+    found = ready.command.run("status", "--json", *options, "--kubernetes-ca", ca, environ=token)
+    assert (found.code, set(found.states().values())) == (0, {"satisfied"})
+
+
+def test_the_shipped_configuration_starts_a_server(tmp_path: Path) -> None:
+    server = RaftServer(tmp_path / "bao")
+    config = tmp_path / "bao" / "bao.hcl"
+    ours = parse_paths(config.read_text())
+    text = (ROOT / "deploy" / "vault" / "openbao.hcl").read_text()
+    for path, stand_in in {
+        "/var/lib/openbao": ours["path"],
+        "/etc/openbao/tls/server.crt": ours["tls_cert_file"],
+        "/etc/openbao/tls/server.key": ours["tls_key_file"],
+        "/var/log/openbao/audit.log": ours["file_path"],
+        "0.0.0.0:8200": ours["address"],
+        "https://vault.example:8200": ours["api_addr"],
+        "https://vault.example:8201": ours["cluster_addr"],
+    }.items():
+        assert text.count(f'"{path}"') == 1
+        text = text.replace(path, stand_in)
+    config.write_text(text)
+    command = Command(server, tmp_path)
+    try:
+        server.start()
+        command.init()
+        assert command.as_root("setup", "--yes").code == 0
+    finally:
+        server.kill()
+
+
+def parse_paths(config: str) -> dict[str, str]:
+    """The settings of a configuration that are text."""
+    return dict(re.findall(r'(\w+) = "([^"]*)"', config))
 
 
 def test_what_the_server_does_not_take_is_told_in_its_own_words(ready: Ready) -> None:
