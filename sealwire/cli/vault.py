@@ -26,11 +26,13 @@ from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import plan
 from sealwire.sidecars.vault_setup.credentials import Login, logins
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason
+from sealwire.sidecars.vault_setup.resource import Difference
 from sealwire.sidecars.vault_setup.rotation import KeyAge, ages
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period
 from sealwire.sidecars.vault_setup.step import State, Step
 
 _EXIT_DRIFT = 1
+_SHORT = 40
 
 
 @click.group()
@@ -162,12 +164,20 @@ def _print(steps: Sequence[Step], *, as_json: bool, more: Mapping[str, object]) 
 def _show(steps: Sequence[Step], console: Console) -> None:
     table = Table("what", "name", "state", "differs in")
     for step in steps:
-        fields = ", ".join(difference.field for difference in step.differences)
+        fields = "\n".join(_in_short(difference) for difference in step.differences)
         table.add_row(step.kind.value, step.name, step.state.value, fields)
     console.print(table)
     for step in steps:
         if step.state is State.BY_HAND:
             console.print(f"{step.kind.value} {step.name}: {step.advice}")
+
+
+def _in_short(difference: Difference) -> str:
+    """The field, and what it is and should be where that is short; a policy is for `--json`."""
+    found, wanted = str(difference.found), str(difference.wanted)
+    if max(len(found), len(wanted)) > _SHORT:
+        return difference.field
+    return f"{difference.field}: {found}, wanted {wanted}"
 
 
 def _step_row(step: Step) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Options that say where the Vault server is, who asks, and what things are called on it."""
 
 import os
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -164,7 +165,8 @@ def _kubernetes(mount: str, host: str | None, ca: Path | None, namespace: str) -
     try:
         with ca.open("rb") as file:
             pem = file.read(_MAX_PEM_BYTES).decode("ascii")
-    except (OSError, UnicodeDecodeError):
+        ssl.create_default_context(cadata=pem)
+    except (OSError, ValueError):
         raise UnusableSetting(
             SetupReason.AUTH, f"{ca} cannot be read as a PEM certificate", "give the API server's CA"
         ) from None

@@ -1,18 +1,17 @@
 """A role's login, given away: made inside the server, fetched by the one who is to have it, or taken back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys.errors import KeysError
 from sealwire.keys.vault.admin import Wrapped
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
 
-# Bound the walks over a server's tokens and a role's secret ids.
-MAX_TOKENS = 100_000
+# Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.
 MAX_SECRET_IDS = 1_000
 ENDS_SOON = timedelta(days=14)
 
@@ -82,41 +81,57 @@ def logins(server: Server, settings: SetupSettings) -> tuple[Login, ...]:
 
 def _login(server: Server, settings: SetupSettings, role: Role) -> Login | None:
     path = secret_id_path(settings, role)
-    ends = [
-        _end(server.write(f"{path}-accessor/lookup", {"secret_id_accessor": accessor}))
-        for accessor in server.list(path)[:MAX_SECRET_IDS]
-    ]
+    ends = [_end(server, path, accessor) for accessor in server.list(path)[:MAX_SECRET_IDS]]
     return Login(settings.role_name(role), len(ends), max(ends)) if ends else None
 
 
-def _end(secret_id: Mapping[str, Any]) -> datetime:
+def _end(server: Server, path: str, accessor: str) -> datetime:
     """Servers write the year 1 for a secret id without an end."""
-    end = datetime.fromisoformat(str(secret_id["expiration_time"]))
+    found = server.write(f"{path}-accessor/lookup", {"secret_id_accessor": accessor})
+    end = datetime.fromisoformat(str(found["expiration_time"]))
     return end if end.year > 1 else datetime.max.replace(tzinfo=UTC)
 
 
 def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:
     """End every secret id and every token of `role`, at once.
 
+    What has ended by itself meanwhile is passed over. Anything else that fails is raised, but only after all
+    the others have been ended.
     Cost:    one request a secret id, one or two a token of the whole server
     Raises:  UnusableSetting AUTH without AppRole; as `Server` does
     """
-    path = secret_id_path(settings, role)
-    accessors = server.list(path)
-    # Secret ids first: a token that ends later cannot be made anew.
-    for accessor in accessors:
+    path, policy = secret_id_path(settings, role), settings.role_name(role)
+
+    def destroy(accessor: str) -> bool:
         server.write(f"{path}-accessor/destroy", {"secret_id_accessor": accessor})
-    return Revoked(len(accessors), _revoke_tokens(server, settings.role_name(role)))
+        return True
 
-
-def _revoke_tokens(server: Server, policy: str) -> int:
-    ended = 0
-    for accessor in server.list("auth/token/accessors")[:MAX_TOKENS]:
+    def end_token(accessor: str) -> bool:
         token = server.write("auth/token/lookup-accessor", {"accessor": accessor})
-        if policy in (token.get("policies") or ()):
-            server.write("auth/token/revoke-accessor", {"accessor": accessor})
-            ended += 1
-    return ended
+        if policy not in (token.get("policies") or ()):
+            return False
+        server.write("auth/token/revoke-accessor", {"accessor": accessor})
+        return True
+
+    # Secret ids first: a token that ends later cannot be made anew.
+    secret_ids, failed = _end_all(server, path, destroy)
+    tokens, failed_too = _end_all(server, "auth/token/accessors", end_token)
+    for error in (*failed, *failed_too):
+        raise error
+    return Revoked(secret_ids, tokens)
+
+
+def _end_all(server: Server, path: str, end: Callable[[str], bool]) -> tuple[int, list[KeysError]]:
+    """How many of the accessors at `path` were ended, and what stands in the way of those still there."""
+    ended = 0
+    failures: dict[str, KeysError] = {}
+    for accessor in server.list(path):
+        try:
+            ended += end(accessor)
+        except KeysError as error:
+            failures[accessor] = error
+    left = server.list(path) if failures else ()
+    return ended, [error for accessor, error in failures.items() if accessor in left]
 
 
 def _role_path(settings: SetupSettings, role: Role) -> str:

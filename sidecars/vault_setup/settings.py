@@ -77,6 +77,10 @@ class SetupSettings:
         _check(_NAME, self.prefix, "prefix")
         for mount in (self.transit_mount, self.kv_mount, self.auth.mount):
             _check(_MOUNT, mount, "mount")
+        if self.transit_mount == self.kv_mount:
+            raise UnusableSetting(
+                SetupReason.NAME, "the two mounts have one name", "give --transit-mount or --kv-mount another"
+            )
         if self.rotation_s is not None:
             check_period(self.rotation_s)
         if self.audit_file is not None:

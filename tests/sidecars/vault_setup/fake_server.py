@@ -21,6 +21,8 @@ class FakeServer:
         self.listings: dict[str, dict[str, Any]] = {"sys/mounts": {}, "sys/auth": {}, "sys/audit": {}}
         self.writes: list[str] = []
         self.fails_at: str | None = None
+        self.fails_for: dict[str, bool] = {}
+        """Accessors that are not taken; True: because what they name ends at that moment."""
         self._takes_audit = takes_audit
 
     def read(self, path: str) -> Mapping[str, Any] | None:
@@ -77,6 +79,10 @@ class FakeServer:
             self.delete(f"{secret_ids}/{body['secret_id_accessor']}")
             return {}
         token = f"auth/token/accessors/{body['accessor']}"
+        if body["accessor"] in self.fails_for:
+            if self.fails_for[body["accessor"]]:
+                self.delete(token)
+            raise KeySettingError(KeysReason.VAULT_REQUEST, "not taken")
         if path.endswith("revoke-accessor"):
             self.delete(token)
             return {}

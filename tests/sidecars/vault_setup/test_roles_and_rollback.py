@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sealwire.keys.errors import KeySettingError
 from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
 from sealwire.sidecars.vault_setup.removal import Fate, carry_out, plan_removal
@@ -55,6 +56,19 @@ def test_revoking_ends_the_secret_ids_and_tokens_of_one_role_only() -> None:
     assert server.list("auth/token/accessors") == (Role.AUDITOR.value,)
     assert server.list(f"{PROXY_ROLE}/secret-id") == ()
     assert len(server.list("auth/approle/role/sealwire-auditor/secret-id")) == 1
+
+
+def test_what_ended_by_itself_is_passed_over_and_what_cannot_be_ended_is_told_at_the_end() -> None:
+    server = set_up()
+    for name in ("1", "2", "3"):
+        server.objects[f"auth/token/accessors/{name}"] = {"policies": ["sealwire-proxy"]}
+    server.fails_for = {"1": True, "2": False}
+    with pytest.raises(KeySettingError):
+        revoke(server, SETTINGS, Role.PROXY)
+    assert server.list("auth/token/accessors") == ("2",)
+    server.objects["auth/token/accessors/1"] = {"policies": ["sealwire-proxy"]}
+    server.fails_for = {"1": True}
+    assert revoke(server, SETTINGS, Role.PROXY).tokens == 1
 
 
 def test_a_login_lasts_as_long_as_its_longest_secret_id() -> None:

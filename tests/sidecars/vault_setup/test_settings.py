@@ -37,6 +37,12 @@ def test_a_mount_that_a_path_would_read_otherwise_is_refused(mount: str) -> None
         assert caught.value.reason is SetupReason.NAME
 
 
+def test_the_two_mounts_are_two() -> None:
+    with pytest.raises(UnusableSetting) as caught:
+        SetupSettings(transit_mount="secret")
+    assert caught.value.reason is SetupReason.NAME
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90d", QUARTER_S), ("1h", 3600), ("2w", 14 * 86400)])
 def test_periods_have_a_unit(text: str, seconds: int) -> None:
     assert parse_period(text) == seconds
