@@ -16,7 +16,7 @@ umask 077
 mkdir "$folder"
 cd "$folder"
 unset VAULT_TOKEN BAO_TOKEN
-trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 
 say() { printf '\n== %s\n' "$*"; }
 wait_for() {  # PORT

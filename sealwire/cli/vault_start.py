@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.vault_options import ServerOptions, json_option, server_options
+from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import create_private
 from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import initialise as start
@@ -68,12 +69,14 @@ def init(
     seal = server.seal()
     _prepare(output, root_token_file)
     made = start.initialise(seal, shares, threshold, people, clear_root_token=root_token_file is not None)
-    if root_token_file is not None:
-        create_private(root_token_file, made.root_token + b"\n")
-    items = {f"share-{number}{made.suffix}": share for number, share in enumerate(made.shares, start=1)}
-    if root_token_file is None:
-        items[f"root-token{made.suffix}"] = made.root_token
-    _hand_over(items, output)
+    try:
+        _hand_over(made, output, root_token_file)
+    except KeysError as error:
+        raise HandOverFailed(
+            SetupReason.OUTPUT,
+            f"the server has keys that nobody holds: {error}",
+            "empty the server's storage, and begin again",
+        ) from None
     if made.clear_shares:
         _report(start.unseal(seal, made.clear_shares))
 
@@ -95,7 +98,12 @@ def _prepare(output: Path | None, root_token_file: Path | None) -> None:
         root_token_file.unlink()
 
 
-def _hand_over(items: dict[str, bytes], output: Path | None) -> None:
+def _hand_over(made: start.HandOver, output: Path | None, root_token_file: Path | None) -> None:
+    items = {f"share-{number}{made.suffix}": share for number, share in enumerate(made.shares, start=1)}
+    if root_token_file is None:
+        items[f"root-token{made.suffix}"] = made.root_token
+    else:
+        create_private(root_token_file, made.root_token + b"\n")
     for name, content in items.items():
         if output is not None:
             create_private(output / name, content + (b"" if name.endswith((".age", ".pgp")) else b"\n"))

@@ -32,8 +32,8 @@ def enable(server: Server, step: Step) -> Step:
         return step
     try:
         server.write(step.request.path, step.request.body)
-    except KeySettingError:
-        return _by_hand(step.advice)
+    except KeySettingError as error:
+        return _by_hand(step.advice, error.hint)
     return Step(Kind.AUDIT, _NAME, State.SATISFIED)
 
 
@@ -42,6 +42,9 @@ def configuration(audit_file: str) -> str:
     return f'audit "file" "{_NAME}" {{\n  options {{ file_path = "{audit_file}" }}\n}}\n'
 
 
-def _by_hand(audit_file: str) -> Step:
-    advice = "enable one with --audit-file, or write this in the server's configuration and reload it:\n"
-    return Step(Kind.AUDIT, _NAME, State.BY_HAND, advice=advice + configuration(audit_file))
+def _by_hand(audit_file: str, refusal: str = "") -> Step:
+    tried = f"not enabled; {refusal}." if refusal else "enable one with --audit-file."
+    advice = (
+        f"{tried} Or write this in the server's configuration and reload it:\n{configuration(audit_file)}"
+    )
+    return Step(Kind.AUDIT, _NAME, State.BY_HAND, advice=advice)

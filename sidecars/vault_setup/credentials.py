@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.errors import KeysError
+from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.vault.admin import Wrapped
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.server import Server
@@ -64,7 +64,13 @@ def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) 
 
 
 def secret_id_path(settings: SetupSettings, role: Role) -> str:
-    """Where secret ids of `role` are made. Raises UnusableSetting AUTH."""
+    """Where secret ids of `role` are made. Raises UnusableSetting AUTH without AppRole."""
+    if not isinstance(settings.auth, AppRole):
+        raise UnusableSetting(
+            SetupReason.AUTH,
+            "with Kubernetes there is no credential to hand over",
+            "a pod logs in by its service account",
+        )
     return f"{_role_path(settings, role)}/secret-id"
 
 
@@ -81,26 +87,30 @@ def logins(server: Server, settings: SetupSettings) -> tuple[Login, ...]:
 
 def _login(server: Server, settings: SetupSettings, role: Role) -> Login | None:
     path = secret_id_path(settings, role)
-    ends = [_end(server, path, accessor) for accessor in server.list(path)[:MAX_SECRET_IDS]]
+    found = (_end(server, path, accessor) for accessor in server.list(path)[:MAX_SECRET_IDS])
+    ends = [end for end in found if end is not None]
     return Login(settings.role_name(role), len(ends), max(ends)) if ends else None
 
 
-def _end(server: Server, path: str, accessor: str) -> datetime:
-    """Servers write the year 1 for a secret id without an end."""
-    found = server.write(f"{path}-accessor/lookup", {"secret_id_accessor": accessor})
+def _end(server: Server, path: str, accessor: str) -> datetime | None:
+    """When a secret id ends, which servers write as the year 1 if never; None if it just has."""
+    try:
+        found = server.write(f"{path}-accessor/lookup", {"secret_id_accessor": accessor})
+    except KeySettingError:
+        return None
     end = datetime.fromisoformat(str(found["expiration_time"]))
     return end if end.year > 1 else datetime.max.replace(tzinfo=UTC)
 
 
 def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:
-    """End every secret id and every token of `role`, at once.
+    """End every secret id and every token of `role`, at once. With Kubernetes there are only tokens.
 
     What has ended by itself meanwhile is passed over. Anything else that fails is raised, but only after all
     the others have been ended.
     Cost:    one request a secret id, one or two a token of the whole server
-    Raises:  UnusableSetting AUTH without AppRole; as `Server` does
+    Raises:  as `Server` does
     """
-    path, policy = secret_id_path(settings, role), settings.role_name(role)
+    path, policy = f"{_role_path(settings, role)}/secret-id", settings.role_name(role)
 
     def destroy(accessor: str) -> bool:
         server.write(f"{path}-accessor/destroy", {"secret_id_accessor": accessor})
@@ -114,7 +124,7 @@ def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:
         return True
 
     # Secret ids first: a token that ends later cannot be made anew.
-    secret_ids, failed = _end_all(server, path, destroy)
+    secret_ids, failed = _end_all(server, path, destroy) if isinstance(settings.auth, AppRole) else (0, [])
     tokens, failed_too = _end_all(server, "auth/token/accessors", end_token)
     for error in (*failed, *failed_too):
         raise error
@@ -135,10 +145,4 @@ def _end_all(server: Server, path: str, end: Callable[[str], bool]) -> tuple[int
 
 
 def _role_path(settings: SetupSettings, role: Role) -> str:
-    if not isinstance(settings.auth, AppRole):
-        raise UnusableSetting(
-            SetupReason.AUTH,
-            "with Kubernetes there is no credential to hand over or to revoke",
-            "delete the service account, or take its role away",
-        )
     return f"auth/{settings.auth.mount}/role/{settings.role_name(role)}"

@@ -1,12 +1,17 @@
 """`sealwire vault` without a server: help, usage, and what is never an option."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
+from sealwire.cli import vault_start
 from sealwire.cli.vault import command
+from sealwire.cli.vault_options import ServerOptions
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
+from tests.sidecars.vault_setup.fake_seal import FakeSeal
 
 SUBCOMMANDS = sorted(command.commands)
 
@@ -80,6 +85,24 @@ def test_shares_are_not_printed_where_no_terminal_is() -> None:
     error = refusal("init")
     assert isinstance(error, HandOverFailed)
     assert error.reason is SetupReason.NOT_A_TERMINAL
+
+
+def test_shares_that_could_not_be_written_are_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal, written = FakeSeal(), []
+
+    def create(path: Path, content: bytes) -> None:
+        if path.name == "share-3":
+            raise KeySettingError(KeysReason.FILE_UNWRITABLE, "no space")
+        written.append(path.name)
+
+    monkeypatch.setattr(vault_start, "create_private", create)
+    monkeypatch.setattr(ServerOptions, "seal", lambda _: seal)
+    error = refusal("init", "--shares", "3", "--threshold", "2", "--output", str(tmp_path / "shares"))
+    assert isinstance(error, HandOverFailed)
+    assert error.reason is SetupReason.OUTPUT
+    assert (written, seal.given) == (["share-1", "share-2"], [])
 
 
 def test_without_an_address_the_setting_is_missing() -> None:

@@ -426,6 +426,7 @@ def test_an_audit_device_is_by_hand_where_the_api_takes_none(tmp_path: Path) -> 
         assert (done.code, done.states()["audit device", "sealwire"]) == (1, "by hand")
         (advice,) = (step["advice"] for step in done.json["steps"] if step["advice"])
         assert 'file_path = "/var/log/a.log"' in advice
+        assert "cannot enable audit device via API" in advice
 
 
 def test_an_audit_device_is_enabled_where_the_api_takes_it(tmp_path: Path) -> None:

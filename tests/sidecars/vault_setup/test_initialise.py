@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.errors import KekDenied, KeysReason
-from sealwire.keys.vault.seal import FirstKeys, SealStatus
 from sealwire.sidecars.vault_setup import initialise
 from sealwire.sidecars.vault_setup.errors import (
     HandOverFailed,
@@ -17,40 +15,11 @@ from sealwire.sidecars.vault_setup.errors import (
     VaultSetupError,
 )
 from sealwire.sidecars.vault_setup.holders import AgeHolder, PgpHolder, parse_holders
+from tests.sidecars.vault_setup.fake_seal import FakeSeal
 
 AGE = "age1" + "q" * 58
 # Only what the first packet of a public key begins with is looked at here; the server reads the rest.
 PGP_KEY = b"\x99\x01\x0dthe rest of a key"
-
-
-class FakeSeal:
-    """Two shares of three unseal it; what it was asked is kept."""
-
-    def __init__(self, *, initialised: bool = False) -> None:
-        self.initialised = initialised
-        self.given: list[str] = []
-        self.asked: tuple[object, ...] = ()
-        self.waited = False
-
-    def status(self) -> SealStatus:
-        return SealStatus(self.initialised, len(self.given) < 2, 3, 2, len(self.given), unseals_itself=False)
-
-    def initialise(
-        self, shares: int, threshold: int, pgp_keys: tuple[str, ...] = (), root_pgp_key: str | None = None
-    ) -> FirstKeys:
-        self.initialised, self.asked = True, (shares, threshold, pgp_keys, root_pgp_key)
-        made = [f"share {number}".encode() for number in range(shares)]
-        root = "root" if root_pgp_key is None else base64.b64encode(b"sealed root").decode()
-        return FirstKeys(tuple(base64.b64encode(share).decode() for share in made), root)
-
-    def unseal(self, share: str) -> SealStatus:
-        if share == "wrong":
-            raise KekDenied(KeysReason.VAULT_DENIED, "refused")
-        self.given.append(share)
-        return self.status()
-
-    def wait_until_active(self) -> None:
-        self.waited = True
 
 
 @pytest.fixture

@@ -40,9 +40,13 @@ def test_kubernetes_has_no_credentials() -> None:
     with pytest.raises(UnusableSetting) as caught:
         issue(FakeServer(), KUBERNETES, Role.PROXY, 60)
     assert reason_of(caught) is SetupReason.AUTH
-    with pytest.raises(UnusableSetting) as caught:
-        revoke(FakeServer(), KUBERNETES, Role.PROXY)
-    assert reason_of(caught) is SetupReason.AUTH
+
+
+def test_with_kubernetes_the_tokens_are_revoked() -> None:
+    server = set_up(KUBERNETES)
+    server.objects["auth/token/accessors/1"] = {"policies": ["sealwire-proxy"]}
+    ended = revoke(server, KUBERNETES, Role.PROXY)
+    assert (ended.secret_ids, ended.tokens) == (0, 1)
 
 
 def test_revoking_ends_the_secret_ids_and_tokens_of_one_role_only() -> None:
