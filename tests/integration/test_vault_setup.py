@@ -422,11 +422,20 @@ def test_an_audit_device_is_by_hand_where_the_api_takes_none(tmp_path: Path) -> 
     with dev_server(tmp_path / "bao") as server:
         command = Command(server, tmp_path)
         token = {"VAULT_TOKEN": server.root_token}
-        done = command.run("setup", "--yes", "--audit-file", "/var/log/a.log", "--json", environ=token)
+        log = tmp_path / "audit.log"
+        done = command.run("setup", "--yes", "--audit-file", log, "--json", environ=token)
         assert (done.code, done.states()["audit device", "sealwire"]) == (1, "by hand")
         (advice,) = (step["advice"] for step in done.json["steps"] if step["advice"])
-        assert 'file_path = "/var/log/a.log"' in advice
         assert "cannot enable audit device via API" in advice
+    _, _, block = advice.partition("reload it:\n")
+    config = tmp_path / "advised.hcl"
+    config.write_text(block)
+    advised, command = start_dev(tmp_path, config)
+    try:
+        assert command.run("setup", "--yes", environ=token).code == 0
+        assert log.stat().st_size > 0
+    finally:
+        advised.kill()
 
 
 def test_an_audit_device_is_enabled_where_the_api_takes_it(tmp_path: Path) -> None:
