@@ -78,8 +78,8 @@ class GivenToken:
         client.token = token
         try:
             data = client.auth.token.lookup_self()["data"]
-            # A ttl of 0 is a root token's, which does not end.
-            return Lease(token, float(data["ttl"]) or None, bool(data["renewable"]))
+            # A ttl of 0 is a root token's, which does not end; the first one says nothing of renewal.
+            return Lease(token, float(data["ttl"]) or None, bool(data.get("renewable")))
         except hvac_errors.Forbidden:
             return Lease(token, None, renewable=False)
         except (KeyError, TypeError, ValueError):

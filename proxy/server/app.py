@@ -87,6 +87,7 @@ class Proxy:
                 audit=audit,
                 limits=config.limits,
             )
+            self.health.keyring = self.services.keys.freshness
             self._bind(topologies)
             self._announce()
             ticking = spawn(self._tick(), "tick")
