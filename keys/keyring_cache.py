@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from sealwire.keys import strict_json
 from sealwire.keys.data_key import DataKey
@@ -51,6 +50,58 @@ class Cached:
     """Since the provider was last asked; never negative."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What the cache says of itself; bound to what it holds by wrapping the MAC's key with it."""
+
+    fetched: str
+    place: str
+    kek_id: str
+
+    def associated_data(self) -> bytes:
+        fields = (self.fetched, self.place, self.kek_id)
+        return wrap_associated_data(Purpose.KEYRING_CACHE, *(field.encode("utf-8") for field in fields))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """The whole file, not yet authenticated."""
+
+    header: _Header
+    wrapped_mac_key: bytes
+    mac: bytes
+    keyring: bytes
+
+    def serialize(self) -> bytes:
+        return strict_json.serialize(
+            {
+                "format": FORMAT_NAME,
+                "version": FORMAT_VERSION,
+                "fetched": self.header.fetched,
+                "place": self.header.place,
+                "kek_id": self.header.kek_id,
+                "wrapped_mac_key": strict_json.encode(self.wrapped_mac_key),
+                "mac": strict_json.encode(self.mac),
+                "keyring": self.keyring.decode("ascii", "replace"),
+            }
+        )
+
+
+def _parse(raw: bytes, filename: str) -> _Sealed:
+    """Raises DamagedFile; also for bytes that `serialize` would not have written."""
+    fields = strict_json.parse(raw, filename)
+    fields.format(FORMAT_NAME, FORMAT_VERSION)
+    sealed = _Sealed(
+        _Header(fields.text("fetched"), fields.text("place"), fields.text("kek_id")),
+        fields.binary("wrapped_mac_key", 1, MAX_WRAPPED_BYTES),
+        fields.binary("mac", MAC_BYTES, MAC_BYTES),
+        fields.text("keyring").encode("ascii", "replace"),
+    )
+    fields.done()
+    strict_json.require_exact(raw, sealed.serialize(), filename)
+    return sealed
+
+
 class KeyringCache:
     """The cache file at `path`, for the keyring at `place` under the KEK called `kek_id`."""
 
@@ -73,7 +124,7 @@ class KeyringCache:
         self._path = path
         self._kek = cache_kek
         self._place = place
-        self._kek_id = kek_id
+        self._source_kek_id = kek_id
         self._max_age = max_age
         self._now = now
 
@@ -85,54 +136,46 @@ class KeyringCache:
 
         Raises KeySettingError FILE_UNWRITABLE, KeyringBusy; the old cache then stands. Cost: one fsync.
         """
-        fetched = format_time(self._now())
+        header = _Header(format_time(self._now()), self._place, self._source_kek_id)
         keyring = serialize_record(seal_record(keys, generation, self._kek))
         mac_key = os.urandom(MAC_BYTES)
-        wrapped = self._kek.wrap(mac_key, self._associated_data(fetched))
-        content = self._document(fetched, wrapped, hmac.digest(mac_key, keyring, "sha256"), keyring)
+        wrapped = self._kek.wrap(mac_key, header.associated_data())
+        sealed = _Sealed(header, wrapped, hmac.digest(mac_key, keyring, "sha256"), keyring)
         with writer_lock(self._path):
-            replace_private(self._path, strict_json.serialize(content))
+            replace_private(self._path, sealed.serialize())
 
     def read(self) -> Cached:
         """Open the cache.
 
         Raises:  KeySettingError FILE_MISSING, CACHE_TOO_OLD; UnsafeFile
-                 DamagedFile   malformed, TAMPERED, of another keyring or key
-                 KekDenied KEK_OTHER: sealed under another key than the cache's
+                 DamagedFile   malformed, or TAMPERED
+                 KekDenied KEK_OTHER: of another keyring or under another key
         """
-        raw = read_private(self._path, _MAX_BYTES)
-        fields = strict_json.parse(raw, str(self._path))
-        fields.format(FORMAT_NAME, FORMAT_VERSION)
-        fetched = fields.text("fetched")
-        place, kek_id = fields.text("place"), fields.text("kek_id")
-        wrapped = fields.binary("wrapped_mac_key", 1, MAX_WRAPPED_BYTES)
-        mac = fields.binary("mac", MAC_BYTES, MAC_BYTES)
-        keyring = fields.text("keyring").encode("utf-8", "replace")
-        fields.done()
-        strict_json.require_exact(
-            raw, strict_json.serialize(self._document(fetched, wrapped, mac, keyring)), str(self._path)
-        )
-        if (place, kek_id) != (self._place, self._kek_id):
+        sealed = _parse(read_private(self._path, _MAX_BYTES), str(self._path))
+        record = parse_record(sealed.keyring, str(self._path))
+        self._require_own(sealed.header, record.kek_id)
+        try:
+            mac_key = self._kek.unwrap(sealed.wrapped_mac_key, sealed.header.associated_data())
+        except UnwrapFailed:
+            raise self._tampered() from None
+        if not hmac.compare_digest(hmac.digest(mac_key, sealed.keyring, "sha256"), sealed.mac):
+            raise self._tampered()
+        age = self._age(sealed.header.fetched)
+        return Cached(open_record(record, self._kek, self._path), record.generation, age)
+
+    def _require_own(self, header: _Header, kek_id: str) -> None:
+        if (header.place, header.kek_id) != (self._place, self._source_kek_id):
             raise KekDenied(
                 KeysReason.KEK_OTHER,
                 f"{self._path} is the cache of another keyring, or of another key-encryption key",
                 "each proxy has a cache of its own; remove this one if it is left over",
             )
-        record = parse_record(keyring, str(self._path))
-        if record.kek_id != self._kek.id:
+        if kek_id != self._kek.id:
             raise KekDenied(
                 KeysReason.KEK_OTHER,
-                f"{self._path} was sealed under another key ({record.kek_id}, not {self._kek.id})",
+                f"{self._path} was sealed under another key ({kek_id}, not {self._kek.id})",
                 "use the key that the cache was written with, or remove the cache",
             )
-        try:
-            mac_key = self._kek.unwrap(wrapped, self._associated_data(fetched))
-        except UnwrapFailed:
-            raise self._tampered() from None
-        if not hmac.compare_digest(hmac.digest(mac_key, keyring, "sha256"), mac):
-            raise self._tampered()
-        age = self._age(fetched)
-        return Cached(open_record(record, self._kek, self._path), record.generation, age)
 
     def _age(self, fetched: str) -> timedelta:
         """Authenticated by now. Raises KeySettingError CACHE_TOO_OLD."""
@@ -147,22 +190,6 @@ class KeyringCache:
                 "make the key-encryption key's provider answer",
             )
         return max(age, timedelta(0))
-
-    def _document(self, fetched: str, wrapped: bytes, mac: bytes, keyring: bytes) -> dict[str, Any]:
-        return {
-            "format": FORMAT_NAME,
-            "version": FORMAT_VERSION,
-            "fetched": fetched,
-            "place": self._place,
-            "kek_id": self._kek_id,
-            "wrapped_mac_key": strict_json.encode(wrapped),
-            "mac": strict_json.encode(mac),
-            "keyring": keyring.decode("utf-8"),
-        }
-
-    def _associated_data(self, fetched: str) -> bytes:
-        fields = (fetched, self._place, self._kek_id)
-        return wrap_associated_data(Purpose.KEYRING_CACHE, *(field.encode("utf-8") for field in fields))
 
     def _tampered(self) -> DamagedFile:
         return DamagedFile(

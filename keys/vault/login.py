@@ -78,7 +78,7 @@ class GivenToken:
         client.token = token
         try:
             data = client.auth.token.lookup_self()["data"]
-            # A ttl of 0 is a root token's, which does not end.
+            # A ttl of 0 is a root token's, which does not end; the first one says nothing of renewal.
             return Lease(token, float(data["ttl"]) or None, bool(data.get("renewable")))
         except hvac_errors.Forbidden:
             return Lease(token, None, renewable=False)

@@ -33,6 +33,7 @@ from sealwire.proxy.server.start import Loaded, make_upstreams, probe
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
 from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.rewrite import forget_grids
 
 _log = logging.getLogger("sealwire.server")
 
@@ -87,6 +88,7 @@ class Proxy:
                 audit=audit,
                 limits=config.limits,
             )
+            self.health.keyring = self.services.keys.freshness
             self._bind(topologies)
             self._announce()
             ticking = spawn(self._tick(), "tick")
@@ -160,6 +162,7 @@ class Proxy:
 
     def _hand_on(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
+        forget_grids()
         for connection in tuple(self.services.live):
             connection.use_keyring(keyring)
 

@@ -262,6 +262,7 @@ def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes_after
             assert await soon(reader.readexactly(10)) == b"keys+reply"
             assert await soon(server_reader.readexactly(5)) == b"later"
             assert sessions.made[0].answers == [fresh]
+            assert sessions.made[0].keyrings == [fresh]
             assert proxy.services.keys.keyring is fresh
 
     run(scenario())

@@ -23,6 +23,7 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     NeedKeys,
+    PauseClient,
     ToClient,
     ToServer,
 )
@@ -116,6 +117,16 @@ def keys_ready(keyring: Keyring | None) -> Input:
     return Input("keys_ready", lambda session: session.keys_ready(keyring))
 
 
+def use_keyring(keyring: Keyring) -> Input:
+    """The shell has another keyring for all sessions."""
+
+    def use(session: Session) -> list[Effect]:
+        session.use_keyring(keyring)
+        return []
+
+    return Input("use_keyring", use)
+
+
 def tick(now_s: float) -> Input:
     """The clock."""
     return Input(f"tick({now_s})", lambda session: session.tick(now_s))
@@ -139,6 +150,11 @@ def to_client(data: bytes) -> Expected:
 def need_keys(*keys: tuple[int, int]) -> Expected:
     """The shell is asked for these (class id, version) pairs."""
     return _is(NeedKeys(keys))
+
+
+def pause(paused: bool) -> Expected:
+    """The client is read no more, or again."""
+    return _is(PauseClient(paused))
 
 
 def close(reason: CloseReason, detail: str | None = None) -> Expected:
