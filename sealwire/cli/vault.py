@@ -68,6 +68,7 @@ def setup(*, server: ServerOptions, settings: SetupSettings, dry_run: bool, yes:
     admin = server.admin()
     steps = plan.survey(admin, settings)
     if not dry_run:
+        plan.require_changeable(steps)
         pending = [step for step in steps if step.request is not None]
         if pending and not yes:
             _show(steps, Console(stderr=True, markup=False))

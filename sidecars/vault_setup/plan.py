@@ -38,18 +38,22 @@ def find(
     return found if isinstance(found, Mapping) else None
 
 
-def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
-    """Do what is left to do, and give each step back as it then stands.
-
-    Raises:  NotChangeable FIXED before anything is changed, when a key, a mount or a login of that name is
-             there and is another; whatever the server refuses with, at the step that it refuses: those before
-             it stay done, and running again goes on from there
-    """
+def require_changeable(steps: Sequence[Step]) -> None:
+    """Raises NotChangeable FIXED when a key, a mount or a login of that name is there and is another."""
     for step in steps:
         if step.state is State.BY_HAND and step.kind is not Kind.AUDIT:
             raise NotChangeable(
                 SetupReason.FIXED, f"the server has another {step.kind.value} called {step.name}", step.advice
             )
+
+
+def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
+    """Do what is left to do, and give each step back as it then stands.
+
+    Raises:  as `require_changeable`, before anything is changed; whatever the server refuses with, at the
+             step that it refuses: those before it stay done, and running again goes on from there
+    """
+    require_changeable(steps)
     for step in steps:
         if step.request is None:
             yield step

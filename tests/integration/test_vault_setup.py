@@ -398,6 +398,14 @@ def test_drift_is_shown_and_mended(ready: Ready) -> None:
     assert ready.command.as_root("status").code == 0
 
 
+def test_a_key_that_was_made_otherwise_stops_everything_before_a_question_is_asked(ready: Ready) -> None:
+    ready.root.secrets.transit.create_key("other-proxy", exportable=True)
+    stopped = ready.command.as_root("setup", "--prefix", "other")
+    assert (stopped.code, "called other-proxy" in stopped.err) == (73, True)
+    assert "other-proxy" not in ready.root.sys.list_policies()["data"]["keys"]
+    assert ready.command.as_root("setup", "--prefix", "other", "--dry-run").code == 1
+
+
 def test_the_rollback_leaves_the_server_as_it_was(tmp_path: Path) -> None:
     with dev_server(tmp_path / "bao") as server:
         command = Command(server, tmp_path)
