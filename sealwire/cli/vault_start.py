@@ -68,7 +68,12 @@ def init(
     start.check_numbers(shares, threshold, people)
     seal = server.seal()
     _prepare(output, root_token_file)
-    made = start.initialise(seal, shares, threshold, people, clear_root_token=root_token_file is not None)
+    try:
+        made = start.initialise(seal, shares, threshold, people, clear_root_token=root_token_file is not None)
+    except BaseException:
+        if output is not None:
+            output.rmdir()
+        raise
     try:
         _hand_over(made, output, root_token_file)
     except KeysError as error:

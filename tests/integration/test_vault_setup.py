@@ -114,6 +114,8 @@ def test_from_an_empty_server_through_a_restart(empty: tuple[RaftServer, Command
     found = command.run("status", "--json", environ=auditor)
     assert (found.code, set(found.states().values())) == (0, {"satisfied"})
     (login,) = found.json["logins"]
+    again = command.run("init", *SHARES, "--output", "again")
+    assert (again.code, (command.folder / "again").exists()) == (69, False)
     assert (login["role"], login["secret_ids"]) == ("sealwire-auditor", 1)
     left = datetime.fromisoformat(login["ends"]) - datetime.now(UTC)
     assert timedelta(days=89) < left < timedelta(days=91)
