@@ -10,12 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 from sealwire.policies.arguments import Parents, named_parts, operator_name
-from sealwire.policies.constants import match_constant
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.forwarding import FORWARDING
+from sealwire.policies.membership import MEMBERSHIP
+from sealwire.policies.operands import match_constant
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode
 from sealwire.policies.trees import Scope, document_node, merge, placed
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
@@ -73,15 +75,17 @@ def _variable(plan: Plan, scope: Scope, name: bytes) -> PathNode:
 
 
 def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    handler = _HANDLERS.get(element.name)
-    if handler is not None:
-        return handler(plan, element, scope, parents)
-    rule = operator_name(element)
-    if element.name not in PLAIN_EXPRESSIONS:
-        raise Refusal(Reason.OPERATOR, rule=rule)
+    rule = OPERATORS.get(element.name)
+    if rule is None:
+        raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+    return rule.handler(plan, element, scope, parents)
+
+
+def _compute(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """An operator that needs the values themselves."""
     node = plan_expression(plan, element, scope, parents)
     if node.covers:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(element))
     return NOTHING
 
 
@@ -221,20 +225,19 @@ def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pa
     raise Refusal(Reason.COMPUTE, path=scope.root.path, rule=element.name.decode())
 
 
-_HANDLERS: dict[bytes, Callable[[Plan, Element, Scope, Parents], PathNode]] = {
-    b"$literal": _literal,
-    b"$eq": _equality,
-    b"$ne": _equality,
-    b"$ifNull": _if_null,
-    b"$cond": _cond,
-    b"$switch": _switch,
-    b"$let": _let,
-    **{name: partial(handler, plan_expression) for name, handler in FORWARDING.items()},
-    b"$size": _shape,
-    b"$isArray": _shape,
-    b"$function": _javascript,
-    b"$accumulator": _javascript,
-    b"$getField": _by_name,
-    b"$setField": _by_name,
-    b"$unsetField": _by_name,
+OPERATORS: dict[bytes, Rule[Callable[[Plan, Element, Scope, Parents], PathNode]]] = {
+    b"$literal": passed(_literal),
+    **family("$eq $ne", encrypted(_equality, "with a constant, or a field of the same class")),
+    b"$ifNull": passed(_if_null, "forwards what it is given"),
+    b"$cond": passed(_cond, "forwards; its condition is an expression"),
+    b"$switch": passed(_switch, "forwards; its conditions are expressions"),
+    b"$let": passed(_let, "variables keep their class"),
+    **{
+        name: Rule(rule.verdict, partial(rule.handler, plan_expression), rule.reason, rule.note)
+        for name, rule in (FORWARDING | MEMBERSHIP).items()
+    },
+    **family("$size $isArray", passed(_shape, "deterministic classes")),
+    **family("$function $accumulator", refused(_javascript, Reason.JAVASCRIPT, "on any field")),
+    **family("$getField $setField $unsetField", refused(_by_name, Reason.COMPUTE, "on any field")),
+    **family(PLAIN_EXPRESSIONS, refused(_compute, Reason.COMPUTE)),
 }

@@ -1,44 +1,27 @@
-"""Expressions that take arrays and documents apart and put them together, and look for a value in an array.
+"""Expressions that take arrays and documents apart and put them together.
 
 A covered array is encrypted element by element, so an element, a slice or a longer array of it is of its
 class. In random mode the array is one ciphertext, which these would not take for an array: refused there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sealwire.policies.arguments import Parents, first_name, named_parts, operator_name
-from sealwire.policies.constants import match_constant
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.operands import (
+    Forwarding,
+    PlanExpression,
+    arguments_of,
+    array_of,
+    refuse_covered,
+)
 from sealwire.policies.paths import bounded, is_transparent
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.rules import Rule, family, passed
+from sealwire.policies.schema import NOTHING, PathNode, freeze
 from sealwire.policies.trees import OPAQUE, Scope, either, merge
 from sealwire.wire.raw_bson import BsonType, Element, elements
-
-PlanExpression = Callable[[Plan, Element, Scope, Parents], PathNode]
-"""`expressions.plan_expression`, which these go back to for their arguments."""
-
-Forwarding = Callable[[PlanExpression, Plan, Element, Scope, Parents], PathNode]
-
-
-def _array(node: PathNode, rule: str) -> PathNode:
-    """`node`, which is known to be an array where plaintext is one. Raises Refusal(COMPUTE)."""
-    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-    return node
-
-
-def _plain(node: PathNode, rule: str) -> None:
-    if node.covers:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-
-
-def _arguments(plan: Plan, element: Element, parents: Parents) -> tuple[list[Element], Parents]:
-    """The arguments of an operator, which may be one without brackets, and the lengths above them."""
-    if element.kind != BsonType.ARRAY:
-        return [element], parents
-    return list(elements(plan.buf, element.value)), (*parents, element.value)
 
 
 def _part_of_array(
@@ -46,19 +29,34 @@ def _part_of_array(
 ) -> PathNode:
     """`$arrayElemAt`, `$first`, `$last`, `$slice`, `$reverseArray`: an array first, then numbers."""
     rule = operator_name(element)
-    arguments, parents = _arguments(plan, element, parents)
+    arguments, parents = arguments_of(plan, element, parents)
     nodes = [inner(plan, argument, scope, parents) for argument in arguments]
     if not nodes:
         raise Refusal(Reason.SHAPE, rule=rule)
     for number in nodes[1:]:
-        _plain(number, rule)
-    return _array(nodes[0], rule)
+        refuse_covered(number, rule)
+    return array_of(nodes[0], rule)
+
+
+def _first_few(
+    inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents
+) -> PathNode:
+    """`{n, input}`."""
+    rule = operator_name(element)
+    if element.kind != BsonType.OBJECT:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    parts = named_parts(plan, element.value)
+    if parts.keys() != {b"n", b"input"}:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    parents = (*parents, element.value)
+    refuse_covered(inner(plan, parts[b"n"], scope, parents), rule)
+    return array_of(inner(plan, parts[b"input"], scope, parents), rule)
 
 
 def _concat(inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     rule = operator_name(element)
-    arguments, parents = _arguments(plan, element, parents)
-    nodes = [_array(inner(plan, argument, scope, parents), rule) for argument in arguments]
+    arguments, parents = arguments_of(plan, element, parents)
+    nodes = [array_of(inner(plan, argument, scope, parents), rule) for argument in arguments]
     return merge(
         [
             node
@@ -86,14 +84,14 @@ def _over_elements(
     if not {b"input", body} <= parts.keys() <= known | {body}:
         raise Refusal(Reason.SHAPE, rule=rule)
     name = _variable_name(plan, parts.get(b"as"), rule)
-    array = _array(inner(plan, parts[b"input"], scope, parents), rule)
+    array = array_of(inner(plan, parts[b"input"], scope, parents), rule)
     bound = replace(scope, variables={**scope.variables, name: array})
     result = inner(plan, parts[body], bound, parents)
     if body == b"in":
         return result
-    _plain(result, rule)
+    refuse_covered(result, rule)
     if b"limit" in parts:
-        _plain(inner(plan, parts[b"limit"], scope, parents), rule)
+        refuse_covered(inner(plan, parts[b"limit"], scope, parents), rule)
     return array
 
 
@@ -109,55 +107,12 @@ def _variable_name(plan: Plan, part: Element | None, rule: str) -> bytes:
     return name
 
 
-def _in(inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    """A covered field in a list of constants and fields, or a constant or a field in a covered array."""
-    rule = operator_name(element)
-    arguments, parents = _arguments(plan, element, parents)
-    if len(arguments) != 2:
-        raise Refusal(Reason.SHAPE, rule=rule)
-    needle, array = arguments
-    sought = inner(plan, needle, scope, parents)
-    if array.kind != BsonType.ARRAY:
-        _equal(plan, [(needle, sought), (array, inner(plan, array, scope, parents))], rule, parents)
-        return NOTHING
-    items = (*parents, array.value)
-    found = [(item, inner(plan, item, scope, items)) for item in elements(plan.buf, array.value)]
-    covered = next((node for _, node in [(needle, sought), *found] if node.covers), None)
-    if covered is not None:
-        _equal(plan, [(needle, sought)], rule, parents, covered)
-        _equal(plan, found, rule, items, covered)
-    return NOTHING
-
-
-def _equal(
-    plan: Plan,
-    compared: list[tuple[Element, PathNode]],
-    rule: str,
-    parents: Parents,
-    covered: PathNode | None = None,
-) -> None:
-    """All of them are of one deterministic class, or constants, which are covered. Raises Refusal."""
-    if covered is None:
-        covered = next((node for _, node in compared if node.covers), None)
-    if covered is None:
-        return
-    if covered.leaf is None or covered.holds_random:
-        reason = Reason.RANDOM_EQUALITY if covered.leaf else Reason.COMPUTE
-        raise Refusal(reason, path=covered.path, rule=rule)
-    plan.compares = True
-    for argument, node in compared:
-        if not node.covers:
-            match_constant(plan, argument, covered, rule, parents)
-        elif node.leaf != covered.leaf:
-            raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-
-
 def _merge_objects(
     inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents
 ) -> PathNode:
     """Later documents win. Where it is not known which one has a field, it is of both kinds."""
     rule = operator_name(element)
-    arguments, parents = _arguments(plan, element, parents)
+    arguments, parents = arguments_of(plan, element, parents)
     result: Mapping[bytes, PathNode] = {}
     names: set[bytes] | None = set()  # those that the result can have, while they are known
     path, is_numbered = "", False
@@ -205,16 +160,13 @@ def _literal_names(plan: Plan, argument: Element) -> set[bytes] | None:
     return {field.name for field in elements(plan.buf, argument.value)}
 
 
-FORWARDING: dict[bytes, Forwarding] = {
-    b"$arrayElemAt": _part_of_array,
-    b"$first": _part_of_array,
-    b"$last": _part_of_array,
-    b"$slice": _part_of_array,
-    b"$reverseArray": _part_of_array,
-    b"$concatArrays": _concat,
-    b"$map": _over_elements,
-    b"$filter": _over_elements,
-    b"$in": _in,
-    b"$mergeObjects": _merge_objects,
+_NOTE = "deterministic classes"
+
+FORWARDING: dict[bytes, Rule[Forwarding]] = {
+    **family("$arrayElemAt $first $last $slice $reverseArray", passed(_part_of_array, _NOTE)),
+    **family("$firstN $lastN", passed(_first_few, _NOTE)),
+    b"$concatArrays": passed(_concat, _NOTE),
+    **family("$map $filter", passed(_over_elements, f"{_NOTE}; what is inside is an expression")),
+    b"$mergeObjects": passed(_merge_objects, "documents with covered fields"),
 }
-"""Operator to handler; each takes `plan_expression` first."""
+"""Each handler takes `plan_expression` first."""

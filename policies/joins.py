@@ -14,11 +14,11 @@ from sealwire.policies.arguments import (
     named_parts,
     operator_name,
 )
-from sealwire.policies.constants import match_constant
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.namespaces import Surroundings, named_namespace
+from sealwire.policies.operands import match_constant
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path

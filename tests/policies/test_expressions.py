@@ -125,7 +125,7 @@ def test_what_cannot_be_computed_on_ciphertext_is_refused(expression: Any, expec
     assert reason(where(expression)) is expected
 
 
-@pytest.mark.parametrize("name", sorted(name.decode() for name in PLAIN_EXPRESSIONS))
+@pytest.mark.parametrize("name", PLAIN_EXPRESSIONS.split())
 def test_every_computing_operator_takes_plain_values_and_no_covered_one(name: str) -> None:
     assert covered(where({"$eq": [{name: ["$age", "$address.city"]}, 1]})) == []
     assert reason(where({name: ["$age", "$nhs_number"]})) is Reason.COMPUTE

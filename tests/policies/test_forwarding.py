@@ -46,7 +46,8 @@ FORWARDED: list[tuple[Any, dict[str, Any], list[tuple[str, Any]]]] = [
     ),
     ({"$mergeObjects": "$contacts"}, {"x.phone": "a"}, [("contacts.phone", "a")]),
     ({"$mergeObjects": ["$meta", {"seen": 1}]}, {"x.postcode": "a"}, []),
-    ({"$in": ["$name", ["a", "b"]]}, {"x": True}, []),
+    ({"$firstN": {"n": 2, "input": "$tags"}}, {"x": "a"}, [("tags", "a")]),
+    ({"$lastN": {"n": "$age", "input": "$contacts"}}, {"x.phone": "a"}, [("contacts.phone", "a")]),
 ]
 
 
