@@ -135,22 +135,14 @@ def join_appointments(clinic: Clinic) -> Document:
 def lookup_visits(clinic: Clinic) -> Document:
     """The day's patients beside each of their appointments: joined by the server, on the NHS number."""
     numbers = [patient["nhs_number"] for patient in clinic.every(100)]
-    join = {
-        "from": clinic.appointments.name,
-        "localField": "nhs_number",
-        "foreignField": "patient_nhs",
-        "as": "booked",
-    }
-    return _seen(
-        clinic.patients.aggregate(
-            [
-                {"$match": {"nhs_number": {"$in": numbers}}},
-                {"$lookup": join},
-                {"$unwind": "$booked"},
-                {"$project": {"name": 1, "nhs_number": 1, "booked.visit": 1, "booked.patient_nhs": 1}},
-            ]
-        )
-    )
+    join = {"from": "appointments", "localField": "nhs_number", "foreignField": "patient_nhs", "as": "booked"}
+    pipeline: list[Document] = [
+        {"$match": {"nhs_number": {"$in": numbers}}},
+        {"$lookup": join},
+        {"$unwind": "$booked"},
+        {"$project": {"name": 1, "nhs_number": 1, "booked.visit": 1, "booked.patient_nhs": 1}},
+    ]
+    return _seen(clinic.patients.aggregate(pipeline))
 
 
 def move_house(clinic: Clinic) -> Document:
