@@ -156,7 +156,7 @@ class VaultConnection(Unpicklable):
             raise KekDenied(
                 KeysReason.VAULT_TOKEN,
                 "Vault does not know the token, or knows it no longer",
-                "it was revoked or has ended: get a fresh one",
+                "it was revoked or has ended; or its policies allow neither this nor looking itself up",
             )
 
 
