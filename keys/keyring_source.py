@@ -18,8 +18,8 @@ from sealwire.keys.keyring_record import KeyringRecord
 from sealwire.keys.keyring_store import KeyringStore
 
 
-@dataclass(frozen=True, slots=True)
-class FirstKeyring:
+@dataclass(slots=True)
+class FirstKeyring(Unpicklable):
     """What a process starts with."""
 
     keyring: Keyring
@@ -27,6 +27,11 @@ class FirstKeyring:
     """Since the provider was last asked, where the keyring comes from the cache; else None."""
     unavailable: KekUnavailable | None = None
     """Why the keyring comes from the cache; None when it comes from the store."""
+
+    def take(self) -> Keyring:
+        """Hand the keyring over and keep none: whoever gives it up later then holds the only one."""
+        keyring, self.keyring = self.keyring, Keyring([])
+        return keyring
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import requests
 from hvac import Client
@@ -156,15 +156,10 @@ class VaultConnection(Unpicklable):
             raise KekDenied(
                 KeysReason.VAULT_TOKEN,
                 "Vault does not know the token, or knows it no longer",
-                "it was revoked or has ended: get a fresh one",
+                "it was revoked or has ended; or its policies allow neither this nor looking itself up",
             )
 
 
 def _is_cut_short(renewed: Lease, granted_s: float | None) -> bool:
     """Whether a renewal gave less than half of what the login had given: the token nears its maximum."""
     return renewed.ttl_s is not None and granted_s is not None and renewed.ttl_s < granted_s / 2
-
-
-def json_of(answer: Any) -> Any:
-    """`answer["data"]` of a call that has to answer with data, else None: hvac gives a Response for 204."""
-    return answer.get("data") if isinstance(answer, dict) else None

@@ -24,8 +24,6 @@ from sealwire.keys.vault.errors import failed, says
 from sealwire.keys.vault.settings import check_path
 
 FIELD = "keyring"
-_READ = "read the keyring"
-_WRITE = "write the keyring"
 
 
 class KvStore:
@@ -36,17 +34,19 @@ class KvStore:
         check_path(f"{document.mount}/{document.path}", "the keyring's path in Vault")
         self._connection = connection
         self._document = document
+        self._reading = f"read {document}"
+        self._writing = f"write {document}"
 
     def __str__(self) -> str:
         return str(self._document)
 
     def exists(self) -> bool:
         """Whether there is a version that can be read. Raises what `read` raises, but for FILE_MISSING."""
-        return self._connection.call(_READ, self._current)[0] is not None
+        return self._connection.call(self._reading, self._current)[0] is not None
 
     def read(self) -> bytes:
         """The newest version's text. Raises KeySettingError FILE_MISSING, DamagedFile; as `call`."""
-        content, version = self._connection.call(_READ, self._current)
+        content, version = self._connection.call(self._reading, self._current)
         if content is None:
             raise self._missing(deleted=version > 0)
         return content
@@ -54,7 +54,9 @@ class KvStore:
     def create(self, content: bytes) -> None:
         """Write the first version. Raises AlreadyExists FILE_EXISTS, also where all versions were deleted."""
         try:
-            self._connection.call(_WRITE, lambda client: self._put(client, content, 0), repeatable=False)
+            self._connection.call(
+                self._writing, lambda client: self._put(client, content, 0), repeatable=False
+            )
         except KeyringBusy:
             raise AlreadyExists(
                 KeysReason.FILE_EXISTS,
@@ -71,7 +73,7 @@ class KvStore:
                 raise self._busy()
             self._put(client, new, version)
 
-        self._connection.call(_WRITE, swap, repeatable=False)
+        self._connection.call(self._writing, swap, repeatable=False)
 
     def _current(self, client: Client) -> tuple[bytes | None, int]:
         """The newest text and its version; no text with a version above 0: that version was deleted."""
@@ -85,7 +87,7 @@ class KvStore:
                 raise
             return None, _deleted_version(error)
         except (KeyError, TypeError):
-            raise failed(_READ) from None
+            raise failed(self._reading) from None
 
     def _content(self, data: Any) -> tuple[bytes | None, int]:
         version = data["metadata"]["version"]
@@ -104,7 +106,15 @@ class KvStore:
         except hvac_errors.InvalidRequest as error:
             if says(error, "check-and-set"):
                 raise self._busy() from None
-            raise failed(_WRITE) from None
+            raise failed(self._writing) from None
+        except hvac_errors.InternalServerError as error:
+            if says(error, "too large"):
+                raise KeySettingError(
+                    KeysReason.FILE_TOO_LARGE,
+                    f"{self} is too large for Vault's storage",
+                    "raise its max_entry_size, or keep the keyring in a file",
+                ) from None
+            raise
         # Version 1 of the engine takes anything and answers with nothing.
         if not isinstance(answer, dict):
             raise KeySettingError(

@@ -22,7 +22,7 @@ from hvac import Client
 from hvac import exceptions as hvac_errors
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.errors import KekDenied, KeySettingError, KeysReason, UnwrapFailed
+from sealwire.keys.errors import KekDenied, KeysError, KeySettingError, KeysReason, UnwrapFailed
 from sealwire.keys.local_wrap import MAX_KEY_BYTES
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.errors import failed, says
@@ -32,14 +32,12 @@ _DIGEST_BYTES = 32
 _VERSION_BYTES = 4
 _MAX_CIPHERTEXT_BYTES = _DIGEST_BYTES + MAX_KEY_BYTES + 256  # a nonce and a tag, and room for other ciphers
 _CIPHERTEXT = re.compile(r"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]+={0,2})", re.ASCII)
-_WRAP = "wrap a key"
-_UNWRAP = "unwrap a key"
 
 
 class TransitKek(Unpicklable):
     """The key `name` in the transit engine at `mount`. Every call asks the server."""
 
-    __slots__ = ("_connection", "_known", "_mount", "_name", "id")
+    __slots__ = ("_connection", "_known", "_mount", "_name", "_unwrapping", "_wrapping", "id")
 
     def __init__(self, connection: VaultConnection, location: str) -> None:
         """`location`: `MOUNT/NAME`. Connects to nothing. Raises KeySettingError VAULT_SETTING."""
@@ -53,6 +51,8 @@ class TransitKek(Unpicklable):
         self._connection = connection
         self._mount = mount
         self._name = name
+        self._wrapping = f"wrap a key with {location}"
+        self._unwrapping = f"unwrap a key with {location}"
         self._known = False
         self.id = f"vault:{name}"
         """The key's name: mount, namespace and address are the way to it, and may change."""
@@ -68,7 +68,7 @@ class TransitKek(Unpicklable):
             "plaintext": _encode(sha256(associated_data).digest() + key),
             **_binding(associated_data),
         }
-        return self._connection.call(_WRAP, lambda client: self._encrypt(client, sent))
+        return self._connection.call(self._wrapping, lambda client: self._encrypt(client, sent))
 
     def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:
         """Decrypt under the version that wrapped it. Raises as `KeyEncryptionKey`; KekDenied VAULT_KEY."""
@@ -77,7 +77,7 @@ class TransitKek(Unpicklable):
         if not 0 < number < 10**9 or not 0 < len(ciphertext) <= _MAX_CIPHERTEXT_BYTES:
             raise UnwrapFailed
         sent = {"ciphertext": f"vault:v{number}:{_encode(ciphertext)}", **_binding(associated_data)}
-        opened = self._connection.call(_UNWRAP, lambda client: self._decrypt(client, sent))
+        opened = self._connection.call(self._unwrapping, lambda client: self._decrypt(client, sent))
         digest, key = opened[:_DIGEST_BYTES], opened[_DIGEST_BYTES:]
         if not key or not hmac.compare_digest(digest, sha256(associated_data).digest()):
             raise UnwrapFailed
@@ -89,23 +89,23 @@ class TransitKek(Unpicklable):
             answer = client.write_data(f"{self._mount}/encrypt/{self._name}", data=sent)
             found = _CIPHERTEXT.fullmatch(answer["data"]["ciphertext"])
         except hvac_errors.InvalidRequest as error:
-            raise self._unusable(error) from None
+            raise self._unusable(error, self._wrapping) from None
         except (KeyError, TypeError):
             found = None
         if found is None:
-            raise failed(_WRAP)
-        return int(found[1]).to_bytes(_VERSION_BYTES, "big") + _decode(found[2], _WRAP)
+            raise failed(self._wrapping)
+        return int(found[1]).to_bytes(_VERSION_BYTES, "big") + _decode(found[2], self._wrapping)
 
     def _decrypt(self, client: Client, sent: dict[str, str]) -> bytes:
         try:
             answer = client.write_data(f"{self._mount}/decrypt/{self._name}", data=sent)
-            return _decode(answer["data"]["plaintext"], _UNWRAP)
+            return _decode(answer["data"]["plaintext"], self._unwrapping)
         except hvac_errors.InvalidRequest as error:
             if says(error, "message authentication failed") or says(error, "invalid ciphertext"):
                 raise UnwrapFailed from None
-            raise self._unusable(error) from None
+            raise self._unusable(error, self._unwrapping) from None
         except (KeyError, TypeError):
-            raise failed(_UNWRAP) from None
+            raise failed(self._unwrapping) from None
 
     def _require_key(self, client: Client) -> None:
         """Look whether the key is there, once: a token that may create it would do so by encrypting."""
@@ -121,7 +121,7 @@ class TransitKek(Unpicklable):
             raise
         self._known = True
 
-    def _unusable(self, error: hvac_errors.InvalidRequest) -> KeySettingError | KekDenied | Exception:
+    def _unusable(self, error: hvac_errors.InvalidRequest, what: str) -> KeysError:
         if says(error, "encryption key not found"):
             return self._missing()
         if says(error, "disallowed by policy"):
@@ -136,7 +136,7 @@ class TransitKek(Unpicklable):
                 f"the transit key {self._name} is of a type that binds nothing to what it encrypts",
                 "use a key of type aes256-gcm96 or chacha20-poly1305",
             )
-        return failed(_UNWRAP)
+        return failed(what)
 
     def _missing(self) -> KeySettingError:
         return KeySettingError(

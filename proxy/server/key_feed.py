@@ -74,7 +74,7 @@ class KeyFeed:
         self._settings = settings
         self._clock = clock
         self._hand_on = hand_on
-        self._keyring = first.keyring
+        self._keyring = first.take()
         self._flight: _Answer | None = None
         self._next: _Answer | None = None
         self._earliest_at = now

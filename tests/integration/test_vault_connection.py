@@ -1,7 +1,10 @@
 """Every way to log in, and every way to be turned away, against a real OpenBao."""
 
 import base64
-from collections.abc import Iterator, Mapping
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +226,82 @@ def test_nobody_listens(tmp_path: Path) -> None:
     settings = vault_settings({"address": f"http://127.0.0.1:{free_port()}"}, {})
     error = refused(VaultConnection(settings, {"VAULT_TOKEN": "x"}))
     assert (type(error), error.reason) == (KekUnavailable, KeysReason.KEK_UNREACHABLE)
+
+
+@contextmanager
+def misbehaving(
+    answer: Callable[[socket.socket, threading.Event], None],
+) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that reads a request and then does as `answer` does; its address, and what it was sent."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                accepted, _ = listening.accept()
+            except OSError:
+                return
+            with accepted, suppress(OSError):
+                heard.append(accepted.recv(65536))
+                answer(accepted, ended)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", heard
+    finally:
+        ended.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        listening.close()
+
+
+def silent(accepted: socket.socket, ended: threading.Event) -> None:
+    ended.wait(30)
+
+
+def dripping(accepted: socket.socket, ended: threading.Event) -> None:
+    """Never silent for as long as a socket's own time-out."""
+    accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+    while not ended.wait(0.05):
+        accepted.sendall(b" ")
+
+
+def endless(accepted: socket.socket, ended: threading.Event) -> None:
+    accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    while not ended.is_set():
+        accepted.sendall(b" " * 65536)
+
+
+def elsewhere(accepted: socket.socket, ended: threading.Event) -> None:
+    accepted.sendall(b"HTTP/1.1 307 x\r\nLocation: /v1/other\r\nContent-Length: 0\r\n\r\n")
+
+
+def not_vault(accepted: socket.socket, ended: threading.Event) -> None:
+    accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (silent, KeysReason.VAULT_SLOW),
+        (dripping, KeysReason.VAULT_SLOW),
+        (endless, KeysReason.VAULT_FAILED),
+        (elsewhere, KeysReason.VAULT_FAILED),
+        (not_vault, KeysReason.VAULT_FAILED),
+    ],
+)
+def test_a_server_that_misbehaves_is_unavailable(
+    answer: Callable[[socket.socket, threading.Event], None], reason: KeysReason
+) -> None:
+    with misbehaving(answer) as (address, heard):
+        settings = vault_settings({"address": address, "timeout_s": "0.5", "deadline_s": "3"}, {})
+        error = refused(VaultConnection(settings, {"VAULT_TOKEN": "x"}))
+        assert (type(error), error.reason) == (KekUnavailable, reason)
+        # A redirect was not followed: the token went to where the settings say, and nowhere else.
+        assert len(heard) == 1
 
 
 def approle(role_id: str, file: Path) -> dict[str, str]:

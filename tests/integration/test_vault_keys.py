@@ -18,7 +18,7 @@ from sealwire.keys.vault.transit import TransitKek
 from tests.keys.kek_contract import AD, KEY, KekContract, Pair
 from tests.keys.samples import NOW, local_kek
 from tests.keys.store_contract import StoreContract
-from tests.support.openbao import OpenBao, dev_server
+from tests.support.openbao import OpenBao, dev_server, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -190,6 +190,16 @@ def test_a_document_of_another_shape_is_not_a_keyring(bao: OpenBao, connection: 
     with pytest.raises(KeysError) as caught:
         KvStore(connection, VaultDocument("secret", "foreign")).read()
     assert caught.value.reason is KeysReason.SCHEMA
+
+
+def test_a_keyring_too_large_for_the_storage_is_told_apart_from_a_failure(tmp_path: Path) -> None:
+    with raft_server(tmp_path) as bao:
+        bao.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        options = {"address": bao.address, "ca": str(bao.ca)}
+        connection = VaultConnection(vault_settings(options, {}), {"VAULT_TOKEN": bao.root_token})
+        with pytest.raises(KeySettingError) as caught:
+            KvStore(connection, VaultDocument("secret", "large")).create(b"x" * 1_500_000)
+        assert caught.value.reason is KeysReason.FILE_TOO_LARGE
 
 
 def test_version_1_of_the_engine_is_refused(bao: OpenBao, connection: VaultConnection) -> None:

@@ -1,7 +1,9 @@
 """One load for all who ask, none too often, an answer whatever happens, an end to keys that are too old."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -51,6 +53,12 @@ class Source:
         self.forgotten += 1
 
 
+class Watched(Keyring):
+    """A keyring whose end can be noticed."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Clock:
     """Stands still until it is moved."""
 
@@ -73,7 +81,7 @@ class Bench:
     feed: KeyFeed = field(init=False)
 
     def __post_init__(self) -> None:
-        first = FirstKeyring(Keyring(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
+        first = FirstKeyring(Watched(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
         settings = KeySettings(REFRESH_S, MAX_AGE_S)
         self.feed = KeyFeed(self.source, first, settings, self.metrics, self.handed_on.append, self.clock)
 
@@ -247,6 +255,18 @@ def test_keys_serve_until_nothing_was_heard_for_too_long_and_come_back() -> None
         assert bench.handed_on[-1] is bench.feed.keyring
         bench.feed.tick()
         assert bench.metrics.value("sealwire_keyring_expired") == 0
+
+    scenario(test)
+
+
+def test_nobody_keeps_keys_that_were_given_up() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.error = DOWN
+        kept = weakref.ref(bench.feed.keyring)
+        assert kept() is not None
+        await bench.later(MAX_AGE_S + 1)
+        gc.collect()
+        assert kept() is None
 
     scenario(test)
 
