@@ -32,6 +32,7 @@ class Purpose(Enum):
     KEYRING_MAC = b"keyring-mac"
     KEY_FILE = b"key-file"
     KEYRING_CACHE = b"keyring-cache"
+    LUKS_HEADER = b"luks-header"
 
 
 # Changing what is bound, or how it is written down, needs a new label.

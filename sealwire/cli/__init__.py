@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "keys": "sealwire.cli.keys",
     "demo": "sealwire.cli.demo",
     "vault": "sealwire.cli.vault",
+    "luks": "sealwire.cli.luks",
 }
 
 

@@ -12,6 +12,7 @@ from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars.vault_setup import errors as vault_setup
+from sealwire.sidecars.luks import errors as luks
 
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
@@ -53,6 +54,14 @@ EXIT_CODES: dict[type[Exception], int] = {
     vault_setup.ServerState: EX_UNAVAILABLE,
     vault_setup.HandOverFailed: EX_CANTCREAT,
     vault_setup.NotChangeable: EX_CANTCREAT,
+    luks.LuksSettingError: EX_CONFIG,
+    luks.MachineUnfit: EX_UNAVAILABLE,
+    luks.DeviceRefused: EX_CANTCREAT,
+    luks.LuksKeyDenied: EX_NOPERM,
+    luks.CommandFailed: EX_OSERR,
+    luks.VerificationFailed: EX_DATAERR,
+    luks.WrongState: EX_CONFIG,
+    luks.NotConfirmed: EX_NOPERM,
 }
 
 

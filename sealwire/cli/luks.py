@@ -1,0 +1,306 @@
+"""`sealwire luks`: MongoDB's data directory on an encrypted volume."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from sealwire.cli import luks_volume
+from sealwire.cli.luks_options import (
+    PATH,
+    confirm_option,
+    device_argument,
+    display,
+    dry_run_option,
+    json_option,
+    name_option,
+    only_writer,
+    passphrase_option,
+    passphrase_reader,
+    require_typed,
+    require_yes,
+    volume_options,
+    volume_settings,
+    yes_option,
+)
+from sealwire.sidecars.luks import device as devices
+from sealwire.sidecars.luks import migration, preflight, status
+from sealwire.sidecars.luks.cryptsetup import read_header
+from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
+from sealwire.sidecars.luks.journal import Journal, Phase, journal_path
+from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.preflight import Finding, Severity
+from sealwire.sidecars.luks.settings import VolumeSettings
+from sealwire.sidecars.luks.steps import STEPS
+
+EXIT_NO = 1
+
+
+@click.group()
+def command() -> None:
+    """Put MongoDB's data directory on a LUKS volume, watch it, and go back."""
+
+
+for _subcommand in luks_volume.SUBCOMMANDS:
+    command.add_command(_subcommand)
+
+
+@command.command()
+@device_argument
+@volume_options
+@click.option("--erase", is_flag=True, help="DEVICE may hold something: it would be overwritten.")
+@json_option
+def plan(*, device: Path, erase: bool, as_json: bool, **options: Any) -> None:
+    """Check whether DEVICE can take the data directory, and list the steps. Changes nothing.
+
+    Exit code 1 when something stands against it.
+
+    \b
+    Examples:
+      sealwire luks plan /dev/sdb --key-file /etc/cryptsetup-keys.d/mongodb.key
+      sealwire luks plan /srv/mongodb.img --image-size 20480 --json
+    """
+    sys.exit(_plan(volume_settings(device=device, **options), erase=erase, as_json=as_json))
+
+
+@command.command()
+@click.argument("device", type=PATH, required=False)
+@volume_options
+@passphrase_option
+@click.option("--erase", is_flag=True, help="Overwrite what DEVICE holds, after a typed confirmation.")
+@click.option("--resume", is_flag=True, help="Go on with a set-up that was cut off; give --name only.")
+@confirm_option
+@yes_option
+@dry_run_option
+def setup(  # noqa: PLR0913 - one parameter an option
+    *,
+    device: Path | None,
+    passphrase_from: str,
+    erase: bool,
+    resume: bool,
+    confirm: str | None,
+    yes: bool,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Encrypt DEVICE, move the data directory on to it, and start the service there.
+
+    The plaintext data is kept as DIRECTORY.plain until `sealwire luks finish --wipe-old`. Every step is
+    written to a journal: after a crash or a reboot run it again with --resume, or go back with `rollback`.
+
+    \b
+    Examples:
+      sealwire luks setup /dev/sdb --key-file /etc/cryptsetup-keys.d/mongodb.key
+      sealwire luks setup /dev/sdb --passphrase-from systemd-creds:/etc/credstore.encrypted/mongodb-luks --yes
+      sealwire luks setup --resume
+    """
+    machine = LinuxMachine()
+    name: str = options["name"]
+    if resume:
+        if device is not None:
+            raise click.UsageError("--resume takes everything from the journal: give no DEVICE")
+        journal = Journal.open(machine, journal_path(name))
+        passphrase = passphrase_reader(passphrase_from, machine)
+    else:
+        if device is None:
+            raise click.UsageError("name a DEVICE, or give --resume")
+        settings = volume_settings(device=device, **options)
+        if dry_run:
+            sys.exit(_plan(settings, erase=erase, as_json=False))
+        migration.require_no_journal(machine, journal_path(name))
+        _show_notes(preflight.require(machine, settings, erase=erase))
+        _confirm_setup(machine, settings, confirm, yes=yes)
+        passphrase = passphrase_reader(passphrase_from, machine, "New passphrase", is_new=True)
+        passphrase()  # before the service is stopped
+        with only_writer(machine, name):
+            journal = migration.begin(machine, settings, erase=erase)
+    if dry_run:
+        _show_steps(journal.record.settings, [])
+        return
+    with only_writer(machine, name), display() as reporter:
+        journal = Journal.open(machine, journal.path)
+        migration.go_on(machine, journal, passphrase, reporter)
+    settings = journal.record.settings
+    click.echo(f"{settings.data_directory} is on the encrypted volume {settings.mapper}.")
+    click.echo(
+        "Next: sealwire luks backup-header, then try a reboot, then sealwire luks finish --wipe-old:\n"
+        f"until then {settings.old_directory} holds the data in plaintext.",
+        err=True,
+    )
+
+
+def _confirm_setup(
+    machine: LinuxMachine, settings: VolumeSettings, confirm: str | None, *, yes: bool
+) -> None:
+    found = None if settings.image_bytes else devices.look_at(machine, settings.device)
+    if found is not None and found.signatures:
+        held = ", ".join(found.signatures)
+        require_typed(
+            f"{settings.device} holds {held}. All of it will be lost.", str(settings.device), confirm
+        )
+        return
+    require_yes(f"Stop {settings.service}, encrypt {settings.device} and move the data there?", yes=yes)
+
+
+@command.command(name="status")
+@name_option
+@click.option("--data-directory", type=PATH, help="Default: what the volume was set up with.")
+@click.option("--service", help="Default: what the volume was set up with.")
+@json_option
+def status_command(*, name: str, data_directory: Path | None, service: str | None, as_json: bool) -> None:
+    """Say whether the data directory and all that MongoDB has open in it lie on dm-crypt.
+
+    Asks the kernel about the running process, not the configuration. Exit code 0 when they do, else 1. With
+    both --data-directory and --service it needs no volume that was set up by this command.
+
+    \b
+    Examples:
+      sealwire luks status
+      sealwire luks status --data-directory /var/lib/mongo --service mongod.service --json
+    """
+    machine = LinuxMachine()
+    journal = None
+    if data_directory is None or service is None or machine.read(journal_path(name)) is not None:
+        journal = Journal.open(machine, journal_path(name))
+    settings = None if journal is None else journal.record.settings
+    directory = data_directory or (settings.data_directory if settings else None)
+    unit = service or (settings.service if settings else None)
+    if directory is None or unit is None:
+        raise LuksSettingError(
+            LuksReason.SETTING, "no directory to look at", "give --data-directory and --service"
+        )
+    found = status.look(machine, directory.absolute(), unit)
+    report = {"encrypted": found.encrypted, **asdict(found), **_volume_report(machine, journal)}
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _show_report(report)
+    sys.exit(0 if found.encrypted else EXIT_NO)
+
+
+def _volume_report(machine: LinuxMachine, journal: Journal | None) -> dict[str, Any]:
+    if journal is None:
+        return {}
+    settings = journal.record.settings
+    header = read_header(machine, settings.device)
+    old = settings.old_directory
+    return {
+        "volume": settings.name,
+        "device": str(settings.device),
+        "phase": journal.record.phase.value,
+        "plaintext_copy": str(old) if machine.status(old) is not None else None,
+        "cipher": None if header is None else header.cipher,
+        "key_bits": None if header is None else header.key_bits,
+        "key_slots": None if header is None else len(header.key_slots),
+        "key_derivation": None if header is None else sorted(set(header.key_derivations)),
+    }
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    table = Table("what", "found")
+    for key, value in report.items():
+        shown = ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else value
+        table.add_row(key.replace("_", " "), "-" if shown in (None, "") else str(shown))
+    Console(markup=False).print(table)
+
+
+@command.command()
+@name_option
+@passphrase_option
+@yes_option
+@dry_run_option
+def rollback(*, name: str, passphrase_from: str, yes: bool, dry_run: bool) -> None:
+    """Go back to plaintext: copy the newest data out of the volume and take every change back.
+
+    Also after `finish`. The volume and its key file are left as they are. After a crash run it again.
+
+    \b
+    Examples:
+      sealwire luks rollback --dry-run
+      sealwire luks rollback --name mongodb
+    """
+    machine = LinuxMachine()
+    journal = Journal.open(machine, journal_path(name))
+    settings = journal.record.settings
+    journal.require("roll back", *(phase for phase in Phase if phase is not Phase.ROLLED_BACK))
+    if dry_run:
+        for number, step in enumerate(reversed(STEPS), start=1):
+            click.echo(f"{number:2}. undo: {step.title} ({journal.record.state(step.id).value})")
+        return
+    require_yes(f"Stop {settings.service} and move the data back to plaintext?", yes=yes)
+    with only_writer(machine, name), display() as reporter:
+        journal = Journal.open(machine, journal.path)
+        migration.roll_back(machine, journal, passphrase_reader(passphrase_from, machine), reporter)
+    click.echo(f"{settings.data_directory} is in plaintext again; {settings.device} was left as it is.")
+
+
+@command.command()
+@name_option
+@click.option("--wipe-old", is_flag=True, required=True, help="Say that the plaintext copy is to go.")
+@confirm_option
+@dry_run_option
+def finish(*, name: str, wipe_old: bool, confirm: str | None, dry_run: bool) -> None:
+    """Overwrite and remove the plaintext copy that `setup` left.
+
+    Only while the service runs on the encrypted volume, and after its directory was typed. On SSDs and on
+    copy-on-write file systems overwriting proves nothing: see docs/operations/luks.md.
+
+    \b
+    Examples:
+      sealwire luks finish --wipe-old --dry-run
+      sealwire luks finish --wipe-old
+    """
+    machine = LinuxMachine()
+    journal = Journal.open(machine, journal_path(name))
+    old = journal.record.settings.old_directory
+    journal.require("wipe the old data", Phase.COMPLETE, Phase.WIPING, Phase.FINISHED)
+    if dry_run or not wipe_old:
+        click.echo(f"{old} would be overwritten and removed")
+        return
+    if machine.status(old) is not None:
+        require_typed(f"{old} will be overwritten and removed.", str(old), confirm)
+    with only_writer(machine, name), display() as reporter:
+        journal = Journal.open(machine, journal.path)
+        migration.finish(machine, journal, reporter)
+    click.echo(f"{old} is gone. The data is on the encrypted volume only: keep its keys and header backup.")
+
+
+def _plan(settings: VolumeSettings, *, erase: bool, as_json: bool) -> int:
+    found = preflight.examine(LinuxMachine(), settings, erase=erase)
+    blocked = any(finding.severity is Severity.BLOCKS for finding in found)
+    if as_json:
+        findings = [
+            {
+                "severity": finding.severity.value,
+                "reason": None if finding.error is None else finding.error.reason.value,
+                "message": finding.message,
+                "hint": None if finding.error is None else finding.error.hint,
+            }
+            for finding in found
+        ]
+        steps = [{"step": step.id.value, "title": step.title} for step in STEPS]
+        click.echo(json.dumps({"possible": not blocked, "findings": findings, "steps": steps}, indent=2))
+    else:
+        _show_steps(settings, found)
+    return EXIT_NO if blocked else 0
+
+
+def _show_steps(settings: VolumeSettings, found: list[Finding]) -> None:
+    for finding in found:
+        hint = f" ({finding.error.hint})" if finding.error is not None else ""
+        click.echo(f"{finding.severity.value}: {finding.message}{hint}")
+    for number, step in enumerate(STEPS, start=1):
+        click.echo(f"{number:2}. {step.title}")
+    click.echo(
+        f"The plaintext data stays as {settings.old_directory} until `sealwire luks finish --wipe-old`."
+    )
+
+
+def _show_notes(found: list[Finding]) -> None:
+    for finding in found:
+        click.echo(f"{finding.severity.value}: {finding.message}", err=True)

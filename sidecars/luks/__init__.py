@@ -1,0 +1,13 @@
+"""MongoDB's data directory on a LUKS volume: set up, moved there, watched, and brought back.
+
+Owns: LUKS2 volumes made by cryptsetup, the move of a data directory on to one, and the journal of that move.
+
+The walk: `settings.VolumeSettings` says what is wanted; `preflight.examine` says what stands against it;
+`migration.Migration` takes the steps of `steps.STEPS` one after another and writes each into the
+`journal.Journal`, so that after a crash `resume` goes on and `rollback` goes back. All that touches the
+system goes through `machine.Machine`. `status.look` answers whether what is open lies on dm-crypt;
+`header_file` seals a header backup. `recovery.sh` beside this file opens a volume where no Python is.
+
+Secrets go to cryptsetup over its standard input or a pipe, never in arguments, environment or logs.
+May not import: wire, policies, proxy, asyncio, logging. Of the rooms it uses keys.
+"""

@@ -1,0 +1,83 @@
+"""What a block device or file holds and who uses it, before anything is written to it.
+
+Sources: lsblk(8), wipefs(8) which without options only lists, findmnt(8).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sealwire.sidecars.luks.cryptsetup import must
+from sealwire.sidecars.luks.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device or image file as it was found."""
+
+    is_image: bool
+    """A regular file, and no block device."""
+    size_bytes: int
+    is_read_only: bool
+    mounted_at: tuple[str, ...]
+    """Where it, or anything on it, is mounted; swap shows as [SWAP]."""
+    parts: tuple[str, ...]
+    """Partitions and mappings on it: it is in use by them."""
+    signatures: tuple[str, ...]
+    """File systems, partition tables, LVM, RAID, LUKS."""
+
+
+def look_at(machine: Machine, path: Path) -> Device | None:
+    """None when `path` is neither a block device nor a regular file. Raises CommandFailed."""
+    status = machine.status(path)
+    if status is None:
+        return None
+    if status.is_regular:
+        return Device(True, status.size_bytes, False, (), (), signatures(machine, path))
+    if not status.is_block_device:
+        return None
+    columns = "PATH,SIZE,RO,MOUNTPOINTS"
+    listing = must(machine, ["lsblk", "--json", "--bytes", "--output", columns, str(path)])
+    (whole,) = json.loads(listing.out)["blockdevices"]
+    below = _descendants(whole)
+    mounted = [point for node in (whole, *below) for point in node.get("mountpoints") or [] if point]
+    return Device(
+        False,
+        int(whole["size"]),
+        bool(whole["ro"]),
+        tuple(mounted),
+        tuple(str(node["path"]) for node in below),
+        signatures(machine, path),
+    )
+
+
+def signatures(machine: Machine, path: Path) -> tuple[str, ...]:
+    """The names of what wipefs recognizes, each once. Raises CommandFailed."""
+    done = must(machine, ["wipefs", "--json", str(path)])
+    found = json.loads(done.out)["signatures"] if done.out.strip() else []
+    return tuple(dict.fromkeys(str(entry["type"]) for entry in found))
+
+
+def disks_below(machine: Machine, path: Path) -> frozenset[str]:
+    """The whole disks that a path's file system, or a block device, stands on; empty where there are none."""
+    status = machine.status(path)
+    if status is not None and status.is_block_device:
+        source = str(path)
+    else:
+        existing = next(parent for parent in (path, *path.parents) if machine.status(parent) is not None)
+        found = machine.run(["findmnt", "--noheadings", "--output", "SOURCE", "--target", str(existing)])
+        source = found.text.splitlines()[-1].partition("[")[0] if found.code == 0 and found.text else ""
+    if not source.startswith("/dev/"):
+        return frozenset()
+    listing = machine.run(["lsblk", "--json", "--inverse", "--output", "PATH", source])
+    if listing.code != 0:
+        return frozenset()
+    roots = json.loads(listing.out)["blockdevices"]
+    nodes = [node for root in roots for node in (root, *_descendants(root))]
+    return frozenset(str(node["path"]) for node in nodes if not node.get("children"))
+
+
+def _descendants(node: dict[str, Any]) -> list[dict[str, Any]]:
+    children = node.get("children") or []
+    return [found for child in children for found in (child, *_descendants(child))]
