@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sealwire.sidecars.luks import cryptsetup
 from sealwire.sidecars.luks.cryptsetup import Secret, must
-from sealwire.sidecars.luks.journal import Journal, StepId
+from sealwire.sidecars.luks.journal import Journal, StepId, StepState
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings
 
@@ -49,6 +49,9 @@ class Context:
     @property
     def settings(self) -> VolumeSettings:
         return self.journal.record.settings
+
+    def was_done(self, step: StepId) -> bool:
+        return self.journal.record.state(step) is StepState.DONE
 
     def unlock_secret(self) -> Secret:
         """What opens the volume: the key file once it has a key slot, else the passphrase."""

@@ -9,7 +9,7 @@ from sealwire.sidecars.luks.context import Context, is_immutable, is_volume_moun
 from sealwire.sidecars.luks.copying import copy_tree, verify_tree
 from sealwire.sidecars.luks.cryptsetup import must
 from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed
-from sealwire.sidecars.luks.journal import StepId, StepState
+from sealwire.sidecars.luks.journal import StepId
 
 # Nobody but root can even look in; the immutable flag then stops root as well.
 _BARE_MODE = 0o000
@@ -18,7 +18,7 @@ _STAGING_MODE = 0o700
 
 def is_copied(context: Context) -> bool:
     """By the journal: the guard has kept the service from the directory since."""
-    return context.journal.record.state(StepId.COPY_DATA) is StepState.DONE
+    return context.was_done(StepId.COPY_DATA)
 
 
 def copy(context: Context) -> None:
@@ -41,7 +41,7 @@ def undo_copy(context: Context) -> None:
 
 def is_switched(context: Context) -> bool:
     """By the journal, for the old directory may have been wiped since."""
-    return context.journal.record.state(StepId.SWITCH_DIRECTORY) is StepState.DONE
+    return context.was_done(StepId.SWITCH_DIRECTORY)
 
 
 def switch(context: Context) -> None:
@@ -68,12 +68,15 @@ def undo_switch(context: Context) -> None:
 
 
 def has_tables(context: Context) -> bool:
+    """By the lines, and by the journal: written but not reloaded, systemd does not know them."""
     settings, uuid = context.settings, context.journal.record.uuid
     crypttab = tables.read(context.machine, tables.CRYPTTAB)
     fstab = tables.read(context.machine, tables.FSTAB)
-    return tables.has_entry(
-        crypttab, settings.name, tables.crypttab_line(settings, uuid)
-    ) and tables.has_entry(fstab, settings.name, tables.fstab_line(settings))
+    return (
+        context.was_done(StepId.WRITE_TABLES)
+        and tables.has_entry(crypttab, settings.name, tables.crypttab_line(settings, uuid))
+        and tables.has_entry(fstab, settings.name, tables.fstab_line(settings))
+    )
 
 
 def write_tables(context: Context) -> None:

@@ -4,7 +4,7 @@ from sealwire.sidecars.luks import status, tables
 from sealwire.sidecars.luks.context import Context
 from sealwire.sidecars.luks.cryptsetup import must
 from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed
-from sealwire.sidecars.luks.journal import StepId, StepState
+from sealwire.sidecars.luks.journal import StepId
 
 _DROP_IN_MODE = 0o644
 _DIRECTORY_MODE = 0o755
@@ -26,7 +26,9 @@ def undo_stop(context: Context) -> None:
 
 
 def is_guarded(context: Context) -> bool:
-    return context.machine.read(context.settings.drop_in) == tables.drop_in(context.settings).encode()
+    """By the file, and by the journal: written but not reloaded, systemd does not know it."""
+    wanted = tables.drop_in(context.settings).encode()
+    return context.was_done(StepId.GUARD_SERVICE) and context.machine.read(context.settings.drop_in) == wanted
 
 
 def guard(context: Context) -> None:
@@ -48,9 +50,8 @@ def undo_guard(context: Context) -> None:
 
 
 def is_running(context: Context) -> bool:
-    record = context.journal.record
-    was_started = record.state(StepId.START_SERVICE) is StepState.DONE
-    return was_started and (context.service_is_active() or not record.service_was_active)
+    wanted = context.journal.record.service_was_active
+    return context.was_done(StepId.START_SERVICE) and (context.service_is_active() or not wanted)
 
 
 def start(context: Context) -> None:

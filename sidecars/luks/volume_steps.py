@@ -9,7 +9,7 @@ import secrets
 from sealwire.sidecars.luks import cryptsetup
 from sealwire.sidecars.luks.context import Context
 from sealwire.sidecars.luks.cryptsetup import must
-from sealwire.sidecars.luks.journal import StepId, StepState
+from sealwire.sidecars.luks.journal import StepId
 from sealwire.sidecars.luks.settings import KEY_FILE_BYTES, FileSystem
 
 _KEY_FILE_MODE = 0o400
@@ -61,7 +61,7 @@ def add_second_key(context: Context) -> None:
 
 
 def has_file_system(context: Context) -> bool:
-    return context.journal.record.state(StepId.MAKE_FILE_SYSTEM) is StepState.DONE
+    return context.was_done(StepId.MAKE_FILE_SYSTEM)
 
 
 def make_file_system(context: Context) -> None:

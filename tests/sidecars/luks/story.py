@@ -1,0 +1,88 @@
+"""A machine with a running database on plaintext, and what has to hold at the end of every story."""
+
+from pathlib import Path
+
+from sealwire.sidecars.luks import migration
+from sealwire.sidecars.luks.context import Silent
+from sealwire.sidecars.luks.journal import Journal, Phase, journal_path
+from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
+from tests.sidecars.luks.model import Model, Node
+
+PASSPHRASE = b"correct horse battery staple"
+KEY_FILE = Path("/etc/cryptsetup-keys.d/mongodb.key")
+DATA = "/var/lib/mongodb"
+OLD = "/var/lib/mongodb.plain"
+SETTINGS = VolumeSettings(Path("/dev/sdb"), key_file=KEY_FILE, file_system=FileSystem.EXT4)
+TABLES = {
+    "etc/fstab": b"UUID=1 / ext4 defaults 0 1\n/dev/sdc /srv ext4 ro 0 2",
+    "etc/crypttab": b"# none yet\n",
+}
+
+
+def passphrase() -> bytes:
+    return PASSPHRASE
+
+
+def running_machine(kind: type[Model] = Model) -> Model:
+    machine = kind(SETTINGS.device, SETTINGS.service, DATA)
+    for path in ("etc", "etc/systemd", "etc/systemd/system", "var", "var/lib", "var/lib/mongodb", "run"):
+        machine.tree[path] = Node(None, 0o755)
+    machine.tree["run/systemd"] = machine.tree["run/systemd/system"] = Node(None, 0o755)
+    machine.tree["var/lib/mongodb"].mode = 0o750
+    for path, content in TABLES.items():
+        machine.put("/" + path, content)
+    for name, content in (("WiredTiger", b"tiger"), ("collection-1.wt", b"patients"), ("starts", b"")):
+        machine.put(f"{DATA}/{name}", content, 0o600)
+    machine.boot()
+    machine.changes = 0
+    machine.commands.clear()
+    return machine
+
+
+def set_up(machine: Model) -> Journal:
+    """Begin, or go on with what was begun."""
+    if machine.read(journal_path("mongodb")) is None:
+        journal = migration.begin(machine, SETTINGS, erase=False)
+    else:
+        journal = Journal.open(machine, journal_path("mongodb"))
+    migration.go_on(machine, journal, passphrase, Silent())
+    return journal
+
+
+def roll_back(machine: Model) -> None:
+    journal = Journal.open(machine, journal_path("mongodb"))
+    migration.roll_back(machine, journal, passphrase, Silent())
+
+
+def finish(machine: Model) -> None:
+    migration.finish(machine, Journal.open(machine, journal_path("mongodb")), Silent())
+
+
+def assert_data_is_whole(machine: Model) -> None:
+    """Everything that was there, and everything that the service ever wrote."""
+    files = machine.files(DATA)
+    assert files.pop("starts") == b"".join(b"%d," % number for number in range(1, machine.starts + 1))
+    assert files == {"WiredTiger": b"tiger", "collection-1.wt": b"patients"}
+
+
+def assert_encrypted(machine: Model, phase: Phase = Phase.COMPLETE) -> None:
+    assert machine.mounts == {DATA: "mongodb"}
+    assert machine.active
+    assert_data_is_whole(machine)
+    assert machine.tree["var/lib/mongodb"].immutable
+    assert machine.volumes["/dev/sdb"].slots[0] == PASSPHRASE
+    assert Journal.open(machine, journal_path("mongodb")).record.phase is phase
+
+
+def assert_plaintext(machine: Model) -> None:
+    """As it was before anybody began, apart from the volume and its key file."""
+    assert machine.mounts == {}
+    assert machine.mappings == {}
+    assert machine.active
+    assert_data_is_whole(machine)
+    assert machine.node(OLD) is None
+    directory = machine.tree["var/lib/mongodb"]
+    assert (directory.mode, directory.immutable) == (0o750, False)
+    assert {path: machine.tree[path].content for path in TABLES} == TABLES
+    assert not [path for path in machine.tree if path.endswith("sealwire-luks.conf")]
+    assert machine.units == {}

@@ -1,0 +1,193 @@
+"""Setting up, going on after a power cut at any point, going back, finishing."""
+
+from pathlib import Path
+
+import pytest
+
+from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed, WrongState
+from sealwire.sidecars.luks.journal import Phase
+from sealwire.sidecars.luks.machine import Entry, Progress
+from tests.sidecars.luks import story
+from tests.sidecars.luks.model import Model, PowerCut
+
+
+def setup_changes() -> int:
+    machine = story.running_machine()
+    story.set_up(machine)
+    return machine.changes
+
+
+SETUP_CHANGES = setup_changes()
+
+
+def cut_setup_at(change: int) -> Model:
+    """A machine that lost its power in place of this change of a set-up, and booted again."""
+    machine = story.running_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.set_up(machine)
+    machine.boot()
+    return machine
+
+
+def test_a_set_up_ends_with_the_service_on_the_volume_and_the_plaintext_aside() -> None:
+    machine = story.running_machine()
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "starts"}
+
+
+def test_it_survives_a_reboot_with_the_key_and_the_service_stays_down_without() -> None:
+    machine = story.running_machine()
+    story.set_up(machine)
+    machine.boot()
+    story.assert_encrypted(machine)
+    key = machine.tree.pop(str(story.KEY_FILE).lstrip("/"))
+    machine.boot()
+    assert not machine.active
+    assert machine.mounts == {}
+    machine.tree[str(story.KEY_FILE).lstrip("/")] = key
+    machine.boot()
+    story.assert_encrypted(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+def test_a_power_cut_anywhere_is_resumed_to_the_right_end(change: int) -> None:
+    machine = cut_setup_at(change)
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+def test_a_power_cut_anywhere_is_rolled_back_to_where_things_were(change: int) -> None:
+    machine = cut_setup_at(change)
+    try:
+        story.roll_back(machine)
+    except WrongState as error:  # nothing was written yet, not even the journal
+        assert error.reason is LuksReason.JOURNAL_MISSING
+    story.assert_plaintext(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+def test_an_error_anywhere_without_a_reboot_is_resumed_as_well(change: int) -> None:
+    """As after Ctrl-C: mounts, mappings and the stopped service are as they were."""
+    machine = story.running_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.set_up(machine)
+    machine.cut_before = None
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+def complete_machine() -> Model:
+    machine = story.running_machine()
+    story.set_up(machine)
+    machine.boot()  # the service writes something that only the volume has
+    machine.changes = 0
+    return machine
+
+
+def rollback_changes() -> int:
+    machine = complete_machine()
+    story.roll_back(machine)
+    return machine.changes
+
+
+@pytest.mark.parametrize("change", range(1, rollback_changes() + 1))
+@pytest.mark.parametrize("reboot", [True, False])
+def test_a_rollback_cut_off_anywhere_ends_with_the_newest_data_when_run_again(
+    change: int, *, reboot: bool
+) -> None:
+    machine = complete_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.roll_back(machine)
+    if reboot:
+        machine.boot()
+    machine.cut_before = None
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
+    machine.boot()
+    story.assert_plaintext(machine)
+
+
+def finish_changes() -> int:
+    machine = complete_machine()
+    story.finish(machine)
+    return machine.changes
+
+
+@pytest.mark.parametrize("change", range(1, finish_changes() + 1))
+@pytest.mark.parametrize("then", ["finish", "roll back"])
+def test_wiping_cut_off_anywhere_is_finished_or_rolled_back_from_the_volume(change: int, then: str) -> None:
+    machine = complete_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.finish(machine)
+    machine.boot()
+    if then == "finish":
+        story.finish(machine)
+        assert machine.node(story.OLD) is None
+        story.assert_encrypted(machine, Phase.FINISHED)
+    else:
+        story.roll_back(machine)
+        story.assert_plaintext(machine)
+
+
+def test_after_finishing_a_rollback_still_brings_everything_home() -> None:
+    machine = complete_machine()
+    story.finish(machine)
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
+
+
+def test_nothing_is_wiped_while_the_directory_is_not_on_the_volume() -> None:
+    machine = complete_machine()
+    machine.mounts.clear()
+    with pytest.raises(VerificationFailed) as caught:
+        story.finish(machine)
+    assert caught.value.reason is LuksReason.NOT_ENCRYPTED
+    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "starts"}
+
+
+def test_a_rollback_that_was_begun_is_not_turned_into_a_set_up() -> None:
+    machine = complete_machine()
+    machine.cut_before = 5
+    with pytest.raises(PowerCut):
+        story.roll_back(machine)
+    machine.boot()
+    with pytest.raises(WrongState) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.JOURNAL_PHASE
+
+
+class FailingDisk(Model):
+    """Reads one file wrongly from the volume."""
+
+    def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
+        found = Model.manifest(self, root, progress)
+        return found if str(root) == story.DATA else {**found, "WiredTiger": found["starts"]}
+
+
+def test_a_copy_that_differs_stops_before_anything_is_switched() -> None:
+    machine = story.running_machine(FailingDisk)
+    with pytest.raises(VerificationFailed) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.COPY_DIFFERS
+    assert machine.node(story.OLD) is None
+    story.roll_back(machine)
+    story.assert_plaintext(machine)
+
+
+def test_no_secret_is_ever_an_argument() -> None:
+    machine = story.running_machine()
+    story.set_up(machine)
+    story.roll_back(machine)
+    said = "\n".join(machine.commands)
+    assert "luksFormat" in said
+    assert story.PASSPHRASE.decode() not in said
+    key = machine.node(story.KEY_FILE)
+    assert key is not None
+    assert (key.mode, len(key.content or b"")) == (0o400, 64)
+    assert repr(key.content)[2:-1] not in said
