@@ -30,11 +30,11 @@ ROOMS = declared_rooms()
 
 
 def source_modules() -> set[str]:
-    """Every Python file, py.typed and YAML example of the package, named as the wheel is to name it."""
+    """Every Python file, py.typed, script and YAML example of the package, named as in the wheel."""
     wanted: set[str] = set()
     for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".yaml"} or path.name == "py.typed":
+            if path.suffix in {".py", ".sh", ".yaml"} or path.name == "py.typed":
                 wanted.add(str(PurePosixPath(prefix) / path.relative_to(ROOT / folder).as_posix()))
     return wanted
 

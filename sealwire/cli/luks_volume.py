@@ -199,6 +199,25 @@ def restore_header(
     click.echo(f"{path} has the header of {source}: volume {found.header.uuid}, {slots} key slots")
 
 
+@click.command(name="unseal-header")
+@click.option("--from", "source", type=PATH, required=True, help="What backup-header wrote.")
+@click.option("--to", "target", type=PATH, required=True, help="The file to write, for recovery.sh.")
+@kek_option
+@passphrase_file_option
+def unseal_header(*, source: Path, target: Path, kek_setting: str, passphrase_file: Path | None) -> None:
+    """Decrypt a saved header, for a machine where only cryptsetup is. Destroy the result after use.
+
+    \b
+    Examples:
+      sealwire luks unseal-header --from mongodb.header --to /dev/shm/header --kek file:kek.json
+    """
+    from sealwire.sidecars.luks import headers  # noqa: PLC0415 - cryptography is needed by this only
+
+    kek = open_kek_from_options(kek_setting, passphrase_file)
+    uuid = headers.unseal(LinuxMachine(), source.absolute(), target.absolute(), kek)
+    click.echo(f"{target}: header of volume {uuid}, in clear")
+
+
 def _secret(machine: LinuxMachine, key_file: Path | None, passphrase_from: str) -> Secret:
     if key_file is not None:
         return key_file.absolute()
@@ -206,4 +225,4 @@ def _secret(machine: LinuxMachine, key_file: Path | None, passphrase_from: str) 
     return read()
 
 
-SUBCOMMANDS = (open_command, close, add_key, backup_header, restore_header)
+SUBCOMMANDS = (open_command, close, add_key, backup_header, restore_header, unseal_header)

@@ -32,8 +32,7 @@ def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey)
 
     Raises DeviceRefused DEVICE_NOT_LUKS; LuksSettingError when `target` exists; CommandFailed
     """
-    if machine.status(target) is not None:
-        raise LuksSettingError(LuksReason.SETTING, f"{target} exists already", "name another file")
+    _require_new(machine, target)
     header = cryptsetup.read_header(machine, volume)
     if header is None:
         raise DeviceRefused(
@@ -53,9 +52,7 @@ def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryption
     Raises DeviceRefused in use, LuksSettingError, DamagedFile, KekDenied, UnwrapFailed,
     VerificationFailed HEADER_FILE, HEADER_OTHER
     """
-    sealed = machine.read(source, header_file.MAX_FILE_BYTES)
-    if sealed is None:
-        raise LuksSettingError(LuksReason.SETTING, f"{source} does not exist", "check the path")
+    sealed = _read_sealed(machine, source)
     found = device.look_at(machine, volume)
     if found is None:
         raise DeviceRefused(LuksReason.DEVICE_MISSING, f"{volume} is no device or image", "see `lsblk`")
@@ -83,6 +80,17 @@ def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryption
     return Restorable(raw, header, replaced)
 
 
+def unseal(machine: Machine, source: Path, target: Path, kek: KeyEncryptionKey) -> str:
+    """Write the header in `source` to the new file `target` in clear; the UUID of its volume.
+
+    Raises as `open_backup`, apart from what concerns the device.
+    """
+    _require_new(machine, target)
+    sealed = _read_sealed(machine, source)
+    machine.write(target, header_file.unseal(sealed, kek, str(source)), _SEALED_MODE)
+    return header_file.read_head(sealed, str(source)).uuid
+
+
 def free_name(machine: Machine, beside: Path) -> Path:
     """A name beside `beside` at which nothing stands yet, for the header that is replaced."""
     moment = format_time(datetime.now(UTC)).replace(":", "")
@@ -101,6 +109,18 @@ def restore(machine: Machine, volume: Path, restorable: Restorable) -> None:
     # The links of udev by UUID come back only when it looks again; without udev there are none.
     if machine.has_program("udevadm"):
         machine.run(["udevadm", "trigger", "--settle", str(volume)])
+
+
+def _require_new(machine: Machine, target: Path) -> None:
+    if machine.status(target) is not None:
+        raise LuksSettingError(LuksReason.SETTING, f"{target} exists already", "name another file")
+
+
+def _read_sealed(machine: Machine, source: Path) -> bytes:
+    sealed = machine.read(source, header_file.MAX_FILE_BYTES)
+    if sealed is None:
+        raise LuksSettingError(LuksReason.SETTING, f"{source} does not exist", "check the path")
+    return sealed
 
 
 def _require_room(volume: Path, found: device.Device, raw: bytes) -> None:

@@ -230,6 +230,8 @@ def _key_file_problems(machine: Machine, settings: VolumeSettings) -> Iterator[L
         yield LuksSettingError(
             LuksReason.KEY_FILE_PLACE, f"{key_file} cannot be written: read-only", "mount it writable"
         )
+    if machine.status(settings.device) is None and settings.image_bytes is None:
+        return
     volume = device.disks_below(machine, settings.device)
     if volume & device.disks_below(machine, key_file):
         yield LuksSettingError(

@@ -32,15 +32,15 @@ class WrongCiphertext(BrokenSiv):
 
 
 class IgnoresAssociatedData(BrokenSiv):
-    def encrypt(self, data: bytes, associated_data: Sequence[bytes]) -> bytes:  # noqa: ARG002 - the fault
+    def encrypt(self, data: bytes, associated_data: Sequence[bytes]) -> bytes:
         return self._siv.encrypt(data, None)
 
-    def decrypt(self, data: bytes, associated_data: Sequence[bytes]) -> bytes:  # noqa: ARG002 - the fault
+    def decrypt(self, data: bytes, associated_data: Sequence[bytes]) -> bytes:
         return self._siv.decrypt(data, None)
 
 
 class OpensNothing(BrokenSiv):
-    def decrypt(self, data: bytes, associated_data: Sequence[bytes]) -> bytes:  # noqa: ARG002 - the fault
+    def decrypt(self, data: bytes, associated_data: Sequence[bytes]) -> bytes:
         raise InvalidTag
 
 

@@ -308,7 +308,7 @@ def test_an_outage_of_the_provider_passes_through(path: Path) -> None:
     class Down(LocalKek):
         __slots__ = ()
 
-        def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:  # noqa: ARG002 - the outage
+        def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:
             raise KekUnavailable(KeysReason.KEK_UNREACHABLE, "no answer")
 
     error = refusal(path, Down(bytes(range(32))))

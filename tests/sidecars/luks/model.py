@@ -2,65 +2,24 @@
 
 What is modelled is what the steps of a migration touch: files, mounts, LUKS volumes, a service and its
 conditions. Files that rsync wrote and nobody flushed are torn by a power cut: right size, wrong bytes. The
-real programs are tried in tests/integration (on file images) and in the virtual machine.
+real programs are tried in tests/integration: on file images, and in a virtual machine.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealwire.sidecars.luks.machine import (
-    SECOND_SECRET,
-    Completed,
-    Entry,
-    FileStatus,
-    OpenFile,
-    Progress,
-)
+from sealwire.sidecars.luks.machine import SECOND_SECRET, Completed
+from tests.sidecars.luks.model_files import FilesInMemory, Node, Volume
 
-ROOT_DEVICE, MAPPED_DEVICE = "8:1", "253:0"
 OK, NO, NO_KEY = Completed(0), Completed(1, err=b"no"), Completed(2, err=b"No key available.")
 
 
-class PowerCut(Exception):
-    """The machine is off. Not an error of Sealwire's, so nothing may catch it."""
-
-
 @dataclass(slots=True)
-class Node:
-    """A file, or a directory when `content` is None."""
-
-    content: bytes | None
-    mode: int
-    immutable: bool = False
-    flushed: bool = True
-
-
-Tree = dict[str, Node]
-"""Paths relative to the root of one file system; "" is the root itself."""
-
-
-@dataclass(slots=True)
-class Volume:
-    """What a LUKS device holds."""
-
-    uuid: str
-    slots: dict[int, bytes] = field(default_factory=dict)
-    tree: Tree | None = None
-
-
-@dataclass(slots=True)
-class Model:
+class Model(FilesInMemory):
     """`Machine`, with everything it knows open to tests."""
 
-    device: Path
-    service: str
-    data_directory: str
-    tree: Tree = field(default_factory=dict)
-    volumes: dict[str, Volume] = field(default_factory=dict)
-    mappings: dict[str, str] = field(default_factory=dict)
-    mounts: dict[str, str] = field(default_factory=dict)
     active: bool = False
     enabled: bool = True
     units: dict[str, str] = field(default_factory=dict)
@@ -68,17 +27,8 @@ class Model:
     starts: int = 0
     """How often the service started, which it writes down in its data."""
     commands: list[str] = field(default_factory=list)
-    changes: int = 0
-    cut_before: int | None = None
-    """Power fails instead of this change (the first is 1)."""
-
-    # Power
-
-    def _change(self) -> None:
-        """Called before each change."""
-        self.changes += 1
-        if self.changes == self.cut_before:
-            raise PowerCut
+    present: Callable[[str], bool] = lambda _: True
+    """Which programs are installed."""
 
     def boot(self) -> None:
         """After a power cut or a clean end: unlock, mount and start what the tables say."""
@@ -97,123 +47,11 @@ class Model:
         if self.enabled:
             self._start_service()
 
-    # Files
-
-    def find(self, path: Path | str) -> tuple[Tree, str]:
-        """The file system that `path` lies on, and its name there."""
-        text = str(path)
-        for point in sorted(self.mounts, key=len, reverse=True):
-            if text == point or text.startswith(point + "/"):
-                tree = self.volumes[self.mappings[self.mounts[point]]].tree
-                assert tree is not None
-                return tree, text[len(point) + 1 :]
-        return self.tree, text.lstrip("/")
-
-    def node(self, path: Path | str) -> Node | None:
-        tree, name = self.find(path)
-        return tree.get(name)
-
-    def put(self, path: Path | str, content: bytes | None, mode: int = 0o644) -> None:
-        tree, name = self.find(path)
-        parent = tree.get(name.rpartition("/")[0]) if name else None
-        assert parent is None or not parent.immutable, f"{path}: the directory is immutable"
-        tree[name] = Node(content, mode)
-
-    def below(self, directory: Path | str) -> dict[str, Node]:
-        """Everything in a directory by its relative name, not across mounts."""
-        tree, name = self.find(directory)
-        prefix = f"{name}/" if name else ""
-        return {path[len(prefix) :]: node for path, node in tree.items() if path and path.startswith(prefix)}
-
-    def files(self, directory: str) -> dict[str, bytes]:
-        return {
-            name: node.content for name, node in self.below(directory).items() if node.content is not None
-        }
-
-    # Machine: files
-
     def has_program(self, name: str) -> bool:
-        return True
+        return self.present(name)
 
     def is_root(self) -> bool:
         return True
-
-    def read(self, path: Path, max_bytes: int = 1 << 20) -> bytes | None:
-        if str(path) == f"/sys/dev/block/{MAPPED_DEVICE}/dm/uuid":
-            return b"CRYPT-LUKS2-0-mongodb\n"
-        node = self.node(path)
-        return None if node is None else node.content
-
-    def write(self, path: Path, content: bytes, mode: int) -> None:
-        self._change()
-        self.put(path, content, mode)
-
-    def create_image(self, path: Path, size_bytes: int) -> None:
-        self._change()
-        self.put(path, b"", 0o600)
-
-    def remove(self, path: Path) -> None:
-        tree, name = self.find(path)
-        if name in tree:
-            self._change()
-            del tree[name]
-
-    def make_directory(self, path: Path, mode: int) -> None:
-        for directory in (*reversed(path.parents), path):
-            if str(directory) != "/" and self.node(directory) is None:
-                self._change()
-                self.put(directory, None, mode)
-
-    def remove_directory(self, path: Path) -> None:
-        tree, name = self.find(path)
-        if name in tree:
-            assert not self.below(path), f"{path} is not empty"
-            assert not tree[name].immutable, f"{path} is immutable"
-            assert str(path) not in self.mounts, f"{path} is mounted"
-            self._change()
-            del tree[name]
-
-    def rename(self, old: Path, new: Path) -> None:
-        assert str(old) not in self.mounts, f"{old} is mounted"
-        tree, source = self.find(old)
-        _, target = self.find(new)
-        assert target not in tree, f"{new} exists"
-        self._change()
-        for path in [path for path in tree if path == source or path.startswith(source + "/")]:
-            tree[target + path[len(source) :]] = tree.pop(path)
-
-    def status(self, path: Path) -> FileStatus | None:
-        if path == self.device:
-            return FileStatus(False, False, True, 0o660, 1 << 30, ROOT_DEVICE)
-        node = self.node(path)
-        if node is None:
-            return None
-        where = ROOT_DEVICE if self.find(path)[0] is self.tree else MAPPED_DEVICE
-        is_file = node.content is not None
-        return FileStatus(not is_file, is_file, False, node.mode, len(node.content or b""), where)
-
-    def names_in(self, path: Path) -> tuple[str, ...]:
-        return tuple(sorted({name.partition("/")[0] for name in self.below(path)}))
-
-    def free_bytes(self, path: Path) -> int:
-        return 1 << 40
-
-    def used_bytes(self, path: Path) -> int:
-        return sum(len(node.content or b"") for node in self.below(path).values())
-
-    def open_files(self, pid: int) -> tuple[OpenFile, ...]:
-        _, device = self.data_directory, MAPPED_DEVICE if self.data_directory in self.mounts else ROOT_DEVICE
-        return (OpenFile(f"{self.data_directory}/starts", device), OpenFile("/var/log/mongod", ROOT_DEVICE))
-
-    def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
-        found = {}
-        for name, node in {".": self.node(root), **self.below(root)}.items():
-            assert node is not None
-            kind = "directory" if node.content is None else "file"
-            found[name] = Entry(kind, node.mode, 0, 0, len(node.content or b""), repr(node.content))
-        return found
-
-    # Machine: programs
 
     def run(
         self,
@@ -230,7 +68,7 @@ class Model:
         if name == "systemctl":
             return self._systemctl(rest)
         if name in ("mkfs.ext4", "mkfs.xfs"):
-            self._change()
+            self.change()
             self.volumes[self.mappings[Path(rest[-1]).name]].tree = {"": Node(None, 0o755)}
             return OK
         handlers: dict[str, Callable[[list[str]], Completed]] = {
@@ -257,17 +95,17 @@ class Model:
         device = str(self.device)
         volume = self.volumes.get(device)
         if verb == "luksFormat":
-            self._change()
+            self.change()
             uuid = arguments[arguments.index("--uuid") + 1]
             self.volumes[device] = volume = Volume(uuid)
-            self._change()  # a header without a key slot, as a power cut in the middle leaves it
+            self.change()  # a header without a key slot, as a power cut in the middle leaves it
             volume.slots[0] = secret
             return OK
         if verb == "status":
             return OK if arguments[1] in self.mappings else NO
         if verb == "close":
             assert arguments[1] not in self.mounts.values(), "the mapping is mounted"
-            self._change()
+            self.change()
             del self.mappings[arguments[1]]
             return OK
         if volume is None:
@@ -285,10 +123,10 @@ class Model:
         if verb == "luksAddKey":
             new = second if arguments[-1] == SECOND_SECRET else self.read(Path(arguments[-1]))
             assert new is not None
-            self._change()
+            self.change()
             volume.slots[max(volume.slots) + 1] = new
         elif "--test-passphrase" not in arguments:
-            self._change()
+            self.change()
             self.mappings[arguments[-1]] = device
         return OK
 
@@ -301,23 +139,23 @@ class Model:
             case ["show", *_]:
                 return Completed(0, b"7" if self.active else b"0")
             case ["daemon-reload"]:
-                self._change()
+                self.change()
                 self._reload()
             case ["stop", unit] if unit == self.service:
                 if self.active:
-                    self._change()
+                    self.change()
                     self.active = False
             case ["stop", unit]:
                 name = unit.removeprefix("systemd-cryptsetup@").removesuffix(".service")
                 # As systemd does it: only what its own unit opened is closed.
                 if name in self.mappings and name not in self.mounts.values() and "crypttab" in self.units:
-                    self._change()
+                    self.change()
                     del self.mappings[name]
             case ["start", unit] if unit == self.service:
-                self._change()
+                self.change()
                 self._start_service()
             case ["start", _]:
-                self._change()
+                self.change()
                 self._unlock_and_mount()
             case _:
                 raise AssertionError(arguments)
@@ -355,7 +193,9 @@ class Model:
         directory = self.node(self.data_directory)
         if self.active or directory is None or directory.immutable:
             return
-        assert "WiredTiger" in self.files(self.data_directory), "the service was started on an empty directory"
+        assert "WiredTiger" in self.files(self.data_directory), (
+            "the service was started on an empty directory"
+        )
         assert not [p for p in self.mounts if "sealwire" in p], "the service runs while data is copied"
         self.active = True
         self.starts += 1
@@ -369,18 +209,18 @@ class Model:
         name = Path(source).name
         if name not in self.mappings or self.volumes[self.mappings[name]].tree is None:
             return NO
-        self._change()
+        self.change()
         self.mounts[point] = name
         return OK
 
     def _umount(self, arguments: list[str]) -> Completed:
-        self._change()
-        for _, node in self._tree_of(arguments[0]):
-            node.flushed = True
+        self.change()
+        self._flush(arguments[0])
         return OK if self.mounts.pop(arguments[0], None) else NO
 
-    def _tree_of(self, point: str) -> Iterator[tuple[str, Node]]:
-        yield from self.find(point)[0].items()
+    def _flush(self, point: str) -> None:
+        for node in self.find(point)[0].values():
+            node.flushed = True
 
     def _findmnt(self, arguments: list[str]) -> Completed:
         if "--mountpoint" not in arguments:
@@ -398,7 +238,7 @@ class Model:
     def _chattr(self, arguments: list[str]) -> Completed:
         node = self.node(arguments[1])
         assert node is not None
-        self._change()
+        self.change()
         node.immutable = arguments[0] == "+i"
         return OK
 
@@ -413,14 +253,14 @@ class Model:
         wanted, there = self.below(source), self.below(target)
         tree, base = self.find(target)
         for name in there.keys() - wanted.keys():
-            self._change()
+            self.change()
             del tree[f"{base}/{name}".lstrip("/")]
         for name, node in wanted.items():
             old = there.get(name)
             same_size = old is not None and len(old.content or b"") == len(node.content or b"")
             same = old is not None and old.content == node.content if "--checksum" in options else same_size
             if not same:
-                self._change()
+                self.change()
                 copied = Node(node.content, node.mode, flushed=node.content is None)
                 tree[f"{base}/{name}".lstrip("/")] = copied
         root = self.node(source)
@@ -429,20 +269,19 @@ class Model:
         return OK
 
     def _sync(self, arguments: list[str]) -> Completed:
-        self._change()
-        for _, node in self._tree_of(arguments[-1]):
-            node.flushed = True
+        self.change()
+        self._flush(arguments[-1])
         return OK
 
     def _find_and_shred(self, arguments: list[str]) -> Completed:
         for node in self.below(arguments[0]).values():
             if node.content is not None:
-                self._change()
+                self.change()
                 node.content = b"?" * len(node.content)
         return OK
 
     def _rm(self, arguments: list[str]) -> Completed:
         for path in [*self.below(arguments[-1]), ""]:
-            self._change()
+            self.change()
             self.tree.pop(f"{arguments[-1]}/{path}".strip("/"), None)
         return OK

@@ -6,7 +6,8 @@ from sealwire.sidecars.luks import migration
 from sealwire.sidecars.luks.context import Silent
 from sealwire.sidecars.luks.journal import Journal, Phase, journal_path
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
-from tests.sidecars.luks.model import Model, Node
+from tests.sidecars.luks.model import Model
+from tests.sidecars.luks.model_files import Node
 
 PASSPHRASE = b"correct horse battery staple"
 KEY_FILE = Path("/etc/cryptsetup-keys.d/mongodb.key")
@@ -25,7 +26,7 @@ def passphrase() -> bytes:
 
 def running_machine(kind: type[Model] = Model) -> Model:
     machine = kind(SETTINGS.device, SETTINGS.service, DATA)
-    for path in ("etc", "etc/systemd", "etc/systemd/system", "var", "var/lib", "var/lib/mongodb", "run"):
+    for path in ("", "etc", "etc/systemd", "etc/systemd/system", "var", "var/lib", "var/lib/mongodb", "run"):
         machine.tree[path] = Node(None, 0o755)
     machine.tree["run/systemd"] = machine.tree["run/systemd/system"] = Node(None, 0o755)
     machine.tree["var/lib/mongodb"].mode = 0o750
@@ -86,3 +87,9 @@ def assert_plaintext(machine: Model) -> None:
     assert {path: machine.tree[path].content for path in TABLES} == TABLES
     assert not [path for path in machine.tree if path.endswith("sealwire-luks.conf")]
     assert machine.units == {}
+
+
+def set_up_with(machine: Model) -> Model:
+    """The machine after a whole set-up."""
+    set_up(machine)
+    return machine

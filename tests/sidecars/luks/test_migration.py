@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed, WrongState
-from sealwire.sidecars.luks.journal import Phase
+from sealwire.sidecars.luks.journal import Phase, journal_path
 from sealwire.sidecars.luks.machine import Entry, Progress
 from tests.sidecars.luks import story
-from tests.sidecars.luks.model import Model, PowerCut
+from tests.sidecars.luks.model import Model
+from tests.sidecars.luks.model_files import PowerCut
 
 
 def setup_changes() -> int:
@@ -61,10 +62,9 @@ def test_a_power_cut_anywhere_is_resumed_to_the_right_end(change: int) -> None:
 @pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
 def test_a_power_cut_anywhere_is_rolled_back_to_where_things_were(change: int) -> None:
     machine = cut_setup_at(change)
-    try:
+    # Cut off before the journal was written, nothing was changed and nothing is to be undone.
+    if machine.read(journal_path("mongodb")) is not None:
         story.roll_back(machine)
-    except WrongState as error:  # nothing was written yet, not even the journal
-        assert error.reason is LuksReason.JOURNAL_MISSING
     story.assert_plaintext(machine)
 
 
