@@ -101,11 +101,12 @@ def setup(  # noqa: PLR0913 - one parameter an option
     """
     machine = LinuxMachine()
     name: str = options["name"]
+    text = "Passphrase of the volume" if resume else "New passphrase"
+    passphrase = passphrase_reader(passphrase_from, machine, text, is_new=not resume)
     if resume:
         if device is not None:
             raise click.UsageError("--resume takes everything from the journal: give no DEVICE")
         journal = Journal.open(machine, journal_path(name))
-        passphrase = passphrase_reader(passphrase_from, machine)
     else:
         if device is None:
             raise click.UsageError("name a DEVICE, or give --resume")
@@ -115,7 +116,6 @@ def setup(  # noqa: PLR0913 - one parameter an option
         migration.require_no_journal(machine, journal_path(name))
         _show_notes(preflight.require(machine, settings, erase=erase))
         _confirm_setup(machine, settings, confirm, yes=yes)
-        passphrase = passphrase_reader(passphrase_from, machine, "New passphrase", is_new=True)
         passphrase()  # before the service is stopped
         with only_writer(machine, name):
             journal = migration.begin(machine, settings, erase=erase)

@@ -114,7 +114,7 @@ def _directory_problems(machine: Machine, settings: VolumeSettings) -> Iterator[
         yield DeviceRefused(
             LuksReason.DATA_IS_MOUNT,
             f"{data} is a mount point itself and cannot be moved aside",
-            "mount that file system elsewhere, copy the data into a plain directory, then run this again",
+            "move its content into a directory of it and make that the dbPath: see docs/operations/luks.md",
         )
     if machine.status(settings.old_directory) is not None:
         yield DeviceRefused(
