@@ -101,6 +101,12 @@ class Providers:
 
                 return KvStore(self._vault_connection(), place)
 
+    def vault_text(self, location: str, max_characters: int) -> str:
+        """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.secret.read_text`, KeySettingError."""
+        from sealwire.keys.vault.secret import parse_field, read_text  # noqa: PLC0415 - see _vault_connection
+
+        return read_text(self._vault_connection(), parse_field(location), max_characters)
+
     def _vault_connection(self) -> "VaultConnection":
         # Imported where it is used: hvac and what it needs take longer to load than most commands run.
         from sealwire.keys.vault.connection import VaultConnection  # noqa: PLC0415 - as it says

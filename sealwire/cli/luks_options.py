@@ -42,7 +42,7 @@ passphrase_option = click.option(
     metavar="SOURCE",
     default="prompt",
     show_default=True,
-    help="prompt, fd:NUMBER, file:PATH or systemd-creds:PATH. Never the passphrase itself.",
+    help="prompt, fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD. Never the passphrase.",
 )
 _PBKDF_OPTIONS = (
     click.option("--pbkdf-memory", type=int, metavar="KIB", help="Argon2id memory; default: measured."),
@@ -133,7 +133,7 @@ def passphrase_reader(
             raise KeySettingError(
                 KeysReason.PASSPHRASE_MISSING,
                 "a passphrase is needed and there is no terminal to ask on",
-                "give --passphrase-from fd:NUMBER, file:PATH or systemd-creds:PATH",
+                "give --passphrase-from fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD",
             )
         return str(click.prompt(text, hide_input=True, confirmation_prompt=is_new, err=True))
 

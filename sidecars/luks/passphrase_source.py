@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import assert_never
 
 from sealwire.keys.passphrase import MAX_BYTES, check_strength, normalize, read_passphrase_file
+from sealwire.keys.providers import Providers
 from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
 from sealwire.sidecars.luks.machine import Machine
 
 Prompt = Callable[[], str]
 
-_FORMS = "prompt, fd:NUMBER, file:PATH or systemd-creds:PATH"
+_FORMS = "prompt, fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD"
 
 
 class SourceKind(Enum):
@@ -23,6 +24,7 @@ class SourceKind(Enum):
     DESCRIPTOR = "fd"
     FILE = "file"
     CREDENTIAL = "systemd-creds"
+    VAULT = "vault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def read_passphrase(
 
     `is_new`: it is to protect something from now on, so weak ones are refused.
     Raises KeySettingError PASSPHRASE_WEAK, PASSPHRASE_MISSING; what reading a private file raises;
-    LuksSettingError SECRET_SOURCE
+    LuksSettingError SECRET_SOURCE; what Vault raises, see `keys.vault.secret`
     """
     text = _read(source, machine, prompt)
     if is_new:
@@ -71,6 +73,8 @@ def _read(source: PassphraseSource, machine: Machine, prompt: Prompt) -> str:
             return read_passphrase_file(Path(source.location))
         case SourceKind.CREDENTIAL:
             return _line(_from_credential(source.location, machine))
+        case SourceKind.VAULT:
+            return Providers().vault_text(source.location, MAX_BYTES)
         case _:
             assert_never(source.kind)
 
