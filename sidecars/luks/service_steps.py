@@ -8,6 +8,8 @@ from sealwire.sidecars.luks.journal import StepId
 
 _DROP_IN_MODE = 0o644
 _DIRECTORY_MODE = 0o755
+_HOLD_MODE = 0o600
+_HOLD_DIRECTORY_MODE = 0o700
 
 
 def is_stopped(context: Context) -> bool:
@@ -20,6 +22,7 @@ def stop(context: Context) -> None:
 
 def undo_stop(context: Context) -> None:
     """The end of every rollback: the service runs again, if it did before."""
+    context.machine.remove(context.settings.hold)
     if context.journal.record.service_was_active:
         must(context.machine, ["systemctl", "start", context.settings.service])
         _require_active(context)
@@ -69,6 +72,9 @@ def start(context: Context) -> None:
 
 
 def undo_start(context: Context) -> None:
+    """Nobody may start it on the volume again while data is copied back: what it wrote then would be lost."""
+    context.machine.make_directory(context.settings.hold.parent, _HOLD_DIRECTORY_MODE)
+    context.machine.write(context.settings.hold, b"a rollback is under way\n", _HOLD_MODE)
     context.stop_service()
 
 

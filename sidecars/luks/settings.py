@@ -119,6 +119,11 @@ class VolumeSettings:
         return Path("/run/sealwire-luks") / self.name
 
     @property
+    def hold(self) -> Path:
+        """While this file is there the service does not start, mounted or not. A reboot removes it."""
+        return Path("/run/sealwire-luks") / f"{self.name}.hold"
+
+    @property
     def drop_in(self) -> Path:
         return Path("/etc/systemd/system") / f"{self.service}.d" / "sealwire-luks.conf"
 

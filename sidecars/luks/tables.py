@@ -42,12 +42,13 @@ def fstab_line(settings: VolumeSettings) -> str:
 
 
 def drop_in(settings: VolumeSettings) -> str:
-    """Keeps the service from starting while its directory is not the mounted volume."""
+    """Keeps the service from starting while its directory is not the mounted volume, or a rollback runs."""
     return (
         f"# Written by `sealwire luks setup`, volume {settings.name}.\n"
         "[Unit]\n"
         f"RequiresMountsFor={settings.data_directory}\n"
         f"ConditionPathIsMountPoint={settings.data_directory}\n"
+        f"ConditionPathExists=!{settings.hold}\n"
     )
 
 

@@ -45,7 +45,7 @@ class Model(FilesInMemory):
         self._reload()
         self._unlock_and_mount()
         if self.enabled:
-            self._start_service()
+            self.start_service()
 
     def has_program(self, name: str) -> bool:
         return self.present(name)
@@ -153,7 +153,7 @@ class Model(FilesInMemory):
                     del self.mappings[name]
             case ["start", unit] if unit == self.service:
                 self.change()
-                self._start_service()
+                self.start_service()
             case ["start", _]:
                 self.change()
                 self._unlock_and_mount()
@@ -169,7 +169,8 @@ class Model(FilesInMemory):
                 self.units[key] = lines[0]
         drop_in = self._text(f"/etc/systemd/system/{self.service}.d/sealwire-luks.conf")
         if "ConditionPathIsMountPoint=" in drop_in:
-            self.units["condition"] = drop_in.split("ConditionPathIsMountPoint=")[1].strip()
+            self.units["condition"] = drop_in.split("ConditionPathIsMountPoint=")[1].split()[0]
+            self.units["hold"] = drop_in.split("ConditionPathExists=!")[1].split()[0]
 
     def _text(self, path: str) -> str:
         return (self.read(Path(path)) or b"").decode()
@@ -185,10 +186,12 @@ class Model(FilesInMemory):
             if self.node(point) is not None:
                 self.mounts[point] = "mongodb"
 
-    def _start_service(self) -> None:
+    def start_service(self) -> None:
         """The service writes where it is started: data is lost if that is the wrong place."""
         wanted = self.units.get("condition")
         if wanted is not None and wanted not in self.mounts:
+            return
+        if self.units.get("hold") is not None and self.node(self.units["hold"]) is not None:
             return
         directory = self.node(self.data_directory)
         if self.active or directory is None or directory.immutable:

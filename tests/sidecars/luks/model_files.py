@@ -49,12 +49,20 @@ class FilesInMemory:
     changes: int = 0
     cut_before: int | None = None
     """Power fails instead of this change (the first is 1)."""
+    meddle_before: int | None = None
+    """Somebody starts the service before this change."""
 
     def change(self) -> None:
         """Called before each change."""
         self.changes += 1
         if self.changes == self.cut_before:
             raise PowerCut
+        if self.changes == self.meddle_before:
+            self.start_service()
+
+    def start_service(self) -> None:
+        """What `systemctl start` does; the other half of the machine knows."""
+        raise NotImplementedError
 
     def find(self, path: Path | str) -> tuple[Tree, str]:
         """The file system that `path` lies on, and its name there."""

@@ -55,6 +55,10 @@ def roll_back(machine: Model) -> None:
     migration.roll_back(machine, journal, passphrase, Silent())
 
 
+def phase(machine: Model) -> Phase:
+    return Journal.open(machine, journal_path("mongodb")).record.phase
+
+
 def finish(machine: Model) -> None:
     migration.finish(machine, Journal.open(machine, journal_path("mongodb")), Silent())
 
@@ -66,13 +70,13 @@ def assert_data_is_whole(machine: Model) -> None:
     assert files == {"WiredTiger": b"tiger", "collection-1.wt": b"patients"}
 
 
-def assert_encrypted(machine: Model, phase: Phase = Phase.COMPLETE) -> None:
+def assert_encrypted(machine: Model, wanted: Phase = Phase.COMPLETE) -> None:
     assert machine.mounts == {DATA: "mongodb"}
     assert machine.active
     assert_data_is_whole(machine)
     assert machine.tree["var/lib/mongodb"].immutable
     assert machine.volumes["/dev/sdb"].slots[0] == PASSPHRASE
-    assert Journal.open(machine, journal_path("mongodb")).record.phase is phase
+    assert phase(machine) is wanted
 
 
 def assert_plaintext(machine: Model) -> None:

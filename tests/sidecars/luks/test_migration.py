@@ -1,10 +1,11 @@
 """Setting up, going on after a power cut at any point, going back, finishing."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed, WrongState
+from sealwire.sidecars.luks.errors import LuksError, LuksReason, VerificationFailed, WrongState
 from sealwire.sidecars.luks.journal import Phase, journal_path
 from sealwire.sidecars.luks.machine import Entry, Progress
 from tests.sidecars.luks import story
@@ -21,13 +22,18 @@ def setup_changes() -> int:
 SETUP_CHANGES = setup_changes()
 
 
-def cut_setup_at(change: int) -> Model:
-    """A machine that lost its power in place of this change of a set-up, and booted again."""
+def cut_setup_at(change: int, *, reboot: bool = True) -> Model:
+    """A machine that lost its power in place of this change of a set-up, and booted again.
+
+    Without the reboot it stands for Ctrl-C or an error: mounts, mappings and the service are as they were.
+    """
     machine = story.running_machine()
     machine.cut_before = change
     with pytest.raises(PowerCut):
         story.set_up(machine)
-    machine.boot()
+    machine.cut_before = None
+    if reboot:
+        machine.boot()
     return machine
 
 
@@ -60,8 +66,11 @@ def test_a_power_cut_anywhere_is_resumed_to_the_right_end(change: int) -> None:
 
 
 @pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
-def test_a_power_cut_anywhere_is_rolled_back_to_where_things_were(change: int) -> None:
-    machine = cut_setup_at(change)
+@pytest.mark.parametrize("reboot", [True, False])
+def test_a_power_cut_or_an_error_anywhere_is_rolled_back_to_where_things_were(
+    change: int, *, reboot: bool
+) -> None:
+    machine = cut_setup_at(change, reboot=reboot)
     # Cut off before the journal was written, nothing was changed and nothing is to be undone.
     if machine.read(journal_path("mongodb")) is not None:
         story.roll_back(machine)
@@ -69,13 +78,22 @@ def test_a_power_cut_anywhere_is_rolled_back_to_where_things_were(change: int) -
 
 
 @pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
-def test_an_error_anywhere_without_a_reboot_is_resumed_as_well(change: int) -> None:
-    """As after Ctrl-C: mounts, mappings and the stopped service are as they were."""
+@pytest.mark.parametrize("impatient", [False, True])
+def test_an_error_anywhere_without_a_reboot_is_resumed_as_well(change: int, *, impatient: bool) -> None:
+    machine = cut_setup_at(change, reboot=False)
+    if impatient:
+        machine.run(["systemctl", "start", "mongod.service"])
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+def test_no_write_is_lost_when_somebody_starts_the_service_at_any_moment(change: int) -> None:
     machine = story.running_machine()
-    machine.cut_before = change
-    with pytest.raises(PowerCut):
+    machine.meddle_before = change
+    with suppress(LuksError):  # it may stop and say so; run again, it has to come to its end
         story.set_up(machine)
-    machine.cut_before = None
+    machine.meddle_before = None
     story.set_up(machine)
     story.assert_encrypted(machine)
 
@@ -109,6 +127,18 @@ def test_a_rollback_cut_off_anywhere_ends_with_the_newest_data_when_run_again(
     story.roll_back(machine)
     story.assert_plaintext(machine)
     machine.boot()
+    story.assert_plaintext(machine)
+
+
+@pytest.mark.parametrize("change", range(1, rollback_changes() + 1))
+def test_no_write_is_lost_when_somebody_starts_the_service_during_a_rollback(change: int) -> None:
+    machine = complete_machine()
+    machine.meddle_before = change
+    with suppress(LuksError):
+        story.roll_back(machine)
+    machine.meddle_before = None
+    if story.phase(machine) is not Phase.ROLLED_BACK:
+        story.roll_back(machine)
     story.assert_plaintext(machine)
 
 

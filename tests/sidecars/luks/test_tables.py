@@ -70,6 +70,7 @@ def test_the_drop_in_binds_the_service_to_the_mount() -> None:
     lines = tables.drop_in(KEYED).splitlines()
     assert "RequiresMountsFor=/var/lib/mongodb" in lines
     assert "ConditionPathIsMountPoint=/var/lib/mongodb" in lines
+    assert "ConditionPathExists=!/run/sealwire-luks/mongodb.hold" in lines
 
 
 def test_a_field_that_is_taken_is_found_whoever_wrote_the_line() -> None:
