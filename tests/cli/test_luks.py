@@ -95,7 +95,7 @@ def test_status_is_no_where_the_data_is_in_clear(machine: Site, run: Run) -> Non
     where = ["--data-directory", story.DATA, "--service", "mongod.service"]
     shown = run("status", *where, "--json")
     assert shown.code == 1
-    assert json.loads(shown.out)["plain_files"] == [f"{story.DATA}/starts"]
+    assert json.loads(shown.out)["plain_files"] == [f"{story.DATA}/journal"]
     assert run("status", *where).code == 1
 
 

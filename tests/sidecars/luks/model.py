@@ -24,8 +24,10 @@ class Model(FilesInMemory):
     enabled: bool = True
     units: dict[str, str] = field(default_factory=dict)
     """crypttab, fstab and drop-in as systemd last read them."""
-    starts: int = 0
-    """How often the service started, which it writes down in its data."""
+    written: int = 0
+    """How often the service wrote into its data: a number each time, the last one being this."""
+    kept_open: Node | None = None
+    """The file that the running service writes to, wherever it is moved."""
     commands: list[str] = field(default_factory=list)
     present: Callable[[str], bool] = lambda _: True
     """Which programs are installed."""
@@ -201,11 +203,15 @@ class Model(FilesInMemory):
         )
         assert not [p for p in self.mounts if "sealwire" in p], "the service runs while data is copied"
         self.active = True
-        self.starts += 1
-        before = self.node(f"{self.data_directory}/starts")
-        assert before is not None
-        assert before.content is not None
-        self.put(f"{self.data_directory}/starts", before.content + b"%d," % self.starts)
+        self.kept_open = self.node(f"{self.data_directory}/journal")
+        self.service_writes()
+
+    def service_writes(self) -> None:
+        if self.active:
+            assert self.kept_open is not None
+            assert self.kept_open.content is not None
+            self.written += 1
+            self.kept_open.content += b"%d," % self.written
 
     def _mount(self, arguments: list[str]) -> Completed:
         source, point = arguments[-2:]

@@ -53,12 +53,17 @@ class FilesInMemory:
     """Somebody starts the service before this change."""
 
     def change(self) -> None:
-        """Called before each change."""
+        """Called before each change. A service that runs writes all the time."""
         self.changes += 1
+        self.service_writes()
         if self.changes == self.cut_before:
             raise PowerCut
         if self.changes == self.meddle_before:
             self.start_service()
+
+    def service_writes(self) -> None:
+        """What a running service does to its data; the other half of the machine knows."""
+        raise NotImplementedError
 
     def start_service(self) -> None:
         """What `systemctl start` does; the other half of the machine knows."""
@@ -160,7 +165,7 @@ class FilesInMemory:
 
     def open_files(self, pid: int) -> tuple[OpenFile, ...]:
         device = MAPPED_DEVICE if self.data_directory in self.mounts else ROOT_DEVICE
-        return (OpenFile(f"{self.data_directory}/starts", device), OpenFile("/var/log/mongod", ROOT_DEVICE))
+        return (OpenFile(f"{self.data_directory}/journal", device), OpenFile("/var/log/mongod", ROOT_DEVICE))
 
     def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
         found = {}

@@ -32,7 +32,7 @@ def running_machine(kind: type[Model] = Model) -> Model:
     machine.tree["var/lib/mongodb"].mode = 0o750
     for path, content in TABLES.items():
         machine.put("/" + path, content)
-    for name, content in (("WiredTiger", b"tiger"), ("collection-1.wt", b"patients"), ("starts", b"")):
+    for name, content in (("WiredTiger", b"tiger"), ("collection-1.wt", b"patients"), ("journal", b"")):
         machine.put(f"{DATA}/{name}", content, 0o600)
     machine.boot()
     machine.changes = 0
@@ -66,7 +66,7 @@ def finish(machine: Model) -> None:
 def assert_data_is_whole(machine: Model) -> None:
     """Everything that was there, and everything that the service ever wrote."""
     files = machine.files(DATA)
-    assert files.pop("starts") == b"".join(b"%d," % number for number in range(1, machine.starts + 1))
+    assert files.pop("journal") == b"".join(b"%d," % number for number in range(1, machine.written + 1))
     assert files == {"WiredTiger": b"tiger", "collection-1.wt": b"patients"}
 
 

@@ -4,6 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealwire.sidecars.luks.errors import LuksError, LuksReason, VerificationFailed, WrongState
 from sealwire.sidecars.luks.journal import Phase, journal_path
@@ -41,7 +43,7 @@ def test_a_set_up_ends_with_the_service_on_the_volume_and_the_plaintext_aside() 
     machine = story.running_machine()
     story.set_up(machine)
     story.assert_encrypted(machine)
-    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "starts"}
+    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "journal"}
 
 
 def test_it_survives_a_reboot_with_the_key_and_the_service_stays_down_without() -> None:
@@ -83,6 +85,17 @@ def test_an_error_anywhere_without_a_reboot_is_resumed_as_well(change: int, *, i
     machine = cut_setup_at(change, reboot=False)
     if impatient:
         machine.run(["systemctl", "start", "mongod.service"])
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
+@given(st.integers(1, SETUP_CHANGES), st.integers(1, SETUP_CHANGES))
+def test_no_write_is_lost_when_somebody_starts_the_service_while_it_is_resumed(cut: int, later: int) -> None:
+    machine = cut_setup_at(cut, reboot=False)
+    machine.meddle_before = cut + later
+    with suppress(LuksError):
+        story.set_up(machine)
+    machine.meddle_before = None
     story.set_up(machine)
     story.assert_encrypted(machine)
 
@@ -178,7 +191,7 @@ def test_nothing_is_wiped_while_the_directory_is_not_on_the_volume() -> None:
     with pytest.raises(VerificationFailed) as caught:
         story.finish(machine)
     assert caught.value.reason is LuksReason.NOT_ENCRYPTED
-    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "starts"}
+    assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "journal"}
 
 
 def test_a_rollback_that_was_begun_is_not_turned_into_a_set_up() -> None:
@@ -197,7 +210,7 @@ class FailingDisk(Model):
 
     def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
         found = Model.manifest(self, root, progress)
-        return found if str(root) == story.DATA else {**found, "WiredTiger": found["starts"]}
+        return found if str(root) == story.DATA else {**found, "WiredTiger": found["journal"]}
 
 
 def test_a_copy_that_differs_stops_before_anything_is_switched() -> None:
