@@ -4,12 +4,18 @@ Sources: lsblk(8), wipefs(8) which without options only lists, findmnt(8).
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sealwire.sidecars.luks.cryptsetup import must
 from sealwire.sidecars.luks.machine import Machine
+
+_KERNEL_NAME = re.compile(r"/dev/(sd|vd|xvd|hd|nvme|mmcblk)[a-z0-9]+")
+_STABLE_FOLDERS = tuple(Path("/dev/disk") / kind for kind in ("by-id", "by-partuuid", "by-path"))
+# As VolumeSettings takes it; udev escapes other characters by backslashes.
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_.:+@-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +43,10 @@ def look_at(machine: Machine, path: Path) -> Device | None:
         return Device(True, status.size_bytes, False, (), (), signatures(machine, path))
     if not status.is_block_device:
         return None
-    columns = "PATH,SIZE,RO,MOUNTPOINTS"
-    listing = must(machine, ["lsblk", "--json", "--bytes", "--output", columns, str(path)])
-    (whole,) = json.loads(listing.out)["blockdevices"]
+    # Without NAME there is no tree, and what is on the device would stand beside it.
+    columns = "NAME,PATH,SIZE,RO,MOUNTPOINTS"
+    listing = must(machine, ["lsblk", "--json", "--bytes", "--tree", "--output", columns, str(path)])
+    whole = json.loads(listing.out)["blockdevices"][0]
     below = _descendants(whole)
     mounted = [point for node in (whole, *below) for point in node.get("mountpoints") or [] if point]
     return Device(
@@ -50,6 +57,22 @@ def look_at(machine: Machine, path: Path) -> Device | None:
         tuple(str(node["path"]) for node in below),
         signatures(machine, path),
     )
+
+
+def stable_name(machine: Machine, path: Path) -> Path:
+    """A name of the block device `path` that it keeps over a boot; `path` itself where there is none.
+
+    /dev/sdb may be another disk after the next boot. Names that are not the kernel's own are kept.
+    """
+    status = machine.status(path)
+    if status is None or not status.block_device or not _KERNEL_NAME.fullmatch(str(path)):
+        return path
+    for folder in _STABLE_FOLDERS:
+        for name in machine.names_in(folder):
+            link = machine.status(folder / name)
+            if link is not None and link.block_device == status.block_device and _SAFE_NAME.fullmatch(name):
+                return folder / name
+    return path
 
 
 def signatures(machine: Machine, path: Path) -> tuple[str, ...]:
@@ -70,7 +93,7 @@ def disks_below(machine: Machine, path: Path) -> frozenset[str]:
         source = found.text.splitlines()[-1].partition("[")[0] if found.code == 0 and found.text else ""
     if not source.startswith("/dev/"):
         return frozenset()
-    listing = machine.run(["lsblk", "--json", "--inverse", "--output", "PATH", source])
+    listing = machine.run(["lsblk", "--json", "--inverse", "--tree", "--output", "NAME,PATH", source])
     if listing.code != 0:
         return frozenset()
     roots = json.loads(listing.out)["blockdevices"]

@@ -1,7 +1,7 @@
 """What was done so far, in a file outside the volume that survives a crash at any moment.
 
     {"format": "sealwire-luks-journal", "version": 1, "phase": ..., "settings": {...},
-     "uuid": ..., "service_was_active": 0 or 1, "steps": {STEP: STATE, ...}}
+     "uuid": ..., "erase": 0 or 1, "service_was_active": 0 or 1, "steps": {STEP: STATE, ...}}
 
 The file is written whole before and after each step. It holds no secret.
 """
@@ -67,6 +67,8 @@ class Record:
     settings: VolumeSettings
     uuid: str
     """Of the LUKS volume; chosen before it is made, so that it is known again."""
+    erase: bool
+    """What the device held may be overwritten: that was typed."""
     service_was_active: bool
     steps: dict[StepId, StepState]
 
@@ -152,6 +154,7 @@ def _serialize(record: Record) -> bytes:
             "phase": record.phase.value,
             "settings": to_json(record.settings),
             "uuid": record.uuid,
+            "erase": int(record.erase),
             "service_was_active": int(record.service_was_active),
             "steps": {step.value: record.state(step).value for step in StepId},
         }
@@ -172,6 +175,7 @@ def _parse(raw: bytes, filename: str) -> Record:
         phase,
         from_fields(fields.object("settings")),
         fields.text("uuid"),
+        bool(fields.integer("erase", 0, 1)),
         bool(fields.integer("service_was_active", 0, 1)),
         states,
     )

@@ -131,6 +131,7 @@ class LinuxMachine:
             stat.S_IMODE(found.st_mode),
             found.st_size,
             _device(found.st_dev),
+            _device(found.st_rdev) if stat.S_ISBLK(found.st_mode) else "",
         )
 
     def names_in(self, path: Path) -> tuple[str, ...]:

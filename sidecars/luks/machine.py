@@ -41,6 +41,8 @@ class FileStatus:
     size_bytes: int
     device: str
     """`major:minor` of the file system that the path lies on."""
+    block_device: str = ""
+    """`major:minor` of the block device that the path is."""
 
 
 @dataclass(frozen=True, slots=True)

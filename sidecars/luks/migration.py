@@ -2,9 +2,10 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from sealwire.sidecars.luks import preflight, status
+from sealwire.sidecars.luks import device, preflight, status
 from sealwire.sidecars.luks.context import Context, Reporter
 from sealwire.sidecars.luks.cryptsetup import must
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed
@@ -23,7 +24,8 @@ def begin(machine: Machine, settings: VolumeSettings, *, erase: bool) -> Journal
     require_no_journal(machine, path)
     preflight.require(machine, settings, erase=erase)
     was_active = machine.run(["systemctl", "is-active", "--quiet", settings.service]).code == 0
-    record = Record(Phase.SETTING_UP, settings, str(uuid.uuid4()), was_active, {})
+    settings = replace(settings, device=device.stable_name(machine, settings.device))
+    record = Record(Phase.SETTING_UP, settings, str(uuid.uuid4()), erase, was_active, {})
     return Journal.create(machine, path, record)
 
 

@@ -9,6 +9,8 @@ import secrets
 from sealwire.sidecars.luks import cryptsetup
 from sealwire.sidecars.luks.context import Context
 from sealwire.sidecars.luks.cryptsetup import must
+from sealwire.sidecars.luks.device import look_at
+from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason
 from sealwire.sidecars.luks.journal import StepId
 from sealwire.sidecars.luks.settings import KEY_FILE_BYTES, FileSystem
 
@@ -33,18 +35,51 @@ def make_key_file(context: Context) -> None:
 
 
 def is_formatted(context: Context) -> bool:
-    """Known by the UUID that was chosen for it. A format that was cut off has no key slot yet."""
-    header = cryptsetup.read_header(context.machine, context.settings.device)
-    return header is not None and header.uuid == context.journal.record.uuid and 0 in header.key_slots
+    """Known by the UUID that was chosen for it. A format that was cut off has no key slot yet.
+
+    Raises DeviceRefused DEVICE_NOT_LUKS when it was formatted and is so no more: it may hold the newest data,
+    and is never formatted a second time.
+    """
+    device = context.settings.device
+    header = cryptsetup.read_header(context.machine, device)
+    found = header is not None and header.uuid == context.journal.record.uuid and 0 in header.key_slots
+    if not found and context.was_done(StepId.FORMAT):
+        raise DeviceRefused(
+            LuksReason.DEVICE_NOT_LUKS,
+            f"{device} does not have the volume any more that was made on it",
+            "is it the same disk? else sealwire luks restore-header, or sealwire luks rollback",
+        )
+    return found
 
 
 def format_volume(context: Context) -> None:
     settings = context.settings
     if settings.image_bytes is not None:
         context.machine.create_image(settings.device, settings.image_bytes)
+    _require_as_before(context)
     cryptsetup.format_device(
         context.machine, settings.device, context.journal.record.uuid, context.passphrase(), settings.pbkdf
     )
+
+
+def _require_as_before(context: Context) -> None:
+    """A look at what is about to be overwritten, which a boot may have given another disk's name."""
+    path, record = context.settings.device, context.journal.record
+    found = look_at(context.machine, path)
+    if found is None or found.mounted_at or found.parts:
+        raise DeviceRefused(
+            LuksReason.DEVICE_IN_USE,
+            f"{path} is missing, or in use since",
+            "name it anew: rollback, then setup",
+        )
+    header = cryptsetup.read_header(context.machine, path) if found.signatures else None
+    is_ours = header is not None and header.uuid == record.uuid
+    if found.signatures and not record.erase and not is_ours:
+        raise DeviceRefused(
+            LuksReason.DEVICE_NOT_EMPTY,
+            f"{path} holds {', '.join(found.signatures)}, and was empty when this was begun",
+            "is it the same disk? sealwire luks rollback, then setup with --erase",
+        )
 
 
 def has_second_key(context: Context) -> bool:

@@ -84,7 +84,7 @@ class Model(FilesInMemory):
             "find": self._find_and_shred,
             "rm": self._rm,
             "lsblk": self._lsblk,
-            "wipefs": lambda _: Completed(0, b'{"signatures": []}'),
+            "wipefs": self._wipefs,
         }
         return handlers[name](rest)
 
@@ -243,6 +243,10 @@ class Model(FilesInMemory):
     def _lsblk(self, arguments: list[str]) -> Completed:
         whole = {"path": arguments[-1], "size": 1 << 30, "ro": False, "mountpoints": [None]}
         return Completed(0, json.dumps({"blockdevices": [whole]}).encode())
+
+    def _wipefs(self, arguments: list[str]) -> Completed:
+        found = [{"type": "crypto_LUKS"}] if arguments[-1] in self.volumes else []
+        return Completed(0, json.dumps({"signatures": found}).encode())
 
     def _chattr(self, arguments: list[str]) -> Completed:
         node = self.node(arguments[1])

@@ -11,7 +11,7 @@ from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepS
 from tests.sidecars.luks.story import SETTINGS, running_machine
 
 PATH = Path("/var/lib/sealwire/luks/mongodb.json")
-RECORD = Record(Phase.SETTING_UP, SETTINGS, "u-1", True, {StepId.FORMAT: StepState.BEGUN})
+RECORD = Record(Phase.SETTING_UP, SETTINGS, "u-1", False, True, {StepId.FORMAT: StepState.BEGUN})
 
 
 def test_what_is_saved_is_what_is_read() -> None:

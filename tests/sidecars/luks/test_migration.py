@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed, WrongState
+from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed, WrongState
 from sealwire.sidecars.luks.journal import Phase, journal_path
 from sealwire.sidecars.luks.machine import Entry, Progress
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model
-from tests.sidecars.luks.model_files import PowerCut
+from tests.sidecars.luks.model_files import Node, PowerCut, Volume
 
 
 def setup_changes() -> int:
@@ -210,6 +210,25 @@ def test_a_copy_that_differs_stops_before_anything_is_switched() -> None:
     assert machine.node(story.OLD) is None
     story.roll_back(machine)
     story.assert_plaintext(machine)
+
+
+def test_a_volume_that_may_hold_the_newest_data_is_never_formatted_again() -> None:
+    """As when its header is damaged, or another disk has its name, while a set-up is resumed."""
+    machine = cut_setup_at(SETUP_CHANGES - 1)
+    machine.volumes["/dev/sdb"].uuid = "another"
+    with pytest.raises(DeviceRefused) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.DEVICE_NOT_LUKS
+    assert sum("luksFormat" in command for command in machine.commands) == 1
+
+
+@pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
+def test_another_disk_that_took_the_name_after_a_boot_is_not_formatted(change: int) -> None:
+    machine = cut_setup_at(change)
+    machine.volumes["/dev/sdb"] = Volume("another", {0: b"another"}, {"": Node(None, 0o755)})
+    with pytest.raises(DeviceRefused):
+        story.set_up(machine)
+    assert machine.volumes["/dev/sdb"].slots == {0: b"another"}
 
 
 def test_no_secret_is_ever_an_argument() -> None:

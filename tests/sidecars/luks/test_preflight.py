@@ -40,8 +40,8 @@ def site() -> Site:
     machine = story.running_machine(Site)
     assert isinstance(machine, Site)
     # The key file would lie on another disk than the volume.
-    machine.answers["lsblk --json --inverse --output PATH /dev/sda1"] = listing(path="/dev/sda")
-    machine.answers["lsblk --json --inverse --output PATH /dev/sdb"] = listing(path="/dev/sdb")
+    machine.answers["lsblk --json --inverse --tree --output NAME,PATH /dev/sda1"] = listing(path="/dev/sda")
+    machine.answers["lsblk --json --inverse --tree --output NAME,PATH /dev/sdb"] = listing(path="/dev/sdb")
     return machine
 
 
@@ -117,7 +117,7 @@ CASES: list[tuple[Callable[[Site], None], type[LuksError], LuksReason]] = [
         LuksReason.DATA_IS_MOUNT,
     ),
     (
-        change("lsblk --json --inverse --output PATH /dev/sda1", listing(path="/dev/sdb")),
+        change("lsblk --json --inverse --tree --output NAME,PATH /dev/sda1", listing(path="/dev/sdb")),
         LuksSettingError,
         LuksReason.KEY_FILE_PLACE,
     ),
@@ -238,10 +238,43 @@ def test_whole_disks_are_followed_through_every_layer() -> None:
         "children": [{"path": "/dev/sdc1", "children": [{"path": "/dev/sdc"}]}, {"path": "/dev/sdd"}],
     }
     machine.answers["findmnt --noheadings --output SOURCE"] = Completed(0, b"/dev/mapper/a[/sub]\n")
-    machine.answers["lsblk --json --inverse --output PATH /dev/mapper/a"] = listing(**tree)
+    machine.answers["lsblk --json --inverse --tree --output NAME,PATH /dev/mapper/a"] = listing(**tree)
     assert device.disks_below(machine, Path("/mnt/x/new")) == {"/dev/sdc", "/dev/sdd"}
     machine.answers["findmnt --noheadings --output SOURCE"] = Completed(0, b"tmpfs\n")
     assert device.disks_below(machine, Path("/mnt/x/new")) == frozenset()
+
+
+@dataclass(slots=True)
+class Links(Site):
+    """A machine with links below /dev/disk."""
+
+    links: dict[str, str] = field(default_factory=dict)
+
+    def status(self, path: Path) -> FileStatus | None:
+        if str(path) not in self.links:
+            return None
+        return FileStatus(False, False, True, 0o660, 0, "0:5", self.links[str(path)])
+
+    def names_in(self, path: Path) -> tuple[str, ...]:
+        return tuple(Path(name).name for name in self.links if Path(name).parent == path)
+
+
+def test_a_kernel_name_becomes_one_that_a_boot_keeps() -> None:
+    machine = Links(story.SETTINGS.device, "s", "/d")
+    machine.links = {
+        "/dev/sdb": "8:16",
+        "/dev/sdc": "8:32",
+        "/dev/mapper/vg-lv": "253:0",
+        "/dev/disk/by-id/a\\x20b": "8:16",
+        "/dev/disk/by-id/ata-other": "8:0",
+        "/dev/disk/by-id/ata-serial": "8:16",
+        "/dev/disk/by-path/pci-1": "8:32",
+    }
+    stable = {name: str(device.stable_name(machine, Path(name))) for name in [*machine.links, "/dev/none"]}
+    assert stable["/dev/sdb"] == "/dev/disk/by-id/ata-serial"
+    assert stable["/dev/sdc"] == "/dev/disk/by-path/pci-1"
+    for name in ("/dev/mapper/vg-lv", "/dev/disk/by-id/ata-serial", "/dev/none"):
+        assert stable[name] == name
 
 
 def test_the_model_looks_like_a_block_device() -> None:
