@@ -212,12 +212,21 @@ def _show_report(report: dict[str, Any]) -> None:
 @command.command()
 @name_option
 @passphrase_option
+@click.option(
+    "--abandon-volume",
+    is_flag=True,
+    help="Copy nothing out of it: for a volume that cannot be opened. Loses what was written since set-up.",
+)
+@confirm_option
 @yes_option
 @dry_run_option
-def rollback(*, name: str, passphrase_from: str, yes: bool, dry_run: bool) -> None:
+def rollback(
+    *, name: str, passphrase_from: str, abandon_volume: bool, confirm: str | None, yes: bool, dry_run: bool
+) -> None:
     """Go back to plaintext: copy the newest data out of the volume and take every change back.
 
-    Also after `finish`. The volume and its key file are left as they are. After a crash run it again.
+    Also after `finish`. The volume and its key file are left as they are. After a crash run it again, with
+    the same options.
 
     \b
     Examples:
@@ -232,10 +241,15 @@ def rollback(*, name: str, passphrase_from: str, yes: bool, dry_run: bool) -> No
         for number, step in enumerate(reversed(STEPS), start=1):
             click.echo(f"{number:2}. undo: {step.title} ({journal.record.state(step.id).value})")
         return
-    require_yes(f"Stop {settings.service} and move the data back to plaintext?", yes=yes)
+    if abandon_volume:
+        migration.require_plaintext_copy(machine, journal)
+        require_typed(f"What {settings.service} wrote since the set-up will be lost.", name, confirm)
+    else:
+        require_yes(f"Stop {settings.service} and move the data back to plaintext?", yes=yes)
+    passphrase = passphrase_reader(passphrase_from, machine)
     with only_writer(machine, name), display() as reporter:
         journal = Journal.open(machine, journal.path)
-        migration.roll_back(machine, journal, passphrase_reader(passphrase_from, machine), reporter)
+        migration.roll_back(machine, journal, passphrase, reporter, abandon_volume=abandon_volume)
     click.echo(f"{settings.data_directory} is in plaintext again; {settings.device} was left as it is.")
 
 

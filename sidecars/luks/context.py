@@ -45,6 +45,8 @@ class Context:
     passphrase: Callable[[], bytes]
     """Asks for the passphrase of key slot 0, at most once."""
     reporter: Reporter
+    abandon_volume: bool = False
+    """On the way back: leave what is on the volume where it is, for it cannot be opened any more."""
 
     @property
     def settings(self) -> VolumeSettings:

@@ -122,10 +122,11 @@ def mount(context: Context) -> None:
 
 
 def undo_mount(context: Context) -> None:
-    """Bring the newest data home, then take the volume away."""
+    """Bring the newest data home, unless the volume is given up; then take the volume away."""
     if not context.journal.record.may_have_run(StepId.WRITE_TABLES):
         return
-    _copy_back(context)
+    if not context.abandon_volume:
+        _copy_back(context)
     if is_mounted(context):
         must(context.machine, ["umount", str(context.settings.data_directory)])
     # Now, while systemd still knows the unit that opened it.

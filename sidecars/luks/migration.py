@@ -8,8 +8,8 @@ from pathlib import Path
 from sealwire.sidecars.luks import device, preflight, status
 from sealwire.sidecars.luks.context import Context, Reporter
 from sealwire.sidecars.luks.cryptsetup import must
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed
-from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepState, journal_path
+from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed, WrongState
+from sealwire.sidecars.luks.journal import Journal, Phase, Record, StepId, StepState, journal_path
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings
 from sealwire.sidecars.luks.steps import STEPS
@@ -56,24 +56,43 @@ def go_on(machine: Machine, journal: Journal, passphrase: Callable[[], bytes], r
 
 
 def roll_back(
-    machine: Machine, journal: Journal, passphrase: Callable[[], bytes], reporter: Reporter
+    machine: Machine,
+    journal: Journal,
+    passphrase: Callable[[], bytes],
+    reporter: Reporter,
+    *,
+    abandon_volume: bool = False,
 ) -> None:
     """Undo every step from the last to the first: the service runs on plaintext data again.
 
     What the database wrote since the volume is in use is copied back first. The volume and its key file stay.
+    `abandon_volume` goes back to the plaintext data as it was put aside: for a volume that cannot be opened.
     Run again after a crash, it starts from the last step: each undoing may be repeated.
     Raises WrongState, MachineUnfit, DeviceRefused SPACE, CommandFailed, LuksKeyDenied, VerificationFailed
     """
     journal.require("roll back", *(phase for phase in Phase if phase is not Phase.ROLLED_BACK))
     preflight.require_programs(machine, journal.record.settings)
-    _require_space(machine, journal.record.settings)
+    if abandon_volume:
+        require_plaintext_copy(machine, journal)
+    else:
+        _require_space(machine, journal.record.settings)
     journal.enter(Phase.ROLLING_BACK)
-    context = Context(machine, journal, passphrase, reporter)
+    context = Context(machine, journal, passphrase, reporter, abandon_volume)
     for step in reversed(STEPS):
         reporter.begin(f"undo: {step.title}")
         step.undo(context)
         journal.mark(step.id, StepState.UNDONE)
     journal.enter(Phase.ROLLED_BACK)
+
+
+def require_plaintext_copy(machine: Machine, journal: Journal) -> None:
+    """Raises WrongState JOURNAL_PHASE where there is no whole plaintext copy to go back to."""
+    journal.require("abandon the volume", Phase.SETTING_UP, Phase.COMPLETE, Phase.ROLLING_BACK)
+    old = journal.record.settings.old_directory
+    if journal.record.may_have_run(StepId.WRITE_TABLES) and machine.status(old) is None:
+        raise WrongState(
+            LuksReason.JOURNAL_PHASE, f"{old} is gone: the volume has the only data", "restore a backup"
+        )
 
 
 def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:

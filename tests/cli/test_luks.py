@@ -90,6 +90,16 @@ def test_from_plan_to_finish(machine: Site, run: Run, secret: list[str]) -> None
     assert run("rollback", "--yes").code == 78
 
 
+def test_a_volume_is_given_up_only_after_its_name_was_typed(
+    machine: Site, run: Run, secret: list[str]
+) -> None:
+    run("setup", DEVICE, *OPTIONS, *secret, "--yes")
+    assert run("rollback", "--abandon-volume", "--yes").code == 77
+    assert machine.mounts
+    assert run("rollback", "--abandon-volume", "--confirm", "mongodb").code == 0
+    assert machine.mounts == {}
+
+
 def test_status_is_no_where_the_data_is_in_clear(machine: Site, run: Run) -> None:
     assert run("status").code == 78
     where = ["--data-directory", story.DATA, "--service", "mongod.service"]

@@ -50,9 +50,9 @@ def set_up(machine: Model) -> Journal:
     return journal
 
 
-def roll_back(machine: Model) -> None:
+def roll_back(machine: Model, *, abandon_volume: bool = False) -> None:
     journal = Journal.open(machine, journal_path("mongodb"))
-    migration.roll_back(machine, journal, passphrase, Silent())
+    migration.roll_back(machine, journal, passphrase, Silent(), abandon_volume=abandon_volume)
 
 
 def phase(machine: Model) -> Phase:

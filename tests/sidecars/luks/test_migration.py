@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed, WrongState
+from sealwire.sidecars.luks.errors import (
+    DeviceRefused,
+    LuksKeyDenied,
+    LuksReason,
+    VerificationFailed,
+    WrongState,
+)
 from sealwire.sidecars.luks.journal import Phase, journal_path
 from sealwire.sidecars.luks.machine import Entry, Progress
 from tests.sidecars.luks import story
@@ -229,6 +235,37 @@ def test_another_disk_that_took_the_name_after_a_boot_is_not_formatted(change: i
     with pytest.raises(DeviceRefused):
         story.set_up(machine)
     assert machine.volumes["/dev/sdb"].slots == {0: b"another"}
+
+
+def lost_volume() -> Model:
+    """Complete, in use, and then no key opens it any more."""
+    machine = complete_machine()
+    machine.volumes["/dev/sdb"].slots = {0: b"lost"}
+    machine.boot()
+    return machine
+
+
+def test_a_volume_that_does_not_open_is_rolled_back_only_by_giving_it_up() -> None:
+    machine = lost_volume()
+    with pytest.raises(LuksKeyDenied):
+        story.roll_back(machine)
+    assert not machine.active
+    story.roll_back(machine, abandon_volume=True)
+    files = machine.files(story.DATA)
+    assert (files["WiredTiger"], files["collection-1.wt"]) == (b"tiger", b"patients")
+    assert machine.active
+    assert machine.mounts == {}
+    assert machine.node(story.OLD) is None
+
+
+def test_a_volume_with_the_only_data_is_not_given_up() -> None:
+    machine = complete_machine()
+    story.finish(machine)
+    machine.boot()
+    with pytest.raises(WrongState) as caught:
+        story.roll_back(machine, abandon_volume=True)
+    assert caught.value.reason is LuksReason.JOURNAL_PHASE
+    story.assert_encrypted(machine, Phase.FINISHED)
 
 
 def test_no_secret_is_ever_an_argument() -> None:
