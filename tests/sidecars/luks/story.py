@@ -1,5 +1,6 @@
 """A machine with a running database on plaintext, and what has to hold at the end of every story."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from sealwire.sidecars.luks import migration
@@ -14,6 +15,7 @@ KEY_FILE = Path("/etc/cryptsetup-keys.d/mongodb.key")
 DATA = "/var/lib/mongodb"
 OLD = "/var/lib/mongodb.plain"
 SETTINGS = VolumeSettings(Path("/dev/sdb"), key_file=KEY_FILE, file_system=FileSystem.EXT4)
+WITHOUT_KEY_FILE = replace(SETTINGS, key_file=None)
 TABLES = {
     "etc/fstab": b"UUID=1 / ext4 defaults 0 1\n/dev/sdc /srv ext4 ro 0 2",
     "etc/crypttab": b"# none yet\n",
@@ -40,10 +42,10 @@ def running_machine(kind: type[Model] = Model) -> Model:
     return machine
 
 
-def set_up(machine: Model) -> Journal:
+def set_up(machine: Model, settings: VolumeSettings = SETTINGS) -> Journal:
     """Begin, or go on with what was begun."""
     if machine.read(journal_path("mongodb")) is None:
-        journal = migration.begin(machine, SETTINGS, erase=False)
+        journal = migration.begin(machine, settings, erase=False)
     else:
         journal = Journal.open(machine, journal_path("mongodb"))
     migration.go_on(machine, journal, passphrase, Silent())

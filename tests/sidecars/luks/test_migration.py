@@ -110,6 +110,30 @@ def test_no_write_is_lost_when_somebody_starts_the_service_at_any_moment(change:
     story.assert_encrypted(machine)
 
 
+def changes_without_key_file() -> int:
+    machine = story.running_machine()
+    story.set_up(machine, story.WITHOUT_KEY_FILE)
+    return machine.changes
+
+
+@pytest.mark.parametrize("change", range(1, changes_without_key_file() + 1))
+@pytest.mark.parametrize("back", [False, True])
+def test_a_volume_that_opens_by_passphrase_only_comes_to_the_right_end_as_well(
+    change: int, *, back: bool
+) -> None:
+    machine = story.running_machine()
+    machine.cut_before = change
+    with pytest.raises(PowerCut):
+        story.set_up(machine, story.WITHOUT_KEY_FILE)
+    machine.boot()  # which asks for the passphrase, and nobody is there
+    if not back:
+        story.set_up(machine, story.WITHOUT_KEY_FILE)
+        story.assert_encrypted(machine)
+    elif machine.read(journal_path("mongodb")) is not None:
+        story.roll_back(machine)
+        story.assert_plaintext(machine)
+
+
 def complete_machine() -> Model:
     machine = story.running_machine()
     story.set_up(machine)

@@ -258,6 +258,21 @@ def restore() -> None:
     check("fstab is what it was", Path("/etc/fstab").read_bytes() == (KEPT / "fstab").read_bytes())
     check("crypttab has no line of it", "mongodb" not in Path("/etc/crypttab").read_text())
     check("the volume is closed", not Path("/dev/mapper/mongodb").exists())
+    on_an_image()
+
+
+def on_an_image() -> None:
+    """The same on a file image, which systemd attaches to a loop device; its key lies on another disk."""
+    image = ("setup", "/srv/volume.img", "--image-size", "192", "--name", "image", "--file-system", "ext4")
+    near = luks(*image, "--key-file", "/etc/image.key", "--yes", "--passphrase-from", "fd:{first}")
+    check("a key beside the image is refused", near.returncode == 78 and service_runs())
+    key = ("--key-file", str(PAYLOAD / "image.key"))
+    done = luks(*image, *key, *COSTS, "--yes", "--passphrase-from", "fd:{first}")
+    check("set up on an image", done.returncode == 0)
+    check("the image is what the data lies on", luks("status", "--name", "image").returncode == 0)
+    check_data()
+    check("closed", luks("close", "--name", "image").returncode == 0 and not is_mounted())
+    check("systemd opens the image by its tables", works("systemctl", "start", "mongod") and is_mounted())
 
 
 STAGES: dict[str, Callable[[], None]] = {
