@@ -88,26 +88,14 @@ class Context:
         must(self.machine, ["systemctl", "daemon-reload"])
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One mount: where from, and as what."""
-
-    source: str
-    file_system: str
-
-
-def mount_at(machine: Machine, directory: Path) -> Mount | None:
-    """What is mounted exactly at `directory`, the topmost when there are several; else None."""
-    done = machine.run(["findmnt", "--json", "--output", "SOURCE,FSTYPE", "--mountpoint", str(directory)])
-    if done.code != 0:
-        return None
-    top = json.loads(done.out)["filesystems"][-1]
-    return Mount(str(top["source"]), str(top["fstype"]))
+def mounted_source(machine: Machine, directory: Path) -> str | None:
+    """What is mounted exactly at `directory`, the topmost when there are several; None when nothing is."""
+    done = machine.run(["findmnt", "--json", "--output", "SOURCE", "--mountpoint", str(directory)])
+    return str(json.loads(done.out)["filesystems"][-1]["source"]) if done.code == 0 else None
 
 
 def is_volume_mounted(context: Context, directory: Path) -> bool:
-    found = mount_at(context.machine, directory)
-    return found is not None and found.source == str(context.settings.mapper)
+    return mounted_source(context.machine, directory) == str(context.settings.mapper)
 
 
 def is_immutable(machine: Machine, directory: Path) -> bool:

@@ -5,7 +5,7 @@ time after the tables were written a boot may have mounted it and started the se
 """
 
 from sealwire.sidecars.luks import tables
-from sealwire.sidecars.luks.context import Context, is_immutable, is_volume_mounted, mount_at
+from sealwire.sidecars.luks.context import Context, is_immutable, is_volume_mounted, mounted_source
 from sealwire.sidecars.luks.copying import copy_tree, verify_tree
 from sealwire.sidecars.luks.cryptsetup import must
 from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed
@@ -157,5 +157,5 @@ def _mount_staging(context: Context, *, read_only: bool = False) -> None:
 
 
 def _unmount_staging(context: Context) -> None:
-    if mount_at(context.machine, context.settings.staging) is not None:
+    if mounted_source(context.machine, context.settings.staging) is not None:
         must(context.machine, ["umount", str(context.settings.staging)])

@@ -18,7 +18,6 @@ class LuksReason(Enum):
     """Stable names of everything that this room refuses."""
 
     SETTING = "setting"
-    SETTINGS_DIFFER = "settings-differ"
     SECRET_SOURCE = "secret-source"  # noqa: S105 - a reason
     NOT_ROOT = "not-root"
     NO_SYSTEMD = "no-systemd"
@@ -36,7 +35,6 @@ class LuksReason(Enum):
     NAME_TAKEN = "name-taken"
     KEY_FILE_PLACE = "key-file-place"
     KEY_WRONG = "key-wrong"
-    LAST_KEY = "last-key"
     COMMAND = "command"
     COPY_DIFFERS = "copy-differs"
     NOT_ENCRYPTED = "not-encrypted"
@@ -58,7 +56,7 @@ class LuksError(Exception):
 
 
 class LuksSettingError(LuksError):
-    """A setting of a LUKS volume is malformed, or is not what the journal recorded."""
+    """A setting of a LUKS volume is malformed, or does not fit this machine."""
 
 
 class MachineUnfit(LuksError):

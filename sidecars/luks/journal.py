@@ -6,7 +6,6 @@
 The file is written whole before and after each step. It holds no secret.
 """
 
-import json
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -181,8 +180,3 @@ def _parse(raw: bytes, filename: str) -> Record:
     )
     fields.done()
     return record
-
-
-def as_json(record: Record) -> str:
-    """For `--json`: the same as the file."""
-    return json.dumps(json.loads(_serialize(record)), indent=2)

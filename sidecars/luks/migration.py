@@ -121,11 +121,6 @@ def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:
     journal.enter(Phase.FINISHED)
 
 
-def settings_of(machine: Machine, name: str) -> VolumeSettings:
-    """What the volume `name` was set up with. Raises WrongState JOURNAL_MISSING, DamagedFile."""
-    return Journal.open(machine, journal_path(name)).record.settings
-
-
 def _require_space(machine: Machine, settings: VolumeSettings) -> None:
     """Room for the data that comes back; the copy that is still there makes way for it."""
     if machine.status(settings.data_directory) is None:

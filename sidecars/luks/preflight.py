@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from sealwire.sidecars.luks import cryptsetup, device, tables
-from sealwire.sidecars.luks.context import mount_at
+from sealwire.sidecars.luks.context import mounted_source
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings
@@ -110,7 +110,7 @@ def _directory_problems(machine: Machine, settings: VolumeSettings) -> Iterator[
             f"{data} is not a directory with data in it",
             "name MongoDB's dbPath with --data-directory",
         )
-    elif mount_at(machine, data) is not None:
+    elif mounted_source(machine, data) is not None:
         yield DeviceRefused(
             LuksReason.DATA_IS_MOUNT,
             f"{data} is a mount point itself and cannot be moved aside",

@@ -13,9 +13,10 @@ CRYPTTAB = Path("/etc/crypttab")
 FSTAB = Path("/etc/fstab")
 _NEW_FILE_MODE = 0o644
 
-# The mount waits for the unlocking, so its time is the longer one. Both run from boot.
-_UNLOCK_SECONDS = 90
-_MOUNT_SECONDS = 150
+# The mount waits for the unlocking, so its time is the longer one. Both run from boot, which nofail does not
+# hold up, so they may be long: a slow disk or much Argon2id must not keep the database down.
+_UNLOCK_SECONDS = 180
+_MOUNT_SECONDS = 300
 
 
 def crypttab_line(settings: VolumeSettings, uuid: str) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sealwire.sidecars.luks import cryptsetup
-from sealwire.sidecars.luks.context import mount_at
+from sealwire.sidecars.luks.context import mounted_source
 from sealwire.sidecars.luks.cryptsetup import Secret, must
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, LuksSettingError, WrongState
 from sealwire.sidecars.luks.machine import Machine
@@ -56,8 +56,7 @@ def unmount_and_close(machine: Machine, name: str, service: str | None, where: P
         raise WrongState(LuksReason.JOURNAL_PHASE, f"/dev/mapper/{name} is not open", "check --name")
     if service is not None:
         must(machine, ["systemctl", "stop", service])
-    found = None if where is None else mount_at(machine, where)
-    if found is not None and found.source == f"/dev/mapper/{name}":
+    if where is not None and mounted_source(machine, where) == f"/dev/mapper/{name}":
         must(machine, ["umount", str(where)])
     machine.run(["systemctl", "stop", f"systemd-cryptsetup@{name}.service"])
     if cryptsetup.is_open(machine, name):

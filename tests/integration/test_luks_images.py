@@ -13,7 +13,7 @@ import pytest
 
 from sealwire.keys.local_wrap import LocalKek
 from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, volume
-from sealwire.sidecars.luks.context import Silent, mount_at
+from sealwire.sidecars.luks.context import Silent, mounted_source
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
     DeviceRefused,
@@ -159,8 +159,8 @@ def test_file_systems_and_partition_tables_are_seen(tmp_path: Path) -> None:
 
 def test_what_findmnt_and_lsblk_say_here_is_understood() -> None:
     require("findmnt", "lsblk")
-    assert mount_at(MACHINE, Path("/proc")) is not None
-    assert mount_at(MACHINE, Path("/etc")) is None
+    assert mounted_source(MACHINE, Path("/proc")) is not None
+    assert mounted_source(MACHINE, Path("/etc")) is None
     for disk in device.disks_below(MACHINE, Path("/")):
         assert disk.startswith("/dev/")
     assert device.look_at(MACHINE, Path("/dev/null")) is None

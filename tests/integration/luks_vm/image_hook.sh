@@ -30,7 +30,7 @@ After=multi-user.target
 Conflicts=shutdown.target
 [Service]
 Type=oneshot
-TimeoutStartSec=600
+TimeoutStartSec=900
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS1

@@ -237,7 +237,7 @@ class Model(FilesInMemory):
         name = self.mounts.get(arguments[-1])
         if name is None:
             return NO
-        found = [{"source": f"/dev/mapper/{name}", "fstype": "ext4"}]
+        found = [{"source": f"/dev/mapper/{name}"}]
         return Completed(0, json.dumps({"filesystems": found}).encode())
 
     def _lsblk(self, arguments: list[str]) -> Completed:
