@@ -11,8 +11,8 @@ from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
-from sealwire.sidecars.vault_setup import errors as vault_setup
 from sealwire.sidecars.luks import errors as luks
+from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
