@@ -14,7 +14,7 @@ from hvac import exceptions as hvac_errors
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KekDenied, KeySettingError, KeysReason
-from sealwire.keys.vault.connection import VaultConnection, json_of
+from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.errors import failed
 
 T = TypeVar("T")
@@ -120,7 +120,8 @@ def unwrap(connection: VaultConnection, wrapping_token: str, wrapped_at: str) ->
 
 
 def _data(answer: Any) -> Mapping[str, Any] | None:
-    data = json_of(answer)
+    """`data` of an answer that has some; hvac gives a Response, not a mapping, for one without a body."""
+    data = answer.get("data") if isinstance(answer, dict) else None
     return data if isinstance(data, Mapping) else None
 
 
