@@ -49,7 +49,7 @@ def failed(arguments: Sequence[str], done: Completed) -> CommandFailed:
     return CommandFailed(
         LuksReason.COMMAND,
         f"{arguments[0]} {verb}".strip() + f" failed with code {done.code}: {last or 'it said nothing'}",
-        "see the message; what was done so far is in the journal, if one was begun",
+        "mend what it says, then run the command again (a set-up: with --resume)",
     )
 
 

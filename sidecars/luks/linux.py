@@ -191,7 +191,7 @@ def _failures_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CommandFailed(LuksReason.COMMAND, f"{path}: {error.strerror}", "see the message") from None
+        raise CommandFailed(LuksReason.COMMAND, f"{path}: {error.strerror}", "as root?") from None
 
 
 @contextmanager

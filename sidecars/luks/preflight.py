@@ -56,8 +56,8 @@ def examine(machine: Machine, settings: VolumeSettings, *, erase: bool) -> list[
     Raises CommandFailed when a program that has to look fails itself.
     """
     blocking = list(_machine_problems(machine, settings))
-    # The rest needs the programs.
-    if not any(error.reason is LuksReason.PROGRAM_MISSING for error in blocking):
+    # The rest needs the programs, and the right to look.
+    if not {error.reason for error in blocking} & {LuksReason.PROGRAM_MISSING, LuksReason.NOT_ROOT}:
         blocking += _directory_problems(machine, settings)
         blocking += _device_problems(machine, settings, erase=erase)
         blocking += _key_file_problems(machine, settings)

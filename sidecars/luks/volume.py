@@ -13,7 +13,9 @@ _MOUNT_MODE = 0o700
 
 
 def require_luks(machine: Machine, device: Path) -> cryptsetup.Header:
-    """The header of `device`. Raises DeviceRefused DEVICE_NOT_LUKS."""
+    """The header of `device`. Raises DeviceRefused DEVICE_MISSING, DEVICE_NOT_LUKS."""
+    if machine.status(device) is None:
+        raise DeviceRefused(LuksReason.DEVICE_MISSING, f"{device} does not exist", "see `lsblk`")
     header = cryptsetup.read_header(machine, device)
     if header is None:
         raise DeviceRefused(
