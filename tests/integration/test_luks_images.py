@@ -24,6 +24,7 @@ from sealwire.sidecars.luks.errors import (
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.settings import Pbkdf
 from sealwire.sidecars.luks.tree import differences, manifest
+from tests.support.debian import require_programs
 
 pytestmark = pytest.mark.integration
 
@@ -33,17 +34,23 @@ PASSPHRASE, OTHER = b"correct horse battery staple", b"six wooden barrels under 
 KEK = LocalKek(bytes(range(32)))
 
 
-def require(*programs: str) -> None:
-    missing = [name for name in programs if not MACHINE.has_program(name)]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"not installed: {missing}")
-    if missing:
-        pytest.skip(f"not installed: {missing}")
+PACKAGES = {
+    "cryptsetup": "cryptsetup-bin",
+    "rsync": "rsync",
+    "wipefs": "util-linux",
+    "findmnt": "util-linux",
+    "lsblk": "util-linux",
+    "mke2fs": "e2fsprogs",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    require_programs(PACKAGES)
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    require("cryptsetup", "wipefs")
     path = tmp_path / "volume.img"
     MACHINE.create_image(path, 32 << 20)
     cryptsetup.format_device(MACHINE, path, str(uuid.uuid4()), PASSPHRASE, FAST)
@@ -59,7 +66,6 @@ def test_a_volume_is_what_the_directive_asks_for(image: Path) -> None:
 
 
 def test_the_uuid_is_the_one_that_was_chosen(tmp_path: Path) -> None:
-    require("cryptsetup")
     path, chosen = tmp_path / "i", str(uuid.uuid4())
     MACHINE.create_image(path, 32 << 20)
     assert cryptsetup.read_header(MACHINE, path) is None
@@ -90,7 +96,6 @@ def test_secrets_are_bytes_a_line_end_is_not_a_part_of_them(image: Path) -> None
 
 
 def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
-    require("cryptsetup")
     (tmp_path / "x").write_bytes(bytes(1 << 20))
     with pytest.raises(DeviceRefused) as caught:
         volume.add_key(MACHINE, tmp_path / "x", PASSPHRASE, OTHER, FAST)
@@ -149,7 +154,6 @@ def test_a_sealed_file_with_no_header_inside_is_refused(image: Path, tmp_path: P
 
 
 def test_file_systems_and_partition_tables_are_seen(tmp_path: Path) -> None:
-    require("wipefs", "mke2fs")
     path = tmp_path / "disk"
     MACHINE.create_image(path, 8 << 20)
     assert device.signatures(MACHINE, path) == ()
@@ -158,7 +162,6 @@ def test_file_systems_and_partition_tables_are_seen(tmp_path: Path) -> None:
 
 
 def test_what_findmnt_and_lsblk_say_here_is_understood() -> None:
-    require("findmnt", "lsblk")
     assert mounted_source(MACHINE, Path("/proc")) is not None
     assert mounted_source(MACHINE, Path("/etc")) is None
     for disk in device.disks_below(MACHINE, Path("/")):
@@ -167,7 +170,6 @@ def test_what_findmnt_and_lsblk_say_here_is_understood() -> None:
 
 
 def test_a_copy_is_the_same_in_everything_also_after_it_was_cut_off(tmp_path: Path) -> None:
-    require("rsync")
     source, target = tmp_path / "source", tmp_path / "target"
     (source / "journal").mkdir(parents=True)
     (source / "a.wt").write_bytes(os.urandom(3 << 20))

@@ -5,15 +5,13 @@ on the host but the tools that make and run the images; the kernel's package is 
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.build_context import ROOT, copy_build_context
+from tests.support.debian import require_programs
 
 CACHE = ROOT / "build" / "luks-vm"
 HERE = Path(__file__).resolve().parent
@@ -25,32 +23,17 @@ _GUEST_PACKAGES = (
     "systemd-sysv,udev,kmod,mount,cryptsetup,systemd-cryptsetup,e2fsprogs,rsync"
     ",python3-minimal,libpython3-stdlib"
 )
-# libarchive: mke2fs reads a tar with it.
 _HOST_TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
     "mmdebstrap": "mmdebstrap",
     "cryptsetup": "cryptsetup-bin",
     "mke2fs": "e2fsprogs",
 }
-_HOST_PACKAGES = (*_HOST_TOOLS.values(), "libarchive13t64")
 
 
 def require_tools() -> None:
-    """Install what is missing; where that is not possible, skip, or fail where CI=true."""
-    if all(shutil.which(tool) for tool in _HOST_TOOLS):
-        return
-    reason = f"needs {', '.join(_HOST_TOOLS)}, from Debian 13"
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *_HOST_PACKAGES]
-        for command in (["apt-get", "-qq", "update"], install):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                reason = f"apt-get failed: {done.stderr.strip()[-300:]}"
-    if not all(shutil.which(tool) for tool in _HOST_TOOLS):
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """The host's tools; libarchive beside them, by which mke2fs reads a tar."""
+    require_programs(_HOST_TOOLS, "libarchive13t64")
 
 
 def build_root() -> tuple[Path, Path]:
