@@ -99,7 +99,7 @@ def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:
     """Overwrite and remove the plaintext data that setting up put aside.
 
     Only where the service runs on the encrypted volume. Run again after a crash, it goes on.
-    Raises WrongState, VerificationFailed NOT_ENCRYPTED, CommandFailed
+    Raises WrongState, VerificationFailed NOT_ENCRYPTED, SERVICE_DOWN, CommandFailed
     """
     journal.require("wipe the old data", Phase.COMPLETE, Phase.WIPING, Phase.FINISHED)
     settings = journal.record.settings
@@ -109,6 +109,12 @@ def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:
             LuksReason.NOT_ENCRYPTED,
             f"{settings.data_directory} does not lie on the encrypted volume now: nothing was wiped",
             "see `sealwire luks status`",
+        )
+    if journal.record.service_was_active and found.service_pid is None:
+        raise VerificationFailed(
+            LuksReason.SERVICE_DOWN,
+            f"{settings.service} is not running: nothing was wiped",
+            "start it, and see that it works on the encrypted volume",
         )
     if machine.status(settings.old_directory) is not None:
         reporter.begin(f"overwrite and remove {settings.old_directory}")

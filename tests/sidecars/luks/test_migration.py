@@ -213,6 +213,15 @@ def test_nothing_is_wiped_while_the_directory_is_not_on_the_volume() -> None:
     assert set(machine.files(story.OLD)) == {"WiredTiger", "collection-1.wt", "journal"}
 
 
+def test_nothing_is_wiped_before_the_service_works_on_the_volume() -> None:
+    machine = complete_machine()
+    machine.active = False
+    with pytest.raises(VerificationFailed) as caught:
+        story.finish(machine)
+    assert caught.value.reason is LuksReason.SERVICE_DOWN
+    assert machine.node(story.OLD) is not None
+
+
 def test_a_rollback_that_was_begun_is_not_turned_into_a_set_up() -> None:
     machine = complete_machine()
     machine.cut_before = 5
