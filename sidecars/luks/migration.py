@@ -24,6 +24,8 @@ def begin(machine: Machine, settings: VolumeSettings, *, erase: bool) -> Journal
     require_no_journal(machine, path)
     preflight.require(machine, settings, erase=erase)
     was_active = machine.run(["systemctl", "is-active", "--quiet", settings.service]).code == 0
+    if settings.image_bytes is not None or not device.signatures(machine, settings.device):
+        erase = False  # there was nothing to confirm: what appears there later was not meant
     settings = replace(settings, device=device.stable_name(machine, settings.device))
     record = Record(Phase.SETTING_UP, settings, str(uuid.uuid4()), erase, was_active, {})
     return Journal.create(machine, path, record)

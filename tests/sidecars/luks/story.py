@@ -42,10 +42,10 @@ def running_machine(kind: type[Model] = Model) -> Model:
     return machine
 
 
-def set_up(machine: Model, settings: VolumeSettings = SETTINGS) -> Journal:
+def set_up(machine: Model, settings: VolumeSettings = SETTINGS, *, erase: bool = False) -> Journal:
     """Begin, or go on with what was begun."""
     if machine.read(journal_path("mongodb")) is None:
-        journal = migration.begin(machine, settings, erase=False)
+        journal = migration.begin(machine, settings, erase=erase)
     else:
         journal = Journal.open(machine, journal_path("mongodb"))
     migration.go_on(machine, journal, passphrase, Silent())

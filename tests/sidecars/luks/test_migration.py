@@ -29,7 +29,7 @@ def setup_changes() -> int:
 SETUP_CHANGES = setup_changes()
 
 
-def cut_setup_at(change: int, *, reboot: bool = True) -> Model:
+def cut_setup_at(change: int, *, reboot: bool = True, erase: bool = False) -> Model:
     """A machine that lost its power in place of this change of a set-up, and booted again.
 
     Without the reboot it stands for Ctrl-C or an error: mounts, mappings and the service are as they were.
@@ -37,7 +37,7 @@ def cut_setup_at(change: int, *, reboot: bool = True) -> Model:
     machine = story.running_machine()
     machine.cut_before = change
     with pytest.raises(PowerCut):
-        story.set_up(machine)
+        story.set_up(machine, erase=erase)
     machine.cut_before = None
     if reboot:
         machine.boot()
@@ -262,8 +262,9 @@ def test_a_volume_that_may_hold_the_newest_data_is_never_formatted_again() -> No
 
 
 @pytest.mark.parametrize("change", range(1, SETUP_CHANGES + 1))
-def test_another_disk_that_took_the_name_after_a_boot_is_not_formatted(change: int) -> None:
-    machine = cut_setup_at(change)
+@pytest.mark.parametrize("erase", [False, True])
+def test_another_disk_that_took_the_name_after_a_boot_is_not_formatted(change: int, *, erase: bool) -> None:
+    machine = cut_setup_at(change, erase=erase)
     machine.volumes["/dev/sdb"] = Volume("another", {0: b"another"}, {"": Node(None, 0o755)})
     with pytest.raises(DeviceRefused):
         story.set_up(machine)
