@@ -11,6 +11,7 @@ from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
+from sealwire.sidecars.tls_check import errors as tls
 
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
@@ -48,6 +49,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     enforce.UnusableUri: EX_CONFIG,
     enforce.ServerUnreachable: EX_UNAVAILABLE,
     enforce.ServerDenied: EX_NOPERM,
+    tls.UnusableTarget: EX_CONFIG,
+    tls.UnusableFile: EX_CONFIG,
+    tls.OutputProblem: EX_CANTCREAT,
 }
 
 
