@@ -41,9 +41,7 @@ def command() -> None:
 @click.option("--targets-file", type=_file, help="More targets, one a line; for those with a password.")
 @click.option("--ca", type=_file, help="Trust the authorities in this PEM file, instead of the system's.")
 @click.option("--client-certificate", type=_file, help="PEM with certificate and key, for mutual TLS.")
-@click.option(
-    "--rule", "changes", metavar="ID=off|warn|fail", multiple=True, help="Change a rule. Repeatable."
-)
+@click.option("--rule", metavar="ID=off|warn|fail", multiple=True, help="Change a rule. Repeatable.")
 @click.option("--rules", type=_file, help="YAML file with rules and thresholds.")
 @click.option("--strict", is_flag=True, help="Exit with code 1 for warnings as well.")
 @click.option("--revocation", is_flag=True, help="Ask the authorities by OCSP or CRL.")

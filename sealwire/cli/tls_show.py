@@ -1,5 +1,7 @@
 """Shows a TLS report on the terminal. Names come from servers: they are printed as text, never as markup."""
 
+from collections import Counter
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -9,6 +11,7 @@ from sealwire.sidecars.tls_check.findings import Finding
 from sealwire.sidecars.tls_check.offers import Support
 from sealwire.sidecars.tls_check.report import VERDICT_WORDS, Report, TargetReport, days_left
 from sealwire.sidecars.tls_check.rules import RULES, Severity
+from sealwire.sidecars.tls_check.suites import Verdict
 
 _STYLES = {"fail": "bold red", "warn": "yellow", "pass": "green"}
 
@@ -48,10 +51,8 @@ def _show_facts(facts: EndpointFacts, console: Console) -> None:
     if facts.versions:
         _row(table, "versions", f"accepted {accepted}; refused {refused}")
     for found in facts.accepted:
-        kinds: dict[str, int] = {}
-        for suite in found.suites:
-            kinds[suite.verdict.value] = kinds.get(suite.verdict.value, 0) + 1
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        kinds = Counter(suite.verdict for suite in found.suites)
+        counts = ", ".join(f"{kinds[verdict]} {verdict.value}" for verdict in Verdict if kinds[verdict])
         _row(table, f"{found.version.label} suites", counts)
     if facts.presented is not None:
         _show_certificate(table, facts.presented)

@@ -31,6 +31,8 @@ small { opacity: .75; } summary { cursor: pointer; } code { font-size: .9em; }
 
 _CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
+_CHAIN_HEAD = ("Certificate", "Names", "Key", "Signature", "Expires")
+
 _SUITE_CLASS = {
     Verdict.RECOMMENDED: "pass",
     Verdict.SUFFICIENT: "pass",
@@ -61,12 +63,19 @@ def _target(report: TargetReport) -> str:
     own = _findings(report.at(target.label)) if report.at(target.label) else ""
     labels = [facts.endpoint.label for facts in report.facts.endpoints]
     shared = target.label in labels  # host:port targets: the place is both
-    endpoints = "".join(_endpoint(facts, report.at(facts.endpoint.label)) for facts in report.facts.endpoints)
+    endpoints = "".join(
+        ("" if shared else _heading(facts)) + _endpoint(facts, report.at(facts.endpoint.label))
+        for facts in report.facts.endpoints
+    )
     return f"<section>\n<h2>{escape(target.label)}</h2>\n{'' if shared else own}{endpoints}</section>\n"
 
 
-def _endpoint(facts: EndpointFacts, findings: tuple[Finding, ...]) -> str:
+def _heading(facts: EndpointFacts) -> str:
     member = " <small>member of the replica set, named by another one</small>" if facts.discovered else ""
+    return f"<h3>{escape(facts.endpoint.label)}{member}</h3>\n"
+
+
+def _endpoint(facts: EndpointFacts, findings: tuple[Finding, ...]) -> str:
     rows = [("Versions", _versions(facts.versions))]
     if facts.plaintext is not None:
         rows.append(("Without TLS", escape(facts.plaintext.value)))
@@ -77,10 +86,7 @@ def _endpoint(facts: EndpointFacts, findings: tuple[Finding, ...]) -> str:
     if facts.http is not None:
         rows.append(("HSTS", escape(facts.http.hsts or "none")))
     suites = _suites(facts.accepted) if facts.accepted else ""
-    return (
-        f"<h3>{escape(facts.endpoint.label)}{member}</h3>\n{_findings(findings)}"
-        f"<table>{_rows(rows)}</table>\n{_chain(facts.presented)}{suites}"
-    )
+    return f"{_findings(findings)}<table>{_rows(rows)}</table>\n{_chain(facts.presented)}{suites}"
 
 
 def _findings(findings: tuple[Finding, ...]) -> str:
@@ -115,7 +121,7 @@ def _shown(shown: Presented) -> list[tuple[str, str]]:
 def _chain(shown: Presented | None) -> str:
     if shown is None:
         return ""
-    head = "<tr><th>Certificate<th>Names<th>Key<th>Signature<th>Expires</tr>\n"
+    head = "<tr>" + "".join(f"<th>{name}</th>" for name in _CHAIN_HEAD) + "</tr>\n"
     rows = "".join(_certificate(certificate) for certificate in shown.chain)
     return f"<table>{head}{rows}</table>\n"
 

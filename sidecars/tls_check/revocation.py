@@ -108,8 +108,7 @@ def _judge_ocsp(der: bytes, certificate: x509.Certificate, issuer: x509.Certific
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             return Status.UNKNOWN
         counts = (
-            response.serial_number == certificate.serial_number
-            and _issuer_matches(response, issuer)
+            _is_about(response, certificate, issuer)
             and _current(response.this_update_utc, response.next_update_utc)
             and _signed_for(response, issuer)
         )
@@ -123,10 +122,15 @@ def _judge_ocsp(der: bytes, certificate: x509.Certificate, issuer: x509.Certific
     }.get(response.certificate_status, Status.UNKNOWN)
 
 
-def _issuer_matches(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
-    digest = hashes.Hash(response.hash_algorithm)
-    digest.update(issuer.subject.public_bytes())
-    return digest.finalize() == response.issuer_name_hash
+def _is_about(response: ocsp.OCSPResponse, certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """The response's certificate id is the one that a request would carry."""
+    builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, response.hash_algorithm)
+    wanted = builder.build()
+    return (
+        response.serial_number == wanted.serial_number
+        and response.issuer_name_hash == wanted.issuer_name_hash
+        and response.issuer_key_hash == wanted.issuer_key_hash
+    )
 
 
 def _signed_for(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:

@@ -114,6 +114,9 @@ def _https(text: str) -> Target:
 
 
 def _mongodb(text: str) -> Target:
+    database = text.partition("://")[2].partition("/")[2].partition("?")[0]
+    if "@" in database:  # a slash in an unquoted password: what stands before it is taken for HOST:PORT
+        raise _bad_uri(text, None)
     try:
         parsed: dict[str, Any] = dict(parse_uri(text, default_port=MONGODB_PORT, validate=True))
     except OSError:
@@ -144,14 +147,15 @@ def _mongodb(text: str) -> Target:
     )
 
 
+_NOT_IN_HOSTS = frozenset(" /@?#,;=&%<>[]{}|\\^`\"'")
 _UNVERIFIED = ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")
 
 
-def _bad_uri(text: str, error: Exception) -> UnusableTarget:
+def _bad_uri(text: str, error: Exception | None) -> UnusableTarget:
     if text.startswith("mongodb+srv://") and isinstance(error, ConfigurationError):
         hint = "check the name, and that its SRV record can be looked up from here"
         return UnusableTarget(TlsCheckReason.TARGET_LOOKUP, "a mongodb+srv:// target was not found", hint)
-    hint = "write mongodb://HOST:PORT/?tls=true; no login is needed; check its options"
+    hint = "write mongodb://HOST:PORT/?tls=true, its options as MongoDB names them; no login is needed"
     return UnusableTarget(TlsCheckReason.TARGET, "a connection string cannot be read", hint)
 
 
@@ -160,6 +164,8 @@ def _path(value: object) -> Path | None:
 
 
 def _checked_host(host: str) -> str:
+    if set(host) & _NOT_IN_HOSTS:
+        raise _not_an_address()
     try:
         server_name(host)
     except UnicodeError:

@@ -1,0 +1,125 @@
+"""`sealwire tls` without a server: rules, targets, options, and that nothing secret is ever shown."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sealwire.cli.exit_codes import exit_code
+from sealwire.cli.tls import command
+from sealwire.cli.tls_options import read_rules, read_targets
+from sealwire.policies.errors import SourceError
+from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableFile, UnusableTarget
+from sealwire.sidecars.tls_check.rules import RULES, Severity, Thresholds
+
+SECRET = "Geheimnis-7"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Run:
+    return lambda *arguments: CliRunner().invoke(command, ["verify", *map(str, arguments)])
+
+
+def rules_file(folder: Path, text: str) -> Path:
+    file = folder / "rules.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_rules_come_from_the_file_and_then_from_the_command_line(tmp_path: Path) -> None:
+    text = "rules:\n  no-tls13: fail\n  hsts-missing: off\nthresholds:\n  expires_warn_days: 30\n"
+    rules = read_rules(rules_file(tmp_path, text), ("no-tls13=warn", "name-mismatch=off"))
+    assert rules.severity("no-tls13") is Severity.WARN
+    assert rules.severity("hsts-missing") is Severity.OFF
+    assert rules.severity("name-mismatch") is Severity.OFF
+    assert rules.severity("key-weak") is RULES["key-weak"].severity
+    assert rules.thresholds == Thresholds(expires_warn_days=30)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("rules:\n  no-such-rule: fail\n", 2),
+        ("rules:\n  no-tls13: maybe\n", 2),
+        ("rules:\n  no-tls13: true\n", 2),
+        ("thresholds:\n  hsts_days: -1\n", 2),
+        ("thresholds:\n  hsts_days: 99999\n", 2),
+        ("thresholds:\n  days: 1\n", 2),
+        ("other: 1\n", 1),
+        ("- a\n", 1),
+    ],
+)
+def test_a_mistake_in_the_rules_is_named_with_its_place(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(SourceError) as raised:
+        read_rules(rules_file(tmp_path, text), ())
+    assert raised.value.line == line
+
+
+@pytest.mark.parametrize("change", ["no-such-rule=fail", "no-tls13=maybe", "no-tls13", "=fail"])
+def test_a_rule_option_that_says_nothing_is_wrong_usage(run: Run, change: str) -> None:
+    assert run("db.example:1", "--rule", change).exit_code == 2
+
+
+def test_targets_come_from_the_command_line_and_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "targets.txt"
+    file.write_text(f"# the web\nhttps://clinic.example/\n\n  mongodb://u:{SECRET}@db.example/?tls=true \n")
+    targets = read_targets(("a.example:1",), file)
+    labels = [target.label for target in targets]
+    assert labels == ["a.example:1", "https://clinic.example:443/", "mongodb://db.example:27017/"]
+
+
+def test_no_target_at_all_is_an_error() -> None:
+    with pytest.raises(UnusableTarget) as raised:
+        read_targets((), None)
+    assert raised.value.reason is TlsCheckReason.NO_TARGETS
+    assert exit_code(raised.value) == 78
+
+
+def test_one_bad_target_stops_the_run_before_any_connection_and_is_counted(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "targets.txt"
+    file.write_text(f"a.example:1\nuser:{SECRET}@db.example:27017\n")
+    for arguments in (("a.example:1", f"mongodb://u:{SECRET}@a b/"), ("--targets-file", str(file))):
+        result = run(*arguments)
+        assert isinstance(result.exception, UnusableTarget)
+        assert "2" in str(result.exception)
+        assert SECRET not in f"{result.exception!r}{result.exception.hint}{result.output}"
+
+
+@pytest.mark.parametrize("option", ["--ca", "--client-certificate"])
+def test_a_file_that_holds_no_certificate_is_an_error(run: Run, tmp_path: Path, option: str) -> None:
+    file = tmp_path / "file.pem"
+    for content in (None, b"", b"-----BEGIN CERTIFICATE-----\n", bytes(5 << 20)):
+        if content is not None:
+            file.write_bytes(content)
+        result = run("a.example:1", option, file)
+        assert isinstance(result.exception, UnusableFile)
+        assert exit_code(result.exception) == 78
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--watch", "6"),
+        ("--watch", "0s"),
+        ("--watch", "31d"),
+        ("--watch", "x"),
+        ("--metrics-listen", "127.0.0.1:9186"),
+        ("--watch", "1h", "--metrics-listen", "9186"),
+        ("--watch", "1h", "--metrics-listen", "127.0.0.1:0"),
+        ("--timeout", "0"),
+        ("--budget", "0"),
+        ("--http-port", "65536"),
+    ],
+)
+def test_an_option_out_of_bounds_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run("a.example:1", *arguments).exit_code == 2
+
+
+def test_the_rules_are_listed() -> None:
+    result = CliRunner().invoke(command, ["rules", "--json"])
+    assert {rule["id"] for rule in json.loads(result.output)} == set(RULES)
+    plain = CliRunner().invoke(command, ["rules"])
+    assert plain.exit_code == 0
