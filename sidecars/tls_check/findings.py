@@ -64,8 +64,9 @@ def _endpoint(facts: EndpointFacts, thresholds: Thresholds, now: datetime) -> It
         return
     yield from _versions(facts)
     yield from _suites(facts)
-    if facts.presented is None:
+    if facts.trouble is not None or facts.presented is None:
         yield "handshake-failed", facts.trouble.value if facts.trouble else "no certificate was shown"
+    if facts.presented is None:
         return
     yield from _presented(facts.presented, thresholds, now)
     yield from _application(facts, facts.presented, thresholds)

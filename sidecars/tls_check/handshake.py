@@ -54,7 +54,8 @@ class _Notes:
     verify_errors: list[tuple[int, int]] = field(default_factory=list)
     """(error, depth) pairs."""
     certificate_request: bool = False
-    alert: bool = False
+    refused: bool = False
+    """By a fatal alert, or by hanging up in the handshake."""
     staple: bytes = b""
 
 
@@ -78,7 +79,12 @@ class TlsStream:
 
     def shake_hands(self) -> None:
         """Raises StreamFailed ALERT, CLOSED, TIMEOUT or PROTOCOL."""
-        self._drive(self._connection.do_handshake)
+        try:
+            self._drive(self._connection.do_handshake)
+        except StreamFailed as failure:
+            # A server that closes with our last flight unread resets the connection, and its alert is lost.
+            self._notes.refused |= failure.trouble is Trouble.CLOSED
+            raise
 
     def send(self, content: bytes) -> None:
         self._drive(lambda: self._connection.sendall(content))
@@ -99,7 +105,7 @@ class TlsStream:
             try:
                 self.receive(1)
             except StreamFailed:
-                if self._notes.alert:
+                if self._notes.refused:
                     raise
 
     def close(self) -> None:
@@ -133,7 +139,7 @@ class TlsStream:
         """Known fully only after something was received: TLS 1.3 refuses after the handshake."""
         if not self._notes.certificate_request:
             return ClientCertificate.NOT_ASKED
-        return ClientCertificate.REQUIRED if self._notes.alert else ClientCertificate.OPTIONAL
+        return ClientCertificate.REQUIRED if self._notes.refused else ClientCertificate.OPTIONAL
 
     @property
     def staple(self) -> bytes:
@@ -159,12 +165,12 @@ class TlsStream:
                 self._flush()
                 received = self._stream.receive(_CHUNK_BYTES)
                 if not received:
-                    raise StreamFailed(Trouble.ALERT if self._notes.alert else Trouble.CLOSED) from None
+                    raise StreamFailed(Trouble.ALERT if self._notes.refused else Trouble.CLOSED) from None
                 self._connection.bio_write(received)
             except SSL.ZeroReturnError:
                 raise  # the orderly end, which only `receive` knows what to do with
             except SSL.Error:
-                raise StreamFailed(Trouble.ALERT if self._notes.alert else Trouble.PROTOCOL) from None
+                raise StreamFailed(Trouble.ALERT if self._notes.refused else Trouble.PROTOCOL) from None
             else:
                 self._flush()
                 return result
@@ -201,7 +207,7 @@ def _context(trust: Trust, identity: ClientIdentity | None, notes: _Notes) -> SS
 
     def on_state(connection: SSL.Connection, where: int, value: int) -> None:
         if where == SSL.SSL_CB_READ_ALERT and value >> 8 == 2:
-            notes.alert = True
+            notes.refused = True
         elif connection.get_state_string() == _CERTIFICATE_REQUEST:
             notes.certificate_request = True
 

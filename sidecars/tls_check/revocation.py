@@ -208,10 +208,10 @@ def http_fetch(timeout_s: float) -> Fetch:
     opener = build_opener(_NoRedirects)
 
     def fetch(url: str, body: bytes | None) -> bytes:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise OSError
         headers = {"Content-Type": "application/ocsp-request"} if body is not None else {}
         try:
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise OSError
             with opener.open(Request(url, body, headers), timeout=timeout_s) as answer:  # noqa: S310 - checked
                 content: bytes = answer.read(MAX_ANSWER_BYTES + 1)
         except (URLError, HTTPException, ValueError):

@@ -159,15 +159,14 @@ class _Look:
         return Plaintext.ACCEPTED
 
     def _presented(self) -> Presented | None:
-        tls = self._converse(None)
+        tls = self._converse_as_nobody()
         chain = tls.chain
         if not chain:
             return None
-        required = tls.client_certificate is ClientCertificate.REQUIRED
-        if required:
-            self.trouble = None
-        if required and self.settings.identity is not None:
-            self._converse(self.settings.identity)
+        if tls.client_certificate is ClientCertificate.REQUIRED:
+            self.trouble, self.application_trouble = None, Trouble.ALERT
+            if self.settings.identity is not None:
+                self._converse(self.settings.identity, self._speak)
         verified = tls.verified_chain
         issuer = next(iter(verified[1:] or chain[1:]), None)
         described = tuple(describe(certificate) for certificate in chain)
@@ -181,18 +180,29 @@ class _Look:
             revocation=check_revocation(chain[0], issuer, tls.staple, self.settings.fetch),
         )
 
-    def _converse(self, identity: ClientIdentity | None) -> TlsStream:
+    def _converse_as_nobody(self) -> TlsStream:
+        tls = self._converse(None, self._speak)
+        trouble = self.application_trouble
+        if trouble is Trouble.CLOSED and tls.client_certificate is ClientCertificate.OPTIONAL:
+            # It hung up on what we said: perhaps a refusal whose alert was lost. Listen without speaking.
+            again = self._converse(None, TlsStream.await_refusal)
+            if again.client_certificate is ClientCertificate.REQUIRED:
+                return again
+            self.application_trouble = trouble
+        return tls
+
+    def _converse(self, identity: ClientIdentity | None, speak: Callable[[TlsStream], None]) -> TlsStream:
         """Shake hands and speak; what goes wrong is noted, and what was seen until then stays."""
-        self.application_trouble = None
+        self.trouble = self.application_trouble = None
         with closing(self._dial()) as stream:
             tls = TlsStream(stream, self.endpoint.host, self.settings.trust or Trust(), identity)
             try:
                 tls.shake_hands()
             except StreamFailed as failure:
-                self.trouble = self.application_trouble = failure.trouble
+                self.trouble = failure.trouble
                 return tls
             try:
-                self._speak(tls)
+                speak(tls)
             except StreamFailed as failure:
                 self.application_trouble = failure.trouble
             return tls

@@ -23,7 +23,7 @@ _WITHIN_S = 120
 def require_program(program: str, package: str, probe: str) -> Path:
     """The path of `program`, from `package` if it is not on the machine; `program probe` must succeed."""
     found = shutil.which(program) or shutil.which(program, path=os.pathsep.join(_SYSTEM_FOLDERS))
-    path = Path(found) if found is not None else _unpack(program, package)
+    path = Path(found) if found is not None else unpack(program, package)
     reason = "cannot be unpacked with apt" if path is None else _why_not(path, probe)
     if path is None or reason is not None:
         text = f"{program} of the Debian package {package} {reason}"
@@ -38,7 +38,7 @@ def _why_not(path: Path, probe: str) -> str | None:
     return None if done.returncode == 0 else "does not run here: a library is missing"
 
 
-def _unpack(program: str, package: str) -> Path | None:
+def unpack(program: str, package: str) -> Path | None:
     """Tests in other processes wait for the lock and find the folder filled."""
     folder = UNPACKED / package
     folder.mkdir(parents=True, exist_ok=True)

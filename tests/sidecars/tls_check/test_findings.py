@@ -65,6 +65,8 @@ CASES: list[tuple[str, EndpointFacts]] = [
     ("suite-no-forward-secrecy", versions(*VERSIONS[:2], version(V12, 0xC02F, 0x009C), VERSIONS[3])),
     ("suite-legacy", versions(*VERSIONS[:2], version(V12, 0xC02F, 0xC013), VERSIONS[3])),
     ("handshake-failed", replace(DATABASE, presented=None, trouble=Trouble.ALERT)),
+    ("handshake-failed", replace(DATABASE, presented=None)),
+    ("handshake-failed", replace(DATABASE, trouble=Trouble.CLOSED)),
     ("chain-untrusted", shown(distrust="no trusted authority")),
     ("name-mismatch", shown(names_host=False)),
     ("certificate-expired", chain(not_after=days(-1))),
