@@ -1,6 +1,8 @@
 """`sealwire tls` without a server: rules, targets, options, and that nothing secret is ever shown."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +10,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sealwire.cli.exit_codes import exit_code
-from sealwire.cli.tls import command
-from sealwire.cli.tls_options import read_rules, read_targets
+from sealwire.cli.tls import command, verify
+from sealwire.cli.tls_options import VerifyOptions, read_rules, read_targets
 from sealwire.policies.errors import SourceError
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableFile, UnusableTarget
-from sealwire.sidecars.tls_check.rules import RULES, Severity, Thresholds
+from sealwire.sidecars.tls_check.metrics import TlsMetrics
+from sealwire.sidecars.tls_check.report import make_report
+from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity, Thresholds
+from sealwire.sidecars.tls_check.suites import Verdict
+from tests.build_context import ROOT
+from tests.sidecars.tls_check.samples import DATABASE, target_facts
 
 SECRET = "Geheimnis-7"
+PAGE = ROOT / "docs" / "operations" / "tls.md"
 Run = Callable[..., Result]
 
 
@@ -116,6 +124,41 @@ def test_a_file_that_holds_no_certificate_is_an_error(run: Run, tmp_path: Path, 
 )
 def test_an_option_out_of_bounds_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("a.example:1", *arguments).exit_code == 2
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the operator's page."""
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+def test_every_command_of_the_page_is_one() -> None:
+    lines = [line for block in blocks("") for line in block.splitlines() if "sealwire" in line]
+    commands = [shlex.split(line[line.index("sealwire") :]) for line in lines]
+    assert len(commands) > 5
+    for program, group, subcommand, *arguments in commands:
+        assert (program, group, subcommand) == ("sealwire", "tls", "verify")
+        options = VerifyOptions(**verify.make_context("verify", arguments).params)
+        read_rules(None, options.rule)
+        if options.targets:
+            read_targets(options.targets, None)
+
+
+def test_the_rules_of_the_page_are_read_and_exist(tmp_path: Path) -> None:
+    rules = read_rules(rules_file(tmp_path, blocks("yaml")[0]), ())
+    assert rules.severity("hsts-missing") is Severity.OFF
+    assert rules.thresholds == Thresholds(30, 10, 365)
+    page = PAGE.read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:no|uri|protocol|suite|hsts|http|plaintext|client)-[a-z0-9-]+)`", page))
+    assert named - {verdict.value for verdict in Verdict} <= set(RULES)
+
+
+def test_the_metrics_of_the_page_are_those_of_the_code() -> None:
+    metrics = TlsMetrics()
+    metrics.update(make_report([target_facts(DATABASE)], RuleSet()))
+    names = {family.name for family in metrics.collect()}
+    assert set(re.findall(r"\| `(sealwire_tls_\w+)` \|", PAGE.read_text(encoding="utf-8"))) == names
 
 
 def test_the_rules_are_listed() -> None:
