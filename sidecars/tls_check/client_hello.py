@@ -27,12 +27,14 @@ class ProtocolVersion(Enum):
 
 
 _RECORD_HANDSHAKE = 22
+_MESSAGE_HEAD_BYTES = 4
 _CLIENT_HELLO = 1
 
 _SERVER_NAME = 0
 _SUPPORTED_GROUPS = 10
 _POINT_FORMATS = 11
 _SIGNATURE_ALGORITHMS = 13
+_PADDING = 21
 _SUPPORTED_VERSIONS = 43
 _PSK_MODES = 45
 _KEY_SHARE = 51
@@ -58,15 +60,16 @@ def client_hello(version: ProtocolVersion, suites: Iterable[int], host: str) -> 
     tls13 = version is ProtocolVersion.TLS13
     legacy_version = ProtocolVersion.TLS12 if tls13 else version
     session_id = secrets.token_bytes(32) if tls13 else b""
-    body = (
+    start = (
         _number(legacy_version.value)
         + secrets.token_bytes(32)
         + _vector(session_id, 1)
         + _vector(b"".join(map(_number, suites)), 2)
         + _vector(b"\0", 1)  # no compression
-        + _vector(_extensions(version, host), 2)
     )
-    handshake = bytes((_CLIENT_HELLO,)) + _vector(body, 3)
+    extensions = _extensions(version, host)
+    extensions += _padding(_MESSAGE_HEAD_BYTES + len(start) + 2 + len(extensions))
+    handshake = bytes((_CLIENT_HELLO,)) + _vector(start + _vector(extensions, 2), 3)
     record_version = ProtocolVersion.TLS10.value  # what servers of every age accept here
     return bytes((_RECORD_HANDSHAKE,)) + _number(record_version) + _vector(handshake, 2)
 
@@ -87,6 +90,13 @@ def _extensions(version: ProtocolVersion, host: str) -> bytes:
         found += _extension(_POINT_FORMATS, _vector(b"\0", 1))
         found += _extension(_RENEGOTIATION_INFO, _vector(b"", 1))
     return found
+
+
+def _padding(length: int) -> bytes:
+    """Some old load balancers hang on a ClientHello of 256 to 511 bytes; so it gets 512 (RFC 7685)."""
+    if not 256 <= length < 512:
+        return b""
+    return _extension(_PADDING, bytes(max(0, 512 - length - 4)))
 
 
 def _extension(kind: int, content: bytes) -> bytes:

@@ -30,13 +30,12 @@ class HttpAnswer:
         return self.status in _REDIRECTS and self.location.lower().startswith("https://")
 
     def redirects_to(self, host: str) -> bool:
-        """Whether the host of the redirect is `host` or a name below it or above it, such as www."""
+        """Whether the redirect stays on `host` (as `ascii_host` writes it), with or without `www.`."""
         try:
             target = (urlsplit(self.location).hostname or "").lower()
         except ValueError:
             return False
-        wanted = host.lower()
-        return target == wanted or target.endswith("." + wanted) or wanted.endswith("." + target)
+        return target.removeprefix("www.") == host.removeprefix("www.")
 
     @property
     def hsts_seconds(self) -> int | None:

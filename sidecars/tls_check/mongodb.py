@@ -54,9 +54,8 @@ def ask_hello(stream: Stream) -> Hello:
 
 def _read(reply: dict[str, Any]) -> Hello:
     name = reply.get("setName")
-    hosts = reply.get("hosts")
-    passives = reply.get("passives")
-    members = [*(hosts if isinstance(hosts, list) else ()), *(passives if isinstance(passives, list) else ())]
+    lists = [reply.get(kind) for kind in ("hosts", "passives", "arbiters")]
+    members = [member for found in lists if isinstance(found, list) for member in found]
     return Hello(
         printable(name) if isinstance(name, str) else "",
         tuple(printable(member) for member in members if isinstance(member, str))[:MAX_MEMBERS],

@@ -18,6 +18,18 @@ def server_name(host: str) -> bytes | None:
     return None if as_address(host) is not None else host.rstrip(".").encode("idna")
 
 
+def ascii_host(host: str) -> str:
+    """`host` as protocols write it: an address as it is, a name in lower case with its IDNA labels."""
+    name = server_name(host)
+    return host if name is None else name.decode().lower()
+
+
+def authority(host: str, port: int, default_port: int) -> str:
+    """What stands between `//` and the path of a URL; the port only where it is not the default."""
+    text = f"[{host}]" if ":" in host else ascii_host(host)
+    return text if port == default_port else f"{text}:{port}"
+
+
 def names_host(names: tuple[str, ...], host: str) -> bool:
     """Whether one of a certificate's `names` is `host`.
 
@@ -27,7 +39,7 @@ def names_host(names: tuple[str, ...], host: str) -> bool:
     address = as_address(host)
     if address is not None:
         return any(as_address(name) == address for name in names)
-    wanted = host.rstrip(".").encode("idna").decode().lower()
+    wanted = ascii_host(host)
     return any(_is_name(name.rstrip(".").lower(), wanted) for name in names)
 
 

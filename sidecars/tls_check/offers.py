@@ -8,7 +8,7 @@ order in which suites are taken is the server's preference (where it has one).
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from sealwire.sidecars.tls_check.client_hello import ProtocolVersion, client_hello
@@ -44,22 +44,41 @@ def survey_versions(dial: Dial, host: str, until: float) -> tuple[VersionSupport
     Cost:    one connection for each accepted suite and one for each version
     Raises:  StreamFailed when the first connection finds no server; one that is silent is not asked again
     """
-    found = []
+    found: list[VersionSupport] = []
+    hung_up = False
     for version in ProtocolVersion:
-        result = _survey(dial, version, host, until)
+        result, closed = _survey(dial, version, host, until)
         found.append(result)
+        hung_up |= closed
         if result.support is Support.UNKNOWN and result.trouble is Trouble.TIMEOUT:
             left = list(ProtocolVersion)[len(found) :]
             found += [VersionSupport(late, Support.UNKNOWN, trouble=Trouble.TIMEOUT) for late in left]
             break
+    if hung_up and not _still_takes(dial, found, host):
+        return tuple(replace(version, trouble=version.trouble or Trouble.CLOSED) for version in found)
     return tuple(found)
 
 
-def _survey(dial: Dial, version: ProtocolVersion, host: str, until: float) -> VersionSupport:
+def _still_takes(dial: Dial, found: Iterable[VersionSupport], host: str) -> bool:
+    """Whether the server takes again what it took before; true where it took nothing.
+
+    A server that hangs up means no, or means that we came too often: then suites would be missing unnoticed.
+    """
+    for version in found:
+        if version.suites:
+            try:
+                return _offer(dial, version.version, [version.suites[0].code], host) is not None
+            except StreamFailed:
+                return False
+    return True
+
+
+def _survey(dial: Dial, version: ProtocolVersion, host: str, until: float) -> tuple[VersionSupport, bool]:
+    """One version, and whether the last offer was answered by hanging up."""
     tls13 = version is ProtocolVersion.TLS13
     left = {code: suite for code, suite in SUITES.items() if suite.tls13 == tls13}
     taken: list[Suite] = []
-    trouble = None
+    trouble, hung_up = None, False
     while left:
         if time.monotonic() >= until:
             trouble = Trouble.TIMEOUT
@@ -69,26 +88,24 @@ def _survey(dial: Dial, version: ProtocolVersion, host: str, until: float) -> Ve
         except StreamFailed as failure:
             if failure.trouble in (Trouble.REFUSED, Trouble.UNRESOLVED, Trouble.UNREACHABLE) and not taken:
                 raise
-            trouble = failure.trouble
+            if failure.trouble is Trouble.CLOSED:  # many servers do so instead of sending an alert
+                hung_up = True
+            else:
+                trouble = failure.trouble
             break
         if choice is None:
             break
         taken.append(left.pop(choice))
     if taken:
-        return VersionSupport(version, Support.ACCEPTED, tuple(taken), trouble)
-    return VersionSupport(version, Support.UNKNOWN if trouble else Support.REFUSED, trouble=trouble)
+        return VersionSupport(version, Support.ACCEPTED, tuple(taken), trouble), hung_up
+    return VersionSupport(version, Support.UNKNOWN if trouble else Support.REFUSED, trouble=trouble), hung_up
 
 
 def _offer(dial: Dial, version: ProtocolVersion, suites: Iterable[int], host: str) -> int | None:
     """The suite that the server took, None when it refuses. Raises StreamFailed without an answer."""
     offered = frozenset(suites)
     with closing(dial()) as stream:
-        try:
-            answer = _ask(stream, client_hello(version, sorted(offered, reverse=True), host))
-        except StreamFailed as failure:
-            if failure.trouble is Trouble.CLOSED:  # many servers hang up instead of sending an alert
-                return None
-            raise
+        answer = _ask(stream, client_hello(version, sorted(offered, reverse=True), host))
     if isinstance(answer, Choice) and answer.version == version.value and answer.suite in offered:
         return answer.suite
     return None

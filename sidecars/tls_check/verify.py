@@ -17,7 +17,7 @@ from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presente
 from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
 from sealwire.sidecars.tls_check.http import HttpAnswer, get
 from sealwire.sidecars.tls_check.mongodb import Hello, ask_hello
-from sealwire.sidecars.tls_check.names import names_host
+from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host
 from sealwire.sidecars.tls_check.offers import VersionSupport, survey_versions
 from sealwire.sidecars.tls_check.revocation import Fetch, check_revocation
 from sealwire.sidecars.tls_check.stream import Stream, StreamFailed, TcpStream, Trouble
@@ -150,11 +150,11 @@ class _Look:
         host, port = self.endpoint.host, self.settings.http_port
         try:
             with closing(TcpStream(host, port, self.settings.timeout_s)) as stream:
-                answer = get(stream, _authority(host, port, HTTP_PORT), self.endpoint.path)
+                answer = get(stream, authority(host, port, HTTP_PORT), self.endpoint.path)
         except StreamFailed as failure:
             closed = failure.trouble in (Trouble.REFUSED, Trouble.TIMEOUT, Trouble.UNREACHABLE)
             return Plaintext.CLOSED if closed else Plaintext.REFUSED
-        if answer.redirects_to_https and answer.redirects_to(host):
+        if answer.redirects_to_https and answer.redirects_to(ascii_host(host)):
             return Plaintext.REDIRECTED
         return Plaintext.ACCEPTED
 
@@ -212,12 +212,7 @@ class _Look:
             case Kind.MONGODB:
                 self.hello = ask_hello(tls)
             case Kind.HTTPS:
-                authority = _authority(self.endpoint.host, self.endpoint.port, HTTPS_PORT)
-                self.http = get(tls, authority, self.endpoint.path)
+                place = authority(self.endpoint.host, self.endpoint.port, HTTPS_PORT)
+                self.http = get(tls, place, self.endpoint.path)
             case Kind.TLS:
                 tls.await_refusal()
-
-
-def _authority(host: str, port: int, default_port: int) -> str:
-    text = f"[{host}]" if ":" in host else host
-    return text if port == default_port else f"{text}:{port}"

@@ -128,9 +128,8 @@ def test_an_option_out_of_bounds_is_wrong_usage(run: Run, arguments: tuple[str, 
 
 def blocks(language: str) -> list[str]:
     """The fenced blocks of the operator's page."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [content for name, content in fences if name == language]
 
 
 def test_every_command_of_the_page_is_one() -> None:

@@ -53,6 +53,14 @@ def test_suites_that_a_server_does_not_have_are_refused(pem: Path) -> None:
     assert found == Alert(40)  # handshake_failure
 
 
+def test_no_hello_has_a_length_on_which_old_load_balancers_hang() -> None:
+    for count in range(1, len(SUITES)):
+        for version in ProtocolVersion:
+            record = client_hello(version, list(SUITES)[:count], "db.example")
+            assert int.from_bytes(record[3:5], "big") == len(record) - 5
+            assert not 256 <= len(record) - 5 < 512
+
+
 @pytest.mark.parametrize(
     ("host", "seen"),
     [

@@ -78,6 +78,7 @@ def test_max_age_is_read(hsts: str | None, seconds: int | None) -> None:
         (308, "HTTPS://www.clinic.example/", True, True),
         (302, "https://elsewhere.example/", True, False),
         (301, "https://notclinic.example/", True, False),
+        (301, "https://example/", True, False),
         (301, "http://clinic.example/", False, True),
         (301, "/login", False, False),
         (200, "https://clinic.example/", False, True),

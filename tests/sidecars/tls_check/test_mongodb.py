@@ -48,7 +48,7 @@ def test_members_of_a_replica_set_are_read() -> None:
     server = replying(
         {"ok": 1, "setName": "rs", "hosts": ["a:1", "b:2"], "passives": ["c:3"], "arbiters": ["d:4"]}
     )
-    assert ask_hello(server) == Hello("rs", ("a:1", "b:2", "c:3"))
+    assert ask_hello(server) == Hello("rs", ("a:1", "b:2", "c:3", "d:4"))
     assert server.request == {"hello": 1, "$db": "admin"}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sealwire.sidecars.tls_check.names import names_host, server_name
+from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host, server_name
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ from sealwire.sidecars.tls_check.names import names_host, server_name
 )
 def test_a_name_covers_a_host_or_not(name: str, host: str, covered: bool) -> None:
     assert names_host(("other.example", name), host) is covered
+
+
+def test_a_host_is_written_as_urls_have_it() -> None:
+    assert authority("Bücher.example", 443, 443) == "xn--bcher-kva.example"
+    assert authority("::1", 8443, 443) == "[::1]:8443"
+    assert ascii_host("192.0.2.1") == "192.0.2.1"
 
 
 def test_no_names_cover_nothing() -> None:

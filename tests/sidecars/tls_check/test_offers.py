@@ -70,6 +70,29 @@ def test_each_accepted_suite_and_each_version_costs_one_connection_which_is_clos
     assert all(server.closed for server in dial.servers)
 
 
+def test_a_server_that_begins_to_hang_up_is_not_taken_for_one_that_has_no_more_suites(pem: Path) -> None:
+    dial = Counting(server_context(pem))
+
+    def limited() -> Stream:
+        return dial() if len(dial.servers) < 4 else Scripted()
+
+    found = survey(limited)
+    assert len(found[ProtocolVersion.TLS12].suites) == 2
+    assert found[ProtocolVersion.TLS12].trouble is Trouble.CLOSED
+
+
+def test_a_server_that_refuses_by_hanging_up_is_asked_once_more_and_believed(pem: Path) -> None:
+    class HangsUp(MemoryServer):
+        def receive(self, max_bytes: int) -> bytes:
+            answer = super().receive(max_bytes)
+            return b"" if answer[:1] == b"\x15" else answer
+
+    context = server_context(pem)
+    found = survey(lambda: HangsUp(context))
+    assert found[ProtocolVersion.TLS10] == VersionSupport(ProtocolVersion.TLS10, Support.REFUSED)
+    assert found[ProtocolVersion.TLS12].trouble is None
+
+
 def test_a_silent_server_is_asked_once(pem: Path) -> None:
     asked = []
 
