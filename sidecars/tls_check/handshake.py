@@ -20,6 +20,9 @@ _CHUNK_BYTES = 1 << 14
 MAX_CHAIN = 16
 """Certificates that are kept of what a server sends."""
 
+# Everything that shows a certificate, what encrypts nothing last.
+_SUITES = b"ALL:COMPLEMENTOFALL:!aNULL:@SECLEVEL=0"
+
 _CERTIFICATE_REQUEST = b"SSLv3/TLS read server certificate request"
 _EXPIRED_CODES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
@@ -187,7 +190,7 @@ class TlsStream:
 def _context(trust: Trust, identity: ClientIdentity | None, notes: _Notes) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
-    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    context.set_cipher_list(_SUITES)
     store = context.get_cert_store()
     if trust.authorities is None:
         context.set_default_verify_paths()

@@ -37,23 +37,27 @@ class VersionSupport:
     """Why an answer is missing; with ACCEPTED: why the list of suites is not complete."""
 
 
+_SILENT_AFTER = 2
+
+
 def survey_versions(dial: Dial, host: str, until: float) -> tuple[VersionSupport, ...]:
-    """Every version, oldest first.
+    """Every version, oldest first; asked newest first, because some servers fall silent at the old ones.
 
     Units:   `until` in seconds of time.monotonic(): no new connection is opened after it
     Cost:    one connection for each accepted suite and one for each version
-    Raises:  StreamFailed when the first connection finds no server; one that is silent is not asked again
+    Raises:  StreamFailed when there is no server; one that is silent twice at first is not asked again
     """
     found: list[VersionSupport] = []
     hung_up = False
-    for version in ProtocolVersion:
-        result, closed = _survey(dial, version, host, until)
+    left = list(ProtocolVersion)
+    while left:
+        result, closed = _survey(dial, left.pop(), host, until)
         found.append(result)
         hung_up |= closed
-        if result.support is Support.UNKNOWN and result.trouble is Trouble.TIMEOUT:
-            left = list(ProtocolVersion)[len(found) :]
-            found += [VersionSupport(late, Support.UNKNOWN, trouble=Trouble.TIMEOUT) for late in left]
+        if len(found) == _SILENT_AFTER and all(version.trouble is Trouble.TIMEOUT for version in found):
+            found += [VersionSupport(v, Support.UNKNOWN, trouble=Trouble.TIMEOUT) for v in reversed(left)]
             break
+    found.reverse()
     if hung_up and not _still_takes(dial, found, host):
         return tuple(replace(version, trouble=version.trouble or Trouble.CLOSED) for version in found)
     return tuple(found)

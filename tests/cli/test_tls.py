@@ -1,25 +1,31 @@
 """`sealwire tls` without a server: rules, targets, options, and that nothing secret is ever shown."""
 
+import io
 import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from sealwire.cli.exit_codes import exit_code
 from sealwire.cli.tls import command, verify
 from sealwire.cli.tls_options import VerifyOptions, read_rules, read_targets
+from sealwire.cli.tls_show import show_report
 from sealwire.policies.errors import SourceError
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableFile, UnusableTarget
+from sealwire.sidecars.tls_check.facts import EndpointFacts
 from sealwire.sidecars.tls_check.metrics import TlsMetrics
 from sealwire.sidecars.tls_check.report import make_report
 from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity, Thresholds
+from sealwire.sidecars.tls_check.stream import Trouble
 from sealwire.sidecars.tls_check.suites import Verdict
 from tests.build_context import ROOT
-from tests.sidecars.tls_check.samples import DATABASE, target_facts
+from tests.sidecars.tls_check.samples import DATABASE, PRESENTED, WEB, certificate, target_facts
 
 SECRET = "Geheimnis-7"
 PAGE = ROOT / "docs" / "operations" / "tls.md"
@@ -158,6 +164,28 @@ def test_the_metrics_of_the_page_are_those_of_the_code() -> None:
     metrics.update(make_report([target_facts(DATABASE)], RuleSet()))
     names = {family.name for family in metrics.collect()}
     assert set(re.findall(r"\| `(sealwire_tls_\w+)` \|", PAGE.read_text(encoding="utf-8"))) == names
+
+
+def shown(*endpoints: EndpointFacts, quiet: bool = False) -> str:
+    report = make_report([target_facts(facts) for facts in endpoints], RuleSet())
+    text = io.StringIO()
+    show_report(report, Console(file=text, width=200), quiet=quiet)
+    return text.getvalue()
+
+
+def test_names_that_servers_chose_are_text_on_the_terminal() -> None:
+    odd = replace(PRESENTED, chain=(certificate(subject="[bold red]x[/nonsense]"),), distrust="[link=y]z")
+    text = shown(replace(DATABASE, presented=odd))
+    assert "[bold red]x[/nonsense]" in text
+    assert "[link=y]z" in text
+
+
+def test_quiet_shows_only_what_is_wrong() -> None:
+    assert shown(DATABASE, quiet=True) == ""
+    broken = shown(DATABASE, EndpointFacts(WEB.endpoint, trouble=Trouble.REFUSED), quiet=True)
+    assert "unreachable" in broken
+    assert DATABASE.endpoint.label not in broken
+    assert DATABASE.endpoint.label in shown(DATABASE)
 
 
 def test_the_rules_are_listed() -> None:

@@ -77,8 +77,9 @@ def test_a_server_that_begins_to_hang_up_is_not_taken_for_one_that_has_no_more_s
         return dial() if len(dial.servers) < 4 else Scripted()
 
     found = survey(limited)
-    assert len(found[ProtocolVersion.TLS12].suites) == 2
-    assert found[ProtocolVersion.TLS12].trouble is Trouble.CLOSED
+    assert len(found[ProtocolVersion.TLS13].suites) == 3
+    assert found[ProtocolVersion.TLS12].suites == ()
+    assert {version.trouble for version in found.values()} == {Trouble.CLOSED}
 
 
 def test_a_server_that_refuses_by_hanging_up_is_asked_once_more_and_believed(pem: Path) -> None:
@@ -93,7 +94,22 @@ def test_a_server_that_refuses_by_hanging_up_is_asked_once_more_and_believed(pem
     assert found[ProtocolVersion.TLS12].trouble is None
 
 
-def test_a_silent_server_is_asked_once(pem: Path) -> None:
+def test_a_server_that_falls_silent_at_old_versions_is_still_read(pem: Path) -> None:
+    context = server_context(pem)
+
+    class Silent(MemoryServer):
+        def receive(self, max_bytes: int) -> bytes:
+            answer = super().receive(max_bytes)
+            if answer[5:7] == b"\x02\x46":  # protocol_version
+                raise StreamFailed(Trouble.TIMEOUT)
+            return answer
+
+    found = survey(lambda: Silent(context))
+    assert found[ProtocolVersion.TLS12].support is Support.ACCEPTED
+    assert found[ProtocolVersion.TLS10].support is Support.UNKNOWN
+
+
+def test_a_silent_server_is_asked_twice() -> None:
     asked = []
 
     def dial() -> Stream:
@@ -101,7 +117,7 @@ def test_a_silent_server_is_asked_once(pem: Path) -> None:
         return Scripted(trouble=Trouble.TIMEOUT)
 
     found = survey(dial)
-    assert len(asked) == 1
+    assert len(asked) == 2
     assert {version.support for version in found.values()} == {Support.UNKNOWN}
     assert {version.trouble for version in found.values()} == {Trouble.TIMEOUT}
 
