@@ -23,7 +23,7 @@ from sealwire.sidecars.tls_check.page import to_html
 from sealwire.sidecars.tls_check.report import Report, make_report, to_json
 from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity
 from sealwire.sidecars.tls_check.target import Endpoint, Target
-from sealwire.sidecars.tls_check.verify import AddressLocks, Settings, verify_target
+from sealwire.sidecars.tls_check.verify import AddressLocks, Settings, settings_for, verify_target
 
 EXIT_FINDINGS = 1
 PARALLEL_TARGETS = 8
@@ -95,6 +95,8 @@ def verify(**chosen: Any) -> None:
     rules = read_rules(options.rules, options.rule)
     targets = read_targets(options.targets, options.targets_file)
     settings = read_settings(options)
+    for target in targets:
+        settings_for(target, settings)  # a file that cannot be used is said before anything is looked at
     metrics = TlsMetrics()
     if options.watch is not None:
         _watch(lambda: _run(targets, settings, rules), options, metrics, options.watch)

@@ -40,7 +40,7 @@ RULES: dict[str, Rule] = _rules(
      "MongoDB: tlsMode requireTLS", "UK GDPR article 32, RFC 9325 section 3.2"),
     ("uri-without-tls", _FAIL, "the connection string does not turn TLS on",
      "add tls=true", "MongoDB connection string options"),
-    ("uri-unverified", _FAIL, "it turns verification off: anybody on the way can read along",
+    ("uri-unverified", _FAIL, "the connection string turns verification off: anybody can read along",
      "remove tlsInsecure, tlsAllowInvalidCertificates and tlsAllowInvalidHostnames; set tlsCAFile",
      "RFC 9325 section 3.1.1"),
     ("protocol-tls10", _FAIL, "TLS 1.0 is deprecated", "allow TLS 1.2 and 1.3 only", "RFC 8996"),

@@ -60,6 +60,16 @@ class AddressLocks:
             return self._locks.setdefault((endpoint.host, endpoint.port), Lock())
 
 
+def settings_for(target: Target, settings: Settings) -> Settings:
+    """The settings with the files that the target's connection string names, where none were given.
+
+    Raises:  UnusableFile
+    """
+    trust = settings.trust or load_trust(target.authorities)
+    identity = settings.identity or (load_identity(target.identity) if target.identity else None)
+    return replace(settings, trust=trust, identity=identity)
+
+
 Progress = Callable[[Endpoint], None]
 """Told of each endpoint before it is looked at."""
 
@@ -72,9 +82,7 @@ def verify_target(
     Cost:    some 10 to 60 connections for each endpoint; at most budget_s + 4 timeout_s of waiting
     Raises:  UnusableFile for files that the connection string names
     """
-    trust = settings.trust or load_trust(target.authorities)
-    identity = settings.identity or (load_identity(target.identity) if target.identity else None)
-    settings = replace(settings, trust=trust, identity=identity)
+    settings = settings_for(target, settings)
     waiting = [(endpoint, False) for endpoint in target.endpoints]
     found: dict[str, EndpointFacts] = {}
     seen = datetime.now(UTC)

@@ -113,6 +113,15 @@ def test_a_file_that_holds_no_certificate_is_an_error(run: Run, tmp_path: Path, 
         assert exit_code(result.exception) == 78
 
 
+def test_a_file_of_a_connection_string_is_read_before_anything_is_looked_at(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "empty.pem"
+    file.touch()
+    for option in ("tlsCAFile", "tlsCertificateKeyFile"):
+        result = run("127.0.0.1:1", f"mongodb://db.example/?tls=true&{option}={file}")
+        assert isinstance(result.exception, UnusableFile)
+        assert result.output == ""
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

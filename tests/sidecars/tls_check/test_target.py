@@ -4,6 +4,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from pymongo.errors import ConfigurationError
 
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.target import Endpoint, Kind, Target, parse_address, parse_target
@@ -100,6 +101,17 @@ def test_what_is_no_target_is_refused(text: str) -> None:
     with pytest.raises(UnusableTarget) as raised:
         parse_target(text)
     assert raised.value.reason is TlsCheckReason.TARGET
+
+
+def test_a_name_without_its_record_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ConfigurationError(f"no record for {SECRET}")
+
+    monkeypatch.setattr("sealwire.sidecars.tls_check.target.parse_uri", fails)
+    with pytest.raises(UnusableTarget) as raised:
+        parse_target("mongodb+srv://db.example/")
+    assert raised.value.reason is TlsCheckReason.TARGET_LOOKUP
+    assert SECRET not in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_said_to_be() -> None:
