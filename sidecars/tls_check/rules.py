@@ -42,7 +42,7 @@ RULES: dict[str, Rule] = _rules(
      "add tls=true", "MongoDB connection string options"),
     ("uri-unverified", _FAIL, "the connection string turns verification off: anybody can read along",
      "remove tlsInsecure, tlsAllowInvalidCertificates and tlsAllowInvalidHostnames; set tlsCAFile",
-     "RFC 9325 section 3.1.1"),
+     "RFC 9525, RFC 5280 section 6"),
     ("protocol-tls10", _FAIL, "TLS 1.0 is deprecated", "allow TLS 1.2 and 1.3 only", "RFC 8996"),
     ("protocol-tls11", _FAIL, "TLS 1.1 is deprecated", "allow TLS 1.2 and 1.3 only", "RFC 8996"),
     ("no-modern-protocol", _FAIL, "neither TLS 1.2 nor TLS 1.3 is offered", "update the server",
