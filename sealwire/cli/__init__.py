@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "policy": "sealwire.cli.policy",
     "keys": "sealwire.cli.keys",
     "demo": "sealwire.cli.demo",
+    "vault": "sealwire.cli.vault",
 }
 
 

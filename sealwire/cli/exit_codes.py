@@ -11,6 +11,7 @@ from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
+from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
@@ -48,6 +49,10 @@ EXIT_CODES: dict[type[Exception], int] = {
     enforce.UnusableUri: EX_CONFIG,
     enforce.ServerUnreachable: EX_UNAVAILABLE,
     enforce.ServerDenied: EX_NOPERM,
+    vault_setup.UnusableSetting: EX_CONFIG,
+    vault_setup.ServerState: EX_UNAVAILABLE,
+    vault_setup.HandOverFailed: EX_CANTCREAT,
+    vault_setup.NotChangeable: EX_CANTCREAT,
 }
 
 
