@@ -1,0 +1,139 @@
+"""Runs a sequence both ways and compares, step by step and in the end."""
+
+from dataclasses import dataclass, field
+
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
+
+from sealwire.keys.keyring import Keyring
+from sealwire.policies.schema import PolicySet
+from tests.integration.differential.commands import SEEN, Command
+from tests.integration.differential.compare import canonical, opened, wrongly_stored
+from tests.integration.differential.defects import differs_by_defect
+from tests.integration.differential.sequences import Sequence, Transaction
+from tests.integration.differential.shapes import COLLECTIONS, PEOPLE, VISITS
+from tests.integration.differential.sides import Answer, Outcome, Side, failure
+from tests.integration.differential.tally import Tally
+from tests.integration.differential.values import Document
+
+
+PLAIN = "plain"
+"""The database that no policy covers."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """Both ways to one server. `direct` goes past Sealwire, `client` through it."""
+
+    direct: MongoClient[Document]
+    client: MongoClient[Document]
+    policy: PolicySet
+    keyring: Keyring
+    tally: Tally = field(default_factory=Tally)
+
+    def run(self, sequence: Sequence) -> None:
+        """Raises AssertionError where the ways differ."""
+        Run(self, sequence).all()
+        self.tally.examples += 1
+
+
+class Run:
+    """One sequence, on collections that it empties first."""
+
+    def __init__(self, runner: Runner, sequence: Sequence) -> None:
+        self.runner = runner
+        self.sequence = sequence
+        self.plain = Side(runner.direct, PLAIN)
+        self.covered = Side(runner.client, sequence.shape.database)
+        self.stored = Side(runner.direct, sequence.shape.database)
+
+    def all(self) -> None:
+        """Empty the collections, store, index, run every step, compare what is there in the end."""
+        self._clear()
+        self._store(PEOPLE, self.sequence.people)
+        self._store(VISITS, self.sequence.visits)
+        for command in self.sequence.indexes:
+            self._command(command)
+        for step in self.sequence.steps:
+            if isinstance(step, Transaction):
+                self._transaction(step)
+            else:
+                self._command(step)
+        for name in COLLECTIONS:
+            self._compare_stored(name)
+
+    def _clear(self) -> None:
+        for side in (self.plain, self.stored):
+            for name in COLLECTIONS:
+                side.database.drop_collection(name)
+            side.database.drop_collection(SEEN)
+
+    def _store(self, name: str, documents: list[Document]) -> None:
+        if not documents:
+            return
+        if self._command(_insert(name, documents)).outcome is Outcome.REFUSED:
+            for document in documents:
+                self._command(_insert(name, [document]))
+
+    def _command(self, command: Command) -> Answer:
+        through = self.covered.run(command)
+        self.runner.tally.count(command.kind, through)
+        if through.outcome is not Outcome.REFUSED:
+            self._same(command, through, self.plain.run(command))
+        if command.writes:
+            self._compare_rows(command.kind)
+        return through
+
+    def _transaction(self, transaction: Transaction) -> None:
+        """The same commands in a session each way; what ends it, ends it both ways."""
+        with self.covered.client.start_session() as one, self.plain.client.start_session() as other:
+            one.start_transaction()
+            other.start_transaction()
+            for command in transaction.commands:
+                through = self.covered.run(command, one)
+                self.runner.tally.count(f"{command.kind}", through)
+                if through.outcome is not Outcome.REFUSED:
+                    self._same(command, through, self.plain.run(command, other))
+                if through.outcome is not Outcome.ANSWERED:
+                    break
+            commits = transaction.commits and through.outcome is Outcome.ANSWERED
+            ends = [_end(session, commits=commits) for session in (one, other)]
+            self.runner.tally.count("commit" if commits else "abort", ends[0])
+            assert ends[0] == ends[1], "the end of a transaction"
+        self._compare_rows("transaction")
+
+    def _same(self, command: Command, through: Answer, plain: Answer) -> None:
+        if through != plain and not differs_by_defect(command, through, plain):
+            raise AssertionError(f"{command.kind}\n  Sealwire: {through}\n  plain:    {plain}")
+
+    def _compare_rows(self, after: str) -> None:
+        for name in (PEOPLE, VISITS):
+            through, plain = (canonical(side.rows(name)) for side in (self.covered, self.plain))
+            if through != plain:
+                raise AssertionError(f"{name} after {after}\n  Sealwire: {through}\n  plain:    {plain}")
+
+    def _compare_stored(self, name: str) -> None:
+        """What lies on the server: decrypted without the proxy, and held against the policy."""
+        rows, keyring = self.stored.rows(name), self.runner.keyring
+        plain = canonical(self.plain.rows(name))
+        assert canonical([opened(row, keyring) for row in rows]) == plain, f"{name} decrypted offline"
+        assert canonical(self.covered.rows(name)) == plain, f"{name} through Sealwire"
+        node = self.runner.policy.covered(f"{self.stored.name}.{name}")
+        wrong = [found for row in rows for found in wrongly_stored(row, node, keyring)]
+        assert not wrong, f"{name} as it is stored: {wrong}"
+
+
+def _insert(name: str, documents: list[Document]) -> Command:
+    return Command("insert", {"insert": name, "documents": documents})
+
+
+def _end(session: ClientSession, *, commits: bool) -> Answer:
+    try:
+        if commits:
+            session.commit_transaction()
+        else:
+            session.abort_transaction()
+    except OperationFailure as error:
+        return failure(error)
+    return Answer(Outcome.ANSWERED, "")
