@@ -74,6 +74,9 @@ def wrongly_stored(value: Any, node: PathNode | None, keyring: Keyring, path: st
     if node is not None and node.leaf is not None:
         if value is None:
             return []
+        if isinstance(value, dict) and all(name.isdigit() for name in value):
+            # what `{$set: {"list.1": ...}}` makes where there is no list
+            return wrongly_stored(list(value.values()), node, keyring, path)
         if not is_envelope(value):
             return [f"{path}: plaintext"]
         header = parse_header(bytes(value))
