@@ -9,12 +9,19 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.integration.differential.defects import upserts_soundly
 from tests.integration.differential.documents import document, fields, visit
 from tests.integration.differential.filters import ORDERS, PATHS, PROJECTIONS, filters
 from tests.integration.differential.pipelines import joining_pipelines, pipelines, writing_pipelines
-from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
-from tests.integration.differential.updates import by_filters, positional, update_pipelines, updates, upserting
-from tests.integration.differential.values import NULL, Document, Values
+from tests.integration.differential.shapes import PEOPLE, VISITS, Shape
+from tests.integration.differential.updates import (
+    by_filters,
+    positional,
+    update_pipelines,
+    updates,
+    upserting,
+)
+from tests.integration.differential.values import NULL, Document, Values, weighted
 
 DATABASE = "{database}"
 SEEN = "seen"
@@ -23,7 +30,7 @@ SEEN = "seen"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `kind` is its name in the tally; `ordered`: the order of its rows is part of the answer."""
+    """One command. `kind`: its name in the tally; `ordered`: the order of its rows is part of the answer."""
 
     kind: str
     body: Document
@@ -81,24 +88,25 @@ def reads(shape: Shape) -> Commands:
         ),
         values,
     )
-    return st.one_of(
-        st.builds(_find, found, projections, ORDERS, st.integers(0, 2), _batches),
-        st.builds(_find, found, st.none(), st.just({"_id": 1}), st.just(0), _batches),
-        st.builds(
-            lambda query, limit: Command("count", {"count": PEOPLE, "query": query, "limit": limit}),
-            found,
-            st.integers(0, 1),
-        ),
-        st.builds(
-            lambda path, query: Command("distinct", {"distinct": PEOPLE, "key": path, "query": query}),
-            st.sampled_from(PATHS),
-            found,
-        ),
-        st.builds(_aggregate, st.just("aggregate"), pipelines(shape), _batches),
-        st.builds(_aggregate, st.just("aggregate"), pipelines(shape), _batches),
-        st.builds(_aggregate, st.just("aggregate joins"), joining_pipelines(shape), _batches),
-        let,
-        _explains(shape),
+    finds = st.builds(_find, found, projections, ORDERS, st.integers(0, 2), _batches)
+    counts = st.builds(
+        lambda query, limit: Command("count", {"count": PEOPLE, "query": query, "limit": limit}),
+        found,
+        st.integers(0, 1),
+    )
+    distinct = st.builds(
+        lambda path, query: Command("distinct", {"distinct": PEOPLE, "key": path, "query": query}),
+        st.sampled_from(PATHS),
+        found,
+    )
+    return weighted(
+        (4, finds),
+        (2, counts),
+        (2, distinct),
+        (5, st.builds(_aggregate, st.just("aggregate"), pipelines(shape), _batches)),
+        (3, st.builds(_aggregate, st.just("aggregate joins"), joining_pipelines(shape), _batches)),
+        (1, let),
+        (1, _explains(shape)),
     )
 
 
@@ -122,39 +130,43 @@ def _pinned(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Document]:
     """Filters of writes to one document: where indexes may decide which is found first, with its `_id`."""
     if not pinned:
         return filters(shape)
-    return st.builds(lambda query, number: {"$and": [{"_id": number}, query]}, filters(shape), st.integers(0, 3))
+    return st.builds(
+        lambda query, number: {"$and": [{"_id": number}, query]}, filters(shape), st.integers(0, 3)
+    )
 
 
 @cache
 def _statements(shape: Shape, *, pinned: bool) -> Values:
     """Statements of `update` with the kind of each."""
     one, many, ids = _pinned(shape, pinned=pinned), filters(shape), st.integers(100, 103)
-    change = updates(shape) | updates(shape) | update_pipelines(shape)
+    change = weighted((2, updates(shape)), (1, update_pipelines(shape)))
     inserted = st.builds(lambda query, number: query | {"_id": number}, many, ids)
-    return st.one_of(
-        st.builds(lambda query, u: ("update one", {"q": query, "u": u}), one, change),
-        st.builds(lambda query, u: ("update many", {"q": query, "u": u, "multi": True}), many, change),
-        st.builds(lambda u: ("update many", {"q": {}, "u": u, "multi": True}), change),
-        st.builds(
-            lambda query, u: ("upsert", {"q": query, "u": u, "upsert": True}), one, upserting(shape)
+    by_array_filters = st.builds(
+        lambda query, pair: (
+            "arrayFilters",
+            {"q": query, "u": pair[0], "arrayFilters": pair[1], "multi": True},
         ),
-        st.builds(lambda query, u: ("upsert", {"q": query, "u": u, "upsert": True}), inserted, updates(shape)),
-        st.builds(
-            lambda query, u: ("upsert replace", {"q": query, "u": u, "upsert": True}),
-            inserted,
-            document(shape),
-        ),
-        st.builds(
-            lambda query, pair: (
-                "arrayFilters",
-                {"q": query, "u": pair[0], "arrayFilters": pair[1], "multi": True},
-            ),
-            many | st.just({}),
-            by_filters(shape),
-        ),
-        positional(shape).map(lambda pair: ("positional", {"q": pair[0], "u": pair[1], "multi": True})),
-        st.builds(lambda query, u: ("replace", {"q": query, "u": u}), one, document(shape)),
+        weighted((1, many), (1, st.just({}))),
+        by_filters(shape),
     )
+    upserts = weighted((1, st.tuples(one, upserting(shape))), (1, st.tuples(inserted, updates(shape))))
+    return weighted(
+        (3, st.builds(lambda query, u: ("update one", {"q": query, "u": u}), one, change)),
+        (3, st.builds(lambda query, u: ("update many", {"q": query, "u": u, "multi": True}), many, change)),
+        (2, st.builds(lambda u: ("update many", {"q": {}, "u": u, "multi": True}), change)),
+        (3, upserts.map(lambda pair: ("upsert", {"q": pair[0], "u": pair[1], "upsert": True}))),
+        (
+            1,
+            st.builds(
+                lambda query, u: ("upsert replace", {"q": query, "u": u, "upsert": True}),
+                inserted,
+                document(shape),
+            ),
+        ),
+        (2, by_array_filters),
+        (2, positional(shape).map(lambda pair: ("positional", {"q": pair[0], "u": pair[1], "multi": True}))),
+        (2, st.builds(lambda query, u: ("replace", {"q": query, "u": u}), one, document(shape))),
+    ).filter(lambda said: not said[1].get("upsert") or upserts_soundly(said[1]))
 
 
 def _delete_statements(shape: Shape, *, pinned: bool) -> Values:
@@ -176,35 +188,34 @@ def writes(shape: Shape, *, pinned: bool) -> Commands:
     deletes = _delete_statements(shape, pinned=pinned)
     inserted = _inserted(shape)
     visited = st.builds(lambda found, number: {"_id": number, **found}, visit(shape), st.integers(2, 9))
-    return st.one_of(
-        one.map(lambda said: Command(said[0], {"update": PEOPLE, "updates": [said[1]]})),
-        one.map(lambda said: Command(said[0], {"update": PEOPLE, "updates": [said[1]]})),
-        one.map(lambda said: Command(said[0], {"update": PEOPLE, "updates": [said[1]]})),
-        st.builds(
-            lambda several, ordered: Command(
-                "updates", {"update": PEOPLE, "updates": [said for _, said in several], "ordered": ordered}
-            ),
-            st.lists(one, min_size=2, max_size=3),
-            _flag,
+    several = st.builds(
+        lambda found, ordered: Command(
+            "updates", {"update": PEOPLE, "updates": [said for _, said in found], "ordered": ordered}
         ),
-        deletes.map(lambda said: Command("delete", {"delete": PEOPLE, "deletes": [said]})),
-        st.builds(
-            lambda rows, ordered: Command("insert", {"insert": PEOPLE, "documents": rows, "ordered": ordered}),
-            st.lists(inserted, min_size=1, max_size=3),
-            _flag,
-        ),
-        visited.map(lambda row: Command("insert", {"insert": VISITS, "documents": [row]})),
-        _modifications(shape),
-        _modifications(shape),
-        _bulks(shape, pinned=pinned),
-        st.builds(_aggregate, st.just("aggregate writes"), writing_pipelines(shape), st.just(0)),
+        st.lists(one, min_size=2, max_size=3),
+        _flag,
+    )
+    inserts = st.builds(
+        lambda rows, ordered: Command("insert", {"insert": PEOPLE, "documents": rows, "ordered": ordered}),
+        st.lists(inserted, min_size=1, max_size=3),
+        _flag,
+    )
+    return weighted(
+        (9, one.map(lambda said: Command(said[0], {"update": PEOPLE, "updates": [said[1]]}))),
+        (1, several),
+        (2, deletes.map(lambda said: Command("delete", {"delete": PEOPLE, "deletes": [said]}))),
+        (3, inserts),
+        (1, visited.map(lambda row: Command("insert", {"insert": VISITS, "documents": [row]}))),
+        (4, _modifications(shape)),
+        (2, _bulks(shape, pinned=pinned)),
+        (1, st.builds(_aggregate, st.just("aggregate writes"), writing_pipelines(shape), st.just(0))),
     )
 
 
 def _modifications(shape: Shape) -> Commands:
     body = {"findAndModify": PEOPLE, "sort": {"_id": -1}}
-    change = updates(shape) | updates(shape) | update_pipelines(shape)
-    projected = st.just({}) | PROJECTIONS.map(lambda found: {"fields": found})
+    change = weighted((2, updates(shape)), (1, update_pipelines(shape)))
+    projected = weighted((2, st.just({})), (1, PROJECTIONS.map(lambda found: {"fields": found})))
     return st.one_of(
         st.builds(
             lambda query, u, more, new: Command(
@@ -222,7 +233,7 @@ def _modifications(shape: Shape) -> Commands:
             filters(shape),
             upserting(shape),
             _flag,
-        ),
+        ).filter(lambda command: upserts_soundly(command.body)),
         filters(shape).map(
             lambda query: Command("findAndModify remove", body | {"query": query, "remove": True})
         ),
@@ -242,7 +253,9 @@ def _bulks(shape: Shape, *, pinned: bool) -> Commands:
     )
     inserts = _inserted(shape).map(lambda row: {"insert": 0, "document": row})
     others = st.builds(
-        lambda found, number: {"insert": 1, "document": {"_id": number, **found}}, visit(shape), st.integers(2, 9)
+        lambda found, number: {"insert": 1, "document": {"_id": number, **found}},
+        visit(shape),
+        st.integers(2, 9),
     )
     spaces = [{"ns": f"{DATABASE}.{name}"} for name in (PEOPLE, VISITS)]
     return st.builds(
@@ -251,7 +264,7 @@ def _bulks(shape: Shape, *, pinned: bool) -> Commands:
             {"bulkWrite": 1, "ops": several, "nsInfo": spaces, "ordered": ordered, "errorsOnly": False},
             ordered=True,
         ),
-        st.lists(st.one_of(changes, changes, deletes, inserts, others), min_size=1, max_size=4),
+        st.lists(weighted((3, changes), (1, deletes), (1, inserts), (1, others)), min_size=1, max_size=4),
         _flag,
     )
 
@@ -309,5 +322,3 @@ def views(shape: Shape) -> st.SearchStrategy[tuple[Command, Command]]:
     )
     read = filters(shape).map(lambda query: Command("find in view", {"find": SEEN, "filter": query}))
     return st.tuples(made, read)
-
-

@@ -66,8 +66,8 @@ def opened(value: Any, keyring: Keyring) -> Any:
 def wrongly_stored(value: Any, node: PathNode | None, keyring: Keyring, path: str = "") -> list[str]:
     """The paths where a stored value is not what the policy wants; empty when all is well.
 
-    At a covered path: null, or an envelope of the path's own class and mode. Elsewhere: no envelope. Paths see
-    through arrays, and through fields whose names are numbers.
+    At a covered path: null, or an envelope of the path's own class and mode. Elsewhere: no envelope. Paths
+    see through arrays, and through fields whose names are numbers.
     """
     if isinstance(value, list):
         return [wrong for item in value for wrong in wrongly_stored(item, node, keyring, path)]

@@ -5,7 +5,7 @@ from functools import cache
 from hypothesis import strategies as st
 
 from tests.integration.differential.shapes import CLASSES, Shape
-from tests.integration.differential.values import NULL, STRAY, Document, Values, pool, sampled
+from tests.integration.differential.values import NULL, STRAY, Document, Values, pool, sampled, weighted
 
 _FEW_STRAY = 30
 """About one document in this many has a value that its class may not take."""
@@ -78,7 +78,7 @@ def document(shape: Shape) -> st.SearchStrategy[Document]:
     strayed = st.builds(
         lambda found, name, value: found | {name: value}, whole, st.sampled_from(sorted(stored)), STRAY
     )
-    return st.integers(0, _FEW_STRAY).flatmap(lambda dice: strayed if dice == _FEW_STRAY else whole)
+    return weighted((_FEW_STRAY, whole), (1, strayed))
 
 
 def numbered(found: st.SearchStrategy[Document], *, most: int) -> st.SearchStrategy[list[Document]]:

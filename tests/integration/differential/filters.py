@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from tests.integration.differential.documents import Fields, fields, record
 from tests.integration.differential.shapes import CLASSES, Shape
-from tests.integration.differential.values import NULL, STRAY, WARDS, WORDS, Document, Values, pool, sampled
+from tests.integration.differential.values import (
+    NULL,
+    STRAY,
+    WARDS,
+    WORDS,
+    Document,
+    Values,
+    pool,
+    sampled,
+    weighted,
+)
 
 _words = sampled(WORDS)
 _small = sampled(pool("n", ""))
@@ -40,7 +50,7 @@ def _name(path: str) -> str:
 
 def rarely(common: Values, rare: Values) -> Values:
     """Mostly `common`."""
-    return st.integers(0, _OFTEN).flatmap(lambda dice: rare if dice == _OFTEN else common)
+    return weighted((_OFTEN, common), (1, rare))
 
 
 def operand(shape: Shape, path: str) -> Values:
@@ -86,9 +96,12 @@ def conditions(shape: Shape, path: str) -> Values:
     if bounds is not None and ranged:
         words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
         common += [st.dictionaries(words, sampled(bounds), min_size=1, max_size=2)] * 4
-    rare = st.sampled_from([{"$gt": 1}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}])
+    rare = st.sampled_from(
+        [{"$gt": 1}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
+    )
     positive = rarely(st.one_of(common), rare)
-    return positive | positive.map(lambda found: {"$not": found if _is_operators(found) else {"$eq": found}})
+    negated = positive.map(lambda found: {"$not": found if _is_operators(found) else {"$eq": found}})
+    return weighted((4, positive), (1, negated))
 
 
 def _is_operators(value: object) -> bool:
@@ -120,7 +133,14 @@ def _elements(known: Fields) -> Values:
     )
 
 
-_PAIRS = (["$s", "$s2"], ["$s", "$sub.s"], ["$n", "$sub.n"], ["$list", "$items.s"], ["$s", "$w"], ["$w", "$q"])
+_PAIRS = (
+    ["$s", "$s2"],
+    ["$s", "$sub.s"],
+    ["$n", "$sub.n"],
+    ["$list", "$items.s"],
+    ["$s", "$w"],
+    ["$w", "$q"],
+)
 
 
 @cache
@@ -145,14 +165,8 @@ def filters(shape: Shape) -> st.SearchStrategy[Document]:
     leaf: Values = st.sampled_from(PATHS).flatmap(
         lambda path: conditions(shape, path).map(lambda found: {path: found})
     )
-    single = st.one_of(
-        leaf,
-        leaf,
-        leaf,
-        _elements(fields(shape)),
-        st.just({}),
-        expressions(shape).map(lambda found: {"$expr": found}),
-    )
+    computed = expressions(shape).map(lambda found: {"$expr": found})
+    single = weighted((12, leaf), (3, _elements(fields(shape))), (1, st.just({})), (3, computed))
     return st.recursive(
         single,
         lambda inner: (

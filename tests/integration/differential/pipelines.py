@@ -1,4 +1,4 @@
-"""Pipelines: stages that move, copy, group and take away covered fields, and those that reach other collections."""
+"""Pipelines: stages that move, copy, group and drop covered fields, and that reach other collections."""
 
 from functools import cache
 from typing import Any
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.integration.differential.filters import expressions, filters, operand
 from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
-from tests.integration.differential.values import Document
+from tests.integration.differential.values import Document, weighted
 
 _SHAPES: list[Document] = [
     {"$project": {"s": 1, "sub.s": 1, "items.s": 1, "w": 1}},
@@ -175,14 +175,16 @@ def pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
     )
     copied = operand(shape, "s").map(lambda value: {"$match": {"copy": value}})
     shapes, after = st.sampled_from(_SHAPES), st.sampled_from(_AFTER)
-    stages = st.one_of(shapes, shapes, after, _match(shape), computed, chosen, copied)
+    stages = weighted((4, shapes), (2, after), (2, _match(shape)), (1, computed), (1, chosen), (1, copied))
     grouped = st.builds(
         lambda group, behind: [group, *behind],
         st.sampled_from(_GROUPS),
         st.lists(st.sampled_from(_AFTER_GROUPS), max_size=2),
     )
     return st.builds(
-        lambda found, group: [_FIRST, *found, *group], st.lists(stages, max_size=3), st.just([]) | grouped
+        lambda found, group: [_FIRST, *found, *group],
+        st.lists(stages, max_size=3),
+        weighted((1, st.just([])), (1, grouped)),
     )
 
 

@@ -10,13 +10,11 @@ from sealwire.keys.keyring import Keyring
 from sealwire.policies.schema import PolicySet
 from tests.integration.differential.commands import SEEN, Command
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
-from tests.integration.differential.defects import differs_by_defect
 from tests.integration.differential.sequences import Sequence, Transaction
 from tests.integration.differential.shapes import COLLECTIONS, PEOPLE, VISITS
 from tests.integration.differential.sides import Answer, Outcome, Side, failure
 from tests.integration.differential.tally import Tally
 from tests.integration.differential.values import Document
-
 
 PLAIN = "plain"
 """The database that no policy covers."""
@@ -104,7 +102,7 @@ class Run:
         self._compare_rows("transaction")
 
     def _same(self, command: Command, through: Answer, plain: Answer) -> None:
-        if through != plain and not differs_by_defect(command, through, plain):
+        if through != plain:
             raise AssertionError(f"{command.kind}\n  Sealwire: {through}\n  plain:    {plain}")
 
     def _compare_rows(self, after: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.integration.differential.commands import Command, hinted, indexes, reads, views, writes
 from tests.integration.differential.documents import document, numbered, visit
 from tests.integration.differential.shapes import Shape
-from tests.integration.differential.values import Document
+from tests.integration.differential.values import Document, weighted
 
 MOST_STEPS = 6
 
@@ -39,34 +39,44 @@ class Sequence:
 def sequences(shape: Shape) -> st.SearchStrategy[Sequence]:
     """Sequences on the collections of one shape."""
     people = numbered(document(shape), most=4)
-    visits = st.just([]) | numbered(visit(shape), most=3)
-    plain = st.lists(_step(shape, pinned=False), min_size=1, max_size=MOST_STEPS)
-    indexed = st.lists(_step(shape, pinned=True) | hinted(shape), min_size=1, max_size=MOST_STEPS)
-    viewed = views(shape).map(list)
+    visits = numbered(visit(shape), most=3)
+    plain = _several(_step(shape, pinned=False))
+    steps = weighted((8, _step(shape, pinned=True)), (1, hinted(shape)))
+    with_hints = _several(steps)
     made = st.lists(indexes(shape), min_size=1, max_size=2)
-    kinds = (
-        st.builds(Sequence, st.just(shape), people, visits, st.just([]), plain),
-        st.builds(Sequence, st.just(shape), people, visits, made, indexed),
-        st.builds(
-            lambda stored, view, more: Sequence(shape, stored, [], [], [*view, *more]), people, viewed, plain
-        ),
+    alone = st.builds(Sequence, st.just(shape), people, visits, st.just([]), plain)
+    indexed = st.builds(Sequence, st.just(shape), people, visits, made, with_hints)
+    viewed = st.builds(
+        lambda stored, view, more: Sequence(shape, stored, [], [], [*view, *more]),
+        people,
+        views(shape),
+        plain,
     )
-    return st.integers(0, 19).flatmap(lambda dice: kinds[0 if dice < 14 else 1 if dice < 19 else 2])
+    return weighted((14, alone), (5, indexed), (1, viewed))
+
+
+def _several(step: st.SearchStrategy[Step]) -> st.SearchStrategy[list[Step]]:
+    """One to `MOST_STEPS`, each number as often; left to itself, half of the lists would have one."""
+    return st.integers(1, MOST_STEPS).flatmap(lambda size: st.lists(step, min_size=size, max_size=size))
 
 
 def _step(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Step]:
-    command = reads(shape) | writes(shape, pinned=pinned)
+    command = _command(shape, pinned=pinned)
     transaction = st.builds(
         lambda found, commits: Transaction(tuple(found), commits),
         st.lists(_in_transaction(shape, pinned=pinned), min_size=1, max_size=3),
         st.booleans(),
     )
-    return st.integers(0, 9).flatmap(lambda dice: transaction if dice == 0 else command)
+    return weighted((12, command), (1, transaction))
+
+
+def _command(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
+    return weighted((1, reads(shape)), (1, writes(shape, pinned=pinned)))
 
 
 def _in_transaction(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
     """No `count` and `explain`, which no server takes there, and nothing that writes collections whole."""
-    return (reads(shape) | writes(shape, pinned=pinned)).filter(
+    return _command(shape, pinned=pinned).filter(
         lambda command: command.kind not in ("count", "explain", "aggregate writes")
     )
 

@@ -40,7 +40,9 @@ class Tally:
 
     def table(self) -> list[str]:
         """Lines for people: a row for each kind, then the reasons."""
-        lines = [f"{'command':<22}{'sent':>9}{'answered':>10}{'failed alike':>14}{'refused':>9}{'not refused':>13}"]
+        lines = [
+            f"{'command':<22}{'sent':>9}{'answered':>10}{'failed alike':>14}{'refused':>9}{'not refused':>13}"
+        ]
         kinds = sorted({kind for kind, _ in self.outcomes})
         lines += [self._row(kind, [self.outcomes[kind, outcome] for outcome in Outcome]) for kind in kinds]
         every = [sum(self.outcomes[kind, outcome] for kind in kinds) for outcome in Outcome]

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.integration.differential.documents import fields
-from tests.integration.differential.filters import expressions, in_item, rarely
+from tests.integration.differential.filters import expressions, in_item
 from tests.integration.differential.shapes import Shape
-from tests.integration.differential.values import NULL, Document, Values
+from tests.integration.differential.values import NULL, Document, Values, weighted
 
 _INSERT_IDS = st.integers(100, 103)
 
@@ -87,8 +87,13 @@ def _arrays(shape: Shape) -> Values:
 @cache
 def updates(shape: Shape) -> st.SearchStrategy[Document]:
     """Updates with operators."""
-    common = _setting(shape, "$set") | _setting(shape, "$setOnInsert") | _nested(shape) | _arrays(shape)
-    return rarely(common, _rare(shape))
+    return weighted(
+        (5, _setting(shape, "$set")),
+        (2, _setting(shape, "$setOnInsert")),
+        (5, _nested(shape)),
+        (6, _arrays(shape)),
+        (1, _rare(shape)),
+    )
 
 
 @cache
@@ -190,4 +195,4 @@ def update_pipelines(shape: Shape) -> st.SearchStrategy[list[Document]]:
             {"$replaceWith": "$sub"},
         ]
     )
-    return st.lists(stages | stages | others, min_size=1, max_size=2)
+    return st.lists(weighted((2, stages), (1, others)), min_size=1, max_size=2)

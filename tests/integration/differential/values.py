@@ -5,13 +5,14 @@ refused, so most values are ones it takes; `STRAY` has those that match nothing 
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from hypothesis import strategies as st
 
 Document = dict[str, Any]
 Values = st.SearchStrategy[Any]
+Chosen = TypeVar("Chosen")
 
 WORDS: tuple[Any, ...] = ("1", "2", "", "é")
 _SMALL = (0, 1, 2, Int64(1), 2.0, -0.0)
@@ -43,7 +44,21 @@ _BY_FIELD: dict[str, tuple[Any, ...]] = {
     "w": WARDS,
 }
 STRAY: Values = st.sampled_from(
-    ["1", 1, True, 1.5, {"a": 1}, {}, ["1"], [], b"a", datetime(1950, 1, 1), Decimal128("2"), Regex("1"), MinKey()]
+    [
+        "1",
+        1,
+        True,
+        1.5,
+        {"a": 1},
+        {},
+        ["1"],
+        [],
+        b"a",
+        datetime(1950, 1, 1),
+        Decimal128("2"),
+        Regex("1"),
+        MinKey(),
+    ]
 )
 NULL: Values = st.none()
 
@@ -57,6 +72,15 @@ def pool(field: str, class_name: str) -> tuple[Any, ...]:
     if class_name == "weight":
         return _DOUBLES if field == "d" else _SMALL
     return _BY_FIELD.get(field, WORDS)
+
+
+def weighted(*choices: tuple[int, st.SearchStrategy[Chosen]]) -> st.SearchStrategy[Chosen]:
+    """One of the strategies, each as often as its weight says.
+
+    `one_of` would look into strategies that choose themselves, and give each of their branches one weight.
+    """
+    slots = [strategy for weight, strategy in choices for _ in range(weight)]
+    return st.integers(0, len(slots) - 1).flatmap(lambda chosen: slots[chosen])
 
 
 def sampled(values: tuple[Any, ...]) -> Values:
