@@ -11,7 +11,7 @@ from sealwire.policies.schema import PolicySet
 from tests.integration.differential.commands import SEEN, Command
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
 from tests.integration.differential.sequences import Sequence, Transaction
-from tests.integration.differential.shapes import COLLECTIONS, PEOPLE, VISITS
+from tests.integration.differential.shapes import PEOPLE, VISITS
 from tests.integration.differential.sides import Answer, Outcome, Side, failure
 from tests.integration.differential.tally import Tally
 from tests.integration.differential.values import Document
@@ -29,6 +29,8 @@ class Runner:
     policy: PolicySet
     keyring: Keyring
     tally: Tally = field(default_factory=Tally)
+    used: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By database: the collections that the last sequence left."""
 
     def run(self, sequence: Sequence) -> None:
         """Raises AssertionError where the ways differ."""
@@ -58,14 +60,15 @@ class Run:
                 self._transaction(step)
             else:
                 self._command(step)
-        for name in COLLECTIONS:
+        for name in sorted(self.sequence.collections - {SEEN}):
             self._compare_stored(name)
 
     def _clear(self) -> None:
+        used = self.runner.used
         for side in (self.plain, self.stored):
-            for name in COLLECTIONS:
+            for name in used.get(side.name, frozenset()):
                 side.database.drop_collection(name)
-            side.database.drop_collection(SEEN)
+            used[side.name] = self.sequence.collections
 
     def _store(self, name: str, documents: list[Document]) -> None:
         if not documents:
@@ -79,8 +82,7 @@ class Run:
         self.runner.tally.count(command.kind, through)
         if through.outcome is not Outcome.REFUSED:
             self._same(command, through, self.plain.run(command))
-        if command.writes:
-            self._compare_rows(command.kind)
+        self._compare_rows(command.changes, command.kind)
         return through
 
     def _transaction(self, transaction: Transaction) -> None:
@@ -90,7 +92,7 @@ class Run:
             other.start_transaction()
             for command in transaction.commands:
                 through = self.covered.run(command, one)
-                self.runner.tally.count(f"{command.kind}", through)
+                self.runner.tally.count(command.kind, through)
                 if through.outcome is not Outcome.REFUSED:
                     self._same(command, through, self.plain.run(command, other))
                 if through.outcome is not Outcome.ANSWERED:
@@ -99,14 +101,15 @@ class Run:
             ends = [_end(session, commits=commits) for session in (one, other)]
             self.runner.tally.count("commit" if commits else "abort", ends[0])
             assert ends[0] == ends[1], "the end of a transaction"
-        self._compare_rows("transaction")
+        changed = frozenset[str]().union(*(command.changes for command in transaction.commands))
+        self._compare_rows(changed, "transaction")
 
     def _same(self, command: Command, through: Answer, plain: Answer) -> None:
         if through != plain:
             raise AssertionError(f"{command.kind}\n  Sealwire: {through}\n  plain:    {plain}")
 
-    def _compare_rows(self, after: str) -> None:
-        for name in (PEOPLE, VISITS):
+    def _compare_rows(self, changed: frozenset[str], after: str) -> None:
+        for name in sorted(changed):
             through, plain = (canonical(side.rows(name)) for side in (self.covered, self.plain))
             if through != plain:
                 raise AssertionError(f"{name} after {after}\n  Sealwire: {through}\n  plain:    {plain}")

@@ -1,13 +1,24 @@
 """Sequences: what is stored at first, the indexes on it, and then commands and transactions."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from hypothesis import strategies as st
 
-from tests.integration.differential.commands import Command, hinted, indexes, reads, views, writes
+from tests.integration.differential.commands import (
+    MAKING_VIEW,
+    SEEN,
+    WRITING_PIPELINE,
+    Command,
+    hinted,
+    indexes,
+    reads,
+    views,
+    writes,
+)
 from tests.integration.differential.documents import document, numbered, visit
-from tests.integration.differential.shapes import Shape
+from tests.integration.differential.shapes import PEOPLE, VISITS, Shape
 from tests.integration.differential.values import Document, weighted
 
 MOST_STEPS = 6
@@ -34,6 +45,20 @@ class Sequence:
     indexes: list[Command]
     steps: list[Step]
 
+    @property
+    def commands(self) -> Iterator[Command]:
+        """Every command but those that store the first documents."""
+        yield from self.indexes
+        for step in self.steps:
+            yield from step.commands if isinstance(step, Transaction) else (step,)
+
+    @property
+    def collections(self) -> frozenset[str]:
+        """The collections that have documents at some time, and the view."""
+        changed = frozenset({PEOPLE, VISITS}).union(*(command.changes for command in self.commands))
+        viewed = any(command.kind == MAKING_VIEW for command in self.commands)
+        return changed | {SEEN} if viewed else changed
+
 
 @cache
 def sequences(shape: Shape) -> st.SearchStrategy[Sequence]:
@@ -41,11 +66,12 @@ def sequences(shape: Shape) -> st.SearchStrategy[Sequence]:
     people = numbered(document(shape), most=4)
     visits = numbered(visit(shape), most=3)
     plain = _several(_step(shape, pinned=False))
-    steps = weighted((8, _step(shape, pinned=True)), (1, hinted(shape)))
-    with_hints = _several(steps)
-    made = st.lists(indexes(shape), min_size=1, max_size=2)
     alone = st.builds(Sequence, st.just(shape), people, visits, st.just([]), plain)
-    indexed = st.builds(Sequence, st.just(shape), people, visits, made, with_hints)
+    indexed = st.lists(indexes(shape), min_size=1, max_size=2).flatmap(
+        lambda made: st.builds(
+            Sequence, st.just(shape), people, visits, st.just(made), _several(_hinting_step(shape, made[0]))
+        )
+    )
     viewed = st.builds(
         lambda stored, view, more: Sequence(shape, stored, [], [], [*view, *more]),
         people,
@@ -70,6 +96,11 @@ def _step(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Step]:
     return weighted((12, command), (1, transaction))
 
 
+def _hinting_step(shape: Shape, made: Command) -> st.SearchStrategy[Step]:
+    name = made.body["indexes"][0]["name"]
+    return weighted((6, _step(shape, pinned=True)), (1, hinted(shape, name)))
+
+
 def _command(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
     return weighted((1, reads(shape)), (1, writes(shape, pinned=pinned)))
 
@@ -77,7 +108,7 @@ def _command(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
 def _in_transaction(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
     """No `count` and `explain`, which no server takes there, and nothing that writes collections whole."""
     return _command(shape, pinned=pinned).filter(
-        lambda command: command.kind not in ("count", "explain", "aggregate writes")
+        lambda command: command.kind not in ("count", "explain", WRITING_PIPELINE)
     )
 
 

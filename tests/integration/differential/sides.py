@@ -75,7 +75,7 @@ class Side:
             body, database = body | {"nsInfo": spaces}, self.client.admin
         reply = database.command(body, session=session)
         if "explain" in body:
-            return "a plan"
+            return canonical({"returned": reply.get("executionStats", {}).get("nReturned")})
         said: Document = {name: reply[name] for name in _COUNTS if name in reply}
         if "values" in reply:
             said["values"] = unordered(reply["values"])
