@@ -36,6 +36,8 @@ class Reason(Enum):
     JAVASCRIPT = "javascript"
     COMMAND = "command"
     NAMESPACE = "namespace"
+    JOIN = "join"
+    TARGET = "target"
     SHAPE = "shape"
     OPCODE = "opcode"
     TOO_LARGE = "too-large"
@@ -153,6 +155,16 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.ILLEGAL_OPERATION,
         "the operation also touches a protected collection, which is not supported here",
         "run the steps apart, or keep this operation to collections without covered fields",
+    ),
+    Reason.JOIN: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "only fields of one deterministic class can be joined, or fields that are both in clear",
+        "give both fields the same deterministic class in the policy, or join in the application",
+    ),
+    Reason.TARGET: (
+        ErrorCode.ILLEGAL_OPERATION,
+        "what it writes is not encrypted as the policy of its target demands",
+        "write to a collection with the same covered paths and classes, or write from the application",
     ),
     Reason.SHAPE: (
         ErrorCode.BAD_VALUE,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.policies.definitions import ADMINISTRATION
+from sealwire.policies.administration import ADMINISTRATION
 from sealwire.policies.errors import Reason
 from sealwire.policies.loader import load_policy
 from tests.policies.support import covered, plan_of, reason, refusal_of
