@@ -28,6 +28,7 @@ def main() -> None:
         return
     took = time.monotonic() - begun
     lines = [f"seed {chosen.seed}: {tally.examples} sequences, {tally.commands} commands, {took:.0f} s"]
+    lines += [f"operators and stages answered: {' '.join(sorted(tally.answered))}"]
     sys.stdout.write("\n".join([*lines, *tally.table(), ""]))
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from tests.integration.differential.values import Document
 
+UNKNOWN_TO_SERVER: frozenset[str] = frozenset()
+"""Operators that the server answers with an error wherever they stand."""
+
 
 def spoils_upsert(query: Any) -> bool:
     """Whether an upsert by this filter stores operators as fields.

@@ -166,7 +166,8 @@ def filters(shape: Shape) -> st.SearchStrategy[Document]:
         lambda path: conditions(shape, path).map(lambda found: {path: found})
     )
     computed = expressions(shape).map(lambda found: {"$expr": found})
-    single = weighted((12, leaf), (3, _elements(fields(shape))), (1, st.just({})), (3, computed))
+    constant = st.sampled_from([{}, {"$alwaysTrue": 1}, {"$alwaysFalse": 1}, {"$comment": "why"}])
+    single = weighted((12, leaf), (3, _elements(fields(shape))), (1, constant), (3, computed))
     return st.recursive(
         single,
         lambda inner: (

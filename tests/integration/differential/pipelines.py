@@ -9,6 +9,9 @@ from tests.integration.differential.filters import expressions, filters, operand
 from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
 from tests.integration.differential.values import Document, weighted
 
+# what is no array would be an error
+_LIST: Document = {"$cond": [{"$isArray": "$list"}, "$list", []]}
+
 _SHAPES: list[Document] = [
     {"$project": {"s": 1, "sub.s": 1, "items.s": 1, "w": 1}},
     {"$project": {"items.sub": 0, "list": 0}},
@@ -34,6 +37,22 @@ _SHAPES: list[Document] = [
     {"$replaceRoot": {"newRoot": {"_id": "$_id", "s": "$s", "sub": "$sub", "all": "$$ROOT"}}},
     {"$replaceWith": {"_id": "$_id", "copy": "$items", "s": "$w"}},
     {"$replaceWith": {"$ifNull": ["$missing", {"_id": "$_id", "list": "$list"}]}},
+    {"$set": {"v": {"$arrayElemAt": [_LIST, 0]}}},
+    {"$set": {"v": {"$first": _LIST}, "x": {"$last": _LIST}}},
+    {"$set": {"list": {"$reverseArray": _LIST}}},
+    {"$set": {"list": {"$slice": [_LIST, 1]}}},
+    {"$set": {"list": {"$concatArrays": [_LIST, ["2"]]}}},
+    {"$set": {"v": {"$map": {"input": _LIST, "as": "e", "in": {"$eq": ["$$e", "1"]}}}}},
+    {"$set": {"list": {"$filter": {"input": _LIST, "as": "e", "cond": {"$ne": ["$$e", "1"]}}}}},
+    {"$set": {"v": {"$in": ["1", _LIST]}, "x": {"$in": ["$s", ["1", "2"]]}}},
+    {"$set": {"v": {"$indexOfArray": [_LIST, "1"]}}},
+    {"$set": {"v": {"$setEquals": [_LIST, ["1"]]}, "x": {"$setIsSubset": [["1"], _LIST]}}},
+    {"$set": {"set": {"$setUnion": [_LIST, ["2"]]}}},
+    {"$set": {"set": {"$setIntersection": [_LIST, ["1", "2"]]}}},
+    {"$set": {"set": {"$setDifference": [_LIST, ["1"]]}}},
+    {"$set": {"v": {"$firstN": {"input": _LIST, "n": 1}}, "copy": {"$lastN": {"input": _LIST, "n": 2}}}},
+    {"$set": {"sub": {"$mergeObjects": ["$sub", {"s": "1"}]}}},
+    {"$match": {"$alwaysTrue": 1, "$comment": "seen"}},
     {"$limit": 3},
     {"$skip": 1},
     {"$sort": {"w": 1, "_id": 1}},
@@ -65,6 +84,12 @@ _GROUPS: list[Document] = [
     {"$group": {"_id": "$w", "all": {"$push": "$s"}, "set": {"$addToSet": "$n"}}},
     {"$group": {"_id": None, "docs": {"$push": {"s": "$s", "t": "$t"}}}},
     {"$group": {"_id": "$b", "docs": {"$push": "$$ROOT"}}},
+    {"$group": {"_id": "$w", "first": {"$top": {"sortBy": {"_id": 1}, "output": "$s"}}}},
+    {"$group": {"_id": "$q", "first": {"$bottom": {"sortBy": {"_id": 1}, "output": ["$s", "$n"]}}}},
+    {"$group": {"_id": "$s", "all": {"$topN": {"n": 2, "sortBy": {"_id": 1}, "output": "$t"}}}},
+    {"$group": {"_id": None, "all": {"$bottomN": {"n": 2, "sortBy": {"_id": 1}, "output": "$items"}}}},
+    {"$group": {"_id": "$w", "all": {"$firstN": {"n": 2, "input": "$s"}}}},
+    {"$group": {"_id": "$w", "all": {"$lastN": {"n": 2, "input": "$sub"}}}},
     {"$group": {"_id": None, "n": {"$sum": "$n"}}},
     {"$group": {"_id": "$r"}},
     {"$group": {"_id": {"$ifNull": ["$s", "$s2"]}, "n": {"$sum": 1}}},
@@ -135,6 +160,14 @@ _JOINS: list[Document] = [
             "output": {"n": {"$sum": "$q", "window": {"documents": ["unbounded", "current"]}}},
         }
     },
+    {
+        "$setWindowFields": {
+            **{"partitionBy": "$w", "sortBy": {"_id": 1}},
+            "output": {"copy": {"$shift": {"output": "$s", "by": 1}}, "first": {"$first": "$t"}},
+        }
+    },
+    {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"s": {"$locf": "$s"}}}},
+    {"$setWindowFields": {"output": {"all": {"$push": "$s"}, "set": {"$addToSet": "$n"}}}},
     {"$redact": {"$cond": [{"$eq": ["$w", "a"]}, "$$PRUNE", "$$KEEP"]}},
     {"$documents": [{"s": "1"}]},
 ]

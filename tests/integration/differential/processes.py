@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.integration.differential.tally import Tally
 
 PART = 2_500
-"""Sequences of one process: two minutes."""
+"""Most sequences of one process: two minutes."""
 
 _ROOT = Path(__file__).parents[3]
 _END_OF_OUTPUT = 12_000
@@ -29,9 +29,9 @@ class Part:
     output: str = ""
 
 
-def run_parts(seed: int, examples: int) -> tuple[Tally, list[Part]]:
+def run_parts(seed: int, examples: int, size: int = PART) -> tuple[Tally, list[Part]]:
     """`examples` sequences from seeds `seed`, `seed + 1`, ...: all figures, and the parts that failed."""
-    sizes = [min(PART, examples - begin) for begin in range(0, examples, PART)]
+    sizes = [min(size, examples - begin) for begin in range(0, examples, size)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(_run_part, range(seed, seed + len(sizes)), sizes))
     total = Tally()

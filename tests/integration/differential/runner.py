@@ -81,7 +81,7 @@ class Run:
 
     def _command(self, command: Command) -> Answer:
         through = self.covered.run(command)
-        self.runner.tally.count(command.kind, through)
+        self.runner.tally.count(command.kind, through, command.body)
         if through.outcome is not Outcome.REFUSED:
             self._same(command, through, self.plain.run(command))
         self._compare_rows(command.changes, command.kind)
@@ -94,7 +94,7 @@ class Run:
             other.start_transaction()
             for command in transaction.commands:
                 through = self.covered.run(command, one)
-                self.runner.tally.count(command.kind, through)
+                self.runner.tally.count(command.kind, through, command.body)
                 if through.outcome is not Outcome.REFUSED:
                     self._same(command, through, self.plain.run(command, other))
                 if through.outcome is not Outcome.ANSWERED:

@@ -1,8 +1,9 @@
 """Counts what became of generated commands: the figures that show the test does not agree by refusing."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from tests.integration.differential.sides import Answer, Outcome
 
@@ -14,18 +15,23 @@ class Tally:
     examples: int = 0
     outcomes: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    """How many answered commands had each operator or stage somewhere in them."""
 
-    def count(self, kind: str, answer: Answer) -> None:
+    def count(self, kind: str, answer: Answer, body: Mapping[str, object] | None = None) -> None:
         """One command, and what it came to through Sealwire."""
         self.outcomes[kind, answer.outcome] += 1
         if answer.reason is not None:
             self.reasons[answer.reason.value] += 1
+        if answer.outcome is Outcome.ANSWERED:
+            self.answered.update(set(_operators(body)))
 
     def add(self, other: Self) -> None:
         """Everything that another run counted."""
         self.examples += other.examples
         self.outcomes += other.outcomes
         self.reasons += other.reasons
+        self.answered += other.answered
 
     @property
     def commands(self) -> int:
@@ -59,14 +65,25 @@ class Tally:
     def to_json(self) -> dict[str, object]:
         """What `from_json` reads."""
         rows = [[kind, outcome.value, count] for (kind, outcome), count in self.outcomes.items()]
-        return {"examples": self.examples, "outcomes": rows, "reasons": dict(self.reasons)}
+        return {
+            **{"examples": self.examples, "outcomes": rows},
+            **{"reasons": dict(self.reasons), "answered": dict(self.answered)},
+        }
 
     @classmethod
-    def from_json(cls, said: dict[str, object]) -> Self:
+    def from_json(cls, said: dict[str, Any]) -> Self:
         """The tally of another process."""
-        rows, reasons, examples = said["outcomes"], said["reasons"], said["examples"]
-        assert isinstance(rows, list)
-        assert isinstance(reasons, dict)
-        assert isinstance(examples, int)
-        outcomes = Counter({(kind, Outcome(outcome)): count for kind, outcome, count in rows})
-        return cls(examples, outcomes, Counter(reasons))
+        outcomes = Counter({(kind, Outcome(outcome)): count for kind, outcome, count in said["outcomes"]})
+        return cls(said["examples"], outcomes, Counter(said["reasons"]), Counter(said["answered"]))
+
+
+def _operators(value: object) -> Iterator[str]:
+    """Every name in a command that begins with a dollar sign."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name.startswith("$"):
+                yield name
+            yield from _operators(inner)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _operators(item)
