@@ -66,7 +66,7 @@ def _cursor(kind: str, body: Document, batch: int, *, ordered: bool) -> Command:
 
 
 def _find(query: Document, projection: Document | None, order: Document, limit: int, batch: int) -> Command:
-    body: Document = {"find": PEOPLE, "filter": query, "sort": order}
+    body: Document = {"find": PEOPLE, "filter": query, "sort": order, "skip": limit // 2}
     body |= {} if projection is None else {"projection": projection}
     body |= {"limit": limit} if limit else {}
     return _cursor("find", body, batch, ordered=True)
@@ -150,7 +150,7 @@ def _statements(shape: Shape, *, pinned: bool) -> Values:
         weighted((1, many), (1, st.just({}))),
         by_filters(shape),
     )
-    upserts = weighted((1, st.tuples(one, upserting(shape))), (1, st.tuples(inserted, updates(shape))))
+    upserts = weighted((1, st.tuples(one, upserting(shape))), (1, st.tuples(inserted, change)))
     return weighted(
         (3, st.builds(lambda query, u: ("update one", {"q": query, "u": u}), one, change)),
         (3, st.builds(lambda query, u: ("update many", {"q": query, "u": u, "multi": True}), many, change)),

@@ -40,9 +40,15 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if kind is bool or kind is str:
         return value
-    if isinstance(value, int | float):
-        return float(value) + 0.0
-    return float(value.to_decimal()) if kind is Decimal128 else value
+    if kind is Decimal128:
+        number = value.to_decimal()
+        return _number(float(number)) if not number.is_finite() or number % 1 else int(number)
+    return _number(value) if isinstance(value, int | float) else value
+
+
+def _number(value: int | float) -> int | float:
+    """One type for equal numbers, and every digit of a large one."""
+    return int(value) if isinstance(value, int) or value.is_integer() else value
 
 
 def is_envelope(value: Any) -> bool:

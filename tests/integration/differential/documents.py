@@ -56,7 +56,11 @@ class Fields:
             "list": self.words | self.value("list") | st.lists(self.words, max_size=2),
             "nums": self.numbers,
             "sub": sub,
-            "items": self.items | self.item | NULL | st.lists(self.items, max_size=1),
+            # a field whose name is a number, where a path means an element
+            "items": st.one_of(
+                *(self.items, self.item, NULL, st.lists(self.items, max_size=1)),
+                self.item.map(lambda inner: {"0": inner}),
+            ),
         }
         return simple | nested
 

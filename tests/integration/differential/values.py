@@ -16,7 +16,7 @@ Chosen = TypeVar("Chosen")
 
 WORDS: tuple[Any, ...] = ("1", "2", "", "é")
 _SMALL = (0, 1, 2, Int64(1), 2.0, -0.0)
-_LONGS = (Int64(2**40), 1, 1.0, Int64(-1), float(2**53))
+_LONGS = (Int64(2**40), 1, 1.0, Int64(-1), float(2**53), Int64(2**53 + 1))
 _DOUBLES = (0.5, 1.0, -0.0, 0.0, 1, Int64(2), float("inf"))
 _GRID_DAYS = (datetime(1950, 1, 1), datetime(1960, 1, 1), datetime(1970, 1, 1))
 _MOMENTS = (*_GRID_DAYS, datetime(2000, 2, 29, 12))
