@@ -102,7 +102,7 @@ def _hinting_step(shape: Shape, made: Command) -> st.SearchStrategy[Step]:
 
 
 def _command(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
-    return weighted((1, reads(shape)), (1, writes(shape, pinned=pinned)))
+    return weighted((2, reads(shape)), (3, writes(shape, pinned=pinned)))
 
 
 def _in_transaction(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:

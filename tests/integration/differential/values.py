@@ -58,6 +58,7 @@ STRAY: Values = st.sampled_from(
         Decimal128("2"),
         Regex("1"),
         MinKey(),
+        float("nan"),
     ]
 )
 NULL: Values = st.none()
