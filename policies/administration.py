@@ -6,8 +6,9 @@ from sealwire.policies.arguments import named_parts, operator_name, readable, st
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments
 from sealwire.policies.command import passed as pass_argument
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.namespaces import Surroundings, foreign_namespaces
-from sealwire.policies.rules import Rule, family, passed, refused
+from sealwire.policies.namespaces import foreign_namespaces
+from sealwire.policies.pipelines import plan_pipeline
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import same_values
 from sealwire.wire.raw_bson import BsonType, Element
@@ -109,13 +110,23 @@ def _clone_as_capped(command: Command) -> None:
 
 
 def _view(command: Command) -> None:
-    """A view on a protected collection would be read without the policy's knowledge."""
+    """The definition of a view: its pipeline is covered like any over what it reads."""
     on = _name_in(command, command.arguments.get(b"viewOn"))
-    if on is not None:
-        _refuse_protected(command, command.namespace(on))
-    protected = protected_in_pipeline(command)
-    if protected is not None:
-        _refuse_protected(command, protected)
+    pipeline = command.arguments.get(b"pipeline")
+    if pipeline is None:
+        return
+    if on is None:
+        raise Refusal(Reason.SHAPE, rule="a pipeline without viewOn")
+    node = command.covered(command.namespace(on)) or NOTHING
+    if not node.covers and protected_in_pipeline(command) is None:
+        return
+    command.plan.protected = True
+    plan_pipeline(command.plan, pipeline, node, command.parents, command.surroundings)
+    own_collation = command.arguments.get(b"collation")
+    if own_collation is not None and own_collation.kind != BsonType.NULL:
+        command.note_collation(own_collation)
+        command.plan.compares = True  # every later comparison would be under it
+    command.settle_collation(node.path)
 
 
 def protected_in_pipeline(command: Command) -> str | None:
@@ -123,8 +134,7 @@ def protected_in_pipeline(command: Command) -> str | None:
     pipeline = command.arguments.get(b"pipeline")
     if pipeline is None:
         return None
-    around = Surroundings(command.policies, command.database)
-    return around.protected_in(foreign_namespaces(command.plan, pipeline, command.database))
+    return command.surroundings.protected_in(foreign_namespaces(command.plan, pipeline, command.database))
 
 
 _READS = frozenset(b"find aggregate count distinct listIndexes collStats collstats getMore explain".split())
@@ -167,7 +177,7 @@ def _refuse_with_policy(command: Command) -> None:
 
 
 BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
-    **family("create collMod", refused(_view, Reason.NAMESPACE, "a view on a protected collection")),
+    **family("create collMod", encrypted(_view, "a view on a protected collection: its pipeline")),
     b"cloneCollectionAsCapped": refused(_clone_as_capped, Reason.NAMESPACE, "from or to a protected one"),
     **family(
         "mapReduce mapreduce", refused(_map_reduce, Reason.JAVASCRIPT, "in a database with protected ones")

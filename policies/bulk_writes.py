@@ -78,7 +78,7 @@ def _target(command: Command, start: int) -> _Target:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
     namespace = string_of(command.plan, name)
     refuse_writing_views(command, namespace)
-    node = command.policies.covered(namespace)
+    node = command.covered(namespace)
     if node is not None:
         # encryptionInformation among others: the server would write more than the operations say
         _refuse_unknown(parts, {b"ns", b"collectionUUID", b"isTimeseriesNamespace"})

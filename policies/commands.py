@@ -20,7 +20,6 @@ from sealwire.policies.command import (
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
-from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.paths import follow
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Use
@@ -216,10 +215,9 @@ def _find_and_modify(command: Command, node: PathNode) -> None:
 
 def aggregate(command: Command, node: PathNode) -> None:
     """A pipeline over documents with the covered paths `node`. Raises Refusal, BsonError."""
-    around = Surroundings(command.policies, command.database)
 
     def pipeline(command: Command, argument: Element, parents: Parents) -> None:
-        plan_pipeline(command.plan, argument, node, parents, around)
+        plan_pipeline(command.plan, argument, node, parents, command.surroundings)
 
     table = {b"pipeline": pipeline, b"collation": collation, b"let": constants}
     names = "cursor explain allowDiskUse bypassDocumentValidation hint"

@@ -3,13 +3,13 @@
 A pipeline over documents without covered fields passes unread unless it reaches a protected collection.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sealwire.policies.arguments import document_of, named_parts, operator_name, string_of
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, PathNode, PolicySet
+from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 Namespace = tuple[str, str]
@@ -20,17 +20,18 @@ Namespace = tuple[str, str]
 class Surroundings:
     """What a pipeline may refer to beside its own documents."""
 
-    policies: PolicySet
+    covered: Callable[[str], PathNode | None]
+    """The covered paths of what is read under a name, of a collection or a view; None when nothing is."""
     database: str
 
     def tree(self, namespace: Namespace) -> PathNode:
         """The covered paths of a collection that a stage names; empty when it is not protected."""
-        return self.policies.covered(".".join(namespace)) or NOTHING
+        return self.covered(".".join(namespace)) or NOTHING
 
     def protected_in(self, namespaces: Iterable[Namespace]) -> str | None:
         """The first of some namespaces that is protected."""
         names = (".".join(namespace) for namespace in namespaces)
-        return next((name for name in names if self.policies.covered(name) is not None), None)
+        return next((name for name in names if self.covered(name) is not None), None)
 
 
 def foreign_namespaces(plan: Plan, element: Element, database: str, depth: int = 0) -> Iterator[Namespace]:

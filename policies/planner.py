@@ -37,6 +37,9 @@ WHOLE_NAMES: dict[bytes, Rule[Callable[[Command], None]]] = {
 }
 """Commands that name their collections in full; they run on the admin database."""
 
+_READING = frozenset(DATA_COMMANDS) - {b"insert"}
+"""Those that compare stored values, or show them: so they may be given a view's name."""
+
 KNOWN_COMMANDS = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
 """Commands whose names, and what their first arguments name, are safe in logs and metrics."""
 
@@ -47,11 +50,14 @@ def plan_command(
     body: int,
     parents: Parents = (),
     sequences: tuple[DocumentSequence, ...] = (),
+    covered: Callable[[str], PathNode | None] | None = None,
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
     `parents` are the offsets of the lengths above the body (0 for a message's own). The plan's edits are
-    empty when the command may pass as it is. Raises Refusal, BsonError. Cost: O(elements walked).
+    empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
+    it, what is no protected collection is read as it is. Raises Refusal, BsonError, and what `covered`
+    raises. Cost: O(elements walked).
     """
     plan = Plan(buf)
     arguments = named_parts(plan, body)
@@ -61,6 +67,7 @@ def plan_command(
     command = Command(
         plan,
         policies,
+        covered or policies.covered,
         string_of(plan, database),
         next(iter(arguments)),
         body,
@@ -90,6 +97,8 @@ def _dispatch(command: Command) -> None:
     namespace = command.namespace(collection)
     plan.namespace = readable(namespace)
     node = command.policies.covered(namespace)
+    if node is None and command.name in _READING:
+        node = command.covered(namespace)
     if node is None and command.name == b"aggregate" and protected_in_pipeline(command) is not None:
         node = NOTHING
     if node is None:
@@ -127,6 +136,7 @@ def _explain(command: Command) -> None:
     nested = Command(
         command.plan,
         command.policies,
+        command.covered,
         command.database,
         next(iter(arguments)),
         start,

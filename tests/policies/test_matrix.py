@@ -77,8 +77,8 @@ COMMANDS: dict[str, Command] = {
 }
 
 BEYOND: dict[str, Command] = {
-    "create": {"create": "v", "viewOn": "patients", "pipeline": []},
-    "collMod": {"collMod": "v", "viewOn": "patients", "pipeline": []},
+    "create": {"create": "v", "viewOn": "patients", "pipeline": [{"$match": {NHS: "a"}}]},
+    "collMod": {"collMod": "v", "viewOn": "patients", "pipeline": [{"$match": {NHS: "a"}}]},
     "cloneCollectionAsCapped": {"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 1},
     "mapReduce": {"mapReduce": "x", "map": "", "reduce": "", "out": "y"},
     "mapreduce": {"mapreduce": "x", "map": "", "reduce": "", "out": "y"},
