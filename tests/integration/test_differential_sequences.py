@@ -31,9 +31,6 @@ FEW_EXAMPLES, MANY_EXAMPLES = 2_000, 50_000
 LEAST_SHARE = 0.7
 Record = Callable[[str, object], None]
 
-# refused as long as no release answers them
-MAY_BE_REFUSED = {"create view"}
-
 NOT_GENERATED = {
     *("$sample", "$sampleRate"),  # no two answers need be the same
     *("$collStats", "$indexStats", "$planCacheStats"),  # tell of the server, not of documents
@@ -62,7 +59,7 @@ def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
 def test_the_same_answers_or_refusals(record_property: Record) -> None:
     tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
     answered = {kind for kind, outcome in tally.outcomes if outcome is Outcome.ANSWERED}
-    assert {kind for kind, _ in tally.outcomes} - answered <= MAY_BE_REFUSED
+    assert {kind for kind, _ in tally.outcomes} == answered
 
 
 @pytest.mark.slow

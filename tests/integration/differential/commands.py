@@ -314,10 +314,23 @@ def hinted(shape: Shape, key: str) -> Commands:
 
 
 @cache
-def views(shape: Shape) -> st.SearchStrategy[tuple[Command, Command]]:
-    """A view on `people`, and a read of it."""
-    made = pipelines(shape).map(
-        lambda stages: Command(MAKING_VIEW, {"create": SEEN, "viewOn": PEOPLE, "pipeline": stages[1:]})
+def views(shape: Shape) -> st.SearchStrategy[tuple[Command, Command, Command]]:
+    """A view on `people`, and two reads of it."""
+    stages = weighted((3, pipelines(shape)), (1, joining_pipelines(shape)))
+    made = stages.map(
+        lambda found: Command(MAKING_VIEW, {"create": SEEN, "viewOn": PEOPLE, "pipeline": found})
     )
-    read = filters(shape).map(lambda query: Command("find in view", {"find": SEEN, "filter": query}))
-    return st.tuples(made, read)
+    found = filters(shape)
+    read: Commands = st.one_of(
+        found.map(lambda query: Command("view find", {"find": SEEN, "filter": query})),
+        found.map(lambda query: Command("view count", {"count": SEEN, "query": query})),
+        st.builds(
+            lambda path, query: Command("view distinct", {"distinct": SEEN, "key": path, "query": query}),
+            st.sampled_from(PATHS),
+            found,
+        ),
+        pipelines(shape).map(
+            lambda stages: Command("view aggregate", {"aggregate": SEEN, "pipeline": stages, "cursor": {}})
+        ),
+    )
+    return st.tuples(made, read, read)

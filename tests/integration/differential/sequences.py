@@ -73,12 +73,13 @@ def sequences(shape: Shape) -> st.SearchStrategy[Sequence]:
         )
     )
     viewed = st.builds(
-        lambda stored, view, more: Sequence(shape, stored, [], [], [*view, *more]),
+        lambda stored, others, view, more: Sequence(shape, stored, others, [], [*view, *more]),
         people,
+        visits,
         views(shape),
         plain,
     )
-    return weighted((14, alone), (5, indexed), (1, viewed))
+    return weighted((13, alone), (5, indexed), (2, viewed))
 
 
 def _several(step: st.SearchStrategy[Step]) -> st.SearchStrategy[list[Step]]:
