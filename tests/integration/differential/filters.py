@@ -34,9 +34,14 @@ PATHS = (
     *("items.k", "items.sub", "items.sub.s", "items.0.sub.s", "items.sub.0.s", "items.list"),
     *("items.0.list.1", "list.0", "nums.1", "w.x"),
 )
+_OFTEN_ASKED = ("s", "n", "t", "sub.s", "sub.n", "items.s", "list")
+"""Paths that filters name more often than the others: those of searches, ranges and arrays."""
 
 _BOUNDS = {
-    "t": (datetime(1950, 1, 1), datetime(1955, 6, 7, 8), datetime(1970, 1, 1), datetime(1800, 1, 1)),
+    "t": (
+        *(datetime(1950, 1, 1), datetime(1960, 1, 1), datetime(1970, 1, 1)),
+        *(datetime(1955, 6, 7, 8), datetime(1800, 1, 1)),
+    ),
     "n": (0, 1, 1.5, 2, -9, float("inf"), "1", None),
     "q": (1, 2.5),
     "_id": (0, 2, 3),
@@ -95,7 +100,7 @@ def conditions(shape: Shape, path: str) -> Values:
     ranged = bounds is not None and (not shape.class_of(path) or "range" in CLASSES[shape.class_of(path)])
     if bounds is not None and ranged:
         words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
-        common += [st.dictionaries(words, sampled(bounds), min_size=1, max_size=2)] * 4
+        common += [st.dictionaries(words, sampled(bounds), min_size=1, max_size=2)] * len(common)
     rare = st.sampled_from(
         [{"$gt": 1}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
     )
@@ -162,7 +167,7 @@ def expressions(shape: Shape) -> Values:
 @cache
 def filters(shape: Shape) -> st.SearchStrategy[Document]:
     """Filters on `people`."""
-    leaf: Values = st.sampled_from(PATHS).flatmap(
+    leaf: Values = st.sampled_from(PATHS + _OFTEN_ASKED * 3).flatmap(
         lambda path: conditions(shape, path).map(lambda found: {path: found})
     )
     computed = expressions(shape).map(lambda found: {"$expr": found})
