@@ -78,7 +78,12 @@ def fields(shape: Shape) -> Fields:
 def document(shape: Shape) -> st.SearchStrategy[Document]:
     """A document for `people`, without `_id`."""
     stored = fields(shape).stored
-    whole = st.fixed_dictionaries({}, optional=stored)
+    searched = {name: stored[name] for name in ("s", "n", "t")}
+    others = {name: values for name, values in stored.items() if name not in searched}
+    whole = weighted(
+        (3, st.fixed_dictionaries(searched, optional=others)),
+        (1, st.fixed_dictionaries({}, optional=stored)),
+    )
     strayed = st.builds(
         lambda found, name, value: found | {name: value}, whole, st.sampled_from(sorted(stored)), STRAY
     )

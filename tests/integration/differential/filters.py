@@ -113,6 +113,17 @@ def _is_operators(value: object) -> bool:
     return isinstance(value, dict) and any(name.startswith("$") for name in value)
 
 
+def _ranges(shape: Shape) -> Values:
+    """A range alone, where the shape has a class that answers it, or on a field in clear."""
+    words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
+    ranged = [path for path in ("t", "n") if "range" in CLASSES.get(shape.class_of(path), {})]
+    return st.sampled_from(ranged or ["q"]).flatmap(
+        lambda path: st.dictionaries(words, sampled(_BOUNDS[path]), min_size=1, max_size=2).map(
+            lambda found: {path: found}
+        )
+    )
+
+
 def in_item(known: Fields) -> Values:
     """A filter on an element of `items`."""
     words = known.value("items.s")
@@ -172,7 +183,9 @@ def filters(shape: Shape) -> st.SearchStrategy[Document]:
     )
     computed = expressions(shape).map(lambda found: {"$expr": found})
     constant = st.sampled_from([{}, {"$alwaysTrue": 1}, {"$alwaysFalse": 1}, {"$comment": "why"}])
-    single = weighted((12, leaf), (3, _elements(fields(shape))), (1, constant), (3, computed))
+    single = weighted(
+        (12, leaf), (3, _elements(fields(shape))), (1, constant), (3, computed), (4, _ranges(shape))
+    )
     return st.recursive(
         single,
         lambda inner: (
