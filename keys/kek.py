@@ -31,6 +31,7 @@ class Purpose(Enum):
     DATA_KEY = b"data-key"
     KEYRING_MAC = b"keyring-mac"
     KEY_FILE = b"key-file"
+    KEYRING_CACHE = b"keyring-cache"
 
 
 # Changing what is bound, or how it is written down, needs a new label.

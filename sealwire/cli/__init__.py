@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "keys": "sealwire.cli.keys",
     "tls": "sealwire.cli.tls",
     "demo": "sealwire.cli.demo",
+    "vault": "sealwire.cli.vault",
 }
 
 

@@ -12,6 +12,7 @@ from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars.tls_check import errors as tls
+from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
@@ -52,6 +53,10 @@ EXIT_CODES: dict[type[Exception], int] = {
     tls.UnusableTarget: EX_CONFIG,
     tls.UnusableFile: EX_CONFIG,
     tls.OutputProblem: EX_CANTCREAT,
+    vault_setup.UnusableSetting: EX_CONFIG,
+    vault_setup.ServerState: EX_UNAVAILABLE,
+    vault_setup.HandOverFailed: EX_CANTCREAT,
+    vault_setup.NotChangeable: EX_CANTCREAT,
 }
 
 

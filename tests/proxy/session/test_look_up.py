@@ -99,7 +99,7 @@ def test_a_user_who_may_not_see_the_definition_can_read_the_view_but_not_filter_
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
     play >> server(reply(DENIED, 1)) << to_server(asked("shown", 2, names_only=True))
     play >> server(told({"name": "shown", "type": "view"}, response_to=2)) << pause(False)
-    play << audit("refused", "clinic.shown", "find", "compute") << error(20, "IllegalOperation", 70)
+    play << audit("refused", "clinic.shown", "find", "compute") << error(238, "NotImplemented", 70)
     play >> client(command(find(query={}), 71)) << to_server(command(find(query={}), 71))
 
 
@@ -116,7 +116,7 @@ def test_a_definition_that_cannot_be_followed_leaves_a_view_that_can_only_be_rea
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
     definition = view("shown", "patients", {"$sort": {"nhs_number": 1}})
     play >> server(told(definition, response_to=1)) << pause(False)
-    play << audit("refused", "clinic.shown", "find", "compute") << error(20, "IllegalOperation", 70)
+    play << audit("refused", "clinic.shown", "find", "compute") << error(238, "NotImplemented", 70)
 
 
 def test_a_definition_that_changes_is_asked_for_again(play: Playbook) -> None:
