@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "healthcheck": "sealwire.cli.healthcheck",
     "policy": "sealwire.cli.policy",
     "keys": "sealwire.cli.keys",
+    "tls": "sealwire.cli.tls",
     "demo": "sealwire.cli.demo",
     "vault": "sealwire.cli.vault",
     "luks": "sealwire.cli.luks",

@@ -12,6 +12,7 @@ from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars.luks import errors as luks
+from sealwire.sidecars.tls_check import errors as tls
 from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
@@ -50,6 +51,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     enforce.UnusableUri: EX_CONFIG,
     enforce.ServerUnreachable: EX_UNAVAILABLE,
     enforce.ServerDenied: EX_NOPERM,
+    tls.UnusableTarget: EX_CONFIG,
+    tls.UnusableFile: EX_CONFIG,
+    tls.OutputProblem: EX_CANTCREAT,
     vault_setup.UnusableSetting: EX_CONFIG,
     vault_setup.ServerState: EX_UNAVAILABLE,
     vault_setup.HandOverFailed: EX_CANTCREAT,
