@@ -8,7 +8,7 @@ from sealwire.sidecars.luks import tables
 from sealwire.sidecars.luks.context import Context, is_immutable, is_volume_mounted, mounted_source
 from sealwire.sidecars.luks.copying import copy_tree, verify_tree
 from sealwire.sidecars.luks.cryptsetup import must
-from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed
+from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed
 from sealwire.sidecars.luks.journal import StepId
 
 # Nobody but root can even look in; the immutable flag then stops root as well.
@@ -49,6 +49,12 @@ def switch(context: Context) -> None:
     machine, settings = context.machine, context.settings
     if machine.status(settings.old_directory) is None:
         machine.rename(settings.data_directory, settings.old_directory)
+    if machine.names_in(settings.data_directory):
+        raise DeviceRefused(
+            LuksReason.DATA_DIRECTORY,
+            f"{settings.old_directory} is not ours: it appeared while the data was copied",
+            "move it away, then sealwire luks setup --resume",
+        )
     machine.make_directory(settings.data_directory, _BARE_MODE)
     must(machine, ["chattr", "+i", str(settings.data_directory)])
 

@@ -271,6 +271,18 @@ def test_another_disk_that_took_the_name_after_a_boot_is_not_formatted(change: i
     assert machine.volumes["/dev/sdb"].slots == {0: b"another"}
 
 
+def test_a_directory_that_appears_where_the_old_data_is_to_go_is_left_alone() -> None:
+    machine = cut_setup_at(20)
+    machine.tree["var/lib/mongodb.plain"] = Node(None, 0o755)
+    with pytest.raises(DeviceRefused) as caught:
+        story.set_up(machine)
+    assert caught.value.reason is LuksReason.DATA_DIRECTORY
+    assert not machine.tree["var/lib/mongodb"].immutable
+    machine.remove_directory(Path(story.OLD))
+    story.set_up(machine)
+    story.assert_encrypted(machine)
+
+
 def lost_volume() -> Model:
     """Complete, in use, and then no key opens it any more."""
     machine = complete_machine()
