@@ -5,12 +5,12 @@ from typing import NoReturn
 
 import click
 
-from sealwire.cli import enforce_errors as enforce
 from sealwire.crypto import errors as crypto
 from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
+from sealwire.sidecars import direct_errors as direct
 
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
@@ -45,9 +45,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
     demo.DemoError: EX_UNAVAILABLE,
-    enforce.UnusableUri: EX_CONFIG,
-    enforce.ServerUnreachable: EX_UNAVAILABLE,
-    enforce.ServerDenied: EX_NOPERM,
+    direct.UnusableUri: EX_CONFIG,
+    direct.ServerUnreachable: EX_UNAVAILABLE,
+    direct.ServerDenied: EX_NOPERM,
 }
 
 
