@@ -11,8 +11,10 @@ from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
+from sealwire.sidecars.backup import errors as backup
 
 EX_DATAERR = 65
+EX_NOINPUT = 66
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_OSERR = 71
@@ -45,6 +47,14 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
     demo.DemoError: EX_UNAVAILABLE,
+    backup.BackupSettingError: EX_CONFIG,
+    backup.BackupMissing: EX_NOINPUT,
+    backup.BackupExists: EX_CANTCREAT,
+    backup.BackupDamaged: EX_DATAERR,
+    backup.BackupKeyDenied: EX_NOPERM,
+    backup.BackupIncomplete: EX_DATAERR,
+    backup.StoreUnavailable: EX_UNAVAILABLE,
+    backup.PlaintextOverdue: EX_DATAERR,
     enforce.UnusableUri: EX_CONFIG,
     enforce.ServerUnreachable: EX_UNAVAILABLE,
     enforce.ServerDenied: EX_NOPERM,
