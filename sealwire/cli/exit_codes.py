@@ -11,8 +11,10 @@ from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars import direct_errors as direct
+from sealwire.sidecars.backup import errors as backup
 
 EX_DATAERR = 65
+EX_NOINPUT = 66
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_OSERR = 71
@@ -48,6 +50,14 @@ EXIT_CODES: dict[type[Exception], int] = {
     direct.UnusableUri: EX_CONFIG,
     direct.ServerUnreachable: EX_UNAVAILABLE,
     direct.ServerDenied: EX_NOPERM,
+    backup.BackupSettingError: EX_CONFIG,
+    backup.BackupMissing: EX_NOINPUT,
+    backup.BackupExists: EX_CANTCREAT,
+    backup.BackupDamaged: EX_DATAERR,
+    backup.BackupKeyDenied: EX_NOPERM,
+    backup.BackupIncomplete: EX_DATAERR,
+    backup.StoreUnavailable: EX_UNAVAILABLE,
+    backup.PlaintextOverdue: EX_DATAERR,
 }
 
 

@@ -1,0 +1,14 @@
+"""Encrypted backups: one sealed file a backup, its description beside it, and what keeps both sound.
+
+Owns: the file format `NAME.tar.gz.enc` and its sidecar `NAME.tar.gz.enc.json`, the recipients whose keys open
+it, the stores that hold it, and what is done with it there: list, verify, rekey, prune, schedule. Also the
+source and the target: dumping a server into a tar, and restoring one.
+
+The walk, writing: whoever dumps writes a tar into a `streams.TarSink`, which is `sealed_writer.SealedWriter`:
+gzip (`compression`), then chunks of AES-256-GCM (`chunks`) behind an authenticated `header`, into a `store`;
+`commit(manifest)` writes the sidecar and gives the file its name. Reading: `sealed_reader.SealedReader` is
+a `streams.TarSource`; it returns no byte that was not authenticated. `verification` reads all of it.
+
+May not import: wire, policies, proxy, asyncio. Of the rooms it uses keys and crypto.
+Specifications: docs/format/backup.md (normative); Hoang, Reyhanitabar, Rogaway and Vizar 2015; RFC 9180.
+"""
