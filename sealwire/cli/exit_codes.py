@@ -57,6 +57,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     backup.BackupKeyDenied: EX_NOPERM,
     backup.BackupIncomplete: EX_DATAERR,
     backup.StoreUnavailable: EX_UNAVAILABLE,
+    backup.SourceFailed: EX_UNAVAILABLE,
+    backup.TargetOccupied: EX_CANTCREAT,
+    backup.RestoreStopped: EX_UNAVAILABLE,
     backup.PlaintextOverdue: EX_DATAERR,
 }
 

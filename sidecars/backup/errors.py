@@ -8,6 +8,9 @@ BackupError
 |- BackupKeyDenied      none of the given keys opens it
 |- BackupIncomplete     what is inside does not add up to its manifest
 |- StoreUnavailable     the store does not answer, refuses us, or is full
+|- SourceFailed         the server that is backed up does not answer, or not as asked
+|- TargetOccupied       a restore would go where something is already
+|- RestoreStopped       a restore could not go on; a second run continues
 `- PlaintextOverdue     unencrypted backups are still there after the transition
 """
 
@@ -53,6 +56,18 @@ class BackupReason(Enum):
     STORE_FULL = "store-full"
     STORE_DENIED = "store-denied"
     STORE_UNREACHABLE = "store-unreachable"
+    # the server that is read
+    SELECTION = "selection"
+    SNAPSHOT_REFUSED = "snapshot-refused"
+    SNAPSHOT_OLD = "snapshot-old"
+    SOURCE_LOST = "source-lost"
+    DUMPER = "dumper"
+    # the server that is restored into
+    RENAME = "rename"
+    TARGET_OCCUPIED = "target-occupied"
+    TARGET_REFUSED = "target-refused"
+    JOURNAL = "journal"
+    JOURNAL_OTHER = "journal-other"
     # the transition from plaintext backups
     OVERDUE = "overdue"
 
@@ -92,6 +107,18 @@ class BackupIncomplete(BackupError):
 
 class StoreUnavailable(BackupError):
     """The place where backups are kept does not answer, refuses access, or is full."""
+
+
+class SourceFailed(BackupError):
+    """The server that is backed up stops answering, or does not offer what was asked for."""
+
+
+class TargetOccupied(BackupError):
+    """The server that is restored into already has collections where the backup's would go."""
+
+
+class RestoreStopped(BackupError):
+    """A restore could not go on; what is in place is said, and a second run continues."""
 
 
 class PlaintextOverdue(BackupError):
