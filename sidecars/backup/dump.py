@@ -213,7 +213,7 @@ def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: 
             else:
                 notes.append(f"{described.namespace}: measurements, the server shows no buckets")
         in_snapshot = way.session is not None and _takes_snapshot(described)
-        if way.session is not None and not in_snapshot:
+        if way.session is not None and not in_snapshot and described.database != "admin":
             notes.append(f"{described.namespace}: read outside of the snapshot")
         jobs.append(_Job(described, stored_as, in_snapshot))
     return jobs

@@ -55,11 +55,13 @@ def from_server(
 ) -> CollectionMetadata:
     """From an entry of listCollections and the answer of listIndexes, both decoded."""
     uuid = (described.get("info") or {}).get("uuid")
+    options = described.get("options") or {}
     return CollectionMetadata(
         database,
         described["name"],
-        Kind(described.get("type", "collection")),
-        described.get("options") or {},
+        # not every server calls a time series so in its type
+        Kind.TIMESERIES if "timeseries" in options else Kind(described.get("type", "collection")),
+        options,
         indexes,
         bytes(uuid).hex() if isinstance(uuid, Binary) else None,
     )
