@@ -31,6 +31,8 @@ class Purpose(Enum):
     DATA_KEY = b"data-key"
     KEYRING_MAC = b"keyring-mac"
     KEY_FILE = b"key-file"
+    PRIVATE_KEY = b"private-key"
+    BACKUP_KEY = b"backup-key"
 
 
 # Changing what is bound, or how it is written down, needs a new label.
