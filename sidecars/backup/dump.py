@@ -13,7 +13,7 @@ from pathlib import Path
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire import __version__
-from sealwire.sidecars.backup import catalog, contents, metadata, names
+from sealwire.sidecars.backup import contents, inventory, metadata, names
 from sealwire.sidecars.backup.blocks import Block, gather
 from sealwire.sidecars.backup.consistency import Reading, Wanted, obtained, reading
 from sealwire.sidecars.backup.contents import CollectionContent, Contents
@@ -146,9 +146,9 @@ def _dump(
 def _survey(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
     found: list[CollectionMetadata] = []
     notes: list[str] = []
-    for database in catalog.databases(client):
+    for database in inventory.databases(client):
         try:
-            found += catalog.selected(catalog.collections(client, database), only)
+            found += inventory.selected(inventory.collections(client, database), only)
         except OperationFailure:
             # admin stays closed to a user of a few databases; of the others each was listed for this user
             if database != "admin":
@@ -163,7 +163,7 @@ def _survey(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetad
     if only and "admin" not in only:
         notes.append("users and roles: not asked for")
         return found, notes
-    logins = catalog.logins(client)
+    logins = inventory.logins(client)
     if logins is None:
         notes.append("users and roles: the user may not read them; the role `backup` may")
     return [*(logins or ()), *found], notes
@@ -208,7 +208,7 @@ def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: 
             continue
         stored_as = described.name
         if described.kind is Kind.TIMESERIES:
-            if catalog.has_buckets(client, described.database, described.name):
+            if inventory.has_buckets(client, described.database, described.name):
                 stored_as = names.BUCKETS + described.name
             else:
                 notes.append(f"{described.namespace}: measurements, the server shows no buckets")
