@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire import __version__
 from sealwire.sidecars.backup import contents, inventory, metadata, names
-from sealwire.sidecars.backup.blocks import Block, gather
+from sealwire.sidecars.backup.blocks import BLOCK_BYTES, Block, gather
 from sealwire.sidecars.backup.consistency import Reading, Wanted, obtained, reading
 from sealwire.sidecars.backup.contents import CollectionContent, Contents
 from sealwire.sidecars.backup.digest import ContentDigest, digest
@@ -49,6 +49,8 @@ class DumpOptions:
     consistency: Wanted = Wanted.AUTO
     reader: ReaderChoice = ReaderChoice.AUTO
     parallel: int = 2
+    block_bytes: int = BLOCK_BYTES
+    """What is held of a collection at a time."""
     policy_sha256: str | None = None
     key_ids: tuple[str, ...] = ()
 
@@ -126,7 +128,14 @@ def _dump(
             path = names.metadata_path(described.database, described.name)
             tar.add(path, metadata.serialize(described), namespace=described.namespace)
         jobs = _jobs(client, found, way, notes)
-        sums = _documents(tar, jobs, reader, way, _threads(options, way), tell)
+
+        def read(job: _Job) -> Iterator[_Read]:
+            session = way.session if job.in_snapshot else None
+            batches = reader.batches(job.metadata.database, job.stored_as, session)
+            for block in gather(job.metadata.database, job.stored_as, batches, options.block_bytes):
+                yield _Read(job, block, digest(block.data))
+
+        sums = _documents(tar, jobs, read, _threads(options, way), tell)
         whole = Contents(_contents(found, jobs, sums), tuple(notes))
         tar.add(contents.CONTENTS_MEMBER, contents.serialize(whole))
         manifest = Manifest(
@@ -182,7 +191,7 @@ def _takes_snapshot(described: CollectionMetadata) -> bool:
 
 
 def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
-    built_in = DriverReader(client)
+    built_in = DriverReader(client, options.block_bytes // 2)
     if options.reader is ReaderChoice.BUILT_IN:
         return built_in
     if options.reader is ReaderChoice.AUTO and way.session is not None:
@@ -222,19 +231,11 @@ def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: 
 def _documents(
     tar: TarWriter,
     jobs: list[_Job],
-    reader: Reader,
-    way: Reading,
+    read: Callable[[_Job], Iterator[_Read]],
     threads: int,
     tell: Callable[[Progress], None],
 ) -> dict[str, ContentDigest]:
     """Write all documents; the digest of each collection by its namespace."""
-
-    def read(job: _Job) -> Iterator[_Read]:
-        session = way.session if job.in_snapshot else None
-        batches = reader.batches(job.metadata.database, job.stored_as, session)
-        for block in gather(job.metadata.database, job.stored_as, batches):
-            yield _Read(job, block, digest(block.data))
-
     sums: dict[str, ContentDigest] = {}
     whole = size = 0
     with produced(jobs, read, threads=threads, waiting=_WAITING_BLOCKS) as reads:

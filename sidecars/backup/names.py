@@ -1,14 +1,15 @@
 """What a collection's files are called: as mongodump calls them, and in parts where they are long.
 
-    clinic/patients.metadata.json        options and indexes
-    clinic/patients.bson                 the documents, where they fit into one part
-    clinic/patients.bson.parts/00000001  else the same bytes in parts, to be read one after another
+    clinic/patients.metadata.json              options and indexes
+    clinic/patients.bson                       the documents, where they fit into one part
+    clinic/patients.bson.parts/00000001.bson   else the same bytes in parts, to be read one after another
 
 A tar member says its size before its content, and nobody knows a collection's size before its end; ADR 13.
 Names are escaped as Go's url.PathEscape does, cut where a file system would not take them.
 """
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +25,7 @@ METADATA = ".metadata.json"
 PARTS = ".bson.parts"
 
 _GZIP = ".gz"
+_PART = re.compile(r"[0-9]{8}\.bson", re.ASCII)
 _PLAIN = "$&+=:@-_.~"
 _LONGEST = 238
 _KEPT = 208
@@ -76,7 +78,7 @@ def data_path(database: str, collection: str) -> str:
 
 def part_path(database: str, collection: str, number: int) -> str:
     """Where part `number`, from 1, of a longer collection stands."""
-    return f"{database}/{stem(collection)}{PARTS}/{number:08d}"
+    return f"{database}/{stem(collection)}{PARTS}/{number:08d}{DATA}"
 
 
 def split_path(path: str) -> FileName | None:
@@ -89,8 +91,9 @@ def split_path(path: str) -> FileName | None:
         raise BackupDamaged(
             BackupReason.ARCHIVE, "a file of the dump lies outside of it", "do not restore it"
         )
-    if len(pieces) == 3 and pieces[1].endswith(PARTS) and pieces[2].isdecimal():
-        return FileName(pieces[0], pieces[1].removesuffix(PARTS), Content.DOCUMENTS, int(pieces[2]))
+    if len(pieces) == 3 and pieces[1].endswith(PARTS) and _PART.fullmatch(pieces[2]):
+        number = int(pieces[2].removesuffix(DATA))
+        return FileName(pieces[0], pieces[1].removesuffix(PARTS), Content.DOCUMENTS, number)
     if len(pieces) != 2:
         return None
     database, name = pieces

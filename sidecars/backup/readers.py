@@ -42,8 +42,9 @@ class DriverReader:
 
     name = "built-in"
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, batch_bytes: int = BATCH_BYTES) -> None:
         self._client = client
+        self._batch_bytes = batch_bytes
 
     def batches(self, database: str, collection: str, session: ClientSession | None) -> Iterator[bytes]:
         """Raises SourceFailed SNAPSHOT_OLD, SOURCE_LOST"""
@@ -66,12 +67,12 @@ class DriverReader:
             raise _lost(database, collection, failure(error)) from None
 
     def _batch_size(self, database: str, collection: str) -> int:
-        """Documents in a reply of about BATCH_BYTES; a guess where the server does not tell."""
+        """Documents in a reply of about `batch_bytes`; a guess where the server does not tell."""
         average = 4096
         statistics = self._client.get_database(database, _DECODED)
         with suppress(OperationFailure):
             average = int(statistics.command("collStats", collection).get("avgObjSize") or average)
-        return max(1, min(_MOST_DOCUMENTS, BATCH_BYTES // max(1, average)))
+        return max(1, min(_MOST_DOCUMENTS, self._batch_bytes // max(1, average)))
 
 
 class MongodumpReader:
