@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup import local_store
 from sealwire.sidecars.backup.errors import (
     BackupError,
     BackupMissing,
@@ -96,7 +95,7 @@ def test_what_the_disk_says_has_a_reason_and_leaves_no_name(
         raise OSError(number, os.strerror(number))
 
     if call == "fsync":
-        monkeypatch.setattr(local_store.os, "fsync", fail)
+        monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(BackupError) as caught:
