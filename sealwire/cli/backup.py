@@ -4,7 +4,15 @@ import click
 
 from sealwire.cli.lazy_group import LazyGroup
 
-SUBCOMMANDS: dict[str, str] = {}
+SUBCOMMANDS = {
+    "create-key": "sealwire.cli.backup_create_key",
+    "list": "sealwire.cli.backup_list",
+    "verify": "sealwire.cli.backup_verify",
+    "rekey": "sealwire.cli.backup_rekey",
+    "prune": "sealwire.cli.backup_prune",
+    "schedule": "sealwire.cli.backup_schedule",
+    "transition": "sealwire.cli.backup_transition",
+}
 
 
 @click.group(cls=LazyGroup, modules=SUBCOMMANDS)

@@ -122,8 +122,8 @@ def to_json(manifest: Manifest) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "version": _VERSION,
-        "created": manifest.created.strftime(_TIME),
-        "finished": manifest.finished.strftime(_TIME),
+        "created": format_time(manifest.created),
+        "finished": format_time(manifest.finished),
         "tool_version": manifest.tool_version,
         "dumper": manifest.dumper,
         "server_version": manifest.server_version,
@@ -209,6 +209,11 @@ def _cluster_time(item: object) -> ClusterTime:
     moment = ClusterTime(fields.integer("seconds", 0, 2**32 - 1), fields.integer("increment", 0, 2**32 - 1))
     fields.done()
     return moment
+
+
+def format_time(moment: datetime) -> str:
+    """As times stand in the manifest."""
+    return moment.strftime(_TIME)
 
 
 def _time(text: str) -> datetime:

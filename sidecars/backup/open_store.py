@@ -28,9 +28,10 @@ def open_store(address: str) -> Store:
 
 def _open_s3(address: str) -> Store:
     try:
-        from sealwire.sidecars.backup.s3_store import S3Store  # noqa: PLC0415 - an extra
+        from sealwire.sidecars.backup.s3_bucket import S3Bucket  # noqa: PLC0415 - needs an extra
+        from sealwire.sidecars.backup.s3_store import S3Store  # noqa: PLC0415 - as above
     except ModuleNotFoundError:
         raise BackupSettingError(
             BackupReason.EXTRA_MISSING, "boto3 is not installed", "pip install 'sealwire[s3]'"
         ) from None
-    return S3Store.at(address)
+    return S3Store(S3Bucket.at(address))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -35,14 +36,14 @@ class NewBackup:
     upload: Upload
     chunks: ChunkWriter
 
-    def commit(self, manifest: Manifest) -> Sidecar:
+    def commit(self, manifest: Manifest, verified: datetime | None = None) -> Sidecar:
         """Seal the last chunk, then the sidecar, then the name: a backup that is there has both.
 
         A process that dies in between leaves a sidecar without a backup, which the next one replaces.
         """
         self.chunks.finish()
         sidecar = Sidecar(
-            self.backup_id, self.slots, self.chunks.size, self.chunks.sha256, verified=None, manifest=manifest
+            self.backup_id, self.slots, self.chunks.size, self.chunks.sha256, verified, manifest
         )
         self.store.replace_small(sidecar_key(self.name), seal_sidecar(sidecar, self.keys))
         self.upload.commit()
