@@ -6,6 +6,10 @@ from sealwire.cli.lazy_group import LazyGroup
 
 SUBCOMMANDS = {
     "create-key": "sealwire.cli.backup_create_key",
+    "create": "sealwire.cli.backup_create",
+    "restore": "sealwire.cli.backup_restore",
+    "restore-dump": "sealwire.cli.backup_restore_dump",
+    "unpack": "sealwire.cli.backup_unpack",
     "list": "sealwire.cli.backup_list",
     "verify": "sealwire.cli.backup_verify",
     "rekey": "sealwire.cli.backup_rekey",

@@ -6,18 +6,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sealwire.cli.exit_codes import EX_DATAERR
+from sealwire.cli.signals import ended_in_order
 from sealwire.demo import render, report
 from sealwire.demo.stage import SETUP_STEPS, Announce, Stage, build
 from sealwire.demo.story import STORY_STEPS, Story, tell
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -38,7 +36,7 @@ def command(patients: int, seed: int, keep: bool, as_json: bool) -> None:
     """
     console = Console()
     with ExitStack() as stack:
-        stack.enter_context(_ended_in_order())
+        stack.enter_context(ended_in_order())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sealwire-demo-"))
         with _progress(console, quiet=as_json) as announce:
             stage = stack.enter_context(build(Path(folder), patients, seed, announce))
@@ -72,29 +70,6 @@ def _progress(console: Console, *, quiet: bool) -> Iterator[Announce]:
             begun += 1
 
         yield announce
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """A signal, also that of a closed terminal, unwinds: the children are stopped, the folder is removed.
-
-    Only the first counts: a second one would break off the stopping and leave databases behind.
-    """
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        for other in _ENDING:
-            # Not SIG_IGN: Python complains of a signal that was already on its way when it became ignored.
-            signal.signal(other, lambda *_: None)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + number)
-
-    before = [signal.signal(number, leave) for number in _ENDING]
-    try:
-        yield
-    finally:
-        for number, handler in zip(_ENDING, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _wait_for_interrupt() -> None:

@@ -5,6 +5,7 @@ blocks (`blocks`), read by several threads where no snapshot binds them to one s
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -103,14 +104,8 @@ def dump(
     Raises:  SourceFailed; BackupSettingError for a selection that names nothing; what the sink raises.
              Nothing is committed then.
     """
-    try:
+    with _telling_failures():
         return _dump(client, TarWriter(sink, created := _now()), options, created, tell)
-    except PyMongoError as error:
-        raise SourceFailed(
-            BackupReason.SOURCE_LOST,
-            f"the server did not answer what a backup has to know: {failure(error)}",
-            "nothing was kept of this backup; the user needs the role `backup`",
-        ) from None
 
 
 def _dump(
@@ -150,6 +145,24 @@ def _dump(
             (),
         )
         return Dumped(tar.finish(manifest), whole)
+
+
+def survey(client: Client, only: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Namespace and kind of everything that `dump` would read. Raises as it does."""
+    with _telling_failures():
+        return [(found.namespace, found.kind.value) for found in _survey(client, only)[0]]
+
+
+@contextmanager
+def _telling_failures() -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        raise SourceFailed(
+            BackupReason.SOURCE_LOST,
+            f"the server did not answer what a backup has to know: {failure(error)}",
+            "nothing was kept of this backup; the user needs the role `backup`",
+        ) from None
 
 
 def _survey(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:

@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
     "validator": {"$and": [{"nhs_number": {"$in": [Binary(b"SW\1", 0x80), None]}}, {"a": {"$gt": 1.0}}]},
     "collation": {"locale": "en", "strength": 2},
 }
-INDEXES = (
+INDEXES: tuple[dict[str, Any], ...] = (
     {"v": 2, "key": {"_id": 1}, "name": "_id_"},
     {"v": 2, "key": {"b": -1, "a": 1.0}, "name": "b_-1_a_1", "unique": True, "expireAfterSeconds": Int64(5)},
     {"v": 2, "key": {"c": 1}, "name": "c", "partialFilterExpression": {"d": {"$gte": Decimal128("1.50")}}},
