@@ -56,7 +56,7 @@ class PublicKey:
         return f"{type(self).__name__}(id={self.id!r})"
 
     def wrap(self, key: bytes, associated_data: bytes) -> bytes:
-        """48 bytes longer than `key`, and never twice the same. Raises ValueError for an impossible length."""
+        """48 bytes longer than `key`, and never twice the same. Raises ValueError for its length."""
         if not 0 < len(key) <= MAX_KEY_BYTES:
             raise ValueError(f"a key to be wrapped has 1 to {MAX_KEY_BYTES} bytes")
         return bytes(_SUITE.encrypt(key, self._key, associated_data))

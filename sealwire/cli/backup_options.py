@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -99,37 +99,32 @@ def rekeying_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def _collecting(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
-    def collected(
-        *,
-        passphrase_file: Path | None,
-        key_settings: Sequence[str] = (),
-        recipient_settings: Sequence[str] = (),
-        **rest: Any,
-    ) -> None:
-        function(keys=KeyOptions(recipient_settings, key_settings, passphrase_file), **rest)
+    def collected(**options: Any) -> None:
+        names = [field.name for field in fields(KeyOptions)]
+        given = {name: options.pop(name) for name in names if name in options}
+        function(keys=KeyOptions(**given), **options)
 
     return collected
 
 
 def retention_options(function: Callable[..., None]) -> Callable[..., None]:
-    """How many backups to keep; the command gets them as `policy`, which raises BackupSettingError for none."""
+    """How many backups to keep; the command gets them as `policy`. None at all is a BackupSettingError."""
 
     @wraps(function)
-    def collected(
-        *, keep_last: int, keep_daily: int, keep_weekly: int, keep_monthly: int, **rest: Any
-    ) -> None:
-        function(policy=RetentionPolicy(keep_last, keep_daily, keep_weekly, keep_monthly), **rest)
+    def collected(**options: Any) -> None:
+        numbers = {field.name: options.pop(f"keep_{field.name}") for field in fields(RetentionPolicy)}
+        function(policy=RetentionPolicy(**numbers), **options)
 
     decorated: Callable[..., None] = collected
-    for option, what in (
+    # The last one applied stands first in --help.
+    for name, what in (
         ("--keep-monthly", "The newest of each of N months."),
         ("--keep-weekly", "The newest of each of N weeks."),
         ("--keep-daily", "The newest of each of N days."),
         ("--keep-last", "The newest N."),
     ):
-        decorated = click.option(option, metavar="N", type=click.IntRange(min=0), default=0, help=what)(
-            decorated
-        )
+        option = click.option(name, metavar="N", type=click.IntRange(min=0), default=0, help=what)
+        decorated = option(decorated)
     return decorated
 
 

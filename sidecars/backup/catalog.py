@@ -63,7 +63,12 @@ def read_catalog(store: Store) -> Catalog:
 
 
 def choose(catalog: Catalog, names: Sequence[str]) -> tuple[Entry, ...]:
-    """The entries with these names, in this order; all of them for none. Raises BackupMissing."""
+    """The entries with these names, in this order; all of them for none.
+
+    Raises BackupMissing, also for a store without any: a check that runs every night must not praise nothing.
+    """
+    if not names and not catalog.entries:
+        raise BackupMissing(BackupReason.MISSING, "there is no backup in the store", "sealwire backup create")
     return tuple(catalog.find(name) for name in names) if names else catalog.entries
 
 

@@ -5,7 +5,7 @@ does the same.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -73,13 +73,13 @@ class S3Store:
     def read_small(self, key: str, max_bytes: int) -> bytes:
         with self._bucket.translated(key):
             answer = self._bucket.client.get_object(**self._bucket.object(key))
-            if answer["ContentLength"] > max_bytes:
-                raise BackupDamaged(
-                    BackupReason.TOO_LARGE,
-                    f"{key} is larger than {max_bytes} bytes",
-                    "restore it from a copy",
-                )
-            return bytes(answer["Body"].read())
+            with closing(answer["Body"]) as body:
+                content = bytes(body.read(max_bytes + 1))
+        if len(content) > max_bytes:
+            raise BackupDamaged(
+                BackupReason.TOO_LARGE, f"{key} is larger than {max_bytes} bytes", "restore it from a copy"
+            )
+        return content
 
     def replace_small(self, key: str, content: bytes) -> None:
         with self._bucket.translated(key):

@@ -1,4 +1,4 @@
-"""Backups every day without anybody: the text of a systemd service with its timer, or of a Kubernetes CronJob.
+"""Backups every day without anybody: the text of a systemd service and timer, or of a Kubernetes CronJob.
 
 Neither holds a secret nor an address: those are in an environment file, or in a Kubernetes Secret.
 """
@@ -57,8 +57,9 @@ def systemd_units(schedule: Schedule) -> dict[str, str]:
     steps = _steps(schedule)
     after = "\n".join(f"ExecStartPost={schedule.program} {step}" for step in steps[1:])
     service = f"""\
-# Written by `sealwire backup schedule systemd`. {schedule.environment_file} (0600, root) holds SEALWIRE_SERVER_URI,
-# SEALWIRE_BACKUP_RECIPIENTS and SEALWIRE_BACKUP_STORE. The user owns {schedule.directory} (0700).
+# Written by `sealwire backup schedule systemd`. SEALWIRE_SERVER_URI, SEALWIRE_BACKUP_RECIPIENTS and
+# SEALWIRE_BACKUP_STORE are in {schedule.environment_file} (0600, root). The user owns
+# {schedule.directory} (0700).
 [Unit]
 Description=Encrypted backup of MongoDB
 Wants=network-online.target
@@ -139,7 +140,7 @@ def kubernetes_cron_job(schedule: Schedule) -> dict[str, str]:
     last = _container(rest[-1].split()[1], rest[-1], schedule)
     text = f"""\
 # Written by `sealwire backup schedule kubernetes`. The Secret sealwire-backup holds SEALWIRE_SERVER_URI,
-# SEALWIRE_BACKUP_RECIPIENTS and SEALWIRE_BACKUP_STORE; the Secret sealwire-backup-keys the public key as a file.
+# SEALWIRE_BACKUP_RECIPIENTS and SEALWIRE_BACKUP_STORE; the Secret sealwire-backup-keys holds the public key.
 apiVersion: batch/v1
 kind: CronJob
 metadata:
@@ -160,8 +161,8 @@ spec:
           automountServiceAccountToken: false
           securityContext:
             runAsNonRoot: true
-            runAsUser: 65532
-            runAsGroup: 65532
+            runAsUser: 10127
+            runAsGroup: 10127
             seccompProfile:
               type: RuntimeDefault
           # One after the other; a step that fails ends the job.
@@ -208,7 +209,7 @@ def _container(name: str, arguments: str, schedule: Schedule) -> str:
 
 
 def _steps(schedule: Schedule) -> list[str]:
-    """What runs after one another. An alarm about plaintext comes last: it must not keep backups from being made."""
+    """What runs after one another; the alarm comes last, so that it keeps no backup from being made."""
     numbers = [(field.name, getattr(schedule.retention, field.name)) for field in fields(RetentionPolicy)]
     keep = " ".join(f"--keep-{name} {number}" for name, number in numbers if number)
     steps = ["backup create", f"backup prune {keep}"]

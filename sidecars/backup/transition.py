@@ -1,7 +1,7 @@
 """The transition from plaintext backups: they may stay for a week beside the encrypted ones, then an alarm.
 
-A dump that nobody encrypted is what an attacker looks for first. Files are told by what they begin with, not by
-their names.
+A dump that nobody encrypted is what an attacker looks for first. Files are told by what they begin with, not
+by their names.
 """
 
 import os
