@@ -22,10 +22,10 @@ def server_options(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def collected(**options: Any) -> None:
         uri, uri_file = options.pop("uri"), options.pop("uri_file")
-        if uri is not None and uri_file is not None and not _was_typed("uri"):
-            uri = None  # the file was asked for, the variable only is there
-        if uri is not None and uri_file is not None:
+        if _was_typed("uri") and _was_typed("uri_file"):
             raise click.UsageError("--uri and --uri-file exclude each other")
+        if _was_typed("uri"):
+            uri_file = None  # what was typed goes before what the environment has
         refuse_typed_password("uri", uri)
         function(uri=read_uri(uri_file) if uri_file is not None else uri or "", **options)
 

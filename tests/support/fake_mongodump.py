@@ -1,7 +1,7 @@
 """Stands in for mongodump where Sealwire runs it; says no to every form of call but the one that is expected.
 
-`mongodump --db --collection --out=-` writes the collection's documents to standard output, and `--config` takes
-a YAML file with `uri`: MongoDB Database Tools, mongodump reference. Notes what it was given beside itself.
+`mongodump --db --collection --out=-` writes the collection's documents to standard output, and `--config`
+takes a YAML file with `uri` (MongoDB Database Tools, mongodump reference). Notes what it was given.
 """
 
 import os
