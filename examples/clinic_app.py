@@ -132,6 +132,19 @@ def join_appointments(clinic: Clinic) -> Document:
     return _seen(clinic.appointments.find({"patient_nhs": {"$in": numbers}}))
 
 
+def lookup_visits(clinic: Clinic) -> Document:
+    """The day's patients beside each of their appointments: joined by the server, on the NHS number."""
+    numbers = [patient["nhs_number"] for patient in clinic.every(100)]
+    join = {"from": "appointments", "localField": "nhs_number", "foreignField": "patient_nhs", "as": "booked"}
+    pipeline: list[Document] = [
+        {"$match": {"nhs_number": {"$in": numbers}}},
+        {"$lookup": join},
+        {"$unwind": "$booked"},
+        {"$project": {"name": 1, "nhs_number": 1, "booked.visit": 1, "booked.patient_nhs": 1}},
+    ]
+    return _seen(clinic.patients.aggregate(pipeline))
+
+
 def move_house(clinic: Clinic) -> Document:
     """Patients move and get another telephone: $set in a sub-document and $push to an array."""
     modified = 0
@@ -262,6 +275,7 @@ STEPS: tuple[Callable[[Clinic], Document], ...] = (
     find_many,
     list_ward,
     join_appointments,
+    lookup_visits,
     move_house,
     write_notes,
     register_if_new,

@@ -7,6 +7,7 @@ So that list is read first, wherever it lies; the operations follow, each with i
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from sealwire.policies.administration import refuse_writing_views
 from sealwire.policies.arguments import Parents, check_nested, document_of, named_parts, readable, string_of
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, constants, passed
 from sealwire.policies.commands import (
@@ -15,7 +16,6 @@ from sealwire.policies.commands import (
     passing,
     update_statement,
 )
-from sealwire.policies.definitions import refuse_writing_views
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Use
@@ -78,7 +78,7 @@ def _target(command: Command, start: int) -> _Target:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
     namespace = string_of(command.plan, name)
     refuse_writing_views(command, namespace)
-    node = command.policies.covered(namespace)
+    node = command.covered(namespace)
     if node is not None:
         # encryptionInformation among others: the server would write more than the operations say
         _refuse_unknown(parts, {b"ns", b"collectionUUID", b"isTimeseriesNamespace"})

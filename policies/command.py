@@ -13,8 +13,9 @@ from sealwire.policies.arguments import (
     string_of,
 )
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.schema import PathNode, PolicySet
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
 
@@ -34,6 +35,8 @@ class Command:
 
     plan: Plan
     policies: PolicySet
+    covered: Callable[[str], PathNode | None]
+    """The covered paths of what is read under a name: a collection's by the policy, or a view's."""
     database: str
     name: bytes
     body: int
@@ -48,6 +51,11 @@ class Command:
     def namespace(self, collection: str) -> str:
         """`database.collection`."""
         return f"{self.database}.{collection}"
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What its pipelines may refer to."""
+        return Surroundings(self.covered, self.database)
 
     def documents(self, name: bytes) -> Iterator[tuple[int, Parents]]:
         """The documents of an argument that may stand in the body as an array or be a sequence."""

@@ -21,10 +21,12 @@ from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import follow
-from sealwire.policies.pipelines import Surroundings, plan_pipeline, plan_sort
+from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Use
 from sealwire.policies.projections import plan_projection
+from sealwire.policies.rules import Rule, encrypted, family
 from sealwire.policies.schema import PathNode
+from sealwire.policies.sorting import plan_sort
 from sealwire.policies.updates import plan_update
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
@@ -211,27 +213,26 @@ def _find_and_modify(command: Command, node: PathNode) -> None:
     command.plan.seeding = False
 
 
-def _aggregate(command: Command, node: PathNode) -> None:
-    around = Surroundings(command.policies, command.database)
+def aggregate(command: Command, node: PathNode) -> None:
+    """A pipeline over documents with the covered paths `node`. Raises Refusal, BsonError."""
 
     def pipeline(command: Command, argument: Element, parents: Parents) -> None:
-        plan_pipeline(command.plan, argument, node, parents, around)
+        plan_pipeline(command.plan, argument, node, parents, command.surroundings)
 
     table = {b"pipeline": pipeline, b"collation": collation, b"let": constants}
     names = "cursor explain allowDiskUse bypassDocumentValidation hint"
     _whole(command, table | passing(names))
 
 
-DATA_COMMANDS: dict[bytes, Handler] = {
-    b"find": _find,
-    b"count": _count,
-    b"distinct": _distinct,
-    b"insert": _insert,
-    b"update": _update,
-    b"delete": _delete,
-    b"findAndModify": _find_and_modify,
-    b"findandmodify": _find_and_modify,
-    b"aggregate": _aggregate,
+DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
+    b"find": encrypted(_find, "`min` and `max` by fields in clear"),
+    b"count": encrypted(_count),
+    b"distinct": encrypted(_distinct, "deterministic classes"),
+    b"insert": encrypted(_insert),
+    b"update": encrypted(_update),
+    b"delete": encrypted(_delete),
+    **family("findAndModify findandmodify", encrypted(_find_and_modify)),
+    b"aggregate": encrypted(aggregate),
 }
 
 SEQUENCES: dict[bytes, bytes] = {b"insert": b"documents", b"update": b"updates", b"delete": b"deletes"}

@@ -36,6 +36,8 @@ class Reason(Enum):
     JAVASCRIPT = "javascript"
     COMMAND = "command"
     NAMESPACE = "namespace"
+    JOIN = "join"
+    TARGET = "target"
     SHAPE = "shape"
     OPCODE = "opcode"
     TOO_LARGE = "too-large"
@@ -46,7 +48,7 @@ class ErrorCode(Enum):
 
     BAD_VALUE = (2, "BadValue")
     TYPE_MISMATCH = (14, "TypeMismatch")
-    ILLEGAL_OPERATION = (20, "IllegalOperation")
+    NOT_IMPLEMENTED = (238, "NotImplemented")
     COMMAND_NOT_SUPPORTED = (115, "CommandNotSupported")
     OBJECT_TOO_LARGE = (10334, "BSONObjectTooLarge")
 
@@ -64,17 +66,17 @@ class ErrorCode(Enum):
 # For each reason: the error code, what was denied, and what to do instead.
 EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.OPERATOR: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "this operator cannot work on encrypted values",
         "use equality ($eq, $ne, $in, $nin, $all, $exists), or do this step in the application",
     ),
     Reason.RANGE: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "ciphertext has no order, so a range comparison would give a wrong answer",
         "declare a `range` for the class in the policy, or compare with $eq or $in",
     ),
     Reason.RANGE_SIZE: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "the range covers more values than the policy allows to look up at once",
         "give both ends, narrow the range, or raise `max_values` in the policy",
     ),
@@ -84,27 +86,27 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         "send a single value that lies on the grid, or change the range in the policy",
     ),
     Reason.PATTERN: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "a pattern cannot match ciphertext",
         "search for the whole value, or store the searchable part in a field of its own",
     ),
     Reason.SORT: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "ciphertext has no order, so sorting by it would give a wrong order",
         "sort by another field, or sort in the application",
     ),
     Reason.COMPUTE: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "an expression cannot compute on an encrypted value",
         "forward the field and compute in the application",
     ),
     Reason.RANDOM_EQUALITY: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "a field in random mode cannot be compared",
         "use a deterministic class if the field must be searchable; $exists and null work",
     ),
     Reason.BELOW_ENCRYPTED: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "the path leads into a value that is encrypted as a whole",
         "address the covered field itself, or list the inner field in the policy instead",
     ),
@@ -119,28 +121,28 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         "send plaintext; restore encrypted backups directly to the server",
     ),
     Reason.COLLATION: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "a collation cannot apply to ciphertext",
         "leave the collation out of operations that compare encrypted fields",
     ),
     Reason.INDEX: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "this kind of index cannot work on an encrypted field",
         "use an ascending, descending or hashed index on a deterministic field",
     ),
     Reason.STAGE: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "this pipeline stage is not supported where covered fields can reach it",
         "see docs/policies.md for the stages that are, or run this step in the application",
     ),
     Reason.PIPELINE_UPDATE: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "a pipeline update may put a constant or a field of the same class at a covered path, and no covered "
         "value elsewhere",
         "send the new value as a constant, or use update operators such as $set",
     ),
     Reason.JAVASCRIPT: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "JavaScript cannot be analysed and is refused on a protected collection",
         "use query operators, or do this step in the application",
     ),
@@ -150,9 +152,19 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         "see docs/policies.md for the commands that are",
     ),
     Reason.NAMESPACE: (
-        ErrorCode.ILLEGAL_OPERATION,
+        ErrorCode.NOT_IMPLEMENTED,
         "the operation also touches a protected collection, which is not supported here",
         "run the steps apart, or keep this operation to collections without covered fields",
+    ),
+    Reason.JOIN: (
+        ErrorCode.NOT_IMPLEMENTED,
+        "only fields of one deterministic class can be joined, or fields that are both in clear",
+        "give both fields the same deterministic class in the policy, or join in the application",
+    ),
+    Reason.TARGET: (
+        ErrorCode.NOT_IMPLEMENTED,
+        "what it writes is not encrypted as the policy of its target demands",
+        "write to a collection with the same covered paths and classes, or write from the application",
     ),
     Reason.SHAPE: (
         ErrorCode.BAD_VALUE,

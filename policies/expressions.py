@@ -5,27 +5,22 @@ is refused. The answer of the analysis is the tree of what the expression yields
 sub-document with covered fields inside, or an opaque node when that is known only at run time.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from sealwire.policies.arguments import Parents, named_parts, operator_name
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.forwarding import FORWARDING
+from sealwire.policies.membership import MEMBERSHIP
+from sealwire.policies.operands import match_constant
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
-from sealwire.policies.paths import bounded, follow
+from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused
+from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.policies.trees import Scope, document_node, merge, placed
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
-
-OPAQUE = PathNode("", opaque=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What names mean inside an expression."""
-
-    root: PathNode
-    """The document that `$field` and `$$ROOT` refer to."""
-    variables: Mapping[bytes, PathNode] = field(default_factory=dict)
 
 
 def plan_plain_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> None:
@@ -63,63 +58,34 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
     return document_node(children)
 
 
-def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
-    """The tree of a document made of these fields."""
-    covered = {name: node for name, node in children.items() if node.covers}
-    return bounded(PathNode("", freeze(covered))) if covered else NOTHING
-
-
-def merge(nodes: list[PathNode]) -> PathNode:
-    """What a value is that may be any of these: one class if all agree, else opaque."""
-    covered = [node for node in nodes if node.covers]
-    if not covered:
-        return NOTHING
-    first = covered[0]
-    if len(covered) == len(nodes) and all(same_values(first, node) for node in covered):
-        return first
-    return replace(OPAQUE, path=first.path)
-
-
-def same_values(left: PathNode, right: PathNode) -> bool:
-    """Whether two trees hold the same classes at the same paths."""
-    return left is right or (
-        left.leaf == right.leaf
-        and left.opaque == right.opaque
-        and left.children.keys() == right.children.keys()
-        and all(same_values(node, right.children[name]) for name, node in left.children.items())
-    )
-
-
 def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     text = plan.buf[element.value + 4 : element.end - 1]
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
-        node = scope.root if name in (b"ROOT", b"CURRENT") else scope.variables.get(name, NOTHING)
+        node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name)
         return placed(node if not path else follow(node, path) or NOTHING)
     if text.startswith(b"$"):
         return placed(follow(scope.root, text[1:]) or NOTHING)
     return NOTHING
 
 
-def placed(node: PathNode) -> PathNode:
-    """A node as it is somewhere else: put into a field, or into an array.
-
-    Where a pipeline has changed it, a number behind it could be an array's index or a field's name, and these
-    lead to different things: it is opaque there.
-    """
-    return replace(OPAQUE, path=node.path) if node.reshaped else node
+def _variable(plan: Plan, scope: Scope, name: bytes) -> PathNode:
+    bound = scope.variables.get(name)
+    return plan.variables.get(name, NOTHING) if bound is None else bound
 
 
 def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    handler = _HANDLERS.get(element.name)
-    if handler is not None:
-        return handler(plan, element, scope, parents)
-    rule = operator_name(element)
-    if element.name not in PLAIN_EXPRESSIONS:
-        raise Refusal(Reason.OPERATOR, rule=rule)
+    rule = OPERATORS.get(element.name)
+    if rule is None:
+        raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+    return rule.handler(plan, element, scope, parents)
+
+
+def _compute(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """An operator that needs the values themselves."""
     node = plan_expression(plan, element, scope, parents)
     if node.covers:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(element))
     return NOTHING
 
 
@@ -156,22 +122,8 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
         plan.compares = True
         return NOTHING
     covered, constant = (left, arguments[1]) if left.covers else (right, arguments[0])
-    _match_constant(plan, constant, covered, rule, inner)
+    match_constant(plan, constant, covered, rule, inner)
     return NOTHING
-
-
-def _match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, parents: Parents) -> None:
-    """Cover the constant that a covered field is compared with; anything computed is refused."""
-    if constant.kind == BsonType.STRING and plan.buf[constant.value + 4] == ord("$"):
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-    if constant.kind == BsonType.OBJECT:
-        fields = list(elements(plan.buf, constant.value))
-        if len(fields) != 1 or fields[0].name != b"$literal" or fields[0].kind == BsonType.OBJECT:
-            raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-        constant, parents = fields[0], (*parents, constant.value)
-    if constant.kind == BsonType.ARRAY:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-    plan.match(constant, node, parents)
 
 
 def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -273,19 +225,19 @@ def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pa
     raise Refusal(Reason.COMPUTE, path=scope.root.path, rule=element.name.decode())
 
 
-_HANDLERS: dict[bytes, Callable[[Plan, Element, Scope, Parents], PathNode]] = {
-    b"$literal": _literal,
-    b"$eq": _equality,
-    b"$ne": _equality,
-    b"$ifNull": _if_null,
-    b"$cond": _cond,
-    b"$switch": _switch,
-    b"$let": _let,
-    b"$size": _shape,
-    b"$isArray": _shape,
-    b"$function": _javascript,
-    b"$accumulator": _javascript,
-    b"$getField": _by_name,
-    b"$setField": _by_name,
-    b"$unsetField": _by_name,
+OPERATORS: dict[bytes, Rule[Callable[[Plan, Element, Scope, Parents], PathNode]]] = {
+    b"$literal": passed(_literal),
+    **family("$eq $ne", encrypted(_equality, "with a constant, or a field of the same class")),
+    b"$ifNull": passed(_if_null, "forwards what it is given"),
+    b"$cond": passed(_cond, "forwards; its condition is an expression"),
+    b"$switch": passed(_switch, "forwards; its conditions are expressions"),
+    b"$let": passed(_let, "variables keep their class"),
+    **{
+        name: Rule(rule.verdict, partial(rule.handler, plan_expression), rule.reason, rule.note)
+        for name, rule in (FORWARDING | MEMBERSHIP).items()
+    },
+    **family("$size $isArray", passed(_shape, "deterministic classes")),
+    **family("$function $accumulator", refused(_javascript, Reason.JAVASCRIPT, "on any field")),
+    **family("$getField $setField $unsetField", refused(_by_name, Reason.COMPUTE, "on any field")),
+    **family(PLAIN_EXPRESSIONS, refused(_compute, Reason.COMPUTE)),
 }

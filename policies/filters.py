@@ -18,16 +18,15 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.documents import plan_value
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import Scope, plan_plain_expression
+from sealwire.policies.expressions import plan_plain_expression
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, Use
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import Mode, PathNode
+from sealwire.policies.trees import Scope
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
-# Answered from the presence or the shape of a value, which encryption keeps.
-_UNCHANGED = frozenset({b"$exists", b"$comment"})
-_RANGE = frozenset({b"$gt", b"$gte", b"$lt", b"$lte"})
-_PATTERN = frozenset({b"$regex", b"$options"})
+_RANGE = (b"$gt", b"$gte", b"$lt", b"$lte")
 
 
 def plan_filter(plan: Plan, start: int, node: PathNode, parents: Parents) -> None:
@@ -43,10 +42,10 @@ def plan_filter(plan: Plan, start: int, node: PathNode, parents: Parents) -> Non
 
 
 def _top_level(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
-    handler = _TOP_LEVEL.get(element.name)
-    if handler is None:
+    rule = TOP_LEVEL.get(element.name)
+    if rule is None:
         raise Refusal(Reason.OPERATOR, rule=operator_name(element))
-    handler(plan, element, node, parents)
+    rule.handler(plan, element, node, parents)
 
 
 def _branches(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
@@ -69,16 +68,22 @@ def _javascript(plan: Plan, element: Element, node: PathNode, parents: Parents) 
     raise Refusal(Reason.JAVASCRIPT, rule=operator_name(element))
 
 
-_TOP_LEVEL: dict[bytes, Callable[[Plan, Element, PathNode, Parents], None]] = {
-    b"$and": _branches,
-    b"$or": _branches,
-    b"$nor": _branches,
-    b"$expr": _expression,
-    b"$comment": _pass,
-    b"$sampleRate": _pass,
-    b"$alwaysTrue": _pass,
-    b"$alwaysFalse": _pass,
-    b"$where": _javascript,
+def _whole_document(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
+    """Reads fields that it does not name in a path, or values as no ciphertext can be read."""
+    del plan, node, parents
+    raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+
+
+FilterRule = Rule[Callable[[Plan, Element, PathNode, Parents], None]]
+
+TOP_LEVEL: dict[bytes, FilterRule] = {
+    **family("$and $or $nor", encrypted(_branches, "each condition for itself")),
+    b"$expr": encrypted(_expression, "see the expressions"),
+    **family("$comment $sampleRate $alwaysTrue $alwaysFalse", passed(_pass)),
+    b"$where": refused(_javascript, Reason.JAVASCRIPT),
+    **family(
+        "$text $jsonSchema", refused(_whole_document, Reason.OPERATOR, "on any field of the collection")
+    ),
 }
 
 
@@ -97,26 +102,21 @@ def plan_operators(plan: Plan, start: int, target: PathNode, parents: Parents) -
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
     inner = (*parents, start)
-    ranges: list[Element] = []
     for element in elements(plan.buf, start):
-        handler = _OPERATORS.get(element.name)
-        if handler is not None:
-            handler(plan, element, target, inner)
-        elif element.name in _RANGE:
-            ranges.append(element)
-        elif element.name not in _UNCHANGED:
-            reason = Reason.PATTERN if element.name in _PATTERN else Reason.OPERATOR
-            raise Refusal(reason, path=target.path, rule=operator_name(element))
-    if ranges:
-        _range(plan, start, ranges, target, inner)
+        rule = OPERATORS.get(element.name)
+        if rule is None:
+            raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(element))
+        rule.handler(plan, element, target, inner)
 
 
-def _range(plan: Plan, start: int, ranges: list[Element], target: PathNode, parents: Parents) -> None:
-    """Range operators become one `$in`, so none may stand beside them already."""
-    names = named_parts(plan, start)
+def _range(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """The range operators beside each other become one `$in`, so none may stand there already."""
+    names = named_parts(plan, parents[-1])
+    ranges = [part for name, part in names.items() if name in _RANGE]
     if target.leaf is None or b"$in" in names:
         raise Refusal(Reason.RANGE, path=target.path, rule=operator_name(ranges[0]))
-    plan.match_range(ranges, target, parents)
+    if element == ranges[0]:
+        plan.match_range(ranges, target, parents)
 
 
 def _compare(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
@@ -162,7 +162,7 @@ def _elem_match(plan: Plan, element: Element, target: PathNode, parents: Parents
 
 def is_operator_condition(plan: Plan, element: Element) -> bool:
     """Whether `$elemMatch` or `$pull` means `{$gt: 5}` on the element, not `{$or: [...]}` on its fields."""
-    return is_operator_document(plan, element) and first_name(plan, element.value) not in _TOP_LEVEL
+    return is_operator_document(plan, element) and first_name(plan, element.value) not in TOP_LEVEL
 
 
 def _size(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
@@ -178,16 +178,38 @@ def _type(plan: Plan, element: Element, target: PathNode, parents: Parents) -> N
         raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(element))
 
 
-_OPERATORS: dict[bytes, Callable[[Plan, Element, PathNode, Parents], None]] = {
-    b"$eq": _compare,
-    b"$ne": _compare,
-    b"$in": _in,
-    b"$nin": _in,
-    b"$all": _all,
-    b"$not": _not,
-    b"$elemMatch": _elem_match,
-    b"$size": _size,
-    b"$type": _type,
+def _unchanged(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """Answered from whether a value is there, which encryption keeps."""
+    del target, parents
+    check_nested(plan, element)
+
+
+def _pattern(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    del plan, parents
+    raise Refusal(Reason.PATTERN, path=target.path, rule=operator_name(element))
+
+
+def _value_needed(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    del plan, parents
+    raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(element))
+
+
+OPERATORS: dict[bytes, FilterRule] = {
+    **family("$eq $ne", encrypted(_compare)),
+    **family("$in $nin", encrypted(_in)),
+    b"$all": encrypted(_all),
+    b"$not": encrypted(_not, "of what is supported"),
+    b"$elemMatch": encrypted(_elem_match, "deterministic classes"),
+    **family("$gt $gte $lt $lte", encrypted(_range, "classes with a `range`; else refused [range]")),
+    **family("$exists $comment", passed(_unchanged)),
+    b"$size": passed(_size, "deterministic classes"),
+    b"$type": refused(_type, Reason.OPERATOR, "passes on a sub-document with covered fields"),
+    **family("$regex $options", refused(_pattern, Reason.PATTERN)),
+    **family(
+        """$mod $bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear
+        $geoWithin $geoIntersects $near $nearSphere $within $maxDistance $minDistance""",
+        refused(_value_needed, Reason.OPERATOR),
+    ),
 }
 
 

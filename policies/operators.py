@@ -1,7 +1,7 @@
 """The aggregation expressions that compute on plain values and are refused on encrypted ones.
 
-An expression operator that is neither here nor handled in `expressions` is unknown and refused on a protected
-collection: what the planner does not know it cannot follow.
+An expression operator that is neither here nor in `expressions.OPERATORS` beside these is unknown and refused
+on a protected collection: what the planner does not know it cannot follow.
 """
 
 _NAMES = """
@@ -11,9 +11,7 @@ _NAMES = """
 
     and or not cmp gt gte lt lte
 
-    arrayElemAt arrayToObject concatArrays filter first firstN in indexOfArray last lastN map maxN minN
-    objectToArray range reduce reverseArray slice sortArray zip
-    allElementsTrue anyElementTrue setDifference setEquals setIntersection setIsSubset setUnion
+    arrayToObject maxN minN objectToArray range reduce sortArray zip allElementsTrue anyElementTrue
 
     concat indexOfBytes indexOfCP ltrim rtrim trim regexFind regexFindAll regexMatch replaceOne replaceAll
     split strLenBytes strLenCP strcasecmp substr substrBytes substrCP toLower toUpper
@@ -23,11 +21,20 @@ _NAMES = """
     week year tsIncrement tsSecond
 
     convert isNumber toBool toDate toDecimal toDouble toInt toLong toObjectId toString toUUID type
-    mergeObjects binarySize bsonSize
+    binarySize bsonSize
 
-    avg max min stdDevPop stdDevSamp sum median percentile count top topN bottom bottomN
+    avg max min stdDevPop stdDevSamp sum median percentile
 
     meta rand sampleRate toHashedIndexKey
 """
 
-PLAIN_EXPRESSIONS = frozenset(b"$" + name.encode() for name in _NAMES.split())
+PLAIN_EXPRESSIONS = " ".join("$" + name for name in _NAMES.split())
+
+_ACCUMULATORS = """
+    sum avg min max minN maxN stdDevPop stdDevSamp median percentile count mergeObjects concatArrays setUnion
+    rank denseRank documentNumber derivative integral covariancePop covarianceSamp expMovingAvg linearFill
+    minMaxScaler
+"""
+
+COMPUTING_ACCUMULATORS = " ".join("$" + name for name in _ACCUMULATORS.split())
+"""Those of `$group` and `$setWindowFields` that need plain values."""

@@ -1,11 +1,12 @@
 """Follow covered fields from stage to stage of an aggregation pipeline.
 
 Each stage takes the tree of covered paths of its input documents and gives that of its output. A stage in no
-table may see documents without covered fields only; with covered fields in reach it is refused.
+table may see documents without covered fields only; with anything covered in reach it is refused.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
 from sealwire.policies.arguments import (
     Parents,
@@ -16,37 +17,25 @@ from sealwire.policies.arguments import (
     named_parts,
     only_element,
     operator_name,
-    string_of,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import (
-    Scope,
-    document_node,
-    placed,
-    plan_expression,
-    plan_plain_expression,
-)
+from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.grouping import bucket, group, set_window_fields, sort_by_count
+from sealwire.policies.joins import graph_lookup, lookup, union_with
+from sealwire.policies.namespaces import Surroundings, foreign_namespaces
+from sealwire.policies.outputs import merge_into, out
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path, plan_project_stage, without_path
-from sealwire.policies.schema import NOTHING, Mode, PathNode, PolicySet
+from sealwire.policies.projections import assign_path, dropping, plan_project_stage, without_path
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused
+from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.sorting import plan_sort
+from sealwire.policies.trees import OPAQUE, Scope, document_node, placed
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a pipeline may refer to beside its own documents."""
-
-    policies: PolicySet
-    database: str
-
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES = 20
-
-# Stages that read or write a collection beside the pipeline's own input.
-_NAMING = (b"$lookup", b"$graphLookup", b"$unionWith", b"$out", b"$merge")
 
 Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 
@@ -67,69 +56,27 @@ def plan_pipeline(
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
         stage = only_element(plan, start, "a stage")
-        _refuse_protected_namespaces(plan, stage, node, around)
-        handler = _STAGES.get(stage.name)
-        if handler is not None:
-            before, node = node, handler(plan, stage, node, (*inner, start), around)
-            plan.as_stored = plan.as_stored and node is before
-        elif node.covers:
-            raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
-        else:
+        in_reach = _in_reach(plan, stage, node, around)
+        rule = STAGES.get(stage.name)
+        if in_reach is None:
             check_nested(plan, stage)
+        elif rule is None:
+            raise Refusal(Reason.STAGE, path=in_reach, rule=operator_name(stage))
+        else:
+            before, node = node, rule.handler(plan, stage, node, (*inner, start), around)
+            plan.as_stored = plan.as_stored and node is before
     plan.pipelines -= 1
     return node
 
 
-def _refuse_protected_namespaces(plan: Plan, stage: Element, node: PathNode, around: Surroundings) -> None:
-    """Stages that name another collection: neither it nor, for writes, the documents may be covered."""
-    for database, collection in foreign_namespaces(plan, stage, around.database):
-        if around.policies.covered(f"{database}.{collection}") is not None:
-            raise Refusal(Reason.NAMESPACE, path=f"{database}.{collection}", rule=operator_name(stage))
-    if stage.name in (b"$out", b"$merge") and node.covers:
-        raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
-
-
-def foreign_namespaces(
-    plan: Plan, element: Element, database: str, depth: int = 0
-) -> Iterator[tuple[str, str]]:
-    """(database, collection) of every collection that a stage, or pipeline, touches beside its input.
-
-    Found by the stages' names at any depth: stages with pipelines inside them come with every release of the
-    server. Raises Refusal when such a stage does not name its collection in a known way. Cost: one search for
-    each name, and a walk where one is found.
-    """
-    if not depth and not any(plan.buf.find(name, element.start, element.end) >= 0 for name in _NAMING):
-        return
-    if depth > MAX_DEPTH:
-        raise Refusal(Reason.SHAPE, rule="nesting")
-    if element.name in _NAMING:
-        yield from _named(plan, element, database)
-    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
-        for part in elements(plan.buf, element.value):
-            yield from foreign_namespaces(plan, part, database, depth + 1)
-
-
-def _named(plan: Plan, stage: Element, database: str) -> Iterator[tuple[str, str]]:
-    """The collections that one stage names: `"coll"`, or `coll`, `from` or `into` in any of its forms."""
-    if stage.kind == BsonType.STRING:
-        yield database, string_of(plan, stage)
-        return
-    parts = named_parts(plan, document_of(stage, stage))
-    chosen = parts.get(b"db")
-    if chosen is not None:
-        database = _name(plan, chosen)
-    for key in (b"into", b"from", b"coll"):
-        target = parts.get(key)
-        if target is not None and target.kind == BsonType.OBJECT:
-            yield from _named(plan, target, database)
-        elif target is not None:
-            yield database, _name(plan, target)
-
-
-def _name(plan: Plan, element: Element) -> str:
-    if element.kind != BsonType.STRING:
-        raise Refusal(Reason.SHAPE, rule=operator_name(element))
-    return string_of(plan, element)
+def _in_reach(plan: Plan, stage: Element, node: PathNode, around: Surroundings) -> str | None:
+    """Something covered that a stage can see, or None: then it works as it would without a policy."""
+    if node.covers:
+        return node.path
+    for variable in plan.variables.values():
+        if variable.covers:
+            return variable.path
+    return around.protected_in(foreign_namespaces(plan, stage, around.database))
 
 
 def _match(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -170,74 +117,14 @@ def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     for name in names:
         if name.kind != BsonType.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
-        node = without_path(node, plan.buf[name.value + 4 : name.end - 1])
+        node = dropping(node, plan.buf[name.value + 4 : name.end - 1])
     return node
-
-
-def _group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
-    del around
-    start = document_of(stage, stage)
-    inner = (*parents, start)
-    fields: dict[bytes, PathNode] = {}
-    for element in named_parts(plan, start).values():
-        if element.name == b"_id":
-            fields[b"_id"] = _grouping_key(plan, element, node, inner)
-        else:
-            fields[element.name] = _accumulator(plan, element, node, inner)
-    return document_node(fields)
-
-
-def _grouping_key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
-    """An expression whose results are told apart by equality."""
-    key = plan_expression(plan, element, Scope(node), parents)
-    if key.holds_random:
-        raise Refusal(Reason.RANDOM_EQUALITY, path=key.path, rule=operator_name(element))
-    if key.covers:
-        plan.compares = True
-    return key
-
-
-_FORWARDING_ACCUMULATORS = frozenset({b"$first", b"$last", b"$push"})
-_SORTING_ACCUMULATORS = frozenset({b"$top", b"$topN", b"$bottom", b"$bottomN"})
-
-
-def _accumulator(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
-    """`{field: {$accumulator: expression}}`: forwarding keeps the class, computing needs plain values."""
-    start = document_of(element, element)
-    operator = only_element(plan, start, "an accumulator")
-    inner = (*parents, start)
-    if operator.name in _FORWARDING_ACCUMULATORS:
-        return plan_expression(plan, operator, Scope(node), inner)
-    if operator.name == b"$addToSet":
-        return _grouping_key(plan, operator, node, inner)
-    if operator.name in _SORTING_ACCUMULATORS:
-        order = named_parts(plan, document_of(operator, operator)).get(b"sortBy")
-        if order is not None:
-            plan_sort(plan, order, node)
-    plan_plain_expression(plan, element, Scope(node), parents)
-    return NOTHING
-
-
-def _sort_by_count(
-    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
-) -> PathNode:
-    del around
-    return document_node({b"_id": _grouping_key(plan, stage, node, parents)})
 
 
 def _sort(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     del parents, around
     plan_sort(plan, stage, node)
     return node
-
-
-def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
-    """Refuse a sort specification that orders by a covered path."""
-    for key in elements(plan.buf, document_of(element, element)):
-        covered = None if key.name == b"$natural" else follow(node, key.name)
-        if covered is not None:
-            raise Refusal(Reason.SORT, path=covered.path, rule="sort")
-        check_nested(plan, key)
 
 
 def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -323,29 +210,71 @@ def _change_stream(
     )
 
 
-_STAGES: dict[bytes, Stage] = {
-    b"$match": _match,
-    b"$project": _project,
-    b"$addFields": _add_fields,
-    b"$set": _add_fields,
-    b"$unset": _unset,
-    b"$group": _group,
-    b"$sortByCount": _sort_by_count,
-    b"$sort": _sort,
-    b"$unwind": _unwind,
-    b"$limit": _keep,
-    b"$skip": _keep,
-    b"$sample": _keep,
-    b"$count": _nothing,
-    b"$indexStats": _nothing,
-    b"$collStats": _nothing,
-    b"$planCacheStats": _nothing,
-    b"$replaceRoot": _replace_root,
-    b"$replaceWith": _replace_root,
-    b"$facet": _facet,
-    b"$changeStream": _change_stream,
-    b"$changeStreamSplitLargeEvent": _keep,
-}
+def _redact(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """`$$DESCEND` applies the expression to sub-documents, where names mean other fields than above.
 
-SUPPORTED_STAGES = tuple(sorted(name.decode() for name in _STAGES))
-"""For documentation and `policy explain`."""
+    So a name that is covered at any level counts as covered at each of them.
+    """
+    del around
+    everywhere = dict.fromkeys(_names_of(node), replace(OPAQUE, path=node.path))
+    plan_plain_expression(plan, stage, Scope(PathNode(node.path, freeze(everywhere))), parents)
+    return node
+
+
+def _names_of(node: PathNode) -> Iterator[bytes]:
+    """Every name that stands anywhere in a tree."""
+    for name, child in node.children.items():
+        yield name
+        yield from _names_of(child)
+    if node.behind_number is not None:
+        yield from _names_of(node.behind_number)
+
+
+def _documents(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    """Documents made by an expression; within a `$lookup` they may be made of its variables."""
+    del node, around
+    made = plan_expression(plan, stage, Scope(NOTHING), parents)
+    if made.leaf is not None or made.opaque:
+        raise Refusal(Reason.COMPUTE, path=made.path, rule="$documents")
+    return made
+
+
+def _beyond(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """A stage that is known, and that nothing covered may come near."""
+    del plan, parents, around
+    raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
+
+
+STAGES: dict[bytes, Rule[Stage]] = {
+    b"$match": encrypted(_match, "see the filters"),
+    b"$project": encrypted(_project, "see the expressions"),
+    **family("$addFields $set", encrypted(_add_fields, "see the expressions")),
+    b"$unset": passed(_unset),
+    b"$group": passed(group, "deterministic classes; see the accumulators"),
+    b"$sortByCount": passed(sort_by_count, "deterministic classes"),
+    **family("$bucket $bucketAuto", refused(bucket, Reason.COMPUTE, "passes by fields in clear")),
+    b"$setWindowFields": passed(set_window_fields, "partitions as `$group`, ordered by fields in clear"),
+    b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
+    b"$unwind": passed(_unwind, "deterministic classes"),
+    **family("$limit $skip $sample", passed(_keep)),
+    **family("$count $indexStats $collStats $planCacheStats", passed(_nothing)),
+    **family("$replaceRoot $replaceWith", encrypted(_replace_root, "see the expressions")),
+    b"$redact": refused(_redact, Reason.COMPUTE, "passes where it names fields in clear"),
+    b"$facet": encrypted(_facet, "each pipeline for itself"),
+    b"$documents": passed(_documents),
+    b"$lookup": encrypted(partial(lookup, plan_pipeline), "fields of one deterministic class, or in clear"),
+    b"$graphLookup": encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
+    b"$unionWith": encrypted(partial(union_with, plan_pipeline), "what both cover alike stays covered"),
+    b"$out": passed(out, "into the same classes at the same paths; else refused [target]"),
+    b"$merge": passed(merge_into, "as `$out`; `whenMatched` with a pipeline is refused"),
+    b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
+    b"$changeStreamSplitLargeEvent": passed(_keep),
+    **family(
+        """$geoNear $fill $densify $search $searchMeta $vectorSearch $rankFusion $scoreFusion
+        $listSearchIndexes $listSampledQueries""",
+        refused(_beyond, Reason.STAGE),
+    ),
+}
+"""A stage that is not here may see documents without covered fields only."""

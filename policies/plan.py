@@ -1,5 +1,6 @@
 """What the planner decides for one command: which values become ciphertext, under which class."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -78,6 +79,8 @@ class Plan:
     """An upsert's filter: its equalities are stored as well, so they must be storable."""
     compares: bool = False
     """Whether stored ciphertext is compared, so that a collation would matter."""
+    variables: Mapping[bytes, PathNode] = field(default_factory=dict, repr=False)
+    """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
     pipelines: int = 0
     """How many pipelines lie around the stage that is being planned."""
     arrays: int = 0

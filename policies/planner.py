@@ -6,36 +6,41 @@ protected, its handler covers it or refuses; with no handler it is administratio
 
 from collections.abc import Callable
 
-from sealwire.policies.arguments import Parents, document_of, named_parts, printable, readable, string_of
-from sealwire.policies.bulk_writes import bulk_write
-from sealwire.policies.command import Command, DocumentSequence
-from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, collection_of
-from sealwire.policies.definitions import (
+from sealwire.policies.administration import (
     ADMINISTRATION,
-    DEFINITION_COMMANDS,
     NAMES_NO_COLLECTION,
     change_stream_root,
-    check_administration,
     check_any_namespace,
+    protected_in_pipeline,
     refuse_view_catalog,
     rename_collection,
 )
+from sealwire.policies.arguments import Parents, document_of, named_parts, printable, readable, string_of
+from sealwire.policies.bulk_writes import bulk_write
+from sealwire.policies.command import Command, DocumentSequence
+from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
+from sealwire.policies.definitions import DEFINITION_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import PathNode, PolicySet
+from sealwire.policies.rules import Rule, encrypted, passed
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
 _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
-_HANDLERS = DATA_COMMANDS | DEFINITION_COMMANDS
+COMMANDS = DATA_COMMANDS | DEFINITION_COMMANDS | ADMINISTRATION
+"""Those that may name a protected collection; any other that does is refused."""
 
-_WHOLE_NAMES: dict[bytes, Callable[[Command], None]] = {
-    b"bulkWrite": bulk_write,
-    b"renameCollection": rename_collection,
+WHOLE_NAMES: dict[bytes, Rule[Callable[[Command], None]]] = {
+    b"bulkWrite": encrypted(bulk_write, "each operation for its collection"),
+    b"renameCollection": passed(rename_collection, "between the same classes at the same paths"),
 }
 """Commands that name their collections in full; they run on the admin database."""
 
-KNOWN_COMMANDS = frozenset(_HANDLERS) | ADMINISTRATION | frozenset(_WHOLE_NAMES)
+_READING = frozenset(DATA_COMMANDS) - {b"insert"}
+"""Those that compare stored values, or show them: so they may be given a view's name."""
+
+KNOWN_COMMANDS = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
 """Commands whose names, and what their first arguments name, are safe in logs and metrics."""
 
 
@@ -45,11 +50,14 @@ def plan_command(
     body: int,
     parents: Parents = (),
     sequences: tuple[DocumentSequence, ...] = (),
+    covered: Callable[[str], PathNode | None] | None = None,
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
     `parents` are the offsets of the lengths above the body (0 for a message's own). The plan's edits are
-    empty when the command may pass as it is. Raises Refusal, BsonError. Cost: O(elements walked).
+    empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
+    it, what is no protected collection is read as it is. Raises Refusal, BsonError, and what `covered`
+    raises. Cost: O(elements walked).
     """
     plan = Plan(buf)
     arguments = named_parts(plan, body)
@@ -59,6 +67,7 @@ def plan_command(
     command = Command(
         plan,
         policies,
+        covered or policies.covered,
         string_of(plan, database),
         next(iter(arguments)),
         body,
@@ -77,9 +86,9 @@ def _dispatch(command: Command) -> None:
         _explain(command)
         return
     check_any_namespace(command)
-    beyond = _WHOLE_NAMES.get(command.name)
-    if beyond is not None:
-        beyond(command)
+    whole = WHOLE_NAMES.get(command.name)
+    if whole is not None:
+        whole.handler(command)
         return
     collection = None if command.name in NAMES_NO_COLLECTION else collection_of(command)
     if collection is None:
@@ -88,26 +97,30 @@ def _dispatch(command: Command) -> None:
     namespace = command.namespace(collection)
     plan.namespace = readable(namespace)
     node = command.policies.covered(namespace)
+    if node is None and command.name in _READING:
+        node = command.covered(namespace)
+    if node is None and command.name == b"aggregate" and protected_in_pipeline(command) is not None:
+        node = NOTHING
     if node is None:
         refuse_view_catalog(command, collection)
         # sharding and a few other commands name the whole namespace
         if command.policies.covered(collection) is not None:
-            _administer(command, readable(collection))
+            _administer_only(command, readable(collection))
         return
     plan.protected = True
-    handler = _HANDLERS.get(command.name)
-    if handler is not None:
-        _check_sequences(command)
-        handler(command, node)
-        command.settle_collation(node.path)
-    else:
-        _administer(command, plan.namespace)
+    rule = COMMANDS.get(command.name)
+    if rule is None:
+        raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
+    _check_sequences(command)
+    rule.handler(command, node)
+    command.settle_collation(node.path)
 
 
-def _administer(command: Command, namespace: str) -> None:
-    if command.name not in ADMINISTRATION:
+def _administer_only(command: Command, namespace: str) -> None:
+    rule = ADMINISTRATION.get(command.name)
+    if rule is None:
         raise Refusal(Reason.COMMAND, path=namespace, rule=command.plan.command)
-    check_administration(command, namespace)
+    rule.handler(command, NOTHING)
 
 
 def _explain(command: Command) -> None:
@@ -123,6 +136,7 @@ def _explain(command: Command) -> None:
     nested = Command(
         command.plan,
         command.policies,
+        command.covered,
         command.database,
         next(iter(arguments)),
         start,
@@ -144,12 +158,15 @@ def _without_collection(command: Command) -> None:
     pipeline = command.arguments.get(b"pipeline")
     stage = _first_stage(command.plan, pipeline) if pipeline is not None else None
     if stage is None or stage.name != b"$changeStream":
+        if protected_in_pipeline(command) is not None:
+            command.plan.protected = True
+            aggregate(command, NOTHING)
         return
     whole_cluster = stage.kind == BsonType.OBJECT and b"allChangesForCluster" in named_parts(
         command.plan, stage.value
     )
     node: PathNode = change_stream_root(command, whole_cluster=whole_cluster)
-    DATA_COMMANDS[b"aggregate"](command, node)
+    aggregate(command, node)
 
 
 def _first_stage(plan: Plan, pipeline: Element) -> Element | None:

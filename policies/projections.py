@@ -1,12 +1,16 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
 from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import Scope, plan_expression
+from sealwire.policies.expressions import plan_expression
 from sealwire.policies.filters import plan_filter
-from sealwire.policies.paths import bounded, follow
+from sealwire.policies.paths import bounded, follow, is_transparent
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.trees import Scope
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
@@ -27,40 +31,85 @@ def _find_fields(plan: Plan, start: int, prefix: bytes, node: PathNode, parents:
             _array_operator(plan, element, path, node, inner)
         elif _is_nested(plan, element):
             _find_fields(plan, element.value, path + b".", node, inner)
-        elif element.kind not in _FLAGS:
+        elif element.kind in _FLAGS:
+            follow(node, path)  # a flag for what lies inside an encrypted value would be without effect
+        else:
             plan_expression(plan, element, Scope(node), inner)
+
+
+@dataclass(slots=True)
+class _Fields:
+    """What a `$project` says, path by path."""
+
+    included: list[bytes] = field(default_factory=list)
+    excluded: list[bytes] = field(default_factory=list)
+    computed: list[tuple[bytes, PathNode]] = field(default_factory=list)
+    is_mixed: bool = False
+    """Whether it says something that servers refuse, or may read in different ways."""
+
+    @property
+    def is_inclusion(self) -> bool:
+        """Whether a field that is not named is left out. `_id` alone may be excluded from an inclusion."""
+        excludes = any(path != b"_id" for path in self.excluded)
+        return bool(self.included or self.computed) and not excludes and not self.is_mixed
 
 
 def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
     """Cover a `$project` stage; return the covered paths of what it leaves.
 
-    Flags keep or drop a path, anything else is an expression. The answer may name a covered path that is no
-    longer there; it never misses one that is.
+    Flags keep or drop a path, anything else is an expression. A path that was dropped is marked absent; the
+    answer may name another that is not there, and never misses one that is.
     """
-    return _fields(plan, document_of(argument, argument), b"", Scope(node), node, parents)
+    fields = _Fields()
+    _collect(plan, document_of(argument, argument), b"", node, fields, parents)
+    if not fields.is_inclusion:
+        for path in fields.excluded:
+            node = dropping(node, path)
+    else:
+        node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
+    for path, value in fields.computed:
+        node = assign_path(node, path, value)
+    return node
 
 
-def _fields(
-    plan: Plan, start: int, prefix: bytes, scope: Scope, result: PathNode, parents: Parents
-) -> PathNode:
+def _collect(
+    plan: Plan, start: int, prefix: bytes, node: PathNode, fields: _Fields, parents: Parents
+) -> None:
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
     inner = (*parents, start)
+    is_empty = True
     for element in elements(plan.buf, start):
-        result = _field(plan, element, prefix, scope, result, inner)
-    return result
+        is_empty = False
+        path = prefix + element.name
+        if element.kind in _FLAGS:
+            follow(node, path)
+            (fields.excluded if _is_exclusion(plan, element) else fields.included).append(path)
+        elif _is_nested(plan, element):
+            _collect(plan, element.value, path + b".", node, fields, inner)
+        else:
+            fields.computed.append((path, plan_expression(plan, element, Scope(node), inner)))
+    fields.is_mixed = fields.is_mixed or is_empty
 
 
-def _field(
-    plan: Plan, element: Element, prefix: bytes, scope: Scope, result: PathNode, parents: Parents
-) -> PathNode:
-    path = prefix + element.name
-    if element.kind in _FLAGS:
-        return without_path(result, path) if _is_exclusion(plan, element) else result
-    if _is_nested(plan, element):
-        return _fields(plan, element.value, path + b".", scope, result, parents)
-    value = plan_expression(plan, element, scope, parents)
-    return assign_path(result, path, value)
+def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
+    """The tree after all but these paths are gone. Cost: O(children + paths) a level."""
+    below: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        name, _, rest = path.partition(b".")
+        if is_transparent(name):
+            return node  # below a number lies whatever lies here
+        below.setdefault(name, []).append(rest)
+    children = {
+        name: _kept(child, below[name]) if name in below else replace(child, absent=True)
+        for name, child in node.children.items()
+    }
+    return replace(node, children=freeze(children))
+
+
+def _kept(node: PathNode, paths: list[bytes]) -> PathNode:
+    """What is left of a node of which these paths are kept; an empty one is the whole of it."""
+    return node if b"" in paths or not node.children else _including(node, paths)
 
 
 def _is_nested(plan: Plan, element: Element) -> bool:
@@ -106,8 +155,18 @@ def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, p
             raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
 
 
+def dropping(node: PathNode, path: bytes) -> PathNode:
+    """The tree after the field at `path` is gone."""
+    name, _, rest = path.partition(b".")
+    child = node.children.get(name)
+    if child is None:
+        return node
+    left = dropping(child, rest) if rest else replace(child, absent=True)
+    return node.changed({**node.children, name: left})
+
+
 def without_path(node: PathNode, path: bytes) -> PathNode:
-    """The tree after the field at `path` is gone or holds something else."""
+    """The tree after the field at `path` holds something else that is not covered."""
     name, _, rest = path.partition(b".")
     child = node.children.get(name)
     if child is None:
@@ -123,7 +182,7 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree after a stage has set the field at `path` to `value`. Raises Refusal."""
-    if any(part.isdigit() for part in path.split(b".")[1:]):
+    if any(part.isdigit() for part in path.split(b".")):
         # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
         covered = follow(node, path)
         if covered is not None:

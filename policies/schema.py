@@ -99,6 +99,11 @@ class PathNode:
 
     `{$unset: "phone"}` takes `phone` away and leaves the ciphertext at `5.phone` where it is.
     """
+    absent: bool = False
+    """Whether a stage has taken away what was here, so that no document has a value at this node.
+
+    What is compared with it is covered all the same: a constant that was meant for it stays a secret.
+    """
     covers: bool = field(init=False, compare=False, repr=False)
     """Whether any value at or below this node can be ciphertext."""
     reshaped: bool = field(init=False, compare=False, repr=False)

@@ -20,10 +20,11 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.documents import plan_value
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import Scope, plan_expression, plan_plain_expression, same_values
+from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.paths import is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode, leaves
+from sealwire.policies.trees import Scope, same_values
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _REMOVE = b"$$REMOVE"
@@ -84,9 +85,12 @@ def _check_single(element: Element, target: PathNode, *, several: bool) -> None:
     Below the top level the field above may be an array, and then each of its elements gets the value.
     """
     is_nested = "." in target.path or (target.leaf is None and target.path != "")
-    ranged = any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
-    if ranged and (several or is_nested):
+    if _is_ranged(target) and (several or is_nested):
         raise _computed(target, element)
+
+
+def _is_ranged(target: PathNode) -> bool:
+    return any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
 
 
 _SEVERAL = frozenset({b"$concatArrays", b"$slice"})
@@ -168,7 +172,8 @@ def _operator(storing: Storing, element: Element, target: PathNode, parents: Par
     # what the operators without a handler yield may be an array of the class's values
     _check_single(operator, target, several=True)
     found = plan_expression(storing.plan, element, Scope(storing.root), parents)
-    if _is_random(target) or not same_values(found, target):
+    # the class is known, whether it is an array is not: `$map` makes one, and `$let` may bind one
+    if _is_random(target) or _is_ranged(target) or not same_values(found, target):
         raise _computed(target, operator)
 
 

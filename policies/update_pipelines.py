@@ -19,6 +19,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
+from sealwire.policies.rules import Rule, encrypted, family, passed
 from sealwire.policies.schema import PathNode
 from sealwire.policies.stored_expressions import Storing, plan_stored_expression, plan_uncovered_expression
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element
@@ -36,10 +37,10 @@ def plan_update_pipeline(plan: Plan, pipeline: Element, node: PathNode, parents:
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
         stage = only_element(plan, start, "a stage")
-        handler = _STAGES.get(stage.name)
-        if handler is None:
+        rule = STAGES.get(stage.name)
+        if rule is None:
             raise Refusal(Reason.STAGE, rule=operator_name(stage))
-        handler(storing, stage, (*inner, start))
+        rule.handler(storing, stage, (*inner, start))
 
 
 def _set(storing: Storing, stage: Element, parents: Parents) -> None:
@@ -100,11 +101,10 @@ def _replace_with(storing: Storing, stage: Element, parents: Parents) -> None:
     plan_stored_expression(storing, stage, storing.root, parents)
 
 
-_STAGES: dict[bytes, Callable[[Storing, Element, Parents], None]] = {
-    b"$set": _set,
-    b"$addFields": _set,
-    b"$project": _project,
-    b"$unset": _unset,
-    b"$replaceRoot": _replace_root,
-    b"$replaceWith": _replace_with,
+STAGES: dict[bytes, Rule[Callable[[Storing, Element, Parents], None]]] = {
+    **family("$set $addFields", encrypted(_set)),
+    b"$project": encrypted(_project),
+    b"$unset": passed(_unset),
+    b"$replaceRoot": encrypted(_replace_root),
+    b"$replaceWith": encrypted(_replace_with),
 }

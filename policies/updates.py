@@ -19,11 +19,12 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.documents import plan_document, plan_value
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import same_values
 from sealwire.policies.filters import is_operator_condition, plan_filter, plan_operators
 from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan, Use
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import Mode, PathNode
+from sealwire.policies.trees import same_values
 from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
@@ -55,12 +56,12 @@ def plan_update(
     update = _Update(plan, node)
     inner = (*parents, start)
     for operator in elements(plan.buf, start):
-        handler = _OPERATORS.get(operator.name)
-        if handler is None:
+        rule = OPERATORS.get(operator.name)
+        if rule is None:
             raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
         arguments = document_of(operator, operator)
         for argument in elements(plan.buf, arguments):
-            handler(update, operator, argument, (*inner, arguments))
+            rule.handler(update, operator, argument, (*inner, arguments))
     if array_filters is not None and array_filters.kind != BsonType.NULL:
         _array_filters(update, array_filters, parents)
 
@@ -172,24 +173,40 @@ def _pushed(plan: Plan, operator: Element, argument: Element, target: PathNode, 
         return
     inner = (*parents, argument.value)
     for modifier in elements(plan.buf, argument.value):
-        if modifier.name == b"$each":
-            items = (*inner, modifier.value)
-            for item in array_items(plan, modifier):
-                plan_value(plan, item, target, items, Use.STORE)
-        elif modifier.name == b"$sort" and operator.name == b"$push":
-            _push_sort(plan, modifier, target)
-        elif modifier.name not in (b"$position", b"$slice") or operator.name != b"$push":
+        rule = PUSH_MODIFIERS.get(modifier.name)
+        if rule is None or (operator.name != b"$push" and modifier.name != b"$each"):
             raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(modifier))
+        rule.handler(plan, modifier, target, inner)
 
 
-def _push_sort(plan: Plan, modifier: Element, target: PathNode) -> None:
+def _each(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> None:
+    items = (*parents, modifier.value)
+    for item in array_items(plan, modifier):
+        plan_value(plan, item, target, items, Use.STORE)
+
+
+def _place(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> None:
+    """Where in the array, and how much of it is kept: numbers that say nothing of the values."""
+    del target, parents
+    check_nested(plan, modifier)
+
+
+def _push_sort(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> None:
     """Sorting the array is fine when no covered field takes part in the order."""
+    del parents
     if modifier.kind != BsonType.OBJECT:
         raise Refusal(Reason.SORT, path=target.path, rule="$sort")
     for key in elements(plan.buf, modifier.value):
         covered = follow(target, key.name)
         if covered is not None:
             raise Refusal(Reason.SORT, path=covered.path, rule="$sort")
+
+
+PUSH_MODIFIERS: dict[bytes, Rule[Callable[[Plan, Element, PathNode, Parents], None]]] = {
+    b"$each": encrypted(_each),
+    **family("$position $slice", passed(_place)),
+    b"$sort": refused(_push_sort, Reason.SORT, "passes by fields that are not covered"),
+}
 
 
 def _pull(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
@@ -223,22 +240,16 @@ def _pop(update: _Update, operator: Element, argument: Element, parents: Parents
     _array_target(update, operator, argument)
 
 
-_OPERATORS: dict[bytes, Callable[[_Update, Element, Element, Parents], None]] = {
-    b"$set": _set,
-    b"$setOnInsert": _set,
-    b"$unset": _unset,
-    b"$push": _push,
-    b"$addToSet": _push,
-    b"$pull": _pull,
-    b"$pullAll": _pull_all,
-    b"$pop": _pop,
-    b"$rename": _rename,
-    b"$inc": _uncovered_only,
-    b"$mul": _uncovered_only,
-    b"$min": _uncovered_only,
-    b"$max": _uncovered_only,
-    b"$bit": _uncovered_only,
-    b"$currentDate": _uncovered_only,
+OPERATORS: dict[bytes, Rule[Callable[[_Update, Element, Element, Parents], None]]] = {
+    **family("$set $setOnInsert", encrypted(_set)),
+    b"$unset": passed(_unset),
+    b"$push": encrypted(_push, "deterministic classes, and sub-documents with covered fields"),
+    b"$addToSet": encrypted(_push, "deterministic classes"),
+    b"$pull": encrypted(_pull, "deterministic classes"),
+    b"$pullAll": encrypted(_pull_all, "deterministic classes"),
+    b"$pop": passed(_pop, "deterministic classes"),
+    b"$rename": passed(_rename, "between paths with the same classes; else refused [operator]"),
+    **family("$inc $mul $min $max $bit $currentDate", refused(_uncovered_only, Reason.OPERATOR)),
 }
 
 

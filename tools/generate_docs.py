@@ -1,4 +1,4 @@
-"""Write docs/errors.md from the tables in the code; `--check` only says whether it is up to date."""
+"""Write docs/errors.md and docs/commands.md from the tables in the code; `--check` only compares."""
 
 import sys
 from inspect import getdoc
@@ -6,11 +6,12 @@ from pathlib import Path
 
 from sealwire.cli.exit_codes import EXIT_CODES
 from sealwire.policies.errors import EXPLANATIONS
+from sealwire.policies.matrix import MATRIX, Family
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
 from sealwire.wire.errors import WireReason
 
-TARGET = Path(__file__).parent.parent / "docs" / "errors.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 _HEAD = """# Errors
 
@@ -80,21 +81,62 @@ def _exit_codes() -> str:
     )
 
 
-def render() -> str:
-    """The whole page."""
+_MATRIX_HEAD = """# What works on covered fields
+
+Generated from the code by `tools/generate_docs.py`; a test fails when the two differ.
+
+What touches no covered field works as it does without Sealwire. On covered fields an operation is
+
+- **encrypted**: it works; values in it that are stored at a covered path or compared with one are encrypted;
+- **passed**: it works as it stands;
+- **refused**: ciphertext cannot give the right answer. The error ends in the reason ([errors.md](errors.md)).
+
+[policies.md](policies.md) has the rules behind it, [queries.md](queries.md) examples.
+
+"""
+
+
+def _family(family: Family) -> str:
+    rows = [
+        f"| `{name.decode()}` | {rule.verdict.value} | "
+        f"{f'[{rule.reason.value}]' if rule.reason else ''} | {rule.note} |"
+        for name, rule in sorted(family.rules.items(), key=lambda item: item[0].lower())
+    ]
+    return (
+        f"## {family.title}\n\n| name | on covered fields | reason | note |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\nOf names that are not here: {family.others}.\n"
+    )
+
+
+def render_errors() -> str:
+    """The page of errors."""
     return _HEAD + "\n".join([_refusals(), _failures(), _logins(), _closes(), _exit_codes()])
 
 
+def render_matrix() -> str:
+    """The page of commands, operators and stages."""
+    return _MATRIX_HEAD + "\n".join(map(_family, MATRIX))
+
+
+PAGES = {"errors.md": render_errors, "commands.md": render_matrix}
+
+
 def main() -> int:
-    """Write the page, or with --check compare it."""
-    text = render()
+    """Write the pages, or with --check compare them."""
+    stale = [name for name, render in PAGES.items() if _stored(name) != render()]
     if "--check" in sys.argv[1:]:
-        if not TARGET.exists() or TARGET.read_text() != text:
-            print("docs/errors.md is out of date: run tools/generate_docs.py", file=sys.stderr)
-            return 1
-        return 0
-    TARGET.write_text(text)
+        for name in stale:
+            print(f"docs/{name} is out of date: run tools/generate_docs.py", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name]())
     return 0
+
+
+def _stored(name: str) -> str | None:
+    path = DOCS / name
+    return path.read_text() if path.exists() else None
 
 
 if __name__ == "__main__":

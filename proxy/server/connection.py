@@ -34,6 +34,7 @@ from sealwire.proxy.session.effects import (
     Count,
     Effect,
     NeedKeys,
+    PauseClient,
     ToClient,
     ToServer,
 )
@@ -235,6 +236,10 @@ class Connection:
                     self._services.metrics.count(effect.counter, effect.amount, effect.label)
                 case NeedKeys():
                     self._fetch_keys()
+                case PauseClient(paused=True):
+                    self.client.hold(Hold.LOOK_UP)
+                case PauseClient():
+                    self.client.release(Hold.LOOK_UP)
                 case Audit():
                     self._services.audit.write(effect, self._peer, self.number)
                 case Close():

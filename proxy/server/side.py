@@ -17,6 +17,7 @@ class Hold(Flag):
     KEYS = auto()
     CLIENT_FULL = auto()
     SERVER_FULL = auto()
+    LOOK_UP = auto()
 
 
 class Side:

@@ -7,7 +7,8 @@ from sealwire.policies.arguments import printable
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
-from sealwire.proxy.session import replies
+from sealwire.policies.views import DEFINING_COMMANDS, NamespaceUnknown
+from sealwire.proxy.session import look_up, replies
 from sealwire.proxy.session.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import (
@@ -17,6 +18,7 @@ from sealwire.proxy.session.effects import (
     Count,
     Counter,
     Effect,
+    PauseClient,
     ToClient,
     ToServer,
 )
@@ -81,6 +83,8 @@ class ClientSide:
                 path = path if path in self._conversation.settings.policy.collections else ""
             audit = Audit("refused", namespace, command, refusal.reason.value, path)
             return self._denied(audit, replies.refusal_body(refusal), header, parsed)
+        except NamespaceUnknown as unknown:
+            return self._unknown(unknown.namespace, message, header, parsed)
         except CertificateLogin as error:
             audit = Audit("refused", "", "authenticate", type(error).__name__)
             body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
@@ -106,7 +110,10 @@ class ClientSide:
             parsed.body,
             (0,),
             _document_sequences(message, parsed),
+            self._conversation.settings.views.covered,
         )
+        if plan.command in DEFINING_COMMANDS:
+            self._conversation.settings.views.forget()
         rewritten = apply_plan(
             plan, self._conversation.keyring, self._conversation.settings.max_message_bytes
         )
@@ -119,6 +126,15 @@ class ClientSide:
         namespace = replies.one_line(plan.namespace) if is_named else ""
         request = Request(RequestKind.COMMAND, plan.command, namespace)
         return effects + self._pass_on(rewritten, header, None if unanswered else request)
+
+    def _unknown(self, namespace: str, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+        """Ask the server what a name is; the message comes again when it has answered."""
+        unanswered, self._conversation.unanswered = self._conversation.unanswered, None
+        if unanswered is not None and unanswered[0] == namespace:
+            command, named = _describe(message, parsed)
+            audit = Audit("refused", named, command, "NamespaceUnknown")
+            return self._denied(audit, unanswered[1], header, parsed)
+        return [PauseClient(True), look_up.ask(self._conversation, namespace, names_only=False)]
 
     def _pass_on(self, message: bytes, header: Header, request: Request | None) -> list[Effect]:
         if request is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.schema import PolicySet
+from sealwire.policies.views import ViewCatalog
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
@@ -17,6 +18,20 @@ class SessionSettings:
     topology: Topology
     max_message_bytes: int = MAX_MESSAGE_BYTES
     key_wait_s: float = 10.0
+    views: ViewCatalog = field(init=False)
+    """What the server has said of names that the policy does not know."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "views", ViewCatalog(self.policy))
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A question to the server, on behalf of a command that waits."""
+
+    namespace: str
+    names_only: bool
+    """Whether it is the second one, for users who may not see definitions."""
 
 
 @dataclass(slots=True)
@@ -26,6 +41,10 @@ class Conversation:
     settings: SessionSettings
     keyring: Keyring
     awaited: AwaitedRequests = field(default_factory=AwaitedRequests)
+    look_up: LookUp | None = None
+    """What the server is being asked just now; the client's messages wait for the answer."""
+    unanswered: tuple[str, bytes] | None = None
+    """A name that the server would tell nothing of, and the error body with which it said so."""
     _last_id: int = 0
 
     def new_id(self) -> int:

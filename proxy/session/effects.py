@@ -51,6 +51,13 @@ class NeedKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseClient:
+    """Stop reading from the client, or read from it again. The server goes on being read."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Flush what was written, then close both connections. Nothing follows a Close."""
 
@@ -80,4 +87,4 @@ class Count:
     """Reason or command name, from a closed set, where the counter has a label."""
 
 
-Effect = ToServer | ToClient | NeedKeys | Close | Audit | Count
+Effect = ToServer | ToClient | NeedKeys | PauseClient | Close | Audit | Count

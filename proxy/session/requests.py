@@ -14,6 +14,8 @@ class RequestKind(Enum):
     HELLO = "hello"
     LEGACY_HELLO = "legacy-hello"
     COMMAND = "command"
+    LOOK_UP = "look-up"
+    """Our own question to the server: what a name is."""
 
 
 class Request(NamedTuple):
@@ -35,15 +37,27 @@ class AwaitedRequests:
     @property
     def idle(self) -> bool:
         """Whether no command awaits its reply. A handshake does not count: monitors always have one open."""
-        return all(request.kind is not RequestKind.COMMAND for request in self._awaited.values())
+        return not any(
+            request.kind in (RequestKind.COMMAND, RequestKind.LOOK_UP) for request in self._awaited.values()
+        )
+
+    @property
+    def full(self) -> bool:
+        """Whether no further request can be awaited."""
+        return len(self._awaited) >= MAX_AWAITED
 
     def has_room_for(self, request_id: int) -> bool:
         """Whether one more request with this id can be told from all others."""
-        return len(self._awaited) < MAX_AWAITED and request_id not in self._awaited
+        return not self.full and request_id not in self._awaited
 
     def add(self, request_id: int, request: Request) -> None:
         """Wait for a reply to `request_id`."""
         self._awaited[request_id] = request
+
+    def awaits(self, response_to: int, kind: RequestKind) -> bool:
+        """Whether a reply to this id would answer a request of this kind."""
+        request = self._awaited.get(response_to)
+        return request is not None and request.kind is kind
 
     def answer(self, response_to: int, reply_id: int, *, more_to_come: bool) -> Request | None:
         """The request that a reply answers, or None when there is none.

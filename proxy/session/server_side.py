@@ -6,7 +6,8 @@ from typing import TypeGuard
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.proxy.session import replies
+from sealwire.policies.views import DEFINING_COMMANDS
+from sealwire.proxy.session import look_up, replies
 from sealwire.proxy.session.conversation import Conversation
 from sealwire.proxy.session.effects import (
     Audit,
@@ -56,6 +57,8 @@ class ServerSide:
         return self._hello_reply(message, reply.documents[0], bytes)
 
     def _op_msg(self, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+        if self._conversation.awaited.awaits(header.response_to, RequestKind.LOOK_UP):
+            return look_up.answered(self._conversation, message, header, parsed)
         revealed, opened, failure = message, 0, None
         if MARKER in message:
             try:
@@ -78,6 +81,9 @@ class ServerSide:
         if request.kind is RequestKind.HELLO:
             # no stored value is in it, and after `reveal` its offsets would be others
             return self._hello_reply(message, parsed.body, refresh_checksum)
+        if request.command in DEFINING_COMMANDS:
+            # what was learned while the server worked on it may be of before or of after
+            self._conversation.settings.views.forget()
         effects: list[Effect] = [ToClient(revealed)]
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))

@@ -6,6 +6,8 @@ the server: a reply to a handshake gets our addresses; a reply with envelopes is
 as received. What breaks the protocol on either side closes both, and nothing of it is passed on.
 
     OPEN     handles messages
+             A command on a name that may be a view asks the server first: it and the client's later messages
+             are kept until the answer is there
     WAITING  a reply needs a key that the keyring does not hold: NeedKeys was emitted, all input is kept until
              `keys_ready`, and `tick` gives up after `key_wait_s`
     CLOSED   a Close was emitted: every further input is ignored
@@ -63,7 +65,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether no command awaits its reply."""
-        return self._conversation.awaited.idle and self._state is not _State.WAITING
+        return self._conversation.awaited.idle and not self._held and self._state is not _State.WAITING
 
     def client_data(self, data: bytes) -> list[Effect]:
         """Bytes from the client."""
@@ -94,6 +96,10 @@ class Session:
             self._conversation.keyring = keyring
         self._state = _State.OPEN
         self._waiting_since_s = None
+        return self._release()
+
+    def _release(self) -> list[Effect]:
+        """Handle what was held; some of it may be held again."""
         held, self._held = self._held, []
         effects: list[Effect] = []
         for peer, message in held:
@@ -102,6 +108,7 @@ class Session:
 
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
+        self._conversation.settings.views.tick(now_s)
         if self._state is not _State.WAITING:
             return []
         if self._waiting_since_s is None:
@@ -124,7 +131,8 @@ class Session:
     def _message(self, peer: _Peer, message: bytes) -> list[Effect]:
         if self._state is _State.CLOSED:
             return []
-        if self._state is _State.WAITING:
+        asking = self._conversation.look_up is not None
+        if self._state is _State.WAITING or (asking and peer is self._client):
             self._held.append((peer, message))
             return []
         try:
@@ -137,6 +145,10 @@ class Session:
                 self._held.append((peer, message))
             elif isinstance(effect, Close):
                 self._state = _State.CLOSED
+        if not asking and self._conversation.look_up is not None:
+            self._held.append((peer, message))
+        elif asking and self._conversation.look_up is None:
+            effects += self._release()
         if self._draining and self.idle:
             effects += self._close(CloseReason.DRAINED)
         return effects

@@ -12,7 +12,7 @@ from sealwire.demo.file_scan import Scan, covered_texts, scan_folder, total
 from sealwire.demo.inspection import Document, Refused, SearchPlan, Stored
 from sealwire.demo.layout import POLICY_FILE
 from sealwire.demo.stage import Announce, Stage
-from sealwire.examples.clinic_app import STEPS
+from sealwire.examples.clinic_app import STEPS, lookup_visits
 from sealwire.examples.patients import Patient
 from sealwire.policies.loader import load_policy
 
@@ -93,6 +93,7 @@ def tell(stage: Stage, announce: Announce) -> Story:
         check_stored(stored),
         check_files(plain_files, guarded_files),
         check_plan(plan),
+        check_join(guarded),
         check_refusal(refused),
     )
     return Story(
@@ -169,6 +170,14 @@ def check_plan(plan: SearchPlan) -> Check:
     """The search by NHS number reads the index and not the collection."""
     passed = "IXSCAN" in plan.stages and plan.index.startswith("nhs_number")
     return Check("a search by NHS number uses the index", passed, " <- ".join(plan.stages) + f" {plan.index}")
+
+
+def check_join(guarded: tuple[AppStep, ...]) -> Check:
+    """The server found pairs by ciphertext; that they are the right ones, the equal results say."""
+    found = sum(step.result["found"] for step in guarded if step.name == lookup_visits.__name__)
+    return Check(
+        "a $lookup joins by encrypted NHS numbers", found > 0, f"{found:,} visits beside their patients"
+    )
 
 
 def check_refusal(refused: Refused | None) -> Check:

@@ -1,4 +1,4 @@
-"""gzip in both directions, off the caller's thread: Intel's ISA-L through python-isal (ADR 11).
+"""gzip in both directions, off the caller's thread: Intel's ISA-L through python-isal (ADR 12).
 
 What comes out is ordinary gzip. While one thread compresses and seals, the other reads the server.
 """

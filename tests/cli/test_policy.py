@@ -130,12 +130,12 @@ def test_explain_shows_a_refusal_with_its_code(policy: Path) -> None:
         "refused": "range",
         "path": "nhs_number",
         "rule": "$gt",
-        "code": 20,
-        "codeName": "IllegalOperation",
+        "code": 238,
+        "codeName": "NotImplemented",
     }
     shown = run("explain", policy, text, "--db", "clinic")
     assert shown.exit_code == 1
-    assert shown.output.startswith("refused with 20 IllegalOperation: ")
+    assert shown.output.startswith("refused with 238 NotImplemented: ")
     assert "943" not in shown.output
 
 

@@ -78,6 +78,13 @@ def test_only_the_index_on_the_field_passes(plan: SearchPlan, passed: bool) -> N
     assert story.check_plan(plan).passed is passed
 
 
+def test_a_join_that_found_nothing_or_did_not_run_fails() -> None:
+    joined = AppStep("lookup_visits", {"found": 57}, 1.0)
+    assert story.check_join((*RUN[:2], joined)).passed
+    assert not story.check_join((*RUN[:2], replace(joined, result={"found": 0}))).passed
+    assert not story.check_join(RUN[:2]).passed
+
+
 def test_an_answered_regex_fails_and_so_does_an_error_without_the_field() -> None:
     assert story.check_refusal(Refused(2, "BadValue", "clinic.patients nhs_number: no $regex")).passed
     assert not story.check_refusal(None).passed

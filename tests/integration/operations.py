@@ -187,6 +187,8 @@ _stages = st.one_of(
         [
             {"$project": {"nhs_number": 1, "address.postcode": 1}},
             {"$project": {"phones": 0}},
+            {"$project": {"ward": 1, "copy": "$nhs_number"}},
+            {"$project": {"address": {"city": 1}, "contacts.phone": 1, "_id": 0}},
             {"$project": {"nhs_number": "$address.postcode", "moved": "$nhs_number"}},
             {"$addFields": {"copy": "$nhs_number", "size": {"$size": {"$ifNull": ["$contacts", []]}}}},
             {"$unwind": "$phones"},

@@ -64,7 +64,7 @@ def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean:
         "all": 1,
         "groups": [{"_id": "9434765919", "n": 1}],
         "stage": "IXSCAN",
-        "refused": "IllegalOperation",
+        "refused": "NotImplemented",
     }
     stored = run(clean.database.uri(ROOT, "clinic"), "return db.patients.findOne({_id: 1});")
     assert {stored[name]["$binary"]["subType"] for name in ("nhs_number", "visits", "notes")} == {"80"}

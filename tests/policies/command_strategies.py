@@ -7,12 +7,12 @@ from bson import Decimal128, Int64, Regex
 from bson.binary import Binary
 from hypothesis import strategies as st
 
-from sealwire.policies.expressions import _HANDLERS as EXPRESSIONS
-from sealwire.policies.filters import _OPERATORS as FILTER_OPERATORS
-from sealwire.policies.filters import _TOP_LEVEL
-from sealwire.policies.operators import PLAIN_EXPRESSIONS
-from sealwire.policies.pipelines import SUPPORTED_STAGES
-from sealwire.policies.updates import _OPERATORS as UPDATE_OPERATORS
+from sealwire.policies.expressions import OPERATORS as EXPRESSIONS
+from sealwire.policies.filters import OPERATORS as FILTER_OPERATORS
+from sealwire.policies.filters import TOP_LEVEL
+from sealwire.policies.grouping import ACCUMULATORS
+from sealwire.policies.pipelines import STAGES
+from sealwire.policies.updates import OPERATORS as UPDATE_OPERATORS
 from tests.policies.support import COVERED_PATHS
 
 Document = dict[str, Any]
@@ -21,12 +21,10 @@ _OPERATOR_NAMES = sorted(
     {
         *(
             name.decode()
-            for table in (FILTER_OPERATORS, _TOP_LEVEL, UPDATE_OPERATORS, EXPRESSIONS)
+            for table in (FILTER_OPERATORS, TOP_LEVEL, UPDATE_OPERATORS, EXPRESSIONS, ACCUMULATORS, STAGES)
             for name in table
         ),
-        *(name.decode() for name in PLAIN_EXPRESSIONS),
-        *SUPPORTED_STAGES,
-        *("$lookup", "$unionWith", "$facet", "$merge", "$out", "$graphLookup", "$each", "$sort", "$slice"),
+        *("$each", "$sort", "$slice"),
         *("$gt", "$regex", "$top", "$", "$$", "$ref", "$id", "$unheardOf"),
     }
 )
@@ -147,7 +145,7 @@ _STAGE_OPERANDS = {
 }
 stages = st.one_of(
     *(st.fixed_dictionaries({name: operand}) for name, operand in _STAGE_OPERANDS.items()),
-    st.dictionaries(st.sampled_from(SUPPORTED_STAGES), operands, max_size=1),
+    st.dictionaries(st.sampled_from(sorted(name.decode() for name in STAGES)), operands, max_size=1),
 )
 pipelines = st.lists(stages, max_size=4)
 projections = st.dictionaries(paths, st.one_of(st.integers(0, 1), expressions), max_size=2)

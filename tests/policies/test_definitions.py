@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.policies.definitions import ADMINISTRATION
+from sealwire.policies.administration import ADMINISTRATION
 from sealwire.policies.errors import Reason
 from sealwire.policies.loader import load_policy
 from tests.policies.support import covered, plan_of, reason, refusal_of
@@ -111,11 +111,20 @@ def test_collections_are_made_with_their_validator_covered(
             {"collMod": "patients", "index": {"keyPattern": {"born": 1}, "expireAfterSeconds": 5}},
             Reason.INDEX,
         ),
-        ({"create": "view", "viewOn": "patients", "pipeline": []}, Reason.NAMESPACE),
-        ({"create": "view", "viewOn": "wards", "pipeline": [{"$unionWith": "patients"}]}, Reason.NAMESPACE),
-        ({"collMod": "view", "viewOn": "patients", "pipeline": []}, Reason.NAMESPACE),
-        ({"collMod": "view", "viewOn": "wards", "pipeline": [{"$unionWith": "patients"}]}, Reason.NAMESPACE),
-        ({"create": "view", "$db": "tenant_7", "viewOn": "patients", "pipeline": []}, Reason.NAMESPACE),
+        ({"create": "view", "viewOn": "patients", "pipeline": [{"$sort": {"born": 1}}]}, Reason.SORT),
+        (
+            {"create": "view", "viewOn": "patients", "pipeline": [], "collation": {"locale": "en"}},
+            Reason.COLLATION,
+        ),
+        (
+            {
+                "collMod": "view",
+                "viewOn": "wards",
+                "pipeline": [{"$unionWith": "patients"}, {"$sort": {"born": 1}}],
+            },
+            Reason.SORT,
+        ),
+        ({"collMod": "view", "pipeline": []}, Reason.SHAPE),
         ({"renameCollection": "clinic.patients", "to": "clinic.old", "$db": "admin"}, Reason.NAMESPACE),
         ({"renameCollection": "clinic.new", "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
         ({"renameCollection": "clinic.new", "to": "tenant_7.patients", "$db": "admin"}, Reason.NAMESPACE),

@@ -122,8 +122,10 @@ def test_what_a_stage_takes_away_stays_covered_below_a_field_with_a_number_for_a
     pipeline = [stage, {"$match": {path: value}}]
     command = {"aggregate": "patients", "pipeline": pipeline, "cursor": {}}
     assert [found for _, found in covered(command)] == [value]
-    plain = [stage, {"$match": {path.replace("5.", "").replace("7.", ""): value}}]
-    assert covered({**command, "pipeline": plain}) == []
+    without_number = path.replace("5.", "").replace("7.", "")
+    found = covered({**command, "pipeline": [stage, {"$match": {without_number: value}}]})
+    is_dropped = "$unset" in stage or "$project" in stage
+    assert found == ([(without_number, value)] if is_dropped else [])
 
 
 def test_a_copy_is_not_covered_below_a_field_with_a_number_for_a_name() -> None:

@@ -77,10 +77,7 @@ def test_equality_covers_its_constant(expression: Any, edits: list[tuple[str, An
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
-        *(
-            ({name: ["$nhs_number", "a"]}, Reason.COMPUTE)
-            for name in ("$gt", "$gte", "$lt", "$lte", "$cmp", "$in")
-        ),
+        *(({name: ["$nhs_number", "a"]}, Reason.COMPUTE) for name in ("$gt", "$gte", "$lt", "$lte", "$cmp")),
         ({"$eq": ["$nhs_number", "$name"]}, Reason.COMPUTE),
         ({"$eq": ["$nhs_number", "$postcode"]}, Reason.COMPUTE),
         ({"$eq": ["$nhs_number", "$$x"]}, Reason.COMPUTE),
@@ -119,8 +116,7 @@ def test_equality_covers_its_constant(expression: Any, edits: list[tuple[str, An
         ({"$let": {"vars": 1, "in": 1}}, Reason.SHAPE),
         ({"$let": {"vars": {"CURRENT": "$address"}, "in": 1}}, Reason.OPERATOR),
         ({"$let": {"vars": {"n": "$nhs_number"}, "in": {"$toUpper": "$$n"}}}, Reason.COMPUTE),
-        ({"$map": {"input": "$contacts", "as": "c", "in": "$$c.kind"}}, Reason.COMPUTE),
-        ({"$filter": {"input": "$contacts", "cond": {"$eq": ["$$this.phone", "a"]}}}, Reason.COMPUTE),
+        ({"$map": {"input": "$contacts", "as": "c", "in": "$$c.phone"}}, Reason.COMPUTE),
         ({"$objectToArray": "$$ROOT"}, Reason.COMPUTE),
         ({"a.b": "$nhs_number"}, Reason.SHAPE),
     ],
@@ -129,7 +125,7 @@ def test_what_cannot_be_computed_on_ciphertext_is_refused(expression: Any, expec
     assert reason(where(expression)) is expected
 
 
-@pytest.mark.parametrize("name", sorted(name.decode() for name in PLAIN_EXPRESSIONS))
+@pytest.mark.parametrize("name", PLAIN_EXPRESSIONS.split())
 def test_every_computing_operator_takes_plain_values_and_no_covered_one(name: str) -> None:
     assert covered(where({"$eq": [{name: ["$age", "$address.city"]}, 1]})) == []
     assert reason(where({name: ["$age", "$nhs_number"]})) is Reason.COMPUTE

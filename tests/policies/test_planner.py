@@ -82,8 +82,9 @@ def test_a_command_inside_explain_is_covered_like_any_other(
             ({name: UUID}, Reason.SHAPE)
             for name in ("find", "insert", "update", "count", "aggregate", "distinct")
         ),
-        ({"aggregate": "x", "pipeline": [{"$unionWith": "patients"}]}, Reason.NAMESPACE),
-        ({"aggregate": 1, "pipeline": [{"$documents": []}, {"$merge": "patients"}]}, Reason.NAMESPACE),
+        ({"aggregate": "x", "pipeline": [{"$merge": "patients"}]}, Reason.TARGET),
+        ({"aggregate": 1, "pipeline": [{"$documents": []}, {"$merge": "patients"}]}, Reason.TARGET),
+        ({"aggregate": 1, "pipeline": [{"$unionWith": "patients"}, {"$sort": {"born": 1}}]}, Reason.SORT),
         ({"find": 1}, Reason.SHAPE),
         ({"createIndexes": UUID, "indexes": []}, Reason.SHAPE),
     ],

@@ -67,9 +67,11 @@ def test_constants_in_a_projection_are_covered(projection: Any, edits: list[tupl
         ({"contacts": {"$elemMatch": 5}}, Reason.SHAPE),
         ({"x": {"$toUpper": "$nhs_number"}}, Reason.COMPUTE),
         ({"a": {"b": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
-        ({"x": {"$slice": ["$contacts", 1]}}, Reason.COMPUTE),
+        ({"x": {"$slice": ["$notes", 1]}}, Reason.COMPUTE),
         ({"x": {"$getField": "nhs_number"}}, Reason.COMPUTE),
         ({"x": {"$unheardOf": 1}}, Reason.OPERATOR),
+        ({"notes.x": 1}, Reason.BELOW_ENCRYPTED),
+        ({"contacts": {"note": {"x": 0}}}, Reason.BELOW_ENCRYPTED),
         (["nhs_number"], Reason.SHAPE),
     ],
 )
@@ -86,9 +88,9 @@ def test_what_a_projection_cannot_do_with_ciphertext_is_refused(projection: Any,
         ({"a": "$address"}, {"a.postcode": "b", "a.city": "c"}, [("address.postcode", "b")]),
         ({"a": {"b": "$nhs_number"}}, {"name": "x"}, []),
         ({"address": {"postcode": 1}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
-        ({"nhs_number": 0}, {"nhs_number": "a"}, []),
-        ({"nhs_number": Decimal128("0.0")}, {"nhs_number": "a"}, []),
-        ({"address": {"postcode": 0}}, {"address.postcode": "b"}, []),
+        ({"nhs_number": 0}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"nhs_number": Decimal128("0.0")}, {"nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"address": {"postcode": 0}}, {"address.postcode": "b"}, [("address.postcode", "b")]),
         ({"nhs_number": "$name"}, {"nhs_number": "a"}, []),
         ({"nhs_number": {"$literal": "x"}}, {"nhs_number": "a"}, []),
         ({"address": "$name"}, {"address.postcode": "b"}, []),
@@ -100,6 +102,95 @@ def test_the_stages_behind_see_what_a_projection_left(
     projection: Any, match: Any, edits: list[tuple[str, Any]]
 ) -> None:
     assert covered(then(projection, {"$match": match})) == edits
+
+
+@pytest.mark.parametrize(
+    "projection",
+    [
+        {"name": 1},
+        {"name": 1, "_id": 0},
+        {"_id": 1},
+        {"_id": "$name"},
+        {"x": "$name"},
+        {"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1},
+        {"address.x": "$name"},
+        {"name": {"$literal": 0}},
+    ],
+)
+def test_what_is_compared_with_a_field_that_an_inclusion_leaves_out_stays_covered(projection: Any) -> None:
+    paths = ("nhs_number", "contacts.phone", "tags", "deep.a.b")
+    compared = covered(then(projection, {"$match": dict.fromkeys(paths, "a")}))
+    assert compared == [(path, "a") for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("projection", "is_plain"),
+    [
+        ({"name": 1}, True),
+        ({"name": 1, "_id": 0}, True),
+        ({"_id": 1}, True),
+        ({"x": "$name"}, True),
+        ({"address.city": 1, "contacts": {"kind": True}, "deep.a.c": 1}, True),
+        ({"nhs_number": {"$literal": 0}}, True),
+        ({"nhs_number": 1}, False),
+        ({"x": "$nhs_number"}, False),
+        ({"address": 1}, False),
+        ({"contacts.0": 1}, False),
+        ({"name": 1, "nhs_number": 0}, False),
+        ({"name": 0}, False),
+    ],
+)
+def test_only_what_an_inclusion_names_goes_into_another_collection(projection: Any, is_plain: bool) -> None:
+    command = then(projection, {"$out": "names"})
+    if is_plain:
+        assert covered(command) == []
+    else:
+        assert reason(command) is Reason.TARGET
+
+
+@pytest.mark.parametrize(
+    ("projection", "path", "left"),
+    [
+        ({"address": 1}, "address.postcode", "address.postcode"),
+        ({"address.postcode": 1, "address.city": 1}, "address.postcode", "address.postcode"),
+        ({"deep.a": 1}, "deep.a.b", "deep.a.b"),
+        ({"deep": {"a": {"b": 1}}, "name": 1}, "deep.a.b", "deep.a.b"),
+        ({"contacts.phone": 1, "contacts.kind": 1}, "contacts.0.phone", "contacts.phone"),
+        ({"contacts.0": 1}, "contacts.phone", "contacts.phone"),
+        ({"contacts.kind": 1, "contacts.0": 1}, "contacts.phone", "contacts.phone"),
+        ({"contacts.0": 1, "contacts.kind": 1}, "contacts.phone", "contacts.phone"),
+        ({"0": 1}, "nhs_number", "nhs_number"),
+        ({"name": 1, "n": "$nhs_number"}, "n", "nhs_number"),
+        ({"_id": 0}, "nhs_number", "nhs_number"),
+        ({"name": 0, "_id": 1}, "nhs_number", "nhs_number"),
+        ({"name": 0, "age": 1}, "nhs_number", "nhs_number"),
+        ({"name": 0, "age": "$name"}, "nhs_number", "nhs_number"),
+        ({"_id": {"x": 0}, "name": 1}, "nhs_number", "nhs_number"),
+        ({"name": {}, "age": 1}, "nhs_number", "nhs_number"),
+        ({}, "nhs_number", "nhs_number"),
+    ],
+)
+def test_what_a_projection_leaves_stays_covered(projection: Any, path: str, left: str) -> None:
+    assert covered(then(projection, {"$match": {path: "a"}})) == [(left, "a")]
+
+
+@pytest.mark.parametrize(("projection", "expected"), [({"n": 1}, Reason.TARGET), ({"n": 1, "_id": 0}, None)])
+def test_the_identity_is_left_unless_it_is_excluded(projection: Any, expected: Reason | None) -> None:
+    stages = [{"$group": {"_id": "$postcode"}}, {"$project": projection}, {"$out": "names"}]
+    command = {"aggregate": "patients", "cursor": {}, "pipeline": stages}
+    if expected is None:
+        assert covered(command) == []
+    else:
+        assert reason(command) is expected
+
+
+def test_an_included_and_an_assigned_field_of_one_document_are_forwarded_only() -> None:
+    for projection in (
+        {"address.postcode": 1, "address.x": "$nhs_number"},
+        {"address.x": "$nhs_number", "address.postcode": 1},
+    ):
+        assert covered(then(projection)) == []
+        assert reason(then(projection, {"$match": {"address.postcode": "a"}})) is Reason.COMPUTE
 
 
 def test_below_an_assigned_dotted_path_a_value_can_be_forwarded_only() -> None:

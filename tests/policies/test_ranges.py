@@ -260,3 +260,61 @@ def test_a_pipeline_update_keeps_to_single_values(stage: dict[str, Any], expecte
         plan(command)
     else:
         assert reason(command) is expected
+
+
+_RANGE = {"$match": {"a": {"$gte": 1, "$lt": 3}}}
+
+
+def over(*stages: dict[str, Any], on: str = "c") -> dict[str, Any]:
+    return {"aggregate": on, "pipeline": list(stages), "cursor": {}}
+
+
+@pytest.mark.parametrize("before", [[], [{"$group": {"_id": "$a"}}]])
+def test_the_pipeline_of_a_join_begins_with_documents_as_stored(before: list[dict[str, Any]]) -> None:
+    join = {"$lookup": {"from": "c", "pipeline": [_RANGE], "as": "j"}}
+    union = {"$unionWith": {"coll": "c", "pipeline": [_RANGE]}}
+    graph = {"from": "c", "startWith": "$_id", "connectFromField": "x", "connectToField": "x", "as": "g"}
+    restricted = {"$graphLookup": {**graph, "restrictSearchWithMatch": _RANGE["$match"]}}
+    stages: list[dict[str, Any]] = [{"$project": {"x": 1}}, join]
+    assert len(plan(over(*stages)).edits) == 1
+    for stage in (join, union):
+        assert len(plan(over(*before, stage)).edits) == 1
+    assert len(plan(over({"$project": {"x": 1}}, restricted)).edits) == 1
+    reshaped = {**join["$lookup"], "pipeline": [{"$set": {"y": "$a"}}, _RANGE]}
+    assert reason(over({"$lookup": reshaped})) is Reason.RANGE
+
+
+def test_a_range_after_a_join_or_a_union_is_refused_and_one_before_it_is_not() -> None:
+    for stage in ({"$lookup": {"from": "c", "pipeline": [], "as": "j"}}, {"$unionWith": "c"}):
+        assert reason(over(stage, _RANGE)) is Reason.RANGE
+        assert len(plan(over(_RANGE, stage)).edits) == 1
+    stages: list[dict[str, Any]] = [
+        {"$set": {"a": ["$a"]}},
+        {"$lookup": {"from": "c", "pipeline": [_RANGE], "as": "j"}},
+        _RANGE,
+    ]
+    assert reason(over(*stages)) is Reason.RANGE
+
+
+@pytest.mark.parametrize("write", [{"$out": "c"}, {"$merge": "c"}, {"$merge": {"into": "c"}}])
+def test_no_pipeline_writes_arrays_into_a_class_with_a_range(write: dict[str, Any]) -> None:
+    assert plan(over(_RANGE, write)).protected
+    for stage in (
+        {"$set": {"a": ["$a"]}},
+        {"$unionWith": {"coll": "c", "pipeline": [{"$set": {"a": ["$a"]}}]}},
+    ):
+        assert reason(over(stage, write)) is Reason.TARGET
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$map": {"input": [1, 2], "in": "$a"}},
+        {"$arrayElemAt": [[["$a"]], 0]},
+        {"$first": [[["$a"]]]},
+        {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}},
+    ],
+)
+def test_no_expression_stores_an_array_in_a_class_with_a_range(value: dict[str, Any]) -> None:
+    update = {"q": {}, "u": [{"$set": {"a": value}}]}
+    assert reason({"update": "c", "updates": [update]}) is Reason.PIPELINE_UPDATE

@@ -16,6 +16,8 @@ class Relay:
         self._lock = threading.Lock()
         self.to_server = bytearray()
         """Everything that was sent towards the server, all connections together."""
+        self.connections: list[bytearray] = []
+        """The same by connection, in the order in which they were opened."""
         self.to_client = bytearray()
         self.cut_after_bytes: int | None = None
         """Reset every connection once that many more bytes went to the server."""
@@ -54,22 +56,27 @@ class Relay:
                 continue
             with self._lock:
                 self._open += [client, server]
-            for source, sink, record in ((client, server, self.to_server), (server, client, self.to_client)):
-                arguments = (source, sink, record)
+            sent = bytearray()
+            self.connections.append(sent)
+            for source, sink, records in (
+                (client, server, (self.to_server, sent)),
+                (server, client, (self.to_client,)),
+            ):
+                arguments = (source, sink, records)
                 threading.Thread(target=self._pump, args=arguments, daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, record: bytearray) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, records: tuple[bytearray, ...]) -> None:
         try:
             while data := source.recv(65536):
-                if record is self.to_server and self.cut_after_bytes is not None:
+                if records[0] is self.to_server and self.cut_after_bytes is not None:
                     if len(data) >= self.cut_after_bytes:
                         sink.sendall(data[: self.cut_after_bytes])
-                        record += data[: self.cut_after_bytes]
+                        _append(records, data[: self.cut_after_bytes])
                         self.cut_after_bytes = None
                         self.cut()
                         return
                     self.cut_after_bytes -= len(data)
-                record += data
+                _append(records, data)
                 sink.sendall(data)
         except OSError:
             return
@@ -77,6 +84,11 @@ class Relay:
             for sock in (source, sink):
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+
+def _append(records: tuple[bytearray, ...], data: bytes) -> None:
+    for record in records:
+        record.extend(data)
 
 
 @contextmanager

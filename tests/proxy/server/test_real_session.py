@@ -62,7 +62,7 @@ def test_an_unchanged_driver_sees_plaintext_and_the_server_holds_ciphertext(
         }
         with pytest.raises(OperationFailure) as refused:
             patients.find_one({"nhs_number": {"$regex": "^943"}})
-        assert refused.value.code == 20
+        assert refused.value.code == 238
         with database.connect(CLINIC) as raw:
             stored = raw.clinic.patients.find_one({"_id": 1})
         assert stored is not None

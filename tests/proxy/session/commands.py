@@ -250,7 +250,7 @@ def _aggregate(d: _Drawer) -> tuple[Body, str]:
         {"$bucket": {"groupBy": f"${path}", "boundaries": [d.value(path)], "default": 0}},
         {"$redact": {"$cond": [{"$eq": [f"${path}", literal]}, "$$KEEP", "$$PRUNE"]}},
         {"$geoNear": {"near": d.value(path), "query": _filter(d)}},
-        {"$lookup": {"from": "wards", "as": "w", "pipeline": [match]}},
+        {"$lookup": {"from": "patients", "as": "w", "pipeline": [match]}},
         {"$unionWith": {"coll": "patients", "pipeline": [match]}},
         {"$futureStage": {"value": d.value(path)}},
     )

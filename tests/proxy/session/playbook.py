@@ -23,6 +23,7 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     NeedKeys,
+    PauseClient,
     ToClient,
     ToServer,
 )
@@ -139,6 +140,11 @@ def to_client(data: bytes) -> Expected:
 def need_keys(*keys: tuple[int, int]) -> Expected:
     """The shell is asked for these (class id, version) pairs."""
     return _is(NeedKeys(keys))
+
+
+def pause(paused: bool) -> Expected:
+    """The client is read no more, or again."""
+    return _is(PauseClient(paused))
 
 
 def close(reason: CloseReason, detail: str | None = None) -> Expected:

@@ -13,6 +13,7 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     NeedKeys,
+    PauseClient,
     ToClient,
     ToServer,
 )
@@ -21,6 +22,7 @@ ONE_OF_EACH: list[Effect] = [
     ToServer(b"x"),
     ToClient(b"x"),
     NeedKeys(((1, 2),)),
+    PauseClient(True),
     Close(CloseReason.DRAINED),
     Audit("refused", "a.b", "find"),
     Count(Counter.COMMANDS),

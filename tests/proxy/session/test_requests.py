@@ -57,7 +57,7 @@ def test_a_stream_remembers_two_ids_at_most_and_forgets_both_at_its_end(chained:
 def test_only_commands_make_it_busy(kind: RequestKind) -> None:
     awaited = AwaitedRequests()
     awaited.add(1, request(kind))
-    assert awaited.idle is (kind is not RequestKind.COMMAND)
+    assert awaited.idle is (kind in (RequestKind.HELLO, RequestKind.LEGACY_HELLO))
 
 
 def test_the_number_of_open_requests_is_bounded() -> None:

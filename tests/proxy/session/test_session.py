@@ -265,6 +265,6 @@ class TestReplies:
         (
             play
             << audit("refused", "clinic.patients", "find", "sort", "nhs_number")
-            << error(20, "IllegalOperation")
+            << error(238, "NotImplemented")
         )
         asked(play, 1)

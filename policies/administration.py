@@ -1,0 +1,200 @@
+"""Commands that administer collections, reach them by another way than their name, or endanger them."""
+
+from collections.abc import Callable
+
+from sealwire.policies.arguments import named_parts, operator_name, readable, string_of
+from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments
+from sealwire.policies.command import passed as pass_argument
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.namespaces import foreign_namespaces
+from sealwire.policies.pipelines import plan_pipeline
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused
+from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.trees import same_values
+from sealwire.wire.raw_bson import BsonType, Element
+
+_DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split())
+
+
+def _administer(command: Command, node: PathNode) -> None:
+    """Documents in a command of administration describe keys and cursors, or they are refused.
+
+    Some of these commands take a query (`planCacheClear`) or index bounds (`dataSize`) as well.
+    """
+    for name, argument in command.arguments.items():
+        if argument.kind in (BsonType.OBJECT, BsonType.ARRAY) and name not in _DESCRIBING | GENERIC.keys():
+            raise Refusal(Reason.SHAPE, path=node.path, rule=operator_name(argument))
+    if command.sequences:
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+
+
+ADMINISTRATION: dict[bytes, Rule[Callable[[Command, PathNode], None]]] = family(
+    """listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
+    reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
+    shardCollection balancerCollectionStatus""",
+    passed(_administer, "without a query"),
+)
+"""Commands that name a protected collection and carry no value of its documents."""
+
+NAMES_NO_COLLECTION = frozenset(
+    b"""createUser updateUser dropUser usersInfo grantRolesToUser revokeRolesFromUser createRole updateRole
+    dropRole rolesInfo grantRolesToRole revokeRolesFromRole grantPrivilegesToRole
+    revokePrivilegesFromRole""".split()
+)
+"""Commands whose first argument is the name of something else, which may be spelt like a collection."""
+
+
+def check_any_namespace(command: Command) -> None:
+    """What must hold whichever collection a command names: it may reach a protected one by another way.
+
+    Raises Refusal. Cost: O(1) for all commands but those that can name two collections.
+    """
+    rule = BEYOND_TARGET.get(command.name)
+    if command.sequences and (command.name == b"aggregate" or command.name in _CHECKED):
+        # the server would take one for the argument that is checked here, or for a pipeline
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    if rule is not None:
+        rule.handler(command)
+
+
+def _refuse_protected(command: Command, namespace: str) -> None:
+    if command.policies.covered(namespace) is not None:
+        raise Refusal(
+            Reason.NAMESPACE, path=readable(namespace), rule=operator_name(command.arguments[command.name])
+        )
+
+
+def _name_in(command: Command, argument: Element | None) -> str | None:
+    """The name that an argument gives, None for no argument. Raises Refusal for what is no string."""
+    if argument is None or argument.kind == BsonType.NULL:
+        return None
+    if argument.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(argument))
+    return string_of(command.plan, argument)
+
+
+def rename_collection(command: Command) -> None:
+    """Both collections are named in full. Fine when the same classes cover the same paths in both.
+
+    Raises Refusal.
+    """
+    if command.sequences:
+        # the server would take one for an argument that is read here
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    nodes: list[PathNode | None] = []
+    named: list[str] = []
+    for name in (command.name, b"to"):
+        namespace = _name_in(command, command.arguments.get(name)) or ""
+        if namespace:
+            _refuse_protected(command, command.namespace(namespace))  # as a server might that is lax
+        nodes.append(command.policies.covered(namespace))
+        named.append(namespace)
+    source, target = nodes
+    if source is None and target is None:
+        return
+    if source is None or target is None or not same_values(source, target):
+        path = readable(named[0] if source is not None else named[1])
+        raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
+    command.plan.protected = True
+    command.plan.namespace = readable(named[0])
+    names = (command.name, b"to", b"dropTarget", b"stayTemp")
+    known: dict[bytes, Argument] = dict.fromkeys(names, pass_argument)
+    apply_arguments(command, command.arguments, {**GENERIC, **known}, command.parents)
+
+
+def _clone_as_capped(command: Command) -> None:
+    for name in (command.name, b"toCollection"):
+        collection = _name_in(command, command.arguments.get(name))
+        if collection is not None:
+            _refuse_protected(command, command.namespace(collection))
+
+
+def _view(command: Command) -> None:
+    """The definition of a view: its pipeline is covered like any over what it reads."""
+    on = _name_in(command, command.arguments.get(b"viewOn"))
+    pipeline = command.arguments.get(b"pipeline")
+    if pipeline is None:
+        return
+    if on is None:
+        raise Refusal(Reason.SHAPE, rule="a pipeline without viewOn")
+    node = command.covered(command.namespace(on)) or NOTHING
+    if not node.covers and protected_in_pipeline(command) is None:
+        return
+    command.plan.protected = True
+    plan_pipeline(command.plan, pipeline, node, command.parents, command.surroundings)
+    own_collation = command.arguments.get(b"collation")
+    if own_collation is not None and own_collation.kind != BsonType.NULL:
+        command.note_collation(own_collation)
+        command.plan.compares = True  # every later comparison would be under it
+    command.settle_collation(node.path)
+
+
+def protected_in_pipeline(command: Command) -> str | None:
+    """The first protected collection that the command's pipeline reads or writes beside its own input."""
+    pipeline = command.arguments.get(b"pipeline")
+    if pipeline is None:
+        return None
+    return command.surroundings.protected_in(foreign_namespaces(command.plan, pipeline, command.database))
+
+
+_READS = frozenset(b"find aggregate count distinct listIndexes collStats collstats getMore explain".split())
+
+
+def refuse_view_catalog(command: Command, collection: str) -> None:
+    """A view is a document in `system.views`: written there, it could be one on a protected collection."""
+    if command.name not in _READS:
+        refuse_writing_views(command, command.namespace(collection))
+
+
+def refuse_writing_views(command: Command, namespace: str) -> None:
+    """The same for a namespace that is written to. Raises Refusal."""
+    database, _, collection = namespace.partition(".")
+    if collection == "system.views" and command.policies.protects_database(database):
+        raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule=command.plan.command)
+
+
+def _map_reduce(command: Command) -> None:
+    """Its output may be any collection of any database; with JavaScript in it there is nothing to follow."""
+    if command.policies.protects_database(command.database) or b"out" not in command.arguments:
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+    out = command.arguments[b"out"]
+    if out.kind == BsonType.OBJECT and b"db" in named_parts(command.plan, out.value):
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+
+
+_BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
+    b"cloneCollectionAsCapped": _clone_as_capped,
+    b"create": _view,
+    b"collMod": _view,
+    b"mapReduce": _map_reduce,
+    b"mapreduce": _map_reduce,
+}
+
+
+def _refuse_with_policy(command: Command) -> None:
+    if command.policies.protects_anything:
+        raise Refusal(Reason.COMMAND, rule=operator_name(command.arguments[command.name]))
+
+
+BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
+    **family("create collMod", encrypted(_view, "a view on a protected collection: its pipeline")),
+    b"cloneCollectionAsCapped": refused(_clone_as_capped, Reason.NAMESPACE, "from or to a protected one"),
+    **family(
+        "mapReduce mapreduce", refused(_map_reduce, Reason.JAVASCRIPT, "in a database with protected ones")
+    ),
+    **family(
+        """applyOps doTxn eval $eval copydb clone setQuerySettings removeQuerySettings
+        internalRenameIfOptionsAndIndexesMatch""",
+        refused(_refuse_with_policy, Reason.COMMAND, "wherever they point"),
+    ),
+}
+"""Commands that may reach a protected collection which they do not name, or name second."""
+
+_CHECKED = frozenset(b"create collMod cloneCollectionAsCapped mapReduce mapreduce".split())
+
+
+def change_stream_root(command: Command, *, whole_cluster: bool) -> PathNode:
+    """What documents a database-wide pipeline reads: events of any collection, protected ones included."""
+    policies = command.policies
+    reaches = bool(policies.classes) if whole_cluster else policies.protects_database(command.database)
+    return PathNode("", opaque=True) if reaches else NOTHING

@@ -1,0 +1,172 @@
+"""Expressions that take arrays and documents apart and put them together.
+
+A covered array is encrypted element by element, so an element, a slice or a longer array of it is of its
+class. In random mode the array is one ciphertext, which these would not take for an array: refused there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sealwire.policies.arguments import Parents, first_name, named_parts, operator_name
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.operands import (
+    Forwarding,
+    PlanExpression,
+    arguments_of,
+    array_of,
+    refuse_covered,
+)
+from sealwire.policies.paths import bounded, is_transparent
+from sealwire.policies.plan import Plan
+from sealwire.policies.rules import Rule, family, passed
+from sealwire.policies.schema import NOTHING, PathNode, freeze
+from sealwire.policies.trees import OPAQUE, Scope, either, merge
+from sealwire.wire.raw_bson import BsonType, Element, elements
+
+
+def _part_of_array(
+    inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents
+) -> PathNode:
+    """`$arrayElemAt`, `$first`, `$last`, `$slice`, `$reverseArray`: an array first, then numbers."""
+    rule = operator_name(element)
+    arguments, parents = arguments_of(plan, element, parents)
+    nodes = [inner(plan, argument, scope, parents) for argument in arguments]
+    if not nodes:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    for number in nodes[1:]:
+        refuse_covered(number, rule)
+    return array_of(nodes[0], rule)
+
+
+def _first_few(
+    inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents
+) -> PathNode:
+    """`{n, input}`."""
+    rule = operator_name(element)
+    if element.kind != BsonType.OBJECT:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    parts = named_parts(plan, element.value)
+    if parts.keys() != {b"n", b"input"}:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    parents = (*parents, element.value)
+    refuse_covered(inner(plan, parts[b"n"], scope, parents), rule)
+    return array_of(inner(plan, parts[b"input"], scope, parents), rule)
+
+
+def _concat(inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    rule = operator_name(element)
+    arguments, parents = arguments_of(plan, element, parents)
+    nodes = [array_of(inner(plan, argument, scope, parents), rule) for argument in arguments]
+    return merge(
+        [
+            node
+            for argument, node in zip(arguments, nodes, strict=True)
+            # nothing comes from these, so they do not make a mixture of it
+            if argument.kind != BsonType.NULL and not _is_empty_array(plan, argument)
+        ]
+    )
+
+
+def _is_empty_array(plan: Plan, argument: Element) -> bool:
+    return argument.kind == BsonType.ARRAY and next(elements(plan.buf, argument.value), None) is None
+
+
+def _over_elements(
+    inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents
+) -> PathNode:
+    """`$map` and `$filter`: the variable is an element, whose covered paths are the array's."""
+    rule = operator_name(element)
+    body, known = (b"in", {b"input", b"as"}) if element.name == b"$map" else (b"cond", _FILTER)
+    if element.kind != BsonType.OBJECT:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    parts = named_parts(plan, element.value)
+    parents = (*parents, element.value)
+    if not {b"input", body} <= parts.keys() <= known | {body}:
+        raise Refusal(Reason.SHAPE, rule=rule)
+    name = _variable_name(plan, parts.get(b"as"), rule)
+    array = array_of(inner(plan, parts[b"input"], scope, parents), rule)
+    bound = replace(scope, variables={**scope.variables, name: array})
+    result = inner(plan, parts[body], bound, parents)
+    if body == b"in":
+        return result
+    refuse_covered(result, rule)
+    if b"limit" in parts:
+        refuse_covered(inner(plan, parts[b"limit"], scope, parents), rule)
+    return array
+
+
+_FILTER = {b"input", b"as", b"limit"}
+
+
+def _variable_name(plan: Plan, part: Element | None, rule: str) -> bytes:
+    if part is None:
+        return b"this"
+    name = plan.buf[part.value + 4 : part.end - 1]
+    if part.kind != BsonType.STRING or not (name[:1].islower() or name[:1] >= b"\x80"):
+        raise Refusal(Reason.SHAPE, rule=rule)
+    return name
+
+
+def _merge_objects(
+    inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents
+) -> PathNode:
+    """Later documents win. Where it is not known which one has a field, it is of both kinds."""
+    rule = operator_name(element)
+    arguments, parents = arguments_of(plan, element, parents)
+    result: Mapping[bytes, PathNode] = {}
+    names: set[bytes] | None = set()  # those that the result can have, while they are known
+    path, is_numbered = "", False
+    for argument in arguments:
+        node = inner(plan, argument, scope, parents)
+        if node.leaf is not None or node.opaque:
+            raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+        literal = _literal_names(plan, argument)
+        result = _merged(result, names, node.children, literal)
+        is_numbered = is_numbered or node.behind_number is not None
+        is_numbered = is_numbered or any(map(is_transparent, (*node.children, *(literal or ()))))
+        names = names | literal if names is not None and literal is not None else None
+        path = path or node.path
+    covered = {name: node for name, node in result.items() if node.covers}
+    if covered and is_numbered:
+        # in a path this number would be an index, and lead past the field
+        return replace(OPAQUE, path=next(iter(covered.values())).path)
+    return bounded(PathNode(path, freeze(covered))) if covered else NOTHING
+
+
+def _merged(
+    left: Mapping[bytes, PathNode],
+    left_names: set[bytes] | None,
+    right: Mapping[bytes, PathNode],
+    right_names: set[bytes] | None,
+) -> dict[bytes, PathNode]:
+    """The fields of one document over those of another; names are None where any field may be there."""
+    result: dict[bytes, PathNode] = {}
+    for name in sorted(left.keys() | right.keys()):
+        if left_names is not None and name not in left_names:
+            result[name] = right.get(name, NOTHING)
+        elif right_names is not None and name not in right_names:
+            result[name] = left.get(name, NOTHING)
+        else:
+            result[name] = either(left.get(name, NOTHING), right.get(name, NOTHING))
+    return result
+
+
+def _literal_names(plan: Plan, argument: Element) -> set[bytes] | None:
+    """The fields that a document written out has, null none; None where it is not written out."""
+    if argument.kind == BsonType.NULL:
+        return set()
+    if argument.kind != BsonType.OBJECT or first_name(plan, argument.value).startswith(b"$"):
+        return None
+    return {field.name for field in elements(plan.buf, argument.value)}
+
+
+_NOTE = "deterministic classes"
+
+FORWARDING: dict[bytes, Rule[Forwarding]] = {
+    **family("$arrayElemAt $first $last $slice $reverseArray", passed(_part_of_array, _NOTE)),
+    **family("$firstN $lastN", passed(_first_few, _NOTE)),
+    b"$concatArrays": passed(_concat, _NOTE),
+    **family("$map $filter", passed(_over_elements, f"{_NOTE}; what is inside is an expression")),
+    b"$mergeObjects": passed(_merge_objects, "documents with covered fields"),
+}
+"""Each handler takes `plan_expression` first."""

@@ -1,0 +1,186 @@
+"""Stages that bring documents of another collection in: `$lookup`, `$graphLookup`, `$unionWith`.
+
+Ciphertext of two fields is equal where the values are, if and only if both are of one deterministic class. So
+a join is exact between two such fields, and between two that are in clear; between others it is refused.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sealwire.policies.arguments import (
+    Parents,
+    document_of,
+    named_parts,
+    operator_name,
+)
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions import plan_expression
+from sealwire.policies.filters import plan_filter
+from sealwire.policies.namespaces import Surroundings, named_namespace
+from sealwire.policies.operands import match_constant
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan
+from sealwire.policies.projections import assign_path
+from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.trees import OPAQUE, Scope, either, placed, same_values
+from sealwire.wire.raw_bson import BsonType, Element
+
+PlanPipeline = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
+"""`pipelines.plan_pipeline`, which the stages with a pipeline inside go back to."""
+
+
+def lookup(
+    plan_inner: PlanPipeline,
+    plan: Plan,
+    stage: Element,
+    node: PathNode,
+    parents: Parents,
+    around: Surroundings,
+) -> PathNode:
+    """`$lookup` by two fields, by a pipeline with variables, or by both."""
+    start = document_of(stage, stage)
+    inner = (*parents, start)
+    parts = _parts(plan, stage, b"from localField foreignField let pipeline as")
+    foreign = _foreign_tree(plan, stage, around)
+    if (b"localField" in parts) != (b"foreignField" in parts):
+        raise Refusal(Reason.SHAPE, rule="$lookup")
+    if b"localField" in parts:
+        local = _field(plan, node, parts[b"localField"])
+        _check_join(plan, local, _field(plan, foreign, parts[b"foreignField"]), stage)
+    elif b"pipeline" not in parts:
+        raise Refusal(Reason.SHAPE, rule="$lookup")
+    if b"pipeline" in parts:
+        with _bound(plan, _variables(plan, parts.get(b"let"), node, inner)), _as_stored(plan):
+            foreign = plan_inner(plan, parts[b"pipeline"], foreign, inner, around)
+    return _joined(plan, node, parts, foreign)
+
+
+def graph_lookup(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    """`$graphLookup`: every comparison is of `connectToField` with `startWith` or with `connectFromField`."""
+    start = document_of(stage, stage)
+    inner = (*parents, start)
+    names = b"from startWith connectFromField connectToField as maxDepth depthField restrictSearchWithMatch"
+    parts = _parts(plan, stage, names)
+    if not parts.keys() >= {b"from", b"startWith", b"connectFromField", b"connectToField"}:
+        raise Refusal(Reason.SHAPE, rule="$graphLookup")
+    foreign = _foreign_tree(plan, stage, around)
+    target = _field(plan, foreign, parts[b"connectToField"])
+    _check_join(plan, _field(plan, foreign, parts[b"connectFromField"]), target, stage)
+    first = plan_expression(plan, parts[b"startWith"], Scope(node), inner)
+    if target.covers and not first.covers:
+        match_constant(plan, parts[b"startWith"], target, "$graphLookup", inner)
+    else:
+        _check_join(plan, first, target, stage)
+    restriction = parts.get(b"restrictSearchWithMatch")
+    if restriction is not None:
+        with _as_stored(plan):
+            plan_filter(plan, document_of(restriction, restriction), foreign, inner)
+    if b"depthField" in parts:
+        foreign = assign_path(foreign, _text(plan, parts[b"depthField"]), NOTHING)
+    return _joined(plan, node, parts, foreign)
+
+
+def union_with(
+    plan_inner: PlanPipeline,
+    plan: Plan,
+    stage: Element,
+    node: PathNode,
+    parents: Parents,
+    around: Surroundings,
+) -> PathNode:
+    """`$unionWith`, a name or `{coll, pipeline}`: what follows sees documents of both kinds."""
+    foreign = _foreign_tree(plan, stage, around)
+    if stage.kind == BsonType.OBJECT:
+        parts = _parts(plan, stage, b"coll pipeline")
+        if b"pipeline" in parts:
+            with _as_stored(plan):
+                foreign = plan_inner(plan, parts[b"pipeline"], foreign, (*parents, stage.value), around)
+    # always another tree: what has come in may not be as it was stored
+    return replace(either(node, foreign))
+
+
+def _parts(plan: Plan, stage: Element, names: bytes) -> Mapping[bytes, Element]:
+    parts = named_parts(plan, document_of(stage, stage))
+    for name, part in parts.items():
+        if name not in names.split():
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
+    return parts
+
+
+def _foreign_tree(plan: Plan, stage: Element, around: Surroundings) -> PathNode:
+    """The covered paths of the collection that is read; without one, the pipeline makes the documents."""
+    named = named_namespace(plan, stage, around.database)
+    if named is not None:
+        return around.tree(named)
+    if stage.kind == BsonType.OBJECT and not named_parts(plan, stage.value).keys() & {b"from", b"coll"}:
+        return NOTHING
+    raise Refusal(Reason.SHAPE, rule=operator_name(stage))
+
+
+def _text(plan: Plan, part: Element) -> bytes:
+    if part.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(part))
+    return plan.buf[part.value + 4 : part.end - 1]
+
+
+def _field(plan: Plan, node: PathNode, part: Element) -> PathNode:
+    return follow(node, _text(plan, part)) or NOTHING
+
+
+def _check_join(plan: Plan, left: PathNode, right: PathNode, stage: Element) -> None:
+    """Both in clear, or the same deterministic classes at the same paths. Raises Refusal(JOIN)."""
+    if not left.covers and not right.covers:
+        return
+    if left.holds_random or right.holds_random or not same_values(left, right):
+        raise Refusal(Reason.JOIN, path=(left if left.covers else right).path, rule=operator_name(stage))
+    plan.compares = True
+
+
+def _variables(plan: Plan, let: Element | None, node: PathNode, parents: Parents) -> Mapping[bytes, PathNode]:
+    if let is None:
+        return {}
+    start = document_of(let, let)
+    bindings = named_parts(plan, start)
+    for name in bindings:
+        if not name[:1].islower() and name[:1] < b"\x80":
+            raise Refusal(Reason.SHAPE, rule="a variable that does not begin with a small letter")
+    return {
+        name: plan_expression(plan, value, Scope(node), (*parents, start)) for name, value in bindings.items()
+    }
+
+
+@contextmanager
+def _bound(plan: Plan, variables: Mapping[bytes, PathNode]) -> Iterator[None]:
+    """Variables of a `$lookup` are seen in its whole pipeline, and in the pipelines inside that."""
+    outer = plan.variables
+    plan.variables = {**outer, **variables}
+    try:
+        yield
+    finally:
+        plan.variables = outer
+
+
+@contextmanager
+def _as_stored(plan: Plan) -> Iterator[None]:
+    """The documents of another collection are as they are stored, whatever became of the outer ones."""
+    outer = plan.as_stored
+    plan.as_stored = True
+    try:
+        yield
+    finally:
+        plan.as_stored = outer
+
+
+def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign: PathNode) -> PathNode:
+    """The tree with the foreign documents in the field `as`."""
+    if b"as" not in parts:
+        raise Refusal(Reason.SHAPE, rule="a join without a field for its result")
+    name = _text(plan, parts[b"as"])
+    above, dot, _ = name.partition(b".")
+    if dot and above in node.children:
+        # what becomes of a sub-document or an array that is there already is the server's affair
+        return assign_path(node, above, OPAQUE)
+    return assign_path(node, name, placed(foreign))

@@ -1,0 +1,90 @@
+"""Stages that write their documents to a collection: `$out` and `$merge`.
+
+The server writes what reaches it, past the proxy. So the documents must be encrypted already as the target's
+policy has it: the same classes at the same paths, and nothing covered beside.
+"""
+
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    named_parts,
+    operator_name,
+)
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.namespaces import Surroundings, named_namespace
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan
+from sealwire.policies.schema import NOTHING, PathNode, leaves
+from sealwire.policies.trees import present, same_values
+from sealwire.wire.raw_bson import BsonType, Element
+
+_OUT_ARGUMENTS = frozenset({b"db", b"coll"})
+_MERGE_ARGUMENTS = frozenset({b"into", b"on", b"let", b"whenMatched", b"whenNotMatched"})
+
+
+def out(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """`$out`: the documents become the whole collection."""
+    del parents
+    if stage.kind == BsonType.OBJECT:
+        _check_arguments(plan, stage, _OUT_ARGUMENTS)
+    _check_target(plan, stage, node, around)
+    return NOTHING
+
+
+def merge_into(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    """`$merge`: each document is inserted, or put in place of or into the one that it equals in `on`.
+
+    A pipeline that makes one document of the two is refused, and with it the variables that it alone reads.
+    """
+    del parents
+    _check_target(plan, stage, node, around)
+    if stage.kind != BsonType.OBJECT:
+        return NOTHING
+    parts = _check_arguments(plan, stage, _MERGE_ARGUMENTS)
+    for name in (b"let", b"whenMatched", b"whenNotMatched"):
+        if name in parts and (name == b"let" or parts[name].kind != BsonType.STRING):
+            raise Refusal(Reason.STAGE, path=node.path, rule=f"$merge with {operator_name(parts[name])}")
+    if b"on" in parts:
+        _check_identity(plan, parts[b"on"], node)
+    return NOTHING
+
+
+def _check_arguments(plan: Plan, stage: Element, known: frozenset[bytes]) -> dict[bytes, Element]:
+    parts = named_parts(plan, stage.value)
+    for name, part in parts.items():
+        if name not in known:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
+        check_nested(plan, part)
+    return parts
+
+
+def _check_target(plan: Plan, stage: Element, node: PathNode, around: Surroundings) -> None:
+    """Raises Refusal(TARGET) unless the documents are what the target's policy would have made of them.
+
+    A path that is covered there and not here may hold a plain value: it would be stored in clear.
+    """
+    target = named_namespace(plan, stage, around.database)
+    if target is None:
+        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
+    tree = around.tree(target)
+    if not same_values(present(node), tree):
+        raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
+    if not plan.as_stored and any(leaf.leaf and leaf.leaf.domain for leaf in leaves(tree)):
+        # ranges rely on single values, and a stage may have put some into an array
+        raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
+
+
+def _check_identity(plan: Plan, on: Element, node: PathNode) -> None:
+    names = [on] if on.kind == BsonType.STRING else array_items(plan, on)
+    for name in names:
+        if name.kind != BsonType.STRING:
+            raise Refusal(Reason.SHAPE, rule="$merge")
+        covered = follow(node, plan.buf[name.value + 4 : name.end - 1])
+        if covered is None:
+            continue
+        if covered.holds_random:
+            raise Refusal(Reason.RANDOM_EQUALITY, path=covered.path, rule="$merge")
+        plan.compares = True

@@ -1,0 +1,103 @@
+"""Stages that gather documents: keys by equality, values forwarded, computing in clear only."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.errors import Reason
+from tests.policies.support import Command, covered, reason
+
+Stage = dict[str, Any]
+
+
+def run(*stages: Stage) -> Command:
+    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
+
+
+def gather(accumulator: Any) -> Stage:
+    return {"$group": {"_id": "$sex", "x": accumulator}}
+
+
+def window(function: Any, **others: Any) -> Stage:
+    return {"$setWindowFields": {"sortBy": {"age": 1}, "output": {"x": function}, **others}}
+
+
+FORWARDED: list[tuple[Any, dict[str, Any], list[tuple[str, Any]]]] = [
+    ({"$firstN": {"input": "$nhs_number", "n": 2}}, {"x": "a"}, [("nhs_number", "a")]),
+    ({"$lastN": {"input": "$contacts", "n": 2}}, {"x.phone": "a"}, [("contacts.phone", "a")]),
+    ({"$top": {"sortBy": {"age": 1}, "output": "$nhs_number"}}, {"x": "a"}, [("nhs_number", "a")]),
+    ({"$bottomN": {"sortBy": {"age": 1}, "output": "$tags", "n": 3}}, {"x": "a"}, [("tags", "a")]),
+    ({"$push": {"n": "$nhs_number"}}, {"x.n": "a"}, [("nhs_number", "a")]),
+    ({"$addToSet": "$postcode"}, {"x": "a"}, [("postcode", "a")]),
+]
+
+
+@pytest.mark.parametrize(("accumulator", "match", "edits"), FORWARDED)
+def test_what_is_gathered_keeps_its_class(
+    accumulator: Any, match: Stage, edits: list[tuple[str, Any]]
+) -> None:
+    for stage in (
+        gather(accumulator),
+        {"$bucket": {"groupBy": "$age", "boundaries": [0, 50], "output": {"x": accumulator}}},
+        {"$bucketAuto": {"groupBy": "$age", "buckets": 2, "output": {"x": accumulator}}},
+        window(accumulator),
+    ):
+        assert covered(run(stage, {"$match": match})) == edits
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        {"$shift": {"output": "$nhs_number", "by": 1}},
+        {"$shift": {"output": "$nhs_number", "by": 1, "default": None}},
+        {"$locf": "$nhs_number"},
+        {"$first": "$nhs_number", "window": {"documents": [-1, 0]}},
+    ],
+)
+def test_a_window_function_that_moves_a_value_keeps_its_class(function: Any) -> None:
+    assert covered(run(window(function), {"$match": {"x": "a"}})) == [("nhs_number", "a")]
+    assert covered(run(window(function), {"$match": {"postcode": "b"}})) == [("postcode", "b")]
+
+
+def test_a_window_is_over_a_partition_by_equality() -> None:
+    assert covered(run(window({"$sum": "$age"}, partitionBy="$postcode"))) == []
+    collated = {**run(window({"$sum": "$age"}, partitionBy="$postcode")), "collation": {"locale": "en"}}
+    assert reason(collated) is Reason.COLLATION
+    constant = {"$cond": [{"$eq": ["$nhs_number", "a"]}, 1, 2]}
+    assert covered(run(window({"$rank": {}}, partitionBy=constant))) == [("nhs_number", "a")]
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (gather({"$top": {"sortBy": {"born": 1}, "output": "$name"}}), Reason.SORT),
+        (gather({"$topN": {"sortBy": {"age": 1}, "output": "$name", "n": "$visits"}}), Reason.COMPUTE),
+        (gather({"$top": {"sortBy": {"age": 1}, "into": "$name"}}), Reason.SHAPE),
+        (gather({"$median": {"input": "$visits", "method": "approximate"}}), Reason.COMPUTE),
+        (gather({"$unheardOf": "$age"}), Reason.OPERATOR),
+        (gather({"$accumulator": {}}), Reason.JAVASCRIPT),
+        ({"$bucket": {"groupBy": "$visits", "boundaries": [0, 5]}}, Reason.COMPUTE),
+        ({"$bucket": {"groupBy": "$age", "boundaries": [0, "$visits"]}}, Reason.COMPUTE),
+        ({"$bucket": {"groupBy": "$age", "output": {"x": {"$sum": "$visits"}}}}, Reason.COMPUTE),
+        ({"$bucket": {"groupBy": "$age", "buckets": 5}}, Reason.SHAPE),
+        ({"$bucketAuto": {"groupBy": "$born", "buckets": 5}}, Reason.COMPUTE),
+        (window({"$sum": "$visits"}), Reason.COMPUTE),
+        (window({"$rank": {}}, sortBy={"born": 1}), Reason.SORT),
+        (window({"$rank": {}}, partitionBy="$notes"), Reason.RANDOM_EQUALITY),
+        (window({"$linearFill": "$visits"}), Reason.COMPUTE),
+        (window({"$shift": {"output": "$nhs_number", "by": 1, "default": "a"}}), Reason.COMPUTE),
+        (window({"$first": "$name", "$last": "$name"}), Reason.SHAPE),
+        (window({"$rank": {}}, other=1), Reason.SHAPE),
+        ({"$redact": {"$cond": [{"$eq": ["$nhs_number", "a"]}, "$$KEEP", "$$PRUNE"]}}, Reason.COMPUTE),
+        ({"$redact": {"$cond": [{"$eq": ["$phone", "a"]}, "$$DESCEND", "$$PRUNE"]}}, Reason.COMPUTE),
+        ({"$redact": {"$cond": [{"$eq": ["$$ROOT.b", 1]}, "$$KEEP", "$$PRUNE"]}}, Reason.COMPUTE),
+        ({"$redact": {"$cond": [{"$eq": ["$$ROOT", 1]}, "$$KEEP", "$$PRUNE"]}}, Reason.COMPUTE),
+    ],
+)
+def test_what_needs_the_values_is_refused(stage: Stage, expected: Reason) -> None:
+    assert reason(run(stage)) is expected
+
+
+def test_redact_by_a_field_in_clear_leaves_the_covered_ones() -> None:
+    stage = {"$redact": {"$cond": [{"$eq": ["$level", "staff"]}, "$$DESCEND", "$$PRUNE"]}}
+    assert covered(run(stage, {"$match": {"nhs_number": "a"}})) == [("nhs_number", "a")]

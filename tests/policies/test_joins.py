@@ -1,0 +1,255 @@
+"""Stages that read another collection: exact between fields of one class, refused between others."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.errors import Reason
+from tests.policies.support import covered, plan_of, planned, reason
+
+Stage = dict[str, Any]
+
+
+def run(*stages: Any, on: str = "patients", **more: Any) -> dict[str, Any]:
+    """An aggregate of these stages."""
+    return {"aggregate": on, "pipeline": list(stages), "cursor": {}, **more}
+
+
+def by_field(from_: Any, local: Any, foreign: Any, as_: Any = "z", **more: Any) -> Stage:
+    """A `$lookup` by two fields."""
+    return {"$lookup": {"from": from_, "localField": local, "foreignField": foreign, "as": as_, **more}}
+
+
+def by_pipeline(from_: Any, *stages: Any, as_: str = "z", **more: Any) -> Stage:
+    """A `$lookup` by a pipeline."""
+    return {"$lookup": {"from": from_, "pipeline": list(stages), "as": as_, **more}}
+
+
+def graph(from_: str, start: Any, source: str, target: str, **more: Any) -> Stage:
+    """A `$graphLookup`."""
+    fields = {"startWith": start, "connectFromField": source, "connectToField": target, "as": "z"}
+    return {"$graphLookup": {"from": from_, **fields, **more}}
+
+
+APPOINTMENTS = by_field("appointments", "nhs_number", "patient_nhs")
+
+
+@pytest.mark.parametrize(
+    ("on", "stage"),
+    [
+        ("patients", APPOINTMENTS),
+        ("appointments", by_field("patients", "patient_nhs", "other_nhs")),
+        ("patients", by_field({"db": "tenant_7", "coll": "patients"}, "deep.a.b", "nhs_number")),
+        ("patients", by_field("patients", "postcode", "address.postcode")),
+        ("patients", by_field("patients", "tags", "tags")),
+        ("patients", by_field("wards", "ward", "_id")),
+        ("wards", by_field("patients", "_id", "ward")),
+        ("patients", by_field("appointments", "_id", "patient")),
+        ("patients", graph("patients", "$nhs_number", "other_nhs", "nhs_number", maxDepth=2)),
+        ("wards", graph("patients", "$boss", "boss", "_id", depthField="d")),
+        ("patients", graph("wards", "$ward", "above", "_id")),
+    ],
+)
+def test_fields_of_one_class_are_joined_and_fields_in_clear(on: str, stage: Stage) -> None:
+    assert covered(run(stage, on=on)) == []
+
+
+@pytest.mark.parametrize(
+    ("on", "stage", "expected"),
+    [
+        ("patients", by_field("appointments", "postcode", "patient_nhs"), Reason.JOIN),
+        ("patients", by_field("appointments", "name", "patient_nhs"), Reason.JOIN),
+        ("patients", by_field("appointments", "nhs_number", "patient"), Reason.JOIN),
+        ("patients", by_field("wards", "nhs_number", "nhs_number"), Reason.JOIN),
+        ("wards", by_field("patients", "nhs_number", "nhs_number"), Reason.JOIN),
+        ("patients", by_field("patients", "notes", "notes"), Reason.JOIN),
+        ("patients", by_field("patients", "contacts", "contacts"), Reason.JOIN),
+        ("patients", by_field("patients", "address", "contacts"), Reason.JOIN),
+        ("patients", by_field("patients", "nhs_number.x", "name"), Reason.BELOW_ENCRYPTED),
+        ("patients", {"$lookup": {"from": "appointments", "localField": "nhs_number"}}, Reason.SHAPE),
+        ("patients", {"$lookup": {"from": "appointments", "as": "z"}}, Reason.SHAPE),
+        ("patients", {"$lookup": {"from": "appointments", "pipeline": []}}, Reason.SHAPE),
+        ("patients", {"$lookup": {"from": 5, "pipeline": [], "as": "z"}}, Reason.SHAPE),
+        ("patients", by_field("wards", "ward", "_id", 5), Reason.SHAPE),
+        ("patients", by_field("wards", "ward", 5), Reason.SHAPE),
+        ("patients", by_field("wards", "ward", "_id", unheardOf=1), Reason.SHAPE),
+        ("patients", {"$lookup": "wards"}, Reason.SHAPE),
+        ("patients", graph("patients", "$postcode", "other_nhs", "nhs_number"), Reason.JOIN),
+        ("patients", graph("patients", "$nhs_number", "postcode", "nhs_number"), Reason.JOIN),
+        ("patients", graph("patients", "$nhs_number", "boss", "_id"), Reason.JOIN),
+        ("patients", graph("patients", "$name", "other_nhs", "nhs_number"), Reason.COMPUTE),
+        ("patients", graph("patients", "$notes", "notes", "notes"), Reason.JOIN),
+        ("patients", {"$graphLookup": {"from": "wards", "as": "z"}}, Reason.SHAPE),
+        ("patients", {"$unionWith": 5}, Reason.SHAPE),
+        ("patients", {"$unionWith": {"coll": "wards", "db": "other"}}, Reason.SHAPE),
+        ("wards", {"$unionWith": {"coll": "patients", "unheardOf": 1}}, Reason.SHAPE),
+    ],
+)
+def test_other_fields_are_not_joined(on: str, stage: Stage, expected: Reason) -> None:
+    assert reason(run(stage, on=on)) is expected
+
+
+@pytest.mark.parametrize(
+    ("stages", "edits"),
+    [
+        ([APPOINTMENTS, {"$match": {"z.patient_nhs": "a", "z.day": 1}}], [("patient_nhs", "a")]),
+        ([APPOINTMENTS, {"$unwind": "$z"}, {"$match": {"z.patient_nhs": "a"}}], [("patient_nhs", "a")]),
+        (
+            [APPOINTMENTS, {"$replaceWith": "$z"}, {"$match": {"patient_nhs": "a", "nhs_number": "b"}}],
+            [("patient_nhs", "a")],
+        ),
+        (
+            [by_field("wards", "ward", "_id", "nhs_number"), {"$match": {"nhs_number.bed": 5}}],
+            [],
+        ),
+        (
+            [
+                by_field(
+                    "appointments", "nhs_number", "patient_nhs", pipeline=[{"$match": {"patient_nhs": "a"}}]
+                )
+            ],
+            [("patient_nhs", "a")],
+        ),
+        (
+            [
+                by_pipeline("appointments", {"$project": {"patient_nhs": 1, "_id": 0}}),
+                {"$match": {"z.patient_nhs": "a"}},
+            ],
+            [("patient_nhs", "a")],
+        ),
+        ([by_pipeline("appointments", {"$count": "n"}), {"$match": {"z.n": 5}}], []),
+        (
+            [graph("patients", "a", "other_nhs", "nhs_number"), {"$match": {"z.postcode": "b"}}],
+            [("nhs_number", "a"), ("postcode", "b")],
+        ),
+        (
+            [graph("patients", "$ward", "w", "w", restrictSearchWithMatch={"nhs_number": "a"})],
+            [("nhs_number", "a")],
+        ),
+        ([graph("patients", "$ward", "w", "w", depthField="postcode")], []),
+    ],
+)
+def test_the_foreign_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, Any]]) -> None:
+    assert covered(run(*stages)) == edits
+
+
+@pytest.mark.parametrize("on", ["wards", "patients"])
+def test_a_join_into_a_dotted_field_leaves_it_to_be_forwarded_only(on: str) -> None:
+    stage = by_field("patients", "ward", "ward", "x.y")
+    assert covered(run(stage, {"$project": {"x": 1}}, on=on)) == []
+    assert reason(run(stage, {"$match": {"x.y.nhs_number": "a"}}, on=on)) is Reason.COMPUTE
+    inside = by_field("wards", "ward", "_id", "address.ward")
+    assert reason(run(inside, {"$match": {"address.city": "a"}})) is Reason.COMPUTE
+
+
+SAME = {"$match": {"$expr": {"$eq": ["$patient_nhs", "$$n"]}}}
+
+
+def test_variables_of_a_lookup_keep_their_classes() -> None:
+    let = {"n": "$nhs_number"}
+    assert covered(run(by_pipeline("appointments", SAME, let=let))) == []
+    constant = {"$match": {"$expr": {"$eq": ["$$n", "a"]}}}
+    assert planned(run(by_pipeline("wards", constant, let=let))) == [("nhs_number", "nhs", "match", "a")]
+    forwarded = by_pipeline("wards", {"$project": {"n": "$$n"}}, let=let)
+    assert covered(run(forwarded)) == []
+    assert reason(run(forwarded, {"$match": {"z.n": "a"}})) is Reason.COMPUTE
+    nested = by_pipeline("wards", by_pipeline("appointments", SAME), let=let)
+    assert covered(run(nested)) == []
+    whole = by_pipeline("wards", {"$project": {"n": "$$p.address.postcode"}}, let={"p": "$$ROOT"})
+    assert covered(run(whole)) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (by_pipeline("appointments", SAME, let={"n": "$postcode"}), Reason.COMPUTE),
+        (by_pipeline("appointments", SAME, let={"n": "$name"}), Reason.COMPUTE),
+        (by_pipeline("appointments", SAME), Reason.COMPUTE),
+        (by_pipeline("wards", SAME, let={"n": "$nhs_number"}), Reason.COMPUTE),
+        (by_pipeline("wards", {"$documents": "$$n"}, let={"n": "$nhs_number"}), Reason.COMPUTE),
+        (by_pipeline("wards", {"$fill": {"x": "$$n"}}, let={"n": "$nhs_number"}), Reason.STAGE),
+        (by_pipeline("wards", {"$bucket": {"groupBy": "$$n"}}, let={"n": "$nhs_number"}), Reason.COMPUTE),
+        (by_pipeline("wards", {"$set": {"x": {"$toUpper": "$$n"}}}, let={"n": "$notes"}), Reason.COMPUTE),
+        (by_pipeline("wards", let={"CURRENT": "$nhs_number"}), Reason.SHAPE),
+        (by_pipeline("wards", let=5), Reason.SHAPE),
+        (by_pipeline("appointments", {"$sort": {"patient_nhs": 1}}), Reason.SORT),
+        (by_pipeline("appointments", {"$bucket": {"groupBy": "$patient_nhs"}}), Reason.COMPUTE),
+        ({"$lookup": {"as": "z", "pipeline": [{"$documents": []}, by_field("patients", "x", "nhs_number")]}},
+         Reason.JOIN),
+        (by_pipeline("other", {"$facet": {"a": [by_field("patients", "x", "nhs_number")]}}), Reason.JOIN),
+    ],
+)  # fmt: skip
+def test_what_a_lookup_with_a_pipeline_cannot_do_is_refused(stage: Stage, expected: Reason) -> None:
+    assert reason(run(stage)) is expected
+
+
+def test_a_variable_is_gone_behind_its_lookup() -> None:
+    lookup = by_pipeline("wards", let={"n": "$nhs_number"})
+    assert covered(run({"$unset": "nhs_number"}, lookup, {"$set": {"x": {"$abs": "$$n"}}})) == []
+    assert covered(run({"$count": "c"}, lookup, {"$bucket": {"groupBy": "$c", "boundaries": []}})) == []
+
+
+def test_documents_of_two_kinds_keep_the_classes_that_they_agree_on() -> None:
+    tenant = {"$unionWith": "patients"}
+    assert covered(run(tenant, {"$match": {"nhs_number": "a"}})) == [("nhs_number", "a")]
+    renamed = {
+        "$unionWith": {"coll": "appointments", "pipeline": [{"$project": {"nhs_number": "$patient_nhs"}}]}
+    }
+    assert covered(run(renamed, {"$match": {"nhs_number": "a"}})) == [("nhs_number", "a")]
+    for path in ("postcode", "address.postcode", "deep.a.b"):
+        assert reason(run(renamed, {"$match": {path: "a"}})) is Reason.COMPUTE
+    assert covered(run(renamed, {"$match": {"address.city": "a"}}, {"$project": {"postcode": 1}})) == []
+    for on, other in (("wards", "patients"), ("patients", "wards")):
+        stage = {"$unionWith": {"coll": other}}
+        assert reason(run(stage, {"$match": {"nhs_number": "a"}}, on=on)) is Reason.COMPUTE
+        assert covered(run(stage, {"$match": {"name": "a"}}, on=on)) == []
+    swapped = {"$unionWith": {"coll": "patients", "pipeline": [{"$project": {"postcode": "$nhs_number"}}]}}
+    assert reason(run(swapped, {"$match": {"postcode": "a"}})) is Reason.COMPUTE
+
+
+def test_a_number_among_the_names_of_one_kind_may_be_an_index_in_the_other() -> None:
+    made = {"$project": {"contacts": {"$literal": 0}, "x": {"y": "$contacts"}}}
+    other = {
+        "$unionWith": {"coll": "patients", "pipeline": [{"$project": {"x": {"y": {"0": "$nhs_number"}}}}]}
+    }
+    assert reason(run(made, other, {"$match": {"x.y.0.phone": "a"}})) is Reason.COMPUTE
+
+
+@pytest.mark.parametrize("stage", [APPOINTMENTS, by_pipeline("appointments", SAME, let={"n": "$nhs_number"})])
+def test_a_join_on_ciphertext_takes_no_collation(stage: Stage) -> None:
+    assert reason(run(stage, collation={"locale": "en"})) is Reason.COLLATION
+    assert covered(run(by_field("wards", "ward", "_id"), collation={"locale": "en"})) == []
+
+
+@pytest.mark.parametrize(("on", "protected"), [("wards", True), ("patients", True)])
+def test_a_pipeline_that_reads_a_protected_collection_is_analysed(on: Any, protected: bool) -> None:
+    stages = [by_field("patients", "ward", "ward"), {"$match": {"z.nhs_number": "a"}}]
+    plan = plan_of(run(*stages, on=on))
+    assert (plan.protected, len(plan.edits)) == (protected, 1)
+    assert covered({"explain": run(*stages, on=on)}) == [("nhs_number", "a")]
+    nowhere = {"aggregate": 1, "cursor": {}, "pipeline": [{"$documents": [{"ward": 1}]}, *stages]}
+    assert covered(nowhere) == [("nhs_number", "a")]
+
+
+def test_lookups_that_multiply_covered_paths_end_in_a_refusal() -> None:
+    step = {"$replaceWith": {"a": "$$ROOT", "b": "$$ROOT"}}
+    inside = by_pipeline("appointments", *([step] * 40))
+    assert reason(run(inside, on="wards")) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("on", ["wards", "patients"])
+@pytest.mark.parametrize("coll", ["patients", "appointments", "fs.files"])
+@pytest.mark.parametrize("name", ["into", "from"])
+def test_a_stage_that_names_two_collections_is_refused(on: str, coll: str, name: str) -> None:
+    stage = {
+        "into": {"$lookup": {"from": coll, "into": "other", "as": "z"}},
+        "from": {"$unionWith": {"coll": coll, "from": "other"}},
+    }[name]
+    assert reason(run(stage, on=on)) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("on", ["wards", "patients"])
+def test_an_unknown_stage_with_a_protected_collection_inside_is_refused(on: str) -> None:
+    inner = [{"$match": {}}, {"$unionWith": "patients"}]
+    fusion = {"$rankFusion": {"input": {"pipelines": {"a": inner}}}}
+    assert reason(run(fusion, on=on)) is Reason.STAGE
