@@ -33,7 +33,7 @@ class Consistency(Enum):
     SNAPSHOT = "snapshot"
     """All of them one moment, by snapshot read concern; `window` has it twice."""
     OPLOG_WINDOW = "oplog-window"
-    """Moments within a window whose oplog is inside: replaying it makes them one."""
+    """Each collection as it was at some moment of the window. The oplog is not inside."""
     NONE = "none"
     """Each collection as it was while it was read."""
 
@@ -59,7 +59,7 @@ class Member:
     documents: int | None = None
     """How many BSON documents the file is made of; None for a file that is not BSON."""
     namespace: str | None = None
-    """The collection or view that it belongs to; None for files of the whole dump, such as the oplog."""
+    """The collection or view that it belongs to; None for files of the whole dump."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what cannot be; `parse` says it as BackupDamaged."""
@@ -108,7 +108,7 @@ class Manifest:
 
     @property
     def documents(self) -> int:
-        """Documents of all collections; the oplog's entries do not count."""
+        """Documents of all collections."""
         return sum(member.documents or 0 for member in self.members if member.namespace is not None)
 
     @property
