@@ -1,5 +1,6 @@
 """A collection's documents as blocks of bounded size: what is written, journaled and inserted at once."""
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,7 @@ BLOCK_BYTES = 8 << 20
 """A block ends with the document that reaches this; it can be larger by one reply of a server (16 MiB)."""
 
 _READ_BYTES = 1 << 20
+_length = struct.Struct("<i").unpack_from
 
 
 class Readable(Protocol):
@@ -74,7 +76,7 @@ def cut(stream: Readable, size: int = BLOCK_BYTES) -> Iterator[bytes]:
 def _complete(held: bytearray, position: int) -> int:
     """Up to where `held` is whole documents; it is known to be up to `position`."""
     while len(held) - position >= 4:
-        size = int.from_bytes(held[position : position + 4], "little", signed=True)
+        (size,) = _length(held, position)
         if not 5 <= size <= MAX_DOCUMENT_BYTES:
             raise _cut_short()
         if size > len(held) - position:

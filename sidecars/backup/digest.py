@@ -1,6 +1,7 @@
 """Whether two collections hold the same documents, in whatever order: a sum over a hash of each."""
 
 import hashlib
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -12,6 +13,7 @@ MAX_DOCUMENT_BYTES = (16 << 20) + (16 << 10)
 
 _MODULUS = 1 << 256
 _SMALLEST = 5
+_length = struct.Struct("<i").unpack_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,13 @@ def split_documents(data: bytes | memoryview) -> Iterator[memoryview]:
     view = memoryview(data)
     position, end = 0, len(view)
     while position < end:
-        size = int.from_bytes(view[position : position + 4], "little", signed=True)
-        if not _SMALLEST <= size <= min(end - position, MAX_DOCUMENT_BYTES):
+        if end - position < _SMALLEST:
             raise _not_bson()
-        position += size
-        if view[position - 1]:
+        (size,) = _length(view, position)
+        begin, position = position, position + size
+        if not _SMALLEST <= size <= MAX_DOCUMENT_BYTES or position > end or view[position - 1]:
             raise _not_bson()
-        yield view[position - size : position]
+        yield view[begin:position]
 
 
 def digest(data: bytes | memoryview) -> ContentDigest:
