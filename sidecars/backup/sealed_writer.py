@@ -11,6 +11,7 @@ from typing import Self
 from sealwire.sidecars.backup.chunk_io import ChunkWriter
 from sealwire.sidecars.backup.chunks import ChunkCipher
 from sealwire.sidecars.backup.compression import compressor
+from sealwire.sidecars.backup.errors import BackupExists, BackupReason
 from sealwire.sidecars.backup.header import DEFAULT_CHUNK_BYTES, Header, seal_header
 from sealwire.sidecars.backup.key_slots import (
     BACKUP_ID_BYTES,
@@ -40,8 +41,13 @@ class NewBackup:
         """Seal the last chunk, then the sidecar, then the name: a backup that is there has both.
 
         A process that dies in between leaves a sidecar without a backup, which the next one replaces.
+        Raises BackupExists before anything of another backup is touched; StoreUnavailable.
         """
         self.chunks.finish()
+        if self.store.exists(payload_key(self.name)):
+            raise BackupExists(
+                BackupReason.EXISTS, f"{payload_key(self.name)} exists already", "choose another name"
+            )
         sidecar = Sidecar(
             self.backup_id, self.slots, self.chunks.size, self.chunks.sha256, verified, manifest
         )

@@ -163,6 +163,21 @@ def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(store: LocalSto
     assert read_all(store) == make_dump()[0]
 
 
+def test_a_backup_that_came_from_elsewhere_meanwhile_keeps_its_sidecar(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    seal(store, "other")
+    tar, manifest = make_dump()
+    writer = create_backup(store, "b", [OTHER_KEK])
+    writer.write(tar)
+    for suffix in ("tar.gz.enc", "tar.gz.enc.json"):
+        (tmp_path / f"other.{suffix}").rename(tmp_path / f"b.{suffix}")
+    with writer, pytest.raises(BackupExists):
+        writer.commit(manifest)
+    assert read_all(store) == tar
+    assert not list(tmp_path.glob(".*.partial"))
+
+
 def test_two_writers_of_one_name_do_not_meet(store: LocalStore) -> None:
     tar, manifest = make_dump()
     with create_backup(store, "b", [KEK]) as writer:
