@@ -256,6 +256,22 @@ def test_drop_replaces_what_is_there_and_nothing_else(
     assert list(server.direct.replaced.unrelated.find()) == [{"_id": "mine too"}]
 
 
+def test_users_that_a_server_does_not_take_over_are_said_and_leave_nothing_behind(
+    server: Server, store: LocalStore, dumped: Dumped, tmp_path: Path
+) -> None:
+    files = sealed(store)
+    found = survey(files)
+    chosen = plan(list(found.collections.values()), only=("admin",), logins=True)
+    with opened(tmp_path / "journal.json", "x") as journal:
+        report = Restore(server.raw, files, found, chosen).run(journal)
+    # this server does not know the command by which MongoDB merges users
+    assert not report.holds
+    assert len(report.remarks) == 1
+    assert {result.source for result in report.collections} == {"admin.system.users", "admin.system.roles"}
+    assert {result.outcome for result in report.collections} == {Outcome.RESTORED}
+    assert [name for name in server.direct.admin.list_collection_names() if "sealwire" in name] == []
+
+
 class Interrupted(Exception):
     """As if the process ended here."""
 
