@@ -15,7 +15,8 @@ from sealwire.sidecars.direct import Client
 _DECODED: CodecOptions[SON[str, Any]] = CodecOptions(document_class=SON)
 
 _NEVER_DUMPED = frozenset({"local", "config"})
-_UNAUTHORIZED = 13
+# Unauthorized, and what Atlas says instead
+_UNAUTHORIZED = (13, 8000)
 
 
 def databases(client: Client) -> list[str]:
@@ -52,7 +53,7 @@ def logins(client: Client) -> tuple[CollectionMetadata, ...] | None:
         try:
             admin.get_collection(name).find_one({}, {"_id": 1})
         except OperationFailure as error:
-            if error.code == _UNAUTHORIZED:
+            if error.code in _UNAUTHORIZED:
                 return None
             raise
         found.append(from_server("admin", {"name": name}, ()))

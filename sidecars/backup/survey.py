@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sealwire.sidecars.backup import contents, manifest, metadata, names
+from sealwire.sidecars.backup import contents, metadata, names
 from sealwire.sidecars.backup.blocks import BLOCK_BYTES, Readable, cut
 from sealwire.sidecars.backup.contents import CONTENTS_MEMBER, Contents
 from sealwire.sidecars.backup.dump_files import DumpFile, DumpFiles, ungzipped
@@ -126,14 +126,6 @@ def owner_of(found: Survey, key: FileKey) -> tuple[CollectionMetadata | None, bo
         if owner is not None and owner.kind is Kind.TIMESERIES:
             return owner, True
     return found.collections.get(key), False
-
-
-def read_manifest(files: DumpFiles) -> manifest.Manifest | None:
-    """The manifest inside a sealed backup, at the price of reading it; None where there is none."""
-    for file in files.walk():
-        if file.path == MANIFEST_MEMBER:
-            return manifest.parse(_bounded(file.stream, manifest.MAX_MANIFEST_BYTES), MANIFEST_MEMBER)
-    return None
 
 
 def _is_metadata(path: str) -> bool:
