@@ -9,11 +9,12 @@ gzip (`compression`), then chunks of AES-256-GCM (`chunks`) behind an authentica
 `commit(manifest)` writes the sidecar and gives the file its name. Reading: `sealed_reader.SealedReader` is
 a `streams.TarSource`; it returns no byte that was not authenticated. `verification` reads all of it.
 
-The source: `dump` asks what there is (`inventory`, `metadata`), at which moment (`consistency`), lets `readers`
-read it in `blocks` by `parallel` threads, and writes them with `tar_writer` under mongodump's `names`; `contents`
-says what whole collections hold (`digest`). The target: `dump_files` walks a dump wherever it is, `survey` says
-what is in it, `restore_plan` where it goes, `restore` puts it there by the commands of `target`, notes it in a
-`journal` and compares (`comparison`). `drill` does that to a server that is thrown away; `unpack` to a directory.
+The source: `dump` asks what there is (`inventory`, `metadata`), at which moment (`consistency`), lets
+`readers` read it in `blocks` by `parallel` threads, and writes them with `tar_writer` under mongodump's
+`names`; `contents` says what whole collections hold (`digest`). The target: `dump_files` walks a dump
+wherever it is, `survey` says what is in it, `restore_plan` where it goes, `restore` puts it there by the
+commands of `target`, notes it in a `journal` and compares (`comparison`). `drill` does that to a server
+that is thrown away; `unpack` to a directory.
 
 May not import: wire, policies, proxy, asyncio. Of the rooms it uses keys and crypto.
 Specifications: docs/format/backup.md (normative); Hoang, Reyhanitabar, Rogaway and Vizar 2015; RFC 9180.
