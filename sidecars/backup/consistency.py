@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from bson.son import SON
 from bson.timestamp import Timestamp
 from pymongo.client_session import ClientSession
 from pymongo.errors import ConfigurationError, OperationFailure
@@ -77,7 +78,8 @@ def last_write(client: Client) -> ClusterTime | None:
 def _snapshot_time(client: Client, session: ClientSession, namespace: tuple[str, str]) -> ClusterTime | None:
     """The session's moment, fixed by its first read; None where the server has no snapshots.
 
-    A server that knows the read concern says which moment it chose. One that ignores it does not.
+    A server that knows the read concern says which moment it chose. One that only repeats what it is told is
+    found by `refuses_lost_history`.
     """
     database, collection = namespace
     try:
@@ -86,7 +88,24 @@ def _snapshot_time(client: Client, session: ClientSession, namespace: tuple[str,
         )
     except (OperationFailure, ConfigurationError):
         return None
-    return _cluster_time(reply["cursor"].get("atClusterTime"))
+    moment = _cluster_time(reply["cursor"].get("atClusterTime"))
+    return moment if moment is not None and refuses_lost_history(client, namespace) else None
+
+
+def refuses_lost_history(client: Client, namespace: tuple[str, str]) -> bool:
+    """Whether the server refuses to read at a moment of 1970, which none can have kept.
+
+    A server that answers shows the present whatever moment it is asked for: there is no snapshot, and the
+    manifest must not say so.
+    """
+    database, collection = namespace
+    long_ago = {"level": "snapshot", "atClusterTime": Timestamp(1, 1)}
+    command = SON([("find", collection), ("projection", {"_id": 1}), ("limit", 1), ("singleBatch", True)])
+    try:
+        client.get_database(database).command(command, readConcern=long_ago)
+    except OperationFailure:
+        return True
+    return False
 
 
 def _cluster_time(moment: object) -> ClusterTime | None:

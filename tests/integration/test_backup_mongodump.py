@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.sidecars.backup import consistency
 from sealwire.sidecars.backup.consistency import Wanted
 from sealwire.sidecars.backup.dump import Dumped, DumpOptions, ReaderChoice, dump
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
@@ -72,7 +73,11 @@ def test_mongodump_itself_reads_the_same(filled: Stack, tmp_path: Path) -> None:
     assert by_mongodump.contents.collections == by_driver.contents.collections
 
 
-def test_at_a_snapshot_the_driver_reads(filled: Stack, tmp_path: Path, fake: Path) -> None:
+def test_at_a_snapshot_the_driver_reads(
+    filled: Stack, tmp_path: Path, fake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as a server that keeps its snapshots: this one takes snapshot reads and shows the present
+    monkeypatch.setattr(consistency, "refuses_lost_history", lambda *_: True)
     found = dumped(filled, tmp_path, ReaderChoice.AUTO, Wanted.SNAPSHOT)
     assert found.manifest.dumper == "built-in"
     assert not fake.exists()

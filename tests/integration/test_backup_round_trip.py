@@ -15,6 +15,7 @@ from pymongo import MongoClient
 
 from sealwire.demo.certificates import create_authority
 from sealwire.demo.database import DatabaseProcess
+from sealwire.sidecars.backup import consistency
 from sealwire.sidecars.backup.comparison import Outcome, RestoreReport
 from sealwire.sidecars.backup.consistency import Wanted
 from sealwire.sidecars.backup.drill import drill
@@ -130,7 +131,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
 def dumped(server: Server, store: LocalStore) -> Dumped:
     """A sealed backup called `b` of everything."""
     # small chunks and blocks, so that a test's collection is long
-    with create_backup(store, "b", [KEK], 4096) as sink:
+    # and as from a server that keeps its snapshots: this one takes snapshot reads and shows the present
+    with pytest.MonkeyPatch.context() as patch, create_backup(store, "b", [KEK], 4096) as sink:
+        patch.setattr(consistency, "refuses_lost_history", lambda *_: True)
         return dump(server.raw, sink, DumpOptions(server.uri, block_bytes=200_000))
 
 
@@ -403,6 +406,19 @@ def test_a_server_that_goes_away_leaves_no_backup(tmp_path: Path, blocks_before:
                 dump(client, sink, DumpOptions(uri), stop)
         assert caught.value.reason is BackupReason.SOURCE_LOST
     assert list(store.objects()) == []
+
+
+def test_a_server_that_repeats_a_snapshots_time_and_shows_the_present_has_none(
+    server: Server, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    with create_backup(store, "w", [KEK]) as sink:
+        found = dump(server.raw, sink, DumpOptions(server.uri, ("other",)))
+    assert found.manifest.consistency is Consistency.OPLOG_WINDOW
+    with pytest.raises(SourceFailed) as caught, create_backup(store, "s", [KEK]) as sink:
+        dump(server.raw, sink, DumpOptions(server.uri, ("other",), Wanted.SNAPSHOT))
+    assert caught.value.reason is BackupReason.SNAPSHOT_REFUSED
+    assert not store.exists("s.tar.gz.enc")
 
 
 def test_a_selection_that_names_nothing_is_refused(server: Server, store: LocalStore) -> None:
