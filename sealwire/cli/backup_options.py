@@ -20,7 +20,7 @@ from sealwire.cli.key_options import (
 )
 from sealwire.keys.errors import KeysError
 from sealwire.keys.key_pair import load_private_key, load_public_key
-from sealwire.sidecars.backup.errors import BackupError
+from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.retention import RetentionPolicy
 
@@ -129,12 +129,22 @@ def retention_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _open_recipient(setting: str, passphrase_file: Path | None) -> Recipient:
+    if setting.startswith(PRIVATE_PREFIX):
+        raise BackupSettingError(
+            BackupReason.RECIPIENT, "a recipient is the public half of a key pair", "write public:PATH.pub"
+        )
     if setting.startswith(PUBLIC_PREFIX):
         return load_public_key(Path(setting.removeprefix(PUBLIC_PREFIX)))
     return open_kek_from_options(setting, passphrase_file)
 
 
 def _open_identity(setting: str, passphrase_file: Path | None) -> Identity:
+    if setting.startswith(PUBLIC_PREFIX):
+        raise BackupSettingError(
+            BackupReason.RECIPIENT,
+            "a public key opens nothing",
+            "write private:PATH, where the other half is",
+        )
     if not setting.startswith(PRIVATE_PREFIX):
         return open_kek_from_options(setting, passphrase_file)
     # Asked for before the spinner starts, which would draw over the prompt.
@@ -165,7 +175,8 @@ class Failures:
         try:
             yield
         except (BackupError, KeysError) as error:
-            click.echo(f"sealwire: error: {name}: {error}", err=True)
+            about = "" if str(error).startswith(name) else f"{name}: "
+            click.echo(f"sealwire: error: {about}{error}", err=True)
             if error.hint:
                 click.echo(f"sealwire: hint: {error.hint}", err=True)
             self._first = self._first or error
