@@ -1,12 +1,13 @@
 """Which key a class has, whether it may be used, and where it lies wrapped.
 
-Owns: data keys and their states, the runtime keyring, the keyring file, key-encryption keys (KEKs) and where
-they come from, and the rules for files that hold secrets.
+Owns: data keys and their states, the runtime keyring, the stores that keyrings lie in, key-encryption keys
+(KEKs) and where they come from, and the rules for files that hold secrets.
 
-The walk: `providers.open_kek` makes a `kek.KeyEncryptionKey` from a setting; `keyring_file.load_keyring`
-reads the file, checks it as a whole and unwraps every data key; the `keyring.Keyring` it returns answers
-`cipher_for(class name)` and `cipher_by_id(class id, version)` from memory. Deriving from a passphrase
-happens once, in the KEK's constructor, so that loading again is cheap.
+The walk: `providers.Providers` makes a `kek.KeyEncryptionKey` and a `keyring_store.KeyringStore` from
+settings; `keyring_file.load_keyring` reads the store, checks the keyring and unwraps every data key;
+the `keyring.Keyring` it returns answers `cipher_for(class name)` and `cipher_by_id(class id, version)` from
+memory. Deriving from a passphrase happens once, in the KEK's constructor, so that loading again is cheap.
+`vault` is loaded only where a setting names it.
 
 May not import: wire, policies, proxy, asyncio, logging. Of the rooms it uses crypto. Keys never leave in a
 repr, an exception or a pickle. Python cannot wipe memory: whoever reads this process's memory has the keys.

@@ -51,6 +51,18 @@ class KeysReason(Enum):
     NO_ACTIVE_KEY = "no-active-key"
     DESTROYED = "destroyed"
     WRITER = "writer"
+    CACHE_TOO_OLD = "cache-too-old"
+    VAULT_SETTING = "vault-setting"
+    VAULT_LOGIN = "vault-login"
+    VAULT_TOKEN = "vault-token"  # noqa: S105 - a reason
+    VAULT_DENIED = "vault-denied"
+    VAULT_PATH = "vault-path"
+    VAULT_REQUEST = "vault-request"
+    VAULT_KEY = "vault-key"
+    VAULT_SEALED = "vault-sealed"
+    VAULT_SLOW = "vault-slow"
+    VAULT_TLS = "vault-tls"
+    VAULT_FAILED = "vault-failed"
 
 
 class KeysError(Exception):

@@ -33,6 +33,7 @@ class Purpose(Enum):
     KEY_FILE = b"key-file"
     PRIVATE_KEY = b"private-key"
     BACKUP_KEY = b"backup-key"
+    KEYRING_CACHE = b"keyring-cache"
 
 
 # Changing what is bound, or how it is written down, needs a new label.

@@ -58,6 +58,10 @@ class Keyring(Unpicklable):
             raise self._without_key(class_id, key_version)
         return cipher
 
+    def knows(self, class_id: int, key_version: int) -> bool:
+        """Whether there is, or was, such a key: a newer keyring would say nothing else of it."""
+        return (class_id, key_version) in self._by_id or (class_id, key_version) in self._destroyed
+
     def cipher_for_envelope(self, envelope: bytes) -> ValueCipher:
         """The cipher that `envelope` asks for, without parsing it on the good path.
 

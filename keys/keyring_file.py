@@ -1,4 +1,4 @@
-"""The keyring file: load, create, add classes. Every data key wrapped, the file authenticated as a whole.
+"""The keyring in its store: load, create, add classes. Every data key wrapped, all of it authenticated.
 
 Theory. Each data key is wrapped by the KEK with class id, version and name as associated data: a wrapped key
 moved to another entry does not open. A MAC over the whole file stops what is left: dropping an entry or the
@@ -29,7 +29,6 @@ from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_record import (
     MAC_BYTES,
     MAX_CLASSES,
-    MAX_FILE_BYTES,
     ClassRecord,
     KeyRecord,
     KeyringRecord,
@@ -37,34 +36,42 @@ from sealwire.keys.keyring_record import (
     parse_record,
     serialize_record,
 )
-from sealwire.keys.private_file import create_private, read_private, replace_private, writer_lock
+from sealwire.keys.keyring_store import KeyringStore, as_store
 
 _MAC_KEY_ASSOCIATED_DATA = wrap_associated_data(Purpose.KEYRING_MAC)
 # Positive in a signed 32-bit field too, as some tools show the four bytes.
 _CLASS_IDS = 2**31 - 1
 
 
-def load_keyring(path: Path, kek: KeyEncryptionKey, minimum_generation: int = 0) -> Keyring:
-    """Read, authenticate and unwrap the keyring at `path`.
+def load_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey, minimum_generation: int = 0) -> Keyring:
+    """Read, authenticate and unwrap the keyring at `place`.
 
     Raises:  KeySettingError FILE_MISSING; UnsafeFile
              DamagedFile   malformed, TAMPERED, or ROLLED_BACK: of a generation before `minimum_generation`
              KekDenied     KEK_OTHER: made under another KEK; or the provider refuses
              KekUnavailable
-    Cost:    one unwrap for each key and one more; with a local KEK under 0.1 ms a key
+    Cost:    one unwrap for each key and one more; with a local KEK under 0.1 ms a key, else a request
     """
-    record = read_record(path)
-    keys = open_record(record, kek, path)
-    if record.generation < minimum_generation:
-        raise DamagedFile(
-            KeysReason.ROLLED_BACK,
-            f"{path} has generation {record.generation}, {minimum_generation} was seen before",
-            "an older copy was put back; restore the newest one",
-        )
+    store = as_store(place)
+    record = read_record(store)
+    keys = open_record(record, kek, store)
+    check_generation(record, minimum_generation, store)
     return Keyring(keys, record.generation)
 
 
-def create_keyring(path: Path, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime) -> Keyring:
+def check_generation(record: KeyringRecord, minimum_generation: int, place: object) -> None:
+    """`record` is authenticated. Raises DamagedFile ROLLED_BACK."""
+    if record.generation < minimum_generation:
+        raise DamagedFile(
+            KeysReason.ROLLED_BACK,
+            f"{place} has generation {record.generation}, {minimum_generation} was seen before",
+            "an older copy was put back; restore the newest one",
+        )
+
+
+def create_keyring(
+    place: Path | KeyringStore, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime
+) -> Keyring:
     """Write a new keyring with a first key for every class, and load it.
 
     Raises:  AlreadyExists FILE_EXISTS, CLASS_EXISTS (named twice)
@@ -72,30 +79,34 @@ def create_keyring(path: Path, kek: KeyEncryptionKey, class_names: Sequence[str]
              KeyringBusy, KekUnavailable, KekDenied
     """
     record = seal_record(_with_new_classes((), class_names, now), 1, kek)
-    with writer_lock(path):
-        create_private(path, _readable_bytes(record, path))
-    return load_keyring(path, kek)
+    store = as_store(place)
+    store.create(_readable_bytes(record, store))
+    return load_keyring(store, kek)
 
 
-def add_classes(path: Path, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime) -> Keyring:
-    """Give the keyring at `path` a first key for every new class; the keys that it has stay.
+def add_classes(
+    place: Path | KeyringStore, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime
+) -> Keyring:
+    """Give the keyring at `place` a first key for every new class; the keys that it has stay.
 
     Raises what `load_keyring` and `create_keyring` raise; nothing is written unless all is well.
     """
-    with writer_lock(path):
-        record = read_record(path)
-        keys = _with_new_classes(open_record(record, kek, path), class_names, now)
-        sealed = seal_record(keys, record.generation + 1, kek)
-        replace_private(path, _readable_bytes(sealed, path))
-        return load_keyring(path, kek, record.generation + 1)
+    store = as_store(place)
+    before = store.read()
+    record = parse_record(before, str(store))
+    keys = _with_new_classes(open_record(record, kek, store), class_names, now)
+    sealed = seal_record(keys, record.generation + 1, kek)
+    store.replace(before, _readable_bytes(sealed, store))
+    return load_keyring(store, kek, record.generation + 1)
 
 
-def read_record(path: Path) -> KeyringRecord:
-    """What the file says, not yet authenticated: fit to be shown, never to be used.
+def read_record(place: Path | KeyringStore) -> KeyringRecord:
+    """What the store says, not yet authenticated: fit to be shown, never to be used.
 
-    Raises KeySettingError FILE_MISSING, UnsafeFile, DamagedFile.
+    Raises KeySettingError FILE_MISSING, UnsafeFile, DamagedFile; KekUnavailable, KekDenied of a remote store.
     """
-    return parse_record(read_private(path, MAX_FILE_BYTES), str(path))
+    store = as_store(place)
+    return parse_record(store.read(), str(store))
 
 
 def seal_record(keys: Iterable[DataKey], generation: int, kek: KeyEncryptionKey) -> KeyringRecord:
@@ -110,30 +121,38 @@ def seal_record(keys: Iterable[DataKey], generation: int, kek: KeyEncryptionKey)
     return KeyringRecord(generation, kek.id, wrapped_mac_key, classes, _mac(mac_key, unsigned))
 
 
-def open_record(record: KeyringRecord, kek: KeyEncryptionKey, path: Path) -> tuple[DataKey, ...]:
-    """Authenticate `record` as a whole, then unwrap its keys. `path` is for messages only.
+def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> tuple[DataKey, ...]:
+    """Authenticate `record` as a whole, then unwrap its keys. `place` is for messages only.
 
     Raises DamagedFile TAMPERED, KekDenied KEK_OTHER, KekUnavailable.
     """
+    authenticate(record, kek, place)
+    try:
+        return tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
+    except UnwrapFailed:
+        raise _tampered(place) from None
+
+
+def authenticate(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> None:
+    """Prove that a holder of `kek` wrote `record`, by one unwrapping. Raises as `open_record`."""
     if record.kek_id != kek.id:
         raise KekDenied(
             KeysReason.KEK_OTHER,
-            f"{path} was made under another key-encryption key ({record.kek_id}, not {kek.id})",
+            f"{place} was made under another key-encryption key ({record.kek_id}, not {kek.id})",
             "use the key-encryption key that the keyring was created with",
         )
     try:
         mac_key = kek.unwrap(record.wrapped_mac_key, _MAC_KEY_ASSOCIATED_DATA)
-        if not hmac.compare_digest(_mac(mac_key, record), record.mac):
-            raise _tampered(path)
-        return tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
     except UnwrapFailed:
-        raise _tampered(path) from None
+        raise _tampered(place) from None
+    if not hmac.compare_digest(_mac(mac_key, record), record.mac):
+        raise _tampered(place)
 
 
-def _tampered(path: Path) -> DamagedFile:
+def _tampered(place: object) -> DamagedFile:
     return DamagedFile(
         KeysReason.TAMPERED,
-        f"{path} was altered since Sealwire wrote it",
+        f"{place} was altered since Sealwire wrote it",
         "restore it from a backup, and find out who wrote to it",
     )
 
@@ -158,10 +177,10 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
     return DataKey(entry.name, entry.class_id, key.version, key.state, key.created, material)
 
 
-def _readable_bytes(record: KeyringRecord, path: Path) -> bytes:
+def _readable_bytes(record: KeyringRecord, place: object) -> bytes:
     """The bytes of `record`, read back first: no file is replaced by one that would be refused."""
     content = serialize_record(record)
-    parse_record(content, str(path))
+    parse_record(content, str(place))
     return content
 
 

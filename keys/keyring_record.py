@@ -28,7 +28,7 @@ MAX_VERSIONS = 4096
 MAX_WRAPPED_BYTES = 4096  # a cloud provider's answer is longer than our own 80 bytes
 MAC_BYTES = 32
 
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _KEK_ID = re.compile(r"[!-~]{1,512}", re.ASCII)
 
 
@@ -99,7 +99,7 @@ def _key_document(key: KeyRecord) -> dict[str, Any]:
 
 def format_time(moment: datetime) -> str:
     """UTC to the second, as `2026-01-31T23:59:59Z`."""
-    return moment.astimezone(UTC).strftime(_TIME)
+    return moment.astimezone(UTC).strftime(TIME_FORMAT)
 
 
 def parse_record(raw: bytes, filename: str) -> KeyringRecord:
@@ -172,6 +172,6 @@ def _parse_state(fields: Fields, text: str) -> KeyState:
 
 def _parse_time(fields: Fields, text: str) -> datetime:
     try:
-        return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+        return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         fields.refuse("has a created that is not a time in UTC")

@@ -1,17 +1,23 @@
-"""From a setting such as `file:/etc/sealwire/kek.json` to an open key-encryption key."""
+"""From settings such as `file:/etc/sealwire/kek.json` to an open key-encryption key and a keyring's store."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from sealwire.keys.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek import KeyEncryptionKey
 from sealwire.keys.key_file import KeyFileKek
+from sealwire.keys.keyring_store import FileStore, KeyringStore, Place, VaultDocument
 from sealwire.keys.passphrase import DEFAULT_VARIABLE as PASSPHRASE_VARIABLE
 from sealwire.keys.passphrase import passphrase_from_environment, read_passphrase_file
+
+if TYPE_CHECKING:
+    from sealwire.keys.vault.connection import VaultConnection
+    from sealwire.keys.vault.settings import VaultSettings
 
 DEFAULT_PROVIDER = f"env:{DEFAULT_VARIABLE}"
 
@@ -21,6 +27,7 @@ class ProviderKind(Enum):
 
     ENVIRONMENT = "env"
     KEY_FILE = "file"
+    VAULT_TRANSIT = "vault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +36,80 @@ class ProviderSettings:
 
     kind: ProviderKind
     location: str
-    """A variable's name, or a path."""
+    """A variable's name, a path, or `MOUNT/NAME` of a transit key."""
     passphrase_file: Path | None = None
     """For a key file; without it the passphrase comes from the environment or a prompt."""
 
 
 def parse_provider(setting: str, passphrase_file: Path | None = None) -> ProviderSettings:
-    """Read `env:VARIABLE` or `file:PATH`. Raises KeySettingError PROVIDER; touches neither."""
+    """Read `env:VARIABLE`, `file:PATH` or `vault:MOUNT/NAME`. Opens nothing; raises KeySettingError."""
     prefix, _, location = setting.partition(":")
     try:
         kind = ProviderKind(prefix)
     except ValueError:
-        location = ""
-    if not location:
+        kind = None
+    if kind is None or not location or (kind is ProviderKind.VAULT_TRANSIT and "/" not in location):
         # What was given is not shown: somebody may have pasted the key itself.
         raise KeySettingError(
             KeysReason.PROVIDER,
             "the key-encryption key's place is not understood",
-            "write env:VARIABLE or file:PATH",
+            "write env:VARIABLE, file:PATH or vault:transit/NAME",
         )
     return ProviderSettings(kind, location, passphrase_file)
+
+
+class Providers:
+    """Opens KEKs and keyring stores for one process. All that lies in Vault shares one connection.
+
+    One, because a wrapped secret id opens once: two logins of one process would be one too many.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, vault: "VaultSettings | None" = None
+    ) -> None:
+        """`environ` is the process's own unless given; `vault` comes from there too unless given."""
+        self._environ = os.environ if environ is None else environ
+        self._vault = vault
+        self._connection: VaultConnection | None = None
+
+    def kek(self, settings: ProviderSettings, prompt: Callable[[], str] | None = None) -> KeyEncryptionKey:
+        """Open a KEK; once a process, since a key file takes 0.4 s and a moment of 128 MiB.
+
+        `prompt` asks a human for a passphrase, as the last resort. A key in Vault is not asked for yet.
+        Raises:  KeySettingError, UnsafeFile, DamagedFile, KekDenied, KekUnavailable
+        """
+        match settings.kind:
+            case ProviderKind.ENVIRONMENT:
+                return EnvironmentKek(settings.location, self._environ)
+            case ProviderKind.KEY_FILE:
+                passphrase = find_passphrase(settings.passphrase_file, self._environ, prompt)
+                return KeyFileKek(Path(settings.location), passphrase)
+            case ProviderKind.VAULT_TRANSIT:
+                from sealwire.keys.vault.transit import TransitKek  # noqa: PLC0415 - see _vault_connection
+
+                return TransitKek(self._vault_connection(), settings.location)
+            case _:
+                assert_never(settings.kind)
+
+    def store(self, place: Place) -> KeyringStore:
+        """The store at `place`; nothing is read yet. Raises KeySettingError."""
+        match place:
+            case Path():
+                return FileStore(place)
+            case VaultDocument():
+                from sealwire.keys.vault.kv import KvStore  # noqa: PLC0415 - see _vault_connection
+
+                return KvStore(self._vault_connection(), place)
+
+    def _vault_connection(self) -> "VaultConnection":
+        # Imported where it is used: hvac and what it needs take longer to load than most commands run.
+        from sealwire.keys.vault.connection import VaultConnection  # noqa: PLC0415 - as it says
+        from sealwire.keys.vault.settings import settings_from_environment  # noqa: PLC0415 - as above
+
+        if self._connection is None:
+            settings = self._vault or settings_from_environment(self._environ)
+            self._connection = VaultConnection(settings, self._environ)
+        return self._connection
 
 
 def open_kek(
@@ -56,19 +117,8 @@ def open_kek(
     environ: Mapping[str, str] | None = None,
     prompt: Callable[[], str] | None = None,
 ) -> KeyEncryptionKey:
-    """Open the KEK; once a process, since a key file takes 0.4 s and a moment of 128 MiB.
-
-    `environ` is the process's own unless given. `prompt` asks a human for a passphrase, as the last resort.
-    Raises:  KeySettingError, UnsafeFile, DamagedFile, KekDenied, KekUnavailable
-    """
-    match settings.kind:
-        case ProviderKind.ENVIRONMENT:
-            return EnvironmentKek(settings.location, environ)
-        case ProviderKind.KEY_FILE:
-            passphrase = find_passphrase(settings.passphrase_file, environ, prompt)
-            return KeyFileKek(Path(settings.location), passphrase)
-        case _:
-            assert_never(settings.kind)
+    """Open one KEK where no keyring in Vault is needed as well. As `Providers.kek`."""
+    return Providers(environ).kek(settings, prompt)
 
 
 def find_passphrase(

@@ -10,6 +10,7 @@ from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.kek import KeyEncryptionKey
 from sealwire.keys.keyring_file import open_record, read_record
+from sealwire.keys.keyring_store import KeyringStore
 
 _STRING = 0x02
 _SAMPLE = b"\x07\0\0\0sample\0"
@@ -30,19 +31,19 @@ class Verification:
         return sum(key.state is not KeyState.DESTROYED for key in self.keys)
 
 
-def verify_keyring(path: Path, kek: KeyEncryptionKey) -> Verification:
-    """Check the cryptography, the file's MAC, every wrapped key, and every key in both modes.
+def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verification:
+    """Check the cryptography, the keyring's MAC, every wrapped key, and every key in both modes.
 
     Raises what `load_keyring` raises, SelfTestFailed, and DamagedFile TAMPERED for a key that two classes
     share: equal values of two classes could then be told apart by nothing but the header.
     """
     selftest.run()
-    record = read_record(path)
-    keys = open_record(record, kek, path)
+    record = read_record(place)
+    keys = open_record(record, kek, place)
     materials = [key.material for key in keys if key.material is not None]
     if len(set(materials)) != len(materials):
         raise DamagedFile(
-            KeysReason.TAMPERED, f"{path} holds one key under two names", "restore it from a backup"
+            KeysReason.TAMPERED, f"{place} holds one key under two names", "restore it from a backup"
         )
     for key in keys:
         _round_trip(key)

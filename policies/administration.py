@@ -191,10 +191,3 @@ BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
 """Commands that may reach a protected collection which they do not name, or name second."""
 
 _CHECKED = frozenset(b"create collMod cloneCollectionAsCapped mapReduce mapreduce".split())
-
-
-def change_stream_root(command: Command, *, whole_cluster: bool) -> PathNode:
-    """What documents a database-wide pipeline reads: events of any collection, protected ones included."""
-    policies = command.policies
-    reaches = bool(policies.classes) if whole_cluster else policies.protects_database(command.database)
-    return PathNode("", opaque=True) if reaches else NOTHING

@@ -164,7 +164,7 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     Reason.TARGET: (
         ErrorCode.NOT_IMPLEMENTED,
         "what it writes is not encrypted as the policy of its target demands",
-        "write to a collection with the same covered paths and classes, or write from the application",
+        "write to a collection with the same covered paths and classes, or keep only other fields ($project)",
     ),
     Reason.SHAPE: (
         ErrorCode.BAD_VALUE,

@@ -6,7 +6,6 @@ a join is exact between two such fields, and between two that are in clear; betw
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 
 from sealwire.policies.arguments import (
     Parents,
@@ -51,7 +50,7 @@ def lookup(
     elif b"pipeline" not in parts:
         raise Refusal(Reason.SHAPE, rule="$lookup")
     if b"pipeline" in parts:
-        with _bound(plan, _variables(plan, parts.get(b"let"), node, inner)), _as_stored(plan):
+        with _bound(plan, _variables(plan, parts.get(b"let"), node, inner)):
             foreign = plan_inner(plan, parts[b"pipeline"], foreign, inner, around)
     return _joined(plan, node, parts, foreign)
 
@@ -76,8 +75,7 @@ def graph_lookup(
         _check_join(plan, first, target, stage)
     restriction = parts.get(b"restrictSearchWithMatch")
     if restriction is not None:
-        with _as_stored(plan):
-            plan_filter(plan, document_of(restriction, restriction), foreign, inner)
+        plan_filter(plan, document_of(restriction, restriction), foreign, inner)
     if b"depthField" in parts:
         foreign = assign_path(foreign, _text(plan, parts[b"depthField"]), NOTHING)
     return _joined(plan, node, parts, foreign)
@@ -96,10 +94,8 @@ def union_with(
     if stage.kind == BsonType.OBJECT:
         parts = _parts(plan, stage, b"coll pipeline")
         if b"pipeline" in parts:
-            with _as_stored(plan):
-                foreign = plan_inner(plan, parts[b"pipeline"], foreign, (*parents, stage.value), around)
-    # always another tree: what has come in may not be as it was stored
-    return replace(either(node, foreign))
+            foreign = plan_inner(plan, parts[b"pipeline"], foreign, (*parents, stage.value), around)
+    return either(node, foreign)
 
 
 def _parts(plan: Plan, stage: Element, names: bytes) -> Mapping[bytes, Element]:
@@ -161,17 +157,6 @@ def _bound(plan: Plan, variables: Mapping[bytes, PathNode]) -> Iterator[None]:
         yield
     finally:
         plan.variables = outer
-
-
-@contextmanager
-def _as_stored(plan: Plan) -> Iterator[None]:
-    """The documents of another collection are as they are stored, whatever became of the outer ones."""
-    outer = plan.as_stored
-    plan.as_stored = True
-    try:
-        yield
-    finally:
-        plan.as_stored = outer
 
 
 def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign: PathNode) -> PathNode:

@@ -72,9 +72,21 @@ def _check_target(plan: Plan, stage: Element, node: PathNode, around: Surroundin
     tree = around.tree(target)
     if not same_values(present(node), tree):
         raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
-    if not plan.as_stored and any(leaf.leaf and leaf.leaf.domain for leaf in leaves(tree)):
-        # ranges rely on single values, and a stage may have put some into an array
+    if _may_be_several(node, tree):
         raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
+
+
+def _may_be_several(node: PathNode, target: PathNode) -> bool:
+    """Whether a value was moved that ranges at the target rely on to be single: it may be in an array now."""
+    if target.leaf is not None:
+        return target.leaf.domain is not None and node.rearranged
+    if node.moved:
+        return any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
+    return any(
+        _may_be_several(node.children[name], below)
+        for name, below in target.children.items()
+        if name in node.children
+    )
 
 
 def _check_identity(plan: Plan, on: Element, node: PathNode) -> None:

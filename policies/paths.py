@@ -1,5 +1,7 @@
 """Follow a dotted path through the covered paths of a document, as MongoDB would follow it through arrays."""
 
+from dataclasses import replace
+
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.schema import Mode, PathNode
 
@@ -30,7 +32,7 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
 
     Raises Refusal(BELOW_ENCRYPTED) when the path leads into a value that is encrypted as a whole.
     """
-    current = node
+    current, moved = node, node.moved
     for part in path.split(b"."):
         if current.opaque:
             return current
@@ -47,4 +49,7 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
                 # an index leads to what the pipeline changed, a field's name past it
                 return PathNode(current.path, opaque=True)
         current = child
-    return current if current.covers else None
+        moved = moved or current.moved
+    if not current.covers:
+        return None
+    return replace(current, moved=True) if moved and not current.moved else current

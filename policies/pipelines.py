@@ -63,8 +63,7 @@ def plan_pipeline(
         elif rule is None:
             raise Refusal(Reason.STAGE, path=in_reach, rule=operator_name(stage))
         else:
-            before, node = node, rule.handler(plan, stage, node, (*inner, start), around)
-            plan.as_stored = plan.as_stored and node is before
+            node = rule.handler(plan, stage, node, (*inner, start), around)
     plan.pipelines -= 1
     return node
 

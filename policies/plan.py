@@ -85,8 +85,6 @@ class Plan:
     """How many pipelines lie around the stage that is being planned."""
     arrays: int = 0
     """How many arrays lie around the value that is being planned."""
-    as_stored: bool = True
-    """Whether documents are as they are stored; a pipeline stage may have put values into arrays since."""
 
     def store(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
         """Cover a value that is written at the leaf `node`; null stays as it is.
@@ -186,7 +184,7 @@ class Plan:
         """
         field_class = _leaf_class(node)
         value_type = field_class.value_type
-        if field_class.domain is None or value_type is None or not self.as_stored or self.seeding:
+        if field_class.domain is None or value_type is None or node.moved or self.seeding:
             raise Refusal(Reason.RANGE, path=node.path, rule=conditions[0].name.decode())
         operands = [(item.name, item.kind, self.buf[item.value : item.end]) for item in conditions]
         found = find_positions(field_class.domain, value_type.bson_type, operands)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from sealwire.policies.administration import (
     ADMINISTRATION,
     NAMES_NO_COLLECTION,
-    change_stream_root,
     check_any_namespace,
     protected_in_pipeline,
     refuse_view_catalog,
@@ -17,6 +16,7 @@ from sealwire.policies.administration import (
 )
 from sealwire.policies.arguments import Parents, document_of, named_parts, printable, readable, string_of
 from sealwire.policies.bulk_writes import bulk_write
+from sealwire.policies.change_streams import watched
 from sealwire.policies.command import Command, DocumentSequence
 from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
 from sealwire.policies.definitions import DEFINITION_COMMANDS
@@ -24,7 +24,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, passed
 from sealwire.policies.schema import NOTHING, PathNode, PolicySet
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire.raw_bson import BsonType
 
 _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
 
@@ -155,27 +155,12 @@ def _without_collection(command: Command) -> None:
         raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
     if command.name != b"aggregate":
         return
-    pipeline = command.arguments.get(b"pipeline")
-    stage = _first_stage(command.plan, pipeline) if pipeline is not None else None
-    if stage is None or stage.name != b"$changeStream":
-        if protected_in_pipeline(command) is not None:
-            command.plan.protected = True
-            aggregate(command, NOTHING)
-        return
-    whole_cluster = stage.kind == BsonType.OBJECT and b"allChangesForCluster" in named_parts(
-        command.plan, stage.value
-    )
-    node: PathNode = change_stream_root(command, whole_cluster=whole_cluster)
-    aggregate(command, node)
-
-
-def _first_stage(plan: Plan, pipeline: Element) -> Element | None:
-    if pipeline.kind != BsonType.ARRAY:
-        return None
-    first = next(elements(plan.buf, pipeline.value), None)
-    if first is None or first.kind != BsonType.OBJECT:
-        return None
-    return next(elements(plan.buf, first.value), None)
+    node = watched(command)
+    if node is None and protected_in_pipeline(command) is not None:
+        command.plan.protected = True
+        node = NOTHING
+    if node is not None:
+        aggregate(command, node)
 
 
 def _check_sequences(command: Command) -> None:

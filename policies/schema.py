@@ -104,10 +104,14 @@ class PathNode:
 
     What is compared with it is covered all the same: a constant that was meant for it stays a secret.
     """
+    moved: bool = False
+    """Whether a stage has put this here from elsewhere: one value may have become several, in an array."""
     covers: bool = field(init=False, compare=False, repr=False)
     """Whether any value at or below this node can be ciphertext."""
     reshaped: bool = field(init=False, compare=False, repr=False)
     """Whether a pipeline has changed this node or one below it, so that numbers lead elsewhere than names."""
+    rearranged: bool = field(init=False, compare=False, repr=False)
+    """Whether this node or one below it was moved."""
     holds_random: bool = field(init=False, compare=False, repr=False)
     """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
     size: int = field(init=False, compare=False, repr=False)
@@ -126,13 +130,16 @@ class PathNode:
         object.__setattr__(self, "covers", covers or hidden)
         reshaped = self.behind_number is not None or any(child.reshaped for child in below)
         object.__setattr__(self, "reshaped", reshaped)
+        rearranged = self.moved or any(child.rearranged for child in below)
+        object.__setattr__(self, "rearranged", rearranged)
         object.__setattr__(self, "holds_random", random)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
 
     def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
         """This node after a pipeline stage has put other fields in place of its own."""
-        return PathNode(self.path, MappingProxyType(children), behind_number=self.behind_number or self)
+        behind = self.behind_number or self
+        return PathNode(self.path, MappingProxyType(children), behind_number=behind, moved=self.moved)
 
 
 NOTHING = PathNode("")

@@ -61,7 +61,7 @@ def placed(node: PathNode) -> PathNode:
     """
     if node.reshaped:
         return replace(OPAQUE, path=node.path)
-    return replace(node, absent=False) if node.absent else node
+    return node if node.moved and not node.absent else replace(node, absent=False, moved=True)
 
 
 def present(node: PathNode) -> PathNode:
@@ -69,7 +69,8 @@ def present(node: PathNode) -> PathNode:
     children = {name: present(child) for name, child in node.children.items() if not child.absent}
     behind = None if node.behind_number is None else present(node.behind_number)
     left = {name: child for name, child in children.items() if child.covers}
-    return replace(node, children=freeze(left), behind_number=behind)
+    # with nothing there, it does not matter what a policy says of fields with a number for a name
+    return replace(node, children=freeze(left), behind_number=behind if behind and behind.covers else None)
 
 
 def either(left: PathNode, right: PathNode) -> PathNode:
@@ -82,7 +83,7 @@ def either(left: PathNode, right: PathNode) -> PathNode:
         # where values in clear can be, a constant would have to be compared in clear
         return there if there.covers else PathNode(gone.path, opaque=True)
     if same_values(left, right):
-        return left
+        return left if left.moved or not (left.rearranged or right.rearranged) else replace(left, moved=True)
     covered = left if left.covers else right
     names = left.children.keys() | right.children.keys()
     if left.leaf or right.leaf or left.opaque or right.opaque or any(map(is_transparent, names)):
@@ -95,4 +96,5 @@ def either(left: PathNode, right: PathNode) -> PathNode:
     behind = None
     if left.behind_number is not None or right.behind_number is not None:
         behind = either(left.behind_number or left, right.behind_number or right)
-    return bounded(PathNode(covered.path, freeze(children), behind_number=behind))
+    moved = left.moved or right.moved
+    return bounded(PathNode(covered.path, freeze(children), behind_number=behind, moved=moved))

@@ -4,13 +4,13 @@ What a view yields is known from its definition, which only the server has. So a
 protected collections is looked up there once, by the session, before a command on it is planned.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sealwire.policies.errors import Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, PathNode, PolicySet, belongs_to_server, freeze
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.trees import OPAQUE
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
@@ -120,15 +120,6 @@ class ViewCatalog:
         try:
             pipeline = next(elements(view.definition, 0))
             base = covered(f"{database}.{view.on}") or NOTHING
-            tree = plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
+            return plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
         except (Refusal, BsonError, StopIteration):
             return OPAQUE
-        return tree if plan.as_stored else _without_ranges(tree)
-
-
-def _without_ranges(node: PathNode) -> PathNode:
-    """The tree without the promise that values are single, which a stage may have broken."""
-    leaf = None if node.leaf is None else replace(node.leaf, domain=None)
-    children = {name: _without_ranges(child) for name, child in node.children.items()}
-    behind = None if node.behind_number is None else _without_ranges(node.behind_number)
-    return replace(node, leaf=leaf, children=freeze(children), behind_number=behind)

@@ -47,6 +47,8 @@ def test_the_contracts_are_kept(copied_rooms: Path) -> None:
         ("crypto", "sealwire.keys"),
         ("crypto", "socket"),
         ("keys", "sealwire.policies"),
+        ("keys", "hvac"),
+        ("sidecars", "hvac"),
         ("policies", "cryptography"),
         ("policies", "sealwire.proxy.session"),
         ("proxy/session", "time"),

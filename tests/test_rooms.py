@@ -10,7 +10,7 @@ import pytest
 
 from tests.build_context import ROOT
 
-ROOMS = ("wire", "crypto", "keys", "policies", "proxy/session", "proxy/server", "sidecars")
+ROOMS = ("wire", "crypto", "keys", "keys/vault", "policies", "proxy/session", "proxy/server", "sidecars")
 ARCHITECTURE = ROOT / "docs" / "ENCRYPTION_ARCHITECTURE.md"
 DOCSTRING_LINES = 25
 

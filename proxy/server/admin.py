@@ -18,6 +18,7 @@ from typing import ClassVar
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.listener import bind
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.metrics import Metrics
@@ -44,7 +45,7 @@ class Health:
     """What the event loop tells the admin thread; each field is written by the loop only."""
 
     phase: Phase = Phase.STARTING
-    keyring_failed: bool = False
+    keyring: Freshness = Freshness.FRESH
     beat_at: float = 0.0
     clock: Callable[[], float] = time.monotonic
 
@@ -111,9 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
             case "/healthz":
                 self._say(self.health.alive, {"status": "ok" if self.health.alive else "stuck"})
             case "/readyz":
-                ready = self.health.alive and self.health.phase is Phase.READY
-                keyring = "stale" if self.health.keyring_failed else "ok"
-                self._say(ready, {"status": self.health.phase.value, "keyring": keyring})
+                health = self.health
+                ready = (
+                    health.alive and health.phase is Phase.READY and health.keyring is not Freshness.EXPIRED
+                )
+                self._say(ready, {"status": health.phase.value, "keyring": health.keyring.value})
             case "/metrics":
                 self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.metrics.render())
             case _:

@@ -18,6 +18,7 @@ from typing import Any
 
 import uvloop
 
+from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer, Health, Phase
 from sealwire.proxy.server.audit import open_audit
 from sealwire.proxy.server.config import Address, TlsMode
@@ -32,6 +33,7 @@ from sealwire.proxy.server.start import Loaded, make_upstreams, probe
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
 from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.rewrite import forget_grids
 
 _log = logging.getLogger("sealwire.server")
 
@@ -79,11 +81,14 @@ class Proxy:
         audit = open_audit(config.audit, self.metrics)
         try:
             self.services = Services(
-                keys=KeyFeed(self._loaded.load_keyring, self._loaded.keyring, self.metrics),
+                keys=KeyFeed(
+                    self._loaded.source, self._loaded.first, config.keys, self.metrics, self._hand_on
+                ),
                 metrics=self.metrics,
                 audit=audit,
                 limits=config.limits,
             )
+            self.health.keyring = self.services.keys.freshness
             self._bind(topologies)
             self._announce()
             ticking = spawn(self._tick(), "tick")
@@ -136,6 +141,10 @@ class Proxy:
         for side, mode in (("listen", config.listen_tls.mode), ("upstream", config.upstream_tls.mode)):
             if mode is TlsMode.PLAINTEXT:
                 note(_log, logging.WARNING, "no TLS on this side", side=side)
+        unavailable = self._loaded.first.unavailable
+        if unavailable is not None:
+            fields = {"reason": unavailable.reason.value, "problem": str(unavailable)}
+            note(_log, logging.WARNING, "keys come from the cache", hint=unavailable.hint, **fields)
         self._show_certificates(self._loaded.listen, self._loaded.upstream)
         _allow_files(2 * config.limits.connections + _SPARE_FILES)
         if self._admin is not None:
@@ -151,6 +160,12 @@ class Proxy:
         self.ready.set()
         note(_log, logging.INFO, "ready")
 
+    def _hand_on(self, keyring: Keyring) -> None:
+        """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
+        forget_grids()
+        for connection in tuple(self.services.live):
+            connection.use_keyring(keyring)
+
     def _show_certificates(self, listen: TlsSide, upstream: TlsSide) -> None:
         for name, side in (("listen", listen), ("upstream", upstream)):
             if side.not_after is not None:
@@ -164,7 +179,8 @@ class Proxy:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             self.health.beat_at = now
-            self.health.keyring_failed = self.services.keys.failed
+            self.services.keys.tick()
+            self.health.keyring = self.services.keys.freshness
             for connection in tuple(self.services.live):
                 connection.tick(now)
 

@@ -10,7 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from sealwire.keys.keyring_store import Place
 from sealwire.keys.providers import ProviderSettings
+from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.logs import LogFormat
 
 
@@ -77,6 +79,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """The sealed copy of the keyring on this machine, and the key-encryption key that seals it."""
+
+    path: Path
+    kek: ProviderSettings
+    max_age_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """How the keyring is kept fresh; times in seconds."""
+
+    refresh_s: float = 60.0
+    max_age_s: float | None = None
+    """How long the keys serve after the provider was last asked with success. None: for ever."""
+    cache: CacheSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything in one configuration file, with paths made absolute and environment overrides applied."""
 
@@ -85,7 +106,7 @@ class Config:
     upstream_tls: UpstreamTls
     probe: bool
     policy: Path
-    keyring: Path
+    keyring: Place
     kek: ProviderSettings
     admin: Address
     log_level: str
@@ -93,6 +114,9 @@ class Config:
     limits: Limits
     audit: Path | None
     """Where audit lines go; None: into the log."""
+    keys: KeySettings = KeySettings()
+    vault: VaultSettings | None = None
+    """None: where the environment says, if a key or keyring lies there."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
 
@@ -130,6 +154,29 @@ KEYS: Mapping[tuple[str, ...], Kind] = {
     ("kek", "variable"): Kind.TEXT,
     ("kek", "path"): Kind.TEXT,
     ("kek", "passphrase_file"): Kind.TEXT,
+    ("kek", "mount"): Kind.TEXT,
+    ("kek", "name"): Kind.TEXT,
+    ("keys", "refresh_s"): Kind.NUMBER,
+    ("keys", "max_age_s"): Kind.NUMBER,
+    ("keys", "cache", "path"): Kind.TEXT,
+    ("keys", "cache", "kek"): Kind.TEXT,
+    ("keys", "cache", "passphrase_file"): Kind.TEXT,
+    ("keys", "cache", "max_age_s"): Kind.NUMBER,
+    ("vault", "address"): Kind.TEXT,
+    ("vault", "namespace"): Kind.TEXT,
+    ("vault", "ca"): Kind.TEXT,
+    ("vault", "auth"): Kind.TEXT,
+    ("vault", "auth_mount"): Kind.TEXT,
+    ("vault", "token_file"): Kind.TEXT,
+    ("vault", "role"): Kind.TEXT,
+    ("vault", "role_id"): Kind.TEXT,
+    ("vault", "secret_id_file"): Kind.TEXT,
+    ("vault", "secret_id_wrapped"): Kind.BOOLEAN,
+    ("vault", "jwt_file"): Kind.TEXT,
+    ("vault", "certificate"): Kind.TEXT,
+    ("vault", "key"): Kind.TEXT,
+    ("vault", "timeout_s"): Kind.NUMBER,
+    ("vault", "deadline_s"): Kind.NUMBER,
     ("admin", "address"): Kind.TEXT,
     ("log", "level"): Kind.TEXT,
     ("log", "format"): Kind.TEXT,

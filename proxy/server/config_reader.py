@@ -8,8 +8,8 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from sealwire.keys.environment import DEFAULT_VARIABLE
-from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.keys.keyring_store import VaultDocument
+from sealwire.keys.providers import ProviderKind
 from sealwire.policies.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.proxy.server.config import (
     KEYS,
@@ -22,6 +22,13 @@ from sealwire.proxy.server.config import (
     TlsMode,
     UpstreamTls,
     variable_of,
+)
+from sealwire.proxy.server.config_keys import (
+    read_kek,
+    read_keyring,
+    read_keys,
+    read_vault,
+    refuse_leftovers,
 )
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.logs import LogFormat
@@ -64,7 +71,7 @@ def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> Confi
         # An empty variable is an unset one: compose files write `${NAME:-}`.
         if text := environ.get(variable_of(key)):
             root = _overlaid(root, key, _override(variable_of(key), text, kind))
-    return _Reader(path.absolute().parent).config(root, _ignored(environ))
+    return _Reader(path.absolute().parent, environ).config(root)
 
 
 def _override(variable: str, text: str, kind: Kind) -> Node:
@@ -95,12 +102,14 @@ def _ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
 class _Reader:
     """Turns nodes into settings; holds the folder that relative paths start from."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self._folder = folder
+        self._environ = environ
 
-    def config(self, root: Node, ignored: tuple[str, ...]) -> Config:
+    def config(self, root: Node) -> Config:
         top = root.entries(
-            ("listen", "upstream", "policy", "keyring", "kek"), ("members", "admin", "log", "limits", "audit")
+            ("listen", "upstream", "policy", "keyring", "kek"),
+            ("members", "keys", "vault", "admin", "log", "limits", "audit"),
         )
         single = "members" not in top
         # With members, `listen` and `upstream` hold only what the members share.
@@ -112,20 +121,26 @@ class _Reader:
         admin = _section(top, "admin", ("address",))
         levels = ("debug", "info", "warning", "error")
         formats = tuple(log_format.value for log_format in LogFormat)
+        keyring = read_keyring(top["keyring"], self._path)
+        kek = read_kek(top["kek"], self._path)
+        in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or isinstance(keyring, VaultDocument)
+        vault = top.get("vault")
         return Config(
             members=(self._single(listen, upstream),) if single else self._members(top["members"]),
             listen_tls=self._listen_tls(_tls_node(top["listen"], listen)),
             upstream_tls=self._upstream_tls(_tls_node(top["upstream"], upstream)),
             probe=upstream["probe"].boolean() if "probe" in upstream else True,
             policy=self._path(top["policy"]),
-            keyring=self._path(top["keyring"]),
-            kek=self._kek(top["kek"]),
+            keyring=keyring,
+            kek=kek,
+            keys=read_keys(top.get("keys"), self._path, in_vault=in_vault),
+            vault=read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None,
             admin=_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464),
             log_level=log["level"].choice(levels) if "level" in log else "info",
             log_format=LogFormat(log["format"].choice(formats)) if "format" in log else LogFormat.TEXT,
             limits=_limits(top),
             audit=self._path(audit["path"]) if "path" in audit else None,
-            ignored_variables=ignored,
+            ignored_variables=_ignored(self._environ),
         )
 
     def _single(self, listen: Mapping[str, Node], upstream: Mapping[str, Node]) -> Member:
@@ -154,7 +169,7 @@ class _Reader:
         known = ("certificate", "key", "client_ca", "require_client_certificate", "minimum")
         entries = node.entries((), ("mode", *known))
         if _mode(entries) is TlsMode.PLAINTEXT:
-            _refuse_leftovers(entries, known, "with `mode: plaintext`")
+            refuse_leftovers(entries, known, "with `mode: plaintext`")
             return ListenTls(TlsMode.PLAINTEXT)
         if "certificate" not in entries:
             raise node.error("missing key 'certificate'", "clients need a certificate to verify")
@@ -174,7 +189,7 @@ class _Reader:
         known = ("ca", "certificate", "key", "server_name", "minimum")
         entries = node.entries((), ("mode", *known))
         if _mode(entries) is TlsMode.PLAINTEXT:
-            _refuse_leftovers(entries, known, "with `mode: plaintext`")
+            refuse_leftovers(entries, known, "with `mode: plaintext`")
             return UpstreamTls(TlsMode.PLAINTEXT)
         if "key" in entries and "certificate" not in entries:
             raise entries["key"].error("a key without a certificate", "add `certificate:`")
@@ -185,21 +200,6 @@ class _Reader:
             key=self._optional_path(entries, "key"),
             server_name=entries["server_name"].text() if "server_name" in entries else None,
             minimum=_minimum(entries),
-        )
-
-    def _kek(self, node: Node) -> ProviderSettings:
-        entries = node.entries(("provider",), ("variable", "path", "passphrase_file"))
-        if entries["provider"].choice(("environment", "file")) == "environment":
-            _refuse_leftovers(entries, ("path", "passphrase_file"), "with `provider: environment`")
-            variable = entries["variable"].text() if "variable" in entries else DEFAULT_VARIABLE
-            return ProviderSettings(ProviderKind.ENVIRONMENT, variable)
-        _refuse_leftovers(entries, ("variable",), "with `provider: file`")
-        if "path" not in entries:
-            raise node.error("missing key 'path'", "name the key file that `sealwire keys` made")
-        return ProviderSettings(
-            ProviderKind.KEY_FILE,
-            str(self._path(entries["path"])),
-            self._optional_path(entries, "passphrase_file"),
         )
 
     def _path(self, node: Node) -> Path:
@@ -240,12 +240,6 @@ def _mode(entries: Mapping[str, Node]) -> TlsMode:
         if "mode" in entries
         else TlsMode.TLS
     )
-
-
-def _refuse_leftovers(entries: Mapping[str, Node], keys: tuple[str, ...], where: str) -> None:
-    for key in keys:
-        if key in entries:
-            raise entries[key].error(f"'{key}' has no meaning {where}", "remove one of the two")
 
 
 def _minimum(entries: Mapping[str, Node]) -> ssl.TLSVersion:

@@ -15,11 +15,12 @@ read holds the client only: it must stay able to send us replies, or both would 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import assert_never
 
+from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.services import Route, Services
@@ -235,7 +236,7 @@ class Connection:
                 case Count():
                     self._services.metrics.count(effect.counter, effect.amount, effect.label)
                 case NeedKeys():
-                    self._fetch_keys()
+                    self._fetch_keys(effect.keys)
                 case PauseClient(paused=True):
                     self.client.hold(Hold.LOOK_UP)
                 case PauseClient():
@@ -249,16 +250,21 @@ class Connection:
         if self._services.draining:
             self._end_if_drained()
 
-    def _fetch_keys(self) -> None:
+    def use_keyring(self, keyring: Keyring) -> None:
+        """From now on `keyring` counts; a session that waits for keys still gets its answer."""
+        if self._session is not None:
+            self._session.use_keyring(keyring)
+
+    def _fetch_keys(self, keys: Sequence[tuple[int, int]]) -> None:
         if not self._awaits_keys:
             self._awaits_keys = True
             self.client.hold(Hold.KEYS)
             if self.server is not None:
                 self.server.hold(Hold.KEYS)
-            spawn(self._deliver_keys(), f"keys {self.number}")
+            spawn(self._deliver_keys(keys), f"keys {self.number}")
 
-    async def _deliver_keys(self) -> None:
-        keyring = await self._services.keys.reload()
+    async def _deliver_keys(self, keys: Sequence[tuple[int, int]]) -> None:
+        keyring = await self._services.keys.keyring_with(keys)
         self._awaits_keys = False
         if self._session is not None:
             self._run(partial(self._session.keys_ready, keyring))

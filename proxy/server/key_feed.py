@@ -1,16 +1,25 @@
-"""The keyring that all sessions share, and its reload when a session meets a key it does not hold.
+"""The keyring that all sessions share: loaded again in a worker thread, handed on, and given up when too old.
 
-Loading may take long (scrypt, a network provider): it runs in a worker thread, once for all sessions that ask
-at the same time, and not again within a second, so that forged key ids in the data cannot keep it busy.
+When.    Every `refresh_s`; sooner after a failure; and when a session meets a key that it does not hold.
+Who.     Whoever asks gets the result of a load that began after the question, unless one that was under way
+         already happens to bring the key: it may have read the store before the key was in it.
+How often.  Loads begin `RELOAD_INTERVAL_S` apart at least, so that forged key ids in the data cannot keep the
+         provider busy; they buy a pause of their own session, no more.
+How long.  While loads fail, sessions go on with the keyring from before, until nothing was heard from the
+         provider for `max_age_s`. Then an empty keyring takes its place, and the keys leave this process.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Protocol
 
 from sealwire.keys.errors import KeysError
 from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring_source import FirstKeyring
+from sealwire.proxy.server.config import KeySettings
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn
@@ -18,6 +27,31 @@ from sealwire.proxy.server.tasks import spawn
 _log = logging.getLogger("sealwire.server")
 
 RELOAD_INTERVAL_S = 1.0
+RETRY_S = 10.0
+
+_Answer = asyncio.Future[Keyring | None]
+
+
+class Source(Protocol):
+    """`keyring_source.KeyringSource`, or a test's stand-in."""
+
+    def load(self) -> Keyring:
+        """The keyring as it is now, the same object where it has not changed. Blocks; raises KeysError."""
+        ...
+
+    def forget(self) -> None:
+        """Let go of the keys."""
+        ...
+
+
+class Freshness(Enum):
+    """How far the keyring can be trusted to be the newest; the value is what /readyz says."""
+
+    FRESH = "ok"
+    STALE = "stale"
+    """The last load failed; the keys from before serve."""
+    EXPIRED = "expired"
+    """They are too old and serve no longer."""
 
 
 class KeyFeed:
@@ -25,55 +59,135 @@ class KeyFeed:
 
     def __init__(
         self,
-        load: Callable[[], Keyring],
-        keyring: Keyring,
+        source: Source,
+        first: FirstKeyring,
+        settings: KeySettings,
         metrics: Metrics,
+        hand_on: Callable[[Keyring], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._load = load
+        """`first` was loaded just now; `hand_on` is called with every keyring that takes its place."""
+        now = clock()
+        from_cache = first.age_s is not None
+        self._source = source
         self._metrics = metrics
+        self._settings = settings
         self._clock = clock
-        self._keyring = keyring
-        self._flight: asyncio.Future[Keyring | None] | None = None
-        self._ended_at: float | None = None
-        self._failed = False
+        self._hand_on = hand_on
+        self._keyring = first.take()
+        self._flight: _Answer | None = None
+        self._next: _Answer | None = None
+        self._earliest_at = now
+        # A cache is a failed load with something to go on with.
+        self._due_at = now if from_cache else now + settings.refresh_s
+        self._heard_at = now - (first.age_s or 0.0)
+        self._freshness = Freshness.STALE if from_cache else Freshness.FRESH
 
     @property
     def keyring(self) -> Keyring:
-        """The keyring that was loaded last."""
+        """The keyring that was loaded last; an empty one when that is too old."""
         return self._keyring
 
     @property
-    def failed(self) -> bool:
-        """Whether the last reload failed; sessions go on with the keyring from before."""
-        return self._failed
+    def freshness(self) -> Freshness:
+        """How far `keyring` can be trusted to be the newest."""
+        return self._freshness
 
-    async def reload(self) -> Keyring | None:
-        """The keyring as it is now in the store, or None if it could not be loaded. Raises nothing."""
-        if self._flight is None:
-            if self._ended_at is not None and self._clock() - self._ended_at < RELOAD_INTERVAL_S:
-                return None if self._failed else self._keyring
-            self._flight = asyncio.get_running_loop().create_future()
-            # A task of its own: whoever asked first may go away while others wait.
-            spawn(self._load_once(self._flight), "load keyring")
-        return await asyncio.shield(self._flight)
+    @property
+    def loading(self) -> bool:
+        """Whether a load is under way."""
+        return self._flight is not None
 
-    async def _load_once(self, flight: "asyncio.Future[Keyring | None]") -> None:
-        loop = asyncio.get_running_loop()
+    async def keyring_with(self, keys: Sequence[tuple[int, int]]) -> Keyring | None:
+        """A keyring for a session that does not know `keys`, as (class id, key version) pairs.
+
+        At once where another session has brought them in; else what the next load gives, None when it fails.
+        Raises nothing.
+        """
+        if self._has(keys):
+            return self._keyring
+        if self._flight is not None:
+            # It began before the question, but may have come late enough all the same.
+            await asyncio.shield(self._flight)
+            if self._has(keys):
+                return self._keyring
+        # Shielded, for whoever asked first may go away while others wait.
+        return await asyncio.shield(self._want_load())
+
+    def _has(self, keys: Sequence[tuple[int, int]]) -> bool:
+        return self._freshness is not Freshness.EXPIRED and all(self._keyring.knows(*key) for key in keys)
+
+    def _want_load(self) -> _Answer:
+        """The answer of a load that begins now, or as soon as one may."""
+        wanted = self._next
+        if wanted is None:
+            wanted = self._next = asyncio.get_running_loop().create_future()
+            self._take_off()
+        return wanted
+
+    def tick(self) -> None:
+        """About once a second: begin loads that are due, and give up keys that are too old."""
+        if self._flight is None and self._clock() >= self._due_at:
+            self._want_load()
+        self._take_off()
+        age_s = self._clock() - self._heard_at
+        max_age_s = self._settings.max_age_s
+        if max_age_s is not None and age_s > max_age_s and self._freshness is not Freshness.EXPIRED:
+            self._expire()
+        self._metrics.keyring_age.set(age_s)
+        self._metrics.keyring_expired.set(self._freshness is Freshness.EXPIRED)
+
+    def _take_off(self) -> None:
+        """Begin the next load if it is wanted, none is under way, and the last is long enough ago."""
+        if self._next is None or self._flight is not None or self._clock() < self._earliest_at:
+            return
+        self._flight, self._next = self._next, None
+        spawn(self._load(self._flight), "load keyring")
+
+    async def _load(self, flight: _Answer) -> None:
+        began_at = self._clock()
+        loaded: Keyring | None = None
         try:
-            self._keyring = await loop.run_in_executor(None, self._load)
+            loaded = await asyncio.get_running_loop().run_in_executor(None, self._source.load)
         except KeysError as error:
-            self._failed = True
             fields = {"reason": error.reason.value, "problem": str(error), "hint": error.hint}
             note(_log, logging.ERROR, "keyring could not be loaded", **fields)
         except Exception as error:  # noqa: BLE001 - whatever is raised, sessions must get an answer
-            self._failed = True
             self._metrics.bugs.inc()
             note(_log, logging.CRITICAL, "bug: keyring could not be loaded", error)
+        now = self._clock()
+        self._earliest_at = now + RELOAD_INTERVAL_S
+        self._metrics.key_reloads.labels("failed" if loaded is None else "loaded").inc()
+        if loaded is None:
+            self._due_at = now + min(RETRY_S, self._settings.refresh_s)
+            if self._freshness is Freshness.FRESH:
+                self._freshness = Freshness.STALE
         else:
-            self._failed = False
-            note(_log, logging.INFO, "keyring loaded again")
-        self._ended_at = self._clock()
-        self._metrics.key_reloads.labels("failed" if self._failed else "loaded").inc()
+            self._due_at = now + self._settings.refresh_s
+            self._heard_at = began_at
+            self._accept(loaded)
         self._flight = None
-        flight.set_result(None if self._failed else self._keyring)
+        flight.set_result(loaded)
+
+    def _accept(self, keyring: Keyring) -> None:
+        if self._freshness is not Freshness.FRESH:
+            note(_log, logging.INFO, "keyring can be loaded again")
+        self._freshness = Freshness.FRESH
+        if keyring is not self._keyring:
+            note(_log, logging.INFO, "new keyring", generation=keyring.generation)
+            self._use(keyring)
+
+    def _expire(self) -> None:
+        self._freshness = Freshness.EXPIRED
+        note(
+            _log,
+            logging.CRITICAL,
+            "keys given up: their provider was not heard from for keys.max_age_s",
+            hint="make the provider answer; sessions go on by themselves then",
+        )
+        self._use(Keyring([]))
+        self._source.forget()
+
+    def _use(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._hand_on(keyring)

@@ -51,7 +51,11 @@ class Metrics:
             "upstream_connect_failures", "Server connections that could not be opened", "reason"
         )
         self.pauses = self._counter("read_pauses", "Reads paused because a peer was slow", "side")
-        self.key_reloads = self._counter("key_reloads", "Keyring loads asked for by sessions", "outcome")
+        self.key_reloads = self._counter("key_reloads", "Keyring loads after the first", "outcome")
+        self.keyring_age = self._gauge(
+            "keyring_age_seconds", "Time since the provider of the keys last answered"
+        )
+        self.keyring_expired = self._gauge("keyring_expired", "1 while the keys are too old to be used")
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.bugs = self._counter("bugs", "Unexpected exceptions; each closed one connection at most")
         self.audit_failures = self._counter("audit_failures", "Audit lines that could not be written")

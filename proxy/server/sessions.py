@@ -32,6 +32,9 @@ class SessionCore(Protocol):
     def keys_ready(self, keyring: Keyring | None) -> list[Effect]:
         """The answer to NeedKeys; None when the keyring could not be loaded."""
 
+    def use_keyring(self, keyring: Keyring) -> None:
+        """Another keyring counts from the next message on."""
+
     def tick(self, now_s: float, /) -> list[Effect]:
         """The monotonic clock, about once a second."""
 

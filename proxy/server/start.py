@@ -1,41 +1,31 @@
 """Everything that is read and checked before a socket is opened; `sealwire serve --check` stops after it."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
 
 from sealwire.crypto import selftest
-from sealwire.keys.errors import UnknownKey
-from sealwire.keys.kek import KeyEncryptionKey
+from sealwire.keys.errors import KeysError, UnknownKey
 from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_file import load_keyring
-from sealwire.keys.providers import open_kek
+from sealwire.keys.keyring_cache import KeyringCache
+from sealwire.keys.keyring_source import FirstKeyring, KeyringSource
+from sealwire.keys.providers import Providers
 from sealwire.policies.loader import load_policy
 from sealwire.policies.schema import PolicySet
 from sealwire.proxy.server.config import Config
 from sealwire.proxy.server.config_reader import read_named_file
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
+from sealwire.proxy.server.key_feed import Source
+from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.topology import topologies
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.proxy.session.handshake import Topology
 
-
-class KeyringLoader:
-    """Reads the keyring file, again and again, and never accepts an older one than it has seen."""
-
-    def __init__(self, path: Path, kek: KeyEncryptionKey) -> None:
-        self._path = path
-        self._kek = kek
-        self._generation = 0
-
-    def __call__(self) -> Keyring:
-        """Blocks. Raises what `keyring_file.load_keyring` raises."""
-        keyring = load_keyring(self._path, self._kek, self._generation)
-        self._generation = keyring.generation
-        return keyring
+_log = logging.getLogger("sealwire.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +34,8 @@ class Loaded:
 
     config: Config
     policy: PolicySet
-    keyring: Keyring
-    load_keyring: Callable[[], Keyring]
+    first: FirstKeyring
+    source: Source
     listen: TlsSide
     upstream: TlsSide
 
@@ -53,19 +43,36 @@ class Loaded:
         return "Loaded()"
 
 
-def load(config: Config) -> Loaded:
-    """Read what the configuration names and prove the cipher.
+def load(config: Config, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read what the configuration names, ask for the keys, and prove the cipher. Blocks.
 
     Raises: SourceError, FileProblem, PermissionProblem, KeyringIncomplete, crypto.errors.SelfTestFailed and
             what loading a keyring raises (keys.errors).
     """
     policy = load_policy(read_named_file(config.policy, "the policy"), str(config.policy))
     selftest.run()
-    load_keyring = KeyringLoader(config.keyring, open_kek(config.kek))
-    keyring = load_keyring()
-    _require_classes(policy, keyring, config)
+    source = _keyring_source(config, environ)
+    first = source.first()
+    _require_classes(policy, first.keyring, config)
     listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
-    return Loaded(config, policy, keyring, load_keyring, listen, upstream)
+    return Loaded(config, policy, first, source, listen, upstream)
+
+
+def _keyring_source(config: Config, environ: Mapping[str, str] | None) -> KeyringSource:
+    providers = Providers(environ, config.vault)
+    kek = providers.kek(config.kek)
+    store = providers.store(config.keyring)
+    cache = None
+    if config.keys.cache is not None:
+        settings = config.keys.cache
+        max_age = timedelta(seconds=settings.max_age_s)
+        cache = KeyringCache(settings.path, providers.kek(settings.kek), str(store), kek.id, max_age)
+    return KeyringSource(store, kek, cache, _note_cache)
+
+
+def _note_cache(error: KeysError) -> None:
+    fields = {"reason": error.reason.value, "problem": str(error)}
+    note(_log, logging.WARNING, "key cache could not be written", hint=error.hint, **fields)
 
 
 def _require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:

@@ -76,6 +76,11 @@ def _grid_binary(cipher: ValueCipher, kind: int, value: bytes) -> bytes:
     return _binary(cipher.encrypt_deterministically(kind, value))
 
 
+def forget_grids() -> None:
+    """Drop what is kept of grids, and with it the ciphers under which they lie."""
+    _grid_binary.cache_clear()
+
+
 def _binary(envelope: bytes) -> bytes:
     return _binary_head(len(envelope), SUBTYPE) + envelope
 

@@ -106,6 +106,10 @@ class Session:
             effects += self._message(peer, message)
         return effects
 
+    def use_keyring(self, keyring: Keyring) -> None:
+        """Another keyring counts from the next message on; NeedKeys still wants its own answer."""
+        self._conversation.keyring = keyring
+
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
         self._conversation.settings.views.tick(now_s)

@@ -12,6 +12,7 @@ from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars.backup import errors as backup
+from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
 EX_NOINPUT = 66
@@ -58,6 +59,10 @@ EXIT_CODES: dict[type[Exception], int] = {
     enforce.UnusableUri: EX_CONFIG,
     enforce.ServerUnreachable: EX_UNAVAILABLE,
     enforce.ServerDenied: EX_NOPERM,
+    vault_setup.UnusableSetting: EX_CONFIG,
+    vault_setup.ServerState: EX_UNAVAILABLE,
+    vault_setup.HandOverFailed: EX_CANTCREAT,
+    vault_setup.NotChangeable: EX_CANTCREAT,
 }
 
 

@@ -10,23 +10,30 @@ from rich.console import Console
 
 from sealwire.keys.kek import KeyEncryptionKey
 from sealwire.keys.key_file import KeyFileKek
+from sealwire.keys.keyring_store import KeyringStore, parse_place
 from sealwire.keys.passphrase import check_strength
-from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, find_passphrase, open_kek, parse_provider
+from sealwire.keys.providers import (
+    DEFAULT_PROVIDER,
+    ProviderKind,
+    Providers,
+    find_passphrase,
+    parse_provider,
+)
 
 F = TypeVar("F", bound=Callable[..., object])
 
 keyring_option = click.option(
     "--keyring",
-    type=click.Path(path_type=Path),
+    metavar="PATH|vault:MOUNT/PATH",
     envvar="SEALWIRE_KEYRING",
     show_envvar=True,
     required=True,
-    help="The keyring file.",
+    help="The keyring: a file, or a document in Vault (KV version 2).",
 )
 kek_option = click.option(
     "--kek",
     "kek_setting",
-    metavar="env:VARIABLE|file:PATH",
+    metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME",
     envvar="SEALWIRE_KEK_PROVIDER",
     show_envvar=True,
     default=DEFAULT_PROVIDER,
@@ -47,11 +54,21 @@ def kek_options(function: F) -> F:
     return keyring_option(kek_option(passphrase_file_option(function)))
 
 
-def open_kek_from_options(kek_setting: str, passphrase_file: Path | None) -> KeyEncryptionKey:
-    """The KEK that the options name; asks for a passphrase only on a terminal. Raises as `open_kek` does."""
+def open_store_from_option(keyring: str, providers: Providers) -> KeyringStore:
+    """The keyring's store that --keyring names. Raises KeySettingError."""
+    return providers.store(parse_place(keyring))
+
+
+def open_kek_from_options(
+    kek_setting: str, passphrase_file: Path | None, providers: Providers | None = None
+) -> KeyEncryptionKey:
+    """The KEK that the options name; asks for a passphrase only on a terminal. Raises as `Providers.kek`.
+
+    `providers` is given where a keyring is opened as well, so that both share one connection to Vault.
+    """
     settings = parse_provider(kek_setting, passphrase_file)
     if settings.kind is not ProviderKind.KEY_FILE:
-        return open_kek(settings)
+        return (providers or Providers()).kek(settings)
     # Asked for before the spinner starts, which would draw over the prompt.
     passphrase = find_passphrase(passphrase_file, prompt=_prompt())
     with Console(stderr=True).status("deriving the key from the passphrase"):

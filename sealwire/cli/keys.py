@@ -1,7 +1,6 @@
 """`sealwire keys`: make a key-encryption key and a keyring, list the keyring, prove that it works."""
 
 import json
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from sealwire.cli.key_options import (
     kek_options,
     keyring_option,
     open_kek_from_options,
+    open_store_from_option,
     passphrase_file_option,
 )
 from sealwire.crypto import selftest
@@ -26,6 +26,8 @@ from sealwire.keys.key_file import create_key_file
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_file import add_classes, create_keyring, load_keyring, read_record
 from sealwire.keys.keyring_record import format_time
+from sealwire.keys.keyring_store import KeyringStore
+from sealwire.keys.providers import Providers
 from sealwire.keys.verification import verify_keyring
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -47,11 +49,11 @@ def command() -> None:
 def create(
     class_names: tuple[str, ...],
     policy: Path | None,
-    keyring: Path,
+    keyring: str,
     kek_setting: str,
     passphrase_file: Path | None,
 ) -> None:
-    """Make a key for each CLASS, and the keyring file if there is none.
+    """Make a key for each CLASS, and the keyring if there is none.
 
     A class named here must not have a key yet; a class of --policy that has one keeps it, so the command may
     be run again after every change of the policy.
@@ -61,22 +63,25 @@ def create(
       sealwire keys create --keyring keyring.json --policy policy.yaml
       sealwire keys create --keyring keyring.json nhs_number postcode
       sealwire keys create --keyring keyring.json --kek file:kek.json notes
+      sealwire keys create --keyring vault:secret/sealwire/keyring --kek vault:transit/sealwire notes
     """
     wanted = _policy_classes(policy) if policy is not None else ()
     if not class_names and policy is None:
         raise click.UsageError("name a class, or give --policy")
     selftest.run()
-    kek = open_kek_from_options(kek_setting, passphrase_file)
-    if os.path.lexists(keyring):
-        present = load_keyring(keyring, kek).class_names
+    providers = Providers()
+    store = open_store_from_option(keyring, providers)
+    kek = open_kek_from_options(kek_setting, passphrase_file, providers)
+    if store.exists():
+        present = load_keyring(store, kek).class_names
         new = _in_order(class_names, (name for name in wanted if name not in present))
         if not new:
-            click.echo(f"{keyring}: every class has a key already")
+            click.echo(f"{store}: every class has a key already")
             return
-        _report(keyring, add_classes(keyring, kek, new, datetime.now(UTC)), new)
+        _report(store, add_classes(store, kek, new, datetime.now(UTC)), new)
     else:
         new = _in_order(class_names, wanted)
-        _report(keyring, create_keyring(keyring, kek, new, datetime.now(UTC)), new)
+        _report(store, create_keyring(store, kek, new, datetime.now(UTC)), new)
         _warn_of_loss(kek)
 
 
@@ -93,10 +98,10 @@ def _in_order(named: Iterable[str], from_policy: Iterable[str]) -> tuple[str, ..
     return (*named, *(name for name in from_policy if name not in named))
 
 
-def _report(path: Path, keyring: Keyring, names: Iterable[str]) -> None:
+def _report(store: KeyringStore, keyring: Keyring, names: Iterable[str]) -> None:
     for name in names:
         cipher = keyring.cipher_for(name)
-        click.echo(f"{path}: created key {name}, id {cipher.class_id}, version {cipher.key_version}")
+        click.echo(f"{store}: created key {name}, id {cipher.class_id}, version {cipher.key_version}")
 
 
 def _warn_of_loss(kek: KeyEncryptionKey) -> None:
@@ -142,15 +147,16 @@ def create_kek(path: Path | None, passphrase_file: Path | None) -> None:
 @command.command(name="list")
 @keyring_option
 @_json_option
-def list_command(keyring: Path, as_json: bool) -> None:
+def list_command(keyring: str, as_json: bool) -> None:
     """List classes and key versions. Needs no key-encryption key, and so proves nothing: `verify` does.
 
     \b
     Examples:
       sealwire keys list --keyring keyring.json
       SEALWIRE_KEYRING=keyring.json sealwire keys list --json
+      sealwire keys list --keyring vault:secret/sealwire/keyring
     """
-    record = read_record(keyring)
+    record = read_record(open_store_from_option(keyring, Providers()))
     rows = [
         _row(entry.name, entry.class_id, key.version, key.state, key.created)
         for entry in record.classes
@@ -166,7 +172,7 @@ def list_command(keyring: Path, as_json: bool) -> None:
 @command.command()
 @kek_options
 @_json_option
-def verify(keyring: Path, kek_setting: str, passphrase_file: Path | None, as_json: bool) -> None:
+def verify(keyring: str, kek_setting: str, passphrase_file: Path | None, as_json: bool) -> None:
     """Authenticate the keyring, unwrap every key, and encrypt and decrypt a sample with each.
 
     \b
@@ -174,7 +180,9 @@ def verify(keyring: Path, kek_setting: str, passphrase_file: Path | None, as_jso
       sealwire keys verify --keyring keyring.json
       sealwire keys verify --keyring keyring.json --kek file:kek.json --json
     """
-    found = verify_keyring(keyring, open_kek_from_options(kek_setting, passphrase_file))
+    providers = Providers()
+    kek = open_kek_from_options(kek_setting, passphrase_file, providers)
+    found = verify_keyring(open_store_from_option(keyring, providers), kek)
     rows = [_row(key.class_name, key.class_id, key.version, key.state, key.created) for key in found.keys]
     if as_json:
         _print_json(found.generation, found.kek_id, rows, authenticated=True)

@@ -274,6 +274,49 @@ def test_a_change_stream_on_a_database_forwards_events_whose_fields_are_unknown(
     assert covered({**filtered, "$db": "stats"}) == []
 
 
+@pytest.mark.parametrize(
+    ("match", "edits"),
+    [
+        ({"ns.coll": "patients", "fullDocument.nhs_number": "a"}, [("nhs_number", "a")]),
+        ({"ns.coll": "patients", "ns.db": "clinic", "fullDocument.tags": "a"}, [("tags", "a")]),
+        ({"ns": {"db": "clinic", "coll": "appointments"}, "fullDocument.patient_nhs": "a"},
+         [("patient_nhs", "a")]),
+        ({"ns.coll": "wards", "fullDocument.nhs_number": "a"}, []),
+    ],
+)  # fmt: skip
+def test_a_change_stream_that_lets_one_collection_through_is_like_one_on_it(
+    match: Any, edits: list[tuple[str, Any]]
+) -> None:
+    command = {"aggregate": 1, "cursor": {}, "pipeline": [EVENTS, {"$match": match}]}
+    assert covered(command) == edits
+
+
+@pytest.mark.parametrize(
+    ("match", "others"),
+    [
+        ({"ns.coll": {"$in": ["patients"]}}, {}),
+        ({"ns": {"coll": "patients", "db": "clinic"}}, {}),
+        ({"ns": {"db": "clinic", "coll": 5}}, {}),
+        ({"ns.db": "clinic"}, {}),
+        ({"$or": [{"ns.coll": "patients"}]}, {}),
+        ({"ns.coll": "patients"}, {"collation": {"locale": "en"}}),
+    ],
+)
+def test_a_change_stream_that_may_let_others_through_is_forwarded_only(match: Any, others: Any) -> None:
+    full = {**match, "fullDocument.nhs_number": "a"}
+    command = {"aggregate": 1, "cursor": {}, "pipeline": [EVENTS, {"$match": full}], **others}
+    assert reason(command) is Reason.COMPUTE
+
+
+def test_a_change_stream_on_the_cluster_names_the_database_as_well() -> None:
+    events = {"$changeStream": {"allChangesForCluster": True}}
+    whole: dict[str, Any] = {"aggregate": 1, "cursor": {}, "$db": "admin"}
+    both = {"ns.db": "clinic", "ns.coll": "patients", "fullDocument.nhs_number": "a"}
+    assert covered({**whole, "pipeline": [events, {"$match": both}]}) == [("nhs_number", "a")]
+    only = {"ns.coll": "patients", "fullDocument.nhs_number": "a"}
+    assert reason({**whole, "pipeline": [events, {"$match": only}]}) is Reason.COMPUTE
+
+
 def test_a_change_stream_on_the_cluster_is_one_on_every_protected_database() -> None:
     events = {"$changeStream": {"allChangesForCluster": True}}
     pipeline = [events, {"$match": {"fullDocument.name": "x"}}]

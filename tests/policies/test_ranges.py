@@ -280,13 +280,50 @@ def test_the_pipeline_of_a_join_begins_with_documents_as_stored(before: list[dic
     for stage in (join, union):
         assert len(plan(over(*before, stage)).edits) == 1
     assert len(plan(over({"$project": {"x": 1}}, restricted)).edits) == 1
-    reshaped = {**join["$lookup"], "pipeline": [{"$set": {"y": "$a"}}, _RANGE]}
-    assert reason(over({"$lookup": reshaped})) is Reason.RANGE
+    rearranged = {**join["$lookup"], "pipeline": [{"$set": {"a": ["$a"]}}, _RANGE]}
+    assert reason(over({"$lookup": rearranged})) is Reason.RANGE
 
 
-def test_a_range_after_a_join_or_a_union_is_refused_and_one_before_it_is_not() -> None:
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$lookup": {"from": "c", "pipeline": [], "as": "j"}},
+        {"$unionWith": "c"},
+        {"$set": {"b": "$a", "x": [1]}},
+        {"$unset": "x"},
+        {"$project": {"a": 1}},
+        {"$unwind": "$x"},
+    ],
+)
+def test_a_stage_that_leaves_the_field_where_it_was_leaves_its_ranges(stage: dict[str, Any]) -> None:
+    assert len(plan(over(stage, _RANGE)).edits) == 1
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$set": {"a": ["$a"]}},
+        {"$set": {"a": {"$ifNull": ["$a", None]}}},
+        {"$unionWith": {"coll": "c", "pipeline": [{"$set": {"a": ["$a"]}}]}},
+        {"$replaceWith": "$$ROOT"},
+        {"$group": {"_id": None, "a": {"$push": "$a"}}},
+        {"$group": {"_id": None, "a": {"$first": "$a"}}},
+    ],
+)
+def test_a_range_on_what_a_stage_has_moved_is_refused(stage: dict[str, Any]) -> None:
+    assert reason(over(stage, _RANGE)) is Reason.RANGE
+    assert reason(over(stage, {"$project": {"a": 1}}, {"$set": {"y": 1}}, _RANGE)) is Reason.RANGE
+
+
+def test_a_range_in_the_documents_that_a_join_has_put_into_an_array_is_refused() -> None:
+    join = {"$lookup": {"from": "c", "pipeline": [], "as": "j"}}
+    inside = {"$match": {"j.a": {"$gte": 1, "$lt": 3}}}
+    assert reason(over(join, inside)) is Reason.RANGE
+    assert reason(over(join, {"$unwind": "$j"}, {"$replaceWith": "$j"}, _RANGE)) is Reason.RANGE
+
+
+def test_a_range_before_and_after_what_leaves_the_field_alone() -> None:
     for stage in ({"$lookup": {"from": "c", "pipeline": [], "as": "j"}}, {"$unionWith": "c"}):
-        assert reason(over(stage, _RANGE)) is Reason.RANGE
         assert len(plan(over(_RANGE, stage)).edits) == 1
     stages: list[dict[str, Any]] = [
         {"$set": {"a": ["$a"]}},

@@ -17,6 +17,7 @@ class FakeSession:
         self.keyring = keyring
         self.calls: list[str] = []
         self.answers: list[Keyring | None] = []
+        self.keyrings: list[Keyring] = []
         self.idle = True
         self._script = script
 
@@ -40,6 +41,10 @@ class FakeSession:
         self.calls.append("keys_ready")
         self.answers.append(keyring)
         return [ToClient(b"no keys" if keyring is None else b"keys")]
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        self.calls.append("use_keyring")
+        self.keyrings.append(keyring)
 
     def tick(self, _now_s: float) -> list[Effect]:
         self.calls.append("tick")

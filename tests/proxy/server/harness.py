@@ -12,6 +12,7 @@ import bson
 import uvloop
 
 from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring_source import FirstKeyring
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.policies.loader import load_policy
 from sealwire.proxy.server.app import Proxy
@@ -84,13 +85,23 @@ def make_config(
     )
 
 
+class FakeSource:
+    """A source of keyrings that a function makes up."""
+
+    def __init__(self, load: Callable[[], Keyring]) -> None:
+        self.load = load
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
 def make_loaded(config: Config, load_keyring: Callable[[], Keyring] | None = None) -> Loaded:
     """What `start.load` would give, with an empty keyring."""
     return Loaded(
         config,
         load_policy(POLICY, "policy.yaml"),
-        Keyring([]),
-        load_keyring or (lambda: Keyring([])),
+        FirstKeyring(Keyring([])),
+        FakeSource(load_keyring or (lambda: Keyring([]))),
         listen_side(config.listen_tls),
         upstream_side(config.upstream_tls),
     )

@@ -22,6 +22,7 @@ from sealwire.proxy.server.errors import (
     TopologyProblem,
     UpstreamUnavailable,
 )
+from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.session.effects import Audit, Effect, ToClient
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
@@ -333,6 +334,11 @@ def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
             assert status == 200
             assert b"sealwire_ready 1.0\n" in page
             assert (await ask(address, "/"))[0] == 404
+            proxy.health.keyring = Freshness.STALE
+            assert await ask(address, "/readyz") == (200, b'{"status": "ready", "keyring": "stale"}\n')
+            proxy.health.keyring = Freshness.EXPIRED
+            assert await ask(address, "/readyz") == (503, b'{"status": "ready", "keyring": "expired"}\n')
+            proxy.health.keyring = Freshness.FRESH
             proxy.health.phase = Phase.DRAINING
             assert (await ask(address, "/readyz"))[0] == 503
             proxy.health.clock = lambda: proxy.health.beat_at + 3600

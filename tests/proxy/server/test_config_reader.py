@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.keys.keyring_store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 from sealwire.policies.errors import SourceError
 from sealwire.proxy.server.config import (
     KEYS,
     Address,
+    CacheSettings,
     Config,
+    KeySettings,
     Kind,
     Limits,
     ListenTls,
@@ -47,6 +51,10 @@ upstream:
 policy: policy.yaml
 keyring: keyring.json
 kek: {provider: file, path: kek.json, passphrase_file: passphrase}
+keys:
+  refresh_s: 30
+  max_age_s: 3600
+  cache: {path: cache.json, kek: "file:cache-kek.json", passphrase_file: cache-passphrase, max_age_s: 600}
 admin: {address: "127.0.0.1:9999"}
 log: {level: debug, format: json}
 limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
@@ -70,6 +78,21 @@ members:
 policy: policy.yaml
 keyring: keyring.json
 kek: {provider: environment, variable: MY_KEK}
+"""
+
+VAULT = """\
+listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}
+upstream: {address: "mongo:27017", tls: {mode: plaintext}}
+policy: policy.yaml
+vault:
+  address: https://vault.example:8200/
+  namespace: clinic
+  ca: ca.crt
+  auth: approle
+  role_id: role
+  secret_id_file: secret-id
+  secret_id_wrapped: true
+  timeout_s: 2
 """
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - read, not bound
@@ -110,6 +133,17 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         policy=FOLDER / "policy.yaml",
         keyring=FOLDER / "keyring.json",
         kek=ProviderSettings(ProviderKind.KEY_FILE, "/etc/sealwire/kek.json", FOLDER / "passphrase"),
+        keys=KeySettings(
+            30.0,
+            3600.0,
+            CacheSettings(
+                FOLDER / "cache.json",
+                ProviderSettings(
+                    ProviderKind.KEY_FILE, "/etc/sealwire/cache-kek.json", FOLDER / "cache-passphrase"
+                ),
+                600.0,
+            ),
+        ),
         admin=Address("127.0.0.1", 9999),
         log_level="debug",
         log_format=LogFormat.JSON,
@@ -127,6 +161,54 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (config.admin, config.limits) == (Address("127.0.0.1", 9464), Limits())
     assert (config.log_level, config.log_format, config.audit) == ("info", LogFormat.TEXT, None)
     assert config.probe
+    assert (config.keys, config.vault) == (KeySettings(60.0, None, None), None)
+
+
+def test_keys_and_keyring_may_lie_in_vault() -> None:
+    config = parse(
+        VAULT
+        + "keyring: vault:secret/sealwire/keyring\nkek: {provider: vault, name: clinic, mount: kv/transit}",
+    )
+    assert config.keyring == VaultDocument("secret", "sealwire/keyring")
+    assert config.kek == ProviderSettings(ProviderKind.VAULT_TRANSIT, "kv/transit/clinic")
+    assert config.keys.max_age_s == 86_400
+    assert config.vault == VaultSettings(
+        "https://vault.example:8200",
+        AuthSettings(AuthMethod.APPROLE, "approle", "role", FOLDER / "secret-id", wrapped=True),
+        namespace="clinic",
+        ca=FOLDER / "ca.crt",
+        timeout_s=2.0,
+    )
+
+
+def test_vaults_own_variables_fill_in_what_the_section_leaves_open() -> None:
+    text = SHORT.replace("kek: {provider: environment}", "kek: {provider: vault, name: clinic}")
+    environ = {"VAULT_ADDR": "https://v:8200", "VAULT_NAMESPACE": "ns", "VAULT_CACERT": "/ca.crt"}
+    vault = parse(text, environ).vault
+    assert vault is not None
+    assert (vault.address, vault.namespace, vault.ca) == ("https://v:8200", "ns", Path("/ca.crt"))
+    assert error_of(text).line == text.splitlines().index("kek: {provider: vault, name: clinic}") + 1
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("vault: {address: 'ftp://v', auth: token}", 1),
+        ("vault: {address: 'http://vault.example:8200'}", 1),
+        ("vault: {address: 'https://u:p@vault.example'}", 1),
+        ("vault: {address: 'https://v', auth: ldap}", 1),
+        ("vault: {address: 'https://v', auth: approle, role_id: r}", 1),
+        ("vault: {address: 'https://v', token: x}", 1),
+        ("keys: {cache: {path: c, kek: 'vault:transit/k'}}", 1),
+        ("keys: {cache: {path: c, kek: '?'}}", 1),
+        ("keys: {cache: {path: c}}", 1),
+        ("keys: {max_age_s: 0}", 1),
+    ],
+)
+def test_what_makes_no_sense_for_keys_is_refused(section: str, line: int) -> None:
+    text = SHORT.replace("kek: {provider: environment}", "kek: {provider: vault, name: clinic}")
+    text = text if section.startswith("vault") else text + "vault: {address: 'https://v'}\n"
+    assert error_of(f"{section}\n{text}").line == line
 
 
 def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> None:
@@ -222,15 +304,38 @@ SPECIAL = {
     ("admin", "address"): "other:7",
     ("log", "level"): "error",
     ("log", "format"): "text",
+    ("keys", "cache", "kek"): "env:OTHER",
+    ("vault", "address"): "https://other:8200",
 }
 # These make sense only together with others.
-MODES = (("listen", "tls", "mode"), ("upstream", "tls", "mode"), ("kek", "provider"), ("kek", "variable"))
+MODES = (
+    ("listen", "tls", "mode"),
+    ("upstream", "tls", "mode"),
+    ("kek", "provider"),
+    ("kek", "variable"),
+    ("vault", "auth"),
+)
+# The same with its keys in Vault; an option that a way to log in does not use changes nothing.
+IN_VAULT = """\
+kek: {provider: vault, name: sealwire}
+vault: {address: "https://vault:8200", auth: AUTH, role: r, role_id: i, certificate: a, key: b,
+  token_file: t, secret_id_file: s, jwt_file: j}
+"""
+AUTHS = {"token_file": "token-file", "role": "kubernetes", "jwt_file": "kubernetes"}
+
+
+def whole_for(path: tuple[str, ...]) -> str:
+    if path[0] == "vault" or path in (("kek", "name"), ("kek", "mount")):
+        in_vault = IN_VAULT.replace("AUTH", AUTHS.get(path[-1], "approle"))
+        return re.sub(r"^kek: .*\n", "", WHOLE, flags=re.MULTILINE) + in_vault
+    return WHOLE
 
 
 @pytest.mark.parametrize("path", [path for path in KEYS if path not in MODES], ids=variable_of)
 def test_the_environment_overrides_every_key(path: tuple[str, ...]) -> None:
-    changed = parse(WHOLE, {variable_of(path): SPECIAL.get(path, VALUES[KEYS[path]])})
-    assert changed != parse(WHOLE)
+    whole = whole_for(path)
+    changed = parse(whole, {variable_of(path): SPECIAL.get(path, VALUES[KEYS[path]])})
+    assert changed != parse(whole)
     assert changed.ignored_variables == ()
 
 

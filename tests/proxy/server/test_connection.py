@@ -9,6 +9,7 @@ from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config import Limits
 from sealwire.proxy.server.connection import State
+from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.logs import LogFormat, SafeFormatter
 from sealwire.proxy.server.side import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.session.effects import (
@@ -261,6 +262,7 @@ def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes_after
             assert await soon(reader.readexactly(10)) == b"keys+reply"
             assert await soon(server_reader.readexactly(5)) == b"later"
             assert sessions.made[0].answers == [fresh]
+            assert sessions.made[0].keyrings == [fresh]
             assert proxy.services.keys.keyring is fresh
 
     run(scenario())
@@ -280,7 +282,7 @@ def test_the_session_is_told_when_keys_cannot_be_loaded() -> None:
             await server.accepted()
             writer.write(b"k")
             assert await soon(reader.readexactly(7)) == b"no keys"
-            assert proxy.services.keys.failed
+            assert proxy.services.keys.freshness is Freshness.STALE
             assert proxy.metrics.value("sealwire_key_reloads_total", outcome="failed") == 1
             assert proxy.metrics.value("sealwire_bugs_total") == 0
 

@@ -1,34 +1,62 @@
-"""One load for all who ask at once, none within a second of the last, and an answer whatever happens."""
+"""One load for all who ask, none too often, an answer whatever happens, an end to keys that are too old."""
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import pytest
 
+from sealwire.keys.data_key import DataKey, generate_data_key
 from sealwire.keys.errors import KekUnavailable, KeysReason
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, KeyFeed
+from sealwire.keys.keyring_source import FirstKeyring
+from sealwire.proxy.server.config import KeySettings
+from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, Freshness, KeyFeed
 from sealwire.proxy.server.metrics import Metrics
+from tests.keys.samples import NOW
 from tests.proxy.server.harness import run, soon, until
 
+REFRESH_S = 60.0
+MAX_AGE_S = 600.0
+DOWN = KekUnavailable(KeysReason.KEK_UNREACHABLE, "no answer")
+FORGED = ((99, 1),)
 
-class Store:
-    """A keyring store that counts its loads and can be made to wait or fail."""
+
+def data_key(class_id: int) -> DataKey:
+    return generate_data_key(f"class{class_id}", class_id, 1, NOW)
+
+
+class Source:
+    """A source that counts its loads and can be made to wait or fail."""
 
     def __init__(self) -> None:
+        self.keys = [data_key(1)]
         self.loads = 0
+        self.forgotten = 0
         self.error: Exception | None = None
         self.open = threading.Event()
         self.open.set()
 
-    def __call__(self) -> Keyring:
+    def load(self) -> Keyring:
         self.loads += 1
+        keys = list(self.keys)  # the store is read first; then it takes its time
         if not self.open.wait(10):
             raise TimeoutError
         if self.error is not None:
             raise self.error
-        return Keyring([])
+        return Keyring(keys)
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+class Watched(Keyring):
+    """A keyring whose end can be noticed."""
+
+    __slots__ = ("__weakref__",)
 
 
 class Clock:
@@ -41,81 +69,255 @@ class Clock:
         return self.now
 
 
-def scenario(test: Callable[[Store, KeyFeed, Clock, Metrics], object]) -> None:
+@dataclass
+class Bench:
+    """A feed between a source and those who are handed its keyrings."""
+
+    age_s: float | None = None
+    source: Source = field(default_factory=Source)
+    clock: Clock = field(default_factory=Clock)
+    metrics: Metrics = field(default_factory=Metrics)
+    handed_on: list[Keyring] = field(default_factory=list)
+    feed: KeyFeed = field(init=False)
+
+    def __post_init__(self) -> None:
+        first = FirstKeyring(Watched(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
+        settings = KeySettings(REFRESH_S, MAX_AGE_S)
+        self.feed = KeyFeed(self.source, first, settings, self.metrics, self.handed_on.append, self.clock)
+
+    def ask(self, keys: tuple[tuple[int, int], ...] = FORGED) -> "asyncio.Task[Keyring | None]":
+        return asyncio.get_running_loop().create_task(self.feed.keyring_with(keys))
+
+    async def later(self, seconds: float) -> None:
+        """`seconds` pass, the clock ticks, and a load that this began is over."""
+        self.clock.now += seconds
+        before = self.loads_ended
+        started = self.source.loads
+        self.feed.tick()
+        await asyncio.sleep(0)
+        if self.feed.loading:
+            await until(lambda: self.loads_ended > before)
+        assert self.source.loads in (started, started + 1)
+
+    def state(self) -> Freshness:
+        return self.feed.freshness
+
+    @property
+    def loads_ended(self) -> float:
+        name = "sealwire_key_reloads_total"
+        return sum(self.metrics.value(name, outcome=outcome) for outcome in ("loaded", "failed"))
+
+
+def scenario(test: Callable[[Bench], Awaitable[None]], age_s: float | None = None) -> None:
     async def work() -> None:
-        store, clock, metrics = Store(), Clock(), Metrics()
-        feed = KeyFeed(store, Keyring([]), metrics, clock)
-        result = test(store, feed, clock, metrics)
-        assert asyncio.iscoroutine(result)
-        await result
+        await test(Bench(age_s))
 
     run(work())
 
 
 def test_all_who_ask_at_once_share_one_load() -> None:
-    async def test(store: Store, feed: KeyFeed, clock: Clock, metrics: Metrics) -> None:
-        store.open.clear()
-        asking = [asyncio.get_running_loop().create_task(feed.reload()) for _ in range(5)]
-        await until(lambda: store.loads == 1)
-        store.open.set()
+    async def test(bench: Bench) -> None:
+        bench.source.keys.append(data_key(2))
+        bench.source.open.clear()
+        asking = [bench.ask(((2, 1),)) for _ in range(5)]
+        await until(lambda: bench.source.loads == 1)
+        bench.source.open.set()
         answers = await soon(asyncio.gather(*asking))
-        assert store.loads == 1
-        assert all(answer is feed.keyring for answer in answers)
-        assert metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1
+        assert bench.source.loads == 1
+        assert all(answer is bench.feed.keyring for answer in answers)
+        assert bench.metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1
 
     scenario(test)
 
 
-def test_keys_that_stay_unknown_do_not_keep_the_store_busy() -> None:
-    async def test(store: Store, feed: KeyFeed, clock: Clock, metrics: Metrics) -> None:
-        first = await soon(feed.reload())
-        assert await soon(feed.reload()) is first
-        assert store.loads == 1
-        clock.now += RELOAD_INTERVAL_S
-        assert await soon(feed.reload()) is not first
-        assert store.loads == 2
+def test_a_key_that_another_session_brought_in_needs_no_load() -> None:
+    async def test(bench: Bench) -> None:
+        assert await soon(bench.ask(((1, 1),))) is bench.feed.keyring
+        assert bench.source.loads == 0
+
+    scenario(test)
+
+
+def test_a_key_made_right_after_a_load_is_found_by_the_next() -> None:
+    async def test(bench: Bench) -> None:
+        await soon(bench.ask())
+        bench.source.keys.append(data_key(2))
+        asking = bench.ask(((2, 1),))
+        await bench.later(RELOAD_INTERVAL_S / 2)
+        assert not asking.done()
+        assert bench.source.loads == 1
+        await bench.later(RELOAD_INTERVAL_S / 2)
+        answer = await soon(asking)
+        assert answer is not None
+        assert answer.knows(2, 1)
+
+    scenario(test)
+
+
+def test_a_key_made_while_a_load_is_under_way_is_found_by_the_next() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.open.clear()
+        first = bench.ask()
+        await until(lambda: bench.source.loads == 1)
+        bench.source.keys.append(data_key(2))
+        second = bench.ask(((2, 1),))
+        await asyncio.sleep(0)
+        bench.source.open.set()
+        early = await soon(first)
+        assert early is not None
+        assert not early.knows(2, 1)
+        await bench.later(RELOAD_INTERVAL_S)
+        late = await soon(second)
+        assert late is not None
+        assert late.knows(2, 1)
+
+    scenario(test)
+
+
+def test_keys_that_stay_unknown_do_not_keep_the_provider_busy() -> None:
+    async def test(bench: Bench) -> None:
+        asking = []
+        for quarter in range(20):
+            asking += [bench.ask(((99, number),)) for number in range(1, 20)]
+            await bench.later(RELOAD_INTERVAL_S / 4)
+            assert bench.source.loads <= quarter // 4 + 2
+        for _ in range(3):
+            await bench.later(RELOAD_INTERVAL_S)
+        assert all(task.done() for task in asking)
 
     scenario(test)
 
 
 @pytest.mark.parametrize(
-    ("error", "bugs"),
-    [(KekUnavailable(KeysReason.KEK_UNREACHABLE, "no answer"), 0), (RuntimeError("9434765919"), 1)],
-    ids=["provider down", "bug"],
+    ("error", "bugs"), [(DOWN, 0), (RuntimeError("9434765919"), 1)], ids=["provider down", "bug"]
 )
-def test_a_failed_load_keeps_the_old_keyring_and_can_be_mended(
+def test_a_failed_load_keeps_the_old_keyring_and_is_tried_again(
     error: Exception, bugs: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(store: Store, feed: KeyFeed, clock: Clock, metrics: Metrics) -> None:
-        old = feed.keyring
-        store.error = error
-        assert await soon(feed.reload()) is None
-        assert await soon(feed.reload()) is None
-        assert feed.failed
-        assert feed.keyring is old
-        assert store.loads == 1
-        assert metrics.value("sealwire_bugs_total") == bugs
-        clock.now += RELOAD_INTERVAL_S
-        store.error = None
-        assert await soon(feed.reload()) is feed.keyring
-        assert not feed.failed
-        assert feed.keyring is not old
+    async def test(bench: Bench) -> None:
+        old = bench.feed.keyring
+        bench.source.error = error
+        assert await soon(bench.ask()) is None
+        assert bench.state() is Freshness.STALE
+        assert bench.feed.keyring is old
+        assert bench.metrics.value("sealwire_bugs_total") == bugs
+        bench.source.error = None
+        await bench.later(RETRY_S)
+        assert bench.state() is Freshness.FRESH
+        assert bench.feed.keyring is not old
+        assert bench.handed_on == [bench.feed.keyring]
 
     scenario(test)
     assert "9434765919" not in "".join(str(vars(record).get("fields")) for record in caplog.records)
 
 
+def test_it_is_loaded_again_from_time_to_time_and_what_is_new_is_handed_on() -> None:
+    async def test(bench: Bench) -> None:
+        await bench.later(REFRESH_S - 1)
+        assert bench.source.loads == 0
+        bench.source.keys.append(data_key(2))
+        await bench.later(1)
+        assert bench.source.loads == 1
+        assert bench.feed.keyring.knows(2, 1)
+        assert bench.handed_on == [bench.feed.keyring]
+
+    scenario(test)
+
+
+def test_the_same_keyring_is_not_handed_on_again() -> None:
+    async def test(bench: Bench) -> None:
+        same = bench.feed.keyring
+        bench.source.load = lambda: same  # type: ignore[method-assign]
+        await soon(bench.ask())
+        assert bench.handed_on == []
+
+    scenario(test)
+
+
+def test_keys_serve_until_nothing_was_heard_for_too_long_and_come_back() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.error = DOWN
+        while bench.clock.now < 50.0 + MAX_AGE_S:
+            await bench.later(RETRY_S)
+            assert bench.feed.keyring.knows(1, 1)
+        assert bench.state() is Freshness.STALE
+        await bench.later(1)
+        assert bench.state() is Freshness.EXPIRED
+        assert not bench.feed.keyring.knows(1, 1)
+        assert bench.handed_on == [bench.feed.keyring]
+        assert bench.source.forgotten == 1
+        assert bench.metrics.value("sealwire_keyring_expired") == 1
+        assert bench.metrics.value("sealwire_keyring_age_seconds") > MAX_AGE_S
+        bench.source.error = None
+        await bench.later(RETRY_S)
+        assert bench.state() is Freshness.FRESH
+        assert bench.feed.keyring.knows(1, 1)
+        assert bench.handed_on[-1] is bench.feed.keyring
+        bench.feed.tick()
+        assert bench.metrics.value("sealwire_keyring_expired") == 0
+
+    scenario(test)
+
+
+def test_nobody_keeps_keys_that_were_given_up() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.error = DOWN
+        kept = weakref.ref(bench.feed.keyring)
+        assert kept() is not None
+        await bench.later(MAX_AGE_S + 1)
+        gc.collect()
+        assert kept() is None
+
+    scenario(test)
+
+
+def test_a_session_that_asks_after_the_end_does_not_get_the_keys_back() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.error = DOWN
+        await bench.later(MAX_AGE_S + 1)
+        asking = bench.ask(((1, 1),))
+        await bench.later(RELOAD_INTERVAL_S)
+        assert await soon(asking) is None
+        assert not bench.feed.keyring.knows(1, 1)
+
+    scenario(test)
+
+
+def test_an_answer_that_took_long_is_as_old_as_its_question() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.open.clear()
+        asking = bench.ask()
+        await until(lambda: bench.source.loads == 1)
+        bench.clock.now += 30
+        bench.source.open.set()
+        await soon(asking)
+        bench.feed.tick()
+        assert bench.metrics.value("sealwire_keyring_age_seconds") == 30
+
+    scenario(test)
+
+
+def test_a_keyring_from_a_cache_is_stale_from_the_start_and_as_old_as_the_cache() -> None:
+    async def test(bench: Bench) -> None:
+        assert bench.state() is Freshness.STALE
+        bench.source.error = DOWN
+        await bench.later(0)
+        assert bench.source.loads == 1
+        await bench.later(MAX_AGE_S - 100)
+        assert bench.state() is Freshness.STALE
+        await bench.later(1)
+        assert bench.state() is Freshness.EXPIRED
+
+    scenario(test, age_s=100)
+
+
 def test_the_one_who_started_a_load_may_go_and_the_others_still_get_an_answer() -> None:
-    async def test(store: Store, feed: KeyFeed, clock: Clock, metrics: Metrics) -> None:
-        store.open.clear()
-        loop = asyncio.get_running_loop()
-        starter = loop.create_task(feed.reload())
-        await until(lambda: store.loads == 1)
-        other = loop.create_task(feed.reload())
-        await asyncio.sleep(0)
+    async def test(bench: Bench) -> None:
+        bench.source.keys.append(data_key(2))
+        starter, other = bench.ask(((2, 1),)), bench.ask(((2, 1),))
+        await until(lambda: bench.source.loads == 1)
         starter.cancel()
-        store.open.set()
-        assert await soon(other) is feed.keyring
-        assert store.loads == 1
+        assert await soon(other) is bench.feed.keyring
+        assert bench.source.loads == 1
 
     scenario(test)

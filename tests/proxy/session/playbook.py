@@ -117,6 +117,16 @@ def keys_ready(keyring: Keyring | None) -> Input:
     return Input("keys_ready", lambda session: session.keys_ready(keyring))
 
 
+def use_keyring(keyring: Keyring) -> Input:
+    """The shell has another keyring for all sessions."""
+
+    def use(session: Session) -> list[Effect]:
+        session.use_keyring(keyring)
+        return []
+
+    return Input("use_keyring", use)
+
+
 def tick(now_s: float) -> Input:
     """The clock."""
     return Input(f"tick({now_s})", lambda session: session.tick(now_s))

@@ -22,6 +22,7 @@ from tests.proxy.session.playbook import (
     tick,
     to_client,
     to_server,
+    use_keyring,
 )
 from tests.proxy.session.world import (
     KEYRING,
@@ -50,6 +51,26 @@ def asked(play: Playbook, *ids: int) -> Playbook:
     for request_id in ids:
         play >> client(command(FIND, request_id)) << to_server(command(FIND, request_id))
     return play
+
+
+class TestAnotherKeyring:
+    def test_a_new_keyring_counts_for_the_next_reply(self, play: Playbook) -> None:
+        play >> use_keyring(ROTATED)
+        asked(play, 1) >> server(reply(NEW)) << to_client(reply(PLAIN))
+
+    def test_a_keyring_that_is_given_up_opens_nothing_more(self, play: Playbook) -> None:
+        old = sealed("nhs", "x")
+        asked(play, 1) >> server(reply({"a": old})) << to_client(reply(PLAIN))
+        play >> use_keyring(Keyring([]))
+        asked(play, 2) >> server(reply({"a": old}, 2)) << need_keys((NHS_ID, 1))
+        play >> keys_ready(None)
+        play << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
+        play << error(211, "KeyNotFound", 2)
+
+    def test_a_session_that_waits_still_gets_its_answer(self, play: Playbook) -> None:
+        asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
+        play >> use_keyring(KEYRING)
+        play >> keys_ready(ROTATED) << to_client(reply(PLAIN))
 
 
 class TestWaitingForKeys:

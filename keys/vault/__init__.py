@@ -1,0 +1,11 @@
+"""HashiCorp Vault or OpenBao as the place of the key-encryption key and of the keyring.
+
+Owns: the way there (`settings`, `transport`), tokens and their lives (`login`, `connection`), what answers
+mean (`errors`), a KEK in the transit engine (`transit`), a keyring in a KV version 2 engine (`kv`).
+
+The walk: `settings.vault_settings` says where and as whom; a `connection.VaultConnection` made from it runs
+every operation under a living token and within a deadline; `TransitKek` and `KvStore` are built on one.
+Nothing outside of this package imports hvac, requests or urllib3.
+
+May not import: wire, policies, proxy, asyncio, logging. Everything blocks: the event loop calls none of it.
+"""

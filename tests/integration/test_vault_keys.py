@@ -1,0 +1,219 @@
+"""The contracts of KEKs and stores, kept by a real OpenBao; and what only a server can do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pytest
+
+from sealwire.keys.errors import KekDenied, KeysError, KeySettingError, KeysReason, UnwrapFailed
+from sealwire.keys.keyring_file import add_classes, create_keyring, load_keyring, read_record
+from sealwire.keys.keyring_store import KeyringStore, VaultDocument
+from sealwire.keys.providers import Providers, parse_provider
+from sealwire.keys.vault.connection import VaultConnection
+from sealwire.keys.vault.kv import KvStore
+from sealwire.keys.vault.settings import vault_settings
+from sealwire.keys.vault.transit import TransitKek
+from tests.keys.kek_contract import AD, KEY, KekContract, Pair
+from tests.keys.samples import NOW, local_kek
+from tests.keys.store_contract import StoreContract
+from tests.support.openbao import OpenBao, dev_server, raft_server
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    with dev_server(tmp_path_factory.mktemp("bao")) as server:
+        server.client.sys.enable_secrets_engine("transit")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def connection(bao: OpenBao) -> VaultConnection:
+    return connect(bao, bao.root_token)
+
+
+def connect(bao: OpenBao, token: str) -> VaultConnection:
+    return VaultConnection(vault_settings({"address": bao.address}, {}), {"VAULT_TOKEN": token})
+
+
+def create_key(bao: OpenBao, **more: Any) -> str:
+    name = f"k-{token_hex(4)}"
+    bao.client.secrets.transit.create_key(name, **more)
+    return name
+
+
+class TestTransit(KekContract):
+    @pytest.fixture(
+        params=[{}, {"derived": True}, {"key_type": "chacha20-poly1305"}], ids=["plain", "derived", "chacha"]
+    )
+    def pair(self, request: pytest.FixtureRequest, bao: OpenBao, connection: VaultConnection) -> Pair:
+        first, second = (TransitKek(connection, f"transit/{create_key(bao, **request.param)}") for _ in "12")
+        return first, second
+
+
+class TestKv(StoreContract):
+    @pytest.fixture
+    def store(self, connection: VaultConnection) -> KeyringStore:
+        return KvStore(connection, VaultDocument("secret", f"clinic/{token_hex(4)}"))
+
+
+def refused(kek: TransitKek) -> KeysError:
+    with pytest.raises(KeysError) as caught:
+        kek.wrap(KEY, AD)
+    assert caught.value.__cause__ is None
+    return caught.value
+
+
+def test_a_rotated_key_opens_what_older_versions_wrapped(bao: OpenBao, connection: VaultConnection) -> None:
+    name = create_key(bao)
+    kek = TransitKek(connection, f"transit/{name}")
+    old = kek.wrap(KEY, AD)
+    bao.client.secrets.transit.rotate_key(name)
+    new = kek.wrap(KEY, AD)
+    assert (old[:4], new[:4]) == (b"\0\0\0\1", b"\0\0\0\2")
+    assert kek.unwrap(old, AD) == kek.unwrap(new, AD) == KEY
+
+
+def test_a_keyring_is_wrapped_anew_by_every_write(
+    bao: OpenBao, connection: VaultConnection, tmp_path: Path
+) -> None:
+    name = create_key(bao)
+    kek = TransitKek(connection, f"transit/{name}")
+    create_keyring(tmp_path / "k", kek, ["a"], NOW)
+    bao.client.secrets.transit.rotate_key(name)
+    add_classes(tmp_path / "k", kek, ["b"], NOW)
+    bao.client.secrets.transit.update_key_configuration(name, min_decryption_version=2)
+    assert load_keyring(tmp_path / "k", kek).class_names == ("a", "b")
+    assert read_record(tmp_path / "k").kek_id == f"vault:{name}"
+
+
+def test_a_retired_version_is_told_apart_from_damage(bao: OpenBao, connection: VaultConnection) -> None:
+    name = create_key(bao)
+    kek = TransitKek(connection, f"transit/{name}")
+    wrapped = kek.wrap(KEY, AD)
+    bao.client.secrets.transit.rotate_key(name)
+    bao.client.secrets.transit.update_key_configuration(name, min_decryption_version=2)
+    with pytest.raises(KekDenied) as caught:
+        kek.unwrap(wrapped, AD)
+    assert caught.value.reason is KeysReason.VAULT_KEY
+
+
+def test_the_server_itself_binds_the_associated_data(bao: OpenBao, connection: VaultConnection) -> None:
+    """Not only the digest inside: what the server decrypts with other data is nothing."""
+    import base64
+
+    import hvac
+
+    for more in ({}, {"derived": True}):
+        name = create_key(bao, **more)
+        wrapped = TransitKek(connection, f"transit/{name}").wrap(KEY, AD)
+        text = f"vault:v1:{base64.b64encode(wrapped[4:]).decode()}"
+        right, wrong = base64.b64encode(AD).decode(), base64.b64encode(b"other").decode()
+        context = base64.b64encode(b"\x01" + AD).decode()
+        transit = bao.client.secrets.transit
+        assert transit.decrypt_data(name, text, context=context, associated_data=right)
+        with pytest.raises(hvac.exceptions.InvalidRequest):
+            transit.decrypt_data(name, text, context=context, associated_data=wrong)
+    with pytest.raises(hvac.exceptions.InvalidRequest):
+        transit.decrypt_data(name, text, context=wrong, associated_data=right)
+
+
+def test_a_server_that_binds_nothing_is_found_out(bao: OpenBao, connection: VaultConnection) -> None:
+    """What an older server does: it ignores the parameter. The digest inside notices."""
+    import base64
+    from hashlib import sha256
+
+    name = create_key(bao)
+    plaintext = base64.b64encode(sha256(b"other").digest() + KEY).decode()
+    ciphertext = bao.client.secrets.transit.encrypt_data(
+        name, plaintext=plaintext, associated_data=base64.b64encode(AD).decode()
+    )["data"]["ciphertext"]
+    with pytest.raises(UnwrapFailed):
+        TransitKek(connection, f"transit/{name}").unwrap(
+            b"\0\0\0\1" + base64.b64decode(ciphertext.removeprefix("vault:v1:")), AD
+        )
+
+
+@pytest.mark.parametrize("location", ["transit/nobody-made-it"])
+def test_an_unknown_key_is_not_created_by_wrapping(
+    bao: OpenBao, connection: VaultConnection, location: str
+) -> None:
+    error = refused(TransitKek(connection, location))
+    assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_KEY)
+    assert "nobody-made-it" not in bao.client.secrets.transit.list_keys()["data"]["keys"]
+
+
+def test_a_key_without_authentication_is_refused(bao: OpenBao, connection: VaultConnection) -> None:
+    error = refused(TransitKek(connection, f"transit/{create_key(bao, key_type='rsa-2048')}"))
+    assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_KEY)
+
+
+def test_a_wrong_mount_is_named_as_such(connection: VaultConnection) -> None:
+    error = refused(TransitKek(connection, "elsewhere/k"))
+    assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_PATH)
+    with pytest.raises(KeySettingError) as caught:
+        KvStore(connection, VaultDocument("elsewhere", "k")).exists()
+    assert caught.value.reason is KeysReason.VAULT_PATH
+
+
+def test_the_least_rights_suffice(bao: OpenBao, tmp_path: Path) -> None:
+    name = create_key(bao)
+    policy = (
+        f'path "transit/encrypt/{name}" {{ capabilities = ["update"] }}\n'
+        f'path "transit/decrypt/{name}" {{ capabilities = ["update"] }}'
+    )
+    kek = TransitKek(connect(bao, bao.make_token(policy)), f"transit/{name}")
+    assert kek.unwrap(kek.wrap(KEY, AD), AD) == KEY
+    other = TransitKek(connect(bao, bao.make_token(policy)), f"transit/{create_key(bao)}")
+    error = refused(other)
+    assert (type(error), error.reason) == (KekDenied, KeysReason.VAULT_DENIED)
+
+
+def test_a_deleted_keyring_is_missing_and_not_written_over(bao: OpenBao, connection: VaultConnection) -> None:
+    store = KvStore(connection, VaultDocument("secret", "deleted"))
+    create_keyring(store, local_kek(), ["a"], NOW)
+    bao.client.secrets.kv.v2.delete_latest_version_of_secret("deleted", mount_point="secret")
+    assert not store.exists()
+    with pytest.raises(KeysError) as caught:
+        store.read()
+    assert caught.value.reason is KeysReason.FILE_MISSING
+    with pytest.raises(KeysError) as caught:
+        create_keyring(store, local_kek(), ["a"], NOW)
+    assert caught.value.reason is KeysReason.FILE_EXISTS
+
+
+def test_a_document_of_another_shape_is_not_a_keyring(bao: OpenBao, connection: VaultConnection) -> None:
+    bao.client.secrets.kv.v2.create_or_update_secret("foreign", {"password": "x"}, mount_point="secret")
+    with pytest.raises(KeysError) as caught:
+        KvStore(connection, VaultDocument("secret", "foreign")).read()
+    assert caught.value.reason is KeysReason.SCHEMA
+
+
+def test_a_keyring_too_large_for_the_storage_is_told_apart_from_a_failure(tmp_path: Path) -> None:
+    with raft_server(tmp_path) as bao:
+        bao.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        options = {"address": bao.address, "ca": str(bao.ca)}
+        connection = VaultConnection(vault_settings(options, {}), {"VAULT_TOKEN": bao.root_token})
+        with pytest.raises(KeySettingError) as caught:
+            KvStore(connection, VaultDocument("secret", "large")).create(b"x" * 1_500_000)
+        assert caught.value.reason is KeysReason.FILE_TOO_LARGE
+
+
+def test_version_1_of_the_engine_is_refused(bao: OpenBao, connection: VaultConnection) -> None:
+    bao.client.sys.enable_secrets_engine("kv", "kv1", options={"version": "1"})
+    with pytest.raises(KeySettingError) as caught:
+        KvStore(connection, VaultDocument("kv1", "k")).create(b"{}")
+    assert caught.value.reason is KeysReason.VAULT_PATH
+
+
+def test_one_process_logs_in_once_for_both(bao: OpenBao) -> None:
+    name = create_key(bao)
+    environ = {"VAULT_ADDR": bao.address, "VAULT_TOKEN": bao.root_token}
+    providers = Providers(environ)
+    kek = providers.kek(parse_provider(f"vault:transit/{name}"))
+    store = providers.store(VaultDocument("secret", "both"))
+    create_keyring(store, kek, ["a"], NOW)
+    assert load_keyring(store, kek).class_names == ("a",)

@@ -1,0 +1,234 @@
+"""A proxy whose key-encryption key and keyring lie in OpenBao: it encrypts, and Vault may go and come."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from sealwire.demo.certificates import create_authority
+from sealwire.demo.database import DatabaseProcess
+from sealwire.keys.environment import generate_encoded_kek
+from tests.integration.conftest import POLICY, Document
+from tests.proxy.server.site import Running, Site, serving
+from tests.support.openbao import RaftServer, raft_server
+from tests.support.secantus import secantus
+
+pytestmark = pytest.mark.integration
+
+KEYRING = "vault:secret/sealwire/keyring"
+PROXY_POLICY = """
+path "transit/encrypt/sealwire" { capabilities = ["update"] }
+path "transit/decrypt/sealwire" { capabilities = ["update"] }
+path "secret/data/sealwire/keyring" { capabilities = ["read"] }
+"""
+WITHIN_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaftServer]:
+    with raft_server(tmp_path_factory.mktemp("raft")) as server:
+        client = server.client
+        client.sys.enable_secrets_engine("transit")
+        client.secrets.transit.create_key("sealwire", derived=True)
+        client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
+        client.sys.enable_auth_method("approle")
+        client.sys.create_or_update_policy("proxy", PROXY_POLICY)
+        client.auth.approle.create_or_update_approle("proxy", token_policies=["proxy"], token_ttl="10m")
+        done = sealwire(server, "keys", "create", "--policy", str(POLICY))
+        assert done.returncode == 0, done.stderr
+        yield server
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    with secantus(tmp_path_factory.mktemp("database")) as process:
+        yield process
+
+
+def sealwire(bao: RaftServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command as an administrator gives it, with Vault's own variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "sealwire", *arguments],
+        env={
+            "VAULT_ADDR": bao.address,
+            "VAULT_CACERT": str(bao.ca),
+            "VAULT_TOKEN": bao.root_token,
+            "SEALWIRE_KEYRING": KEYRING,
+            "SEALWIRE_KEK_PROVIDER": "vault:transit/sealwire",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def site(bao: RaftServer, database: DatabaseProcess, tmp_path: Path) -> Site:
+    """A proxy that logs in by AppRole, with rights to nothing but its own key and keyring."""
+    role = bao.client.auth.approle
+    secret_id = tmp_path / "secret-id"
+    secret_id.touch(0o600)
+    secret_id.write_text(role.generate_secret_id("proxy")["data"]["secret_id"])
+    config: dict[str, Any] = {
+        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
+        "upstream": {"address": database.address, "tls": {"mode": "plaintext"}},
+        "policy": str(POLICY),
+        "keyring": KEYRING,
+        "kek": {"provider": "vault", "name": "sealwire"},
+        "keys": {"refresh_s": 1},
+        "vault": {
+            "address": bao.address,
+            "ca": str(bao.ca),
+            "auth": "approle",
+            "role_id": role.read_role_id("proxy")["data"]["role_id"],
+            "secret_id_file": str(secret_id),
+            "timeout_s": 2,
+            "deadline_s": 4,
+        },
+        "admin": {"address": "127.0.0.1:0"},
+        "log": {"format": "json"},
+    }
+    return Site(tmp_path, config, create_authority(tmp_path / "authority"), {"PATH": "/usr/bin:/bin"})
+
+
+@pytest.fixture
+def unsealed(bao: RaftServer) -> Iterator[RaftServer]:
+    """A server that a test may seal or stop: the next one finds it well."""
+    yield bao
+    bao.stop()
+    bao.start()
+    bao.unseal()
+
+
+@dataclass
+class Talk:
+    """A client of a running proxy, and what it says of itself."""
+
+    proxy: Running
+    patients: Any = field(repr=False)
+
+    def ready(self) -> tuple[int, str]:
+        """Status and the state of the keyring."""
+        try:
+            with urllib.request.urlopen(f"http://{self.proxy.admin}/readyz", timeout=10) as answer:
+                return answer.status, json.load(answer)["keyring"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)["keyring"]
+
+    def wait(self, state: tuple[int, str]) -> None:
+        poll(lambda: self.ready() == state)
+
+
+def poll(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def talking(site: Site) -> Iterator[Talk]:
+    with serving(site) as proxy:
+        host, port = proxy.address
+        with MongoClient[Document](host, port, directConnection=True, timeoutMS=20_000) as client:
+            yield Talk(proxy, client["clinic"].patients)
+
+
+def test_what_is_inserted_lies_encrypted(bao: RaftServer, site: Site, database: DatabaseProcess) -> None:
+    with talking(site) as talk, database.connect() as direct:
+        talk.patients.insert_one({"_id": "one", "nhs_number": "9434765919"})
+        assert talk.patients.find_one({"nhs_number": "9434765919"}) == {
+            "_id": "one",
+            "nhs_number": "9434765919",
+        }
+        stored = direct["clinic"].patients.find_one({"_id": "one"})
+        assert stored is not None
+        assert b"9434765919" not in bson.encode(stored)
+        assert talk.ready() == (200, "ok")
+    done = sealwire(bao, "keys", "verify", "--json")
+    assert json.loads(done.stdout)["kek_id"] == "vault:sealwire"
+    # What the server writes down of it is hashed, and neither it nor the proxy shows a token.
+    assert "9434765919" not in bao.audit_log.read_text()
+
+
+def test_a_sealed_vault_is_done_without_until_it_is_back(unsealed: RaftServer, site: Site) -> None:
+    with talking(site) as talk:
+        talk.patients.insert_one({"_id": "sealed", "nhs_number": "1"})
+        unsealed.seal()
+        talk.wait((200, "stale"))
+        assert talk.patients.count_documents({"nhs_number": "1"}) == 1
+        unsealed.stop()
+        talk.patients.update_one({"nhs_number": "1"}, {"$set": {"nhs_number": "2"}})
+        assert talk.patients.count_documents({"nhs_number": "2"}) == 1
+        refused = site.serve()
+        assert refused.returncode == 69
+        assert "kek-unreachable" not in refused.stderr.splitlines()[0]
+        assert "Vault cannot be reached" in refused.stderr
+        unsealed.start()
+        refused = site.serve()
+        assert (refused.returncode, "sealed" in refused.stderr) == (69, True)
+        unsealed.unseal()
+        talk.wait((200, "ok"))
+
+
+def test_keys_are_given_up_when_vault_stays_away_and_come_back_with_it(
+    unsealed: RaftServer, site: Site
+) -> None:
+    site.config["keys"] = {"refresh_s": 1, "max_age_s": 3}
+    with talking(site) as talk:
+        talk.patients.insert_one({"_id": "aged", "nhs_number": "3"})
+        unsealed.seal()
+        talk.wait((503, "expired"))
+        for name, document in (("find_one", {"_id": "aged"}), ("insert_one", {"nhs_number": "4"})):
+            with pytest.raises(OperationFailure) as caught:
+                getattr(talk.patients, name)(document)
+            assert caught.value.code == 211  # KeyNotFound
+        talk.patients.database["unprotected"].insert_one({"_id": 1})
+        unsealed.unseal()
+        talk.wait((200, "ok"))
+        assert talk.patients.find_one({"_id": "aged"}) == {"_id": "aged", "nhs_number": "3"}
+
+
+def test_a_class_that_was_added_is_known_without_a_restart(bao: RaftServer, site: Site) -> None:
+    with talking(site) as talk:
+        done = sealwire(bao, "keys", "create", "added_later")
+        assert done.returncode == 0, done.stderr
+        assert any(line["event"] == "new keyring" for line in talk.proxy.said)
+
+
+def test_a_cache_starts_without_vault_and_only_where_vault_does_not_answer(
+    unsealed: RaftServer, site: Site
+) -> None:
+    site.environ["CACHE_KEK"] = generate_encoded_kek()
+    cache = site.folder / "cache.json"
+    site.config["keys"]["cache"] = {"path": str(cache), "kek": "env:CACHE_KEK"}
+    with talking(site) as talk:
+        talk.patients.insert_one({"_id": "cached", "nhs_number": "5"})
+    assert cache.stat().st_mode & 0o777 == 0o600
+    unsealed.seal()
+    with talking(site) as talk:
+        assert talk.proxy.events["keys come from the cache"]["reason"] == "vault-sealed"
+        assert talk.ready() == (200, "stale")
+        assert talk.patients.find_one({"nhs_number": "5"}) == {"_id": "cached", "nhs_number": "5"}
+        unsealed.unseal()
+        talk.wait((200, "ok"))
+    Path(site.config["vault"]["secret_id_file"]).write_text("11111111-2222-3333-4444-555555555555")
+    denied = site.serve()
+    assert denied.returncode == 77
+    unsealed.seal()
+    site.environ["CACHE_KEK"] = generate_encoded_kek()
+    assert site.serve().returncode == 69
