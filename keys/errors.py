@@ -57,6 +57,7 @@ class KeysReason(Enum):
     VAULT_TOKEN = "vault-token"  # noqa: S105 - a reason
     VAULT_DENIED = "vault-denied"
     VAULT_PATH = "vault-path"
+    VAULT_REQUEST = "vault-request"
     VAULT_KEY = "vault-key"
     VAULT_SEALED = "vault-sealed"
     VAULT_SLOW = "vault-slow"

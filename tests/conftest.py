@@ -1,5 +1,6 @@
 """Settings for the whole test run."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No verdict may hang on how busy the machine is: neither a deadline nor the speed of generating inputs.
@@ -7,3 +8,13 @@ settings.register_profile(
     "sealwire", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("sealwire")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests recorded as `summary`, wherever they ran: seeds and figures belong into the log."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    lines = [str(text) for name, text in properties if name == "summary"]
+    if lines:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(dict.fromkeys(lines)))

@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "keys": "sealwire.cli.keys",
     "demo": "sealwire.cli.demo",
     "backup": "sealwire.cli.backup",
+    "vault": "sealwire.cli.vault",
 }
 
 

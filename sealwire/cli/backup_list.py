@@ -1,12 +1,15 @@
 """`sealwire backup list`: what is in a store, as far as it shows without a key."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from sealwire.cli.backup_options import json_option, store_option
 from sealwire.sidecars.backup.catalog import Entry, read_catalog
@@ -37,10 +40,7 @@ def command(store_address: str, as_json: bool) -> None:
         }
         click.echo(json.dumps(whole, indent=2))
         return
-    table = Table("name", "created", "size", "documents", "consistency", "verified", "opens with", "problem")
-    for entry in catalog.entries:
-        table.add_row(*_cells(_row(entry)))
-    Console().print(table)
+    _print_table(catalog.entries)
     for orphan in catalog.orphans:
         click.echo(f"{orphan.key} has no backup; prune removes it", err=True)
 
@@ -65,14 +65,16 @@ def _row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [
-        row["name"],
-        row["created"],
-        decimal(row["bytes"]),
-        str(row.get("documents", "?")),
-        row.get("consistency", "?"),
-        row.get("verified") or "no",
-        "\n".join(row.get("key_ids", ("?",))),
-        row["problem"] or "",
-    ]
+def _print_table(entries: Sequence[Entry]) -> None:
+    table = Table()
+    for column in ("name", "created", "size", "documents", "verified", "problem"):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        row = _row(entry)
+        verified = (row.get("verified") or "no").partition("T")[0]
+        cells = (decimal(entry.size), str(row.get("documents", "?")), verified, row["problem"] or "")
+        table.add_row(Text(entry.name), f"{entry.created:%Y-%m-%d %H:%M}", *cells)
+    Console().print(table)
+    keys = Counter(slot.key_id for entry in entries if entry.sidecar for slot in entry.sidecar.slots)
+    for key_id, count in sorted(keys.items()):
+        click.echo(f"{key_id} opens {count} of {len(entries)}")

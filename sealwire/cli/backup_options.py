@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from sealwire.cli.key_options import (
 )
 from sealwire.keys.errors import KeysError
 from sealwire.keys.key_pair import load_private_key, load_public_key
-from sealwire.sidecars.backup.errors import BackupError
+from sealwire.keys.providers import Providers
+from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.retention import RetentionPolicy
 
@@ -43,7 +44,7 @@ names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
 _recipient_option = click.option(
     "--recipient",
     "recipient_settings",
-    metavar="public:PATH|env:VARIABLE|file:PATH|...",
+    metavar="public:PATH|vault:MOUNT/NAME|env:VARIABLE|file:PATH",
     envvar="SEALWIRE_BACKUP_RECIPIENTS",
     show_envvar=True,
     required=True,
@@ -53,7 +54,7 @@ _recipient_option = click.option(
 _key_option = click.option(
     "--key",
     "key_settings",
-    metavar="private:PATH|env:VARIABLE|file:PATH|...",
+    metavar="private:PATH|vault:MOUNT/NAME|env:VARIABLE|file:PATH",
     envvar="SEALWIRE_BACKUP_KEYS",
     show_envvar=True,
     required=True,
@@ -69,17 +70,44 @@ class KeyOptions:
     recipient_settings: Sequence[str] = ()
     key_settings: Sequence[str] = ()
     passphrase_file: Path | None = None
+    providers: Providers = field(default_factory=Providers)
+    """One for both, so that they share one connection to Vault."""
 
     def recipients(self) -> list[Recipient]:
         """What `--recipient` names. Raises as `load_public_key` and `open_kek` do."""
-        return [_open_recipient(setting, self.passphrase_file) for setting in self.recipient_settings]
+        return [self._recipient(setting) for setting in self.recipient_settings]
 
     def identities(self) -> list[Identity]:
         """What `--key` names; asks for passphrases on a terminal.
 
         Raises as `load_private_key` and `open_kek` do.
         """
-        return [_open_identity(setting, self.passphrase_file) for setting in self.key_settings]
+        return [self._identity(setting) for setting in self.key_settings]
+
+    def _recipient(self, setting: str) -> Recipient:
+        if setting.startswith(PRIVATE_PREFIX):
+            raise BackupSettingError(
+                BackupReason.RECIPIENT,
+                "a recipient is the public half of a key pair",
+                "write public:PATH.pub",
+            )
+        if setting.startswith(PUBLIC_PREFIX):
+            return load_public_key(Path(setting.removeprefix(PUBLIC_PREFIX)))
+        return open_kek_from_options(setting, self.passphrase_file, self.providers)
+
+    def _identity(self, setting: str) -> Identity:
+        if setting.startswith(PUBLIC_PREFIX):
+            raise BackupSettingError(
+                BackupReason.RECIPIENT,
+                "a public key opens nothing",
+                "write private:PATH, where the other half is",
+            )
+        if not setting.startswith(PRIVATE_PREFIX):
+            return open_kek_from_options(setting, self.passphrase_file, self.providers)
+        # Asked for before the spinner starts, which would draw over the prompt.
+        passphrase = find_passphrase_from_options(self.passphrase_file)
+        with Console(stderr=True).status("deriving the key from the passphrase"):
+            return load_private_key(Path(setting.removeprefix(PRIVATE_PREFIX)), passphrase)
 
 
 def writing_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -100,7 +128,7 @@ def rekeying_options(function: Callable[..., None]) -> Callable[..., None]:
 def _collecting(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def collected(**options: Any) -> None:
-        names = [field.name for field in fields(KeyOptions)]
+        names = [item.name for item in fields(KeyOptions)]
         given = {name: options.pop(name) for name in names if name in options}
         function(keys=KeyOptions(**given), **options)
 
@@ -112,7 +140,7 @@ def retention_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def collected(**options: Any) -> None:
-        numbers = {field.name: options.pop(f"keep_{field.name}") for field in fields(RetentionPolicy)}
+        numbers = {item.name: options.pop(f"keep_{item.name}") for item in fields(RetentionPolicy)}
         function(policy=RetentionPolicy(**numbers), **options)
 
     decorated: Callable[..., None] = collected
@@ -126,21 +154,6 @@ def retention_options(function: Callable[..., None]) -> Callable[..., None]:
         option = click.option(name, metavar="N", type=click.IntRange(min=0), default=0, help=what)
         decorated = option(decorated)
     return decorated
-
-
-def _open_recipient(setting: str, passphrase_file: Path | None) -> Recipient:
-    if setting.startswith(PUBLIC_PREFIX):
-        return load_public_key(Path(setting.removeprefix(PUBLIC_PREFIX)))
-    return open_kek_from_options(setting, passphrase_file)
-
-
-def _open_identity(setting: str, passphrase_file: Path | None) -> Identity:
-    if not setting.startswith(PRIVATE_PREFIX):
-        return open_kek_from_options(setting, passphrase_file)
-    # Asked for before the spinner starts, which would draw over the prompt.
-    passphrase = find_passphrase_from_options(passphrase_file)
-    with Console(stderr=True).status("deriving the key from the passphrase"):
-        return load_private_key(Path(setting.removeprefix(PRIVATE_PREFIX)), passphrase)
 
 
 @contextmanager
@@ -165,7 +178,8 @@ class Failures:
         try:
             yield
         except (BackupError, KeysError) as error:
-            click.echo(f"sealwire: error: {name}: {error}", err=True)
+            about = "" if str(error).startswith(name) else f"{name}: "
+            click.echo(f"sealwire: error: {about}{error}", err=True)
             if error.hint:
                 click.echo(f"sealwire: hint: {error.hint}", err=True)
             self._first = self._first or error

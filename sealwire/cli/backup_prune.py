@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sealwire.cli.backup_options import dry_run_option, json_option, retention_options, store_option
 from sealwire.sidecars.backup.manifest import format_time
@@ -55,7 +56,7 @@ def _print(plan: PrunePlan, *, dry_run: bool) -> None:
     table = Table("name", "created", "decision")
     for decision in plan.decisions:
         said = f"kept: {', '.join(decision.reasons)}" if decision.kept else gone
-        table.add_row(decision.entry.name, format_time(decision.entry.created), said)
+        table.add_row(Text(decision.entry.name), format_time(decision.entry.created), said)
     Console().print(table)
     for key in (*plan.orphans, *plan.leftovers):
         click.echo(f"{key}: {gone}")

@@ -12,6 +12,7 @@ from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars import direct_errors as direct
 from sealwire.sidecars.backup import errors as backup
+from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
 EX_NOINPUT = 66
@@ -61,6 +62,10 @@ EXIT_CODES: dict[type[Exception], int] = {
     backup.TargetOccupied: EX_CANTCREAT,
     backup.RestoreStopped: EX_UNAVAILABLE,
     backup.PlaintextOverdue: EX_DATAERR,
+    vault_setup.UnusableSetting: EX_CONFIG,
+    vault_setup.ServerState: EX_UNAVAILABLE,
+    vault_setup.HandOverFailed: EX_CANTCREAT,
+    vault_setup.NotChangeable: EX_CANTCREAT,
 }
 
 

@@ -96,6 +96,7 @@ def test_the_list_shows_what_there_is(run: Run, store: Path) -> None:
     outcome = run("list")
     assert outcome.code == 0
     assert "one" in outcome.out
+    assert f"{KEK.id} opens 1 of 2" in outcome.out
 
 
 def test_verify_says_sound_and_the_list_remembers(run: Run, store: Path) -> None:
@@ -120,7 +121,7 @@ def test_one_damaged_backup_does_not_keep_the_others_from_being_read(run: Run, s
     outcome = run("verify", "--key", "env:OLD_KEK")
     assert outcome.code == 65
     assert [line.split(":")[0] for line in outcome.out.splitlines()] == ["a", "c"]
-    assert "error: b:" in outcome.err
+    assert "error: b.tar.gz.enc " in outcome.err
     assert run("verify", "--latest", "--key", "env:OLD_KEK").code == 0
 
 
@@ -133,6 +134,12 @@ def test_the_wrong_key_and_a_missing_backup_have_their_exit_codes(run: Run, stor
     assert run("verify", "other", "--key", "env:OLD_KEK").code == 66
     assert run("verify").code == 2
     assert run("list", "--store", "/no/such/place").code == 66
+
+
+def test_the_halves_of_a_key_pair_are_not_confused(run: Run, store: Path) -> None:
+    seal(local(store))
+    assert run("verify", "--key", "public:key.pub").code == 78
+    assert run("rekey", "--key", "env:OLD_KEK", "--recipient", "private:key").code == 78
 
 
 def test_rekey_shows_first_and_then_does_it(run: Run, store: Path) -> None:

@@ -1,0 +1,148 @@
+"""A role's login, given away: made inside the server, fetched by the one who is to have it, or taken back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys.errors import KeysError, KeySettingError
+from sealwire.keys.vault.admin import Wrapped
+from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting
+from sealwire.sidecars.vault_setup.server import Server
+from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
+
+# Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.
+MAX_SECRET_IDS = 1_000
+ENDS_SOON = timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential(Unpicklable):
+    """A login as it is handed over: a role id, which is no secret, and a wrapped secret id."""
+
+    role_id: str
+    secret_id: Wrapped = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a role's machines can log in with."""
+
+    role: str
+    secret_ids: int
+    ends: datetime
+    """Of the secret id that lasts longest: after it a machine that starts is refused."""
+
+    def ends_soon(self, now: datetime) -> bool:
+        """Whether it is time to hand out a new one."""
+        return self.ends - now < ENDS_SOON
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """How many secret ids and tokens ended."""
+
+    secret_ids: int
+    tokens: int
+
+
+def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) -> Credential:
+    """A new secret id for `role`, wrapped: it never passes through this process.
+
+    Whoever takes it out is the only one who can; that somebody else was faster shows at once.
+    Raises UnusableSetting AUTH without AppRole, ServerState NOT_SET_UP without the role; as `Server` does.
+    """
+    path = secret_id_path(settings, role)
+    role_id = (server.read(f"{_role_path(settings, role)}/role-id") or {}).get("role_id")
+    if not isinstance(role_id, str):
+        raise ServerState(
+            SetupReason.NOT_SET_UP,
+            f"the server has no role {settings.role_name(role)}",
+            "set it up first: sealwire vault setup",
+        )
+    return Credential(role_id, server.wrap(path, {}, wrap_ttl_s))
+
+
+def secret_id_path(settings: SetupSettings, role: Role) -> str:
+    """Where secret ids of `role` are made. Raises UnusableSetting AUTH without AppRole."""
+    if not isinstance(settings.auth, AppRole):
+        raise UnusableSetting(
+            SetupReason.AUTH,
+            "with Kubernetes there is no credential to hand over",
+            "a pod logs in by its service account",
+        )
+    return f"{_role_path(settings, role)}/secret-id"
+
+
+def logins(server: Server, settings: SetupSettings) -> tuple[Login, ...]:
+    """The roles that somebody has a secret id for, and when the last of them ends. None with Kubernetes.
+
+    Cost:    one request a role, one a secret id
+    """
+    if not isinstance(settings.auth, AppRole):
+        return ()
+    found = (_login(server, settings, role) for role in Role)
+    return tuple(login for login in found if login is not None)
+
+
+def _login(server: Server, settings: SetupSettings, role: Role) -> Login | None:
+    path = secret_id_path(settings, role)
+    found = (_end(server, path, accessor) for accessor in server.list(path)[:MAX_SECRET_IDS])
+    ends = [end for end in found if end is not None]
+    return Login(settings.role_name(role), len(ends), max(ends)) if ends else None
+
+
+def _end(server: Server, path: str, accessor: str) -> datetime | None:
+    """When a secret id ends, which servers write as the year 1 if never; None if it just has."""
+    try:
+        found = server.write(f"{path}-accessor/lookup", {"secret_id_accessor": accessor})
+    except KeySettingError:
+        return None
+    end = datetime.fromisoformat(str(found["expiration_time"]))
+    return end if end.year > 1 else datetime.max.replace(tzinfo=UTC)
+
+
+def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:
+    """End every secret id and every token of `role`, at once. With Kubernetes there are only tokens.
+
+    What has ended by itself meanwhile is passed over. Anything else that fails is raised, but only after all
+    the others have been ended.
+    Cost:    one request a secret id, one or two a token of the whole server
+    Raises:  as `Server` does
+    """
+    path, policy = f"{_role_path(settings, role)}/secret-id", settings.role_name(role)
+
+    def destroy(accessor: str) -> bool:
+        server.write(f"{path}-accessor/destroy", {"secret_id_accessor": accessor})
+        return True
+
+    def end_token(accessor: str) -> bool:
+        token = server.write("auth/token/lookup-accessor", {"accessor": accessor})
+        if policy not in (token.get("policies") or ()):
+            return False
+        server.write("auth/token/revoke-accessor", {"accessor": accessor})
+        return True
+
+    # Secret ids first: a token that ends later cannot be made anew.
+    secret_ids, failed = _end_all(server, path, destroy) if isinstance(settings.auth, AppRole) else (0, [])
+    tokens, failed_too = _end_all(server, "auth/token/accessors", end_token)
+    for error in (*failed, *failed_too):
+        raise error
+    return Revoked(secret_ids, tokens)
+
+
+def _end_all(server: Server, path: str, end: Callable[[str], bool]) -> tuple[int, list[KeysError]]:
+    """How many of the accessors at `path` were ended, and what stands in the way of those still there."""
+    ended = 0
+    failures: dict[str, KeysError] = {}
+    for accessor in server.list(path):
+        try:
+            ended += end(accessor)
+        except KeysError as error:
+            failures[accessor] = error
+    left = server.list(path) if failures else ()
+    return ended, [error for accessor, error in failures.items() if accessor in left]
+
+
+def _role_path(settings: SetupSettings, role: Role) -> str:
+    return f"auth/{settings.auth.mount}/role/{settings.role_name(role)}"

@@ -1,0 +1,58 @@
+"""What stops a Vault set-up. Every error has a stable reason and a next step, and shows no secret.
+
+Errors of the connection and the login are those of sealwire.keys.
+
+VaultSetupError
+|- UnusableSetting     an option, a share or a holder's key cannot be used
+|- ServerState         the server is not in the state that the command needs
+|- HandOverFailed      a secret could not be handed over
+`- NotChangeable       a difference that no set-up may change by itself
+"""
+
+from enum import Enum
+
+
+class SetupReason(Enum):
+    """Stable names, for tests and scripts."""
+
+    NAME = "name"
+    PERIOD = "period"
+    SHARES = "shares"
+    HOLDER = "holder"
+    AUTH = "auth"
+    NOT_A_TERMINAL = "not-a-terminal"
+    ALREADY_INITIALISED = "already-initialised"
+    NOT_INITIALISED = "not-initialised"
+    SEALED = "sealed"
+    SHARE_REFUSED = "share-refused"
+    NOT_ACTIVE = "not-active"
+    NOT_SET_UP = "not-set-up"
+    AGE_MISSING = "age-missing"
+    AGE_FAILED = "age-failed"
+    FIXED = "fixed"
+    OUTPUT = "output"
+
+
+class VaultSetupError(Exception):
+    """Base of this sidecar. `str()` is one line; `hint` is the next step."""
+
+    def __init__(self, reason: SetupReason, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.hint = hint
+
+
+class UnusableSetting(VaultSetupError):
+    """A name, a period, a number of shares or a holder's public key cannot be used."""
+
+
+class ServerState(VaultSetupError):
+    """The Vault server is sealed, not initialised, initialised already, or not set up."""
+
+
+class HandOverFailed(VaultSetupError):
+    """A share or a credential could not be encrypted or handed over."""
+
+
+class NotChangeable(VaultSetupError):
+    """The Vault server holds another thing of this name, which no set-up may change."""

@@ -1,0 +1,114 @@
+"""Who gets an unseal share, and how it is encrypted so that nobody else on the way reads it.
+
+PGP keys go to the server, which encrypts each share before it leaves. For age recipients the shares come in
+clear to this process, which gives each to the `age` program on its standard input, never in its arguments.
+"""
+
+import base64
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
+
+_AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{50,2000}")
+# A 4096-bit RSA key with many signatures stays below this.
+_MAX_KEY_BYTES = 256 * 1024
+_MAX_SEALED_BYTES = 64 * 1024
+_ARMOUR = re.compile(
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+\r?\n)*\r?\n(.*?)\r?\n(?:=[^\r\n]*\r?\n)?"
+    rb"-----END PGP PUBLIC KEY BLOCK-----",
+    re.DOTALL,
+)
+_AGE_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class AgeHolder:
+    """A holder by age recipient, which is public."""
+
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class PgpHolder:
+    """A holder by PGP public key, as the server wants it: base64 of the binary key."""
+
+    public_key: str
+
+
+Holders = tuple[AgeHolder, ...] | tuple[PgpHolder, ...]
+
+
+def parse_holders(names: Sequence[str]) -> Holders:
+    """Holders from age recipients, or from paths of PGP public keys (binary or armoured); not from both.
+
+    Raises UnusableSetting HOLDER.
+    """
+    ages = tuple(AgeHolder(name) for name in names if _AGE_RECIPIENT.fullmatch(name))
+    if ages and len(ages) < len(names):
+        raise UnusableSetting(
+            SetupReason.HOLDER,
+            "the holders are neither all age recipients nor all PGP keys",
+            "give age1... for everyone, or a file with a PGP public key for everyone",
+        )
+    return ages or tuple(PgpHolder(_read_pgp_key(Path(name))) for name in names)
+
+
+def _read_pgp_key(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_KEY_BYTES + 1)
+    except OSError as error:
+        raise _no_key(path, f"cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_KEY_BYTES:
+        raise _no_key(path, "is too large for one public key")
+    armour = _ARMOUR.search(content)
+    if armour is not None:
+        try:
+            content = base64.b64decode(b"".join(armour[1].split()), validate=True)
+        except ValueError:
+            raise _no_key(path, "is not a PGP public key") from None
+    # The first packet of a public key: tag 6, in the old or the new form of the header (RFC 9580, 4.2).
+    if not content or content[0] not in (0x98, 0x99, 0x9A, 0xC6):
+        raise _no_key(path, "is not a PGP public key")
+    return base64.b64encode(content).decode("ascii")
+
+
+def _no_key(path: Path, what: str) -> UnusableSetting:
+    return UnusableSetting(SetupReason.HOLDER, f"{path} {what}", "write one with: gpg --export HOLDER > FILE")
+
+
+def age_program() -> str:
+    """The path of `age`. Raises HandOverFailed AGE_MISSING."""
+    program = shutil.which("age")
+    if program is None:
+        raise HandOverFailed(
+            SetupReason.AGE_MISSING, "the program age is not on the path", "install age, or use PGP keys"
+        )
+    return program
+
+
+def seal_for(holder: AgeHolder, secret: str) -> bytes:
+    """`secret` encrypted for `holder`, armoured. Raises HandOverFailed AGE_MISSING, AGE_FAILED."""
+    command = [age_program(), "--armor", "--recipient", holder.recipient]
+    try:
+        done = subprocess.run(  # noqa: S603 - the program found on the path, a checked recipient
+            command, input=secret.encode(), capture_output=True, check=False, timeout=_AGE_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        raise _age_failed(holder) from None
+    if done.returncode != 0 or not 0 < len(done.stdout) <= _MAX_SEALED_BYTES:
+        raise _age_failed(holder)
+    return done.stdout
+
+
+def _age_failed(holder: AgeHolder) -> HandOverFailed:
+    return HandOverFailed(
+        SetupReason.AGE_FAILED,
+        f"age does not encrypt for {holder.recipient[:20]}...",
+        "check the recipient: the line that age-keygen prints as the public key",
+    )

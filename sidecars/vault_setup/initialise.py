@@ -1,0 +1,127 @@
+"""From an empty server to an unsealed one: the first keys, handed over once, and the shares given back.
+
+Nothing keeps the shares but those who get them. What can fail is tried before the server is initialised, for
+afterwards there is no second copy.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys.errors import KekDenied
+from sealwire.keys.vault.seal import FirstKeys, SealStatus
+from sealwire.sidecars.vault_setup.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
+from sealwire.sidecars.vault_setup.holders import AgeHolder, Holders, PgpHolder, seal_for
+from sealwire.sidecars.vault_setup.server import Seal
+
+MAX_SHARES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver(Unpicklable):
+    """What leaves the process, once: a share for each holder, and the root token."""
+
+    shares: tuple[bytes, ...] = field(repr=False)
+    """Text in clear, armoured age, or binary PGP, as the holders are."""
+    root_token: bytes = field(repr=False)
+    """For the first holder as the shares are, or in clear."""
+    suffix: str
+    """What a file with a share ends in: nothing, `.age` or `.pgp`."""
+    clear_shares: tuple[str, ...] = field(repr=False)
+    """For unsealing at once; none where the server encrypted them."""
+
+
+def check_numbers(shares: int, threshold: int, holders: Holders) -> None:
+    """Raises UnusableSetting SHARES where these numbers make no sense or protect nothing."""
+    if not 1 <= threshold <= shares <= MAX_SHARES or (shares > 1 and threshold == 1):
+        raise UnusableSetting(
+            SetupReason.SHARES,
+            f"{threshold} of {shares} shares cannot be",
+            f"at most {MAX_SHARES} shares, and a threshold of at least 2 and at most the number of shares",
+        )
+    if holders and len(holders) != shares:
+        raise UnusableSetting(
+            SetupReason.SHARES,
+            f"there are {len(holders)} holders for {shares} shares",
+            "name one for each share",
+        )
+
+
+def initialise(
+    seal: Seal, shares: int, threshold: int, holders: Holders = (), *, clear_root_token: bool = False
+) -> HandOver:
+    """Make the server's first keys. The caller hands them over, and only then unseals.
+
+    `clear_root_token` is for a set-up that follows at once; else the token is encrypted for the first holder.
+    Raises:  UnusableSetting SHARES, ServerState ALREADY_INITIALISED, HandOverFailed before anything happened;
+             what the server refuses with
+    """
+    check_numbers(shares, threshold, holders)
+    if seal.status().initialised:
+        raise ServerState(
+            SetupReason.ALREADY_INITIALISED,
+            "the server is initialised already",
+            "unseal it with its shares: sealwire vault unseal",
+        )
+    for holder in holders:
+        if isinstance(holder, AgeHolder):
+            seal_for(holder, "a trial")
+    pgp_keys = tuple(holder.public_key for holder in holders if isinstance(holder, PgpHolder))
+    root_pgp_key = pgp_keys[0] if pgp_keys and not clear_root_token else None
+    keys = seal.initialise(shares, threshold, pgp_keys, root_pgp_key)
+    if pgp_keys:
+        return _sealed_by_server(keys, clear_root_token=clear_root_token)
+    return _sealed_here(keys, holders, clear_root_token=clear_root_token)
+
+
+def _sealed_by_server(keys: FirstKeys, *, clear_root_token: bool) -> HandOver:
+    try:
+        shares = tuple(base64.b64decode(share, validate=True) for share in keys.shares)
+        root = keys.root_token.encode() if clear_root_token else base64.b64decode(keys.root_token)
+    except binascii.Error:
+        raise HandOverFailed(
+            SetupReason.HOLDER, "the server did not encrypt the shares", "empty its storage and begin again"
+        ) from None
+    return HandOver(shares, root, ".pgp", ())
+
+
+def _sealed_here(keys: FirstKeys, holders: Holders, *, clear_root_token: bool) -> HandOver:
+    ages = [holder for holder in holders if isinstance(holder, AgeHolder)]
+    root = keys.root_token.encode()
+    if not ages:
+        return HandOver(tuple(share.encode() for share in keys.shares), root, "", keys.shares)
+    shares = tuple(seal_for(holder, share) for holder, share in zip(ages, keys.shares, strict=True))
+    return HandOver(
+        shares, root if clear_root_token else seal_for(ages[0], keys.root_token), ".age", keys.shares
+    )
+
+
+def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
+    """Give shares, one after the other, until the server is unsealed and active; how it stands then.
+
+    Others may give theirs at the same time or later: progress is kept at the server.
+    Raises:  ServerState NOT_INITIALISED, SHARE_REFUSED, with how many still count; KekUnavailable
+    """
+    status = seal.status()
+    if not status.initialised:
+        raise ServerState(
+            SetupReason.NOT_INITIALISED, "the server has no keys yet", "make them: sealwire vault init"
+        )
+    if not status.sealed:
+        return status
+    for share in shares:
+        try:
+            status = seal.unseal(share)
+        except KekDenied as error:
+            status = seal.status()
+            raise ServerState(
+                SetupReason.SHARE_REFUSED,
+                str(error),
+                f"give the right one; {status.progress} of {status.threshold} shares count by now",
+            ) from None
+        if not status.sealed:
+            seal.wait_until_active()
+            break
+    return status

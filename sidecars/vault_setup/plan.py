@@ -1,0 +1,78 @@
+"""Compares what is wanted with what the server has, and carries out what is left to do.
+
+Nothing is stored between runs: a set-up that was interrupted goes on from what it finds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sealwire.sidecars.vault_setup import audit
+from sealwire.sidecars.vault_setup.desired import resources
+from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
+from sealwire.sidecars.vault_setup.resource import Kind, Resource
+from sealwire.sidecars.vault_setup.server import Server
+from sealwire.sidecars.vault_setup.settings import SetupSettings
+from sealwire.sidecars.vault_setup.step import State, Step, compare
+
+
+def survey(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
+    """One step a resource, in the order of making. Changes nothing.
+
+    Cost:    one read a resource, about twenty
+    Raises:  KekUnavailable, KekDenied where the token may not look
+    """
+    listings: dict[str, Mapping[str, Any]] = {}
+    steps = (compare(resource, find(server, resource, listings)) for resource in resources(settings))
+    return (*steps, audit.audit_step(server, settings.audit_file))
+
+
+def find(
+    server: Server, resource: Resource, listings: dict[str, Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """What the server has of `resource`, or None; `listings` keeps the lists that were read before."""
+    if resource.listing is None:
+        return server.read(resource.path)
+    if resource.listing not in listings:
+        listings[resource.listing] = server.read(resource.listing) or {}
+    found = listings[resource.listing].get(resource.entry)
+    return found if isinstance(found, Mapping) else None
+
+
+def require_changeable(steps: Sequence[Step]) -> None:
+    """Raises NotChangeable FIXED when a key, a mount or a login of that name is there and is another."""
+    for step in steps:
+        if step.state is State.BY_HAND and step.kind is not Kind.AUDIT:
+            raise NotChangeable(
+                SetupReason.FIXED, f"the server has another {step.kind.value} called {step.name}", step.advice
+            )
+
+
+def carry_out(server: Server, steps: Sequence[Step]) -> Iterator[Step]:
+    """Do what is left to do, and give each step back as it then stands.
+
+    Raises:  as `require_changeable`, before anything is changed; whatever the server refuses with, at the
+             step that it refuses: those before it stay done, and running again goes on from there
+    """
+    require_changeable(steps)
+    for step in steps:
+        if step.request is None:
+            yield step
+        elif step.kind is Kind.AUDIT:
+            yield audit.enable(server, step)
+        else:
+            server.write(step.request.path, step.request.body)
+            yield Step(step.kind, step.name, State.SATISFIED, step.differences)
+
+
+def verify(server: Server, settings: SetupSettings, done: Sequence[Step]) -> tuple[Step, ...]:
+    """How everything stands after `carry_out`, by a second look: what the server has, not what it was told.
+
+    The audit device is as carrying out left it: a second look would not know what was tried.
+    """
+    audits = [step for step in done if step.kind is Kind.AUDIT]
+    return (*(step for step in survey(server, settings) if step.kind is not Kind.AUDIT), *audits)
+
+
+def outstanding(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps that are not satisfied: the drift."""
+    return tuple(step for step in steps if step.state is not State.SATISFIED)

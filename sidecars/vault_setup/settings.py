@@ -1,0 +1,173 @@
+"""What an operator chooses about a set-up, checked once. Holds no secret."""
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from sealwire.sidecars.vault_setup.errors import SetupReason, UnusableSetting
+
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+QUARTER_S = 90 * DAY_S
+# The server's own minimum for transit keys.
+MIN_ROTATION_S = HOUR_S
+MAX_ROTATION_S = 10 * 365 * DAY_S
+
+# Names become part of API paths and of policies, where `*`, `+` and quotes have a meaning.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
+_MOUNT = re.compile(r"[a-z0-9](?:[a-z0-9_/-]{0,126}[a-z0-9])?")
+_FILE = re.compile(r"/[A-Za-z0-9_./-]{1,250}")
+_UNITS_S = {"h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
+
+
+class Role(Enum):
+    """Who logs in, each with a policy and a role of its own; the value is the end of both names."""
+
+    PROXY = "proxy"
+    BACKUP_WRITER = "backup-writer"
+    BACKUP_RESTORER = "backup-restorer"
+    ROTATION = "rotation"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True, slots=True)
+class AppRole:
+    """Login by role id and secret id."""
+
+    mount: str = "approle"
+    secret_id_ttl_s: int = QUARTER_S
+    """A secret id that nobody renews ends by itself."""
+    bound_cidrs: tuple[str, ...] = ()
+    """Networks that logins and tokens may come from, as 10.1.2.0/24; none means any."""
+
+    def __post_init__(self) -> None:
+        for network in self.bound_cidrs:
+            address_or_network(network)
+
+
+@dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """Login by a pod's service account, which is called as the role."""
+
+    host: str
+    """The API server as the Vault server reaches it, `https://...`."""
+    ca_certificate: str
+    """PEM of the API server's CA."""
+    mount: str = "kubernetes"
+    namespace: str = "sealwire"
+    audience: str = "sealwire"
+
+
+@dataclass(frozen=True, slots=True)
+class SetupSettings:
+    """Where things go on the server. Raises UnusableSetting NAME, PERIOD or AUTH when it cannot be."""
+
+    prefix: str = "sealwire"
+    """Begins the name of every key, policy and role, so that two deployments can share a server."""
+    transit_mount: str = "transit"
+    kv_mount: str = "secret"
+    rotation_s: int | None = None
+    """How often the transit keys are made new; None: quarterly at first, and oftener is fine."""
+    auth: AppRole | Kubernetes = field(default_factory=AppRole)
+    audit_file: str | None = None
+    """Where the server is to write its audit log, should it have no audit device yet."""
+
+    def __post_init__(self) -> None:
+        _check(_NAME, self.prefix, "prefix")
+        for mount in (self.transit_mount, self.kv_mount, self.auth.mount):
+            _check(_MOUNT, mount, "mount")
+        if self.transit_mount == self.kv_mount:
+            raise UnusableSetting(
+                SetupReason.NAME, "the two mounts have one name", "give --transit-mount or --kv-mount another"
+            )
+        if self.rotation_s is not None:
+            check_period(self.rotation_s)
+        if self.audit_file is not None:
+            _check(
+                _FILE, self.audit_file, "path of the audit log", "begin with /; letters, digits, . _ - and /"
+            )
+        if isinstance(self.auth, Kubernetes) and not self.auth.host.startswith("https://"):
+            raise UnusableSetting(
+                SetupReason.AUTH,
+                "the Kubernetes API server's address does not begin with https://",
+                "give the address as the Vault server reaches it",
+            )
+
+    @property
+    def proxy_key(self) -> str:
+        """The transit key that wraps the proxy's data keys."""
+        return f"{self.prefix}-proxy"
+
+    @property
+    def backup_key(self) -> str:
+        """The transit key that wraps the data keys of backups."""
+        return f"{self.prefix}-backup"
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Every transit key."""
+        return self.proxy_key, self.backup_key
+
+    @property
+    def keyring(self) -> str:
+        """The keyring's path inside the key-value mount, for those who keep it there."""
+        return f"{self.prefix}/keyring"
+
+    def role_name(self, role: Role) -> str:
+        """What a role and its policy are called on the server."""
+        return f"{self.prefix}-{role.value}"
+
+
+def address_or_network(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6Network:
+    """A network with its length, or the address where it holds only one. Raises UnusableSetting AUTH."""
+    try:
+        network = ip_network(text)
+    except ValueError:
+        network = None
+    if network is None or "/" not in text:
+        raise UnusableSetting(
+            SetupReason.AUTH,
+            "a network is not understood",
+            "write 10.1.2.0/24, or 10.1.2.3/32 for one address",
+        )
+    return network.network_address if network.num_addresses == 1 else network
+
+
+def parse_period(text: str) -> int:
+    """Seconds of `90d`, `12w` or `720h`. Raises UnusableSetting PERIOD."""
+    match = re.fullmatch(r"([0-9]{1,6})([hdw])", text)
+    if match is None:
+        raise UnusableSetting(
+            SetupReason.PERIOD, "the period is not a number with a unit", "write 720h, 90d or 13w"
+        )
+    period_s = int(match[1]) * _UNITS_S[match[2]]
+    check_period(period_s)
+    return period_s
+
+
+def format_period(period_s: int) -> str:
+    """The shortest way to write a period; seconds where nothing else is exact."""
+    for unit, unit_s in (("d", DAY_S), ("h", HOUR_S)):
+        if period_s and period_s % unit_s == 0:
+            return f"{period_s // unit_s}{unit}"
+    return f"{period_s}s"
+
+
+def check_period(period_s: int) -> None:
+    """Raises UnusableSetting PERIOD outside an hour to ten years, which is what servers take."""
+    if not MIN_ROTATION_S <= period_s <= MAX_ROTATION_S:
+        raise UnusableSetting(
+            SetupReason.PERIOD,
+            "the rotation period is not between one hour and ten years",
+            "90d is a quarter",
+        )
+
+
+def _check(
+    pattern: re.Pattern[str], name: str, what: str, hint: str = "use lower-case letters, digits, - and _"
+) -> None:
+    if pattern.fullmatch(name) is None:
+        raise UnusableSetting(
+            SetupReason.NAME, f"the {what} has characters that the server would read differently", hint
+        )

@@ -1,0 +1,35 @@
+"""Run the differential test by hand: `python -m tests.integration.differential --examples 1000 --seed 7`."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.integration.differential.campaign import run_campaign
+
+
+def main() -> None:
+    """Exit status 1 and the smallest sequence that differs, or 0 and the figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.integration.differential", description=__doc__)
+    parser.add_argument("--examples", type=int, default=1000, help="how many sequences (default: 1000)")
+    parser.add_argument(
+        "--seed", type=int, default=int(os.environ.get("SEALWIRE_SEED", "1")), help="what they are drawn from"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures for a program")
+    chosen = parser.parse_args()
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
+        tally = run_campaign(Path(folder), chosen.seed, chosen.examples).tally
+    if chosen.json:
+        json.dump(tally.to_json(), sys.stdout)
+        return
+    took = time.monotonic() - begun
+    lines = [f"seed {chosen.seed}: {tally.examples} sequences, {tally.commands} commands, {took:.0f} s"]
+    lines += [f"operators and stages answered: {' '.join(sorted(tally.answered))}"]
+    sys.stdout.write("\n".join([*lines, *tally.table(), ""]))
+
+
+main()

@@ -1,0 +1,99 @@
+"""When two answers are the same, and what a stored document holds without the proxy's help."""
+
+from typing import Any
+
+import bson
+from bson import Binary, Decimal128
+
+from sealwire.crypto.envelope import MAGIC, SUBTYPE, Mode, parse_header
+from sealwire.keys.keyring import Keyring
+from sealwire.policies.schema import Mode as PolicyMode
+from sealwire.policies.schema import PathNode
+from tests.integration.differential.values import Document
+from tests.wire.corpus import document, element
+
+UNORDERED = ("set", "z")
+"""Fields that generated pipelines fill in an order that no server promises."""
+
+
+def canonical(value: Any) -> str:
+    """A text that is equal where MongoDB holds values for equal: 1, 1.0 and NumberLong(1) are one value.
+
+    The order of a document's fields counts.
+    """
+    return repr(_plain(value))
+
+
+def unordered(rows: list[Any]) -> list[str]:
+    """Each row's text, sorted."""
+    return sorted(map(canonical, rows))
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {
+            name: unordered(inner) if name in UNORDERED and type(inner) is list else _plain(inner)
+            for name, inner in value.items()
+        }
+    if kind is list:
+        return [_plain(inner) for inner in value]
+    if kind is bool or kind is str:
+        return value
+    if kind is Decimal128:
+        number = value.to_decimal()
+        return _number(float(number)) if not number.is_finite() or number % 1 else int(number)
+    return _number(value) if isinstance(value, int | float) else value
+
+
+def _number(value: int | float) -> int | float:
+    """One type for equal numbers, and every digit of a large one."""
+    return int(value) if isinstance(value, int) or value.is_integer() else value
+
+
+def is_envelope(value: Any) -> bool:
+    """Whether a value is one of Sealwire's ciphertexts."""
+    return isinstance(value, Binary) and value.subtype == SUBTYPE and value[:2] == MAGIC
+
+
+def opened(value: Any, keyring: Keyring) -> Any:
+    """A stored value with every envelope in it decrypted. Raises what decrypting raises."""
+    if isinstance(value, dict):
+        return {name: opened(inner, keyring) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [opened(inner, keyring) for inner in value]
+    if not is_envelope(value):
+        return value
+    kind, content = keyring.cipher_for_envelope(bytes(value)).decrypt(bytes(value))
+    decoded: Document = bson.decode(document(element(kind, b"v", content)))
+    return decoded["v"]
+
+
+def wrongly_stored(value: Any, node: PathNode | None, keyring: Keyring, path: str = "") -> list[str]:
+    """The paths where a stored value is not what the policy wants; empty when all is well.
+
+    At a covered path: null, or an envelope of the path's own class and mode. Elsewhere: no envelope. Paths
+    see through arrays, and through fields whose names are numbers.
+    """
+    if isinstance(value, list):
+        return [wrong for item in value for wrong in wrongly_stored(item, node, keyring, path)]
+    if node is not None and node.leaf is not None:
+        if value is None:
+            return []
+        if isinstance(value, dict) and all(name.isdigit() for name in value):
+            # what `{$set: {"list.1": ...}}` makes where there is no list
+            return wrongly_stored(list(value.values()), node, keyring, path)
+        if not is_envelope(value):
+            return [f"{path}: plaintext"]
+        header = parse_header(bytes(value))
+        own = keyring.cipher_for(node.leaf.name).class_id
+        wanted = Mode.RANDOM if node.leaf.mode is PolicyMode.RANDOM else Mode.DETERMINISTIC
+        right = header.class_id == own and header.mode == wanted
+        return [] if right else [f"{path}: another class or mode"]
+    if isinstance(value, dict):
+        wrong = []
+        for name, inner in value.items():
+            below = node if node is None or name.isdigit() else node.children.get(name.encode())
+            wrong += wrongly_stored(inner, below, keyring, f"{path}.{name}" if path else name)
+        return wrong
+    return [f"{path}: an envelope in a clear field"] if is_envelope(value) else []

@@ -1,0 +1,33 @@
+"""What the database server of these tests gets wrong by itself, without Sealwire: the only exclusions.
+
+Types that it does not keep (symbol becomes a string, DBPointer a sub-document, undefined null; dates past
+year 9999 are refused) are not among the generated values.
+"""
+
+from typing import Any
+
+from tests.integration.differential.values import Document
+
+UNKNOWN_TO_SERVER: frozenset[str] = frozenset()
+"""Operators that the server answers with an error wherever they stand."""
+
+
+def spoils_upsert(query: Any) -> bool:
+    """Whether an upsert by this filter stores operators as fields.
+
+    The server takes `{items: {$all: [{$elemMatch: ...}]}}` for an equality and inserts
+    `{items: {$elemMatch: ...}}`. MongoDB seeds nothing from it.
+    """
+    if isinstance(query, list):
+        return any(map(spoils_upsert, query))
+    if not isinstance(query, dict):
+        return False
+    every = query.get("$all")
+    if isinstance(every, list) and any(isinstance(item, dict) and "$elemMatch" in item for item in every):
+        return True
+    return any(map(spoils_upsert, query.values()))
+
+
+def upserts_soundly(statement: Document) -> bool:
+    """Whether a statement of `update` or a `findAndModify` upserts nothing that the server spoils."""
+    return not spoils_upsert(statement.get("q", statement.get("query")))

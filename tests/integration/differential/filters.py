@@ -1,0 +1,232 @@
+"""Filters: every operator at every path, alone, negated, combined, in elements, and as `$expr`.
+
+What a filter holds need not be valid: both ways must then fail alike.
+"""
+
+from datetime import datetime
+from functools import cache
+
+from bson import Regex
+from hypothesis import strategies as st
+
+from tests.integration.differential.documents import Fields, fields, record
+from tests.integration.differential.shapes import CLASSES, Shape
+from tests.integration.differential.values import (
+    NULL,
+    STRAY,
+    WARDS,
+    WORDS,
+    Document,
+    Values,
+    pool,
+    sampled,
+    weighted,
+)
+
+_words = sampled(WORDS)
+_small = sampled(pool("n", ""))
+_OFTEN = 9
+"""One operand or operator in this many is one that few classes take."""
+
+PATHS = (
+    *("s", "s2", "n", "l", "d", "t", "o", "b", "x", "r", "list", "nums", "w", "q", "missing", "_id"),
+    *("sub", "sub.s", "sub.n", "sub.r", "sub.0.s", "sub.w", "items", "items.s", "items.n", "items.0.s"),
+    *("items.k", "items.sub", "items.sub.s", "items.0.sub.s", "items.sub.0.s", "items.list"),
+    *("items.0.list.1", "list.0", "nums.1", "w.x"),
+)
+_OFTEN_ASKED = ("s", "n", "t", "sub.s", "sub.n", "items.s", "list")
+"""Paths that filters name more often than the others: those of searches, ranges and arrays."""
+
+_BOUNDS = {
+    "t": (
+        *(datetime(1950, 1, 1), datetime(1960, 1, 1), datetime(1970, 1, 1)),
+        *(datetime(1955, 6, 7, 8), datetime(1800, 1, 1)),
+    ),
+    "n": (0, 1, 1.5, 2, -9, float("inf"), "1", None),
+    "q": (1, 2.5),
+    "_id": (0, 2, 3),
+}
+
+
+def _name(path: str) -> str:
+    """`path` without numbers, as a policy names it."""
+    return ".".join(part for part in path.split(".") if not part.isdigit())
+
+
+def rarely(common: Values, rare: Values) -> Values:
+    """Mostly `common`."""
+    return weighted((_OFTEN, common), (1, rare))
+
+
+def operand(shape: Shape, path: str) -> Values:
+    """What a value at `path` is compared with, mostly something that may be there."""
+    name, known = _name(path), fields(shape)
+    if shape.is_random(name):
+        return rarely(NULL, STRAY)
+    whole: dict[str, Values] = {
+        "_id": st.integers(0, 4),
+        "list": known.value("list", NULL) | known.words,
+        "sub": known.sub | NULL,
+        "items": known.item | known.items,
+        "items.sub": known.deep,
+        "items.list": known.value("items.list") | known.item_words,
+        "nums": sampled(pool("n", shape.class_of("nums"))) | known.numbers,
+        "missing": sampled(WARDS),
+    }
+    # a number in the path leads to one element
+    found = whole.get(name) if name == path else None
+    return rarely(found if found is not None else known.value(name, NULL), STRAY)
+
+
+@cache
+def conditions(shape: Shape, path: str) -> Values:
+    """What may stand at `path` in a filter."""
+    one = operand(shape, path)
+    several = st.lists(one, max_size=3)
+    common: list[Values] = [
+        one,
+        one.map(lambda value: {"$eq": value}),
+        one.map(lambda value: {"$ne": value}),
+        several.map(lambda values: {"$in": values}),
+        several.map(lambda values: {"$nin": values}),
+        several.map(lambda values: {"$all": values}),
+        st.booleans().map(lambda value: {"$exists": value}),
+        st.integers(0, 3).map(lambda value: {"$size": value}),
+        one.map(lambda value: {"$elemMatch": {"$eq": value}}),
+        several.map(lambda values: {"$elemMatch": {"$nin": values}}),
+        several.map(lambda values: {"$ne": None, "$in": values}),
+    ]
+    bounds = _BOUNDS.get(path.rpartition(".")[2])
+    ranged = bounds is not None and (not shape.class_of(path) or "range" in CLASSES[shape.class_of(path)])
+    if bounds is not None and ranged:
+        words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
+        common += [st.dictionaries(words, sampled(bounds), min_size=1, max_size=2)] * len(common)
+    rare = st.sampled_from(
+        [{"$gt": 1}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
+    )
+    positive = rarely(st.one_of(common), rare)
+    negated = positive.map(lambda found: {"$not": found if _is_operators(found) else {"$eq": found}})
+    return weighted((4, positive), (1, negated))
+
+
+def _is_operators(value: object) -> bool:
+    return isinstance(value, dict) and any(name.startswith("$") for name in value)
+
+
+def _ranges(shape: Shape) -> Values:
+    """A range alone, where the shape has a class that answers it, or on a field in clear."""
+    words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
+    ranged = [path for path in ("t", "n") if "range" in CLASSES.get(shape.class_of(path), {})]
+    return st.sampled_from(ranged or ["q"]).flatmap(
+        lambda path: st.dictionaries(words, sampled(_BOUNDS[path]), min_size=1, max_size=2).map(
+            lambda found: {path: found}
+        )
+    )
+
+
+def in_item(known: Fields) -> Values:
+    """A filter on an element of `items`."""
+    words = known.value("items.s")
+    deep = known.value("items.sub.s")
+    return st.one_of(
+        record(s=words | words.map(lambda value: {"$ne": value}), n=known.value("items.n"), k=st.just("h")),
+        deep.map(lambda value: {"sub.s": value}),
+        words.map(lambda value: {"$or": [{"s": value}, {"k": "w"}]}),
+        known.value("items.list").map(lambda value: {"list": {"$all": [value]}}),
+        deep.map(lambda value: {"sub": {"$elemMatch": {"s": value}}}),
+    )
+
+
+def _elements(known: Fields) -> Values:
+    inner = in_item(known)
+    return st.one_of(
+        inner.map(lambda found: {"items": {"$elemMatch": found}}),
+        inner.map(lambda found: {"items": {"$not": {"$elemMatch": found}}}),
+        st.lists(inner, min_size=1, max_size=2).map(
+            lambda parts: {"items": {"$all": [{"$elemMatch": part} for part in parts]}}
+        ),
+        known.value("sub.s").map(lambda value: {"sub": {"$elemMatch": {"s": {"$in": [value, None]}}}}),
+    )
+
+
+_PAIRS = (
+    ["$s", "$s2"],
+    ["$s", "$sub.s"],
+    ["$n", "$sub.n"],
+    ["$list", "$items.s"],
+    ["$s", "$w"],
+    ["$w", "$q"],
+)
+
+
+@cache
+def expressions(shape: Shape) -> Values:
+    """Boolean expressions: two fields, or a field and a constant, compared."""
+    known = fields(shape)
+    compared: Values = sampled(_PAIRS) | st.one_of(
+        known.value("s").map(lambda value: ["$s", value]),
+        known.value("n").map(lambda value: ["$n", value]),
+        known.value("b").map(lambda value: [value, "$b"]),
+        sampled(WARDS[:4]).map(lambda value: ["$w", {"$literal": value}]),
+        known.value("items.s").map(lambda value: [{"$literal": value}, "$items.s"]),
+        known.value("s").map(lambda value: [{"$ifNull": ["$s", "$s2"]}, value]),
+    )
+    words = sampled(("$eq", "$ne", "$eq", "$ne", "$eq", "$ne", "$gt"))
+    return st.builds(lambda word, pair: {word: pair}, words, compared)
+
+
+@cache
+def filters(shape: Shape) -> st.SearchStrategy[Document]:
+    """Filters on `people`."""
+    leaf: Values = st.sampled_from(PATHS + _OFTEN_ASKED * 3).flatmap(
+        lambda path: conditions(shape, path).map(lambda found: {path: found})
+    )
+    computed = expressions(shape).map(lambda found: {"$expr": found})
+    constant = st.sampled_from([{}, {"$alwaysTrue": 1}, {"$alwaysFalse": 1}, {"$comment": "why"}])
+    single = weighted(
+        (12, leaf), (3, _elements(fields(shape))), (1, constant), (3, computed), (4, _ranges(shape))
+    )
+    return st.recursive(
+        single,
+        lambda inner: (
+            st.builds(
+                lambda word, parts: {word: parts},
+                st.sampled_from(["$and", "$or", "$nor"]),
+                st.lists(inner, min_size=1, max_size=2),
+            )
+            | st.lists(inner, min_size=2, max_size=2).map(lambda pair: pair[0] | pair[1])
+        ),
+        max_leaves=3,
+    )
+
+
+PROJECTIONS: Values = st.sampled_from(
+    [
+        {"s": 1, "sub.s": 1, "items.s": 1},
+        {"s": 0, "items.sub": 0},
+        {"items": {"s": 1, "list": 1}},
+        {"list": {"$slice": 1}},
+        {"items": {"$slice": [1, 2]}},
+        {"items": {"$elemMatch": {"s": "1"}}},
+        {"moved": "$s", "sub": 1},
+        {"x": {"$cond": [{"$eq": ["$w", "a"]}, "$s", "$s2"]}},
+        {"x": {"$ifNull": ["$t", "$o"]}},
+        {"x": {"$toUpper": "$s"}},
+        {"n": {"$size": {"$ifNull": ["$nums", []]}}},
+        {"items.sub.s": "$s"},
+        {"w": 1, "doc": {"a": "$s", "b": ["$n", "$l"]}},
+    ]
+)
+
+ORDERS: Values = st.sampled_from(
+    [
+        *([{"_id": 1}] * 4),
+        {"_id": -1},
+        {"w": 1, "_id": 1},
+        {"q": -1, "_id": 1},
+        {"s": 1, "_id": 1},
+        {"sub": 1, "_id": 1},
+        {"sub.w": 1, "_id": 1},
+    ]
+)
+"""Total orders: two ways with different indexes give rows in the same order."""

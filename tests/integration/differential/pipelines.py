@@ -1,0 +1,242 @@
+"""Pipelines: stages that move, copy, group and drop covered fields, and that reach other collections."""
+
+from functools import cache
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.integration.differential.filters import expressions, filters, operand
+from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
+from tests.integration.differential.values import Document, weighted
+
+# what is no array would be an error
+_LIST: Document = {"$cond": [{"$isArray": "$list"}, "$list", []]}
+
+_SHAPES: list[Document] = [
+    {"$project": {"s": 1, "sub.s": 1, "items.s": 1, "w": 1}},
+    {"$project": {"items.sub": 0, "list": 0}},
+    {"$project": {"s": "$s2", "s2": "$s", "w": 1}},
+    {"$project": {"s": "$w", "list": "$items.s", "n": {"$size": {"$ifNull": ["$nums", []]}}}},
+    {"$project": {"sub": {"s": "$s", "n": 1}, "items": {"sub": 1}}},
+    {"$project": {"is": {"$isArray": "$list"}, "eq": {"$eq": ["$s", "$s2"]}, "s": 1}},
+    {"$project": {"x": {"$cond": {"if": {"$eq": ["$w", "a"]}, "then": "$s", "else": "$s2"}}}},
+    {"$addFields": {"copy": "$s", "items.t": "$w"}},
+    {"$addFields": {"copy": {"a": "$s", "b": "$n"}, "s": "$$REMOVE"}},
+    {"$addFields": {"sub": {"extra": "$s"}}},
+    {"$addFields": {"items.s": "x", "sub.n": "$n"}},
+    {"$set": {"s": {"$switch": {"branches": [{"case": {"$eq": ["$q", 1]}, "then": "$s"}], "default": None}}}},
+    {"$set": {"v": {"$let": {"vars": {"a": "$s"}, "in": {"$eq": ["$$a", "1"]}}}}},
+    {"$set": {"copy": ["$s", "$s2"]}},
+    {"$set": {"w": {"$literal": "$s"}}},
+    {"$unset": ["s", "items.s"]},
+    {"$unset": "sub"},
+    {"$unwind": "$list"},
+    {"$unwind": {"path": "$items", "includeArrayIndex": "at", "preserveNullAndEmptyArrays": True}},
+    {"$unwind": {"path": "$items.list", "includeArrayIndex": "s"}},
+    {"$unwind": "$items.sub"},
+    {"$replaceRoot": {"newRoot": {"_id": "$_id", "s": "$s", "sub": "$sub", "all": "$$ROOT"}}},
+    {"$replaceWith": {"_id": "$_id", "copy": "$items", "s": "$w"}},
+    {"$replaceWith": {"$ifNull": ["$missing", {"_id": "$_id", "list": "$list"}]}},
+    {"$set": {"v": {"$arrayElemAt": [_LIST, 0]}}},
+    {"$set": {"v": {"$first": _LIST}, "x": {"$last": _LIST}}},
+    {"$set": {"list": {"$reverseArray": _LIST}}},
+    {"$set": {"list": {"$slice": [_LIST, 1]}}},
+    {"$set": {"list": {"$concatArrays": [_LIST, ["2"]]}}},
+    {"$set": {"v": {"$map": {"input": _LIST, "as": "e", "in": {"$eq": ["$$e", "1"]}}}}},
+    {"$set": {"list": {"$filter": {"input": _LIST, "as": "e", "cond": {"$ne": ["$$e", "1"]}}}}},
+    {"$set": {"v": {"$in": ["1", _LIST]}, "x": {"$in": ["$s", ["1", "2"]]}}},
+    {"$set": {"v": {"$indexOfArray": [_LIST, "1"]}}},
+    {"$set": {"v": {"$setEquals": [_LIST, ["1"]]}, "x": {"$setIsSubset": [["1"], _LIST]}}},
+    {"$set": {"set": {"$setUnion": [_LIST, ["2"]]}}},
+    {"$set": {"set": {"$setIntersection": [_LIST, ["1", "2"]]}}},
+    {"$set": {"set": {"$setDifference": [_LIST, ["1"]]}}},
+    {"$set": {"v": {"$firstN": {"input": _LIST, "n": 1}}, "copy": {"$lastN": {"input": _LIST, "n": 2}}}},
+    {"$set": {"sub": {"$mergeObjects": ["$sub", {"s": "1"}]}}},
+    {"$match": {"$alwaysTrue": 1, "$comment": "seen"}},
+    {"$limit": 3},
+    {"$skip": 1},
+    {"$sort": {"w": 1, "_id": 1}},
+    {"$sort": {"s": 1}},
+    {"$sort": {"copy": 1, "_id": 1}},
+]
+_AFTER: list[Document] = [
+    {"$match": {"copy": "1"}},
+    {"$match": {"copy.a": {"$in": ["1", None]}}},
+    {"$match": {"copy.s": "1"}},
+    {"$match": {"copy.0.s": "1"}},
+    {"$match": {"x": "1"}},
+    {"$match": {"v": True, "s": "1"}},
+    {"$match": {"is": True}},
+    {"$match": {"all.s": "1", "all.items.n": 1}},
+    {"$match": {"list": "1"}},
+    {"$match": {"at": 0}},
+    {"$match": {"s": 0}},
+    {"$match": {"s": "a"}},
+    {"$match": {"sub.extra": "1"}},
+    {"$match": {"items.t": "a", "items.s": "x"}},
+    {"$match": {"0.s": "1"}},
+]
+_GROUPS: list[Document] = [
+    {"$group": {"_id": "$s", "n": {"$sum": 1}}},
+    {"$group": {"_id": {"a": "$sub.s", "w": "$w"}, "n": {"$sum": "$q"}}},
+    {"$group": {"_id": ["$s", "$s2"], "n": {"$sum": 1}}},
+    {"$group": {"_id": "$list", "first": {"$first": "$s"}, "last": {"$last": "$items"}}},
+    {"$group": {"_id": "$w", "all": {"$push": "$s"}, "set": {"$addToSet": "$n"}}},
+    {"$group": {"_id": None, "docs": {"$push": {"s": "$s", "t": "$t"}}}},
+    {"$group": {"_id": "$b", "docs": {"$push": "$$ROOT"}}},
+    {"$group": {"_id": "$w", "first": {"$top": {"sortBy": {"_id": 1}, "output": "$s"}}}},
+    {"$group": {"_id": "$q", "first": {"$bottom": {"sortBy": {"_id": 1}, "output": ["$s", "$n"]}}}},
+    {"$group": {"_id": "$s", "all": {"$topN": {"n": 2, "sortBy": {"_id": 1}, "output": "$t"}}}},
+    {"$group": {"_id": None, "all": {"$bottomN": {"n": 2, "sortBy": {"_id": 1}, "output": "$items"}}}},
+    {"$group": {"_id": "$w", "all": {"$firstN": {"n": 2, "input": "$s"}}}},
+    {"$group": {"_id": "$w", "all": {"$lastN": {"n": 2, "input": "$sub"}}}},
+    {"$group": {"_id": None, "n": {"$sum": "$n"}}},
+    {"$group": {"_id": "$r"}},
+    {"$group": {"_id": {"$ifNull": ["$s", "$s2"]}, "n": {"$sum": 1}}},
+    {"$sortByCount": "$s"},
+    {"$sortByCount": "$sub"},
+    {"$count": "n"},
+    {"$bucket": {"groupBy": "$q", "boundaries": [0, 2, 9], "default": "x"}},
+    {"$facet": {"a": [{"$match": {"s": "1"}}], "b": [{"$group": {"_id": "$s"}}], "c": [{"$count": "n"}]}},
+]
+_AFTER_GROUPS: list[Document] = [
+    {"$match": {"_id": "1"}},
+    {"$match": {"_id.a": {"$ne": "1"}}},
+    {"$match": {"_id": ["1", "2"]}},
+    {"$match": {"all": "1"}},
+    {"$match": {"docs.s": "1"}},
+    {"$match": {"docs.0.items.s": {"$in": ["1", "2"]}}},
+    {"$match": {"first": "1", "last.s": "1"}},
+    {"$match": {"a.s": "1"}},
+    {"$match": {"n": {"$gt": 1}}},
+    {"$unwind": "$docs"},
+    {"$unwind": "$all"},
+    {"$project": {"s": "$_id", "_id": 0}},
+    {"$replaceRoot": {"newRoot": "$_id"}},
+]
+
+_BY_FIELD = {"from": VISITS, "localField": "s", "foreignField": "person", "as": "z"}
+_EQUAL = {"$match": {"$expr": {"$eq": ["$person", "$$n"]}}}
+
+_JOINS: list[Document] = [
+    {"$lookup": _BY_FIELD},
+    {"$lookup": {**_BY_FIELD, "pipeline": [{"$match": {"person": {"$in": ["1", None]}}}]}},
+    {"$lookup": {**_BY_FIELD, "localField": "w", "foreignField": "w"}},
+    {"$lookup": {**_BY_FIELD, "localField": "sub.s"}},
+    {"$lookup": {**_BY_FIELD, "localField": "items.s"}},
+    {"$lookup": {**_BY_FIELD, "from": PEOPLE, "foreignField": "s2"}},
+    {"$lookup": {"from": VISITS, "let": {"n": "$s"}, "pipeline": [_EQUAL], "as": "z"}},
+    {
+        "$lookup": {
+            "from": VISITS,
+            "let": {"n": "$s"},
+            "pipeline": [
+                {"$match": {"$expr": {"$ne": ["$$n", "1"]}}},
+                {"$project": {"copy": "$$n", "same": {"$eq": ["$$n", "$person"]}}},
+            ],
+            "as": "z",
+        }
+    },
+    {"$lookup": {"from": VISITS, "pipeline": [{"$match": {"person": "2"}}], "as": "z"}},
+    {
+        "$graphLookup": {
+            **{"from": VISITS, "startWith": "$s", "as": "z"},
+            **{"connectFromField": "person", "connectToField": "person"},
+        }
+    },
+    {
+        "$graphLookup": {
+            **{"from": VISITS, "startWith": "$_id", "as": "z", "depthField": "depth"},
+            **{"connectFromField": "q", "connectToField": "_id"},
+            "restrictSearchWithMatch": {"person": {"$ne": "1"}},
+        }
+    },
+    {"$unionWith": VISITS},
+    {"$unionWith": {"coll": PEOPLE, "pipeline": [{"$match": {"s": "1"}}]}},
+    {"$unionWith": {"coll": VISITS, "pipeline": [{"$project": {"s": "$person"}}]}},
+    {
+        "$setWindowFields": {
+            **{"partitionBy": "$s", "sortBy": {"_id": 1}},
+            "output": {"n": {"$sum": "$q", "window": {"documents": ["unbounded", "current"]}}},
+        }
+    },
+    {
+        "$setWindowFields": {
+            **{"partitionBy": "$w", "sortBy": {"_id": 1}},
+            "output": {"copy": {"$shift": {"output": "$s", "by": 1}}, "first": {"$first": "$t"}},
+        }
+    },
+    {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"s": {"$locf": "$s"}}}},
+    {"$setWindowFields": {"output": {"all": {"$push": "$s"}, "set": {"$addToSet": "$n"}}}},
+    {"$redact": {"$cond": [{"$eq": ["$w", "a"]}, "$$PRUNE", "$$KEEP"]}},
+    {"$documents": [{"s": "1"}]},
+]
+"""Stages that bring in other collections, or that not every release answers; refusals count like others."""
+
+_WRITES: list[Document] = [
+    {"$out": KEPT},
+    {"$merge": {"into": KEPT}},
+    {"$merge": {"into": KEPT, "whenMatched": "keepExisting"}},
+    {"$merge": {"into": KEPT, "whenMatched": "replace", "whenNotMatched": "discard"}},
+    {"$merge": {"into": KEPT, "whenMatched": [{"$set": {"w": "b"}}]}},
+    {"$merge": {"into": PEOPLE, "whenMatched": "merge"}},
+]
+_AFTER_JOINS: list[Document] = [
+    {"$match": {"z.person": "1"}},
+    {"$match": {"z.copy": {"$in": ["1", "2"]}}},
+    {"$match": {"s": {"$ne": "1"}}},
+    {"$unwind": "$z"},
+    {"$unwind": {"path": "$z", "preserveNullAndEmptyArrays": True}},
+    {"$project": {"z": 1, "s": 1}},
+    {"$group": {"_id": "$s", "n": {"$sum": 1}}},
+    {"$addFields": {"n": {"$size": {"$ifNull": ["$z", []]}}}},
+]
+
+_FIRST: Document = {"$sort": {"_id": 1}}
+
+
+def _match(shape: Shape) -> st.SearchStrategy[Document]:
+    return filters(shape).map(lambda query: {"$match": query})
+
+
+@cache
+def pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
+    """Pipelines over `people` alone; sorted at first, so that `$limit` and `$push` have one answer."""
+    computed = expressions(shape).map(lambda found: {"$set": {"v": found}})
+    chosen = expressions(shape).map(
+        lambda found: {"$project": {"x": {"$cond": [found, "$s", "$s2"]}, "w": 1}}
+    )
+    copied = operand(shape, "s").map(lambda value: {"$match": {"copy": value}})
+    shapes, after = st.sampled_from(_SHAPES), st.sampled_from(_AFTER)
+    stages = weighted((4, shapes), (2, after), (2, _match(shape)), (1, computed), (1, chosen), (1, copied))
+    grouped = st.builds(
+        lambda group, behind: [group, *behind],
+        st.sampled_from(_GROUPS),
+        st.lists(st.sampled_from(_AFTER_GROUPS), max_size=2),
+    )
+    return st.builds(
+        lambda found, group: [_FIRST, *found, *group],
+        st.lists(stages, max_size=3),
+        weighted((1, st.just([])), (1, grouped)),
+    )
+
+
+@cache
+def joining_pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
+    """Pipelines that bring in other collections."""
+    return st.builds(
+        lambda before, join, after: [*before, join, *after],
+        st.lists(_match(shape), max_size=1),
+        st.sampled_from(_JOINS),
+        st.lists(st.sampled_from(_AFTER_JOINS), max_size=2),
+    )
+
+
+@cache
+def writing_pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
+    """Pipelines that write to a collection."""
+    return st.builds(
+        lambda before, write: [_FIRST, *before, write],
+        st.lists(_match(shape) | st.sampled_from(_SHAPES[:12]), max_size=2),
+        st.sampled_from(_WRITES),
+    )

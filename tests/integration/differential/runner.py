@@ -1,0 +1,142 @@
+"""Runs a sequence both ways and compares, step by step and in the end."""
+
+from dataclasses import dataclass, field
+
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
+
+from sealwire.keys.keyring import Keyring
+from sealwire.policies.schema import PolicySet
+from tests.integration.differential.commands import Command
+from tests.integration.differential.compare import canonical, opened, wrongly_stored
+from tests.integration.differential.sequences import Sequence, Transaction
+from tests.integration.differential.shapes import PEOPLE, VISITS
+from tests.integration.differential.sides import Answer, Outcome, Side, failure
+from tests.integration.differential.tally import Tally
+from tests.integration.differential.values import Document
+
+PLAIN = "plain"
+"""The database that no policy covers."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """Both ways to one server. `direct` goes past Sealwire, `client` through it."""
+
+    direct: MongoClient[Document]
+    client: MongoClient[Document]
+    policy: PolicySet
+    keyring: Keyring
+    tally: Tally = field(default_factory=Tally)
+    used: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By database: the collections that the last sequence left."""
+
+    def run(self, sequence: Sequence) -> None:
+        """Raises AssertionError where the ways differ."""
+        Run(self, sequence).all()
+        self.tally.examples += 1
+
+
+class Run:
+    """One sequence, on collections that it empties first."""
+
+    def __init__(self, runner: Runner, sequence: Sequence) -> None:
+        self.runner = runner
+        self.sequence = sequence
+        self.plain = Side(runner.direct, PLAIN)
+        self.covered = Side(runner.client, sequence.shape.database)
+        self.stored = Side(runner.direct, sequence.shape.database)
+        self._last: dict[str, str] = {}
+        """The plain documents of each collection as they were last seen, equal to those through Sealwire."""
+
+    def all(self) -> None:
+        """Empty the collections, store, index, run every step, compare what is there in the end."""
+        self._clear()
+        self._store(PEOPLE, self.sequence.people)
+        self._store(VISITS, self.sequence.visits)
+        for command in self.sequence.indexes:
+            self._command(command)
+        for step in self.sequence.steps:
+            if isinstance(step, Transaction):
+                self._transaction(step)
+            else:
+                self._command(step)
+        for name in sorted(self._last):
+            self._compare_stored(name)
+
+    def _clear(self) -> None:
+        used = self.runner.used
+        for side in (self.plain, self.stored):
+            for name in used.get(side.name, frozenset()):
+                side.database.drop_collection(name)
+            used[side.name] = self.sequence.collections
+
+    def _store(self, name: str, documents: list[Document]) -> None:
+        if not documents:
+            return
+        if self._command(_insert(name, documents)).outcome is Outcome.REFUSED:
+            for document in documents:
+                self._command(_insert(name, [document]))
+
+    def _command(self, command: Command) -> Answer:
+        through = self.covered.run(command)
+        self.runner.tally.count(command.kind, through, command.body)
+        if through.outcome is not Outcome.REFUSED:
+            self._same(command, through, self.plain.run(command))
+        self._compare_rows(command.changes, command.kind)
+        return through
+
+    def _transaction(self, transaction: Transaction) -> None:
+        """The same commands in a session each way; what ends it, ends it both ways."""
+        with self.covered.client.start_session() as one, self.plain.client.start_session() as other:
+            one.start_transaction()
+            other.start_transaction()
+            for command in transaction.commands:
+                through = self.covered.run(command, one)
+                self.runner.tally.count(command.kind, through, command.body)
+                if through.outcome is not Outcome.REFUSED:
+                    self._same(command, through, self.plain.run(command, other))
+                if through.outcome is not Outcome.ANSWERED:
+                    break
+            commits = transaction.commits and through.outcome is Outcome.ANSWERED
+            ends = [_end(session, commits=commits) for session in (one, other)]
+            self.runner.tally.count("commit" if commits else "abort", ends[0])
+            assert ends[0] == ends[1], "the end of a transaction"
+        changed = frozenset[str]().union(*(command.changes for command in transaction.commands))
+        self._compare_rows(changed, "transaction")
+
+    def _same(self, command: Command, through: Answer, plain: Answer) -> None:
+        if through != plain:
+            raise AssertionError(f"{command.kind}\n  Sealwire: {through}\n  plain:    {plain}")
+
+    def _compare_rows(self, changed: frozenset[str], after: str) -> None:
+        for name in sorted(changed):
+            through, plain = (canonical(side.rows(name)) for side in (self.covered, self.plain))
+            if through != plain:
+                raise AssertionError(f"{name} after {after}\n  Sealwire: {through}\n  plain:    {plain}")
+            self._last[name] = plain
+
+    def _compare_stored(self, name: str) -> None:
+        """What lies on the server: decrypted without the proxy, and held against the policy."""
+        rows, keyring = self.stored.rows(name), self.runner.keyring
+        decrypted = canonical([opened(row, keyring) for row in rows])
+        assert decrypted == self._last[name], f"{name} decrypted offline"
+        node = self.runner.policy.covered(f"{self.stored.name}.{name}")
+        wrong = [found for row in rows for found in wrongly_stored(row, node, keyring)]
+        assert not wrong, f"{name} as it is stored: {wrong}"
+
+
+def _insert(name: str, documents: list[Document]) -> Command:
+    return Command("insert", {"insert": name, "documents": documents})
+
+
+def _end(session: ClientSession, *, commits: bool) -> Answer:
+    try:
+        if commits:
+            session.commit_transaction()
+        else:
+            session.abort_transaction()
+    except OperationFailure as error:
+        return failure(error)
+    return Answer(Outcome.ANSWERED, "")

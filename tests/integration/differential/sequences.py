@@ -1,0 +1,118 @@
+"""Sequences: what is stored at first, the indexes on it, and then commands and transactions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from hypothesis import strategies as st
+
+from tests.integration.differential.commands import (
+    MAKING_VIEW,
+    SEEN,
+    WRITING_PIPELINE,
+    Command,
+    hinted,
+    indexes,
+    reads,
+    views,
+    writes,
+)
+from tests.integration.differential.documents import document, numbered, visit
+from tests.integration.differential.shapes import PEOPLE, VISITS, Shape
+from tests.integration.differential.values import Document, weighted
+
+MOST_STEPS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Commands in one transaction. An error or a refusal ends it, as the drivers' callback interface does."""
+
+    commands: tuple[Command, ...]
+    commits: bool
+
+
+Step = Command | Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One example."""
+
+    shape: Shape
+    people: list[Document]
+    visits: list[Document]
+    indexes: list[Command]
+    steps: list[Step]
+
+    @property
+    def commands(self) -> Iterator[Command]:
+        """Every command but those that store the first documents."""
+        yield from self.indexes
+        for step in self.steps:
+            yield from step.commands if isinstance(step, Transaction) else (step,)
+
+    @property
+    def collections(self) -> frozenset[str]:
+        """The collections that have documents at some time, and the view."""
+        changed = frozenset({PEOPLE, VISITS}).union(*(command.changes for command in self.commands))
+        viewed = any(command.kind == MAKING_VIEW for command in self.commands)
+        return changed | {SEEN} if viewed else changed
+
+
+@cache
+def sequences(shape: Shape) -> st.SearchStrategy[Sequence]:
+    """Sequences on the collections of one shape."""
+    people = numbered(document(shape), most=4)
+    visits = numbered(visit(shape), most=3)
+    plain = _several(_step(shape, pinned=False))
+    alone = st.builds(Sequence, st.just(shape), people, visits, st.just([]), plain)
+    indexed = st.lists(indexes(shape), min_size=1, max_size=2).flatmap(
+        lambda made: st.builds(
+            Sequence, st.just(shape), people, visits, st.just(made), _several(_hinting_step(shape, made[0]))
+        )
+    )
+    viewed = st.builds(
+        lambda stored, others, view, more: Sequence(shape, stored, others, [], [*view, *more]),
+        people,
+        visits,
+        views(shape),
+        plain,
+    )
+    return weighted((13, alone), (5, indexed), (2, viewed))
+
+
+def _several(step: st.SearchStrategy[Step]) -> st.SearchStrategy[list[Step]]:
+    """One to `MOST_STEPS`, each number as often; left to itself, half of the lists would have one."""
+    return st.integers(1, MOST_STEPS).flatmap(lambda size: st.lists(step, min_size=size, max_size=size))
+
+
+def _step(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Step]:
+    command = _command(shape, pinned=pinned)
+    transaction = st.builds(
+        lambda found, commits: Transaction(tuple(found), commits),
+        st.lists(_in_transaction(shape, pinned=pinned), min_size=1, max_size=3),
+        st.booleans(),
+    )
+    return weighted((12, command), (1, transaction))
+
+
+def _hinting_step(shape: Shape, made: Command) -> st.SearchStrategy[Step]:
+    name = made.body["indexes"][0]["name"]
+    return weighted((6, _step(shape, pinned=True)), (1, hinted(shape, name)))
+
+
+def _command(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
+    return weighted((2, reads(shape)), (3, writes(shape, pinned=pinned)))
+
+
+def _in_transaction(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:
+    """No `count` and `explain`, which no server takes there, and nothing that writes collections whole."""
+    return _command(shape, pinned=pinned).filter(
+        lambda command: command.kind not in ("count", "explain", WRITING_PIPELINE)
+    )
+
+
+def any_sequence(shapes: tuple[Shape, ...]) -> st.SearchStrategy[Sequence]:
+    """Sequences on any of the shapes."""
+    return st.sampled_from(shapes).flatmap(sequences)

@@ -1,0 +1,89 @@
+"""Counts what became of generated commands: the figures that show the test does not agree by refusing."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from tests.integration.differential.sides import Answer, Outcome
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts by kind of command and outcome, and refusals by reason."""
+
+    examples: int = 0
+    outcomes: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    """How many answered commands had each operator or stage somewhere in them."""
+
+    def count(self, kind: str, answer: Answer, body: Mapping[str, object] | None = None) -> None:
+        """One command, and what it came to through Sealwire."""
+        self.outcomes[kind, answer.outcome] += 1
+        if answer.reason is not None:
+            self.reasons[answer.reason.value] += 1
+        if answer.outcome is Outcome.ANSWERED:
+            self.answered.update(set(_operators(body)))
+
+    def add(self, other: Self) -> None:
+        """Everything that another run counted."""
+        self.examples += other.examples
+        self.outcomes += other.outcomes
+        self.reasons += other.reasons
+        self.answered += other.answered
+
+    @property
+    def commands(self) -> int:
+        """All of them."""
+        return self.outcomes.total()
+
+    @property
+    def share_answered(self) -> float:
+        """0 to 1: how many commands were not refused."""
+        refused = sum(count for (_, outcome), count in self.outcomes.items() if outcome is Outcome.REFUSED)
+        return 1 - refused / self.commands if self.commands else 0.0
+
+    def table(self) -> list[str]:
+        """Lines for people: a row for each kind, then the reasons."""
+        lines = [
+            f"{'command':<22}{'sent':>9}{'answered':>10}{'failed alike':>14}{'refused':>9}{'not refused':>13}"
+        ]
+        kinds = sorted({kind for kind, _ in self.outcomes})
+        lines += [self._row(kind, [self.outcomes[kind, outcome] for outcome in Outcome]) for kind in kinds]
+        every = [sum(self.outcomes[kind, outcome] for kind in kinds) for outcome in Outcome]
+        lines.append(self._row("all", every))
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
+        return [*lines, f"refusals by reason: {reasons or 'none'}"]
+
+    @staticmethod
+    def _row(kind: str, counts: list[int]) -> str:
+        total = sum(counts)
+        share = f"{(total - counts[-1]) / max(total, 1):.1%}"
+        return f"{kind:<22}{total:>9}{counts[0]:>10}{counts[1]:>14}{counts[2]:>9}{share:>13}"
+
+    def to_json(self) -> dict[str, object]:
+        """What `from_json` reads."""
+        rows = [[kind, outcome.value, count] for (kind, outcome), count in self.outcomes.items()]
+        return {
+            **{"examples": self.examples, "outcomes": rows},
+            **{"reasons": dict(self.reasons), "answered": dict(self.answered)},
+        }
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Self:
+        """The tally of another process."""
+        outcomes = Counter({(kind, Outcome(outcome)): count for kind, outcome, count in said["outcomes"]})
+        return cls(said["examples"], outcomes, Counter(said["reasons"]), Counter(said["answered"]))
+
+
+def _operators(value: object) -> Iterator[str]:
+    """Every name in a command that begins with a dollar sign."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name.startswith("$"):
+                yield name
+            yield from _operators(inner)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _operators(item)

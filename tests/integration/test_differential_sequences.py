@@ -1,0 +1,96 @@
+"""Generated sequences of commands on plaintext and through Sealwire: the same answers, or a refusal.
+
+An example is a whole sequence: documents in two collections under a generated policy, sometimes indexes or
+a view, then one to six commands or transactions, each compared, and the collections at the end. `make test`
+runs 2,000, always the same ones; `make test-slow` 50,000 new ones. `SEALWIRE_SEED` chooses others, or repeats
+a run.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sealwire.policies.matrix import MATRIX
+from sealwire.policies.rules import Verdict
+from tests.integration.differential.campaign import SHAPES, both_ways
+from tests.integration.differential.commands import Command
+from tests.integration.differential.defects import UNKNOWN_TO_SERVER
+from tests.integration.differential.processes import PART, run_parts
+from tests.integration.differential.runner import Runner
+from tests.integration.differential.sequences import Sequence
+from tests.integration.differential.shapes import draw_shapes, policy_yaml
+from tests.integration.differential.sides import Outcome
+from tests.integration.differential.tally import Tally
+
+pytestmark = pytest.mark.integration
+
+FEW_EXAMPLES, MANY_EXAMPLES = 2_000, 50_000
+LEAST_SHARE = 0.7
+Record = Callable[[str, object], None]
+
+NOT_GENERATED = {
+    *("$sample", "$sampleRate"),  # no two answers need be the same
+    *("$collStats", "$indexStats", "$planCacheStats"),  # tell of the server, not of documents
+    *("$changeStream", "$changeStreamSplitLargeEvent"),  # in test_scripted_differential
+    *UNKNOWN_TO_SERVER,
+}
+
+
+def chosen_seed(otherwise: int) -> int:
+    """The seed that the environment asks for, to repeat a run."""
+    return int(os.environ.get("SEALWIRE_SEED", otherwise))
+
+
+def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
+    """The figures of a run in which nothing differed; printed with the seed, whatever comes of it."""
+    record_property("summary", f"differential: {examples} sequences from seed {seed}")
+    tally, failed = run_parts(seed, examples, part)
+    record_property("summary", "\n".join(tally.table()))
+    assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
+    assert tally.examples >= examples
+    # a proxy that refuses everything would agree with everybody
+    assert tally.share_answered > LEAST_SHARE
+    return tally
+
+
+def test_the_same_answers_or_refusals(record_property: Record) -> None:
+    tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
+    answered = {kind for kind, outcome in tally.outcomes if outcome is Outcome.ANSWERED}
+    assert {kind for kind, _ in tally.outcomes} == answered
+
+
+@pytest.mark.slow
+def test_the_same_answers_or_refusals_many_times(record_property: Record) -> None:
+    """Every operator and stage of the support matrix that is said to work was answered, and compared."""
+    seed = chosen_seed(random.SystemRandom().randrange(10**9))
+    tally = run(seed, MANY_EXAMPLES, PART, record_property)
+    promised = {
+        name.decode()
+        for family in MATRIX
+        for name, rule in family.rules.items()
+        if name.startswith(b"$") and rule.verdict is not Verdict.REFUSED
+    }
+    assert promised - set(tally.answered) <= NOT_GENERATED
+
+
+def test_a_way_that_encrypts_nothing_is_noticed(tmp_path: Path) -> None:
+    """The comparison itself: without Sealwire the answers agree, and what is stored does not."""
+    shapes = draw_shapes(1, SHAPES)
+    with both_ways(tmp_path, policy_yaml(shapes)) as runner:
+        blind = Runner(runner.direct, runner.direct, runner.policy, runner.keyring)
+        with pytest.raises(AssertionError, match="plaintext"):
+            blind.run(Sequence(shapes[0], [{"_id": 1, "s": "1"}], [], [], []))
+
+
+def test_an_answer_that_differs_is_noticed(tmp_path: Path) -> None:
+    shapes = draw_shapes(1, SHAPES)
+    with both_ways(tmp_path, policy_yaml(shapes)) as runner:
+        count = Command("count", {"count": "people"})
+        runner.run(Sequence(shapes[0], [{"_id": 1}], [], [], [count]))
+        runner.direct["plain"].people.insert_one({"_id": 2})
+        runner.used.clear()  # so that the second document stays
+        with pytest.raises(AssertionError, match="count"):
+            runner.run(Sequence(shapes[0], [], [], [], [count]))

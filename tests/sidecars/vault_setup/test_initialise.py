@@ -1,0 +1,161 @@
+"""First keys: who gets which share in which form, and that nothing is lost on the way."""
+
+import base64
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sealwire.sidecars.vault_setup import initialise
+from sealwire.sidecars.vault_setup.errors import (
+    HandOverFailed,
+    ServerState,
+    SetupReason,
+    UnusableSetting,
+    VaultSetupError,
+)
+from sealwire.sidecars.vault_setup.holders import AgeHolder, PgpHolder, parse_holders
+from tests.sidecars.vault_setup.fake_seal import FakeSeal
+
+AGE = "age1" + "q" * 58
+# Only what the first packet of a public key begins with is looked at here; the server reads the rest.
+PGP_KEY = b"\x99\x01\x0dthe rest of a key"
+
+
+@pytest.fixture
+def age(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Stands in for the program: says for whom something was sealed. Its command lines are returned."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], *, input: bytes, **options: object) -> subprocess.CompletedProcess[bytes]:  # noqa: A002
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, b"sealed " + input)
+
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("subprocess.run", run)
+    return commands
+
+
+@pytest.mark.parametrize(("shares", "threshold"), [(0, 0), (3, 4), (17, 2), (3, 1), (3, 0), (-1, -1)])
+def test_numbers_that_protect_nothing_are_refused_before_anything_happens(
+    shares: int, threshold: int
+) -> None:
+    seal = FakeSeal()
+    with pytest.raises(UnusableSetting) as caught:
+        initialise.initialise(seal, shares, threshold)
+    assert caught.value.reason is SetupReason.SHARES
+    assert seal.asked == ()
+
+
+def test_there_is_a_holder_for_each_share() -> None:
+    with pytest.raises(UnusableSetting) as caught:
+        initialise.check_numbers(3, 2, (AgeHolder(AGE),))
+    assert caught.value.reason is SetupReason.SHARES
+
+
+def test_a_server_with_keys_is_left_alone() -> None:
+    seal = FakeSeal(initialised=True)
+    with pytest.raises(ServerState) as caught:
+        initialise.initialise(seal, 3, 2)
+    assert caught.value.reason is SetupReason.ALREADY_INITIALISED
+    assert seal.asked == ()
+
+
+def test_shares_in_clear_are_text_and_no_repr_shows_them() -> None:
+    made = initialise.initialise(FakeSeal(), 3, 2)
+    assert made.shares[0] == base64.b64encode(b"share 0")
+    assert (made.suffix, made.root_token) == ("", b"root")
+    assert "share" not in repr(made).replace("shares", "")
+    assert "root" not in repr(made)
+
+
+def test_pgp_keys_go_to_the_server_and_no_share_comes_in_clear() -> None:
+    seal, people = FakeSeal(), (PgpHolder("a"), PgpHolder("b"), PgpHolder("c"))
+    made = initialise.initialise(seal, 3, 2, people)
+    assert seal.asked == (3, 2, ("a", "b", "c"), "a")
+    assert made.shares == (b"share 0", b"share 1", b"share 2")
+    assert (made.root_token, made.suffix, made.clear_shares) == (b"sealed root", ".pgp", ())
+
+
+def test_a_root_token_in_clear_is_asked_for() -> None:
+    seal = FakeSeal()
+    made = initialise.initialise(seal, 1, 1, (PgpHolder("a"),), clear_root_token=True)
+    assert seal.asked == (1, 1, ("a",), None)
+    assert made.root_token == b"root"
+
+
+def test_age_gets_shares_on_its_input_never_in_its_arguments(age: list[list[str]]) -> None:
+    made = initialise.initialise(FakeSeal(), 2, 2, (AgeHolder(AGE), AgeHolder(AGE)))
+    assert made.shares[1] == b"sealed " + base64.b64encode(b"share 1")
+    assert (made.root_token, made.suffix) == (b"sealed root", ".age")
+    assert {tuple(command) for command in age} == {("/usr/bin/age", "--armor", "--recipient", AGE)}
+
+
+def test_a_recipient_that_age_refuses_is_found_before_there_are_shares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: "/bin/false")
+    seal = FakeSeal()
+    with pytest.raises(HandOverFailed) as caught:
+        initialise.initialise(seal, 1, 1, (AgeHolder(AGE),))
+    assert caught.value.reason is SetupReason.AGE_FAILED
+    assert seal.asked == ()
+
+
+def test_without_age_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(HandOverFailed) as caught:
+        initialise.initialise(FakeSeal(), 1, 1, (AgeHolder(AGE),))
+    assert caught.value.reason is SetupReason.AGE_MISSING
+
+
+def test_shares_are_given_until_it_is_unsealed_and_no_further() -> None:
+    seal = FakeSeal(initialised=True)
+    assert not initialise.unseal(seal, ["a", "b", "c"]).sealed
+    assert (seal.given, seal.waited) == (["a", "b"], True)
+
+
+def test_too_few_shares_leave_it_sealed_and_count() -> None:
+    seal = FakeSeal(initialised=True)
+    status = initialise.unseal(seal, ["a"])
+    assert (status.sealed, status.progress, seal.waited) == (True, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("seal", "reason"),
+    [(FakeSeal(), SetupReason.NOT_INITIALISED), (FakeSeal(initialised=True), SetupReason.SHARE_REFUSED)],
+)
+def test_what_cannot_be_unsealed_says_why(seal: FakeSeal, reason: SetupReason) -> None:
+    with pytest.raises(VaultSetupError) as caught:
+        initialise.unseal(seal, ["wrong"])
+    assert caught.value.reason is reason
+
+
+def test_holders_are_age_recipients_or_files_with_pgp_keys(tmp_path: Path) -> None:
+    binary, armoured = tmp_path / "a.pgp", tmp_path / "a.asc"
+    binary.write_bytes(PGP_KEY)
+    body = base64.encodebytes(PGP_KEY).decode()
+    armoured.write_text(
+        f"-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: x\n\n{body}=abcd\n"
+        "-----END PGP PUBLIC KEY BLOCK-----\n"
+    )
+    key = PgpHolder(base64.b64encode(PGP_KEY).decode())
+    assert parse_holders([str(binary), str(armoured)]) == (key, key)
+    assert parse_holders([AGE]) == (AgeHolder(AGE),)
+    assert parse_holders([]) == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"ssh-ed25519 AAAA", b"\x99" * (256 * 1024 + 1), b"\x85\x01"])
+def test_what_is_no_pgp_key_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    with pytest.raises(UnusableSetting) as caught:
+        parse_holders([str(path)])
+    assert caught.value.reason is SetupReason.HOLDER
+
+
+def test_a_missing_key_and_a_mixture_are_refused(tmp_path: Path) -> None:
+    for names in ([str(tmp_path / "none")], [AGE, str(tmp_path / "none")], ["age1bio"]):
+        with pytest.raises(UnusableSetting) as caught:
+            parse_holders(names)
+        assert caught.value.reason is SetupReason.HOLDER

@@ -1,0 +1,75 @@
+"""The runner of documents' commands: what it runs, in which order, and how it tells of a failure."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.doc_commands import Block, CommandFailed, blocks_of, run_document
+
+PAGE = """# A page
+
+```sh test
+export GREETING=hello
+mkdir -p sub && cd sub
+```
+
+```
+false
+```
+
+1. A step:
+
+   ```sh test
+   if true; then
+     echo "$GREETING from $(basename "$PWD")"
+   fi
+   ```
+
+```sh
+false
+```
+
+```sh test broken
+echo before
+false | cat
+echo after
+```
+"""
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "page.md"
+    path.write_text(PAGE, encoding="utf-8")
+    return path
+
+
+def test_only_marked_blocks_are_found_with_their_line_and_without_their_indentation() -> None:
+    first, second, third = blocks_of(PAGE)
+    assert first == Block(3, "", "export GREETING=hello\nmkdir -p sub && cd sub\n")
+    assert second.commands.startswith('if true; then\n  echo "')
+    assert (third.line, third.name) == (24, "broken")
+
+
+def test_blocks_share_one_shell(page: Path, tmp_path: Path) -> None:
+    assert run_document(page, tmp_path) == "hello from sub\n"
+
+
+def test_a_failure_anywhere_in_a_pipe_ends_the_run_and_names_the_block(page: Path, tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match="before") as caught:
+        run_document(page, tmp_path, "broken")
+    assert caught.value.block.line == 24
+    assert "after\n" not in str(caught.value)
+
+
+def test_only_what_is_given_is_in_the_environment(
+    tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROM_OUTSIDE", "x")
+    page.write_text('```sh test\necho "${FROM_OUTSIDE-unset} ${GIVEN}"; cat\n```\n', encoding="utf-8")
+    assert run_document(page, tmp_path, environ={"GIVEN": "yes"}, stdin="typed") == "unset yes\ntyped"
+
+
+def test_a_page_without_such_blocks_is_an_error(page: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no block"):
+        run_document(page, tmp_path, "misspelt")
