@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "healthcheck": "sealwire.cli.healthcheck",
     "policy": "sealwire.cli.policy",
     "keys": "sealwire.cli.keys",
+    "tls": "sealwire.cli.tls",
     "demo": "sealwire.cli.demo",
     "backup": "sealwire.cli.backup",
     "vault": "sealwire.cli.vault",

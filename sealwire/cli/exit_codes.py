@@ -12,6 +12,7 @@ from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars import direct_errors as direct
 from sealwire.sidecars.backup import errors as backup
+from sealwire.sidecars.tls_check import errors as tls
 from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
@@ -62,6 +63,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     backup.TargetOccupied: EX_CANTCREAT,
     backup.RestoreStopped: EX_UNAVAILABLE,
     backup.PlaintextOverdue: EX_DATAERR,
+    tls.UnusableTarget: EX_CONFIG,
+    tls.UnusableFile: EX_CONFIG,
+    tls.OutputProblem: EX_CANTCREAT,
     vault_setup.UnusableSetting: EX_CONFIG,
     vault_setup.ServerState: EX_UNAVAILABLE,
     vault_setup.HandOverFailed: EX_CANTCREAT,

@@ -1,0 +1,14 @@
+"""Looks at a server's TLS from outside, as a client meets it, and judges it by rules.
+
+Owns: reading targets, the probes, what was seen (facts), the rules and their findings, and the report.
+
+The walk: `target.parse_target` turns what the operator wrote into endpoints and drops every secret in it.
+`verify.verify_target` looks at each endpoint over short connections, one after another: `offers` sends
+ClientHellos of its own (`client_hello`, `server_answer`) to learn versions and suites; `handshake` makes real
+connections through pyOpenSSL, on which `mongodb` or `http` speak; `certificate` and `revocation` read the
+chain. The result is `facts`, which `findings` judges by `rules`; `report`, `page` and `metrics` show it.
+
+May not import: wire, policies, proxy, keys, crypto, asyncio, logging.
+Nothing here holds a password: `target` never keeps one. Specifications: RFC 5246, 8446 (handshake), 5280
+(certificates), 6960 (OCSP), 9525 (names), 6797 (HSTS); verdicts after RFC 9325, RFC 8996, NCSC, Mozilla.
+"""

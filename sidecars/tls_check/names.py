@@ -1,0 +1,50 @@
+"""Host names and addresses: which of the two a host is, how SNI writes it, what a certificate names."""
+
+import ipaddress
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def as_address(host: str) -> Address | None:
+    """The address that `host` writes, or None for a DNS name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def server_name(host: str) -> bytes | None:
+    """What the server name indication carries for `host`: nothing for an address (RFC 6066 section 3)."""
+    return None if as_address(host) is not None else host.rstrip(".").encode("idna")
+
+
+def ascii_host(host: str) -> str:
+    """`host` as protocols write it: an address as it is, a name in lower case with its IDNA labels."""
+    name = server_name(host)
+    return host if name is None else name.decode().lower()
+
+
+def authority(host: str, port: int, default_port: int) -> str:
+    """What stands between `//` and the path of a URL; the port only where it is not the default."""
+    text = f"[{host}]" if ":" in host else ascii_host(host)
+    return text if port == default_port else f"{text}:{port}"
+
+
+def names_host(names: tuple[str, ...], host: str) -> bool:
+    """Whether one of a certificate's `names` is `host`.
+
+    A wildcard stands for exactly one whole left-most label, and never for part of an address.
+    Source:  RFC 9525 sections 6.3 and 6.5
+    """
+    address = as_address(host)
+    if address is not None:
+        return any(as_address(name) == address for name in names)
+    wanted = ascii_host(host)
+    return any(_is_name(name.rstrip(".").lower(), wanted) for name in names)
+
+
+def _is_name(name: str, wanted: str) -> bool:
+    if name.startswith("*."):
+        _, _, parent = wanted.partition(".")
+        return "." in parent and name[2:] == parent
+    return name == wanted

@@ -1,0 +1,124 @@
+"""The rules: what each is about, how bad breaking it is by default, and the thresholds that can be set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Severity(Enum):
+    """What a finding means for the exit code."""
+
+    OFF = "off"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. `explanation` says why it matters, `remedy` what to do, `source` who says so."""
+
+    id: str
+    severity: Severity
+    explanation: str
+    remedy: str
+    source: str
+
+
+def _rules(*rows: tuple[str, Severity, str, str, str]) -> dict[str, Rule]:
+    return {row[0]: Rule(*row) for row in rows}
+
+
+_FAIL, _WARN, _OFF = Severity.FAIL, Severity.WARN, Severity.OFF
+_NCSC = "NCSC, Using TLS to protect data"
+
+RULES: dict[str, Rule] = _rules(
+    ("unreachable", _FAIL, "nothing can be said of a server that does not answer",
+     "check address, firewall and service", "-"),
+    ("no-tls", _FAIL, "the port does not speak TLS: everything on it can be read on the way",
+     "turn TLS on at the server", "UK GDPR article 32"),
+    ("plaintext-accepted", _FAIL, "the server also answers without TLS, so a client may send data in clear",
+     "MongoDB: tlsMode requireTLS", "UK GDPR article 32, RFC 9325 section 3.2"),
+    ("uri-without-tls", _FAIL, "the connection string does not turn TLS on",
+     "add tls=true", "MongoDB connection string options"),
+    ("uri-unverified", _FAIL, "the connection string turns verification off: anybody can read along",
+     "remove tlsInsecure, tlsAllowInvalidCertificates and tlsAllowInvalidHostnames; set tlsCAFile",
+     "RFC 9525, RFC 5280 section 6"),
+    ("protocol-tls10", _FAIL, "TLS 1.0 is deprecated", "allow TLS 1.2 and 1.3 only", "RFC 8996"),
+    ("protocol-tls11", _FAIL, "TLS 1.1 is deprecated", "allow TLS 1.2 and 1.3 only", "RFC 8996"),
+    ("no-modern-protocol", _FAIL, "neither TLS 1.2 nor TLS 1.3 is offered", "update the server",
+     "RFC 9325 section 3.1.1"),
+    ("no-tls13", _WARN, "TLS 1.3 is not offered", "allow TLS 1.3 as well", _NCSC),
+    ("incomplete", _FAIL, "the server stopped answering, so the list of versions or suites is not complete",
+     "try again, with a longer --timeout or --budget", "-"),
+    ("suite-insecure", _FAIL, "a cipher suite that is broken or protects nothing",
+     "restrict the suites to ECDHE with AES-GCM or ChaCha20-Poly1305", "RFC 9325 section 4.1"),
+    ("suite-no-forward-secrecy", _FAIL, "recorded traffic can be read by whoever gets the server's key later",
+     "remove RSA key transport and static Diffie-Hellman", "RFC 9325 section 4.1"),
+    ("suite-legacy", _WARN, "a cipher suite that guidance phases out",
+     "restrict the suites to ECDHE with AES-GCM or ChaCha20-Poly1305", f"{_NCSC}; Mozilla intermediate"),
+    ("handshake-failed", _FAIL, "the server chose version and suite, and did not finish the handshake",
+     "see the server's log", "-"),
+    ("chain-untrusted", _FAIL, "no trusted authority vouches for the certificate",
+     "give --ca for an authority of your own; have the server send its intermediates", "RFC 5280 section 6"),
+    ("name-mismatch", _FAIL, "the certificate is not for this host",
+     "issue it with the host as subject alternative name", "RFC 9525"),
+    ("certificate-expired", _FAIL, "a certificate has expired", "renew it", "RFC 5280 section 4.1.2.5"),
+    ("certificate-not-yet-valid", _FAIL, "a certificate is not valid yet", "check both clocks",
+     "RFC 5280 section 4.1.2.5"),
+    ("certificate-expires-soon", _WARN, "a certificate expires soon, so its renewal has probably failed",
+     "renew it", "threshold expires_warn_days"),
+    ("certificate-expires-now", _FAIL, "a certificate expires in a few days", "renew it today",
+     "threshold expires_fail_days"),
+    ("key-weak", _FAIL, "RSA below 2048 bits, a curve below 256 bits, or DSA", "issue it with a new key",
+     f"{_NCSC}; Mozilla intermediate"),
+    ("signature-weak", _FAIL, "signed with MD5 or SHA-1", "issue it with SHA-256 or better",
+     "RFC 9325 section 4.5"),
+    ("revoked", _FAIL, "the authority has revoked the certificate", "replace certificate and key",
+     "RFC 6960"),
+    ("revocation-unknown", _WARN, "asked, and no authority gave an answer that counts",
+     "check the addresses in the certificate from here", "RFC 6960"),
+    ("staple-invalid", _WARN, "the OCSP response that the server sends along does not count",
+     "check the server's access to its authority", "RFC 6066 section 8"),
+    ("must-staple-missing", _FAIL, "the certificate says that an OCSP response comes with it, and none does",
+     "turn stapling on", "RFC 7633"),
+    ("client-certificate-not-demanded", _OFF, "the server lets clients in without a certificate",
+     "demand one, where policy asks for mutual TLS", "-"),
+    ("client-certificate-needed", _WARN, "a client certificate is demanded, so it was not looked inside",
+     "give --client-certificate", "-"),
+    ("mongodb-hello", _FAIL, "what answers inside TLS is not a MongoDB server that is ready",
+     "check the address and the server's log", "-"),
+    ("https-answer", _FAIL, "what answers inside TLS is not a web server", "check the address", "-"),
+    ("hsts-missing", _WARN, "browsers are not told to come back by https only",
+     "send Strict-Transport-Security with max-age=31536000", "RFC 6797"),
+    ("hsts-short", _WARN, "browsers forget soon that they must come back by https",
+     "send Strict-Transport-Security with max-age=31536000", "threshold hsts_days"),
+    ("http-not-redirected", _FAIL, "plain http is answered with something else than a redirect to https",
+     "answer every request on port 80 with a redirect to https, or close the port",
+     f"{_NCSC}; RFC 6797 section 7.2"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Numbers that rules compare with, in days."""
+
+    expires_warn_days: int = 21
+    """Certificates of 90 days are usually renewed 30 days before their end: by now that has failed."""
+    expires_fail_days: int = 7
+    hsts_days: int = 180
+
+
+MAX_DAYS = 3650
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules as the operator set them."""
+
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+    """What differs from the defaults, by rule id."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def severity(self, rule: str) -> Severity:
+        """Raises:  KeyError for a rule that does not exist"""
+        return self.severities.get(rule, RULES[rule].severity)

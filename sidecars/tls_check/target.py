@@ -1,0 +1,177 @@
+"""Reads what the operator wants verified. What may be secret in it is dropped here."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pymongo.errors import ConfigurationError, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.tls_check.names import server_name
+
+MAX_TARGET_CHARACTERS = 8192
+MONGODB_PORT = 27017
+HTTPS_PORT = 443
+HTTP_PORT = 80
+
+_HINT = "write mongodb://HOST:PORT/?tls=true, https://HOST/ or HOST:PORT; [ADDRESS]:PORT for IPv6"
+
+
+class Kind(Enum):
+    """What is spoken inside TLS."""
+
+    MONGODB = "mongodb"
+    HTTPS = "https"
+    TLS = "tls"
+    """Nothing is known of it; only a MongoDB server is looked for, which must not answer without TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address to connect to."""
+
+    kind: Kind
+    host: str
+    port: int
+    path: str = "/"
+
+    @property
+    def label(self) -> str:
+        """`host:port`, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One target, without user, password and options."""
+
+    label: str
+    kind: Kind
+    endpoints: tuple[Endpoint, ...]
+    discover: bool = False
+    """Ask the servers for the other members of their replica set."""
+    asks_for_tls: bool = True
+    """False: a connection string that does not turn TLS on."""
+    verifies: bool = True
+    """False: a connection string that turns the verification of certificates or names off."""
+    authorities: Path | None = None
+    """tlsCAFile of the connection string."""
+    identity: Path | None = None
+    """tlsCertificateKeyFile of the connection string."""
+
+
+def parse_target(text: str) -> Target:
+    """Read one TARGET.
+
+    Cost:    no connection; a DNS query for mongodb+srv://
+    Raises:  UnusableTarget TARGET, TARGET_OPTIONS, TARGET_LOOKUP; never quotes the target
+    """
+    if not text or len(text) > MAX_TARGET_CHARACTERS or not text.isprintable():
+        raise UnusableTarget(TlsCheckReason.TARGET, "a target is empty, too long or not printable", _HINT)
+    if text.startswith(("mongodb://", "mongodb+srv://")):
+        return _mongodb(text)
+    if text.startswith("https://"):
+        return _https(text)
+    if "://" in text:
+        hint = (
+            "give the https:// URL: the redirect from http is looked at with it"
+            if text[:5] == "http:"
+            else _HINT
+        )
+        raise UnusableTarget(TlsCheckReason.TARGET, "a target has a scheme that is not known", hint)
+    endpoint = parse_address(text, Kind.TLS)
+    return Target(endpoint.label, Kind.TLS, (endpoint,))
+
+
+def parse_address(text: str, kind: Kind) -> Endpoint:
+    """`HOST:PORT`, `[ADDRESS]:PORT`. Raises UnusableTarget TARGET."""
+    # A comma, slash or at sign means that it is something else, perhaps with a password in it.
+    if set(text) & set("/@,?# "):
+        raise _not_an_address()
+    try:
+        parts = urlsplit(f"//{text}")
+        port = parts.port
+    except ValueError:
+        raise _not_an_address() from None
+    if not parts.hostname or not port:
+        raise _not_an_address()
+    return Endpoint(kind, _checked_host(parts.hostname), port)
+
+
+def _https(text: str) -> Target:
+    try:
+        parts = urlsplit(text)
+        port = parts.port or HTTPS_PORT
+    except ValueError:
+        raise UnusableTarget(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT) from None
+    if not parts.hostname or not parts.path.isascii() or " " in parts.path:
+        raise UnusableTarget(TlsCheckReason.TARGET, "an https:// target cannot be read", _HINT)
+    endpoint = Endpoint(Kind.HTTPS, _checked_host(parts.hostname), port, parts.path or "/")
+    return Target(f"https://{endpoint.label}{endpoint.path}", Kind.HTTPS, (endpoint,))
+
+
+def _mongodb(text: str) -> Target:
+    database = text.partition("://")[2].partition("/")[2].partition("?")[0]
+    if "@" in database:  # a slash in an unquoted password: what stands before it is taken for HOST:PORT
+        raise _bad_uri(text, None)
+    try:
+        parsed: dict[str, Any] = dict(parse_uri(text, default_port=MONGODB_PORT, validate=True))
+    except OSError:
+        raise UnusableTarget(
+            TlsCheckReason.TARGET_OPTIONS,
+            "a file that a connection string names cannot be read",
+            "check tlsCAFile and tlsCertificateKeyFile",
+        ) from None
+    except (PyMongoError, ValueError, TypeError) as error:
+        # The driver's texts quote parts of the string, which where it is badly quoted is the password.
+        raise _bad_uri(text, error) from None
+    options: dict[str, Any] = {str(name).lower(): value for name, value in parsed["options"].items()}
+    nodes = [(str(host), port) for host, port in parsed["nodelist"] if port is not None]
+    if len(nodes) != len(parsed["nodelist"]):
+        raise UnusableTarget(
+            TlsCheckReason.TARGET, "a connection string names a socket file", "name HOST:PORT"
+        )
+    endpoints = tuple(Endpoint(Kind.MONGODB, _checked_host(host), port) for host, port in nodes)
+    return Target(
+        label=f"mongodb://{','.join(endpoint.label for endpoint in endpoints)}/",
+        kind=Kind.MONGODB,
+        endpoints=endpoints,
+        discover=not options.get("directconnection") and not options.get("loadbalanced"),
+        asks_for_tls=bool(options.get("tls")),
+        verifies=not any(options.get(name) for name in _UNVERIFIED),
+        authorities=_path(options.get("tlscafile")),
+        identity=_path(options.get("tlscertificatekeyfile")),
+    )
+
+
+_NOT_IN_HOSTS = frozenset(" /@?#,;=&%<>[]{}|\\^`\"'")
+_UNVERIFIED = ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")
+
+
+def _bad_uri(text: str, error: Exception | None) -> UnusableTarget:
+    if text.startswith("mongodb+srv://") and isinstance(error, ConfigurationError):
+        hint = "check the name, and that its SRV record can be looked up from here"
+        return UnusableTarget(TlsCheckReason.TARGET_LOOKUP, "a mongodb+srv:// target was not found", hint)
+    hint = "write mongodb://HOST:PORT/?tls=true, its options as MongoDB names them; no login is needed"
+    return UnusableTarget(TlsCheckReason.TARGET, "a connection string cannot be read", hint)
+
+
+def _path(value: object) -> Path | None:
+    return Path(value) if isinstance(value, str) else None
+
+
+def _checked_host(host: str) -> str:
+    if set(host) & _NOT_IN_HOSTS:
+        raise _not_an_address()
+    try:
+        server_name(host)
+    except UnicodeError:
+        raise _not_an_address() from None
+    return host
+
+
+def _not_an_address() -> UnusableTarget:
+    return UnusableTarget(TlsCheckReason.TARGET, "a target is not HOST:PORT", _HINT)

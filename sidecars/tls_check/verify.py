@@ -1,0 +1,226 @@
+"""Looks at every endpoint of a target, one short connection after another, and gathers the facts.
+
+Connections to one server never overlap and never wait in silence: some servers do a handshake at a time, and
+one idle connection would keep their clients out.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from threading import Lock
+
+from sealwire.sidecars.tls_check.certificate import describe
+from sealwire.sidecars.tls_check.errors import UnusableTarget
+from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presented, TargetFacts
+from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
+from sealwire.sidecars.tls_check.http import HttpAnswer, get
+from sealwire.sidecars.tls_check.mongodb import Hello, ask_hello
+from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host
+from sealwire.sidecars.tls_check.offers import VersionSupport, survey_versions
+from sealwire.sidecars.tls_check.revocation import Fetch, check_revocation
+from sealwire.sidecars.tls_check.stream import Stream, StreamFailed, TcpStream, Trouble
+from sealwire.sidecars.tls_check.target import (
+    HTTP_PORT,
+    HTTPS_PORT,
+    Endpoint,
+    Kind,
+    Target,
+    parse_address,
+)
+from sealwire.sidecars.tls_check.trust import ClientIdentity, Trust, load_identity, load_trust
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to look. Without `trust` and `identity`, the files that a connection string names are used."""
+
+    trust: Trust | None = None
+    identity: ClientIdentity | None = None
+    timeout_s: float = 5.0
+    """For each connection, from connecting to its end."""
+    budget_s: float = 60.0
+    """For the versions and suites of one endpoint."""
+    http_port: int = HTTP_PORT
+    """Where an https:// target is asked for its redirect; 0: nowhere."""
+    fetch: Fetch | None = None
+    """Asks authorities about revocation; None: only what servers send along counts."""
+
+
+class AddressLocks:
+    """One lock for each address, so that no two targets look at one server at the same time."""
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._locks: dict[tuple[str, int], Lock] = {}
+
+    def lock(self, endpoint: Endpoint) -> Lock:
+        with self._guard:
+            return self._locks.setdefault((endpoint.host, endpoint.port), Lock())
+
+
+def settings_for(target: Target, settings: Settings) -> Settings:
+    """The settings with the files that the target's connection string names, where none were given.
+
+    Raises:  UnusableFile
+    """
+    trust = settings.trust or load_trust(target.authorities)
+    identity = settings.identity or (load_identity(target.identity) if target.identity else None)
+    return replace(settings, trust=trust, identity=identity)
+
+
+Progress = Callable[[Endpoint], None]
+"""Told of each endpoint before it is looked at."""
+
+
+def verify_target(
+    target: Target, settings: Settings, locks: AddressLocks, progress: Progress = lambda _: None
+) -> TargetFacts:
+    """Everything that can be seen of one target. What is wrong with a server is in the result.
+
+    Cost:    some 10 to 60 connections for each endpoint; at most budget_s + 4 timeout_s of waiting
+    Raises:  UnusableFile for files that the connection string names
+    """
+    settings = settings_for(target, settings)
+    waiting = [(endpoint, False) for endpoint in target.endpoints]
+    found: dict[str, EndpointFacts] = {}
+    seen = datetime.now(UTC)
+    for endpoint, discovered in waiting:
+        if endpoint.label in found:
+            continue
+        progress(endpoint)
+        with locks.lock(endpoint):
+            look = _Look(endpoint, settings)
+            found[endpoint.label] = replace(look.run(), discovered=discovered)
+        if target.discover and look.hello is not None:
+            waiting += [(member, True) for member in _members(look.hello)]
+    return TargetFacts(target, tuple(found.values()), seen)
+
+
+def _members(hello: Hello) -> list[Endpoint]:
+    members = []
+    for text in hello.members:
+        try:
+            members.append(parse_address(text, Kind.MONGODB))
+        except UnusableTarget:  # what a server calls its members is its own affair; it reaches no client
+            continue
+    return members
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at one endpoint; the fields are what has been seen so far."""
+
+    endpoint: Endpoint
+    settings: Settings
+    hello: Hello | None = None
+    http: HttpAnswer | None = None
+    application_trouble: Trouble | None = None
+    trouble: Trouble | None = None
+    versions: tuple[VersionSupport, ...] = field(default=())
+
+    def run(self) -> EndpointFacts:
+        until = time.monotonic() + self.settings.budget_s
+        try:
+            self.versions = survey_versions(self._dial, self.endpoint.host, until)
+        except StreamFailed as failure:
+            return EndpointFacts(self.endpoint, trouble=failure.trouble)
+        accepted = any(version.suites for version in self.versions)
+        if not accepted:
+            self.trouble = next((found.trouble for found in self.versions if found.trouble), None)
+        plaintext = self._plaintext()
+        presented = self._presented() if accepted else None
+        return EndpointFacts(
+            self.endpoint,
+            self.versions,
+            plaintext,
+            presented,
+            self.trouble,
+            self.application_trouble,
+            self.http,
+        )
+
+    def _dial(self) -> Stream:
+        return TcpStream(self.endpoint.host, self.endpoint.port, self.settings.timeout_s)
+
+    def _plaintext(self) -> Plaintext | None:
+        if self.endpoint.kind is Kind.HTTPS:
+            return self._plain_http() if self.settings.http_port else None
+        try:
+            with closing(self._dial()) as stream:
+                ask_hello(stream)
+        except StreamFailed:
+            return Plaintext.REFUSED
+        return Plaintext.ACCEPTED
+
+    def _plain_http(self) -> Plaintext | None:
+        host, port = self.endpoint.host, self.settings.http_port
+        try:
+            with closing(TcpStream(host, port, self.settings.timeout_s)) as stream:
+                answer = get(stream, authority(host, port, HTTP_PORT), self.endpoint.path)
+        except StreamFailed as failure:
+            closed = failure.trouble in (Trouble.REFUSED, Trouble.TIMEOUT, Trouble.UNREACHABLE)
+            return Plaintext.CLOSED if closed else Plaintext.REFUSED
+        if answer.redirects_to_https and answer.redirects_to(ascii_host(host)):
+            return Plaintext.REDIRECTED
+        return Plaintext.ACCEPTED
+
+    def _presented(self) -> Presented | None:
+        tls = self._converse_as_nobody()
+        chain = tls.chain
+        if not chain:
+            return None
+        if tls.client_certificate is ClientCertificate.REQUIRED:
+            self.trouble, self.application_trouble = None, Trouble.ALERT
+            if self.settings.identity is not None:
+                self._converse(self.settings.identity, self._speak)
+        verified = tls.verified_chain
+        issuer = next(iter(verified[1:] or chain[1:]), None)
+        described = tuple(describe(certificate) for certificate in chain)
+        return Presented(
+            version=tls.version,
+            suite=tls.suite,
+            chain=described,
+            names_host=names_host(described[0].names, self.endpoint.host),
+            distrust=tls.distrust,
+            client_certificate=tls.client_certificate,
+            revocation=check_revocation(chain[0], issuer, tls.staple, self.settings.fetch),
+        )
+
+    def _converse_as_nobody(self) -> TlsStream:
+        tls = self._converse(None, self._speak)
+        trouble = self.application_trouble
+        if trouble is Trouble.CLOSED and tls.client_certificate is ClientCertificate.OPTIONAL:
+            # It hung up on what we said: perhaps a refusal whose alert was lost. Listen without speaking.
+            again = self._converse(None, TlsStream.await_refusal)
+            if again.client_certificate is ClientCertificate.REQUIRED:
+                return again
+            self.application_trouble = trouble
+        return tls
+
+    def _converse(self, identity: ClientIdentity | None, speak: Callable[[TlsStream], None]) -> TlsStream:
+        """Shake hands and speak; what goes wrong is noted, and what was seen until then stays."""
+        self.trouble = self.application_trouble = None
+        with closing(self._dial()) as stream:
+            tls = TlsStream(stream, self.endpoint.host, self.settings.trust or Trust(), identity)
+            try:
+                tls.shake_hands()
+            except StreamFailed as failure:
+                self.trouble = failure.trouble
+                return tls
+            try:
+                speak(tls)
+            except StreamFailed as failure:
+                self.application_trouble = failure.trouble
+            return tls
+
+    def _speak(self, tls: TlsStream) -> None:
+        match self.endpoint.kind:
+            case Kind.MONGODB:
+                self.hello = ask_hello(tls)
+            case Kind.HTTPS:
+                place = authority(self.endpoint.host, self.endpoint.port, HTTPS_PORT)
+                self.http = get(tls, place, self.endpoint.path)
+            case Kind.TLS:
+                tls.await_refusal()

@@ -1,0 +1,129 @@
+"""Certificates that the demo's authority would never make: weak, old, for somebody else."""
+
+import ipaddress
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+
+from tests.support.debian_programs import require_program
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+LOCAL = ("localhost", "127.0.0.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """How a certificate is to be made; the defaults make a sound one."""
+
+    names: Sequence[str] = LOCAL
+    common_name: str = "odd"
+    digest: hashes.SHA256 | hashes.SHA384 = field(default_factory=hashes.SHA256)
+    days_ago: float = 1
+    days_left: float = 60
+    ocsp: str = ""
+    crl: str = ""
+    must_staple: bool = False
+    authority: bool = False
+    usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: Key
+
+    def write(self, folder: Path, name: str, *more: "Made") -> Path:
+        """One PEM file with the key, the certificate, and the certificates of `more` after it."""
+        private = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        chain = b"".join(pem(made) for made in (self, *more))
+        path = folder / f"{name}.pem"
+        path.write_bytes(private + chain)
+        return path
+
+
+def pem(made: Made) -> bytes:
+    return made.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def p256() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def make(odd: Odd, key: Key | None = None, issuer: Made | None = None) -> Made:
+    """Signed by `issuer`, or by itself."""
+    key = key or p256()
+    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, odd.common_name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer.certificate.subject if issuer else name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=odd.days_ago))
+        .not_valid_after(now + timedelta(days=odd.days_left))
+        .add_extension(x509.BasicConstraints(ca=odd.authority, path_length=None), critical=True)
+    )
+    if odd.names and not odd.authority:
+        builder = builder.add_extension(x509.SubjectAlternativeName(_names(odd.names)), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([odd.usage]), critical=False)
+    if odd.ocsp:
+        place = x509.UniformResourceIdentifier(odd.ocsp)
+        access = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)
+        builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+    if odd.crl:
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(odd.crl)], None, None, None)
+        builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+    if odd.must_staple:
+        builder = builder.add_extension(x509.TLSFeature([x509.TLSFeatureType.status_request]), critical=False)
+    signer = issuer.key if issuer else key
+    return Made(
+        builder.sign(signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else odd.digest), key
+    )
+
+
+def write_sha1(folder: Path) -> Path:
+    """Self-signed with SHA-1, which cryptography does not sign with any more: made by openssl."""
+    path = folder / "sha1.pem"
+    openssl = require_program("openssl", "openssl", "version")
+    command: list[str | Path] = [
+        openssl,
+        "req",
+        "-x509",
+        "-sha1",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        path,
+        "-out",
+        path,
+    ]
+    command += ["-subj", "/CN=old", "-days", "60", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def make_authority(name: str = "odd authority") -> Made:
+    return make(Odd(common_name=name, authority=True, names=()))
+
+
+def _names(names: Sequence[str]) -> list[x509.GeneralName]:
+    found: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            found.append(x509.DNSName(name))
+    return found

@@ -1,0 +1,45 @@
+"""Which hosts a certificate's names cover: RFC 9525's rules."""
+
+import pytest
+
+from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host, server_name
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "covered"),
+    [
+        ("db.example", "db.example", True),
+        ("DB.Example", "db.example.", True),
+        ("db.example", "db.example.org", False),
+        ("db.example", "x.db.example", False),
+        ("*.clinic.example", "db.clinic.example", True),
+        ("*.clinic.example", "clinic.example", False),
+        ("*.clinic.example", "a.b.clinic.example", False),
+        ("*.example", "clinic.example", False),
+        ("d*.clinic.example", "db.clinic.example", False),
+        ("*", "localhost", False),
+        ("xn--bcher-kva.example", "bücher.example", True),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("::1", "0:0:0:0:0:0:0:1", True),
+        ("*.0.0.1", "127.0.0.1", False),
+        ("db.example", "127.0.0.1", False),
+    ],
+)
+def test_a_name_covers_a_host_or_not(name: str, host: str, covered: bool) -> None:
+    assert names_host(("other.example", name), host) is covered
+
+
+def test_a_host_is_written_as_urls_have_it() -> None:
+    assert authority("Bücher.example", 443, 443) == "xn--bcher-kva.example"
+    assert authority("::1", 8443, 443) == "[::1]:8443"
+    assert ascii_host("192.0.2.1") == "192.0.2.1"
+
+
+def test_no_names_cover_nothing() -> None:
+    assert not names_host((), "db.example")
+
+
+def test_addresses_are_not_indicated() -> None:
+    assert server_name("192.0.2.7") is None
+    assert server_name("db.example.") == b"db.example"

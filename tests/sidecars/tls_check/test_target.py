@@ -1,0 +1,162 @@
+"""Targets are read as people write them, and nothing secret in them goes any further."""
+
+import traceback
+from pathlib import Path
+
+import pytest
+from pymongo.errors import ConfigurationError
+
+from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
+from sealwire.sidecars.tls_check.target import Endpoint, Kind, Target, parse_address, parse_target
+
+SECRET = "Geheimnis-7"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("db.example:27017", "db.example", 27017),
+        ("127.0.0.1:1", "127.0.0.1", 1),
+        ("[::1]:65535", "::1", 65535),
+        ("bücher.example:443", "bücher.example", 443),
+    ],
+)
+def test_an_address_is_read(text: str, host: str, port: int) -> None:
+    assert parse_target(text) == Target(text, Kind.TLS, (Endpoint(Kind.TLS, host, port),))
+
+
+def test_an_https_url_is_read() -> None:
+    target = parse_target("https://clinic.example/api?token=abc#top")
+    assert target.label == "https://clinic.example:443/api"
+    assert target.endpoints == (Endpoint(Kind.HTTPS, "clinic.example", 443, "/api"),)
+    assert parse_target("https://[::1]:8443").endpoints == (Endpoint(Kind.HTTPS, "::1", 8443, "/"),)
+
+
+def test_a_connection_string_names_every_member(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch()
+    options = f"tls=true&tlsCAFile={file}&tlsCertificateKeyFile={file}&replicaSet=rs"
+    target = parse_target(f"mongodb://user:{SECRET}@db1.example,db2.example:27018/clinic?{options}")
+    assert target == Target(
+        "mongodb://db1.example:27017,db2.example:27018/",
+        Kind.MONGODB,
+        (Endpoint(Kind.MONGODB, "db1.example", 27017), Endpoint(Kind.MONGODB, "db2.example", 27018)),
+        discover=True,
+        authorities=file,
+        identity=file,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "asks", "verifies", "discovers"),
+    [
+        ("", False, True, True),
+        ("tls=true", True, True, True),
+        ("ssl=true", True, True, True),
+        ("tls=false", False, True, True),
+        ("tls=true&tlsInsecure=true", True, False, True),
+        ("tls=true&tlsAllowInvalidCertificates=true", True, False, True),
+        ("tls=true&tlsAllowInvalidHostnames=true", True, False, True),
+        ("tls=true&tlsAllowInvalidHostnames=false", True, True, True),
+        ("tls=true&directConnection=true", True, True, False),
+        ("tls=true&loadBalanced=true", True, True, False),
+    ],
+)
+def test_the_options_that_weaken_tls_are_noticed(
+    options: str, asks: bool, verifies: bool, discovers: bool
+) -> None:
+    target = parse_target(f"mongodb://db.example/?{options}")
+    assert (target.asks_for_tls, target.verifies, target.discover) == (asks, verifies, discovers)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "db.example",
+        "db.example:0",
+        "db.example:65536",
+        "db.example:port",
+        ":27017",
+        "a,b:1",
+        "http://clinic.example/",
+        "ftp://clinic.example/",
+        "https://",
+        "https://clinic.example:port/",
+        "https://clinic.example/a b",
+        "mongodb://",
+        "mongodb://a b/",
+        "mongodb://user:12/3@db.example/",
+        "mongodb:///tmp/mongodb-27017.sock",
+        "mongodb://%2Ftmp%2Fmongodb-27017.sock/",
+        "mongodb://db.example/?tls=maybe",
+        "mongodb://db.example/?noSuchOption=1",
+        "mongodb://db.example/?tls=true&tlsInsecure=true&tlsAllowInvalidHostnames=true",
+        "a\nb:1",
+        "x" * 64 + ".example:1",
+        "x" * 9000,
+    ],
+)
+def test_what_is_no_target_is_refused(text: str) -> None:
+    with pytest.raises(UnusableTarget) as raised:
+        parse_target(text)
+    assert raised.value.reason is TlsCheckReason.TARGET
+
+
+def test_a_name_without_its_record_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ConfigurationError(f"no record for {SECRET}")
+
+    monkeypatch.setattr("sealwire.sidecars.tls_check.target.parse_uri", fails)
+    with pytest.raises(UnusableTarget) as raised:
+        parse_target("mongodb+srv://db.example/")
+    assert raised.value.reason is TlsCheckReason.TARGET_LOOKUP
+    assert SECRET not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_said_to_be() -> None:
+    with pytest.raises(UnusableTarget) as raised:
+        parse_target("mongodb://db.example/?tls=true&tlsCAFile=/no/such/file")
+    assert raised.value.reason is TlsCheckReason.TARGET_OPTIONS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mongodb://user:{SECRET}@x y@db.example/",
+        f"mongodb://user:{SECRET}/x@db.example/",
+        f"mongodb://user:12/{SECRET}@db.example/",
+        f"mongodb://user:12?{SECRET}@db.example/",
+        f"mongodb://user:{SECRET}@db.example:port/",
+        f"mongodb://db.example/?authMechanismProperties=x:{SECRET}",
+        f"mongodb://db.example/?tls=true&tlsCertificateKeyFilePassword={SECRET}&tlsCAFile=/none",
+        f"mongodb://user:{SECRET}@db.example/?noSuchOption={SECRET}",
+        f"user:{SECRET}@db.example:27017",
+        f"https://user:{SECRET}@clinic.example:port/",
+        f"mongo://user:{SECRET}@db.example/",
+    ],
+)
+def test_no_part_of_a_bad_target_is_in_the_error(text: str) -> None:
+    with pytest.raises(UnusableTarget) as raised:
+        parse_target(text)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+    assert SECRET not in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mongodb://user:{SECRET}@db.example/?tls=true",
+        f"mongodb://{SECRET}:x@db.example/?tls=true&authSource={SECRET}",
+        f"https://user:{SECRET}@clinic.example/path?{SECRET}#{SECRET}",
+    ],
+)
+def test_no_secret_is_kept(text: str) -> None:
+    assert SECRET not in repr(parse_target(text))
+
+
+def test_what_servers_call_their_members_is_read_strictly() -> None:
+    assert parse_address("db2.example:27018", Kind.MONGODB).label == "db2.example:27018"
+    for text in ("db2.example", "mongodb://db2.example:1", "a:1,b:2", "a:1/x"):
+        with pytest.raises(UnusableTarget):
+            parse_address(text, Kind.MONGODB)

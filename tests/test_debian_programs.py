@@ -1,0 +1,58 @@
+"""A Debian program comes from the machine or is unpacked; a test without it is skipped, and fails in CI."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import debian_programs
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without the program and without apt."""
+    monkeypatch.setattr(debian_programs, "UNPACKED", tmp_path)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    monkeypatch.delenv("CI", raising=False)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_test_without_the_program_is_skipped_on_a_workstation() -> None:
+    with pytest.raises(pytest.skip.Exception):
+        debian_programs.require_program("nginx", "nginx", "-v")
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_test_without_the_program_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception):
+        debian_programs.require_program("nginx", "nginx", "-v")
+
+
+def test_what_was_unpacked_before_is_used(bare: Path) -> None:
+    program = bare / "nginx" / "usr" / "sbin" / "nginx"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    assert debian_programs.require_program("nginx", "nginx", "-v") == program
+
+
+def test_a_program_that_does_not_run_is_none(bare: Path) -> None:
+    program = bare / "nginx" / "usr" / "sbin" / "nginx"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexit 127\n")
+    program.chmod(0o755)
+    with pytest.raises(pytest.skip.Exception):
+        debian_programs.require_program("nginx", "nginx", "-v")
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_package_is_fetched_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian_programs, "UNPACKED", tmp_path)
+    found = debian_programs.unpack("nginx", "nginx")
+    if found is None:
+        pytest.skip("apt offers no nginx here")
+    done = subprocess.run([found, "-v"], check=False, capture_output=True, text=True)
+    assert "nginx/" in done.stderr
