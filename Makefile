@@ -11,7 +11,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check format lock bench clean
+.PHONY: help setup demo demo-backup test test-slow check format lock bench clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -20,6 +20,9 @@ setup: $(INSTALLED)  ## make .venv with the locked dependencies and Sealwire in 
 
 demo: $(INSTALLED)  ## show an unchanged application before and behind Sealwire
 	$(BIN)/sealwire demo $(ARGS)
+
+demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a backup of the clinic
+	$(BIN)/sealwire demo backup $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
 	$(BIN)/pytest -m "not slow" $(ARGS)

@@ -23,7 +23,7 @@ from sealwire.keys.environment import EnvironmentKek
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_file import create_keyring
 from sealwire.policies.loader import load_policy
-from sealwire.proxy.session.effects import ToServer
+from sealwire.proxy.session.effects import ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings
 from sealwire.wire.header import OpCode
@@ -89,9 +89,12 @@ def record(folder: Path, keyring: Keyring) -> Recorded:
 
         def ask_encrypted(message: bytes) -> bytes:
             effects = session.client_data(message)
-            reply = ask(b"".join(effect.data for effect in effects if isinstance(effect, ToServer)))
-            session.server_data(reply)
-            return reply
+            while True:
+                # before the client's own message, the session may have a question: what a name is
+                reply = ask(b"".join(effect.data for effect in effects if isinstance(effect, ToServer)))
+                effects = session.server_data(reply)
+                if any(isinstance(effect, ToClient) for effect in effects):
+                    return reply
 
         plain = _replies(requests, known, ask)
         ask(build_op_msg(REQUEST_ID, 0, encode({"dropDatabase": 1, "$db": "bench"})))
@@ -148,6 +151,9 @@ def _replies(
     replies = [CannedReply(*_key(name), ask(request)) for name, request in requests.items()]
     # The longest needle goes first: the empty one fits everything.
     replies.sort(key=lambda canned: -len(canned.needle))
+    # what Sealwire asks of a name that its policy does not know
+    asked = {"listCollections": 1, "filter": {"name": "wards"}, "$db": "bench"}
+    replies.append(CannedReply(b"listCollections", b"", ask(build_op_msg(REQUEST_ID, 0, encode(asked)))))
     for name in ("hello", "ismaster", "ping"):
         reply = ask(build_op_msg(REQUEST_ID, 0, encode({name: 1, "$db": "admin"})))
         replies.append(CannedReply(name.encode(), b"", reply))

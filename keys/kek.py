@@ -31,6 +31,8 @@ class Purpose(Enum):
     DATA_KEY = b"data-key"
     KEYRING_MAC = b"keyring-mac"
     KEY_FILE = b"key-file"
+    PRIVATE_KEY = b"private-key"
+    BACKUP_KEY = b"backup-key"
     KEYRING_CACHE = b"keyring-cache"
     LUKS_HEADER = b"luks-header"
 

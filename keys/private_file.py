@@ -25,7 +25,9 @@ from sealwire.keys.errors import (
 )
 
 PRIVATE_MODE = 0o600
+PUBLIC_MODE = 0o644
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def read_private(path: Path, max_bytes: int) -> bytes:
@@ -35,13 +37,25 @@ def read_private(path: Path, max_bytes: int) -> bytes:
              UnsafeFile FILE_KIND, FILE_OWNER, FILE_PERMISSIONS, FILE_UNREADABLE
              DamagedFile FILE_TOO_LARGE, before anything is allocated
     """
+    return _read_checked(path, max_bytes, _OTHERS)
+
+
+def read_trusted(path: Path, max_bytes: int) -> bytes:
+    """The content of `path`, which anyone may read, but only this user or root can write or replace.
+
+    For what is no secret and must be genuine, such as a public key. Raises as `read_private` does.
+    """
+    return _read_checked(path, max_bytes, _OTHERS_WRITE)
+
+
+def _read_checked(path: Path, max_bytes: int, forbidden: int) -> bytes:
     try:
         # Non-blocking, so that a FIFO planted at the path is refused below and not waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
-        _check_private(path, os.fstat(descriptor), max_bytes)
+        _check_status(path, os.fstat(descriptor), max_bytes, forbidden)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
@@ -53,7 +67,7 @@ def read_private(path: Path, max_bytes: int) -> bytes:
     return content
 
 
-def _check_private(path: Path, status: os.stat_result, max_bytes: int) -> None:
+def _check_status(path: Path, status: os.stat_result, max_bytes: int, forbidden: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeFile(KeysReason.FILE_KIND, f"{path} is not a regular file", "name a file")
     if status.st_uid not in (os.geteuid(), 0):
@@ -62,11 +76,11 @@ def _check_private(path: Path, status: os.stat_result, max_bytes: int) -> None:
             f"{path} belongs to user {status.st_uid}, who could replace it",
             f"chown {os.geteuid()} {path}",
         )
-    if status.st_mode & _OTHERS:
+    if status.st_mode & forbidden:
         raise UnsafeFile(
             KeysReason.FILE_PERMISSIONS,
             f"{path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
-            f"chmod 600 {path}, and ask who may have read it",
+            f"chmod go-{'rwx' if forbidden == _OTHERS else 'w'} {path}, and ask who may have used that",
         )
     if status.st_size > max_bytes:
         raise _too_large(path, max_bytes)
@@ -95,17 +109,21 @@ def replace_private(path: Path, content: bytes) -> None:
 
     Raises KeySettingError FILE_UNWRITABLE; either file may then be in place, whole.
     """
+    _replace(path, content, PRIVATE_MODE)
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
     # A link stays a link: the file it leads to is replaced.
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{token_hex(8)}.tmp")
     try:
-        _write_new(temporary, content)
+        _write_new(temporary, content, mode)
         try:
             temporary.rename(target)
         except BaseException:
             _remove_quietly(temporary)
             raise
-        _flush_directory(target.parent)
+        flush_directory(target.parent)
     except OSError as error:
         raise _unwritable(path, error) from None
 
@@ -116,19 +134,28 @@ def create_private(path: Path, content: bytes) -> None:
     The caller holds `writer_lock(path)`: a look, then a rename, is not atomic between Sealwire processes
     without it. (A hard link would be, but not every file system in use has them.)
     """
+    _create(path, content, PRIVATE_MODE)
+
+
+def create_public(path: Path, content: bytes) -> None:
+    """As `create_private`, for what anybody may read and nobody else may write: mode 0644."""
+    _create(path, content, PUBLIC_MODE)
+
+
+def _create(path: Path, content: bytes, mode: int) -> None:
     if os.path.lexists(path):
         raise AlreadyExists(
             KeysReason.FILE_EXISTS, f"{path} exists already", "choose another path, or move it away"
         )
-    replace_private(path, content)
+    _replace(path, content, mode)
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def _write_new(path: Path, content: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             # The umask can only take bits away; a default ACL of the directory could add some.
-            os.fchmod(file.fileno(), PRIVATE_MODE)
+            os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -142,7 +169,8 @@ def _remove_quietly(path: Path) -> None:
         path.unlink()
 
 
-def _flush_directory(directory: Path) -> None:
+def flush_directory(directory: Path) -> None:
+    """Make renames in `directory` durable. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -3,6 +3,7 @@
 Owns: encrypted backups, LUKS volumes for the data directory, verification of TLS endpoints, and setting up
 Vault or OpenBao. Each is a `sealwire` subcommand in sealwire/cli, which only reads options and shows results.
 
-The sidecars are independent of each other and of the proxy: none of them imports another one.
+The sidecars are independent of each other and of the proxy: none of them imports another one. What several
+tools need to work on a server past Sealwire is in `direct`.
 May not import: wire, policies, proxy. Of the rooms they use keys and crypto.
 """

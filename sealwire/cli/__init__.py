@@ -1,11 +1,10 @@
 """The `sealwire` command: one file a subcommand, `error:` and `hint:` lines, documented exit codes."""
 
-from importlib import import_module
-
 import click
 
 from sealwire import __version__
 from sealwire.cli.exit_codes import fail
+from sealwire.cli.lazy_group import LazyGroup
 
 # Subcommands are imported when they are called, so that `sealwire --help` starts fast.
 SUBCOMMANDS = {
@@ -15,28 +14,13 @@ SUBCOMMANDS = {
     "keys": "sealwire.cli.keys",
     "tls": "sealwire.cli.tls",
     "demo": "sealwire.cli.demo",
+    "backup": "sealwire.cli.backup",
     "vault": "sealwire.cli.vault",
     "luks": "sealwire.cli.luks",
 }
 
 
-class LazyGroup(click.Group):
-    """Finds a subcommand's module by SUBCOMMANDS; the module's `command` is the click command."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *SUBCOMMANDS])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = SUBCOMMANDS.get(cmd_name)
-        if module is None:
-            return super().get_command(ctx, cmd_name)
-        command = import_module(module).command
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{module}.command is not a click command")
-        return command
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, modules=SUBCOMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sealwire")
 def sealwire() -> None:
     """MongoDB transparent encryption proxy."""

@@ -3,29 +3,28 @@
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sealwire.cli.demo_backup import backup
+from sealwire.cli.demo_progress import progress
 from sealwire.cli.exit_codes import EX_DATAERR
+from sealwire.cli.signals import ended_in_order
 from sealwire.demo import render, report
-from sealwire.demo.stage import SETUP_STEPS, Announce, Stage, build
+from sealwire.demo.stage import SETUP_STEPS, Stage, build
 from sealwire.demo.story import STORY_STEPS, Story, tell
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--patients", type=click.IntRange(100, 200_000), default=5_000, show_default=True)
 @click.option("--seed", type=int, default=1948, show_default=True, help="Other seeds invent other patients.")
 @click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C; print connection strings.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON for programs.")
-def command(patients: int, seed: int, keep: bool, as_json: bool) -> None:
+@click.pass_context
+def command(context: click.Context, patients: int, seed: int, keep: bool, as_json: bool) -> None:
     """Run the clinic's application directly and through Sealwire, and compare.
 
     Starts two databases and Sealwire on free ports of this machine, with TLS and SCRAM on, in a temporary
@@ -35,18 +34,24 @@ def command(patients: int, seed: int, keep: bool, as_json: bool) -> None:
     Examples:
       sealwire demo
       sealwire demo --patients 20000 --keep
+      sealwire demo backup
     """
+    if context.invoked_subcommand is not None:
+        return
     console = Console()
     with ExitStack() as stack:
-        stack.enter_context(_ended_in_order())
+        stack.enter_context(ended_in_order())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sealwire-demo-"))
-        with _progress(console, quiet=as_json) as announce:
+        with progress(console, SETUP_STEPS + STORY_STEPS, quiet=as_json) as announce:
             stage = stack.enter_context(build(Path(folder), patients, seed, announce))
             story = tell(stage, announce)
         _show(console, story, stage, keep=keep, as_json=as_json)
         if keep:
             _wait_for_interrupt()
     sys.exit(0 if story.holds else EX_DATAERR)
+
+
+command.add_command(backup)
 
 
 def _show(console: Console, story: Story, stage: Stage, *, keep: bool, as_json: bool) -> None:
@@ -56,45 +61,6 @@ def _show(console: Console, story: Story, stage: Stage, *, keep: bool, as_json: 
     render.show(console, story)
     if keep:
         render.show_connections(console, stage)
-
-
-@contextmanager
-def _progress(console: Console, *, quiet: bool) -> Iterator[Announce]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
-        task = progress.add_task("", total=SETUP_STEPS + STORY_STEPS)
-        begun = 0
-
-        def announce(text: str) -> None:
-            nonlocal begun
-            # What is announced has only begun; the bar counts what is done.
-            progress.update(task, description=f"{text:<46}", completed=begun)
-            begun += 1
-
-        yield announce
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """A signal, also that of a closed terminal, unwinds: the children are stopped, the folder is removed.
-
-    Only the first counts: a second one would break off the stopping and leave databases behind.
-    """
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        for other in _ENDING:
-            # Not SIG_IGN: Python complains of a signal that was already on its way when it became ignored.
-            signal.signal(other, lambda *_: None)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + number)
-
-    before = [signal.signal(number, leave) for number in _ENDING]
-    try:
-        yield
-    finally:
-        for number, handler in zip(_ENDING, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _wait_for_interrupt() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from bson import encode
 from pymongo.errors import PyMongoError
 
-from sealwire.cli.enforce_survey import Client, Target, failure
+from sealwire.cli.enforce_survey import Target
 from sealwire.policies.schema import leaves
 from sealwire.policies.validators import SchemaTooLarge, Validation, combine, covering_schema, take_apart
+from sealwire.sidecars.direct import Client, failure
 
 
 class Outcome(Enum):

@@ -1,36 +1,16 @@
-"""What `sealwire policy enforce` finds on the server: connect past Sealwire, list the collections covered."""
+"""What `sealwire policy enforce` finds on the server: the collections that the policy covers."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from bson.binary import Binary
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
-from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
-
-from sealwire.cli.enforce_errors import EnforceReason, ServerDenied, ServerUnreachable, UnusableUri
-from sealwire.crypto.envelope import FORMAT, MAGIC, SUBTYPE, Mode
-from sealwire.policies.errors import ErrorCode
 from sealwire.policies.schema import PathNode, PolicySet
 from sealwire.policies.validators import Validation
-from sealwire.wire.raw_bson import BsonType
+from sealwire.sidecars.direct import RAW, Client
 
-Client = MongoClient[RawBSONDocument]
-
-RAW = CodecOptions(document_class=RawBSONDocument)
-"""Validators are not decoded: what is put back must be the same bytes."""
-
-SERVER_TIMEOUT_MS = 10_000
-
-# A well-formed envelope of no key. A server ignores it in a comment, Sealwire refuses it from a client (G4).
-_PROBE = Binary(
-    MAGIC + bytes((FORMAT, Mode.DETERMINISTIC)) + b"\0\0\0\1\0\0\0\1" + bytes((BsonType.STRING,)) + bytes(32),
-    SUBTYPE,
-)
+RIGHTS = "log in as a user that may list collections, find, and collMod (dbAdmin and read)"
+"""The hint where the server denies something."""
 
 _NO_VALIDATION = Validation()
 
@@ -45,60 +25,6 @@ class Target:
     kind: str = "collection"
     """What the server calls it: `collection`, `view` or `timeseries`."""
     validation: Validation = _NO_VALIDATION
-
-
-@contextmanager
-def connected(uri: str) -> Iterator[Client]:
-    """A client of the server itself. Raises UnusableUri, ServerUnreachable, ServerDenied."""
-    hint = "write mongodb://USER:PASSWORD@HOST:PORT/, the password percent-encoded; check its options"
-    bad = UnusableUri(EnforceReason.URI, "the connection string cannot be read", hint)
-    if not uri.startswith(("mongodb://", "mongodb+srv://")):
-        raise bad
-    options: dict[str, Any] = {}
-    if "serverselectiontimeoutms" not in uri.lower():
-        options["serverSelectionTimeoutMS"] = SERVER_TIMEOUT_MS
-    try:
-        client: Client = MongoClient(uri, document_class=RawBSONDocument, **options)
-    except (PyMongoError, ValueError, TypeError, OSError):
-        # pymongo's text can quote a part of the string, which where it is badly quoted is the password
-        raise bad from None
-    with client, server_errors():
-        _refuse_sealwire(client)
-        yield client
-
-
-@contextmanager
-def server_errors() -> Iterator[None]:
-    """Turn what the driver raises into errors that an operator can mend, without the driver's texts."""
-    try:
-        yield
-    except OperationFailure as error:
-        hint = "log in as a user that may list collections, find, and collMod (dbAdmin and read)"
-        raise ServerDenied(EnforceReason.DENIED, f"the server answered {failure(error)}", hint) from None
-    except PyMongoError as error:
-        hint = "check host, port and TLS options of the connection string"
-        text = f"the server does not answer ({type(error).__name__})"
-        raise ServerUnreachable(EnforceReason.UNREACHABLE, text, hint) from None
-
-
-def failure(error: PyMongoError) -> str:
-    """Code and name of a server's error, or the driver's class; its text may quote the command or the URI."""
-    if not isinstance(error, OperationFailure):
-        return f"no answer ({type(error).__name__})"
-    name = (error.details or {}).get("codeName", "")
-    return f"code {error.code} {name}".rstrip()
-
-
-def _refuse_sealwire(client: Client) -> None:
-    client.admin.command("ping")
-    try:
-        client.admin.command("ping", comment=_PROBE)
-    except OperationFailure as error:
-        if error.code == ErrorCode.BAD_VALUE.code and "Sealwire refused" in str(error):
-            hint = "give the address of the server itself, as in `upstream` of the configuration"
-            text = "the connection string leads to Sealwire, not to the server"
-            raise UnusableUri(EnforceReason.SEALWIRE, text, hint) from None
-        raise
 
 
 def survey(client: Client, policies: PolicySet) -> list[Target]:

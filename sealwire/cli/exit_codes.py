@@ -5,17 +5,19 @@ from typing import NoReturn
 
 import click
 
-from sealwire.cli import enforce_errors as enforce
 from sealwire.crypto import errors as crypto
 from sealwire.demo import errors as demo
 from sealwire.keys import errors as keys
 from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
+from sealwire.sidecars import direct_errors as direct
+from sealwire.sidecars.backup import errors as backup
 from sealwire.sidecars.luks import errors as luks
 from sealwire.sidecars.tls_check import errors as tls
 from sealwire.sidecars.vault_setup import errors as vault_setup
 
 EX_DATAERR = 65
+EX_NOINPUT = 66
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_OSERR = 71
@@ -48,9 +50,20 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
     demo.DemoError: EX_UNAVAILABLE,
-    enforce.UnusableUri: EX_CONFIG,
-    enforce.ServerUnreachable: EX_UNAVAILABLE,
-    enforce.ServerDenied: EX_NOPERM,
+    direct.UnusableUri: EX_CONFIG,
+    direct.ServerUnreachable: EX_UNAVAILABLE,
+    direct.ServerDenied: EX_NOPERM,
+    backup.BackupSettingError: EX_CONFIG,
+    backup.BackupMissing: EX_NOINPUT,
+    backup.BackupExists: EX_CANTCREAT,
+    backup.BackupDamaged: EX_DATAERR,
+    backup.BackupKeyDenied: EX_NOPERM,
+    backup.BackupIncomplete: EX_DATAERR,
+    backup.StoreUnavailable: EX_UNAVAILABLE,
+    backup.SourceFailed: EX_UNAVAILABLE,
+    backup.TargetOccupied: EX_CANTCREAT,
+    backup.RestoreStopped: EX_UNAVAILABLE,
+    backup.PlaintextOverdue: EX_DATAERR,
     tls.UnusableTarget: EX_CONFIG,
     tls.UnusableFile: EX_CONFIG,
     tls.OutputProblem: EX_CANTCREAT,

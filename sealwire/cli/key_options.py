@@ -75,6 +75,11 @@ def open_kek_from_options(
         return KeyFileKek(Path(settings.location), passphrase)
 
 
+def find_passphrase_from_options(passphrase_file: Path | None) -> str:
+    """A passphrase that exists; asked for only on a terminal. Raises as `find_passphrase` does."""
+    return find_passphrase(passphrase_file, prompt=_prompt())
+
+
 def ask_new_passphrase(passphrase_file: Path | None) -> str:
     """A passphrase for a new key file; typed twice if it is typed. Raises KeySettingError if weak."""
     passphrase = find_passphrase(passphrase_file, prompt=_prompt(confirm=True))

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sealwire.cli.enforce_change import Change, Options, Outcome, carry_out, plan_install, plan_removal
-from sealwire.cli.enforce_survey import Client, Target, connected, survey
+from sealwire.cli.enforce_survey import RIGHTS, Target, survey
 from sealwire.policies.loader import load_policy
 from sealwire.policies.schema import PolicySet
+from sealwire.sidecars.direct import Client, connected
 
 _EXIT_SOME_FAILED = 1
 _S = TypeVar("_S", Target, Change)
@@ -69,7 +70,7 @@ def enforce(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--remove takes none of --create, --allow-existing, --level and --action")
     policies = load_policy(policy.read_bytes(), str(policy))
     options = Options(level, action, create, allow_existing)
-    with connected(uri) as client:
+    with connected(uri, RIGHTS) as client:
         changes = _plan(client, policies, None if remove else options)
         pending = [change for change in changes if change.command is not None]
         if pending and not dry_run:

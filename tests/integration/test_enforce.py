@@ -13,11 +13,12 @@ from click.testing import CliRunner, Result
 from pymongo.errors import OperationFailure
 
 from sealwire.cli.enforce_change import Options, Outcome, carry_out, plan_install
-from sealwire.cli.enforce_errors import EnforceError, EnforceReason
-from sealwire.cli.enforce_survey import connected, survey
+from sealwire.cli.enforce_survey import survey
 from sealwire.cli.policy import command
 from sealwire.policies.loader import load_policy
 from sealwire.policies.validators import MARK
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.direct_errors import DirectError, DirectReason
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.support.secantus import CLINIC, ROOT, secantus
 
@@ -218,8 +219,8 @@ def test_a_user_without_the_rights_is_told_and_nothing_changes(clean: Stack) -> 
     uri = clean.database.uri(CLINIC)
     result = run("--yes", "--json", uri=uri)
     # the policy's pattern asks for the names of all databases
-    assert isinstance(result.exception, EnforceError)
-    assert result.exception.reason is EnforceReason.DENIED
+    assert isinstance(result.exception, DirectError)
+    assert result.exception.reason is DirectReason.DENIED
     assert options_of(clean) == before
 
 
@@ -235,25 +236,25 @@ def test_what_the_server_refuses_is_a_failed_outcome_with_its_code(clean: Stack)
 
 SECRET = "p4ssw0rd"
 
-BAD_URIS: tuple[tuple[Callable[[Stack], str], EnforceReason], ...] = (
-    (lambda stack: stack.proxy.uri(CLINIC, "clinic"), EnforceReason.SEALWIRE),
-    (lambda _stack: f"mongodb://root:{SECRET}/1@host", EnforceReason.URI),
-    (lambda _stack: f"mongodb://root:{SECRET}@host:{SECRET}/", EnforceReason.URI),
-    (lambda _stack: SECRET, EnforceReason.URI),
-    (lambda stack: stack.database.uri(ROOT).replace("root%20password", SECRET), EnforceReason.DENIED),
+BAD_URIS: tuple[tuple[Callable[[Stack], str], DirectReason], ...] = (
+    (lambda stack: stack.proxy.uri(CLINIC, "clinic"), DirectReason.SEALWIRE),
+    (lambda _stack: f"mongodb://root:{SECRET}/1@host", DirectReason.URI),
+    (lambda _stack: f"mongodb://root:{SECRET}@host:{SECRET}/", DirectReason.URI),
+    (lambda _stack: SECRET, DirectReason.URI),
+    (lambda stack: stack.database.uri(ROOT).replace("root%20password", SECRET), DirectReason.DENIED),
     (
         lambda _stack: f"mongodb://root:{SECRET}@127.0.0.1:1/?serverSelectionTimeoutMS=100",
-        EnforceReason.UNREACHABLE,
+        DirectReason.UNREACHABLE,
     ),
 )
 
 
 @pytest.mark.parametrize(("uri", "reason"), BAD_URIS)
 def test_a_connection_that_will_not_do_is_one_error_without_the_password(
-    stack: Stack, uri: Callable[[Stack], str], reason: EnforceReason
+    stack: Stack, uri: Callable[[Stack], str], reason: DirectReason
 ) -> None:
     result = run("--yes", uri=uri(stack))
-    assert isinstance(result.exception, EnforceError)
+    assert isinstance(result.exception, DirectError)
     assert result.exception.reason is reason
     error = result.exception
     assert SECRET not in f"{error} {error.hint} {result.output} {error.__cause__} "

@@ -9,8 +9,9 @@ from typing import Any
 
 from sealwire.keys.environment import EnvironmentKek
 from sealwire.keys.kek import KeyEncryptionKey
-from sealwire.keys.key_file import KeyFileKek, ScryptParameters, create_key_file
+from sealwire.keys.key_file import KeyFileKek, create_key_file
 from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.passphrase_box import ScryptParameters
 
 NOW = datetime(2026, 1, 31, 12, 30, 15, tzinfo=UTC)
 PASSPHRASE = "river-otter-lamp-vest-quorum"

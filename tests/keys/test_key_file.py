@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealwire.keys import key_file
+from sealwire.keys import passphrase_box
 from sealwire.keys.errors import (
     AlreadyExists,
     DamagedFile,
@@ -17,7 +17,8 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.key_file import DEFAULT_SCRYPT, KeyFileKek, ScryptParameters, create_key_file
+from sealwire.keys.key_file import KeyFileKek, create_key_file
+from sealwire.keys.passphrase_box import DEFAULT_SCRYPT, ScryptParameters
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
 
 
@@ -150,7 +151,7 @@ def test_too_little_memory_is_not_a_wrong_passphrase(path: Path, monkeypatch: py
     def exhausted(**_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(key_file, "Scrypt", exhausted)
+    monkeypatch.setattr(passphrase_box, "Scrypt", exhausted)
     error = refusal(path)
     assert isinstance(error, KekUnavailable)
     assert error.reason is KeysReason.MEMORY

@@ -77,7 +77,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "f", bytes(LIMIT + 1))
-    monkeypatch.setattr(private_file, "_check_private", lambda *_: None)
+    monkeypatch.setattr(private_file, "_check_status", lambda *_: None)
     assert refusal(path) is KeysReason.FILE_TOO_LARGE
 
 

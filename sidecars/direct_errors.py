@@ -1,9 +1,9 @@
-"""What stops `sealwire policy enforce` before it looks at any collection."""
+"""What keeps a tool from working on the server itself."""
 
 from enum import Enum
 
 
-class EnforceReason(Enum):
+class DirectReason(Enum):
     """Stable names, for tests and scripts."""
 
     URI = "uri"
@@ -12,22 +12,22 @@ class EnforceReason(Enum):
     SEALWIRE = "sealwire"
 
 
-class EnforceError(Exception):
+class DirectError(Exception):
     """`hint` is the next step. No text holds any part of the connection string: it may be the password."""
 
-    def __init__(self, reason: EnforceReason, message: str, hint: str) -> None:
+    def __init__(self, reason: DirectReason, message: str, hint: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.hint = hint
 
 
-class UnusableUri(EnforceError):
+class UnusableUri(DirectError):
     """The connection string cannot be read, or leads to Sealwire instead of the server itself."""
 
 
-class ServerUnreachable(EnforceError):
+class ServerUnreachable(DirectError):
     """The server that the connection string names does not answer."""
 
 
-class ServerDenied(EnforceError):
+class ServerDenied(DirectError):
     """The server refuses the login, or a command that is needed to look at its collections."""

@@ -1,0 +1,162 @@
+"""Keys in two halves: who holds the public file can wrap, only who holds the private one can unwrap.
+
+So that the machine that writes backups cannot read them. HPKE (RFC 9180) in base mode with DHKEM(X25519,
+HKDF-SHA256), HKDF-SHA256 and AES-256-GCM. What a wrapped key is bound to goes into HPKE's `info`. Base mode
+does not say who wrapped: whoever has the public file can.
+
+    private  {"format": "sealwire-private-key", "version": 1, "id": ..., "scrypt": {...}, "wrapped": 48 B}
+    public   {"format": "sealwire-public-key", "version": 1, "id": ..., "public": 32 B}
+"""
+
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys import strict_json
+from sealwire.keys.errors import UnwrapFailed
+from sealwire.keys.kek import Purpose
+from sealwire.keys.local_wrap import MAX_KEY_BYTES
+from sealwire.keys.passphrase_box import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
+from sealwire.keys.private_file import (
+    create_private,
+    create_public,
+    read_private,
+    read_trusted,
+    writer_lock,
+)
+
+PRIVATE_FORMAT = "sealwire-private-key"
+PUBLIC_FORMAT = "sealwire-public-key"
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 4096
+PUBLIC_BYTES = 32
+# The encapsulated key and the tag of AES-GCM.
+OVERHEAD_BYTES = 32 + 16
+
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+
+
+class PublicKey:
+    """The half that wraps. Not secret, but whoever can replace it can read what is wrapped from then on."""
+
+    __slots__ = ("_key", "id", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        """`raw`: the 32 bytes of RFC 7748. Raises ValueError for another length."""
+        self._key = X25519PublicKey.from_public_bytes(raw)
+        self.raw = raw
+        self.id = _key_id(raw)
+        """The first 128 bits of the key's SHA-256: short enough to be read out over a telephone."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r})"
+
+    def wrap(self, key: bytes, associated_data: bytes) -> bytes:
+        """48 bytes longer than `key`, and never twice the same. Raises ValueError for its length."""
+        if not 0 < len(key) <= MAX_KEY_BYTES:
+            raise ValueError(f"a key to be wrapped has 1 to {MAX_KEY_BYTES} bytes")
+        return bytes(_SUITE.encrypt(key, self._key, associated_data))
+
+
+class PrivateKey(Unpicklable):
+    """The half that unwraps."""
+
+    __slots__ = ("_key", "id")
+
+    def __init__(self, raw: bytes) -> None:
+        """`raw`: 32 random bytes. Raises ValueError for another length."""
+        self._key = X25519PrivateKey.from_private_bytes(raw)
+        self.id = self.public.id
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r})"
+
+    @property
+    def public(self) -> PublicKey:
+        """The other half."""
+        return PublicKey(self._key.public_key().public_bytes_raw())
+
+    def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:
+        """The key inside `wrapped`. Raises UnwrapFailed."""
+        if not OVERHEAD_BYTES < len(wrapped) <= OVERHEAD_BYTES + MAX_KEY_BYTES:
+            raise UnwrapFailed
+        try:
+            return bytes(_SUITE.decrypt(wrapped, self._key, associated_data))
+        except (InvalidTag, ValueError):  # ValueError: an encapsulated key of low order
+            raise UnwrapFailed from None
+
+
+def create_key_pair(path: Path, passphrase: str, parameters: ScryptParameters = DEFAULT_SCRYPT) -> str:
+    """Write a fresh private key to `path` under `passphrase`, its public half to `path`.pub; return the id.
+
+    Raises:  KeySettingError PASSPHRASE_WEAK, PASSPHRASE_MISSING, FILE_UNWRITABLE; AlreadyExists; KeyringBusy;
+             KekUnavailable MEMORY
+    Cost:    one scrypt
+    """
+    raw = X25519PrivateKey.generate().private_bytes_raw()
+    public = PrivateKey(raw).public
+    box = seal(Purpose.PRIVATE_KEY, public.id, raw, passphrase, parameters)
+    with writer_lock(path):
+        # The public half first: a pair that is cut short then lacks what it is easy to see the lack of.
+        create_public(public_path(path), _serialize_public(public))
+        create_private(path, _serialize_private(box))
+    return public.id
+
+
+def public_path(path: Path) -> Path:
+    """Where the public half of the private key at `path` is written."""
+    return path.with_name(path.name + ".pub")
+
+
+def load_public_key(path: Path) -> PublicKey:
+    """Read a public file. Raises KeySettingError FILE_MISSING, UnsafeFile, DamagedFile."""
+    filename = str(path)
+    raw = read_trusted(path, MAX_FILE_BYTES)
+    fields = strict_json.parse(raw, filename)
+    fields.format(PUBLIC_FORMAT, FORMAT_VERSION)
+    key_id = fields.text("id")
+    key = PublicKey(fields.binary("public", PUBLIC_BYTES, PUBLIC_BYTES))
+    fields.done()
+    if key.id != key_id:
+        fields.refuse("has an id that is not that of its key")
+    strict_json.require_exact(raw, _serialize_public(key), filename)
+    return key
+
+
+def load_private_key(path: Path, passphrase: str) -> PrivateKey:
+    """Open a private file. Raises what KeyFileKek raises. Cost: one scrypt."""
+    filename = str(path)
+    raw = read_private(path, MAX_FILE_BYTES)
+    fields = strict_json.parse(raw, filename)
+    fields.format(PRIVATE_FORMAT, FORMAT_VERSION)
+    box = read_box(fields, Purpose.PRIVATE_KEY, fields.text("id"), filename)
+    fields.done()
+    strict_json.require_exact(raw, _serialize_private(box), filename)
+    return PrivateKey(box.open(passphrase, filename))
+
+
+def _key_id(public: bytes) -> str:
+    digest = Hash(SHA256())
+    digest.update(public)
+    return f"x25519:{digest.finalize()[:16].hex()}"
+
+
+def _serialize_public(key: PublicKey) -> bytes:
+    return strict_json.serialize(
+        {
+            "format": PUBLIC_FORMAT,
+            "version": FORMAT_VERSION,
+            "id": key.id,
+            "public": strict_json.encode(key.raw),
+        }
+    )
+
+
+def _serialize_private(box: PassphraseBox) -> bytes:
+    return strict_json.serialize(
+        {"format": PRIVATE_FORMAT, "version": FORMAT_VERSION, "id": box.secret_id, **box.to_json()}
+    )

@@ -1,0 +1,42 @@
+"""`sealwire backup unpack`: a sealed backup as the directory that mongorestore reads."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sealwire.cli.backup_options import KeyOptions, progress_bar, reading_options, store_option
+from sealwire.cli.signals import ended_in_order
+from sealwire.crypto import selftest
+from sealwire.sidecars.backup.catalog import read_catalog
+from sealwire.sidecars.backup.open_store import open_store
+from sealwire.sidecars.backup.sealed_reader import open_backup
+from sealwire.sidecars.backup.unpack import unpack
+from sealwire.sidecars.backup.verification import verify_backup
+
+
+@click.command()
+@click.argument("name")
+@click.argument("directory", type=click.Path(path_type=Path))
+@store_option
+@reading_options
+def command(name: str, directory: Path, store_address: str, keys: KeyOptions) -> None:
+    """Write the backup NAME to DIRECTORY, which must not exist, in the layout of mongodump.
+
+    For mongorestore, and for looking into. Covered fields stay ciphertext; everything else is then on the
+    disk in clear, in files of this user only: remove it when it has served.
+
+    \b
+    Example:
+      sealwire backup unpack clinic-1 /mnt/encrypted/dump --key private:backup-key
+      mongorestore --dir /mnt/encrypted/dump
+    """
+    selftest.run()
+    store = open_store(store_address)
+    sidecar = read_catalog(store).find(name).sidecar
+    identities = keys.identities()
+    with ended_in_order(), progress_bar(name, None if sidecar is None else sidecar.manifest.size) as done:
+        verify_backup(store, name, identities, datetime.now(UTC), done)
+    with ended_in_order(), open_backup(store, name, identities) as source:
+        files = unpack(source, directory)
+    click.echo(f"{name}: {files} files in {directory}")

@@ -1,0 +1,84 @@
+"""Options that say which server a command works on: a connection string that no other user can read."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from sealwire.keys.private_file import read_private
+from sealwire.sidecars.direct_errors import DirectReason, UnusableUri
+
+MAX_URI_BYTES = 65_536
+
+
+def server_options(function: Callable[..., None]) -> Callable[..., None]:
+    """`--uri` and `--uri-file`; the command gets what they lead to as `uri`, "" where neither was given."""
+
+    @wraps(function)
+    def collected(**options: Any) -> None:
+        uri, uri_file = options.pop("uri"), options.pop("uri_file")
+        if _was_typed("uri") and _was_typed("uri_file"):
+            raise click.UsageError("--uri and --uri-file exclude each other")
+        if _was_typed("uri"):
+            uri_file = None  # what was typed goes before what the environment has
+        refuse_typed_password("uri", uri)
+        function(uri=read_uri(uri_file) if uri_file is not None else uri or "", **options)
+
+    uri_file_option = click.option(
+        "--uri-file",
+        type=click.Path(path_type=Path),
+        envvar="SEALWIRE_SERVER_URI_FILE",
+        show_envvar=True,
+        help="A file with the connection string, open to its owner only.",
+    )
+    uri_option = click.option(
+        "--uri",
+        envvar="SEALWIRE_SERVER_URI",
+        show_envvar=True,
+        help="The server itself, not Sealwire. With a password only from the environment.",
+    )
+    decorated: Callable[..., None] = uri_option(uri_file_option(collected))
+    return decorated
+
+
+def required_uri(uri: str) -> str:
+    """The connection string; a usage error where none was given."""
+    if not uri:
+        raise click.UsageError("which server? Set SEALWIRE_SERVER_URI, or give --uri-file or --uri")
+    return uri
+
+
+def read_uri(path: Path) -> str:
+    """The connection string that a file holds. Raises as `read_private` does; UnusableUri URI."""
+    try:
+        return read_private(path, MAX_URI_BYTES).decode("ascii").strip()
+    except UnicodeDecodeError:
+        hint = "write the connection string, and nothing else, into it"
+        raise UnusableUri(DirectReason.URI, f"{path} holds no connection string", hint) from None
+
+
+def _was_typed(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
+
+
+def refuse_typed_password(name: str, uri: str | None) -> None:
+    """Arguments are shown to every user of the machine, and stay in histories. Raises UnusableUri."""
+    if uri is None or not _was_typed(name):
+        return
+    try:
+        has_password = parse_uri(uri, validate=False, warn=False)["password"] is not None
+    except (PyMongoError, ValueError, TypeError):
+        # what cannot be read may hold one; without an @ there is no login in it
+        has_password = "@" in uri
+    if has_password:
+        raise UnusableUri(
+            DirectReason.URI,
+            "the connection string on the command line has a password in it, which other users can see",
+            "change that password; then put the string into the environment or a file; --help names both",
+        )

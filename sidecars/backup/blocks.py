@@ -1,0 +1,91 @@
+"""A collection's documents as blocks of bounded size: what is written, journaled and inserted at once."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from sealwire.sidecars.backup.digest import MAX_DOCUMENT_BYTES
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
+
+BLOCK_BYTES = 8 << 20
+"""A block ends with the document that reaches this; it can be larger by one reply of a server (16 MiB)."""
+
+_READ_BYTES = 1 << 20
+_length = struct.Struct("<i").unpack_from
+
+
+class Readable(Protocol):
+    """What a stream has to have here."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole documents of one collection, one after another."""
+
+    database: str
+    collection: str
+    number: int
+    """From 1, without gaps."""
+    data: bytes
+    last: bool
+    """Whether the collection ends with it. An empty collection is one block without documents."""
+
+    def __repr__(self) -> str:
+        return f"Block({self.database}.{self.collection} {self.number}, {len(self.data)} bytes)"
+
+
+def gather(
+    database: str, collection: str, batches: Iterable[bytes], size: int = BLOCK_BYTES
+) -> Iterator[Block]:
+    """Put batches of whole documents together to blocks of about `size` bytes."""
+    number, held = 1, 0
+    pieces: list[bytes] = []
+    for batch in batches:
+        # only when more comes: so that the last block is known to be the last
+        if held >= size:
+            yield Block(database, collection, number, b"".join(pieces), last=False)
+            number, pieces, held = number + 1, [], 0
+        pieces.append(batch)
+        held += len(batch)
+    yield Block(database, collection, number, b"".join(pieces), last=True)
+
+
+def cut(stream: Readable, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """Whole documents of a stream of BSON, in pieces that end with the document that reaches `size`.
+
+    Raises:  BackupDamaged BSON for what is no BSON or ends within a document
+    """
+    held = bytearray()
+    complete = 0
+    while data := stream.read(_READ_BYTES):
+        held += data
+        complete = _complete(held, complete)
+        if complete >= size:
+            yield bytes(memoryview(held)[:complete])
+            del held[:complete]
+            complete = 0
+    if complete != len(held):
+        raise _cut_short()
+    if held:
+        yield bytes(held)
+
+
+def _complete(held: bytearray, position: int) -> int:
+    """Up to where `held` is whole documents; it is known to be up to `position`."""
+    while len(held) - position >= 4:
+        (size,) = _length(held, position)
+        if not 5 <= size <= MAX_DOCUMENT_BYTES:
+            raise _cut_short()
+        if size > len(held) - position:
+            break
+        position += size
+    return position
+
+
+def _cut_short() -> BackupDamaged:
+    return BackupDamaged(
+        BackupReason.BSON, "documents of the dump are cut or are no BSON", "restore another backup"
+    )

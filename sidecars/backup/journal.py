@@ -1,0 +1,148 @@
+"""What a restore has done so far, on the machine that restores: a second run goes on from it.
+
+Written after every block that the server acknowledged, so that at most the block after it is in doubt. It
+holds names and numbers, no document.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sealwire.keys import strict_json
+from sealwire.keys.errors import KeysError
+from sealwire.keys.private_file import read_private, replace_private, writer_lock
+from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
+
+MAX_JOURNAL_BYTES = 64 << 20
+
+_FORMAT = "sealwire-restore-journal"
+_VERSION = 1
+_MAX_COLLECTIONS = 1_000_000
+_MAX_NUMBER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How far one collection is."""
+
+    uuid: str
+    """Which collection of the target it is; "" before it is created, or where the server gives none."""
+    documents: int = 0
+    """Those that the server has acknowledged, from the beginning of the collection."""
+    whole: bool = False
+    """Whether no more documents follow."""
+
+
+class Journal:
+    """The entries by target namespace; every change is on disk when the call returns."""
+
+    def __init__(self, path: Path, purpose: str, entries: dict[str, Entry]) -> None:
+        self.path = path
+        self._purpose = purpose
+        self._entries = entries
+        self.resumed = bool(entries)
+
+    def __getitem__(self, namespace: str) -> Entry:
+        return self._entries[namespace]
+
+    def __contains__(self, namespace: str) -> bool:
+        return namespace in self._entries
+
+    def items(self) -> list[tuple[str, Entry]]:
+        """All entries, in the order in which they were begun."""
+        return list(self._entries.items())
+
+    def begin(self, namespace: str) -> None:
+        """A collection is about to be created. Noted before, so that an end in between leaves no stranger."""
+        self._put(namespace, Entry(""))
+
+    def created(self, namespace: str, uuid: str) -> None:
+        """It was created, and is empty."""
+        self._put(namespace, Entry(uuid))
+
+    def add(self, namespace: str, documents: int) -> None:
+        """So many more documents are acknowledged."""
+        entry = self._entries[namespace]
+        self._put(namespace, replace(entry, documents=entry.documents + documents))
+
+    def complete(self, namespaces: list[str]) -> None:
+        """All their documents are in place."""
+        for namespace in namespaces:
+            self._entries[namespace] = replace(self._entries[namespace], whole=True)
+        self._write()
+
+    def remove(self) -> None:
+        """The restore is done; there is nothing to go on with."""
+        self.path.unlink(missing_ok=True)
+
+    def _put(self, namespace: str, entry: Entry) -> None:
+        self._entries[namespace] = entry
+        self._write()
+
+    def _write(self) -> None:
+        replace_private(self.path, _serialize(self._purpose, self._entries))
+
+
+def purpose_of(dump_identity: str, target_identity: str, pairs: list[tuple[str, str]]) -> str:
+    """Tells one restore from every other: which dump goes where under which names."""
+    whole = strict_json.serialize({"dump": dump_identity, "target": target_identity, "pairs": pairs})
+    return hashlib.sha256(whole).hexdigest()
+
+
+@contextmanager
+def opened(path: Path, purpose: str) -> Iterator[Journal]:
+    """The journal at `path`, held by this process alone; a new one where there is none.
+
+    Raises:  BackupSettingError JOURNAL where it cannot be read, written or had; JOURNAL_OTHER where it is of
+             another restore
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with writer_lock(path):
+            found = _read(path) if path.exists() else (purpose, {})
+            if found[0] != purpose:
+                raise BackupSettingError(
+                    BackupReason.JOURNAL_OTHER,
+                    f"{path} is the journal of another restore",
+                    "name another file with --journal",
+                )
+            yield Journal(path, purpose, found[1])
+    except KeysError as error:
+        raise BackupSettingError(BackupReason.JOURNAL, f"the journal: {error}", error.hint) from None
+    except OSError as error:
+        text = f"the journal at {path} cannot be kept: {error.strerror}"
+        raise BackupSettingError(BackupReason.JOURNAL, text, "name another file with --journal") from None
+
+
+def _serialize(purpose: str, entries: dict[str, Entry]) -> bytes:
+    rows = [
+        {
+            "namespace": namespace,
+            "uuid": entry.uuid,
+            "documents": entry.documents,
+            "whole": int(entry.whole),
+        }
+        for namespace, entry in entries.items()
+    ]
+    return strict_json.serialize(
+        {"format": _FORMAT, "version": _VERSION, "purpose": purpose, "collections": rows}
+    )
+
+
+def _read(path: Path) -> tuple[str, dict[str, Entry]]:
+    fields = strict_json.parse(read_private(path, MAX_JOURNAL_BYTES), str(path))
+    fields.format(_FORMAT, _VERSION)
+    purpose = fields.text("purpose")
+    entries: dict[str, Entry] = {}
+    rows: list[Any] = fields.sequence("collections", _MAX_COLLECTIONS)
+    for row in rows:
+        item = strict_json.Fields(row, str(path))
+        namespace = item.text("namespace")
+        uuid, documents = item.text("uuid"), item.integer("documents", 0, _MAX_NUMBER)
+        entries[namespace] = Entry(uuid, documents, bool(item.integer("whole", 0, 1)))
+        item.done()
+    fields.done()
+    return purpose, entries

@@ -1,0 +1,92 @@
+"""Connections to the server itself, past Sealwire: what tools need that handle stored documents as they are.
+
+Documents are not decoded: what is read, and what is written back, are the same bytes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bson.binary import Binary
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from sealwire.crypto.envelope import FORMAT, MAGIC, SUBTYPE, Mode
+from sealwire.sidecars.direct_errors import DirectReason, ServerDenied, ServerUnreachable, UnusableUri
+
+Client = MongoClient[RawBSONDocument]
+
+RAW = CodecOptions(document_class=RawBSONDocument)
+"""Documents stay the bytes that the server sent."""
+
+SERVER_TIMEOUT_MS = 10_000
+DEFAULT_DENIED_HINT = "log in as a user whose roles allow it"
+
+_BSON_STRING = 0x02
+_BAD_VALUE = 2
+
+# A well-formed envelope of no key. A server ignores it in a comment, Sealwire refuses it from a client (G4).
+_PROBE = Binary(
+    MAGIC + bytes((FORMAT, Mode.DETERMINISTIC)) + b"\0\0\0\1\0\0\0\1" + bytes((_BSON_STRING,)) + bytes(32),
+    SUBTYPE,
+)
+
+
+@contextmanager
+def connected(uri: str, denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[Client]:
+    """A client of the server itself; what the driver raises within the block is turned as below.
+
+    Raises:  UnusableUri, also where the connection leads to Sealwire; ServerUnreachable; ServerDenied, with
+             `denied_hint` as its hint
+    """
+    hint = "write mongodb://USER:PASSWORD@HOST:PORT/, the password percent-encoded; check its options"
+    bad = UnusableUri(DirectReason.URI, "the connection string cannot be read", hint)
+    if not uri.startswith(("mongodb://", "mongodb+srv://")):
+        raise bad
+    options: dict[str, Any] = {}
+    if "serverselectiontimeoutms" not in uri.lower():
+        options["serverSelectionTimeoutMS"] = SERVER_TIMEOUT_MS
+    try:
+        client: Client = MongoClient(uri, document_class=RawBSONDocument, **options)
+    except (PyMongoError, ValueError, TypeError, OSError):
+        # pymongo's text can quote a part of the string, which where it is badly quoted is the password
+        raise bad from None
+    with client, server_errors(denied_hint):
+        _refuse_sealwire(client)
+        yield client
+
+
+@contextmanager
+def server_errors(denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[None]:
+    """Turn what the driver raises into errors that an operator can mend, without the driver's texts."""
+    try:
+        yield
+    except OperationFailure as error:
+        text = f"the server answered {failure(error)}"
+        raise ServerDenied(DirectReason.DENIED, text, denied_hint) from None
+    except PyMongoError as error:
+        hint = "check host, port and TLS options of the connection string"
+        text = f"the server does not answer ({type(error).__name__})"
+        raise ServerUnreachable(DirectReason.UNREACHABLE, text, hint) from None
+
+
+def failure(error: PyMongoError) -> str:
+    """Code and name of a server's error, or the driver's class; its text may quote the command or the URI."""
+    if not isinstance(error, OperationFailure):
+        return f"no answer ({type(error).__name__})"
+    name = (error.details or {}).get("codeName", "")
+    return f"code {error.code} {name}".rstrip()
+
+
+def _refuse_sealwire(client: Client) -> None:
+    client.admin.command("ping")
+    try:
+        client.admin.command("ping", comment=_PROBE)
+    except OperationFailure as error:
+        if error.code == _BAD_VALUE and "Sealwire refused" in str(error):
+            hint = "give the address of the server itself, as in `upstream` of the configuration"
+            text = "the connection string leads to Sealwire, not to the server"
+            raise UnusableUri(DirectReason.SEALWIRE, text, hint) from None
+        raise

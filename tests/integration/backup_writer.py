@@ -1,0 +1,71 @@
+"""A program that makes one backup, for tests that stop it. Arguments: DIRECTORY NAME [--steps].
+
+With --steps it says `.` on standard output before and after each step that touches the store, and waits for a
+line on standard input, so that it can be killed at a chosen one. Exits 0 after the backup, else with the exit
+code of its error, whose reason it prints.
+"""
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sealwire.cli.exit_codes import exit_code
+from sealwire.sidecars.backup import local_store
+from sealwire.sidecars.backup.errors import BackupError
+from sealwire.sidecars.backup.local_store import LocalStore
+from sealwire.sidecars.backup.sealed_writer import create_backup
+from tests.sidecars.backup.samples import KEK, Content, documents, make_dump
+
+SIZE = 300_000
+
+
+def noise_dump() -> tuple[Content, ...]:
+    """A dump that does not compress: about SIZE bytes, the same every time."""
+    text = random.Random(7).randbytes(SIZE // 2).hex()
+    return (("clinic/patients.bson", documents(1, text), "clinic.patients", 1),)
+
+
+def say_and_wait() -> None:
+    sys.stdout.write(".")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+
+def stepped(function: Callable[..., Any]) -> Callable[..., Any]:
+    def step(*arguments: Any, **options: Any) -> Any:
+        say_and_wait()
+        result = function(*arguments, **options)
+        say_and_wait()
+        return result
+
+    return step
+
+
+def step_through_the_store() -> None:
+    """Stop at whatever can be seen from outside."""
+    local_store.LocalUpload.__init__ = stepped(local_store.LocalUpload.__init__)  # type: ignore[method-assign]
+    local_store.LocalUpload.write = stepped(local_store.LocalUpload.write)  # type: ignore[method-assign]
+    os.fsync = stepped(os.fsync)
+    Path.rename = stepped(Path.rename)  # type: ignore[method-assign]
+
+
+def main(directory: str, name: str) -> int:
+    tar, manifest = make_dump(noise_dump())
+    try:
+        with create_backup(LocalStore(Path(directory)), name, [KEK], chunk_bytes=1 << 16) as writer:
+            for start in range(0, len(tar), 10_000):
+                writer.write(tar[start : start + 10_000])
+            writer.commit(manifest)
+    except BackupError as error:
+        print(error.reason.value)  # noqa: T201 - for the test
+        return exit_code(error) or 1
+    return 0
+
+
+if __name__ == "__main__":
+    if "--steps" in sys.argv:
+        step_through_the_store()
+    sys.exit(main(sys.argv[1], sys.argv[2]))

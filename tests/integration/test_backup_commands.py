@@ -1,0 +1,249 @@
+"""`sealwire backup create` and `restore` as processes: what they say, and what is left when they end."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from sealwire.demo.database import DatabaseProcess
+from sealwire.keys.environment import generate_encoded_kek
+from tests.support.secantus import ROOT, secantus
+
+pytestmark = pytest.mark.integration
+
+DOCUMENTS = 12_000
+WITHIN_S = 60.0
+MEMORY_BYTES = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A server, and an operator's folder with keys, a connection string and a store."""
+
+    process: DatabaseProcess
+    direct: MongoClient[dict[str, Any]]
+    folder: Path
+    environment: dict[str, str] = field(repr=False)
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "sealwire", "backup", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **more
+        )
+
+    def run(self, *arguments: str, typed: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
+        with self.start(*arguments, **more) as process:
+            out, errors = process.communicate(typed)
+        assert "Traceback" not in errors
+        return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
+
+    def names(self) -> list[str]:
+        """Of the backups that are there under a name."""
+        return sorted(path.name for path in self.store.glob("[!.]*.enc"))
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "store").mkdir()
+    environment = os.environ | {
+        "SEALWIRE_BACKUP_STORE": str(folder / "store"),
+        "SEALWIRE_BACKUP_RECIPIENTS": "env:BACKUP_KEK",
+        "SEALWIRE_BACKUP_KEYS": "env:BACKUP_KEK",
+        "BACKUP_KEK": generate_encoded_kek(),
+        "XDG_STATE_HOME": str(folder / "state"),
+        "SEALWIRE_SERVER_URI_FILE": str(folder / "uri"),
+    }
+    with secantus(folder, users=(ROOT,)) as process, process.connect(ROOT) as direct:
+        randomness = random.Random(1948)
+        for name in ("one", "two"):
+            for start in range(0, DOCUMENTS, 1_000):
+                direct.clinic[name].insert_many(
+                    [{"_id": start + n, "text": randomness.randbytes(1_000)} for n in range(1_000)]
+                )
+        direct.clinic.one.create_index("text", name="by text")
+        uri_file = folder / "uri"
+        uri_file.touch(mode=0o600)
+        uri_file.write_text(process.uri(ROOT))
+        yield Desk(process, direct, folder, environment)
+
+
+@pytest.fixture(scope="module")
+def backup(desk: Desk) -> str:
+    """A sound backup called `sound`."""
+    done = desk.run("create", "sound", "--only", "clinic", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["documents"] == 2 * DOCUMENTS
+    return "sound"
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(desk: Desk) -> None:
+    done = desk.run("create", "seen", "--uri", desk.process.uri(ROOT))
+    assert done.returncode == 78
+    assert ROOT.password not in done.stderr
+    assert "100%25" not in done.stderr
+    assert "seen.tar.gz.enc" not in desk.names()
+
+
+def test_a_connection_string_that_others_can_read_is_refused(desk: Desk, tmp_path: Path) -> None:
+    open_file = tmp_path / "uri"
+    open_file.write_text(desk.process.uri(ROOT))
+    open_file.chmod(0o644)
+    assert desk.run("create", "seen", "--uri-file", str(open_file)).returncode == 77
+
+
+def test_a_dry_run_changes_nothing(desk: Desk, backup: str) -> None:
+    before = desk.names()
+    done = desk.run("create", "dry", "--dry-run", "--json")
+    assert done.returncode == 0
+    assert {"namespace": "clinic.one", "kind": "collection"} in json.loads(done.stdout)["collections"]
+    done = desk.run("restore", backup, "--rename", "clinic=dry", "--dry-run", "--json")
+    assert done.returncode == 0
+    assert {row["target"] for row in json.loads(done.stdout)["collections"]} == {"dry.one", "dry.two"}
+    assert desk.names() == before
+    assert "dry" not in desk.direct.list_database_names()
+
+
+def test_drop_asks_for_the_databases_name_first(desk: Desk, backup: str) -> None:
+    desk.direct.asked.one.insert_one({"_id": "mine"})
+    options = ("restore", backup, "--only", "clinic.one", "--rename", "clinic=asked", "--json")
+    assert desk.run(*options).returncode == 73
+    assert desk.run(*options, "--drop", typed="yes\n").returncode == 1
+    assert desk.direct.asked.one.count_documents({}) == 1
+    done = desk.run(*options, "--drop", typed="asked\n")
+    assert done.returncode == 0
+    assert desk.direct.asked.one.count_documents({}) == DOCUMENTS
+    assert "by text" in desk.direct.asked.one.index_information()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.8])
+def test_a_backup_ended_anywhere_leaves_no_file_and_the_others(
+    desk: Desk, backup: str, number: signal.Signals, share: float
+) -> None:
+    sound = (desk.store / "sound.tar.gz.enc").read_bytes()
+    for leftover in desk.store.glob(".ended*"):
+        leftover.unlink()  # of a killed run before: it would pass for what this one has written
+    with desk.start("create", "ended", "--only", "clinic") as process:
+        wait_for_bytes(desk.store, int(share * len(sound)), process)
+        process.send_signal(number)
+        _, errors = process.communicate()
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert desk.names() == ["sound.tar.gz.enc"]
+    assert (desk.store / "sound.tar.gz.enc").read_bytes() == sound
+    if number is not signal.SIGKILL:
+        assert sum(sizes(desk.store)) == 0
+
+
+def wait_for_bytes(store: Path, size: int, process: subprocess.Popen[str]) -> None:
+    """Until what is being written has this size, or the process has ended."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        written = sum(sizes(store))
+        if written >= max(size, 1):
+            return
+        time.sleep(0.005)
+
+
+def sizes(store: Path) -> Iterator[int]:
+    """Of the files that are no finished backup."""
+    for path in store.iterdir():
+        try:
+            if not path.name.startswith("sound"):
+                yield path.stat().st_size
+        except FileNotFoundError:
+            continue  # it was renamed or removed meanwhile
+
+
+def test_a_full_disk_is_said_and_leaves_no_file(desk: Desk, backup: str) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+
+    done = desk.run("create", "full", "--only", "clinic", preexec_fn=limit)
+    assert done.returncode == 69
+    assert desk.names() == ["sound.tar.gz.enc"]
+
+
+@pytest.mark.parametrize("after", [1, 4_000, 15_000])
+def test_a_killed_restore_goes_on_when_it_is_typed_again(desk: Desk, backup: str, after: int) -> None:
+    target = f"killed{after}"
+    command = ("restore", backup, "--rename", f"clinic={target}", "--no-verify-first", "--json")
+    with desk.start(*command) as process:
+        deadline = time.monotonic() + WITHIN_S
+        while time.monotonic() < deadline and process.poll() is None:
+            counts = [desk.direct[target][name].estimated_document_count() for name in ("one", "two")]
+            if sum(counts) >= after:
+                break
+        process.kill()
+    done = desk.run(*command)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["holds"] is True
+    for name in ("one", "two"):
+        assert desk.direct[target][name].count_documents({}) == DOCUMENTS
+    assert list((desk.folder / "state" / "sealwire").glob("*.json")) == []
+
+
+def test_a_drill_reports_and_leaves_nothing(desk: Desk, backup: str, tmp_path: Path) -> None:
+    environment = desk.environment | {"TMPDIR": str(tmp_path)}
+    elsewhere = Desk(desk.process, desk.direct, desk.folder, environment)
+    done = elsewhere.run("restore", backup, "--drill", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["holds"] is True
+    assert {row["outcome"] for row in report["collections"]} == {"restored"}
+    assert sum(row["documents"] for row in report["collections"]) == 2 * DOCUMENTS
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drill_of_a_damaged_backup_fails_before_anything_is_restored(
+    desk: Desk, backup: str, tmp_path: Path
+) -> None:
+    for path in desk.store.glob("sound.*"):
+        content = bytearray(path.read_bytes())
+        if path.suffix == ".enc":
+            content[len(content) // 2] ^= 1
+        (tmp_path / path.name).write_bytes(content)
+    done = desk.run("restore", backup, "--drill", "--store", str(tmp_path))
+    assert done.returncode == 65
+    assert done.stdout == ""
+
+
+def test_memory_stays_bounded_with_large_documents(desk: Desk) -> None:
+    for number in range(30):
+        desk.direct.large.things.insert_one({"_id": number, "scan": os.urandom(5_000_000)})
+    try:
+        for command in (
+            ("create", "large", "--only", "large"),
+            ("restore", "large", "--rename", "large=copied"),
+        ):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sealwire", "backup", *command],
+                env=desk.environment,
+                stdout=subprocess.DEVNULL,
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0
+            assert usage.ru_maxrss * 1024 < MEMORY_BYTES
+    finally:
+        for path in desk.store.glob("large*"):
+            path.unlink()
+        desk.direct.drop_database("large")
+        desk.direct.drop_database("copied")

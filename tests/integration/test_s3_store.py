@@ -1,0 +1,186 @@
+"""Backups in a bucket: the same promises as in a directory, against moto's server."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from moto.server import ThreadedMotoServer
+
+from sealwire.sidecars.backup import s3_store
+from sealwire.sidecars.backup.errors import (
+    BackupExists,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
+    StoreUnavailable,
+)
+from sealwire.sidecars.backup.open_store import open_store
+from sealwire.sidecars.backup.prune import LEFTOVER_AGE, plan_prune, prune
+from sealwire.sidecars.backup.rekey import reencrypt, rewrap
+from sealwire.sidecars.backup.retention import RetentionPolicy
+from sealwire.sidecars.backup.s3_store import S3Store
+from sealwire.sidecars.backup.sealed_writer import create_backup
+from sealwire.sidecars.backup.store import Store
+from sealwire.sidecars.backup.verification import verify_backup
+from tests.keys.samples import NOW
+from tests.sidecars.backup.samples import KEK, OTHER_KEK, seal
+from tests.sidecars.backup.store_contract import KEY, StoreContract
+
+pytestmark = pytest.mark.integration
+
+BUCKET = "clinic-backups"
+TOMORROW = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def settings(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """boto3's settings, and an end to the connections that its clients keep."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would remember credentials
+    clients = []
+    create = boto3.client
+
+    def create_and_note(*arguments: str) -> Any:
+        clients.append(create(*arguments))
+        return clients[-1]
+
+    monkeypatch.setattr(boto3, "client", create_and_note)
+    yield
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """An empty bucket, and nothing left in it that costs."""
+    bucket = boto3.resource("s3").Bucket(BUCKET)
+    bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    yield open_store(f"s3://{BUCKET}/mongodb")
+    for upload in bucket.multipart_uploads.all():
+        upload.abort()
+    bucket.objects.all().delete()
+    bucket.delete()
+    bucket.meta.client.close()
+
+
+class TestS3Store(StoreContract):
+    pass
+
+
+def test_a_backup_of_many_parts_comes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_store, "PART_BYTES", 5 << 20)
+    upload = store.begin(KEY)
+    piece = bytes(range(256)) * 4096
+    for _ in range(13):
+        upload.write(piece)
+    upload.commit()
+    assert store.objects()[0].size == 13 << 20
+    with store.open(KEY) as stream:
+        assert all(stream.read(1 << 20) == piece for _ in range(13))
+        assert stream.read(1) == b""
+
+
+def test_a_name_that_is_taken_meanwhile_is_not_overwritten(store: Store) -> None:
+    first, second = store.begin(KEY), store.begin(KEY)
+    first.write(b"first")
+    second.write(b"second")
+    first.commit()
+    with pytest.raises(BackupExists):
+        second.commit()
+    second.abort()
+    assert store.read_small(KEY, 10) == b"first"
+    assert store.leftovers(datetime.now(UTC) + TOMORROW) == []
+
+
+def test_what_a_dead_writer_left_is_found_and_removed(store: Store) -> None:
+    upload = store.begin(KEY)
+    upload.write(bytes(s3_store.PART_BYTES))
+    assert store.objects() == []
+    plan = plan_prune(store, RetentionPolicy(last=1), datetime.now(UTC) + 2 * LEFTOVER_AGE)
+    assert len(plan.leftovers) == 1
+    prune(store, plan)
+    assert store.leftovers(datetime.now(UTC) + TOMORROW) == []
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(store: Store) -> None:
+    upload = store.begin(KEY)
+    upload.write(b"0123456789")
+    upload.commit()
+    assert isinstance(store, S3Store)
+    with store.open(KEY) as stream:
+        assert stream.read(4) == b"0123"
+        stream._close()
+        assert stream.read(10) == b"456789"
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(store: Store) -> None:
+    store.replace_small(KEY, b"0123456789")
+    assert isinstance(store, S3Store)
+    with store.open(KEY) as stream:
+        assert stream.read(4) == b"0123"
+        stream._close()
+        store.replace_small(KEY, b"abcdefghij")
+        with pytest.raises((StoreUnavailable, BackupExists)):
+            stream.read(4)
+
+
+def test_the_life_of_a_backup(store: Store) -> None:
+    seal(store)
+    assert verify_backup(store, "b", [KEK], NOW).recorded
+    rewrap(store, "b", [KEK], [OTHER_KEK])
+    assert reencrypt(store, "b", [OTHER_KEK], [KEK]).name == "b-r1"
+    assert verify_backup(store, "b-r1", [KEK], NOW).recorded
+    assert [item.key for item in store.objects()] == ["b-r1.tar.gz.enc", "b-r1.tar.gz.enc.json"]
+
+
+def test_a_writer_that_gives_up_leaves_nothing(store: Store) -> None:
+    with create_backup(store, "b", [KEK]) as writer:
+        writer.write(bytes(100))
+    assert store.objects() == []
+    assert store.leftovers(datetime.now(UTC) + TOMORROW) == []
+
+
+def test_a_bucket_that_is_not_there_is_missing() -> None:
+    with pytest.raises(BackupMissing):
+        open_store("s3://no-such-bucket").objects()
+
+
+def test_a_server_that_is_gone_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    with pytest.raises(StoreUnavailable) as caught:
+        open_store("s3://bucket").objects()
+    assert caught.value.reason is BackupReason.STORE_UNREACHABLE
+
+
+def test_credentials_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(StoreUnavailable) as caught:
+        open_store("s3://bucket").objects()
+    assert caught.value.reason is BackupReason.STORE_DENIED
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://user:password@host", "http://host/bucket"])
+def test_addresses_that_are_none_are_refused_and_not_shown(address: str) -> None:
+    with pytest.raises(BackupSettingError) as caught:
+        open_store(address)
+    assert caught.value.reason is BackupReason.ADDRESS
+    assert "password" not in str(caught.value) + caught.value.hint

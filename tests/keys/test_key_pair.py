@@ -1,0 +1,151 @@
+import copy
+import pickle
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.keys.errors import (
+    AlreadyExists,
+    DamagedFile,
+    KekDenied,
+    KeySettingError,
+    KeysReason,
+    UnsafeFile,
+    UnwrapFailed,
+)
+from sealwire.keys.key_pair import (
+    PrivateKey,
+    PublicKey,
+    create_key_pair,
+    load_private_key,
+    load_public_key,
+    public_path,
+)
+from tests.keys.reference_hpke import open_base
+from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
+
+RAW = bytes(range(32))
+PRIVATE = PrivateKey(RAW)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "backup-key"
+    create_key_pair(path, PASSPHRASE, CHEAP_SCRYPT)
+    return path
+
+
+@given(key=st.binary(min_size=1, max_size=1024), bound=st.binary(max_size=100))
+def test_what_the_public_half_wraps_the_private_half_unwraps(key: bytes, bound: bytes) -> None:
+    wrapped = PRIVATE.public.wrap(key, bound)
+    assert PRIVATE.unwrap(wrapped, bound) == key
+    assert len(wrapped) == len(key) + 48
+
+
+@given(key=st.binary(min_size=1, max_size=100), bound=st.binary(max_size=100))
+def test_it_is_hpke_as_rfc_9180_says(key: bytes, bound: bytes) -> None:
+    assert open_base(RAW, PRIVATE.public.wrap(key, bound), bound) == key
+
+
+@given(data=st.data())
+def test_a_changed_bit_does_not_open(data: st.DataObject) -> None:
+    wrapped = bytearray(PRIVATE.public.wrap(b"key", b"bound"))
+    # The top bit of the encapsulated key is not part of a number on the curve (RFC 7748 section 5), but it is
+    # part of what the key is derived from.
+    bit = data.draw(st.integers(0, len(wrapped) * 8 - 1))
+    wrapped[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(UnwrapFailed):
+        PRIVATE.unwrap(bytes(wrapped), b"bound")
+
+
+@pytest.mark.parametrize("wrapped", [b"", bytes(48), bytes(49), bytes(60), b"\x01" + bytes(59), bytes(2000)])
+def test_what_was_never_wrapped_does_not_open(wrapped: bytes) -> None:
+    with pytest.raises(UnwrapFailed):
+        PRIVATE.unwrap(wrapped, b"")
+
+
+def test_another_key_or_another_binding_does_not_open() -> None:
+    wrapped = PRIVATE.public.wrap(b"key", b"bound")
+    for private, bound in ((PrivateKey(bytes(range(1, 33))), b"bound"), (PRIVATE, b"other")):
+        with pytest.raises(UnwrapFailed):
+            private.unwrap(wrapped, bound)
+
+
+def test_wrapping_never_repeats_itself_and_lengths_are_bounded() -> None:
+    assert PRIVATE.public.wrap(b"key", b"") != PRIVATE.public.wrap(b"key", b"")
+    for key in (b"", bytes(1025)):
+        with pytest.raises(ValueError, match="bytes"):
+            PRIVATE.public.wrap(key, b"")
+
+
+def test_neither_half_shows_or_copies_the_key() -> None:
+    assert repr(PRIVATE) == f"PrivateKey(id='{PRIVATE.id}')"
+    assert repr(PRIVATE.public) == f"PublicKey(id='{PRIVATE.id}')"
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            attempt(PRIVATE)
+
+
+def test_a_pair_of_files_belongs_together(path: Path) -> None:
+    public, private = load_public_key(public_path(path)), load_private_key(path, PASSPHRASE)
+    assert public.id == private.id
+    assert private.unwrap(public.wrap(b"key", b""), b"") == b"key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(public_path(path).stat().st_mode) == 0o644
+
+
+def test_nothing_is_overwritten(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(AlreadyExists):
+        create_key_pair(path, PASSPHRASE, CHEAP_SCRYPT)
+    assert path.read_bytes() == before
+
+
+def test_a_weak_passphrase_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(KeySettingError) as caught:
+        create_key_pair(tmp_path / "key", "short", CHEAP_SCRYPT)
+    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_passphrase_is_refused(path: Path) -> None:
+    with pytest.raises(KekDenied):
+        load_private_key(path, PASSPHRASE + "x")
+
+
+def test_a_public_file_that_others_can_write_is_refused(path: Path) -> None:
+    public_path(path).chmod(0o664)
+    with pytest.raises(UnsafeFile) as caught:
+        load_public_key(public_path(path))
+    assert caught.value.reason is KeysReason.FILE_PERMISSIONS
+
+
+def test_a_private_file_that_others_can_read_is_refused(path: Path) -> None:
+    path.chmod(0o644)
+    with pytest.raises(UnsafeFile):
+        load_private_key(path, PASSPHRASE)
+
+
+def test_a_public_file_with_an_exchanged_key_is_refused(path: Path) -> None:
+    other = PublicKey(PRIVATE.public.raw)
+    edit_json(public_path(path), lambda document: document.update(id=other.id))
+    with pytest.raises(DamagedFile):
+        load_public_key(public_path(path))
+
+
+def test_the_private_half_under_the_id_of_another_does_not_open(path: Path) -> None:
+    edit_json(path, lambda document: document.update(id=PRIVATE.id))
+    with pytest.raises(KekDenied):
+        load_private_key(path, PASSPHRASE)
+
+
+def test_halves_are_not_taken_for_each_other(path: Path) -> None:
+    with pytest.raises(DamagedFile):
+        load_private_key_as_public(path)
+
+
+def load_private_key_as_public(path: Path) -> PublicKey:
+    return load_public_key(path)

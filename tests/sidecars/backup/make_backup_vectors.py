@@ -1,0 +1,47 @@
+"""Write the frozen vectors of backup format 1: `python -m tests.sidecars.backup.make_backup_vectors`.
+
+Run once for a new format; the file of a released one never changes, and a test says so.
+"""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sealwire.sidecars.backup.key_slots import Recipient
+from tests.keys.samples import KEK_A
+from tests.sidecars.backup.samples import KEK, PRIVATE, SMALL_CHUNK, local, make_dump, seal
+
+TARGET = Path(__file__).parent / "vectors" / "backup-1.json"
+
+
+def main() -> None:
+    vectors = []
+    both: list[tuple[str, list[Recipient]]] = [("kek", [KEK]), ("key pair and kek", [PRIVATE.public, KEK])]
+    for title, recipients in both:
+        with TemporaryDirectory() as directory:
+            seal(local(Path(directory)), recipients=recipients)
+            files = {
+                path.name: path.read_bytes() for path in Path(directory).iterdir() if path.suffix != ".lock"
+            }
+        vectors.append(
+            {
+                "title": title,
+                "payload": base64.b64encode(files["b.tar.gz.enc"]).decode(),
+                "sidecar": base64.b64encode(files["b.tar.gz.enc.json"]).decode(),
+                "tar_sha256": hashlib.sha256(make_dump()[0]).hexdigest(),
+            }
+        )
+    content = {
+        "format": 1,
+        "kek": KEK_A.hex(),
+        "private_key": bytes(range(32)).hex(),
+        "chunk_bytes": SMALL_CHUNK,
+        "vectors": vectors,
+    }
+    TARGET.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
