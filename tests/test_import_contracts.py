@@ -49,6 +49,7 @@ def test_the_contracts_are_kept(copied_rooms: Path) -> None:
         ("keys", "sealwire.policies"),
         ("keys", "hvac"),
         ("sidecars", "hvac"),
+        ("sidecars/luks", "sealwire.sidecars.backup.manifest"),
         ("policies", "cryptography"),
         ("policies", "sealwire.proxy.session"),
         ("proxy/session", "time"),
