@@ -5,10 +5,11 @@ that) and nothing inside it: each length is checked against the document around 
 Source: bsonspec.org version 1.1, the deprecated types included.
 """
 
-import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from typing import final
+
+from librt.strings import read_i32_le
 
 from sealwire.wire.errors import BsonError, WireReason
 
@@ -18,7 +19,6 @@ MAX_DEPTH = 200
 # int32 length + terminator
 MIN_DOCUMENT_BYTES = 5
 
-_int32 = struct.Struct("<i").unpack_from
 
 
 class BsonType(IntEnum):
@@ -61,33 +61,40 @@ _FIXED_BYTES = {
     BsonType.MAX_KEY: 0,
     BsonType.MIN_KEY: 0,
 }
-# By plain integer: an IntEnum hashes and compares slower than an int, and this is the inner loop.
-_FIXED = {int(kind): size for kind, size in _FIXED_BYTES.items()}
+# By type byte; plain bytes and integers, because an enumeration hashes and compares slower than an int, and
+# this is the inner loop. VARIABLE: the value's own bytes tell its length.
+_VARIABLE = 0xFF
+_SIZES = bytes(_FIXED_BYTES.get(kind, _VARIABLE) for kind in range(256))  # type: ignore[call-overload]
 _STRINGS = frozenset({int(BsonType.JAVASCRIPT), int(BsonType.SYMBOL)})
 _STRING, _BIN_DATA = int(BsonType.STRING), int(BsonType.BIN_DATA)
 _OBJECT, _ARRAY = int(BsonType.OBJECT), int(BsonType.ARRAY)
-_COMMON = frozenset({_STRING, _OBJECT, _ARRAY, _BIN_DATA})
 
 
-class Element(NamedTuple):
-    """One element of a document, as offsets into the buffer that holds it."""
+@final
+class Element:
+    """One element of a document, as offsets into the buffer that holds it. Nothing changes it once made."""
 
-    kind: int
-    """Type byte; compare with `BsonType`."""
-    name: bytes
-    """Field name without its NUL, undecoded."""
-    start: int
-    """Offset of the type byte."""
-    value: int
-    """Offset of the value's first byte; for documents and arrays, of their length."""
-    end: int
-    """Offset just past the value."""
+    __slots__ = ("end", "kind", "name", "start", "value")
+
+    def __init__(self, kind: int, name: bytes, start: int, value: int, end: int) -> None:
+        self.kind = kind
+        """Type byte; compare with `BsonType`."""
+        self.name = name
+        """Field name without its NUL, undecoded."""
+        self.start = start
+        """Offset of the type byte."""
+        self.value = value
+        """Offset of the value's first byte; for documents and arrays, of their length."""
+        self.end = end
+        """Offset just past the value."""
+
+    def __repr__(self) -> str:
+        return f"Element(kind={self.kind}, start={self.start}, value={self.value}, end={self.end})"
 
 
 def int32_at(buf: bytes, offset: int) -> int:
     """The little-endian int32 at `offset`; the caller has checked that four bytes are there."""
-    value: int = _int32(buf, offset)[0]
-    return value
+    return read_i32_le(buf, offset)
 
 
 def document_end(buf: bytes, start: int, limit: int) -> int:
@@ -112,24 +119,14 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
     The document's own extent must have been checked (`document_end`, or the walk of its parent).
     Raises BsonError at the first element that does not fit. Cost: O(elements), no copies but the names.
     """
-    last = start + int32_at(buf, start) - 1
+    last = start + read_i32_le(buf, start) - 1
     at = start + 4
-    # NamedTuple's own constructor is a Python function; this is the same object at half the price.
-    new = tuple.__new__
     while at < last:
         name_end = buf.find(0, at + 1, last)
         if name_end < 0:
             raise BsonError(WireReason.BSON_STRING, at)
-        value = name_end + 1
-        kind = buf[at]
-        size = _FIXED.get(kind)
-        if size is None:
-            end = _variable_end(buf, kind, value, last)
-        else:
-            end = value + size
-            if end > last:
-                raise BsonError(WireReason.BSON_LENGTH, at)
-        yield new(Element, (kind, buf[at + 1 : name_end], at, value, end))
+        end = value_end(buf, buf[at], name_end + 1, last)
+        yield Element(buf[at], buf[at + 1 : name_end], at, name_end + 1, end)
         at = end
     if at != last or buf[last] != 0:
         raise BsonError(WireReason.BSON_TERMINATOR, at)
@@ -147,40 +144,43 @@ def seek(buf: bytes, at: int, last: int, offset: int) -> tuple[int, int, int, in
         if name_end < 0:
             raise BsonError(WireReason.BSON_STRING, at)
         value = name_end + 1
-        kind = buf[at]
-        size = _FIXED.get(kind)
-        if size is None:
-            end = _variable_end(buf, kind, value, last)
-        else:
-            end = value + size
-            if end > last:
-                raise BsonError(WireReason.BSON_LENGTH, at)
+        end = value_end(buf, buf[at], value, last)
         if end > offset:
-            return kind, at, value, end
+            return buf[at], at, value, end
         at = end
     if at != last or buf[last] != 0:
         raise BsonError(WireReason.BSON_TERMINATOR, at)
     return None
 
 
-def _variable_end(buf: bytes, kind: int, value: int, limit: int) -> int:
-    """Offset just past a value whose type says that its length lies in its own bytes."""
-    # Nearly all are of these kinds, so they are checked here, without another call.
-    if kind in _COMMON:
+def value_end(buf: bytes, kind: int, value: int, limit: int) -> int:
+    """Offset just past the value of type `kind` at `value`, which must end at or before `limit`.
+
+    What a value's own bytes say beyond its length is not looked at (`validate_value`). Raises BsonError.
+    Cost: O(1), but for the rare types that hold C strings.
+    """
+    size = _SIZES[kind]
+    if size != _VARIABLE:
+        end = value + size
+        if end > limit:
+            raise BsonError(WireReason.BSON_LENGTH, value)
+        return end
+    # Nearly all others are of these kinds, so they are checked here, without another call.
+    if kind in (_STRING, _OBJECT, _ARRAY, _BIN_DATA):
         if value + 5 > limit:
             raise BsonError(WireReason.BSON_LENGTH, value)
-        length: int = _int32(buf, value)[0]
-        if kind == _BIN_DATA:
-            end = value + 5 + length
-            if length < 0 or end > limit:
-                raise BsonError(WireReason.BSON_LENGTH, value)
-            return end
+        length = read_i32_le(buf, value)
         if kind == _STRING:
             end = value + 4 + length
             if length < 1 or end > limit:
                 raise BsonError(WireReason.BSON_LENGTH, value)
             if buf[end - 1]:
                 raise BsonError(WireReason.BSON_STRING, value)
+            return end
+        if kind == _BIN_DATA:
+            end = value + 5 + length
+            if length < 0 or end > limit:
+                raise BsonError(WireReason.BSON_LENGTH, value)
             return end
         end = value + length
         if length < MIN_DOCUMENT_BYTES or end > limit:
