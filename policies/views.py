@@ -5,6 +5,7 @@ protected collections is looked up there once, by the session, before a command 
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from sealwire.policies.errors import Refusal
 from sealwire.policies.namespaces import Surroundings
@@ -63,22 +64,39 @@ class ViewCatalog:
         self._open: set[str] = set()
         """Views whose definitions are being followed just now: one that leads back to itself is a lie."""
         self._now_s = 0.0
+        self._oldest_s = inf
+        """When the oldest answer was learned."""
+        self.edition = 0
+        """Another number whenever what `covered` answers may be another; who remembers it has to ask again."""
 
     def tick(self, now_s: float) -> None:
         """The time, on any steady clock."""
         self._now_s = now_s
+        if now_s - self._oldest_s > LIFETIME_S:
+            self._answers = {
+                name: answer
+                for name, answer in self._answers.items()
+                if now_s - answer.learned_s <= LIFETIME_S
+            }
+            self._oldest_s = min((answer.learned_s for answer in self._answers.values()), default=inf)
+            self._trees.clear()
+            self.edition += 1
 
     def learn(self, namespace: str, view: View | None) -> None:
         """The server's answer for a name: a view, or anything else."""
         if len(self._answers) >= _MAX_REMEMBERED:
             self._answers.clear()
         self._answers[namespace] = _Answer(view, self._now_s)
+        self._oldest_s = min(self._oldest_s, self._now_s)
         self._trees.clear()
+        self.edition += 1
 
     def forget(self) -> None:
         """Some definition has changed, or is about to."""
         self._answers.clear()
+        self._oldest_s = inf
         self._trees.clear()
+        self.edition += 1
 
     def covered(self, namespace: str) -> PathNode | None:
         """The covered paths of what is read under a name; None when nothing is.
@@ -95,7 +113,7 @@ class ViewCatalog:
         if belongs_to_server(database, collection) or not self._policies.protects_database(database):
             return None
         answer = self._answers.get(namespace)
-        if answer is None or self._now_s - answer.learned_s > LIFETIME_S:
+        if answer is None:
             raise NamespaceUnknown(namespace)
         if answer.view is None:
             return None

@@ -6,6 +6,7 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.policies.arguments import printable
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.passage import target_of
 from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
 from sealwire.policies.views import DEFINING_COMMANDS, NamespaceUnknown
 from sealwire.proxy.session import look_up, replies
@@ -34,6 +35,7 @@ from sealwire.wire.raw_bson import BsonType, elements
 
 _MORE_TO_COME = int(OpMsgFlag.MORE_TO_COME)
 _COUNTED_COMMANDS = frozenset(name.decode() for name in KNOWN_COMMANDS)
+_COMMAND_COUNTS = {label: Count(Counter.COMMANDS, label=label) for label in (*_COUNTED_COMMANDS, "other")}
 
 
 class ClientSide:
@@ -65,11 +67,8 @@ class ClientSide:
             raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
-        return self._pass_on(
-            prepare_hello(message, query.query),
-            header,
-            Request(RequestKind.LEGACY_HELLO, "hello", ""),
-        )
+        request = Request(RequestKind.LEGACY_HELLO, "hello", "")
+        return [self._pass_on(prepare_hello(message, query.query), header, request)]
 
     def _op_msg(self, message: bytes, header: Header) -> list[Effect]:
         parsed = parse_op_msg(message)
@@ -98,11 +97,17 @@ class ClientSide:
         if MARKER in message and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & _MORE_TO_COME
+        target = target_of(message, parsed.body)
+        if target is not None:
+            passing = self._conversation.settings.passing.get(target)
+            if passing is not None:
+                request, count = passing
+                return [count, self._pass_on(message, header, None if unanswered else request)]
         first = next(elements(message, parsed.body), None)
         if first is not None and first.name in HELLO_COMMANDS:
             hello = refresh_checksum(prepare_hello(message, parsed.body))
             request = Request(RequestKind.HELLO, "hello", "")
-            return self._pass_on(hello, header, None if unanswered else request)
+            return [self._pass_on(hello, header, None if unanswered else request)]
         check_login(message, parsed.body)
         plan = plan_command(
             self._conversation.settings.policy,
@@ -118,14 +123,17 @@ class ClientSide:
             plan, self._conversation.keyring, self._conversation.settings.max_message_bytes
         )
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
-        effects: list[Effect] = [Count(Counter.COMMANDS, label=label)]
-        if plan.edits:
-            effects.append(Count(Counter.VALUES_ENCRYPTED, len(plan.edits)))
+        count = _COMMAND_COUNTS[label]
         # of a command that nobody knows, the first argument may be anything, and not a name
         is_named = label != "other" or plan.protected
         namespace = replies.one_line(plan.namespace) if is_named else ""
         request = Request(RequestKind.COMMAND, plan.command, namespace)
-        return effects + self._pass_on(rewritten, header, None if unanswered else request)
+        passed_on = self._pass_on(rewritten, header, None if unanswered else request)
+        if plan.edits:
+            return [count, Count(Counter.VALUES_ENCRYPTED, len(plan.edits)), passed_on]
+        if target is not None and not plan.protected:
+            self._conversation.settings.passing.remember(target, request, count)
+        return [count, passed_on]
 
     def _unknown(self, namespace: str, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
         """Ask the server what a name is; the message comes again when it has answered."""
@@ -136,12 +144,12 @@ class ClientSide:
             return self._denied(audit, unanswered[1], header, parsed)
         return [PauseClient(True), look_up.ask(self._conversation, namespace, names_only=False)]
 
-    def _pass_on(self, message: bytes, header: Header, request: Request | None) -> list[Effect]:
+    def _pass_on(self, message: bytes, header: Header, request: Request | None) -> ToServer:
         if request is not None:
             if not self._conversation.awaited.has_room_for(header.request_id):
                 raise ProtocolError(WireReason.REQUEST_ID, 4)
             self._conversation.awaited.add(header.request_id, request)
-        return [ToServer(message)]
+        return ToServer(message)
 
     def _denied(self, audit: Audit, body: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
         effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
