@@ -7,7 +7,7 @@ protected collections is looked up there once, by the session, before a command 
 from dataclasses import dataclass
 from math import inf
 
-from sealwire.policies.errors import Refusal
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Plan
@@ -114,6 +114,9 @@ class ViewCatalog:
             return None
         answer = self._answers.get(namespace)
         if answer is None:
+            if not _is_utf8(namespace):
+                # the server could not be asked for it, and would take it for another name
+                raise Refusal(Reason.SHAPE, rule="a collection's name that is not UTF-8")
             raise NamespaceUnknown(namespace)
         if answer.view is None:
             return None
@@ -141,3 +144,8 @@ class ViewCatalog:
             return plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
         except (Refusal, BsonError, StopIteration):
             return OPAQUE
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name from the wire was UTF-8: what was not came in as surrogates (`arguments.string_of`)."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
