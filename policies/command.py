@@ -1,7 +1,8 @@
 """One command as the planner sees it: its name, its arguments where they lie, and what surrounds it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import final
 
 from sealwire.policies.arguments import (
     Parents,
@@ -29,24 +30,48 @@ class DocumentSequence:
     parents: Parents
 
 
-@dataclass(slots=True)
+@final
 class Command:
     """A command document with its sequences, ready for one handler."""
 
-    plan: Plan
-    policies: PolicySet
-    covered: Callable[[str], PathNode | None]
-    """The covered paths of what is read under a name: a collection's by the policy, or a view's."""
-    database: str
-    name: bytes
-    body: int
-    """Offset of the command document."""
-    parents: Parents
-    """Lengths above the body's elements, the body's own included."""
-    arguments: Mapping[bytes, Element]
-    sequences: tuple[DocumentSequence, ...] = ()
-    collated: bool = field(default=False)
-    """Whether an argument asks for a collation other than the simple one."""
+    __slots__ = (
+        "arguments",
+        "body",
+        "collated",
+        "covered",
+        "database",
+        "name",
+        "parents",
+        "plan",
+        "policies",
+        "sequences",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - see `plan`
+        self,
+        plan: Plan,
+        policies: PolicySet,
+        covered: Callable[[str], PathNode | None],
+        database: str,
+        body: int,
+        parents: Parents,
+        arguments: Mapping[bytes, Element],
+        sequences: tuple[DocumentSequence, ...] = (),
+    ) -> None:
+        self.plan = plan
+        self.policies = policies
+        self.covered = covered
+        """The covered paths of what is read under a name: a collection's by the policy, or a view's."""
+        self.database = database
+        self.name = next(iter(arguments))
+        self.body = body
+        """Offset of the command document."""
+        self.parents = parents
+        """Lengths above the body's elements, the body's own included."""
+        self.arguments = arguments
+        self.sequences = sequences
+        self.collated = False
+        """Whether an argument asks for a collation other than the simple one."""
 
     def namespace(self, collection: str) -> str:
         """`database.collection`."""

@@ -5,7 +5,7 @@ from sealwire.policies.paths import is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import PathNode
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Cursor, Element, elements, validate_value
 
 _NESTED = frozenset({int(BsonType.OBJECT), int(BsonType.ARRAY)})
 
@@ -23,16 +23,18 @@ def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ..
         raise BsonError(WireReason.BSON_DEPTH, start)
     inner = (*parents, start)
     children = node.children
-    for element in elements(plan.buf, start):
-        child = children.get(element.name)
+    cursor = Cursor(plan.buf, start)
+    while cursor.advance():
+        name = cursor.name
+        child = children.get(name)
         if child is not None:
-            plan_value(plan, element, child, inner, use)
-        elif element.kind in _NESTED and is_transparent(element.name):
-            plan_value(plan, element, node, inner, use)
+            plan_value(plan, cursor.element, child, inner, use)
+        elif cursor.kind in _NESTED and is_transparent(name):
+            plan_value(plan, cursor.element, node, inner, use)
         else:
-            if element.kind in _UNSURE:
-                validate_value(plan.buf, element)
-            if b"." in element.name and element.name.split(b".", 1)[0] in children:
+            if cursor.kind in _UNSURE:
+                validate_value(plan.buf, cursor.element)
+            if b"." in name and name.split(b".", 1)[0] in children:
                 # it reads like a covered path and is none: stored as a name, no path would reach it
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
 

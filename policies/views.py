@@ -67,7 +67,7 @@ class ViewCatalog:
         self._oldest_s = inf
         """When the oldest answer was learned."""
         self.edition = 0
-        """Another number whenever what `covered` answers may be another; who remembers it has to ask again."""
+        """Changes whenever an answer of `covered` may have changed; who remembers one has to ask again."""
 
     def tick(self, now_s: float) -> None:
         """The time, on any steady clock."""
@@ -148,4 +148,8 @@ class ViewCatalog:
 
 def _is_utf8(name: str) -> bool:
     """Whether a name from the wire was UTF-8: what was not came in as surrogates (`arguments.string_of`)."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -20,7 +20,6 @@ MAX_DEPTH = 200
 MIN_DOCUMENT_BYTES = 5
 
 
-
 class BsonType(IntEnum):
     """Element type bytes, by the names MongoDB's `$type` gives them."""
 
@@ -132,25 +131,66 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
         raise BsonError(WireReason.BSON_TERMINATOR, at)
 
 
-def seek(buf: bytes, at: int, last: int, offset: int) -> tuple[int, int, int, int] | None:
-    """The first element from `at` on that ends behind `offset`: (kind, start, value, end) as in `Element`.
+@final
+class Cursor:
+    """Walks the elements of one document without an object for each; its fields tell of the present one.
 
-    None when the document ends before. `at` is the start of an element of a document whose terminator lies at
-    `last`. The elements on the way are checked like those of `elements`, at a third of the price. Raises
-    BsonError.
+    It makes the same checks as `elements`. `start` is the offset of the document, whose own extent must have
+    been checked.
     """
-    while at < last:
+
+    __slots__ = ("_last", "buf", "end", "kind", "start", "value")
+
+    def __init__(self, buf: bytes, start: int) -> None:
+        self.buf = buf
+        self._last = start + read_i32_le(buf, start) - 1
+        self.kind = 0
+        """Type byte."""
+        self.start = start
+        """Offset of the type byte."""
+        self.value = start
+        """Offset of the value's first byte."""
+        self.end = start + 4
+        """Offset just past the value, where the next element starts."""
+
+    def advance(self) -> bool:
+        """Go to the next element; False when there is none. Raises BsonError. Cost: O(length of its name)."""
+        buf = self.buf
+        last = self._last
+        at = self.end
+        if at >= last:
+            if at != last or buf[last] != 0:
+                raise BsonError(WireReason.BSON_TERMINATOR, at)
+            return False
         name_end = buf.find(0, at + 1, last)
         if name_end < 0:
             raise BsonError(WireReason.BSON_STRING, at)
-        value = name_end + 1
-        end = value_end(buf, buf[at], value, last)
-        if end > offset:
-            return buf[at], at, value, end
-        at = end
-    if at != last or buf[last] != 0:
-        raise BsonError(WireReason.BSON_TERMINATOR, at)
-    return None
+        self.kind = kind = buf[at]
+        self.start = at
+        self.value = value = name_end + 1
+        self.end = value_end(buf, kind, value, last)
+        return True
+
+    def advance_to(self, offset: int) -> bool:
+        """Go to the first element from the next one on that ends behind `offset`. As `advance`."""
+        while self.advance():
+            if self.end > offset:
+                return True
+        return False
+
+    def go_back(self) -> None:
+        """Let `advance` come to the present element once more."""
+        self.end = self.start
+
+    @property
+    def name(self) -> bytes:
+        """Field name without its NUL, undecoded. Cost: one copy."""
+        return self.buf[self.start + 1 : self.value - 1]
+
+    @property
+    def element(self) -> Element:
+        """The present element as an object that stays."""
+        return Element(self.kind, self.name, self.start, self.value, self.end)
 
 
 def value_end(buf: bytes, kind: int, value: int, limit: int) -> int:

@@ -2,22 +2,26 @@
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import final
 
 from sealwire.wire.raw_bson import int32_at
 
 _pack_int32 = struct.Struct("<i").pack
 
 
-class Edit(NamedTuple):
+@final
+class Edit:
     """Put `data` in place of `buf[start:end]`."""
 
-    start: int
-    end: int
-    data: bytes
-    parents: tuple[int, ...]
-    """Offsets of the int32 lengths that count these bytes: the message's own (0), the document sequence's,
-    and those of the documents and arrays around the element, outermost first."""
+    __slots__ = ("data", "end", "parents", "start")
+
+    def __init__(self, start: int, end: int, data: bytes, parents: tuple[int, ...]) -> None:
+        self.start = start
+        self.end = end
+        self.data = data
+        self.parents = parents
+        """Offsets of the int32 lengths that count these bytes, outermost first: the message's own (0), the
+        document sequence's, and those of the documents and arrays around the element."""
 
 
 def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """What the core asks of the shell. A closed union: the shell ends its dispatch with `assert_never`.
 
-The two that carry messages are made for each of them. They are not frozen, and write their `__init__` out: that
-costs a quarter of a frozen dataclass's, plain and compiled. Nobody changes one all the same.
+The two that carry messages are made for each of them. They are not frozen, and write their `__init__` out:
+that costs a quarter of what a frozen dataclass costs. Nobody changes one all the same.
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ class PassingCommands:
         self._known: dict[Target, tuple[Request, Count]] = {}
 
     def get(self, target: Target) -> tuple[Request, Count] | None:
-        """What a command on this target is counted and awaited as, when it may pass; else None. Cost: O(1)."""
+        """What a command on this target is awaited and counted as, when it may pass. Cost: O(1)."""
         if self._edition != self._views.edition:
             self._known.clear()
             self._edition = self._views.edition

@@ -34,7 +34,7 @@ class AwaitedRequests:
 
     def __init__(self) -> None:
         self._awaited: dict[int, Request] = {}
-        # Both ids of each exhaust stream: that of its request, and that of its last reply, which the next answers.
+        # Of each exhaust stream, both ways: the id that was answered last, and the id of that reply.
         self._streams: dict[int, int] = {}
 
     @property

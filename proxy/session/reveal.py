@@ -8,14 +8,18 @@ in them only what lies before it. The new message is put together on the way, in
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, int32_at, scope_document, seek
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Cursor, int32_at, scope_document
 
-OpenEnvelope = Callable[[bytes], tuple[int, bytes]]
-"""From an envelope to its BSON type and value bytes; raises what makes the whole message unreadable."""
+OpenEnvelope = Callable[[bytes, int, int], tuple[int, bytes]]
+"""From a buffer and the extent of an envelope in it to its BSON type and value bytes.
+
+Raises what makes the whole message unreadable.
+"""
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
 _SUBTYPE_OFFSET = 4
@@ -67,10 +71,11 @@ class _Found(Exception):
     """Ends the walk of `holds_envelope`."""
 
 
-def _found(_envelope: bytes) -> tuple[int, bytes]:
+def _found(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
     raise _Found
 
 
+@final
 class _Rewriter:
     """Copies a buffer piece by piece, opening envelopes and correcting the lengths around them."""
 
@@ -112,36 +117,33 @@ class _Rewriter:
             raise BsonError(WireReason.BSON_DEPTH, start)
         slot = self.begin_length(start)
         growth = 0
-        at = start + 4
-        while 0 <= self._hit < last:
-            found = seek(buf, at, last, self._hit)
-            if found is None:
-                break
-            kind, element, value, end = found
-            if self._hit < value:
+        cursor = Cursor(buf, start)
+        while 0 <= self._hit < last and cursor.advance_to(self._hit):
+            if self._hit < cursor.value:
                 # in a name: what stands there is no value, but one may follow in the same element
-                self._hit, at = buf.find(MARKER, value), element
+                self._hit = buf.find(MARKER, cursor.value)
+                cursor.go_back()
                 continue
-            growth += self._value(kind, element, value, end, depth)
-            at = end
-            if 0 <= self._hit < end:
-                self._hit = buf.find(MARKER, end)
+            growth += self._value(cursor, depth)
+            if 0 <= self._hit < cursor.end:
+                self._hit = buf.find(MARKER, cursor.end)
         self.end_length(slot, start, growth)
         return growth
 
-    def _value(self, kind: int, element: int, value: int, end: int, depth: int) -> int:
+    def _value(self, cursor: Cursor, depth: int) -> int:
         """Copy one value with a marker in it; return by how much it grew."""
+        kind, value, end = cursor.kind, cursor.value, cursor.end
         if kind == _BIN_DATA:
             buf = self._buf
             # not by the hit: the length of a binary of 5723008 bytes spells the marker too
             if not buf.startswith(MARKER, value + _SUBTYPE_OFFSET):
                 return 0
-            bson_type, opened = self._open(buf[value + _CONTENT_OFFSET : end])
+            bson_type, opened = self._open(buf, value + _CONTENT_OFFSET, end)
             # the name with its NUL lies between the type byte and the value
             self._out += (
-                buf[self._position : element],
+                buf[self._position : cursor.start],
                 _TYPE_BYTES[bson_type],
-                buf[element + 1 : value],
+                buf[cursor.start + 1 : value],
                 opened,
             )
             self._position = end

@@ -62,7 +62,7 @@ class ServerSide:
         revealed, opened, failure = message, 0, None
         if MARKER in message:
             try:
-                revealed, opened = reveal(message, parsed, self._open_envelope)
+                revealed, opened = reveal(message, parsed, self._conversation.keyring.open_envelope)
             except (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey) as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
                     return [NeedKeys((error.key,))]
@@ -88,9 +88,6 @@ class ServerSide:
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         return effects
-
-    def _open_envelope(self, envelope: bytes) -> tuple[int, bytes]:
-        return self._conversation.keyring.cipher_for_envelope(envelope).decrypt(envelope)
 
     def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
         """Whether to load the keyring again: once for each key that it does not know, and not for ever.

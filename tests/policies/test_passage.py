@@ -1,5 +1,6 @@
 """Commands that are recognised by their top level alone."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -47,10 +48,8 @@ def test_a_name_that_stands_twice_has_to_be_planned(twice: dict[str, Any]) -> No
 @given(st.binary(max_size=80))
 def test_bytes_that_are_no_document_have_none_or_raise_what_the_walk_raises(noise: bytes) -> None:
     data = (len(noise) + 5).to_bytes(4, "little") + noise + b"\0"
-    try:
+    with suppress(BsonError):
         assert target_of(data, 0) is None
-    except BsonError:
-        pass
 
 
 names = st.sampled_from(["wards", "patients", "system.views", "v", "tenant_1.patients", "staff.x"])

@@ -53,12 +53,6 @@ class Source:
         self.forgotten += 1
 
 
-class Watched(Keyring):
-    """A keyring whose end can be noticed."""
-
-    __slots__ = ("__weakref__",)
-
-
 class Clock:
     """Stands still until it is moved."""
 
@@ -81,7 +75,7 @@ class Bench:
     feed: KeyFeed = field(init=False)
 
     def __post_init__(self) -> None:
-        first = FirstKeyring(Watched(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
+        first = FirstKeyring(Keyring(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
         settings = KeySettings(REFRESH_S, MAX_AGE_S)
         self.feed = KeyFeed(self.source, first, settings, self.metrics, self.handed_on.append, self.clock)
 

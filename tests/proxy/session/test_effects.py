@@ -42,7 +42,9 @@ def test_an_effect_is_a_value(effect: Effect) -> None:
     assert effect != object()
 
 
-@pytest.mark.parametrize("effect", [each for each in ONE_OF_EACH if not isinstance(each, ToServer | ToClient)])
+@pytest.mark.parametrize(
+    "effect", [each for each in ONE_OF_EACH if not isinstance(each, ToServer | ToClient)]
+)
 def test_all_but_the_two_that_carry_messages_are_frozen(effect: Effect) -> None:
     name = type(effect).__slots__[0]
     with pytest.raises(FrozenInstanceError):
