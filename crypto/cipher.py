@@ -6,7 +6,7 @@ and found by one dict look-up, and the two directions do nothing else but check 
 """
 
 from os import urandom
-from typing import NoReturn, final
+from typing import Final, NoReturn, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -33,7 +33,7 @@ from sealwire.crypto.errors import (
 )
 from sealwire.crypto.unpicklable import refuse_to_serialise
 
-_RANDOM_BODY = HEADER_BYTES + NONCE_BYTES
+_RANDOM_BODY: Final = HEADER_BYTES + NONCE_BYTES
 
 
 @final

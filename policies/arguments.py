@@ -5,7 +5,8 @@ What does not have the expected shape is refused here; names that go into a refu
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
-from sealwire.wire.raw_bson import BsonType, Element, elements, validate
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements, validate
 
 Parents = tuple[int, ...]
 """Offsets of the lengths above an element, outermost first (see `sealwire.wire.splice.Edit`)."""
@@ -13,7 +14,7 @@ Parents = tuple[int, ...]
 
 def is_operator_document(plan: Plan, element: Element) -> bool:
     """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value."""
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         return False
     name = first_name(plan, element.value)
     return name.startswith(b"$") and name not in (b"$ref", b"$id", b"$db")
@@ -47,21 +48,21 @@ def only_element(plan: Plan, start: int, what: str) -> Element:
 
 def array_items(plan: Plan, element: Element) -> list[Element]:
     """The items of an array argument. Raises Refusal(SHAPE) when it is not one."""
-    if element.kind != BsonType.ARRAY:
+    if element.kind != kinds.ARRAY:
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
     return list(elements(plan.buf, element.value))
 
 
 def document_of(element: Element, argument: Element) -> int:
     """Offset of a document argument; `argument` names it. Raises Refusal(SHAPE) when it is not one."""
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule=operator_name(argument))
     return element.value
 
 
 def check_nested(plan: Plan, element: Element) -> None:
     """Check a value that is passed on unread. Raises BsonError."""
-    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+    if element.kind in (kinds.OBJECT, kinds.ARRAY):
         validate(plan.buf, element.value, element.end)
 
 

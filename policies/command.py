@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from sealwire.policies.arguments import (
     Parents,
@@ -17,7 +17,8 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PathNode, PolicySet
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Command:
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one."""
         locale = named_parts(self.plan, document_of(argument, argument)).get(b"locale")
-        if locale is None or locale.kind != BsonType.STRING or string_of(self.plan, locale) != "simple":
+        if locale is None or locale.kind != kinds.STRING or string_of(self.plan, locale) != "simple":
             self.collated = True
 
     def settle_collation(self, path: str) -> None:
@@ -150,12 +151,12 @@ def apply_arguments(
         handler = table.get(name)
         if handler is None:
             raise Refusal(Reason.SHAPE, rule=f"argument {operator_name(argument)}")
-        if argument.kind == BsonType.NULL:
+        if argument.kind == kinds.NULL:
             continue  # drivers send null for an option that is not set, and the server takes it so
         handler(command, argument, parents)
 
 
-GENERIC: dict[bytes, Argument] = dict.fromkeys(
+GENERIC: Final[dict[bytes, Argument]] = dict.fromkeys(
     b"""$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
     txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
     maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings rawData""".split(),

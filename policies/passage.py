@@ -5,18 +5,20 @@ command, the collection, the database. Once the planner has let one such command
 one with the same three may pass without being planned. Nothing else of the command is looked at.
 """
 
+from typing import Final
+
 from sealwire.wire.raw_bson import BsonType, Cursor
 
 Target = tuple[bytes, bytes, bytes]
 """Name of a command, of its collection, of its database; as they stand in the message."""
 
-TARGETED = frozenset(b"find count distinct insert update delete findAndModify findandmodify".split())
+TARGETED: Final = frozenset(b"find count distinct insert update delete findAndModify findandmodify".split())
 """Commands that reach no collection but the one that their first argument names.
 
 `aggregate` is not among them: its stages name others.
 """
 
-_STRING = int(BsonType.STRING)
+_STRING: Final = int(BsonType.STRING)
 
 
 def target_of(buf: bytes, body: int) -> Target | None:

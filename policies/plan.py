@@ -6,20 +6,21 @@ NamedTuple or a dataclass costs several times as much in a compiled core; nobody
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import final
+from typing import Final, final
 
 from sealwire.policies.coercion import coerce
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.schema import FieldClass, Mode, PathNode
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
 
 # An envelope makes its element 34 bytes longer or more: so many fit into no message, whatever they replace.
 # Told here, because the plan itself would take a kilobyte for each.
-MAX_EDITS = 48_000_000 // 34
+MAX_EDITS: Final = 48_000_000 // 34
 
-_UNSTORABLE = frozenset({BsonType.UNDEFINED, BsonType.MIN_KEY, BsonType.MAX_KEY})
+_UNSTORABLE: Final = frozenset({kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
 
 
 class Use(Enum):
@@ -135,21 +136,21 @@ class Plan:
         A deterministic class covers an array element by element, at any depth. Raises Refusal(TYPE).
         """
         field_class = _leaf_class(node)
-        if element.kind == BsonType.NULL:
+        if element.kind == kinds.NULL:
             return
         if element.kind in _UNSTORABLE:
             raise Refusal(Reason.TYPE, path=node.path)
         if field_class.mode is Mode.RANDOM:
             validate_value(self.buf, element)
-            if element.kind == BsonType.ARRAY and _holds_null(self.buf, element):
+            if element.kind == kinds.ARRAY and _holds_null(self.buf, element):
                 # `{field: null}` finds such an array, and would not find its ciphertext
                 raise Refusal(Reason.TYPE, path=node.path, rule="null in an array")
-            if element.kind == BsonType.TIMESTAMP and not any(self.buf[element.value : element.end]):
+            if element.kind == kinds.TIMESTAMP and not any(self.buf[element.value : element.end]):
                 # the server puts its own time in the place of an empty one
                 raise Refusal(Reason.TYPE, path=node.path, rule="an empty timestamp")
             self._add(element, node, Use.STORE, None, parents)
             return
-        if element.kind == BsonType.ARRAY:
+        if element.kind == kinds.ARRAY:
             inner = _deeper(parents, element)
             self.arrays += 1
             for item in elements(self.buf, element.value):
@@ -172,15 +173,15 @@ class Plan:
         matches nothing, as it would in plaintext. Raises Refusal.
         """
         field_class = _leaf_class(node)
-        if element.kind == BsonType.NULL:
+        if element.kind == kinds.NULL:
             return
         if field_class.mode is Mode.RANDOM:
             raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
-        if element.kind == BsonType.REGEX:
+        if element.kind == kinds.REGEX:
             raise Refusal(Reason.PATTERN, path=node.path)
         if element.kind in _UNSTORABLE:
             raise Refusal(Reason.TYPE, path=node.path)
-        if element.kind == BsonType.ARRAY:
+        if element.kind == kinds.ARRAY:
             inner = _deeper(parents, element)
             self.arrays += 1
             for item in elements(self.buf, element.value):
@@ -247,7 +248,7 @@ def _deeper(parents: tuple[int, ...], element: Element) -> tuple[int, ...]:
 
 
 def _holds_null(buf: bytes, array: Element) -> bool:
-    return any(item.kind in (BsonType.NULL, BsonType.UNDEFINED) for item in elements(buf, array.value))
+    return any(item.kind in (kinds.NULL, kinds.UNDEFINED) for item in elements(buf, array.value))
 
 
 def _leaf_class(node: PathNode) -> FieldClass:

@@ -6,6 +6,7 @@ protected collections is looked up there once, by the session, before a command 
 
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
@@ -18,16 +19,16 @@ from sealwire.wire.raw_bson import elements
 
 # How long an answer holds when nothing that passes here says otherwise: a view that is put in a collection's
 # place past the proxy is noticed after this.
-LIFETIME_S = 60.0
+LIFETIME_S: Final = 60.0
 
 # Names come from clients; an application that reads collections without end must not make this grow.
-_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED: Final = 4096
 
-DEFINING_COMMANDS = frozenset({"create", "collMod", "drop", "dropDatabase", "renameCollection"})
+DEFINING_COMMANDS: Final = frozenset({"create", "collMod", "drop", "dropDatabase", "renameCollection"})
 """Commands after which a name may be something else than before."""
 
 # mongod follows a view to a view 20 times (kMaxViewDepth).
-_MAX_DEPTH = 20
+_MAX_DEPTH: Final = 20
 
 
 class NamespaceUnknown(Exception):

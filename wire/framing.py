@@ -10,15 +10,16 @@ Memory follows what has arrived, never what a peer declares: a header that annou
 """
 
 import struct
+from typing import Final
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES
 
 # maxMessageSizeBytes of every mongod since 2.6; a client that keeps to its hello reply never sends more.
-MAX_MESSAGE_BYTES = 48_000_000
+MAX_MESSAGE_BYTES: Final = 48_000_000
 
-_LENGTH_BYTES = 4
-_int32 = struct.Struct("<i").unpack_from
+_LENGTH_BYTES: Final = 4
+_int32: Final = struct.Struct("<i").unpack_from
 
 
 class Framer:

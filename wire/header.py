@@ -2,14 +2,14 @@
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sealwire.wire.errors import ProtocolError, WireReason
 
-HEADER_BYTES = 16
+HEADER_BYTES: Final = 16
 
 # messageLength, requestID, responseTo, opCode; all little-endian int32
-_HEADER = struct.Struct("<iiii")
+_HEADER: Final = struct.Struct("<iiii")
 
 
 class OpCode(IntEnum):

@@ -12,7 +12,7 @@ Source: OP_MSG (driver specifications); MongoDB manual, "Wire Protocol", OP_MSG.
 import struct
 from collections.abc import Iterator
 from enum import IntFlag
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import ProtocolError, WireReason
@@ -31,20 +31,20 @@ class OpMsgFlag(IntFlag):
 # Commands use two at most (bulkWrite: ops and nsInfo), and mongod closes the connection on more than two,
 # a limit it may raise (SERVER-31829). Without a bound, a message of 48 MB could hold six million empty
 # sequences, which take nearly 30 times its size in memory.
-MAX_SEQUENCES = 16
+MAX_SEQUENCES: Final = 16
 
-CHECKSUM_BYTES = 4
-_SECTIONS = HEADER_BYTES + 4
-_SMALLEST_BYTES = _SECTIONS + 1 + MIN_DOCUMENT_BYTES
+CHECKSUM_BYTES: Final = 4
+_SECTIONS: Final = HEADER_BYTES + 4
+_SMALLEST_BYTES: Final = _SECTIONS + 1 + MIN_DOCUMENT_BYTES
 
 # Plain integers: IntFlag arithmetic makes an object at every step, and these stand on the hot path.
-_CHECKSUM_PRESENT = int(OpMsgFlag.CHECKSUM_PRESENT)
-_UNKNOWN_REQUIRED = 0xFFFF & ~int(OpMsgFlag.CHECKSUM_PRESENT | OpMsgFlag.MORE_TO_COME)
-_MSG = int(OpCode.MSG)
+_CHECKSUM_PRESENT: Final = int(OpMsgFlag.CHECKSUM_PRESENT)
+_UNKNOWN_REQUIRED: Final = 0xFFFF & ~int(OpMsgFlag.CHECKSUM_PRESENT | OpMsgFlag.MORE_TO_COME)
+_MSG: Final = int(OpCode.MSG)
 
 # messageLength, opCode, flag bits, kind of the first section, its first int32
-_opening = struct.Struct("<i8xiIBi").unpack_from
-_uint32 = struct.Struct("<I")
+_opening: Final = struct.Struct("<i8xiIBi").unpack_from
+_uint32: Final = struct.Struct("<I")
 
 
 class Sequence(NamedTuple):

@@ -7,66 +7,63 @@ Source: bsonspec.org version 1.1, the deprecated types included.
 
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import final
+from typing import Final, final
 
 from librt.strings import read_i32_le
 
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 
 # mongod stops at 200 levels (BSONDepth::kDefaultMaxAllowableDepth); what is deeper cannot be stored anyway.
-MAX_DEPTH = 200
+MAX_DEPTH: Final = 200
 
 # int32 length + terminator
-MIN_DOCUMENT_BYTES = 5
+MIN_DOCUMENT_BYTES: Final = 5
 
 
 class BsonType(IntEnum):
     """Element type bytes, by the names MongoDB's `$type` gives them."""
 
-    DOUBLE = 0x01
-    STRING = 0x02
-    OBJECT = 0x03
-    ARRAY = 0x04
-    BIN_DATA = 0x05
-    UNDEFINED = 0x06
-    OBJECT_ID = 0x07
-    BOOL = 0x08
-    DATE = 0x09
-    NULL = 0x0A
-    REGEX = 0x0B
-    DB_POINTER = 0x0C
-    JAVASCRIPT = 0x0D
-    SYMBOL = 0x0E
-    JAVASCRIPT_WITH_SCOPE = 0x0F
-    INT = 0x10
-    TIMESTAMP = 0x11
-    LONG = 0x12
-    DECIMAL = 0x13
-    MAX_KEY = 0x7F
-    MIN_KEY = 0xFF
+    DOUBLE = kinds.DOUBLE
+    STRING = kinds.STRING
+    OBJECT = kinds.OBJECT
+    ARRAY = kinds.ARRAY
+    BIN_DATA = kinds.BIN_DATA
+    UNDEFINED = kinds.UNDEFINED
+    OBJECT_ID = kinds.OBJECT_ID
+    BOOL = kinds.BOOL
+    DATE = kinds.DATE
+    NULL = kinds.NULL
+    REGEX = kinds.REGEX
+    DB_POINTER = kinds.DB_POINTER
+    JAVASCRIPT = kinds.JAVASCRIPT
+    SYMBOL = kinds.SYMBOL
+    JAVASCRIPT_WITH_SCOPE = kinds.JAVASCRIPT_WITH_SCOPE
+    INT = kinds.INT
+    TIMESTAMP = kinds.TIMESTAMP
+    LONG = kinds.LONG
+    DECIMAL = kinds.DECIMAL
+    MAX_KEY = kinds.MAX_KEY
+    MIN_KEY = kinds.MIN_KEY
 
 
-_FIXED_BYTES = {
-    BsonType.DOUBLE: 8,
-    BsonType.UNDEFINED: 0,
-    BsonType.OBJECT_ID: 12,
-    BsonType.BOOL: 1,
-    BsonType.DATE: 8,
-    BsonType.NULL: 0,
-    BsonType.INT: 4,
-    BsonType.TIMESTAMP: 8,
-    BsonType.LONG: 8,
-    BsonType.DECIMAL: 16,
-    BsonType.MAX_KEY: 0,
-    BsonType.MIN_KEY: 0,
+_FIXED_BYTES: Final = {
+    kinds.DOUBLE: 8,
+    kinds.UNDEFINED: 0,
+    kinds.OBJECT_ID: 12,
+    kinds.BOOL: 1,
+    kinds.DATE: 8,
+    kinds.NULL: 0,
+    kinds.INT: 4,
+    kinds.TIMESTAMP: 8,
+    kinds.LONG: 8,
+    kinds.DECIMAL: 16,
+    kinds.MAX_KEY: 0,
+    kinds.MIN_KEY: 0,
 }
-# By type byte; plain bytes and integers, because an enumeration hashes and compares slower than an int, and
-# this is the inner loop. VARIABLE: the value's own bytes tell its length.
-_VARIABLE = 0xFF
-_SIZES = bytes(_FIXED_BYTES.get(kind, _VARIABLE) for kind in range(256))  # type: ignore[call-overload]
-_STRINGS = frozenset({int(BsonType.JAVASCRIPT), int(BsonType.SYMBOL)})
-_STRING, _BIN_DATA = int(BsonType.STRING), int(BsonType.BIN_DATA)
-_OBJECT, _ARRAY = int(BsonType.OBJECT), int(BsonType.ARRAY)
+# By type byte. VARIABLE: the value's own bytes tell its length.
+_VARIABLE: Final = 0xFF
+_SIZES: Final = bytes(_FIXED_BYTES.get(kind, _VARIABLE) for kind in range(256))
 
 
 @final
@@ -205,40 +202,35 @@ def value_end(buf: bytes, kind: int, value: int, limit: int) -> int:
         if end > limit:
             raise BsonError(WireReason.BSON_LENGTH, value)
         return end
-    # Nearly all others are of these kinds, so they are checked here, without another call.
-    if kind in (_STRING, _OBJECT, _ARRAY, _BIN_DATA):
-        if value + 5 > limit:
-            raise BsonError(WireReason.BSON_LENGTH, value)
-        length = read_i32_le(buf, value)
-        if kind == _STRING:
-            end = value + 4 + length
-            if length < 1 or end > limit:
-                raise BsonError(WireReason.BSON_LENGTH, value)
-            if buf[end - 1]:
-                raise BsonError(WireReason.BSON_STRING, value)
-            return end
-        if kind == _BIN_DATA:
-            end = value + 5 + length
-            if length < 0 or end > limit:
-                raise BsonError(WireReason.BSON_LENGTH, value)
-            return end
-        end = value + length
-        if length < MIN_DOCUMENT_BYTES or end > limit:
+    if kind > kinds.BIN_DATA or not kind:
+        return _rare_end(buf, kind, value, limit)
+    if value + 5 > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    length = read_i32_le(buf, value)
+    if kind == kinds.STRING:
+        end = value + 4 + length
+        if length < 1 or end > limit:
             raise BsonError(WireReason.BSON_LENGTH, value)
         if buf[end - 1]:
-            raise BsonError(WireReason.BSON_TERMINATOR, end - 1)
+            raise BsonError(WireReason.BSON_STRING, value)
         return end
-    return _rare_end(buf, kind, value, limit)
+    if kind == kinds.BIN_DATA:
+        end = value + 5 + length
+        if length < 0 or end > limit:
+            raise BsonError(WireReason.BSON_LENGTH, value)
+        return end
+    # an object or an array: the others up to here have a fixed size
+    return document_end(buf, value, limit)
 
 
 def _rare_end(buf: bytes, kind: int, value: int, limit: int) -> int:
-    if kind in _STRINGS:
+    if kind in (kinds.JAVASCRIPT, kinds.SYMBOL):
         return _string_end(buf, value, limit)
-    if kind == BsonType.REGEX:
+    if kind == kinds.REGEX:
         return _cstring_end(buf, _cstring_end(buf, value, limit), limit)
-    if kind == BsonType.DB_POINTER:
+    if kind == kinds.DB_POINTER:
         end = _string_end(buf, value, limit) + 12
-    elif kind == BsonType.JAVASCRIPT_WITH_SCOPE:
+    elif kind == kinds.JAVASCRIPT_WITH_SCOPE:
         end = _code_with_scope_end(buf, value, limit)
     else:
         raise BsonError(WireReason.BSON_TYPE, value)
@@ -269,9 +261,9 @@ def _cstring_end(buf: bytes, value: int, limit: int) -> int:
 def _is_sound(buf: bytes, element: Element) -> bool:
     """What a value's own bytes must satisfy beyond its length; servers hold documents that do not."""
     value = element.value
-    if element.kind == BsonType.BOOL:
+    if element.kind == kinds.BOOL:
         return buf[value] <= 1
-    if element.kind == BsonType.BIN_DATA and buf[value + 4] == 2:
+    if element.kind == kinds.BIN_DATA and buf[value + 4] == 2:
         # the old binary subtype repeats its length inside (bsonspec.org note on subtype 2)
         length = int32_at(buf, value)
         return length >= 4 and int32_at(buf, value + 5) == length - 4
@@ -311,9 +303,9 @@ def validate(buf: bytes, start: int, limit: int, depth: int = 0) -> int:
 
 def validate_value(buf: bytes, element: Element, depth: int = 0) -> None:
     """Check what is inside one element's value, whose extent the walk has checked. Raises BsonError."""
-    if element.kind in (_OBJECT, _ARRAY):
+    if element.kind in (kinds.OBJECT, kinds.ARRAY):
         validate(buf, element.value, element.end, depth + 1)
-    elif element.kind == BsonType.JAVASCRIPT_WITH_SCOPE:
+    elif element.kind == kinds.JAVASCRIPT_WITH_SCOPE:
         validate(buf, scope_document(buf, element.value, element.end), element.end, depth + 1)
     elif not _is_sound(buf, element):
         raise BsonError(WireReason.BSON_VALUE, element.value)

@@ -2,11 +2,11 @@
 
 import struct
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 from sealwire.wire.raw_bson import int32_at
 
-_pack_int32 = struct.Struct("<i").pack
+_pack_int32: Final = struct.Struct("<i").pack
 
 
 @final

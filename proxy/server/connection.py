@@ -71,6 +71,7 @@ class Connection:
         self.client = Side(transport)
         self.server: Side | None = None
         self._services = services
+        self._count = services.metrics.core.add
         self._session: SessionCore | None = None
         self._awaits_keys = False
         self._closed_at_s = 0.0
@@ -119,7 +120,7 @@ class Connection:
 
     def client_data(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self.client.held & (Hold.CONNECTING | Hold.KEYS):
+        if self.client.deaf:
             self.client.keep(data)
         elif self.state is State.OPEN and self._session is not None:
             try:
@@ -157,7 +158,7 @@ class Connection:
 
     def server_data(self, data: bytes) -> None:
         """Bytes from the server."""
-        if self.server is not None and self.server.held & Hold.KEYS:
+        if self.server is not None and self.server.deaf:
             self.server.keep(data)
         elif self.state is State.OPEN and self._session is not None:
             try:
@@ -230,11 +231,11 @@ class Connection:
         for effect in effects:
             match effect:
                 case ToServer():
-                    server.transport.write(effect.data)
+                    server.write(effect.data)
                 case ToClient():
-                    self.client.transport.write(effect.data)
+                    self.client.write(effect.data)
                 case Count():
-                    self._services.metrics.count(effect.counter, effect.amount, effect.label)
+                    self._count(effect.counter, effect.amount, effect.label)
                 case NeedKeys():
                     self._fetch_keys(effect.keys)
                 case PauseClient(paused=True):
@@ -275,7 +276,7 @@ class Connection:
         for side, feed in ((self.client, self.client_data), (self.server, self.server_data)):
             if side is None or self._awaits_keys:
                 continue
-            side.held &= ~reason
+            side.free(reason)
             while side.stash and not self._awaits_keys:
                 feed(side.stash.popleft())
             side.settle()

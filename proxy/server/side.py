@@ -20,26 +20,41 @@ class Hold(Flag):
     LOOK_UP = auto()
 
 
+# What arrives during these must wait: there is no session yet, or it could not go on.
+_DEAFENING = Hold.CONNECTING | Hold.KEYS
+
+
 class Side:
     """One transport, what holds its reading, and what arrived all the same during a hold."""
 
+    __slots__ = ("deaf", "held", "lost", "stash", "transport", "write")
+
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
+        self.write = transport.write
         self.lost = False
         self.held = Hold.NONE
+        self.deaf = False
+        """Whether what arrives all the same must be kept; found once for each hold, not for each message."""
         self.stash: deque[bytes] = deque()
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
     def hold(self, reason: Hold) -> None:
         """Read no more until every reason is released."""
         self.held |= reason
+        self.deaf = bool(self.held & _DEAFENING)
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def release(self, reason: Hold) -> None:
         """Read again unless another reason holds."""
-        self.held &= ~reason
+        self.free(reason)
         self.settle()
+
+    def free(self, reason: Hold) -> None:
+        """Take a reason away without reading again yet."""
+        self.held &= ~reason
+        self.deaf = bool(self.held & _DEAFENING)
 
     def settle(self) -> None:
         """Read if nothing holds."""

@@ -1,6 +1,7 @@
 """From the client: a handshake is prepared, a command is planned and passed on, rewritten or refused."""
 
 from itertools import chain
+from typing import Final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.policies.arguments import printable
@@ -27,15 +28,18 @@ from sealwire.proxy.session.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import holds_envelope
 from sealwire.proxy.session.rewrite import apply_plan
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import Header, OpCode, parse_header
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
-from sealwire.wire.raw_bson import BsonType, elements
+from sealwire.wire.raw_bson import elements
 
-_MORE_TO_COME = int(OpMsgFlag.MORE_TO_COME)
-_COUNTED_COMMANDS = frozenset(name.decode() for name in KNOWN_COMMANDS)
-_COMMAND_COUNTS = {label: Count(Counter.COMMANDS, label=label) for label in (*_COUNTED_COMMANDS, "other")}
+_MORE_TO_COME: Final = int(OpMsgFlag.MORE_TO_COME)
+_COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
+_COMMAND_COUNTS: Final = {
+    label: Count(Counter.COMMANDS, label=label) for label in (*_COUNTED_COMMANDS, "other")
+}
 
 
 class ClientSide:
@@ -187,7 +191,5 @@ def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
     if name not in KNOWN_COMMANDS:
         return "other", ""
     parts = [arguments[key] for key in (b"$db", name) if key in arguments]
-    texts = [
-        printable(message[part.value + 4 : part.end - 1]) for part in parts if part.kind == BsonType.STRING
-    ]
+    texts = [printable(message[part.value + 4 : part.end - 1]) for part in parts if part.kind == kinds.STRING]
     return name.decode(), ".".join(texts)

@@ -5,6 +5,7 @@ read and whether they are views (`authorizedCollections`): then a view is known 
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from bson import encode
 
@@ -12,13 +13,14 @@ from sealwire.policies.views import View
 from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
 from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import Header
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, build_op_msg
-from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at
+from sealwire.wire.raw_bson import Element, elements, int32_at
 
 # A definition that no pipeline planner can follow: the view is known, what it yields is not.
-UNREADABLE = View("", b"\5\0\0\0\0")
+UNREADABLE: Final = View("", b"\5\0\0\0\0")
 
 
 def ask(conversation: Conversation, namespace: str, *, names_only: bool) -> ToServer:
@@ -76,10 +78,10 @@ def _read(message: bytes, body: int) -> View | None:
         if kind is None or _text(message, kind) != b"view":
             return None
         options = _part(message, listed.value, b"options")
-        if options is None or options.kind != BsonType.OBJECT:
+        if options is None or options.kind != kinds.OBJECT:
             return UNREADABLE
         on, pipeline = (_part(message, options.value, name) for name in (b"viewOn", b"pipeline"))
-        if on is None or pipeline is None or pipeline.kind != BsonType.ARRAY:
+        if on is None or pipeline is None or pipeline.kind != kinds.ARRAY:
             return UNREADABLE
         array = b"\4pipeline\0" + message[pipeline.value : pipeline.end]
         definition = (len(array) + 5).to_bytes(4, "little") + array + b"\0"
@@ -90,13 +92,13 @@ def _read(message: bytes, body: int) -> View | None:
 def _listed(message: bytes, body: int) -> Iterator[Element]:
     """The documents of the first batch."""
     cursor = _part(message, body, b"cursor")
-    if cursor is None or cursor.kind != BsonType.OBJECT:
+    if cursor is None or cursor.kind != kinds.OBJECT:
         raise BsonError(WireReason.BSON_VALUE, body)
     batch = _part(message, cursor.value, b"firstBatch")
-    if batch is None or batch.kind != BsonType.ARRAY:
+    if batch is None or batch.kind != kinds.ARRAY:
         raise BsonError(WireReason.BSON_VALUE, cursor.value)
     for item in elements(message, batch.value):
-        if item.kind != BsonType.OBJECT:
+        if item.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, item.value)
         yield item
 
@@ -106,6 +108,6 @@ def _part(message: bytes, start: int, name: bytes) -> Element | None:
 
 
 def _text(message: bytes, element: Element) -> bytes:
-    if element.kind != BsonType.STRING:
+    if element.kind != kinds.STRING:
         raise BsonError(WireReason.BSON_VALUE, element.value)
     return message[element.value + 4 : element.end - 1]

@@ -1,6 +1,6 @@
 """The memory of commands that pass untouched: what to count, and what their replies need."""
 
-from typing import final
+from typing import Final, final
 
 from sealwire.policies.passage import Target
 from sealwire.policies.views import ViewCatalog
@@ -8,7 +8,7 @@ from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.requests import Request
 
 # Names come from clients; an application that reads collections without end must not make this grow.
-_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED: Final = 4096
 
 
 @final

@@ -1,11 +1,11 @@
 """Pair replies with the requests they answer, exhaust streams included."""
 
 from enum import Enum
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 # Drivers send one request at a time on a connection; only unacknowledged writes overlap, and these wait for
 # nothing. A client that opens more than this is broken or hostile.
-MAX_AWAITED = 1024
+MAX_AWAITED: Final = 1024
 
 
 class RequestKind(Enum):

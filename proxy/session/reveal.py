@@ -8,12 +8,13 @@ in them only what lies before it. The new message is put together on the way, in
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Cursor, int32_at, scope_document
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, int32_at, scope_document
 
 OpenEnvelope = Callable[[bytes, int, int], tuple[int, bytes]]
 """From a buffer and the extent of an envelope in it to its BSON type and value bytes.
@@ -22,14 +23,12 @@ Raises what makes the whole message unreadable.
 """
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
-_SUBTYPE_OFFSET = 4
-_CONTENT_OFFSET = 5
+_SUBTYPE_OFFSET: Final = 4
+_CONTENT_OFFSET: Final = 5
 
-_OBJECT, _ARRAY = int(BsonType.OBJECT), int(BsonType.ARRAY)
-_BIN_DATA, _SCOPED = int(BsonType.BIN_DATA), int(BsonType.JAVASCRIPT_WITH_SCOPE)
-_TYPE_BYTES = tuple(bytes((kind,)) for kind in range(256))
+_TYPE_BYTES: Final = tuple(bytes((kind,)) for kind in range(256))
 
-_pack_int32 = struct.Struct("<i").pack
+_pack_int32: Final = struct.Struct("<i").pack
 
 
 def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
@@ -133,7 +132,7 @@ class _Rewriter:
     def _value(self, cursor: Cursor, depth: int) -> int:
         """Copy one value with a marker in it; return by how much it grew."""
         kind, value, end = cursor.kind, cursor.value, cursor.end
-        if kind == _BIN_DATA:
+        if kind == kinds.BIN_DATA:
             buf = self._buf
             # not by the hit: the length of a binary of 5723008 bytes spells the marker too
             if not buf.startswith(MARKER, value + _SUBTYPE_OFFSET):
@@ -149,9 +148,9 @@ class _Rewriter:
             self._position = end
             self.opened += 1
             return len(opened) - (end - value)
-        if kind in (_OBJECT, _ARRAY):
+        if kind in (kinds.OBJECT, kinds.ARRAY):
             return self.document(value, depth + 1)
-        if kind == _SCOPED:
+        if kind == kinds.JAVASCRIPT_WITH_SCOPE:
             slot = self.begin_length(value)
             growth = self.document(scope_document(self._buf, value, end), depth + 1)
             self.end_length(slot, value, growth)

@@ -1,7 +1,7 @@
 """From the server: handshake replies get our addresses, replies with envelopes are decrypted, others pass."""
 
 from collections.abc import Callable
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
@@ -27,10 +27,10 @@ from sealwire.wire.header import Header, OpCode, parse_header
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
 
-_MORE_TO_COME = int(OpMsgFlag.MORE_TO_COME)
+_MORE_TO_COME: Final = int(OpMsgFlag.MORE_TO_COME)
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
-MAX_ASKED_KEYS = 64
+MAX_ASKED_KEYS: Final = 64
 
 
 class ServerSide:
