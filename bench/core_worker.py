@@ -1,0 +1,41 @@
+"""One side of the in-process works, in a process of its own: python -m bench.core_worker SIDE POOL
+
+It reads one JSON object a line (`work`, `seconds`) and answers each with one (`count`, `seconds`).
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from bench.core_works import Work, inputs, libmongocrypt, pymongocrypt_works, sealwire_works
+
+SIDES = {"sealwire": sealwire_works, "pymongocrypt": pymongocrypt_works}
+
+
+def run(work: Work, seconds: float) -> tuple[int, float]:
+    """Do `work` again and again until it has taken `seconds`; how often, and how long. At least twice."""
+    count, taken = 0, 0.0
+    while taken < seconds or count < 2:
+        taken += work()
+        count += 1
+    return count, taken
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prepare the works of one side, then serve lines until the input ends."""
+    side, pool = arguments
+    works: Mapping[str, Work] = SIDES[side](inputs(int(pool)))
+    _say({"works": list(works), "libmongocrypt": libmongocrypt()})
+    for line in sys.stdin:
+        order = json.loads(line)
+        count, seconds = run(works[order["work"]], order["seconds"])
+        _say({"count": count, "seconds": seconds})
+
+
+def _say(answer: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
