@@ -3,7 +3,7 @@
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from bench.figures import Results
 from bench.machine import describe_machine
 from bench.part_canned import Prepared, measure_canned, prepare
 from bench.part_core import measure_core
+from bench.part_real import measure_node, measure_pymongo, real_server
 from bench.peers import versions
 from bench.profiles import FULL, PROFILES, QUICK, TINY, Profile
 from bench.report import TITLES, Report, show, write
 from bench.targets import TARGETS
 
 PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
+REAL_PARTS = {"real", "node"}
 
 _WIDTH = 150
 """Of tables that go into a file."""
@@ -45,8 +47,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sealwire-bench-") as name, console.status("") as status:
         run = Run(profile, Path(name), results, status.update, arguments.generators)
         for part in PARTS:
-            if part in parts:
+            if part in parts and part not in REAL_PARTS:
                 run.part(part)
+        if REAL_PARTS & set(parts):
+            run.real(parts, tls=arguments.real_tls)
     if run.libmongocrypt:
         machine["libmongocrypt"] = run.libmongocrypt
     report = Report(machine, profile.name, results, time.monotonic() - started)
@@ -85,6 +89,15 @@ class Run:
                 tls=tls,
             )
 
+    def real(self, names: Sequence[str], *, tls: bool) -> None:
+        """The parts that ask the real server, over one loaded server."""
+        self._tell("loading the real server's databases")
+        with real_server(self._folder / "real", self._profile, tls=tls) as real:
+            if "real" in names:
+                measure_pymongo(real, self._profile, self._results, self._tell, tls=tls)
+            if "node" in names:
+                measure_node(real, self._profile, self._results, self._tell, tls=tls)
+
     def _recorded(self) -> Prepared:
         if self._prepared is None:
             self._tell("recording what the server answers")
@@ -110,6 +123,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be repeated")
     parser.add_argument("--rounds", type=int, help="interleaved rounds, instead of the profile's")
     parser.add_argument("--generators", type=int, default=1, help="processes that make load (default 1)")
+    parser.add_argument("--real-tls", action="store_true", help="TLS on every connection of the real server")
     parser.add_argument("--list", action="store_true", help="list the parts and the targets, measure nothing")
     parser.add_argument("--no-file", action="store_true", help="write nothing to bench/results")
     return parser.parse_args()

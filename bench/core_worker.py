@@ -1,13 +1,13 @@
 """One side of the in-process works, in a process of its own: python -m bench.core_worker SIDE POOL
 
-It reads one JSON object a line (`work`, `seconds`) and answers each with one (`count`, `seconds`).
+It reads and answers lines (`bench.talker`).
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 
 from bench.core_works import Work, inputs, libmongocrypt, pymongocrypt_works, sealwire_works
+from bench.talker import Answer, serve
 
 SIDES = {"sealwire": sealwire_works, "pymongocrypt": pymongocrypt_works}
 
@@ -25,16 +25,15 @@ def main(arguments: Sequence[str]) -> None:
     """Prepare the works of one side, then serve lines until the input ends."""
     side, pool = arguments
     works: Mapping[str, Work] = SIDES[side](inputs(int(pool)))
-    _say({"works": list(works), "libmongocrypt": libmongocrypt()})
-    for line in sys.stdin:
-        order = json.loads(line)
-        count, seconds = run(works[order["work"]], order["seconds"])
-        _say({"count": count, "seconds": seconds})
 
+    def tell() -> Answer:
+        return {"works": list(works), "libmongocrypt": libmongocrypt()}
 
-def _say(answer: Mapping[str, object]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+    def work(work: str, seconds: float) -> Answer:
+        count, taken = run(works[work], seconds)
+        return {"count": count, "seconds": taken}
+
+    serve(sys.stdin, sys.stdout, {"tell": tell, "run": work})
 
 
 if __name__ == "__main__":

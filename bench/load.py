@@ -1,99 +1,16 @@
 """Drives the load generator's processes and turns what they count into samples."""
 
-import json
-import subprocess
 import sys
-from array import array
-from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from bench.figures import Metric, Sample, percentile
 from bench.processes import cpu_seconds, resident_kib
 from bench.routes import Route
-
-
-class Load:
-    """One or several generator processes; a context manager."""
-
-    def __init__(self, processes: int = 1) -> None:
-        self._children = [
-            subprocess.Popen(
-                [sys.executable, "-m", "bench.load_generator"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(processes)
-        ]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for child in self._children:
-            if child.stdin is not None:
-                child.stdin.close()
-            child.wait(10)
-
-    def open(self, route: Route, connections: int) -> None:
-        """Connect; the connections are shared out among the processes."""
-        shares = [connections // len(self._children)] * len(self._children)
-        for number in range(connections % len(self._children)):
-            shares[number] += 1
-        authority = None if route.authority is None else str(route.authority)
-        self._order(
-            [
-                {
-                    "do": "open",
-                    "name": route.name,
-                    "port": route.port,
-                    "connections": n,
-                    "authority": authority,
-                }
-                for n in shares
-            ]
-        )
-
-    def close(self, route: Route) -> None:
-        """Disconnect."""
-        self._order([{"do": "close", "name": route.name}] * len(self._children))
-
-    def run(self, route: Route, requests: Path, seconds: float) -> Sample:
-        """One slice."""
-        before = _used(route)
-        order = {"do": "run", "name": route.name, "requests": str(requests), "seconds": seconds}
-        answers = self._order([order] * len(self._children))
-        between, server = (end - begin for begin, end in zip(before, _used(route), strict=True))
-        latencies = array("f")
-        for answer in answers:
-            latencies.frombytes(b64decode(answer["latencies"]))
-        used = Used(
-            len(latencies) + sum(answer["late"] for answer in answers),
-            sum(answer["cpu_s"] for answer in answers),
-            server,
-            None if route.between is None else between,
-        )
-        sample = sample_of(latencies, max(answer["seconds"] for answer in answers), used)
-        if route.between is not None:
-            sample[Metric.RESIDENT] = resident_kib(route.between)
-        return sample
-
-    def _order(self, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for child, order in zip(self._children, orders, strict=True):
-            assert child.stdin is not None
-            child.stdin.write(json.dumps(order) + "\n")
-            child.stdin.flush()
-        answers = []
-        for child in self._children:
-            assert child.stdout is not None
-            line = child.stdout.readline()
-            if not line:
-                raise RuntimeError("a load generator has ended; its error stands above")
-            answers.append(json.loads(line))
-        return answers
+from bench.talker import Answer, Talker, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +21,69 @@ class Used:
     generator: float
     server: float
     between: float | None
+
+
+class Meter:
+    """Processor time of a route's processes from its making to `stop`."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._between = 0.0 if route.between is None else cpu_seconds(route.between)
+        self._server = cpu_seconds(route.server)
+
+    def stop(self, operations: int, generator: float) -> Used:
+        """What was used; `generator` is what the generator says of itself."""
+        between = None if self._route.between is None else cpu_seconds(self._route.between) - self._between
+        return Used(operations, generator, cpu_seconds(self._route.server) - self._server, between)
+
+    def resident(self) -> Sample:
+        """The memory of what stands between, if there is anything."""
+        return {} if self._route.between is None else {Metric.RESIDENT: resident_kib(self._route.between)}
+
+
+class Load:
+    """One or several generator processes; a context manager."""
+
+    def __init__(self, processes: int = 1) -> None:
+        self._stack = ExitStack()
+        command = [sys.executable, "-m", "bench.load_generator"]
+        self._talkers = [self._stack.enter_context(Talker(command)) for _ in range(processes)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def open(self, route: Route, connections: int) -> None:
+        """Connect; the connections are shared out among the processes."""
+        count = len(self._talkers)
+        authority = None if route.authority is None else str(route.authority)
+        order = {"do": "open", "name": route.name, "port": route.port, "authority": authority}
+        for number, talker in enumerate(self._talkers):
+            talker.ask(order | {"connections": len(range(number, connections, count))})
+
+    def close(self, route: Route) -> None:
+        """Disconnect."""
+        for talker in self._talkers:
+            talker.ask({"do": "close", "name": route.name})
+
+    def run(self, route: Route, requests: Path, seconds: float) -> Sample:
+        """One slice."""
+        meter = Meter(route)
+        answers = self._ask_all(
+            {"do": "run", "name": route.name, "requests": str(requests), "seconds": seconds}
+        )
+        latencies = [value for answer in answers for value in unpack(answer["latencies"])]
+        operations = len(latencies) + sum(answer["late"] for answer in answers)
+        used = meter.stop(operations, sum(answer["cpu_s"] for answer in answers))
+        taken = max(answer["seconds"] for answer in answers)
+        return {**sample_of(latencies, taken, used), **meter.resident()}
+
+    def _ask_all(self, order: dict[str, object]) -> list[Answer]:
+        for talker in self._talkers:
+            talker.say(order)
+        return [talker.hear() for talker in self._talkers]
 
 
 def sample_of(latencies: Sequence[float], seconds: float, used: Used) -> dict[Metric, float]:
@@ -124,9 +104,3 @@ def sample_of(latencies: Sequence[float], seconds: float, used: Used) -> dict[Me
     if used.between is not None:
         sample[Metric.CPU] = used.between * 1e6 / used.operations
     return sample
-
-
-def _used(route: Route) -> tuple[float, float]:
-    """Processor time so far of what stands between, and of the server."""
-    between = 0.0 if route.between is None else cpu_seconds(route.between)
-    return between, cpu_seconds(route.server)

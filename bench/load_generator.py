@@ -7,15 +7,12 @@ unread, except that the first reply on every connection of a run has to be whole
 """
 
 import gc
-import json
 import select
 import socket
 import ssl
 import sys
 import time
 from array import array
-from base64 import b64encode
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from typing import Any
 from bson import decode
 
 from bench.recording import split_messages
+from bench.talker import pack, serve
 
 LOOPBACK = "127.0.0.1"
 _RECEIVE_BYTES = 1 << 18
@@ -75,10 +73,12 @@ class Generator:
             self._requests[requests] = list(split_messages(Path(requests).read_bytes()))
         for link in self._links[name]:
             link.checked = False
+        # collected between the runs only, so that no pause counts as somebody's latency
+        gc.collect()
         used = time.process_time()
         latencies, late, taken = self._ask(name, self._requests[requests], seconds)
         return {
-            "latencies": b64encode(latencies.tobytes()).decode(),
+            "latencies": pack(latencies),
             "late": late,
             "seconds": taken,
             "cpu_s": time.process_time() - used,
@@ -150,17 +150,7 @@ def main() -> None:
     """Serve lines until the input ends."""
     generator = Generator()
     gc.disable()
-    actions: dict[str, Callable[..., dict[str, Any]]] = {
-        "open": generator.open,
-        "close": generator.close,
-        "run": generator.run,
-    }
-    for line in sys.stdin:
-        order: dict[str, Any] = json.loads(line)
-        answer = actions[order.pop("do")](**order)
-        gc.collect()
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    serve(sys.stdin, sys.stdout, {"open": generator.open, "close": generator.close, "run": generator.run})
 
 
 if __name__ == "__main__":

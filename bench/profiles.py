@@ -8,13 +8,20 @@ from bench.workloads import (
     FIELD_WORKLOADS,
     FIND_100,
     FIND_ONE,
+    GROUPING,
+    INSERT_MANY,
     INSERT_ONE,
+    MIXES,
+    PING,
     SIZE_WORKLOADS,
     UNPROTECTED,
+    UPDATE_ONE,
     Pool,
 )
 
 CONNECTIONS = 16
+REAL_COMPARED = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
+REAL_WORKLOADS = (PING, UNPROTECTED, *REAL_COMPARED, INSERT_MANY, GROUPING)
 FEW, MANY = 10, 1_000
 
 
@@ -37,6 +44,8 @@ class Profile:
     core_rounds: int
     core_slice_s: float
     real_routes: tuple[str, ...]
+    real: tuple[str, ...]
+    real_documents: int
     real_rounds: int
     real_slice_s: float
     idle_connections: int
@@ -58,6 +67,8 @@ FULL = Profile(
     core_rounds=9,
     core_slice_s=0.5,
     real_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real=REAL_WORKLOADS,
+    real_documents=3_000,
     real_rounds=7,
     real_slice_s=0.8,
     idle_connections=500,
@@ -79,6 +90,8 @@ QUICK = Profile(
     core_rounds=5,
     core_slice_s=0.25,
     real_routes=(DIRECT, SEALWIRE),
+    real=REAL_COMPARED,
+    real_documents=2_000,
     real_rounds=5,
     real_slice_s=0.4,
     idle_connections=500,
@@ -100,6 +113,8 @@ TINY = Profile(
     core_rounds=1,
     core_slice_s=0.02,
     real_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real=REAL_WORKLOADS,
+    real_documents=500,
     real_rounds=1,
     real_slice_s=0.05,
     idle_connections=20,

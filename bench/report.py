@@ -105,14 +105,14 @@ def _part_table(title: str, part: str, results: Results) -> Table:
 
 
 def _rows(case: Case, metrics: Sequence[Metric], results: Results) -> Iterator[list[str]]:
-    """One row a route; its throughput is compared with the base: the bare forwarder, else the first."""
+    """One row a route; its throughput is compared with the bare forwarder's if `canned`, else the first's."""
     label = case.workload
     if case.connections > 1:
         label += f" x{case.connections}"
     if case.tls:
         label += " TLS"
     series = results.of(case)
-    base = next((each.route for each in series if each.route == FORWARDER), series[0].route)
+    base = FORWARDER if case.part == "canned" and results.find(case, FORWARDER) else series[0].route
     for each in series:
         cells = [label if each is series[0] else "", each.route]
         cells += [_number(each.spread(metric)) for metric in metrics]

@@ -9,9 +9,8 @@ from bench.figures import Case, Metric, Results, Spread
 from bench.part_core import PYMONGOCRYPT
 from bench.profiles import CONNECTIONS, FEW, MANY
 from bench.routes import DIRECT, FORWARDER, NGINX, SEALWIRE
-from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED, UPDATE_ONE
+from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, MIXES, UNPROTECTED, UPDATE_ONE
 
-MIXES = ("mix-a", "mix-b", "mix-c")
 END_TO_END = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
 LATENCY, THROUGHPUT = "latency", "throughput"
 OVERHEAD = 1.20

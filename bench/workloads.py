@@ -29,6 +29,8 @@ PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
     "update-one",
 )
 INSERT_MANY, FIND_100, GROUPING = "insert-1000", "find-100", "aggregate-group"
+MIXES = MIX_A, MIX_B, MIX_C = "mix-a", "mix-b", "mix-c"
+"""As in YCSB: half reads and half updates; 95 % reads; only reads. Only drivers do them."""
 CORE_WORKLOADS = (PING, UNPROTECTED, FIND_ONE, INSERT_ONE, INSERT_MANY, UPDATE_ONE, FIND_100, GROUPING)
 FIELD_WORKLOADS = tuple(f"fields-{covered}" for covered in COVERED_FIELDS)
 SIZE_WORKLOADS = tuple(f"size-{size}k" for size in SIZES_KIB)
