@@ -1,10 +1,12 @@
 """`python -m bench`: measure, print, write the JSON."""
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,11 +15,14 @@ from bench.figures import Results
 from bench.machine import describe_machine
 from bench.part_canned import Prepared, measure_canned, prepare
 from bench.part_core import measure_core
+from bench.part_memory import measure_memory
 from bench.part_real import measure_node, measure_pymongo, real_server
 from bench.peers import versions
+from bench.plots import draw
 from bench.profiles import FULL, PROFILES, QUICK, TINY, Profile
 from bench.report import TITLES, Report, show, write
 from bench.targets import TARGETS
+from sealwire.demo.errors import DemoError
 
 PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
 REAL_PARTS = {"real", "node"}
@@ -26,77 +31,85 @@ _WIDTH = 150
 """Of tables that go into a file."""
 
 
-def main() -> None:
-    """Parse, run the chosen parts in a temporary folder, report."""
+def main() -> int:
+    """Parse, run the chosen parts in a temporary folder, report; 1 when a part could not be measured."""
     arguments = _parse()
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     if arguments.list:
         _list(console)
-        return
+        return 0
     profile: Profile = PROFILES[arguments.profile]
     if arguments.rounds:
         profile = replace(
             profile, rounds=arguments.rounds, core_rounds=arguments.rounds, real_rounds=arguments.rounds
         )
-    parts = arguments.only or PARTS
     started = time.monotonic()
     machine = describe_machine() | {"peers": versions()}
-    results = Results()
     with tempfile.TemporaryDirectory(prefix="sealwire-bench-") as name, console.status("") as status:
-        run = Run(profile, Path(name), results, status.update, arguments.generators)
-        for part in PARTS:
-            if part in parts and part not in REAL_PARTS:
-                run.part(part)
-        if REAL_PARTS & set(parts):
-            run.real(parts, tls=arguments.real_tls)
-    if run.libmongocrypt:
-        machine["libmongocrypt"] = run.libmongocrypt
-    report = Report(machine, profile.name, results, time.monotonic() - started)
+        run = Run(profile, Path(name), status.update, arguments.generators)
+        run.parts(arguments.only or PARTS, real_tls=arguments.real_tls)
+    machine |= {"libmongocrypt": run.libmongocrypt} if run.libmongocrypt else {}
+    report = Report(machine, profile.name, run.results, time.monotonic() - started)
     show(console, report)
     if not arguments.no_file:
-        console.print(f"written to {write(report)}", soft_wrap=True)
+        path = write(report)
+        for written in (path, *draw(run.results, path.parent, path.stem)):
+            console.print(f"written to {written}", soft_wrap=True)
+    return 1 if run.failed else 0
 
 
 class Run:
     """The parts of one run; what they share is made when the first one needs it."""
 
-    def __init__(
-        self, profile: Profile, folder: Path, results: Results, tell: Callable[[str], None], generators: int
-    ) -> None:
+    def __init__(self, profile: Profile, folder: Path, tell: Callable[[str], None], generators: int) -> None:
+        self.results = Results()
+        self.libmongocrypt: dict[str, str] = {}
+        self.failed = False
         self._profile = profile
         self._folder = folder
-        self._results = results
         self._tell = tell
         self._generators = generators
         self._prepared: Prepared | None = None
-        self.libmongocrypt: dict[str, str] = {}
 
-    def part(self, name: str) -> None:
-        """Measure one part and add to the results."""
-        self._tell(name)
-        if name == "core":
-            self.libmongocrypt = measure_core(self._profile, self._results)
-        elif name in ("canned", "canned-tls"):
-            tls = name == "canned-tls"
-            measure_canned(
-                self._recorded(),
-                self._profile,
-                self._results,
-                self._tell,
-                generators=self._generators,
-                tls=tls,
-            )
+    def parts(self, names: Sequence[str], *, real_tls: bool) -> None:
+        """Measure each; one that fails is reported as not measured, and the others go on."""
+        steps: dict[str, Callable[[], None]] = {
+            "core": self._core,
+            "canned": partial(self._canned, tls=False),
+            "canned-tls": partial(self._canned, tls=True),
+            "memory": self._memory,
+            "real": partial(self._real, names, tls=real_tls),
+        }
+        chosen = {"real" if name in REAL_PARTS else name for name in names}
+        for name, step in steps.items():
+            if name not in chosen:
+                continue
+            self._tell(name)
+            try:
+                step()
+            except (RuntimeError, OSError, EOFError, ValueError, DemoError) as error:
+                self.failed = True
+                self.results.not_measured[name] = f"failed: {type(error).__name__}: {error}"
 
-    def real(self, names: Sequence[str], *, tls: bool) -> None:
-        """The parts that ask the real server, over one loaded server."""
-        self._tell("loading the real server's databases")
+    def _core(self) -> None:
+        self.libmongocrypt = measure_core(self._profile, self.results)
+
+    def _canned(self, *, tls: bool) -> None:
+        prepared, count = self._recorded(), self._generators
+        measure_canned(prepared, self._profile, self.results, self._tell, generators=count, tls=tls)
+
+    def _memory(self) -> None:
+        measure_memory(self._recorded(), self._profile, self.results, self._tell)
+
+    def _real(self, names: Sequence[str], *, tls: bool) -> None:
+        """Both drivers over one loaded server."""
         with real_server(self._folder / "real", self._profile, tls=tls) as real:
             if "real" in names:
-                measure_pymongo(real, self._profile, self._results, self._tell, tls=tls)
+                measure_pymongo(real, self._profile, self.results, self._tell, tls=tls)
             if "node" in names:
-                measure_node(real, self._profile, self._results, self._tell, tls=tls)
+                measure_node(real, self._profile, self.results, self._tell, tls=tls)
 
     def _recorded(self) -> Prepared:
         if self._prepared is None:
@@ -139,4 +152,4 @@ def _list(console: Console) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

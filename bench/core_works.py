@@ -66,9 +66,9 @@ def sealwire_works(made: Inputs) -> Mapping[str, Work]:
     """Plan and apply for requests, find and reveal for replies; the session core as one connection has it."""
     with TemporaryDirectory() as folder:
         keyring = make_keyring(Path(folder), generate_encoded_kek())
-    replies = [_encrypted(keyring, "cohorts", each) for each in made.replies]
-    singles = [_encrypted(keyring, "patients", each[:1]) for each in made.replies]
-    wide = [_encrypted(keyring, "wide", [each]) for each in made.wide]
+    replies = [encrypted_reply(keyring, "cohorts", each) for each in made.replies]
+    singles = [encrypted_reply(keyring, "patients", each[:1]) for each in made.replies]
+    wide = [encrypted_reply(keyring, "wide", [each]) for each in made.wide]
     group = _find("cohorts", {"group": 1})
     numbers = [
         _find("patients", {"nhs_number": each["nhs_number"]}) for found in made.replies for each in found
@@ -155,12 +155,16 @@ class _KeyVault(MongoCryptCallback):  # type: ignore[misc]  # pymongocrypt has n
         """Nothing is open."""
 
 
-def _encrypted(keyring: Keyring, collection: str, contents: list[Document]) -> bytes:
+def encrypted_reply(keyring: Keyring, collection: str, contents: list[Document]) -> bytes:
     """A server's reply that holds `contents` as Sealwire stores them."""
     session = make_session(keyring, load_bench_policy())
-    sent = _bytes_for(session.client_data(insert_request(contents, collection)), ToServer)
-    sequence = parse_op_msg(sent).sequences[0]
-    raw = [sent[at : at + int32_at(sent, at)] for at in sequence_documents(sent, sequence)]
+    raw: list[bytes] = []
+    for start in range(0, len(contents), BATCH):
+        request = insert_request(contents[start : start + BATCH], collection)
+        sent = _bytes_for(session.client_data(request), ToServer)
+        session.server_data(_message({"n": BATCH, "ok": 1.0}))
+        sequence = parse_op_msg(sent).sequences[0]
+        raw += [sent[at : at + int32_at(sent, at)] for at in sequence_documents(sent, sequence)]
     return _reply([RawBSONDocument(each) for each in raw])
 
 

@@ -20,6 +20,8 @@ class Metric(StrEnum):
     PER_CONNECTION = "connection_kib"
     ABOVE_IDLE = "above_idle_mib"
     SIZE_RATIO = "above_idle_per_size"
+    MESSAGE_RATIO = "above_idle_per_message"
+    """By the size of the largest single message, which is less where the proxy lowers the limit."""
 
 
 Sample = Mapping[Metric, float]

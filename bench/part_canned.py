@@ -18,6 +18,7 @@ from bench.routes import DIRECT, FORWARDER, SEALWIRE, Ground, Route, start_route
 from bench.workloads import FIND_ONE, UNPROTECTED
 from sealwire.demo.certificates import create_authority
 from sealwire.keys.environment import generate_encoded_kek
+from sealwire.keys.keyring import Keyring
 
 PART = "canned"
 _SHAPE_ROUTES = (DIRECT, FORWARDER, SEALWIRE)
@@ -31,7 +32,9 @@ class Prepared:
 
     folder: Path
     recording: Recording
+    keys: Keyring
     keyring: Path
+    """Where the keys lie, for the proxies."""
     kek: str = field(repr=False)
 
 
@@ -40,7 +43,7 @@ def prepare(folder: Path, profile: Profile) -> Prepared:
     kek = generate_encoded_kek()
     keyring = make_keyring(folder, kek)
     recording = record(folder / "recording", keyring, profile.pool)
-    return Prepared(folder, recording, folder / "keyring.json", kek)
+    return Prepared(folder, recording, keyring, folder / "keyring.json", kek)
 
 
 def measure_canned(

@@ -48,6 +48,7 @@ class Profile:
     real_documents: int
     real_rounds: int
     real_slice_s: float
+    memory_rounds: int
     idle_connections: int
     batch_mb: int
     result_mb: int
@@ -71,6 +72,7 @@ FULL = Profile(
     real_documents=3_000,
     real_rounds=7,
     real_slice_s=0.8,
+    memory_rounds=3,
     idle_connections=500,
     batch_mb=48,
     result_mb=100,
@@ -94,6 +96,7 @@ QUICK = Profile(
     real_documents=2_000,
     real_rounds=5,
     real_slice_s=0.4,
+    memory_rounds=1,
     idle_connections=500,
     batch_mb=48,
     result_mb=100,
@@ -117,6 +120,7 @@ TINY = Profile(
     real_documents=500,
     real_rounds=1,
     real_slice_s=0.05,
+    memory_rounds=1,
     idle_connections=20,
     batch_mb=2,
     result_mb=40,

@@ -24,6 +24,7 @@ class Driver:
 
     def start(  # noqa: PLR0913 - the fields of one message
         self,
+        *,
         uri: str,
         authority: str | None,
         database: str,

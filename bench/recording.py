@@ -103,7 +103,7 @@ def record(folder: Path, keyring: Keyring, pool: Pool) -> Recording:
 
 
 def read_message(connection: socket.socket) -> bytes:
-    """One whole message. Raises EOFError when the other side closes."""
+    """One whole message, where no other can follow. Raises EOFError when the other side closes."""
     held = bytearray()
     while len(held) < 4 or len(held) < int.from_bytes(held[:4], "little"):
         data = connection.recv(1 << 18)

@@ -34,6 +34,7 @@ _COLUMNS = {
     Metric.PER_CONNECTION: "KiB/connection",
     Metric.ABOVE_IDLE: "MiB above idle",
     Metric.SIZE_RATIO: "by its size",
+    Metric.MESSAGE_RATIO: "by one message",
 }
 
 
