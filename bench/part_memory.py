@@ -34,7 +34,6 @@ _DOCUMENT_BYTES = 1 << 10
 _WARM_UP_ASKED = 200
 _WARM_UP_CONNECTIONS = 20
 _RECEIVE_BUFFER_BYTES = 64 << 10
-_SETTLED_AFTER_S = 1.0
 _SETTLED_WITHIN_S = 15.0
 # A driver's command has some bytes besides its documents.
 _COMMAND_BYTES = 1_000
@@ -49,17 +48,16 @@ def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell:
         case = Case(PART, IDLE, tls=tls)
         tell(str(case))
         idle = {
-            route: partial(_idle_connections, prepared, route, profile.idle_connections, tls)
+            route: partial(_idle_connections, prepared, profile, route, tls=tls)
             for route in (SEALWIRE, FORWARDER, NGINX)
         }
         results.series += take_turns(case, idle, profile.memory_rounds)
     tell(BATCH)
-    insert = {SEALWIRE: partial(_insert_batch, prepared, profile.batch_mb * 1_000_000)}
+    insert = {SEALWIRE: partial(_insert_batch, prepared, profile)}
     results.series += take_turns(Case(PART, BATCH), insert, profile.memory_rounds)
-    for name, size in REPLIES.items():
+    for name in REPLIES:
         tell(name)
-        replies = max(1, -(-profile.result_mb * 1_000_000 // size))
-        slow = {SEALWIRE: partial(_slow_reader, prepared, name, replies)}
+        slow = {SEALWIRE: partial(_slow_reader, prepared, profile, name)}
         results.series += take_turns(Case(PART, name), slow, profile.memory_rounds)
 
 
@@ -99,8 +97,9 @@ def _connected(route: Route) -> Iterator[socket.socket]:
         yield connection
 
 
-def _idle_connections(prepared: Prepared, name: str, count: int, tls: bool) -> Sample:
-    """Resident memory that `count` connections add, each greeted and then left alone."""
+def _idle_connections(prepared: Prepared, profile: Profile, name: str, *, tls: bool) -> Sample:
+    """Resident memory that each of many connections adds, greeted and then left alone."""
+    count = profile.idle_connections
     with _fresh(prepared, name, tls=tls) as route, ExitStack() as stack:
         assert route.between is not None
 
@@ -109,20 +108,21 @@ def _idle_connections(prepared: Prepared, name: str, count: int, tls: bool) -> S
 
         for _ in range(_WARM_UP_CONNECTIONS):
             greet()
-        before = _settled(route.between)
+        before = _settled(route.between, profile.quiet_s)
         for _ in range(count):
             greet()
-        after = _settled(route.between)
+        after = _settled(route.between, profile.quiet_s)
     return {Metric.PER_CONNECTION: (after - before) / count, Metric.RESIDENT: after}
 
 
-def _insert_batch(prepared: Prepared, size: int) -> Sample:
-    """The peak while `size` bytes of documents are inserted in messages as large as a driver makes them."""
+def _insert_batch(prepared: Prepared, profile: Profile) -> Sample:
+    """The peak while a batch is inserted in messages as large as a driver makes them."""
+    size = profile.batch_mb * 1_000_000
     with _fresh(prepared, SEALWIRE, tls=False) as route, _connected(route) as connection:
         assert route.between is not None
         hello = decode(_ask(connection, _message({"hello": 1}))[21:])
         limit = min(size, hello["maxMessageSizeBytes"]) - _COMMAND_BYTES
-        idle = _settled(route.between)
+        idle = _settled(route.between, profile.quiet_s)
         reset_peak(route.between)
         largest = 0
         for request in _insert_requests(size, limit):
@@ -153,8 +153,9 @@ def _insert_requests(size: int, limit: int) -> Iterator[bytes]:
         left -= max(held, 2 * _DOCUMENT_BYTES)
 
 
-def _slow_reader(prepared: Prepared, name: str, replies: int) -> Sample:
+def _slow_reader(prepared: Prepared, profile: Profile, name: str) -> Sample:
     """The peak while a client has asked for much and reads nothing; afterwards it reads all of it."""
+    replies = -(-profile.result_mb * 1_000_000 // REPLIES[name])
     command = encode({"find": name, "filter": {}, "$db": DATABASE})
     requests = b"".join(build_op_msg(REQUEST_ID + number, 0, command) for number in range(1, replies + 1))
     with _fresh(prepared, SEALWIRE, tls=False) as route, socket.socket() as connection:
@@ -163,10 +164,10 @@ def _slow_reader(prepared: Prepared, name: str, replies: int) -> Sample:
         connection.settimeout(60)
         connection.connect((LOOPBACK, route.port))
         _ask(connection, _message({"hello": 1}))
-        idle = _settled(route.between)
+        idle = _settled(route.between, profile.quiet_s)
         reset_peak(route.between)
         connection.sendall(requests)
-        _settled(route.between)
+        _settled(route.between, profile.quiet_s)
         above = (peak_kib(route.between) - idle) * 1024
         _read_all(connection, replies)
     return {Metric.ABOVE_IDLE: above / _MIB}
@@ -185,11 +186,11 @@ def _read_all(connection: socket.socket, replies: int) -> None:
             replies -= 1
 
 
-def _settled(pid: int) -> int:
-    """Resident KiB once they have not grown for a second."""
+def _settled(pid: int, quiet_s: float) -> int:
+    """Resident KiB once they have not grown for `quiet_s`."""
     deadline = time.monotonic() + _SETTLED_WITHIN_S
     highest, since = resident_kib(pid), time.monotonic()
-    while time.monotonic() - since < _SETTLED_AFTER_S and time.monotonic() < deadline:
+    while time.monotonic() - since < quiet_s and time.monotonic() < deadline:
         time.sleep(0.05)
         now = resident_kib(pid)
         if now > highest:

@@ -47,14 +47,14 @@ def _pictures(results: Results) -> dict[str, Callable[[], Figure | None]]:
             canned,
             Metric.OPERATIONS,
             FORWARDER,
-            "Throughput by workload, bare forwarder = 1\n(recorded replies, 16 connections; further right is better)",
+            "Throughput by workload, bare forwarder = 1\n(recorded replies, 16 connections; right is better)",
         ),
         "latency-by-workload": lambda: _bars(
             results,
             latency,
             Metric.P50,
             DIRECT,
-            "Median latency by workload, direct = 1\n(real server, pymongo, one thread; further left is better)",
+            "Median latency by workload, direct = 1\n(real server, pymongo, one thread; left is better)",
         ),
         "throughput-by-connections": lambda: _lines(
             results, Metric.OPERATIONS, "operations a second", "Throughput by connections (recorded replies)"
@@ -94,6 +94,7 @@ def _bars(results: Results, cases: Sequence[Case], metric: Metric, base: str, ti
                 )
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set_yticks(range(len(found)), [f"{case.workload}{' TLS' if case.tls else ''}" for case, _ in found])
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     return _finish(figure, axes, title)
 
@@ -126,10 +127,11 @@ def _lines(results: Results, metric: Metric, unit: str, title: str) -> Figure | 
         axes.set_xscale("log")
         axes.set_xticks([count for count, _ in points], [f"{count:,}" for count, _ in points])
         axes.minorticks_off()
-        axes.set_ylim(bottom=0)
         axes.set_xlabel("connections")
         axes.set_title(name, fontsize=10)
         axes.grid(alpha=0.3)
+    # after the last line: the panels share the axis, and a limit set earlier would hold for all of them
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel(unit)
     panels[0].legend(frameon=False)
     figure.suptitle(title)

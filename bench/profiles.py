@@ -52,6 +52,8 @@ class Profile:
     idle_connections: int
     batch_mb: int
     result_mb: int
+    quiet_s: float
+    """How long memory must not have grown to count as settled."""
 
 
 FULL = Profile(
@@ -70,12 +72,13 @@ FULL = Profile(
     real_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
     real=REAL_WORKLOADS,
     real_documents=3_000,
-    real_rounds=7,
-    real_slice_s=0.8,
+    real_rounds=11,
+    real_slice_s=0.5,
     memory_rounds=3,
     idle_connections=500,
     batch_mb=48,
     result_mb=100,
+    quiet_s=1.0,
 )
 
 QUICK = Profile(
@@ -94,12 +97,13 @@ QUICK = Profile(
     real_routes=(DIRECT, SEALWIRE),
     real=REAL_COMPARED,
     real_documents=2_000,
-    real_rounds=5,
-    real_slice_s=0.4,
+    real_rounds=7,
+    real_slice_s=0.3,
     memory_rounds=1,
     idle_connections=500,
     batch_mb=48,
     result_mb=100,
+    quiet_s=1.0,
 )
 
 TINY = Profile(
@@ -124,6 +128,7 @@ TINY = Profile(
     idle_connections=20,
     batch_mb=2,
     result_mb=40,
+    quiet_s=0.2,
 )
 
 PROFILES = {profile.name: profile for profile in (FULL, QUICK, TINY)}
