@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import debian_programs
+from tools import debian_programs as unpacking
 
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without the program and without apt."""
-    monkeypatch.setattr(debian_programs, "UNPACKED", tmp_path)
+    monkeypatch.setattr(unpacking, "UNPACKED", tmp_path)
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     monkeypatch.delenv("CI", raising=False)
     return tmp_path
@@ -50,8 +51,8 @@ def test_a_program_that_does_not_run_is_none(bare: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.integration
 def test_a_package_is_fetched_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian_programs, "UNPACKED", tmp_path)
-    found = debian_programs.unpack("nginx", "nginx")
+    monkeypatch.setattr(unpacking, "UNPACKED", tmp_path)
+    found = unpacking.unpack("nginx", "nginx")
     if found is None:
         pytest.skip("apt offers no nginx here")
     done = subprocess.run([found, "-v"], check=False, capture_output=True, text=True)
