@@ -2,7 +2,7 @@
 
 import click
 
-from sealwire import __version__
+from sealwire import __version__, core_is_compiled
 from sealwire.cli.exit_codes import fail
 from sealwire.cli.lazy_group import LazyGroup
 
