@@ -52,7 +52,9 @@ def install() -> None:
 
 def check() -> str:
     """Where the core of the tree comes from. Raises CalledProcessError when it is not compiled."""
-    question = "from sealwire import core_is_compiled; assert core_is_compiled(); print('compiled core: ready')"
+    question = (
+        "from sealwire import core_is_compiled; assert core_is_compiled(); print('compiled core: ready')"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", question],
         cwd=TREE,

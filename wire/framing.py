@@ -9,8 +9,9 @@ Memory follows what has arrived, never what a peer declares: a header that annou
 16 bytes until the rest comes.
 """
 
-import struct
-from typing import Final
+from typing import Final, final
+
+from librt.strings import read_i32_le
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES
@@ -19,9 +20,9 @@ from sealwire.wire.header import HEADER_BYTES
 MAX_MESSAGE_BYTES: Final = 48_000_000
 
 _LENGTH_BYTES: Final = 4
-_int32: Final = struct.Struct("<i").unpack_from
 
 
+@final
 class Framer:
     """One direction of one connection: bytes in, whole messages out."""
 
@@ -61,7 +62,7 @@ class Framer:
                 copy, and a second one for the part of a message that had to wait.
         """
         if self._broken_at is None and not self._partial and len(data) >= HEADER_BYTES:
-            length: int = _int32(data)[0]
+            length: int = read_i32_le(data, 0)
             if length == len(data) <= self._max_message_bytes:
                 self._consumed += length
                 return [data]
@@ -109,7 +110,7 @@ class Framer:
             self._wanted = self._length_of(self._partial, 0)
 
     def _length_of(self, data: bytes | bytearray, at: int) -> int:
-        length: int = _int32(data, at)[0]
+        length = int.from_bytes(data[at : at + _LENGTH_BYTES], "little", signed=True)
         if not HEADER_BYTES <= length <= self._max_message_bytes:
             self._partial = bytearray()
             self._wanted = 0

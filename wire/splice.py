@@ -25,14 +25,24 @@ class Edit:
 
 
 def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:
-    """New value of each int32 length that the edits change, by its offset. Cost: O(edits x depth)."""
+    """New value of each int32 length that the edits change, by its offset. Cost: O(edits + documents x depth)."""
     deltas: dict[int, int] = {}
+    parents: tuple[int, ...] = ()
+    delta = 0
     for edit in edits:
-        delta = len(edit.data) - (edit.end - edit.start)
-        if delta:
-            for parent in edit.parents:
-                deltas[parent] = deltas.get(parent, 0) + delta
-    return {parent: int32_at(buf, parent) + delta for parent, delta in deltas.items()}
+        if edit.parents is not parents:
+            # edits of one document have one tuple of parents: their growth is added up first
+            _add(deltas, parents, delta)
+            parents, delta = edit.parents, 0
+        delta += len(edit.data) - (edit.end - edit.start)
+    _add(deltas, parents, delta)
+    return {parent: int32_at(buf, parent) + grown for parent, grown in deltas.items()}
+
+
+def _add(deltas: dict[int, int], parents: tuple[int, ...], delta: int) -> None:
+    if delta:
+        for parent in parents:
+            deltas[parent] = deltas.get(parent, 0) + delta
 
 
 def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = None) -> bytes:
@@ -44,16 +54,34 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
     """
     if lengths is None:
         lengths = resized(buf, edits)
-    pieces: list[tuple[int, int, bytes]] = [(edit.start, edit.end, edit.data) for edit in edits]
-    pieces.extend((offset, offset + 4, _pack_int32(length)) for offset, length in lengths.items())
-    pieces.sort(key=lambda piece: piece[:2])
     out: list[bytes] = []
     position = 0
-    for start, end, data in pieces:
-        if start < position:
+    offsets = sorted(lengths)
+    corrected = 0
+    for edit in sorted(edits, key=_order):
+        while corrected < len(offsets) and offsets[corrected] < edit.start:
+            position = _correct(out, buf, position, offsets[corrected], lengths)
+            corrected += 1
+        if edit.start < position:
             raise ValueError("edits overlap")
-        out.append(buf[position:start])
-        out.append(data)
-        position = end
+        out.append(buf[position : edit.start])
+        out.append(edit.data)
+        position = edit.end
+    while corrected < len(offsets):
+        position = _correct(out, buf, position, offsets[corrected], lengths)
+        corrected += 1
     out.append(buf[position:])
     return b"".join(out)
+
+
+def _order(edit: Edit) -> tuple[int, int]:
+    return edit.start, edit.end
+
+
+def _correct(out: list[bytes], buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:
+    """Copy up to the length at `offset` and write its new value; returns where the copy goes on."""
+    if offset < position:
+        raise ValueError("edits overlap")
+    out.append(buf[position:offset])
+    out.append(_pack_int32(lengths[offset]))
+    return offset + 4

@@ -15,7 +15,7 @@ from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import Header
+from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, build_op_msg
 from sealwire.wire.raw_bson import Element, elements, int32_at
 
@@ -35,11 +35,11 @@ def ask(conversation: Conversation, namespace: str, *, names_only: bool) -> ToSe
     return ToServer(_question(request_id, namespace, names_only=names_only))
 
 
-def answered(conversation: Conversation, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
     """The reply to the question that is open: another question, or what the waiting command needs."""
     if parsed.flags & OpMsgFlag.MORE_TO_COME:
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.awaited.answer(header.response_to, header.request_id, more_to_come=False)
+    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
     asked = conversation.look_up
     if asked is None:
         raise ProtocolError(WireReason.RESPONSE_TO, 8)

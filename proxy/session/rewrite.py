@@ -37,11 +37,8 @@ def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
     message = plan.buf
     if not plan.edits:
         return message
-    ciphers: dict[str, ValueCipher] = {}
-    for planned in plan.edits:
-        name = planned.field_class.name
-        if name not in ciphers:
-            ciphers[name] = keyring.cipher_for(name)
+    # every key first: a command is encrypted whole, or not at all
+    ciphers = {name: keyring.cipher_for(name) for name in {each.field_class.name for each in plan.edits}}
     edits = [_edit(message, planned, ciphers[planned.field_class.name]) for planned in plan.edits]
     edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in plan.removals]
     lengths = resized(message, edits)
@@ -109,5 +106,7 @@ def _check_sizes(edits: Sequence[Edit], lengths: dict[int, int], max_message_byt
     """
     if lengths.get(0, 0) > max_message_bytes:
         raise Refusal(Reason.TOO_LARGE)
+    if max(lengths.values(), default=0) <= MAX_COMMAND_BYTES:
+        return
     if any(lengths.get(parent, 0) > MAX_COMMAND_BYTES for edit in edits for parent in edit.parents[2:]):
         raise Refusal(Reason.TOO_LARGE)
