@@ -2,8 +2,8 @@
 
     python tools/compiled_tree.py
 
-Sealwire lies there as it would be installed, so `cd build/compiled && PYTHONPATH=$PWD python -m pytest tests/wire`
-runs the compiled core, and so do the processes that such a run starts. The plain sources and the environment
+Sealwire lies there as it would be installed. After `cd build/compiled`, `PYTHONPATH=$PWD python -m pytest` tests
+the compiled core, and the processes that such a run starts run it too. The plain sources and the environment
 stay as they are.
 """
 
@@ -52,9 +52,7 @@ def install() -> None:
 
 def check() -> str:
     """Where the core of the tree comes from. Raises CalledProcessError when it is not compiled."""
-    question = (
-        "from sealwire import core_is_compiled; assert core_is_compiled(); print('compiled core: ready')"
-    )
+    question = "import sealwire; assert sealwire.core_is_compiled(); print('compiled core: ready')"
     answer = subprocess.run(
         [sys.executable, "-c", question],
         cwd=TREE,

@@ -25,7 +25,10 @@ class Edit:
 
 
 def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:
-    """New value of each int32 length that the edits change, by its offset. Cost: O(edits + documents x depth)."""
+    """New value of each int32 length that the edits change, by its offset.
+
+    Cost: O(edits + documents x depth).
+    """
     deltas: dict[int, int] = {}
     parents: tuple[int, ...] = ()
     delta = 0

@@ -24,6 +24,7 @@ Raises what makes the whole message unreadable.
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
 _SUBTYPE_OFFSET: Final = 4
+_MARKER_END: Final = 7
 _CONTENT_OFFSET: Final = 5
 
 _TYPE_BYTES: Final = tuple(bytes((kind,)) for kind in range(256))
@@ -135,16 +136,15 @@ class _Rewriter:
         if kind == kinds.BIN_DATA:
             buf = self._buf
             # not by the hit: the length of a binary of 5723008 bytes spells the marker too
-            if not buf.startswith(MARKER, value + _SUBTYPE_OFFSET):
+            if buf[value + _SUBTYPE_OFFSET : value + _MARKER_END] != MARKER:
                 return 0
             bson_type, opened = self._open(buf, value + _CONTENT_OFFSET, end)
             # the name with its NUL lies between the type byte and the value
-            self._out += (
-                buf[self._position : cursor.start],
-                _TYPE_BYTES[bson_type],
-                buf[cursor.start + 1 : value],
-                opened,
-            )
+            out = self._out
+            out.append(buf[self._position : cursor.start])
+            out.append(_TYPE_BYTES[bson_type])
+            out.append(buf[cursor.start + 1 : value])
+            out.append(opened)
             self._position = end
             self.opened += 1
             return len(opened) - (end - value)
