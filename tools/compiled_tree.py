@@ -2,9 +2,9 @@
 
     python tools/compiled_tree.py
 
-Sealwire lies there as it would be installed. After `cd build/compiled`, `PYTHONPATH=$PWD python -m pytest` tests
-the compiled core, and the processes that such a run starts run it too. The plain sources and the environment
-stay as they are.
+Sealwire lies there as it would be installed. After `cd build/compiled`, `PYTHONPATH=$PWD python -m pytest`
+tests the compiled core, and the processes that such a run starts run it too. The plain sources and the
+environment stay as they are.
 """
 
 import os

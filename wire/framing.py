@@ -11,10 +11,9 @@ Memory follows what has arrived, never what a peer declares: a header that annou
 
 from typing import Final, final
 
-from librt.strings import read_i32_le
-
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES
+from sealwire.wire.int32 import int32_at
 
 # maxMessageSizeBytes of every mongod since 2.6; a client that keeps to its hello reply never sends more.
 MAX_MESSAGE_BYTES: Final = 48_000_000
@@ -62,7 +61,7 @@ class Framer:
                 copy, and a second one for the part of a message that had to wait.
         """
         if self._broken_at is None and not self._partial and len(data) >= HEADER_BYTES:
-            length: int = read_i32_le(data, 0)
+            length = int32_at(data, 0)
             if length == len(data) <= self._max_message_bytes:
                 self._consumed += length
                 return [data]

@@ -4,9 +4,8 @@ import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from librt.strings import read_i32_le
-
 from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.int32 import int32_at
 
 HEADER_BYTES: Final = 16
 
@@ -41,17 +40,17 @@ class Header(NamedTuple):
 
 def op_code_of(message: bytes) -> int:
     """The opcode of a message that framing has found whole; compare with `OpCode`. Cost: O(1)."""
-    return read_i32_le(message, 12)
+    return int32_at(message, 12)
 
 
 def request_id_of(message: bytes) -> int:
     """The id that the sender of a whole message gave it."""
-    return read_i32_le(message, 4)
+    return int32_at(message, 4)
 
 
 def response_to_of(message: bytes) -> int:
     """The id of the message that a whole message answers."""
-    return read_i32_le(message, 8)
+    return int32_at(message, 8)
 
 
 def parse_header(buf: bytes, offset: int = 0) -> Header:
@@ -79,7 +78,7 @@ def require_message(message: bytes, op_code: OpCode, minimum_bytes: int) -> None
     """
     if len(message) < max(minimum_bytes, HEADER_BYTES):
         raise ProtocolError(WireReason.MESSAGE_TRUNCATED, len(message))
-    if read_i32_le(message, 0) != len(message):
+    if int32_at(message, 0) != len(message):
         raise ProtocolError(WireReason.MESSAGE_LENGTH, 0)
     if op_code_of(message) != op_code:
         raise ProtocolError(WireReason.OPCODE, 12)

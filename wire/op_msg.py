@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from enum import IntFlag
 from typing import Final, NamedTuple, final
 
-from librt.strings import read_i32_le
-
 from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES, OpCode, build_header, require_message
-from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements, int32_at
+from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements
 
 
 class OpMsgFlag(IntFlag):
@@ -104,11 +103,11 @@ def parse_op_msg(message: bytes) -> OpMsg:
     # Nearly every message: no flags, and one body that fills it. Other shapes take the long way.
     if (
         size >= _SMALLEST_BYTES
-        and read_i32_le(message, 0) == size
-        and read_i32_le(message, 12) == _MSG
-        and not read_i32_le(message, HEADER_BYTES)
+        and int32_at(message, 0) == size
+        and int32_at(message, 12) == _MSG
+        and not int32_at(message, HEADER_BYTES)
         and not message[_SECTIONS]
-        and read_i32_le(message, _SECTIONS + 1) == size - _SECTIONS - 1
+        and int32_at(message, _SECTIONS + 1) == size - _SECTIONS - 1
         and not message[size - 1]
     ):
         return OpMsg(0, _SECTIONS + 1, (), size)

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, final
 
-from librt.strings import read_i32_le
-
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.int32 import int32_at
 
 # mongod stops at 200 levels (BSONDepth::kDefaultMaxAllowableDepth); what is deeper cannot be stored anyway.
 MAX_DEPTH: Final = 200
@@ -88,11 +87,6 @@ class Element:
         return f"Element(kind={self.kind}, start={self.start}, value={self.value}, end={self.end})"
 
 
-def int32_at(buf: bytes, offset: int) -> int:
-    """The little-endian int32 at `offset`; the caller has checked that four bytes are there."""
-    return read_i32_le(buf, offset)
-
-
 def document_end(buf: bytes, start: int, limit: int) -> int:
     """Offset just past the document at `start`, which must end at or before `limit`.
 
@@ -115,7 +109,7 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
     The document's own extent must have been checked (`document_end`, or the walk of its parent).
     Raises BsonError at the first element that does not fit. Cost: O(elements), no copies but the names.
     """
-    last = start + read_i32_le(buf, start) - 1
+    last = start + int32_at(buf, start) - 1
     at = start + 4
     while at < last:
         name_end = buf.find(0, at + 1, last)
@@ -140,7 +134,7 @@ class Cursor:
 
     def __init__(self, buf: bytes, start: int) -> None:
         self.buf = buf
-        self._last = start + read_i32_le(buf, start) - 1
+        self._last = start + int32_at(buf, start) - 1
         self.kind = 0
         """Type byte."""
         self.start = start
@@ -206,7 +200,7 @@ def value_end(buf: bytes, kind: int, value: int, limit: int) -> int:
         return _rare_end(buf, kind, value, limit)
     if value + 5 > limit:
         raise BsonError(WireReason.BSON_LENGTH, value)
-    length = read_i32_le(buf, value)
+    length = int32_at(buf, value)
     if kind == kinds.STRING:
         end = value + 4 + length
         if length < 1 or end > limit:

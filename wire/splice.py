@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, final
 
-from sealwire.wire.raw_bson import int32_at
+from sealwire.wire.int32 import int32_at
 
 _pack_int32: Final = struct.Struct("<i").pack
 

@@ -89,14 +89,14 @@ class ClientSide:
             return self._denied(audit, replies.refusal_body(refusal), message, parsed)
         except NamespaceUnknown as unknown:
             return self._unknown(unknown.namespace, message, parsed)
-        except CertificateLogin as error:
-            audit = Audit("refused", "", "authenticate", type(error).__name__)
+        except CertificateLogin as login:
+            audit = Audit("refused", "", "authenticate", type(login).__name__)
             body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
             return self._denied(audit, body, message, parsed)
-        except tuple(replies.FAILURES) as error:
+        except tuple(replies.FAILURES) as failure:
             command, namespace = _describe(message, parsed)
-            audit = Audit("refused", namespace, command, type(error).__name__)
-            return self._denied(audit, replies.failure_body(error), message, parsed)
+            audit = Audit("refused", namespace, command, type(failure).__name__)
+            return self._denied(audit, replies.failure_body(failure), message, parsed)
 
     def _command(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         if MARKER in message and holds_envelope(message, _documents(message, parsed)):

@@ -15,7 +15,8 @@ from typing import Final
 from sealwire.proxy.session.authentication import certificate_speculations
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import Element, elements, int32_at, validate
+from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import Element, elements, validate
 from sealwire.wire.splice import Edit, splice
 
 HELLO_COMMANDS: Final = frozenset({b"hello", b"isMaster", b"ismaster"})

@@ -16,8 +16,9 @@ from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, build_op_msg
-from sealwire.wire.raw_bson import Element, elements, int32_at
+from sealwire.wire.raw_bson import Element, elements
 
 # A definition that no pipeline planner can follow: the view is known, what it yields is not.
 UNREADABLE: Final = View("", b"\5\0\0\0\0")

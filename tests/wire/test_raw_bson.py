@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import (
     MAX_DEPTH,
     BsonType,
     Cursor,
     document_end,
     elements,
-    int32_at,
     scope_document,
     validate,
 )

@@ -253,6 +253,7 @@ def test_keys_serve_until_nothing_was_heard_for_too_long_and_come_back() -> None
     scenario(test)
 
 
+@pytest.mark.plain_core
 def test_nobody_keeps_keys_that_were_given_up() -> None:
     async def test(bench: Bench) -> None:
         bench.source.error = DOWN

@@ -34,6 +34,7 @@ def test_the_union_has_these_members_and_no_other() -> None:
     assert {type(effect) for effect in ONE_OF_EACH} == set(get_args(Effect))
 
 
+@pytest.mark.plain_core
 @pytest.mark.parametrize("effect", ONE_OF_EACH)
 def test_an_effect_is_a_value(effect: Effect) -> None:
     assert is_dataclass(effect)
@@ -42,6 +43,7 @@ def test_an_effect_is_a_value(effect: Effect) -> None:
     assert effect != object()
 
 
+@pytest.mark.plain_core
 @pytest.mark.parametrize(
     "effect", [each for each in ONE_OF_EACH if not isinstance(each, ToServer | ToClient)]
 )
