@@ -161,6 +161,14 @@ def test_rekey_shows_first_and_then_does_it(run: Run, store: Path) -> None:
     assert run("verify", "--key", "env:NEW_KEK").code == 0
 
 
+def test_rekey_does_not_say_that_a_key_that_stays_is_gone(run: Run, store: Path) -> None:
+    seal(local(store))
+    options = ("--key", "env:OLD_KEK", "--recipient", "env:OLD_KEK", "--recipient", "env:NEW_KEK")
+    assert "no more" not in run("rekey", *options).out
+    said = run("rekey", "--key", "env:OLD_KEK", "--recipient", "env:NEW_KEK").out
+    assert said.rpartition("no more with ")[2].strip() == KEK.id
+
+
 def test_rekey_can_encrypt_anew(run: Run, store: Path) -> None:
     seal(local(store))
     outcome = run("rekey", "--reencrypt", "--key", "env:OLD_KEK", "--recipient", "env:NEW_KEK")

@@ -182,6 +182,35 @@ def test_a_full_disk_is_said_and_leaves_no_file(desk: Desk, backup: str) -> None
     assert desk.names() == ["sound.tar.gz.enc"]
 
 
+def test_unpacking_on_to_a_full_disk_leaves_nothing(desk: Desk, backup: str, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+
+    done = desk.run("unpack", backup, str(tmp_path / "dump"), preexec_fn=limit)
+    assert done.returncode == 69
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_encrypting_anew_that_is_ended_leaves_the_old_backup_alone(
+    desk: Desk, backup: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = {path.name: path.read_bytes() for path in desk.store.glob(f"{backup}.*")}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    options = ("--key", "env:BACKUP_KEK", "--recipient", "env:BACKUP_KEK", "--store", str(tmp_path))
+    with desk.start("rekey", "--reencrypt", *options) as process:
+        deadline = time.monotonic() + WITHIN_S
+        while process.poll() is None and time.monotonic() < deadline:
+            if any(path.stat().st_size for path in tmp_path.glob(".*.partial")):
+                break
+            time.sleep(0.002)
+        process.send_signal(number)
+        process.communicate()
+    assert process.returncode != 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("after", [1, 4_000, 15_000])
 def test_a_killed_restore_goes_on_when_it_is_typed_again(desk: Desk, backup: str, after: int) -> None:
     target = f"killed{after}"
