@@ -235,9 +235,7 @@ def _translate(path: Path, error: OSError) -> BackupError:
             "free space, or prune; earlier backups are untouched",
         )
     if error.errno in _DENIED:
-        return StoreUnavailable(
-            BackupReason.STORE_DENIED, f"{path}: {error.strerror}", _DENIED[error.errno]
-        )
+        return StoreUnavailable(BackupReason.STORE_DENIED, f"{path}: {error.strerror}", _DENIED[error.errno])
     return StoreUnavailable(
         BackupReason.STORE_UNREACHABLE, f"{path}: {error.strerror}", "check the disk or the mount"
     )

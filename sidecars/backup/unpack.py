@@ -1,5 +1,6 @@
 """Writes the tar of a backup as mongodump's directory: collections that came in parts become one file."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -41,6 +42,12 @@ def unpack(source: TarSource, directory: Path) -> int:
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def require_new(directory: Path) -> None:
+    """Raises BackupSettingError ADDRESS where something is at `directory` already."""
+    if os.path.lexists(directory):
+        raise _unwritable(directory, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
 
 def _write_all(source: TarSource, directory: Path) -> int:

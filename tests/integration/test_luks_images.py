@@ -236,6 +236,9 @@ def test_the_commands_on_an_image_from_a_shell(
     assert command(*add).returncode == 0
     assert len(slots(image)) == 2
     header = str(tmp_path / "header")
+    dry = command("backup-header", str(image), "--to", header, "--dry-run", "--json")
+    assert json.loads(dry.stdout)["key_slots"] == 2
+    assert not Path(header).exists()
     assert command("backup-header", str(image), "--to", header).returncode == 0
     assert command("backup-header", str(image), "--to", header).returncode == 78
     restore = ["restore-header", str(image), "--from", header]
@@ -246,6 +249,8 @@ def test_the_commands_on_an_image_from_a_shell(
     assert command(*restore, "--confirm", str(image)).returncode == 0
     assert len(list(tmp_path.glob("header.replaced-*"))) == 1
     plain = tmp_path / "plain"
+    assert command("unseal-header", "--from", header, "--to", str(plain), "--dry-run").returncode == 0
+    assert not plain.exists()
     assert command("unseal-header", "--from", header, "--to", str(plain)).returncode == 0
     assert plain.read_bytes()[:6] == b"LUKS\xba\xbe"
     weak = command(*add, secret="wrong")
