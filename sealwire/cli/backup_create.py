@@ -10,11 +10,16 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sealwire.cli.backup_options import KeyOptions, dry_run_option, json_option, store_option, writing_options
+from sealwire.cli.backup_options import (
+    KeyOptions,
+    document_bar,
+    dry_run_option,
+    json_option,
+    store_option,
+    writing_options,
+)
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
@@ -121,15 +126,12 @@ def _key_ids(keyring: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
-    """Where the dump is; nobody knows beforehand how much there is, so nothing fills up."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
+    """Where the dump is. How much there will be is what the server said before; documents come and go."""
+    with document_bar(name) as show:
 
         def tell(now: Progress) -> None:
-            done = f"{now.collections} of {now.of_collections} collections, {now.size / 1e6:,.0f} MB"
-            bar.update(task, description=f"{done}: {now.namespace}")
+            text = f"{now.collections} of {now.of_collections} collections: {now.namespace}"
+            show(text, now.size, None if now.of_size is None else max(now.of_size, now.size))
 
         yield tell
 
