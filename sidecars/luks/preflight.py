@@ -9,11 +9,13 @@ from sealwire.sidecars.luks import cryptsetup, device, tables
 from sealwire.sidecars.luks.context import mounted_source
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks.machine import Machine
-from sealwire.sidecars.luks.settings import VolumeSettings
+from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 
 # The header, and what a file system needs for itself.
 _OVERHEAD_BYTES = cryptsetup.HEADER_BYTES + (16 << 20)
 _OVERHEAD_FACTOR = 1.1
+# mkfs.xfs makes nothing smaller; found here, and not when the service is stopped already.
+SMALLEST_XFS_BYTES = 300 << 20
 _OTHERS = 0o077
 
 _PROGRAMS = {
@@ -203,6 +205,12 @@ def _image_problems(machine: Machine, settings: VolumeSettings) -> Iterator[Luks
 
 
 def _space_problems(machine: Machine, settings: VolumeSettings, size_bytes: int) -> Iterator[LuksError]:
+    if settings.file_system is FileSystem.XFS and size_bytes - cryptsetup.HEADER_BYTES < SMALLEST_XFS_BYTES:
+        yield DeviceRefused(
+            LuksReason.SPACE,
+            f"{settings.device} has {size_bytes >> 20} MiB, too few for XFS",
+            f"take {(SMALLEST_XFS_BYTES + cryptsetup.HEADER_BYTES) >> 20} MiB or more, or --file-system ext4",
+        )
     if machine.status(settings.data_directory) is None:
         return
     used = machine.used_bytes(settings.data_directory)

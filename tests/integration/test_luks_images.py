@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.local_wrap import LocalKek
-from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, volume
+from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, preflight, volume
 from sealwire.sidecars.luks.context import Silent, mounted_source
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
@@ -159,6 +159,16 @@ def test_file_systems_and_partition_tables_are_seen(tmp_path: Path) -> None:
     assert device.signatures(MACHINE, path) == ()
     subprocess.run(["mke2fs", "-q", "-t", "ext4", str(path)], check=True)
     assert device.signatures(MACHINE, path) == ("ext4",)
+
+
+@pytest.mark.parametrize("short", [0, 1 << 20])
+def test_what_is_too_small_for_xfs_is_known_beforehand(tmp_path: Path, short: int) -> None:
+    require_programs({"mkfs.xfs": "xfsprogs"})
+    path = tmp_path / "volume"
+    with path.open("wb") as file:
+        file.truncate(preflight.SMALLEST_XFS_BYTES - short)
+    done = MACHINE.run(["mkfs.xfs", "-q", "-f", "-K", str(path)])
+    assert (done.code == 0) is (short == 0)
 
 
 def test_what_findmnt_and_lsblk_say_here_is_understood() -> None:

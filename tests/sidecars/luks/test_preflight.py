@@ -12,7 +12,7 @@ from sealwire.sidecars.luks import device, migration, preflight
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks.machine import Completed, FileStatus
 from sealwire.sidecars.luks.preflight import Severity
-from sealwire.sidecars.luks.settings import VolumeSettings
+from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model
 from tests.sidecars.luks.model_files import Node
@@ -195,6 +195,13 @@ def test_a_new_image_is_taken_where_there_is_room_for_it() -> None:
 )
 def test_an_image_in_a_wrong_place_is_refused(settings: VolumeSettings, reason: LuksReason) -> None:
     assert reasons(site(), settings) == {reason}
+
+
+def test_xfs_is_refused_where_it_cannot_be_made() -> None:
+    settings = replace(image("/srv.img", 315 << 20), file_system=FileSystem.XFS)
+    assert reasons(site(), settings) == {LuksReason.SPACE}
+    assert reasons(site(), replace(settings, file_system=FileSystem.EXT4)) == set()
+    assert reasons(site(), replace(settings, image_bytes=316 << 20)) == set()
 
 
 def test_an_image_on_a_read_only_file_system_is_refused() -> None:
