@@ -58,11 +58,15 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
 )
 @click.option(
     "--policy",
+    envvar="SEALWIRE_BACKUP_POLICY",
+    show_envvar=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Note this policy file's checksum in the manifest.",
 )
 @click.option(
     "--keyring",
+    envvar="SEALWIRE_BACKUP_KEYRING",
+    show_envvar=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Note the ids of this keyring's keys in the manifest: those that the covered fields need.",
 )

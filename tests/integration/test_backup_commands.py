@@ -1,5 +1,6 @@
 """`sealwire backup create` and `restore` as processes: what they say, and what is left when they end."""
 
+import hashlib
 import json
 import os
 import random
@@ -107,6 +108,21 @@ def test_a_connection_string_that_others_can_read_is_refused(desk: Desk, tmp_pat
     open_file.write_text(desk.process.uri(ROOT))
     open_file.chmod(0o644)
     assert desk.run("create", "seen", "--uri-file", str(open_file)).returncode == 77
+
+
+def test_the_policy_that_a_timers_environment_names_is_noted(desk: Desk, tmp_path: Path) -> None:
+    desk.direct.noted.one.insert_one({})
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\n")
+    environment = desk.environment | {
+        "SEALWIRE_BACKUP_POLICY": str(policy),
+        "SEALWIRE_BACKUP_STORE": str(tmp_path),
+    }
+    timer = Desk(desk.process, desk.direct, desk.folder, environment)
+    assert timer.run("create", "noted", "--only", "noted").returncode == 0
+    manifest = json.loads((tmp_path / "noted.tar.gz.enc.json").read_text())["manifest"]
+    assert manifest["policy_sha256"] == hashlib.sha256(policy.read_bytes()).hexdigest()
+    desk.direct.drop_database("noted")
 
 
 def test_a_dry_run_changes_nothing(desk: Desk, backup: str) -> None:
