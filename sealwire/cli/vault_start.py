@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.signals import uninterrupted
 from sealwire.cli.vault_options import ServerOptions, dry_run_option, json_option, server_options
 from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import create_private
-from sealwire.keys.vault.seal import SealStatus
+from sealwire.keys.vault.seal import SealStatus, VaultSeal
 from sealwire.sidecars.vault_setup import initialise as start
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
-from sealwire.sidecars.vault_setup.holders import parse_holders
+from sealwire.sidecars.vault_setup.holders import Holders, parse_holders
 
 _EXIT_SEALED = 1
 _MAX_SHARE_CHARACTERS = 4096
@@ -81,6 +82,21 @@ def init(  # noqa: PLR0913 - one parameter an option
         _report_init(shares, threshold, output, None, as_json=as_json)
         return
     _prepare(output, root_token_file)
+    with uninterrupted():
+        made = _make(seal, shares, threshold, people, output, root_token_file)
+    status = start.unseal(seal, made.clear_shares) if made.clear_shares else seal.status()
+    _report_init(shares, threshold, output, status.sealed, as_json=as_json)
+
+
+def _make(
+    seal: VaultSeal,
+    shares: int,
+    threshold: int,
+    people: Holders,
+    output: Path | None,
+    root_token_file: Path | None,
+) -> start.HandOver:
+    """The server's first keys, and their only copy where it belongs."""
     try:
         made = start.initialise(seal, shares, threshold, people, clear_root_token=root_token_file is not None)
     except BaseException:
@@ -95,8 +111,7 @@ def init(  # noqa: PLR0913 - one parameter an option
             f"the server has keys that nobody holds: {error}",
             "empty the server's storage, and begin again",
         ) from None
-    status = start.unseal(seal, made.clear_shares) if made.clear_shares else seal.status()
-    _report_init(shares, threshold, output, status.sealed, as_json=as_json)
+    return made
 
 
 def _report_init(
@@ -123,6 +138,9 @@ def _prepare(output: Path | None, root_token_file: Path | None) -> None:
 
     No writer's lock: the server makes its first keys once, so nobody else gets as far as writing.
     """
+    if root_token_file is not None:
+        create_private(root_token_file, b"")
+        root_token_file.unlink()
     if output is not None:
         try:
             output.mkdir(mode=0o700)
@@ -130,9 +148,6 @@ def _prepare(output: Path | None, root_token_file: Path | None) -> None:
             raise HandOverFailed(
                 SetupReason.OUTPUT, f"{output} cannot be made: {error.strerror}", "name a new directory"
             ) from None
-    if root_token_file is not None:
-        create_private(root_token_file, b"")
-        root_token_file.unlink()
 
 
 def _hand_over(made: start.HandOver, output: Path | None, root_token_file: Path | None) -> None:
