@@ -110,12 +110,12 @@ def command(  # noqa: PLR0913 - one parameter an option
         policy_sha256=None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest(),
         key_ids=() if keyring is None else _key_ids(keyring),
     )
+    recipients = keys.recipients()  # also for a dry run: a key that is not there is found by it
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, RIGHTS) as client:
         if dry_run:
             _show_plan(name, store_address, survey(client, only), as_json=as_json)
             return
-        recipients = keys.recipients()
         with create_backup(store, name, recipients) as sink, _bar(name) as tell:
             dumped = dump(client, sink, options, tell)
     _show(name, store_address, dumped, as_json=as_json)

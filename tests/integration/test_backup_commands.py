@@ -133,6 +133,8 @@ def test_a_dry_run_changes_nothing(desk: Desk, backup: str) -> None:
     done = desk.run("restore", backup, "--rename", "clinic=dry", "--dry-run", "--json")
     assert done.returncode == 0
     assert {row["target"] for row in json.loads(done.stdout)["collections"]} == {"dry.one", "dry.two"}
+    done = desk.run("create", "dry", "--dry-run", "--recipient", f"public:{desk.folder}/missing.pub")
+    assert done.returncode == 78
     assert desk.names() == before
     assert "dry" not in desk.direct.list_database_names()
 
