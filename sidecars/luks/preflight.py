@@ -29,6 +29,7 @@ _PROGRAMS = {
     "chattr": "apt-get install e2fsprogs",
     "lsattr": "apt-get install e2fsprogs",
 }
+_LOOKING = ("cryptsetup", "lsblk", "wipefs", "findmnt", "systemctl")
 # What reads crypttab at boot. Debian 13 has it in a package of its own, which cryptsetup does not pull in.
 _GENERATORS = (
     "/usr/lib/systemd/system-generators/systemd-cryptsetup-generator",
@@ -58,8 +59,8 @@ def examine(machine: Machine, settings: VolumeSettings, *, erase: bool) -> list[
     Raises CommandFailed when a program that has to look fails itself.
     """
     blocking = list(_machine_problems(machine, settings))
-    # The rest needs the programs, and the right to look.
-    if not {error.reason for error in blocking} & {LuksReason.PROGRAM_MISSING, LuksReason.NOT_ROOT}:
+    # The rest needs the right to look, and what looks: a wrong device is to be named at once.
+    if machine.is_root() and all(machine.has_program(name) for name in _LOOKING):
         blocking += _directory_problems(machine, settings)
         blocking += _device_problems(machine, settings, erase=erase)
         blocking += _key_file_problems(machine, settings)
