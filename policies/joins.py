@@ -164,6 +164,7 @@ def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign:
     if b"as" not in parts:
         raise Refusal(Reason.SHAPE, rule="a join without a field for its result")
     name = _text(plan, parts[b"as"])
+    follow(node, name)  # not below a value that is encrypted as a whole
     above, dot, _ = name.partition(b".")
     if dot and above in node.children:
         # what becomes of a sub-document or an array that is there already is the server's affair

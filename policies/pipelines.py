@@ -27,7 +27,7 @@ from sealwire.policies.namespaces import Surroundings, foreign_namespaces
 from sealwire.policies.outputs import merge_into, out
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path, dropping, plan_project_stage, without_path
+from sealwire.policies.projections import assign_path, drop_path, plan_project_stage
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.policies.sorting import plan_sort
@@ -116,7 +116,7 @@ def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     for name in names:
         if name.kind != BsonType.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
-        node = dropping(node, plan.buf[name.value + 4 : name.end - 1])
+        node = drop_path(node, plan.buf[name.value + 4 : name.end - 1])
     return node
 
 
@@ -138,7 +138,7 @@ def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around
         path = found
         index = parts.get(b"includeArrayIndex")
         if index is not None and index.kind == BsonType.STRING:
-            node = without_path(node, plan.buf[index.value + 4 : index.end - 1])
+            node = assign_path(node, plan.buf[index.value + 4 : index.end - 1], NOTHING)
     if path.kind != BsonType.STRING:
         raise Refusal(Reason.SHAPE, rule="$unwind")
     target = follow(node, plan.buf[path.value + 4 : path.end - 1].removeprefix(b"$"))
