@@ -188,8 +188,8 @@ def _without(node: PathNode, path: bytes) -> PathNode:
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree after a stage has set the field at `path` to `value`. Raises Refusal.
 
-    A path below a covered field is refused: in plaintext there may be a document or an array whose other parts
-    stay, and what is put there in clear would lie where the policy has ciphertext.
+    A path below a covered field is refused: in plaintext there may be a document whose other parts stay, and
+    what is put there in clear would lie where the policy has ciphertext.
     """
     covered = follow(node, path)
     if covered is not None and any(part.isdigit() for part in path.split(b".")):
