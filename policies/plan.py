@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from sealwire.policies.coercion import coerce
+from sealwire.policies.constants import Constant
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.schema import FieldClass, Mode, PathNode
@@ -81,6 +82,8 @@ class Plan:
     """Whether stored ciphertext is compared, so that a collation would matter."""
     variables: Mapping[bytes, PathNode] = field(default_factory=dict, repr=False)
     """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
+    constants: dict[bytes, Constant] = field(default_factory=dict, repr=False)
+    """What the command binds to variables with `let`."""
     pipelines: int = 0
     """How many pipelines lie around the stage that is being planned."""
     arrays: int = 0
