@@ -28,6 +28,7 @@ from sealwire.policies.rules import Rule, encrypted, family
 from sealwire.policies.schema import PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.updates import plan_update
+from sealwire.policies.variables import bind_constants, settle_constants
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
 Handler = Callable[[Command, PathNode], None]
@@ -71,6 +72,18 @@ def _index_bound(node: PathNode) -> Argument:
                 raise Refusal(Reason.RANGE, path=covered.path, rule="min or max")
 
     return plan
+
+
+def with_let(handler: Handler) -> Handler:
+    """A handler whose expressions may name the variables of the command's `let`."""
+
+    def handle(command: Command, node: PathNode) -> None:
+        let = command.arguments.get(b"let")
+        names = bind_constants(command.plan, let, command.parents)
+        handler(command, node)
+        settle_constants(command.plan, names)
+
+    return handle
 
 
 def _whole(command: Command, table: Mapping[bytes, Argument]) -> None:
@@ -156,8 +169,10 @@ def update_statement(
     names: UpdateNames,
 ) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
+    bound = bind_constants(command.plan, statement.get(names.constants), parents)
     apply_arguments(command, statement, _update_table(command, node, statement, names), parents)
     command.plan.seeding = False
+    settle_constants(command.plan, bound)
     command.settle_collation(node.path)
 
 
@@ -213,6 +228,7 @@ def _find_and_modify(command: Command, node: PathNode) -> None:
     command.plan.seeding = False
 
 
+@with_let
 def aggregate(command: Command, node: PathNode) -> None:
     """A pipeline over documents with the covered paths `node`. Raises Refusal, BsonError."""
 
@@ -225,13 +241,13 @@ def aggregate(command: Command, node: PathNode) -> None:
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
-    b"find": encrypted(_find, "`min` and `max` by fields in clear"),
+    b"find": encrypted(with_let(_find), "`min` and `max` by fields in clear"),
     b"count": encrypted(_count),
     b"distinct": encrypted(_distinct, "deterministic classes"),
     b"insert": encrypted(_insert),
-    b"update": encrypted(_update),
-    b"delete": encrypted(_delete),
-    **family("findAndModify findandmodify", encrypted(_find_and_modify)),
+    b"update": encrypted(with_let(_update)),
+    b"delete": encrypted(with_let(_delete)),
+    **family("findAndModify findandmodify", encrypted(with_let(_find_and_modify))),
     b"aggregate": encrypted(aggregate),
 }
 

@@ -20,6 +20,7 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode
 from sealwire.policies.trees import Scope, document_node, merge, placed
+from sealwire.policies.variables import see_reference
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
 
 
@@ -62,16 +63,19 @@ def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     text = plan.buf[element.value + 4 : element.end - 1]
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
-        node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name)
+        node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name, element)
         return placed(node if not path else follow(node, path) or NOTHING)
     if text.startswith(b"$"):
         return placed(follow(scope.root, text[1:]) or NOTHING)
     return NOTHING
 
 
-def _variable(plan: Plan, scope: Scope, name: bytes) -> PathNode:
-    bound = scope.variables.get(name)
-    return plan.variables.get(name, NOTHING) if bound is None else bound
+def _variable(plan: Plan, scope: Scope, name: bytes, reference: Element) -> PathNode:
+    """What the innermost binding of a name yields: an operator's, a `$lookup`'s, or the command's own."""
+    bound = scope.variables.get(name, plan.variables.get(name))
+    if bound is None:
+        see_reference(plan, name, reference)
+    return bound or NOTHING
 
 
 def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -133,16 +137,24 @@ def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pa
 
 
 def _one_of(plan: Plan, choices: list[Element], scope: Scope, parents: Parents) -> PathNode:
-    """What an expression yields that yields one of these. null and [] are values of every class."""
-    results: list[PathNode] = []
-    for choice in choices:
-        node = plan_expression(plan, choice, scope, parents)
-        is_empty_array = (
-            choice.kind == BsonType.ARRAY and next(elements(plan.buf, choice.value), None) is None
-        )
-        if choice.kind != BsonType.NULL and not is_empty_array:
-            results.append(node)
-    return merge(results)
+    """What an expression yields that yields one of these."""
+    nodes = [_choice(plan, choice, scope, parents) for choice in choices]
+    return merge([node for node in nodes if node is not None])
+
+
+def _choice(plan: Plan, choice: Element, scope: Scope, parents: Parents) -> PathNode | None:
+    """What a choice yields; None when that is of every class."""
+    node = plan_expression(plan, choice, scope, parents)
+    return None if _is_of_every_class(plan, choice) else node
+
+
+def _is_of_every_class(plan: Plan, choice: Element) -> bool:
+    """null, no value at all, and []: stored in clear whatever the class."""
+    if choice.kind == BsonType.STRING:
+        return plan.buf[choice.value + 4 : choice.end - 1] == b"$$REMOVE"
+    if choice.kind == BsonType.ARRAY:
+        return next(elements(plan.buf, choice.value), None) is None
+    return choice.kind == BsonType.NULL
 
 
 def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -162,20 +174,20 @@ def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathN
 def _switch(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     if element.kind != BsonType.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$switch")
-    results: list[PathNode] = []
+    results: list[PathNode | None] = []
     inner = (*parents, element.value)
     for part in elements(plan.buf, element.value):
         if part.name == b"default":
-            results.append(plan_expression(plan, part, scope, inner))
+            results.append(_choice(plan, part, scope, inner))
         elif part.name == b"branches" and part.kind == BsonType.ARRAY:
             results.extend(_branches(plan, part, scope, inner))
         else:
             raise Refusal(Reason.SHAPE, rule="$switch")
-    return merge(results)
+    return merge([node for node in results if node is not None])
 
 
-def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> list[PathNode]:
-    results: list[PathNode] = []
+def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> list[PathNode | None]:
+    results: list[PathNode | None] = []
     for branch in elements(plan.buf, element.value):
         if branch.kind != BsonType.OBJECT:
             raise Refusal(Reason.SHAPE, rule="$switch")
@@ -184,7 +196,7 @@ def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> l
             if part.name == b"case":
                 plan_plain_expression(plan, part, scope, inner)
             elif part.name == b"then":
-                results.append(plan_expression(plan, part, scope, inner))
+                results.append(_choice(plan, part, scope, inner))
             else:
                 raise Refusal(Reason.SHAPE, rule="$switch")
     return results

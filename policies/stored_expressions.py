@@ -25,6 +25,7 @@ from sealwire.policies.paths import is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode, leaves
 from sealwire.policies.trees import Scope, same_values
+from sealwire.policies.variables import cover_reference
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _REMOVE = b"$$REMOVE"
@@ -130,6 +131,8 @@ def _reference(storing: Storing, element: Element, target: PathNode, parents: Pa
     if text == _REMOVE:
         return
     found = plan_expression(storing.plan, element, Scope(storing.root), parents)
+    if target.leaf is not None and cover_reference(storing.plan, element, target, stores=True):
+        return
     if not same_values(found, target):
         raise _computed(target, element)
     if _is_random(target):

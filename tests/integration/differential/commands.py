@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.integration.differential.computed import computed_pipelines
 from tests.integration.differential.defects import upserts_soundly
 from tests.integration.differential.documents import document, fields, visit
 from tests.integration.differential.filters import ORDERS, PATHS, PROJECTIONS, filters
@@ -105,6 +106,7 @@ def reads(shape: Shape) -> Commands:
         (2, counts),
         (2, distinct),
         (5, st.builds(_aggregate, st.just("aggregate"), pipelines(shape), _batches)),
+        (5, st.builds(_aggregate, st.just("aggregate computes"), computed_pipelines(shape), _batches)),
         (3, st.builds(_aggregate, st.just("aggregate joins"), joining_pipelines(shape), _batches)),
         (1, let),
         (1, _explains(shape)),
