@@ -18,7 +18,7 @@ _MOST_LEAVES = 4
 _WORD_PATHS = ("s", "s", "s2", "s2", "sub.s", "w", "missing", "x", "copy", "items.s")
 _TARGETS = (
     *("s", "s2", "w", "x", "x", "copy", "copy", "list", "sub", "n", "sub.s", "sub.x", "items.s", "items.x"),
-    *("copy.s", "deep.er", "s.x", "r.x", "list.x", "items.0.s"),
+    *("copy.s", "deep.er", "s.x", "r.s", "list.x", "items.0.s"),
 )
 """Where stages put what they compute; some below a covered value, where nothing may be put."""
 
@@ -177,6 +177,7 @@ def matching_stages(shape: Shape) -> st.SearchStrategy[Document]:
     some: Values = st.one_of(
         words,
         words.map(lambda value: {"$ne": value}),
+        words.map(lambda value: {"x": value}),
         st.lists(words, max_size=2).map(lambda values: {"$in": values}),
         st.just({"$exists": True}),
         st.fixed_dictionaries({}, optional={"s": sampled(WORDS), "x": words}),
@@ -238,16 +239,45 @@ def joining_stages(shape: Shape) -> st.SearchStrategy[Document]:
 
 
 @cache
+def below_a_value(shape: Shape) -> st.SearchStrategy[list[Any]]:
+    """A stage that puts something below a field that may be covered, or takes it away, and a look at it."""
+    join = {"from": VISITS, "localField": "w", "foreignField": "w"}
+    counted = {"$count": {}}
+    stages: list[Callable[[str, Any], Document]] = [
+        lambda path, value: {"$set": {path: {"$literal": value}}},
+        lambda path, value: {"$project": {path: {"$literal": value}}},
+        lambda path, _: {"$project": {path: 0}},
+        lambda path, _: {"$unset": path},
+        lambda path, _: {"$setWindowFields": {"output": {path: counted}}},
+        lambda path, _: {"$unwind": {"path": "$items", "includeArrayIndex": path}},
+        lambda path, _: {"$lookup": {**join, "as": path}},
+    ]
+    return st.builds(
+        lambda stage, root, name, value, looks: [
+            {"$sort": {"_id": 1}},
+            stage(f"{root}.{name}", value),
+            *([{"$match": {root: {name: value}}}] if looks else []),
+        ],
+        st.sampled_from(stages),
+        sampled(("s", "r", "r", "list", "sub.s", "sub", "n")),
+        sampled(("s", "x")),
+        sampled(("1", 1)),
+        st.booleans(),
+    )
+
+
+@cache
 def computed_pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
     """Pipelines of such stages, over documents sorted by `_id`."""
     stages = weighted((4, computing_stages(shape)), (3, matching_stages(shape)), (1, joining_stages(shape)))
     behind = st.lists(weighted((2, matching_stages(shape)), (1, _plain_assignments(shape))), max_size=2)
     grouped = st.builds(lambda group, more: [group, *more], gathering_stages(shape), behind)
-    return st.builds(
+    whole = st.builds(
         lambda found, last: [{"$sort": {"_id": 1}}, *found, *last],
         st.lists(stages, min_size=1, max_size=4),
         weighted((2, st.just([])), (1, grouped)),
     )
+    return weighted((9, whole), (1, below_a_value(shape)))
 
 
 def _plain_assignments(shape: Shape) -> st.SearchStrategy[Document]:
