@@ -20,6 +20,7 @@ from sealwire.policies.command import (
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.index_bounds import plan_index_bounds
 from sealwire.policies.paths import follow
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Use
@@ -29,7 +30,7 @@ from sealwire.policies.schema import PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.updates import plan_update
 from sealwire.policies.variables import bind_constants, settle_constants
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire.raw_bson import BsonType, Element
 
 Handler = Callable[[Command, PathNode], None]
 
@@ -61,19 +62,6 @@ def _sort(node: PathNode) -> Argument:
     return plan
 
 
-def _index_bound(node: PathNode) -> Argument:
-    """`min` and `max` are bounds in the order of an index, and ciphertext has no order."""
-
-    def plan(command: Command, argument: Element, parents: Parents) -> None:
-        del parents
-        for bound in elements(command.plan.buf, document_of(argument, argument)):
-            covered = follow(node, bound.name)
-            if covered is not None:
-                raise Refusal(Reason.RANGE, path=covered.path, rule="min or max")
-
-    return plan
-
-
 def with_let(handler: Handler) -> Handler:
     """A handler whose expressions may name the variables of the command's `let`."""
 
@@ -97,16 +85,16 @@ def _find(command: Command, node: PathNode) -> None:
         b"filter": _filter(node),
         b"projection": _projection(node),
         b"sort": _sort(node),
-        b"min": _index_bound(node),
-        b"max": _index_bound(node),
         b"collation": collation,
         b"let": constants,
     }
     _whole(command, table | _FIND_PASSED)
+    low, high = command.arguments.get(b"min"), command.arguments.get(b"max")
+    plan_index_bounds(command.plan, low, high, node, command.parents)
 
 
 _FIND_PASSED = passing(
-    "hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData oplogReplay "
+    "min max hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData oplogReplay "
     "noCursorTimeout allowPartialResults allowDiskUse"
 )
 
@@ -241,7 +229,7 @@ def aggregate(command: Command, node: PathNode) -> None:
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
-    b"find": encrypted(with_let(_find), "`min` and `max` by fields in clear"),
+    b"find": encrypted(with_let(_find), "`min` and `max` with the same covered values"),
     b"count": encrypted(_count),
     b"distinct": encrypted(_distinct, "deterministic classes"),
     b"insert": encrypted(_insert),
