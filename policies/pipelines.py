@@ -267,7 +267,7 @@ STAGES: dict[bytes, Rule[Stage]] = {
     b"$graphLookup": encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
     b"$unionWith": encrypted(partial(union_with, plan_pipeline), "what both cover alike stays covered"),
     b"$out": passed(out, "into the same classes at the same paths; else refused [target]"),
-    b"$merge": passed(merge_into, "as `$out`; `whenMatched` with a pipeline is refused"),
+    b"$merge": encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
     b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
     b"$changeStreamSplitLargeEvent": passed(_keep),
     **family(

@@ -133,7 +133,9 @@ def _reference(storing: Storing, element: Element, target: PathNode, parents: Pa
     found = plan_expression(storing.plan, element, Scope(storing.root), parents)
     if target.leaf is not None and cover_reference(storing.plan, element, target, stores=True):
         return
-    if not same_values(found, target):
+    is_elsewhere = text.startswith(b"$$") and not (text + b".").startswith((b"$$ROOT.", b"$$CURRENT."))
+    if not same_values(found, target) or (is_elsewhere and _is_ranged(target)):
+        # what a variable holds may be several values
         raise _computed(target, element)
     if _is_random(target):
         # a path that leads through an array yields many envelopes, where the class stores one

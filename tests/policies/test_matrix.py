@@ -114,7 +114,7 @@ STAGES: dict[str, Any] = {
     "$graphLookup": _GRAPH,
     "$unionWith": {"coll": "appointments", "pipeline": [{"$match": {"patient_nhs": "a"}}]},
     "$out": "patients",
-    "$merge": "patients",
+    "$merge": {"into": "patients", "whenMatched": [{"$set": {NHS: "a"}}]},
     "$limit": 1,
     "$skip": 1,
     "$count": "n",
