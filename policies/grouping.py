@@ -10,6 +10,7 @@ from sealwire.policies.arguments import Parents, document_of, named_parts, only_
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.namespaces import Surroundings
+from sealwire.policies.operands import array_of
 from sealwire.policies.operators import COMPUTING_ACCUMULATORS
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path
@@ -179,6 +180,29 @@ def _compute(plan: Plan, operator: Element, node: PathNode, parents: Parents) ->
     return NOTHING
 
 
+def _counted(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """Counts of documents, which take no value."""
+    return _compute(plan, operator, node, parents)
+
+
+def _merged(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """`$mergeObjects`: each field comes from one of documents that all have the same covered paths."""
+    found = plan_expression(plan, operator, Scope(node), parents)
+    if found.leaf is not None or found.opaque:
+        raise Refusal(Reason.COMPUTE, path=found.path, rule=operator_name(operator))
+    return found
+
+
+def _joined_arrays(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """`$concatArrays`: the elements of arrays of one kind."""
+    return array_of(plan_expression(plan, operator, Scope(node), parents), operator_name(operator))
+
+
+def _united(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """`$setUnion`: elements are told apart by equality."""
+    return array_of(_key(plan, operator, node, parents), operator_name(operator))
+
+
 def _distinct_values(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     return _key(plan, operator, node, parents)
 
@@ -194,6 +218,10 @@ ACCUMULATORS: dict[bytes, Rule[Callable[[Plan, Element, PathNode, Parents], Path
     **family("$firstN $lastN", passed(_first_few)),
     **family("$top $topN $bottom $bottomN", passed(_top, "ordered by fields in clear")),
     b"$shift": passed(_shift, "without a default"),
+    **family("$count $documentNumber $rank $denseRank", passed(_counted, "ordered by fields in clear")),
+    b"$mergeObjects": passed(_merged, "documents with covered fields"),
+    b"$concatArrays": passed(_joined_arrays, "deterministic classes"),
+    b"$setUnion": passed(_united, "deterministic classes"),
     **family(COMPUTING_ACCUMULATORS, refused(_compute, Reason.COMPUTE)),
     b"$accumulator": refused(_javascript, Reason.JAVASCRIPT, "on any field"),
 }

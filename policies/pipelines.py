@@ -275,5 +275,9 @@ STAGES: dict[bytes, Rule[Stage]] = {
         $listSearchIndexes $listSampledQueries""",
         refused(_beyond, Reason.STAGE),
     ),
+    **family(
+        """$currentOp $listSessions $listLocalSessions $querySettings $queryStats $shardedDataDistribution""",
+        refused(_beyond, Reason.STAGE, "passes on a database"),
+    ),
 }
 """A stage that is not here may see documents without covered fields only."""

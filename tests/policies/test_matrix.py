@@ -8,6 +8,7 @@ import pytest
 from sealwire.policies.loader import load_policy
 from sealwire.policies.matrix import MATRIX
 from sealwire.policies.rules import Verdict
+from tests.policies.mongodb_names import BY_FAMILY, COLLECTION_COMMANDS, OTHER_COMMANDS
 from tests.policies.support import POLICY, Command, plan_of, refusal_of
 
 Probe = Callable[[str], Command]
@@ -127,6 +128,9 @@ ACCUMULATORS: dict[str, Any] = {
     **{key: {"sortBy": {"age": 1}, "output": FIELD} for key in ("$top", "$bottom")},
     **{key: {"sortBy": {"age": 1}, "output": FIELD, "n": 1} for key in ("$topN", "$bottomN")},
     "$shift": {"output": FIELD, "by": 1},
+    **{key: {} for key in ("$count", "$documentNumber", "$rank", "$denseRank")},
+    "$mergeObjects": "$address",
+    **dict.fromkeys(("$concatArrays", "$setUnion"), "$tags"),
 }
 
 EXPRESSIONS: dict[str, Any] = {
@@ -202,6 +206,26 @@ def test_the_planner_does_what_the_matrix_says(key: str, name: str) -> None:
     else:
         edits = plan_of(command, RANGED if name in _RANGES else POLICY).edits
         assert (Verdict.ENCRYPTED if edits else Verdict.PASSED) is rule.verdict
+
+
+@pytest.mark.parametrize("key", sorted(BY_FAMILY))
+def test_every_name_that_the_manual_lists_has_a_row(key: str) -> None:
+    rows = next(family.rules for family in MATRIX if family.key == key)
+    assert {name for name in BY_FAMILY[key] if name.encode() not in rows} == set()
+
+
+def test_every_command_of_the_manual_that_names_a_collection_has_a_row() -> None:
+    rows = {
+        name.decode() for family in MATRIX if family.key in ("command", "beyond") for name in family.rules
+    }
+    assert set(COLLECTION_COMMANDS) - rows == {"explain"}
+    assert set(OTHER_COMMANDS).isdisjoint(rows)
+
+
+@pytest.mark.parametrize("name", OTHER_COMMANDS)
+def test_a_command_that_names_no_collection_passes(name: str) -> None:
+    plan = plan_of({name: 1})
+    assert (plan.protected, plan.edits) == (False, [])
 
 
 @pytest.mark.parametrize("family", MATRIX, ids=lambda family: family.key)
