@@ -16,6 +16,7 @@ from tests.integration.differential.filters import ORDERS, PATHS, PROJECTIONS, f
 from tests.integration.differential.pipelines import joining_pipelines, pipelines, writing_pipelines
 from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
 from tests.integration.differential.updates import (
+    assigned_constants,
     by_filters,
     positional,
     update_pipelines,
@@ -167,9 +168,15 @@ def _statements(shape: Shape, *, pinned: bool) -> Values:
             ),
         ),
         (2, by_array_filters),
+        (1, st.builds(_with_constant, many, assigned_constants(shape))),
         (2, positional(shape).map(lambda pair: ("positional", {"q": pair[0], "u": pair[1], "multi": True}))),
         (2, st.builds(lambda query, u: ("replace", {"q": query, "u": u}), one, document(shape))),
     ).filter(lambda said: not said[1].get("upsert") or upserts_soundly(said[1]))
+
+
+def _with_constant(query: Document, pair: tuple[list[Document], Any]) -> tuple[str, Document]:
+    stages, value = pair
+    return "update constant", {"q": query, "u": stages, "c": {"v": value}, "multi": True}
 
 
 def _delete_statements(shape: Shape, *, pinned: bool) -> Values:
@@ -249,6 +256,7 @@ def _bulks(shape: Shape, *, pinned: bool) -> Commands:
         lambda said: {
             **{"update": 0, "filter": said[1]["q"], "updateMods": said[1]["u"]},
             **{name: said[1][name] for name in ("multi", "upsert", "arrayFilters") if name in said[1]},
+            **({"constants": said[1]["c"]} if "c" in said[1] else {}),
         }
     )
     deletes = _delete_statements(shape, pinned=pinned).map(

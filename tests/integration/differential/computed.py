@@ -18,9 +18,9 @@ _MOST_LEAVES = 4
 _WORD_PATHS = ("s", "s", "s2", "s2", "sub.s", "w", "missing", "x", "copy", "items.s")
 _TARGETS = (
     *("s", "s2", "w", "x", "x", "copy", "copy", "list", "sub", "n", "sub.s", "sub.x", "items.s", "items.x"),
-    *("copy.s", "deep.er", "s.x", "r.s", "list.x", "items.0.s"),
+    *("copy.s", "copy.x", "deep.er"),
 )
-"""Where stages put what they compute; some below a covered value, where nothing may be put."""
+"""Where stages put what they compute; `below_a_value` has paths where nothing may be put."""
 
 _SOUGHT = (
     *(
@@ -52,12 +52,18 @@ class _Drawn:
 
     def __init__(self, shape: Shape) -> None:
         constants: Values = sampled(WORDS) | st.none() | sampled(WORDS).map(lambda value: {"$literal": value})
-        names = sampled(_WORD_PATHS).map("${}".format)
-        self.words: Values = self._recursive(weighted((4, names), (2, constants)), self._more_words)
+        alike = tuple(path for path in _WORD_PATHS if self._is_word(shape, path))
+        names = weighted((8, sampled(alike)), (1, sampled(_WORD_PATHS))).map("${}".format)
+        lists = ["$items"] if shape.compares("items") else ["$nums"]
+        lists += ["$list"] * 3 if self._is_word(shape, "list") else []
+        self.list = _array(lists[-1])
+        # a constant in place of a covered value can be forwarded only, so it comes rarely
+        self.words: Values = self._recursive(weighted((9, names), (1, constants)), self._more_words)
+        self.compared: Values = weighted((1, self.words), (1, constants))
         self.truths: Values = self._truths()
         self.lists: Values = self._recursive(
             st.one_of(
-                st.sampled_from(["$list", "$list", "$items.s", "$items"]).map(_array),
+                st.sampled_from(lists).map(_array),
                 st.lists(names, max_size=2),
                 st.lists(constants, max_size=2),
             ),
@@ -77,11 +83,17 @@ class _Drawn:
         self.fields = fields(shape)
 
     @staticmethod
+    def _is_word(shape: Shape, path: str) -> bool:
+        """Whether it may be compared with `s`, or is always in clear."""
+        if path in ("missing", "x", "copy"):
+            return True
+        return shape.compares(path) and shape.class_of(path) == shape.class_of("s")
+
+    @staticmethod
     def _recursive(simple: Values, more: Callable[[Values], Values]) -> Values:
         return st.recursive(simple, more, max_leaves=_MOST_LEAVES)
 
-    @staticmethod
-    def _more_words(inner: Values) -> Values:
+    def _more_words(self, inner: Values) -> Values:
         test: Values = st.builds(lambda one, two: {"$eq": [one, two]}, inner, inner) | st.just(
             {"$eq": ["$w", "a"]}
         )
@@ -99,21 +111,21 @@ class _Drawn:
             ),
             inner.map(lambda one: {"$let": {"vars": {"v": one}, "in": "$$v"}}),
             st.lists(inner, max_size=2).map(lambda several: {"$first": [several]}),
-            st.just({"$arrayElemAt": [_array("$list"), 0]}),
+            st.just({"$arrayElemAt": [self.list, 0]}),
         )
 
     def _truths(self) -> Values:
-        words = self.words
+        one, other, array = self.words, self.compared, self.list
+        constants = st.lists(sampled(WORDS), max_size=2)
+        several = st.lists(other, max_size=2)
         return st.one_of(
-            st.builds(
-                lambda word, pair: {word: list(pair)}, sampled(("$eq", "$ne")), st.tuples(words, words)
-            ),
-            st.builds(lambda one, several: {"$in": [one, several]}, words, st.lists(words, max_size=2)),
-            words.map(lambda one: {"$in": [one, _array("$list")]}),
-            words.map(lambda one: {"$not": [{"$eq": [one, "1"]}]}),
-            st.builds(lambda one, two: {"$or": [{"$eq": [one, two]}, {"$gt": ["$q", 1]}]}, words, words),
-            st.lists(words, max_size=2).map(lambda several: {"$setIsSubset": [several, _array("$list")]}),
-            st.lists(sampled(WORDS), max_size=2).map(lambda several: {"$eq": ["$list", several]}),
+            st.builds(lambda word, left, right: {word: [left, right]}, sampled(("$eq", "$ne")), one, other),
+            st.builds(lambda value, among: {"$in": [value, among]}, one, several),
+            other.map(lambda value: {"$in": [value, array]}),
+            one.map(lambda value: {"$not": [{"$eq": [value, "1"]}]}),
+            st.builds(lambda left, right: {"$or": [{"$eq": [left, right]}, {"$gt": ["$q", 1]}]}, one, other),
+            several.map(lambda values: {"$setIsSubset": [values, array]}),
+            constants.map(lambda values: {"$eq": [array, values]}),
         )
 
     @staticmethod
@@ -242,7 +254,7 @@ def joining_stages(shape: Shape) -> st.SearchStrategy[Document]:
 def below_a_value(shape: Shape) -> st.SearchStrategy[list[Any]]:
     """A stage that puts something below a field that may be covered, or takes it away, and a look at it."""
     join = {"from": VISITS, "localField": "w", "foreignField": "w"}
-    counted = {"$count": {}}
+    counted: Document = {"$count": {}}
     stages: list[Callable[[str, Any], Document]] = [
         lambda path, value: {"$set": {path: {"$literal": value}}},
         lambda path, value: {"$project": {path: {"$literal": value}}},
