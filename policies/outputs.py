@@ -17,7 +17,7 @@ from sealwire.policies.namespaces import Surroundings, named_namespace
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, leaves
-from sealwire.policies.trees import placed, present, same_values
+from sealwire.policies.trees import present, same_values
 from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire.raw_bson import BsonType, Element
 
@@ -57,7 +57,7 @@ def merge_into(
         _check_identity(plan, parts[b"on"], node)
     if matched is not None and is_pipeline:
         inner = (*parents, stage.value)
-        variables = {b"new": placed(node), **variables_of(plan, parts.get(b"let"), node, inner)}
+        variables = {b"new": node, **variables_of(plan, parts.get(b"let"), node, inner)}
         with bound(plan, variables):
             plan_update_pipeline(plan, matched, _target(plan, stage, around), inner)
     elif b"let" in parts:

@@ -112,6 +112,20 @@ NEW = {"on": "wards", "whenNotMatched": "discard"}
         (merged({"$set": {"name": "$$n"}}, let={"n": "$name"}), []),
         (merged({"$set": {"n": "$$new.n"}}, {"$unset": "notes"}, **NEW), []),
         (
+            run(
+                {"$group": {"_id": "$nhs_number", "n": {"$sum": 1}}},
+                {"$project": {"_id": "$n", "n": 1}},
+                {
+                    "$merge": {
+                        "into": "patients",
+                        "whenNotMatched": "discard",
+                        "whenMatched": [{"$set": {"n": "$$new.n"}}],
+                    }
+                },
+            ),
+            [],
+        ),
+        (
             merged({"$set": {"notes": "a", "n": "$$new.n"}}, on="wards", whenNotMatched="fail"),
             [("notes", "a")],
         ),
