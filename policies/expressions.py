@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from sealwire.policies.arguments import Parents, named_parts, operator_name
+from sealwire.policies.arguments import Parents, first_name, named_parts, operator_name
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.forwarding import FORWARDING
 from sealwire.policies.membership import MEMBERSHIP
 from sealwire.policies.operands import match_constant
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
-from sealwire.policies.paths import follow
+from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode
-from sealwire.policies.trees import Scope, document_node, merge, placed
+from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
 from sealwire.policies.variables import see_reference
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
 
@@ -107,7 +107,7 @@ def _arguments(plan: Plan, element: Element) -> list[Element]:
 
 
 def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    """`$eq` and `$ne`: two fields of one class, or a covered field and a constant, which is then covered."""
+    """`$eq` and `$ne`: two values covered alike, or a covered field and a constant, which is then covered."""
     rule = element.name.decode()
     arguments = _arguments(plan, element)
     if len(arguments) != 2:
@@ -116,16 +116,21 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
     left, right = (plan_expression(plan, argument, scope, inner) for argument in arguments)
     if not left.covers and not right.covers:
         return NOTHING
+    both = left.covers and right.covers
     for node in (left, right):
-        if node.covers and (node.leaf is None or node.leaf.mode is Mode.RANDOM):
-            reason = Reason.RANDOM_EQUALITY if node.leaf else Reason.COMPUTE
+        if node.holds_random:
+            is_known = node.leaf is not None or (both and not node.opaque)
+            reason = Reason.RANDOM_EQUALITY if is_known else Reason.COMPUTE
             raise Refusal(reason, path=node.path, rule=rule)
-    if left.covers and right.covers:
-        if left.leaf != right.leaf:
+    if both:
+        if not same_values(left, right):
             raise Refusal(Reason.COMPUTE, path=left.path, rule=rule)
         plan.compares = True
         return NOTHING
     covered, constant = (left, arguments[1]) if left.covers else (right, arguments[0])
+    if covered.leaf is None:
+        # a document in an expression is computed field by field
+        raise Refusal(Reason.COMPUTE, path=covered.path, rule=rule)
     match_constant(plan, constant, covered, rule, inner)
     return NOTHING
 
@@ -231,8 +236,34 @@ def _javascript(plan: Plan, element: Element, scope: Scope, parents: Parents) ->
     raise Refusal(Reason.JAVASCRIPT, rule=element.name.decode())
 
 
+def _get_field(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """`$getField` with a name that is written out: a field of a document, not seen through arrays."""
+    name, source = element, scope.root
+    if element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
+        parts = named_parts(plan, element.value)
+        if not {b"field"} <= parts.keys() <= {b"field", b"input"}:
+            raise Refusal(Reason.SHAPE, rule="$getField")
+        name = parts[b"field"]
+        if b"input" in parts:
+            source = plan_expression(plan, parts[b"input"], scope, (*parents, element.value))
+    text = _written_name(plan, name)
+    if text is None or is_transparent(text) or b"." in text or source.leaf is not None:
+        raise Refusal(Reason.COMPUTE, path=source.path or scope.root.path, rule="$getField")
+    return placed(source if source.opaque else source.children.get(text, NOTHING))
+
+
+def _written_name(plan: Plan, name: Element) -> bytes | None:
+    """A string, bare or as `$literal`; None where it is computed."""
+    if name.kind == BsonType.OBJECT:
+        inside = list(elements(plan.buf, name.value))
+        if len(inside) != 1 or inside[0].name != b"$literal":
+            return None
+        name = inside[0]
+    return plan.buf[name.value + 4 : name.end - 1] if name.kind == BsonType.STRING else None
+
+
 def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    """`$getField` and its kin name a field by a computed string, which a plan cannot follow."""
+    """`$setField` and its kin name a field by a computed string, which a plan cannot follow."""
     del plan, parents
     raise Refusal(Reason.COMPUTE, path=scope.root.path, rule=element.name.decode())
 
@@ -250,6 +281,7 @@ OPERATORS: dict[bytes, Rule[Callable[[Plan, Element, Scope, Parents], PathNode]]
     },
     **family("$size $isArray", passed(_shape, "deterministic classes")),
     **family("$function $accumulator", refused(_javascript, Reason.JAVASCRIPT, "on any field")),
-    **family("$getField $setField $unsetField", refused(_by_name, Reason.COMPUTE, "on any field")),
+    b"$getField": passed(_get_field, "with the name written out"),
+    **family("$setField $unsetField", refused(_by_name, Reason.COMPUTE, "on any field")),
     **family(PLAIN_EXPRESSIONS, refused(_compute, Reason.COMPUTE)),
 }

@@ -147,6 +147,7 @@ EXPRESSIONS: dict[str, Any] = {
     "$ifNull": [FIELD, "$other_nhs"],
     "$cond": [True, FIELD, None],
     "$switch": {"branches": [{"case": True, "then": FIELD}]},
+    "$getField": NHS,
     "$let": {"vars": {"n": FIELD}, "in": "$$n"},
     "$size": "$tags",
     "$isArray": "$tags",

@@ -112,6 +112,7 @@ class _Drawn:
             inner.map(lambda one: {"$let": {"vars": {"v": one}, "in": "$$v"}}),
             st.lists(inner, max_size=2).map(lambda several: {"$first": [several]}),
             st.just({"$arrayElemAt": [self.list, 0]}),
+            st.sampled_from([{"$getField": "s"}, {"$getField": {"field": "s", "input": "$sub"}}]),
         )
 
     def _truths(self) -> Values:
@@ -125,6 +126,9 @@ class _Drawn:
             one.map(lambda value: {"$not": [{"$eq": [value, "1"]}]}),
             st.builds(lambda left, right: {"$or": [{"$eq": [left, right]}, {"$gt": ["$q", 1]}]}, one, other),
             several.map(lambda values: {"$setIsSubset": [values, array]}),
+            st.sampled_from(["$sub", {"$ifNull": ["$missing", "$sub"]}, "$items"]).map(
+                lambda found: {"$eq": ["$sub", found]}
+            ),
             constants.map(lambda values: {"$eq": [array, values]}),
         )
 
