@@ -29,7 +29,7 @@ def group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
     fields: dict[bytes, PathNode] = {}
     for element in named_parts(plan, start).values():
         if element.name == b"_id":
-            fields[b"_id"] = _key(plan, element, node, inner)
+            fields[b"_id"] = plan_key(plan, element, node, inner)
         else:
             fields[element.name] = _accumulated(plan, element, node, inner)
     return document_node(fields)
@@ -40,7 +40,7 @@ def sort_by_count(
 ) -> PathNode:
     """Groups by one expression, most frequent first."""
     del around
-    return document_node({b"_id": _key(plan, stage, node, parents)})
+    return document_node({b"_id": plan_key(plan, stage, node, parents)})
 
 
 def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -77,7 +77,7 @@ def set_window_fields(
     parts = named_parts(plan, start)
     for part in parts.values():
         if part.name == b"partitionBy":
-            _key(plan, part, node, inner)
+            plan_key(plan, part, node, inner)
         elif part.name == b"sortBy":
             plan_sort(plan, part, node)
         elif part.name != b"output":
@@ -99,7 +99,7 @@ def _window_field(plan: Plan, element: Element, node: PathNode, parents: Parents
     return _apply(plan, operators[0], node, (*parents, start))
 
 
-def _key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
+def plan_key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
     """An expression whose results are told apart by equality."""
     key = plan_expression(plan, element, Scope(node), parents)
     if key.holds_random:
@@ -200,11 +200,11 @@ def _joined_arrays(plan: Plan, operator: Element, node: PathNode, parents: Paren
 
 def _united(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     """`$setUnion`: elements are told apart by equality."""
-    return array_of(_key(plan, operator, node, parents), operator_name(operator))
+    return array_of(plan_key(plan, operator, node, parents), operator_name(operator))
 
 
 def _distinct_values(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
-    return _key(plan, operator, node, parents)
+    return plan_key(plan, operator, node, parents)
 
 
 def _javascript(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:

@@ -108,6 +108,21 @@ def test_options_of_find(sides: tuple[Side, Side], options: Document, reason: Re
     assert answer.reason is reason
 
 
+def test_a_search_by_place_that_filters_by_a_covered_field(sides: tuple[Side, Side]) -> None:
+    places = [{"q": {"_id": number}, "u": {"$set": {"at": [number, 0]}}} for number in range(4)]
+    index = {"key": {"at": "2d"}, "name": "at"}
+    for body in (
+        {"update": "patients", "updates": places},
+        {"createIndexes": "patients", "indexes": [index]},
+    ):
+        assert both(sides, body).outcome is Outcome.ANSWERED
+    near = {"near": [0, 0], "distanceField": "far", "query": {"nhs": {"$in": ["1", "3"]}}}
+    stages: list[Document] = [{"$geoNear": near}, {"$match": {"nhs": "3"}}]
+    answer = both(sides, {"aggregate": "patients", "pipeline": stages, "cursor": {}})
+    assert answer.outcome is Outcome.ANSWERED
+    assert "'far': 3" in answer.content
+
+
 COMMANDS: list[Document] = [
     {"find": "patients", "filter": {"nhs": "1"}},
     {"count": "patients", "query": {"nhs": "1"}},

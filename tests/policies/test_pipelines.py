@@ -166,7 +166,7 @@ def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, 
         ({"$facet": []}, Reason.SHAPE),
         *(
             ({name: {}}, Reason.STAGE)
-            for name in (*("$densify", "$fill", "$geoNear", "$search", "$unheardOf"),)
+            for name in (*("$searchMeta", "$vectorSearch", "$search", "$unheardOf"),)
         ),
         ({"$set": {"0": 1}}, Reason.STAGE),
         ({"$replaceWith": {"0": 1, "n": "$nhs_number"}}, Reason.COMPUTE),
