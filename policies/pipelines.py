@@ -22,6 +22,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.filling import densify, fill
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.geo_near import geo_near
 from sealwire.policies.grouping import bucket, group, set_window_fields, sort_by_count
 from sealwire.policies.joins import graph_lookup, lookup, union_with
 from sealwire.policies.namespaces import Surroundings, foreign_namespaces
@@ -189,33 +190,6 @@ def _facet(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     )
 
 
-def _geo_near(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
-    """By a field in clear, whose distance is a new field; `query` is a filter."""
-    del around
-    start = document_of(stage, stage)
-    inner = (*parents, start)
-    result = node
-    for name, part in named_parts(plan, start).items():
-        if name == b"query":
-            plan_filter(plan, document_of(part, part), node, inner)
-        elif name in (b"distanceField", b"includeLocs", b"key"):
-            if part.kind != BsonType.STRING:
-                raise Refusal(Reason.SHAPE, rule="$geoNear")
-            path = plan.buf[part.value + 4 : part.end - 1]
-            found = follow(node, path) if name == b"key" else None
-            if found is not None:
-                raise Refusal(Reason.OPERATOR, path=found.path, rule="$geoNear")
-            result = result if name == b"key" else assign_path(result, path, NOTHING)
-        elif name in _GEO_NEAR_VALUES:
-            plan_plain_expression(plan, part, Scope(node), inner)
-        else:
-            raise Refusal(Reason.SHAPE, rule=f"$geoNear with {operator_name(part)}")
-    return result
-
-
-_GEO_NEAR_VALUES = frozenset(b"near spherical maxDistance minDistance distanceMultiplier".split())
-
-
 def _change_stream(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
@@ -292,7 +266,7 @@ STAGES: dict[bytes, Rule[Stage]] = {
         fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
     ),
     b"$densify": passed(densify, "partitions as `$group`, by a field in clear"),
-    b"$geoNear": encrypted(_geo_near, "by a field in clear; `query` as in filters"),
+    b"$geoNear": encrypted(geo_near, "by a field in clear; `query` as in filters"),
     b"$redact": refused(_redact, Reason.COMPUTE, "passes where it names fields in clear"),
     b"$facet": encrypted(_facet, "each pipeline for itself"),
     b"$documents": passed(_documents),
