@@ -136,8 +136,9 @@ def _with_variables(shape: Shape) -> Commands:
             {"find": PEOPLE, "filter": {"$expr": {"$in": ["$s", "$$v"]}}, "let": {"v": values}},
         )
     )
-    joined = st.builds(_joined_by_variable, tests, word)
-    return mostly((True, found), (True, joined), (shape.compares("s"), several))
+    joined = st.builds(_joined_by_variable, alone, word)
+    one_class = shape.compares("s") and dict(shape.visits)["person"] == shape.class_of("s")
+    return mostly((True, found), (one_class, joined), (shape.compares("s"), several))
 
 
 def _joined_by_variable(test: Document, value: Any) -> Command:
