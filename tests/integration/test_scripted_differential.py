@@ -5,6 +5,7 @@ covered metadata, and change streams at their three levels.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -106,6 +107,24 @@ def both(sides: tuple[Side, Side], body: Document, *, ordered: bool = True) -> A
 def test_options_of_find(sides: tuple[Side, Side], options: Document, reason: Reason | None) -> None:
     answer = both(sides, {"find": "patients", "filter": {"nhs": "2"}, "sort": {"_id": 1}} | options)
     assert answer.reason is reason
+
+
+def test_a_range_of_days_is_looked_up_in_an_index(sides: tuple[Side, Side]) -> None:
+    days = [(day, datetime(1950, 1, day)) for day in range(1, 20)]
+    born = [{"_id": 20 + day, "nhs": f"n{day}", "born": date} for day, date in days]
+    index = {"key": {"born": 1}, "name": "born"}
+    for body in (
+        {"insert": "patients", "documents": born},
+        {"createIndexes": "patients", "indexes": [index]},
+    ):
+        assert both(sides, body).outcome is Outcome.ANSWERED
+    week = {"$gte": datetime(1950, 1, 3), "$lt": datetime(1950, 1, 10)}
+    find = {"find": "patients", "filter": {"born": week}}
+    assert both(sides, {**find, "sort": {"_id": 1}}).content.count("'born'") == 7
+    plan = sides[0].database.command({"explain": find, "verbosity": "executionStats"})
+    assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])
+    assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+    assert plan["executionStats"]["totalDocsExamined"] == 7
 
 
 def test_a_search_by_place_that_filters_by_a_covered_field(sides: tuple[Side, Side]) -> None:
