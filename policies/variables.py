@@ -1,5 +1,6 @@
 """Bind the constants of a command to their variables, and cover those that meet a covered path."""
 
+import re
 from collections.abc import Iterable
 
 from sealwire.policies.arguments import Parents, document_of, named_parts, printable
@@ -66,13 +67,18 @@ def settle_constants(plan: Plan, names: Iterable[bytes]) -> None:
         if constant is None or constant.node is None:
             continue
         node = constant.node
-        if plan.buf.count(b"$$" + name) != len(constant.covered):
+        if _mentions(plan, name) != len(constant.covered):
             raise Refusal(Reason.COMPUTE, path=node.path, rule="a variable that is used in clear as well")
         element, parents = written_out(plan, constant.element, node, "let", constant.parents)
         if constant.stores:
             plan.store(element, node, parents)
         else:
             plan.match(element, node, parents)
+
+
+def _mentions(plan: Plan, name: bytes) -> int:
+    """How often the message has this name of a variable, and not a longer one that begins with it."""
+    return len(re.findall(rb"\$\$" + re.escape(name) + rb"(?![0-9A-Za-z_\x80-\xff])", plan.buf))
 
 
 def written_out(

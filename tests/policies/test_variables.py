@@ -93,6 +93,12 @@ def test_a_use_in_a_stage_that_passes_unread_counts() -> None:
     assert reason({**command, "pipeline": [*stages, {"$set": {"x": "$$n"}}]}) is Reason.COMPUTE
 
 
+def test_a_variable_whose_name_begins_another_is_told_from_it() -> None:
+    either = {"$or": [{"$eq": ["$nhs_number", "$$n"]}, {"$eq": ["$postcode", "$$nhs"]}]}
+    command = {"find": "patients", "filter": {"$expr": either}, "let": {"n": "a", "nhs": "b"}}
+    assert covered(command) == [N, ("postcode", "b")]
+
+
 def test_names_that_operators_give_a_meaning_of_their_own_are_not_constants() -> None:
     for name in ("this", "value"):
         inside = {"$reduce": {"input": ["b"], "initialValue": 1, "in": {"$eq": ["$nhs_number", f"$${name}"]}}}
