@@ -4,6 +4,7 @@ Options of `find`, collations, explain of each command, duplicates as the client
 covered metadata, and change streams at their three levels.
 """
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -205,6 +206,38 @@ def test_a_duplicate_is_told_as_the_server_tells_it(sides: tuple[Side, Side], bo
     assert both(sides, {"find": "patients", "filter": {}, "sort": {"_id": 1}}).outcome is Outcome.ANSWERED
 
 
+def test_validators_and_partial_indexes_hold_for_covered_fields(
+    runner: Runner, sides: tuple[Side, Side]
+) -> None:
+    for name in (sides[0].name, PLAIN):
+        runner.direct[name].drop_collection("patients")
+    only = {"nhs": {"$in": ["1", "2", None]}, "contacts.nhs": {"$ne": "bad"}}
+    partial = {"key": {"w": 1}, "name": "w_1", "unique": True, "partialFilterExpression": {"nhs": "1"}}
+
+    def insert(*rows: Document) -> Document:
+        return {"insert": "patients", "documents": list(rows), "ordered": False}
+
+    told = [
+        both(sides, body).content
+        for body in (
+            {"create": "patients", "validator": only},
+            insert({"_id": 1, "nhs": "1", "w": 1}, {"_id": 2, "nhs": "3"}, {"_id": 3, "w": 2}),
+            insert({"_id": 4, "nhs": "2", "contacts": [{"nhs": "x"}, {"nhs": "bad"}]}),
+            {"update": "patients", "updates": [{"q": {"_id": 1}, "u": {"$set": {"nhs": "9"}}}]},
+            {"collMod": "patients", "validator": {"nhs": {"$nin": ["7"]}}},
+            insert({"_id": 5, "nhs": "3", "w": 1}, {"_id": 6, "nhs": "7"}),
+            {"createIndexes": "patients", "indexes": [partial]},
+            insert({"_id": 7, "nhs": "1", "w": 1}, {"_id": 8, "nhs": "2", "w": 1}),
+        )
+    ]
+    assert ["121" in text for text in told] == [False, True, True, True, False, True, False, False]
+    assert "11000" in told[-1]
+    kept = both(sides, {"find": "patients", "filter": {}, "sort": {"_id": 1}})
+    assert kept.content.count("'_id'") == 4
+    described = {"create": "other", "validator": {"$jsonSchema": {"required": ["nhs"]}}}
+    assert both(sides, {**described, "create": "patients"}).reason is Reason.OPERATOR
+
+
 def test_files_with_covered_metadata(runner: Runner, sides: tuple[Side, Side]) -> None:
     metadata = {"nhs": "1", "notes": {"a": [1]}, "kind": "letter"}
     for side in sides:
@@ -244,6 +277,7 @@ def _change(patients: Collection[Document]) -> None:
 def _events(side: Side, level: str, pipeline: list[Document]) -> Answer:
     """The events up to the last change, or the refusal."""
     # every pipeline here lets the last insert through; others in the cluster's stream are of another database
+    pipeline = json.loads(json.dumps(pipeline).replace(DATABASE, side.name))
     try:
         with _watched(side, level).watch(pipeline, max_await_time_ms=500) as stream:
             _change(side.database["patients"])
@@ -266,6 +300,25 @@ def _events(side: Side, level: str, pipeline: list[Document]) -> Answer:
         [{"$match": {"operationType": "insert"}}],
         [{"$match": {"fullDocument.nhs": {"$in": ["5", "end"]}}}],
         [{"$match": {"fullDocument.w": 1}}],
+        [
+            {
+                "$match": {
+                    "$or": [
+                        {"updateDescription.updatedFields.contacts.nhs": "4"},
+                        {"fullDocument.nhs": "end"},
+                    ]
+                }
+            }
+        ],
+        [
+            {
+                "$match": {
+                    "ns.coll": "patients",
+                    "ns.db": "{database}",
+                    "fullDocument.nhs": {"$in": ["5", "end"]},
+                }
+            }
+        ],
         [{"$match": {"operationType": {"$ne": "delete"}}}, {"$project": {"updateDescription": 0}}],
     ],
     ids=str,
