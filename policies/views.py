@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from sealwire.policies.arguments import readable
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.pipelines import plan_pipeline
@@ -102,7 +103,8 @@ class ViewCatalog:
     def covered(self, namespace: str) -> PathNode | None:
         """The covered paths of what is read under a name; None when nothing is.
 
-        Raises NamespaceUnknown. Cost: O(1) when it is known; a walk of its definition the first time.
+        Raises NamespaceUnknown; Refusal for what is no name. Cost: O(1) when it is known; a walk of its
+        definition the first time.
         """
         return self._covered(namespace, 0)
 
@@ -115,9 +117,9 @@ class ViewCatalog:
             return None
         answer = self._answers.get(namespace)
         if answer is None:
-            if not _is_utf8(namespace):
-                # the server could not be asked for it, and would take it for another name
-                raise Refusal(Reason.SHAPE, rule="a collection's name that is not UTF-8")
+            if readable(namespace) != namespace:
+                # no server has such a name, and none can be asked for it
+                raise Refusal(Reason.SHAPE, rule="a name that is not UTF-8")
             raise NamespaceUnknown(namespace)
         if answer.view is None:
             return None
@@ -145,12 +147,3 @@ class ViewCatalog:
             return plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
         except (Refusal, BsonError, StopIteration):
             return OPAQUE
-
-
-def _is_utf8(name: str) -> bool:
-    """Whether a name from the wire was UTF-8: what was not came in as surrogates (`arguments.string_of`)."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
