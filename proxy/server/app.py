@@ -19,14 +19,16 @@ from typing import Any
 import uvloop
 
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.admin import AdminServer, Health, Phase
+from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit import open_audit
 from sealwire.proxy.server.config import Address, TlsMode
 from sealwire.proxy.server.errors import ServerError
+from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
-from sealwire.proxy.server.listener import Listener, bind
+from sealwire.proxy.server.listener import Listener
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.services import Route, Services
 from sealwire.proxy.server.sessions import SessionMaker
 from sealwire.proxy.server.start import Loaded, make_upstreams, probe
