@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from io import BytesIO
 from typing import NamedTuple
 
 from sealwire.wire.raw_bson import int32_at
@@ -43,13 +44,14 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
     pieces: list[tuple[int, int, bytes]] = [(edit.start, edit.end, edit.data) for edit in edits]
     pieces.extend((offset, offset + 4, _pack_int32(length)) for offset, length in lengths.items())
     pieces.sort(key=lambda piece: piece[:2])
-    out: list[bytes] = []
+    # Not a list to be joined: for as long as that takes, all of the message would be there once more.
+    out = BytesIO()
     position = 0
     for start, end, data in pieces:
         if start < position:
             raise ValueError("edits overlap")
-        out.append(buf[position:start])
-        out.append(data)
+        out.write(buf[position:start])
+        out.write(data)
         position = end
-    out.append(buf[position:])
-    return b"".join(out)
+    out.write(buf[position:])
+    return out.getvalue()
