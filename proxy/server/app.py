@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from sealwire.keys.keyring import Keyring
+from sealwire.proxy.server import memory
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit import open_audit
 from sealwire.proxy.server.config import Address, Member, TlsMode
@@ -192,6 +193,7 @@ class Proxy:
                 note(_log, logging.WARNING, side.warning, side=name, not_after=not_after)
 
     async def _tick(self) -> None:
+        trimmer = memory.Trimmer()
         while True:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
@@ -200,6 +202,7 @@ class Proxy:
             self.health.keyring = self.services.keys.freshness
             for connection in tuple(self.services.live):
                 connection.tick(now)
+            trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))
 
     async def _drain(self) -> None:
         services = self.services
@@ -268,6 +271,7 @@ async def _run_with_signals(loaded: Loaded, new_sessions: SessionMaker) -> None:
 
 def serve(loaded: Loaded, new_sessions: SessionMaker) -> None:
     """Run a proxy on uvloop until SIGTERM or SIGINT. Raises ServerError when it cannot start."""
+    memory.fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run_with_signals(loaded, new_sessions))
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import uvloop
 
+from sealwire.proxy.server import memory
 from sealwire.proxy.server.app import Proxy
 from sealwire.proxy.server.config import Config
 from sealwire.proxy.server.joint_metrics import families_of
@@ -68,6 +69,7 @@ def share_of(config: Config, seat: Seat) -> Config:
 
 def serve(loaded: Loaded, new_sessions: SessionMaker, line: socket.socket, seat: Seat) -> None:
     """Run until drained. Raises ServerError when it cannot start."""
+    memory.fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(loaded, new_sessions, line, seat))
 
