@@ -131,7 +131,9 @@ def _explain(command: Command) -> None:
     if not arguments or b"explain" in arguments or command.sequences:
         raise Refusal(Reason.SHAPE, rule="explain")
     database = arguments.get(b"$db")
-    if database is not None and string_of(command.plan, database) != command.database:
+    if database is not None and (
+        database.kind != kinds.STRING or string_of(command.plan, database) != command.database
+    ):
         raise Refusal(Reason.SHAPE, rule="explain of another database")
     nested = Command(
         command.plan,

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Final, final
 
 from sealwire.wire.int32 import int32_at
@@ -57,7 +58,8 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
     """
     if lengths is None:
         lengths = resized(buf, edits)
-    out: list[bytes] = []
+    # Not a list to be joined: for as long as that takes, all of the message would be there once more.
+    out = BytesIO()
     position = 0
     offsets = sorted(lengths)
     corrected = 0
@@ -67,24 +69,24 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
             corrected += 1
         if edit.start < position:
             raise ValueError("edits overlap")
-        out.append(buf[position : edit.start])
-        out.append(edit.data)
+        out.write(buf[position : edit.start])
+        out.write(edit.data)
         position = edit.end
     while corrected < len(offsets):
         position = _correct(out, buf, position, offsets[corrected], lengths)
         corrected += 1
-    out.append(buf[position:])
-    return b"".join(out)
+    out.write(buf[position:])
+    return out.getvalue()
 
 
 def _order(edit: Edit) -> tuple[int, int]:
     return edit.start, edit.end
 
 
-def _correct(out: list[bytes], buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:
+def _correct(out: BytesIO, buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:
     """Copy up to the length at `offset` and write its new value; returns where the copy goes on."""
     if offset < position:
         raise ValueError("edits overlap")
-    out.append(buf[position:offset])
-    out.append(_pack_int32(lengths[offset]))
+    out.write(buf[position:offset])
+    out.write(_pack_int32(lengths[offset]))
     return offset + 4

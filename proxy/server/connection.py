@@ -143,6 +143,9 @@ class Connection:
 
     def client_full(self) -> None:
         """The client does not read."""
+        self.client.full = True
+        if self.client.held & Hold.CLIENT_FULL:
+            return
         self._services.metrics.pauses.labels("client").inc()
         self.client.hold(Hold.CLIENT_FULL)
         if self.server is not None:
@@ -150,6 +153,8 @@ class Connection:
 
     def client_writable(self) -> None:
         """The client reads again."""
+        if not self.client.send_on():
+            return
         self.client.release(Hold.CLIENT_FULL)
         if self.server is not None:
             self.server.release(Hold.CLIENT_FULL)
@@ -180,11 +185,17 @@ class Connection:
 
     def server_full(self) -> None:
         """The server does not read."""
+        if self.server is not None:
+            self.server.full = True
+        if self.client.held & Hold.SERVER_FULL:
+            return
         self._services.metrics.pauses.labels("server").inc()
         self.client.hold(Hold.SERVER_FULL)
 
     def server_writable(self) -> None:
         """The server reads again."""
+        if self.server is not None and not self.server.send_on():
+            return
         self.client.release(Hold.SERVER_FULL)
 
     # -- what the proxy says ---------------------------------------------------------------------------------
@@ -210,9 +221,9 @@ class Connection:
             return
         self.state = State.CLOSING
         self._connecting.cancel()
-        self.client.transport.abort()
+        self.client.abort()
         if self.server is not None:
-            self.server.transport.abort()
+            self.server.abort()
         self._forget_if_over()
 
     # -- effects ---------------------------------------------------------------------------------------------
@@ -299,15 +310,15 @@ class Connection:
             self._services.gate.note(_log, logging.WARNING, "connection closed", kind, **fields)
         else:
             note(_log, logging.DEBUG, "connection closed", **fields)
-        self.client.transport.close()
+        self.client.close()
         if self.server is not None:
-            self.server.transport.close()
+            self.server.close()
 
     def _has_lingered(self, now_s: float) -> bool:
         waited_s = now_s - self._closed_at_s
         if self._services.draining and waited_s >= DRAIN_LINGER_S:
             sides = (self.client, self.server)
-            if not any(side and side.transport.get_write_buffer_size() for side in sides):
+            if not any(side and side.has_unsent for side in sides):
                 return True
         return waited_s >= CLOSE_LINGER_S
 

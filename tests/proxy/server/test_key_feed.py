@@ -124,6 +124,21 @@ def test_all_who_ask_at_once_share_one_load() -> None:
     scenario(test)
 
 
+def test_a_reload_loads_before_its_time() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.keys.append(data_key(2))
+        bench.feed.reload()
+        await until(lambda: bench.loads_ended == 1)
+        assert bench.feed.keyring.knows(2, 1)
+        assert bench.handed_on == [bench.feed.keyring]
+        bench.feed.reload()  # too soon: it waits for its turn
+        assert bench.source.loads == 1
+        await bench.later(RELOAD_INTERVAL_S)
+        assert bench.source.loads == 2
+
+    scenario(test)
+
+
 def test_a_key_that_another_session_brought_in_needs_no_load() -> None:
     async def test(bench: Bench) -> None:
         assert await soon(bench.ask(((1, 1),))) is bench.feed.keyring
