@@ -16,7 +16,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import PathNode, PolicySet
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -42,6 +42,7 @@ class Command:
         "covered",
         "database",
         "name",
+        "node",
         "parents",
         "plan",
         "policies",
@@ -71,6 +72,8 @@ class Command:
         """Lengths above the body's elements, the body's own included."""
         self.arguments = arguments
         self.sequences = sequences
+        self.node = NOTHING
+        """The covered paths of the documents that its arguments, or those of a statement, speak of."""
         self.collated = False
         """Whether an argument asks for a collation other than the simple one."""
 

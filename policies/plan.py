@@ -97,7 +97,7 @@ class Removal:
 
 @final
 class Plan:
-    """The decisions for one command, in the order of its bytes. Building it is the planner's whole work."""
+    """The decisions for one command, in the order they were made. Building it is the planner's whole work."""
 
     __slots__ = (
         "arrays",
