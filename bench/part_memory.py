@@ -19,7 +19,7 @@ from bench.part_canned import Prepared, start_canned
 from bench.processes import peak_kib, reset_peak, resident_kib
 from bench.profiles import Profile
 from bench.recording import ENCRYPTED, REQUESTS, read_message, split_messages
-from bench.routes import FORWARDER, NGINX, SEALWIRE, Route, connected, start_routes
+from bench.routes import SEALWIRE, Route, connected, start_routes
 from bench.workloads import FIND_ONE, REQUEST_ID, insert_request
 from sealwire.demo.ports import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
@@ -48,7 +48,7 @@ def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell:
         tell(str(case))
         idle = {
             route: partial(_idle_connections, prepared, profile, route, tls=tls)
-            for route in (SEALWIRE, FORWARDER, NGINX)
+            for route in profile.memory_routes
         }
         results.series += take_turns(case, idle, profile.memory_rounds)
     tell(BATCH)

@@ -81,7 +81,8 @@ def show(console: Console, report: Report) -> None:
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
         f"core: {machine['core']}, load before {machine['load_before']}, commit {machine['commit']}, "
-        f"profile {report.profile}, {sum(report.seconds.values()):.0f} s",
+        f"profile {report.profile}, {sum(report.seconds.values()):.0f} s: "
+        + ", ".join(f"{name} {taken:.0f} s" for name, taken in report.seconds.items()),
         soft_wrap=True,
     )
 

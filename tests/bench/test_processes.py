@@ -21,6 +21,7 @@ from bench.processes import cpu_seconds, peak_kib, reset_peak, resident_kib, tre
 from bench.profiles import TINY
 from bench.recording import ENCRYPTED, PLAIN, read_message, split_messages
 from bench.routes import DIRECT, FORWARDER, HAPROXY, NGINX, SEALWIRE, Ground, Route, start_routes
+from bench.talker import Talker
 from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED
 from sealwire.crypto.envelope import MARKER
 from sealwire.demo.ports import LOOPBACK
@@ -170,3 +171,37 @@ def test_processor_time_and_memory_are_those_of_the_process_and_its_children() -
 
 def test_the_clock_of_another_process_is_that_process_own() -> None:
     assert cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.5)
+
+
+def test_a_child_that_ends_is_an_error_and_not_an_answer() -> None:
+    with Talker([sys.executable, "-c", "input()"]) as talker, pytest.raises(RuntimeError):
+        talker.ask({"do": "anything"})
+
+
+def test_a_server_that_hangs_up_ends_the_run(canned: Started, tmp_path: Path) -> None:
+    requests = tmp_path / "unknown"
+    requests.write_bytes(command(1, {"aggregate": "small"}))
+    route = Route(DIRECT, canned.port, None, canned.pid, None)
+    with Load() as generator:
+        generator.open(route, 2)
+        with pytest.raises(RuntimeError):
+            generator.run(route, requests, 0.05)
+
+
+def test_a_failed_operation_is_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "bad.requests").write_bytes(command(1, {"find": "bad"}))
+    (tmp_path / "bad.plain").write_bytes(command(1, {"ok": 0.0, "errmsg": "no"}))
+    with module_server("bench.canned_server", tmp_path, [tmp_path, PLAIN]) as server, Load() as generator:
+        route = Route(DIRECT, server.port, None, server.pid, None)
+        generator.open(route, 1)
+        with pytest.raises(RuntimeError):
+            generator.run(route, tmp_path / "bad.requests", 0.05)
+
+
+def test_more_processes_than_connections_are_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "good.requests").write_bytes(command(1, {"find": "good"}))
+    (tmp_path / "good.plain").write_bytes(command(1, {"ok": 1.0}))
+    with module_server("bench.canned_server", tmp_path, [tmp_path, PLAIN]) as server, Load(3) as generator:
+        route = Route(DIRECT, server.port, None, server.pid, None)
+        generator.open(route, 1)
+        assert generator.run(route, tmp_path / "good.requests", 0.05)[Metric.OPERATIONS] > 0
