@@ -142,11 +142,16 @@ def create_public(path: Path, content: bytes) -> None:
     _create(path, content, PUBLIC_MODE)
 
 
-def _create(path: Path, content: bytes, mode: int) -> None:
+def require_free(path: Path) -> None:
+    """Raises AlreadyExists where something stands at `path`: for what must not be made in vain."""
     if os.path.lexists(path):
         raise AlreadyExists(
             KeysReason.FILE_EXISTS, f"{path} exists already", "choose another path, or move it away"
         )
+
+
+def _create(path: Path, content: bytes, mode: int) -> None:
+    require_free(path)
     _replace(path, content, mode)
 
 

@@ -28,13 +28,29 @@ def _administer(command: Command, node: PathNode) -> None:
         raise Refusal(Reason.SHAPE, rule="this document sequence")
 
 
-ADMINISTRATION: dict[bytes, Rule[Callable[[Command, PathNode], None]]] = family(
-    """listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
-    reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
-    shardCollection balancerCollectionStatus""",
-    passed(_administer, "without a query"),
-)
-"""Commands that name a protected collection and carry no value of its documents."""
+def _refuse_command(command: Command, node: PathNode) -> None:
+    """Takes values of documents, or bounds of them, in ways that are not followed."""
+    raise Refusal(Reason.COMMAND, path=node.path, rule=operator_name(command.arguments[command.name]))
+
+
+ADMINISTRATION: dict[bytes, Rule[Callable[[Command, PathNode], None]]] = {
+    **family(
+        """listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
+        reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
+        shardCollection balancerCollectionStatus refineCollectionShardKey reshardCollection
+        abortReshardCollection commitReshardCollection cleanupReshardCollection unshardCollection
+        abortUnshardCollection moveCollection cleanupOrphaned checkMetadataConsistency setAllowMigrations
+        configureQueryAnalyzer analyzeShardKey setIndexCommitQuorum dropSearchIndex""",
+        passed(_administer, "without a query"),
+    ),
+    **family(
+        """planCacheSetFilter filemd5 split splitVector moveChunk mergeChunks mergeAllChunksOnShard
+        clearJumboFlag updateZoneKeyRange createSearchIndexes updateSearchIndex listSearchIndexes
+        compactStructuredEncryptionData cleanupStructuredEncryptionData""",
+        refused(_refuse_command, Reason.COMMAND),
+    ),
+}
+"""Commands that name a protected collection and carry no value of its documents, or are refused."""
 
 NAMES_NO_COLLECTION = frozenset(
     b"""createUser updateUser dropUser usersInfo grantRolesToUser revokeRolesFromUser createRole updateRole

@@ -20,6 +20,7 @@ from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Use
 from sealwire.policies.schema import PathNode
+from sealwire.policies.variables import bind_constants, settle_constants
 from sealwire.wire.raw_bson import BsonType, Element
 
 _OPERATIONS = b"ops"
@@ -53,8 +54,10 @@ def bulk_write(command: Command) -> None:
     command.plan.protected = True
     command.plan.namespace = readable(protected[0].namespace)
     apply_arguments(command, command.arguments, {command.name: passed, **_ARGUMENTS}, command.parents)
+    bound = bind_constants(command.plan, command.arguments.get(b"let"), command.parents)
     for start, parents in command.documents(_OPERATIONS):
         _operation(command, named_parts(command.plan, start), (*parents, start), targets)
+    settle_constants(command.plan, bound)
 
 
 _ARGUMENTS: dict[bytes, Argument] = {

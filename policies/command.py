@@ -104,8 +104,8 @@ def collation(command: Command, argument: Element, parents: Parents) -> None:
 def constants(command: Command, argument: Element, parents: Parents) -> None:
     """`let`, and the constants of a pipeline update: variables that expressions may name as `$$variable`.
 
-    They stay in clear, so whatever compares or stores one at a covered path is refused where it stands. One
-    with a capital, such as CURRENT, would change what `$field` means. Raises Refusal(SHAPE).
+    `variables` covers those that meet a covered path. One with a capital, such as CURRENT, would change what
+    `$field` means. Raises Refusal(SHAPE).
     """
     del parents
     for variable in elements(command.plan.buf, document_of(argument, argument)):

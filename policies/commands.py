@@ -20,6 +20,7 @@ from sealwire.policies.command import (
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.index_bounds import plan_index_bounds
 from sealwire.policies.paths import follow
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Use
@@ -28,7 +29,8 @@ from sealwire.policies.rules import Rule, encrypted, family
 from sealwire.policies.schema import PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.updates import plan_update
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.policies.variables import bind_constants, settle_constants
+from sealwire.wire.raw_bson import BsonType, Element
 
 Handler = Callable[[Command, PathNode], None]
 
@@ -60,17 +62,16 @@ def _sort(node: PathNode) -> Argument:
     return plan
 
 
-def _index_bound(node: PathNode) -> Argument:
-    """`min` and `max` are bounds in the order of an index, and ciphertext has no order."""
+def with_let(handler: Handler) -> Handler:
+    """A handler whose expressions may name the variables of the command's `let`."""
 
-    def plan(command: Command, argument: Element, parents: Parents) -> None:
-        del parents
-        for bound in elements(command.plan.buf, document_of(argument, argument)):
-            covered = follow(node, bound.name)
-            if covered is not None:
-                raise Refusal(Reason.RANGE, path=covered.path, rule="min or max")
+    def handle(command: Command, node: PathNode) -> None:
+        let = command.arguments.get(b"let")
+        names = bind_constants(command.plan, let, command.parents)
+        handler(command, node)
+        settle_constants(command.plan, names)
 
-    return plan
+    return handle
 
 
 def _whole(command: Command, table: Mapping[bytes, Argument]) -> None:
@@ -84,16 +85,16 @@ def _find(command: Command, node: PathNode) -> None:
         b"filter": _filter(node),
         b"projection": _projection(node),
         b"sort": _sort(node),
-        b"min": _index_bound(node),
-        b"max": _index_bound(node),
         b"collation": collation,
         b"let": constants,
     }
     _whole(command, table | _FIND_PASSED)
+    low, high = command.arguments.get(b"min"), command.arguments.get(b"max")
+    plan_index_bounds(command.plan, low, high, node, command.parents)
 
 
 _FIND_PASSED = passing(
-    "hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData oplogReplay "
+    "min max hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData oplogReplay "
     "noCursorTimeout allowPartialResults allowDiskUse"
 )
 
@@ -156,8 +157,10 @@ def update_statement(
     names: UpdateNames,
 ) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
+    bound = bind_constants(command.plan, statement.get(names.constants), parents)
     apply_arguments(command, statement, _update_table(command, node, statement, names), parents)
     command.plan.seeding = False
+    settle_constants(command.plan, bound)
     command.settle_collation(node.path)
 
 
@@ -213,6 +216,7 @@ def _find_and_modify(command: Command, node: PathNode) -> None:
     command.plan.seeding = False
 
 
+@with_let
 def aggregate(command: Command, node: PathNode) -> None:
     """A pipeline over documents with the covered paths `node`. Raises Refusal, BsonError."""
 
@@ -225,13 +229,13 @@ def aggregate(command: Command, node: PathNode) -> None:
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
-    b"find": encrypted(_find, "`min` and `max` by fields in clear"),
+    b"find": encrypted(with_let(_find), "`min` and `max` with the same covered values"),
     b"count": encrypted(_count),
     b"distinct": encrypted(_distinct, "deterministic classes"),
     b"insert": encrypted(_insert),
-    b"update": encrypted(_update),
-    b"delete": encrypted(_delete),
-    **family("findAndModify findandmodify", encrypted(_find_and_modify)),
+    b"update": encrypted(with_let(_update)),
+    b"delete": encrypted(with_let(_delete)),
+    **family("findAndModify findandmodify", encrypted(with_let(_find_and_modify))),
     b"aggregate": encrypted(aggregate),
 }
 

@@ -9,17 +9,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from sealwire.policies.arguments import Parents, named_parts, operator_name
+from sealwire.policies.arguments import Parents, first_name, named_parts, operator_name
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.forwarding import FORWARDING
 from sealwire.policies.membership import MEMBERSHIP
 from sealwire.policies.operands import match_constant
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
-from sealwire.policies.paths import follow
+from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode
-from sealwire.policies.trees import Scope, document_node, merge, placed
+from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
+from sealwire.policies.variables import see_reference
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
 
 
@@ -62,16 +63,19 @@ def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     text = plan.buf[element.value + 4 : element.end - 1]
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
-        node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name)
+        node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name, element)
         return placed(node if not path else follow(node, path) or NOTHING)
     if text.startswith(b"$"):
         return placed(follow(scope.root, text[1:]) or NOTHING)
     return NOTHING
 
 
-def _variable(plan: Plan, scope: Scope, name: bytes) -> PathNode:
-    bound = scope.variables.get(name)
-    return plan.variables.get(name, NOTHING) if bound is None else bound
+def _variable(plan: Plan, scope: Scope, name: bytes, reference: Element) -> PathNode:
+    """What the innermost binding of a name yields: an operator's, a `$lookup`'s, or the command's own."""
+    bound = scope.variables.get(name, plan.variables.get(name))
+    if bound is None:
+        see_reference(plan, name, reference)
+    return bound or NOTHING
 
 
 def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -103,7 +107,7 @@ def _arguments(plan: Plan, element: Element) -> list[Element]:
 
 
 def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    """`$eq` and `$ne`: two fields of one class, or a covered field and a constant, which is then covered."""
+    """`$eq` and `$ne`: two values covered alike, or a covered field and a constant, which is then covered."""
     rule = element.name.decode()
     arguments = _arguments(plan, element)
     if len(arguments) != 2:
@@ -112,16 +116,21 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
     left, right = (plan_expression(plan, argument, scope, inner) for argument in arguments)
     if not left.covers and not right.covers:
         return NOTHING
+    both = left.covers and right.covers
     for node in (left, right):
-        if node.covers and (node.leaf is None or node.leaf.mode is Mode.RANDOM):
-            reason = Reason.RANDOM_EQUALITY if node.leaf else Reason.COMPUTE
+        if node.holds_random:
+            is_known = node.leaf is not None or (both and not node.opaque)
+            reason = Reason.RANDOM_EQUALITY if is_known else Reason.COMPUTE
             raise Refusal(reason, path=node.path, rule=rule)
-    if left.covers and right.covers:
-        if left.leaf != right.leaf:
+    if both:
+        if not same_values(left, right):
             raise Refusal(Reason.COMPUTE, path=left.path, rule=rule)
         plan.compares = True
         return NOTHING
     covered, constant = (left, arguments[1]) if left.covers else (right, arguments[0])
+    if covered.leaf is None:
+        # a document in an expression is computed field by field
+        raise Refusal(Reason.COMPUTE, path=covered.path, rule=rule)
     match_constant(plan, constant, covered, rule, inner)
     return NOTHING
 
@@ -133,16 +142,24 @@ def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pa
 
 
 def _one_of(plan: Plan, choices: list[Element], scope: Scope, parents: Parents) -> PathNode:
-    """What an expression yields that yields one of these. null and [] are values of every class."""
-    results: list[PathNode] = []
-    for choice in choices:
-        node = plan_expression(plan, choice, scope, parents)
-        is_empty_array = (
-            choice.kind == BsonType.ARRAY and next(elements(plan.buf, choice.value), None) is None
-        )
-        if choice.kind != BsonType.NULL and not is_empty_array:
-            results.append(node)
-    return merge(results)
+    """What an expression yields that yields one of these."""
+    nodes = [_choice(plan, choice, scope, parents) for choice in choices]
+    return merge([node for node in nodes if node is not None])
+
+
+def _choice(plan: Plan, choice: Element, scope: Scope, parents: Parents) -> PathNode | None:
+    """What a choice yields; None when that is of every class."""
+    node = plan_expression(plan, choice, scope, parents)
+    return None if _is_of_every_class(plan, choice) else node
+
+
+def _is_of_every_class(plan: Plan, choice: Element) -> bool:
+    """null, no value at all, and []: stored in clear whatever the class."""
+    if choice.kind == BsonType.STRING:
+        return plan.buf[choice.value + 4 : choice.end - 1] == b"$$REMOVE"
+    if choice.kind == BsonType.ARRAY:
+        return next(elements(plan.buf, choice.value), None) is None
+    return choice.kind == BsonType.NULL
 
 
 def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -162,20 +179,20 @@ def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathN
 def _switch(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     if element.kind != BsonType.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$switch")
-    results: list[PathNode] = []
+    results: list[PathNode | None] = []
     inner = (*parents, element.value)
     for part in elements(plan.buf, element.value):
         if part.name == b"default":
-            results.append(plan_expression(plan, part, scope, inner))
+            results.append(_choice(plan, part, scope, inner))
         elif part.name == b"branches" and part.kind == BsonType.ARRAY:
             results.extend(_branches(plan, part, scope, inner))
         else:
             raise Refusal(Reason.SHAPE, rule="$switch")
-    return merge(results)
+    return merge([node for node in results if node is not None])
 
 
-def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> list[PathNode]:
-    results: list[PathNode] = []
+def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> list[PathNode | None]:
+    results: list[PathNode | None] = []
     for branch in elements(plan.buf, element.value):
         if branch.kind != BsonType.OBJECT:
             raise Refusal(Reason.SHAPE, rule="$switch")
@@ -184,7 +201,7 @@ def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> l
             if part.name == b"case":
                 plan_plain_expression(plan, part, scope, inner)
             elif part.name == b"then":
-                results.append(plan_expression(plan, part, scope, inner))
+                results.append(_choice(plan, part, scope, inner))
             else:
                 raise Refusal(Reason.SHAPE, rule="$switch")
     return results
@@ -219,8 +236,34 @@ def _javascript(plan: Plan, element: Element, scope: Scope, parents: Parents) ->
     raise Refusal(Reason.JAVASCRIPT, rule=element.name.decode())
 
 
+def _get_field(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """`$getField` with a name that is written out: a field of a document, not seen through arrays."""
+    name, source = element, scope.root
+    if element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
+        parts = named_parts(plan, element.value)
+        if not {b"field"} <= parts.keys() <= {b"field", b"input"}:
+            raise Refusal(Reason.SHAPE, rule="$getField")
+        name = parts[b"field"]
+        if b"input" in parts:
+            source = plan_expression(plan, parts[b"input"], scope, (*parents, element.value))
+    text = _written_name(plan, name)
+    if text is None or is_transparent(text) or b"." in text or source.leaf is not None:
+        raise Refusal(Reason.COMPUTE, path=source.path or scope.root.path, rule="$getField")
+    return placed(source if source.opaque else source.children.get(text, NOTHING))
+
+
+def _written_name(plan: Plan, name: Element) -> bytes | None:
+    """A string, bare or as `$literal`; None where it is computed."""
+    if name.kind == BsonType.OBJECT:
+        inside = list(elements(plan.buf, name.value))
+        if len(inside) != 1 or inside[0].name != b"$literal":
+            return None
+        name = inside[0]
+    return plan.buf[name.value + 4 : name.end - 1] if name.kind == BsonType.STRING else None
+
+
 def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    """`$getField` and its kin name a field by a computed string, which a plan cannot follow."""
+    """`$setField` and its kin name a field by a computed string, which a plan cannot follow."""
     del plan, parents
     raise Refusal(Reason.COMPUTE, path=scope.root.path, rule=element.name.decode())
 
@@ -238,6 +281,7 @@ OPERATORS: dict[bytes, Rule[Callable[[Plan, Element, Scope, Parents], PathNode]]
     },
     **family("$size $isArray", passed(_shape, "deterministic classes")),
     **family("$function $accumulator", refused(_javascript, Reason.JAVASCRIPT, "on any field")),
-    **family("$getField $setField $unsetField", refused(_by_name, Reason.COMPUTE, "on any field")),
+    b"$getField": passed(_get_field, "with the name written out"),
+    **family("$setField $unsetField", refused(_by_name, Reason.COMPUTE, "on any field")),
     **family(PLAIN_EXPRESSIONS, refused(_compute, Reason.COMPUTE)),
 }

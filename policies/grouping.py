@@ -10,6 +10,7 @@ from sealwire.policies.arguments import Parents, document_of, named_parts, only_
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.namespaces import Surroundings
+from sealwire.policies.operands import array_of
 from sealwire.policies.operators import COMPUTING_ACCUMULATORS
 from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path
@@ -28,7 +29,7 @@ def group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
     fields: dict[bytes, PathNode] = {}
     for element in named_parts(plan, start).values():
         if element.name == b"_id":
-            fields[b"_id"] = _key(plan, element, node, inner)
+            fields[b"_id"] = plan_key(plan, element, node, inner)
         else:
             fields[element.name] = _accumulated(plan, element, node, inner)
     return document_node(fields)
@@ -39,7 +40,7 @@ def sort_by_count(
 ) -> PathNode:
     """Groups by one expression, most frequent first."""
     del around
-    return document_node({b"_id": _key(plan, stage, node, parents)})
+    return document_node({b"_id": plan_key(plan, stage, node, parents)})
 
 
 def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -76,7 +77,7 @@ def set_window_fields(
     parts = named_parts(plan, start)
     for part in parts.values():
         if part.name == b"partitionBy":
-            _key(plan, part, node, inner)
+            plan_key(plan, part, node, inner)
         elif part.name == b"sortBy":
             plan_sort(plan, part, node)
         elif part.name != b"output":
@@ -98,7 +99,7 @@ def _window_field(plan: Plan, element: Element, node: PathNode, parents: Parents
     return _apply(plan, operators[0], node, (*parents, start))
 
 
-def _key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
+def plan_key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
     """An expression whose results are told apart by equality."""
     key = plan_expression(plan, element, Scope(node), parents)
     if key.holds_random:
@@ -179,8 +180,31 @@ def _compute(plan: Plan, operator: Element, node: PathNode, parents: Parents) ->
     return NOTHING
 
 
+def _counted(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """Counts of documents, which take no value."""
+    return _compute(plan, operator, node, parents)
+
+
+def _merged(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """`$mergeObjects`: each field comes from one of documents that all have the same covered paths."""
+    found = plan_expression(plan, operator, Scope(node), parents)
+    if found.leaf is not None or found.opaque:
+        raise Refusal(Reason.COMPUTE, path=found.path, rule=operator_name(operator))
+    return found
+
+
+def _joined_arrays(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """`$concatArrays`: the elements of arrays of one kind."""
+    return array_of(plan_expression(plan, operator, Scope(node), parents), operator_name(operator))
+
+
+def _united(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
+    """`$setUnion`: elements are told apart by equality."""
+    return array_of(plan_key(plan, operator, node, parents), operator_name(operator))
+
+
 def _distinct_values(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
-    return _key(plan, operator, node, parents)
+    return plan_key(plan, operator, node, parents)
 
 
 def _javascript(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
@@ -194,6 +218,10 @@ ACCUMULATORS: dict[bytes, Rule[Callable[[Plan, Element, PathNode, Parents], Path
     **family("$firstN $lastN", passed(_first_few)),
     **family("$top $topN $bottom $bottomN", passed(_top, "ordered by fields in clear")),
     b"$shift": passed(_shift, "without a default"),
+    **family("$count $documentNumber $rank $denseRank", passed(_counted, "ordered by fields in clear")),
+    b"$mergeObjects": passed(_merged, "documents with covered fields"),
+    b"$concatArrays": passed(_joined_arrays, "deterministic classes"),
+    b"$setUnion": passed(_united, "deterministic classes"),
     **family(COMPUTING_ACCUMULATORS, refused(_compute, Reason.COMPUTE)),
     b"$accumulator": refused(_javascript, Reason.JAVASCRIPT, "on any field"),
 }

@@ -50,7 +50,7 @@ def lookup(
     elif b"pipeline" not in parts:
         raise Refusal(Reason.SHAPE, rule="$lookup")
     if b"pipeline" in parts:
-        with _bound(plan, _variables(plan, parts.get(b"let"), node, inner)):
+        with bound(plan, variables_of(plan, parts.get(b"let"), node, inner)):
             foreign = plan_inner(plan, parts[b"pipeline"], foreign, inner, around)
     return _joined(plan, node, parts, foreign)
 
@@ -135,7 +135,10 @@ def _check_join(plan: Plan, left: PathNode, right: PathNode, stage: Element) -> 
     plan.compares = True
 
 
-def _variables(plan: Plan, let: Element | None, node: PathNode, parents: Parents) -> Mapping[bytes, PathNode]:
+def variables_of(
+    plan: Plan, let: Element | None, node: PathNode, parents: Parents
+) -> Mapping[bytes, PathNode]:
+    """What the variables of a stage's `let` yield, over documents with the covered paths `node`."""
     if let is None:
         return {}
     start = document_of(let, let)
@@ -149,8 +152,8 @@ def _variables(plan: Plan, let: Element | None, node: PathNode, parents: Parents
 
 
 @contextmanager
-def _bound(plan: Plan, variables: Mapping[bytes, PathNode]) -> Iterator[None]:
-    """Variables of a `$lookup` are seen in its whole pipeline, and in the pipelines inside that."""
+def bound(plan: Plan, variables: Mapping[bytes, PathNode]) -> Iterator[None]:
+    """Variables of a stage are seen in its whole pipeline, and in the pipelines inside that."""
     outer = plan.variables
     plan.variables = {**outer, **variables}
     try:
@@ -164,6 +167,7 @@ def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign:
     if b"as" not in parts:
         raise Refusal(Reason.SHAPE, rule="a join without a field for its result")
     name = _text(plan, parts[b"as"])
+    follow(node, name)  # not below a value that is encrypted as a whole
     above, dot, _ = name.partition(b".")
     if dot and above in node.children:
         # what becomes of a sub-document or an array that is there already is the server's affair

@@ -7,6 +7,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import Mode, PathNode
 from sealwire.policies.trees import Scope
+from sealwire.policies.variables import cover_reference, written_out
 from sealwire.wire.raw_bson import BsonType, Element, elements
 
 PlanExpression = Callable[[Plan, Element, Scope, Parents], PathNode]
@@ -37,14 +38,7 @@ def refuse_covered(node: PathNode, rule: str) -> None:
 
 
 def match_constant(plan: Plan, constant: Element, node: PathNode, rule: str, parents: Parents) -> None:
-    """Cover the constant that a covered field is compared with. Raises Refusal for anything computed."""
-    if constant.kind == BsonType.STRING and plan.buf[constant.value + 4] == ord("$"):
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-    if constant.kind == BsonType.OBJECT:
-        fields = list(elements(plan.buf, constant.value))
-        if len(fields) != 1 or fields[0].name != b"$literal" or fields[0].kind == BsonType.OBJECT:
-            raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-        constant, parents = fields[0], (*parents, constant.value)
-    if constant.kind == BsonType.ARRAY:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
-    plan.match(constant, node, parents)
+    """Cover a constant that covered values are compared with, here or where `let` has it. Raises Refusal."""
+    if not cover_reference(plan, constant, node, stores=False):
+        constant, parents = written_out(plan, constant, node, rule, parents)
+        plan.match(constant, node, parents)

@@ -31,9 +31,8 @@ _NAMES = """
 PLAIN_EXPRESSIONS = " ".join("$" + name for name in _NAMES.split())
 
 _ACCUMULATORS = """
-    sum avg min max minN maxN stdDevPop stdDevSamp median percentile count mergeObjects concatArrays setUnion
-    rank denseRank documentNumber derivative integral covariancePop covarianceSamp expMovingAvg linearFill
-    minMaxScaler
+    sum avg min max minN maxN stdDevPop stdDevSamp median percentile
+    derivative integral covariancePop covarianceSamp expMovingAvg linearFill minMaxScaler
 """
 
 COMPUTING_ACCUMULATORS = " ".join("$" + name for name in _ACCUMULATORS.split())

@@ -12,11 +12,13 @@ from sealwire.policies.arguments import (
     operator_name,
 )
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.joins import bound, variables_of
 from sealwire.policies.namespaces import Surroundings, named_namespace
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, leaves
 from sealwire.policies.trees import present, same_values
+from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire.raw_bson import BsonType, Element
 
 _OUT_ARGUMENTS = frozenset({b"db", b"coll"})
@@ -35,21 +37,40 @@ def out(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Su
 def merge_into(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
-    """`$merge`: each document is inserted, or put in place of or into the one that it equals in `on`.
-
-    A pipeline that makes one document of the two is refused, and with it the variables that it alone reads.
-    """
-    del parents
-    _check_target(plan, stage, node, around)
+    """`$merge`: each document is inserted, or put in place of or into the one that it equals in `on`."""
     if stage.kind != BsonType.OBJECT:
+        _check_target(plan, stage, node, around)
         return NOTHING
     parts = _check_arguments(plan, stage, _MERGE_ARGUMENTS)
-    for name in (b"let", b"whenMatched", b"whenNotMatched"):
-        if name in parts and (name == b"let" or parts[name].kind != BsonType.STRING):
-            raise Refusal(Reason.STAGE, path=node.path, rule=f"$merge with {operator_name(parts[name])}")
+    matched = parts.get(b"whenMatched")
+    is_pipeline = matched is not None and matched.kind == BsonType.ARRAY
+    for name in (b"whenMatched", b"whenNotMatched"):
+        if (
+            name in parts
+            and parts[name].kind != BsonType.STRING
+            and not (is_pipeline and parts[name] is matched)
+        ):
+            raise Refusal(Reason.SHAPE, path=node.path, rule=f"$merge with {operator_name(parts[name])}")
+    if not is_pipeline or _mode(plan, parts.get(b"whenNotMatched")) not in _WRITING_NOTHING:
+        _check_target(plan, stage, node, around)
     if b"on" in parts:
         _check_identity(plan, parts[b"on"], node)
+    if matched is not None and is_pipeline:
+        inner = (*parents, stage.value)
+        variables = {b"new": node, **variables_of(plan, parts.get(b"let"), node, inner)}
+        with bound(plan, variables):
+            plan_update_pipeline(plan, matched, _target(plan, stage, around), inner)
+    elif b"let" in parts:
+        raise Refusal(Reason.SHAPE, path=node.path, rule="$merge with let and no pipeline")
     return NOTHING
+
+
+# with these, no document of the pipeline itself is stored
+_WRITING_NOTHING = frozenset({b"discard", b"fail"})
+
+
+def _mode(plan: Plan, part: Element | None) -> bytes:
+    return b"" if part is None else plan.buf[part.value + 4 : part.end - 1]
 
 
 def _check_arguments(plan: Plan, stage: Element, known: frozenset[bytes]) -> dict[bytes, Element]:
@@ -66,14 +87,33 @@ def _check_target(plan: Plan, stage: Element, node: PathNode, around: Surroundin
 
     A path that is covered there and not here may hold a plain value: it would be stored in clear.
     """
+    tree = _target(plan, stage, around)
+    if not _fits(node, tree) or _may_be_several(node, tree):
+        raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
+
+
+def _target(plan: Plan, stage: Element, around: Surroundings) -> PathNode:
+    """The covered paths of the collection that is written to."""
     target = named_namespace(plan, stage, around.database)
     if target is None:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-    tree = around.tree(target)
-    if not same_values(present(node), tree):
-        raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
-    if _may_be_several(node, tree):
-        raise Refusal(Reason.TARGET, path=node.path, rule=operator_name(stage))
+    return around.tree(target)
+
+
+def _fits(node: PathNode, target: PathNode) -> bool:
+    """Whether documents are as the target's policy wants them: what it covers is covered alike, or not there.
+
+    Behind numbers nothing is known to be gone, so there everything must be the same.
+    """
+    if node.behind_number is not None or node.leaf is not None or target.leaf is not None or node.opaque:
+        return same_values(present(node), target)
+    for name in node.children.keys() | target.children.keys():
+        found, wanted = node.children.get(name), target.children.get(name)
+        if found is None or (wanted is not None and not found.absent and not _fits(found, wanted)):
+            return False
+        if wanted is None and present(found).covers and not found.absent:
+            return False
+    return True
 
 
 def _may_be_several(node: PathNode, target: PathNode) -> bool:

@@ -20,14 +20,16 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
+from sealwire.policies.filling import densify, fill
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.geo_near import geo_near
 from sealwire.policies.grouping import bucket, group, set_window_fields, sort_by_count
 from sealwire.policies.joins import graph_lookup, lookup, union_with
 from sealwire.policies.namespaces import Surroundings, foreign_namespaces
 from sealwire.policies.outputs import merge_into, out
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path, dropping, plan_project_stage, without_path
+from sealwire.policies.projections import assign_path, drop_path, plan_project_stage
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.policies.sorting import plan_sort
@@ -116,7 +118,7 @@ def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     for name in names:
         if name.kind != BsonType.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
-        node = dropping(node, plan.buf[name.value + 4 : name.end - 1])
+        node = drop_path(node, plan.buf[name.value + 4 : name.end - 1])
     return node
 
 
@@ -138,7 +140,7 @@ def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around
         path = found
         index = parts.get(b"includeArrayIndex")
         if index is not None and index.kind == BsonType.STRING:
-            node = without_path(node, plan.buf[index.value + 4 : index.end - 1])
+            node = assign_path(node, plan.buf[index.value + 4 : index.end - 1], NOTHING)
     if path.kind != BsonType.STRING:
         raise Refusal(Reason.SHAPE, rule="$unwind")
     target = follow(node, plan.buf[path.value + 4 : path.end - 1].removeprefix(b"$"))
@@ -260,6 +262,11 @@ STAGES: dict[bytes, Rule[Stage]] = {
     **family("$limit $skip $sample", passed(_keep)),
     **family("$count $indexStats $collStats $planCacheStats", passed(_nothing)),
     **family("$replaceRoot $replaceWith", encrypted(_replace_root, "see the expressions")),
+    b"$fill": encrypted(
+        fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
+    ),
+    b"$densify": passed(densify, "partitions as `$group`, by a field in clear"),
+    b"$geoNear": encrypted(geo_near, "by a field in clear; `query` as in filters"),
     b"$redact": refused(_redact, Reason.COMPUTE, "passes where it names fields in clear"),
     b"$facet": encrypted(_facet, "each pipeline for itself"),
     b"$documents": passed(_documents),
@@ -267,13 +274,17 @@ STAGES: dict[bytes, Rule[Stage]] = {
     b"$graphLookup": encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
     b"$unionWith": encrypted(partial(union_with, plan_pipeline), "what both cover alike stays covered"),
     b"$out": passed(out, "into the same classes at the same paths; else refused [target]"),
-    b"$merge": passed(merge_into, "as `$out`; `whenMatched` with a pipeline is refused"),
+    b"$merge": encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
     b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
     b"$changeStreamSplitLargeEvent": passed(_keep),
     **family(
-        """$geoNear $fill $densify $search $searchMeta $vectorSearch $rankFusion $scoreFusion
+        """$search $searchMeta $vectorSearch $rankFusion $scoreFusion
         $listSearchIndexes $listSampledQueries""",
         refused(_beyond, Reason.STAGE),
+    ),
+    **family(
+        """$currentOp $listSessions $listLocalSessions $querySettings $queryStats $shardedDataDistribution""",
+        refused(_beyond, Reason.STAGE, "passes on a database"),
     ),
 }
 """A stage that is not here may see documents without covered fields only."""

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from sealwire.policies.coercion import coerce
+from sealwire.policies.constants import Constant
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.schema import FieldClass, Mode, PathNode
@@ -81,6 +82,8 @@ class Plan:
     """Whether stored ciphertext is compared, so that a collation would matter."""
     variables: Mapping[bytes, PathNode] = field(default_factory=dict, repr=False)
     """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
+    constants: dict[bytes, Constant] = field(default_factory=dict, repr=False)
+    """What the command binds to variables with `let`."""
     pipelines: int = 0
     """How many pipelines lie around the stage that is being planned."""
     arrays: int = 0
@@ -180,16 +183,18 @@ class Plan:
     def match_range(self, conditions: list[Element], node: PathNode, parents: tuple[int, ...]) -> None:
         """Cover range operators on one leaf: together they become one `$in`. Raises Refusal.
 
-        Not in an upsert's filter, where a server may take `$in` with one value for an equality to store.
+        In an upsert's filter not for a single value: a server may take `$in` of one for an equality to store.
         """
         field_class = _leaf_class(node)
         value_type = field_class.value_type
-        if field_class.domain is None or value_type is None or node.moved or self.seeding:
+        if field_class.domain is None or value_type is None or node.moved:
             raise Refusal(Reason.RANGE, path=node.path, rule=conditions[0].name.decode())
         operands = [(item.name, item.kind, self.buf[item.value : item.end]) for item in conditions]
         found = find_positions(field_class.domain, value_type.bson_type, operands)
         if found is None:
             raise Refusal(Reason.RANGE, path=node.path, rule="a range with null, MinKey or MaxKey")
+        if self.seeding and len(found) == 1:
+            raise Refusal(Reason.RANGE, path=node.path, rule="a range of one value in an upsert")
         if len(found) > field_class.domain.max_values:
             raise Refusal(Reason.RANGE_SIZE, path=node.path)
         self.compares = True

@@ -34,6 +34,7 @@ def _find_fields(plan: Plan, start: int, prefix: bytes, node: PathNode, parents:
         elif element.kind in _FLAGS:
             follow(node, path)  # a flag for what lies inside an encrypted value would be without effect
         else:
+            follow(node, path)  # what it puts into a value depends on whether that is a document
             plan_expression(plan, element, Scope(node), inner)
 
 
@@ -64,7 +65,7 @@ def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: P
     _collect(plan, document_of(argument, argument), b"", node, fields, parents)
     if not fields.is_inclusion:
         for path in fields.excluded:
-            node = dropping(node, path)
+            node = _dropping(node, path)
     else:
         node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
     for path, value in fields.computed:
@@ -155,24 +156,28 @@ def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, p
             raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
 
 
-def dropping(node: PathNode, path: bytes) -> PathNode:
-    """The tree after the field at `path` is gone."""
+def drop_path(node: PathNode, path: bytes) -> PathNode:
+    """The tree after a stage has taken the field at `path` away. Raises Refusal(BELOW_ENCRYPTED)."""
+    follow(node, path)
+    return _dropping(node, path)
+
+
+def _dropping(node: PathNode, path: bytes) -> PathNode:
     name, _, rest = path.partition(b".")
     child = node.children.get(name)
     if child is None:
         return node
-    left = dropping(child, rest) if rest else replace(child, absent=True)
+    left = _dropping(child, rest) if rest else replace(child, absent=True)
     return node.changed({**node.children, name: left})
 
 
-def without_path(node: PathNode, path: bytes) -> PathNode:
-    """The tree after the field at `path` holds something else that is not covered."""
+def _without(node: PathNode, path: bytes) -> PathNode:
     name, _, rest = path.partition(b".")
     child = node.children.get(name)
     if child is None:
         return node
     children = dict(node.children)
-    left = without_path(child, rest) if rest else NOTHING
+    left = _without(child, rest) if rest else NOTHING
     if left is NOTHING:
         del children[name]
     else:
@@ -181,16 +186,19 @@ def without_path(node: PathNode, path: bytes) -> PathNode:
 
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
-    """The tree after a stage has set the field at `path` to `value`. Raises Refusal."""
-    if any(part.isdigit() for part in path.split(b".")):
+    """The tree after a stage has set the field at `path` to `value`. Raises Refusal.
+
+    A path below a covered field is refused: in plaintext there may be a document whose other parts stay, and
+    what is put there in clear would lie where the policy has ciphertext.
+    """
+    covered = follow(node, path)
+    if covered is not None and any(part.isdigit() for part in path.split(b".")):
         # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
-        covered = follow(node, path)
-        if covered is not None:
-            raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
-    return with_path(without_path(node, path), path, value)
+        raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
+    return _with(_without(node, path), path, value)
 
 
-def with_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
+def _with(node: PathNode, path: bytes, value: PathNode) -> PathNode:
     """The tree with `value` at `path`; below a dotted path it is known only that something is covered."""
     if not value.covers:
         return node

@@ -25,6 +25,7 @@ from sealwire.policies.paths import is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode, leaves
 from sealwire.policies.trees import Scope, same_values
+from sealwire.policies.variables import cover_reference
 from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
 
 _REMOVE = b"$$REMOVE"
@@ -130,7 +131,11 @@ def _reference(storing: Storing, element: Element, target: PathNode, parents: Pa
     if text == _REMOVE:
         return
     found = plan_expression(storing.plan, element, Scope(storing.root), parents)
-    if not same_values(found, target):
+    if target.leaf is not None and cover_reference(storing.plan, element, target, stores=True):
+        return
+    is_elsewhere = text.startswith(b"$$") and not (text + b".").startswith((b"$$ROOT.", b"$$CURRENT."))
+    if not same_values(found, target) or (is_elsewhere and _is_ranged(target)):
+        # what a variable holds may be several values
         raise _computed(target, element)
     if _is_random(target):
         # a path that leads through an array yields many envelopes, where the class stores one

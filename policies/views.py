@@ -6,7 +6,8 @@ protected collections is looked up there once, by the session, before a command 
 
 from dataclasses import dataclass
 
-from sealwire.policies.errors import Refusal
+from sealwire.policies.arguments import readable
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Plan
@@ -83,7 +84,8 @@ class ViewCatalog:
     def covered(self, namespace: str) -> PathNode | None:
         """The covered paths of what is read under a name; None when nothing is.
 
-        Raises NamespaceUnknown. Cost: O(1) when it is known; a walk of its definition the first time.
+        Raises NamespaceUnknown; Refusal for what is no name. Cost: O(1) when it is known; a walk of its
+        definition the first time.
         """
         return self._covered(namespace, 0)
 
@@ -94,6 +96,9 @@ class ViewCatalog:
         database, _, collection = namespace.partition(".")
         if belongs_to_server(database, collection) or not self._policies.protects_database(database):
             return None
+        if readable(namespace) != namespace:
+            # no server has such a name, and none can be asked for it
+            raise Refusal(Reason.SHAPE, rule="a name that is not UTF-8")
         answer = self._answers.get(namespace)
         if answer is None or self._now_s - answer.learned_s > LIFETIME_S:
             raise NamespaceUnknown(namespace)

@@ -96,6 +96,28 @@ class VaultAdmin(Unpicklable):
         return self._connection.call(what, run, repeatable=repeatable)
 
 
+def check_wrapped(connection: VaultConnection, wrapping_token: str, wrapped_at: str) -> int:
+    """For how many seconds after its making `wrapping_token` opens; it is not used up.
+
+    Raises as `unwrap` does.
+    """
+
+    def operation(client: Client) -> int:
+        try:
+            return _lifetime(client, wrapping_token, wrapped_at)
+        except (hvac_errors.InvalidRequest, hvac_errors.Forbidden):
+            raise _does_not_open() from None
+
+    return connection.call("look a wrapped credential up", operation)
+
+
+def _lifetime(client: Client, wrapping_token: str, wrapped_at: str) -> int:
+    found = _data(client.write_data("sys/wrapping/lookup", data={"token": wrapping_token})) or {}
+    if found.get("creation_path") != wrapped_at:
+        raise _does_not_open()
+    return int(found.get("creation_ttl") or 0)
+
+
 def unwrap(connection: VaultConnection, wrapping_token: str, wrapped_at: str) -> Mapping[str, Any]:
     """What `Wrapped.token` keeps, which is then used up. `connection` needs no login.
 
@@ -106,9 +128,7 @@ def unwrap(connection: VaultConnection, wrapping_token: str, wrapped_at: str) ->
 
     def operation(client: Client) -> Mapping[str, Any]:
         try:
-            found = _data(client.write_data("sys/wrapping/lookup", data={"token": wrapping_token})) or {}
-            if found.get("creation_path") != wrapped_at:
-                raise _does_not_open()
+            _lifetime(client, wrapping_token, wrapped_at)
             client.token = wrapping_token
             return _data(client.sys.unwrap()) or {}
         except (hvac_errors.InvalidRequest, hvac_errors.Forbidden):

@@ -10,11 +10,16 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sealwire.cli.backup_options import KeyOptions, dry_run_option, json_option, store_option, writing_options
+from sealwire.cli.backup_options import (
+    KeyOptions,
+    document_bar,
+    dry_run_option,
+    json_option,
+    store_option,
+    writing_options,
+)
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
@@ -53,11 +58,15 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
 )
 @click.option(
     "--policy",
+    envvar="SEALWIRE_BACKUP_POLICY",
+    show_envvar=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Note this policy file's checksum in the manifest.",
 )
 @click.option(
     "--keyring",
+    envvar="SEALWIRE_BACKUP_KEYRING",
+    show_envvar=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Note the ids of this keyring's keys in the manifest: those that the covered fields need.",
 )
@@ -101,12 +110,12 @@ def command(  # noqa: PLR0913 - one parameter an option
         policy_sha256=None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest(),
         key_ids=() if keyring is None else _key_ids(keyring),
     )
+    recipients = keys.recipients()  # also for a dry run: a key that is not there is found by it
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, RIGHTS) as client:
         if dry_run:
             _show_plan(name, store_address, survey(client, only), as_json=as_json)
             return
-        recipients = keys.recipients()
         with create_backup(store, name, recipients) as sink, _bar(name) as tell:
             dumped = dump(client, sink, options, tell)
     _show(name, store_address, dumped, as_json=as_json)
@@ -121,15 +130,12 @@ def _key_ids(keyring: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
-    """Where the dump is; nobody knows beforehand how much there is, so nothing fills up."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
+    """Where the dump is. How much there will be is what the server said before; documents come and go."""
+    with document_bar(name) as show:
 
         def tell(now: Progress) -> None:
-            done = f"{now.collections} of {now.of_collections} collections, {now.size / 1e6:,.0f} MB"
-            bar.update(task, description=f"{done}: {now.namespace}")
+            text = f"{now.collections} of {now.of_collections} collections: {now.namespace}"
+            show(text, now.size, None if now.of_size is None else max(now.of_size, now.size))
 
         yield tell
 

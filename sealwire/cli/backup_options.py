@@ -10,7 +10,14 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from sealwire.cli.exit_codes import exit_code
 from sealwire.cli.key_options import (
@@ -164,6 +171,21 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=total)
         yield lambda done: progress.update(task, advance=done)
+
+
+@contextmanager
+def document_bar(label: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on standard error; call it with what is at work, the bytes done, and those of all if known."""
+    columns = (
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
 
 
 class Failures:

@@ -16,6 +16,7 @@ from sealwire.cli.backup_options import (
     rekeying_options,
     store_option,
 )
+from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.catalog import Entry, choose, read_catalog
 from sealwire.sidecars.backup.key_slots import Identity, Recipient
@@ -61,7 +62,7 @@ def command(
     failures = Failures()
     rows = []
     for entry in entries:
-        with failures.collect(entry.name), progress_bar(entry.name, entry.size) as progress:
+        with ended_in_order(), failures.collect(entry.name), progress_bar(entry.name, entry.size) as progress:
             if dry_run:
                 row = _plan(entry, identities, recipients, anew=anew)
             else:
@@ -112,6 +113,7 @@ def _row(done: Rekeyed) -> dict[str, Any]:
 
 def _line(row: dict[str, Any], *, dry_run: bool) -> str:
     moved = f"{row['replaced']} -> {row['name']}" if row["replaced"] else row["name"]
-    before, after = (", ".join(row[when]) or "?" for when in ("before", "after"))
+    left = [key_id for key_id in row["before"] if key_id not in row["after"]]
+    no_more = f", no more with {', '.join(left)}" if left else ""
     missing = "" if row["key_given"] else "; but no --key opens it"
-    return f"{moved}: {'would open' if dry_run else 'opens'} with {after}, not with {before}{missing}"
+    return f"{moved}: {'would open' if dry_run else 'opens'} with {', '.join(row['after'])}{no_more}{missing}"

@@ -13,6 +13,7 @@ from rich.console import Console
 from sealwire.cli.backup_options import KeyOptions, progress_bar, reading_options, store_option
 from sealwire.cli.backup_restoring import (
     RestoreChoices,
+    documents_size,
     finish,
     identity_of,
     progress,
@@ -27,7 +28,9 @@ from sealwire.sidecars.backup.catalog import read_catalog
 from sealwire.sidecars.backup.drill import drill
 from sealwire.sidecars.backup.dump_files import SealedFiles
 from sealwire.sidecars.backup.key_slots import Identity
+from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.open_store import open_store
+from sealwire.sidecars.backup.restore_plan import plan
 from sealwire.sidecars.backup.sealed_reader import begin_reading, open_backup
 from sealwire.sidecars.backup.store import Store
 from sealwire.sidecars.backup.survey import survey
@@ -82,21 +85,25 @@ def command(  # noqa: PLR0913 - one parameter an option
     refuse_typed_password("drill_uri", drill_uri)
     selftest.run()
     store = open_store(store_address)
-    total = _size(store, name)
+    manifest = _manifest(store, name)
+    total = None if manifest is None else manifest.size
     identities = keys.identities()
     if not (no_verify_first or choices.dry_run):
         with ended_in_order(), progress_bar(f"verifying {name}", total) as done:
             verify_backup(store, name, identities, datetime.now(UTC), done)
     files = SealedFiles(lambda: open_backup(store, name, identities), _identity(store, name, identities))
     if is_drill:
-        _drill(files, drill_uri, choices)
+        _drill(files, drill_uri, choices, manifest)
     else:
-        restore_into(uri, files, choices)
+        restore_into(uri, files, choices, manifest)
 
 
-def _drill(files: SealedFiles, uri: str | None, choices: RestoreChoices) -> None:
-    with ended_in_order(), _drill_server(uri) as client, progress() as tell:
-        report = drill(client, files, survey(files), choices.only, tell)
+def _drill(files: SealedFiles, uri: str | None, choices: RestoreChoices, manifest: Manifest | None) -> None:
+    found = survey(files)
+    chosen = plan(list(found.collections.values()), only=choices.only)
+    total = documents_size(manifest, {planned.source for planned in chosen.collections})
+    with ended_in_order(), _drill_server(uri) as client, progress(total) as tell:
+        report = drill(client, files, found, choices.only, tell)
     console = Console(highlight=False)
     if not choices.as_json:
         console.print(f"drill: restored into {report.server_version} in {report.seconds:,.1f} s, and removed")
@@ -121,9 +128,10 @@ def _drill_server(uri: str | None) -> Iterator[Client]:
         yield client
 
 
-def _size(store: Store, name: str) -> int | None:
+def _manifest(store: Store, name: str) -> Manifest | None:
+    """As the sidecar has it, which nobody has authenticated yet."""
     sidecar = read_catalog(store).find(name).sidecar
-    return None if sidecar is None else sidecar.manifest.size
+    return None if sidecar is None else sidecar.manifest
 
 
 def _identity(store: Store, name: str, identities: Sequence[Identity]) -> str:

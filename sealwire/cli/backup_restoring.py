@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -13,9 +13,8 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sealwire.cli.backup_options import dry_run_option, json_option
+from sealwire.cli.backup_options import document_bar, dry_run_option, json_option
 from sealwire.cli.backup_report import plan_json, report_json, show_plan, show_report
 from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.cli.server_options import required_uri
@@ -23,6 +22,7 @@ from sealwire.cli.signals import ended_in_order
 from sealwire.sidecars.backup.comparison import RestoreReport
 from sealwire.sidecars.backup.dump_files import DumpFiles
 from sealwire.sidecars.backup.journal import opened, purpose_of
+from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.restore import Restore, RestoreProgress
 from sealwire.sidecars.backup.restore_plan import RestorePlan, parse_rename, plan
 from sealwire.sidecars.backup.survey import survey
@@ -79,8 +79,13 @@ def restoring_options(function: Callable[..., None]) -> Callable[..., None]:
     return decorated
 
 
-def restore_into(uri: str, files: DumpFiles, choices: RestoreChoices) -> None:
-    """Plan, ask, restore, show; ends the process with 65 where something is not as in the backup."""
+def restore_into(
+    uri: str, files: DumpFiles, choices: RestoreChoices, manifest: Manifest | None = None
+) -> None:
+    """Plan, ask, restore, show; ends the process with 65 where something is not as in the backup.
+
+    `manifest` only tells whoever waits how much there is.
+    """
     renames = [parse_rename(text) for text in choices.rename]
     found = survey(files)
     chosen = plan(list(found.collections.values()), renames, choices.only, logins=choices.users)
@@ -98,10 +103,21 @@ def restore_into(uri: str, files: DumpFiles, choices: RestoreChoices) -> None:
                 _drop(restore, yes=choices.yes)
             if journal.resumed:
                 click.echo(f"continuing from {path}", err=True)
-            with progress() as tell:
+            with progress(documents_size(manifest, {source for source, _ in pairs})) as tell:
                 report = restore.run(journal, tell)
             journal.remove()
     finish(console, report, as_json=choices.as_json)
+
+
+def documents_size(manifest: Manifest | None, namespaces: Collection[str]) -> int | None:
+    """Bytes of the documents of these collections, as far as a manifest tells."""
+    if manifest is None:
+        return None
+    return sum(
+        member.size
+        for member in manifest.members
+        if member.documents is not None and member.namespace in namespaces
+    )
 
 
 def finish(
@@ -116,16 +132,15 @@ def finish(
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[RestoreProgress], None]]:
-    """What is being done now, on standard error where that is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("restoring", total=None)
+def progress(total: int | None) -> Iterator[Callable[[RestoreProgress], None]]:
+    """What is being done now, and how much of `total` bytes of documents is in place, if that is known."""
+    with document_bar("restoring") as show:
+        size = 0
 
         def tell(now: RestoreProgress) -> None:
-            size = f" {now.size / 1e6:,.0f} MB" if now.size else ""
-            bar.update(task, description=f"{now.step}{size}: {now.namespace}")
+            nonlocal size
+            size = max(size, now.size)
+            show(f"{now.step}: {now.namespace}", size, total)
 
         yield tell
 

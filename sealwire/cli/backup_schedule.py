@@ -1,11 +1,12 @@
 """`sealwire backup schedule`: the files that make backups run every day."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from sealwire.cli.backup_options import dry_run_option, retention_options
+from sealwire.cli.backup_options import dry_run_option, json_option, retention_options
 from sealwire.keys.private_file import create_public
 from sealwire.sidecars.backup.retention import RetentionPolicy
 from sealwire.sidecars.backup.schedule import Schedule, kubernetes_cron_job, systemd_units
@@ -27,6 +28,7 @@ _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files here.")
 @retention_options
 @dry_run_option
+@json_option
 def command(  # noqa: PLR0913 - one parameter an option
     kind: str,
     at: str,
@@ -36,6 +38,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     *,
     policy: RetentionPolicy,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Write a systemd service with its timer, or a Kubernetes CronJob: create, then prune, then the alarm.
 
@@ -50,13 +53,19 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     since = None if plaintext_since is None else plaintext_since.date()
     schedule = Schedule(policy, at=at, directory=directory, plaintext_since=since)
-    for name, text in _WRITERS[kind](schedule).items():
-        if output is None:
-            click.echo(text)
-        elif dry_run:
-            click.echo(f"{output / name}: would be written")
-        else:
+    files = _WRITERS[kind](schedule)
+    if output is not None and not dry_run:
+        for name, text in files.items():
             create_public(output / name, text.encode())
-            click.echo(f"{output / name}: written")
+    if as_json:
+        rows = [
+            {"name": name, "path": None if output is None else str(output / name), "text": text}
+            for name, text in files.items()
+        ]
+        click.echo(json.dumps({"dry_run": dry_run, "files": rows}, indent=2))
+    else:
+        for name, text in files.items():
+            done = "would be written" if dry_run else "written"
+            click.echo(text if output is None else f"{output / name}: {done}")
     if kind == "systemd" and output is not None and not dry_run:
         click.echo("next: systemctl daemon-reload && systemctl enable --now sealwire-backup.timer", err=True)

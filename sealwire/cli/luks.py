@@ -10,9 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sealwire.cli import luks_volume
+from sealwire.cli import luks_header, luks_volume
+from sealwire.cli.documented_group import DocumentedGroup
 from sealwire.cli.luks_options import (
     PATH,
+    answer,
     confirm_option,
     device_argument,
     display,
@@ -28,25 +30,32 @@ from sealwire.cli.luks_options import (
     volume_settings,
     yes_option,
 )
+from sealwire.cli.luks_plan import EXIT_NO, show_notes, show_plan, show_state
 from sealwire.sidecars.luks import device as devices
 from sealwire.sidecars.luks import migration, preflight, status
 from sealwire.sidecars.luks.cryptsetup import read_header
 from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
 from sealwire.sidecars.luks.journal import Journal, Phase, journal_path
 from sealwire.sidecars.luks.linux import LinuxMachine
-from sealwire.sidecars.luks.preflight import Finding, Severity
 from sealwire.sidecars.luks.settings import VolumeSettings
-from sealwire.sidecars.luks.steps import STEPS
 
-EXIT_NO = 1
+EXIT_CODES = {
+    EXIT_NO: "`plan`: something stands against it; `status`: something is not encrypted",
+    65: "a copy or a header backup is not what it has to be",
+    69: "a program, systemd or a privilege is missing, or another command is at work",
+    71: "a program of the system failed",
+    73: "the device or directory may not be used: not empty, in use, read-only, too small",
+    77: "not confirmed, or no key slot opens with this secret",
+    78: "an option cannot be used, or the journal says that this is not the moment",
+}
 
 
-@click.group()
+@click.group(cls=DocumentedGroup, exit_codes=EXIT_CODES)
 def command() -> None:
     """Put MongoDB's data directory on a LUKS volume, watch it, and go back."""
 
 
-for _subcommand in luks_volume.SUBCOMMANDS:
+for _subcommand in (*luks_volume.SUBCOMMANDS, *luks_header.SUBCOMMANDS):
     command.add_command(_subcommand)
 
 
@@ -65,7 +74,8 @@ def plan(*, device: Path, erase: bool, as_json: bool, **options: Any) -> None:
       sealwire luks plan /dev/sdb --key-file /etc/cryptsetup-keys.d/mongodb.key
       sealwire luks plan /srv/mongodb.img --image-size 20480 --json
     """
-    sys.exit(_plan(volume_settings(device=device, **options), erase=erase, as_json=as_json))
+    settings = volume_settings(device=device, **options)
+    sys.exit(show_plan(LinuxMachine(), settings, erase=erase, as_json=as_json))
 
 
 @command.command()
@@ -77,6 +87,7 @@ def plan(*, device: Path, erase: bool, as_json: bool, **options: Any) -> None:
 @confirm_option
 @yes_option
 @dry_run_option
+@json_option
 def setup(  # noqa: PLR0913 - one parameter an option
     *,
     device: Path | None,
@@ -86,6 +97,7 @@ def setup(  # noqa: PLR0913 - one parameter an option
     confirm: str | None,
     yes: bool,
     dry_run: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Encrypt DEVICE, move the data directory on to it, and start the service there.
@@ -112,26 +124,40 @@ def setup(  # noqa: PLR0913 - one parameter an option
             raise click.UsageError("name a DEVICE, or give --resume")
         settings = volume_settings(device=device, **options)
         if dry_run:
-            sys.exit(_plan(settings, erase=erase, as_json=False))
+            sys.exit(show_plan(machine, settings, erase=erase, as_json=as_json))
         migration.require_no_journal(machine, journal_path(name))
-        _show_notes(preflight.require(machine, settings, erase=erase))
+        show_notes(preflight.require(machine, settings, erase=erase))
         _confirm_setup(machine, settings, confirm, yes=yes)
         passphrase()  # before the service is stopped
         with only_writer(machine, name):
             journal = migration.begin(machine, settings, erase=erase)
     if dry_run:
-        _show_steps(journal.record.settings, [])
+        show_state(journal.record, "", undo=False, as_json=as_json)
         return
     with only_writer(machine, name), display() as reporter:
         journal = Journal.open(machine, journal.path)
         migration.go_on(machine, journal, passphrase, reporter)
     settings = journal.record.settings
-    click.echo(f"{settings.data_directory} is on the encrypted volume {settings.mapper}.")
+    text = f"{settings.data_directory} is on the encrypted volume {settings.mapper}."
+    answer(text, _as_json(journal), as_json=as_json)
     click.echo(
         "Next: sealwire luks backup-header, then try a reboot, then sealwire luks finish --wipe-old:\n"
         f"until then {settings.old_directory} holds the data in plaintext.",
         err=True,
     )
+
+
+def _as_json(journal: Journal) -> dict[str, object]:
+    """What a command that changed the volume leaves."""
+    settings = journal.record.settings
+    return {
+        "dry_run": False,
+        "volume": settings.name,
+        "device": str(settings.device),
+        "data_directory": str(settings.data_directory),
+        "plaintext_copy": str(settings.old_directory),
+        "phase": journal.record.phase.value,
+    }
 
 
 def _confirm_setup(
@@ -220,8 +246,16 @@ def _show_report(report: dict[str, Any]) -> None:
 @confirm_option
 @yes_option
 @dry_run_option
-def rollback(
-    *, name: str, passphrase_from: str, abandon_volume: bool, confirm: str | None, yes: bool, dry_run: bool
+@json_option
+def rollback(  # noqa: PLR0913 - one parameter an option
+    *,
+    name: str,
+    passphrase_from: str,
+    abandon_volume: bool,
+    confirm: str | None,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Go back to plaintext: copy the newest data out of the volume and take every change back.
 
@@ -238,8 +272,7 @@ def rollback(
     settings = journal.record.settings
     journal.require("roll back", *(phase for phase in Phase if phase is not Phase.ROLLED_BACK))
     if dry_run:
-        for number, step in enumerate(reversed(STEPS), start=1):
-            click.echo(f"{number:2}. undo: {step.title} ({journal.record.state(step.id).value})")
+        show_state(journal.record, "undo: ", undo=True, as_json=as_json)
         return
     if abandon_volume:
         migration.require_plaintext_copy(machine, journal)
@@ -250,7 +283,8 @@ def rollback(
     with only_writer(machine, name), display() as reporter:
         journal = Journal.open(machine, journal.path)
         migration.roll_back(machine, journal, passphrase, reporter, abandon_volume=abandon_volume)
-    click.echo(f"{settings.data_directory} is in plaintext again; {settings.device} was left as it is.")
+    text = f"{settings.data_directory} is in plaintext again; {settings.device} was left as it is."
+    answer(text, _as_json(journal) | {"plaintext_copy": None}, as_json=as_json)
 
 
 @command.command()
@@ -258,7 +292,8 @@ def rollback(
 @click.option("--wipe-old", is_flag=True, required=True, help="Say that the plaintext copy is to go.")
 @confirm_option
 @dry_run_option
-def finish(*, name: str, wipe_old: bool, confirm: str | None, dry_run: bool) -> None:
+@json_option
+def finish(*, name: str, wipe_old: bool, confirm: str | None, dry_run: bool, as_json: bool) -> None:
     """Overwrite and remove the plaintext copy that `setup` left.
 
     Only while the service runs on the encrypted volume, and after its directory was typed. On SSDs and on
@@ -274,47 +309,13 @@ def finish(*, name: str, wipe_old: bool, confirm: str | None, dry_run: bool) -> 
     old = journal.record.settings.old_directory
     journal.require("wipe the old data", Phase.COMPLETE, Phase.WIPING, Phase.FINISHED)
     if dry_run or not wipe_old:
-        click.echo(f"{old} would be overwritten and removed")
+        document = _as_json(journal) | {"dry_run": True}
+        answer(f"{old} would be overwritten and removed", document, as_json=as_json)
         return
     if machine.status(old) is not None:
         require_typed(f"{old} will be overwritten and removed.", str(old), confirm)
     with only_writer(machine, name), display() as reporter:
         journal = Journal.open(machine, journal.path)
         migration.finish(machine, journal, reporter)
-    click.echo(f"{old} is gone. The data is on the encrypted volume only: keep its keys and header backup.")
-
-
-def _plan(settings: VolumeSettings, *, erase: bool, as_json: bool) -> int:
-    found = preflight.examine(LinuxMachine(), settings, erase=erase)
-    blocked = any(finding.severity is Severity.BLOCKS for finding in found)
-    if as_json:
-        findings = [
-            {
-                "severity": finding.severity.value,
-                "reason": None if finding.error is None else finding.error.reason.value,
-                "message": finding.message,
-                "hint": None if finding.error is None else finding.error.hint,
-            }
-            for finding in found
-        ]
-        steps = [{"step": step.id.value, "title": step.title} for step in STEPS]
-        click.echo(json.dumps({"possible": not blocked, "findings": findings, "steps": steps}, indent=2))
-    else:
-        _show_steps(settings, found)
-    return EXIT_NO if blocked else 0
-
-
-def _show_steps(settings: VolumeSettings, found: list[Finding]) -> None:
-    for finding in found:
-        hint = f" ({finding.error.hint})" if finding.error is not None else ""
-        click.echo(f"{finding.severity.value}: {finding.message}{hint}")
-    for number, step in enumerate(STEPS, start=1):
-        click.echo(f"{number:2}. {step.title}")
-    click.echo(
-        f"The plaintext data stays as {settings.old_directory} until `sealwire luks finish --wipe-old`."
-    )
-
-
-def _show_notes(found: list[Finding]) -> None:
-    for finding in found:
-        click.echo(f"{finding.severity.value}: {finding.message}", err=True)
+    text = f"{old} is gone. The data is on the encrypted volume only: keep its keys and header backup."
+    answer(text, _as_json(journal) | {"plaintext_copy": None}, as_json=as_json)

@@ -1,7 +1,8 @@
 """Options that the subcommands of `sealwire luks` share, and how they ask, confirm and show progress."""
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -138,6 +139,11 @@ def passphrase_reader(
         return str(click.prompt(text, hide_input=True, confirmation_prompt=is_new, err=True))
 
     return cache(lambda: read_passphrase(source, machine, ask, is_new=is_new))
+
+
+def answer(text: str, document: Mapping[str, object], *, as_json: bool) -> None:
+    """The last word of a command on standard output, for people or for programs."""
+    click.echo(json.dumps(document, indent=2) if as_json else text)
 
 
 def require_typed(question: str, wanted: str, given: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The subcommands of `sealwire luks` for a volume that exists: open, close, keys, header."""
+"""The subcommands of `sealwire luks` for a volume that exists: open, close, keys."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,17 +6,16 @@ from typing import Any
 
 import click
 
-from sealwire.cli.key_options import kek_option, open_kek_from_options, passphrase_file_option
 from sealwire.cli.luks_options import (
     PATH,
-    confirm_option,
+    answer,
     device_argument,
     dry_run_option,
+    json_option,
     name_option,
     passphrase_option,
     passphrase_reader,
     pbkdf_options,
-    require_typed,
 )
 from sealwire.sidecars.luks import cryptsetup, volume
 from sealwire.sidecars.luks.cryptsetup import Secret
@@ -34,7 +33,9 @@ _key_file_option = click.option("--key-file", type=PATH, help="Open with this ke
 @passphrase_option
 @click.option("--mount", "where", type=PATH, help="Mount it here as well.")
 @click.option("--read-only", is_flag=True, help="Nothing on the volume can be changed.")
-def open_command(
+@dry_run_option
+@json_option
+def open_command(  # noqa: PLR0913 - one parameter an option
     *,
     device: Path,
     name: str,
@@ -42,6 +43,8 @@ def open_command(
     passphrase_from: str,
     where: Path | None,
     read_only: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Open the volume on DEVICE as /dev/mapper/NAME, for instance to copy data out.
 
@@ -52,17 +55,26 @@ def open_command(
     """
     machine = LinuxMachine()
     checked = VolumeSettings(device.absolute(), name)
-    volume.require_luks(machine, checked.device)
+    volume.require_openable(machine, checked.device, name)
     secret = _secret(machine, key_file, passphrase_from)
     mounted = None if where is None else where.absolute()
-    volume.open_and_mount(machine, checked.device, name, secret, mounted, read_only=read_only)
-    click.echo(f"/dev/mapper/{name} is open" + ("" if mounted is None else f", mounted at {mounted}"))
+    if not dry_run:
+        volume.open_and_mount(machine, checked.device, name, secret, mounted, read_only=read_only)
+    elif not cryptsetup.opens(machine, checked.device, secret):
+        raise cryptsetup.denied(checked.device)
+    text = f"/dev/mapper/{name} {'would be' if dry_run else 'is'} open"
+    text += "" if mounted is None else f", mounted at {mounted}"
+    where_json = None if mounted is None else str(mounted)
+    document = {"mapping": f"/dev/mapper/{name}", "mounted_at": where_json, "read_only": read_only}
+    answer(text, {"dry_run": dry_run, **document}, as_json=as_json)
 
 
 @click.command()
 @name_option
 @click.option("--mount", "where", type=PATH, help="Where it is mounted. Default: as it was set up.")
-def close(*, name: str, where: Path | None) -> None:
+@dry_run_option
+@json_option
+def close(*, name: str, where: Path | None, dry_run: bool, as_json: bool) -> None:
     """Close a volume: stop the service that it was set up for, unmount it, take the mapping away.
 
     \b
@@ -76,8 +88,14 @@ def close(*, name: str, where: Path | None) -> None:
     if machine.read(journal_path(checked.name)) is not None:
         settings = Journal.open(machine, journal_path(name)).record.settings
         service, where = settings.service, where or settings.data_directory
-    volume.unmount_and_close(machine, name, service, None if where is None else where.absolute())
-    click.echo(f"/dev/mapper/{name} is closed")
+    if dry_run:
+        volume.require_open(machine, name)
+    else:
+        volume.unmount_and_close(machine, name, service, None if where is None else where.absolute())
+    text = f"/dev/mapper/{name} {'would be' if dry_run else 'is'} closed"
+    text += f", after {service} was stopped" if dry_run and service is not None else ""
+    document = {"dry_run": dry_run, "mapping": f"/dev/mapper/{name}", "service": service}
+    answer(text, document, as_json=as_json)
 
 
 @click.command(name="add-key")
@@ -94,7 +112,8 @@ def close(*, name: str, where: Path | None) -> None:
 )
 @pbkdf_options
 @dry_run_option
-def add_key(
+@json_option
+def add_key(  # noqa: PLR0913 - one parameter an option
     *,
     device: Path,
     key_file: Path | None,
@@ -102,6 +121,7 @@ def add_key(
     new_key_file: Path | None,
     new_passphrase_from: str,
     dry_run: bool,
+    as_json: bool,
     **costs: Any,
 ) -> None:
     """Give the volume on DEVICE one more passphrase or key file, for instance for recovery.
@@ -121,7 +141,8 @@ def add_key(
     if dry_run:
         if not cryptsetup.opens(machine, path, present):
             raise cryptsetup.denied(path)
-        click.echo(f"{path} opens with the present key; one more would be added")
+        text = f"{path} opens with the present key; one more would be added"
+        answer(text, {"dry_run": True, "device": str(path)}, as_json=as_json)
         return
     new: Secret = (
         new_key_file.absolute()
@@ -129,93 +150,8 @@ def add_key(
         else passphrase_reader(new_passphrase_from, machine, "New passphrase", is_new=True)()
     )
     count = volume.add_key(machine, path, present, new, pbkdf)
-    click.echo(f"{path} has {count} key slots now; back up its header again")
-
-
-@click.command(name="backup-header")
-@device_argument
-@click.option("--to", "target", type=PATH, required=True, help="The file to write.")
-@kek_option
-@passphrase_file_option
-def backup_header(*, device: Path, target: Path, kek_setting: str, passphrase_file: Path | None) -> None:
-    """Write the header of the volume on DEVICE to an encrypted file.
-
-    Without its header a volume is lost, whoever has the passphrase. The file is encrypted under a
-    key-encryption key as backups are: with it and an old passphrase the volume opens, even after that
-    passphrase was taken away. Keep it apart from the volume.
-
-    \b
-    Examples:
-      sealwire luks backup-header /dev/sdb --to mongodb.header --kek file:kek.json
-    """
-    from sealwire.sidecars.luks import headers  # noqa: PLC0415 - cryptography is needed by this only
-
-    kek = open_kek_from_options(kek_setting, passphrase_file)
-    header = headers.back_up(LinuxMachine(), device.absolute(), target.absolute(), kek)
-    click.echo(f"{target}: header of volume {header.uuid}, {len(header.key_slots)} key slots, under {kek.id}")
-
-
-@click.command(name="restore-header")
-@device_argument
-@click.option("--from", "source", type=PATH, required=True, help="What backup-header wrote.")
-@kek_option
-@passphrase_file_option
-@confirm_option
-@dry_run_option
-def restore_header(
-    *,
-    device: Path,
-    source: Path,
-    kek_setting: str,
-    passphrase_file: Path | None,
-    confirm: str | None,
-    dry_run: bool,
-) -> None:
-    """Put a saved header back on DEVICE. What the key slots hold now is overwritten.
-
-    Refused when the file belongs to another volume or the volume is open. A header that can still be read is
-    kept first, beside the file.
-
-    \b
-    Examples:
-      sealwire luks restore-header /dev/sdb --from mongodb.header --kek file:kek.json
-    """
-    from sealwire.sidecars.luks import headers  # noqa: PLC0415 - cryptography is needed by this only
-
-    machine = LinuxMachine()
-    kek = open_kek_from_options(kek_setting, passphrase_file)
-    path, source = device.absolute(), source.absolute()
-    found = headers.open_backup(machine, path, source, kek)
-    slots = len(found.header.key_slots)
-    if dry_run:
-        click.echo(f"{source} would be put on {path}: volume {found.header.uuid}, {slots} key slots")
-        return
-    require_typed(f"The header of {path} will be replaced.", str(path), confirm)
-    if found.replaced is not None:
-        kept = headers.free_name(machine, source)
-        headers.back_up(machine, path, kept, kek)
-        click.echo(f"{kept}: the header that was replaced", err=True)
-    headers.restore(machine, path, found)
-    click.echo(f"{path} has the header of {source}: volume {found.header.uuid}, {slots} key slots")
-
-
-@click.command(name="unseal-header")
-@click.option("--from", "source", type=PATH, required=True, help="What backup-header wrote.")
-@click.option("--to", "target", type=PATH, required=True, help="The file to write, for recovery.sh.")
-@kek_option
-@passphrase_file_option
-def unseal_header(*, source: Path, target: Path, kek_setting: str, passphrase_file: Path | None) -> None:
-    """Decrypt a saved header, for a machine where only cryptsetup is. Destroy the result after use.
-
-    \b
-    Examples:
-      sealwire luks unseal-header --from mongodb.header --to /dev/shm/header --kek file:kek.json
-    """
-    from sealwire.sidecars.luks import headers  # noqa: PLC0415 - cryptography is needed by this only
-
-    kek = open_kek_from_options(kek_setting, passphrase_file)
-    uuid = headers.unseal(LinuxMachine(), source.absolute(), target.absolute(), kek)
-    click.echo(f"{target}: header of volume {uuid}, in clear")
+    text = f"{path} has {count} key slots now; back up its header again"
+    answer(text, {"dry_run": False, "device": str(path), "key_slots": count}, as_json=as_json)
 
 
 def _secret(machine: LinuxMachine, key_file: Path | None, passphrase_from: str) -> Secret:
@@ -225,4 +161,4 @@ def _secret(machine: LinuxMachine, key_file: Path | None, passphrase_from: str) 
     return read()
 
 
-SUBCOMMANDS = (open_command, close, add_key, backup_header, restore_header, unseal_header)
+SUBCOMMANDS = (open_command, close, add_key)

@@ -30,3 +30,20 @@ def ended_in_order() -> Iterator[None]:
     finally:
         for number, handler in zip(_ENDING, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A signal waits until the block is left: for what would be lost if it were done by half.
+
+    Only what nobody has to wait long for belongs in here.
+    """
+    waiting: list[int] = []
+    before = [signal.signal(number, lambda number, _: waiting.append(number)) for number in _ENDING]
+    try:
+        yield
+    finally:
+        for number, handler in zip(_ENDING, before, strict=True):
+            signal.signal(number, handler)
+    if waiting:
+        signal.raise_signal(waiting[0])

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from sealwire.cli.documented_group import DocumentedGroup
 from sealwire.cli.tls_options import Address, Period, VerifyOptions, read_rules, read_settings, read_targets
 from sealwire.cli.tls_show import show_report
 from sealwire.sidecars.tls_check.facts import TargetFacts
@@ -31,7 +32,14 @@ PARALLEL_TARGETS = 8
 _file = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+EXIT_CODES = {
+    EXIT_FINDINGS: "a rule fails (with --strict: or warns)",
+    73: "a report or the metrics cannot be written",
+    78: "a target, a file of rules, authorities or a client certificate cannot be read",
+}
+
+
+@click.group(cls=DocumentedGroup, exit_codes=EXIT_CODES)
 def command() -> None:
     """Verify the TLS of databases and web servers."""
 

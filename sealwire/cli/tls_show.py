@@ -24,7 +24,7 @@ def show_report(report: Report, console: Console, *, quiet: bool) -> None:
     if not quiet or report.verdict is not Severity.OFF:
         word = VERDICT_WORDS[report.verdict]
         fails, warns = report.count(Severity.FAIL), report.count(Severity.WARN)
-        counts = f" {fails} failures, {warns} warnings in {len(report.targets)} targets"
+        counts = f" failures: {fails}, warnings: {warns}, targets: {len(report.targets)}"
         console.print(Text(word, _STYLES[word]) + Text(counts))
 
 
@@ -46,10 +46,8 @@ def _show_target(report: TargetReport, console: Console, *, quiet: bool) -> None
 
 def _show_facts(facts: EndpointFacts, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
-    accepted = ", ".join(found.version.label for found in facts.accepted) or "none"
-    refused = ", ".join(v.version.label for v in facts.versions if v.support is Support.REFUSED) or "none"
     if facts.versions:
-        _row(table, "versions", f"accepted {accepted}; refused {refused}")
+        _row(table, "versions", _versions(facts))
     for found in facts.accepted:
         kinds = Counter(suite.verdict for suite in found.suites)
         counts = ", ".join(f"{kinds[verdict]} {verdict.value}" for verdict in Verdict if kinds[verdict])
@@ -61,6 +59,17 @@ def _show_facts(facts: EndpointFacts, console: Console) -> None:
     if facts.http is not None:
         _row(table, "HSTS", facts.http.hsts or "none")
     console.print(table)
+
+
+def _versions(facts: EndpointFacts) -> str:
+    """What is accepted and refused; what was not answered is neither."""
+    named = {
+        support: ", ".join(found.version.label for found in facts.versions if found.support is support)
+        for support in Support
+    }
+    text = f"accepted {named[Support.ACCEPTED] or 'none'}; refused {named[Support.REFUSED] or 'none'}"
+    unknown = named[Support.UNKNOWN]
+    return f"{text}; no answer to {unknown}" if unknown else text
 
 
 def _show_certificate(table: Table, shown: Presented) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from sealwire.cli.documented_group import DocumentedGroup
 from sealwire.cli.vault_change import remove, rotate_policy
 from sealwire.cli.vault_options import (
     ServerOptions,
@@ -35,7 +36,16 @@ _EXIT_DRIFT = 1
 _SHORT = 40
 
 
-@click.group()
+EXIT_CODES = {
+    _EXIT_DRIFT: "something differs, a share is missing, or an operator has to do a step",
+    69: "the server is down, sealed, not initialised or not set up",
+    73: "an output file exists, a share could not be handed over, or a needed name is another thing's",
+    77: "the login is refused, or the role may not do this",
+    78: "an option, a name or a period cannot be used",
+}
+
+
+@click.group(cls=DocumentedGroup, exit_codes=EXIT_CODES)
 def command() -> None:
     """Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins."""
 

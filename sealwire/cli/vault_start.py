@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.vault_options import ServerOptions, json_option, server_options
+from sealwire.cli.signals import uninterrupted
+from sealwire.cli.vault_options import ServerOptions, dry_run_option, json_option, server_options
 from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import create_private
-from sealwire.keys.vault.seal import SealStatus
+from sealwire.keys.vault.seal import SealStatus, VaultSeal
 from sealwire.sidecars.vault_setup import initialise as start
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
-from sealwire.sidecars.vault_setup.holders import parse_holders
+from sealwire.sidecars.vault_setup.holders import Holders, parse_holders
 
 _EXIT_SEALED = 1
 _MAX_SHARE_CHARACTERS = 4096
@@ -39,7 +40,9 @@ _MAX_SHARE_CHARACTERS = 4096
     type=click.Path(path_type=Path),
     help="Write the root token here, in clear, for `setup`. Revoke it afterwards.",
 )
-def init(
+@dry_run_option
+@json_option
+def init(  # noqa: PLR0913 - one parameter an option
     *,
     server: ServerOptions,
     shares: int,
@@ -47,6 +50,8 @@ def init(
     holders: tuple[str, ...],
     output: Path | None,
     root_token_file: Path | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make the first keys of an empty server and hand over its unseal shares, once.
 
@@ -59,6 +64,8 @@ def init(
       sealwire vault init --shares 2 --threshold 2 --holder a.pgp --holder b.pgp --output shares
     """
     people = parse_holders(holders)
+    if output is None and as_json:
+        raise click.UsageError("--json needs --output: no share is printed for programs")
     if output is None and not sys.stdout.isatty():
         raise HandOverFailed(
             SetupReason.NOT_A_TERMINAL,
@@ -67,7 +74,29 @@ def init(
         )
     start.check_numbers(shares, threshold, people)
     seal = server.seal()
+    if dry_run:
+        start.require_empty(seal)
+        _prepare(output, root_token_file)
+        if output is not None:
+            output.rmdir()
+        _report_init(shares, threshold, output, None, as_json=as_json)
+        return
     _prepare(output, root_token_file)
+    with uninterrupted():
+        made = _make(seal, shares, threshold, people, output, root_token_file)
+    status = start.unseal(seal, made.clear_shares) if made.clear_shares else seal.status()
+    _report_init(shares, threshold, output, status.sealed, as_json=as_json)
+
+
+def _make(
+    seal: VaultSeal,
+    shares: int,
+    threshold: int,
+    people: Holders,
+    output: Path | None,
+    root_token_file: Path | None,
+) -> start.HandOver:
+    """The server's first keys, and their only copy where it belongs."""
     try:
         made = start.initialise(seal, shares, threshold, people, clear_root_token=root_token_file is not None)
     except BaseException:
@@ -82,8 +111,26 @@ def init(
             f"the server has keys that nobody holds: {error}",
             "empty the server's storage, and begin again",
         ) from None
-    if made.clear_shares:
-        _report(start.unseal(seal, made.clear_shares))
+    return made
+
+
+def _report_init(
+    shares: int, threshold: int, output: Path | None, sealed: bool | None, *, as_json: bool
+) -> None:
+    """What was done, or would be where `sealed` is None. No share and no token."""
+    if as_json:
+        row = {
+            "dry_run": sealed is None,
+            "shares": shares,
+            "threshold": threshold,
+            "output": None if output is None else str(output),
+            "sealed": sealed,
+        }
+        click.echo(json.dumps(row, indent=2))
+    elif sealed is None:
+        click.echo(f"{shares} shares would be made, {threshold} of which unseal the server")
+    else:
+        click.echo("sealed: the holders unseal it" if sealed else "unsealed")
 
 
 def _prepare(output: Path | None, root_token_file: Path | None) -> None:
@@ -91,6 +138,9 @@ def _prepare(output: Path | None, root_token_file: Path | None) -> None:
 
     No writer's lock: the server makes its first keys once, so nobody else gets as far as writing.
     """
+    if root_token_file is not None:
+        create_private(root_token_file, b"")
+        root_token_file.unlink()
     if output is not None:
         try:
             output.mkdir(mode=0o700)
@@ -98,9 +148,6 @@ def _prepare(output: Path | None, root_token_file: Path | None) -> None:
             raise HandOverFailed(
                 SetupReason.OUTPUT, f"{output} cannot be made: {error.strerror}", "name a new directory"
             ) from None
-    if root_token_file is not None:
-        create_private(root_token_file, b"")
-        root_token_file.unlink()
 
 
 def _hand_over(made: start.HandOver, output: Path | None, root_token_file: Path | None) -> None:
@@ -121,11 +168,13 @@ def _hand_over(made: start.HandOver, output: Path | None, root_token_file: Path 
 
 @click.command()
 @server_options
+@dry_run_option
 @json_option
-def unseal(*, server: ServerOptions, as_json: bool) -> None:
+def unseal(*, server: ServerOptions, dry_run: bool, as_json: bool) -> None:
     """Give one or more shares to a sealed server, one a line; asks for them on a terminal.
 
-    Each holder may do it from his own machine: the server counts. Exit code 1 while it is still sealed.
+    Each holder may do it from his own machine: the server counts. Exit code 1 while it is still sealed. With
+    --dry-run no share is taken: it only says how many are missing.
 
     \b
     Examples:
@@ -133,6 +182,10 @@ def unseal(*, server: ServerOptions, as_json: bool) -> None:
       age -d -i my.key share-2.age | sealwire vault unseal
     """
     seal = server.seal()
+    if dry_run:
+        status = start.unseal(seal, ())
+        _report(status, as_json=as_json)
+        sys.exit(_EXIT_SEALED if status.sealed else 0)
     shares = _typed(seal.status()) if sys.stdin.isatty() else _piped()
     status = start.unseal(seal, shares)
     _report(status, as_json=as_json)

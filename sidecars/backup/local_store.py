@@ -24,11 +24,14 @@ from sealwire.sidecars.backup.errors import (
     BackupReason,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.store import StoredObject, Upload, is_backup_key
+from sealwire.sidecars.backup.store import NO_SPACE, StoredObject, Upload, is_backup_key
 
 _PARTIAL_SUFFIX = ".partial"
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-_DENIED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+_DENIED = {
+    errno.EACCES: "run as the user who owns the backups",
+    errno.EPERM: "run as the user who owns the backups",
+    errno.EROFS: "mount it for writing, or name another directory",
+}
 
 
 class LocalStore:
@@ -225,16 +228,14 @@ def _translate(path: Path, error: OSError) -> BackupError:
         return BackupMissing(
             BackupReason.MISSING, f"{path} does not exist", "check the name, or create the directory"
         )
-    if error.errno in _FULL:
+    if error.errno in NO_SPACE:
         return StoreUnavailable(
             BackupReason.STORE_FULL,
             f"no space for {path}",
             "free space, or prune; earlier backups are untouched",
         )
     if error.errno in _DENIED:
-        return StoreUnavailable(
-            BackupReason.STORE_DENIED, f"{path}: {error.strerror}", "run as the user who owns the backups"
-        )
+        return StoreUnavailable(BackupReason.STORE_DENIED, f"{path}: {error.strerror}", _DENIED[error.errno])
     return StoreUnavailable(
         BackupReason.STORE_UNREACHABLE, f"{path}: {error.strerror}", "check the disk or the mount"
     )

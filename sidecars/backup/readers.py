@@ -22,6 +22,7 @@ BATCH_BYTES = 4 << 20
 MONGODUMP = "mongodump"
 
 _MOST_DOCUMENTS = 10_000
+_GUESSED_DOCUMENT = 4096
 _SNAPSHOT_TOO_OLD = 239
 _VERSION_WITHIN_S = 20.0
 _DECODED: CodecOptions[dict[str, Any]] = CodecOptions(document_class=dict)
@@ -68,10 +69,7 @@ class DriverReader:
 
     def _batch_size(self, database: str, collection: str) -> int:
         """Documents in a reply of about `batch_bytes`; a guess where the server does not tell."""
-        average = 4096
-        statistics = self._client.get_database(database, _DECODED)
-        with suppress(OperationFailure):
-            average = int(statistics.command("collStats", collection).get("avgObjSize") or average)
+        average = int(statistics(self._client, database, collection).get("avgObjSize") or _GUESSED_DOCUMENT)
         return max(1, min(_MOST_DOCUMENTS, self._batch_bytes // max(1, average)))
 
 
@@ -128,6 +126,13 @@ class MongodumpReader:
             if not finished:
                 process.kill()
             process.wait()
+
+
+def statistics(client: Client, database: str, collection: str) -> dict[str, Any]:
+    """What the server says of a collection's size; nothing where it may not be asked."""
+    with suppress(OperationFailure):
+        return client.get_database(database, _DECODED).command("collStats", collection)
+    return {}
 
 
 def find_mongodump() -> Path | None:

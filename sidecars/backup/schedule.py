@@ -58,7 +58,8 @@ def systemd_units(schedule: Schedule) -> dict[str, str]:
     after = "\n".join(f"ExecStartPost={schedule.program} {step}" for step in steps[1:])
     service = f"""\
 # Written by `sealwire backup schedule systemd`. SEALWIRE_SERVER_URI, SEALWIRE_BACKUP_RECIPIENTS and
-# SEALWIRE_BACKUP_STORE are in {schedule.environment_file} (0600, root). The user owns
+# SEALWIRE_BACKUP_STORE are in {schedule.environment_file} (0600, root), and SEALWIRE_BACKUP_POLICY and
+# SEALWIRE_BACKUP_KEYRING, which are noted in each backup, if there are such files. The user owns
 # {schedule.directory} (0700).
 [Unit]
 Description=Encrypted backup of MongoDB
@@ -140,7 +141,8 @@ def kubernetes_cron_job(schedule: Schedule) -> dict[str, str]:
     last = _container(rest[-1].split()[1], rest[-1], schedule)
     text = f"""\
 # Written by `sealwire backup schedule kubernetes`. The Secret sealwire-backup holds SEALWIRE_SERVER_URI,
-# SEALWIRE_BACKUP_RECIPIENTS and SEALWIRE_BACKUP_STORE; the Secret sealwire-backup-keys holds the public key.
+# SEALWIRE_BACKUP_RECIPIENTS and SEALWIRE_BACKUP_STORE; the Secret sealwire-backup-keys holds the public key,
+# and perhaps the policy and the keyring that SEALWIRE_BACKUP_POLICY and SEALWIRE_BACKUP_KEYRING name.
 apiVersion: batch/v1
 kind: CronJob
 metadata:

@@ -4,6 +4,7 @@ A backup NAME is two objects: `NAME.tar.gz.enc`, which appears whole or not at a
 small `NAME.tar.gz.enc.json`, which is replaced as a whole.
 """
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
 
 PAYLOAD_SUFFIX = ".tar.gz.enc"
 SIDECAR_SUFFIX = ".tar.gz.enc.json"
+
+NO_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What the system says of a disk, a quota or a limit that is full."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 

@@ -1,14 +1,22 @@
 """Writes the tar of a backup as mongodump's directory: collections that came in parts become one file."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
 
 from sealwire.sidecars.backup.contents import CONTENTS_MEMBER
 from sealwire.sidecars.backup.dump_files import SealedFiles
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason, BackupSettingError
+from sealwire.sidecars.backup.errors import (
+    BackupDamaged,
+    BackupError,
+    BackupReason,
+    BackupSettingError,
+    StoreUnavailable,
+)
 from sealwire.sidecars.backup.manifest import MANIFEST_MEMBER
 from sealwire.sidecars.backup.names import DATA, PARTS, Content, split_path
+from sealwire.sidecars.backup.store import NO_SPACE
 from sealwire.sidecars.backup.streams import TarSource
 
 _READ_BYTES = 1 << 20
@@ -19,7 +27,8 @@ def unpack(source: TarSource, directory: Path) -> int:
     """Write everything below `directory`, which is made; how many files there are then.
 
     An end half-way leaves nothing: a half collection would look whole to mongorestore.
-    Raises:  BackupSettingError ADDRESS where the directory exists or cannot be written; BackupDamaged
+    Raises:  BackupSettingError ADDRESS where the directory exists or cannot be written; StoreUnavailable
+             STORE_FULL; BackupDamaged
     """
     try:
         directory.mkdir(mode=_DIRECTORY_MODE)
@@ -33,6 +42,12 @@ def unpack(source: TarSource, directory: Path) -> int:
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def require_new(directory: Path) -> None:
+    """Raises BackupSettingError ADDRESS where something is at `directory` already."""
+    if os.path.lexists(directory):
+        raise _unwritable(directory, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
 
 def _write_all(source: TarSource, directory: Path) -> int:
@@ -62,9 +77,15 @@ def _joined(path: str) -> str:
     return path
 
 
-def _unwritable(directory: Path, error: OSError) -> BackupSettingError:
+def _unwritable(directory: Path, error: OSError) -> BackupError:
+    if error.errno in NO_SPACE:
+        return StoreUnavailable(
+            BackupReason.STORE_FULL,
+            f"no space for {directory}; nothing of it was left there",
+            "free space, or name a directory where there is room for the whole dump",
+        )
     return BackupSettingError(
         BackupReason.ADDRESS,
         f"{directory} cannot be written: {error.strerror}",
-        "name a directory that does not exist, where there is room",
+        "name a directory that does not exist, in one that this user may write to",
     )

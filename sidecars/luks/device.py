@@ -31,7 +31,7 @@ class Device:
     parts: tuple[str, ...]
     """Partitions and mappings on it: it is in use by them."""
     signatures: tuple[str, ...]
-    """File systems, partition tables, LVM, RAID, LUKS."""
+    """File systems, partition tables, LVM, RAID, LUKS. Not looked for on what is in use: that says enough."""
 
 
 def look_at(machine: Machine, path: Path) -> Device | None:
@@ -55,7 +55,7 @@ def look_at(machine: Machine, path: Path) -> Device | None:
         bool(whole["ro"]),
         tuple(mounted),
         tuple(str(node["path"]) for node in below),
-        signatures(machine, path),
+        () if mounted or below else signatures(machine, path),
     )
 
 

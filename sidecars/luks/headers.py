@@ -27,10 +27,10 @@ class Restorable:
     replaced: cryptsetup.Header | None
 
 
-def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey) -> cryptsetup.Header:
-    """Seal the header of `volume` into the new file `target`.
+def look(machine: Machine, volume: Path, target: Path) -> cryptsetup.Header:
+    """The header of `volume`, which could be written to the new file `target`. Changes nothing.
 
-    Raises DeviceRefused DEVICE_NOT_LUKS; LuksSettingError when `target` exists; CommandFailed
+    Raises DeviceRefused DEVICE_NOT_LUKS; LuksSettingError when `target` exists
     """
     _require_new(machine, target)
     header = cryptsetup.read_header(machine, volume)
@@ -38,6 +38,15 @@ def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey)
         raise DeviceRefused(
             LuksReason.DEVICE_NOT_LUKS, f"{volume} has no LUKS2 header that can be read", "check the device"
         )
+    return header
+
+
+def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey) -> cryptsetup.Header:
+    """Seal the header of `volume` into the new file `target`.
+
+    Raises as `look`; CommandFailed
+    """
+    header = look(machine, volume, target)
     with _file_in_memory(machine) as plain:
         cryptsetup.save_header(machine, volume, plain)
         raw = machine.read(plain, header_file.MAX_RAW_BYTES) or b""
@@ -80,14 +89,19 @@ def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryption
     return Restorable(raw, header, replaced)
 
 
-def unseal(machine: Machine, source: Path, target: Path, kek: KeyEncryptionKey) -> str:
+def unseal(
+    machine: Machine, source: Path, target: Path, kek: KeyEncryptionKey, *, dry_run: bool = False
+) -> str:
     """Write the header in `source` to the new file `target` in clear; the UUID of its volume.
 
+    With `dry_run` the source is opened and nothing is written.
     Raises as `open_backup`, apart from what concerns the device.
     """
     _require_new(machine, target)
     sealed = _read_sealed(machine, source)
-    machine.write(target, header_file.unseal(sealed, kek, str(source)), _SEALED_MODE)
+    raw = header_file.unseal(sealed, kek, str(source))
+    if not dry_run:
+        machine.write(target, raw, _SEALED_MODE)
     return header_file.read_head(sealed, str(source)).uuid
 
 

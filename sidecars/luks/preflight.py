@@ -9,11 +9,13 @@ from sealwire.sidecars.luks import cryptsetup, device, tables
 from sealwire.sidecars.luks.context import mounted_source
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks.machine import Machine
-from sealwire.sidecars.luks.settings import VolumeSettings
+from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 
 # The header, and what a file system needs for itself.
 _OVERHEAD_BYTES = cryptsetup.HEADER_BYTES + (16 << 20)
 _OVERHEAD_FACTOR = 1.1
+# mkfs.xfs makes nothing smaller; found here, and not when the service is stopped already.
+SMALLEST_XFS_BYTES = 300 << 20
 _OTHERS = 0o077
 
 _PROGRAMS = {
@@ -27,6 +29,7 @@ _PROGRAMS = {
     "chattr": "apt-get install e2fsprogs",
     "lsattr": "apt-get install e2fsprogs",
 }
+_LOOKING = ("cryptsetup", "lsblk", "wipefs", "findmnt", "systemctl")
 # What reads crypttab at boot. Debian 13 has it in a package of its own, which cryptsetup does not pull in.
 _GENERATORS = (
     "/usr/lib/systemd/system-generators/systemd-cryptsetup-generator",
@@ -56,8 +59,8 @@ def examine(machine: Machine, settings: VolumeSettings, *, erase: bool) -> list[
     Raises CommandFailed when a program that has to look fails itself.
     """
     blocking = list(_machine_problems(machine, settings))
-    # The rest needs the programs, and the right to look.
-    if not {error.reason for error in blocking} & {LuksReason.PROGRAM_MISSING, LuksReason.NOT_ROOT}:
+    # The rest needs the right to look, and what looks: a wrong device is to be named at once.
+    if machine.is_root() and all(machine.has_program(name) for name in _LOOKING):
         blocking += _directory_problems(machine, settings)
         blocking += _device_problems(machine, settings, erase=erase)
         blocking += _key_file_problems(machine, settings)
@@ -203,6 +206,12 @@ def _image_problems(machine: Machine, settings: VolumeSettings) -> Iterator[Luks
 
 
 def _space_problems(machine: Machine, settings: VolumeSettings, size_bytes: int) -> Iterator[LuksError]:
+    if settings.file_system is FileSystem.XFS and size_bytes - cryptsetup.HEADER_BYTES < SMALLEST_XFS_BYTES:
+        yield DeviceRefused(
+            LuksReason.SPACE,
+            f"{settings.device} has {size_bytes >> 20} MiB, too few for XFS",
+            f"take {(SMALLEST_XFS_BYTES + cryptsetup.HEADER_BYTES) >> 20} MiB or more, or --file-system ext4",
+        )
     if machine.status(settings.data_directory) is None:
         return
     used = machine.used_bytes(settings.data_directory)

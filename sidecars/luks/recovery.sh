@@ -64,7 +64,7 @@ close_volume() {
 
 header() {
     [ -e "$1" ] || fail "$1 does not exist" "see lsblk"
-    cryptsetup isLuks "$2" || fail "$2 is not a LUKS header" "unseal it first: sealwire luks restore-header"
+    cryptsetup isLuks "$2" || fail "$2 is not a LUKS header" "unseal it first: sealwire luks unseal-header"
     # Without --batch-mode: cryptsetup asks before it overwrites.
     cryptsetup luksHeaderRestore "$1" --header-backup-file "$2"
 }

@@ -26,6 +26,21 @@ def require_luks(machine: Machine, device: Path) -> cryptsetup.Header:
     return header
 
 
+def require_openable(machine: Machine, device: Path, name: str) -> None:
+    """Raises as `require_luks`; LuksSettingError NAME_TAKEN when there is a mapping of this name."""
+    require_luks(machine, device)
+    if cryptsetup.is_open(machine, name):
+        raise LuksSettingError(
+            LuksReason.NAME_TAKEN, f"/dev/mapper/{name} is open already", "close it, or choose another --name"
+        )
+
+
+def require_open(machine: Machine, name: str) -> None:
+    """Raises WrongState when there is no mapping of this name."""
+    if not cryptsetup.is_open(machine, name):
+        raise WrongState(LuksReason.JOURNAL_PHASE, f"/dev/mapper/{name} is not open", "check --name")
+
+
 def open_and_mount(
     machine: Machine, device: Path, name: str, secret: Secret, where: Path | None, *, read_only: bool
 ) -> None:
@@ -33,11 +48,7 @@ def open_and_mount(
 
     Raises DeviceRefused, LuksSettingError NAME_TAKEN, LuksKeyDenied, CommandFailed
     """
-    require_luks(machine, device)
-    if cryptsetup.is_open(machine, name):
-        raise LuksSettingError(
-            LuksReason.NAME_TAKEN, f"/dev/mapper/{name} is open already", "close it, or choose another --name"
-        )
+    require_openable(machine, device, name)
     cryptsetup.open_volume(machine, device, name, secret, read_only=read_only)
     if where is None:
         return
@@ -54,8 +65,7 @@ def unmount_and_close(machine: Machine, name: str, service: str | None, where: P
 
     Raises WrongState when the mapping is not open; CommandFailed when somebody uses it
     """
-    if not cryptsetup.is_open(machine, name):
-        raise WrongState(LuksReason.JOURNAL_PHASE, f"/dev/mapper/{name} is not open", "check --name")
+    require_open(machine, name)
     if service is not None:
         must(machine, ["systemctl", "stop", service])
     if where is not None and mounted_source(machine, where) == f"/dev/mapper/{name}":

@@ -45,7 +45,7 @@ _SUITE_CLASS = {
 def to_html(report: Report) -> str:
     """The whole page, UTF-8 text."""
     word = VERDICT_WORDS[report.verdict]
-    counts = f"{report.count(Severity.FAIL)} failures, {report.count(Severity.WARN)} warnings"
+    counts = f"failures: {report.count(Severity.FAIL)}, warnings: {report.count(Severity.WARN)}"
     targets = "".join(_target(target) for target in report.targets)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -53,6 +53,11 @@ def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) 
     Raises UnusableSetting AUTH without AppRole, ServerState NOT_SET_UP without the role; as `Server` does.
     """
     path = secret_id_path(settings, role)
+    return Credential(role_id_of(server, settings, role), server.wrap(path, {}, wrap_ttl_s))
+
+
+def role_id_of(server: Server, settings: SetupSettings, role: Role) -> str:
+    """What a machine of `role` names itself by. Raises ServerState NOT_SET_UP without the role."""
     role_id = (server.read(f"{_role_path(settings, role)}/role-id") or {}).get("role_id")
     if not isinstance(role_id, str):
         raise ServerState(
@@ -60,7 +65,7 @@ def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) 
             f"the server has no role {settings.role_name(role)}",
             "set it up first: sealwire vault setup",
         )
-    return Credential(role_id, server.wrap(path, {}, wrap_ttl_s))
+    return role_id
 
 
 def secret_id_path(settings: SetupSettings, role: Role) -> str:
@@ -129,6 +134,13 @@ def revoke(server: Server, settings: SetupSettings, role: Role) -> Revoked:
     for error in (*failed, *failed_too):
         raise error
     return Revoked(secret_ids, tokens)
+
+
+def count_secret_ids(server: Server, settings: SetupSettings, role: Role) -> int:
+    """How many secret ids of `role` there are to end; none with Kubernetes."""
+    if not isinstance(settings.auth, AppRole):
+        return 0
+    return len(server.list(secret_id_path(settings, role)))
 
 
 def _end_all(server: Server, path: str, end: Callable[[str], bool]) -> tuple[int, list[KeysError]]:

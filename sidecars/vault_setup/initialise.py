@@ -49,6 +49,16 @@ def check_numbers(shares: int, threshold: int, holders: Holders) -> None:
         )
 
 
+def require_empty(seal: Seal) -> None:
+    """Raises ServerState ALREADY_INITIALISED where the server has keys."""
+    if seal.status().initialised:
+        raise ServerState(
+            SetupReason.ALREADY_INITIALISED,
+            "the server is initialised already",
+            "unseal it with its shares: sealwire vault unseal",
+        )
+
+
 def initialise(
     seal: Seal, shares: int, threshold: int, holders: Holders = (), *, clear_root_token: bool = False
 ) -> HandOver:
@@ -59,12 +69,7 @@ def initialise(
              what the server refuses with
     """
     check_numbers(shares, threshold, holders)
-    if seal.status().initialised:
-        raise ServerState(
-            SetupReason.ALREADY_INITIALISED,
-            "the server is initialised already",
-            "unseal it with its shares: sealwire vault unseal",
-        )
+    require_empty(seal)
     for holder in holders:
         if isinstance(holder, AgeHolder):
             seal_for(holder, "a trial")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.cli import backup, main
+from sealwire.cli import main
 from sealwire.keys.key_pair import create_key_pair, load_public_key
 from tests.keys.samples import CHEAP_SCRYPT, KEK_A, KEK_B, NOW, PASSPHRASE
-from tests.sidecars.backup.samples import KEK, OTHER_KEK, change, local, seal
+from tests.sidecars.backup.samples import KEK, OTHER_KEK, change, local, make_dump, seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,6 @@ def passphrase_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", sorted(backup.SUBCOMMANDS))
-def test_every_subcommand_has_help_with_examples(run: Run, name: str) -> None:
-    outcome = run(name, "--help")
-    assert outcome.code == 0
-    assert f"sealwire backup {name}" in outcome.out
-    assert "Example" in outcome.out
-
-
 def test_a_key_pair_is_made_and_the_passphrase_not_shown(
     run: Run, tmp_path: Path, passphrase_file: Path
 ) -> None:
@@ -82,6 +74,25 @@ def test_a_key_pair_is_made_and_the_passphrase_not_shown(
     assert load_public_key(tmp_path / "key.pub").id in outcome.out
     assert PASSPHRASE not in outcome.out + outcome.err
     assert run("create-key", "key", "--passphrase-file", str(passphrase_file)).code == 73
+
+
+def test_a_dry_run_makes_no_key_pair_and_needs_no_passphrase(run: Run, tmp_path: Path) -> None:
+    document = json.loads(run("create-key", "key", "--dry-run", "--json").out)
+    assert document == {"dry_run": True, "private": "key", "public": "key.pub"}
+    assert not (tmp_path / "key").exists()
+    (tmp_path / "key.pub").touch()
+    assert run("create-key", "key", "--dry-run").code == 73
+
+
+def test_a_dry_run_of_unpacking_verifies_and_writes_nothing(run: Run, store: Path, tmp_path: Path) -> None:
+    seal(local(store))
+    key = ("--key", "env:OLD_KEK")
+    document = json.loads(run("unpack", "b", "dump", *key, "--dry-run", "--json").out)
+    assert document["bytes"] == make_dump()[1].size
+    assert not (tmp_path / "dump").exists()
+    document = json.loads(run("unpack", "b", "dump", *key, "--json").out)
+    assert document["files"] == len([path for path in (tmp_path / "dump").rglob("*") if path.is_file()])
+    assert run("unpack", "b", "dump", *key, "--dry-run").code == 78
 
 
 def test_the_list_shows_what_there_is(run: Run, store: Path) -> None:
@@ -159,6 +170,14 @@ def test_rekey_shows_first_and_then_does_it(run: Run, store: Path) -> None:
     assert run("rekey", *options).code == 0
     assert run("verify", "--key", "env:OLD_KEK").code == 77
     assert run("verify", "--key", "env:NEW_KEK").code == 0
+
+
+def test_rekey_does_not_say_that_a_key_that_stays_is_gone(run: Run, store: Path) -> None:
+    seal(local(store))
+    options = ("--key", "env:OLD_KEK", "--recipient", "env:OLD_KEK", "--recipient", "env:NEW_KEK")
+    assert "no more" not in run("rekey", *options).out
+    said = run("rekey", "--key", "env:OLD_KEK", "--recipient", "env:NEW_KEK").out
+    assert said.rpartition("no more with ")[2].strip() == KEK.id
 
 
 def test_rekey_can_encrypt_anew(run: Run, store: Path) -> None:

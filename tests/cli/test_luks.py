@@ -4,10 +4,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sealwire.cli import luks, luks_volume, main
+from sealwire.cli import luks, luks_header, luks_volume, main
 from sealwire.sidecars.luks import journal
 from sealwire.sidecars.luks.machine import Completed
 from tests.cli.test_keys import Outcome
@@ -28,6 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(journal, "DIRECTORY", tmp_path)
     monkeypatch.setattr(luks, "LinuxMachine", lambda: model)
     monkeypatch.setattr(luks_volume, "LinuxMachine", lambda: model)
+    monkeypatch.setattr(luks_header, "LinuxMachine", lambda: model)
     return model
 
 
@@ -88,6 +90,47 @@ def test_from_plan_to_finish(machine: Site, run: Run, secret: list[str]) -> None
     assert run("rollback", "--yes").code == 0
     story.assert_data_is_whole(machine)
     assert run("rollback", "--yes").code == 78
+
+
+def test_programs_read_what_each_command_did(machine: Site, run: Run, secret: list[str]) -> None:
+    def said(*arguments: str) -> dict[str, Any]:
+        shown = run(*arguments, "--json")
+        assert shown.code == 0
+        document: dict[str, Any] = json.loads(shown.out)
+        return document
+
+    assert said("setup", DEVICE, *OPTIONS, *secret, "--dry-run")["possible"] is True
+    done = said("setup", DEVICE, *OPTIONS, *secret, "--yes")
+    assert (done["dry_run"], done["phase"], done["plaintext_copy"]) == (False, "complete", story.OLD)
+    steps = said("rollback", "--dry-run")["steps"]
+    assert [step["state"] for step in steps] == ["done"] * 11
+    changes = machine.changes
+    assert said("finish", "--wipe-old", "--dry-run")["dry_run"] is True
+    assert said("close", "--dry-run") == {
+        "dry_run": True,
+        "mapping": "/dev/mapper/mongodb",
+        "service": "mongod.service",
+    }
+    assert machine.changes == changes
+    assert said("close")["dry_run"] is False
+    opened = {"mapping": "/dev/mapper/rescue", "mounted_at": "/run/rescue", "read_only": True}
+    rescue = ("open", DEVICE, *secret, "--name", "rescue", "--read-only", "--mount", "/run/rescue")
+    changes = machine.changes
+    assert said(*rescue, "--dry-run") == {"dry_run": True, **opened}
+    assert machine.changes == changes
+    assert said(*rescue) == {"dry_run": False, **opened}
+    said("close", "--name", "rescue", "--mount", "/run/rescue")
+    assert said("rollback", "--yes", *secret)["phase"] == "rolled-back"
+
+
+def test_a_dry_run_of_opening_and_closing_says_what_would_fail(
+    machine: Site, run: Run, secret: list[str], tmp_path: Path
+) -> None:
+    run("setup", DEVICE, *OPTIONS, *secret, "--yes")
+    assert run("open", DEVICE, *secret, "--dry-run").code == 78  # open already
+    assert run("close", "--name", "other", "--dry-run").code == 78
+    (tmp_path / "secret").write_text("wrong")
+    assert run("open", DEVICE, *secret, "--name", "rescue", "--dry-run").code == 77
 
 
 def test_a_volume_is_given_up_only_after_its_name_was_typed(
@@ -200,16 +243,3 @@ def test_no_output_holds_a_secret(machine: Site, run: Run, secret: list[str]) ->
     shown = "".join(outcome.out + outcome.err for outcome in outcomes)
     assert "luks: " in shown
     assert story.PASSPHRASE.decode() not in shown
-
-
-@pytest.mark.parametrize(
-    "subcommand",
-    [
-        *("plan", "setup", "status", "open", "close", "add-key", "backup-header", "restore-header"),
-        *("unseal-header", "rollback", "finish"),
-    ],
-)
-def test_help_has_examples(run: Run, subcommand: str) -> None:
-    shown = run(subcommand, "--help")
-    assert shown.code == 0
-    assert "Examples:" in shown.out

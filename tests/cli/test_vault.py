@@ -1,6 +1,8 @@
 """`sealwire vault` without a server: help, usage, and what is never an option."""
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -9,7 +11,8 @@ from click.testing import CliRunner
 from sealwire.cli import vault_start
 from sealwire.cli.vault import command
 from sealwire.cli.vault_options import ServerOptions
-from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
+from sealwire.keys.vault.seal import FirstKeys
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
 from tests.sidecars.vault_setup.fake_seal import FakeSeal
 
@@ -103,6 +106,40 @@ def test_shares_that_could_not_be_written_are_not_passed_over(
     assert isinstance(error, HandOverFailed)
     assert error.reason is SetupReason.OUTPUT
     assert (written, seal.given) == (["share-1", "share-2"], [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_keys_are_made_waits_until_somebody_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    class Interrupted(FakeSeal):
+        def initialise(self, *arguments: Any) -> FirstKeys:
+            signal.raise_signal(number)
+            return super().initialise(*arguments)
+
+    def leave(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, leave)
+    try:
+        monkeypatch.setattr(ServerOptions, "seal", lambda _: Interrupted())
+        options = ("--shares", "3", "--threshold", "2", "--output", str(tmp_path / "shares"))
+        ended = CliRunner().invoke(command, ["init", *options])
+    finally:
+        signal.signal(number, before)
+    assert ended.exit_code == 1
+    held = {path.name for path in (tmp_path / "shares").iterdir()}
+    assert held == {"share-1", "share-2", "share-3", "root-token"}
+
+
+def test_a_root_token_that_has_no_place_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").touch()
+    monkeypatch.setattr(ServerOptions, "seal", lambda _: FakeSeal())
+    options = ("--output", str(tmp_path / "shares"), "--root-token-file", str(tmp_path / "token"))
+    assert isinstance(refusal("init", *options), AlreadyExists)
+    assert not (tmp_path / "shares").exists()
 
 
 def test_without_an_address_the_setting_is_missing() -> None:

@@ -1,5 +1,6 @@
 """One database with SCRAM and TLS, and Sealwire with TLS in front of it, for all tests of this folder."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pymongo.database import Database
 from sealwire.demo.certificates import create_authority
 from sealwire.demo.database import DatabaseProcess
 from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from tests.support.debian_programs import require_program
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 POLICY = Path(__file__).with_name("policy.yaml")
@@ -60,6 +62,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             MongoClient[Document](proxy.uri(CLINIC, "clinic")) as client,
         ):
             yield Stack(database, proxy, direct, client)
+
+
+@pytest.fixture
+def age_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`age` and `age-keygen`, of this machine or unpacked from their Debian package."""
+    for program in ("age", "age-keygen"):
+        folder = require_program(program, "age", "--version").parent
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """`sealwire backup create` and `restore` as processes: what they say, and what is left when they end."""
 
+import hashlib
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from pymongo import MongoClient
 
 from sealwire.demo.database import DatabaseProcess
 from sealwire.keys.environment import generate_encoded_kek
+from tests.support.memory import peak_memory
 from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
@@ -108,6 +110,21 @@ def test_a_connection_string_that_others_can_read_is_refused(desk: Desk, tmp_pat
     assert desk.run("create", "seen", "--uri-file", str(open_file)).returncode == 77
 
 
+def test_the_policy_that_a_timers_environment_names_is_noted(desk: Desk, tmp_path: Path) -> None:
+    desk.direct.noted.one.insert_one({})
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\n")
+    environment = desk.environment | {
+        "SEALWIRE_BACKUP_POLICY": str(policy),
+        "SEALWIRE_BACKUP_STORE": str(tmp_path),
+    }
+    timer = Desk(desk.process, desk.direct, desk.folder, environment)
+    assert timer.run("create", "noted", "--only", "noted").returncode == 0
+    manifest = json.loads((tmp_path / "noted.tar.gz.enc.json").read_text())["manifest"]
+    assert manifest["policy_sha256"] == hashlib.sha256(policy.read_bytes()).hexdigest()
+    desk.direct.drop_database("noted")
+
+
 def test_a_dry_run_changes_nothing(desk: Desk, backup: str) -> None:
     before = desk.names()
     done = desk.run("create", "dry", "--dry-run", "--json")
@@ -116,6 +133,8 @@ def test_a_dry_run_changes_nothing(desk: Desk, backup: str) -> None:
     done = desk.run("restore", backup, "--rename", "clinic=dry", "--dry-run", "--json")
     assert done.returncode == 0
     assert {row["target"] for row in json.loads(done.stdout)["collections"]} == {"dry.one", "dry.two"}
+    done = desk.run("create", "dry", "--dry-run", "--recipient", f"public:{desk.folder}/missing.pub")
+    assert done.returncode == 78
     assert desk.names() == before
     assert "dry" not in desk.direct.list_database_names()
 
@@ -181,6 +200,35 @@ def test_a_full_disk_is_said_and_leaves_no_file(desk: Desk, backup: str) -> None
     assert desk.names() == ["sound.tar.gz.enc"]
 
 
+def test_unpacking_on_to_a_full_disk_leaves_nothing(desk: Desk, backup: str, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+
+    done = desk.run("unpack", backup, str(tmp_path / "dump"), preexec_fn=limit)
+    assert done.returncode == 69
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_encrypting_anew_that_is_ended_leaves_the_old_backup_alone(
+    desk: Desk, backup: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = {path.name: path.read_bytes() for path in desk.store.glob(f"{backup}.*")}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    options = ("--key", "env:BACKUP_KEK", "--recipient", "env:BACKUP_KEK", "--store", str(tmp_path))
+    with desk.start("rekey", "--reencrypt", *options) as process:
+        deadline = time.monotonic() + WITHIN_S
+        while process.poll() is None and time.monotonic() < deadline:
+            if any(path.stat().st_size for path in tmp_path.glob(".*.partial")):
+                break
+            time.sleep(0.002)
+        process.send_signal(number)
+        process.communicate()
+    assert process.returncode != 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("after", [1, 4_000, 15_000])
 def test_a_killed_restore_goes_on_when_it_is_typed_again(desk: Desk, backup: str, after: int) -> None:
     target = f"killed{after}"
@@ -233,15 +281,8 @@ def test_memory_stays_bounded_with_large_documents(desk: Desk) -> None:
             ("create", "large", "--only", "large"),
             ("restore", "large", "--rename", "large=copied"),
         ):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "sealwire", "backup", *command],
-                env=desk.environment,
-                stdout=subprocess.DEVNULL,
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            assert process.returncode == 0
-            assert usage.ru_maxrss * 1024 < MEMORY_BYTES
+            whole = [sys.executable, "-m", "sealwire", "backup", *command]
+            assert peak_memory(whole, desk.environment) < MEMORY_BYTES
     finally:
         for path in desk.store.glob("large*"):
             path.unlink()

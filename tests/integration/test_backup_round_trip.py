@@ -13,13 +13,14 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectI
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
+from sealwire.cli.backup_restoring import documents_size
 from sealwire.demo.certificates import create_authority
 from sealwire.demo.database import DatabaseProcess
 from sealwire.sidecars.backup import consistency
 from sealwire.sidecars.backup.comparison import Outcome, RestoreReport
 from sealwire.sidecars.backup.consistency import Wanted
 from sealwire.sidecars.backup.drill import drill
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, dump
+from sealwire.sidecars.backup.dump import Dumped, DumpOptions, Progress, dump
 from sealwire.sidecars.backup.dump_files import DirectoryFiles, DumpFiles, SealedFiles, TarFiles
 from sealwire.sidecars.backup.errors import (
     BackupDamaged,
@@ -380,6 +381,18 @@ def test_without_a_snapshot_several_threads_read_and_the_window_is_stated(
     report = restored(server.raw, sealed(store, "w"), tmp_path, "clinic=threads")
     assert report.holds
     assert_same(server, "threads")
+
+
+def test_whoever_waits_is_told_how_much_there_is(server: Server, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    with create_backup(LocalStore(tmp_path), "w", [KEK]) as sink:
+        found = dump(server.raw, sink, DumpOptions(server.uri, ("clinic.long",)), told.append)
+    assert [now.size for now in told] == sorted(now.size for now in told)
+    documents = sum(collection.content.size for collection in found.contents.collections)
+    assert told[-1].size == documents
+    assert told[0].of_size == pytest.approx(documents, rel=0.1)
+    assert documents_size(found.manifest, {"clinic.long"}) == documents
+    assert documents_size(found.manifest, ()) == 0
 
 
 @pytest.mark.parametrize("blocks_before", [0, 1, 3])

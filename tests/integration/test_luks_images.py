@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.local_wrap import LocalKek
-from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, volume
+from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, preflight, volume
 from sealwire.sidecars.luks.context import Silent, mounted_source
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
@@ -161,6 +161,16 @@ def test_file_systems_and_partition_tables_are_seen(tmp_path: Path) -> None:
     assert device.signatures(MACHINE, path) == ("ext4",)
 
 
+@pytest.mark.parametrize("short", [0, 1 << 20])
+def test_what_is_too_small_for_xfs_is_known_beforehand(tmp_path: Path, short: int) -> None:
+    require_programs({"mkfs.xfs": "xfsprogs"})
+    path = tmp_path / "volume"
+    with path.open("wb") as file:
+        file.truncate(preflight.SMALLEST_XFS_BYTES - short)
+    done = MACHINE.run(["mkfs.xfs", "-q", "-f", "-K", str(path)])
+    assert (done.code == 0) is (short == 0)
+
+
 def test_what_findmnt_and_lsblk_say_here_is_understood() -> None:
     assert mounted_source(MACHINE, Path("/proc")) is not None
     assert mounted_source(MACHINE, Path("/etc")) is None
@@ -236,6 +246,9 @@ def test_the_commands_on_an_image_from_a_shell(
     assert command(*add).returncode == 0
     assert len(slots(image)) == 2
     header = str(tmp_path / "header")
+    dry = command("backup-header", str(image), "--to", header, "--dry-run", "--json")
+    assert json.loads(dry.stdout)["key_slots"] == 2
+    assert not Path(header).exists()
     assert command("backup-header", str(image), "--to", header).returncode == 0
     assert command("backup-header", str(image), "--to", header).returncode == 78
     restore = ["restore-header", str(image), "--from", header]
@@ -246,6 +259,8 @@ def test_the_commands_on_an_image_from_a_shell(
     assert command(*restore, "--confirm", str(image)).returncode == 0
     assert len(list(tmp_path.glob("header.replaced-*"))) == 1
     plain = tmp_path / "plain"
+    assert command("unseal-header", "--from", header, "--to", str(plain), "--dry-run").returncode == 0
+    assert not plain.exists()
     assert command("unseal-header", "--from", header, "--to", str(plain)).returncode == 0
     assert plain.read_bytes()[:6] == b"LUKS\xba\xbe"
     weak = command(*add, secret="wrong")

@@ -18,6 +18,7 @@ PASSPHRASE = "a passphrase of the restore's page"
 
 def test_what_operators_copy_makes_drills_and_restores_a_backup(clean: Stack, tmp_path: Path) -> None:
     clean.clinic.patients.insert_many([{"nhs_number": f"99900000{number}"} for number in range(10, 40)])
+    clean.direct.bystander.things.insert_one({"_id": "not the clinic's"})
     (tmp_path / "backups").mkdir()
     passphrase_file = tmp_path / "passphrase.txt"
     passphrase_file.touch(mode=0o600)
@@ -35,3 +36,4 @@ def test_what_operators_copy_makes_drills_and_restores_a_backup(clean: Stack, tm
     for database in ("clinic_restored", "clinic_from_dump"):
         assert list(clean.direct[database].patients.find()) == list(clean.raw.patients.find())
         clean.direct.drop_database(database)
+    clean.direct.drop_database("bystander")

@@ -1,13 +1,18 @@
 """Backups in a bucket: the same promises as in a directory, against moto's server."""
 
-from collections.abc import Iterator
+import base64
+import json
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 import pytest
 from moto.server import ThreadedMotoServer
 
+from sealwire.cli import main
 from sealwire.sidecars.backup import s3_store
 from sealwire.sidecars.backup.errors import (
     BackupExists,
@@ -24,11 +29,13 @@ from sealwire.sidecars.backup.s3_store import S3Store
 from sealwire.sidecars.backup.sealed_writer import create_backup
 from sealwire.sidecars.backup.store import Store
 from sealwire.sidecars.backup.verification import verify_backup
-from tests.keys.samples import NOW
+from tests.keys.samples import KEK_A, KEK_B, NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, seal
 from tests.sidecars.backup.store_contract import KEY, StoreContract
 
 pytestmark = pytest.mark.integration
+
+Run = Callable[..., Any]
 
 BUCKET = "clinic-backups"
 TOMORROW = timedelta(days=1)
@@ -184,3 +191,39 @@ def test_addresses_that_are_none_are_refused_and_not_shown(address: str) -> None
         open_store(address)
     assert caught.value.reason is BackupReason.ADDRESS
     assert "password" not in str(caught.value) + caught.value.hint
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command on the bucket, as an operator types it; its JSON."""
+    monkeypatch.setenv("SEALWIRE_BACKUP_STORE", f"s3://{BUCKET}/mongodb")
+    monkeypatch.setenv("OLD_KEK", base64.b64encode(KEK_A).decode())
+    monkeypatch.setenv("NEW_KEK", base64.b64encode(KEK_B).decode())
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        monkeypatch.setattr(sys, "argv", ["sealwire", "backup", *arguments, "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code or 0) == code
+        shown = capsys.readouterr()
+        assert code == 0 or "sealwire: hint:" in shown.err
+        return json.loads(shown.out) if shown.out else None
+
+    return run
+
+
+def test_the_commands_work_on_a_bucket_as_on_a_directory(store: Store, run: Run, tmp_path: Path) -> None:
+    seal(store, "old")
+    seal(store, "new")
+    old, new = ("--key", "env:OLD_KEK"), ("--key", "env:NEW_KEK")
+    assert [row["name"] for row in run("verify", *old)["sound"]] == ["new", "old"]
+    assert (
+        run("rekey", "--reencrypt", "new", *old, "--recipient", "env:NEW_KEK")["backups"][0]["name"]
+        == "new-r1"
+    )
+    run("verify", "new-r1", *old, code=77)
+    assert run("unpack", "new-r1", str(tmp_path / "dump"), *new)["files"] > 0
+    assert {row["name"] for row in run("list")["backups"]} == {"new-r1", "old"}
+    assert run("prune", "--keep-last", "1", "--dry-run")["removed"] == ["new-r1"]
+    assert run("prune", "--keep-last", "1")["removed"] == ["new-r1"]
+    run("verify", "new-r1", *new, code=66)

@@ -4,7 +4,9 @@ Options of `find`, collations, explain of each command, duplicates as the client
 covered metadata, and change streams at their three levels.
 """
 
+import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -81,11 +83,22 @@ def both(sides: tuple[Side, Side], body: Document, *, ordered: bool = True) -> A
         ({"hint": "missing"}, None),
         ({"hint": {"w": 1, "_id": 1}, "min": {"w": 1, "_id": 0}, "max": {"w": 1, "_id": 3}}, None),
         ({"hint": {"nhs": 1}, "min": {"nhs": "1"}}, Reason.RANGE),
+        ({"hint": "both", "min": {"nhs": "2", "w": 0}, "max": {"nhs": "2", "w": 1}, "filter": {}}, None),
+        ({"hint": "both", "min": {"nhs": "1", "w": 0}, "max": {"nhs": "1", "w": 9}, "filter": {}}, None),
+        (
+            {"hint": "both", "min": {"nhs": "1", "w": 0}, "max": {"nhs": "2", "w": 9}, "filter": {}},
+            Reason.RANGE,
+        ),
         ({"hint": "nhs_1", "max": {"nhs": "1"}}, Reason.RANGE),
         ({"returnKey": True, "hint": {"nhs": 1}}, None),
         ({"showRecordId": True}, None),
         ({"let": {"v": 1}, "filter": {"$expr": {"$eq": ["$w", "$$v"]}}}, None),
-        ({"let": {"v": "1"}, "filter": {"$expr": {"$eq": ["$nhs", "$$v"]}}}, Reason.COMPUTE),
+        ({"let": {"v": "1"}, "filter": {"$expr": {"$eq": ["$nhs", "$$v"]}}}, None),
+        ({"let": {"v": ["1", "2"]}, "filter": {"$expr": {"$in": ["$nhs", "$$v"]}}}, None),
+        (
+            {"let": {"v": "1"}, "filter": {"$expr": {"$eq": ["$nhs", "$$v"]}, "w": {"$ne": "$$v"}}},
+            Reason.COMPUTE,
+        ),
         ({"collation": {"locale": "simple"}}, None),
         ({"collation": ENGLISH}, Reason.COLLATION),
         ({"collation": ENGLISH, "filter": {"w": 1}}, None),
@@ -95,6 +108,39 @@ def both(sides: tuple[Side, Side], body: Document, *, ordered: bool = True) -> A
 def test_options_of_find(sides: tuple[Side, Side], options: Document, reason: Reason | None) -> None:
     answer = both(sides, {"find": "patients", "filter": {"nhs": "2"}, "sort": {"_id": 1}} | options)
     assert answer.reason is reason
+
+
+def test_a_range_of_days_is_looked_up_in_an_index(sides: tuple[Side, Side]) -> None:
+    days = [(day, datetime(1950, 1, day)) for day in range(1, 20)]
+    born = [{"_id": 20 + day, "nhs": f"n{day}", "born": date} for day, date in days]
+    index = {"key": {"born": 1}, "name": "born"}
+    for body in (
+        {"insert": "patients", "documents": born},
+        {"createIndexes": "patients", "indexes": [index]},
+    ):
+        assert both(sides, body).outcome is Outcome.ANSWERED
+    week = {"$gte": datetime(1950, 1, 3), "$lt": datetime(1950, 1, 10)}
+    find = {"find": "patients", "filter": {"born": week}}
+    assert both(sides, {**find, "sort": {"_id": 1}}).content.count("'born'") == 7
+    plan = sides[0].database.command({"explain": find, "verbosity": "executionStats"})
+    assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])
+    assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+    assert plan["executionStats"]["totalDocsExamined"] == 7
+
+
+def test_a_search_by_place_that_filters_by_a_covered_field(sides: tuple[Side, Side]) -> None:
+    places = [{"q": {"_id": number}, "u": {"$set": {"at": [number, 0]}}} for number in range(4)]
+    index = {"key": {"at": "2d"}, "name": "at"}
+    for body in (
+        {"update": "patients", "updates": places},
+        {"createIndexes": "patients", "indexes": [index]},
+    ):
+        assert both(sides, body).outcome is Outcome.ANSWERED
+    near = {"near": [0, 0], "distanceField": "far", "query": {"nhs": {"$in": ["1", "3"]}}}
+    stages: list[Document] = [{"$geoNear": near}, {"$match": {"nhs": "3"}}]
+    answer = both(sides, {"aggregate": "patients", "pipeline": stages, "cursor": {}})
+    assert answer.outcome is Outcome.ANSWERED
+    assert "'far': 3" in answer.content
 
 
 COMMANDS: list[Document] = [
@@ -160,6 +206,38 @@ def test_a_duplicate_is_told_as_the_server_tells_it(sides: tuple[Side, Side], bo
     assert both(sides, {"find": "patients", "filter": {}, "sort": {"_id": 1}}).outcome is Outcome.ANSWERED
 
 
+def test_validators_and_partial_indexes_hold_for_covered_fields(
+    runner: Runner, sides: tuple[Side, Side]
+) -> None:
+    for name in (sides[0].name, PLAIN):
+        runner.direct[name].drop_collection("patients")
+    only = {"nhs": {"$in": ["1", "2", None]}, "contacts.nhs": {"$ne": "bad"}}
+    partial = {"key": {"w": 1}, "name": "w_1", "unique": True, "partialFilterExpression": {"nhs": "1"}}
+
+    def insert(*rows: Document) -> Document:
+        return {"insert": "patients", "documents": list(rows), "ordered": False}
+
+    told = [
+        both(sides, body).content
+        for body in (
+            {"create": "patients", "validator": only},
+            insert({"_id": 1, "nhs": "1", "w": 1}, {"_id": 2, "nhs": "3"}, {"_id": 3, "w": 2}),
+            insert({"_id": 4, "nhs": "2", "contacts": [{"nhs": "x"}, {"nhs": "bad"}]}),
+            {"update": "patients", "updates": [{"q": {"_id": 1}, "u": {"$set": {"nhs": "9"}}}]},
+            {"collMod": "patients", "validator": {"nhs": {"$nin": ["7"]}}},
+            insert({"_id": 5, "nhs": "3", "w": 1}, {"_id": 6, "nhs": "7"}),
+            {"createIndexes": "patients", "indexes": [partial]},
+            insert({"_id": 7, "nhs": "1", "w": 1}, {"_id": 8, "nhs": "2", "w": 1}),
+        )
+    ]
+    assert ["121" in text for text in told] == [False, True, True, True, False, True, False, False]
+    assert "11000" in told[-1]
+    kept = both(sides, {"find": "patients", "filter": {}, "sort": {"_id": 1}})
+    assert kept.content.count("'_id'") == 4
+    described = {"create": "other", "validator": {"$jsonSchema": {"required": ["nhs"]}}}
+    assert both(sides, {**described, "create": "patients"}).reason is Reason.OPERATOR
+
+
 def test_files_with_covered_metadata(runner: Runner, sides: tuple[Side, Side]) -> None:
     metadata = {"nhs": "1", "notes": {"a": [1]}, "kind": "letter"}
     for side in sides:
@@ -199,6 +277,7 @@ def _change(patients: Collection[Document]) -> None:
 def _events(side: Side, level: str, pipeline: list[Document]) -> Answer:
     """The events up to the last change, or the refusal."""
     # every pipeline here lets the last insert through; others in the cluster's stream are of another database
+    pipeline = json.loads(json.dumps(pipeline).replace(DATABASE, side.name))
     try:
         with _watched(side, level).watch(pipeline, max_await_time_ms=500) as stream:
             _change(side.database["patients"])
@@ -221,6 +300,25 @@ def _events(side: Side, level: str, pipeline: list[Document]) -> Answer:
         [{"$match": {"operationType": "insert"}}],
         [{"$match": {"fullDocument.nhs": {"$in": ["5", "end"]}}}],
         [{"$match": {"fullDocument.w": 1}}],
+        [
+            {
+                "$match": {
+                    "$or": [
+                        {"updateDescription.updatedFields.contacts.nhs": "4"},
+                        {"fullDocument.nhs": "end"},
+                    ]
+                }
+            }
+        ],
+        [
+            {
+                "$match": {
+                    "ns.coll": "patients",
+                    "ns.db": "{database}",
+                    "fullDocument.nhs": {"$in": ["5", "end"]},
+                }
+            }
+        ],
         [{"$match": {"operationType": {"$ne": "delete"}}}, {"$project": {"updateDescription": 0}}],
     ],
     ids=str,

@@ -1,6 +1,5 @@
 """docs/operations/vault.md: its command blocks, in the order in which an operator meets them."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,11 +47,7 @@ def test_the_page_is_one_servers_life(tmp_path: Path) -> None:
         server.kill()
 
 
-def test_shares_are_encrypted_for_their_holders(tmp_path: Path) -> None:
-    if shutil.which("age") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("age is not on the path")
-        pytest.skip("age is not on the path: apt-get install age")
+def test_shares_are_encrypted_for_their_holders(tmp_path: Path, age_on_the_path: None) -> None:
     server = RaftServer(tmp_path / "bao")
     environ = dict(Command(server, tmp_path).environ)
     for name in ("ALICE", "BOB", "CAROL"):

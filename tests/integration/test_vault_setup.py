@@ -1,7 +1,6 @@
 """`sealwire vault` against a real OpenBao: from an empty server to one that is set up, and back."""
 
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSet
 from tests.build_context import ROOT
 from tests.integration.vault_command import SHARES, Command
 from tests.sidecars.vault_setup.fake_server import FakeServer
+from tests.support.debian_programs import require_program
 from tests.support.openbao import OpenBao, RaftServer, dev_server
 
 pytestmark = pytest.mark.integration
@@ -106,6 +106,8 @@ def test_from_an_empty_server_through_a_restart(empty: tuple[RaftServer, Command
     server.start()
     sealed = command.run("status", environ=auditor)
     assert (sealed.code, "sealed" in sealed.err) == (69, True)
+    missing = command.run("unseal", "--dry-run", "--json", stdin=command.share(1))
+    assert (missing.code, missing.json["progress"]) == (1, 0)
     first = command.run("unseal", "--json", stdin=command.share(1))
     assert (first.code, first.json) == (1, {"sealed": True, "progress": 1, "threshold": 2})
     wrong = command.run("unseal", stdin="bm90IGEgc2hhcmU=\n")
@@ -125,6 +127,11 @@ def test_secrets_are_private_files_and_nowhere_else(empty: tuple[RaftServer, Com
     server, command = empty
     refused = command.run("init", *SHARES)
     assert (refused.code, server.client.sys.is_initialized()) == (73, False)
+    assert command.run("init", *SHARES, "--json").code == 2
+    planned = command.run("init", *SHARES, "--output", "shares", "--dry-run", "--json")
+    assert (planned.code, planned.json["dry_run"], planned.json["sealed"]) == (0, True, None)
+    assert not (command.folder / "shares").exists()
+    assert server.client.sys.is_initialized() is False
     made = command.run("init", *SHARES, "--output", "shares")
     assert made.code == 0
     files = {path.name: path.stat().st_mode & 0o777 for path in (command.folder / "shares").iterdir()}
@@ -139,22 +146,15 @@ def test_an_output_that_cannot_be_made_stops_before_there_are_keys(empty: tuple[
     assert command.run("init", *SHARES, "--output", "shares").code == 73
     command.root_token_file.touch()
     options = (*SHARES, "--output", "new", "--root-token-file", command.root_token_file)
+    assert command.run("init", *options, "--dry-run").code == 73
     assert command.run("init", *options).code == 73
     assert server.client.sys.is_initialized() is False
 
 
-def require(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{program} is not on the path")
-        pytest.skip(f"{program} is not on the path: apt-get install {program}")
-    return path
-
-
-def test_shares_for_age_holders_open_with_their_keys_only(empty: tuple[RaftServer, Command]) -> None:
+def test_shares_for_age_holders_open_with_their_keys_only(
+    empty: tuple[RaftServer, Command], age_on_the_path: None
+) -> None:
     server, command = empty
-    require("age")
     recipients = []
     for number in (1, 2):
         key = command.folder / f"holder-{number}"
@@ -181,7 +181,13 @@ def test_shares_for_age_holders_open_with_their_keys_only(empty: tuple[RaftServe
 
 def test_shares_for_pgp_holders_never_leave_the_server_in_clear(empty: tuple[RaftServer, Command]) -> None:
     server, command = empty
-    gpg = [require("gpg"), "--batch", "--quiet", "--homedir", str(command.folder / "gpg")]
+    gpg = [
+        str(require_program("gpg", "gpg", "--version")),
+        "--batch",
+        "--quiet",
+        "--homedir",
+        str(command.folder / "gpg"),
+    ]
     (command.folder / "gpg").mkdir(mode=0o700)
     try:
         holders = []
@@ -341,19 +347,38 @@ def test_the_root_token_is_not_denied_any_of_it(ready: Ready) -> None:
 
 def test_a_credential_opens_once_and_a_foreign_one_never(ready: Ready, tmp_path: Path) -> None:
     secret_id = tmp_path / "secret-id"
+    planned = ready.command.as_root(
+        "credentials", "proxy", "--secret-id-file", secret_id, "--dry-run", "--json"
+    )
+    assert (planned.code, set(planned.json), secret_id.exists()) == (0, {"dry_run", "role_id"}, False)
     ready.command.as_root("credentials", "proxy", "--secret-id-file", secret_id)
     copy = tmp_path / "copy"
     shutil.copy(secret_id, copy)
     assert ready.command.run("unwrap", "auditor", "--secret-id-file", copy).code == 77
+    foreign = ready.command.run("unwrap", "auditor", "--secret-id-file", copy, "--dry-run")
+    assert foreign.code == 77
+    dry = ready.command.run("unwrap", "proxy", "--secret-id-file", secret_id, "--dry-run", "--json")
+    assert (dry.code, dry.json["ttl_s"]) == (0, 3600)
     assert ready.command.run("unwrap", "proxy", "--secret-id-file", secret_id).code == 0
     assert ready.command.run("unwrap", "proxy", "--secret-id-file", copy).code == 77
+    assert ready.command.run("unwrap", "proxy", "--secret-id-file", copy, "--dry-run").code == 77
     assert secret_id.stat().st_mode & 0o777 == 0o600
+    before = proxy_secret_ids(ready)
     assert ready.command.as_root("credentials", "proxy", "--secret-id-file", secret_id).code == 73
+    assert proxy_secret_ids(ready) == before
+
+
+def proxy_secret_ids(ready: Ready) -> list[str]:
+    found = ready.root.list("auth/approle/role/sealwire-proxy/secret-id")
+    return sorted(found["data"]["keys"])
 
 
 def test_revoking_ends_tokens_and_secret_ids_of_that_role_at_once(ready: Ready) -> None:
     writer, writer_login = logged_in(ready, "backup-writer")
     restorer, _ = logged_in(ready, "backup-restorer")
+    planned = ready.command.as_root("revoke", "backup-writer", "--dry-run", "--json").json
+    assert planned["secret_ids"] >= 1
+    assert writer.is_authenticated()
     ended = ready.command.as_root("revoke", "backup-writer", "--yes", "--json").json
     assert ended["role"] == "sealwire-backup-writer"
     # One of this test, and one of the test of policies where that ran before.

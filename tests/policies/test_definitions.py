@@ -7,6 +7,7 @@ import pytest
 from sealwire.policies.administration import ADMINISTRATION
 from sealwire.policies.errors import Reason
 from sealwire.policies.loader import load_policy
+from sealwire.policies.rules import Verdict
 from tests.policies.support import covered, plan_of, reason, refusal_of
 
 ENGLISH = {"locale": "en", "strength": 2}
@@ -215,7 +216,10 @@ def test_definitions_that_touch_no_protected_collection_pass(command: dict[str, 
     assert (plan.protected, plan.edits) == (False, [])
 
 
-@pytest.mark.parametrize("name", sorted(name.decode() for name in ADMINISTRATION))
+@pytest.mark.parametrize(
+    "name",
+    sorted(name.decode() for name, rule in ADMINISTRATION.items() if rule.verdict is Verdict.PASSED),
+)
 def test_administration_of_a_protected_collection_passes(name: str) -> None:
     plan = plan_of({name: "patients", "force": True})
     assert (plan.protected, plan.edits) == (True, [])
@@ -223,14 +227,27 @@ def test_administration_of_a_protected_collection_passes(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["planCacheSetFilter", "godinsert", "cleanupOrphaned", "createSearchIndexes", "unheardOf", "clone2"],
+    ["planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "unheardOf", "clone2"],
 )
 def test_an_unknown_command_on_a_protected_collection_is_refused(name: str) -> None:
     assert reason({name: "patients"}) is Reason.COMMAND
     assert plan_of({name: "wards"}).edits == []
 
 
-@pytest.mark.parametrize("name", ["split", "moveChunk", "reshardCollection"])
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("cleanupOrphaned", {"startingFromKey": {"nhs_number": "a"}}),
+        ("reshardCollection", {"zones": [{"min": {"nhs_number": "a"}}]}),
+    ],
+)
+def test_administration_that_carries_values_is_refused(command: str, argument: dict[str, Any]) -> None:
+    whole = {command: "clinic.patients", "key": {"nhs_number": 1}, "$db": "admin"}
+    assert plan_of(whole).edits == []
+    assert reason({**whole, **argument}) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("name", ["split", "moveChunk", "mergeChunks"])
 def test_an_unknown_command_on_the_whole_name_of_a_protected_collection_is_refused(name: str) -> None:
     assert reason({name: "clinic.patients", "find": {"nhs_number": "a"}, "$db": "admin"}) is Reason.COMMAND
 

@@ -29,6 +29,10 @@ FORWARDED: list[tuple[Any, dict[str, Any], list[tuple[str, Any]]]] = [
     ({"$bottomN": {"sortBy": {"age": 1}, "output": "$tags", "n": 3}}, {"x": "a"}, [("tags", "a")]),
     ({"$push": {"n": "$nhs_number"}}, {"x.n": "a"}, [("nhs_number", "a")]),
     ({"$addToSet": "$postcode"}, {"x": "a"}, [("postcode", "a")]),
+    ({"$mergeObjects": "$address"}, {"x.postcode": "a", "x.city": "b"}, [("address.postcode", "a")]),
+    ({"$concatArrays": "$tags"}, {"x": "a"}, [("tags", "a")]),
+    ({"$setUnion": "$tags"}, {"x": "a"}, [("tags", "a")]),
+    ({"$count": {}}, {"x": 2}, []),
 ]
 
 
@@ -75,6 +79,11 @@ def test_a_window_is_over_a_partition_by_equality() -> None:
         (gather({"$top": {"sortBy": {"age": 1}, "into": "$name"}}), Reason.SHAPE),
         (gather({"$median": {"input": "$visits", "method": "approximate"}}), Reason.COMPUTE),
         (gather({"$unheardOf": "$age"}), Reason.OPERATOR),
+        (gather({"$mergeObjects": "$nhs_number"}), Reason.COMPUTE),
+        (gather({"$mergeObjects": {"$ifNull": ["$address", "$contacts"]}}), Reason.COMPUTE),
+        (gather({"$concatArrays": "$notes"}), Reason.COMPUTE),
+        (gather({"$setUnion": "$notes"}), Reason.RANDOM_EQUALITY),
+        (gather({"$setUnion": "$contacts"}), Reason.RANDOM_EQUALITY),
         (gather({"$accumulator": {}}), Reason.JAVASCRIPT),
         ({"$bucket": {"groupBy": "$visits", "boundaries": [0, 5]}}, Reason.COMPUTE),
         ({"$bucket": {"groupBy": "$age", "boundaries": [0, "$visits"]}}, Reason.COMPUTE),

@@ -167,7 +167,7 @@ def test_variables_of_a_lookup_keep_their_classes() -> None:
         (by_pipeline("appointments", SAME), Reason.COMPUTE),
         (by_pipeline("wards", SAME, let={"n": "$nhs_number"}), Reason.COMPUTE),
         (by_pipeline("wards", {"$documents": "$$n"}, let={"n": "$nhs_number"}), Reason.COMPUTE),
-        (by_pipeline("wards", {"$fill": {"x": "$$n"}}, let={"n": "$nhs_number"}), Reason.STAGE),
+        (by_pipeline("wards", {"$search": {"x": "$$n"}}, let={"n": "$nhs_number"}), Reason.STAGE),
         (by_pipeline("wards", {"$bucket": {"groupBy": "$$n"}}, let={"n": "$nhs_number"}), Reason.COMPUTE),
         (by_pipeline("wards", {"$set": {"x": {"$toUpper": "$$n"}}}, let={"n": "$notes"}), Reason.COMPUTE),
         (by_pipeline("wards", let={"CURRENT": "$nhs_number"}), Reason.SHAPE),

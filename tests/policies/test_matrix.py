@@ -8,6 +8,7 @@ import pytest
 from sealwire.policies.loader import load_policy
 from sealwire.policies.matrix import MATRIX
 from sealwire.policies.rules import Verdict
+from tests.policies.mongodb_names import BY_FAMILY, COLLECTION_COMMANDS, OTHER_COMMANDS
 from tests.policies.support import POLICY, Command, plan_of, refusal_of
 
 Probe = Callable[[str], Command]
@@ -108,13 +109,16 @@ STAGES: dict[str, Any] = {
     "$unwind": "$tags",
     "$replaceRoot": {"newRoot": {"is": {"$eq": [FIELD, "a"]}}},
     "$replaceWith": {"is": {"$eq": [FIELD, "a"]}},
+    "$fill": {"sortBy": {"age": 1}, "output": {"is": {"value": {"$eq": [FIELD, "a"]}}}},
+    "$densify": {"field": "age", "partitionByFields": [NHS], "range": {"step": 1, "bounds": "full"}},
+    "$geoNear": {"near": [0, 0], "distanceField": "d", "query": {NHS: "a"}},
     "$redact": {"$cond": [{"$eq": [FIELD, "a"]}, "$$KEEP", "$$PRUNE"]},
     "$facet": {"one": [{"$match": {NHS: "a"}}]},
     "$lookup": {**_JOIN, "pipeline": [{"$match": {"patient_nhs": "a"}}]},
     "$graphLookup": _GRAPH,
     "$unionWith": {"coll": "appointments", "pipeline": [{"$match": {"patient_nhs": "a"}}]},
     "$out": "patients",
-    "$merge": "patients",
+    "$merge": {"into": "patients", "whenMatched": [{"$set": {NHS: "a"}}]},
     "$limit": 1,
     "$skip": 1,
     "$count": "n",
@@ -127,6 +131,9 @@ ACCUMULATORS: dict[str, Any] = {
     **{key: {"sortBy": {"age": 1}, "output": FIELD} for key in ("$top", "$bottom")},
     **{key: {"sortBy": {"age": 1}, "output": FIELD, "n": 1} for key in ("$topN", "$bottomN")},
     "$shift": {"output": FIELD, "by": 1},
+    **{key: {} for key in ("$count", "$documentNumber", "$rank", "$denseRank")},
+    "$mergeObjects": "$address",
+    **dict.fromkeys(("$concatArrays", "$setUnion"), "$tags"),
 }
 
 EXPRESSIONS: dict[str, Any] = {
@@ -143,6 +150,7 @@ EXPRESSIONS: dict[str, Any] = {
     "$ifNull": [FIELD, "$other_nhs"],
     "$cond": [True, FIELD, None],
     "$switch": {"branches": [{"case": True, "then": FIELD}]},
+    "$getField": NHS,
     "$let": {"vars": {"n": FIELD}, "in": "$$n"},
     "$size": "$tags",
     "$isArray": "$tags",
@@ -202,6 +210,26 @@ def test_the_planner_does_what_the_matrix_says(key: str, name: str) -> None:
     else:
         edits = plan_of(command, RANGED if name in _RANGES else POLICY).edits
         assert (Verdict.ENCRYPTED if edits else Verdict.PASSED) is rule.verdict
+
+
+@pytest.mark.parametrize("key", sorted(BY_FAMILY))
+def test_every_name_that_the_manual_lists_has_a_row(key: str) -> None:
+    rows = next(family.rules for family in MATRIX if family.key == key)
+    assert {name for name in BY_FAMILY[key] if name.encode() not in rows} == set()
+
+
+def test_every_command_of_the_manual_that_names_a_collection_has_a_row() -> None:
+    rows = {
+        name.decode() for family in MATRIX if family.key in ("command", "beyond") for name in family.rules
+    }
+    assert set(COLLECTION_COMMANDS) - rows == {"explain"}
+    assert set(OTHER_COMMANDS).isdisjoint(rows)
+
+
+@pytest.mark.parametrize("name", OTHER_COMMANDS)
+def test_a_command_that_names_no_collection_passes(name: str) -> None:
+    plan = plan_of({name: 1})
+    assert (plan.protected, plan.edits) == (False, [])
 
 
 @pytest.mark.parametrize("family", MATRIX, ids=lambda family: family.key)

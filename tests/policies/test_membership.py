@@ -18,6 +18,8 @@ from tests.policies.test_expressions import where, yields
         ({"$setEquals": ["$tags", ["a", "b"], []]}, [("tags", "a"), ("tags", "b")]),
         ({"$setIsSubset": [["a", None], "$tags"]}, [("tags", "a")]),
         ({"$setIsSubset": ["$list", ["a"]]}, []),
+        ({"$in": ["$tags", [["a"], ["b", None]]]}, [("tags", "a"), ("tags", "b")]),
+        ({"$in": ["$nhs_number", {"$literal": ["$a"]}]}, [("nhs_number", "$a")]),
         ({"$size": {"$setIntersection": ["$tags", ["a"]]}}, [("tags", "a")]),
     ],
 )

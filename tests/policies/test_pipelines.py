@@ -166,7 +166,7 @@ def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, 
         ({"$facet": []}, Reason.SHAPE),
         *(
             ({name: {}}, Reason.STAGE)
-            for name in (*("$densify", "$fill", "$geoNear", "$search", "$unheardOf"),)
+            for name in (*("$searchMeta", "$vectorSearch", "$search", "$unheardOf"),)
         ),
         ({"$set": {"0": 1}}, Reason.STAGE),
         ({"$replaceWith": {"0": 1, "n": "$nhs_number"}}, Reason.COMPUTE),
@@ -322,3 +322,26 @@ def test_a_change_stream_on_the_cluster_is_one_on_every_protected_database() -> 
     pipeline = [events, {"$match": {"fullDocument.name": "x"}}]
     assert reason({"aggregate": 1, "cursor": {}, "pipeline": pipeline, "$db": "admin"}) is Reason.COMPUTE
     assert covered({"aggregate": 1, "cursor": {}, "pipeline": [events], "$db": "admin"}) == []
+
+
+GRAPH = {"from": "patients", "startWith": 1, "connectFromField": "q", "connectToField": "q", "as": "z"}
+JOIN = {"from": "wards", "localField": "w", "foreignField": "w"}
+
+
+@pytest.mark.parametrize("field", ["nhs_number", "notes", "contacts.note"])
+def test_no_stage_puts_or_takes_away_what_lies_below_a_covered_value(field: str) -> None:
+    path = f"{field}.x"
+    stages: list[Stage] = [
+        {"$set": {path: 1}},
+        {"$project": {path: {"$literal": 1}}},
+        {"$project": {path: 0}},
+        {"$unset": path},
+        {"$setWindowFields": {"output": {path: {"$count": {}}}}},
+        {"$unwind": {"path": "$list", "includeArrayIndex": path}},
+        {"$lookup": {**JOIN, "as": path}},
+        {"$graphLookup": {**GRAPH, "depthField": path}},
+    ]
+    for stage in stages:
+        assert reason(run(stage, {"$out": "patients"})) is Reason.BELOW_ENCRYPTED
+    find = {"find": "patients", "projection": {path: "$w"}}
+    assert reason(find) is Reason.BELOW_ENCRYPTED

@@ -152,9 +152,13 @@ def test_a_range_after_a_stage_that_reshapes_documents_is_refused() -> None:
     assert reason({"aggregate": "c", "pipeline": stages, "cursor": {}}) is Reason.RANGE
 
 
-def test_a_range_in_the_filter_of_an_upsert_is_refused() -> None:
-    statement = {"q": {"a": {"$gt": 1, "$lt": 3}}, "u": {"$set": {"x": 1}}, "upsert": True}
-    assert reason({"update": "c", "updates": [statement]}) is Reason.RANGE
+def test_a_range_of_one_value_in_the_filter_of_an_upsert_is_refused() -> None:
+    def upsert(condition: dict[str, Any]) -> dict[str, Any]:
+        return {"update": "c", "updates": [{"q": {"a": condition}, "u": {"$set": {"x": 1}}, "upsert": True}]}
+
+    assert reason(upsert({"$gt": 1, "$lt": 3})) is Reason.RANGE
+    for condition in ({"$gt": 1, "$lt": 4}, {"$gt": 3, "$lt": 1}):
+        assert [type(edit) for edit in plan(upsert(condition)).edits] == [RangeEdit]
 
 
 @pytest.mark.parametrize(

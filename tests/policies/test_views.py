@@ -100,6 +100,13 @@ def test_only_names_in_a_database_with_protected_collections_are_asked_for() -> 
         catalog.covered("tenant_7.v")
 
 
+def test_a_name_that_no_server_has_is_not_asked_for() -> None:
+    data = encode({"find": "seenX", "$db": "clinic"}).replace(b"seenX", b"seen\xff")
+    with pytest.raises(Refusal) as caught:
+        plan_command(POLICY, data, 0, covered=knowing().covered)
+    assert caught.value.reason is Reason.SHAPE
+
+
 def test_a_definition_that_leads_back_to_itself_can_only_be_forwarded() -> None:
     twice = [{"$unionWith": "a"}, {"$unionWith": "a"}]
     catalog = knowing(a=view("b", *twice), b=view("c", *twice), c=view("a", *twice))

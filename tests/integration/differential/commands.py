@@ -9,19 +9,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.integration.differential.computed import computed_pipelines
 from tests.integration.differential.defects import upserts_soundly
 from tests.integration.differential.documents import document, fields, visit
 from tests.integration.differential.filters import ORDERS, PATHS, PROJECTIONS, filters
 from tests.integration.differential.pipelines import joining_pipelines, pipelines, writing_pipelines
 from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
 from tests.integration.differential.updates import (
+    assigned_constants,
     by_filters,
     positional,
     update_pipelines,
     updates,
     upserting,
 )
-from tests.integration.differential.values import NULL, Document, Values, weighted
+from tests.integration.differential.values import NULL, Document, Values, mostly, weighted
 
 DATABASE = "{database}"
 SEEN = "seen"
@@ -81,14 +83,6 @@ def reads(shape: Shape) -> Commands:
     """Commands that change nothing."""
     found = filters(shape)
     projections = st.none() | PROJECTIONS
-    values: Values = st.sampled_from(["a", "b", 1])
-    let: Commands = st.builds(
-        lambda value: Command(
-            "find let",
-            {"find": PEOPLE, "filter": {"$expr": {"$eq": ["$w", "$$v"]}}, "let": {"v": value}},
-        ),
-        values,
-    )
     finds = st.builds(_find, found, projections, ORDERS, st.integers(0, 2), _batches)
     counts = st.builds(
         lambda query, limit: Command("count", {"count": PEOPLE, "query": query, "limit": limit}),
@@ -105,9 +99,56 @@ def reads(shape: Shape) -> Commands:
         (2, counts),
         (2, distinct),
         (5, st.builds(_aggregate, st.just("aggregate"), pipelines(shape), _batches)),
+        (5, st.builds(_aggregate, st.just("aggregate computes"), computed_pipelines(shape), _batches)),
         (3, st.builds(_aggregate, st.just("aggregate joins"), joining_pipelines(shape), _batches)),
-        (1, let),
+        (2, _with_variables(shape)),
         (1, _explains(shape)),
+    )
+
+
+def _with_variables(shape: Shape) -> Commands:
+    """Reads whose expressions name a variable of the command's `let`."""
+    known = fields(shape)
+    word = known.value("s", NULL)
+    alone: Values = st.sampled_from(
+        [
+            *({"$eq": ["$s", "$$v"]}, {"$ne": ["$$v", "$s"]}, {"$in": ["$$v", ["$s"]]}),
+            {"$or": [{"$eq": ["$s", "$$v"]}, {"$eq": ["$$v", "$s"]}]},
+            {"$let": {"vars": {"u": "$s"}, "in": {"$eq": ["$$u", "$$v"]}}},
+        ]
+    )
+    others: Values = st.sampled_from(
+        [
+            {"$or": [{"$eq": ["$s", "$$v"]}, {"$eq": ["$w", "$$v"]}]},
+            {"$let": {"vars": {"v": "$w"}, "in": {"$eq": ["$s", "$$v"]}}},
+        ]
+    )
+    tests = mostly((shape.compares("s"), alone), (True, st.just({"$eq": ["$w", "$$v"]})), (False, others))
+    found = st.builds(
+        lambda test, value: Command(
+            "find let", {"find": PEOPLE, "filter": {"$expr": test}, "let": {"v": value}}
+        ),
+        *(tests, word),
+    )
+    several = known.words.map(
+        lambda values: Command(
+            "find let",
+            {"find": PEOPLE, "filter": {"$expr": {"$in": ["$s", "$$v"]}}, "let": {"v": values}},
+        )
+    )
+    joined = st.builds(_joined_by_variable, alone, word)
+    one_class = shape.compares("s") and dict(shape.visits)["person"] == shape.class_of("s")
+    return mostly((True, found), (one_class, joined), (shape.compares("s"), several))
+
+
+def _joined_by_variable(test: Document, value: Any) -> Command:
+    inner = [{"$match": {"$expr": {"$eq": ["$person", "$$v"]}}}]
+    stages: list[Document] = [
+        {"$match": {"$expr": test}},
+        {"$lookup": {"from": VISITS, "as": "z", "pipeline": inner}},
+    ]
+    return Command(
+        "aggregate let", {"aggregate": PEOPLE, "pipeline": stages, "let": {"v": value}, "cursor": {}}
     )
 
 
@@ -165,9 +206,15 @@ def _statements(shape: Shape, *, pinned: bool) -> Values:
             ),
         ),
         (2, by_array_filters),
+        (1, st.builds(_with_constant, many, assigned_constants(shape))),
         (2, positional(shape).map(lambda pair: ("positional", {"q": pair[0], "u": pair[1], "multi": True}))),
         (2, st.builds(lambda query, u: ("replace", {"q": query, "u": u}), one, document(shape))),
     ).filter(lambda said: not said[1].get("upsert") or upserts_soundly(said[1]))
+
+
+def _with_constant(query: Document, pair: tuple[list[Document], Any]) -> tuple[str, Document]:
+    stages, value = pair
+    return "update constant", {"q": query, "u": stages, "c": {"v": value}, "multi": True}
 
 
 def _delete_statements(shape: Shape, *, pinned: bool) -> Values:
@@ -247,6 +294,7 @@ def _bulks(shape: Shape, *, pinned: bool) -> Commands:
         lambda said: {
             **{"update": 0, "filter": said[1]["q"], "updateMods": said[1]["u"]},
             **{name: said[1][name] for name in ("multi", "upsert", "arrayFilters") if name in said[1]},
+            **({"constants": said[1]["c"]} if "c" in said[1] else {}),
         }
     )
     deletes = _delete_statements(shape, pinned=pinned).map(
@@ -305,11 +353,43 @@ def indexes(shape: Shape) -> Commands:
     )
 
 
-@cache
-def hinted(shape: Shape, key: str) -> Commands:
+def hinted(shape: Shape, made: Command) -> Commands:
     """Reads that name an index, which may be missing: it may have been refused, or two documents be alike."""
-    return filters(shape).map(
-        lambda query: Command("find hint", {"find": PEOPLE, "filter": query, "hint": key})
+    index = made.body["indexes"][0]
+    found = filters(shape).map(
+        lambda query: Command("find hint", {"find": PEOPLE, "filter": query, "hint": index["name"]})
+    )
+    if not all(isinstance(order, int) for order in index["key"].values()) or "$**" in index["key"]:
+        return found
+    return found | _bounded(shape, index["key"])
+
+
+def _bounded(shape: Shape, key: Document) -> Commands:
+    """`min` and `max` in an index: the same values down to its last field, or others there too."""
+    *above, last = key
+    low, high = {"q": (0, 9), "_id": (0, 3), "n": (0, 2)}.get(last, ("", "2"))
+    values = st.fixed_dictionaries({name: fields(shape).value(name) for name in above})
+    ends = mostly((True, st.just((low, high))), (True, st.just((low, low))), (False, st.just((high, low))))
+    return st.builds(
+        lambda one, other, pair, query: Command(
+            "find bounds",
+            {
+                **{"find": PEOPLE, "filter": query, "hint": key},
+                "min": {**one, last: pair[0]},
+                "max": {**other, last: pair[1]},
+            },
+        ),
+        *(values, values, ends, st.just({}) | filters(shape)),
+    ) | st.builds(
+        lambda one, pair: Command(
+            "find bounds",
+            {
+                **{"find": PEOPLE, "hint": key},
+                "min": {**one, last: pair[0]},
+                "max": {**one, last: pair[1]},
+            },
+        ),
+        *(values, ends),
     )
 
 

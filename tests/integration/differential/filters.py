@@ -18,6 +18,7 @@ from tests.integration.differential.values import (
     WORDS,
     Document,
     Values,
+    mostly,
     pool,
     sampled,
     weighted,
@@ -101,6 +102,13 @@ def conditions(shape: Shape, path: str) -> Values:
     if bounds is not None and ranged:
         words = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
         common += [st.dictionaries(words, sampled(bounds), min_size=1, max_size=2)] * len(common)
+    if shape.is_random(_name(path)):
+        common = [
+            one,
+            one.map(lambda value: {"$ne": value}),
+            st.booleans().map(lambda value: {"$exists": value}),
+            st.sampled_from([{"$in": [None]}, {"$nin": [None]}, {"$eq": None}, {"$in": []}]),
+        ]
     rare = st.sampled_from(
         [{"$gt": 1}, {"$type": "string"}, Regex("^1"), {"$not": Regex("1")}, {"$mod": [2, 0]}]
     )
@@ -126,26 +134,36 @@ def _ranges(shape: Shape) -> Values:
 
 def in_item(known: Fields) -> Values:
     """A filter on an element of `items`."""
-    words = known.value("items.s")
+    words, numbers = known.value("items.s"), known.value("items.n")
     deep = known.value("items.sub.s")
-    return st.one_of(
-        record(s=words | words.map(lambda value: {"$ne": value}), n=known.value("items.n"), k=st.just("h")),
-        deep.map(lambda value: {"sub.s": value}),
-        words.map(lambda value: {"$or": [{"s": value}, {"k": "w"}]}),
-        known.value("items.list").map(lambda value: {"list": {"$all": [value]}}),
-        deep.map(lambda value: {"sub": {"$elemMatch": {"s": value}}}),
+    compares = known.shape.compares
+    by_word, by_deep = compares("items.s"), compares("items.sub.s")
+    return mostly(
+        (by_word, record(s=words | words.map(lambda value: {"$ne": value}), n=numbers, k=st.just("h"))),
+        (compares("items"), record(n=numbers, k=st.just("h"))),
+        (by_deep, deep.map(lambda value: {"sub.s": value})),
+        (by_word, words.map(lambda value: {"$or": [{"s": value}, {"k": "w"}]})),
+        (compares("items"), known.value("items.list").map(lambda value: {"list": {"$all": [value]}})),
+        (by_deep, deep.map(lambda value: {"sub": {"$elemMatch": {"s": value}}})),
     )
 
 
 def _elements(known: Fields) -> Values:
     inner = in_item(known)
-    return st.one_of(
-        inner.map(lambda found: {"items": {"$elemMatch": found}}),
-        inner.map(lambda found: {"items": {"$not": {"$elemMatch": found}}}),
-        st.lists(inner, min_size=1, max_size=2).map(
-            lambda parts: {"items": {"$all": [{"$elemMatch": part} for part in parts]}}
+    compares = known.shape.compares
+    several = st.lists(inner, min_size=1, max_size=2)
+    return mostly(
+        (compares("items"), inner.map(lambda found: {"items": {"$elemMatch": found}})),
+        (compares("items"), inner.map(lambda found: {"items": {"$not": {"$elemMatch": found}}})),
+        (
+            compares("items"),
+            several.map(lambda parts: {"items": {"$all": [{"$elemMatch": part} for part in parts]}}),
         ),
-        known.value("sub.s").map(lambda value: {"sub": {"$elemMatch": {"s": {"$in": [value, None]}}}}),
+        (
+            compares("sub.s"),
+            known.value("sub.s").map(lambda value: {"sub": {"$elemMatch": {"s": {"$in": [value, None]}}}}),
+        ),
+        (compares("list"), known.words.map(lambda values: {"list": {"$elemMatch": {"$in": values}}})),
     )
 
 
@@ -159,28 +177,43 @@ _PAIRS = (
 )
 
 
+def _are_alike(shape: Shape, *names: str) -> bool:
+    """Whether two fields are of one class, or both in clear, and can be compared."""
+    paths = [name.removeprefix("$") for name in names]
+    return shape.compares(*paths) and len({shape.class_of(path) for path in paths}) == 1
+
+
 @cache
 def expressions(shape: Shape) -> Values:
     """Boolean expressions: two fields, or a field and a constant, compared."""
     known = fields(shape)
-    compared: Values = sampled(_PAIRS) | st.one_of(
-        known.value("s").map(lambda value: ["$s", value]),
-        known.value("n").map(lambda value: ["$n", value]),
-        known.value("b").map(lambda value: [value, "$b"]),
-        sampled(WARDS[:4]).map(lambda value: ["$w", {"$literal": value}]),
-        known.value("items.s").map(lambda value: [{"$literal": value}, "$items.s"]),
-        known.value("s").map(lambda value: [{"$ifNull": ["$s", "$s2"]}, value]),
+    compares = shape.compares
+    pairs = [(_are_alike(shape, *pair), st.just(pair)) for pair in _PAIRS]
+    compared: Values = mostly(
+        *pairs,
+        (compares("s"), known.value("s").map(lambda value: ["$s", value])),
+        (compares("n"), known.value("n").map(lambda value: ["$n", value])),
+        (compares("b"), known.value("b").map(lambda value: [value, "$b"])),
+        (True, sampled(WARDS[:4]).map(lambda value: ["$w", {"$literal": value}])),
+        (compares("items.s"), known.value("items.s").map(lambda value: [{"$literal": value}, "$items.s"])),
+        (compares("list"), known.words.map(lambda values: ["$list", values])),
+        (
+            _are_alike(shape, "$s", "$s2"),
+            known.value("s").map(lambda value: [{"$ifNull": ["$s", "$s2"]}, value]),
+        ),
     )
-    words = sampled(("$eq", "$ne", "$eq", "$ne", "$eq", "$ne", "$gt"))
+    words = sampled(("$eq", "$ne") * 6 + ("$gt",))
     return st.builds(lambda word, pair: {word: pair}, words, compared)
 
 
 @cache
 def filters(shape: Shape) -> st.SearchStrategy[Document]:
     """Filters on `people`."""
-    leaf: Values = st.sampled_from(PATHS + _OFTEN_ASKED * 3).flatmap(
-        lambda path: conditions(shape, path).map(lambda found: {path: found})
-    )
+    asked = PATHS + _OFTEN_ASKED * 3
+    within = tuple(path for path in asked if shape.reaches(_name(path)))
+    likely = tuple(path for path in within if shape.compares(_name(path)))
+    paths: Values = weighted((12, sampled(likely)), (3, sampled(within)), (1, sampled(asked)))
+    leaf: Values = paths.flatmap(lambda path: conditions(shape, path).map(lambda found: {path: found}))
     computed = expressions(shape).map(lambda found: {"$expr": found})
     constant = st.sampled_from([{}, {"$alwaysTrue": 1}, {"$alwaysFalse": 1}, {"$comment": "why"}])
     single = weighted(

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.integration.differential.computed import computing_stages
 from tests.integration.differential.filters import expressions, filters, operand
 from tests.integration.differential.shapes import KEPT, PEOPLE, VISITS, Shape
 from tests.integration.differential.values import Document, weighted
@@ -167,6 +168,14 @@ _JOINS: list[Document] = [
         }
     },
     {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"s": {"$locf": "$s"}}}},
+    {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"n": {"$documentNumber": {}}}}},
+    {"$setWindowFields": {"partitionBy": "$s", "sortBy": {"_id": 1}, "output": {"n": {"$rank": {}}}}},
+    {"$setWindowFields": {"partitionBy": "$s", "sortBy": {"_id": 1}, "output": {"n": {"$denseRank": {}}}}},
+    {"$fill": {"sortBy": {"_id": 1}, "output": {"s": {"method": "locf"}}}},
+    {"$fill": {"output": {"s": {"value": "$s2"}, "missing": {"value": 1}}}},
+    {"$fill": {"partitionByFields": ["s"], "sortBy": {"_id": 1}, "output": {"r": {"method": "locf"}}}},
+    {"$fill": {"partitionBy": "$s", "sortBy": {"_id": 1}, "output": {"sub.s": {"method": "locf"}}}},
+    {"$densify": {"field": "_id", "partitionByFields": ["s"], "range": {"step": 1, "bounds": [0, 3]}}},
     {"$setWindowFields": {"output": {"all": {"$push": "$s"}, "set": {"$addToSet": "$n"}}}},
     {"$redact": {"$cond": [{"$eq": ["$w", "a"]}, "$$PRUNE", "$$KEEP"]}},
     {"$documents": [{"s": "1"}]},
@@ -178,9 +187,35 @@ _WRITES: list[Document] = [
     {"$merge": {"into": KEPT}},
     {"$merge": {"into": KEPT, "whenMatched": "keepExisting"}},
     {"$merge": {"into": KEPT, "whenMatched": "replace", "whenNotMatched": "discard"}},
-    {"$merge": {"into": KEPT, "whenMatched": [{"$set": {"w": "b"}}]}},
     {"$merge": {"into": PEOPLE, "whenMatched": "merge"}},
+    *(
+        {"$merge": {"into": into, "whenMatched": stages} | more}
+        for into in (KEPT, PEOPLE)
+        for more in ({}, {"whenNotMatched": "discard"})
+        for stages in (
+            [{"$set": {"w": "b"}}],
+            [{"$set": {"w": "$$new.w", "s": {"$ifNull": ["$s", "$$new.s"]}}}],
+            [{"$set": {"s": "$$new.s2"}}, {"$unset": "r"}],
+            [{"$replaceWith": {"$mergeObjects": ["$$ROOT", "$$new"]}}],
+            [{"$replaceWith": "$$new"}],
+            [{"$set": {"s": "1", "same": {"$eq": ["$s", "$$new.s"]}}}],
+        )
+    ),
+    *(
+        {"$merge": {"into": PEOPLE, "let": {"v": value}, "whenMatched": [{"$set": {"s": "$$v"}}]}}
+        for value in ("$s2", "$w", "$sub.s", "$s")
+    ),
 ]
+_UNCHANGED: list[Document] = [
+    {"$limit": 2},
+    {"$set": {"w": "b"}},
+    {"$project": {"s": 1, "w": 1}},
+    {"$project": {"w": 1, "s2": "$s"}},
+    {"$replaceWith": {"_id": "$_id", "s": "$s", "w": "$w"}},
+    {"$project": {"s": "$s2", "w": "$q"}},
+]
+"""Stages after which the documents may still be what a collection wants."""
+
 _AFTER_JOINS: list[Document] = [
     {"$match": {"z.person": "1"}},
     {"$match": {"z.copy": {"$in": ["1", "2"]}}},
@@ -237,6 +272,11 @@ def writing_pipelines(shape: Shape) -> st.SearchStrategy[list[Any]]:
     """Pipelines that write to a collection."""
     return st.builds(
         lambda before, write: [_FIRST, *before, write],
-        st.lists(_match(shape) | st.sampled_from(_SHAPES[:12]), max_size=2),
+        weighted(
+            (2, st.lists(_match(shape), max_size=1)),
+            (3, st.lists(st.sampled_from(_UNCHANGED), min_size=1, max_size=1)),
+            (1, st.lists(_match(shape) | st.sampled_from(_SHAPES[:12]), max_size=2)),
+            (1, st.lists(computing_stages(shape), min_size=1, max_size=2)),
+        ),
         st.sampled_from(_WRITES),
     )

@@ -98,8 +98,7 @@ def _step(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Step]:
 
 
 def _hinting_step(shape: Shape, made: Command) -> st.SearchStrategy[Step]:
-    name = made.body["indexes"][0]["name"]
-    return weighted((6, _step(shape, pinned=True)), (1, hinted(shape, name)))
+    return weighted((6, _step(shape, pinned=True)), (1, hinted(shape, made)))
 
 
 def _command(shape: Shape, *, pinned: bool) -> st.SearchStrategy[Command]:

@@ -96,6 +96,14 @@ class Shape:
         above = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
         return any(CLASSES.get(self.class_of(part), {}).get("mode") == "random" for part in above)
 
+    def reaches(self, *paths: str) -> bool:
+        """Whether none of these paths leads into a value that is encrypted as a whole."""
+        return not any("." in path and self.is_random(path.rpartition(".")[0]) for path in paths)
+
+    def compares(self, *paths: str) -> bool:
+        """Whether values at all of these paths can be compared."""
+        return not any(map(self.is_random, paths))
+
     def __repr__(self) -> str:
         covered = ", ".join(f"{path}: {name}" for path, name in self.people)
         return f"<shape {self.number}: {covered}>"

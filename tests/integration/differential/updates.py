@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.integration.differential.documents import fields
 from tests.integration.differential.filters import expressions, in_item
 from tests.integration.differential.shapes import Shape
-from tests.integration.differential.values import NULL, Document, Values, weighted
+from tests.integration.differential.values import NULL, Document, Values, mostly, weighted
 
 _INSERT_IDS = st.integers(100, 103)
 
@@ -23,20 +23,26 @@ def _setting(shape: Shape, word: str) -> Values:
 
 def _nested(shape: Shape) -> Values:
     known = fields(shape)
-    return st.one_of(
-        known.value("sub.s").map(lambda value: {"$set": {"sub.s": value}}),
-        known.value("items.s").map(lambda value: {"$set": {"items.0.s": value, "w": "b"}}),
-        known.value("items.sub.s").map(lambda value: {"$set": {"items.1.sub.s": value}}),
-        known.value("items.s").map(lambda value: {"$set": {"items.$[].s": value}}),
-        known.value("items.list").map(lambda value: {"$set": {"items.$[].list.$[]": value}}),
-        known.value("list").map(lambda value: {"$set": {"list.1": value}}),
-        known.item.map(lambda value: {"$set": {"items.0": value}}),
-        known.sub.map(lambda value: {"$setOnInsert": {"sub": value}, "$set": {"w": "a"}}),
-        st.sampled_from(["s", "sub", "sub.s", "items.0", "items.$[].s", "list.0", "x", "items"]).map(
-            lambda path: {"$unset": {path: ""}}
-        ),
-        st.sampled_from([{"$rename": {"s": "s2"}}, {"$rename": {"w": "moved"}}, {"$rename": {"w": "sub.w"}}]),
-        st.sampled_from([{"$inc": {"q": 1}}, {"$min": {"q": 2}}, {"$mul": {"q": 2}}, {"$max": {"w": "b"}}]),
+    in_items, in_sub, in_list = shape.compares("items"), shape.compares("sub"), shape.compares("list")
+    same = shape.class_of("s") == shape.class_of("s2")
+    return mostly(
+        (in_sub, known.value("sub.s").map(lambda value: {"$set": {"sub.s": value}})),
+        (in_items, known.value("items.s").map(lambda value: {"$set": {"items.0.s": value, "w": "b"}})),
+        (in_items, known.value("items.sub.s").map(lambda value: {"$set": {"items.1.sub.s": value}})),
+        (in_items, known.value("items.s").map(lambda value: {"$set": {"items.$[].s": value}})),
+        (in_items, known.value("items.list").map(lambda value: {"$set": {"items.$[].list.$[]": value}})),
+        (in_list, known.value("list").map(lambda value: {"$set": {"list.1": value}})),
+        (in_items, known.item.map(lambda value: {"$set": {"items.0": value}})),
+        (True, known.sub.map(lambda value: {"$setOnInsert": {"sub": value}, "$set": {"w": "a"}})),
+        *((True, st.just({"$unset": {path: ""}})) for path in ("s", "sub", "x", "items")),
+        *((in_items, st.just({"$unset": {path: ""}})) for path in ("items.0", "items.$[].s")),
+        (in_sub, st.just({"$unset": {"sub.s": ""}})),
+        (in_list, st.just({"$unset": {"list.0": ""}})),
+        (same, st.just({"$rename": {"s": "s2"}})),
+        (True, st.just({"$rename": {"w": "moved"}})),
+        (in_sub, st.just({"$rename": {"w": "sub.w"}})),
+        (True, st.sampled_from([{"$inc": {"q": 1}}, {"$min": {"q": 2}}, {"$max": {"w": "b"}}])),
+        (True, st.just({"$mul": {"q": 2}})),
     )
 
 
@@ -60,27 +66,35 @@ def _arrays(shape: Shape) -> Values:
     known = fields(shape)
     word, number = known.value("list"), known.numbers
     modifiers = st.sampled_from([{}, {"$slice": -2}, {"$position": 0}, {"$position": 1, "$slice": 2}])
-    return st.one_of(
-        (word | known.words).map(lambda value: {"$push": {"list": value}}),
-        st.builds(lambda values, more: {"$push": {"list": {"$each": values} | more}}, known.words, modifiers),
-        st.builds(
-            lambda values, more: {"$push": {"items": {"$each": values} | more}},
-            st.lists(known.item, max_size=2),
-            st.sampled_from([{}, {"$slice": 2}, {"$sort": {"k": 1}}]),
-        ),
-        (word | known.words).map(lambda value: {"$addToSet": {"list": value}}),
-        known.words.map(lambda values: {"$addToSet": {"list": {"$each": values}}}),
-        known.item.map(lambda value: {"$addToSet": {"items": value}}),
-        number.map(lambda values: {"$addToSet": {"nums": {"$each": values}}}),
-        (word | NULL).map(lambda value: {"$pull": {"list": value}}),
-        known.words.map(lambda values: {"$pull": {"list": {"$in": values}}}),
-        word.map(lambda value: {"$pull": {"list": {"$ne": value}}}),
-        in_item(known).map(lambda inner: {"$pull": {"items": inner}}),
-        known.value("items.list").map(lambda value: {"$pull": {"items.$[].list": value}}),
-        known.words.map(lambda values: {"$pullAll": {"list": values}}),
-        number.map(lambda values: {"$pullAll": {"nums": values}}),
-        st.lists(known.item, max_size=1).map(lambda values: {"$pullAll": {"items": values}}),
-        st.sampled_from(["list", "items", "nums", "items.0.list"]).map(lambda path: {"$pop": {path: -1}}),
+    in_list, in_items = shape.compares("list"), shape.compares("items")
+    whole_items = in_items and shape.compares("items.s", "items.sub.s")
+    pushed_items = st.builds(
+        lambda values, more: {"$push": {"items": {"$each": values} | more}},
+        st.lists(known.item, max_size=2),
+        st.sampled_from([{}, {"$slice": 2}, {"$sort": {"k": 1}}]),
+    )
+    pushed = st.builds(
+        lambda values, more: {"$push": {"list": {"$each": values} | more}}, known.words, modifiers
+    )
+    return mostly(
+        (in_list, (word | known.words).map(lambda value: {"$push": {"list": value}})),
+        (in_list, pushed),
+        (in_items, pushed_items),
+        (in_list, (word | known.words).map(lambda value: {"$addToSet": {"list": value}})),
+        (in_list, known.words.map(lambda values: {"$addToSet": {"list": {"$each": values}}})),
+        (whole_items, known.item.map(lambda value: {"$addToSet": {"items": value}})),
+        (True, number.map(lambda values: {"$addToSet": {"nums": {"$each": values}}})),
+        (in_list, (word | NULL).map(lambda value: {"$pull": {"list": value}})),
+        (in_list, known.words.map(lambda values: {"$pull": {"list": {"$in": values}}})),
+        (in_list, word.map(lambda value: {"$pull": {"list": {"$ne": value}}})),
+        (in_items, in_item(known).map(lambda inner: {"$pull": {"items": inner}})),
+        (in_items, known.value("items.list").map(lambda value: {"$pull": {"items.$[].list": value}})),
+        (in_list, known.words.map(lambda values: {"$pullAll": {"list": values}})),
+        (True, number.map(lambda values: {"$pullAll": {"nums": values}})),
+        (whole_items, st.lists(known.item, max_size=1).map(lambda values: {"$pullAll": {"items": values}})),
+        (in_list, st.just({"$pop": {"list": -1}})),
+        (in_items, st.sampled_from(["items", "items.0.list"]).map(lambda path: {"$pop": {path: -1}})),
+        (True, st.just({"$pop": {"nums": 1}})),
     )
 
 
@@ -111,12 +125,14 @@ def by_filters(shape: Shape) -> st.SearchStrategy[tuple[Document, list[Document]
     """Updates with their array filters."""
     known = fields(shape)
     word, number = known.value("items.s"), known.value("items.n")
-    element = st.one_of(
-        word.map(lambda value: {"e.s": value}),
-        word.map(lambda value: {"e.s": {"$ne": value}}),
-        known.value("items.sub.s").map(lambda value: {"$or": [{"e.sub.s": value}, {"e.k": "h"}]}),
-        number.map(lambda value: {"e.n": {"$in": [value, None]}}),
-        st.just({"e.k": "h"}),
+    by_word, by_deep = shape.compares("items.s"), shape.compares("items.sub.s")
+    deep = known.value("items.sub.s")
+    element = mostly(
+        (by_word, word.map(lambda value: {"e.s": value})),
+        (by_word, word.map(lambda value: {"e.s": {"$ne": value}})),
+        (by_deep, deep.map(lambda value: {"$or": [{"e.sub.s": value}, {"e.k": "h"}]})),
+        (shape.compares("items"), number.map(lambda value: {"e.n": {"$in": [value, None]}})),
+        (shape.compares("items"), st.just({"e.k": "h"})),
     ).map(lambda found: [found])
     changes = st.one_of(
         word.map(lambda value: {"$set": {"items.$[e].s": value}}),
@@ -125,10 +141,11 @@ def by_filters(shape: Shape) -> st.SearchStrategy[tuple[Document, list[Document]
         st.just({"$unset": {"items.$[e].s": 1}}),
     )
     listed = known.value("list")
-    return st.tuples(changes, element) | st.tuples(
+    in_list = st.tuples(
         listed.map(lambda value: {"$set": {"list.$[e]": value}}),
         listed.map(lambda value: [{"e": value}]) | known.words.map(lambda values: [{"e": {"$nin": values}}]),
     )
+    return mostly((shape.compares("items"), st.tuples(changes, element)), (shape.compares("list"), in_list))
 
 
 @cache
@@ -136,17 +153,23 @@ def positional(shape: Shape) -> st.SearchStrategy[tuple[Document, Document]]:
     """Filters with updates of the element that they found."""
     known = fields(shape)
     listed, word, deep = known.value("list"), known.value("items.s"), known.value("items.sub.s")
-    return st.one_of(
-        st.builds(lambda old, new: ({"list": old}, {"$set": {"list.$": new}}), listed, listed),
-        st.builds(lambda old, new: ({"items.s": old}, {"$set": {"items.$.s": new}}), word, word),
-        st.builds(lambda old, new: ({"items.s": old}, {"$set": {"items.$": new}}), word, known.item),
-        st.builds(
-            lambda inner, new: ({"items": {"$elemMatch": inner}}, {"$set": {"items.$.sub.s": new}}),
-            in_item(known),
-            deep,
+    by_word, in_items = shape.compares("items.s"), shape.compares("items")
+    one, other = ({"items.s": "1"}, {"items.s": "2"}) if by_word else ({"items.k": "h"}, {"items.k": "w"})
+    matched = st.builds(
+        lambda inner, new: ({"items": {"$elemMatch": inner}}, {"$set": {"items.$.sub.s": new}}),
+        in_item(known),
+        deep,
+    )
+    return mostly(
+        (
+            shape.compares("list"),
+            st.builds(lambda old, new: ({"list": old}, {"$set": {"list.$": new}}), listed, listed),
         ),
-        word.map(lambda old: ({"items.s": {"$in": [old, "2"]}}, {"$unset": {"items.$.s": 1}})),
-        st.builds(lambda old: ({"nums": old}, {"$set": {"nums.$": 7}}), known.value("n")),
+        (by_word, st.builds(lambda old, new: ({"items.s": old}, {"$set": {"items.$.s": new}}), word, word)),
+        (in_items, known.item.map(lambda new: (one, {"$set": {"items.$": new}}))),
+        (in_items, matched),
+        (in_items, st.just(({"$or": [one, other]}, {"$unset": {"items.$.s": 1}}))),
+        (True, st.builds(lambda old: ({"nums": old}, {"$set": {"nums.$": 7}}), known.value("n"))),
     )
 
 
@@ -179,6 +202,24 @@ def _assignments(shape: Shape) -> Values:
                 {"q": {"$add": [1, {"$ifNull": ["$missing", 1]}]}},
             ]
         ),
+    )
+
+
+@cache
+def assigned_constants(shape: Shape) -> st.SearchStrategy[tuple[list[Document], Any]]:
+    """Pipelines that store the variable `v`, with its value."""
+    known = fields(shape)
+    words = st.sampled_from(
+        [
+            *({"s": "$$v"}, {"s": {"$ifNull": ["$s", "$$v"]}}, {"w": "$$v"}, {"s": "$$v", "w": "$$v"}),
+            {"s": {"$cond": [{"$eq": ["$s", "$$v"]}, "$s2", "$$v"]}},
+        ]
+    )
+    return st.one_of(
+        st.tuples(words.map(lambda change: [{"$set": change}]), known.value("s", NULL)),
+        st.tuples(st.just([{"$set": {"list": "$$v"}}]), known.words),
+        st.tuples(st.just([{"$set": {"r": "$$v"}}]), known.value("list")),
+        st.tuples(st.just([{"$set": {"n": "$$v"}}, {"$unset": "list"}]), known.value("n")),
     )
 
 

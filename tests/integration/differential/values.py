@@ -69,7 +69,8 @@ def pool(field: str, class_name: str) -> tuple[Any, ...]:
     if field == "t":
         return _GRID_DAYS if class_name in ("day", "month", "year") else _MOMENTS
     if field == "r":
-        return (*SCALARS, *_PARTS) if class_name else (*SCALARS[:8], *_PARTS)
+        # no class takes the last two; they stay in clear fields out of the way of sorts
+        return (*SCALARS[:-2], *_PARTS) if class_name else (*SCALARS[:8], *_PARTS)
     if class_name == "weight":
         return _DOUBLES if field == "d" else _SMALL
     return _BY_FIELD.get(field, WORDS)
@@ -82,6 +83,15 @@ def weighted(*choices: tuple[int, st.SearchStrategy[Chosen]]) -> st.SearchStrate
     """
     slots = [strategy for weight, strategy in choices for _ in range(weight)]
     return st.integers(0, len(slots) - 1).flatmap(lambda chosen: slots[chosen])
+
+
+def mostly(*choices: tuple[bool, st.SearchStrategy[Chosen]]) -> st.SearchStrategy[Chosen]:
+    """One of those that may be answered; one time in sixteen one of the others."""
+    answered = [strategy for likely, strategy in choices if likely]
+    others = [strategy for likely, strategy in choices if not likely]
+    if not answered or not others:
+        return st.one_of(answered or others)
+    return weighted((15, st.one_of(answered)), (1, st.one_of(others)))
 
 
 def sampled(values: tuple[Any, ...]) -> Values:

@@ -20,7 +20,7 @@ GUEST_PYTHON = "3.13"  # of Debian 13
 _RELEASE = "trixie"
 _KERNEL = "linux-image-cloud-amd64"  # 35 MB; NVMe and ext4 are built in, so that no initramfs is needed
 _GUEST_PACKAGES = (
-    "systemd-sysv,udev,kmod,mount,cryptsetup,systemd-cryptsetup,e2fsprogs,rsync"
+    "systemd-sysv,udev,kmod,mount,cryptsetup,systemd-cryptsetup,e2fsprogs,xfsprogs,rsync"
     ",python3-minimal,libpython3-stdlib"
 )
 _HOST_TOOLS = {

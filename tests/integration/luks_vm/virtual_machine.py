@@ -45,7 +45,7 @@ class VirtualMachine:
         self.data = folder / "data.img"
         subprocess.run(["cp", "--sparse=always", str(root_image), str(self.root)], check=True)
         with self.data.open("wb") as file:
-            file.truncate(320 << 20)
+            file.truncate(384 << 20)
 
     def boot(self, stage: str, *, kill_at: str | None = None) -> StageResult:
         """Run `stage` until the machine is off; with `kill_at`, pull the plug when the stage says that line.

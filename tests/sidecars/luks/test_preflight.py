@@ -12,7 +12,7 @@ from sealwire.sidecars.luks import device, migration, preflight
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
 from sealwire.sidecars.luks.machine import Completed, FileStatus
 from sealwire.sidecars.luks.preflight import Severity
-from sealwire.sidecars.luks.settings import VolumeSettings
+from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model
 from tests.sidecars.luks.model_files import Node
@@ -68,6 +68,15 @@ def reasons(
 
 def test_a_fit_machine_has_nothing_against_it() -> None:
     assert errors(site()) == []
+
+
+def test_a_wrong_device_is_named_beside_a_program_that_is_missing() -> None:
+    machine = site()
+    machine.answers["wipefs"] = SIGNATURES
+    machine.present = lambda name: name != "rsync"
+    assert reasons(machine) == {LuksReason.PROGRAM_MISSING, LuksReason.DEVICE_NOT_EMPTY}
+    machine.present = lambda name: name != "wipefs"
+    assert reasons(machine) == {LuksReason.PROGRAM_MISSING}
 
 
 SIGNATURES = Completed(0, b'{"signatures": [{"type": "ext4"}, {"type": "gpt"}, {"type": "gpt"}]}')
@@ -195,6 +204,20 @@ def test_a_new_image_is_taken_where_there_is_room_for_it() -> None:
 )
 def test_an_image_in_a_wrong_place_is_refused(settings: VolumeSettings, reason: LuksReason) -> None:
     assert reasons(site(), settings) == {reason}
+
+
+def test_what_is_in_use_is_named_without_reading_it() -> None:
+    machine = site()
+    machine.answers["lsblk --json --bytes"] = disk(mountpoints=["/"])
+    machine.answers["wipefs"] = Completed(1, b"", b"wipefs: error: Operation not permitted\n")
+    assert reasons(machine) == {LuksReason.DEVICE_IN_USE}
+
+
+def test_xfs_is_refused_where_it_cannot_be_made() -> None:
+    settings = replace(image("/srv.img", 315 << 20), file_system=FileSystem.XFS)
+    assert reasons(site(), settings) == {LuksReason.SPACE}
+    assert reasons(site(), replace(settings, file_system=FileSystem.EXT4)) == set()
+    assert reasons(site(), replace(settings, image_bytes=316 << 20)) == set()
 
 
 def test_an_image_on_a_read_only_file_system_is_refused() -> None:

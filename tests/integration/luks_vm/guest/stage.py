@@ -124,16 +124,16 @@ def prepare() -> None:
 
 
 STATUS_BEFORE = ("status", "--data-directory", str(DATA), "--service", "mongod.service")
-SETUP = ("setup", DEVICE, "--key-file", str(KEY), "--file-system", "ext4", *COSTS, "--yes")
+SETUP = ("setup", DEVICE, "--key-file", str(KEY), *COSTS, "--yes")
 
 
 def cut() -> None:
     """Begin; the host pulls the plug while data is copied."""
     prepare()
-    wrong = luks("plan", "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_root", "--file-system", "ext4", "--json")
+    wrong = luks("plan", "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_root", "--json")
     reasons = {finding["reason"] for finding in json.loads(wrong.stdout)["findings"]}
     check("the root disk is refused", wrong.returncode == 1 and "device-in-use" in reasons, reasons)
-    near = luks("plan", DEVICE, "--key-file", "/mnt/key", "--file-system", "ext4", "--json")
+    near = luks("plan", DEVICE, "--key-file", "/mnt/key", "--json")
     check("the empty disk is taken", near.returncode == 0)
     weak = luks(*SETUP, "--passphrase-from", "fd:{first}", secret="short")
     check("a weak passphrase is refused and nothing was stopped", weak.returncode == 78 and service_runs())
@@ -171,6 +171,8 @@ def resume() -> None:
     wanted = ("aes-xts-plain64", 512, 2, ["argon2id"])
     shown = tuple(found[key] for key in ("cipher", "key_bits", "key_slots", "key_derivation"))
     check("AES-256-XTS, Argon2id, two key slots", shown == wanted, shown)
+    kind = run("findmnt", "--noheadings", "--output", "FSTYPE", str(DATA)).stdout.strip()
+    check("on XFS, unless told otherwise", kind == "xfs", kind)
     check_data()
     (KEPT / "kek").write_text(base64.b64encode(os.urandom(32)).decode())
     os.environ["SEALWIRE_KEK"] = (KEPT / "kek").read_text()

@@ -1,0 +1,125 @@
+"""Stages that fill gaps between documents: `$fill` and `$densify`.
+
+Documents are told apart by equality of partitions, and ordered by fields in clear. A value that is carried on
+keeps its class; one that is computed, or put in the place of a missing one, must be what lies there already.
+"""
+
+from collections.abc import Callable
+
+from sealwire.policies.arguments import Parents, array_items, document_of, named_parts, operator_name
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions import plan_expression
+from sealwire.policies.grouping import plan_key
+from sealwire.policies.namespaces import Surroundings
+from sealwire.policies.paths import follow
+from sealwire.policies.plan import Plan
+from sealwire.policies.projections import assign_path
+from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.sorting import plan_sort
+from sealwire.policies.trees import Scope, same_values
+from sealwire.wire.raw_bson import BsonType, Element
+
+_Argument = Callable[[Plan, Element, PathNode, Parents], None]
+
+
+def fill(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """`{partitionBy or partitionByFields, sortBy, output: {field: {value} or {method}}}`. Raises Refusal."""
+    del around
+    inner = _arguments(plan, stage, node, parents, _FILL_ARGUMENTS)
+    output = named_parts(plan, document_of(stage, stage)).get(b"output")
+    if output is None:
+        raise Refusal(Reason.SHAPE, rule="$fill")
+    result = node
+    for field in named_parts(plan, document_of(output, output)).values():
+        if not _keeps(plan, field, node, (*inner, output.value)):
+            result = assign_path(result, field.name, NOTHING)
+    return result
+
+
+def _keeps(plan: Plan, field: Element, node: PathNode, parents: Parents) -> bool:
+    """Whether a filled field is covered as before. Raises Refusal for what would be of two kinds."""
+    how = named_parts(plan, document_of(field, field))
+    target = follow(node, field.name) or NOTHING
+    if how.keys() == {b"value"}:
+        value = plan_expression(plan, how[b"value"], Scope(node), (*parents, field.value))
+        if (target.covers or value.covers) and not same_values(target, value):
+            raise Refusal(Reason.COMPUTE, path=(target if target.covers else value).path, rule="$fill")
+        return target.covers
+    if how.keys() != {b"method"} or how[b"method"].kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule="$fill")
+    method = how[b"method"]
+    if target.covers and plan.buf[method.value + 4 : method.end - 1] != b"locf":
+        raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
+    return target.covers
+
+
+def densify(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """`{field, partitionByFields, range}`: documents between others, by a field in clear. Raises Refusal."""
+    del around
+    _arguments(plan, stage, node, parents, _DENSIFY_ARGUMENTS)
+    return node
+
+
+def _arguments(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, known: dict[bytes, _Argument]
+) -> Parents:
+    """Hand each argument to its entry; the lengths above the arguments."""
+    start = document_of(stage, stage)
+    inner = (*parents, start)
+    for name, part in named_parts(plan, start).items():
+        argument = known.get(name)
+        if argument is None:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
+        argument(plan, part, node, inner)
+    return inner
+
+
+def _partition(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
+    plan_key(plan, part, node, parents)
+
+
+def _partition_fields(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
+    del parents
+    for item in array_items(plan, part):
+        found = follow(node, _text(plan, item))
+        if found is not None:
+            if found.holds_random:
+                raise Refusal(Reason.RANDOM_EQUALITY, path=found.path, rule=operator_name(part))
+            plan.compares = True
+
+
+def _sort_order(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
+    del parents
+    plan_sort(plan, part, node)
+
+
+def _ordered_field(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
+    del parents
+    found = follow(node, _text(plan, part))
+    if found is not None:
+        raise Refusal(Reason.SORT, path=found.path, rule="$densify")
+
+
+def _plain(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
+    """Steps and bounds belong to a field in clear; what a `$fill` outputs is read behind the others."""
+    del node, parents
+    named_parts(plan, document_of(part, part))
+
+
+def _text(plan: Plan, part: Element) -> bytes:
+    if part.kind != BsonType.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(part))
+    return plan.buf[part.value + 4 : part.end - 1]
+
+
+_FILL_ARGUMENTS: dict[bytes, _Argument] = {
+    b"partitionBy": _partition,
+    b"partitionByFields": _partition_fields,
+    b"sortBy": _sort_order,
+    b"output": _plain,
+}
+_DENSIFY_ARGUMENTS: dict[bytes, _Argument] = {
+    b"field": _ordered_field,
+    b"partitionByFields": _partition_fields,
+    b"range": _plain,
+}

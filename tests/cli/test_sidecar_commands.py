@@ -1,0 +1,82 @@
+"""What every command of the sidecars offers: examples, JSON, a dry run, exit codes."""
+
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from sealwire.cli import backup, luks, tls, vault
+from sealwire.cli.documented_group import ALWAYS, DocumentedGroup
+from tests.build_context import ROOT
+
+GROUPS: dict[str, click.Group] = {
+    "backup": backup.command,
+    "luks": luks.command,
+    "tls": tls.command,
+    "vault": vault.command,
+}
+
+ONLY_LOOKS = {
+    ("backup", "list"),
+    ("backup", "transition"),
+    ("backup", "verify"),  # it notes its verdict beside the backup, and nothing else
+    ("luks", "plan"),
+    ("luks", "status"),
+    ("tls", "rules"),
+    ("tls", "verify"),
+    ("vault", "status"),
+}
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    for name, group in GROUPS.items():
+        for subcommand in group.list_commands(click.Context(group)):
+            yield name, subcommand
+
+
+COMMANDS = list(_commands())
+
+
+def find(name: str, subcommand: str) -> click.Command:
+    found = GROUPS[name].get_command(click.Context(GROUPS[name]), subcommand)
+    assert found is not None
+    return found
+
+
+def options(command: click.Command) -> set[str]:
+    return {text for parameter in command.params for text in parameter.opts}
+
+
+@pytest.mark.parametrize(("name", "subcommand"), COMMANDS)
+def test_a_command_has_examples_and_json(name: str, subcommand: str) -> None:
+    command = find(name, subcommand)
+    assert f"sealwire {name} {subcommand}" in (command.help or "").partition("Example")[2]
+    assert "--json" in options(command)
+
+
+@pytest.mark.parametrize(("name", "subcommand"), COMMANDS)
+def test_a_command_that_changes_something_can_be_run_dry(name: str, subcommand: str) -> None:
+    assert ("--dry-run" in options(find(name, subcommand))) is ((name, subcommand) not in ONLY_LOOKS)
+
+
+@pytest.mark.parametrize(("name", "subcommand"), COMMANDS)
+def test_help_ends_with_the_exit_codes(name: str, subcommand: str) -> None:
+    command, group = find(name, subcommand), GROUPS[name]
+    assert isinstance(group, DocumentedGroup)
+    shown = command.get_help(click.Context(command, info_name=subcommand))
+    for code in group.exit_codes:
+        assert re.search(rf"^ +{code} ", shown, re.M)
+
+
+@pytest.mark.parametrize(
+    ("name", "pages"),
+    [("backup", ("backup", "restore-drill")), ("tls", ("tls",)), ("vault", ("vault",))],
+)
+def test_the_codes_of_a_page_are_those_of_the_commands(name: str, pages: tuple[str, ...]) -> None:
+    text = "".join((ROOT / "docs" / "operations" / f"{page}.md").read_text() for page in pages)
+    tables = re.findall(r"^\| exit \|.*\n\|---.*\n((?:\|.*\n)+)", text, re.M)
+    codes = {int(code) for table in tables for code in re.findall(r"^\| (\d+) \|", table, re.M)}
+    group = GROUPS[name]
+    assert isinstance(group, DocumentedGroup)
+    assert codes | set(ALWAYS) == set(group.exit_codes)
