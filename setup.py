@@ -1,6 +1,6 @@
 """Maps the rooms at the repository root into the `sealwire` package; pyproject.toml holds everything else.
 
-With SEALWIRE_COMPILE=1 the core is compiled by mypyc, from the same sources (docs/adr/0017-compiled-core.md).
+With SEALWIRE_COMPILE=1 the core is compiled by mypyc, from the same sources (docs/adr/0020-compiled-core.md).
 That needs a C compiler and mypy; without it the plain sources run.
 """
 

@@ -45,13 +45,12 @@ def main() -> int:
         profile = replace(
             profile, rounds=arguments.rounds, core_rounds=arguments.rounds, real_rounds=arguments.rounds
         )
-    started = time.monotonic()
     machine = describe_machine() | {"peers": versions()}
     with tempfile.TemporaryDirectory(prefix="sealwire-bench-") as name, console.status("") as status:
         run = Run(profile, Path(name), status.update, arguments.generators)
         run.parts(arguments.only or PARTS, real_tls=arguments.real_tls)
     machine |= {"libmongocrypt": run.libmongocrypt} if run.libmongocrypt else {}
-    report = Report(machine, profile.name, run.results, time.monotonic() - started)
+    report = Report(machine, profile.name, run.results, run.seconds)
     show(console, report)
     if not arguments.no_file:
         path = write(report)
@@ -66,6 +65,7 @@ class Run:
     def __init__(self, profile: Profile, folder: Path, tell: Callable[[str], None], generators: int) -> None:
         self.results = Results()
         self.libmongocrypt: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
         self.failed = False
         self._profile = profile
         self._folder = folder
@@ -87,11 +87,13 @@ class Run:
             if name not in chosen:
                 continue
             self._tell(name)
+            started = time.monotonic()
             try:
                 step()
             except (RuntimeError, OSError, EOFError, ValueError, DemoError) as error:
                 self.failed = True
                 self.results.not_measured[name] = f"failed: {type(error).__name__}: {error}"
+            self.seconds[name] = time.monotonic() - started
 
     def _core(self) -> None:
         self.libmongocrypt = measure_core(self._profile, self.results)

@@ -38,6 +38,8 @@ VALUES = {
     DECRYPT_WIDE: len(WIDE_FIELDS),
 }
 ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic"
+_BODY = 21
+"""Where the document of a message with one section begins."""
 Work = Callable[[], float]
 """Does one piece of work and gives the seconds that it took."""
 
@@ -70,6 +72,13 @@ def sealwire_works(made: Inputs) -> Mapping[str, Work]:
     singles = [encrypted_reply(keyring, "patients", each[:1]) for each in made.replies]
     wide = [encrypted_reply(keyring, "wide", [each]) for each in made.wide]
     group = _find("cohorts", {"group": 1})
+    for request, reply, found in (
+        (group, replies[0], made.replies[0]),
+        (_find("wide", {}), wide[0], made.wide[:1]),
+    ):
+        session = make_session(keyring, load_bench_policy())
+        session.client_data(request)
+        require_documents(_bytes_for(session.server_data(reply), ToClient)[_BODY:], found)
     numbers = [
         _find("patients", {"nhs_number": each["nhs_number"]}) for found in made.replies for each in found
     ]
@@ -108,12 +117,24 @@ def pymongocrypt_works(made: Inputs) -> Mapping[str, Work]:
 
     replies = [_reply([encrypted(each, COVERED) for each in found]) for found in made.replies]
     wide = [_reply([encrypted(each, WIDE_FIELDS)]) for each in made.wide]
+    require_documents(automatic.decrypt(replies[0][_BODY:]), made.replies[0])
+    require_documents(automatic.decrypt(wide[0][_BODY:]), made.wide[:1])
     batches = [[encode({"v": each[name]}) for each in batch for name in COVERED] for batch in made.batches]
     return {
-        DECRYPT_100: _calling(automatic.decrypt, [reply[21:] for reply in replies]),
+        DECRYPT_100: _calling(automatic.decrypt, [reply[_BODY:] for reply in replies]),
         ENCRYPT_1000: _calling(lambda values: [encrypt(value) for value in values], batches),
-        DECRYPT_WIDE: _calling(automatic.decrypt, [reply[21:] for reply in wide]),
+        DECRYPT_WIDE: _calling(automatic.decrypt, [reply[_BODY:] for reply in wide]),
     }
+
+
+def require_documents(reply: bytes, expected: Sequence[Document]) -> None:
+    """A decrypted reply holds these documents, whatever their `_id` is.
+
+    Raises:  ValueError where it does not: then there is no point in knowing how fast it came
+    """
+    found = decode(reply)["cursor"]["firstBatch"]
+    if [{name: each[name] for name in each if name != "_id"} for each in found] != list(expected):
+        raise ValueError("a reply was not decrypted into what had been encrypted")
 
 
 def libmongocrypt() -> str:

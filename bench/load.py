@@ -75,6 +75,8 @@ class Load:
             {"do": "run", "name": route.name, "requests": str(requests), "seconds": seconds}
         )
         latencies = [value for answer in answers for value in unpack(answer["latencies"])]
+        # a process that got no connection has nothing to say
+        answers = [answer for answer in answers if answer["latencies"]]
         operations = len(latencies) + sum(answer["late"] for answer in answers)
         used = meter.stop(operations, sum(answer["cpu_s"] for answer in answers))
         taken = max(answer["seconds"] for answer in answers)

@@ -1,156 +1,199 @@
-"""The load generator's own process: raw sockets, canned requests, one request at a time on each connection.
+"""The load generator's own process: uvloop, canned requests, one request at a time on each connection.
 
     python -m bench.load_generator
 
-It reads one JSON object a line and answers each with one. Everything about a message but its length is left
-unread, except that the first reply on every connection of a run has to be whole, in order and ok.
+It reads and answers lines (`bench.talker`). Everything about a reply but its length is left unread, except
+that the first one on every connection of a run has to be ok.
 """
 
+import asyncio
 import gc
-import select
-import socket
 import ssl
 import sys
 import time
 from array import array
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import uvloop
 from bson import decode
 
 from bench.recording import split_messages
 from bench.talker import pack, serve
 
 LOOPBACK = "127.0.0.1"
-_RECEIVE_BYTES = 1 << 18
 # Nothing that is measured takes longer; a route that stopped must not stop the bench.
 _SILENT_AFTER_S = 20.0
+_HEADER_BYTES = 16
+_BODY = 21
 
 
-@dataclass(slots=True)
-class Link:
-    """One connection, and the reply that it is receiving."""
+class Slice:
+    """One run over all connections of a route: what to ask, until when, and what has come of it."""
 
-    socket: socket.socket
-    turn: int
-    """The position of its next request."""
-    sent: float = 0.0
-    missing: int = 0
-    """Bytes of the reply that have not come yet; 0 before its first."""
-    checked: bool = False
+    def __init__(self, requests: Sequence[bytes], stride: int, seconds: float) -> None:
+        self.requests = requests
+        self.stride = stride
+        self.latencies = array("f")
+        self.late = array("f")
+        self.started = time.perf_counter()
+        self.end = self.started + seconds
+        self.waiting = stride
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: Exception) -> None:
+        """End it at once."""
+        if not self.over.done():
+            self.over.set_exception(error)
+
+    def stop(self) -> None:
+        """One connection has its last answer."""
+        self.waiting -= 1
+        if not self.waiting and not self.over.done():
+            self.over.set_result(None)
+
+
+class Link(asyncio.Protocol):
+    """One connection. It asks, waits for the whole reply, and asks again."""
+
+    def __init__(self, turn: int) -> None:
+        self.transport: asyncio.Transport
+        self._turn = turn
+        self._sent = 0.0
+        self._missing = 0
+        self._checked = False
+        self._slice: Slice | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the interface of asyncio.Transport but are not instances of it.
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if self._slice is not None:
+            self._slice.fail(EOFError("a connection was closed while it waited for an answer"))
+
+    def begin(self, slice_: Slice) -> None:
+        """Ask until its end."""
+        self._slice = slice_
+        self._checked = False
+        self._ask(slice_, time.perf_counter())
+
+    def data_received(self, data: bytes) -> None:
+        slice_ = self._slice
+        if slice_ is None:
+            return
+        if not self._missing:
+            if len(data) < _HEADER_BYTES:
+                slice_.fail(ValueError("a reply came in crumbs"))
+                return
+            self._missing = int.from_bytes(data[:4], "little")
+            if not self._checked:
+                self._check(slice_, data)
+        self._missing -= len(data)
+        if self._missing > 0:
+            return
+        if self._missing < 0:
+            slice_.fail(ValueError("more came than was asked for"))
+            return
+        now = time.perf_counter()
+        if now < slice_.end:
+            slice_.latencies.append(now - self._sent)
+            self._ask(slice_, now)
+        else:
+            slice_.late.append(now - self._sent)
+            self._slice = None
+            slice_.stop()
+
+    def _ask(self, slice_: Slice, now: float) -> None:
+        self._sent = now
+        self.transport.write(slice_.requests[self._turn % len(slice_.requests)])
+        self._turn += slice_.stride
+
+    def _check(self, slice_: Slice, data: bytes) -> None:
+        self._checked = True
+        if len(data) == self._missing and not decode(data[_BODY:]).get("ok"):
+            slice_.fail(ValueError("an operation failed"))
 
 
 class Generator:
     """Connections by the name of their route."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._links: dict[str, list[Link]] = {}
         self._requests: dict[str, list[bytes]] = {}
-        self._buffer = bytearray(_RECEIVE_BYTES)
 
     def open(self, name: str, port: int, connections: int, authority: str | None) -> dict[str, Any]:
         """Connect, one after another; handshakes are not measured."""
         context = None if authority is None else ssl.create_default_context(cafile=authority)
-        links = self._links[name] = []
-        for number in range(connections):
-            connection = socket.create_connection((LOOPBACK, port), timeout=_SILENT_AFTER_S)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if context is not None:
-                connection = context.wrap_socket(connection, server_hostname=LOOPBACK)
-            links.append(Link(connection, number))
-        return {"open": len(links)}
+        host = None if authority is None else LOOPBACK
+
+        async def connect() -> list[Link]:
+            links = []
+            for number in range(connections):
+                _, link = await self._loop.create_connection(
+                    lambda number=number: Link(number),
+                    LOOPBACK,
+                    port,
+                    ssl=context,
+                    server_hostname=host,
+                )
+                links.append(link)
+            return links
+
+        self._links[name] = self._loop.run_until_complete(connect())
+        return {"open": connections}
 
     def close(self, name: str) -> dict[str, Any]:
         """Close a route's connections."""
-        for link in self._links.pop(name, []):
-            link.socket.close()
+
+        async def close() -> None:
+            for link in self._links.pop(name, []):
+                link.transport.close()
+            await asyncio.sleep(0)
+
+        self._loop.run_until_complete(close())
         return {}
 
     def run(self, name: str, requests: str, seconds: float) -> dict[str, Any]:
-        """Ask on every connection of a route again and again for `seconds`."""
+        """Ask on every connection of a route again and again for `seconds`.
+
+        What is still on its way then is waited for and is late: counted, but not among the latencies, unless
+        nothing else came at all.
+        """
         if requests not in self._requests:
             self._requests[requests] = list(split_messages(Path(requests).read_bytes()))
-        for link in self._links[name]:
-            link.checked = False
         # collected between the runs only, so that no pause counts as somebody's latency
         gc.collect()
         used = time.process_time()
-        latencies, late, taken = self._ask(name, self._requests[requests], seconds)
-        return {
-            "latencies": pack(latencies),
-            "late": late,
-            "seconds": taken,
-            "cpu_s": time.process_time() - used,
-        }
-
-    def _ask(self, name: str, requests: list[bytes], seconds: float) -> tuple[array[float], int, float]:
-        """Latencies in seconds, how many more answers came late, and the time in which the former came.
-
-        What is still on its way after `seconds` is waited for and is late, unless nothing else came at all.
-        """
-        latencies = array("f")
-        links = self._links[name]
-        clock, stride, count = time.perf_counter, len(links), len(requests)
-        by_descriptor = {link.socket.fileno(): link for link in links}
-        with select.epoll() as poll:
-            for descriptor in by_descriptor:
-                poll.register(descriptor, select.EPOLLIN)
-            started = clock()
-            end = started + seconds
-            for link in links:
-                link.sent = clock()
-                link.socket.sendall(requests[link.turn % count])
-                link.turn += stride
-            waiting, late = len(links), array("f")
-            while waiting:
-                ready = poll.poll(_SILENT_AFTER_S)
-                if not ready:
-                    raise TimeoutError(f"{waiting} connections got no answer")
-                for descriptor, _ in ready:
-                    link = by_descriptor[descriptor]
-                    if not self._receive(name, link):
-                        continue
-                    now = clock()
-                    if now >= end:
-                        waiting -= 1
-                        late.append(now - link.sent)
-                        continue
-                    latencies.append(now - link.sent)
-                    link.sent = now
-                    link.socket.sendall(requests[link.turn % count])
-                    link.turn += stride
-            return (latencies, len(late), seconds) if latencies else (late, 0, clock() - started)
-
-    def _receive(self, name: str, link: Link) -> bool:
-        """Take what has come; whether the reply is whole."""
-        buffer = self._buffer
-        got = link.socket.recv_into(buffer)
-        if not link.missing:
-            if got < 16:
-                raise EOFError(f"{name}: a connection was closed after {got} bytes")
-            link.missing = int.from_bytes(buffer[:4], "little")
-            if not link.checked:
-                self._check(link, bytes(buffer[:got]))
-        link.missing -= got
-        while link.missing > 0 and isinstance(link.socket, ssl.SSLSocket) and link.socket.pending():
-            link.missing -= link.socket.recv_into(buffer)
-        if link.missing < 0:
-            raise ValueError("more came than was asked for")
-        return link.missing == 0
+        done = self._loop.run_until_complete(self._run(self._links[name], self._requests[requests], seconds))
+        used = time.process_time() - used
+        if not done.latencies:
+            seconds = time.perf_counter() - done.started
+            return {"latencies": pack(done.late), "late": 0, "seconds": seconds, "cpu_s": used}
+        late = len(done.late)
+        return {"latencies": pack(done.latencies), "late": late, "seconds": seconds, "cpu_s": used}
 
     @staticmethod
-    def _check(link: Link, data: bytes) -> None:
-        link.checked = True
-        if len(data) == link.missing and not decode(data[21:]).get("ok"):
-            raise ValueError("an operation failed")
+    async def _run(links: Sequence[Link], requests: Sequence[bytes], seconds: float) -> Slice:
+        slice_ = Slice(requests, len(links), seconds)
+        for link in links:
+            link.begin(slice_)
+        if links:
+            async with asyncio.timeout(seconds + _SILENT_AFTER_S):
+                await slice_.over
+        return slice_
 
 
 def main() -> None:
     """Serve lines until the input ends."""
-    generator = Generator()
+    loop = uvloop.new_event_loop()
+    generator = Generator(loop)
     gc.disable()
     serve(sys.stdin, sys.stdout, {"open": generator.open, "close": generator.close, "run": generator.run})
+    loop.close()
 
 
 if __name__ == "__main__":

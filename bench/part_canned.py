@@ -9,13 +9,24 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bson import decode
+
 from bench.children import Started, module_server
 from bench.figures import Case, Results, take_turns
 from bench.load import Load
 from bench.profiles import CONNECTIONS, Profile
-from bench.recording import ENCRYPTED, PLAIN, Recording, make_keyring, record
-from bench.routes import DIRECT, FORWARDER, SEALWIRE, Ground, Route, start_routes
-from bench.workloads import FIND_ONE, UNPROTECTED
+from bench.recording import (
+    ENCRYPTED,
+    PLAIN,
+    Recording,
+    make_keyring,
+    read_message,
+    record,
+    split_messages,
+)
+from bench.routes import DIRECT, FORWARDER, SEALWIRE, Ground, Route, connected, start_routes
+from bench.workloads import FIND_ONE, GROUPING, UNPROTECTED
+from sealwire.crypto.envelope import MARKER
 from sealwire.demo.certificates import create_authority
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
@@ -23,6 +34,8 @@ from sealwire.keys.keyring import Keyring
 PART = "canned"
 _SHAPE_ROUTES = (DIRECT, FORWARDER, SEALWIRE)
 _WARM_UP = 0.5
+_BODY = 21
+"""Where the document of a reply with one section begins."""
 Tell = Callable[[str], None]
 
 
@@ -75,6 +88,24 @@ def start_canned(stack: ExitStack, prepared: Prepared, *, tls: bool) -> Ground:
     return Ground(folder, running[0], running[1], prepared.keyring, prepared.kek, authority)
 
 
+def verify(route: Route, recording: Recording, workload: str) -> None:
+    """Ask once and look into the answer: it is ok, in clear, and has as many documents as the plain one.
+
+    Raises:  ValueError where it is not
+    """
+    request = next(split_messages(recording.file(workload).read_bytes()))
+    expected = decode(next(split_messages(recording.file(workload, PLAIN).read_bytes()))[_BODY:])
+    with connected(route) as connection:
+        connection.sendall(request)
+        reply = read_message(connection)
+    found = decode(reply[_BODY:])
+    count, wanted = (len(each.get("cursor", {}).get("firstBatch", ())) for each in (found, expected))
+    # groups by postcode differ in number from reply to reply, and so may be those of another one
+    same = count == wanted or (workload == GROUPING and count > 0)
+    if found.get("ok") != 1 or MARKER in reply or not same:
+        raise ValueError(f"{route.name} answers {workload} with something else than the server")
+
+
 def _cases(profile: Profile, *, tls: bool) -> Iterator[tuple[Case, tuple[str, ...]]]:
     """What is measured, and over which routes."""
     if tls:
@@ -100,6 +131,7 @@ def _measure(
 ) -> None:
     requests = recording.file(case.workload)
     for route in routes.values():
+        verify(route, recording, case.workload)
         load.open(route, case.connections)
         load.run(route, requests, profile.slice_s * _WARM_UP)
     slices = {name: partial(load.run, route, requests, profile.slice_s) for name, route in routes.items()}

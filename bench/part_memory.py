@@ -4,7 +4,6 @@ Every figure is of a fresh process that was warmed up: what it holds then is wha
 """
 
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from bench.part_canned import Prepared, start_canned
 from bench.processes import peak_kib, reset_peak, resident_kib
 from bench.profiles import Profile
 from bench.recording import ENCRYPTED, REQUESTS, read_message, split_messages
-from bench.routes import FORWARDER, NGINX, SEALWIRE, Route, start_routes
+from bench.routes import SEALWIRE, Route, connected, start_routes
 from bench.workloads import FIND_ONE, REQUEST_ID, insert_request
 from sealwire.demo.ports import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
@@ -49,7 +48,7 @@ def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell:
         tell(str(case))
         idle = {
             route: partial(_idle_connections, prepared, profile, route, tls=tls)
-            for route in (SEALWIRE, FORWARDER, NGINX)
+            for route in profile.memory_routes
         }
         results.series += take_turns(case, idle, profile.memory_rounds)
     tell(BATCH)
@@ -81,20 +80,10 @@ def _fresh(prepared: Prepared, name: str, *, tls: bool) -> Iterator[Route]:
             raise RuntimeError(f"{name}: {missing[name]}")
         route = routes[name]
         requests = list(split_messages(prepared.recording.file(FIND_ONE).read_bytes()))
-        with _connected(route) as connection:
+        with connected(route) as connection:
             for request in islice(requests, _WARM_UP_ASKED):
                 _ask(connection, request)
         yield route
-
-
-@contextmanager
-def _connected(route: Route) -> Iterator[socket.socket]:
-    connection = socket.create_connection((LOOPBACK, route.port), timeout=60)
-    if route.authority is not None:
-        context = ssl.create_default_context(cafile=route.authority)
-        connection = context.wrap_socket(connection, server_hostname=LOOPBACK)
-    with connection:
-        yield connection
 
 
 def _idle_connections(prepared: Prepared, profile: Profile, name: str, *, tls: bool) -> Sample:
@@ -104,7 +93,7 @@ def _idle_connections(prepared: Prepared, profile: Profile, name: str, *, tls: b
         assert route.between is not None
 
         def greet() -> None:
-            _ask(stack.enter_context(_connected(route)), _message({"hello": 1}))
+            _ask(stack.enter_context(connected(route)), _message({"hello": 1}))
 
         for _ in range(_WARM_UP_CONNECTIONS):
             greet()
@@ -118,7 +107,7 @@ def _idle_connections(prepared: Prepared, profile: Profile, name: str, *, tls: b
 def _insert_batch(prepared: Prepared, profile: Profile) -> Sample:
     """The peak while a batch is inserted in messages as large as a driver makes them."""
     size = profile.batch_mb * 1_000_000
-    with _fresh(prepared, SEALWIRE, tls=False) as route, _connected(route) as connection:
+    with _fresh(prepared, SEALWIRE, tls=False) as route, connected(route) as connection:
         assert route.between is not None
         hello = decode(_ask(connection, _message({"hello": 1}))[21:])
         limit = min(size, hello["maxMessageSizeBytes"]) - _COMMAND_BYTES

@@ -75,9 +75,9 @@ def load(connected: Connected, database: str, count: int) -> None:
     patients.create_index("nhs_number", unique=True)
     patients.create_index("group")
     connected.client[database]["arrivals"].create_index("nhs_number")
-    known = documents(_SEED)
-    for _ in range(0, count, _LOADED_AT_ONCE):
-        patients.insert_many([connected.seal(each) for each in islice(known, _LOADED_AT_ONCE)])
+    known = islice(documents(_SEED), count)
+    while some := [connected.seal(each) for each in islice(known, _LOADED_AT_ONCE)]:
+        patients.insert_many(some)
     wards = [{"_id": number, "beds": number * 3} for number in range(WARDS)]
     connected.client[database]["wards"].insert_many(wards)
 

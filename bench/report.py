@@ -45,14 +45,15 @@ class Report:
     machine: Mapping[str, object]
     profile: str
     results: Results
-    seconds: float
+    seconds: Mapping[str, float]
+    """How long each part took."""
 
     def as_json(self) -> dict[str, object]:
         """Plain values: each route's spreads and samples, and every target with its verdict."""
         return {
             "machine": dict(self.machine),
             "profile": self.profile,
-            "seconds": round(self.seconds, 1),
+            "seconds": {name: round(taken, 1) for name, taken in self.seconds.items()},
             "targets": [asdict(each) | {"reached": each.reached} for each in verdicts(self.results)],
             "not_measured": self.results.not_measured,
             "series": [_series_as_json(each) for each in self.results.series],
@@ -80,7 +81,8 @@ def show(console: Console, report: Report) -> None:
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
         f"core: {machine['core']}, load before {machine['load_before']}, commit {machine['commit']}, "
-        f"profile {report.profile}, {report.seconds:.0f} s",
+        f"profile {report.profile}, {sum(report.seconds.values()):.0f} s: "
+        + ", ".join(f"{name} {taken:.0f} s" for name, taken in report.seconds.items()),
         soft_wrap=True,
     )
 

@@ -1,6 +1,9 @@
 """The ways to one server: direct, through bare forwarders of three makes, through Sealwire."""
 
-from contextlib import ExitStack
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from sealwire.proxy.server.config import Config
 DIRECT, FORWARDER, NGINX, HAPROXY = "direct", "forwarder", "nginx", "haproxy"
 SEALWIRE, SEALWIRE_2, CLIENT_SIDE = "sealwire", "sealwire-2", "client-side"
 ROUTES = (DIRECT, FORWARDER, NGINX, HAPROXY, SEALWIRE, SEALWIRE_2)
+_SILENT_AFTER_S = 60.0
 NO_WORKERS = "this version's configuration does not know the key `workers`"
 
 
@@ -47,6 +51,17 @@ class Ground:
     def trusted(self) -> Path | None:
         """The authority's certificate."""
         return None if self.authority is None else self.authority.certificate_file
+
+
+@contextmanager
+def connected(route: Route) -> Iterator[socket.socket]:
+    """A blocking connection over a route, with TLS where it has that."""
+    connection = socket.create_connection((LOOPBACK, route.port), timeout=_SILENT_AFTER_S)
+    if route.authority is not None:
+        context = ssl.create_default_context(cafile=route.authority)
+        connection = context.wrap_socket(connection, server_hostname=LOOPBACK)
+    with connection:
+        yield connection
 
 
 def can_have_workers() -> bool:

@@ -29,13 +29,15 @@ class Talker:
 
     def __exit__(self, *_: object) -> None:
         """End its input, on which it ends; insist after 10 s."""
-        if self._child.stdin is not None:
-            self._child.stdin.close()
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.close()
         try:
             self._child.wait(10)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        self._child.stdout.close()
 
     def say(self, order: Mapping[str, object]) -> None:
         """Send a line; `hear` has to follow."""

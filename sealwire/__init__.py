@@ -11,7 +11,7 @@ __version__ = version("sealwire")
 
 
 def core_is_compiled() -> bool:
-    """Whether the data path runs compiled; else it runs from the same sources, plain (docs/adr/0017)."""
+    """Whether the data path runs compiled; else it runs from the same sources, plain (docs/adr/0020)."""
     from sealwire.wire import raw_bson  # noqa: PLC0415 - the package itself imports no room
 
     return not str(raw_bson.__file__).endswith(".py")

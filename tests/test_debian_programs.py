@@ -57,3 +57,22 @@ def test_a_package_is_fetched_and_unpacked(tmp_path: Path, monkeypatch: pytest.M
         pytest.skip("apt offers no nginx here")
     done = subprocess.run([found, "-v"], check=False, capture_output=True, text=True)
     assert "nginx/" in done.stderr
+
+
+def test_modules_and_libraries_are_found_beside_what_was_unpacked(bare: Path) -> None:
+    usr = bare / "haproxy+liblua" / "usr"
+    program, library = usr / "sbin" / "haproxy", usr / "lib" / "x86_64-linux-gnu" / "liblua.so.5"
+    for path in (program, library):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    assert unpacking.find_program("haproxy", "haproxy", "liblua") == program
+    assert unpacking.find_program("liblua.so.5", "haproxy", "liblua") == library
+    assert unpacking.find_file(program, "lib/*/liblua.so.*") == library
+    assert unpacking.find_file(program, "lib/*/other.so") is None
+    assert unpacking.library_environment(program)["LD_LIBRARY_PATH"] == str(library.parent)
+    assert unpacking.library_environment(library)["LD_LIBRARY_PATH"] == str(library.parent)
+
+
+def test_a_program_of_the_system_needs_no_libraries_of_ours(bare: Path) -> None:
+    environment = unpacking.library_environment(Path("/usr/sbin/nginx"))
+    assert str(bare) not in environment.get("LD_LIBRARY_PATH", "")
