@@ -13,7 +13,13 @@ ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "sidecars", "examples")
 
 # The data path, from bytes to bytes. mypy finds the rooms below one package through the links.
 UMBRELLA = Path(".umbrella")
-COMPILED = ("wire/*.py", "crypto/*.py", "policies/*.py", "proxy/session/*.py", "keys/keyring.py")
+COMPILED = (
+    "wire/*.py",
+    "crypto/*.py",
+    "policies/*.py",
+    "proxy/session/*.py",
+    "keys/keyring.py",
+)
 PLAIN = frozenset(
     {
         "crypto/selftest.py",  # runs once

@@ -74,12 +74,14 @@ def operator_name(element: Element) -> str:
 def printable(name: bytes) -> str:
     """A name from the wire, made safe for one line of a message: at most 64 printable characters."""
     text = name[:64].decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def readable(name: str) -> str:
     """A name from `string_of`, made safe to encode again: what was not UTF-8 becomes a question mark."""
-    return name.encode("utf-8", "replace").decode()
+    return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 
 def string_of(plan: Plan, element: Element) -> str:

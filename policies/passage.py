@@ -21,8 +21,11 @@ TARGETED: Final = frozenset(b"find count distinct insert update delete findAndMo
 _STRING: Final = int(BsonType.STRING)
 
 
-def target_of(buf: bytes, body: int) -> Target | None:
+def target_of(buf: bytes, body: int, planned: frozenset[bytes] = frozenset()) -> Target | None:
     """The target of the command document at `body`; None for any other command, or shape of one.
+
+    Also None when its collection is among `planned`, names that are protected in some database: there is no
+    use in walking what is most likely planned anyway.
 
     Walks the whole top level, because a name that stands twice could lead the server elsewhere: then it is
     None, and the planner refuses. Raises BsonError. Cost: O(top-level elements), 0.1 us each.
@@ -31,6 +34,8 @@ def target_of(buf: bytes, body: int) -> Target | None:
     if not cursor.advance() or cursor.kind != _STRING or cursor.name not in TARGETED:
         return None
     command, collection = cursor.name, buf[cursor.value + 4 : cursor.end - 1]
+    if collection in planned:
+        return None
     database = b""
     names = {command}
     count = 1

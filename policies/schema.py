@@ -177,6 +177,11 @@ class PolicySet:
         return any(fnmatchcase(database, name.partition(".")[0]) for name in names)
 
     @property
+    def collection_names(self) -> frozenset[bytes]:
+        """The names of protected collections, without their databases and without patterns."""
+        return frozenset(name.partition(".")[2].encode() for name in self.collections)
+
+    @property
     def protects_anything(self) -> bool:
         """Whether the policy covers any collection at all."""
         return bool(self.collections or self.patterns)

@@ -9,6 +9,9 @@ from sealwire.wire.int32 import int32_at
 
 _pack_int32: Final = struct.Struct("<i").pack
 
+# Pieces up to this much are joined at once, which is the fastest way for the messages that nearly all are.
+_JOINED_BYTES: Final = 1 << 20
+
 
 @final
 class Edit:
@@ -58,35 +61,72 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
     """
     if lengths is None:
         lengths = resized(buf, edits)
-    # Not a list to be joined: for as long as that takes, all of the message would be there once more.
-    out = BytesIO()
+    out = _Output()
     position = 0
     offsets = sorted(lengths)
     corrected = 0
-    for edit in sorted(edits, key=_order):
+    for edit in _in_order(edits):
         while corrected < len(offsets) and offsets[corrected] < edit.start:
             position = _correct(out, buf, position, offsets[corrected], lengths)
             corrected += 1
         if edit.start < position:
             raise ValueError("edits overlap")
-        out.write(buf[position : edit.start])
-        out.write(edit.data)
+        out.add(buf[position : edit.start])
+        out.add(edit.data)
         position = edit.end
     while corrected < len(offsets):
         position = _correct(out, buf, position, offsets[corrected], lengths)
         corrected += 1
-    out.write(buf[position:])
-    return out.getvalue()
+    out.add(buf[position:])
+    return out.taken()
+
+
+def _in_order(edits: Sequence[Edit]) -> Sequence[Edit]:
+    """The edits by where they start; nearly always they are in that order already."""
+    start = end = 0
+    for edit in edits:
+        if edit.start < start or (edit.start == start and edit.end < end):
+            return sorted(edits, key=_order)
+        start, end = edit.start, edit.end
+    return edits
 
 
 def _order(edit: Edit) -> tuple[int, int]:
     return edit.start, edit.end
 
 
-def _correct(out: BytesIO, buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:
+@final
+class _Output:
+    """Puts pieces together. A large message is never there as a list of its pieces and once more joined."""
+
+    __slots__ = ("_large", "_pieces", "_size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._large: BytesIO | None = None
+
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > _JOINED_BYTES:
+            self._large = self._large or BytesIO()
+            self._large.write(b"".join(self._pieces))
+            self._pieces.clear()
+            self._size = 0
+
+    def taken(self) -> bytes:
+        joined = b"".join(self._pieces)
+        if self._large is None:
+            return joined
+        self._large.write(joined)
+        return self._large.getvalue()
+
+
+def _correct(out: _Output, buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:
     """Copy up to the length at `offset` and write its new value; returns where the copy goes on."""
     if offset < position:
         raise ValueError("edits overlap")
-    out.write(buf[position:offset])
-    out.write(_pack_int32(lengths[offset]))
+    out.add(buf[position:offset])
+    out.add(_pack_int32(lengths[offset]))
     return offset + 4

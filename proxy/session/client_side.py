@@ -102,9 +102,10 @@ class ClientSide:
         if MARKER in message and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & _MORE_TO_COME
-        target = target_of(message, parsed.body)
+        known = self._conversation.settings.passing
+        target = target_of(message, parsed.body, known.planned)
         if target is not None:
-            passing = self._conversation.settings.passing.get(target)
+            passing = known.get(target)
             if passing is not None:
                 request, count = passing
                 return [count, self._pass_on(message, None if unanswered else request)]
@@ -137,7 +138,7 @@ class ClientSide:
         if plan.edits:
             return [count, Count(Counter.VALUES_ENCRYPTED, len(plan.edits)), passed_on]
         if target is not None and not plan.protected:
-            self._conversation.settings.passing.remember(target, request, count)
+            known.remember(target, request, count)
         return [count, passed_on]
 
     def _unknown(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:

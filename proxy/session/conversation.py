@@ -27,7 +27,7 @@ class SessionSettings:
     def __post_init__(self) -> None:
         views = ViewCatalog(self.policy)
         object.__setattr__(self, "views", views)
-        object.__setattr__(self, "passing", PassingCommands(views))
+        object.__setattr__(self, "passing", PassingCommands(views, self.policy.collection_names))
 
 
 @dataclass(frozen=True, slots=True)

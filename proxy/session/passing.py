@@ -19,10 +19,12 @@ class PassingCommands:
     whose `edition` tells when that may have changed: then everything is forgotten.
     """
 
-    __slots__ = ("_edition", "_known", "_views")
+    __slots__ = ("_edition", "_known", "_views", "planned")
 
-    def __init__(self, views: ViewCatalog) -> None:
+    def __init__(self, views: ViewCatalog, planned: frozenset[bytes] = frozenset()) -> None:
         self._views = views
+        self.planned = planned
+        """Names of collections whose commands are most likely planned: not looked for here."""
         self._edition = views.edition
         self._known: dict[Target, tuple[Request, Count]] = {}
 

@@ -44,7 +44,8 @@ def one_line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
 
     Names come from clients: any length, control characters, and bytes that are no UTF-8.
     """
-    return "".join(char if char.isprintable() else "?" for char in text[:limit])
+    text = text[:limit]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def refusal_body(refusal: Refusal) -> bytes:

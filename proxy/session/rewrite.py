@@ -37,9 +37,7 @@ def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
     message = plan.buf
     if not plan.edits:
         return message
-    # every key first: a command is encrypted whole, or not at all
-    ciphers = {name: keyring.cipher_for(name) for name in {each.field_class.name for each in plan.edits}}
-    edits = [_edit(message, planned, ciphers[planned.field_class.name]) for planned in plan.edits]
+    edits = [_edit(message, planned, keyring.cipher_for(planned.field_class.name)) for planned in plan.edits]
     edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in plan.removals]
     lengths = resized(message, edits)
     _check_sizes(edits, lengths, max_message_bytes)
