@@ -44,7 +44,7 @@ format: $(INSTALLED)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## measure what the proxy costs; ratios from one run
+bench: $(INSTALLED) $(NODE_INSTALLED)  ## measure what the proxy costs (make bench ARGS=--quick for less)
 	$(BIN)/python -m bench $(ARGS)
 
 lock:  ## resolve the dependencies of pyproject.toml anew into requirements/*.txt

@@ -1,8 +1,63 @@
-"""Maps the rooms at the repository root into the `sealwire` package; pyproject.toml holds everything else."""
+"""Maps the rooms at the repository root into the `sealwire` package; pyproject.toml holds everything else.
 
-from setuptools import find_packages, setup
+With SEALWIRE_COMPILE=1 the core is compiled by mypyc, from the same sources (docs/adr/0020-compiled-core.md).
+That needs a C compiler and mypy; without it the plain sources run.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
 
 ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "sidecars", "examples")
+
+# The data path, from bytes to bytes. mypy finds the rooms below one package through the links.
+UMBRELLA = Path(".umbrella")
+COMPILED = (
+    "wire/*.py",
+    "crypto/*.py",
+    "policies/*.py",
+    "proxy/session/*.py",
+    "keys/keyring.py",
+)
+PLAIN = frozenset(
+    {
+        "crypto/selftest.py",  # runs once
+        "crypto/unpicklable.py",  # a base of plain classes, and those cannot have a compiled one
+        "crypto/x509.py",
+        "policies/lint.py",  # these four read the policy file, once
+        "policies/loader.py",
+        "policies/matrix.py",
+        "policies/yaml_source.py",
+        "policies/rules.py",  # a generic dataclass with slots, which mypyc cannot make
+    }
+)
+
+
+def compiled_modules() -> list[str]:
+    """The files that mypyc compiles, as it has to find them."""
+    found = sorted(path for pattern in COMPILED for path in Path().glob(pattern))
+    return [
+        str(UMBRELLA / "sealwire" / path)
+        for path in found
+        if path.name != "__init__.py" and path.as_posix() not in PLAIN
+    ]
+
+
+def extensions() -> list[Extension]:
+    """The compiled core, when it is asked for."""
+    if os.environ.get("SEALWIRE_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415 - only here: nothing else needs it to be there
+
+    os.environ["MYPYPATH"] = str(UMBRELLA)
+    return mypycify(
+        ["--config-file", "pyproject.toml", *compiled_modules()],
+        opt_level="3",
+        group_name="sealwire.core",
+        target_dir="build/mypyc",
+    )
+
 
 setup(
     package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},
@@ -10,4 +65,5 @@ setup(
     + [f"sealwire.{sub}" for sub in find_packages("sealwire")]
     + [f"sealwire.{room}" for room in ROOMS]
     + [f"sealwire.{room}.{sub}" for room in ROOMS for sub in find_packages(room)],
+    ext_modules=extensions(),
 )

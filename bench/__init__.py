@@ -1,9 +1,8 @@
-"""What Sealwire costs: `python -m bench`, under three minutes, ratios from one interleaved run.
+"""What Sealwire costs, and against what: `python -m bench`; docs/benchmarks.md explains method and limits.
 
-Three routes to the same server are measured in turns: direct, through a bare byte forwarder (`forwarder`),
-which is the floor for anything that stands in between, and through Sealwire. Two servers: the real one with
-pymongo, and a server of recorded replies with raw sockets (`canned_server`), which answers so fast that the
-ratio is an upper bound for the relative overhead. `micro` measures the core alone, in this process.
+`load_generator` drives routes (`routes`, `peers`) to servers (`canned_server`, or a real one); each part
+(`part_core`, `part_canned`, `part_real`, `part_memory`) measures its routes in turns and adds samples to
+`figures.Results`, from which `targets` computes what has to be reached and `report` and `plots` show all.
 
 Absolute times are those of one machine; only ratios travel.
 """

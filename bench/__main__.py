@@ -1,69 +1,157 @@
 """`python -m bench`: measure, print, write the JSON."""
 
 import argparse
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.canned_backend import measure_canned
+from bench.figures import Results
 from bench.machine import describe_machine
-from bench.measure import Figure
-from bench.micro import MicroFigure, measure_micro
-from bench.real_server import measure_real_server
-from bench.recording import make_keyring, record
-from bench.report import Report, show, write
-from sealwire.keys.environment import generate_encoded_kek
+from bench.part_canned import Prepared, measure_canned, prepare
+from bench.part_core import measure_core
+from bench.part_memory import measure_memory
+from bench.part_real import measure_node, measure_pymongo, real_server
+from bench.peers import versions
+from bench.plots import draw
+from bench.profiles import FULL, PROFILES, QUICK, TINY, Profile
+from bench.report import TITLES, Report, show, write
+from bench.targets import TARGETS
+from sealwire.demo.errors import DemoError
 
-PARTS = ("real", "canned", "micro")
+PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
+REAL_PARTS = {"real", "node"}
+
+_WIDTH = 150
+"""Of tables that go into a file."""
 
 
-def main() -> None:
-    """Parse, run the chosen parts in a temporary folder, report."""
-    parser = argparse.ArgumentParser(
-        description="Measure what Sealwire costs; ratios from one interleaved run."
-    )
-    parser.add_argument("--rounds", type=int, default=8, help="interleaved rounds (default 8)")
-    parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be repeated")
-    parser.add_argument(
-        "--tls", action="store_true", help="TLS on every connection to and from the real server"
-    )
-    parser.add_argument("--no-file", action="store_true", help="write nothing to bench/results")
-    arguments = parser.parse_args()
-    parts = arguments.only or PARTS
+def main() -> int:
+    """Parse, run the chosen parts in a temporary folder, report; 1 when a part could not be measured."""
+    arguments = _parse()
     console = Console()
-    started = time.monotonic()
-    machine = describe_machine()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    if arguments.list:
+        _list(console)
+        return 0
+    profile: Profile = PROFILES[arguments.profile]
+    if arguments.rounds:
+        profile = replace(
+            profile, rounds=arguments.rounds, core_rounds=arguments.rounds, real_rounds=arguments.rounds
+        )
+    machine = describe_machine() | {"peers": versions()}
     with tempfile.TemporaryDirectory(prefix="sealwire-bench-") as name, console.status("") as status:
-        folder = Path(name)
-        real: list[Figure] = []
-        canned: list[Figure] = []
-        micro: list[MicroFigure] = []
-        if "real" in parts:
-            status.update("real server: three routes in turns")
-            real = measure_real_server(_made(folder / "real"), rounds=arguments.rounds, tls=arguments.tls)
-        if "canned" in parts or "micro" in parts:
-            status.update("recording what the server answers")
-            kek = generate_encoded_kek()
-            keyring = make_keyring(folder / "canned" / "sealwire", kek)
-            recorded = record(_made(folder / "recording"), keyring)
-        if "canned" in parts:
-            status.update("recorded replies: three routes in turns")
-            canned = measure_canned(folder / "canned", recorded, kek, rounds=arguments.rounds)
-        if "micro" in parts:
-            status.update("the core alone")
-            micro = measure_micro(recorded, keyring, repeats=30)
-    report = Report(machine, arguments.tls, real, canned, micro, time.monotonic() - started)
+        run = Run(profile, Path(name), status.update, arguments.generators)
+        run.parts(arguments.only or PARTS, real_tls=arguments.real_tls)
+    machine |= {"libmongocrypt": run.libmongocrypt} if run.libmongocrypt else {}
+    report = Report(machine, profile.name, run.results, run.seconds)
     show(console, report)
     if not arguments.no_file:
-        console.print(f"written to {write(report)}")
+        path = write(report)
+        for written in (path, *draw(run.results, path.parent, path.stem)):
+            console.print(f"written to {written}", soft_wrap=True)
+    return 1 if run.failed else 0
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
+class Run:
+    """The parts of one run; what they share is made when the first one needs it."""
+
+    def __init__(self, profile: Profile, folder: Path, tell: Callable[[str], None], generators: int) -> None:
+        self.results = Results()
+        self.libmongocrypt: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.failed = False
+        self._profile = profile
+        self._folder = folder
+        self._tell = tell
+        self._generators = generators
+        self._prepared: Prepared | None = None
+
+    def parts(self, names: Sequence[str], *, real_tls: bool) -> None:
+        """Measure each; one that fails is reported as not measured, and the others go on."""
+        steps: dict[str, Callable[[], None]] = {
+            "core": self._core,
+            "canned": partial(self._canned, tls=False),
+            "canned-tls": partial(self._canned, tls=True),
+            "memory": self._memory,
+            "real": partial(self._real, names, tls=real_tls),
+        }
+        chosen = {"real" if name in REAL_PARTS else name for name in names}
+        for name, step in steps.items():
+            if name not in chosen:
+                continue
+            self._tell(name)
+            started = time.monotonic()
+            try:
+                step()
+            except (RuntimeError, OSError, EOFError, ValueError, DemoError) as error:
+                self.failed = True
+                self.results.not_measured[name] = f"failed: {type(error).__name__}: {error}"
+            self.seconds[name] = time.monotonic() - started
+
+    def _core(self) -> None:
+        self.libmongocrypt = measure_core(self._profile, self.results)
+
+    def _canned(self, *, tls: bool) -> None:
+        prepared, count = self._recorded(), self._generators
+        measure_canned(prepared, self._profile, self.results, self._tell, generators=count, tls=tls)
+
+    def _memory(self) -> None:
+        measure_memory(self._recorded(), self._profile, self.results, self._tell)
+
+    def _real(self, names: Sequence[str], *, tls: bool) -> None:
+        """Both drivers over one loaded server."""
+        with real_server(self._folder / "real", self._profile, tls=tls) as real:
+            if "real" in names:
+                measure_pymongo(real, self._profile, self.results, self._tell, tls=tls)
+            if "node" in names:
+                measure_node(real, self._profile, self.results, self._tell, tls=tls)
+
+    def _recorded(self) -> Prepared:
+        if self._prepared is None:
+            self._tell("recording what the server answers")
+            self._prepared = prepare(self._folder / "recorded", self._profile)
+        return self._prepared
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="What Sealwire costs, and against what; ratios from interleaved rounds of one run.",
+        epilog="docs/benchmarks.md explains method and limits",
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--profile", choices=PROFILES, default=FULL.name, help="how much (default full)")
+    for profile, text in (
+        (QUICK, "what the targets need, 3 minutes"),
+        (TINY, "everything once, means nothing"),
+    ):
+        chosen.add_argument(
+            f"--{profile.name}", dest="profile", action="store_const", const=profile.name, help=text
+        )
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be repeated")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds, instead of the profile's")
+    parser.add_argument("--generators", type=int, default=1, help="processes that make load (default 1)")
+    parser.add_argument("--real-tls", action="store_true", help="TLS on every connection of the real server")
+    parser.add_argument("--list", action="store_true", help="list the parts and the targets, measure nothing")
+    parser.add_argument("--no-file", action="store_true", help="write nothing to bench/results")
+    return parser.parse_args()
+
+
+def _list(console: Console) -> None:
+    console.print("parts:", ", ".join(PARTS))
+    for title in TITLES.values():
+        console.print(f"  {title}", soft_wrap=True)
+    console.print("targets:")
+    for target in TARGETS:
+        console.print(f"  {target.name}: {target.text} {target.bound.value} {target.limit:g}", soft_wrap=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

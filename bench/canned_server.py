@@ -1,100 +1,121 @@
-"""A server of recorded replies on uvloop: it looks at the command's name and answers what was recorded.
+"""A server of recorded replies on uvloop: it looks at a request's shape and plays what was recorded for it.
 
-python -m bench.canned_server PORT RECORDING
+    python -m bench.canned_server PORT FOLDER KIND [CERTIFICATE KEY]
+
+The shape is the command's name with the collection's, nothing else; the replies of one shape are played in
+turns, whoever asks, so what is returned need not be what was asked for.
 """
 
 import asyncio
-import json
+import gc
+import ssl
 import struct
 import sys
-from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import cast
 
 import uvloop
 
 LOOPBACK = "127.0.0.1"
-_HEADER = struct.Struct("<iiii")
-_LENGTH = struct.Struct("<i")
-# Header 16, flag bits 4, section kind 1, document length 4, type 1: there the command's name begins.
-_MSG_NAME = 26
+BACKLOG = 2048
+_int32 = struct.Struct("<i").unpack_from
+# Header 16, flag bits 4, section kind 1, document length 4: there the first element's type stands.
+_FIRST = 25
+_STRING = 2
 _MSG = 2013
-LEGACY_HELLO = b"isMaster"
-"""Stands for every message that is not OP_MSG."""
+_LEGACY = b"OP_QUERY"
+Parts = tuple[bytes, bytes]
+"""A reply's first 8 bytes, and what follows the id of the request."""
+NextReply = Callable[[], Parts]
 
 
-@dataclass(frozen=True, slots=True)
-class CannedReply:
-    """A whole reply message for requests of `command` that hold `needle` somewhere; the first that fits."""
-
-    command: bytes
-    needle: bytes
-    reply: bytes
-
-
-def save(path: Path, replies: Iterable[CannedReply]) -> None:
-    """Write a recording."""
-    rows = [[b64encode(part).decode() for part in (r.command, r.needle, r.reply)] for r in replies]
-    path.write_text(json.dumps(rows))
+def shape(message: bytes) -> bytes:
+    """What a request is known by: the command's name, with its value where that is a text."""
+    if _int32(message, 12)[0] != _MSG:
+        return _LEGACY
+    end = message.index(0, _FIRST + 1)
+    if message[_FIRST] == _STRING:
+        return message[_FIRST + 1 : end + 5 + _int32(message, end + 1)[0]]
+    return message[_FIRST + 1 : end]
 
 
-def load(path: Path) -> list[CannedReply]:
-    """Read what `save` wrote."""
-    return [CannedReply(*(b64decode(part) for part in row)) for row in json.loads(path.read_text())]
+def load(folder: Path, kind: str) -> Mapping[bytes, NextReply]:
+    """The replies of a recording by the shape of their requests."""
+    found: dict[bytes, NextReply] = {}
+    for requests in sorted(folder.glob("*.requests")):
+        first = next(_split(requests.read_bytes()))
+        replies = _split(requests.with_suffix(f".{kind}").read_bytes())
+        found[shape(first)] = cycle([(reply[:8], reply[12:]) for reply in replies]).__next__
+    return found
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+    position = 0
+    while position < len(data):
+        length = _int32(data, position)[0]
+        yield data[position : position + length]
+        position += length
 
 
 class _Canned(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, replies: dict[bytes, list[CannedReply]]) -> None:
+    def __init__(self, replies: Mapping[bytes, NextReply]) -> None:
         self._replies = replies
-        self._buffer = b""
-        self._transport: asyncio.Transport | None = None
+        self._parts: list[bytes] = []
+        self._missing = 0
+        self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the interface of asyncio.Transport but are not instances of it.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        buffer = self._buffer + data
-        while len(buffer) >= 16:
-            length = _LENGTH.unpack_from(buffer)[0]
-            if len(buffer) < length:
-                break
+        if not self._parts and len(data) >= 16 and _int32(data)[0] == len(data):
+            self._answer(data)
+            return
+        self._parts.append(data)
+        self._missing -= len(data)
+        if self._missing > 0:
+            return
+        buffer = b"".join(self._parts)
+        while len(buffer) >= 16 and (length := _int32(buffer)[0]) <= len(buffer):
             self._answer(buffer[:length])
             buffer = buffer[length:]
-        self._buffer = buffer
+        self._parts = [buffer] if buffer else []
+        self._missing = _int32(buffer)[0] - len(buffer) if len(buffer) >= 4 else 0
 
     def _answer(self, message: bytes) -> None:
-        _, request_id, _, op_code = _HEADER.unpack_from(message)
-        name = message[_MSG_NAME : message.index(0, _MSG_NAME)] if op_code == _MSG else LEGACY_HELLO
-        for canned in self._replies.get(name, ()):
-            if canned.needle in message:
-                if self._transport is not None:
-                    self._transport.write(canned.reply[:8] + _LENGTH.pack(request_id) + canned.reply[12:])
-                return
-        # Nothing recorded for it: the client shall notice at once, not wait.
-        if self._transport is not None:
+        next_reply = self._replies.get(shape(message))
+        if next_reply is None:
+            # Nothing recorded for it: the client shall notice at once, not wait.
             self._transport.close()
+            return
+        head, tail = next_reply()
+        self._transport.write(b"".join((head, message[4:8], tail)))
 
 
-async def serve(port: int, replies: Iterable[CannedReply]) -> None:
+async def serve(port: int, replies: Mapping[bytes, NextReply], tls: ssl.SSLContext | None) -> None:
     """Serve until cancelled."""
-    by_command: dict[bytes, list[CannedReply]] = {}
-    for canned in replies:
-        by_command.setdefault(canned.command, []).append(canned)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Canned(by_command), LOOPBACK, port)
+    server = await loop.create_server(lambda: _Canned(replies), LOOPBACK, port, ssl=tls, backlog=BACKLOG)
     async with server:
         await server.serve_forever()
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parse and serve."""
-    port, recording = arguments
-    uvloop.run(serve(int(port), load(Path(recording))))
+    port, folder, kind, *files = arguments
+    tls = None
+    if files:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*files)
+    replies = load(Path(folder), kind)
+    # The recording stays to the end: nothing in it is worth looking through again.
+    gc.freeze()
+    uvloop.run(serve(int(port), replies, tls))
 
 
 if __name__ == "__main__":

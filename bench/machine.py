@@ -2,11 +2,14 @@
 
 import os
 import platform
+import ssl
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "SecantusDB")
+from sealwire.wire import raw_bson
+
+_PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "pymongocrypt", "SecantusDB")
 
 
 def describe_machine() -> dict[str, object]:
@@ -17,10 +20,24 @@ def describe_machine() -> dict[str, object]:
         "memory": _first_after(Path("/proc/meminfo"), "MemTotal"),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "openssl": ssl.OPENSSL_VERSION,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "core": "compiled" if core_is_compiled() else "plain Python",
         "commit": _commit(),
         "load_before": [round(load, 2) for load in os.getloadavg()],
     }
+
+
+def core_is_compiled() -> bool:
+    """Whether the hot modules were built by a compiler at installation."""
+    return str(raw_bson.__file__).endswith(".so")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _first_after(file: Path, key: str) -> str:

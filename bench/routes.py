@@ -1,83 +1,135 @@
-"""The three ways to one server: direct, through the bare forwarder, through Sealwire."""
+"""The ways to one server: direct, through bare forwarders of three makes, through Sealwire."""
 
 import socket
-import sys
-import time
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from bench.dataset import POLICY_FILE
-from sealwire.demo.certificates import Issued
-from sealwire.demo.child import Child
-from sealwire.demo.ports import LOOPBACK, free_port
+from bench.children import Started, module_server
+from bench.dataset import write_policy
+from bench.peers import Material, haproxy, nginx
+from sealwire.demo.certificates import Authority
+from sealwire.demo.ports import LOOPBACK
 from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.proxy.server.config import Config
 
-DIRECT, FORWARDER, SEALWIRE = "direct", "forwarder", "sealwire"
-ROUTES = (DIRECT, FORWARDER, SEALWIRE)
-_START_WITHIN_S = 10.0
+DIRECT, FORWARDER, NGINX, HAPROXY = "direct", "forwarder", "nginx", "haproxy"
+SEALWIRE, SEALWIRE_2, CLIENT_SIDE = "sealwire", "sealwire-2", "client-side"
+ROUTES = (DIRECT, FORWARDER, NGINX, HAPROXY, SEALWIRE, SEALWIRE_2)
+_SILENT_AFTER_S = 60.0
+NO_WORKERS = "this version's configuration does not know the key `workers`"
 
 
 @dataclass(frozen=True, slots=True)
-class Certificates:
-    """For the parts that end TLS themselves."""
+class Route:
+    """Where to connect, and whose processor time counts."""
 
-    forwarder: Issued
-    sealwire: Issued
-    authority: Path
+    name: str
+    port: int
+    between: int | None
+    """The process that stands between; None where there is none."""
+    server: int
+    authority: Path | None
+    """Who vouches for the server; None: no TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What routes stand on: two servers, one that holds plaintext and one that holds what Sealwire writes."""
+
+    folder: Path
+    plain: Started
+    encrypted: Started
+    keyring: Path
+    kek: str = field(repr=False)
+    authority: Authority | None = None
+    """Who signs for the routes, if there is TLS on both sides of them."""
+
+    @property
+    def trusted(self) -> Path | None:
+        """The authority's certificate."""
+        return None if self.authority is None else self.authority.certificate_file
 
 
 @contextmanager
-def start_forwarder(
-    folder: Path, upstream_port: int, certificates: Certificates | None = None
-) -> Iterator[int]:
-    """A running forwarder; gives its port."""
-    files: list[str | Path] = []
-    if certificates is not None:
-        files = [certificates.forwarder.certificate, certificates.forwarder.key, certificates.authority]
-    with start_server("bench.forwarder", folder, [str(upstream_port), *files]) as port:
-        yield port
+def connected(route: Route) -> Iterator[socket.socket]:
+    """A blocking connection over a route, with TLS where it has that."""
+    connection = socket.create_connection((LOOPBACK, route.port), timeout=_SILENT_AFTER_S)
+    if route.authority is not None:
+        context = ssl.create_default_context(cafile=route.authority)
+        connection = context.wrap_socket(connection, server_hostname=LOOPBACK)
+    with connection:
+        yield connection
 
 
-@contextmanager
-def start_server(module: str, folder: Path, arguments: list[str | Path]) -> Iterator[int]:
-    """`python -m module PORT *arguments` until the block ends; gives its port when it accepts connections."""
-    port = free_port()
-    child = Child([sys.executable, "-m", module, str(port), *arguments], folder / f"{module}-{port}.log")
-    with ExitStack() as stack:
-        stack.callback(child.stop)
-        _wait_for(port, child)
-        yield port
+def can_have_workers() -> bool:
+    """Whether this Sealwire can be told to run several workers."""
+    return any(each.name == "workers" for each in fields(Config))
 
 
-@contextmanager
-def start_sealwire(
-    folder: Path, upstream_port: int, kek: str, certificates: Certificates | None = None
-) -> Iterator[ProxyProcess]:
-    """Sealwire with the bench's policy in front of a server on this machine."""
+def start_routes(
+    stack: ExitStack, ground: Ground, wanted: tuple[str, ...] = ROUTES
+) -> tuple[dict[str, Route], dict[str, str]]:
+    """Start what is wanted; gives the routes, and the reasons for those that cannot be had."""
+    found: dict[str, Route] = {}
+    missing: dict[str, str] = {}
+    for name in wanted:
+        ours = name in (SEALWIRE, SEALWIRE_2)
+        backend = ground.encrypted if ours else ground.plain
+        if name == DIRECT:
+            found[name] = Route(name, backend.port, None, backend.pid, ground.trusted)
+            continue
+        server = _sealwire(stack, ground, name) if ours else _forwarding(stack, ground, name)
+        if isinstance(server, str):
+            missing[name] = server
+        else:
+            found[name] = Route(name, server.port, server.pid, backend.pid, ground.trusted)
+    return found, missing
+
+
+def start_sealwire(stack: ExitStack, ground: Ground, name: str, workers: int = 1) -> ProxyProcess:
+    """Sealwire with the bench's policy and the ground's keys before the encrypted server."""
+    folder = ground.folder / name
+    folder.mkdir(parents=True)
+    (folder / "keyring.json").symlink_to(ground.keyring)
+    # a thousand connections may come while a thousand earlier ones are still being closed
+    settings: dict[str, object] = {"log": {"level": "warning"}, "limits": {"connections": 8_000}}
+    if workers > 1:
+        settings["workers"] = workers
     options = ProxyOptions(
         folder,
-        POLICY_FILE,
-        f"{LOOPBACK}:{upstream_port}",
-        None if certificates is None else certificates.sealwire,
-        None if certificates is None else certificates.authority,
-        {"log": {"level": "warning"}},
-        kek,
+        write_policy(folder),
+        f"{LOOPBACK}:{ground.encrypted.port}",
+        None if ground.authority is None else ground.authority.issue(name),
+        ground.trusted,
+        settings,
+        ground.kek,
     )
-    with ProxyProcess(options) as proxy:
-        yield proxy
+    return stack.enter_context(ProxyProcess(options))
 
 
-def _wait_for(port: int, child: Child) -> None:
-    deadline = time.monotonic() + _START_WITHIN_S
-    while time.monotonic() < deadline:
-        if child.exit_code is not None:
-            raise RuntimeError(f"it ended while it started: {child.last_lines()}")
-        try:
-            socket.create_connection((LOOPBACK, port), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise TimeoutError(f"nothing listens on port {port}")
+def _sealwire(stack: ExitStack, ground: Ground, name: str) -> Started | str:
+    workers = 2 if name == SEALWIRE_2 else 1
+    if workers > 1 and not can_have_workers():
+        return NO_WORKERS
+    proxy = start_sealwire(stack, ground, name, workers)
+    return Started(proxy.port, proxy.pid)
+
+
+def _forwarding(stack: ExitStack, ground: Ground, name: str) -> Started | str:
+    material = None
+    if ground.authority is not None:
+        material = Material(ground.authority.issue(name), ground.authority.certificate_file)
+    folder = ground.folder / name
+    folder.mkdir(parents=True)
+    upstream = ground.plain.port
+    if name == NGINX:
+        return stack.enter_context(nginx(folder, upstream, material))
+    if name == HAPROXY:
+        return stack.enter_context(haproxy(folder, upstream, material))
+    files: list[str | Path] = []
+    if material is not None:
+        files = [material.issued.certificate, material.issued.key, material.authority]
+    return stack.enter_context(module_server("bench.forwarder", folder, [str(upstream), *files]))

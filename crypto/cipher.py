@@ -6,7 +6,7 @@ and found by one dict look-up, and the two directions do nothing else but check 
 """
 
 from os import urandom
-from typing import NamedTuple
+from typing import Final, NoReturn, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -24,24 +24,71 @@ from sealwire.crypto.envelope import (
     parse_header,
     serialize_header,
 )
-from sealwire.crypto.errors import DecryptionFailed, UnsupportedValue, ValueReason
-from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.crypto.errors import (
+    DecryptionFailed,
+    EnvelopeReason,
+    InvalidEnvelope,
+    UnsupportedValue,
+    ValueReason,
+)
+from sealwire.crypto.unpicklable import refuse_to_serialise
 
-_RANDOM_BODY = HEADER_BYTES + NONCE_BYTES
-
-
-class _Prepared(NamedTuple):
-    """One header, ready for use."""
-
-    header: bytes
-    parts: list[bytes]
-    """Associated data of the deterministic mode; AESSIV reads the list and never changes it."""
-    bson_type: int
-    overhead: int
-    is_random: bool
+_RANDOM_BODY: Final = HEADER_BYTES + NONCE_BYTES
 
 
-class ValueCipher(Unpicklable):
+@final
+class HeaderCipher:
+    """What seals and opens the envelopes of one header: of one class, key version, mode and BSON type."""
+
+    __slots__ = ("_decrypt", "_encrypt", "_is_random", "_overhead", "_parts", "bson_type", "header")
+
+    def __init__(self, siv: AESSIV, header: bytes, mode: Mode, bson_type: int) -> None:
+        self.header = header
+        self.bson_type = bson_type
+        self._encrypt = siv.encrypt
+        self._decrypt = siv.decrypt
+        # of the deterministic mode; AESSIV reads the list and never changes it
+        self._parts = associated_data(header)
+        self._overhead = OVERHEAD_BYTES[mode]
+        self._is_random = mode is Mode.RANDOM
+
+    def __repr__(self) -> str:
+        return f"HeaderCipher(bson_type={self.bson_type})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_to_serialise(self)
+
+    def seal(self, value: bytes) -> bytes:
+        """The envelope of `value`. Raises UnsupportedValue. Cost: O(n), two copies."""
+        if not 0 < len(value) <= MAX_VALUE_BYTES:
+            raise UnsupportedValue(ValueReason.TOO_LONG if value else ValueReason.EMPTY)
+        header = self.header
+        if not self._is_random:
+            return header + self._encrypt(value, self._parts)
+        # From the kernel and not from a generator in this process: forked workers would repeat its state.
+        # (A repeated nonce would still only show that two equal values are equal.)
+        nonce = urandom(NONCE_BYTES)
+        return header + nonce + self._encrypt(value, associated_data(header, nonce))
+
+    def open(self, buf: bytes, start: int, end: int) -> bytes:
+        """The value in the envelope that lies from `start` to `end`, whose header is known to be this one.
+
+        Raises InvalidEnvelope LENGTH, DecryptionFailed. Cost: O(n), two copies.
+        """
+        if not 0 < end - start - self._overhead <= MAX_VALUE_BYTES:
+            raise InvalidEnvelope(EnvelopeReason.LENGTH)
+        body = start + HEADER_BYTES
+        try:
+            if not self._is_random:
+                return self._decrypt(buf[body:end], self._parts)
+            parts = associated_data(self.header, buf[body : start + _RANDOM_BODY])
+            return self._decrypt(buf[start + _RANDOM_BODY : end], parts)
+        except InvalidTag:
+            raise DecryptionFailed from None
+
+
+@final
+class ValueCipher:
     """AES-256-SIV under the key of one class and version.
 
     Deterministic encryption shows which values of a class are equal, and how long every value is; random
@@ -49,46 +96,38 @@ class ValueCipher(Unpicklable):
     construction.
     """
 
-    __slots__ = (
-        "_decrypt",
-        "_encrypt",
-        "_readable",
-        "_to_deterministic",
-        "_to_random",
-        "class_id",
-        "key_version",
-    )
+    __slots__ = ("_to_deterministic", "_to_random", "by_header", "class_id", "key_version")
 
     def __init__(self, key: bytes, class_id: int, key_version: int) -> None:
         """`key`: 64 bytes. Raises ValueError for another length, InvalidEnvelope for an id out of range."""
         if len(key) != KEY_BYTES:
             raise ValueError(f"a data key is {KEY_BYTES} bytes long")
         siv = AESSIV(key)
-        self._encrypt = siv.encrypt
-        self._decrypt = siv.decrypt
         self.class_id = class_id
         self.key_version = key_version
-        self._to_deterministic = self._prepare(Mode.DETERMINISTIC)
-        self._to_random = self._prepare(Mode.RANDOM)
-        # Decryption finds by the 13 bytes themselves: what is found is this class, this version, a known
-        # mode and a known type, all in one look-up.
-        self._readable = {
-            prepared.header: prepared
-            for mode in (self._to_deterministic, self._to_random)
-            for prepared in mode.values()
+        self._to_deterministic = self._prepare(siv, Mode.DETERMINISTIC)
+        self._to_random = self._prepare(siv, Mode.RANDOM)
+        self.by_header: dict[bytes, HeaderCipher] = {
+            each.header: each for mode in (self._to_deterministic, self._to_random) for each in mode.values()
         }
+        """By the 13 bytes themselves: what is found is this class and version, a known mode and type."""
 
-    def _prepare(self, mode: Mode) -> dict[int, _Prepared]:
-        prepared = {}
-        for bson_type in ENCRYPTABLE_TYPES:
-            header = serialize_header(Header(mode, self.class_id, self.key_version, bson_type))
-            prepared[bson_type] = _Prepared(
-                header, associated_data(header), bson_type, OVERHEAD_BYTES[mode], mode is Mode.RANDOM
+    def _prepare(self, siv: AESSIV, mode: Mode) -> dict[int, HeaderCipher]:
+        return {
+            bson_type: HeaderCipher(
+                siv,
+                serialize_header(Header(mode, self.class_id, self.key_version, bson_type)),
+                mode,
+                bson_type,
             )
-        return prepared
+            for bson_type in ENCRYPTABLE_TYPES
+        }
 
     def __repr__(self) -> str:
         return f"ValueCipher(class_id={self.class_id}, key_version={self.key_version})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_to_serialise(self)
 
     def encrypt_deterministically(self, bson_type: int, value: bytes) -> bytes:
         """Make the envelope of `value`; equal type and bytes give equal envelopes, which anyone can see.
@@ -99,12 +138,10 @@ class ValueCipher(Unpicklable):
         Cost:    O(n)
         Source:  docs/format/envelope.md section 3; RFC 5297 section 2.6
         """
-        prepared = self._to_deterministic.get(bson_type)
-        if prepared is None:
+        found = self._to_deterministic.get(bson_type)
+        if found is None:
             raise UnsupportedValue(ValueReason.BSON_TYPE)
-        if not 0 < len(value) <= MAX_VALUE_BYTES:
-            raise _wrong_length(value)
-        return prepared.header + self._encrypt(value, prepared.parts)
+        return found.seal(value)
 
     def encrypt_randomly(self, bson_type: int, value: bytes) -> bytes:
         """Make an envelope of `value` that equals no other; it can be decrypted but not searched for.
@@ -114,16 +151,10 @@ class ValueCipher(Unpicklable):
         Cost:    O(n), and 16 bytes from the operating system
         Source:  docs/format/envelope.md section 3; RFC 5297 section 3
         """
-        prepared = self._to_random.get(bson_type)
-        if prepared is None:
+        found = self._to_random.get(bson_type)
+        if found is None:
             raise UnsupportedValue(ValueReason.BSON_TYPE)
-        if not 0 < len(value) <= MAX_VALUE_BYTES:
-            raise _wrong_length(value)
-        # From the kernel and not from a generator in this process: forked workers would repeat its state.
-        # (A repeated nonce would still only show that two equal values are equal.)
-        nonce = urandom(NONCE_BYTES)
-        header = prepared.header
-        return header + nonce + self._encrypt(value, associated_data(header, nonce))
+        return found.seal(value)
 
     def decrypt(self, envelope: bytes) -> tuple[int, bytes]:
         """Open `envelope`: its BSON type and the value's bytes.
@@ -132,22 +163,11 @@ class ValueCipher(Unpicklable):
         Binds:   the 13 header bytes (format, mode, class id, key version, BSON type), and the nonce
         Raises:  InvalidEnvelope   malformed, found before the key is used
                  DecryptionFailed  made for another class or version, or altered anywhere; carries no cause
-        Cost:    O(n), one copy
+        Cost:    O(n), two copies
         Source:  docs/format/envelope.md section 4; RFC 5297 section 2.7
         """
-        header = envelope[:HEADER_BYTES]
-        prepared = self._readable.get(header)
-        if prepared is None or not 0 < len(envelope) - prepared.overhead <= MAX_VALUE_BYTES:
+        found = self.by_header.get(envelope[:HEADER_BYTES])
+        if found is None:
             parse_header(envelope)
             raise DecryptionFailed
-        try:
-            if prepared.is_random:
-                parts = associated_data(header, envelope[HEADER_BYTES:_RANDOM_BODY])
-                return prepared.bson_type, self._decrypt(envelope[_RANDOM_BODY:], parts)
-            return prepared.bson_type, self._decrypt(envelope[HEADER_BYTES:], prepared.parts)
-        except InvalidTag:
-            raise DecryptionFailed from None
-
-
-def _wrong_length(value: bytes) -> UnsupportedValue:
-    return UnsupportedValue(ValueReason.TOO_LONG if value else ValueReason.EMPTY)
+        return found.bson_type, found.open(envelope, 0, len(envelope))

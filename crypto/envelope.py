@@ -13,32 +13,32 @@ still hold version 1" is a range query over a prefix.
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sealwire.crypto.errors import EnvelopeReason, InvalidEnvelope
 
 # BSON Binary subtype: first of the user range. Never 6, which drivers with client-side encryption would open.
-SUBTYPE = 0x80
-MAGIC = b"SW"
-FORMAT = 1
+SUBTYPE: Final = 0x80
+MAGIC: Final = b"SW"
+FORMAT: Final = 1
 
 # As an envelope begins inside a BSON Binary: the subtype byte, then the magic.
-MARKER = bytes((SUBTYPE,)) + MAGIC
+MARKER: Final = bytes((SUBTYPE,)) + MAGIC
 
-HEADER_BYTES = 13
-NONCE_BYTES = 16
-SIV_BYTES = 16
-KEY_BYTES = 64
+HEADER_BYTES: Final = 13
+NONCE_BYTES: Final = 16
+SIV_BYTES: Final = 16
+KEY_BYTES: Final = 64
 
 # No BSON value is longer than the largest document that MongoDB stores (maxBsonObjectSize, 16 MiB).
-MAX_VALUE_BYTES = 16 * 1024 * 1024
-MAX_ID = 0xFFFF_FFFF
+MAX_VALUE_BYTES: Final = 16 * 1024 * 1024
+MAX_ID: Final = 0xFFFF_FFFF
 
 # Types whose values are encrypted, by their bytes in BSON. Left out are the types without value bytes:
 # undefined 0x06 and null 0x0A keep their meaning in clear, MinKey 0xFF and MaxKey 0x7F exist only to sort.
-ENCRYPTABLE_TYPES = frozenset({0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, *range(0x0B, 0x14)})
+ENCRYPTABLE_TYPES: Final = frozenset({0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, *range(0x0B, 0x14)})
 
-_HEADER = struct.Struct(">2sBBIIB")
+_HEADER: Final = struct.Struct(">2sBBIIB")
 
 
 class Mode(IntEnum):
@@ -49,12 +49,12 @@ class Mode(IntEnum):
 
 
 # Header, nonce where the mode has one, and SIV.
-OVERHEAD_BYTES = {
+OVERHEAD_BYTES: Final = {
     Mode.DETERMINISTIC: HEADER_BYTES + SIV_BYTES,
     Mode.RANDOM: HEADER_BYTES + NONCE_BYTES + SIV_BYTES,
 }
-MAX_ENVELOPE_BYTES = OVERHEAD_BYTES[Mode.RANDOM] + MAX_VALUE_BYTES
-_MODES = {int(mode): (mode, overhead) for mode, overhead in OVERHEAD_BYTES.items()}
+MAX_ENVELOPE_BYTES: Final = OVERHEAD_BYTES[Mode.RANDOM] + MAX_VALUE_BYTES
+_MODES: Final = {int(mode): (mode, overhead) for mode, overhead in OVERHEAD_BYTES.items()}
 
 
 class Header(NamedTuple):

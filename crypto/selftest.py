@@ -4,6 +4,8 @@ A miscompiled or wrongly linked library, a broken AES instruction or a changed f
 that no other machine can open. Everything here has one right answer, frozen in the tests as well.
 """
 
+from typing import Final
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
@@ -11,8 +13,8 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.errors import DecryptionFailed, SelfTestFailed
 
 # The inputs of RFC 5297 A.1 and A.2, under a 64-byte key: the RFC's own keys are 32 bytes long, AES-128.
-_KEY = bytes(range(64))
-_KNOWN_ANSWERS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
+_KEY: Final = bytes(range(64))
+_KNOWN_ANSWERS: Final[tuple[tuple[str, tuple[str, ...], str, str], ...]] = (
     (
         "AES-256-SIV with one part of associated data",
         ("101112131415161718191a1b1c1d1e1f2021222324252627",),
@@ -34,17 +36,17 @@ _KNOWN_ANSWERS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
 
 # Envelopes 2, 18 and 23 of tests/crypto/vectors/envelope-1.json.
 _CLASS_ID, _KEY_VERSION = 0x01020304, 1
-_ENVELOPE_KEY = (
+_ENVELOPE_KEY: Final = (
     "f81f040495f7054640ce9e231d1c0a8decd0cb9dab8019abbf1e0507c60ca587"
     "68adccb7928a3d6f2d3b8cdd2fd34af235534ef99bb497bed1e91a958e245012"
 )
 _STRING, _STRING_VALUE = 0x02, "0b0000003934333437363539313900"
 _INT, _INT_VALUE = 0x10, "05000000"
-_DETERMINISTIC_STRING = (
+_DETERMINISTIC_STRING: Final = (
     "53570101010203040000000102b39f47f163c35ef8825fe986ff62ff09ac3748e6bd8dbe5f2536efff89c0c9"
 )
-_DETERMINISTIC_INT = "53570101010203040000000110407afa36db4bfda105dd51906733f3c28b525de2"
-_RANDOM_STRING = (
+_DETERMINISTIC_INT: Final = "53570101010203040000000110407afa36db4bfda105dd51906733f3c28b525de2"
+_RANDOM_STRING: Final = (
     "5357010201020304000000010200112233445566778899aabbccddeeff"
     "1de0c0ba85ea13fa58ae8b2add6f222cb74afba6599d7dec124491ecb92417"
 )

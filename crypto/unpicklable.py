@@ -12,4 +12,9 @@ class Unpicklable:
     __slots__ = ()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} holds key material and is never serialised or copied")
+        refuse_to_serialise(self)
+
+
+def refuse_to_serialise(holder: object) -> NoReturn:
+    """For the `__reduce_ex__` of a compiled class, which cannot have this base. Raises TypeError."""
+    raise TypeError(f"{type(holder).__name__} holds key material and is never serialised or copied")

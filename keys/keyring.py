@@ -1,28 +1,31 @@
 """The runtime keyring: from a class name or an envelope to the cipher that is right for it."""
 
 from collections.abc import Iterable
+from typing import NoReturn, final
 
-from sealwire.crypto.cipher import ValueCipher
-from sealwire.crypto.envelope import parse_header
-from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.crypto.cipher import HeaderCipher, ValueCipher
+from sealwire.crypto.envelope import HEADER_BYTES, parse_header
+from sealwire.crypto.unpicklable import refuse_to_serialise
 from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
 
 
-class Keyring(Unpicklable):
+@final
+class Keyring:
     """Every usable data key, ready to use. Never changes: a newer keyring is a new object.
 
-    All ciphers are made at construction, so that every question is a dict look-up.
+    All ciphers are made at construction, so that every question is a dict look-up; for each key there are 34
+    entries of about 300 bytes.
     """
 
-    __slots__ = ("_active", "_by_id", "_by_prefix", "_destroyed", "class_names", "generation")
+    __slots__ = ("__weakref__", "_active", "_by_header", "_by_id", "_destroyed", "class_names", "generation")
 
     def __init__(self, keys: Iterable[DataKey], generation: int = 0) -> None:
         """`keys` as `keyring_file` checked them: no (class id, version) twice, one active key a class."""
         self.generation = generation
         """Counts the writes of the keyring file; a later file has a higher one."""
         self._by_id: dict[tuple[int, int], ValueCipher] = {}
-        self._by_prefix: dict[bytes, ValueCipher] = {}
+        self._by_header: dict[bytes, HeaderCipher] = {}
         self._active: dict[str, ValueCipher] = {}
         self._destroyed: set[tuple[int, int]] = set()
         names: dict[str, None] = {}
@@ -33,7 +36,7 @@ class Keyring(Unpicklable):
                 continue
             cipher = ValueCipher(key.material, key.class_id, key.version)
             self._by_id[key.class_id, key.version] = cipher
-            self._by_prefix[key.class_id.to_bytes(4, "big") + key.version.to_bytes(4, "big")] = cipher
+            self._by_header.update(cipher.by_header)
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
         self.class_names: tuple[str, ...] = tuple(names)
@@ -62,17 +65,20 @@ class Keyring(Unpicklable):
         """Whether there is, or was, such a key: a newer keyring would say nothing else of it."""
         return (class_id, key_version) in self._by_id or (class_id, key_version) in self._destroyed
 
-    def cipher_for_envelope(self, envelope: bytes) -> ValueCipher:
-        """The cipher that `envelope` asks for, without parsing it on the good path.
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_to_serialise(self)
 
-        Only the eight bytes of class id and version are looked at; `ValueCipher.decrypt` checks the rest.
-        Raises:  InvalidEnvelope, UnknownKey (whose `key` is what to ask for), KeyDestroyed
+    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
+        """BSON type and value of the envelope that lies from `start` to `end` in `buf`.
+
+        Raises:  InvalidEnvelope, DecryptionFailed, UnknownKey (whose `key` is what to ask for), KeyDestroyed
+        Cost:    O(n), two copies; one look-up by all 13 header bytes on the good path
         """
-        cipher = self._by_prefix.get(envelope[4:12])
-        if cipher is None:
-            header = parse_header(envelope)
+        found = self._by_header.get(buf[start : start + HEADER_BYTES])
+        if found is None:
+            header = parse_header(buf[start:end])
             raise self._without_key(header.class_id, header.key_version)
-        return cipher
+        return found.bson_type, found.open(buf, start, end)
 
     def _without_active(self, class_name: str) -> UnknownKey:
         if class_name in self.class_names:

@@ -13,7 +13,7 @@ from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import same_values
 from sealwire.wire.raw_bson import BsonType, Element
 
-_DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split())
+_DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split()) | frozenset(GENERIC)
 
 
 def _administer(command: Command, node: PathNode) -> None:
@@ -22,7 +22,7 @@ def _administer(command: Command, node: PathNode) -> None:
     Some of these commands take a query (`planCacheClear`) or index bounds (`dataSize`) as well.
     """
     for name, argument in command.arguments.items():
-        if argument.kind in (BsonType.OBJECT, BsonType.ARRAY) and name not in _DESCRIBING | GENERIC.keys():
+        if argument.kind in (BsonType.OBJECT, BsonType.ARRAY) and name not in _DESCRIBING:
             raise Refusal(Reason.SHAPE, path=node.path, rule=operator_name(argument))
     if command.sequences:
         raise Refusal(Reason.SHAPE, rule="this document sequence")

@@ -5,7 +5,8 @@ What does not have the expected shape is refused here; names that go into a refu
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
-from sealwire.wire.raw_bson import BsonType, Element, elements, validate
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements, validate
 
 Parents = tuple[int, ...]
 """Offsets of the lengths above an element, outermost first (see `sealwire.wire.splice.Edit`)."""
@@ -13,7 +14,7 @@ Parents = tuple[int, ...]
 
 def is_operator_document(plan: Plan, element: Element) -> bool:
     """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value."""
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         return False
     name = first_name(plan, element.value)
     return name.startswith(b"$") and name not in (b"$ref", b"$id", b"$db")
@@ -47,21 +48,21 @@ def only_element(plan: Plan, start: int, what: str) -> Element:
 
 def array_items(plan: Plan, element: Element) -> list[Element]:
     """The items of an array argument. Raises Refusal(SHAPE) when it is not one."""
-    if element.kind != BsonType.ARRAY:
+    if element.kind != kinds.ARRAY:
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
     return list(elements(plan.buf, element.value))
 
 
 def document_of(element: Element, argument: Element) -> int:
     """Offset of a document argument; `argument` names it. Raises Refusal(SHAPE) when it is not one."""
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule=operator_name(argument))
     return element.value
 
 
 def check_nested(plan: Plan, element: Element) -> None:
     """Check a value that is passed on unread. Raises BsonError."""
-    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+    if element.kind in (kinds.OBJECT, kinds.ARRAY):
         validate(plan.buf, element.value, element.end)
 
 
@@ -73,12 +74,14 @@ def operator_name(element: Element) -> str:
 def printable(name: bytes) -> str:
     """A name from the wire, made safe for one line of a message: at most 64 printable characters."""
     text = name[:64].decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def readable(name: str) -> str:
     """A name from `string_of`, made safe to encode again: what was not UTF-8 becomes a question mark."""
-    return name.encode("utf-8", "replace").decode()
+    return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 
 def string_of(plan: Plan, element: Element) -> str:

@@ -11,7 +11,8 @@ from sealwire.policies.administration import refuse_writing_views
 from sealwire.policies.arguments import Parents, check_nested, document_of, named_parts, readable, string_of
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, constants, passed
 from sealwire.policies.commands import (
-    BULK_UPDATE_NAMES,
+    BULK_DELETE_PARTS,
+    BULK_UPDATE_PARTS,
     delete_statement,
     passing,
     update_statement,
@@ -114,19 +115,24 @@ def _operation(
         check_nested(command.plan, part)
 
 
-def _insert(command: Command, node: PathNode, parts: Mapping[bytes, Element], parents: Parents) -> None:
-    def document(command: Command, argument: Element, parents: Parents) -> None:
-        plan_document(command.plan, document_of(argument, argument), node, parents, Use.STORE)
+def _document(command: Command, argument: Element, parents: Parents) -> None:
+    plan_document(command.plan, document_of(argument, argument), command.node, parents, Use.STORE)
 
-    apply_arguments(command, parts, {b"insert": passed, b"document": document}, parents)
+
+_INSERT_PARTS: dict[bytes, Argument] = {b"insert": passed, b"document": _document}
+
+
+def _insert(command: Command, node: PathNode, parts: Mapping[bytes, Element], parents: Parents) -> None:
+    command.node = node
+    apply_arguments(command, parts, _INSERT_PARTS, parents)
 
 
 def _update(command: Command, node: PathNode, parts: Mapping[bytes, Element], parents: Parents) -> None:
-    update_statement(command, node, parts, parents, BULK_UPDATE_NAMES)
+    update_statement(command, node, parts, parents, BULK_UPDATE_PARTS)
 
 
 def _delete(command: Command, node: PathNode, parts: Mapping[bytes, Element], parents: Parents) -> None:
-    delete_statement(command, node, parts, parents, b"filter", passing("delete multi hint"))
+    delete_statement(command, node, parts, parents, BULK_DELETE_PARTS)
 
 
 _HANDLERS = {b"insert": _insert, b"update": _update, b"delete": _delete}

@@ -1,7 +1,8 @@
 """One command as the planner sees it: its name, its arguments where they lie, and what surrounds it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final, final
 
 from sealwire.policies.arguments import (
     Parents,
@@ -15,8 +16,9 @@ from sealwire.policies.arguments import (
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import PathNode, PolicySet
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +31,51 @@ class DocumentSequence:
     parents: Parents
 
 
-@dataclass(slots=True)
+@final
 class Command:
     """A command document with its sequences, ready for one handler."""
 
-    plan: Plan
-    policies: PolicySet
-    covered: Callable[[str], PathNode | None]
-    """The covered paths of what is read under a name: a collection's by the policy, or a view's."""
-    database: str
-    name: bytes
-    body: int
-    """Offset of the command document."""
-    parents: Parents
-    """Lengths above the body's elements, the body's own included."""
-    arguments: Mapping[bytes, Element]
-    sequences: tuple[DocumentSequence, ...] = ()
-    collated: bool = field(default=False)
-    """Whether an argument asks for a collation other than the simple one."""
+    __slots__ = (
+        "arguments",
+        "body",
+        "collated",
+        "covered",
+        "database",
+        "name",
+        "node",
+        "parents",
+        "plan",
+        "policies",
+        "sequences",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - see `plan`
+        self,
+        plan: Plan,
+        policies: PolicySet,
+        covered: Callable[[str], PathNode | None],
+        database: str,
+        body: int,
+        parents: Parents,
+        arguments: Mapping[bytes, Element],
+        sequences: tuple[DocumentSequence, ...] = (),
+    ) -> None:
+        self.plan = plan
+        self.policies = policies
+        self.covered = covered
+        """The covered paths of what is read under a name: a collection's by the policy, or a view's."""
+        self.database = database
+        self.name = next(iter(arguments))
+        self.body = body
+        """Offset of the command document."""
+        self.parents = parents
+        """Lengths above the body's elements, the body's own included."""
+        self.arguments = arguments
+        self.sequences = sequences
+        self.node = NOTHING
+        """The covered paths of the documents that its arguments, or those of a statement, speak of."""
+        self.collated = False
+        """Whether an argument asks for a collation other than the simple one."""
 
     def namespace(self, collection: str) -> str:
         """`database.collection`."""
@@ -72,7 +101,7 @@ class Command:
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one."""
         locale = named_parts(self.plan, document_of(argument, argument)).get(b"locale")
-        if locale is None or locale.kind != BsonType.STRING or string_of(self.plan, locale) != "simple":
+        if locale is None or locale.kind != kinds.STRING or string_of(self.plan, locale) != "simple":
             self.collated = True
 
     def settle_collation(self, path: str) -> None:
@@ -125,12 +154,12 @@ def apply_arguments(
         handler = table.get(name)
         if handler is None:
             raise Refusal(Reason.SHAPE, rule=f"argument {operator_name(argument)}")
-        if argument.kind == BsonType.NULL:
+        if argument.kind == kinds.NULL:
             continue  # drivers send null for an option that is not set, and the server takes it so
         handler(command, argument, parents)
 
 
-GENERIC: dict[bytes, Argument] = dict.fromkeys(
+GENERIC: Final[dict[bytes, Argument]] = dict.fromkeys(
     b"""$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
     txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
     maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings rawData""".split(),

@@ -5,7 +5,8 @@ table; what stands in no table is refused.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sealwire.policies.arguments import Parents, document_of, named_parts, string_of
 from sealwire.policies.command import (
@@ -40,26 +41,21 @@ def passing(names: str) -> dict[bytes, Argument]:
     return dict.fromkeys(names.encode().split(), passed)
 
 
-def _filter(node: PathNode) -> Argument:
-    def plan(command: Command, argument: Element, parents: Parents) -> None:
-        plan_filter(command.plan, document_of(argument, argument), node, parents)
-
-    return plan
+def _filter(command: Command, argument: Element, parents: Parents) -> None:
+    plan_filter(command.plan, document_of(argument, argument), command.node, parents)
 
 
-def _projection(node: PathNode) -> Argument:
-    def plan(command: Command, argument: Element, parents: Parents) -> None:
-        plan_projection(command.plan, argument, node, parents)
-
-    return plan
+def _projection(command: Command, argument: Element, parents: Parents) -> None:
+    plan_projection(command.plan, argument, command.node, parents)
 
 
-def _sort(node: PathNode) -> Argument:
-    def plan(command: Command, argument: Element, parents: Parents) -> None:
-        del parents
-        plan_sort(command.plan, argument, node)
+def _sort(command: Command, argument: Element, parents: Parents) -> None:
+    del parents
+    plan_sort(command.plan, argument, command.node)
 
-    return plan
+
+def _pipeline(command: Command, argument: Element, parents: Parents) -> None:
+    plan_pipeline(command.plan, argument, command.node, parents, command.surroundings)
 
 
 def with_let(handler: Handler) -> Handler:
@@ -74,37 +70,50 @@ def with_let(handler: Handler) -> Handler:
     return handle
 
 
-def _whole(command: Command, table: Mapping[bytes, Argument]) -> None:
-    """Apply a table to the body; the command's own name is its first argument."""
-    known = {command.name: passed, **GENERIC, **table}
-    apply_arguments(command, command.arguments, known, command.parents)
+def _whole(command: Command, node: PathNode, table: Mapping[bytes, Argument]) -> None:
+    """Apply a table to the body."""
+    command.node = node
+    apply_arguments(command, command.arguments, table, command.parents)
+
+
+_FIND: Final = {
+    **GENERIC,
+    **passing(
+        "find min max hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
+        "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
+    ),
+    b"filter": _filter,
+    b"projection": _projection,
+    b"sort": _sort,
+    b"collation": collation,
+    b"let": constants,
+}
 
 
 def _find(command: Command, node: PathNode) -> None:
-    table = {
-        b"filter": _filter(node),
-        b"projection": _projection(node),
-        b"sort": _sort(node),
-        b"collation": collation,
-        b"let": constants,
-    }
-    _whole(command, table | _FIND_PASSED)
+    _whole(command, node, _FIND)
     low, high = command.arguments.get(b"min"), command.arguments.get(b"max")
-    plan_index_bounds(command.plan, low, high, node, command.parents)
+    if low is not None or high is not None:
+        plan_index_bounds(command.plan, low, high, node, command.parents)
 
 
-_FIND_PASSED = passing(
-    "min max hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData oplogReplay "
-    "noCursorTimeout allowPartialResults allowDiskUse"
-)
+_COUNT: Final = {
+    **GENERIC,
+    **passing("count limit skip hint fields"),
+    b"query": _filter,
+    b"collation": collation,
+}
 
 
 def _count(command: Command, node: PathNode) -> None:
-    _whole(command, {b"query": _filter(node), b"collation": collation} | passing("limit skip hint fields"))
+    _whole(command, node, _COUNT)
+
+
+_DISTINCT: Final = {**GENERIC, **passing("distinct key hint"), b"query": _filter, b"collation": collation}
 
 
 def _distinct(command: Command, node: PathNode) -> None:
-    _whole(command, {b"query": _filter(node), b"key": passed, b"collation": collation} | passing("hint"))
+    _whole(command, node, _DISTINCT)
     key = command.arguments.get(b"key")
     if key is None or key.kind != BsonType.STRING:
         raise Refusal(Reason.SHAPE, rule="distinct")
@@ -116,36 +125,60 @@ def _distinct(command: Command, node: PathNode) -> None:
         command.plan.compares = True
 
 
+_WRITE_PASSED: Final = passing("ordered bypassDocumentValidation bypassEmptyTsReplacement")
+_INSERT: Final = {**GENERIC, **passing("insert documents"), **_WRITE_PASSED}
+_UPDATE: Final = {**GENERIC, **passing("update updates"), **_WRITE_PASSED, b"let": constants}
+_DELETE: Final = {**GENERIC, **passing("delete deletes ordered"), b"let": constants}
+
+
 def _insert(command: Command, node: PathNode) -> None:
-    _whole(command, {b"documents": passed} | _WRITE_PASSED)
+    _whole(command, node, _INSERT)
     for start, parents in command.documents(b"documents"):
         plan_document(command.plan, start, node, parents, Use.STORE)
 
 
-_WRITE_PASSED = passing("ordered bypassDocumentValidation bypassEmptyTsReplacement")
-
-
 def _update(command: Command, node: PathNode) -> None:
-    _whole(command, {b"updates": passed, b"let": constants} | _WRITE_PASSED)
+    _whole(command, node, _UPDATE)
     for start, parents in command.documents(b"updates"):
-        update_statement(command, node, named_parts(command.plan, start), (*parents, start), _UPDATE_NAMES)
+        update_statement(command, node, named_parts(command.plan, start), (*parents, start), _UPDATE_PARTS)
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateNames:
-    """What a command calls the parts of an update statement."""
+class UpdateParts:
+    """What a command calls the parts of an update statement, and what becomes of each."""
 
-    filter: bytes
     update: bytes
     constants: bytes
-    passed: Mapping[bytes, Argument]
+    table: Mapping[bytes, Argument]
 
 
-_UPDATE_NAMES = UpdateNames(b"q", b"u", b"c", passing("multi upsert hint"))
-BULK_UPDATE_NAMES = UpdateNames(b"filter", b"updateMods", b"constants", passing("update multi upsert hint"))
+def _planned_apart(command: Command, argument: Element, parents: Parents) -> None:
+    """An update and its array filters are planned together, when the other arguments have been."""
+    del command, argument, parents
+
+
+def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) -> UpdateParts:
+    table = {
+        **passing(others),
+        filter_name: _filter,
+        update: _planned_apart,
+        bound: constants,
+        b"sort": _sort,
+        b"collation": collation,
+        b"arrayFilters": _planned_apart,
+    }
+    return UpdateParts(update, bound, table)
+
+
+_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", "multi upsert hint")
+BULK_UPDATE_PARTS = _update_parts(b"filter", b"updateMods", b"constants", "update multi upsert hint")
 """In an operation of `bulkWrite`; its `update` is the number of the collection."""
-_FIND_AND_MODIFY_NAMES = UpdateNames(
-    b"query", b"update", b"let", passing("upsert hint new remove bypassDocumentValidation")
+_FIND_AND_MODIFY_PARTS = _update_parts(
+    b"query", b"update", b"let", "upsert hint new remove bypassDocumentValidation findAndModify findandmodify"
+)
+_FIND_AND_MODIFY: Final = replace(
+    _FIND_AND_MODIFY_PARTS,
+    table={**GENERIC, **_FIND_AND_MODIFY_PARTS.table, b"fields": _projection},
 )
 
 
@@ -154,46 +187,52 @@ def update_statement(
     node: PathNode,
     statement: Mapping[bytes, Element],
     parents: Parents,
-    names: UpdateNames,
+    parts: UpdateParts,
 ) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
-    bound = bind_constants(command.plan, statement.get(names.constants), parents)
-    apply_arguments(command, statement, _update_table(command, node, statement, names), parents)
-    command.plan.seeding = False
+    bound = bind_constants(command.plan, statement.get(parts.constants), parents)
+    _plan_statement(command, node, statement, parents, parts)
     settle_constants(command.plan, bound)
     command.settle_collation(node.path)
 
 
-def _update_table(
-    command: Command, node: PathNode, statement: Mapping[bytes, Element], names: UpdateNames
-) -> dict[bytes, Argument]:
+def _plan_statement(
+    command: Command,
+    node: PathNode,
+    statement: Mapping[bytes, Element],
+    parents: Parents,
+    parts: UpdateParts,
+) -> None:
     """The arguments of an update statement. What its filter seeds depends on its `upsert`."""
     plan = command.plan
-    array_filters = statement.get(b"arrayFilters")
-    if array_filters is not None and names.update not in statement:
+    update, array_filters = statement.get(parts.update), statement.get(b"arrayFilters")
+    if update is not None and update.kind == BsonType.NULL:
+        update = None
+    if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
-
-    def update(command: Command, argument: Element, parents: Parents) -> None:
-        plan_update(command.plan, argument, node, parents, array_filters)
-
     upsert = statement.get(b"upsert")
     plan.seeding = upsert is not None and any(plan.buf[upsert.value : upsert.end])
-    return {
-        **names.passed,
-        names.filter: _filter(node),
-        names.update: update,
-        names.constants: constants,
-        b"sort": _sort(node),
-        b"collation": collation,
-        b"arrayFilters": passed,
-    }
+    command.node = node
+    apply_arguments(command, statement, parts.table, parents)
+    if update is not None:
+        plan_update(plan, update, node, parents, array_filters)
+    plan.seeding = False
 
 
 def _delete(command: Command, node: PathNode) -> None:
-    _whole(command, {b"deletes": passed, b"let": constants} | passing("ordered"))
+    _whole(command, node, _DELETE)
     for start, parents in command.documents(b"deletes"):
         statement = named_parts(command.plan, start)
-        delete_statement(command, node, statement, (*parents, start), b"q", passing("limit hint"))
+        delete_statement(command, node, statement, (*parents, start), _DELETE_PARTS)
+
+
+def _delete_parts(filter_name: bytes, others: str) -> Mapping[bytes, Argument]:
+    return {**passing(others), filter_name: _filter, b"collation": collation}
+
+
+_DELETE_PARTS: Final = _delete_parts(b"q", "limit hint")
+BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi hint")
+"""In an operation of `bulkWrite`; its `delete` is the number of the collection."""
 
 
 def delete_statement(
@@ -201,31 +240,31 @@ def delete_statement(
     node: PathNode,
     statement: Mapping[bytes, Element],
     parents: Parents,
-    filter_name: bytes,
-    others: Mapping[bytes, Argument],
+    table: Mapping[bytes, Argument],
 ) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
-    table = {**others, filter_name: _filter(node), b"collation": collation}
+    command.node = node
     apply_arguments(command, statement, table, parents)
     command.settle_collation(node.path)
 
 
 def _find_and_modify(command: Command, node: PathNode) -> None:
-    table = _update_table(command, node, command.arguments, _FIND_AND_MODIFY_NAMES)
-    _whole(command, table | {b"fields": _projection(node)})
-    command.plan.seeding = False
+    _plan_statement(command, node, command.arguments, command.parents, _FIND_AND_MODIFY)
+
+
+_AGGREGATE: Final = {
+    **GENERIC,
+    **passing("aggregate cursor explain allowDiskUse bypassDocumentValidation hint"),
+    b"pipeline": _pipeline,
+    b"collation": collation,
+    b"let": constants,
+}
 
 
 @with_let
 def aggregate(command: Command, node: PathNode) -> None:
     """A pipeline over documents with the covered paths `node`. Raises Refusal, BsonError."""
-
-    def pipeline(command: Command, argument: Element, parents: Parents) -> None:
-        plan_pipeline(command.plan, argument, node, parents, command.surroundings)
-
-    table = {b"pipeline": pipeline, b"collation": collation, b"let": constants}
-    names = "cursor explain allowDiskUse bypassDocumentValidation hint"
-    _whole(command, table | passing(names))
+    _whole(command, node, _AGGREGATE)
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {

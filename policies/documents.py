@@ -1,16 +1,19 @@
 """Cover the values of a document that is stored, or that stored sub-documents are compared with."""
 
+from typing import Final
+
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.paths import is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import PathNode
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, Element, elements, validate_value
 
-_NESTED = frozenset({int(BsonType.OBJECT), int(BsonType.ARRAY)})
+_NESTED: Final = frozenset({kinds.OBJECT, kinds.ARRAY})
 
 # Values of these types are not known to be well-formed once their extent is.
-_UNSURE = _NESTED | {int(BsonType.JAVASCRIPT_WITH_SCOPE), int(BsonType.BOOL), int(BsonType.BIN_DATA)}
+_UNSURE: Final = _NESTED | {kinds.JAVASCRIPT_WITH_SCOPE, kinds.BOOL, kinds.BIN_DATA}
 
 
 def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ...], use: Use) -> None:
@@ -23,16 +26,18 @@ def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ..
         raise BsonError(WireReason.BSON_DEPTH, start)
     inner = (*parents, start)
     children = node.children
-    for element in elements(plan.buf, start):
-        child = children.get(element.name)
+    cursor = Cursor(plan.buf, start)
+    while cursor.advance():
+        name = cursor.name
+        child = children.get(name)
         if child is not None:
-            plan_value(plan, element, child, inner, use)
-        elif element.kind in _NESTED and is_transparent(element.name):
-            plan_value(plan, element, node, inner, use)
+            plan_value(plan, cursor.element, child, inner, use)
+        elif cursor.kind in _NESTED and is_transparent(name):
+            plan_value(plan, cursor.element, node, inner, use)
         else:
-            if element.kind in _UNSURE:
-                validate_value(plan.buf, element)
-            if b"." in element.name and element.name.split(b".", 1)[0] in children:
+            if cursor.kind in _UNSURE:
+                validate_value(plan.buf, cursor.element)
+            if b"." in name and name.split(b".", 1)[0] in children:
                 # it reads like a covered path and is none: stored as a name, no path would reach it
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
 
@@ -46,9 +51,9 @@ def plan_value(plan: Plan, element: Element, node: PathNode, parents: tuple[int,
             plan.match(element, node, parents)
     elif node.opaque:
         raise Refusal(Reason.COMPUTE, path=node.path)
-    elif element.kind == BsonType.OBJECT:
+    elif element.kind == kinds.OBJECT:
         plan_document(plan, element.value, node, parents, use)
-    elif element.kind == BsonType.ARRAY:
+    elif element.kind == kinds.ARRAY:
         if len(parents) > MAX_DEPTH:
             raise BsonError(WireReason.BSON_DEPTH, element.start)
         inner = (*parents, element.value)

@@ -115,7 +115,7 @@ def _range(plan: Plan, element: Element, target: PathNode, parents: Parents) -> 
     ranges = [part for name, part in names.items() if name in _RANGE]
     if target.leaf is None or b"$in" in names:
         raise Refusal(Reason.RANGE, path=target.path, rule=operator_name(ranges[0]))
-    if element == ranges[0]:
+    if element.start == ranges[0].start:
         plan.match_range(ranges, target, parents)
 
 

@@ -1,14 +1,15 @@
 """Follow a dotted path through the covered paths of a document, as MongoDB would follow it through arrays."""
 
 from dataclasses import replace
+from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.schema import Mode, PathNode
 
 # A pipeline can double a tree with every stage ({a: "$$ROOT", b: "$$ROOT"}): past these bounds, which no
 # application comes near, it is refused rather than followed.
-_MAX_TREE_NODES = 20_000
-_MAX_TREE_DEPTH = 100
+_MAX_TREE_NODES: Final = 20_000
+_MAX_TREE_DEPTH: Final = 100
 
 
 def is_transparent(part: bytes) -> bool:

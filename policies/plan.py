@@ -1,23 +1,27 @@
-"""What the planner decides for one command: which values become ciphertext, under which class."""
+"""What the planner decides for one command: which values become ciphertext, under which class.
+
+The classes here are made for every command or value. They write their `__init__` out, because that of a
+NamedTuple or a dataclass costs several times as much in a compiled core; nobody changes an edit once made.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, final
 
 from sealwire.policies.coercion import coerce
 from sealwire.policies.constants import Constant
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.schema import FieldClass, Mode, PathNode
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate_value
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
 
 # An envelope makes its element 34 bytes longer or more: so many fit into no message, whatever they replace.
 # Told here, because the plan itself would take a kilobyte for each.
-MAX_EDITS = 48_000_000 // 34
+MAX_EDITS: Final = 48_000_000 // 34
 
-_UNSTORABLE = frozenset({BsonType.UNDEFINED, BsonType.MIN_KEY, BsonType.MAX_KEY})
+_UNSTORABLE: Final = frozenset({kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
 
 
 class Use(Enum):
@@ -29,65 +33,106 @@ class Use(Enum):
     """Stored values are compared with it for equality."""
 
 
-class ValueEdit(NamedTuple):
+@final
+class ValueEdit:
     """Put an envelope in place of one element's value."""
 
-    element: Element
-    node: PathNode
-    """The covered path, for explain; its class encrypts."""
-    field_class: FieldClass
-    use: Use
-    kind: int
-    """BSON type to encrypt as, after coercion."""
-    value: bytes | None
-    """Coerced value bytes, or None to take the element's own."""
-    parents: tuple[int, ...]
+    __slots__ = ("element", "field_class", "kind", "node", "parents", "use", "value")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each value
+        self,
+        element: Element,
+        node: PathNode,
+        field_class: FieldClass,
+        use: Use,
+        kind: int,
+        value: bytes | None,
+        parents: tuple[int, ...],
+    ) -> None:
+        self.element = element
+        self.node = node
+        """The covered path, for explain; its class encrypts."""
+        self.field_class = field_class
+        self.use = use
+        self.kind = kind
+        """BSON type to encrypt as, after coercion."""
+        self.value = value
+        """Coerced value bytes, or None to take the element's own."""
+        self.parents = parents
 
 
-class RangeEdit(NamedTuple):
+@final
+class RangeEdit:
     """Put `$in` with the values at `positions` in place of one range operator."""
 
-    element: Element
-    node: PathNode
-    field_class: FieldClass
-    positions: range
-    parents: tuple[int, ...]
+    __slots__ = ("element", "field_class", "node", "parents", "positions", "use")
 
-    @property
-    def use(self) -> Use:
+    def __init__(
+        self,
+        element: Element,
+        node: PathNode,
+        field_class: FieldClass,
+        positions: range,
+        parents: tuple[int, ...],
+    ) -> None:
+        self.element = element
+        self.node = node
+        self.field_class = field_class
+        self.positions = positions
+        self.parents = parents
+        self.use = Use.MATCH
         """Ranges compare, and store nothing."""
-        return Use.MATCH
 
 
-class Removal(NamedTuple):
+@final
+class Removal:
     """Leave out an element whose part another edit has taken over."""
 
-    element: Element
-    parents: tuple[int, ...]
+    __slots__ = ("element", "parents")
+
+    def __init__(self, element: Element, parents: tuple[int, ...]) -> None:
+        self.element = element
+        self.parents = parents
 
 
-@dataclass(slots=True)
+@final
 class Plan:
-    """The decisions for one command, in the order of its bytes. Building it is the planner's whole work."""
+    """The decisions for one command, in the order they were made. Building it is the planner's whole work."""
 
-    buf: bytes
-    command: str = ""
-    namespace: str = ""
-    protected: bool = False
-    edits: list[ValueEdit | RangeEdit] = field(default_factory=list)
-    removals: list[Removal] = field(default_factory=list)
-    seeding: bool = False
-    """An upsert's filter: its equalities are stored as well, so they must be storable."""
-    compares: bool = False
-    """Whether stored ciphertext is compared, so that a collation would matter."""
-    variables: Mapping[bytes, PathNode] = field(default_factory=dict, repr=False)
-    """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
-    constants: dict[bytes, Constant] = field(default_factory=dict, repr=False)
-    """What the command binds to variables with `let`."""
-    pipelines: int = 0
-    """How many pipelines lie around the stage that is being planned."""
-    arrays: int = 0
-    """How many arrays lie around the value that is being planned."""
+    __slots__ = (
+        "arrays",
+        "buf",
+        "command",
+        "compares",
+        "constants",
+        "edits",
+        "namespace",
+        "pipelines",
+        "protected",
+        "removals",
+        "seeding",
+        "variables",
+    )
+
+    def __init__(self, buf: bytes) -> None:
+        self.buf = buf
+        self.command = ""
+        self.namespace = ""
+        self.protected = False
+        self.edits: list[ValueEdit | RangeEdit] = []
+        self.removals: list[Removal] = []
+        self.seeding = False
+        """An upsert's filter: its equalities are stored as well, so they must be storable."""
+        self.compares = False
+        """Whether stored ciphertext is compared, so that a collation would matter."""
+        self.variables: Mapping[bytes, PathNode] = {}
+        """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
+        self.constants: dict[bytes, Constant] = {}
+        """What the command binds to variables with `let`."""
+        self.pipelines = 0
+        """How many pipelines lie around the stage that is being planned."""
+        self.arrays = 0
+        """How many arrays lie around the value that is being planned."""
 
     def store(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
         """Cover a value that is written at the leaf `node`; null stays as it is.
@@ -95,21 +140,21 @@ class Plan:
         A deterministic class covers an array element by element, at any depth. Raises Refusal(TYPE).
         """
         field_class = _leaf_class(node)
-        if element.kind == BsonType.NULL:
+        if element.kind == kinds.NULL:
             return
         if element.kind in _UNSTORABLE:
             raise Refusal(Reason.TYPE, path=node.path)
         if field_class.mode is Mode.RANDOM:
             validate_value(self.buf, element)
-            if element.kind == BsonType.ARRAY and _holds_null(self.buf, element):
+            if element.kind == kinds.ARRAY and _holds_null(self.buf, element):
                 # `{field: null}` finds such an array, and would not find its ciphertext
                 raise Refusal(Reason.TYPE, path=node.path, rule="null in an array")
-            if element.kind == BsonType.TIMESTAMP and not any(self.buf[element.value : element.end]):
+            if element.kind == kinds.TIMESTAMP and not any(self.buf[element.value : element.end]):
                 # the server puts its own time in the place of an empty one
                 raise Refusal(Reason.TYPE, path=node.path, rule="an empty timestamp")
             self._add(element, node, Use.STORE, None, parents)
             return
-        if element.kind == BsonType.ARRAY:
+        if element.kind == kinds.ARRAY:
             inner = _deeper(parents, element)
             self.arrays += 1
             for item in elements(self.buf, element.value):
@@ -132,15 +177,15 @@ class Plan:
         matches nothing, as it would in plaintext. Raises Refusal.
         """
         field_class = _leaf_class(node)
-        if element.kind == BsonType.NULL:
+        if element.kind == kinds.NULL:
             return
         if field_class.mode is Mode.RANDOM:
             raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
-        if element.kind == BsonType.REGEX:
+        if element.kind == kinds.REGEX:
             raise Refusal(Reason.PATTERN, path=node.path)
         if element.kind in _UNSTORABLE:
             raise Refusal(Reason.TYPE, path=node.path)
-        if element.kind == BsonType.ARRAY:
+        if element.kind == kinds.ARRAY:
             inner = _deeper(parents, element)
             self.arrays += 1
             for item in elements(self.buf, element.value):
@@ -209,7 +254,7 @@ def _deeper(parents: tuple[int, ...], element: Element) -> tuple[int, ...]:
 
 
 def _holds_null(buf: bytes, array: Element) -> bool:
-    return any(item.kind in (BsonType.NULL, BsonType.UNDEFINED) for item in elements(buf, array.value))
+    return any(item.kind in (kinds.NULL, kinds.UNDEFINED) for item in elements(buf, array.value))
 
 
 def _leaf_class(node: PathNode) -> FieldClass:

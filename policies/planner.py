@@ -5,6 +5,7 @@ protected, its handler covers it or refuses; with no handler it is administratio
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from sealwire.policies.administration import (
     ADMINISTRATION,
@@ -24,23 +25,23 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, passed
 from sealwire.policies.schema import NOTHING, PathNode, PolicySet
-from sealwire.wire.raw_bson import BsonType
+from sealwire.wire import kinds
 
-_NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
+_NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
-COMMANDS = DATA_COMMANDS | DEFINITION_COMMANDS | ADMINISTRATION
+COMMANDS: Final = DATA_COMMANDS | DEFINITION_COMMANDS | ADMINISTRATION
 """Those that may name a protected collection; any other that does is refused."""
 
-WHOLE_NAMES: dict[bytes, Rule[Callable[[Command], None]]] = {
+WHOLE_NAMES: Final[dict[bytes, Rule[Callable[[Command], None]]]] = {
     b"bulkWrite": encrypted(bulk_write, "each operation for its collection"),
     b"renameCollection": passed(rename_collection, "between the same classes at the same paths"),
 }
 """Commands that name their collections in full; they run on the admin database."""
 
-_READING = frozenset(DATA_COMMANDS) - {b"insert"}
+_READING: Final = frozenset(DATA_COMMANDS) - {b"insert"}
 """Those that compare stored values, or show them: so they may be given a view's name."""
 
-KNOWN_COMMANDS = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
+KNOWN_COMMANDS: Final = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
 """Commands whose names, and what their first arguments name, are safe in logs and metrics."""
 
 
@@ -62,14 +63,13 @@ def plan_command(
     plan = Plan(buf)
     arguments = named_parts(plan, body)
     database = arguments.get(b"$db")
-    if not arguments or database is None or database.kind != BsonType.STRING:
+    if not arguments or database is None or database.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="a command without $db")
     command = Command(
         plan,
         policies,
         covered or policies.covered,
         string_of(plan, database),
-        next(iter(arguments)),
         body,
         (*parents, body),
         arguments,
@@ -131,14 +131,15 @@ def _explain(command: Command) -> None:
     if not arguments or b"explain" in arguments or command.sequences:
         raise Refusal(Reason.SHAPE, rule="explain")
     database = arguments.get(b"$db")
-    if database is not None and string_of(command.plan, database) != command.database:
+    if database is not None and (
+        database.kind != kinds.STRING or string_of(command.plan, database) != command.database
+    ):
         raise Refusal(Reason.SHAPE, rule="explain of another database")
     nested = Command(
         command.plan,
         command.policies,
         command.covered,
         command.database,
-        next(iter(arguments)),
         start,
         (*command.parents, start),
         arguments,

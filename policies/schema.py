@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
+from typing import Final
 
 from sealwire.policies.ranges import RangeDomain
 from sealwire.wire.raw_bson import BsonType
 
 # Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
 # without end must not make this grow without end.
-_MAX_REMEMBERED_NAMESPACES = 4096
+_MAX_REMEMBERED_NAMESPACES: Final = 4096
 
-_SERVER_DATABASES = frozenset({"admin", "config", "local"})
+_SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
 
 
 class Mode(Enum):
@@ -47,7 +48,7 @@ class ValueType(Enum):
         return _BSON_TYPES[self]
 
 
-_BSON_TYPES = {
+_BSON_TYPES: Final = {
     ValueType.STRING: BsonType.STRING,
     ValueType.INT: BsonType.INT,
     ValueType.LONG: BsonType.LONG,
@@ -60,7 +61,7 @@ _BSON_TYPES = {
 
 
 # Doubles are missing for -0.0 and NaN, binaries for the subtype of client-side encryption.
-_ONE_ENCODING = frozenset(
+_ONE_ENCODING: Final = frozenset(
     {BsonType.STRING, BsonType.INT, BsonType.LONG, BsonType.DATE, BsonType.OBJECT_ID, BsonType.BOOL}
 )
 
@@ -142,7 +143,7 @@ class PathNode:
         return PathNode(self.path, MappingProxyType(children), behind_number=behind, moved=self.moved)
 
 
-NOTHING = PathNode("")
+NOTHING: Final = PathNode("")
 """The tree of a collection or a stage output without covered fields."""
 
 
@@ -174,6 +175,11 @@ class PolicySet:
         """Whether some collection of `database` is, or could be, protected."""
         names = [*self.collections, *(pattern for pattern, _ in self.patterns)]
         return any(fnmatchcase(database, name.partition(".")[0]) for name in names)
+
+    @property
+    def collection_names(self) -> frozenset[bytes]:
+        """The names of protected collections, without their databases and without patterns."""
+        return frozenset(name.partition(".")[2].encode() for name in self.collections)
 
     @property
     def protects_anything(self) -> bool:

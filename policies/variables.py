@@ -44,7 +44,8 @@ def cover_reference(plan: Plan, reference: Element, node: PathNode, *, stores: b
     """
     if reference.kind != BsonType.STRING:
         return False
-    constant = plan.constants.get(plan.buf[reference.value + 6 : reference.end - 1])
+    text = plan.buf[reference.value + 4 : reference.end - 1]
+    constant = plan.constants.get(text[2:]) if text.startswith(b"$$") else None
     if constant is None or reference.start not in constant.seen:
         return False
     if constant.node is not None and constant.node.leaf != node.leaf:

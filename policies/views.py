@@ -5,6 +5,8 @@ protected collections is looked up there once, by the session, before a command 
 """
 
 from dataclasses import dataclass
+from math import inf
+from typing import Final
 
 from sealwire.policies.arguments import readable
 from sealwire.policies.errors import Reason, Refusal
@@ -18,16 +20,16 @@ from sealwire.wire.raw_bson import elements
 
 # How long an answer holds when nothing that passes here says otherwise: a view that is put in a collection's
 # place past the proxy is noticed after this.
-LIFETIME_S = 60.0
+LIFETIME_S: Final = 60.0
 
 # Names come from clients; an application that reads collections without end must not make this grow.
-_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED: Final = 4096
 
-DEFINING_COMMANDS = frozenset({"create", "collMod", "drop", "dropDatabase", "renameCollection"})
+DEFINING_COMMANDS: Final = frozenset({"create", "collMod", "drop", "dropDatabase", "renameCollection"})
 """Commands after which a name may be something else than before."""
 
 # mongod follows a view to a view 20 times (kMaxViewDepth).
-_MAX_DEPTH = 20
+_MAX_DEPTH: Final = 20
 
 
 class NamespaceUnknown(Exception):
@@ -64,22 +66,39 @@ class ViewCatalog:
         self._open: set[str] = set()
         """Views whose definitions are being followed just now: one that leads back to itself is a lie."""
         self._now_s = 0.0
+        self._oldest_s = inf
+        """When the oldest answer was learned."""
+        self.edition = 0
+        """Changes whenever an answer of `covered` may have changed; who remembers one has to ask again."""
 
     def tick(self, now_s: float) -> None:
         """The time, on any steady clock."""
         self._now_s = now_s
+        if now_s - self._oldest_s > LIFETIME_S:
+            self._answers = {
+                name: answer
+                for name, answer in self._answers.items()
+                if now_s - answer.learned_s <= LIFETIME_S
+            }
+            self._oldest_s = min((answer.learned_s for answer in self._answers.values()), default=inf)
+            self._trees.clear()
+            self.edition += 1
 
     def learn(self, namespace: str, view: View | None) -> None:
         """The server's answer for a name: a view, or anything else."""
         if len(self._answers) >= _MAX_REMEMBERED:
             self._answers.clear()
         self._answers[namespace] = _Answer(view, self._now_s)
+        self._oldest_s = min(self._oldest_s, self._now_s)
         self._trees.clear()
+        self.edition += 1
 
     def forget(self) -> None:
         """Some definition has changed, or is about to."""
         self._answers.clear()
+        self._oldest_s = inf
         self._trees.clear()
+        self.edition += 1
 
     def covered(self, namespace: str) -> PathNode | None:
         """The covered paths of what is read under a name; None when nothing is.
@@ -96,11 +115,11 @@ class ViewCatalog:
         database, _, collection = namespace.partition(".")
         if belongs_to_server(database, collection) or not self._policies.protects_database(database):
             return None
-        if readable(namespace) != namespace:
-            # no server has such a name, and none can be asked for it
-            raise Refusal(Reason.SHAPE, rule="a name that is not UTF-8")
         answer = self._answers.get(namespace)
-        if answer is None or self._now_s - answer.learned_s > LIFETIME_S:
+        if answer is None:
+            if readable(namespace) != namespace:
+                # no server has such a name, and none can be asked for it
+                raise Refusal(Reason.SHAPE, rule="a name that is not UTF-8")
             raise NamespaceUnknown(namespace)
         if answer.view is None:
             return None

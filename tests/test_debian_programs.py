@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import debian_programs
+from tools import debian_programs as unpacking
 
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without the program and without apt."""
-    monkeypatch.setattr(debian_programs, "UNPACKED", tmp_path)
+    monkeypatch.setattr(unpacking, "UNPACKED", tmp_path)
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     monkeypatch.delenv("CI", raising=False)
     return tmp_path
@@ -50,9 +51,28 @@ def test_a_program_that_does_not_run_is_none(bare: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.integration
 def test_a_package_is_fetched_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian_programs, "UNPACKED", tmp_path)
-    found = debian_programs.unpack("nginx", "nginx")
+    monkeypatch.setattr(unpacking, "UNPACKED", tmp_path)
+    found = unpacking.unpack("nginx", "nginx")
     if found is None:
         pytest.skip("apt offers no nginx here")
     done = subprocess.run([found, "-v"], check=False, capture_output=True, text=True)
     assert "nginx/" in done.stderr
+
+
+def test_modules_and_libraries_are_found_beside_what_was_unpacked(bare: Path) -> None:
+    usr = bare / "haproxy+liblua" / "usr"
+    program, library = usr / "sbin" / "haproxy", usr / "lib" / "x86_64-linux-gnu" / "liblua.so.5"
+    for path in (program, library):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    assert unpacking.find_program("haproxy", "haproxy", "liblua") == program
+    assert unpacking.find_program("liblua.so.5", "haproxy", "liblua") == library
+    assert unpacking.find_file(program, "lib/*/liblua.so.*") == library
+    assert unpacking.find_file(program, "lib/*/other.so") is None
+    assert unpacking.library_environment(program)["LD_LIBRARY_PATH"] == str(library.parent)
+    assert unpacking.library_environment(library)["LD_LIBRARY_PATH"] == str(library.parent)
+
+
+def test_a_program_of_the_system_needs_no_libraries_of_ours(bare: Path) -> None:
+    environment = unpacking.library_environment(Path("/usr/sbin/nginx"))
+    assert str(bare) not in environment.get("LD_LIBRARY_PATH", "")

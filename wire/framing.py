@@ -6,21 +6,24 @@ most one unfinished message. A length outside the bounds ends the stream for goo
 the next message boundary, so every later call raises the same error.
 
 Memory follows what has arrived, never what a peer declares: a header that announces 48 MB costs its own
-16 bytes until the rest comes.
+16 bytes until the rest comes. A message that came in parts is the very buffer that they were written to: a
+BytesIO hands out its bytes without another copy of 48 MB.
 """
 
-import struct
+from io import SEEK_END, BytesIO
+from typing import Final, final
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES
+from sealwire.wire.int32 import int32_at
 
 # maxMessageSizeBytes of every mongod since 2.6; a client that keeps to its hello reply never sends more.
-MAX_MESSAGE_BYTES = 48_000_000
+MAX_MESSAGE_BYTES: Final = 48_000_000
 
-_LENGTH_BYTES = 4
-_int32 = struct.Struct("<i").unpack_from
+_LENGTH_BYTES: Final = 4
 
 
+@final
 class Framer:
     """One direction of one connection: bytes in, whole messages out."""
 
@@ -31,7 +34,8 @@ class Framer:
         if max_message_bytes < HEADER_BYTES:
             raise ValueError("max_message_bytes is smaller than a message header")
         self._max_message_bytes = max_message_bytes
-        self._partial = bytearray()
+        # The unfinished message; None between messages.
+        self._partial: BytesIO | None = None
         # Length of the message in `_partial`; 0 while fewer than four bytes of it are here.
         self._wanted = 0
         # Bytes of the stream before the unfinished message, for the offset in errors.
@@ -45,7 +49,7 @@ class Framer:
     @property
     def pending_bytes(self) -> int:
         """Bytes held of a message that is not complete; at the end of a stream, not 0 means truncated."""
-        return len(self._partial)
+        return 0 if self._partial is None else self._partial.tell()
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes, in order; the rest is kept for the next call.
@@ -56,11 +60,10 @@ class Framer:
 
         Raises: ProtocolError MESSAGE_LENGTH, `offset` counted from the start of the stream; and again
                 at every later call.
-        Cost:   O(len(data)). No copy when nothing is pending and `data` is one message; otherwise one
-                copy, and a second one for the part of a message that had to wait.
+        Cost:   O(len(data)). No copy when nothing is pending and `data` is one message, otherwise one copy.
         """
-        if self._broken_at is None and not self._partial and len(data) >= HEADER_BYTES:
-            length: int = _int32(data)[0]
+        if self._broken_at is None and self._partial is None and len(data) >= HEADER_BYTES:
+            length = int32_at(data, 0)
             if length == len(data) <= self._max_message_bytes:
                 self._consumed += length
                 return [data]
@@ -71,7 +74,7 @@ class Framer:
             raise ProtocolError(WireReason.MESSAGE_LENGTH, self._broken_at)
         messages: list[bytes] = []
         at = 0
-        if self._partial:
+        if self._partial is not None:
             at = self._complete(data, messages)
         while len(data) - at >= _LENGTH_BYTES:
             end = at + self._length_of(data, at)
@@ -88,29 +91,35 @@ class Framer:
         """Finish the pending message from the head of `data` if it reaches; return the bytes it took."""
         at = 0
         if not self._wanted:
-            at = min(_LENGTH_BYTES - len(self._partial), len(data))
+            at = min(_LENGTH_BYTES - self.pending_bytes, len(data))
             self._keep(data[:at])
             if not self._wanted:
                 return at
-        missing = self._wanted - len(self._partial)
-        if len(data) - at < missing:
-            self._keep(data[at:])
-            return len(data)
-        messages.append(b"".join((self._partial, data[at : at + missing])))
-        self._consumed += self._wanted
-        self._partial = bytearray()
-        self._wanted = 0
-        return at + missing
+        end = min(at + self._wanted - self.pending_bytes, len(data))
+        partial = self._keep(data[at:end])
+        if partial.tell() == self._wanted:
+            messages.append(partial.getvalue())
+            self._consumed += self._wanted
+            self._partial = None
+            self._wanted = 0
+        return end
 
-    def _keep(self, data: bytes) -> None:
-        self._partial += data
-        if not self._wanted and len(self._partial) >= _LENGTH_BYTES:
-            self._wanted = self._length_of(self._partial, 0)
+    def _keep(self, data: bytes) -> BytesIO:
+        if self._partial is None:
+            self._partial = BytesIO()
+        partial = self._partial
+        partial.write(data)
+        if not self._wanted and partial.tell() >= _LENGTH_BYTES:
+            partial.seek(0)
+            head = partial.read(_LENGTH_BYTES)
+            partial.seek(0, SEEK_END)
+            self._wanted = self._length_of(head, 0)
+        return partial
 
-    def _length_of(self, data: bytes | bytearray, at: int) -> int:
-        length: int = _int32(data, at)[0]
+    def _length_of(self, data: bytes, at: int) -> int:
+        length = int32_at(data, at)
         if not HEADER_BYTES <= length <= self._max_message_bytes:
-            self._partial = bytearray()
+            self._partial = None
             self._wanted = 0
             self._broken_at = self._consumed
             raise ProtocolError(WireReason.MESSAGE_LENGTH, self._consumed)

@@ -2,14 +2,15 @@
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.int32 import int32_at
 
-HEADER_BYTES = 16
+HEADER_BYTES: Final = 16
 
 # messageLength, requestID, responseTo, opCode; all little-endian int32
-_HEADER = struct.Struct("<iiii")
+_HEADER: Final = struct.Struct("<iiii")
 
 
 class OpCode(IntEnum):
@@ -37,6 +38,21 @@ class Header(NamedTuple):
     """Compare with `OpCode`; a plain integer, because a peer may send any value."""
 
 
+def op_code_of(message: bytes) -> int:
+    """The opcode of a message that framing has found whole; compare with `OpCode`. Cost: O(1)."""
+    return int32_at(message, 12)
+
+
+def request_id_of(message: bytes) -> int:
+    """The id that the sender of a whole message gave it."""
+    return int32_at(message, 4)
+
+
+def response_to_of(message: bytes) -> int:
+    """The id of the message that a whole message answers."""
+    return int32_at(message, 8)
+
+
 def parse_header(buf: bytes, offset: int = 0) -> Header:
     """The header at `offset`. The length in it is not judged here: framing has bounded it.
 
@@ -60,10 +76,9 @@ def require_message(message: bytes, op_code: OpCode, minimum_bytes: int) -> None
                           MESSAGE_LENGTH     the header declares another length than the message has
                           OPCODE             another opcode than the caller's parser reads
     """
-    if len(message) < minimum_bytes:
+    if len(message) < max(minimum_bytes, HEADER_BYTES):
         raise ProtocolError(WireReason.MESSAGE_TRUNCATED, len(message))
-    header = parse_header(message)
-    if header.message_length != len(message):
+    if int32_at(message, 0) != len(message):
         raise ProtocolError(WireReason.MESSAGE_LENGTH, 0)
-    if header.op_code != op_code:
+    if op_code_of(message) != op_code:
         raise ProtocolError(WireReason.OPCODE, 12)

@@ -12,12 +12,13 @@ Source: OP_MSG (driver specifications); MongoDB manual, "Wire Protocol", OP_MSG.
 import struct
 from collections.abc import Iterator
 from enum import IntFlag
-from typing import NamedTuple
+from typing import Final, NamedTuple, final
 
 from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES, OpCode, build_header, require_message
-from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements, int32_at
+from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements
 
 
 class OpMsgFlag(IntFlag):
@@ -31,20 +32,18 @@ class OpMsgFlag(IntFlag):
 # Commands use two at most (bulkWrite: ops and nsInfo), and mongod closes the connection on more than two,
 # a limit it may raise (SERVER-31829). Without a bound, a message of 48 MB could hold six million empty
 # sequences, which take nearly 30 times its size in memory.
-MAX_SEQUENCES = 16
+MAX_SEQUENCES: Final = 16
 
-CHECKSUM_BYTES = 4
-_SECTIONS = HEADER_BYTES + 4
-_SMALLEST_BYTES = _SECTIONS + 1 + MIN_DOCUMENT_BYTES
+CHECKSUM_BYTES: Final = 4
+_SECTIONS: Final = HEADER_BYTES + 4
+_SMALLEST_BYTES: Final = _SECTIONS + 1 + MIN_DOCUMENT_BYTES
 
 # Plain integers: IntFlag arithmetic makes an object at every step, and these stand on the hot path.
-_CHECKSUM_PRESENT = int(OpMsgFlag.CHECKSUM_PRESENT)
-_UNKNOWN_REQUIRED = 0xFFFF & ~int(OpMsgFlag.CHECKSUM_PRESENT | OpMsgFlag.MORE_TO_COME)
-_MSG = int(OpCode.MSG)
+_CHECKSUM_PRESENT: Final = 1
+_UNKNOWN_REQUIRED: Final = 0xFFFF & ~int(OpMsgFlag.CHECKSUM_PRESENT | OpMsgFlag.MORE_TO_COME)
+_MSG: Final = 2013
 
-# messageLength, opCode, flag bits, kind of the first section, its first int32
-_opening = struct.Struct("<i8xiIBi").unpack_from
-_uint32 = struct.Struct("<I")
+_uint32: Final = struct.Struct("<I")
 
 
 class Sequence(NamedTuple):
@@ -60,17 +59,21 @@ class Sequence(NamedTuple):
     """Offset just past the last document."""
 
 
-class OpMsg(NamedTuple):
+@final
+class OpMsg:
     """Where the parts of an OP_MSG lie. All offsets count from the header's first byte."""
 
-    flags: int
-    """The flag bits as received; test with `OpMsgFlag`."""
-    body: int
-    """Offset of the body document."""
-    sequences: tuple[Sequence, ...]
-    """In the order of the message."""
-    end: int
-    """Offset just past the last section, where the checksum begins if there is one."""
+    __slots__ = ("body", "end", "flags", "sequences")
+
+    def __init__(self, flags: int, body: int, sequences: tuple[Sequence, ...], end: int) -> None:
+        self.flags = flags
+        """The flag bits as received; test with `OpMsgFlag`."""
+        self.body = body
+        """Offset of the body document."""
+        self.sequences = sequences
+        """In the order of the message."""
+        self.end = end
+        """Offset just past the last section, where the checksum begins if there is one."""
 
 
 def parse_op_msg(message: bytes) -> OpMsg:
@@ -97,18 +100,17 @@ def parse_op_msg(message: bytes) -> OpMsg:
             checksum also O(bytes).
     """
     size = len(message)
-    if size >= _SMALLEST_BYTES:
-        length, op_code, flags, kind, body_bytes = _opening(message)
-        # Nearly every message: no flags, and one body that fills it. Other shapes take the long way.
-        if (
-            length == size
-            and body_bytes == size - _SECTIONS - 1
-            and not flags
-            and not kind
-            and op_code == _MSG
-            and not message[-1]
-        ):
-            return OpMsg(0, _SECTIONS + 1, (), size)
+    # Nearly every message: no flags, and one body that fills it. Other shapes take the long way.
+    if (
+        size >= _SMALLEST_BYTES
+        and int32_at(message, 0) == size
+        and int32_at(message, 12) == _MSG
+        and not int32_at(message, HEADER_BYTES)
+        and not message[_SECTIONS]
+        and int32_at(message, _SECTIONS + 1) == size - _SECTIONS - 1
+        and not message[size - 1]
+    ):
+        return OpMsg(0, _SECTIONS + 1, (), size)
     return _parse(message)
 
 
@@ -206,7 +208,7 @@ def refresh_checksum(message: bytes) -> bytes:
     Cost: O(bytes), two copies, when there is a checksum; else O(1).
     """
     require_message(message, OpCode.MSG, _SECTIONS)
-    if not _uint32.unpack_from(message, HEADER_BYTES)[0] & _CHECKSUM_PRESENT:
+    if not message[HEADER_BYTES] & _CHECKSUM_PRESENT:
         return message
     covered = message[:-CHECKSUM_BYTES]
     if len(covered) < _SECTIONS:

@@ -8,23 +8,23 @@ Source: MongoDB manual, "Wire Protocol", legacy opcodes.
 """
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES, OpCode, build_header, require_message
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end
 
 # responseFlags bit 3: mongod has set it in every reply since 1.6.
-AWAIT_CAPABLE = 8
+AWAIT_CAPABLE: Final = 8
 
-_NAMESPACE = HEADER_BYTES + 4
+_NAMESPACE: Final = HEADER_BYTES + 4
 # Bits 1 to 7 have a meaning; the specification says that the others must be 0.
-_UNKNOWN_QUERY_FLAGS = 0xFFFF_FFFF & ~0xFE
+_UNKNOWN_QUERY_FLAGS: Final = 0xFFFF_FFFF & ~0xFE
 
-_uint32 = struct.Struct("<I").unpack_from
+_uint32: Final = struct.Struct("<I").unpack_from
 # responseFlags, cursorID, startingFrom, numberReturned
-_REPLY = struct.Struct("<Iqii")
-_REPLY_DOCUMENTS = HEADER_BYTES + _REPLY.size
+_REPLY: Final = struct.Struct("<Iqii")
+_REPLY_DOCUMENTS: Final = HEADER_BYTES + _REPLY.size
 
 
 class OpQuery(NamedTuple):

@@ -2,33 +2,54 @@
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from io import BytesIO
+from typing import Final, final
 
-from sealwire.wire.raw_bson import int32_at
+from sealwire.wire.int32 import int32_at
 
-_pack_int32 = struct.Struct("<i").pack
+_pack_int32: Final = struct.Struct("<i").pack
+
+# Pieces up to this much are joined at once, which is the fastest way for the messages that nearly all are.
+_JOINED_BYTES: Final = 1 << 20
 
 
-class Edit(NamedTuple):
+@final
+class Edit:
     """Put `data` in place of `buf[start:end]`."""
 
-    start: int
-    end: int
-    data: bytes
-    parents: tuple[int, ...]
-    """Offsets of the int32 lengths that count these bytes: the message's own (0), the document sequence's,
-    and those of the documents and arrays around the element, outermost first."""
+    __slots__ = ("data", "end", "parents", "start")
+
+    def __init__(self, start: int, end: int, data: bytes, parents: tuple[int, ...]) -> None:
+        self.start = start
+        self.end = end
+        self.data = data
+        self.parents = parents
+        """Offsets of the int32 lengths that count these bytes, outermost first: the message's own (0), the
+        document sequence's, and those of the documents and arrays around the element."""
 
 
 def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:
-    """New value of each int32 length that the edits change, by its offset. Cost: O(edits x depth)."""
+    """New value of each int32 length that the edits change, by its offset.
+
+    Cost: O(edits + documents x depth).
+    """
     deltas: dict[int, int] = {}
+    parents: tuple[int, ...] = ()
+    delta = 0
     for edit in edits:
-        delta = len(edit.data) - (edit.end - edit.start)
-        if delta:
-            for parent in edit.parents:
-                deltas[parent] = deltas.get(parent, 0) + delta
-    return {parent: int32_at(buf, parent) + delta for parent, delta in deltas.items()}
+        if edit.parents is not parents:
+            # edits of one document have one tuple of parents: their growth is added up first
+            _add(deltas, parents, delta)
+            parents, delta = edit.parents, 0
+        delta += len(edit.data) - (edit.end - edit.start)
+    _add(deltas, parents, delta)
+    return {parent: int32_at(buf, parent) + grown for parent, grown in deltas.items()}
+
+
+def _add(deltas: dict[int, int], parents: tuple[int, ...], delta: int) -> None:
+    if delta:
+        for parent in parents:
+            deltas[parent] = deltas.get(parent, 0) + delta
 
 
 def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = None) -> bytes:
@@ -40,16 +61,72 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
     """
     if lengths is None:
         lengths = resized(buf, edits)
-    pieces: list[tuple[int, int, bytes]] = [(edit.start, edit.end, edit.data) for edit in edits]
-    pieces.extend((offset, offset + 4, _pack_int32(length)) for offset, length in lengths.items())
-    pieces.sort(key=lambda piece: piece[:2])
-    out: list[bytes] = []
+    out = _Output()
     position = 0
-    for start, end, data in pieces:
-        if start < position:
+    offsets = sorted(lengths)
+    corrected = 0
+    for edit in _in_order(edits):
+        while corrected < len(offsets) and offsets[corrected] < edit.start:
+            position = _correct(out, buf, position, offsets[corrected], lengths)
+            corrected += 1
+        if edit.start < position:
             raise ValueError("edits overlap")
-        out.append(buf[position:start])
-        out.append(data)
-        position = end
-    out.append(buf[position:])
-    return b"".join(out)
+        out.add(buf[position : edit.start])
+        out.add(edit.data)
+        position = edit.end
+    while corrected < len(offsets):
+        position = _correct(out, buf, position, offsets[corrected], lengths)
+        corrected += 1
+    out.add(buf[position:])
+    return out.taken()
+
+
+def _in_order(edits: Sequence[Edit]) -> Sequence[Edit]:
+    """The edits by where they start; nearly always they are in that order already."""
+    start = end = 0
+    for edit in edits:
+        if edit.start < start or (edit.start == start and edit.end < end):
+            return sorted(edits, key=_order)
+        start, end = edit.start, edit.end
+    return edits
+
+
+def _order(edit: Edit) -> tuple[int, int]:
+    return edit.start, edit.end
+
+
+@final
+class _Output:
+    """Puts pieces together. A large message is never there as a list of its pieces and once more joined."""
+
+    __slots__ = ("_large", "_pieces", "_size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._large: BytesIO | None = None
+
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > _JOINED_BYTES:
+            self._large = self._large or BytesIO()
+            self._large.write(b"".join(self._pieces))
+            self._pieces.clear()
+            self._size = 0
+
+    def taken(self) -> bytes:
+        joined = b"".join(self._pieces)
+        if self._large is None:
+            return joined
+        self._large.write(joined)
+        return self._large.getvalue()
+
+
+def _correct(out: _Output, buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:
+    """Copy up to the length at `offset` and write its new value; returns where the copy goes on."""
+    if offset < position:
+        raise ValueError("edits overlap")
+    out.add(buf[position:offset])
+    out.add(_pack_int32(lengths[offset]))
+    return offset + 4

@@ -7,64 +7,41 @@ import json
 import logging
 import sys
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.health import HealthView, Phase
 from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.listener import bind
 from sealwire.proxy.server.logs import note
-from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.ports import bind
 
 _log = logging.getLogger("sealwire.server")
-
-# The loop beats once a second; ten missed beats are more than any pause it should have.
-STUCK_AFTER_S = 10.0
 
 # How long `close` may take to be noticed.
 STOP_POLL_S = 0.1
 
 
-class Phase(Enum):
-    """How far the proxy is; only READY takes new clients."""
+class Page(Protocol):
+    """What /metrics shows."""
 
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-
-
-@dataclass(slots=True)
-class Health:
-    """What the event loop tells the admin thread; each field is written by the loop only."""
-
-    phase: Phase = Phase.STARTING
-    keyring: Freshness = Freshness.FRESH
-    beat_at: float = 0.0
-    clock: Callable[[], float] = time.monotonic
-
-    @property
-    def alive(self) -> bool:
-        """Whether the event loop still turns."""
-        return self.clock() - self.beat_at < STUCK_AFTER_S
+    def render(self) -> bytes:
+        """The text format of Prometheus; called in the admin address's threads. Raises TimeoutError."""
 
 
 class AdminServer:
     """Serves the three paths until `close`."""
 
-    def __init__(self, address: Address, health: Health, metrics: Metrics) -> None:
+    def __init__(self, address: Address, health: HealthView, page: Page) -> None:
         """Bind; raises ListenProblem."""
         sock, *others = bind(address)
         for other in others:
             other.close()
         sock.setblocking(True)
-        handler = type("Handler", (_Handler,), {"health": health, "metrics": metrics})
+        handler = type("Handler", (_Handler,), {"health": health, "page": page})
         self._server = _Server(sock.getsockname()[:2], handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = sock
@@ -99,8 +76,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    health: ClassVar[Health]
-    metrics: ClassVar[Metrics]
+    health: ClassVar[HealthView]
+    page: ClassVar[Page]
     timeout = 5  # seconds for a request to arrive
     protocol_version = "HTTP/1.0"  # no keep-alive: no thread waits for a next request
     server_version = "sealwire"
@@ -118,9 +95,17 @@ class _Handler(BaseHTTPRequestHandler):
                 )
                 self._say(ready, {"status": health.phase.value, "keyring": health.keyring.value})
             case "/metrics":
-                self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, self.metrics.render())
+                self._metrics()
             case _:
                 self._send(HTTPStatus.NOT_FOUND, "text/plain", b"paths: /healthz /readyz /metrics\n")
+
+    def _metrics(self) -> None:
+        try:
+            text = self.page.render()
+        except TimeoutError:
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"the figures could not be had\n")
+        else:
+            self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, text)
 
     def _say(self, good: bool, body: dict[str, str]) -> None:
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE

@@ -12,26 +12,31 @@ import asyncio
 import logging
 import resource
 import signal
+import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import uvloop
 
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.admin import AdminServer, Health, Phase
+from sealwire.proxy.server import memory
+from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit import open_audit
-from sealwire.proxy.server.config import Address, TlsMode
+from sealwire.proxy.server.config import Address, Member, TlsMode
 from sealwire.proxy.server.errors import ServerError
+from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
-from sealwire.proxy.server.listener import Listener, bind
+from sealwire.proxy.server.listener import Listener
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.services import Route, Services
 from sealwire.proxy.server.sessions import SessionMaker
 from sealwire.proxy.server.start import Loaded, make_upstreams, probe
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
+from sealwire.proxy.server.worker_channel import Seat
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.rewrite import forget_grids
 
@@ -49,13 +54,15 @@ _ABORT_S = 1.0
 class Proxy:
     """One running proxy: `run` starts it and returns when it has drained."""
 
-    def __init__(self, loaded: Loaded, new_sessions: SessionMaker) -> None:
+    def __init__(self, loaded: Loaded, new_sessions: SessionMaker, seat: Seat | None = None) -> None:
+        """With a `seat` it is one of several workers: they share ports, and the supervisor has the admin."""
         self.metrics = Metrics()
         self.health = Health()
         self.ready = asyncio.Event()
         self.services: Services
         self._loaded = loaded
         self._new_sessions = new_sessions
+        self._seat = seat
         self._stopping = asyncio.Event()
         self._upstreams = make_upstreams(loaded)
         self._listeners: list[Listener] = []
@@ -78,7 +85,7 @@ class Proxy:
         for error in down:
             note(_log, logging.WARNING, "member is down", problem=str(error), hint=error.hint)
         config = self._loaded.config
-        audit = open_audit(config.audit, self.metrics)
+        audit = open_audit(config.audit, self.metrics, None if self._seat is None else self._seat.number)
         try:
             self.services = Services(
                 keys=KeyFeed(
@@ -108,6 +115,15 @@ class Proxy:
             self._abort_all()
         self._stopping.set()
 
+    def drain(self) -> None:
+        """Drain and return from `run`; a second call changes nothing."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Look at certificates and keys again, now."""
+        self.reload_certificates()
+        self.services.keys.reload()
+
     def reload_certificates(self) -> None:
         """Read the TLS files again for connections from now on; on an error, log it and keep the old ones."""
         config = self._loaded.config
@@ -128,10 +144,13 @@ class Proxy:
     def _bind(self, topologies: list[Topology]) -> None:
         config = self._loaded.config
         self.health.beat_at = time.monotonic()
-        self._admin = AdminServer(config.admin, self.health, self.metrics)
-        for member, upstream, topology in zip(config.members, self._upstreams, topologies, strict=True):
-            route = Route(upstream, self._new_sessions(self._loaded.policy, topology))
-            sockets = bind(member.listen)
+        seat = self._seat
+        if seat is None:
+            self._admin = AdminServer(config.admin, self.health, self.metrics)
+        for place, member in enumerate(config.members):
+            new_session = self._new_sessions(self._loaded.policy, topologies[place])
+            route = Route(self._upstreams[place], new_session)
+            sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
             self._listeners.append(Listener(self.services, route, sockets, self._loaded.listen.context))
 
     def _announce(self) -> None:
@@ -152,13 +171,12 @@ class Proxy:
             note(_log, logging.INFO, "admin address", address=str(self._admin.address))
         for member, listener in zip(config.members, self._listeners, strict=True):
             listener.start()
-            for address in listener.addresses:
-                names = {"upstream": str(member.upstream), "advertise": str(member.advertise)}
-                note(_log, logging.INFO, "listening", address=str(address), **names)
+            if self._seat is None:
+                announce_addresses(member, listener.addresses)
         self.health.phase = Phase.READY
         self.metrics.ready.set(1)
         self.ready.set()
-        note(_log, logging.INFO, "ready")
+        note(_log, logging.INFO, "ready" if self._seat is None else "worker ready")
 
     def _hand_on(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
@@ -175,6 +193,7 @@ class Proxy:
                 note(_log, logging.WARNING, side.warning, side=name, not_after=not_after)
 
     async def _tick(self) -> None:
+        trimmer = memory.Trimmer()
         while True:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
@@ -183,6 +202,7 @@ class Proxy:
             self.health.keyring = self.services.keys.freshness
             for connection in tuple(self.services.live):
                 connection.tick(now)
+            trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))
 
     async def _drain(self) -> None:
         services = self.services
@@ -210,6 +230,17 @@ class Proxy:
         note(_log, logging.CRITICAL, "bug: in the event loop", context.get("exception"))
 
 
+def announce_addresses(member: Member, addresses: Iterable[Address]) -> None:
+    """Log where the clients of `member` connect."""
+    names = {"upstream": str(member.upstream), "advertise": str(member.advertise)}
+    for address in addresses:
+        note(_log, logging.INFO, "listening", address=str(address), **names)
+
+
+def _bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:
+    return [sock for address in addresses for sock in bind(address, shared=True)]
+
+
 async def _within(waiting: Awaitable[None], seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
@@ -234,12 +265,13 @@ async def _run_with_signals(loaded: Loaded, new_sessions: SessionMaker) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, proxy.stop)
-    loop.add_signal_handler(signal.SIGHUP, proxy.reload_certificates)
+    loop.add_signal_handler(signal.SIGHUP, proxy.reload)
     await proxy.run()
 
 
 def serve(loaded: Loaded, new_sessions: SessionMaker) -> None:
     """Run a proxy on uvloop until SIGTERM or SIGINT. Raises ServerError when it cannot start."""
+    memory.fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run_with_signals(loaded, new_sessions))
 

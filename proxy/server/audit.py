@@ -25,9 +25,9 @@ class AuditSink(Protocol):
         """Nothing follows."""
 
 
-def open_audit(path: Path | None, metrics: Metrics) -> AuditSink:
+def open_audit(path: Path | None, metrics: Metrics, worker: int | None = None) -> AuditSink:
     """The sink that the configuration names. Raises FileProblem, PermissionProblem."""
-    return LogAudit() if path is None else FileAudit(path, metrics)
+    return LogAudit() if path is None else FileAudit(path, metrics, worker)
 
 
 class LogAudit:
@@ -44,8 +44,10 @@ class LogAudit:
 class FileAudit:
     """Appends to a file (0600). One write call a line, so lines of several processes do not mix."""
 
-    def __init__(self, path: Path, metrics: Metrics) -> None:
+    def __init__(self, path: Path, metrics: Metrics, worker: int | None = None) -> None:
+        """With a `worker` every line bears its number: connections are numbered by each worker."""
         self._metrics = metrics
+        self._always: dict[str, str | int] = {} if worker is None else {"worker": worker}
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except PermissionError:
@@ -64,7 +66,7 @@ class FileAudit:
     def write(self, record: Audit, client: str, connection: int) -> None:
         """Append one line. A disk that is full is counted and logged; commands go on."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": record.event}
-        data = json.dumps({**line, **_fields(record, client, connection)}).encode() + b"\n"
+        data = json.dumps(line | self._always | _fields(record, client, connection)).encode() + b"\n"
         try:
             os.write(self._file, data)
         except OSError as error:

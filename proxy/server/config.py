@@ -70,7 +70,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what one process takes on; times in seconds."""
+    """Bounds on what the proxy takes on; times in seconds."""
 
     connections: int = 2000
     drain_s: float = 30.0
@@ -114,6 +114,8 @@ class Config:
     limits: Limits
     audit: Path | None
     """Where audit lines go; None: into the log."""
+    workers: int = 1
+    """Processes that serve clients."""
     keys: KeySettings = KeySettings()
     vault: VaultSettings | None = None
     """None: where the environment says, if a key or keyring lies there."""
@@ -185,6 +187,7 @@ KEYS: Mapping[tuple[str, ...], Kind] = {
     ("limits", "connect_s"): Kind.NUMBER,
     ("limits", "handshake_s"): Kind.NUMBER,
     ("audit", "path"): Kind.TEXT,
+    ("workers",): Kind.INTEGER,
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sealwire.keys.keyring_store import VaultDocument
 from sealwire.keys.providers import ProviderKind
+from sealwire.keys.vault.settings import VaultSettings
 from sealwire.policies.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.proxy.server.config import (
     KEYS,
@@ -38,6 +39,9 @@ _WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` to do without on purpose"
 _DAY_S = 86_400.0
+
+# Far more than any machine has use for: one worker fills one core.
+MAX_WORKERS = 64
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -109,7 +113,7 @@ class _Reader:
     def config(self, root: Node) -> Config:
         top = root.entries(
             ("listen", "upstream", "policy", "keyring", "kek"),
-            ("members", "keys", "vault", "admin", "log", "limits", "audit"),
+            ("members", "keys", "vault", "admin", "log", "limits", "audit", "workers"),
         )
         single = "members" not in top
         # With members, `listen` and `upstream` hold only what the members share.
@@ -125,6 +129,7 @@ class _Reader:
         kek = read_kek(top["kek"], self._path)
         in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or isinstance(keyring, VaultDocument)
         vault = top.get("vault")
+        vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
         return Config(
             members=(self._single(listen, upstream),) if single else self._members(top["members"]),
             listen_tls=self._listen_tls(_tls_node(top["listen"], listen)),
@@ -134,12 +139,13 @@ class _Reader:
             keyring=keyring,
             kek=kek,
             keys=read_keys(top.get("keys"), self._path, in_vault=in_vault),
-            vault=read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None,
+            vault=vault_settings,
             admin=_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464),
             log_level=log["level"].choice(levels) if "level" in log else "info",
             log_format=LogFormat(log["format"].choice(formats)) if "format" in log else LogFormat.TEXT,
             limits=_limits(top),
             audit=self._path(audit["path"]) if "path" in audit else None,
+            workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
             ignored_variables=_ignored(self._environ),
         )
 
@@ -226,6 +232,16 @@ def _limits(top: Mapping[str, Node]) -> Limits:
         if "handshake_s" in entries
         else usual.handshake_s,
     )
+
+
+def _workers(node: Node, vault: VaultSettings | None) -> int:
+    workers = node.integer(1, MAX_WORKERS)
+    if workers > 1 and vault is not None and vault.auth.wrapped:
+        raise node.error(
+            "a wrapped secret id is good for one process",
+            "each worker logs in to Vault: give them a secret id with enough uses, or a token-file",
+        )
+    return workers
 
 
 def _tls_node(section: Node, entries: Mapping[str, Node]) -> Node:

@@ -71,6 +71,7 @@ class Connection:
         self.client = Side(transport)
         self.server: Side | None = None
         self._services = services
+        self._count = services.metrics.core.add
         self._session: SessionCore | None = None
         self._awaits_keys = False
         self._closed_at_s = 0.0
@@ -119,7 +120,7 @@ class Connection:
 
     def client_data(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self.client.held & (Hold.CONNECTING | Hold.KEYS):
+        if self.client.deaf:
             self.client.keep(data)
         elif self.state is State.OPEN and self._session is not None:
             try:
@@ -142,6 +143,9 @@ class Connection:
 
     def client_full(self) -> None:
         """The client does not read."""
+        self.client.full = True
+        if self.client.held & Hold.CLIENT_FULL:
+            return
         self._services.metrics.pauses.labels("client").inc()
         self.client.hold(Hold.CLIENT_FULL)
         if self.server is not None:
@@ -149,6 +153,8 @@ class Connection:
 
     def client_writable(self) -> None:
         """The client reads again."""
+        if not self.client.send_on():
+            return
         self.client.release(Hold.CLIENT_FULL)
         if self.server is not None:
             self.server.release(Hold.CLIENT_FULL)
@@ -157,7 +163,7 @@ class Connection:
 
     def server_data(self, data: bytes) -> None:
         """Bytes from the server."""
-        if self.server is not None and self.server.held & Hold.KEYS:
+        if self.server is not None and self.server.deaf:
             self.server.keep(data)
         elif self.state is State.OPEN and self._session is not None:
             try:
@@ -179,11 +185,17 @@ class Connection:
 
     def server_full(self) -> None:
         """The server does not read."""
+        if self.server is not None:
+            self.server.full = True
+        if self.client.held & Hold.SERVER_FULL:
+            return
         self._services.metrics.pauses.labels("server").inc()
         self.client.hold(Hold.SERVER_FULL)
 
     def server_writable(self) -> None:
         """The server reads again."""
+        if self.server is not None and not self.server.send_on():
+            return
         self.client.release(Hold.SERVER_FULL)
 
     # -- what the proxy says ---------------------------------------------------------------------------------
@@ -209,9 +221,9 @@ class Connection:
             return
         self.state = State.CLOSING
         self._connecting.cancel()
-        self.client.transport.abort()
+        self.client.abort()
         if self.server is not None:
-            self.server.transport.abort()
+            self.server.abort()
         self._forget_if_over()
 
     # -- effects ---------------------------------------------------------------------------------------------
@@ -230,11 +242,11 @@ class Connection:
         for effect in effects:
             match effect:
                 case ToServer():
-                    server.transport.write(effect.data)
+                    server.write(effect.data)
                 case ToClient():
-                    self.client.transport.write(effect.data)
+                    self.client.write(effect.data)
                 case Count():
-                    self._services.metrics.count(effect.counter, effect.amount, effect.label)
+                    self._count(effect.counter, effect.amount, effect.label)
                 case NeedKeys():
                     self._fetch_keys(effect.keys)
                 case PauseClient(paused=True):
@@ -275,7 +287,7 @@ class Connection:
         for side, feed in ((self.client, self.client_data), (self.server, self.server_data)):
             if side is None or self._awaits_keys:
                 continue
-            side.held &= ~reason
+            side.free(reason)
             while side.stash and not self._awaits_keys:
                 feed(side.stash.popleft())
             side.settle()
@@ -298,15 +310,15 @@ class Connection:
             self._services.gate.note(_log, logging.WARNING, "connection closed", kind, **fields)
         else:
             note(_log, logging.DEBUG, "connection closed", **fields)
-        self.client.transport.close()
+        self.client.close()
         if self.server is not None:
-            self.server.transport.close()
+            self.server.close()
 
     def _has_lingered(self, now_s: float) -> bool:
         waited_s = now_s - self._closed_at_s
         if self._services.draining and waited_s >= DRAIN_LINGER_S:
             sides = (self.client, self.server)
-            if not any(side and side.transport.get_write_buffer_size() for side in sides):
+            if not any(side and side.has_unsent for side in sides):
                 return True
         return waited_s >= CLOSE_LINGER_S
 

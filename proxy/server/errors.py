@@ -25,6 +25,7 @@ class StartReason(Enum):
     UPSTREAM_CLOSED = "upstream-closed"
     UPSTREAM_PROTOCOL = "upstream-protocol"
     NOT_READY = "not-ready"
+    WORKERS_FAILED = "workers-failed"
 
 
 class ServerError(Exception):
@@ -62,3 +63,7 @@ class UpstreamUnavailable(ServerError):
 
 class NotReady(ServerError):
     """The running proxy does not answer, or says that it is not ready."""
+
+
+class WorkersFailed(ServerError):
+    """Workers ended soon after their start, again and again, or one was killed before it was ready."""

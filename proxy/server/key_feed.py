@@ -125,6 +125,10 @@ class KeyFeed:
             self._take_off()
         return wanted
 
+    def reload(self) -> None:
+        """Load now, or as soon as one may."""
+        self._want_load()
+
     def tick(self) -> None:
         """About once a second: begin loads that are due, and give up keys that are too old."""
         if self._flight is None and self._clock() >= self._due_at:

@@ -1,11 +1,10 @@
-"""The clients' side: binding, accepting, the TLS handshake, and the protocol that hands on what clients send.
+"""The clients' side: accepting, the TLS handshake, and the protocol that hands on what clients send.
 
 Connections are accepted here rather than by `loop.create_server`, because that hides failed handshakes: an
 operator needs to see that clients lack a certificate or speak plaintext.
 """
 
 import asyncio
-import errno
 import logging
 import os
 import socket
@@ -14,52 +13,14 @@ from typing import cast
 
 from sealwire.proxy.server.config import Address
 from sealwire.proxy.server.connection import Connection
-from sealwire.proxy.server.errors import ListenProblem, StartReason
 from sealwire.proxy.server.services import Route, Services
 from sealwire.proxy.server.side import tune
 from sealwire.proxy.server.tasks import spawn
 
 _log = logging.getLogger("sealwire.server")
 
-BACKLOG = 1024
-
 # After "too many open files" and the like: the connection stays in the backlog, and a retry at once spins.
 ACCEPT_PAUSE_S = 1.0
-
-
-def bind(address: Address) -> list[socket.socket]:
-    """Listening sockets for every IP address that `address` stands for. Raises ListenProblem."""
-    bound: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, where in found:
-            sock = socket.socket(family, kind, protocol)
-            bound.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setblocking(False)
-            sock.bind(where)
-            sock.listen(BACKLOG)
-    except OSError as error:
-        for sock in bound:
-            sock.close()
-        raise _listen_problem(error, address) from None
-    return bound
-
-
-def _listen_problem(error: OSError, address: Address) -> ListenProblem:
-    if error.errno == errno.EADDRINUSE:
-        return ListenProblem(
-            StartReason.PORT_IN_USE,
-            f"{address}: the port is in use",
-            f"`ss -ltnp sport = :{address.port}` shows by whom; stop it or change the address",
-        )
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else "the name is not known"
-    hint = (
-        "ports below 1024 need CAP_NET_BIND_SERVICE" if error.errno == errno.EACCES else "correct the address"
-    )
-    return ListenProblem(StartReason.ADDRESS_UNUSABLE, f"{address}: cannot listen: {why}", hint)
 
 
 class ClientProtocol(asyncio.Protocol):

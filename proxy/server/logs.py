@@ -31,10 +31,12 @@ def note(
         logger.log(level, event, exc_info=error, extra={"fields": fields})
 
 
-def configure(level: str, log_format: LogFormat, stream: TextIO | None = None) -> None:
+def configure(
+    level: str, log_format: LogFormat, stream: TextIO | None = None, worker: int | None = None
+) -> None:
     """Send every logger of the process to `stream` (standard error) through the safe formatter."""
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(SafeFormatter(log_format))
+    handler.setFormatter(SafeFormatter(log_format, worker))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
@@ -56,14 +58,16 @@ def stack_of(error: BaseException) -> list[str]:
 class SafeFormatter(logging.Formatter):
     """One record, one line (JSON), or one line and indented frames (text)."""
 
-    def __init__(self, log_format: LogFormat) -> None:
+    def __init__(self, log_format: LogFormat, worker: int | None = None) -> None:
+        """With a `worker` every line bears its number."""
         super().__init__()
+        self._always: dict[str, Field] = {} if worker is None else {"worker": worker}
         self._json = log_format is LogFormat.JSON
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for `record`. Field values are quoted so that they cannot forge a second line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        fields: dict[str, Field] = getattr(record, "fields", {})
+        fields: dict[str, Field] = self._always | getattr(record, "fields", {})
         error = record.exc_info[1] if record.exc_info else None
         stack = stack_of(error) if error is not None else []
         if self._json:

@@ -1,5 +1,7 @@
 """Prometheus metrics in a registry of our own. Names and labels come from closed sets, never from data."""
 
+from collections.abc import Iterator
+
 from prometheus_client import (
     CollectorRegistry,
     Gauge,
@@ -10,6 +12,8 @@ from prometheus_client import (
 )
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from sealwire import __version__
 from sealwire.proxy.session.effects import CloseReason, Counter
@@ -29,6 +33,33 @@ _CORE: dict[Counter, tuple[str, str | None]] = {
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+class CoreCounts(Collector):
+    """What sessions have counted, summed up in a plain dict and told when somebody asks.
+
+    A counter of the library takes a lock for every increment. These come from the event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[Counter, str], int] = {}
+
+    def add(self, counter: Counter, amount: int, label: str) -> None:
+        """Carry out one Count effect. Cost: two look-ups."""
+        key = counter, label
+        self._sums[key] = self._sums.get(key, 0) + amount
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Everything that was counted; called by the registry, from any thread."""
+        sums = dict(self._sums)
+        for counter, (text, label) in _CORE.items():
+            family = CounterMetricFamily(f"sealwire_{counter.value}", text, labels=[label] if label else [])
+            found = {value: total for (counted, value), total in sums.items() if counted is counter}
+            if label is None:
+                found = {"": sum(found.values())}
+            for value, total in found.items():
+                family.add_metric([value] if label else [], total)
+            yield family
+
+
 class Metrics:
     """Every figure the proxy publishes. Safe to call from the event loop and from worker threads."""
 
@@ -37,12 +68,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._core = {
-            counter: self._counter(counter.value, text, *([label] if label else []))
-            for counter, (text, label) in _CORE.items()
-        }
-        # Looking up a labelled child takes a lock and a hash of its labels: done once per pair.
-        self._children: dict[tuple[Counter, str], PrometheusCounter] = {}
+        self.core = CoreCounts()
+        self.registry.register(self.core)
         self.connections = self._gauge("client_connections", "Client connections that are open")
         self.accepted = self._counter("connections_accepted", "Client connections accepted")
         self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")
@@ -68,16 +95,6 @@ class Metrics:
         )
         for reason in CloseReason:  # a series that exists from the start can be alerted on
             self.closed.labels(reason.value)
-
-    def count(self, counter: Counter, amount: int, label: str) -> None:
-        """Carry out one Count effect."""
-        child = self._children.get((counter, label))
-        if child is None:
-            child = self._core[counter]
-            if _CORE[counter][1] is not None:
-                child = child.labels(label)
-            self._children[counter, label] = child
-        child.inc(amount)
 
     def value(self, name: str, **labels: str) -> float:
         """The present value of one series, 0 if there is none yet; `name` as it is exported."""

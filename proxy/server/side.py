@@ -1,4 +1,8 @@
-"""One transport of a connection: what holds its reading, and what arrived during a hold."""
+"""One transport of a connection: what holds its reading, what arrived during a hold, what it has yet to send.
+
+Large data goes to the transport piece by piece, as it is taken. All at once, TLS would encrypt a copy of the
+whole and keep the room for it as long as the connection lasts.
+"""
 
 import asyncio
 import socket
@@ -7,6 +11,11 @@ from enum import Flag, auto
 
 # Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
 WRITE_HIGH_BYTES = 256 * 1024
+
+PIECE_BYTES = 128 * 1024
+
+# Pieces of more than this are copies: memory goes as the peer reads, not with its last byte.
+SHARED_BYTES = 1024 * 1024
 
 
 class Hold(Flag):
@@ -20,26 +29,82 @@ class Hold(Flag):
     LOOK_UP = auto()
 
 
+# What arrives during these must wait: there is no session yet, or it could not go on.
+_DEAFENING = Hold.CONNECTING | Hold.KEYS
+
+
 class Side:
-    """One transport, what holds its reading, and what arrived all the same during a hold."""
+    """One transport, what holds its reading, what arrived during a hold, and what it has yet to send."""
+
+    __slots__ = ("_closing", "_unsent", "deaf", "full", "held", "lost", "stash", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.lost = False
         self.held = Hold.NONE
+        self.deaf = False
+        """Whether what arrives all the same must be kept; found once for each hold, not for each message."""
         self.stash: deque[bytes] = deque()
+        self.full = False
+        """Whether the transport has said that it is above its mark."""
+        self._unsent: deque[bytes | memoryview] = deque()
+        self._closing = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the peer has not been sent everything."""
+        return bool(self._unsent or self.transport.get_write_buffer_size())
+
+    def write(self, data: bytes) -> None:
+        """Send `data` after all that was written before. Cost: a copy of what is larger than SHARED_BYTES."""
+        if len(data) <= PIECE_BYTES and not self._unsent:
+            self.transport.write(data)
+            return
+        whole = memoryview(data) if len(data) <= SHARED_BYTES else data
+        at = 0
+        if not self._unsent:
+            while at < len(data) and not self.full:
+                self.transport.write(whole[at : at + PIECE_BYTES])
+                at += PIECE_BYTES
+        self._unsent += (whole[start : start + PIECE_BYTES] for start in range(at, len(data), PIECE_BYTES))
+
+    def send_on(self) -> bool:
+        """The transport is below its mark again; whether it still is after it got the next pieces."""
+        self.full = False
+        while self._unsent and not self.full:
+            self.transport.write(self._unsent.popleft())
+        if self._closing and not self._unsent:
+            self.transport.close()
+        return not self.full
+
+    def close(self) -> None:
+        """Close when everything was sent."""
+        self._closing = True
+        if not self._unsent:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._unsent.clear()
+        self.transport.abort()
 
     def hold(self, reason: Hold) -> None:
         """Read no more until every reason is released."""
         self.held |= reason
+        self.deaf = bool(self.held & _DEAFENING)
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def release(self, reason: Hold) -> None:
         """Read again unless another reason holds."""
-        self.held &= ~reason
+        self.free(reason)
         self.settle()
+
+    def free(self, reason: Hold) -> None:
+        """Take a reason away without reading again yet."""
+        self.held &= ~reason
+        self.deaf = bool(self.held & _DEAFENING)
 
     def settle(self) -> None:
         """Read if nothing holds."""

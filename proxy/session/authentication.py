@@ -7,10 +7,12 @@ Source: Authentication (driver specifications), MONGODB-X509 and speculative aut
 """
 
 from collections.abc import Iterator
+from typing import Final
 
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
-_MECHANISM = b"MONGODB-X509"
+_MECHANISM: Final = b"MONGODB-X509"
 
 
 class CertificateLogin(Exception):
@@ -36,7 +38,7 @@ def certificate_speculations(message: bytes, hello: int) -> Iterator[Element]:
     """
     for element in elements(message, hello):
         if element.name == b"speculativeAuthenticate" and (
-            element.kind != BsonType.OBJECT or _is_certificate_login(message, element.value)
+            element.kind != kinds.OBJECT or _is_certificate_login(message, element.value)
         ):
             yield element
 

@@ -1,11 +1,13 @@
 """From the client: a handshake is prepared, a command is planned and passed on, rewritten or refused."""
 
 from itertools import chain
+from typing import Final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.policies.arguments import printable
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.passage import target_of
 from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
 from sealwire.policies.views import DEFINING_COMMANDS, NamespaceUnknown
 from sealwire.proxy.session import look_up, replies
@@ -26,14 +28,19 @@ from sealwire.proxy.session.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import holds_envelope
 from sealwire.proxy.session.rewrite import apply_plan
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import Header, OpCode, parse_header
-from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, refresh_checksum, sequence_documents
+from sealwire.wire.header import OpCode, op_code_of, request_id_of
+from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
-from sealwire.wire.raw_bson import BsonType, elements
+from sealwire.wire.raw_bson import elements
 
-_MORE_TO_COME = int(OpMsgFlag.MORE_TO_COME)
-_COUNTED_COMMANDS = frozenset(name.decode() for name in KNOWN_COMMANDS)
+_MORE_TO_COME: Final = 2
+_MSG: Final = 2013
+_COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
+_COMMAND_COUNTS: Final = {
+    label: Count(Counter.COMMANDS, label=label) for label in (*_COUNTED_COMMANDS, "other")
+}
 
 
 class ClientSide:
@@ -46,35 +53,32 @@ class ClientSide:
 
     def message(self, message: bytes) -> list[Effect]:
         """One whole message. Raises ProtocolError."""
-        header = parse_header(message)
-        if header.op_code == OpCode.MSG:
-            return self._op_msg(message, header)
-        if header.op_code == OpCode.QUERY:
-            return self._op_query(message, header)
+        op_code = op_code_of(message)
+        if op_code == _MSG:
+            return self._op_msg(message)
+        if op_code == OpCode.QUERY:
+            return self._op_query(message)
         raise ProtocolError(WireReason.OPCODE, 12)
 
-    def _op_query(self, message: bytes, header: Header) -> list[Effect]:
+    def _op_query(self, message: bytes) -> list[Effect]:
         query = parse_op_query(message)
         first = next(elements(message, query.query), None)
         is_command = query.namespace.endswith(b".$cmd")
         if not is_command or first is None or first.name not in HELLO_COMMANDS:
-            answer = replies.legacy_error(self._conversation.new_id(), header.request_id)
+            answer = replies.legacy_error(self._conversation.new_id(), request_id_of(message))
             return [Count(Counter.REFUSALS, label=Reason.OPCODE.value), ToClient(answer)]
         if query.end != len(message):
             # a field selector, which commands do not have: nobody would look into it
             raise ProtocolError(WireReason.MESSAGE_TRAILING, query.end)
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
-        return self._pass_on(
-            prepare_hello(message, query.query),
-            header,
-            Request(RequestKind.LEGACY_HELLO, "hello", ""),
-        )
+        request = Request(RequestKind.LEGACY_HELLO, "hello", "")
+        return [self._pass_on(prepare_hello(message, query.query), request)]
 
-    def _op_msg(self, message: bytes, header: Header) -> list[Effect]:
+    def _op_msg(self, message: bytes) -> list[Effect]:
         parsed = parse_op_msg(message)
         try:
-            return self._command(message, header, parsed)
+            return self._command(message, parsed)
         except Refusal as refusal:
             command, namespace = _describe(message, parsed)
             path = replies.one_line(refusal.path)
@@ -82,27 +86,34 @@ class ClientSide:
                 # the path is the namespace that the command names, if its first argument is a name at all
                 path = path if path in self._conversation.settings.policy.collections else ""
             audit = Audit("refused", namespace, command, refusal.reason.value, path)
-            return self._denied(audit, replies.refusal_body(refusal), header, parsed)
+            return self._denied(audit, replies.refusal_body(refusal), message, parsed)
         except NamespaceUnknown as unknown:
-            return self._unknown(unknown.namespace, message, header, parsed)
-        except CertificateLogin as error:
-            audit = Audit("refused", "", "authenticate", type(error).__name__)
+            return self._unknown(unknown.namespace, message, parsed)
+        except CertificateLogin as login:
+            audit = Audit("refused", "", "authenticate", type(login).__name__)
             body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
-            return self._denied(audit, body, header, parsed)
-        except tuple(replies.FAILURES) as error:
+            return self._denied(audit, body, message, parsed)
+        except tuple(replies.FAILURES) as failure:
             command, namespace = _describe(message, parsed)
-            audit = Audit("refused", namespace, command, type(error).__name__)
-            return self._denied(audit, replies.failure_body(error), header, parsed)
+            audit = Audit("refused", namespace, command, type(failure).__name__)
+            return self._denied(audit, replies.failure_body(failure), message, parsed)
 
-    def _command(self, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+    def _command(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         if MARKER in message and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & _MORE_TO_COME
+        known = self._conversation.settings.passing
+        target = target_of(message, parsed.body, known.planned)
+        if target is not None:
+            passing = known.get(target)
+            if passing is not None:
+                request, count = passing
+                return [count, self._pass_on(message, None if unanswered else request)]
         first = next(elements(message, parsed.body), None)
         if first is not None and first.name in HELLO_COMMANDS:
             hello = refresh_checksum(prepare_hello(message, parsed.body))
             request = Request(RequestKind.HELLO, "hello", "")
-            return self._pass_on(hello, header, None if unanswered else request)
+            return [self._pass_on(hello, None if unanswered else request)]
         check_login(message, parsed.body)
         plan = plan_command(
             self._conversation.settings.policy,
@@ -118,39 +129,43 @@ class ClientSide:
             plan, self._conversation.keyring, self._conversation.settings.max_message_bytes
         )
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
-        effects: list[Effect] = [Count(Counter.COMMANDS, label=label)]
-        if plan.edits:
-            effects.append(Count(Counter.VALUES_ENCRYPTED, len(plan.edits)))
+        count = _COMMAND_COUNTS[label]
         # of a command that nobody knows, the first argument may be anything, and not a name
         is_named = label != "other" or plan.protected
         namespace = replies.one_line(plan.namespace) if is_named else ""
         request = Request(RequestKind.COMMAND, plan.command, namespace)
-        return effects + self._pass_on(rewritten, header, None if unanswered else request)
+        passed_on = self._pass_on(rewritten, None if unanswered else request)
+        if plan.edits:
+            return [count, Count(Counter.VALUES_ENCRYPTED, len(plan.edits)), passed_on]
+        if target is not None and not plan.protected:
+            known.remember(target, request, count)
+        return [count, passed_on]
 
-    def _unknown(self, namespace: str, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+    def _unknown(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server what a name is; the message comes again when it has answered."""
         unanswered, self._conversation.unanswered = self._conversation.unanswered, None
         if unanswered is not None and unanswered[0] == namespace:
             command, named = _describe(message, parsed)
             audit = Audit("refused", named, command, "NamespaceUnknown")
-            return self._denied(audit, unanswered[1], header, parsed)
+            return self._denied(audit, unanswered[1], message, parsed)
         return [PauseClient(True), look_up.ask(self._conversation, namespace, names_only=False)]
 
-    def _pass_on(self, message: bytes, header: Header, request: Request | None) -> list[Effect]:
+    def _pass_on(self, message: bytes, request: Request | None) -> ToServer:
         if request is not None:
-            if not self._conversation.awaited.has_room_for(header.request_id):
+            request_id = request_id_of(message)
+            if not self._conversation.awaited.has_room_for(request_id):
                 raise ProtocolError(WireReason.REQUEST_ID, 4)
-            self._conversation.awaited.add(header.request_id, request)
-        return [ToServer(message)]
+            self._conversation.awaited.add(request_id, request)
+        return ToServer(message)
 
-    def _denied(self, audit: Audit, body: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+    def _denied(self, audit: Audit, body: bytes, message: bytes, parsed: OpMsg) -> list[Effect]:
         effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
         if parsed.flags & _MORE_TO_COME:
             # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
             return [*effects, Close(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
         return [
             *effects,
-            ToClient(replies.command_error(self._conversation.new_id(), header.request_id, body)),
+            ToClient(replies.command_error(self._conversation.new_id(), request_id_of(message), body)),
         ]
 
 
@@ -179,7 +194,5 @@ def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
     if name not in KNOWN_COMMANDS:
         return "other", ""
     parts = [arguments[key] for key in (b"$db", name) if key in arguments]
-    texts = [
-        printable(message[part.value + 4 : part.end - 1]) for part in parts if part.kind == BsonType.STRING
-    ]
+    texts = [printable(message[part.value + 4 : part.end - 1]) for part in parts if part.kind == kinds.STRING]
     return name.decode(), ".".join(texts)

@@ -6,6 +6,7 @@ from sealwire.keys.keyring import Keyring
 from sealwire.policies.schema import PolicySet
 from sealwire.policies.views import ViewCatalog
 from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 
@@ -20,9 +21,13 @@ class SessionSettings:
     key_wait_s: float = 10.0
     views: ViewCatalog = field(init=False)
     """What the server has said of names that the policy does not know."""
+    passing: PassingCommands = field(init=False)
+    """Which commands need not be planned again."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "views", ViewCatalog(self.policy))
+        views = ViewCatalog(self.policy)
+        object.__setattr__(self, "views", views)
+        object.__setattr__(self, "passing", PassingCommands(views, self.policy.collection_names))
 
 
 @dataclass(frozen=True, slots=True)

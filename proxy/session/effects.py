@@ -1,7 +1,12 @@
-"""What the core asks of the shell. A closed union: the shell ends its dispatch with `assert_never`."""
+"""What the core asks of the shell. A closed union: the shell ends its dispatch with `assert_never`.
+
+The two that carry messages are made for each of them. They are not frozen, and write their `__init__` out:
+that costs a quarter of what a frozen dataclass costs. Nobody changes one all the same.
+"""
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import final
 
 
 class CloseReason(Enum):
@@ -28,18 +33,26 @@ class Counter(Enum):
     PROTOCOL_ERRORS = "protocol_errors"
 
 
-@dataclass(frozen=True, slots=True)
+@final
+@dataclass(slots=True, init=False)
 class ToServer:
     """Write these bytes to the server."""
 
     data: bytes
 
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
-@dataclass(frozen=True, slots=True)
+
+@final
+@dataclass(slots=True, init=False)
 class ToClient:
     """Write these bytes to the client."""
 
     data: bytes
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,26 +10,29 @@ Source: Server Discovery and Monitoring, Handshake (driver specifications).
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from sealwire.proxy.session.authentication import certificate_speculations
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at, validate
+from sealwire.wire.int32 import int32_at
+from sealwire.wire.raw_bson import Element, elements, validate
 from sealwire.wire.splice import Edit, splice
 
-HELLO_COMMANDS = frozenset({b"hello", b"isMaster", b"ismaster"})
+HELLO_COMMANDS: Final = frozenset({b"hello", b"isMaster", b"ismaster"})
 
 # A short value grows by 29 bytes of envelope and 5 of BSON Binary. Batches that drivers cut at 20 MB have
 # room to grow 2.4 times before they reach the server's 48 MB, and one document of 16 MiB still fits.
-MAX_CLIENT_MESSAGE_BYTES = 20_000_000
+MAX_CLIENT_MESSAGE_BYTES: Final = 20_000_000
 
 # A driver may count the documents only, and not what the command puts around them.
-ACCEPTED_CLIENT_MESSAGE_BYTES = MAX_CLIENT_MESSAGE_BYTES + (1 << 20)
+ACCEPTED_CLIENT_MESSAGE_BYTES: Final = MAX_CLIENT_MESSAGE_BYTES + (1 << 20)
 
-_ADDRESS_LISTS = frozenset({b"hosts", b"passives", b"arbiters"})
-_ADDRESSES = frozenset({b"me", b"primary"})
-_NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
+_ADDRESS_LISTS: Final = frozenset({b"hosts", b"passives", b"arbiters"})
+_ADDRESSES: Final = frozenset({b"me", b"primary"})
+_NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
-_int32 = struct.Struct("<i").pack
+_int32: Final = struct.Struct("<i").pack
 
 
 class UnknownMember(Exception):
@@ -84,9 +87,9 @@ def _hello_edits(message: bytes, document: int, topology: Topology) -> Iterator[
     for element in elements(message, document):
         if element.name == b"compression":
             yield Edit(element.start, element.end, b"", parents)
-        elif element.name in _ADDRESSES and element.kind != BsonType.NULL:
+        elif element.name in _ADDRESSES and element.kind != kinds.NULL:
             yield _address(message, element, topology, parents)
-        elif element.name in _ADDRESS_LISTS and element.kind != BsonType.NULL:
+        elif element.name in _ADDRESS_LISTS and element.kind != kinds.NULL:
             yield from _address_list(message, element, topology, parents)
         elif element.name == b"maxMessageSizeBytes":
             yield from _message_size(message, element, parents)
@@ -97,16 +100,16 @@ def _message_size(message: bytes, element: Element, parents: tuple[int, ...]) ->
     if element.kind not in _NUMBERS:
         return
     size = MAX_CLIENT_MESSAGE_BYTES
-    if element.kind == BsonType.INT:
+    if element.kind == kinds.INT:
         size = min(int32_at(message, element.value), size)
     name = message[element.start + 1 : element.value]
-    yield Edit(element.start, element.end, bytes((BsonType.INT,)) + name + _int32(size), parents)
+    yield Edit(element.start, element.end, bytes((kinds.INT,)) + name + _int32(size), parents)
 
 
 def _address_list(
     message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]
 ) -> Iterator[Edit]:
-    if element.kind != BsonType.ARRAY:
+    if element.kind != kinds.ARRAY:
         raise BsonError(WireReason.BSON_TYPE, element.start)
     items = list(elements(message, element.value))
     if len(items) > 1 and not topology.members:
@@ -116,7 +119,7 @@ def _address_list(
 
 
 def _address(message: bytes, element: Element, topology: Topology, parents: tuple[int, ...]) -> Edit:
-    if element.kind != BsonType.STRING:
+    if element.kind != kinds.STRING:
         # some drivers take a symbol for a string, and the keys of a document for a list
         raise BsonError(WireReason.BSON_TYPE, element.start)
     name = message[element.value + 4 : element.end - 1].decode("utf-8", "replace")

@@ -5,6 +5,7 @@ read and whether they are views (`authorizedCollections`): then a view is known 
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from bson import encode
 
@@ -12,13 +13,15 @@ from sealwire.policies.views import View
 from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
 from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import Header
+from sealwire.wire.header import request_id_of, response_to_of
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, build_op_msg
-from sealwire.wire.raw_bson import BsonType, Element, elements, int32_at
+from sealwire.wire.raw_bson import Element, elements
 
 # A definition that no pipeline planner can follow: the view is known, what it yields is not.
-UNREADABLE = View("", b"\5\0\0\0\0")
+UNREADABLE: Final = View("", b"\5\0\0\0\0")
 
 
 def ask(conversation: Conversation, namespace: str, *, names_only: bool) -> ToServer:
@@ -33,11 +36,11 @@ def ask(conversation: Conversation, namespace: str, *, names_only: bool) -> ToSe
     return ToServer(_question(request_id, namespace, names_only=names_only))
 
 
-def answered(conversation: Conversation, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
+def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[Effect]:
     """The reply to the question that is open: another question, or what the waiting command needs."""
     if parsed.flags & OpMsgFlag.MORE_TO_COME:
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.awaited.answer(header.response_to, header.request_id, more_to_come=False)
+    conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
     asked = conversation.look_up
     if asked is None:
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
@@ -76,10 +79,10 @@ def _read(message: bytes, body: int) -> View | None:
         if kind is None or _text(message, kind) != b"view":
             return None
         options = _part(message, listed.value, b"options")
-        if options is None or options.kind != BsonType.OBJECT:
+        if options is None or options.kind != kinds.OBJECT:
             return UNREADABLE
         on, pipeline = (_part(message, options.value, name) for name in (b"viewOn", b"pipeline"))
-        if on is None or pipeline is None or pipeline.kind != BsonType.ARRAY:
+        if on is None or pipeline is None or pipeline.kind != kinds.ARRAY:
             return UNREADABLE
         array = b"\4pipeline\0" + message[pipeline.value : pipeline.end]
         definition = (len(array) + 5).to_bytes(4, "little") + array + b"\0"
@@ -90,13 +93,13 @@ def _read(message: bytes, body: int) -> View | None:
 def _listed(message: bytes, body: int) -> Iterator[Element]:
     """The documents of the first batch."""
     cursor = _part(message, body, b"cursor")
-    if cursor is None or cursor.kind != BsonType.OBJECT:
+    if cursor is None or cursor.kind != kinds.OBJECT:
         raise BsonError(WireReason.BSON_VALUE, body)
     batch = _part(message, cursor.value, b"firstBatch")
-    if batch is None or batch.kind != BsonType.ARRAY:
+    if batch is None or batch.kind != kinds.ARRAY:
         raise BsonError(WireReason.BSON_VALUE, cursor.value)
     for item in elements(message, batch.value):
-        if item.kind != BsonType.OBJECT:
+        if item.kind != kinds.OBJECT:
             raise BsonError(WireReason.BSON_VALUE, item.value)
         yield item
 
@@ -106,6 +109,6 @@ def _part(message: bytes, start: int, name: bytes) -> Element | None:
 
 
 def _text(message: bytes, element: Element) -> bytes:
-    if element.kind != BsonType.STRING:
+    if element.kind != kinds.STRING:
         raise BsonError(WireReason.BSON_VALUE, element.value)
     return message[element.value + 4 : element.end - 1]

@@ -3,6 +3,8 @@
 No reply carries a retry label: a driver must not try again what a policy denies.
 """
 
+from typing import Final
+
 from bson import encode
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
@@ -11,15 +13,15 @@ from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply
 
-INTERNAL_ERROR = (1, "InternalError")
-TYPE_MISMATCH = (14, "TypeMismatch")
-AUTHENTICATION_FAILED = (18, "AuthenticationFailed")
-KEY_NOT_FOUND = (211, "KeyNotFound")
-UNSUPPORTED_OP_QUERY = (352, "UnsupportedOpQueryCommand")
+INTERNAL_ERROR: Final = (1, "InternalError")
+TYPE_MISMATCH: Final = (14, "TypeMismatch")
+AUTHENTICATION_FAILED: Final = (18, "AuthenticationFailed")
+KEY_NOT_FOUND: Final = (211, "KeyNotFound")
+UNSUPPORTED_OP_QUERY: Final = (352, "UnsupportedOpQueryCommand")
 
 # Error class -> (code, code name), text for the client. The texts are fixed: nothing of a value, an envelope
 # or a key can be in them, and all failed decryptions read alike.
-FAILURES: dict[type[Exception], tuple[tuple[int, str], str]] = {
+FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     InvalidEnvelope: (INTERNAL_ERROR, "Sealwire could not decrypt a stored value"),
     DecryptionFailed: (INTERNAL_ERROR, "Sealwire could not decrypt a stored value"),
     UnknownKey: (KEY_NOT_FOUND, "Sealwire has no key for a stored value or a covered field"),
@@ -27,14 +29,14 @@ FAILURES: dict[type[Exception], tuple[tuple[int, str], str]] = {
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
 }
 
-CERTIFICATE_LOGIN = (
+CERTIFICATE_LOGIN: Final = (
     "Sealwire cannot pass on a login with MONGODB-X509: the server would see the proxy's certificate and not "
     "the client's; log in with SCRAM-SHA-256 or another mechanism"
 )
 
 # A namespace has at most 255 bytes (MongoDB limits); a message of ours names two of them at most.
-MAX_NAME_CHARACTERS = 255
-_MAX_MESSAGE_CHARACTERS = 1024
+MAX_NAME_CHARACTERS: Final = 255
+_MAX_MESSAGE_CHARACTERS: Final = 1024
 
 
 def one_line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
@@ -42,7 +44,8 @@ def one_line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
 
     Names come from clients: any length, control characters, and bytes that are no UTF-8.
     """
-    return "".join(char if char.isprintable() else "?" for char in text[:limit])
+    text = text[:limit]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def refusal_body(refusal: Refusal) -> bytes:

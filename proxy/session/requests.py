@@ -1,11 +1,11 @@
 """Pair replies with the requests they answer, exhaust streams included."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple, final
 
 # Drivers send one request at a time on a connection; only unacknowledged writes overlap, and these wait for
 # nothing. A client that opens more than this is broken or hostile.
-MAX_AWAITED = 1024
+MAX_AWAITED: Final = 1024
 
 
 class RequestKind(Enum):
@@ -26,13 +26,16 @@ class Request(NamedTuple):
     namespace: str
 
 
+@final
 class AwaitedRequests:
     """Requests by the id that the next reply to them answers."""
 
-    __slots__ = ("_awaited",)
+    __slots__ = ("_awaited", "_streams")
 
     def __init__(self) -> None:
         self._awaited: dict[int, Request] = {}
+        # Of each exhaust stream, both ways: the id that was answered last, and the id of that reply.
+        self._streams: dict[int, int] = {}
 
     @property
     def idle(self) -> bool:
@@ -48,7 +51,7 @@ class AwaitedRequests:
 
     def has_room_for(self, request_id: int) -> bool:
         """Whether one more request with this id can be told from all others."""
-        return not self.full and request_id not in self._awaited
+        return len(self._awaited) < MAX_AWAITED and request_id not in self._awaited
 
     def add(self, request_id: int, request: Request) -> None:
         """Wait for a reply to `request_id`."""
@@ -63,18 +66,20 @@ class AwaitedRequests:
         """The request that a reply answers, or None when there is none.
 
         In an exhaust stream each reply answers the one before it (OP_MSG, exhaustAllowed); a server that
-        keeps naming the first request is understood as well.
+        keeps naming the first request is understood as well. Cost: O(1).
         """
+        if not more_to_come and not self._streams:
+            return self._awaited.pop(response_to, None)
         request = self._awaited.get(response_to)
         if request is None:
             return None
-        if more_to_come:
-            self._awaited = {
-                number: other
-                for number, other in self._awaited.items()
-                if other is not request or number == response_to
-            }
-            self._awaited[reply_id] = request
-        else:
-            self._awaited = {number: other for number, other in self._awaited.items() if other is not request}
+        other = self._streams.pop(response_to, response_to)
+        self._streams.pop(other, None)
+        self._awaited.pop(other, None)
+        if not more_to_come:
+            self._awaited.pop(response_to, None)
+            return request
+        self._awaited[response_to] = self._awaited[reply_id] = request
+        self._streams[response_to] = reply_id
+        self._streams[reply_id] = response_to
         return request

@@ -8,24 +8,29 @@ in them only what lies before it. The new message is put together on the way, in
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import OpMsg, refresh_checksum, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, int32_at, scope_document, seek
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, scope_document
 
-OpenEnvelope = Callable[[bytes], tuple[int, bytes]]
-"""From an envelope to its BSON type and value bytes; raises what makes the whole message unreadable."""
+OpenEnvelope = Callable[[bytes, int, int], tuple[int, bytes]]
+"""From a buffer and the extent of an envelope in it to its BSON type and value bytes.
+
+Raises what makes the whole message unreadable.
+"""
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
-_SUBTYPE_OFFSET = 4
-_CONTENT_OFFSET = 5
+_SUBTYPE_OFFSET: Final = 4
+_MARKER_END: Final = 7
+_CONTENT_OFFSET: Final = 5
 
-_OBJECT, _ARRAY = int(BsonType.OBJECT), int(BsonType.ARRAY)
-_BIN_DATA, _SCOPED = int(BsonType.BIN_DATA), int(BsonType.JAVASCRIPT_WITH_SCOPE)
-_TYPE_BYTES = tuple(bytes((kind,)) for kind in range(256))
+_TYPE_BYTES: Final = tuple(bytes((kind,)) for kind in range(256))
 
-_pack_int32 = struct.Struct("<i").pack
+_pack_int32: Final = struct.Struct("<i").pack
 
 
 def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
@@ -67,10 +72,11 @@ class _Found(Exception):
     """Ends the walk of `holds_envelope`."""
 
 
-def _found(_envelope: bytes) -> tuple[int, bytes]:
+def _found(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
     raise _Found
 
 
+@final
 class _Rewriter:
     """Copies a buffer piece by piece, opening envelopes and correcting the lengths around them."""
 
@@ -112,44 +118,40 @@ class _Rewriter:
             raise BsonError(WireReason.BSON_DEPTH, start)
         slot = self.begin_length(start)
         growth = 0
-        at = start + 4
-        while 0 <= self._hit < last:
-            found = seek(buf, at, last, self._hit)
-            if found is None:
-                break
-            kind, element, value, end = found
-            if self._hit < value:
+        cursor = Cursor(buf, start)
+        while 0 <= self._hit < last and cursor.advance_to(self._hit):
+            if self._hit < cursor.value:
                 # in a name: what stands there is no value, but one may follow in the same element
-                self._hit, at = buf.find(MARKER, value), element
+                self._hit = buf.find(MARKER, cursor.value)
+                cursor.go_back()
                 continue
-            growth += self._value(kind, element, value, end, depth)
-            at = end
-            if 0 <= self._hit < end:
-                self._hit = buf.find(MARKER, end)
+            growth += self._value(cursor, depth)
+            if 0 <= self._hit < cursor.end:
+                self._hit = buf.find(MARKER, cursor.end)
         self.end_length(slot, start, growth)
         return growth
 
-    def _value(self, kind: int, element: int, value: int, end: int, depth: int) -> int:
+    def _value(self, cursor: Cursor, depth: int) -> int:
         """Copy one value with a marker in it; return by how much it grew."""
-        if kind == _BIN_DATA:
+        kind, value, end = cursor.kind, cursor.value, cursor.end
+        if kind == kinds.BIN_DATA:
             buf = self._buf
             # not by the hit: the length of a binary of 5723008 bytes spells the marker too
-            if not buf.startswith(MARKER, value + _SUBTYPE_OFFSET):
+            if buf[value + _SUBTYPE_OFFSET : value + _MARKER_END] != MARKER:
                 return 0
-            bson_type, opened = self._open(buf[value + _CONTENT_OFFSET : end])
+            bson_type, opened = self._open(buf, value + _CONTENT_OFFSET, end)
             # the name with its NUL lies between the type byte and the value
-            self._out += (
-                buf[self._position : element],
-                _TYPE_BYTES[bson_type],
-                buf[element + 1 : value],
-                opened,
-            )
+            out = self._out
+            out.append(buf[self._position : cursor.start])
+            out.append(_TYPE_BYTES[bson_type])
+            out.append(buf[cursor.start + 1 : value])
+            out.append(opened)
             self._position = end
             self.opened += 1
             return len(opened) - (end - value)
-        if kind in (_OBJECT, _ARRAY):
+        if kind in (kinds.OBJECT, kinds.ARRAY):
             return self.document(value, depth + 1)
-        if kind == _SCOPED:
+        if kind == kinds.JAVASCRIPT_WITH_SCOPE:
             slot = self.begin_length(value)
             growth = self.document(scope_document(self._buf, value, end), depth + 1)
             self.end_length(slot, value, growth)

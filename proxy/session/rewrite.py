@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
@@ -10,20 +11,20 @@ from sealwire.keys.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan, RangeEdit, ValueEdit
 from sealwire.policies.schema import Mode
+from sealwire.wire import kinds
 from sealwire.wire.op_msg import refresh_checksum
-from sealwire.wire.raw_bson import BsonType
 from sealwire.wire.splice import Edit, resized, splice
 
 # maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.
 # Whether a document in between is too large, only the server can tell, and it does.
-MAX_COMMAND_BYTES = 16 * 1024 * 1024 + 16 * 1024
+MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 
-_BINARY = bytes((BsonType.BIN_DATA,))
-_binary_head = struct.Struct("<iB").pack
-_pack_int32 = struct.Struct("<i").pack
+_BINARY: Final = bytes((kinds.BIN_DATA,))
+_binary_head: Final = struct.Struct("<iB").pack
+_pack_int32: Final = struct.Struct("<i").pack
 
 # Two centuries of days under one key: about 12 MB in all.
-MAX_KEPT_VALUES = 73_100
+MAX_KEPT_VALUES: Final = 73_100
 
 
 def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
@@ -36,12 +37,7 @@ def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
     message = plan.buf
     if not plan.edits:
         return message
-    ciphers: dict[str, ValueCipher] = {}
-    for planned in plan.edits:
-        name = planned.field_class.name
-        if name not in ciphers:
-            ciphers[name] = keyring.cipher_for(name)
-    edits = [_edit(message, planned, ciphers[planned.field_class.name]) for planned in plan.edits]
+    edits = [_edit(message, planned, keyring.cipher_for(planned.field_class.name)) for planned in plan.edits]
     edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in plan.removals]
     lengths = resized(message, edits)
     _check_sizes(edits, lengths, max_message_bytes)
@@ -108,5 +104,7 @@ def _check_sizes(edits: Sequence[Edit], lengths: dict[int, int], max_message_byt
     """
     if lengths.get(0, 0) > max_message_bytes:
         raise Refusal(Reason.TOO_LARGE)
+    if max(lengths.values(), default=0) <= MAX_COMMAND_BYTES:
+        return
     if any(lengths.get(parent, 0) > MAX_COMMAND_BYTES for edit in edits for parent in edit.parents[2:]):
         raise Refusal(Reason.TOO_LARGE)

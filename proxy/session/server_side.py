@@ -1,7 +1,7 @@
 """From the server: handshake replies get our addresses, replies with envelopes are decrypted, others pass."""
 
 from collections.abc import Callable
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
@@ -23,14 +23,15 @@ from sealwire.proxy.session.handshake import UnknownMember, rewrite_hello
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import reveal
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import Header, OpCode, parse_header
-from sealwire.wire.op_msg import OpMsg, OpMsgFlag, parse_op_msg, refresh_checksum
+from sealwire.wire.header import OpCode, op_code_of, request_id_of, response_to_of
+from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
 
-_MORE_TO_COME = int(OpMsgFlag.MORE_TO_COME)
+_MORE_TO_COME: Final = 2
+_MSG: Final = 2013
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
-MAX_ASKED_KEYS = 64
+MAX_ASKED_KEYS: Final = 64
 
 
 class ServerSide:
@@ -44,53 +45,51 @@ class ServerSide:
 
     def message(self, message: bytes) -> list[Effect]:
         """One whole message; with NeedKeys in the answer it has to come again. Raises ProtocolError."""
-        header = parse_header(message)
-        if header.op_code == OpCode.MSG:
-            parsed = parse_op_msg(message)
-            return self._op_msg(message, header, parsed)
-        if header.op_code != OpCode.REPLY:
+        op_code = op_code_of(message)
+        if op_code == _MSG:
+            return self._op_msg(message, parse_op_msg(message))
+        if op_code != OpCode.REPLY:
             raise ProtocolError(WireReason.OPCODE, 12)
         reply = parse_op_reply(message)
-        request = self._conversation.awaited.answer(header.response_to, header.request_id, more_to_come=False)
+        request = self._conversation.awaited.answer(
+            response_to_of(message), request_id_of(message), more_to_come=False
+        )
         if request is None or request.kind is not RequestKind.LEGACY_HELLO or len(reply.documents) != 1:
             raise ProtocolError(WireReason.OPCODE, 12)
         return self._hello_reply(message, reply.documents[0], bytes)
 
-    def _op_msg(self, message: bytes, header: Header, parsed: OpMsg) -> list[Effect]:
-        if self._conversation.awaited.awaits(header.response_to, RequestKind.LOOK_UP):
-            return look_up.answered(self._conversation, message, header, parsed)
+    def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        conversation = self._conversation
+        response_to = response_to_of(message)
+        if conversation.look_up is not None and conversation.awaited.awaits(response_to, RequestKind.LOOK_UP):
+            return look_up.answered(conversation, message, parsed)
         revealed, opened, failure = message, 0, None
         if MARKER in message:
             try:
-                revealed, opened = reveal(message, parsed, self._open_envelope)
+                revealed, opened = reveal(message, parsed, conversation.keyring.open_envelope)
             except (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey) as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
                     return [NeedKeys((error.key,))]
                 failure = error
         more_to_come = bool(parsed.flags & _MORE_TO_COME)
-        request = self._conversation.awaited.answer(
-            header.response_to, header.request_id, more_to_come=more_to_come
-        )
+        request = conversation.awaited.answer(response_to, request_id_of(message), more_to_come=more_to_come)
         if request is None:
             raise ProtocolError(WireReason.RESPONSE_TO, 8)
         if request.kind is RequestKind.LEGACY_HELLO:
             # answered in another opcode, it would reach the client with the members' own addresses
             raise ProtocolError(WireReason.OPCODE, 12)
         if failure is not None:
-            return self._unreadable(failure, header, request, more_to_come=more_to_come)
+            return self._unreadable(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is RequestKind.HELLO:
             # no stored value is in it, and after `reveal` its offsets would be others
             return self._hello_reply(message, parsed.body, refresh_checksum)
         if request.command in DEFINING_COMMANDS:
             # what was learned while the server worked on it may be of before or of after
-            self._conversation.settings.views.forget()
+            conversation.settings.views.forget()
         effects: list[Effect] = [ToClient(revealed)]
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         return effects
-
-    def _open_envelope(self, envelope: bytes) -> tuple[int, bytes]:
-        return self._conversation.keyring.cipher_for_envelope(envelope).decrypt(envelope)
 
     def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
         """Whether to load the keyring again: once for each key that it does not know, and not for ever.
@@ -103,14 +102,14 @@ class ServerSide:
         return True
 
     def _unreadable(
-        self, failure: Exception, header: Header, request: Request, *, more_to_come: bool
+        self, failure: Exception, response_to: int, request: Request, *, more_to_come: bool
     ) -> list[Effect]:
         """Withhold the whole reply: a part of it would be a wrong answer."""
         body = replies.failure_body(failure)
         effects: list[Effect] = [
             Count(Counter.DECRYPTION_FAILURES, label=type(failure).__name__),
             Audit("undecryptable", request.namespace, request.command, type(failure).__name__),
-            ToClient(replies.command_error(self._conversation.new_id(), header.response_to, body)),
+            ToClient(replies.command_error(self._conversation.new_id(), response_to, body)),
         ]
         if more_to_come:
             # the server goes on with the stream that the client now takes for ended

@@ -2,7 +2,7 @@
 
 import click
 
-from sealwire import __version__
+from sealwire import __version__, core_is_compiled
 from sealwire.cli.exit_codes import fail
 from sealwire.cli.lazy_group import LazyGroup
 
@@ -21,7 +21,11 @@ SUBCOMMANDS = {
 
 
 @click.group(cls=LazyGroup, modules=SUBCOMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="sealwire")
+@click.version_option(
+    __version__,
+    prog_name="sealwire",
+    message=f"%(prog)s, version %(version)s, {'compiled' if core_is_compiled() else 'plain'} core",
+)
 def sealwire() -> None:
     """MongoDB transparent encryption proxy."""
 

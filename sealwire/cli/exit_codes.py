@@ -49,6 +49,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.ListenProblem: EX_OSERR,
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
+    server.WorkersFailed: EX_SOFTWARE,
     demo.DemoError: EX_UNAVAILABLE,
     direct.UnusableUri: EX_CONFIG,
     direct.ServerUnreachable: EX_UNAVAILABLE,

@@ -1,15 +1,17 @@
 """`sealwire serve`: run the proxy in the foreground until SIGTERM."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
-from sealwire.proxy.server import app
+from sealwire.proxy.server import app, supervisor, worker
 from sealwire.proxy.server.config_reader import load_config
 from sealwire.proxy.server.logs import configure
 from sealwire.proxy.server.sessions import real_sessions
 from sealwire.proxy.server.start import load
+from sealwire.proxy.server.worker_channel import ChannelError
 
 
 @click.command()
@@ -24,17 +26,19 @@ from sealwire.proxy.server.start import load
     help="The configuration file; docs/configuration.md explains its keys.",
 )
 @click.option("--check", is_flag=True, help="Validate everything, ask the servers, bind nothing, and exit.")
-def command(config_path: Path, check: bool) -> None:
+@click.option("--worker", "number", type=int, hidden=True, help="For the supervisor: run as this worker.")
+def command(config_path: Path, check: bool, number: int | None) -> None:
     """Run the proxy.
 
     \b
     SIGTERM, SIGINT  stop accepting, let commands under way finish, exit 0; again: stop at once
-    SIGHUP           read the certificates again; connections that are open stay open
+    SIGHUP           read certificates and keys again; connections that are open stay open
 
     \b
     Exit codes:
       0   drained          65  keyring damaged or without a class of the policy
       69  server down, or its TLS is not what upstream.tls describes
+      70  the cipher self-test failed, or workers end again and again
       71  an address cannot be bound
       77  a file may not be read, a private key is open to others, or the wrong key-encryption key
       78  configuration or policy
@@ -45,11 +49,32 @@ def command(config_path: Path, check: bool) -> None:
       sealwire serve --check
       SEALWIRE_LOG_LEVEL=debug sealwire serve
     """
+    if number is not None:
+        _run_worker(config_path)
+        return
     config = load_config(config_path, os.environ)
     configure(config.log_level, config.log_format)
+    if config.workers > 1 and not check:
+        sys.exit(supervisor.serve(config, lambda number: _worker_command(config_path, number)))
     loaded = load(config)
     if check:
         app.check(loaded)
         click.echo("ok: configuration, policy, keyring, certificates and servers")
         return
     app.serve(loaded, real_sessions)
+
+
+def _worker_command(config_path: Path, number: int) -> list[str]:
+    # -P: what lies in the current folder is not imported in place of a module.
+    program = [sys.executable, "-P", "-m", "sealwire", "serve"]
+    return [*program, "--config", str(config_path), "--worker", str(number)]
+
+
+def _run_worker(config_path: Path) -> None:
+    try:
+        line, seat = worker.take_seat()
+    except (ChannelError, OSError):
+        raise click.UsageError("--worker is for the supervisor; set `workers` in the configuration") from None
+    config = worker.share_of(load_config(config_path, os.environ), seat)
+    configure(config.log_level, config.log_format, worker=seat.number)
+    worker.serve(load(config), real_sessions, line, seat)

@@ -1,4 +1,4 @@
-"""`python -m bench` from end to end, with too few rounds to mean anything."""
+"""`python -m bench` from end to end, with too little of everything to mean anything."""
 
 import json
 import subprocess
@@ -8,33 +8,45 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.canned_backend import CALLS
-from bench.machine import describe_machine
-from bench.measure import Figure
-from bench.micro import MicroFigure
-from bench.routes import ROUTES
+from bench.routes import NO_WORKERS
+from bench.targets import TARGETS
 
-FIGURE = Figure("find one", "direct", 1e-3, 1e-3, 1e-3, 1.0, 1.0, 1.0, 1.0, 8, 300)
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+
+
+def test_it_lists_its_parts_and_targets() -> None:
+    done = bench("bench", "--list")
+    assert done.returncode == 0
+    for target in TARGETS:
+        assert target.name in done.stdout
 
 
 @pytest.mark.integration
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [["--only", "real", "--tls"], ["--only", "canned", "--only", "micro"]])
-def test_it_measures_every_operation_over_every_route(options: list[str]) -> None:
-    command = [sys.executable, "-m", "bench", "--rounds", "1", "--no-file", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    for name in CALLS:
-        assert name in done.stdout
-    for route in ROUTES:
-        assert done.stdout.count(route) >= len(CALLS)
+def test_every_target_is_measured_and_every_part_runs() -> None:
+    before = set(report.RESULTS.glob("*"))
+    done = bench("bench", "--tiny")
+    made = set(report.RESULTS.glob("*")) - before
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        written = json.loads(next(path for path in made if path.suffix == ".json").read_text())
+    finally:
+        for path in made:
+            path.unlink()
+    assert all(each["figure"] for each in written["targets"])
+    assert set(written["not_measured"].values()) <= {NO_WORKERS}
+    assert len([path for path in made if path.suffix == ".svg"]) == 4
 
 
-def test_a_report_is_written_as_json_with_machine_and_versions(tmp_path: Path) -> None:
-    micro = MicroFigure("work", 1e-3, 1e-3, 1e-3, 4, 30)
-    path = report.write(report.Report(describe_machine(), False, [FIGURE], [], [micro], 2.0), tmp_path)
-    written = json.loads(path.read_text())
-    assert written["real"][0]["operation"] == "find one"
-    assert written["micro"][0]["values"] == 4
-    assert written["machine"]["cores"] > 0
-    assert written["machine"]["packages"]["pymongo"]
-    assert path.parent == tmp_path
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_profile_is_a_flame_graph(tmp_path: Path) -> None:
+    out = tmp_path / "flames.svg"
+    done = bench("bench.profile", "find-one", "--seconds", "2", "--out", str(out))
+    if "ermission" in done.stderr:
+        pytest.skip("py-spy may not look into other processes here")
+    assert done.returncode == 0, done.stderr
+    assert "sealwire" in out.read_text()

@@ -37,7 +37,7 @@ def test_every_version_that_has_material_decrypts() -> None:
         cipher = KEYRING.cipher_by_id(*ids)
         envelope = cipher.encrypt_deterministically(0x08, b"\1")
         assert (cipher.class_id, cipher.key_version) == ids
-        assert KEYRING.cipher_for_envelope(envelope) is cipher
+        assert KEYRING.open_envelope(b"??" + envelope + b"??", 2, len(envelope) + 2) == (0x08, b"\1")
         assert cipher.decrypt(envelope) == (0x08, b"\1")
 
 
@@ -76,21 +76,30 @@ def test_an_envelope_of_an_unknown_key_says_what_to_ask_for() -> None:
     other = Keyring([key("x", 5, 6, KeyState.ACTIVE)])
     envelope = other.cipher_for("x").encrypt_randomly(0x08, b"\1")
     with pytest.raises(UnknownKey) as caught:
-        KEYRING.cipher_for_envelope(envelope)
+        KEYRING.open_envelope(envelope, 0, len(envelope))
     assert caught.value.key == (5, 6)
 
 
 @pytest.mark.parametrize("data", [b"", b"SW\1\1", b"SW\1\1" + bytes(30), bytes(60)])
 def test_what_is_no_envelope_is_invalid_and_not_unknown(data: bytes) -> None:
     with pytest.raises(InvalidEnvelope):
-        KEYRING.cipher_for_envelope(data)
+        KEYRING.open_envelope(data, 0, len(data))
 
 
 def test_ids_behind_a_wrong_magic_do_not_decrypt() -> None:
     envelope = KEYRING.cipher_for("postcode").encrypt_deterministically(0x08, b"\1")
     forged = b"XX" + envelope[2:]
-    with pytest.raises((InvalidEnvelope, DecryptionFailed)):
-        KEYRING.cipher_for_envelope(forged).decrypt(forged)
+    with pytest.raises(InvalidEnvelope):
+        KEYRING.open_envelope(forged, 0, len(forged))
+
+
+def test_an_altered_envelope_or_a_part_of_one_does_not_open() -> None:
+    envelope = KEYRING.cipher_for("postcode").encrypt_deterministically(0x08, b"\1")
+    altered = envelope[:-1] + bytes([envelope[-1] ^ 1])
+    with pytest.raises(DecryptionFailed):
+        KEYRING.open_envelope(altered, 0, len(altered))
+    with pytest.raises(InvalidEnvelope):
+        KEYRING.open_envelope(envelope, 0, len(envelope) - 1)
 
 
 def test_class_names_keep_the_order_of_the_keyring() -> None:

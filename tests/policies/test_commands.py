@@ -100,7 +100,7 @@ ENGLISH = {"locale": "en", "strength": 2}
                 "let": {"x": 1},
                 "bypassDocumentValidation": False,
             },
-            [("nhs_number", "a"), ("tags", "b"), ("nhs_number", "c"), ("postcode", "d")],
+            [("nhs_number", "a"), ("tags", "b"), ("postcode", "d"), ("nhs_number", "c")],
         ),
         (
             {

@@ -122,6 +122,7 @@ def test_a_definition_that_is_none_can_only_be_forwarded(definition: bytes) -> N
     assert found.opaque
 
 
+@pytest.mark.plain_core
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealwire.policies.views._MAX_REMEMBERED", 2)
     catalog = knowing(a=None, b=None)
@@ -155,3 +156,33 @@ def test_a_view_is_created_with_its_pipeline_covered() -> None:
     for name in ("create", "collMod"):
         assert edits(catalog, {name: "v", "viewOn": "wards", "pipeline": joined}) == [("nhs_number", "a")]
     assert edits(catalog, {"create": "v", "viewOn": "wards", "pipeline": pipeline}) == []
+
+
+def test_a_name_that_is_not_utf8_cannot_be_asked_for_and_is_refused() -> None:
+    catalog = ViewCatalog(POLICY)
+    with pytest.raises(Refusal) as caught:
+        catalog.covered("clinic.\udcff")
+    assert caught.value.reason is Reason.SHAPE
+    assert catalog.covered("stats.\udcff") is None
+
+
+def test_the_edition_changes_with_every_answer_and_when_one_becomes_too_old() -> None:
+    catalog = ViewCatalog(POLICY)
+    seen = {catalog.edition}
+    catalog.tick(100.0)
+    catalog.learn("clinic.a", None)
+    seen.add(catalog.edition)
+    catalog.tick(130.0)
+    catalog.learn("clinic.b", None)
+    seen.add(catalog.edition)
+    catalog.tick(100.0 + LIFETIME_S)
+    assert catalog.edition in seen
+    catalog.tick(101.0 + LIFETIME_S)
+    assert catalog.edition not in seen
+    seen.add(catalog.edition)
+    assert catalog.covered("clinic.b") is None
+    catalog.tick(131.0 + LIFETIME_S)
+    assert catalog.edition not in seen
+    seen.add(catalog.edition)
+    catalog.forget()
+    assert catalog.edition not in seen

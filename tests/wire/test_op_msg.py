@@ -45,8 +45,13 @@ def _signed(sections: bytes, flags: int = 1) -> bytes:
     return covered + struct.pack("<I", crc32c(covered))
 
 
+def parts_of(message: bytes) -> tuple[int, int, tuple[Sequence, ...], int]:
+    parsed = parse_op_msg(message)
+    return parsed.flags, parsed.body, parsed.sequences, parsed.end
+
+
 def test_a_plain_command_is_its_body() -> None:
-    assert parse_op_msg(_PING) == OpMsg(flags=0, body=21, sequences=(), end=47)
+    assert parts_of(_PING) == (0, 21, (), 47)
 
 
 def test_a_message_from_hex_with_a_sequence_before_the_body_and_a_checksum() -> None:
@@ -56,13 +61,8 @@ def test_a_message_from_hex_with_a_sequence_before_the_body_and_a_checksum() -> 
         "00 19000000 10 696e7300 01000000 02 24646200 02000000 7800 00"
         "3b8ef197"
     )
-    parsed = parse_op_msg(message)
-    assert parsed == OpMsg(
-        flags=OpMsgFlag.CHECKSUM_PRESENT | OpMsgFlag.MORE_TO_COME,
-        body=41,
-        sequences=(Sequence(b"documents", start=21, documents=35, end=40),),
-        end=66,
-    )
+    flags = OpMsgFlag.CHECKSUM_PRESENT | OpMsgFlag.MORE_TO_COME
+    assert parts_of(message) == (flags, 41, (Sequence(b"documents", start=21, documents=35, end=40),), 66)
 
 
 def test_flag_bits_are_those_of_the_specification() -> None:

@@ -11,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import (
     MAX_DEPTH,
     BsonType,
-    Element,
+    Cursor,
     document_end,
     elements,
-    int32_at,
     scope_document,
-    seek,
     validate,
 )
 from tests.strategies import bson_documents
@@ -94,7 +93,8 @@ def test_an_element_names_where_its_parts_lie() -> None:
     data = b"??" + document(
         element(BsonType.BOOL, b"ok", b"\1"), element(BsonType.STRING, b"s", string(b"x"))
     )
-    assert list(elements(data, 2)) == [Element(8, b"ok", 6, 10, 11), Element(2, b"s", 11, 14, 20)]
+    found = [(each.kind, each.name, each.start, each.value, each.end) for each in elements(data, 2)]
+    assert found == [(8, b"ok", 6, 10, 11), (2, b"s", 11, 14, 20)]
     assert int32_at(data, 14) == 2
 
 
@@ -168,23 +168,57 @@ def test_a_damaged_document_gives_a_document_or_a_bson_error(data: bytes, draw: 
     assert end <= len(damaged)
 
 
+def walked(cursor: Cursor) -> list[tuple[int, bytes, int, int, int]]:
+    found = []
+    while cursor.advance():
+        each = cursor.element
+        assert (each.kind, each.name) == (cursor.kind, cursor.name)
+        found.append((each.kind, each.name, each.start, each.value, each.end))
+    return found
+
+
+def listed(data: bytes) -> list[tuple[int, bytes, int, int, int]]:
+    return [(each.kind, each.name, each.start, each.value, each.end) for each in elements(data, 0)]
+
+
 @given(bson_documents(), st.data())
-def test_seek_finds_what_walking_the_elements_finds(data: bytes, draw: st.DataObject) -> None:
+def test_a_cursor_finds_what_walking_the_elements_finds_or_fails_alike(
+    data: bytes, draw: st.DataObject
+) -> None:
+    assert walked(Cursor(data, 0)) == listed(data)
+    damaged = bytearray(data)
+    damaged[draw.draw(st.integers(4, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    buf = bytes(damaged)
+    assert _outcome(lambda: walked(Cursor(buf, 0))) == _outcome(lambda: listed(buf))
+
+
+@given(bson_documents(), st.data())
+def test_a_cursor_stops_at_the_first_element_that_ends_behind_an_offset(
+    data: bytes, draw: st.DataObject
+) -> None:
     inside = list(elements(data, 0))
     offset = draw.draw(st.integers(-1, len(data)))
-    index = draw.draw(st.integers(0, len(inside)))
-    at = inside[index].start if index < len(inside) else len(data) - 1
-    wanted = next(((e.kind, e.start, e.value, e.end) for e in inside[index:] if e.end > offset), None)
-    assert seek(data, at, len(data) - 1, offset) == wanted
+    passed = draw.draw(st.integers(0, len(inside)))
+    cursor = Cursor(data, 0)
+    for _ in range(passed):
+        assert cursor.advance()
+    wanted = next((each.start for each in inside[passed:] if each.end > offset), None)
+    assert cursor.advance_to(offset) is (wanted is not None)
+    if wanted is not None:
+        assert cursor.start == wanted
+        cursor.go_back()
+        assert cursor.advance()
+        assert cursor.start == wanted
 
 
-def test_seek_takes_the_element_that_covers_the_offset_and_not_one_that_ends_there() -> None:
+def test_the_element_that_covers_an_offset_is_taken_and_not_one_that_ends_there() -> None:
     data = document(element(BsonType.INT, b"a", int32(1)), element(BsonType.STRING, b"b", string(b"x")))
     first, second = elements(data, 0)
-    last = len(data) - 1
-    assert seek(data, 4, last, first.end - 1) == (first.kind, first.start, first.value, first.end)
-    assert seek(data, 4, last, first.end) == (second.kind, second.start, second.value, second.end)
-    assert seek(data, 4, last, second.end) is None
+    for offset, wanted in ((first.end - 1, b"a"), (first.end, b"b")):
+        cursor = Cursor(data, 0)
+        assert cursor.advance_to(offset)
+        assert cursor.name == wanted
+    assert not Cursor(data, 0).advance_to(second.end)
 
 
 def _outcome(walk: Callable[[], object]) -> tuple[WireReason, int] | None:
@@ -196,22 +230,22 @@ def _outcome(walk: Callable[[], object]) -> tuple[WireReason, int] | None:
 
 
 @pytest.mark.parametrize("name", [name for name, (data, _) in INVALID.items() if len(data) >= 5])
-def test_seek_refuses_on_its_way_what_the_walk_refuses(name: str) -> None:
+def test_a_cursor_refuses_on_its_way_what_the_walk_refuses(name: str) -> None:
     data, _ = INVALID[name]
     size = int32_at(data, 0)
     if 5 <= size <= len(data):
-        sought = _outcome(lambda: seek(data, 4, size - 1, len(data)))
+        sought = _outcome(lambda: Cursor(data, 0).advance_to(len(data)))
         assert sought == _outcome(lambda: list(elements(data, 0)))
     else:
         assert _outcome(lambda: document_end(data, 0, len(data))) == (WireReason.BSON_LENGTH, 0)
 
 
 @given(bson_documents(), st.data())
-def test_seek_in_damaged_bytes_refuses_what_the_walk_refuses(data: bytes, draw: st.DataObject) -> None:
+def test_a_cursor_in_damaged_bytes_refuses_what_the_walk_refuses(data: bytes, draw: st.DataObject) -> None:
     damaged = bytearray(data)
     for _ in range(draw.draw(st.integers(0, 3))):
         # the length of the document itself has been checked before a walk begins
         damaged[draw.draw(st.integers(4, len(data) - 1))] = draw.draw(st.integers(0, 255))
     buf = bytes(damaged)
-    sought = _outcome(lambda: seek(buf, 4, len(buf) - 1, len(buf)))
+    sought = _outcome(lambda: Cursor(buf, 0).advance_to(len(buf)))
     assert sought == _outcome(lambda: list(elements(buf, 0)))

@@ -64,7 +64,7 @@ def opened(value: Any, keyring: Keyring) -> Any:
         return [opened(inner, keyring) for inner in value]
     if not is_envelope(value):
         return value
-    kind, content = keyring.cipher_for_envelope(bytes(value)).decrypt(bytes(value))
+    kind, content = keyring.open_envelope(bytes(value), 0, len(value))
     decoded: Document = bson.decode(document(element(kind, b"v", content)))
     return decoded["v"]
 

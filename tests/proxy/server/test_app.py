@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from sealwire.demo.certificates import create_authority
-from sealwire.proxy.server.admin import Phase
 from sealwire.proxy.server.app import Proxy
 from sealwire.proxy.server.config import Address, Limits, ListenTls, TlsMode
 from sealwire.proxy.server.errors import (
@@ -22,6 +21,7 @@ from sealwire.proxy.server.errors import (
     TopologyProblem,
     UpstreamUnavailable,
 )
+from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.session.effects import Audit, Effect, ToClient
 from tests.proxy.server.fake_session import FakeSessions

@@ -248,6 +248,8 @@ def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> N
         ("kek:", "limits: {connections: @0}\nkek:", ""),
         ("kek:", "limits: {drain_s: @soon}\nkek:", ""),
         ("kek:", "log: {level: @loud}\nkek:", ""),
+        ("kek:", "workers: @0\nkek:", ""),
+        ("kek:", "workers: @65\nkek:", ""),
     ],
 )
 def test_errors_point_at_the_line_and_column(old: str, new: str, in_hint: str) -> None:
@@ -261,6 +263,14 @@ def test_errors_point_at_the_line_and_column(old: str, new: str, in_hint: str) -
     error = error_of(text.replace("@", ""))
     assert (error.filename, error.line, error.column) == ("/etc/sealwire/sealwire.yaml", line, column)
     assert in_hint in error.hint
+
+
+def test_a_secret_id_for_one_log_in_cannot_serve_several_workers() -> None:
+    text = re.sub(r"^kek: .*\n", "", WHOLE, flags=re.MULTILINE) + IN_VAULT.replace("AUTH", "approle")
+    assert parse(text + "workers: 2\n").workers == 2
+    wrapped = text.replace("role_id: i", "role_id: i, secret_id_wrapped: true")
+    assert parse(wrapped + "workers: 1\n").workers == 1
+    assert "token-file" in error_of(wrapped + "workers: 2\n").hint
 
 
 def test_tls_cannot_be_left_out_on_the_way_to_the_server() -> None:
@@ -302,6 +312,7 @@ SPECIAL = {
     ("upstream", "address"): "other:7",
     ("upstream", "tls", "minimum"): "1.3",
     ("admin", "address"): "other:7",
+    ("workers",): "3",
     ("log", "level"): "error",
     ("log", "format"): "text",
     ("keys", "cache", "kek"): "env:OTHER",

@@ -53,12 +53,6 @@ class Source:
         self.forgotten += 1
 
 
-class Watched(Keyring):
-    """A keyring whose end can be noticed."""
-
-    __slots__ = ("__weakref__",)
-
-
 class Clock:
     """Stands still until it is moved."""
 
@@ -81,7 +75,7 @@ class Bench:
     feed: KeyFeed = field(init=False)
 
     def __post_init__(self) -> None:
-        first = FirstKeyring(Watched(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
+        first = FirstKeyring(Keyring(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
         settings = KeySettings(REFRESH_S, MAX_AGE_S)
         self.feed = KeyFeed(self.source, first, settings, self.metrics, self.handed_on.append, self.clock)
 
@@ -126,6 +120,21 @@ def test_all_who_ask_at_once_share_one_load() -> None:
         assert bench.source.loads == 1
         assert all(answer is bench.feed.keyring for answer in answers)
         assert bench.metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1
+
+    scenario(test)
+
+
+def test_a_reload_loads_before_its_time() -> None:
+    async def test(bench: Bench) -> None:
+        bench.source.keys.append(data_key(2))
+        bench.feed.reload()
+        await until(lambda: bench.loads_ended == 1)
+        assert bench.feed.keyring.knows(2, 1)
+        assert bench.handed_on == [bench.feed.keyring]
+        bench.feed.reload()  # too soon: it waits for its turn
+        assert bench.source.loads == 1
+        await bench.later(RELOAD_INTERVAL_S)
+        assert bench.source.loads == 2
 
     scenario(test)
 
@@ -259,6 +268,7 @@ def test_keys_serve_until_nothing_was_heard_for_too_long_and_come_back() -> None
     scenario(test)
 
 
+@pytest.mark.plain_core
 def test_nobody_keeps_keys_that_were_given_up() -> None:
     async def test(bench: Bench) -> None:
         bench.source.error = DOWN

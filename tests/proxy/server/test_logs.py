@@ -104,3 +104,11 @@ def test_a_storm_shows_one_line_in_an_interval_and_says_how_many_were_held(
     gate.note(LOGGER, logging.WARNING, "refused", "a", port=1)
     fields = [vars(record)["fields"] for record in caplog.records]
     assert fields == [{}, {}, {"port": 1, "similar_lines_held": 3}]
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_a_workers_lines_bear_its_number(log_format: LogFormat) -> None:
+    record = logging.LogRecord("sealwire.server", logging.INFO, __file__, 1, "ready", None, None)
+    line = SafeFormatter(log_format, 3).format(record)
+    assert ('"worker": 3' if log_format is LogFormat.JSON else " worker=3") in line
+    assert "worker" not in SafeFormatter(log_format).format(record)

@@ -1,0 +1,125 @@
+"""Samples, their spreads, and ratios of routes that were measured in the same rounds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import median
+
+
+class Metric(StrEnum):
+    """What one slice of one route gives; the unit is the name's end."""
+
+    OPERATIONS = "operations_s"
+    P50 = "p50_us"
+    P99 = "p99_us"
+    CPU = "cpu_us"
+    """Processor time of what stands between, an operation, over all its processes."""
+    GENERATOR_CPU = "generator_cpu_us"
+    SERVER_CPU = "server_cpu_us"
+    RESIDENT = "resident_kib"
+    PER_CONNECTION = "connection_kib"
+    ABOVE_IDLE = "above_idle_mib"
+    SIZE_RATIO = "above_idle_per_size"
+    MESSAGE_RATIO = "above_idle_per_message"
+    """By the size of the largest single message, which is less where the proxy lowers the limit."""
+
+
+Sample = Mapping[Metric, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of the rounds, with the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Raises:  ValueError without values"""
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Case:
+    """One thing that is measured over several routes in turns."""
+
+    part: str
+    workload: str
+    connections: int = 1
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.workload}/{self.connections}/{'tls' if self.tls else 'plain'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The samples of one route, round by round."""
+
+    case: Case
+    route: str
+    samples: tuple[Sample, ...]
+
+    def values(self, metric: Metric) -> list[float]:
+        """One value a round; empty where the metric was not taken."""
+        return [sample[metric] for sample in self.samples if metric in sample]
+
+    def spread(self, metric: Metric) -> Spread | None:
+        """The rounds' median and extremes; None where the metric was not taken."""
+        values = self.values(metric)
+        return Spread.of(values) if values else None
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything measured, and why something was not."""
+
+    series: list[Series] = field(default_factory=list)
+    not_measured: dict[str, str] = field(default_factory=dict)
+    """Route, or part and route: the reason."""
+
+    def find(self, case: Case, route: str) -> Series | None:
+        """What was measured of one route in one case."""
+        return next((each for each in self.series if (each.case, each.route) == (case, route)), None)
+
+    def cases(self) -> Iterator[Case]:
+        """Each case once, in the order of measuring."""
+        return iter(dict.fromkeys(each.case for each in self.series))
+
+    def of(self, case: Case) -> list[Series]:
+        """The routes of one case."""
+        return [each for each in self.series if each.case == case]
+
+    def ratio(self, case: Case, metric: Metric, over: str, under: str) -> Spread | None:
+        """`over` by `under`, round by round: what slows a round slows both. None where one is missing."""
+        upper, lower = self.find(case, over), self.find(case, under)
+        if upper is None or lower is None:
+            return None
+        return paired(upper.values(metric), lower.values(metric))
+
+
+def paired(upper: Sequence[float], lower: Sequence[float]) -> Spread | None:
+    """The spread of the ratios of pairs; None where there is none, or not as many of both."""
+    if not upper or len(upper) != len(lower) or not all(lower):
+        return None
+    return Spread.of([one / other for one, other in zip(upper, lower, strict=True)])
+
+
+def take_turns(case: Case, routes: Mapping[str, Callable[[], Sample]], rounds: int) -> list[Series]:
+    """Measure each route once a round, in an order that rotates: none always goes first."""
+    samples: dict[str, list[Sample]] = {route: [] for route in routes}
+    names = list(routes)
+    for number in range(rounds):
+        first = number % len(names) if names else 0
+        for route in names[first:] + names[:first]:
+            samples[route].append(routes[route]())
+    return [Series(case, route, tuple(taken)) for route, taken in samples.items()]
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which `share` of an ascending sequence lies, by the nearest rank; 0 of nothing."""
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

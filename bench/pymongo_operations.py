@@ -1,0 +1,161 @@
+"""What an application does with pymongo, with or without client-side encryption, by the workload's name."""
+
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.encryption import ClientEncryption
+from pymongo.encryption_options import AutoEncryptionOpts
+
+from bench.core_works import ALGORITHM
+from bench.dataset import COVERED, GROUP, WARDS, Document, documents
+from bench.workloads import (
+    BATCH,
+    FIND_100,
+    FIND_ONE,
+    GROUPING,
+    INSERT_MANY,
+    INSERT_ONE,
+    MIX_A,
+    MIX_B,
+    MIX_C,
+    PING,
+    UNPROTECTED,
+    UPDATE_ONE,
+)
+from bench.zipf import zipfian
+
+_SHARE_OF_READS = {MIX_A: 0.50, MIX_B: 0.95, MIX_C: 1.0}
+_LOADED_AT_ONCE = 500
+_SEED = 11
+Operation = Callable[[], object]
+Seal = Callable[[Document], Document]
+"""Encrypts the covered values of a document or filter, where the application has to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client, and how it encrypts."""
+
+    client: MongoClient[Document]
+    seal: Seal
+
+
+def connect(uri: str, authority: str | None) -> Connected:
+    """A client that knows nothing of encryption."""
+    return Connected(MongoClient[Document](uri, **_tls(authority)), lambda document: document)
+
+
+def connect_encrypting(uri: str, authority: str | None) -> Connected:
+    """A client of client-side encryption: values encrypted explicitly, replies decrypted automatically."""
+    kms = {"local": {"key": os.urandom(96)}}
+    vault = "encryption.__keyVault"
+    plain = MongoClient[Document](uri, **_tls(authority))
+    explicit: ClientEncryption[Document] = ClientEncryption(kms, vault, plain, plain.codec_options)
+    key = explicit.create_data_key("local")
+    options = AutoEncryptionOpts(kms, vault, key_vault_client=plain, bypass_auto_encryption=True)
+    client = MongoClient[Document](uri, auto_encryption_opts=options, **_tls(authority))
+
+    def seal(document: Document) -> Document:
+        covered = [name for name in COVERED if name in document]
+        return document | {name: explicit.encrypt(document[name], ALGORITHM, key) for name in covered}
+
+    return Connected(client, seal)
+
+
+def load(connected: Connected, database: str, count: int) -> None:
+    """Fill the collections that are read. Cost: 1 ms a document."""
+    patients = connected.client[database]["patients"]
+    patients.create_index("nhs_number", unique=True)
+    patients.create_index("group")
+    connected.client[database]["arrivals"].create_index("nhs_number")
+    known = islice(documents(_SEED), count)
+    while some := [connected.seal(each) for each in islice(known, _LOADED_AT_ONCE)]:
+        patients.insert_many(some)
+    wards = [{"_id": number, "beds": number * 3} for number in range(WARDS)]
+    connected.client[database]["wards"].insert_many(wards)
+
+
+def operations(
+    connected: Connected, database: str, count: int, seed: int, turn: int
+) -> Mapping[str, Operation]:
+    """Every operation over what `load` has stored; `seed` sets drivers apart and `turn` their threads."""
+    patients, arrivals, wards = (
+        connected.client[database][name] for name in ("patients", "arrivals", "wards")
+    )
+    numbers = [each["nhs_number"] for each in islice(documents(_SEED), count)]
+    key = zipfian(count, turn)
+    newcomers = documents(1000 + 100 * seed + turn)
+    moves = documents(3000 + turn)
+    group = cycle(range(count // GROUP))
+    ward = cycle(range(WARDS))
+    seal = connected.seal
+
+    def read(number: str) -> None:
+        if patients.find_one(seal({"nhs_number": number})) is None:
+            raise RuntimeError("a document that was inserted is not found")
+
+    def update(number: str) -> None:
+        change = {"$set": seal({"postcode": next(moves)["postcode"]})}
+        if patients.update_one(seal({"nhs_number": number}), change).matched_count != 1:
+            raise RuntimeError("a document that was inserted is not found")
+
+    return {
+        PING: lambda: connected.client.admin.command("ping"),
+        UNPROTECTED: lambda: wards.find_one({"_id": next(ward)}),
+        FIND_ONE: _over(read, cycle(numbers[turn * 7 % count :: 7])),
+        INSERT_ONE: lambda: arrivals.insert_one(seal(next(newcomers))),
+        INSERT_MANY: lambda: arrivals.insert_many([seal(each) for each in islice(newcomers, BATCH)]),
+        UPDATE_ONE: _over(update, cycle(numbers[turn * 5 % count :: 5])),
+        FIND_100: lambda: _find_group(patients, next(group)),
+        GROUPING: lambda: _group_by_postcode(patients, next(group)),
+    } | {name: _mix(share, key, numbers, read, update, turn) for name, share in _SHARE_OF_READS.items()}
+
+
+def _over(act: Callable[[str], None], turns: Iterator[str]) -> Operation:
+    return lambda: act(next(turns))
+
+
+def _mix(
+    share: float,
+    key: Iterator[int],
+    numbers: list[str],
+    read: Callable[[str], None],
+    update: Callable[[str], None],
+    turn: int,
+) -> Operation:
+    source = random.Random(turn)  # noqa: S311 - a coin to measure with
+
+    def step() -> None:
+        number = numbers[next(key)]
+        if source.random() < share:
+            read(number)
+        else:
+            update(number)
+
+    return step
+
+
+def _find_group(patients: Collection[Document], group: int) -> None:
+    found = patients.find({"group": group}, batch_size=GROUP + 1).to_list()
+    if len(found) != GROUP:
+        raise RuntimeError(f"{len(found)} documents where {GROUP} were expected")
+
+
+def _group_by_postcode(patients: Collection[Document], group: int) -> None:
+    counting: Iterable[Document] = (
+        {"$match": {"group": group}},
+        {"$group": {"_id": "$postcode", "patients": {"$sum": 1}}},
+    )
+    if sum(each["patients"] for each in patients.aggregate(list(counting))) != GROUP:
+        raise RuntimeError("not every document was counted")
+
+
+def _tls(authority: str | None) -> dict[str, Any]:
+    return {} if authority is None else {"tls": True, "tlsCAFile": str(Path(authority))}

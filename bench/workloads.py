@@ -1,0 +1,147 @@
+"""What is asked: the requests of each workload as drivers send them, and what has to be stored before."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from bson import ObjectId, encode
+
+from bench.dataset import (
+    COVERED_FIELDS,
+    DATABASE,
+    GROUP,
+    SIZES_KIB,
+    WARDS,
+    Document,
+    documents,
+    field_documents,
+    sized_documents,
+)
+from sealwire.wire.op_msg import build_op_msg
+
+REQUEST_ID = 7
+BATCH = 1_000
+PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
+    "ping",
+    "unprotected-find",
+    "find-one",
+    "insert-one",
+    "update-one",
+)
+INSERT_MANY, FIND_100, GROUPING = "insert-1000", "find-100", "aggregate-group"
+MIXES = MIX_A, MIX_B, MIX_C = "mix-a", "mix-b", "mix-c"
+"""As in YCSB: half reads and half updates; 95 % reads; only reads. Only drivers do them."""
+CORE_WORKLOADS = (PING, UNPROTECTED, FIND_ONE, INSERT_ONE, INSERT_MANY, UPDATE_ONE, FIND_100, GROUPING)
+FIELD_WORKLOADS = tuple(f"fields-{covered}" for covered in COVERED_FIELDS)
+SIZE_WORKLOADS = tuple(f"size-{size}k" for size in SIZES_KIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """How many different requests and replies there are of each kind before they repeat."""
+
+    singles: int
+    groups: int
+    batches: int
+    sized_kib: int
+    """Of documents of one size, in KiB altogether."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One kind of operation."""
+
+    name: str
+    requests: tuple[bytes, ...]
+    answers: int
+    """How many of the requests are asked for the recording; their replies are played in turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a collection holds before anything is asked, and the field that it is looked up by."""
+
+    collection: str
+    contents: list[Document]
+    indexed: str
+
+
+def stored(pool: Pool) -> Iterator[Stored]:
+    """Everything that the workloads read."""
+    yield Stored("patients", list(islice(documents(1), pool.singles)), "nhs_number")
+    yield Stored("cohorts", list(islice(documents(2), pool.groups * GROUP)), "group")
+    yield Stored("wards", [{"_id": number, "beds": number * 3} for number in range(WARDS)], "_id")
+    for covered in COVERED_FIELDS:
+        yield Stored(f"fields_{covered}", list(islice(field_documents(3), pool.singles // 4)), "number")
+    for size in SIZES_KIB:
+        count = sized_count(pool, size)
+        yield Stored(f"sized_{size}", list(islice(sized_documents(4, size), count)), "number")
+
+
+def sized_count(pool: Pool, kib: int) -> int:
+    """How many documents of one size there are."""
+    return max(4, min(pool.singles // 4, pool.sized_kib // kib))
+
+
+def workloads(pool: Pool) -> Mapping[str, Workload]:
+    """Every workload by its name. Cost: 0.5 s for 4,096 singles."""
+    patients = list(islice(documents(1), pool.singles))
+    arrivals = documents(5)
+    made = [
+        Workload(PING, (_message({"ping": 1}),), 1),
+        _reading(UNPROTECTED, "wards", ({"_id": number} for number in range(WARDS))),
+        _reading(FIND_ONE, "patients", ({"nhs_number": each["nhs_number"]} for each in patients)),
+        Workload(INSERT_ONE, tuple(insert_request(islice(arrivals, 1)) for _ in range(pool.singles)), 1),
+        Workload(UPDATE_ONE, tuple(_updates(patients)), 1),
+        Workload(INSERT_MANY, tuple(insert_request(islice(arrivals, BATCH)) for _ in range(pool.batches)), 1),
+        Workload(FIND_100, tuple(_of_groups(pool.groups, _find_group)), pool.groups),
+        Workload(GROUPING, tuple(_of_groups(pool.groups, _group_by_postcode)), pool.groups),
+    ]
+    numbers = [{"number": number} for number in range(pool.singles // 4)]
+    made += [_reading(f"fields-{covered}", f"fields_{covered}", numbers) for covered in COVERED_FIELDS]
+    made += [
+        _reading(f"size-{size}k", f"sized_{size}", numbers[: sized_count(pool, size)]) for size in SIZES_KIB
+    ]
+    return {workload.name: workload for workload in made}
+
+
+def insert_request(contents: Iterable[Document], collection: str = "arrivals") -> bytes:
+    """One insert command with its documents as a document sequence, as drivers send it."""
+    body = encode({"insert": collection, "ordered": True, "$db": DATABASE})
+    sequence = b"documents\0" + b"".join(encode({"_id": ObjectId()} | document) for document in contents)
+    section = b"\1" + (len(sequence) + 4).to_bytes(4, "little") + sequence
+    message = build_op_msg(REQUEST_ID, 0, body) + section
+    return len(message).to_bytes(4, "little") + message[4:]
+
+
+def _message(command: Document) -> bytes:
+    return build_op_msg(REQUEST_ID, 0, encode(command | {"$db": DATABASE}))
+
+
+def _reading(name: str, collection: str, filters: Iterable[Document]) -> Workload:
+    requests = tuple(
+        _message({"find": collection, "filter": each, "limit": 1, "singleBatch": True}) for each in filters
+    )
+    return Workload(name, requests, len(requests))
+
+
+def _updates(patients: list[Document]) -> Iterator[bytes]:
+    for patient, other in zip(patients, documents(6), strict=False):
+        change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": other["postcode"]}}}
+        yield _message({"update": "patients", "updates": [change], "ordered": True})
+
+
+def _of_groups(groups: int, make: Callable[[int], Document]) -> Iterator[bytes]:
+    return (_message(make(number)) for number in range(groups))
+
+
+def _find_group(number: int) -> Document:
+    return {"find": "cohorts", "filter": {"group": number}, "batchSize": GROUP + 1}
+
+
+def _group_by_postcode(number: int) -> Document:
+    stages: list[Document] = [
+        {"$match": {"group": number}},
+        {"$group": {"_id": "$postcode", "patients": {"$sum": 1}}},
+    ]
+    return {"aggregate": "cohorts", "pipeline": stages, "cursor": {}}

@@ -1,0 +1,86 @@
+"""Whether the proxy is alive and ready, as /healthz and /readyz show it: one event loop, or all workers."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from sealwire.proxy.server.key_feed import Freshness
+
+# A loop beats once a second; ten missed beats are more than any pause it should have.
+STUCK_AFTER_S = 10.0
+
+_WORST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
+
+
+class Phase(Enum):
+    """How far the proxy is; only READY takes new clients."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class HealthView(Protocol):
+    """What the admin address reads, from a thread of its own."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether every event loop that serves still turns."""
+
+    @property
+    def phase(self) -> Phase:
+        """How far the proxy is."""
+
+    @property
+    def keyring(self) -> Freshness:
+        """How far the keys can be trusted to be the newest."""
+
+
+@dataclass(slots=True)
+class Health:
+    """What an event loop tells the admin thread; each field is written by the loop only."""
+
+    phase: Phase = Phase.STARTING
+    keyring: Freshness = Freshness.FRESH
+    beat_at: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def alive(self) -> bool:
+        """Whether the event loop still turns."""
+        return self.clock() - self.beat_at < STUCK_AFTER_S
+
+
+@dataclass(slots=True)
+class JointHealth:
+    """The supervisor's own loop and every worker that accepts, as one.
+
+    Ready while one worker is: the system hands new connections to those that listen. Stuck when one is: it
+    still gets its share of them.
+    """
+
+    own: Health
+    draining: bool = False
+    workers: dict[int, Health] = field(default_factory=dict)
+    """By number. A worker is here from its first beat to its end."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the supervisor's loop and those of all workers turn."""
+        return self.own.alive and all(worker.alive for worker in tuple(self.workers.values()))
+
+    @property
+    def phase(self) -> Phase:
+        """READY as soon as one worker is."""
+        if self.draining:
+            return Phase.DRAINING
+        ready = any(worker.phase is Phase.READY for worker in tuple(self.workers.values()))
+        return Phase.READY if ready else Phase.STARTING
+
+    @property
+    def keyring(self) -> Freshness:
+        """The worst that a worker has."""
+        known = {worker.keyring for worker in tuple(self.workers.values())}
+        return next((freshness for freshness in _WORST_FIRST if freshness in known), Freshness.FRESH)

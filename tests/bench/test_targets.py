@@ -1,0 +1,84 @@
+"""Every target is one figure with a verdict, and what was not measured is not reached silently."""
+
+import pytest
+
+from bench.figures import Case, Metric, Results, Sample, Series, Spread
+from bench.targets import END_TO_END, REAL_THREADS, TARGETS, Verdict, verdicts
+
+OPERATIONS, CPU = Metric.OPERATIONS, Metric.CPU
+
+
+def series(case: Case, route: str, *samples: Sample) -> Series:
+    return Series(case, route, samples)
+
+
+def verdict(results: Results, name: str) -> Verdict:
+    return next(each for each in verdicts(results) if each.name == name)
+
+
+def test_nothing_measured_is_nothing_reached() -> None:
+    found = verdicts(Results())
+    assert len(found) == len(TARGETS)
+    assert {each.reached for each in found} == {None}
+
+
+def test_names_are_unique_and_every_operation_has_latency_and_throughput() -> None:
+    names = [each.name for each in TARGETS]
+    assert len(set(names)) == len(names)
+    assert {f"{kind}-{name}" for kind in ("latency", "throughput") for name in END_TO_END} <= set(names)
+
+
+@pytest.mark.parametrize(("bound", "figure", "reached"), [
+    (">=", 0.9, True), (">=", 0.85, True), (">=", 0.84, False),
+    ("<=", 0.84, True), ("<=", 0.85, True), ("<=", 0.9, False),
+])  # fmt: skip
+def test_the_median_decides(bound: str, figure: float, reached: bool) -> None:
+    found = Verdict("name", "text", bound, 0.85, Spread(figure, 0.0, 9.0))
+    assert found.reached is reached
+
+
+def test_throughput_on_the_canned_backend_is_compared_with_the_bare_forwarder() -> None:
+    case = Case("canned", "unprotected-find", 16)
+    results = Results(
+        [
+            series(case, "forwarder", {OPERATIONS: 100.0}, {OPERATIONS: 50.0}),
+            series(case, "sealwire", {OPERATIONS: 90.0}, {OPERATIONS: 40.0}),
+        ]
+    )
+    found = verdict(results, "unprotected-find")
+    assert found.figure == Spread(pytest.approx(0.85), 0.8, 0.9)  # type: ignore[arg-type]
+
+
+def test_overhead_of_throughput_is_direct_by_sealwire() -> None:
+    case = Case("pymongo-throughput", "mix-a", REAL_THREADS)
+    results = Results(
+        [series(case, "direct", {OPERATIONS: 130.0}), series(case, "sealwire", {OPERATIONS: 100.0})]
+    )
+    found = verdict(results, "throughput-mix-a")
+    assert found.figure == Spread(1.3, 1.3, 1.3)
+    assert found.reached is False
+
+
+def test_overhead_of_latency_is_sealwire_by_direct() -> None:
+    case = Case("pymongo-latency", "find-one")
+    results = Results(
+        [series(case, "direct", {Metric.P50: 200.0}), series(case, "sealwire", {Metric.P50: 220.0})]
+    )
+    found = verdict(results, "latency-find-one")
+    assert found.figure == Spread(1.1, 1.1, 1.1)
+    assert found.reached is True
+
+
+def test_processor_time_of_many_connections_is_compared_with_that_of_few() -> None:
+    few, many = Case("canned", "find-one", 10), Case("canned", "find-one", 1000)
+    results = Results([series(few, "sealwire", {CPU: 50.0}, {CPU: 40.0}, {CPU: 60.0})])
+    assert verdict(results, "cpu-1000-by-10-find-one").figure is None
+    results.series.append(series(many, "sealwire", {CPU: 60.0}, {CPU: 55.0}, {CPU: 70.0}))
+    assert verdict(results, "cpu-1000-by-10-find-one").figure == Spread(1.2, 1.1, 1.4)
+
+
+def test_memory_is_a_figure_of_its_own() -> None:
+    case = Case("memory", "idle-connection", tls=True)
+    results = Results([series(case, "sealwire", {Metric.PER_CONNECTION: 121.0})])
+    assert verdict(results, "idle-connection-tls").reached is False
+    assert verdict(results, "idle-connection-plain").reached is None

@@ -1,0 +1,45 @@
+"""Health of one loop, and of all workers as one."""
+
+import pytest
+
+from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
+from sealwire.proxy.server.key_feed import Freshness
+
+NOW_S = 1000.0
+
+
+def a_loop(phase: Phase = Phase.READY, keyring: Freshness = Freshness.FRESH, silent_s: float = 0.0) -> Health:
+    return Health(phase, keyring, NOW_S - silent_s, lambda: NOW_S)
+
+
+def of(*workers: Health, own: Health | None = None) -> JointHealth:
+    return JointHealth(own or a_loop(), workers=dict(enumerate(workers, 1)))
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "alive"), [(0.0, True), (STUCK_AFTER_S - 1, True), (STUCK_AFTER_S, False)]
+)
+def test_one_silent_loop_is_enough_to_be_stuck(silent_s: float, alive: bool) -> None:
+    silent = a_loop(silent_s=silent_s)
+    assert silent.alive is alive
+    assert of(a_loop(), silent).alive is alive
+    assert of(a_loop(), own=silent).alive is alive
+
+
+def test_one_worker_that_accepts_is_enough_to_be_ready() -> None:
+    assert of().phase is Phase.STARTING
+    assert of(a_loop(Phase.DRAINING)).phase is Phase.STARTING
+    assert of(a_loop(Phase.DRAINING), a_loop()).phase is Phase.READY
+
+
+def test_a_drain_of_all_shows_before_the_workers_say_so() -> None:
+    health = of(a_loop())
+    health.draining = True
+    assert health.phase is Phase.DRAINING
+
+
+def test_the_oldest_keys_count() -> None:
+    fresh, stale, expired = (a_loop(keyring=freshness) for freshness in Freshness)
+    assert of().keyring is Freshness.FRESH
+    assert of(fresh, stale).keyring is Freshness.STALE
+    assert of(stale, expired, fresh).keyring is Freshness.EXPIRED

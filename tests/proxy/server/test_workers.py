@@ -1,0 +1,246 @@
+"""`sealwire serve` with two workers: one proxy from outside, whatever happens to one of them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sealwire.wire.op_msg import build_op_msg
+from tests.proxy.server.harness import DEADLINE_S, LOOPBACK
+from tests.proxy.server.site import Running, Site, hello_thread, make_site, serving
+
+pytestmark = pytest.mark.integration
+
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def server_port() -> Iterator[int]:
+    with hello_thread() as port:
+        yield port
+
+
+@pytest.fixture
+def site(tmp_path: Path, server_port: int) -> Site:
+    site = make_site(tmp_path, server_port)
+    site.config["listen"]["tls"] = {"mode": "plaintext"}
+    site.config["workers"] = WORKERS
+    return site
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, "the deadline has passed"
+        time.sleep(0.02)
+
+
+def said(proxy: Running, event: str, **fields: Any) -> dict[str, Any]:
+    """The next line of the log with this event and these fields."""
+    return next(line for line in proxy.said if line["event"] == event and fields.items() <= line.items())
+
+
+def status_of(proxy: Running, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://{proxy.admin}{path}", timeout=DEADLINE_S) as answer:
+            status: int = answer.status
+            return status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def figure(proxy: Running, name: str, **labels: str) -> float:
+    with urllib.request.urlopen(f"http://{proxy.admin}/metrics", timeout=DEADLINE_S) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    found = [s.value for family in families for s in family.samples if s.name == name and s.labels == labels]
+    return sum(found)
+
+
+def pids(proxy: Running) -> list[int]:
+    """The workers' processes."""
+    pid = proxy.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def greeted(proxy: Running, stack: ExitStack) -> socket.socket:
+    """A client that has its answer to hello."""
+    client = stack.enter_context(socket.create_connection(proxy.address, DEADLINE_S))
+    client.sendall(build_op_msg(7, 0, bson.encode({"hello": 1, "$db": "admin"})))
+    assert len(client.recv(16, socket.MSG_WAITALL)) == 16
+    return client
+
+
+# The system hands them out by a hash: that one of two workers gets none of them happens once in 10^12 runs.
+CLIENTS = 40
+
+
+def test_two_workers_are_one_proxy_with_one_set_of_figures(site: Site) -> None:
+    with serving(site) as proxy, ExitStack() as stack:
+        assert proxy.events["ready"]["workers"] == WORKERS
+        assert len(pids(proxy)) == WORKERS
+        for _ in range(CLIENTS):
+            greeted(proxy, stack)
+        assert figure(proxy, "sealwire_client_connections") == CLIENTS
+        assert figure(proxy, "sealwire_connections_accepted_total") == CLIENTS
+        assert figure(proxy, "sealwire_workers_ready") == WORKERS
+        assert (status_of(proxy, "/healthz"), status_of(proxy, "/readyz")) == (200, 200)
+
+
+def test_a_killed_worker_takes_its_clients_along_and_is_replaced(site: Site) -> None:
+    with serving(site) as proxy, ExitStack() as stack:
+        for _ in range(CLIENTS):
+            greeted(proxy, stack)
+        assert figure(proxy, "sealwire_connections_accepted_total") == CLIENTS
+        victim, survivor = pids(proxy)
+        os.kill(victim, signal.SIGKILL)
+        assert said(proxy, "worker ended")["signal"] == signal.SIGKILL
+        greeted(proxy, stack)  # while one is missing
+        assert status_of(proxy, "/readyz") == 200
+        said(proxy, "worker ready")
+        assert survivor in pids(proxy)
+        assert len(pids(proxy)) == WORKERS
+        assert 0 < figure(proxy, "sealwire_client_connections") < CLIENTS
+        assert figure(proxy, "sealwire_connections_accepted_total") == CLIENTS + 1
+        assert figure(proxy, "sealwire_worker_exits_total", how="signal") == 1
+
+
+def test_a_reload_reaches_every_worker(site: Site) -> None:
+    with serving(site) as proxy:
+        proxy.process.send_signal(signal.SIGHUP)
+        reloaded = {said(proxy, "certificates loaded")["worker"] for _ in range(WORKERS)}
+        assert reloaded == set(range(1, WORKERS + 1))
+        assert figure(proxy, "sealwire_certificate_reloads_total", outcome="loaded") == WORKERS
+
+
+def test_a_signal_to_the_whole_group_drains_and_does_not_cut(site: Site) -> None:
+    with serving(site) as proxy, ExitStack() as stack:
+        client = greeted(proxy, stack)
+        for pid in [*pids(proxy), proxy.process.pid]:
+            os.kill(pid, signal.SIGTERM)
+        events = [line["event"] for line in proxy.said]
+        assert events[-1] == "stopped"
+        assert events.count("stopped") == WORKERS + 1
+        assert proxy.process.wait(DEADLINE_S) == 0
+        assert client.recv(4096)  # the rest of the answer
+        assert client.recv(1) == b""  # and a proper end
+
+
+def test_a_worker_that_is_told_to_end_is_replaced(site: Site) -> None:
+    with serving(site) as proxy:
+        told, _ = pids(proxy)
+        os.kill(told, signal.SIGTERM)
+        ended = said(proxy, "worker ended")
+        assert ended["exit"] == 0
+        said(proxy, "worker ready", worker=ended["worker"])
+        until(lambda: len(pids(proxy)) == WORKERS and told not in pids(proxy))
+
+
+def test_workers_without_a_supervisor_end(site: Site) -> None:
+    with serving(site) as proxy:
+        orphans = pids(proxy)
+        proxy.process.kill()
+        until(lambda: not any(_is_running(pid) for pid in orphans))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_what_keeps_workers_from_starting_is_said_once_with_its_exit_code(site: Site) -> None:
+    site.keyring.unlink()
+    done = site.serve()
+    told = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert done.returncode == 78
+    assert [line.split(": ")[:2] for line in told] == [["sealwire", "error"], ["sealwire", "hint"]]
+
+
+def test_a_port_in_use_is_71_also_where_ports_can_be_shared(site: Site) -> None:
+    with socket.create_server((LOOPBACK, 0), reuse_port=True) as taken:
+        site.config["listen"]["address"] = f"{LOOPBACK}:{taken.getsockname()[1]}"
+        done = site.serve()
+    assert done.returncode == 71
+    assert done.stderr.count("error:") == 1
+
+
+def test_two_proxies_cannot_share_a_port(site: Site, tmp_path: Path, server_port: int) -> None:
+    with serving(site) as proxy:
+        (tmp_path / "other").mkdir()
+        other = make_site(tmp_path / "other", server_port)
+        other.config["listen"]["address"] = f"{LOOPBACK}:{proxy.address[1]}"
+        for workers in (1, WORKERS):
+            other.config["workers"] = workers
+            assert other.serve().returncode == 71
+
+
+def test_a_worker_that_never_gets_ready_ends_the_proxy(site: Site) -> None:
+    with subprocess.Popen(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            lines = iter(process.stderr)
+            assert json.loads(next(lines))["event"] == "admin address"
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            until(lambda: bool(children.read_text().split()))
+            os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+            assert process.wait(DEADLINE_S) == 70
+            assert "signal 9" in "".join(lines)
+        finally:
+            process.kill()
+
+
+def test_audit_lines_of_all_workers_are_whole_and_bear_their_number(site: Site) -> None:
+    site.config["audit"] = {"path": "audit.jsonl"}
+    refused = bson.encode({"find": "patients", "filter": {"nhs_number": {"$regex": "943"}}, "$db": "clinic"})
+    with serving(site) as proxy, ExitStack() as stack:
+        clients = [greeted(proxy, stack) for _ in range(CLIENTS)]
+        for client in clients:
+            client.sendall(build_op_msg(9, 0, refused))
+        lines = site.folder / "audit.jsonl"
+        until(lambda: len(lines.read_text().splitlines()) == len(clients))
+        records = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {record["worker"] for record in records} == set(range(1, WORKERS + 1))
+    assert {record["reason"] for record in records} == {"pattern"}
+
+
+def test_the_workers_share_the_limit_of_connections(site: Site) -> None:
+    site.config["limits"] = {"connections": 4}
+    with serving(site) as proxy, ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(proxy.address, DEADLINE_S))
+        until(lambda: figure(proxy, "sealwire_connections_rejected_total", reason="limit") == 56)
+        assert figure(proxy, "sealwire_client_connections") == 4
+
+
+def test_the_workers_option_is_not_for_people(site: Site) -> None:
+    done = subprocess.run(
+        [*site.command(), "--worker", "1"],
+        env=site.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "supervisor" in done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-m", "sealwire", "serve", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--worker" not in shown.stdout
