@@ -1,7 +1,7 @@
 """What the core asks of the shell. A closed union: the shell ends its dispatch with `assert_never`.
 
-The two that carry messages are made for each of them. They are not frozen, and write their `__init__` out:
-that costs a quarter of what a frozen dataclass costs. Nobody changes one all the same.
+Those that carry messages or count are made for each message. They are not frozen, and write their `__init__`
+out: that costs a quarter of what a frozen dataclass costs. Nobody changes one all the same.
 """
 
 from dataclasses import dataclass
@@ -90,14 +90,20 @@ class Audit:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@final
+@dataclass(slots=True, init=False)
 class Count:
     """Add `amount` to a counter."""
 
     counter: Counter
-    amount: int = 1
-    label: str = ""
+    amount: int
+    label: str
     """Reason or command name, from a closed set, where the counter has a label."""
+
+    def __init__(self, counter: Counter, amount: int = 1, label: str = "") -> None:
+        self.counter = counter
+        self.amount = amount
+        self.label = label
 
 
 Effect = ToServer | ToClient | NeedKeys | PauseClient | Close | Audit | Count
