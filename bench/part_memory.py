@@ -30,6 +30,8 @@ REPLIES = {SLOW: 1_000_000, f"{SLOW}-16mb": 16_000_000}
 """Bytes of one reply that is not read."""
 _MIB = 1 << 20
 _DOCUMENT_BYTES = 1 << 10
+# With its four envelopes, and where it lies in an array.
+_STORED_BYTES = _DOCUMENT_BYTES + 50
 _WARM_UP_ASKED = 200
 _WARM_UP_CONNECTIONS = 20
 _RECEIVE_BUFFER_BYTES = 64 << 10
@@ -62,8 +64,10 @@ def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell:
 
 def _record_large_replies(prepared: Prepared, name: str, size: int) -> None:
     """A request and the one reply to it, as the canned server reads them."""
-    contents = list(islice(sized_documents(31, 1), size // _DOCUMENT_BYTES))
+    contents = list(islice(sized_documents(31, 1), size // _STORED_BYTES))
     reply = encrypted_reply(prepared.keys, "sized_1", contents)
+    if len(reply) > size:
+        raise RuntimeError(f"{name}: a reply of {len(reply)} bytes")
     recording = prepared.recording
     recording.file(name, REQUESTS).write_bytes(_message({"find": name, "filter": {}}))
     recording.file(name, ENCRYPTED).write_bytes(reply)

@@ -7,15 +7,18 @@ the next message boundary, so every later call raises the same error.
 
 Memory follows what has arrived, never what a peer declares: a header that announces 48 MB costs its own
 16 bytes until the rest comes. A message that came in parts is the very buffer that they were written to: a
-BytesIO hands out its bytes without another copy of 48 MB.
+BytesIO hands out its bytes without another copy of 48 MB. Where `long_messages` are asked for, one of more
+than LONG_BYTES is handed out in parts of PART_BYTES or more, for a reader that lets go of them one by one.
 """
 
+from collections import deque
 from io import SEEK_END, BytesIO
 from typing import Final, final
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES
 from sealwire.wire.int32 import int32_at
+from sealwire.wire.long_message import LONG_BYTES, PART_BYTES, LongMessage
 
 # maxMessageSizeBytes of every mongod since 2.6; a client that keeps to its hello reply never sends more.
 MAX_MESSAGE_BYTES: Final = 48_000_000
@@ -27,13 +30,26 @@ _LENGTH_BYTES: Final = 4
 class Framer:
     """One direction of one connection: bytes in, whole messages out."""
 
-    __slots__ = ("_broken_at", "_consumed", "_max_message_bytes", "_partial", "_wanted")
+    __slots__ = (
+        "_broken_at",
+        "_consumed",
+        "_long_from",
+        "_max_message_bytes",
+        "_partial",
+        "_parts",
+        "_parts_bytes",
+        "_wanted",
+    )
 
-    def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES, *, long_messages: bool = False) -> None:
         """Raises ValueError when `max_message_bytes` has no room for a header."""
         if max_message_bytes < HEADER_BYTES:
             raise ValueError("max_message_bytes is smaller than a message header")
         self._max_message_bytes = max_message_bytes
+        self._long_from = LONG_BYTES if long_messages else max_message_bytes
+        # Of an unfinished message that is longer than `_long_from`: what was cut off `_partial`.
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
         # The unfinished message; None between messages.
         self._partial: BytesIO | None = None
         # Length of the message in `_partial`; 0 while fewer than four bytes of it are here.
@@ -49,7 +65,7 @@ class Framer:
     @property
     def pending_bytes(self) -> int:
         """Bytes held of a message that is not complete; at the end of a stream, not 0 means truncated."""
-        return 0 if self._partial is None else self._partial.tell()
+        return 0 if self._partial is None else self._parts_bytes + self._partial.tell()
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes, in order; the rest is kept for the next call.
@@ -62,6 +78,11 @@ class Framer:
                 at every later call.
         Cost:   O(len(data)). No copy when nothing is pending and `data` is one message, otherwise one copy.
         """
+        found = self.feed_in_parts(data)
+        return [message if isinstance(message, bytes) else message.joined() for message in found]
+
+    def feed_in_parts(self, data: bytes) -> list[bytes | LongMessage]:
+        """As `feed`; with `long_messages`, one that is long and came in chunks is given as a LongMessage."""
         if self._broken_at is None and self._partial is None and len(data) >= HEADER_BYTES:
             length = int32_at(data, 0)
             if length == len(data) <= self._max_message_bytes:
@@ -69,10 +90,10 @@ class Framer:
                 return [data]
         return self._feed(data)
 
-    def _feed(self, data: bytes) -> list[bytes]:
+    def _feed(self, data: bytes) -> list[bytes | LongMessage]:
         if self._broken_at is not None:
             raise ProtocolError(WireReason.MESSAGE_LENGTH, self._broken_at)
-        messages: list[bytes] = []
+        messages: list[bytes | LongMessage] = []
         at = 0
         if self._partial is not None:
             at = self._complete(data, messages)
@@ -87,7 +108,7 @@ class Framer:
             self._keep(data[at:])
         return messages
 
-    def _complete(self, data: bytes, messages: list[bytes]) -> int:
+    def _complete(self, data: bytes, messages: list[bytes | LongMessage]) -> int:
         """Finish the pending message from the head of `data` if it reaches; return the bytes it took."""
         at = 0
         if not self._wanted:
@@ -96,25 +117,44 @@ class Framer:
             if not self._wanted:
                 return at
         end = min(at + self._wanted - self.pending_bytes, len(data))
-        partial = self._keep(data[at:end])
-        if partial.tell() == self._wanted:
-            messages.append(partial.getvalue())
+        self._keep(data[at:end])
+        if self.pending_bytes == self._wanted:
+            messages.append(self._taken())
             self._consumed += self._wanted
-            self._partial = None
             self._wanted = 0
         return end
 
-    def _keep(self, data: bytes) -> BytesIO:
+    def _taken(self) -> bytes | LongMessage:
+        """The pending message, which is complete."""
+        last = b"" if self._partial is None else self._partial.getvalue()
+        self._partial = None
+        if not self._parts:
+            return last
+        parts = deque(self._parts)
+        self._parts.clear()
+        self._parts_bytes = 0
+        if last:
+            parts.append(last)
+        return LongMessage(parts, self._wanted)
+
+    def _keep(self, data: bytes) -> None:
         if self._partial is None:
             self._partial = BytesIO()
         partial = self._partial
+        if self._wanted > self._long_from and len(data) >= PART_BYTES and not partial.tell():
+            self._parts.append(data)
+            self._parts_bytes += len(data)
+            return
         partial.write(data)
         if not self._wanted and partial.tell() >= _LENGTH_BYTES:
             partial.seek(0)
             head = partial.read(_LENGTH_BYTES)
             partial.seek(0, SEEK_END)
             self._wanted = self._length_of(head, 0)
-        return partial
+        if self._wanted > self._long_from and partial.tell() >= PART_BYTES:
+            self._parts.append(partial.getvalue())
+            self._parts_bytes += partial.tell()
+            self._partial = BytesIO()
 
     def _length_of(self, data: bytes, at: int) -> int:
         length = int32_at(data, at)

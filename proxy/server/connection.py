@@ -34,6 +34,8 @@ from sealwire.proxy.session.effects import (
     CloseReason,
     Count,
     Effect,
+    LongToClient,
+    LongToServer,
     NeedKeys,
     PauseClient,
     ToClient,
@@ -245,14 +247,16 @@ class Connection:
                     server.write(effect.data)
                 case ToClient():
                     self.client.write(effect.data)
+                case LongToServer() | LongToClient():
+                    side = server if isinstance(effect, LongToServer) else self.client
+                    side.write_pieces(effect.pieces)
                 case Count():
                     self._count(effect.counter, effect.amount, effect.label)
                 case NeedKeys():
                     self._fetch_keys(effect.keys)
-                case PauseClient(paused=True):
-                    self.client.hold(Hold.LOOK_UP)
                 case PauseClient():
-                    self.client.release(Hold.LOOK_UP)
+                    change = self.client.hold if effect.paused else self.client.release
+                    change(Hold.LOOK_UP)
                 case Audit():
                     self._services.audit.write(effect, self._peer, self.number)
                 case Close():

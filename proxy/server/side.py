@@ -69,14 +69,31 @@ class Side:
                 at += PIECE_BYTES
         self._unsent += (whole[start : start + PIECE_BYTES] for start in range(at, len(data), PIECE_BYTES))
 
+    def write_pieces(self, pieces: list[bytes]) -> None:
+        """Send all of `pieces`, and take them: the list is empty afterwards. No copies."""
+        for piece in pieces:
+            if len(piece) <= PIECE_BYTES:
+                self._unsent.append(piece)
+            else:
+                whole = memoryview(piece)
+                self._unsent += (
+                    whole[start : start + PIECE_BYTES] for start in range(0, len(piece), PIECE_BYTES)
+                )
+        pieces.clear()
+        self._fill()
+
     def send_on(self) -> bool:
         """The transport is below its mark again; whether it still is after it got the next pieces."""
         self.full = False
-        while self._unsent and not self.full:
-            self.transport.write(self._unsent.popleft())
+        self._fill()
         if self._closing and not self._unsent:
             self.transport.close()
         return not self.full
+
+    def _fill(self) -> None:
+        """Give the transport what it takes."""
+        while self._unsent and not self.full:
+            self.transport.write(self._unsent.popleft())
 
     def close(self) -> None:
         """Close when everything was sent."""

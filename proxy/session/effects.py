@@ -1,7 +1,7 @@
 """What the core asks of the shell. A closed union: the shell ends its dispatch with `assert_never`.
 
-Those that carry messages or count are made for each message. They are not frozen, and write their `__init__`
-out: that costs a quarter of what a frozen dataclass costs. Nobody changes one all the same.
+Those that carry short messages or count are made for each message. They are not frozen, and write their
+`__init__` out: that costs a quarter of what a frozen dataclass costs. Nobody changes one all the same.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,20 @@ class ToClient:
 
 
 @dataclass(frozen=True, slots=True)
+class LongToServer:
+    """Write these pieces to the server, in order: one message. Whoever carries it out empties the list."""
+
+    pieces: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class LongToClient:
+    """Write these pieces to the client, as LongToServer."""
+
+    pieces: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class NeedKeys:
     """Stop reading from both peers, load the keyring again and call `keys_ready`."""
 
@@ -106,4 +120,4 @@ class Count:
         self.label = label
 
 
-Effect = ToServer | ToClient | NeedKeys | PauseClient | Close | Audit | Count
+Effect = ToServer | ToClient | LongToServer | LongToClient | NeedKeys | PauseClient | Close | Audit | Count

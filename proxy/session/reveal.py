@@ -28,6 +28,8 @@ _SUBTYPE_OFFSET: Final = 4
 _MARKER_END: Final = 7
 _CONTENT_OFFSET: Final = 5
 
+_LENGTH_BYTES: Final = 4
+
 _TYPE_BYTES: Final = tuple(bytes((kind,)) for kind in range(256))
 
 _pack_int32: Final = struct.Struct("<i").pack
@@ -55,6 +57,15 @@ def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[
     if not rewriter.opened:
         return message, 0
     return refresh_checksum(rewriter.finish()), rewriter.opened
+
+
+def reveal_elements(elements: bytes, depth: int, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
+    """As `reveal`, for whole elements that follow each other in a document `depth` levels deep."""
+    length = len(elements) + _LENGTH_BYTES + 1
+    document = b"".join((length.to_bytes(_LENGTH_BYTES, "little"), elements, b"\0"))
+    rewriter = _Rewriter(document, open_envelope)
+    rewriter.document(0, depth)
+    return rewriter.finish()[_LENGTH_BYTES:-1], rewriter.opened
 
 
 def holds_envelope(buf: bytes, documents: Sequence[int]) -> bool:

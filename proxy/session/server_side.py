@@ -16,14 +16,17 @@ from sealwire.proxy.session.effects import (
     Count,
     Counter,
     Effect,
+    LongToClient,
     NeedKeys,
     ToClient,
 )
 from sealwire.proxy.session.handshake import UnknownMember, rewrite_hello
+from sealwire.proxy.session.long_reply import LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import reveal
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import OpCode, op_code_of, request_id_of, response_to_of
+from sealwire.wire.long_message import LongMessage
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
 
@@ -37,10 +40,12 @@ MAX_ASKED_KEYS: Final = 64
 class ServerSide:
     """Handles the server's messages, each whole."""
 
-    __slots__ = ("_asked_keys", "_conversation")
+    __slots__ = ("_asked_keys", "_conversation", "_unfinished")
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
+        # A long reply that waits for a key: it comes again, and goes on where it stopped.
+        self._unfinished: LongReply | None = None
         self._asked_keys: set[tuple[int, int]] = set()
 
     def message(self, message: bytes) -> list[Effect]:
@@ -87,6 +92,44 @@ class ServerSide:
             # what was learned while the server worked on it may be of before or of after
             conversation.settings.views.forget()
         effects: list[Effect] = [ToClient(revealed)]
+        if opened:
+            effects.append(Count(Counter.VALUES_DECRYPTED, opened))
+        return effects
+
+    def long_message(self, message: LongMessage) -> list[Effect]:
+        """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
+        conversation = self._conversation
+        response_to = response_to_of(message.head)
+        if not is_plain(message) or not conversation.awaited.awaits(response_to, RequestKind.COMMAND):
+            return self.message(message.joined())
+        reply, failure = self._unfinished, None
+        if reply is None and message.holds(MARKER):
+            reply = LongReply(message)
+        self._unfinished = None
+        pieces, opened = [], 0
+        if reply is not None:
+            try:
+                pieces = reply.reveal(conversation.keyring.open_envelope)
+                opened = reply.opened
+            except (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey) as error:
+                if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
+                    self._unfinished = reply
+                    return [NeedKeys((error.key,))]
+                failure = error
+        else:
+            pieces = list(message.parts)
+            message.parts.clear()
+        more_to_come = has_more_to_come(message)
+        request = conversation.awaited.answer(
+            response_to, request_id_of(message.head), more_to_come=more_to_come
+        )
+        if request is None:
+            raise ProtocolError(WireReason.RESPONSE_TO, 8)
+        if failure is not None:
+            return self._unreadable(failure, response_to, request, more_to_come=more_to_come)
+        if request.command in DEFINING_COMMANDS:
+            conversation.settings.views.forget()
+        effects: list[Effect] = [LongToClient(pieces)]
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         return effects

@@ -24,6 +24,7 @@ from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.server_side import ServerSide
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer
+from sealwire.wire.long_message import LongMessage
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -46,7 +47,16 @@ class _Peer:
 class Session:
     """The sans-I/O core; see the module's theory of operation. Every method returns effects, in order."""
 
-    __slots__ = ("_client", "_conversation", "_draining", "_held", "_server", "_state", "_waiting_since_s")
+    __slots__ = (
+        "_client",
+        "_conversation",
+        "_draining",
+        "_held",
+        "_server",
+        "_server_side",
+        "_state",
+        "_waiting_since_s",
+    )
 
     def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
         self._conversation = Conversation(settings, keyring)
@@ -54,12 +64,15 @@ class Session:
         self._client = _Peer(
             Framer(accepted_bytes), ClientSide(self._conversation), CloseReason.CLIENT_PROTOCOL
         )
+        self._server_side = ServerSide(self._conversation)
         self._server = _Peer(
-            Framer(settings.max_message_bytes), ServerSide(self._conversation), CloseReason.SERVER_PROTOCOL
+            Framer(settings.max_message_bytes, long_messages=True),
+            self._server_side,
+            CloseReason.SERVER_PROTOCOL,
         )
         self._state = _State.OPEN
         self._draining = False
-        self._held: list[tuple[_Peer, bytes]] = []
+        self._held: list[tuple[_Peer, bytes | LongMessage]] = []
         self._waiting_since_s: float | None = None
 
     @property
@@ -126,13 +139,13 @@ class Session:
             return []
         effects: list[Effect] = []
         try:
-            for message in peer.framer.feed(data):
+            for message in peer.framer.feed_in_parts(data):
                 effects += self._message(peer, message)
         except ProtocolError as error:
             effects += self._broken(peer, error)
         return effects
 
-    def _message(self, peer: _Peer, message: bytes) -> list[Effect]:
+    def _message(self, peer: _Peer, message: bytes | LongMessage) -> list[Effect]:
         if self._state is _State.CLOSED:
             return []
         asking = self._conversation.look_up is not None
@@ -140,7 +153,10 @@ class Session:
             self._held.append((peer, message))
             return []
         try:
-            effects = peer.side.message(message)
+            if isinstance(message, bytes):
+                effects = peer.side.message(message)
+            else:
+                effects = self._server_side.long_message(message)
         except ProtocolError as error:
             return self._broken(peer, error)
         for effect in effects:

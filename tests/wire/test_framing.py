@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
+from sealwire.wire.long_message import LONG_BYTES, PART_BYTES, LongMessage
 from tests.strategies import MadeOpMsg, chunkings, op_msgs
 
 _LIMIT = 64
@@ -119,6 +120,43 @@ def test_a_declared_length_costs_no_memory_until_the_bytes_come() -> None:
         tracemalloc.stop()
     assert framer.pending_bytes == 16
     assert peak_bytes < 10_000
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, PART_BYTES - 1, PART_BYTES, 3 * PART_BYTES, LONG_BYTES])
+def test_a_long_message_comes_in_parts_where_they_are_asked_for(chunk_bytes: int) -> None:
+    data = struct.pack("<i", LONG_BYTES + 1) + (bytes(range(255)) * 5000)[: LONG_BYTES - 3]
+    stream = data + _message(20)
+    framer = Framer(long_messages=True)
+    found: list[bytes | LongMessage] = []
+    for start in range(0, len(stream), chunk_bytes):
+        found += framer.feed_in_parts(stream[start : start + chunk_bytes])
+        fed = min(start + chunk_bytes, len(stream))
+        taken = sum(len(each) if isinstance(each, bytes) else each.size for each in found)
+        assert framer.pending_bytes == fed - taken
+    long, short = found
+    assert isinstance(long, LongMessage)
+    assert short == _message(20)
+    assert (long.size, long.joined()) == (len(data), data)
+    assert all(len(part) >= PART_BYTES for part in list(long.parts)[:-1])
+    assert long.head == data[: len(long.head)]
+
+
+@pytest.mark.parametrize(("size", "asked"), [(LONG_BYTES, True), (LONG_BYTES + 1, False)])
+def test_other_messages_are_in_one_piece(size: int, asked: bool) -> None:
+    data = _message(size)
+    framer = Framer(long_messages=asked)
+    assert framer.feed_in_parts(data[:-1]) == []
+    assert framer.feed_in_parts(data[-1:]) == [data]
+
+
+def test_a_stream_goes_on_behind_a_long_message_and_breaks_at_the_right_place() -> None:
+    data = _message(LONG_BYTES + 9)
+    framer = Framer(long_messages=True)
+    assert framer.feed(data[:-1]) == []
+    assert framer.feed(data[-1:] + data[:7]) == [data]
+    with pytest.raises(ProtocolError) as caught:
+        framer.feed(data[7:] + _message(15))
+    assert caught.value.offset == 2 * len(data)
 
 
 def test_repr_shows_no_content() -> None:

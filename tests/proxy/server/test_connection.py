@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -18,6 +19,7 @@ from sealwire.proxy.session.effects import (
     Count,
     Counter,
     Effect,
+    LongToClient,
     NeedKeys,
     ToClient,
     ToServer,
@@ -210,9 +212,12 @@ def test_a_server_that_does_not_read_stops_the_client_but_can_still_send() -> No
     run(scenario())
 
 
-def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does_not_read() -> None:
+@pytest.mark.parametrize("flood", [ToClient, lambda data: LongToClient([data, b"."])])
+def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does_not_read(
+    flood: Callable[[bytes], Effect],
+) -> None:
     async def scenario() -> None:
-        sessions = FakeSessions({b"?": lambda: [ToClient(bytes(FLOOD_BYTES))]})
+        sessions = FakeSessions({b"?": lambda: [flood(bytes(FLOOD_BYTES))]})
         async with (
             fake_server() as server,
             running(make_loaded(make_config(server.port)), sessions) as proxy,

@@ -100,6 +100,30 @@ def test_every_size_arrives(tmp_path: Path, size: int) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_pieces_are_taken_and_arrive_in_order(tmp_path: Path, tls: bool) -> None:
+    async def scenario() -> None:
+        server, sending, reader, writer = await connected(tmp_path, tls)
+        sizes = [1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 4]
+        pieces = [LARGE[:size] for size in sizes] + [
+            LARGE[at : at + 100_000] for at in range(0, len(LARGE), 100_000)
+        ]
+        expected = b"".join(pieces)
+        sending.side.write_pieces(pieces)
+        assert pieces == []
+        assert sending.side.full
+        assert sending.side.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
+        sending.side.write_pieces([b"more", b"yet"])
+        assert await soon(reader.readexactly(len(expected))) == expected
+        assert await soon(reader.readexactly(7)) == b"moreyet"
+        await until(lambda: not sending.side.has_unsent)
+        writer.close()
+        await soon(sending.lost.wait())
+        server.close()
+
+    run(scenario())
+
+
 def test_an_abort_sends_nothing_more(tmp_path: Path) -> None:
     async def scenario() -> None:
         server, sending, reader, writer = await connected(tmp_path, tls=False)

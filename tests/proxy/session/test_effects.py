@@ -13,6 +13,8 @@ from sealwire.proxy.session.effects import (
     Count,
     Counter,
     Effect,
+    LongToClient,
+    LongToServer,
     NeedKeys,
     PauseClient,
     ToClient,
@@ -22,6 +24,8 @@ from sealwire.proxy.session.effects import (
 ONE_OF_EACH: list[Effect] = [
     ToServer(b"x"),
     ToClient(b"x"),
+    LongToServer([b"x"]),
+    LongToClient([b"x"]),
     NeedKeys(((1, 2),)),
     PauseClient(True),
     Close(CloseReason.DRAINED),

@@ -1,0 +1,223 @@
+"""Open the envelopes of a long reply part by part, so that it is not in memory twice.
+
+Theory of operation. A reply of megabytes is one long container in another: the body, in it `cursor`, in that
+the batch, an array of documents. Containers longer than a part are entered; what lies in them is taken in
+runs of whole elements, as many as there are in the window, and each run is opened on its own and appended to
+the new message. The window is what came last and is not written yet: a part, and before it the element that
+the part before it cut off. Only an element that is no container and longer than a part (a text, an envelope)
+makes the window longer. The lengths of the entered containers are written when their ends are reached.
+
+Nothing is given out before the last run was opened. A run whose key is missing leaves everything as it was:
+`reveal` goes on from there when it is called again.
+"""
+
+import struct
+from collections import deque
+from typing import Final, final
+
+from sealwire.crypto.envelope import MARKER
+from sealwire.proxy.session.reveal import OpenEnvelope, reveal_elements
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.header import HEADER_BYTES, OpCode, op_code_of
+from sealwire.wire.int32 import int32_at
+from sealwire.wire.long_message import PART_BYTES, LongMessage, regrouped
+from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, value_end
+
+RUN_BYTES: Final = 32 * 1024
+"""How much is opened at once; while that is done, it is there some four times."""
+
+_MORE_TO_COME: Final = 2
+_FLAGS: Final = HEADER_BYTES
+_KIND: Final = _FLAGS + 4
+_BODY: Final = _KIND + 1
+
+_pack_int32: Final = struct.Struct("<i").pack
+
+
+def is_plain(message: LongMessage) -> bool:
+    """Whether it is an OP_MSG of one body and nothing else, without a checksum, as servers answer."""
+    head = message.head
+    return (
+        op_code_of(head) == OpCode.MSG
+        and int32_at(head, _FLAGS) in (0, _MORE_TO_COME)
+        and head[_KIND] == 0
+        and int32_at(head, _BODY) == message.size - _BODY
+    )
+
+
+def has_more_to_come(message: LongMessage) -> bool:
+    """Whether a plain message says that another one follows without a request."""
+    return int32_at(message.head, _FLAGS) == _MORE_TO_COME
+
+
+@final
+class _Container:
+    """A document or array that was entered and has not ended."""
+
+    __slots__ = ("end", "grown_before", "length", "slot")
+
+    def __init__(self, slot: int, length: int, end: int, grown_before: int) -> None:
+        self.slot = slot
+        """Where in the new message's pieces its length belongs."""
+        self.length = length
+        self.end = end
+        """Offset in the message just past it."""
+        self.grown_before = grown_before
+        """By how much everything before it had grown."""
+
+
+@final
+class LongReply:
+    """One plain reply, whose parts are taken from it on the way."""
+
+    __slots__ = (
+        "_at",
+        "_base",
+        "_containers",
+        "_entered_from",
+        "_grown",
+        "_out",
+        "_parts",
+        "_run_bytes",
+        "_size",
+        "_window",
+        "opened",
+    )
+
+    def __init__(
+        self, message: LongMessage, run_bytes: int = RUN_BYTES, entered_from: int = PART_BYTES
+    ) -> None:
+        """Containers longer than `entered_from` are entered.
+
+        Raises BsonError when the last byte is no NUL; nothing was taken then.
+        """
+        if message.parts[-1][-1]:
+            raise BsonError(WireReason.BSON_TERMINATOR, message.size - 1)
+        self._run_bytes = run_bytes
+        self._entered_from = entered_from
+        self._parts: deque[bytes] = message.parts
+        self._size = message.size
+        self._window = self._parts.popleft()
+        # Offset of the window in the message, and in the window of what is not written yet.
+        self._base = 0
+        self._at = 4
+        # The first is the message's own length.
+        self._out: list[bytes] = [b""]
+        self._grown = 0
+        self._containers: list[_Container] = []
+        self.opened = 0
+        """How many envelopes were opened."""
+        self._enter(_BODY)
+
+    def reveal(self, open_envelope: OpenEnvelope) -> list[bytes]:
+        """The pieces of the message with its envelopes opened.
+
+        Raises what `open_envelope` raises, and BsonError. After UnknownKey it may be called again.
+        Cost: as `reveal.reveal`; of memory, one part and one run more than the message has.
+        """
+        while self._containers:
+            inner = self._containers[-1]
+            last = inner.end - 1 - self._base
+            here = min(last, len(self._window))
+            end = _whole_elements(self._window, self._at, min(here, self._at + self._run_bytes))
+            if end == self._at:
+                end = _whole_elements(self._window, self._at, here)
+            if end > self._at:
+                self._run(end, open_envelope)
+            elif end == last < len(self._window):
+                self._leave(inner)
+            elif not self._enter_next(last):
+                self._load(last)
+        self._out[0] = _pack_int32(self._size + self._grown)
+        return regrouped(self._out)
+
+    def _run(self, end: int, open_envelope: OpenEnvelope) -> None:
+        """Open what lies up to `end` in the window: whole elements of the innermost container."""
+        run = self._window[self._at : end]
+        if MARKER in run:
+            try:
+                revealed, opened = reveal_elements(run, len(self._containers) - 1, open_envelope)
+            except BsonError as error:
+                # counted from a length before the run
+                raise BsonError(error.reason, self._base + self._at + error.offset - 4) from None
+            self._grown += len(revealed) - len(run)
+            self.opened += opened
+            run = revealed
+        self._out.append(run)
+        self._at = end
+
+    def _enter(self, start: int) -> None:
+        """Go into the container whose length is at `start` in the window."""
+        self._out.append(self._window[self._at : start])
+        self._out.append(b"")
+        length = int32_at(self._window, start)
+        end = self._base + start + length
+        self._containers.append(_Container(len(self._out) - 1, length, end, self._grown))
+        self._at = start + 4
+
+    def _enter_next(self, last: int) -> bool:
+        """Go into the next element if it is a container longer than a part, and begins in the window."""
+        window = self._window
+        name_end = window.find(0, self._at + 1) if self._at < len(window) else -1
+        if name_end < 0 or window[self._at] not in (kinds.OBJECT, kinds.ARRAY):
+            return False
+        value = name_end + 1
+        if value + 4 > min(last, len(window)):
+            return False
+        length = int32_at(window, value)
+        if not max(self._entered_from, MIN_DOCUMENT_BYTES) < length <= last - value:
+            return False
+        if len(self._containers) > MAX_DEPTH:
+            raise BsonError(WireReason.BSON_DEPTH, self._base + value)
+        self._enter(value)
+        return True
+
+    def _leave(self, inner: _Container) -> None:
+        """The innermost container has come to its end."""
+        if self._window[self._at] != 0:
+            raise BsonError(WireReason.BSON_TERMINATOR, self._base + self._at)
+        self._out.append(b"\0")
+        self._out[inner.slot] = _pack_int32(inner.length + self._grown - inner.grown_before)
+        self._containers.pop()
+        self._at += 1
+
+    def _load(self, last: int) -> None:
+        """Put further parts behind what is left of the window: as much again, or bytes would move often."""
+        if last < len(self._window) or not self._parts:
+            # all of the container is there, and the next element does not fit into it
+            raise self._misfit(last)
+        pieces = [self._window[self._at :]]
+        self._window = b""
+        loaded = 0
+        while self._parts and loaded <= len(pieces[0]):
+            pieces.append(self._parts.popleft())
+            loaded += len(pieces[-1])
+        self._base += self._at
+        self._at = 0
+        self._window = b"".join(pieces)
+
+
+    def _misfit(self, last: int) -> BsonError:
+        """What is wrong with the next element, of a container whose NUL belongs at `last` in the window."""
+        name_end = self._window.find(0, self._at + 1, last)
+        if name_end < 0:
+            return BsonError(WireReason.BSON_STRING, self._base + self._at)
+        try:
+            value_end(self._window, self._window[self._at], name_end + 1, last)
+        except BsonError as error:
+            return BsonError(error.reason, self._base + error.offset)
+        return BsonError(WireReason.BSON_LENGTH, self._base + self._at)
+
+
+def _whole_elements(buf: bytes, at: int, limit: int) -> int:
+    """Offset just past the last element from `at` on that ends at or before `limit`."""
+    while at < limit:
+        name_end = buf.find(0, at + 1, limit)
+        if name_end < 0:
+            break
+        try:
+            at = value_end(buf, buf[at], name_end + 1, limit)
+        except BsonError:
+            break
+    return at

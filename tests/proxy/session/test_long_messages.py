@@ -1,0 +1,116 @@
+"""Long messages through a whole session: they leave as they would in one chunk, and in pieces."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.proxy.session.effects import (
+    Audit,
+    Close,
+    Count,
+    Counter,
+    Effect,
+    LongToClient,
+    NeedKeys,
+    ToClient,
+)
+from sealwire.proxy.session.session import Session
+from sealwire.wire.long_message import PART_BYTES
+from sealwire.wire.op_msg import OpMsgFlag
+from tests.proxy.session.test_session import FIND, NHS_ID, ROTATED
+from tests.proxy.session.world import body_of, command, reply, sealed, session
+
+CHUNK_BYTES = 64 * 1024
+MANY = 1500
+
+
+def batch(*values: Any, flags: int = 0) -> bytes:
+    """A reply of more than 1 MiB with these values in turns."""
+    documents = [{"v": value, "pad": "p" * 800} for value in values] * (MANY // len(values))
+    return reply({"cursor": {"firstBatch": documents, "id": 0, "ns": "a.b"}, "ok": 1.0}, flags=flags)
+
+
+def asked() -> Session:
+    talking = session()
+    talking.client_data(command(FIND, 1))
+    return talking
+
+
+def received(talking: Session, stream: bytes) -> list[Effect]:
+    """The stream in chunks as they come from a socket."""
+    effects: list[Effect] = []
+    for start in range(0, len(stream), CHUNK_BYTES):
+        effects += talking.server_data(stream[start : start + CHUNK_BYTES])
+    return effects
+
+
+def pieces_of(effect: Effect) -> list[bytes]:
+    assert isinstance(effect, LongToClient)
+    return effect.pieces
+
+
+def test_a_long_reply_leaves_in_pieces_and_is_counted() -> None:
+    effects = received(asked(), batch(sealed("nhs", "x"), "y"))
+    pieces = pieces_of(effects[0])
+    assert b"".join(pieces) == batch("x", "y")
+    assert max(map(len, pieces)) < 2 * PART_BYTES
+    assert effects[1:] == [Count(Counter.VALUES_DECRYPTED, MANY // 2)]
+
+
+def test_one_without_envelopes_leaves_in_the_parts_in_which_it_came() -> None:
+    effects = received(asked(), batch("x"))
+    pieces = pieces_of(effects[0])
+    assert b"".join(pieces) == batch("x")
+    assert len(effects) == 1
+    assert len(pieces) > 5
+
+
+def test_a_part_that_does_not_open_withholds_all_of_it() -> None:
+    forged = bytearray(sealed("nhs", "x"))
+    forged[-1] ^= 1
+    good = [sealed("nhs", "x")] * 49
+    effects = received(asked(), batch(*good, type(good[0])(bytes(forged), good[0].subtype)))
+    assert [type(effect) for effect in effects] == [Count, Audit, ToClient]
+    assert isinstance(effects[2], ToClient)
+    assert body_of(effects[2].data)["ok"] == 0.0
+
+
+def test_it_waits_for_a_key_and_what_came_after_it_waits_too() -> None:
+    talking = asked()
+    talking.client_data(command(FIND, 2))
+    stream = batch(sealed("nhs", "x"), sealed("nhs", "y", 2)) + reply({"a": 1}, 2)
+    assert received(talking, stream) == [NeedKeys(((NHS_ID, 2),))]
+    effects = talking.keys_ready(ROTATED)
+    assert b"".join(pieces_of(effects[0])) == batch("x", "y")
+    assert effects[1:] == [Count(Counter.VALUES_DECRYPTED, MANY), ToClient(reply({"a": 1}, 2))]
+    assert talking.idle
+
+
+def test_without_the_key_it_is_withheld_and_the_next_one_is_opened() -> None:
+    talking = asked()
+    talking.client_data(command(FIND, 2))
+    stream = batch(sealed("nhs", "x"), sealed("nhs", "y", 2))
+    assert received(talking, stream) == [NeedKeys(((NHS_ID, 2),))]
+    effects = talking.keys_ready(None)
+    assert Count(Counter.DECRYPTION_FAILURES, label="UnknownKey") in effects
+    assert not any(isinstance(effect, LongToClient) for effect in effects)
+    again = stream[:8] + (2).to_bytes(4, "little") + stream[12:]
+    assert Count(Counter.DECRYPTION_FAILURES, label="UnknownKey") in received(talking, again)
+
+
+def test_one_with_a_checksum_is_put_together_first() -> None:
+    flags = OpMsgFlag.CHECKSUM_PRESENT
+    effects = received(asked(), batch(sealed("nhs", "x"), flags=flags))
+    assert effects[0] == ToClient(batch("x", flags=flags))
+
+
+@pytest.mark.parametrize("value", ["x", sealed("nhs", "x")])
+def test_one_that_nobody_awaits_closes(value: Any) -> None:
+    assert [type(effect) for effect in received(session(), batch(value))] == [Count, Close]
+
+
+def test_one_whose_parts_do_not_fit_closes() -> None:
+    stream = bytearray(batch(sealed("nhs", "x")))
+    stream[-1] = 1
+    effects = received(asked(), bytes(stream))
+    assert [type(effect) for effect in effects] == [Count, Close]

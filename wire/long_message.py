@@ -1,0 +1,72 @@
+"""A message of a megabyte or more, in parts and never in one piece: who reads it lets go of what it has read.
+
+A message in one buffer is there until its last byte was used, and what is made from it lies beside it. Of one
+in parts, each part can go as soon as its content has been written elsewhere.
+"""
+
+from collections import deque
+from typing import Final, final
+
+LONG_BYTES: Final = 1 << 20
+"""Messages longer than this are worth the trouble."""
+
+PART_BYTES: Final = 128 * 1024
+"""About as much as a part has."""
+
+
+@final
+class LongMessage:
+    """One whole message as it arrived. Whoever takes from `parts` owns it."""
+
+    __slots__ = ("head", "parts", "size")
+
+    def __init__(self, parts: deque[bytes], size: int) -> None:
+        self.head = parts[0]
+        """The first part, which stays: the header and what follows it, PART_BYTES or more."""
+        self.parts = parts
+        """At least one, none empty."""
+        self.size = size
+        """Bytes of the whole message."""
+
+    def __repr__(self) -> str:
+        return f"LongMessage(size={self.size}, parts={len(self.parts)})"
+
+    def joined(self) -> bytes:
+        """All of it in one piece, from now on. Cost: once more its size, for the moment."""
+        if len(self.parts) > 1:
+            whole = b"".join(self.parts)
+            self.parts.clear()
+            self.parts.append(whole)
+        return self.parts[0]
+
+    def holds(self, wanted: bytes) -> bool:
+        """Whether `wanted`, some bytes shorter than a part, lie in it anywhere. Cost: O(bytes)."""
+        end = b""
+        for part in self.parts:
+            if wanted in part or wanted in end + part[: len(wanted)]:
+                return True
+            end = part[-len(wanted) :]
+        return False
+
+
+def regrouped(pieces: list[bytes]) -> list[bytes]:
+    """The same bytes in pieces of PART_BYTES or more, but for the last; empties `pieces`.
+
+    A piece that is large enough already stays as it is, unless small ones lie before it. Cost: O(bytes), one
+    copy of what is joined, and never of all at the same time.
+    """
+    pieces.reverse()
+    grouped: list[bytes] = []
+    group: list[bytes] = []
+    size = 0
+    while pieces:
+        piece = pieces.pop()
+        group.append(piece)
+        size += len(piece)
+        if size >= PART_BYTES:
+            grouped.append(b"".join(group))
+            group.clear()
+            size = 0
+    if size:
+        grouped.append(b"".join(group))
+    return grouped
