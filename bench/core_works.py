@@ -22,7 +22,13 @@ from pymongocrypt.synchronous.explicit_encrypter import ExplicitEncrypter
 from pymongocrypt.synchronous.state_machine import MongoCryptCallback
 
 from bench.dataset import COVERED, DATABASE, GROUP, WIDE_FIELDS, Document, documents, wide_documents
-from bench.recording import load_bench_policy, make_keyring, make_session
+from bench.recording import (
+    bytes_to_client,
+    bytes_to_server,
+    load_bench_policy,
+    make_keyring,
+    make_session,
+)
 from bench.workloads import BATCH, insert_request
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
@@ -241,7 +247,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _bytes_for(effects: Sequence[Effect], kind: type[ToClient | ToServer]) -> bytes:
-    data = b"".join(effect.data for effect in effects if isinstance(effect, kind))
+    data = bytes_to_client(effects) if kind is ToClient else bytes_to_server(effects)
     if not data:
         raise RuntimeError(f"the core did not answer with {kind.__name__}")
     return data

@@ -13,7 +13,7 @@ from itertools import islice
 from bson import decode, encode
 
 from bench.core_works import encrypted_reply
-from bench.dataset import DATABASE, Document, sized_documents
+from bench.dataset import DATABASE, Document, documents, sized_documents
 from bench.figures import Case, Metric, Results, Sample, take_turns
 from bench.part_canned import Prepared, start_canned
 from bench.processes import peak_kib, reset_peak, resident_kib
@@ -26,6 +26,8 @@ from sealwire.wire.op_msg import build_op_msg
 
 PART = "memory"
 IDLE, BATCH, SLOW = "idle-connection", "insert-batch", "slow-reader"
+BATCHES = {BATCH: "sized", f"{BATCH}-small": "patients"}
+"""The documents of an insert: of 1 KiB, or of some 200 bytes, both with four covered fields."""
 REPLIES = {SLOW: 1_000_000, f"{SLOW}-16mb": 16_000_000}
 """Bytes of one reply that is not read."""
 _MIB = 1 << 20
@@ -53,9 +55,10 @@ def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell:
             for route in profile.memory_routes
         }
         results.series += take_turns(case, idle, profile.memory_rounds)
-    tell(BATCH)
-    insert = {SEALWIRE: partial(_insert_batch, prepared, profile)}
-    results.series += take_turns(Case(PART, BATCH), insert, profile.memory_rounds)
+    for name in BATCHES:
+        tell(name)
+        insert = {SEALWIRE: partial(_insert_batch, prepared, profile, name)}
+        results.series += take_turns(Case(PART, name), insert, profile.memory_rounds)
     for name in REPLIES:
         tell(name)
         slow = {SEALWIRE: partial(_slow_reader, prepared, profile, name)}
@@ -108,7 +111,7 @@ def _idle_connections(prepared: Prepared, profile: Profile, name: str, *, tls: b
     return {Metric.PER_CONNECTION: (after - before) / count, Metric.RESIDENT: after}
 
 
-def _insert_batch(prepared: Prepared, profile: Profile) -> Sample:
+def _insert_batch(prepared: Prepared, profile: Profile, name: str) -> Sample:
     """The peak while a batch is inserted in messages as large as a driver makes them."""
     size = profile.batch_mb * 1_000_000
     with _fresh(prepared, SEALWIRE, tls=False) as route, connected(route) as connection:
@@ -118,7 +121,7 @@ def _insert_batch(prepared: Prepared, profile: Profile) -> Sample:
         idle = _settled(route.between, profile.quiet_s)
         reset_peak(route.between)
         largest = 0
-        for request in _insert_requests(size, limit):
+        for request in _insert_requests(BATCHES[name], size, limit):
             largest = max(largest, len(request))
             if decode(_ask(connection, request)[21:]).get("ok") != 1:
                 raise RuntimeError("the batch was refused")
@@ -130,9 +133,9 @@ def _insert_batch(prepared: Prepared, profile: Profile) -> Sample:
     }
 
 
-def _insert_requests(size: int, limit: int) -> Iterator[bytes]:
-    """Inserts of documents of 1 KiB with four covered fields: `size` bytes, each message within `limit`."""
-    contents = sized_documents(32, 1)
+def _insert_requests(kind: str, size: int, limit: int) -> Iterator[bytes]:
+    """Inserts of documents with four covered fields: `size` bytes, each message within `limit`."""
+    contents = sized_documents(32, 1) if kind == "sized" else documents(32)
     left = size
     while left > 0:
         some: list[Document] = []

@@ -6,7 +6,7 @@ answers exactly what it would behind a running Sealwire.
 
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_file import create_keyring
 from sealwire.policies.loader import load_policy
 from sealwire.policies.schema import PolicySet
-from sealwire.proxy.session.effects import ToClient, ToServer
+from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings
 from sealwire.wire.header import OpCode
@@ -91,9 +91,9 @@ def record(folder: Path, keyring: Keyring, pool: Pool) -> Recording:
             effects = session.client_data(message)
             while True:
                 # before the client's own message, the session may have a question: what a name is
-                reply = ask(b"".join(effect.data for effect in effects if isinstance(effect, ToServer)))
+                reply = ask(bytes_to_server(effects))
                 effects = session.server_data(reply)
-                if any(isinstance(effect, ToClient) for effect in effects):
+                if bytes_to_client(effects):
                     return reply
 
         _record_all(recording, pool, PLAIN, ask, ask)
@@ -170,3 +170,21 @@ def _handshakes() -> dict[str, bytes]:
 
 
 HANDSHAKES = tuple(_handshakes())
+
+
+def bytes_to_server(effects: Iterable[Effect]) -> bytes:
+    """All that a session wants sent to the server."""
+    return b"".join(
+        effect.data if isinstance(effect, ToServer) else b"".join(effect.pieces)
+        for effect in effects
+        if isinstance(effect, ToServer | LongToServer)
+    )
+
+
+def bytes_to_client(effects: Iterable[Effect]) -> bytes:
+    """All that a session wants sent to the client."""
+    return b"".join(
+        effect.data if isinstance(effect, ToClient) else b"".join(effect.pieces)
+        for effect in effects
+        if isinstance(effect, ToClient | LongToClient)
+    )

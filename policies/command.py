@@ -1,6 +1,6 @@
 """One command as the planner sees it: its name, its arguments where they lie, and what surrounds it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -15,7 +15,7 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
-from sealwire.policies.plan import Plan
+from sealwire.policies.plan import SETTLED_EDITS, Plan
 from sealwire.policies.schema import NOTHING, PathNode, PolicySet
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -87,16 +87,29 @@ class Command:
         return Surroundings(self.covered, self.database)
 
     def documents(self, name: bytes) -> Iterator[tuple[int, Parents]]:
-        """The documents of an argument that may stand in the body as an array or be a sequence."""
+        """The documents of an argument that may stand in the body as an array or be a sequence.
+
+        Each is to be planned before the next one is taken: what has become many edits is settled in between.
+        """
         argument = self.arguments.get(name)
         if argument is not None:
-            inner = (*self.parents, argument.value)
-            for item in array_items(self.plan, argument):
-                yield document_of(item, argument), inner
+            inside = (document_of(item, argument) for item in array_items(self.plan, argument))
+            yield from self._settling(inside, (*self.parents, argument.value))
         for sequence in self.sequences:
             if sequence.identifier == name:
-                for start in sequence.documents:
-                    yield start, sequence.parents
+                yield from self._settling(sequence.documents, sequence.parents)
+
+    def _settling(self, documents: Iterable[int], parents: Parents) -> Iterator[tuple[int, Parents]]:
+        plan = self.plan
+        edits, removals = len(plan.edits), len(plan.removals)
+        first = -1
+        for start in documents:
+            if first < 0:
+                first = start
+            elif len(plan.edits) - edits >= SETTLED_EDITS:
+                plan.settle(edits, removals, first, start, parents)
+                first = start
+            yield start, parents
 
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one."""

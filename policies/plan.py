@@ -4,7 +4,7 @@ The classes here are made for every command or value. They write their `__init__
 NamedTuple or a dataclass costs several times as much in a compiled core; nobody changes an edit once made.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, final
 
@@ -20,6 +20,9 @@ from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
 # An envelope makes its element 34 bytes longer or more: so many fit into no message, whatever they replace.
 # Told here, because the plan itself would take a kilobyte for each.
 MAX_EDITS: Final = 48_000_000 // 34
+
+# So many edits of documents are worth settling while the planner goes on: some 200 kB.
+SETTLED_EDITS: Final = 1024
 
 _UNSTORABLE: Final = frozenset({kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
 
@@ -95,6 +98,14 @@ class Removal:
         self.parents = parents
 
 
+Settler = Callable[[bytes, list[ValueEdit | RangeEdit], list[Removal], int, int, tuple[int, ...]], None]
+"""Takes edits and removals over from a plan, to carry them out at once: they lie between two offsets of the
+buffer, in documents that follow each other, and below the lengths at the last argument's offsets.
+
+Raises Refusal and what encrypting raises.
+"""
+
+
 @final
 class Plan:
     """The decisions for one command, in the order they were made. Building it is the planner's whole work."""
@@ -111,11 +122,16 @@ class Plan:
         "protected",
         "removals",
         "seeding",
+        "settled",
+        "settler",
         "variables",
     )
 
-    def __init__(self, buf: bytes) -> None:
+    def __init__(self, buf: bytes, settler: Settler | None = None) -> None:
         self.buf = buf
+        self.settler = settler
+        self.settled = 0
+        """How many edits the settler has taken."""
         self.command = ""
         self.namespace = ""
         self.protected = False
@@ -133,6 +149,24 @@ class Plan:
         """How many pipelines lie around the stage that is being planned."""
         self.arrays = 0
         """How many arrays lie around the value that is being planned."""
+
+    @property
+    def values(self) -> int:
+        """How many values are covered, settled ones included."""
+        return self.settled + len(self.edits)
+
+    def settle(self, edits: int, removals: int, start: int, end: int, parents: tuple[int, ...]) -> None:
+        """Hand over all but the first `edits` and `removals`: those of the documents from `start` to `end`.
+
+        `parents` are the lengths above these documents. A plan without a settler keeps what it has.
+        """
+        if self.settler is None:
+            return
+        taken, gone = self.edits[edits:], self.removals[removals:]
+        del self.edits[edits:]
+        del self.removals[removals:]
+        self.settled += len(taken)
+        self.settler(self.buf, taken, gone, start, end, parents)
 
     def store(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
         """Cover a value that is written at the leaf `node`; null stays as it is.
@@ -212,7 +246,7 @@ class Plan:
     ) -> None:
         field_class = _leaf_class(node)
         kind = element.kind
-        if len(self.edits) == MAX_EDITS:
+        if self.settled + len(self.edits) == MAX_EDITS:
             raise Refusal(Reason.TOO_LARGE)
         if value is not None and field_class.kind:
             kind = field_class.kind

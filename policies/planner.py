@@ -22,7 +22,7 @@ from sealwire.policies.command import Command, DocumentSequence
 from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
 from sealwire.policies.definitions import DEFINITION_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.plan import Plan
+from sealwire.policies.plan import Plan, Settler
 from sealwire.policies.rules import Rule, encrypted, passed
 from sealwire.policies.schema import NOTHING, PathNode, PolicySet
 from sealwire.wire import kinds
@@ -47,22 +47,23 @@ KNOWN_COMMANDS: Final = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
 _TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
 
 
-def plan_command(
+def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what there is to know
     policies: PolicySet,
     buf: bytes,
     body: int,
     parents: Parents = (),
     sequences: tuple[DocumentSequence, ...] = (),
     covered: Callable[[str], PathNode | None] | None = None,
+    settler: Settler | None = None,
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
     `parents` are the offsets of the lengths above the body (0 for a message's own). The plan's edits are
     empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
-    it, what is no protected collection is read as it is. Raises Refusal, BsonError, and what `covered`
-    raises. Cost: O(elements walked).
+    it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
+    they are many. Raises Refusal, BsonError, and what these two raise. Cost: O(elements walked).
     """
-    plan = Plan(buf)
+    plan = Plan(buf, settler)
     arguments = named_parts(plan, body)
     database = arguments.get(b"$db")
     if not arguments or database is None or database.kind != kinds.STRING:

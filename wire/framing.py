@@ -140,6 +140,8 @@ class Framer:
     def _keep(self, data: bytes) -> None:
         if self._partial is None:
             self._partial = BytesIO()
+            if len(data) >= _LENGTH_BYTES:
+                self._wanted = self._length_of(data, 0)
         partial = self._partial
         if self._wanted > self._long_from and len(data) >= PART_BYTES and not partial.tell():
             self._parts.append(data)

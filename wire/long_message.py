@@ -11,7 +11,13 @@ LONG_BYTES: Final = 1 << 20
 """Messages longer than this are worth the trouble."""
 
 PART_BYTES: Final = 128 * 1024
-"""About as much as a part has."""
+"""What a part has at least, but for the last. A chunk from a socket that is as large is a part as it came."""
+
+HEAD_BYTES: Final = 25
+"""The header, the flags, the kind of the first section, and a document's length."""
+
+SMALL_BYTES: Final = 4 * 1024
+"""Pieces that are smaller are worth a copy."""
 
 
 @final
@@ -21,8 +27,7 @@ class LongMessage:
     __slots__ = ("head", "parts", "size")
 
     def __init__(self, parts: deque[bytes], size: int) -> None:
-        self.head = parts[0]
-        """The first part, which stays: the header and what follows it, PART_BYTES or more."""
+        self.head = parts[0][:HEAD_BYTES]
         self.parts = parts
         """At least one, none empty."""
         self.size = size
@@ -50,7 +55,7 @@ class LongMessage:
 
 
 def regrouped(pieces: list[bytes]) -> list[bytes]:
-    """The same bytes in pieces of PART_BYTES or more, but for the last; empties `pieces`.
+    """The same bytes in pieces of SMALL_BYTES or more, but for the last; empties `pieces`.
 
     A piece that is large enough already stays as it is, unless small ones lie before it. Cost: O(bytes), one
     copy of what is joined, and never of all at the same time.
@@ -63,7 +68,7 @@ def regrouped(pieces: list[bytes]) -> list[bytes]:
         piece = pieces.pop()
         group.append(piece)
         size += len(piece)
-        if size >= PART_BYTES:
+        if size >= SMALL_BYTES:
             grouped.append(b"".join(group))
             group.clear()
             size = 0

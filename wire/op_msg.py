@@ -201,6 +201,11 @@ def build_op_msg(request_id: int, response_to: int, body: bytes, flags: int = 0)
     return covered + _uint32.pack(crc32c(covered))
 
 
+def has_no_checksum(head: bytes) -> bool:
+    """Whether an OP_MSG that begins with `head`, header and flags at least, ends with its last section."""
+    return not head[HEADER_BYTES] & _CHECKSUM_PRESENT
+
+
 def refresh_checksum(message: bytes) -> bytes:
     """The same OP_MSG with the checksum of the bytes it has now; `message` itself when it carries none.
 

@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Final, final
 
 from sealwire.wire.int32 import int32_at
@@ -10,7 +9,9 @@ from sealwire.wire.int32 import int32_at
 _pack_int32: Final = struct.Struct("<i").pack
 
 # Pieces up to this much are joined at once, which is the fastest way for the messages that nearly all are.
-_JOINED_BYTES: Final = 1 << 20
+JOINED_BYTES: Final = 1 << 20
+
+LARGE_DATA_BYTES: Final = 64 * 1024
 
 
 @final
@@ -61,8 +62,20 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
     """
     if lengths is None:
         lengths = resized(buf, edits)
+    return b"".join(splice_in_pieces(buf, edits, lengths, 0, len(buf)))
+
+
+def splice_in_pieces(
+    buf: bytes, edits: Sequence[Edit], lengths: dict[int, int], start: int, end: int
+) -> list[bytes]:
+    """As `splice`, of `buf[start:end]` alone, in which all edits and lengths must lie.
+
+    One piece, unless the result is larger than JOINED_BYTES: then it is nowhere as a whole, and an edit's
+    data of LARGE_DATA_BYTES or more is a piece of its own without a copy.
+    """
+    large_data = LARGE_DATA_BYTES if end - start > JOINED_BYTES else JOINED_BYTES
     out = _Output()
-    position = 0
+    position = start
     offsets = sorted(lengths)
     corrected = 0
     for edit in _in_order(edits):
@@ -72,12 +85,17 @@ def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = N
         if edit.start < position:
             raise ValueError("edits overlap")
         out.add(buf[position : edit.start])
-        out.add(edit.data)
+        if len(edit.data) < large_data:
+            out.add(edit.data)
+        else:
+            out.add_large(edit.data)
         position = edit.end
     while corrected < len(offsets):
         position = _correct(out, buf, position, offsets[corrected], lengths)
         corrected += 1
-    out.add(buf[position:])
+    if position > end:
+        raise ValueError("an edit outside of what is spliced")
+    out.add(buf[position:end])
     return out.taken()
 
 
@@ -97,30 +115,34 @@ def _order(edit: Edit) -> tuple[int, int]:
 
 @final
 class _Output:
-    """Puts pieces together. A large message is never there as a list of its pieces and once more joined."""
+    """Joins small pieces. A large message is never there as a list of its pieces and once more joined."""
 
-    __slots__ = ("_large", "_pieces", "_size")
+    __slots__ = ("_joined", "_pieces", "_size")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
-        self._large: BytesIO | None = None
+        self._joined: list[bytes] = []
 
     def add(self, piece: bytes) -> None:
         self._pieces.append(piece)
         self._size += len(piece)
-        if self._size > _JOINED_BYTES:
-            self._large = self._large or BytesIO()
-            self._large.write(b"".join(self._pieces))
-            self._pieces.clear()
-            self._size = 0
+        if self._size > JOINED_BYTES:
+            self._join()
 
-    def taken(self) -> bytes:
-        joined = b"".join(self._pieces)
-        if self._large is None:
-            return joined
-        self._large.write(joined)
-        return self._large.getvalue()
+    def add_large(self, piece: bytes) -> None:
+        self._join()
+        self._joined.append(piece)
+
+    def _join(self) -> None:
+        if self._pieces:
+            self._joined.append(b"".join(self._pieces))
+            self._pieces.clear()
+        self._size = 0
+
+    def taken(self) -> list[bytes]:
+        self._join()
+        return self._joined
 
 
 def _correct(out: _Output, buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:

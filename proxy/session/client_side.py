@@ -1,5 +1,6 @@
 """From the client: a handshake is prepared, a command is planned and passed on, rewritten or refused."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
@@ -8,6 +9,7 @@ from sealwire.policies.arguments import printable
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.passage import target_of
+from sealwire.policies.plan import Plan
 from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
 from sealwire.policies.views import DEFINING_COMMANDS, NamespaceUnknown
 from sealwire.proxy.session import look_up, replies
@@ -20,6 +22,7 @@ from sealwire.proxy.session.effects import (
     Count,
     Counter,
     Effect,
+    LongToServer,
     PauseClient,
     ToClient,
     ToServer,
@@ -27,10 +30,11 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import holds_envelope
-from sealwire.proxy.session.rewrite import apply_plan
+from sealwire.proxy.session.rewrite import Settled, apply_plan
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import OpCode, op_code_of, request_id_of
+from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements
@@ -116,31 +120,39 @@ class ClientSide:
             request = Request(RequestKind.HELLO, "hello", "")
             return [self._pass_on(hello, None if unanswered else request)]
         check_login(message, parsed.body, name)
-        plan = plan_command(
-            self._conversation.settings.policy,
-            message,
-            parsed.body,
-            (0,),
-            _document_sequences(message, parsed),
-            self._conversation.settings.views.covered,
-        )
-        if plan.command in DEFINING_COMMANDS:
-            self._conversation.settings.views.forget()
-        rewritten = apply_plan(
-            plan, self._conversation.keyring, self._conversation.settings.max_message_bytes
-        )
+        plan, rewritten = self._rewritten(message, parsed)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         # of a command that nobody knows, the first argument may be anything, and not a name
         is_named = label != "other" or plan.protected
         namespace = replies.one_line(plan.namespace) if is_named else ""
         request = Request(RequestKind.COMMAND, plan.command, namespace)
-        passed_on = self._pass_on(rewritten, None if unanswered else request)
-        if plan.edits:
-            return [count, Count(Counter.VALUES_ENCRYPTED, len(plan.edits)), passed_on]
+        passed_on = self._pass_on(rewritten[0], None if unanswered else request, rewritten)
+        if plan.values:
+            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), passed_on]
         if target is not None and not plan.protected:
             known.remember(target, request, count)
         return [count, passed_on]
+
+    def _rewritten(self, message: bytes, parsed: OpMsg) -> tuple[Plan, list[bytes]]:
+        """The plan of a command, and the pieces of what is sent in its place."""
+        settings, keyring = self._conversation.settings, self._conversation.keyring
+        settled = None
+        if len(message) > LONG_BYTES:
+            settled = Settled(keyring, settings.max_message_bytes)
+        plan = plan_command(
+            settings.policy,
+            message,
+            parsed.body,
+            (0,),
+            _document_sequences(message, parsed),
+            settings.views.covered,
+            None if settled is None else settled.take,
+        )
+        if plan.command in DEFINING_COMMANDS:
+            settings.views.forget()
+        edits = () if settled is None else settled.edits
+        return plan, apply_plan(plan, keyring, settings.max_message_bytes, edits)
 
     def _unknown(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server what a name is; the message comes again when it has answered."""
@@ -151,13 +163,16 @@ class ClientSide:
             return self._denied(audit, unanswered[1], message, parsed)
         return [PauseClient(True), look_up.ask(self._conversation, namespace, names_only=False)]
 
-    def _pass_on(self, message: bytes, request: Request | None) -> ToServer:
+    def _pass_on(
+        self, message: bytes, request: Request | None, pieces: Sequence[bytes] = ()
+    ) -> ToServer | LongToServer:
+        """Send `message`, or the pieces of which it is the first, and wait for the reply to `request`."""
         if request is not None:
             request_id = request_id_of(message)
             if not self._conversation.awaited.has_room_for(request_id):
                 raise ProtocolError(WireReason.REQUEST_ID, 4)
             self._conversation.awaited.add(request_id, request)
-        return ToServer(message)
+        return LongToServer(list(pieces)) if len(pieces) > 1 else ToServer(message)
 
     def _denied(self, audit: Audit, body: bytes, message: bytes, parsed: OpMsg) -> list[Effect]:
         effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]

@@ -21,11 +21,11 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.header import HEADER_BYTES, OpCode, op_code_of
 from sealwire.wire.int32 import int32_at
-from sealwire.wire.long_message import PART_BYTES, LongMessage, regrouped
+from sealwire.wire.long_message import HEAD_BYTES, LongMessage, regrouped
 from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, value_end
 
-RUN_BYTES: Final = 32 * 1024
-"""How much is opened at once; while that is done, it is there some four times."""
+WINDOW_BYTES: Final = 32 * 1024
+"""How much is opened at once: it is there some four times while that is done."""
 
 _MORE_TO_COME: Final = 2
 _FLAGS: Final = HEADER_BYTES
@@ -75,30 +75,31 @@ class LongReply:
         "_at",
         "_base",
         "_containers",
-        "_entered_from",
         "_grown",
+        "_loaded",
         "_out",
+        "_part",
         "_parts",
-        "_run_bytes",
         "_size",
         "_window",
+        "_window_bytes",
         "opened",
     )
 
-    def __init__(
-        self, message: LongMessage, run_bytes: int = RUN_BYTES, entered_from: int = PART_BYTES
-    ) -> None:
-        """Containers longer than `entered_from` are entered.
+    def __init__(self, message: LongMessage, window_bytes: int = WINDOW_BYTES) -> None:
+        """Containers longer than `window_bytes` are entered, and runs are as long at most.
 
         Raises BsonError when the last byte is no NUL; nothing was taken then.
         """
         if message.parts[-1][-1]:
             raise BsonError(WireReason.BSON_TERMINATOR, message.size - 1)
-        self._run_bytes = run_bytes
-        self._entered_from = entered_from
+        self._window_bytes = window_bytes
         self._parts: deque[bytes] = message.parts
         self._size = message.size
-        self._window = self._parts.popleft()
+        self._part = self._parts.popleft()
+        # How much of the part is in the window, or was.
+        self._loaded = max(window_bytes, HEAD_BYTES)
+        self._window = self._part[: self._loaded]
         # Offset of the window in the message, and in the window of what is not written yet.
         self._base = 0
         self._at = 4
@@ -120,7 +121,7 @@ class LongReply:
             inner = self._containers[-1]
             last = inner.end - 1 - self._base
             here = min(last, len(self._window))
-            end = _whole_elements(self._window, self._at, min(here, self._at + self._run_bytes))
+            end = _whole_elements(self._window, self._at, min(here, self._at + self._window_bytes))
             if end == self._at:
                 end = _whole_elements(self._window, self._at, here)
             if end > self._at:
@@ -166,7 +167,7 @@ class LongReply:
         if value + 4 > min(last, len(window)):
             return False
         length = int32_at(window, value)
-        if not max(self._entered_from, MIN_DOCUMENT_BYTES) < length <= last - value:
+        if not max(self._window_bytes, MIN_DOCUMENT_BYTES) < length <= last - value:
             return False
         if len(self._containers) > MAX_DEPTH:
             raise BsonError(WireReason.BSON_DEPTH, self._base + value)
@@ -184,19 +185,21 @@ class LongReply:
 
     def _load(self, last: int) -> None:
         """Put further parts behind what is left of the window: as much again, or bytes would move often."""
-        if last < len(self._window) or not self._parts:
+        if last < len(self._window) or not (self._parts or self._loaded < len(self._part)):
             # all of the container is there, and the next element does not fit into it
             raise self._misfit(last)
         pieces = [self._window[self._at :]]
         self._window = b""
-        loaded = 0
-        while self._parts and loaded <= len(pieces[0]):
-            pieces.append(self._parts.popleft())
-            loaded += len(pieces[-1])
+        wanted = max(self._window_bytes, len(pieces[0]))
+        while wanted > 0 and (self._parts or self._loaded < len(self._part)):
+            if self._loaded >= len(self._part):
+                self._part, self._loaded = self._parts.popleft(), 0
+            pieces.append(self._part[self._loaded : self._loaded + wanted])
+            self._loaded += len(pieces[-1])
+            wanted -= len(pieces[-1])
         self._base += self._at
         self._at = 0
         self._window = b"".join(pieces)
-
 
     def _misfit(self, last: int) -> BsonError:
         """What is wrong with the next element, of a container whose NUL belongs at `last` in the window."""

@@ -3,21 +3,25 @@
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.plan import Plan, RangeEdit, ValueEdit
+from sealwire.policies.plan import Plan, RangeEdit, Removal, ValueEdit
 from sealwire.policies.schema import Mode
 from sealwire.wire import kinds
-from sealwire.wire.op_msg import refresh_checksum
-from sealwire.wire.splice import Edit, resized, splice
+from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
+from sealwire.wire.splice import Edit, resized, splice_in_pieces
 
 # maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.
 # Whether a document in between is too large, only the server can tell, and it does.
 MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
+
+# An edit's first parent is the message; the one directly below it may be a document sequence, which is as
+# large as the message allows. Everything below that is a document.
+_ABOVE_DOCUMENTS: Final = 2
 
 _BINARY: Final = bytes((kinds.BIN_DATA,))
 _binary_head: Final = struct.Struct("<iB").pack
@@ -27,21 +31,77 @@ _pack_int32: Final = struct.Struct("<i").pack
 MAX_KEPT_VALUES: Final = 73_100
 
 
-def apply_plan(plan: Plan, keyring: Keyring, max_message_bytes: int) -> bytes:
-    """The message of `plan` with its covered values encrypted.
+@final
+class Settled:
+    """Documents of a long command that were encrypted while the planner looked at later ones.
 
-    Returns the very same bytes when the plan has no edits.
+    An edit takes several times the room of the value that it replaces, and is needed only until its document
+    is written. So a long command is not kept as its edits but as its written documents; nothing of them is
+    sent before the plan stands. `take` is a `plan.Settler`.
+    """
+
+    __slots__ = ("_keyring", "_max_message_bytes", "_size", "edits")
+
+    def __init__(self, keyring: Keyring, max_message_bytes: int) -> None:
+        self._keyring = keyring
+        self._max_message_bytes = max_message_bytes
+        self._size = 0
+        self.edits: list[Edit] = []
+        """In place of some documents as they came, the same as they are sent."""
+
+    def take(
+        self,
+        message: bytes,
+        planned: list[ValueEdit | RangeEdit],
+        removals: list[Removal],
+        start: int,
+        end: int,
+        parents: tuple[int, ...],
+    ) -> None:
+        """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
+        edits = _edits(message, planned, removals, self._keyring)
+        lengths = resized(message, edits)
+        for parent in parents:
+            # their other content may change yet
+            lengths.pop(parent, None)
+        _check_documents(edits, lengths, len(parents))
+        data = b"".join(splice_in_pieces(message, edits, lengths, start, end))
+        self._size += len(data)
+        if self._size > self._max_message_bytes:
+            raise Refusal(Reason.TOO_LARGE)
+        self.edits.append(Edit(start, end, data, parents))
+
+
+def apply_plan(
+    plan: Plan, keyring: Keyring, max_message_bytes: int, settled: Sequence[Edit] = ()
+) -> list[bytes]:
+    """The message of `plan` with its covered values encrypted: one piece, of a long one several.
+
+    `settled` are the edits that `Settled` has made of what the plan handed over. Returns the very same bytes
+    when there is nothing to change.
     Raises: UnknownKey; Refusal(TOO_LARGE) when a document or the message outgrows what the server accepts.
     Cost: O(message) and one AES-SIV call a value.
     """
     message = plan.buf
-    if not plan.edits:
-        return message
-    edits = [_edit(message, planned, keyring.cipher_for(planned.field_class.name)) for planned in plan.edits]
-    edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in plan.removals]
+    if not plan.edits and not settled:
+        return [message]
+    edits = _edits(message, plan.edits, plan.removals, keyring)
+    edits += settled
     lengths = resized(message, edits)
-    _check_sizes(edits, lengths, max_message_bytes)
-    return refresh_checksum(splice(message, edits, lengths))
+    if lengths.get(0, 0) > max_message_bytes:
+        raise Refusal(Reason.TOO_LARGE)
+    _check_documents(edits, lengths, _ABOVE_DOCUMENTS)
+    pieces = splice_in_pieces(message, edits, lengths, 0, len(message))
+    return pieces if has_no_checksum(pieces[0]) else [refresh_checksum(b"".join(pieces))]
+
+
+def _edits(
+    message: bytes, planned: list[ValueEdit | RangeEdit], removals: list[Removal], keyring: Keyring
+) -> list[Edit]:
+    edits = [_edit(message, each, keyring.cipher_for(each.field_class.name)) for each in planned]
+    if removals:
+        edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in removals]
+    return edits
 
 
 def _edit(message: bytes, planned: ValueEdit | RangeEdit, cipher: ValueCipher) -> Edit:
@@ -96,15 +156,12 @@ def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
     return Edit(element.start, element.end, data, planned.parents)
 
 
-def _check_sizes(edits: Sequence[Edit], lengths: dict[int, int], max_message_bytes: int) -> None:
-    """Refuse what the server would refuse, so that the client hears why.
+def _check_documents(edits: Sequence[Edit], lengths: dict[int, int], above: int) -> None:
+    """Refuse a document that the server would refuse, so that the client hears why.
 
-    In an edit's parents the first length is the message's; the one directly below it may be a document
-    sequence, which is as large as the message allows. Everything below that is a document.
+    `above`: how many of an edit's first parents are no documents.
     """
-    if lengths.get(0, 0) > max_message_bytes:
-        raise Refusal(Reason.TOO_LARGE)
     if max(lengths.values(), default=0) <= MAX_COMMAND_BYTES:
         return
-    if any(lengths.get(parent, 0) > MAX_COMMAND_BYTES for edit in edits for parent in edit.parents[2:]):
+    if any(lengths.get(parent, 0) > MAX_COMMAND_BYTES for edit in edits for parent in edit.parents[above:]):
         raise Refusal(Reason.TOO_LARGE)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.wire.long_message import PART_BYTES, LongMessage, regrouped
+from sealwire.wire.long_message import SMALL_BYTES, LongMessage, regrouped
 
 
 def _parts(data: bytes, size: int) -> LongMessage:
@@ -40,10 +40,10 @@ def test_repr_shows_no_content() -> None:
     [
         ([], []),
         ([5], [5]),
-        ([PART_BYTES], [PART_BYTES]),
-        ([4, PART_BYTES - 4, 1], [PART_BYTES, 1]),
-        ([4, 5 * PART_BYTES, 3, 2], [5 * PART_BYTES + 4, 5]),
-        ([PART_BYTES - 1, PART_BYTES - 1, PART_BYTES - 1], [2 * PART_BYTES - 2, PART_BYTES - 1]),
+        ([SMALL_BYTES], [SMALL_BYTES]),
+        ([4, SMALL_BYTES - 4, 1], [SMALL_BYTES, 1]),
+        ([4, 5 * SMALL_BYTES, 3, 2], [5 * SMALL_BYTES + 4, 5]),
+        ([SMALL_BYTES - 1, SMALL_BYTES - 1, SMALL_BYTES - 1], [2 * SMALL_BYTES - 2, SMALL_BYTES - 1]),
     ],
 )
 def test_small_pieces_are_joined_and_taken(sizes: list[int], expected: list[int]) -> None:
@@ -56,5 +56,5 @@ def test_small_pieces_are_joined_and_taken(sizes: list[int], expected: list[int]
 
 
 def test_a_piece_that_is_large_enough_is_not_copied() -> None:
-    large = bytes(PART_BYTES)
+    large = bytes(SMALL_BYTES)
     assert regrouped([large])[0] is large

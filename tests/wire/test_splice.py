@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sealwire.wire.op_msg import parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.raw_bson import BsonType, elements, scope_document, validate
-from sealwire.wire.splice import Edit, resized, splice
+from sealwire.wire.splice import JOINED_BYTES, LARGE_DATA_BYTES, Edit, resized, splice, splice_in_pieces
 from tests.strategies import (
     MadeOpMsg,
     MadeSequence,
@@ -207,3 +207,31 @@ def test_a_spliced_message_is_the_message_made_of_the_edited_documents(
     sections = tuple(section and edited[section.identifier] for section in made.sections)
     expected = made_op_msg(body, sections, made.flags, made.request_id, made.response_to)
     assert refresh_checksum(splice(message, edits)) == expected.message
+
+
+def test_a_region_is_spliced_alone() -> None:
+    data = bytes(range(40))
+    edits = [Edit(12, 14, b"--", ()), Edit(18, 18, b"+", ())]
+    (piece,) = splice_in_pieces(data, edits, {}, 10, 20)
+    assert piece == data[10:12] + b"--" + data[14:18] + b"+" + data[18:20]
+
+
+@pytest.mark.parametrize("edit", [Edit(8, 12, b"", ()), Edit(18, 22, b"", ())])
+def test_an_edit_outside_of_its_region_is_a_bug_of_the_caller(edit: Edit) -> None:
+    with pytest.raises(ValueError, match="edit"):
+        splice_in_pieces(bytes(40), [edit], {}, 10, 20)
+
+
+def test_a_long_result_comes_in_pieces_and_large_data_is_one_of_them() -> None:
+    data = bytes(range(256)) * (3 * JOINED_BYTES // 256)
+    large = b"x" * LARGE_DATA_BYTES
+    edits = [Edit(100, 200, large, ()), *(Edit(at, at + 1, b"yy", ()) for at in range(1000, 9000))]
+    pieces = splice_in_pieces(data, edits, {}, 0, len(data))
+    assert b"".join(pieces) == splice(data, edits)
+    assert any(piece is large for piece in pieces)
+    assert len(pieces) > 2
+
+
+def test_a_short_result_is_one_piece_whatever_its_edits() -> None:
+    data = bytes(1000)
+    assert len(splice_in_pieces(data, [Edit(1, 2, bytes(LARGE_DATA_BYTES), ())], {}, 0, 1000)) == 1

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sealwire.policies.plan import SETTLED_EDITS
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -11,14 +12,26 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     LongToClient,
+    LongToServer,
     NeedKeys,
     ToClient,
+    ToServer,
 )
 from sealwire.proxy.session.session import Session
 from sealwire.wire.long_message import PART_BYTES
 from sealwire.wire.op_msg import OpMsgFlag
 from tests.proxy.session.test_session import FIND, NHS_ID, ROTATED
-from tests.proxy.session.world import body_of, command, reply, sealed, session
+from tests.proxy.session.world import (
+    body_of,
+    command,
+    decoded,
+    opened,
+    reply,
+    sealed,
+    sections,
+    session,
+    written,
+)
 
 CHUNK_BYTES = 64 * 1024
 MANY = 1500
@@ -114,3 +127,14 @@ def test_one_whose_parts_do_not_fit_closes() -> None:
     stream[-1] = 1
     effects = received(asked(), bytes(stream))
     assert [type(effect) for effect in effects] == [Count, Close]
+
+
+def test_a_long_insert_leaves_in_pieces_and_is_counted_whole() -> None:
+    documents = [{"nhs_number": f"{number:0800}", "visits": number} for number in range(3 * SETTLED_EDITS)]
+    message = command({"insert": "patients", "$db": "clinic"}, after={"documents": documents})
+    effects = session().client_data(message)
+    assert Count(Counter.VALUES_ENCRYPTED, 6 * SETTLED_EDITS) in effects
+    (sent,) = [effect for effect in effects if isinstance(effect, LongToServer)]
+    there = dict(sections(written(effects, ToServer)))["documents"]
+    assert [opened(decoded(each)) for each in there] == documents
+    assert len(sent.pieces) > 5

@@ -35,7 +35,7 @@ def in_parts(message: bytes, size: int) -> LongMessage:
 
 def revealed(message: bytes, size: int, open_envelope: OpenEnvelope = KEYRING.open_envelope) -> bytes:
     """Through parts of `size` bytes; containers and runs of that size count as long."""
-    return b"".join(LongReply(in_parts(message, size), size, size).reveal(open_envelope))
+    return b"".join(LongReply(in_parts(message, size), size).reveal(open_envelope))
 
 
 @given(bson_documents(), st.sampled_from([BsonType.OBJECT, BsonType.ARRAY]), st.integers(1, 300))
@@ -48,7 +48,7 @@ def test_the_cuts_never_show(data: bytes, kind: BsonType, size: int) -> None:
         1, 2, document(MARKED_ELEMENT, element(kind, b"a", inner), data[4:-1], element(kind, b"b", inner))
     )
     whole, count = reveal(message, parse_op_msg(message), open_envelope)
-    long = LongReply(in_parts(message, size), size, size)
+    long = LongReply(in_parts(message, size), size)
     assert b"".join(long.reveal(open_envelope)) == whole
     assert long.opened == count >= 3
 
@@ -77,7 +77,7 @@ def test_a_key_that_comes_later_finds_the_reply_where_it_stopped(size: int) -> N
     rotated = Keyring([data_key("nhs"), data_key("nhs", 2)])
     values = [sealed("nhs", "x"), sealed("nhs", "y", 2)] * 10
     message = in_parts(reply({"a": [{"v": value} for value in values]}), size)
-    long = LongReply(message, size, size)
+    long = LongReply(message, size)
     for _ in range(2):
         with pytest.raises(UnknownKey):
             long.reveal(KEYRING.open_envelope)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import bson
 import pytest
 
 from sealwire.crypto.envelope import SUBTYPE
@@ -11,9 +12,10 @@ from sealwire.keys.keyring import Keyring
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.loader import load_policy
-from sealwire.policies.plan import Plan
+from sealwire.policies.plan import SETTLED_EDITS, Plan, Settler
 from sealwire.policies.planner import plan_command
-from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, apply_plan
+from sealwire.policies.schema import PolicySet
+from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from tests.proxy.session.world import KEYRING, POLICY, body_of, command, data_key, opened, sealed, sections
@@ -21,22 +23,23 @@ from tests.proxy.session.world import KEYRING, POLICY, body_of, command, data_ke
 INSERT = {"insert": "patients", "$db": "clinic"}
 
 
-def planned(message: bytes) -> Plan:
+def planned(message: bytes, settler: Settler | None = None, policy: PolicySet = POLICY) -> Plan:
     parsed = parse_op_msg(message)
     sequences = tuple(
         DocumentSequence(each.identifier, tuple(sequence_documents(message, each)), (0, each.start))
         for each in parsed.sequences
     )
-    return plan_command(POLICY, message, parsed.body, (0,), sequences)
+    return plan_command(policy, message, parsed.body, (0,), sequences, settler=settler)
 
 
 def applied(message: bytes, keyring: Keyring = KEYRING, limit: int = MAX_MESSAGE_BYTES) -> bytes:
-    return apply_plan(planned(message), keyring, limit)
+    return b"".join(apply_plan(planned(message), keyring, limit))
 
 
 def test_a_plan_without_edits_gives_the_very_same_bytes() -> None:
     plan = planned(command({"find": "patients", "$db": "clinic"}))
-    assert apply_plan(plan, Keyring([]), 0) is plan.buf
+    (piece,) = apply_plan(plan, Keyring([]), 0)
+    assert piece is plan.buf
 
 
 def test_every_length_above_an_edit_is_corrected() -> None:
@@ -121,8 +124,76 @@ def test_a_range_becomes_one_list_that_does_not_show_the_order_of_its_values() -
     condition = {"$exists": True, "$gte": 100, "$lt": 200}
     message = command({"find": "patients", "filter": {"visits": condition}, "$db": "clinic"})
     plan = plan_command(RANGED, message, parse_op_msg(message).body, (0,))
-    found = body_of(apply_plan(plan, KEYRING, MAX_MESSAGE_BYTES))["filter"]["visits"]
+    found = body_of(apply_plan(plan, KEYRING, MAX_MESSAGE_BYTES)[0])["filter"]["visits"]
     assert list(found) == ["$exists", "$in"]
     assert sorted(opened(found["$in"])) == list(range(100, 200))
     assert found["$in"] == sorted(found["$in"])
     assert opened(found["$in"]) != sorted(opened(found["$in"]))
+
+
+MANY = 2 * SETTLED_EDITS + 100
+
+
+def settled(message: bytes, limit: int = MAX_MESSAGE_BYTES) -> tuple[Plan, Settled, list[bytes]]:
+    """As a long message is rewritten: the edits of documents are carried out while others are planned."""
+    taking = Settled(KEYRING, limit)
+    plan = planned(message, taking.take)
+    return plan, taking, apply_plan(plan, KEYRING, limit, taking.edits)
+
+
+def _many(where: str) -> bytes:
+    documents = [{"nhs_number": f"{number}", "n": {"visits": number}} for number in range(MANY)]
+    if where == "body":
+        return command({**INSERT, "documents": documents})
+    given = {"documents": documents}
+    return command(INSERT, first=given) if where == "first" else command(INSERT, after=given)
+
+
+@pytest.mark.parametrize("where", ["body", "first", "after"])
+def test_documents_that_are_settled_on_the_way_are_sent_the_same(where: str) -> None:
+    message = _many(where)
+    plan, taking, pieces = settled(message)
+    assert b"".join(pieces) == applied(message)
+    assert plan.values == len(planned(message).edits) >= MANY
+    assert len(plan.edits) <= SETTLED_EDITS + 1
+    assert len(taking.edits) == 2
+
+
+def test_statements_with_ranges_are_settled_the_same() -> None:
+    deletes = [{"q": {"visits": {"$gte": 1, "$lt": 3}}, "limit": 0}] * MANY
+    message = command({"delete": "patients", "$db": "clinic"}, after={"deletes": deletes})
+    taking = Settled(KEYRING, MAX_MESSAGE_BYTES)
+    plan = planned(message, taking.take, RANGED)
+    pieces = apply_plan(plan, KEYRING, MAX_MESSAGE_BYTES, taking.edits)
+    assert b"".join(pieces) == b"".join(
+        apply_plan(planned(message, policy=RANGED), KEYRING, MAX_MESSAGE_BYTES)
+    )
+    assert plan.values == MANY
+    assert len(plan.removals) == len(plan.edits) < MANY
+
+
+def test_a_long_insert_leaves_in_pieces() -> None:
+    documents = [{"nhs_number": f"{number:0900}"} for number in range(MANY)]
+    message = command(INSERT, after={"documents": documents})
+    _, taking, pieces = settled(message)
+    assert b"".join(pieces) == applied(message)
+    # what was settled is not copied again
+    assert all(any(edit.data is piece for piece in pieces) for edit in taking.edits)
+
+
+def test_a_refusal_of_the_last_document_refuses_all_of_them() -> None:
+    documents: list[dict[str, Any]] = [{"nhs_number": "1"}] * MANY + [{"nhs_number": bson.MinKey()}]
+    taking = Settled(KEYRING, MAX_MESSAGE_BYTES)
+    with pytest.raises(Refusal) as caught:
+        planned(command(INSERT, after={"documents": documents}), taking.take)
+    assert caught.value.reason is Reason.TYPE
+
+
+def test_what_was_settled_counts_for_the_limit_of_the_message() -> None:
+    message = _many("after")
+    size = len(applied(message))
+    assert len(b"".join(settled(message, size)[2])) == size
+    for limit in (size - 1, 1000):
+        with pytest.raises(Refusal) as caught:
+            settled(message, limit)
+        assert caught.value.reason is Reason.TOO_LARGE

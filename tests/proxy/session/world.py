@@ -13,7 +13,7 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.loader import load_policy
-from sealwire.proxy.session.effects import Effect, ToClient, ToServer
+from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings
 from tests.strategies import MadeSequence, made_op_msg
@@ -198,4 +198,11 @@ def body_of(message: bytes) -> dict[str, Any]:
 
 def written(effects: list[Effect], kind: type[ToServer] | type[ToClient]) -> bytes:
     """All bytes that the effects write to one side."""
-    return b"".join(effect.data for effect in effects if isinstance(effect, kind))
+    long = LongToServer if kind is ToServer else LongToClient
+    data = b""
+    for effect in effects:
+        if isinstance(effect, kind):
+            data += effect.data
+        elif isinstance(effect, long):
+            data += b"".join(effect.pieces)
+    return data
