@@ -163,10 +163,10 @@ def _slow_reader(prepared: Prepared, profile: Profile, name: str) -> Sample:
         idle = _settled(route.between, profile.quiet_s)
         reset_peak(route.between)
         connection.sendall(requests)
-        _settled(route.between, profile.quiet_s)
-        above = (peak_kib(route.between) - idle) * 1024
+        stalled = _settled(route.between, profile.quiet_s) - idle
+        above = peak_kib(route.between) - idle
         _read_all(connection, replies)
-    return {Metric.ABOVE_IDLE: above / _MIB}
+    return {Metric.ABOVE_IDLE: above * 1024 / _MIB, Metric.STALLED: stalled * 1024 / _MIB}
 
 
 def _read_all(connection: socket.socket, replies: int) -> None:

@@ -33,6 +33,7 @@ _COLUMNS = {
     Metric.RESIDENT: "resident KiB",
     Metric.PER_CONNECTION: "KiB/connection",
     Metric.ABOVE_IDLE: "MiB above idle",
+    Metric.STALLED: "while stalled",
     Metric.SIZE_RATIO: "by its size",
     Metric.MESSAGE_RATIO: "by one message",
 }

@@ -8,7 +8,8 @@ the next message boundary, so every later call raises the same error.
 Memory follows what has arrived, never what a peer declares: a header that announces 48 MB costs its own
 16 bytes until the rest comes. A message that came in parts is the very buffer that they were written to: a
 BytesIO hands out its bytes without another copy of 48 MB. Where `long_messages` are asked for, one of more
-than LONG_BYTES is handed out in parts of PART_BYTES or more, for a reader that lets go of them one by one.
+than LONG_BYTES is handed out in parts of PART_BYTES or more, for a reader that lets go of them one by one; it
+may begin while the message is still `arriving`.
 """
 
 from collections import deque
@@ -36,9 +37,8 @@ class Framer:
         "_long_from",
         "_max_message_bytes",
         "_partial",
-        "_parts",
-        "_parts_bytes",
         "_wanted",
+        "arriving",
     )
 
     def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES, *, long_messages: bool = False) -> None:
@@ -47,10 +47,9 @@ class Framer:
             raise ValueError("max_message_bytes is smaller than a message header")
         self._max_message_bytes = max_message_bytes
         self._long_from = LONG_BYTES if long_messages else max_message_bytes
-        # Of an unfinished message that is longer than `_long_from`: what was cut off `_partial`.
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
-        # The unfinished message; None between messages.
+        self.arriving: LongMessage | None = None
+        """The long message that is being received: the parts of it that are here."""
+        # The unfinished message, or what is no part of it yet; None between messages.
         self._partial: BytesIO | None = None
         # Length of the message in `_partial`; 0 while fewer than four bytes of it are here.
         self._wanted = 0
@@ -65,7 +64,8 @@ class Framer:
     @property
     def pending_bytes(self) -> int:
         """Bytes held of a message that is not complete; at the end of a stream, not 0 means truncated."""
-        return 0 if self._partial is None else self._parts_bytes + self._partial.tell()
+        apart = 0 if self.arriving is None else self.arriving.arrived
+        return apart if self._partial is None else apart + self._partial.tell()
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes, in order; the rest is kept for the next call.
@@ -128,14 +128,19 @@ class Framer:
         """The pending message, which is complete."""
         last = b"" if self._partial is None else self._partial.getvalue()
         self._partial = None
-        if not self._parts:
+        message, self.arriving = self.arriving, None
+        if message is None:
             return last
-        parts = deque(self._parts)
-        self._parts.clear()
-        self._parts_bytes = 0
         if last:
-            parts.append(last)
-        return LongMessage(parts, self._wanted)
+            message.add(last)
+        return message
+
+    def _put_aside(self, part: bytes) -> None:
+        """A part of a long message."""
+        if self.arriving is None:
+            self.arriving = LongMessage(deque((part,)), self._wanted)
+        else:
+            self.arriving.add(part)
 
     def _keep(self, data: bytes) -> None:
         if self._partial is None:
@@ -144,8 +149,7 @@ class Framer:
                 self._wanted = self._length_of(data, 0)
         partial = self._partial
         if self._wanted > self._long_from and len(data) >= PART_BYTES and not partial.tell():
-            self._parts.append(data)
-            self._parts_bytes += len(data)
+            self._put_aside(data)
             return
         partial.write(data)
         if not self._wanted and partial.tell() >= _LENGTH_BYTES:
@@ -154,8 +158,7 @@ class Framer:
             partial.seek(0, SEEK_END)
             self._wanted = self._length_of(head, 0)
         if self._wanted > self._long_from and partial.tell() >= PART_BYTES:
-            self._parts.append(partial.getvalue())
-            self._parts_bytes += partial.tell()
+            self._put_aside(partial.getvalue())
             self._partial = BytesIO()
 
     def _length_of(self, data: bytes, at: int) -> int:

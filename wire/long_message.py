@@ -22,9 +22,9 @@ SMALL_BYTES: Final = 4 * 1024
 
 @final
 class LongMessage:
-    """One whole message as it arrived. Whoever takes from `parts` owns it."""
+    """One message as it arrives. Whoever takes from `parts` owns it."""
 
-    __slots__ = ("head", "parts", "size")
+    __slots__ = ("arrived", "head", "parts", "size")
 
     def __init__(self, parts: deque[bytes], size: int) -> None:
         self.head = parts[0][:HEAD_BYTES]
@@ -32,9 +32,21 @@ class LongMessage:
         """At least one, none empty."""
         self.size = size
         """Bytes of the whole message."""
+        self.arrived = sum(map(len, parts))
+        """How many of them were put into `parts` so far."""
 
     def __repr__(self) -> str:
         return f"LongMessage(size={self.size}, parts={len(self.parts)})"
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more of it will come."""
+        return self.arrived == self.size
+
+    def add(self, part: bytes) -> None:
+        """The next part has come."""
+        self.parts.append(part)
+        self.arrived += len(part)
 
     def joined(self) -> bytes:
         """All of it in one piece, from now on. Cost: once more its size, for the moment."""

@@ -1,14 +1,15 @@
 """Open the envelopes of a long reply part by part, so that it is not in memory twice.
 
 Theory of operation. A reply of megabytes is one long container in another: the body, in it `cursor`, in that
-the batch, an array of documents. Containers longer than a part are entered; what lies in them is taken in
-runs of whole elements, as many as there are in the window, and each run is opened on its own and appended to
-the new message. The window is what came last and is not written yet: a part, and before it the element that
-the part before it cut off. Only an element that is no container and longer than a part (a text, an envelope)
-makes the window longer. The lengths of the entered containers are written when their ends are reached.
+the batch, an array of documents. The reply is looked at through a window. Containers longer than that are
+entered; what lies in them is taken in runs of whole elements, as many as there are in the window, and each
+run is opened on its own and appended to the new message. Only an element that is no container and longer
+than a window (a text, an envelope) makes it longer. The lengths of the entered containers are written when
+their ends are reached.
 
-Nothing is given out before the last run was opened. A run whose key is missing leaves everything as it was:
-`reveal` goes on from there when it is called again.
+It may begin before the reply is complete: then less is there at the same time, because the opened runs are
+shorter than what they came in. Nothing is given out before the last run was opened. A run that fails leaves
+everything as it was: `reveal` tries it again when it is called again, with a key that has come since.
 """
 
 import struct
@@ -24,8 +25,10 @@ from sealwire.wire.int32 import int32_at
 from sealwire.wire.long_message import HEAD_BYTES, LongMessage, regrouped
 from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, value_end
 
-WINDOW_BYTES: Final = 32 * 1024
-"""How much is opened at once: it is there some four times while that is done."""
+WINDOW_BYTES: Final = 256 * 1024
+"""How much is opened at once: about what comes from a socket at once, so that what is made of a window fits
+where a chunk was. With 32, 64 and 128 KiB the allocator found such room less often: a reply of 15 MiB took
+one or two MiB more."""
 
 _MORE_TO_COME: Final = 2
 _FLAGS: Final = HEADER_BYTES
@@ -77,6 +80,7 @@ class LongReply:
         "_containers",
         "_grown",
         "_loaded",
+        "_message",
         "_out",
         "_part",
         "_parts",
@@ -87,13 +91,9 @@ class LongReply:
     )
 
     def __init__(self, message: LongMessage, window_bytes: int = WINDOW_BYTES) -> None:
-        """Containers longer than `window_bytes` are entered, and runs are as long at most.
-
-        Raises BsonError when the last byte is no NUL; nothing was taken then.
-        """
-        if message.parts[-1][-1]:
-            raise BsonError(WireReason.BSON_TERMINATOR, message.size - 1)
+        """Containers longer than `window_bytes` are entered, and runs are as long at most."""
         self._window_bytes = window_bytes
+        self._message = message
         self._parts: deque[bytes] = message.parts
         self._size = message.size
         self._part = self._parts.popleft()
@@ -111,12 +111,8 @@ class LongReply:
         """How many envelopes were opened."""
         self._enter(_BODY)
 
-    def reveal(self, open_envelope: OpenEnvelope) -> list[bytes]:
-        """The pieces of the message with its envelopes opened.
-
-        Raises what `open_envelope` raises, and BsonError. After UnknownKey it may be called again.
-        Cost: as `reveal.reveal`; of memory, one part and one run more than the message has.
-        """
+    def advance(self, open_envelope: OpenEnvelope) -> None:
+        """Open what has arrived. Raises what `open_envelope` raises, and BsonError; may be called again."""
         while self._containers:
             inner = self._containers[-1]
             last = inner.end - 1 - self._base
@@ -128,8 +124,15 @@ class LongReply:
                 self._run(end, open_envelope)
             elif end == last < len(self._window):
                 self._leave(inner)
-            elif not self._enter_next(last):
-                self._load(last)
+            elif not self._enter_next(last) and not self._load(last):
+                return
+
+    def reveal(self, open_envelope: OpenEnvelope) -> list[bytes]:
+        """The pieces of the reply, which is complete now, with its envelopes opened. Raises as `advance`.
+
+        Cost: as `reveal.reveal`; of memory, a part and a few windows more than the message has.
+        """
+        self.advance(open_envelope)
         self._out[0] = _pack_int32(self._size + self._grown)
         return regrouped(self._out)
 
@@ -183,11 +186,17 @@ class LongReply:
         self._containers.pop()
         self._at += 1
 
-    def _load(self, last: int) -> None:
-        """Put further parts behind what is left of the window: as much again, or bytes would move often."""
-        if last < len(self._window) or not (self._parts or self._loaded < len(self._part)):
+    def _load(self, last: int) -> bool:
+        """Put more behind what is left of the window, as much again, or bytes would move often.
+
+        False when nothing more has arrived.
+        """
+        is_all = not self._parts and self._loaded >= len(self._part)
+        if last < len(self._window) or (is_all and self._message.complete):
             # all of the container is there, and the next element does not fit into it
             raise self._misfit(last)
+        if is_all:
+            return False
         pieces = [self._window[self._at :]]
         self._window = b""
         wanted = max(self._window_bytes, len(pieces[0]))
@@ -200,6 +209,7 @@ class LongReply:
         self._base += self._at
         self._at = 0
         self._window = b"".join(pieces)
+        return True
 
     def _misfit(self, last: int) -> BsonError:
         """What is wrong with the next element, of a container whose NUL belongs at `last` in the window."""

@@ -1,6 +1,7 @@
 """From the server: handshake replies get our addresses, replies with envelopes are decrypted, others pass."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeGuard
 
 from sealwire.crypto.envelope import MARKER
@@ -24,7 +25,7 @@ from sealwire.proxy.session.handshake import UnknownMember, rewrite_hello
 from sealwire.proxy.session.long_reply import LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import reveal
-from sealwire.wire.errors import ProtocolError, WireReason
+from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import LongMessage
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum
@@ -32,6 +33,8 @@ from sealwire.wire.op_query import parse_op_reply
 
 _MORE_TO_COME: Final = 2
 _MSG: Final = 2013
+
+_UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey)
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
 MAX_ASKED_KEYS: Final = 64
@@ -44,7 +47,7 @@ class ServerSide:
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        # A long reply that waits for a key: it comes again, and goes on where it stopped.
+        # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
         self._unfinished: LongReply | None = None
         self._asked_keys: set[tuple[int, int]] = set()
 
@@ -72,7 +75,7 @@ class ServerSide:
         if MARKER in message:
             try:
                 revealed, opened = reveal(message, parsed, conversation.keyring.open_envelope)
-            except (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey) as error:
+            except _UNREADABLE as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
                     return [NeedKeys((error.key,))]
                 failure = error
@@ -96,22 +99,37 @@ class ServerSide:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         return effects
 
+    def arriving(self, message: LongMessage) -> None:
+        """More of a long message has come: open what there is. What fails is judged when all is here."""
+        if self._unfinished is None:
+            if MARKER not in message.parts[-1] or not self._is_ordinary(message):
+                return
+            self._unfinished = LongReply(message)
+        with suppress(BsonError, *_UNREADABLE):
+            self._unfinished.advance(self._conversation.keyring.open_envelope)
+
+    def _is_ordinary(self, message: LongMessage) -> bool:
+        """Whether it can be read in parts."""
+        awaited = self._conversation.awaited
+        return is_plain(message) and awaited.awaits(response_to_of(message.head), RequestKind.COMMAND)
+
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
         conversation = self._conversation
         response_to = response_to_of(message.head)
-        if not is_plain(message) or not conversation.awaited.awaits(response_to, RequestKind.COMMAND):
-            return self.message(message.joined())
         reply, failure = self._unfinished, None
-        if reply is None and message.holds(MARKER):
-            reply = LongReply(message)
+        if reply is None:
+            if not self._is_ordinary(message):
+                return self.message(message.joined())
+            if message.holds(MARKER):
+                reply = LongReply(message)
         self._unfinished = None
         pieces, opened = [], 0
         if reply is not None:
             try:
                 pieces = reply.reveal(conversation.keyring.open_envelope)
                 opened = reply.opened
-            except (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey) as error:
+            except _UNREADABLE as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
                     self._unfinished = reply
                     return [NeedKeys((error.key,))]

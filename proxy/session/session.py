@@ -143,6 +143,9 @@ class Session:
                 effects += self._message(peer, message)
         except ProtocolError as error:
             effects += self._broken(peer, error)
+        arriving = peer.framer.arriving
+        if arriving is not None and self._state is _State.OPEN:
+            self._server_side.arriving(arriving)
         return effects
 
     def _message(self, peer: _Peer, message: bytes | LongMessage) -> list[Effect]:

@@ -133,6 +133,8 @@ def test_a_long_message_comes_in_parts_where_they_are_asked_for(chunk_bytes: int
         fed = min(start + chunk_bytes, len(stream))
         taken = sum(len(each) if isinstance(each, bytes) else each.size for each in found)
         assert framer.pending_bytes == fed - taken
+        assert framer.arriving is None or not framer.arriving.complete
+    assert framer.arriving is None
     long, short = found
     assert isinstance(long, LongMessage)
     assert short == _message(20)

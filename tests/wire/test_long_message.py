@@ -31,6 +31,15 @@ def test_joined_it_is_in_one_piece_from_then_on() -> None:
     assert message.head == bytes(range(7))
 
 
+def test_it_is_complete_when_its_last_part_has_come() -> None:
+    message = LongMessage(deque((bytes(30),)), 50)
+    assert not message.complete
+    message.add(bytes(20))
+    assert message.complete
+    message.parts.popleft()
+    assert message.complete
+
+
 def test_repr_shows_no_content() -> None:
     assert repr(_parts(b"secret" * 10, 20)) == "LongMessage(size=60, parts=3)"
 

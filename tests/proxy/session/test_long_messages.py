@@ -88,6 +88,22 @@ def test_a_part_that_does_not_open_withholds_all_of_it() -> None:
     assert body_of(effects[2].data)["ok"] == 0.0
 
 
+def test_nothing_is_said_before_the_last_part_has_come() -> None:
+    talking = asked()
+    stream = batch(sealed("nhs", "x"))
+    assert received(talking, stream[:-1]) == []
+    assert b"".join(pieces_of(talking.server_data(stream[-1:])[0])) == batch("x")
+
+
+def test_a_bad_part_is_told_of_when_the_last_one_has_come() -> None:
+    talking = asked()
+    forged = bytearray(sealed("nhs", "x"))
+    forged[-1] ^= 1
+    stream = batch(type(sealed("nhs", "x"))(bytes(forged), 128), *["x"] * (MANY - 1))
+    assert received(talking, stream[:-1]) == []
+    assert [type(effect) for effect in talking.server_data(stream[-1:])] == [Count, Audit, ToClient]
+
+
 def test_it_waits_for_a_key_and_what_came_after_it_waits_too() -> None:
     talking = asked()
     talking.client_data(command(FIND, 2))

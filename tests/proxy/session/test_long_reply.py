@@ -13,7 +13,7 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.session.long_reply import LongReply, has_more_to_come, is_plain
+from sealwire.proxy.session.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.reveal import OpenEnvelope, reveal
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.long_message import PART_BYTES, LongMessage
@@ -70,6 +70,26 @@ def test_a_reply_of_real_size_is_opened() -> None:
 
     message = in_parts(batch(sealed("nhs", "x")), 2 * PART_BYTES)
     assert b"".join(LongReply(message).reveal(KEYRING.open_envelope)) == batch("x")
+
+
+@given(bson_documents(), st.integers(1, 300), st.integers(1, 300))
+def test_what_arrives_later_makes_no_difference(data: bytes, size: int, window: int) -> None:
+    inner = document(data[4:-1], MARKED_ELEMENT, data[4:-1])
+    message = build_op_msg(1, 2, document(element(BsonType.ARRAY, b"a", inner), MARKED_ELEMENT))
+
+    def open_envelope(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
+        return BsonType.NULL, b""
+
+    parts = list(in_parts(message, size).parts)
+    arriving = LongMessage(deque(parts[:1]), len(message))
+    long = LongReply(arriving, window)
+    for part in parts[1:]:
+        assert not arriving.complete
+        long.advance(open_envelope)
+        arriving.add(part)
+    assert arriving.complete
+    whole, count = reveal(message, parse_op_msg(message), open_envelope)
+    assert (b"".join(long.reveal(open_envelope)), long.opened) == (whole, count)
 
 
 @pytest.mark.parametrize("size", [5, 100])
@@ -132,21 +152,25 @@ def test_containers_are_entered_as_deep_as_documents_may_be() -> None:
         assert caught.value.reason is WireReason.BSON_DEPTH
 
 
-def test_the_parts_are_let_go_on_the_way() -> None:
-    documents = [{"v": sealed("nhs", "x"), "pad": "p" * 800}] * 10_000
-    message = in_parts(reply({"a": documents}), PART_BYTES)
-    size = message.size
-    del documents
-    tracemalloc.start()  # it sees what is new: of the message nothing
+@pytest.mark.parametrize("early", [True, False])
+def test_the_parts_are_let_go_on_the_way(early: bool) -> None:
+    stream = reply({"a": [{"v": sealed("nhs", "x"), "pad": "p" * 800}] * 10_000})
+    tracemalloc.start()
     try:
-        pieces = LongReply(message).reveal(KEYRING.open_envelope)
-        held, peak = tracemalloc.get_traced_memory()
+        message = LongMessage(deque((stream[:PART_BYTES],)), len(stream))
+        long = LongReply(message)
+        for start in range(PART_BYTES, len(stream), PART_BYTES):
+            message.add(stream[start : start + PART_BYTES])
+            if early:
+                long.advance(KEYRING.open_envelope)
+        pieces = long.reveal(KEYRING.open_envelope)
+        peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert not message.parts
-    assert held < size
-    assert peak - held < 8 * PART_BYTES
-    assert max(map(len, pieces)) < 2 * PART_BYTES
+    longest = sum(map(len, pieces)) if early else len(stream)
+    assert longest < peak < longest + 6 * WINDOW_BYTES
+    assert max(map(len, pieces)) < WINDOW_BYTES + PART_BYTES
 
 
 @pytest.mark.parametrize(
