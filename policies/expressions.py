@@ -21,7 +21,7 @@ from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode
 from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
 from sealwire.policies.variables import see_reference
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, string_bytes, validate
 
 
 def plan_plain_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> None:
@@ -60,7 +60,7 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
 
 
 def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
-    text = plan.buf[element.value + 4 : element.end - 1]
+    text = string_bytes(plan.buf, element)
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
         node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name, element)
@@ -156,7 +156,7 @@ def _choice(plan: Plan, choice: Element, scope: Scope, parents: Parents) -> Path
 def _is_of_every_class(plan: Plan, choice: Element) -> bool:
     """null, no value at all, and []: stored in clear whatever the class."""
     if choice.kind == BsonType.STRING:
-        return plan.buf[choice.value + 4 : choice.end - 1] == b"$$REMOVE"
+        return string_bytes(plan.buf, choice) == b"$$REMOVE"
     if choice.kind == BsonType.ARRAY:
         return next(elements(plan.buf, choice.value), None) is None
     return choice.kind == BsonType.NULL
@@ -259,7 +259,7 @@ def _written_name(plan: Plan, name: Element) -> bytes | None:
         if len(inside) != 1 or inside[0].name != b"$literal":
             return None
         name = inside[0]
-    return plan.buf[name.value + 4 : name.end - 1] if name.kind == BsonType.STRING else None
+    return string_bytes(plan.buf, name) if name.kind == BsonType.STRING else None
 
 
 def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:

@@ -13,7 +13,7 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import Scope
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire.raw_bson import BsonType, Element, elements, string_bytes
 
 _NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL, BsonType.BOOL})
 _VALUES = frozenset(b"near spherical maxDistance minDistance distanceMultiplier".split())
@@ -43,7 +43,7 @@ def _path(plan: Plan, part: Element, node: PathNode, result: PathNode) -> PathNo
     """The tree after the distance, or the place that was found, is put at a path; a key must be in clear."""
     if part.kind != BsonType.STRING:
         raise Refusal(Reason.SHAPE, rule="$geoNear")
-    path = plan.buf[part.value + 4 : part.end - 1]
+    path = string_bytes(plan.buf, part)
     if part.name != b"key":
         return assign_path(result, path, NOTHING)
     found = follow(node, path)
@@ -55,7 +55,7 @@ def _path(plan: Plan, part: Element, node: PathNode, result: PathNode) -> PathNo
 def _is_place(plan: Plan, part: Element) -> bool:
     """A number, a variable, or an array or document of numbers, such as a GeoJSON point."""
     if part.kind == BsonType.STRING:
-        text = plan.buf[part.value + 4 : part.end - 1]
+        text = string_bytes(plan.buf, part)
         return text.startswith(b"$$") or (part.name == b"type" and text == b"Point")
     if part.kind in (BsonType.OBJECT, BsonType.ARRAY):
         return all(

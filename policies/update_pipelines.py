@@ -22,7 +22,7 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed
 from sealwire.policies.schema import PathNode
 from sealwire.policies.stored_expressions import Storing, plan_stored_expression, plan_uncovered_expression
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element
+from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, string_bytes
 
 _FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
 
@@ -87,7 +87,7 @@ def _unset(storing: Storing, stage: Element, parents: Parents) -> None:
     for name in names:
         if name.kind != BsonType.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
-        follow(storing.root, storing.plan.buf[name.value + 4 : name.end - 1])
+        follow(storing.root, string_bytes(storing.plan.buf, name))
 
 
 def _replace_root(storing: Storing, stage: Element, parents: Parents) -> None:
