@@ -34,14 +34,10 @@ PLAIN = frozenset(
 )
 
 
-def compiled_modules() -> list[str]:
-    """The files that mypyc compiles, as it has to find them."""
+def compiled_files() -> list[Path]:
+    """The files that mypyc compiles, by their paths from here."""
     found = sorted(path for pattern in COMPILED for path in Path().glob(pattern))
-    return [
-        str(UMBRELLA / "sealwire" / path)
-        for path in found
-        if path.name != "__init__.py" and path.as_posix() not in PLAIN
-    ]
+    return [path for path in found if path.name != "__init__.py" and path.as_posix() not in PLAIN]
 
 
 def extensions() -> list[Extension]:
@@ -51,19 +47,21 @@ def extensions() -> list[Extension]:
     from mypyc.build import mypycify  # noqa: PLC0415 - only here: nothing else needs it to be there
 
     os.environ["MYPYPATH"] = str(UMBRELLA)
+    modules = [str(UMBRELLA / "sealwire" / path) for path in compiled_files()]
     return mypycify(
-        ["--config-file", "pyproject.toml", *compiled_modules()],
+        ["--config-file", "pyproject.toml", *modules],
         opt_level="3",
         group_name="sealwire.core",
         target_dir="build/mypyc",
     )
 
 
-setup(
-    package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},
-    packages=["sealwire"]
-    + [f"sealwire.{sub}" for sub in find_packages("sealwire")]
-    + [f"sealwire.{room}" for room in ROOMS]
-    + [f"sealwire.{room}.{sub}" for room in ROOMS for sub in find_packages(room)],
-    ext_modules=extensions(),
-)
+if __name__ == "__main__":
+    setup(
+        package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},
+        packages=["sealwire"]
+        + [f"sealwire.{sub}" for sub in find_packages("sealwire")]
+        + [f"sealwire.{room}" for room in ROOMS]
+        + [f"sealwire.{room}.{sub}" for room in ROOMS for sub in find_packages(room)],
+        ext_modules=extensions(),
+    )

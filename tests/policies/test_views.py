@@ -122,7 +122,7 @@ def test_a_definition_that_is_none_can_only_be_forwarded(definition: bytes) -> N
     assert found.opaque
 
 
-@pytest.mark.plain_core
+@pytest.mark.plain_core(reason="replaces a constant")
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealwire.policies.views._MAX_REMEMBERED", 2)
     catalog = knowing(a=None, b=None)
