@@ -1,13 +1,18 @@
 """Maps the rooms at the repository root into the `sealwire` package; pyproject.toml holds everything else.
 
 With SEALWIRE_COMPILE=1 the core is compiled by mypyc, from the same sources (docs/adr/0020-compiled-core.md).
-That needs a C compiler and mypy; without it the plain sources run.
+That needs a C compiler, and mypy with the dependencies beside it, which pip brings along unless told not to
+isolate the build. Without it the plain sources run.
 """
 
 import os
+import sys
+import tomllib
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+
+IS_COMPILED = os.environ.get("SEALWIRE_COMPILE") == "1"
 
 ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "sidecars", "examples")
 
@@ -44,8 +49,8 @@ def compiled_files() -> list[Path]:
 
 
 def extensions() -> list[Extension]:
-    """The compiled core, when it is asked for."""
-    if os.environ.get("SEALWIRE_COMPILE") != "1":
+    """The compiled core, when it is asked for and not only described."""
+    if not IS_COMPILED or not {"egg_info", "dist_info"}.isdisjoint(sys.argv):
         return []
     from mypyc.build import mypycify  # noqa: PLC0415 - only here: nothing else needs it to be there
 
@@ -59,8 +64,17 @@ def extensions() -> list[Extension]:
     )
 
 
+def needed_to_build() -> list[str]:
+    """What pip has to install before it builds, besides what pyproject.toml says of every build."""
+    if not IS_COMPILED:
+        return []
+    document = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    return [*document["dependency-groups"]["compile"], *document["project"]["dependencies"]]
+
+
 if __name__ == "__main__":
     setup(
+        setup_requires=needed_to_build(),
         package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},
         packages=["sealwire"]
         + [f"sealwire.{sub}" for sub in find_packages("sealwire")]

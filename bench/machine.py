@@ -50,7 +50,7 @@ def _first_after(file: Path, key: str) -> str:
 def _commit() -> str:
     """Short commit id, `-dirty` when anything but earlier results differs from it."""
     commit = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--", ":/", ":!results")
+    changed = _git("status", "--porcelain", "--", ":/", ":(top,exclude)bench/results")
     return f"{commit}-dirty" if commit and changed else commit or "unknown"
 
 
