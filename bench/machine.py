@@ -7,7 +7,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sealwire.wire import raw_bson
+from sealwire import core_is_compiled
 
 _PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "pymongocrypt", "SecantusDB")
 
@@ -26,11 +26,6 @@ def describe_machine() -> dict[str, object]:
         "commit": _commit(),
         "load_before": [round(load, 2) for load in os.getloadavg()],
     }
-
-
-def core_is_compiled() -> bool:
-    """Whether the hot modules were built by a compiler at installation."""
-    return str(raw_bson.__file__).endswith(".so")
 
 
 def _version(package: str) -> str:
