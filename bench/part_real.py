@@ -72,11 +72,12 @@ def real_server(folder: Path, profile: Profile, *, tls: bool) -> Iterator[Real]:
 def measure_pymongo(real: Real, profile: Profile, results: Results, tell: Tell, *, tls: bool) -> None:
     """Latency with one thread, then throughput with several; adds to `results`."""
     results.not_measured |= {f"pymongo {name}": reason for name, reason in real.missing.items()}
-    for part, threads in ((LATENCY, 1), (THROUGHPUT, REAL_THREADS)):
+    busy = {name: route for name, route in real.routes.items() if name in profile.real_busy_routes}
+    for part, threads, routes in ((LATENCY, 1, real.routes), (THROUGHPUT, REAL_THREADS, busy)):
         for name in profile.real:
             case = Case(f"pymongo-{part}", name, threads, tls)
             tell(str(case))
-            _measure(case, real.routes, real.drivers, profile, results)
+            _measure(case, routes, real.drivers, profile, results)
 
 
 def measure_node(real: Real, profile: Profile, results: Results, tell: Tell, *, tls: bool) -> None:

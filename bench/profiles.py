@@ -44,6 +44,8 @@ class Profile:
     core_rounds: int
     core_slice_s: float
     real_routes: tuple[str, ...]
+    real_busy_routes: tuple[str, ...]
+    """Those of them that are asked with several threads, too."""
     real: tuple[str, ...]
     real_documents: int
     real_rounds: int
@@ -71,7 +73,8 @@ FULL = Profile(
     core_pool=100,
     core_rounds=9,
     core_slice_s=0.5,
-    real_routes=(DIRECT, FORWARDER, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real_busy_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
     real=REAL_WORKLOADS,
     real_documents=3_000,
     real_rounds=9,
@@ -97,7 +100,8 @@ QUICK = Profile(
     core_pool=50,
     core_rounds=5,
     core_slice_s=0.25,
-    real_routes=(DIRECT, SEALWIRE),
+    real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE),
+    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE),
     real=REAL_COMPARED,
     real_documents=2_000,
     real_rounds=7,
@@ -123,7 +127,8 @@ TINY = Profile(
     core_pool=4,
     core_rounds=1,
     core_slice_s=0.02,
-    real_routes=(DIRECT, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE),
     real=REAL_WORKLOADS,
     real_documents=200,
     real_rounds=1,

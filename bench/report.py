@@ -119,8 +119,7 @@ def _rows(case: Case, metrics: Sequence[Metric], results: Results) -> Iterator[l
     for each in series:
         cells = [label if each is series[0] else "", each.route]
         cells += [_number(each.spread(metric)) for metric in metrics]
-        ratio = results.ratio(case, Metric.OPERATIONS, each.route, base)
-        cells.append("" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})")
+        cells.append(_spread(results.ratio(case, Metric.OPERATIONS, each.route, base)))
         yield cells
 
 
@@ -134,15 +133,18 @@ def _target_table(found: Sequence[Verdict]) -> Table:
     table = Table(title="must reach", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for heading in ("name", "what"):
         table.add_column(heading, overflow="fold")
-    for heading in ("target", "figure (low-high)", ""):
+    for heading in ("target", "figure (low-high)", "", "bare forwarder"):
         table.add_column(heading, justify="right", no_wrap=True)
     words = {True: "reached", False: "NOT REACHED", None: "not measured"}
     for each in found:
-        figure = ""
-        if each.figure is not None:
-            figure = f"{each.figure.median:.2f} ({each.figure.low:.2f}-{each.figure.high:.2f})"
-        table.add_row(each.name, each.text, f"{each.bound} {each.limit:g}", figure, words[each.reached])
+        target = f"{each.bound} {each.limit:g}"
+        figure, forwarder = _spread(each.figure), _spread(each.forwarder)
+        table.add_row(each.name, each.text, target, figure, words[each.reached], forwarder)
     return table
+
+
+def _spread(spread: Spread | None) -> str:
+    return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
 
 
 def _series_as_json(series: Series) -> dict[str, object]:

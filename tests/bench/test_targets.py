@@ -3,6 +3,7 @@
 import pytest
 
 from bench.figures import Case, Metric, Results, Sample, Series, Spread
+from bench.profiles import PROFILES
 from bench.targets import END_TO_END, REAL_THREADS, TARGETS, Verdict, verdicts
 
 OPERATIONS, CPU = Metric.OPERATIONS, Metric.CPU
@@ -67,6 +68,36 @@ def test_overhead_of_latency_is_sealwire_by_direct() -> None:
     found = verdict(results, "latency-find-one")
     assert found.figure == Spread(1.1, 1.1, 1.1)
     assert found.reached is True
+
+
+@pytest.mark.parametrize(("part", "threads", "metric", "figures"), [
+    ("latency", 1, Metric.P50, {"direct": 200.0, "forwarder": 250.0, "sealwire": 300.0}),
+    ("throughput", REAL_THREADS, OPERATIONS, {"direct": 250.0, "forwarder": 200.0, "sealwire": 500 / 3}),
+])  # fmt: skip
+def test_the_bare_forwarder_stands_beside_an_overhead_and_does_not_decide(
+    part: str, threads: int, metric: Metric, figures: dict[str, float]
+) -> None:
+    case = Case(f"pymongo-{part}", "update-one", threads)
+    results = Results([series(case, route, {metric: figure}) for route, figure in figures.items()])
+    found = verdict(results, f"{part}-update-one")
+    assert found.forwarder == Spread(1.25, 1.25, 1.25)
+    assert found.figure is not None
+    assert found.figure.median == pytest.approx(1.5)
+    assert found.reached is False
+    without = Results([each for each in results.series if each.route != "forwarder"])
+    assert verdict(without, f"{part}-update-one").forwarder is None
+    assert verdict(without, f"{part}-update-one").figure == found.figure
+
+
+def test_no_other_row_has_a_forwarder_beside_it() -> None:
+    beside = {each.name for each in TARGETS if each.compute_forwarder is not None}
+    assert beside == {f"{kind}-{name}" for kind in ("latency", "throughput") for name in END_TO_END}
+
+
+def test_every_profile_asks_the_routes_that_the_overheads_need() -> None:
+    needed = {"direct", "forwarder", "sealwire"}
+    for profile in PROFILES.values():
+        assert needed <= set(profile.real_busy_routes) <= set(profile.real_routes)
 
 
 def test_processor_time_of_many_connections_is_compared_with_that_of_few() -> None:
