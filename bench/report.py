@@ -54,7 +54,7 @@ class Report:
             "machine": dict(self.machine),
             "profile": self.profile,
             "seconds": {name: round(taken, 1) for name, taken in self.seconds.items()},
-            "targets": [asdict(each) | {"reached": each.reached} for each in verdicts(self.results)],
+            "targets": [_verdict_as_json(each) for each in verdicts(self.results)],
             "not_measured": self.results.not_measured,
             "series": [_series_as_json(each) for each in self.results.series],
         }
@@ -137,14 +137,28 @@ def _target_table(found: Sequence[Verdict]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     words = {True: "reached", False: "NOT REACHED", None: "not measured"}
     for each in found:
-        target = f"{each.bound} {each.limit:g}"
+        target = each.target
+        bound = f"{target.bound.value} {target.limit:g}"
         figure, forwarder = _spread(each.figure), _spread(each.forwarder)
-        table.add_row(each.name, each.text, target, figure, words[each.reached], forwarder)
+        table.add_row(target.name, target.text, bound, figure, words[each.reached], forwarder)
     return table
 
 
 def _spread(spread: Spread | None) -> str:
     return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
+    target = verdict.target
+    return {
+        "name": target.name,
+        "text": target.text,
+        "bound": target.bound.value,
+        "limit": target.limit,
+        "figure": None if verdict.figure is None else asdict(verdict.figure),
+        "forwarder": None if verdict.forwarder is None else asdict(verdict.forwarder),
+        "reached": verdict.reached,
+    }
 
 
 def _series_as_json(series: Series) -> dict[str, object]:

@@ -7,11 +7,10 @@ from enum import Enum
 from bench.core_works import DECRYPT_100, DECRYPT_WIDE, ENCRYPT_1000
 from bench.figures import Case, Metric, Results, Spread
 from bench.part_core import PYMONGOCRYPT
-from bench.profiles import CONNECTIONS, FEW, MANY
+from bench.profiles import CONNECTIONS, END_TO_END, FEW, MANY
 from bench.routes import DIRECT, FORWARDER, NGINX, SEALWIRE
-from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, MIXES, UNPROTECTED, UPDATE_ONE
+from bench.workloads import FIND_ONE, UNPROTECTED
 
-END_TO_END = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
 LATENCY, THROUGHPUT = "latency", "throughput"
 OVERHEAD = 1.20
 REAL_THREADS = 4
@@ -44,10 +43,7 @@ class Target:
 class Verdict:
     """A target and what came of it; without a figure it was not measured."""
 
-    name: str
-    text: str
-    bound: str
-    limit: float
+    target: Target
     figure: Spread | None
     forwarder: Spread | None = None
     """What any process in between costs. For the reader: it has no part in the verdict."""
@@ -57,9 +53,9 @@ class Verdict:
         """Whether the median is on the right side; None: not measured."""
         if self.figure is None:
             return None
-        if self.bound == Bound.AT_LEAST.value:
-            return self.figure.median >= self.limit
-        return self.figure.median <= self.limit
+        if self.target.bound is Bound.AT_LEAST:
+            return self.figure.median >= self.target.limit
+        return self.figure.median <= self.target.limit
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -69,9 +65,7 @@ def verdicts(results: Results) -> list[Verdict]:
 
 def _verdict(target: Target, results: Results) -> Verdict:
     forwarder = None if target.compute_forwarder is None else target.compute_forwarder(results)
-    return Verdict(
-        target.name, target.text, target.bound.value, target.limit, target.compute(results), forwarder
-    )
+    return Verdict(target, target.compute(results), forwarder)
 
 
 def _ratio(case: Case, metric: Metric, over: str, under: str) -> Computed:

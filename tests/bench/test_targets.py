@@ -3,8 +3,8 @@
 import pytest
 
 from bench.figures import Case, Metric, Results, Sample, Series, Spread
-from bench.profiles import PROFILES
-from bench.targets import END_TO_END, REAL_THREADS, TARGETS, Verdict, verdicts
+from bench.profiles import END_TO_END, PROFILES
+from bench.targets import REAL_THREADS, TARGETS, Bound, Target, Verdict, verdicts
 
 OPERATIONS, CPU = Metric.OPERATIONS, Metric.CPU
 
@@ -14,7 +14,7 @@ def series(case: Case, route: str, *samples: Sample) -> Series:
 
 
 def verdict(results: Results, name: str) -> Verdict:
-    return next(each for each in verdicts(results) if each.name == name)
+    return next(each for each in verdicts(results) if each.target.name == name)
 
 
 def test_nothing_measured_is_nothing_reached() -> None:
@@ -30,12 +30,12 @@ def test_names_are_unique_and_every_operation_has_latency_and_throughput() -> No
 
 
 @pytest.mark.parametrize(("bound", "figure", "reached"), [
-    (">=", 0.9, True), (">=", 0.85, True), (">=", 0.84, False),
-    ("<=", 0.84, True), ("<=", 0.85, True), ("<=", 0.9, False),
+    (Bound.AT_LEAST, 0.9, True), (Bound.AT_LEAST, 0.85, True), (Bound.AT_LEAST, 0.84, False),
+    (Bound.AT_MOST, 0.84, True), (Bound.AT_MOST, 0.85, True), (Bound.AT_MOST, 0.9, False),
 ])  # fmt: skip
-def test_the_median_decides(bound: str, figure: float, reached: bool) -> None:
-    found = Verdict("name", "text", bound, 0.85, Spread(figure, 0.0, 9.0))
-    assert found.reached is reached
+def test_the_median_decides(bound: Bound, figure: float, reached: bool) -> None:
+    target = Target("name", "text", bound, 0.85, lambda _: None)
+    assert Verdict(target, Spread(figure, 0.0, 9.0)).reached is reached
 
 
 def test_throughput_on_the_canned_backend_is_compared_with_the_bare_forwarder() -> None:
