@@ -1,4 +1,4 @@
-"""For the tests of this folder: a database with Sealwire before it, and Vault servers."""
+"""For the tests of this folder: a database with Sealwire before it, Vault servers, certificates."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,9 @@ from pymongo.database import Database
 from sealwire.demo.certificates import create_authority
 from sealwire.demo.database import DatabaseProcess
 from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.tls_verify_command import AUTHORITY
 from tests.integration.vault_command import Command, ReadyVault
+from tests.sidecars.tls_check.certificates import Odd, make
 from tests.support.debian_programs import require_program
 from tests.support.openbao import RaftServer
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
@@ -106,3 +108,15 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadyVault]:
         yield ReadyVault(server, command)
     finally:
         server.kill()
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    """The file with the authority that the tests' certificates come from."""
+    return AUTHORITY.write(tmp_path, "authority")
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """The file with a certificate and key in which nothing is wrong."""
+    return make(Odd(), issuer=AUTHORITY).write(tmp_path, "server")
