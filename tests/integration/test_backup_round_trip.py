@@ -42,7 +42,6 @@ from tests.support.secantus import ROOT, secantus
 
 pytestmark = pytest.mark.integration
 
-
 Raw = MongoClient[RawBSONDocument]
 
 

@@ -9,9 +9,7 @@ from tests.support.tls_servers import nginx
 
 pytestmark = pytest.mark.integration
 
-
 GOOD_WEB = "ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;"
-
 
 HSTS = 'add_header Strict-Transport-Security "max-age=31536000";'
 

@@ -92,9 +92,7 @@ OPERATIONS: dict[str, tuple[str, str, dict[str, object]]] = {
     "make entity": ("post", "identity/entity", {"name": "x"}),
 }
 
-
 OWN_TOKEN = {"look up token", "renew token"}
-
 
 ALLOWED = {
     "proxy": {"decrypt proxy", "read keyring"},

@@ -39,7 +39,6 @@ from tests.proxy.server.harness import (
 
 pytestmark = pytest.mark.integration
 
-
 STANDALONE = {"ok": 1.0, "isWritablePrimary": True}
 
 

@@ -25,7 +25,6 @@ from tests.proxy.server.harness import (
 
 pytestmark = pytest.mark.integration
 
-
 MEGABYTE = 1 << 20
 
 

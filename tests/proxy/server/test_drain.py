@@ -22,7 +22,7 @@ from tests.proxy.server.harness import (
     soon,
     until,
 )
-from tests.proxy.server.test_tls import client_context
+from tests.proxy.server.tls_contexts import client_context
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,6 @@ from tests.sidecars.backup.samples import (
 
 PAYLOAD = "b.tar.gz.enc"
 
-
 SIDECAR = "b.tar.gz.enc.json"
 
 
