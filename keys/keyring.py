@@ -15,7 +15,7 @@ class Keyring:
     """Every usable data key, ready to use. Never changes: a newer keyring is a new object.
 
     All ciphers are made at construction, so that every question is a dict look-up; for each key there are 34
-    entries of about 300 bytes.
+    entries of about 300 bytes, with a compiled core 45 KiB in all.
     """
 
     __slots__ = ("__weakref__", "_active", "_by_header", "_by_id", "_destroyed", "class_names", "generation")
