@@ -11,7 +11,8 @@ from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import same_values
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 _DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split()) | frozenset(GENERIC)
 
@@ -22,7 +23,7 @@ def _administer(command: Command, node: PathNode) -> None:
     Some of these commands take a query (`planCacheClear`) or index bounds (`dataSize`) as well.
     """
     for name, argument in command.arguments.items():
-        if argument.kind in (BsonType.OBJECT, BsonType.ARRAY) and name not in _DESCRIBING:
+        if argument.kind in (kinds.OBJECT, kinds.ARRAY) and name not in _DESCRIBING:
             raise Refusal(Reason.SHAPE, path=node.path, rule=operator_name(argument))
     if command.sequences:
         raise Refusal(Reason.SHAPE, rule="this document sequence")
@@ -82,9 +83,9 @@ def _refuse_protected(command: Command, namespace: str) -> None:
 
 def _name_in(command: Command, argument: Element | None) -> str | None:
     """The name that an argument gives, None for no argument. Raises Refusal for what is no string."""
-    if argument is None or argument.kind == BsonType.NULL:
+    if argument is None or argument.kind == kinds.NULL:
         return None
-    if argument.kind != BsonType.STRING:
+    if argument.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(argument))
     return string_of(command.plan, argument)
 
@@ -139,7 +140,7 @@ def _view(command: Command) -> None:
     command.plan.protected = True
     plan_pipeline(command.plan, pipeline, node, command.parents, command.surroundings)
     own_collation = command.arguments.get(b"collation")
-    if own_collation is not None and own_collation.kind != BsonType.NULL:
+    if own_collation is not None and own_collation.kind != kinds.NULL:
         command.note_collation(own_collation)
         command.plan.compares = True  # every later comparison would be under it
     command.settle_collation(node.path)
@@ -174,7 +175,7 @@ def _map_reduce(command: Command) -> None:
     if command.policies.protects_database(command.database) or b"out" not in command.arguments:
         raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
     out = command.arguments[b"out"]
-    if out.kind == BsonType.OBJECT and b"db" in named_parts(command.plan, out.value):
+    if out.kind == kinds.OBJECT and b"db" in named_parts(command.plan, out.value):
         raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
 
 

@@ -22,11 +22,12 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Use
 from sealwire.policies.schema import PathNode
 from sealwire.policies.variables import bind_constants, settle_constants
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 _OPERATIONS = b"ops"
 _NAMESPACES = b"nsInfo"
-_INTEGERS = frozenset({BsonType.INT, BsonType.LONG})
+_INTEGERS = frozenset({kinds.INT, kinds.LONG})
 
 
 class _Target(NamedTuple):
@@ -78,7 +79,7 @@ def _refuse_other_sequences(command: Command) -> None:
 def _target(command: Command, start: int) -> _Target:
     parts = named_parts(command.plan, start)
     name = parts.get(b"ns")
-    if name is None or name.kind != BsonType.STRING:
+    if name is None or name.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
     namespace = string_of(command.plan, name)
     refuse_writing_views(command, namespace)

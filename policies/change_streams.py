@@ -4,7 +4,8 @@ from sealwire.policies.arguments import array_items, named_parts, string_of
 from sealwire.policies.command import Command
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 _OPAQUE = PathNode("", opaque=True)
 
@@ -16,13 +17,13 @@ def watched(command: Command) -> PathNode | None:
     But a `$match` right behind that lets through one collection's only makes it like a stream on that one.
     """
     pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None or pipeline.kind != BsonType.ARRAY:
+    if pipeline is None or pipeline.kind != kinds.ARRAY:
         return None
     stages = [_stage(command.plan, item) for item in array_items(command.plan, pipeline)[:2]]
     if not stages or stages[0] is None or stages[0].name != b"$changeStream":
         return None
     stream, policies = stages[0], command.policies
-    cluster = stream.kind == BsonType.OBJECT and b"allChangesForCluster" in named_parts(
+    cluster = stream.kind == kinds.OBJECT and b"allChangesForCluster" in named_parts(
         command.plan, stream.value
     )
     if not (policies.protects_anything if cluster else policies.protects_database(command.database)):
@@ -37,25 +38,25 @@ def watched(command: Command) -> PathNode | None:
 
 
 def _stage(plan: Plan, item: Element) -> Element | None:
-    if item.kind != BsonType.OBJECT:
+    if item.kind != kinds.OBJECT:
         return None
     return next(elements(plan.buf, item.value), None)
 
 
 def _chosen(plan: Plan, stage: Element, database: str | None) -> str | None:
     """The one namespace whose events a `$match` lets through: by `ns`, or by `ns.db` and `ns.coll`."""
-    if stage.name != b"$match" or stage.kind != BsonType.OBJECT:
+    if stage.name != b"$match" or stage.kind != kinds.OBJECT:
         return None
     parts = named_parts(plan, stage.value)
     whole = parts.get(b"ns")
-    if whole is not None and whole.kind == BsonType.OBJECT:
+    if whole is not None and whole.kind == kinds.OBJECT:
         names = named_parts(plan, whole.value)
         if list(names) != [b"db", b"coll"]:
             return None
         chosen = [names[b"db"], names[b"coll"]]
     else:
         chosen = [parts[name] for name in (b"ns.db", b"ns.coll") if name in parts]
-    if not chosen or any(part.kind != BsonType.STRING for part in chosen):
+    if not chosen or any(part.kind != kinds.STRING for part in chosen):
         return None
     texts = [string_of(plan, part) for part in chosen]
     if len(texts) == 1:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from sealwire.policies.numbers import NUMERIC, read_number
 from sealwire.policies.schema import ValueType
-from sealwire.wire.raw_bson import BsonType
+from sealwire.wire import kinds
 
 _double = struct.Struct("<d")
 _int = struct.Struct("<i")
@@ -30,17 +30,17 @@ def coerce(kind: int, value: bytes, declared: ValueType) -> bytes | None:
     """
     if declared in _NUMERIC_CLASSES:
         return _coerce_number(kind, value, declared) if kind in NUMERIC else None
-    if kind == BsonType.SYMBOL and declared is ValueType.STRING:
+    if kind == kinds.SYMBOL and declared is ValueType.STRING:
         return value  # the deprecated symbol has a string's bytes and equals it
-    if kind != declared.bson_type:
+    if kind != declared.kind:
         return None
-    if kind == BsonType.BIN_DATA and value[4] == _CLIENT_ENCRYPTED_SUBTYPE:
+    if kind == kinds.BIN_DATA and value[4] == _CLIENT_ENCRYPTED_SUBTYPE:
         return None
     return value
 
 
 def _coerce_number(kind: int, value: bytes, declared: ValueType) -> bytes | None:
-    if kind == declared.bson_type and declared is not ValueType.DOUBLE:
+    if kind == declared.kind and declared is not ValueType.DOUBLE:
         return value
     number = read_number(kind, value)
     if declared is ValueType.DOUBLE:

@@ -31,7 +31,8 @@ from sealwire.policies.schema import PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.updates import plan_update
 from sealwire.policies.variables import bind_constants, settle_constants
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 Handler = Callable[[Command, PathNode], None]
 
@@ -115,7 +116,7 @@ _DISTINCT: Final = {**GENERIC, **passing("distinct key hint"), b"query": _filter
 def _distinct(command: Command, node: PathNode) -> None:
     _whole(command, node, _DISTINCT)
     key = command.arguments.get(b"key")
-    if key is None or key.kind != BsonType.STRING:
+    if key is None or key.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="distinct")
     path = command.plan.buf[key.value + 4 : key.end - 1]
     covered = follow(node, path)
@@ -206,7 +207,7 @@ def _plan_statement(
     """The arguments of an update statement. What its filter seeds depends on its `upsert`."""
     plan = command.plan
     update, array_filters = statement.get(parts.update), statement.get(b"arrayFilters")
-    if update is not None and update.kind == BsonType.NULL:
+    if update is not None and update.kind == kinds.NULL:
         update = None
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
@@ -285,4 +286,4 @@ SEQUENCES: dict[bytes, bytes] = {b"insert": b"documents", b"update": b"updates",
 def collection_of(command: Command) -> str | None:
     """The collection that the command's first argument names, or None when it names none."""
     target = command.arguments[command.name]
-    return string_of(command.plan, target) if target.kind == BsonType.STRING else None
+    return string_of(command.plan, target) if target.kind == kinds.STRING else None

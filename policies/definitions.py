@@ -15,9 +15,10 @@ from sealwire.policies.filters import plan_filter
 from sealwire.policies.paths import follow
 from sealwire.policies.rules import Rule, encrypted, family
 from sealwire.policies.schema import PathNode
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
-_INDEX_KINDS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE})
+_INDEX_KINDS = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
 
 def create_indexes(command: Command, node: PathNode) -> None:
@@ -39,21 +40,21 @@ def _index(command: Command, node: PathNode, start: int, parents: Parents) -> No
     _refuse_weights(command, node, parts.get(b"weights"))
     if covered is not None:
         lifetime = parts.get(b"expireAfterSeconds")
-        if lifetime is not None and lifetime.kind != BsonType.NULL:
+        if lifetime is not None and lifetime.kind != kinds.NULL:
             raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(lifetime))
         command.plan.compares = True
     own_collation = parts.get(b"collation")
-    if own_collation is not None and own_collation.kind != BsonType.NULL:
+    if own_collation is not None and own_collation.kind != kinds.NULL:
         command.note_collation(own_collation)
     partial = parts.get(b"partialFilterExpression")
-    if partial is not None and partial.kind != BsonType.NULL:
+    if partial is not None and partial.kind != kinds.NULL:
         plan_filter(command.plan, document_of(partial, partial), node, parents)
     command.settle_collation(covered.path if covered is not None else "")
 
 
 def _refuse_weights(command: Command, node: PathNode, weights: Element | None) -> None:
     """The fields of a text index, which may stand here alone: `{_fts: "text"}` is a key that names none."""
-    if weights is None or weights.kind == BsonType.NULL:
+    if weights is None or weights.kind == kinds.NULL:
         return
     for field in elements(command.plan.buf, document_of(weights, weights)):
         covered = node if field.name == b"$**" else follow(node, field.name)
@@ -73,7 +74,7 @@ def _index_field(command: Command, node: PathNode, field: Element) -> PathNode |
     if covered is None:
         return None
     plain = field.kind in _INDEX_KINDS
-    if not plain and not (field.kind == BsonType.STRING and string_of(command.plan, field) == "hashed"):
+    if not plain and not (field.kind == kinds.STRING and string_of(command.plan, field) == "hashed"):
         raise Refusal(Reason.INDEX, path=covered.path, rule="this index type")
     if covered.holds_random:
         raise Refusal(Reason.INDEX, path=covered.path, rule="an index on a random class")

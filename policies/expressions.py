@@ -21,7 +21,8 @@ from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode
 from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
 from sealwire.policies.variables import see_reference
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements, validate
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate
 
 
 def plan_plain_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> None:
@@ -35,14 +36,14 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
     """Cover the constants of an expression and tell what it yields. Raises Refusal, BsonError."""
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    if element.kind == BsonType.STRING:
+    if element.kind == kinds.STRING:
         return _string(plan, element, scope)
-    if element.kind == BsonType.ARRAY:
+    if element.kind == kinds.ARRAY:
         inner = (*parents, element.value)
         return merge(
             [plan_expression(plan, item, scope, inner) for item in elements(plan.buf, element.value)]
         )
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         return NOTHING
     fields = list(elements(plan.buf, element.value))
     inner = (*parents, element.value)
@@ -95,13 +96,13 @@ def _compute(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pa
 
 def _literal(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     del scope, parents
-    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+    if element.kind in (kinds.OBJECT, kinds.ARRAY):
         validate(plan.buf, element.value, element.end)
     return NOTHING
 
 
 def _arguments(plan: Plan, element: Element) -> list[Element]:
-    if element.kind != BsonType.ARRAY:
+    if element.kind != kinds.ARRAY:
         return [element]
     return list(elements(plan.buf, element.value))
 
@@ -136,7 +137,7 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
 
 
 def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    if element.kind != BsonType.ARRAY:
+    if element.kind != kinds.ARRAY:
         raise Refusal(Reason.SHAPE, rule="$ifNull")
     return _one_of(plan, _arguments(plan, element), scope, (*parents, element.value))
 
@@ -155,18 +156,18 @@ def _choice(plan: Plan, choice: Element, scope: Scope, parents: Parents) -> Path
 
 def _is_of_every_class(plan: Plan, choice: Element) -> bool:
     """null, no value at all, and []: stored in clear whatever the class."""
-    if choice.kind == BsonType.STRING:
+    if choice.kind == kinds.STRING:
         return plan.buf[choice.value + 4 : choice.end - 1] == b"$$REMOVE"
-    if choice.kind == BsonType.ARRAY:
+    if choice.kind == kinds.ARRAY:
         return next(elements(plan.buf, choice.value), None) is None
-    return choice.kind == BsonType.NULL
+    return choice.kind == kinds.NULL
 
 
 def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     inner = (*parents, element.value)
-    if element.kind == BsonType.ARRAY:
+    if element.kind == kinds.ARRAY:
         parts = dict(zip((b"if", b"then", b"else"), elements(plan.buf, element.value), strict=False))
-    elif element.kind == BsonType.OBJECT:
+    elif element.kind == kinds.OBJECT:
         parts = named_parts(plan, element.value)
     else:
         parts = {}
@@ -177,14 +178,14 @@ def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathN
 
 
 def _switch(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$switch")
     results: list[PathNode | None] = []
     inner = (*parents, element.value)
     for part in elements(plan.buf, element.value):
         if part.name == b"default":
             results.append(_choice(plan, part, scope, inner))
-        elif part.name == b"branches" and part.kind == BsonType.ARRAY:
+        elif part.name == b"branches" and part.kind == kinds.ARRAY:
             results.extend(_branches(plan, part, scope, inner))
         else:
             raise Refusal(Reason.SHAPE, rule="$switch")
@@ -194,7 +195,7 @@ def _switch(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pat
 def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> list[PathNode | None]:
     results: list[PathNode | None] = []
     for branch in elements(plan.buf, element.value):
-        if branch.kind != BsonType.OBJECT:
+        if branch.kind != kinds.OBJECT:
             raise Refusal(Reason.SHAPE, rule="$switch")
         inner = (*parents, element.value, branch.value)
         for part in elements(plan.buf, branch.value):
@@ -208,11 +209,11 @@ def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> l
 
 
 def _let(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$let")
     inner = (*parents, element.value)
     parts = named_parts(plan, element.value)
-    if parts.keys() != {b"vars", b"in"} or parts[b"vars"].kind != BsonType.OBJECT:
+    if parts.keys() != {b"vars", b"in"} or parts[b"vars"].kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$let")
     variables = dict(scope.variables)
     bindings = parts[b"vars"]
@@ -239,7 +240,7 @@ def _javascript(plan: Plan, element: Element, scope: Scope, parents: Parents) ->
 def _get_field(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     """`$getField` with a name that is written out: a field of a document, not seen through arrays."""
     name, source = element, scope.root
-    if element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
+    if element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$"):
         parts = named_parts(plan, element.value)
         if not {b"field"} <= parts.keys() <= {b"field", b"input"}:
             raise Refusal(Reason.SHAPE, rule="$getField")
@@ -254,12 +255,12 @@ def _get_field(plan: Plan, element: Element, scope: Scope, parents: Parents) -> 
 
 def _written_name(plan: Plan, name: Element) -> bytes | None:
     """A string, bare or as `$literal`; None where it is computed."""
-    if name.kind == BsonType.OBJECT:
+    if name.kind == kinds.OBJECT:
         inside = list(elements(plan.buf, name.value))
         if len(inside) != 1 or inside[0].name != b"$literal":
             return None
         name = inside[0]
-    return plan.buf[name.value + 4 : name.end - 1] if name.kind == BsonType.STRING else None
+    return plan.buf[name.value + 4 : name.end - 1] if name.kind == kinds.STRING else None
 
 
 def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:

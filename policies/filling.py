@@ -17,7 +17,8 @@ from sealwire.policies.projections import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import Scope, same_values
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 _Argument = Callable[[Plan, Element, PathNode, Parents], None]
 
@@ -45,7 +46,7 @@ def _keeps(plan: Plan, field: Element, node: PathNode, parents: Parents) -> bool
         if (target.covers or value.covers) and not same_values(target, value):
             raise Refusal(Reason.COMPUTE, path=(target if target.covers else value).path, rule="$fill")
         return target.covers
-    if how.keys() != {b"method"} or how[b"method"].kind != BsonType.STRING:
+    if how.keys() != {b"method"} or how[b"method"].kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$fill")
     method = how[b"method"]
     if target.covers and plan.buf[method.value + 4 : method.end - 1] != b"locf":
@@ -107,7 +108,7 @@ def _plain(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
 
 
 def _text(plan: Plan, part: Element) -> bytes:
-    if part.kind != BsonType.STRING:
+    if part.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(part))
     return plan.buf[part.value + 4 : part.end - 1]
 

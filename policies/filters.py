@@ -24,7 +24,8 @@ from sealwire.policies.plan import Plan, Use
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import Mode, PathNode
 from sealwire.policies.trees import Scope
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
 _RANGE = (b"$gt", b"$gte", b"$lt", b"$lte")
 
@@ -121,7 +122,7 @@ def _range(plan: Plan, element: Element, target: PathNode, parents: Parents) -> 
 
 def _compare(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
     """Equality with `target`: a leaf's value, or a whole sub-document that may hold covered fields."""
-    if element.kind == BsonType.REGEX and target.leaf is not None:
+    if element.kind == kinds.REGEX and target.leaf is not None:
         raise Refusal(Reason.PATTERN, path=target.path)
     plan_value(plan, element, target, parents, Use.MATCH)
 
@@ -143,7 +144,7 @@ def _all(plan: Plan, element: Element, target: PathNode, parents: Parents) -> No
 
 
 def _not(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
-    if element.kind == BsonType.REGEX:
+    if element.kind == kinds.REGEX:
         raise Refusal(Reason.PATTERN, path=target.path, rule="$not")
     plan_operators(plan, document_of(element, element), target, parents)
 

@@ -21,7 +21,8 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, family, passed
 from sealwire.policies.schema import NOTHING, PathNode, freeze
 from sealwire.policies.trees import OPAQUE, Scope, either, merge
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 
 def _part_of_array(
@@ -43,7 +44,7 @@ def _first_few(
 ) -> PathNode:
     """`{n, input}`."""
     rule = operator_name(element)
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule=rule)
     parts = named_parts(plan, element.value)
     if parts.keys() != {b"n", b"input"}:
@@ -62,13 +63,13 @@ def _concat(inner: PlanExpression, plan: Plan, element: Element, scope: Scope, p
             node
             for argument, node in zip(arguments, nodes, strict=True)
             # nothing comes from these, so they do not make a mixture of it
-            if argument.kind != BsonType.NULL and not _is_empty_array(plan, argument)
+            if argument.kind != kinds.NULL and not _is_empty_array(plan, argument)
         ]
     )
 
 
 def _is_empty_array(plan: Plan, argument: Element) -> bool:
-    return argument.kind == BsonType.ARRAY and next(elements(plan.buf, argument.value), None) is None
+    return argument.kind == kinds.ARRAY and next(elements(plan.buf, argument.value), None) is None
 
 
 def _over_elements(
@@ -77,7 +78,7 @@ def _over_elements(
     """`$map` and `$filter`: the variable is an element, whose covered paths are the array's."""
     rule = operator_name(element)
     body, known = (b"in", {b"input", b"as"}) if element.name == b"$map" else (b"cond", _FILTER)
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule=rule)
     parts = named_parts(plan, element.value)
     parents = (*parents, element.value)
@@ -102,7 +103,7 @@ def _variable_name(plan: Plan, part: Element | None, rule: str) -> bytes:
     if part is None:
         return b"this"
     name = plan.buf[part.value + 4 : part.end - 1]
-    if part.kind != BsonType.STRING or not (name[:1].islower() or name[:1] >= b"\x80"):
+    if part.kind != kinds.STRING or not (name[:1].islower() or name[:1] >= b"\x80"):
         raise Refusal(Reason.SHAPE, rule=rule)
     return name
 
@@ -153,9 +154,9 @@ def _merged(
 
 def _literal_names(plan: Plan, argument: Element) -> set[bytes] | None:
     """The fields that a document written out has, null none; None where it is not written out."""
-    if argument.kind == BsonType.NULL:
+    if argument.kind == kinds.NULL:
         return set()
-    if argument.kind != BsonType.OBJECT or first_name(plan, argument.value).startswith(b"$"):
+    if argument.kind != kinds.OBJECT or first_name(plan, argument.value).startswith(b"$"):
         return None
     return {field.name for field in elements(plan.buf, argument.value)}
 

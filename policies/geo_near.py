@@ -13,9 +13,10 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import Scope
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
-_NUMBERS = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL, BsonType.BOOL})
+_NUMBERS = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
 _VALUES = frozenset(b"near spherical maxDistance minDistance distanceMultiplier".split())
 _PATHS = frozenset(b"distanceField includeLocs key".split())
 
@@ -41,7 +42,7 @@ def geo_near(plan: Plan, stage: Element, node: PathNode, parents: Parents, aroun
 
 def _path(plan: Plan, part: Element, node: PathNode, result: PathNode) -> PathNode:
     """The tree after the distance, or the place that was found, is put at a path; a key must be in clear."""
-    if part.kind != BsonType.STRING:
+    if part.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$geoNear")
     path = plan.buf[part.value + 4 : part.end - 1]
     if part.name != b"key":
@@ -54,12 +55,12 @@ def _path(plan: Plan, part: Element, node: PathNode, result: PathNode) -> PathNo
 
 def _is_place(plan: Plan, part: Element) -> bool:
     """A number, a variable, or an array or document of numbers, such as a GeoJSON point."""
-    if part.kind == BsonType.STRING:
+    if part.kind == kinds.STRING:
         text = plan.buf[part.value + 4 : part.end - 1]
         return text.startswith(b"$$") or (part.name == b"type" and text == b"Point")
-    if part.kind in (BsonType.OBJECT, BsonType.ARRAY):
+    if part.kind in (kinds.OBJECT, kinds.ARRAY):
         return all(
-            inside.kind != BsonType.OBJECT and _is_place(plan, inside)
+            inside.kind != kinds.OBJECT and _is_place(plan, inside)
             for inside in elements(plan.buf, part.value)
         )
     return part.kind in _NUMBERS

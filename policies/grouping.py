@@ -18,7 +18,8 @@ from sealwire.policies.rules import Rule, family, passed, refused
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import Scope, document_node
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 
 def group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -162,14 +163,14 @@ def _shift(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> P
     yielded = [plan_expression(plan, part, Scope(node), inner) for part in parts.values()]
     covered = next((found for found in yielded if found.covers), NOTHING)
     default = parts.get(b"default")
-    if covered.covers and default is not None and default.kind != BsonType.NULL:
+    if covered.covers and default is not None and default.kind != kinds.NULL:
         raise Refusal(Reason.COMPUTE, path=covered.path, rule="$shift with a default")
     return covered
 
 
 def _compute(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     """Sums, averages, extremes: the values themselves are needed."""
-    if operator.kind == BsonType.OBJECT:
+    if operator.kind == kinds.OBJECT:
         # some take their expression bare, others among arguments, and an argument may be a sort order
         for part in elements(plan.buf, operator.value):
             if part.name == b"sortBy":

@@ -10,16 +10,17 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, ValueEdit
 from sealwire.policies.schema import PathNode
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
-_NESTED = frozenset({BsonType.OBJECT, BsonType.ARRAY})
+_NESTED = frozenset({kinds.OBJECT, kinds.ARRAY})
 
 
 def plan_index_bounds(
     plan: Plan, low: Element | None, high: Element | None, node: PathNode, parents: Parents
 ) -> None:
     """Cover `min` and `max`. Raises Refusal(RANGE) where covered fields have an order in them, BsonError."""
-    bounds = [bound for bound in (low, high) if bound is not None and bound.kind != BsonType.NULL]
+    bounds = [bound for bound in (low, high) if bound is not None and bound.kind != kinds.NULL]
     parts = [named_parts(plan, document_of(bound, bound)) for bound in bounds]
     covered = [name for part in parts for name in part if follow(node, name) is not None]
     for part in parts:

@@ -23,7 +23,8 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import OPAQUE, Scope, either, placed, same_values
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 PlanPipeline = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 """`pipelines.plan_pipeline`, which the stages with a pipeline inside go back to."""
@@ -91,7 +92,7 @@ def union_with(
 ) -> PathNode:
     """`$unionWith`, a name or `{coll, pipeline}`: what follows sees documents of both kinds."""
     foreign = _foreign_tree(plan, stage, around)
-    if stage.kind == BsonType.OBJECT:
+    if stage.kind == kinds.OBJECT:
         parts = _parts(plan, stage, b"coll pipeline")
         if b"pipeline" in parts:
             foreign = plan_inner(plan, parts[b"pipeline"], foreign, (*parents, stage.value), around)
@@ -111,13 +112,13 @@ def _foreign_tree(plan: Plan, stage: Element, around: Surroundings) -> PathNode:
     named = named_namespace(plan, stage, around.database)
     if named is not None:
         return around.tree(named)
-    if stage.kind == BsonType.OBJECT and not named_parts(plan, stage.value).keys() & {b"from", b"coll"}:
+    if stage.kind == kinds.OBJECT and not named_parts(plan, stage.value).keys() & {b"from", b"coll"}:
         return NOTHING
     raise Refusal(Reason.SHAPE, rule=operator_name(stage))
 
 
 def _text(plan: Plan, part: Element) -> bytes:
-    if part.kind != BsonType.STRING:
+    if part.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(part))
     return plan.buf[part.value + 4 : part.end - 1]
 

@@ -18,7 +18,8 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import Scope
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 _Compared = list[tuple[Element, PathNode, Parents]]
 """What takes part in a comparison: where it stands, what it yields, and the lengths above it."""
@@ -28,7 +29,7 @@ def _taking_part(
     inner: PlanExpression, plan: Plan, argument: Element, scope: Scope, parents: Parents
 ) -> _Compared:
     """An array that is written out takes part with each of its items, anything else as what it yields."""
-    if argument.kind != BsonType.ARRAY:
+    if argument.kind != kinds.ARRAY:
         return [(argument, inner(plan, argument, scope, parents), parents)]
     above = (*parents, argument.value)
     return [(item, inner(plan, item, scope, above), above) for item in elements(plan.buf, argument.value)]

@@ -10,7 +10,8 @@ from sealwire.policies.arguments import document_of, named_parts, operator_name,
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
 Namespace = tuple[str, str]
 """Database and collection."""
@@ -47,14 +48,14 @@ def foreign_namespaces(plan: Plan, element: Element, database: str, depth: int =
         raise Refusal(Reason.SHAPE, rule="nesting")
     if element.name in _ARGUMENTS:
         yield from _named(plan, element, database)
-    if element.kind in (BsonType.OBJECT, BsonType.ARRAY):
+    if element.kind in (kinds.OBJECT, kinds.ARRAY):
         for part in elements(plan.buf, element.value):
             yield from foreign_namespaces(plan, part, database, depth + 1)
 
 
 def _named(plan: Plan, stage: Element, database: str) -> Iterator[Namespace]:
     """The collections that one stage names: `"coll"`, or `coll`, `from` or `into` in any of its forms."""
-    if stage.kind == BsonType.STRING:
+    if stage.kind == kinds.STRING:
         yield database, string_of(plan, stage)
         return
     parts = named_parts(plan, document_of(stage, stage))
@@ -63,14 +64,14 @@ def _named(plan: Plan, stage: Element, database: str) -> Iterator[Namespace]:
         database = _name(plan, chosen)
     for key in (b"into", b"from", b"coll"):
         target = parts.get(key)
-        if target is not None and target.kind == BsonType.OBJECT:
+        if target is not None and target.kind == kinds.OBJECT:
             yield from _named(plan, target, database)
         elif target is not None:
             yield database, _name(plan, target)
 
 
 def _name(plan: Plan, element: Element) -> str:
-    if element.kind != BsonType.STRING:
+    if element.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
     return string_of(plan, element)
 
@@ -79,14 +80,14 @@ def named_namespace(plan: Plan, stage: Element, database: str) -> Namespace | No
     """The collection that a stage itself names: as a string or `{db, coll}`, bare or in its argument."""
     argument = _ARGUMENTS.get(stage.name)
     target: Element | None = stage
-    if stage.kind == BsonType.OBJECT and argument != b"coll":
+    if stage.kind == kinds.OBJECT and argument != b"coll":
         target = named_parts(plan, stage.value).get(argument or b"")
-    if target is not None and target.kind == BsonType.OBJECT:
+    if target is not None and target.kind == kinds.OBJECT:
         parts = named_parts(plan, target.value)
         target, chosen = parts.get(b"coll"), parts.get(b"db")
-        if chosen is not None and chosen.kind == BsonType.STRING:
+        if chosen is not None and chosen.kind == kinds.STRING:
             database = string_of(plan, chosen)
-    if target is None or target.kind != BsonType.STRING:
+    if target is None or target.kind != kinds.STRING:
         return None
     return (database, string_of(plan, target))
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from bson.decimal128 import Decimal128
 
-from sealwire.wire.raw_bson import BsonType
+from sealwire.wire import kinds
 
 _double = struct.Struct("<d")
 _int = struct.Struct("<i")
@@ -14,16 +14,16 @@ _long = struct.Struct("<q")
 
 Number = int | float | Decimal
 
-NUMERIC = frozenset({BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
+NUMERIC = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
 
 
 def read_number(kind: int, value: bytes) -> Number:
     """A number of any BSON type; decimals that are infinite or not a number come as floats. Cost: O(1)."""
-    if kind == BsonType.INT:
+    if kind == kinds.INT:
         return int(_int.unpack(value)[0])
-    if kind == BsonType.LONG:
+    if kind == kinds.LONG:
         return int(_long.unpack(value)[0])
-    if kind == BsonType.DOUBLE:
+    if kind == kinds.DOUBLE:
         return float(_double.unpack(value)[0])
     number = Decimal128.from_bid(value).to_decimal()
     if number.is_finite():

@@ -8,7 +8,8 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.schema import Mode, PathNode
 from sealwire.policies.trees import Scope
 from sealwire.policies.variables import cover_reference, written_out
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 PlanExpression = Callable[[Plan, Element, Scope, Parents], PathNode]
 """`expressions.plan_expression`, which operators go back to for their arguments."""
@@ -19,7 +20,7 @@ Forwarding = Callable[[PlanExpression, Plan, Element, Scope, Parents], PathNode]
 
 def arguments_of(plan: Plan, element: Element, parents: Parents) -> tuple[list[Element], Parents]:
     """The arguments of an operator, which may be one without brackets, and the lengths above them."""
-    if element.kind != BsonType.ARRAY:
+    if element.kind != kinds.ARRAY:
         return [element], parents
     return list(elements(plan.buf, element.value)), (*parents, element.value)
 

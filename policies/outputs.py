@@ -19,7 +19,8 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, leaves
 from sealwire.policies.trees import present, same_values
 from sealwire.policies.update_pipelines import plan_update_pipeline
-from sealwire.wire.raw_bson import BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 _OUT_ARGUMENTS = frozenset({b"db", b"coll"})
 _MERGE_ARGUMENTS = frozenset({b"into", b"on", b"let", b"whenMatched", b"whenNotMatched"})
@@ -28,7 +29,7 @@ _MERGE_ARGUMENTS = frozenset({b"into", b"on", b"let", b"whenMatched", b"whenNotM
 def out(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     """`$out`: the documents become the whole collection."""
     del parents
-    if stage.kind == BsonType.OBJECT:
+    if stage.kind == kinds.OBJECT:
         _check_arguments(plan, stage, _OUT_ARGUMENTS)
     _check_target(plan, stage, node, around)
     return NOTHING
@@ -38,16 +39,16 @@ def merge_into(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
     """`$merge`: each document is inserted, or put in place of or into the one that it equals in `on`."""
-    if stage.kind != BsonType.OBJECT:
+    if stage.kind != kinds.OBJECT:
         _check_target(plan, stage, node, around)
         return NOTHING
     parts = _check_arguments(plan, stage, _MERGE_ARGUMENTS)
     matched = parts.get(b"whenMatched")
-    is_pipeline = matched is not None and matched.kind == BsonType.ARRAY
+    is_pipeline = matched is not None and matched.kind == kinds.ARRAY
     for name in (b"whenMatched", b"whenNotMatched"):
         if (
             name in parts
-            and parts[name].kind != BsonType.STRING
+            and parts[name].kind != kinds.STRING
             and not (is_pipeline and parts[name] is matched)
         ):
             raise Refusal(Reason.SHAPE, path=node.path, rule=f"$merge with {operator_name(parts[name])}")
@@ -130,9 +131,9 @@ def _may_be_several(node: PathNode, target: PathNode) -> bool:
 
 
 def _check_identity(plan: Plan, on: Element, node: PathNode) -> None:
-    names = [on] if on.kind == BsonType.STRING else array_items(plan, on)
+    names = [on] if on.kind == kinds.STRING else array_items(plan, on)
     for name in names:
-        if name.kind != BsonType.STRING:
+        if name.kind != kinds.STRING:
             raise Refusal(Reason.SHAPE, rule="$merge")
         covered = follow(node, plan.buf[name.value + 4 : name.end - 1])
         if covered is None:

@@ -7,7 +7,8 @@ one with the same three may pass without being planned. Nothing else of the comm
 
 from typing import Final
 
-from sealwire.wire.raw_bson import BsonType, Cursor
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Cursor
 
 Target = tuple[bytes, bytes, bytes]
 """Name of a command, of its collection, of its database; as they stand in the message."""
@@ -18,7 +19,7 @@ TARGETED: Final = frozenset(b"find count distinct insert update delete findAndMo
 `aggregate` is not among them: its stages name others.
 """
 
-_STRING: Final = int(BsonType.STRING)
+_STRING: Final = kinds.STRING
 
 
 def target_of(buf: bytes, body: int, planned: frozenset[bytes] = frozenset()) -> Target | None:

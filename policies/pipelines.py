@@ -34,7 +34,8 @@ from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import OPAQUE, Scope, document_node, placed
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES = 20
@@ -109,14 +110,14 @@ def _add_fields(
 
 def is_document_literal(plan: Plan, element: Element) -> bool:
     """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
-    return element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$")
+    return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
 
 
 def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     del parents, around
-    names = [stage] if stage.kind == BsonType.STRING else array_items(plan, stage)
+    names = [stage] if stage.kind == kinds.STRING else array_items(plan, stage)
     for name in names:
-        if name.kind != BsonType.STRING:
+        if name.kind != kinds.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
         node = drop_path(node, plan.buf[name.value + 4 : name.end - 1])
     return node
@@ -132,16 +133,16 @@ def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around
     """One element a document: paths see through arrays, so the covered paths stay what they were."""
     del parents, around
     path = stage
-    if stage.kind == BsonType.OBJECT:
+    if stage.kind == kinds.OBJECT:
         parts = named_parts(plan, stage.value)
         found = parts.get(b"path")
         if found is None:
             raise Refusal(Reason.SHAPE, rule="$unwind")
         path = found
         index = parts.get(b"includeArrayIndex")
-        if index is not None and index.kind == BsonType.STRING:
+        if index is not None and index.kind == kinds.STRING:
             node = assign_path(node, plan.buf[index.value + 4 : index.end - 1], NOTHING)
-    if path.kind != BsonType.STRING:
+    if path.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$unwind")
     target = follow(node, plan.buf[path.value + 4 : path.end - 1].removeprefix(b"$"))
     if target is not None and (target.opaque or (target.leaf and target.leaf.mode is Mode.RANDOM)):

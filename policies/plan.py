@@ -192,11 +192,13 @@ class Plan:
                 self.match(item, node, inner)
             self.arrays -= 1
             return
-        value = self._coerced(element, field_class)
-        if value is None:
-            if self.seeding:
-                raise Refusal(Reason.TYPE, path=node.path)
-            validate_value(self.buf, element)
+        value = None
+        if not field_class.stores(element.kind):
+            value = self._coerced(element, field_class)
+            if value is None:
+                if self.seeding:
+                    raise Refusal(Reason.TYPE, path=node.path)
+                validate_value(self.buf, element)
         self.compares = True
         self._add(element, node, Use.MATCH, value, parents)
 
@@ -212,8 +214,8 @@ class Plan:
         kind = element.kind
         if len(self.edits) == MAX_EDITS:
             raise Refusal(Reason.TOO_LARGE)
-        if value is not None and field_class.value_type is not None:
-            kind = int(field_class.value_type.bson_type)
+        if value is not None and field_class.kind:
+            kind = field_class.kind
         if field_class.domain is not None and (use is Use.STORE or self.seeding):
             self._check_grid(field_class.domain, node, kind, value or self.buf[element.value : element.end])
         self.edits.append(ValueEdit(element, node, field_class, use, kind, value, parents))
@@ -235,7 +237,7 @@ class Plan:
         if field_class.domain is None or value_type is None or node.moved:
             raise Refusal(Reason.RANGE, path=node.path, rule=conditions[0].name.decode())
         operands = [(item.name, item.kind, self.buf[item.value : item.end]) for item in conditions]
-        found = find_positions(field_class.domain, value_type.bson_type, operands)
+        found = find_positions(field_class.domain, field_class.kind, operands)
         if found is None:
             raise Refusal(Reason.RANGE, path=node.path, rule="a range with null, MinKey or MaxKey")
         if self.seeding and len(found) == 1:

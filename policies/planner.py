@@ -44,6 +44,8 @@ _READING: Final = frozenset(DATA_COMMANDS) - {b"insert"}
 KNOWN_COMMANDS: Final = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
 """Commands whose names, and what their first arguments name, are safe in logs and metrics."""
 
+_TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
+
 
 def plan_command(
     policies: PolicySet,
@@ -75,7 +77,7 @@ def plan_command(
         arguments,
         sequences,
     )
-    plan.command = printable(command.name)
+    plan.command = _TEXTS.get(command.name) or printable(command.name)
     _dispatch(command)
     return plan
 

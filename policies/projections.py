@@ -11,9 +11,10 @@ from sealwire.policies.paths import bounded, follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.policies.trees import Scope
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
-_FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
+_FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
 
 
 def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> None:
@@ -115,24 +116,24 @@ def _kept(node: PathNode, paths: list[bytes]) -> PathNode:
 
 def _is_nested(plan: Plan, element: Element) -> bool:
     """`{a: {b: 1}}` is another way to write `{"a.b": 1}`."""
-    return element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$")
+    return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
 
 
 def _is_exclusion(plan: Plan, element: Element) -> bool:
     """Zero in every numeric type has no bit set but, in a decimal, those of its exponent."""
-    if element.kind == BsonType.DECIMAL:
+    if element.kind == kinds.DECIMAL:
         return not any(plan.buf[element.value : element.value + 14])
     return not any(plan.buf[element.value : element.end])
 
 
 def _is_array_operator(plan: Plan, element: Element) -> bool:
     """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
-    if element.kind != BsonType.OBJECT:
+    if element.kind != kinds.OBJECT:
         return False
     operator = next(elements(plan.buf, element.value), None)
     if operator is None or operator.name not in (b"$slice", b"$elemMatch"):
         return False
-    if operator.name == b"$slice" and operator.kind == BsonType.ARRAY:
+    if operator.name == b"$slice" and operator.kind == kinds.ARRAY:
         first = next(elements(plan.buf, operator.value), None)
         return first is not None and first.kind in _FLAGS
     return True

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from enum import Enum
 
 from sealwire.policies.numbers import NUMERIC, Number, read_number
-from sealwire.wire.raw_bson import BsonType
+from sealwire.wire import kinds
 
 # A decade of days is 3,653 values and 180 kB of filter. A century is still a filter that servers take.
 DEFAULT_MAX_VALUES = 40_000
@@ -28,7 +28,7 @@ _FIRST_DAY = (date.min - _EPOCH).days
 _LAST_DAY = (date.max - _EPOCH).days
 
 # null equals missing fields too; MinKey and MaxKey compare with values of every type
-_ABOVE_TYPES = frozenset({BsonType.NULL, BsonType.UNDEFINED, BsonType.MIN_KEY, BsonType.MAX_KEY})
+_ABOVE_TYPES = frozenset({kinds.NULL, kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
 
 Condition = tuple[bytes, int, bytes]
 """Operator, BSON type and value bytes of its operand."""
@@ -87,7 +87,7 @@ class RangeDomain:
 
     def values(self, kind: int, positions: range) -> list[bytes]:
         """The value bytes at `positions`, as a class of BSON type `kind` stores them."""
-        pack = _int.pack if kind == BsonType.INT else _long.pack
+        pack = _int.pack if kind == kinds.INT else _long.pack
         return [pack(self._stored(position)) for position in positions]
 
     def between(self, operator: bytes, bound: Number) -> tuple[int, int]:
@@ -121,7 +121,7 @@ def position_of(unit: Unit, day: date) -> int:
 
 def read_stored(kind: int, value: bytes) -> int:
     """The stored integer of a value of the class's own type: a date's milliseconds, or the integer."""
-    stored: int = (_int if kind == BsonType.INT else _long).unpack(value)[0]
+    stored: int = (_int if kind == kinds.INT else _long).unpack(value)[0]
     return stored
 
 
@@ -145,8 +145,8 @@ def find_positions(domain: RangeDomain, own_kind: int, conditions: Sequence[Cond
 
 def _bound(own_kind: int, kind: int, value: bytes) -> Number | None:
     """The operand as a number that compares with stored ones; None when it compares with none."""
-    if own_kind == BsonType.DATE:
-        return read_stored(kind, value) if kind == BsonType.DATE else None
+    if own_kind == kinds.DATE:
+        return read_stored(kind, value) if kind == kinds.DATE else None
     if kind not in NUMERIC:
         return None
     number = read_number(kind, value)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sealwire.policies.ranges import RangeDomain
-from sealwire.wire.raw_bson import BsonType
+from sealwire.wire import kinds
 
 # Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
 # without end must not make this grow without end.
@@ -43,26 +43,26 @@ class ValueType(Enum):
     BOOL = "bool"
 
     @property
-    def bson_type(self) -> BsonType:
+    def kind(self) -> int:
         """The BSON type that values of this class are stored as."""
-        return _BSON_TYPES[self]
+        return _KINDS[self]
 
 
-_BSON_TYPES: Final = {
-    ValueType.STRING: BsonType.STRING,
-    ValueType.INT: BsonType.INT,
-    ValueType.LONG: BsonType.LONG,
-    ValueType.DOUBLE: BsonType.DOUBLE,
-    ValueType.DATE: BsonType.DATE,
-    ValueType.OBJECT_ID: BsonType.OBJECT_ID,
-    ValueType.BIN_DATA: BsonType.BIN_DATA,
-    ValueType.BOOL: BsonType.BOOL,
+_KINDS: Final = {
+    ValueType.STRING: kinds.STRING,
+    ValueType.INT: kinds.INT,
+    ValueType.LONG: kinds.LONG,
+    ValueType.DOUBLE: kinds.DOUBLE,
+    ValueType.DATE: kinds.DATE,
+    ValueType.OBJECT_ID: kinds.OBJECT_ID,
+    ValueType.BIN_DATA: kinds.BIN_DATA,
+    ValueType.BOOL: kinds.BOOL,
 }
 
 
 # Doubles are missing for -0.0 and NaN, binaries for the subtype of client-side encryption.
 _ONE_ENCODING: Final = frozenset(
-    {BsonType.STRING, BsonType.INT, BsonType.LONG, BsonType.DATE, BsonType.OBJECT_ID, BsonType.BOOL}
+    {kinds.STRING, kinds.INT, kinds.LONG, kinds.DATE, kinds.OBJECT_ID, kinds.BOOL}
 )
 
 
@@ -77,9 +77,17 @@ class FieldClass:
     domain: RangeDomain | None = None
     """The grid on which all values lie, when ranges are to work; then every path holds single values."""
 
+    kind: int = field(init=False, compare=False, repr=False)
+    """The BSON type of `value_type`; 0, which no value has, without one."""
+    _has_one_encoding: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", 0 if self.value_type is None else self.value_type.kind)
+        object.__setattr__(self, "_has_one_encoding", self.kind in _ONE_ENCODING)
+
     def stores(self, kind: int) -> bool:
         """Whether every value of this BSON type is stored as it is: one encoding each, nothing to coerce."""
-        return kind in _ONE_ENCODING and self.value_type is not None and kind == self.value_type.bson_type
+        return self._has_one_encoding and kind == self.kind
 
 
 @dataclass(frozen=True, slots=True)

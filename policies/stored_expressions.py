@@ -26,7 +26,8 @@ from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode, leaves
 from sealwire.policies.trees import Scope, same_values
 from sealwire.policies.variables import cover_reference
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
 _REMOVE = b"$$REMOVE"
 _DOCUMENT_VARIABLES = (b"$ROOT.", b"$CURRENT.")
@@ -60,18 +61,18 @@ def plan_stored_expression(storing: Storing, element: Element, target: PathNode,
     plan = storing.plan
     if len(parents) > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    _check_single(element, target, several=element.kind == BsonType.ARRAY)
+    _check_single(element, target, several=element.kind == kinds.ARRAY)
     if _is_random(target) and _is_constant(plan, element):
         # a random class encrypts an array or a sub-document as a whole
         plan.store(element, target, parents)
-    elif element.kind == BsonType.STRING and plan.buf[element.value + 4] == ord("$"):
+    elif element.kind == kinds.STRING and plan.buf[element.value + 4] == ord("$"):
         _reference(storing, element, target, parents)
-    elif element.kind == BsonType.ARRAY:
+    elif element.kind == kinds.ARRAY:
         if _is_random(target):
             raise _computed(target, element)
         for item in elements(plan.buf, element.value):
             plan_stored_expression(storing, item, target, (*parents, element.value))
-    elif element.kind == BsonType.OBJECT:
+    elif element.kind == kinds.OBJECT:
         if first_name(plan, element.value).startswith(b"$"):
             _operator(storing, element, target, parents)
         else:
@@ -104,9 +105,9 @@ def _is_constant(plan: Plan, element: Element) -> bool:
 
 
 def _is_written_out(plan: Plan, element: Element) -> bool:
-    if element.kind == BsonType.STRING:
+    if element.kind == kinds.STRING:
         return plan.buf[element.value + 4] != ord("$")
-    if element.kind not in (BsonType.OBJECT, BsonType.ARRAY):
+    if element.kind not in (kinds.OBJECT, kinds.ARRAY):
         return True
     inside = elements(plan.buf, element.value)
     return all(
@@ -168,7 +169,7 @@ def _object(storing: Storing, element: Element, target: PathNode, parents: Paren
 def _operator(storing: Storing, element: Element, target: PathNode, parents: Parents) -> None:
     operator = only_element(storing.plan, element.value, "an expression")
     inner = (*parents, element.value)
-    listed = operator.name == b"$literal" and operator.kind == BsonType.ARRAY
+    listed = operator.name == b"$literal" and operator.kind == kinds.ARRAY
     _check_single(operator, target, several=listed or operator.name in _SEVERAL)
     handler = _OPERATORS.get(operator.name)
     if handler is not None:
@@ -188,7 +189,7 @@ def _literal(storing: Storing, operator: Element, target: PathNode, parents: Par
 
 def _arguments(storing: Storing, operator: Element, parents: Parents) -> Iterator[tuple[Element, Parents]]:
     """An operator's arguments: the items of an array, or the one that stands without it."""
-    if operator.kind != BsonType.ARRAY:
+    if operator.kind != kinds.ARRAY:
         yield operator, parents
         return
     for item in elements(storing.plan.buf, operator.value):
@@ -229,7 +230,7 @@ def _slice(storing: Storing, operator: Element, target: PathNode, parents: Paren
 
 def _cond(storing: Storing, operator: Element, target: PathNode, parents: Parents) -> None:
     inner = (*parents, operator.value)
-    if operator.kind == BsonType.OBJECT:
+    if operator.kind == kinds.OBJECT:
         parts = named_parts(storing.plan, operator.value)
     else:
         items = array_items(storing.plan, operator)
@@ -247,7 +248,7 @@ _COND_PARTS = (b"if", b"then", b"else")
 
 
 def _switch(storing: Storing, operator: Element, target: PathNode, parents: Parents) -> None:
-    if operator.kind != BsonType.OBJECT:
+    if operator.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule="$switch")
     parts = named_parts(storing.plan, operator.value)
     branches = parts.pop(b"branches", None)
@@ -256,7 +257,7 @@ def _switch(storing: Storing, operator: Element, target: PathNode, parents: Pare
         raise Refusal(Reason.SHAPE, rule="$switch")
     inner = (*parents, operator.value)
     for item in array_items(storing.plan, branches):
-        branch = named_parts(storing.plan, item.value) if item.kind == BsonType.OBJECT else {}
+        branch = named_parts(storing.plan, item.value) if item.kind == kinds.OBJECT else {}
         if branch.keys() != {b"case", b"then"}:
             raise Refusal(Reason.SHAPE, rule="$switch")
         below = (*inner, branches.value, item.value)

@@ -22,9 +22,10 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed
 from sealwire.policies.schema import PathNode
 from sealwire.policies.stored_expressions import Storing, plan_stored_expression, plan_uncovered_expression
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element
 
-_FLAGS = frozenset({BsonType.BOOL, BsonType.INT, BsonType.LONG, BsonType.DOUBLE, BsonType.DECIMAL})
+_FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
 
 
 def plan_update_pipeline(plan: Plan, pipeline: Element, node: PathNode, parents: Parents) -> None:
@@ -73,7 +74,7 @@ def _assignments(
         if target is not None and any(is_transparent(part) for part in name.split(b".")):
             # here a number is a field's name, in a filter it is also an index
             raise Refusal(Reason.PIPELINE_UPDATE, path=target.path, rule="a number in an assigned path")
-        if element.kind == BsonType.OBJECT and not first_name(plan, element.value).startswith(b"$"):
+        if element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$"):
             _assignments(storing, element.value, target, inner, flags=flags)
         elif target is None:
             plan_uncovered_expression(storing, element, inner)
@@ -83,9 +84,9 @@ def _assignments(
 
 def _unset(storing: Storing, stage: Element, parents: Parents) -> None:
     del parents
-    names = [stage] if stage.kind == BsonType.STRING else array_items(storing.plan, stage)
+    names = [stage] if stage.kind == kinds.STRING else array_items(storing.plan, stage)
     for name in names:
-        if name.kind != BsonType.STRING:
+        if name.kind != kinds.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
         follow(storing.root, storing.plan.buf[name.value + 4 : name.end - 1])
 

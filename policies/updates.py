@@ -26,7 +26,8 @@ from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import Mode, PathNode
 from sealwire.policies.trees import same_values
 from sealwire.policies.update_pipelines import plan_update_pipeline
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
 
 @dataclass(slots=True)
@@ -42,8 +43,8 @@ def plan_update(
     plan: Plan, element: Element, node: PathNode, parents: Parents, array_filters: Element | None = None
 ) -> None:
     """Cover the update `element` (a document or a pipeline). Raises Refusal, BsonError."""
-    if element.kind == BsonType.ARRAY:
-        if array_filters is not None and array_filters.kind != BsonType.NULL:
+    if element.kind == kinds.ARRAY:
+        if array_filters is not None and array_filters.kind != kinds.NULL:
             raise Refusal(Reason.SHAPE, rule="array filters beside a pipeline")
         plan_update_pipeline(plan, element, node, parents)
         return
@@ -62,7 +63,7 @@ def plan_update(
         arguments = document_of(operator, operator)
         for argument in elements(plan.buf, arguments):
             rule.handler(update, operator, argument, (*inner, arguments))
-    if array_filters is not None and array_filters.kind != BsonType.NULL:
+    if array_filters is not None and array_filters.kind != kinds.NULL:
         _array_filters(update, array_filters, parents)
 
 
@@ -129,7 +130,7 @@ def _uncovered_only(update: _Update, operator: Element, argument: Element, paren
 def _rename(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
     """Fine between paths with the same coverage: the stored value moves as it is, ciphertext or not."""
     del parents
-    if argument.kind != BsonType.STRING:
+    if argument.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$rename")
     new_path = update.plan.buf[argument.value + 4 : argument.end - 1]
     source = _target(update, argument.name)
@@ -194,7 +195,7 @@ def _place(plan: Plan, modifier: Element, target: PathNode, parents: Parents) ->
 def _push_sort(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> None:
     """Sorting the array is fine when no covered field takes part in the order."""
     del parents
-    if modifier.kind != BsonType.OBJECT:
+    if modifier.kind != kinds.OBJECT:
         raise Refusal(Reason.SORT, path=target.path, rule="$sort")
     for key in elements(plan.buf, modifier.value):
         covered = follow(target, key.name)
@@ -217,9 +218,9 @@ def _pull(update: _Update, operator: Element, argument: Element, parents: Parent
         check_nested(plan, argument)
     elif is_operator_condition(plan, argument):
         plan_operators(plan, argument.value, target, parents)
-    elif argument.kind == BsonType.OBJECT and target.leaf is None:
+    elif argument.kind == kinds.OBJECT and target.leaf is None:
         plan_filter(plan, argument.value, target, parents)
-    elif argument.kind == BsonType.REGEX and target.leaf is not None:
+    elif argument.kind == kinds.REGEX and target.leaf is not None:
         raise Refusal(Reason.PATTERN, path=target.path, rule="$pull")
     else:
         plan_value(plan, argument, target, parents, Use.MATCH)
@@ -283,7 +284,7 @@ def _array_filter(update: _Update, start: int, parents: Parents) -> None:
             check_nested(plan, element)
         elif is_operator_document(plan, element):
             plan_operators(plan, element.value, target, inner)
-        elif element.kind == BsonType.REGEX and target.leaf is not None:
+        elif element.kind == kinds.REGEX and target.leaf is not None:
             raise Refusal(Reason.PATTERN, path=target.path, rule=printable(identifier))
         else:
             plan_value(plan, element, target, inner, Use.MATCH)

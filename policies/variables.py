@@ -8,7 +8,8 @@ from sealwire.policies.constants import Constant
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PathNode
-from sealwire.wire.raw_bson import BsonType, Element, elements
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
 
 # `$reduce`, `$map`, `$filter` and `$merge` give these a meaning of their own
 _BOUND_BY_OPERATORS = frozenset({b"this", b"value", b"new"})
@@ -19,7 +20,7 @@ def bind_constants(plan: Plan, argument: Element | None, parents: Parents) -> tu
 
     Raises Refusal(SHAPE) for one that an outer argument has bound already.
     """
-    if argument is None or argument.kind == BsonType.NULL:
+    if argument is None or argument.kind == kinds.NULL:
         return ()
     found = named_parts(plan, document_of(argument, argument))
     for name, element in found.items():
@@ -42,7 +43,7 @@ def cover_reference(plan: Plan, reference: Element, node: PathNode, *, stores: b
 
     Raises Refusal(COMPUTE) when it is covered for another class already.
     """
-    if reference.kind != BsonType.STRING:
+    if reference.kind != kinds.STRING:
         return False
     text = plan.buf[reference.value + 4 : reference.end - 1]
     constant = plan.constants.get(text[2:]) if text.startswith(b"$$") else None
@@ -86,9 +87,9 @@ def written_out(
     plan: Plan, constant: Element, node: PathNode, rule: str, parents: Parents
 ) -> tuple[Element, Parents]:
     """A constant in an expression, without `$literal` around it. Raises Refusal for anything computed."""
-    if constant.kind == BsonType.OBJECT:
+    if constant.kind == kinds.OBJECT:
         fields = list(elements(plan.buf, constant.value))
-        if len(fields) != 1 or fields[0].name != b"$literal" or fields[0].kind == BsonType.OBJECT:
+        if len(fields) != 1 or fields[0].name != b"$literal" or fields[0].kind == kinds.OBJECT:
             raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
         return fields[0], (*parents, constant.value)
     if not _is_written_out(plan, constant):
@@ -97,8 +98,8 @@ def written_out(
 
 
 def _is_written_out(plan: Plan, constant: Element) -> bool:
-    if constant.kind == BsonType.STRING:
+    if constant.kind == kinds.STRING:
         return plan.buf[constant.value + 4] != ord("$")
-    if constant.kind == BsonType.ARRAY:
+    if constant.kind == kinds.ARRAY:
         return all(_is_written_out(plan, item) for item in elements(plan.buf, constant.value))
-    return constant.kind != BsonType.OBJECT
+    return constant.kind != kinds.OBJECT

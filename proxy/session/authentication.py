@@ -21,12 +21,11 @@ class CertificateLogin(Exception):
     hint = "log in with SCRAM-SHA-256, or another mechanism whose proof travels in messages"
 
 
-def check_login(message: bytes, body: int) -> None:
-    """Raises CertificateLogin when the command at `body` is a login by certificate. Cost: O(1) mostly.
+def check_login(message: bytes, body: int, name: bytes) -> None:
+    """Raises CertificateLogin when the command `name` at `body` is a login by certificate. Cost: O(1) mostly.
 
     All of `authenticate` is refused: no server since 4.0 knows another mechanism for it.
     """
-    name = next((element.name for element in elements(message, body)), b"")
     if name == b"authenticate" or (name == b"saslStart" and _names_certificate(message, body)):
         raise CertificateLogin("a login by certificate ends at the proxy")
 

@@ -33,7 +33,7 @@ from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import OpCode, op_code_of, request_id_of
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
-from sealwire.wire.raw_bson import elements
+from sealwire.wire.raw_bson import Cursor, elements
 
 _MORE_TO_COME: Final = 2
 _MSG: Final = 2013
@@ -109,12 +109,13 @@ class ClientSide:
             if passing is not None:
                 request, count = passing
                 return [count, self._pass_on(message, None if unanswered else request)]
-        first = next(elements(message, parsed.body), None)
-        if first is not None and first.name in HELLO_COMMANDS:
+        cursor = Cursor(message, parsed.body)
+        name = cursor.name if cursor.advance() else b""
+        if name in HELLO_COMMANDS:
             hello = refresh_checksum(prepare_hello(message, parsed.body))
             request = Request(RequestKind.HELLO, "hello", "")
             return [self._pass_on(hello, None if unanswered else request)]
-        check_login(message, parsed.body)
+        check_login(message, parsed.body, name)
         plan = plan_command(
             self._conversation.settings.policy,
             message,

@@ -1,7 +1,8 @@
 """Pair replies with the requests they answer, exhaust streams included."""
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 # Drivers send one request at a time on a connection; only unacknowledged writes overlap, and these wait for
 # nothing. A client that opens more than this is broken or hostile.
@@ -18,12 +19,19 @@ class RequestKind(Enum):
     """Our own question to the server: what a name is."""
 
 
-class Request(NamedTuple):
-    """A request that was passed on and is waiting for its reply."""
+@final
+@dataclass(slots=True, init=False)
+class Request:
+    """A request that was passed on and waits for its reply. Never changed; see `effects` on its shape."""
 
     kind: RequestKind
     command: str
     namespace: str
+
+    def __init__(self, kind: RequestKind, command: str, namespace: str) -> None:
+        self.kind = kind
+        self.command = command
+        self.namespace = namespace
 
 
 @final

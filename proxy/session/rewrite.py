@@ -58,7 +58,7 @@ def _listed(planned: RangeEdit, cipher: ValueCipher) -> Edit:
     domain, value_type = planned.field_class.domain, planned.field_class.value_type
     if domain is None or value_type is None:
         raise TypeError("a range without a domain")
-    kind = int(value_type.bson_type)
+    kind = value_type.kind
     binaries = sorted(_grid_binary(cipher, kind, value) for value in domain.values(kind, planned.positions))
     inside = b"".join(b"%b%d\0%b" % (_BINARY, index, binary) for index, binary in enumerate(binaries))
     data = b"".join((b"\x04$in\0", _pack_int32(len(inside) + 5), inside, b"\0"))

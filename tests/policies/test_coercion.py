@@ -109,7 +109,7 @@ def test_other_classes_take_their_own_type_and_no_number(declared: ValueType) ->
         ValueType.BIN_DATA: b"\1\0\0\0\0x",
         ValueType.BOOL: b"\1",
     }[declared]
-    assert coerce(declared.bson_type, own, declared) == own
+    assert coerce(declared.kind, own, declared) == own
     assert coerced(5, declared) is None
     assert coerced(5.0, declared) is None
 

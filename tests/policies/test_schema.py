@@ -72,7 +72,7 @@ def test_value_types_have_the_bson_type_of_their_name() -> None:
         *{("double", BsonType.DOUBLE), ("date", BsonType.DATE), ("objectId", BsonType.OBJECT_ID)},
         ("binData", BsonType.BIN_DATA),
     }
-    assert {(kind.value, kind.bson_type) for kind in ValueType} == expected
+    assert {(kind.value, kind.kind) for kind in ValueType} == expected
 
 
 LEAVES = st.sampled_from(

@@ -47,7 +47,7 @@ def test_a_repeated_mechanism_hides_nothing() -> None:
     names = [b"SCRAM-SHA-256", X509.encode(), b"PLAIN"]
     mechanisms = [element(2, b"mechanism", string(name)) for name in names]
     with pytest.raises(CertificateLogin):
-        check_login(document(element(0x10, b"saslStart", b"\1\0\0\0"), *mechanisms), 0)
+        check_login(document(element(0x10, b"saslStart", b"\1\0\0\0"), *mechanisms), 0, b"saslStart")
 
 
 @pytest.mark.parametrize(
