@@ -48,7 +48,7 @@ class Profile:
     core_slice_s: float
     real_routes: tuple[str, ...]
     real_busy_routes: tuple[str, ...]
-    """Those of them that are asked with several threads, too."""
+    """Those of them that are asked with several threads, and by the Node.js driver, too."""
     real: tuple[str, ...]
     real_documents: int
     real_rounds: int
@@ -109,7 +109,7 @@ QUICK = replace(
     real=END_TO_END,
     real_documents=2_000,
     real_rounds=7,
-    real_slice_s=0.3,
+    real_slice_s=0.25,
     memory_routes=(SEALWIRE,),
     memory_rounds=1,
     idle_connections=500,
@@ -126,7 +126,6 @@ TINY = replace(
     core_pool=4,
     core_rounds=1,
     core_slice_s=0.02,
-    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE),
     real_documents=200,
     real_rounds=1,
     real_slice_s=0.05,
