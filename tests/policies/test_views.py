@@ -8,8 +8,8 @@ from bson import encode
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planner import plan_command
 from sealwire.policies.views import LIFETIME_S, NamespaceUnknown, View, ViewCatalog
+from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
-from tests.policies.test_ranges import POLICY as RANGES
 
 
 def view(on: str, *stages: dict[str, Any]) -> View:
