@@ -1,5 +1,6 @@
 # Every target makes what it needs: `make demo` and `make test` work as the first command in a fresh clone.
-# Needed on the machine: make, Python 3.11 or newer, and a package index that pip can reach; npm for the mongosh tests.
+# Needed on the machine: make, Python 3.11 or newer, and a package index that pip can reach; npm for the mongosh tests;
+# a C compiler and Python's headers for the compiled core.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,10 +12,15 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup test test-slow check format lock bench clean
+.PHONY: help setup demo demo-backup test compiled test-compiled test-slow check format lock bench clean
+
+# What the compiled core can break: its own rooms, the server around them, and whole conversations.
+COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
+    $(addprefix tests/integration/test_,differential.py differential_pieces.py differential_sequences.py \
+    scripted_differential.py canary.py)
 
 help:  ## print this list
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-19s %s\n", $$1, $$2 }'
 
 setup: $(INSTALLED)  ## make .venv with the locked dependencies and Sealwire in it
 
@@ -26,6 +32,12 @@ demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a b
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
 	$(BIN)/pytest -m "not slow" $(ARGS)
+
+compiled: $(INSTALLED)  ## compile the core into build/compiled, when its sources have changed (needs a C compiler)
+	$(BIN)/python tools/compiled_tree.py
+
+test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (TESTS=tests/wire ARGS=-x for some)
+	$(BIN)/python tools/compiled_tree.py --run pytest -n 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)
 
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer than a minute or install packages
 	$(BIN)/pytest -m slow $(ARGS)
@@ -44,8 +56,9 @@ format: $(INSTALLED)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) $(NODE_INSTALLED)  ## measure what the proxy costs (make bench ARGS=--quick for less)
-	$(BIN)/python -m bench $(ARGS)
+# The compiled core where it can be compiled; CORE=plain measures the plain one.
+bench: $(INSTALLED) $(NODE_INSTALLED)  ## measure what the proxy costs (ARGS=--quick for less, CORE=plain)
+	$(BIN)/python $(if $(filter plain,$(CORE)),-m,tools/compiled_tree.py --or-plain --run) bench $(ARGS)
 
 lock:  ## resolve the dependencies of pyproject.toml anew into requirements/*.txt
 	tools/make_venv.sh build/lock-venv

@@ -1,17 +1,23 @@
 """Maps the rooms at the repository root into the `sealwire` package; pyproject.toml holds everything else.
 
 With SEALWIRE_COMPILE=1 the core is compiled by mypyc, from the same sources (docs/adr/0020-compiled-core.md).
-That needs a C compiler and mypy; without it the plain sources run.
+That needs a C compiler, and mypy with the dependencies beside it, which pip brings along unless told not to
+isolate the build. Without it the plain sources run.
 """
 
 import os
+import sys
+import tomllib
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
+IS_COMPILED = os.environ.get("SEALWIRE_COMPILE") == "1"
+
 ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "sidecars", "examples")
 
-# The data path, from bytes to bytes. mypy finds the rooms below one package through the links.
+# The data path: from bytes to bytes, and between these and the transports. mypy finds the rooms below one
+# package through the links.
 UMBRELLA = Path(".umbrella")
 COMPILED = (
     "wire/*.py",
@@ -19,6 +25,8 @@ COMPILED = (
     "policies/*.py",
     "proxy/session/*.py",
     "keys/keyring.py",
+    "proxy/server/connection.py",
+    "proxy/server/side.py",
 )
 PLAIN = frozenset(
     {
@@ -34,36 +42,43 @@ PLAIN = frozenset(
 )
 
 
-def compiled_modules() -> list[str]:
-    """The files that mypyc compiles, as it has to find them."""
+def compiled_files() -> list[Path]:
+    """The files that mypyc compiles, by their paths from here."""
     found = sorted(path for pattern in COMPILED for path in Path().glob(pattern))
-    return [
-        str(UMBRELLA / "sealwire" / path)
-        for path in found
-        if path.name != "__init__.py" and path.as_posix() not in PLAIN
-    ]
+    return [path for path in found if path.name != "__init__.py" and path.as_posix() not in PLAIN]
 
 
 def extensions() -> list[Extension]:
-    """The compiled core, when it is asked for."""
-    if os.environ.get("SEALWIRE_COMPILE") != "1":
+    """The compiled core, when it is asked for and not only described."""
+    if not IS_COMPILED or not {"egg_info", "dist_info"}.isdisjoint(sys.argv):
         return []
     from mypyc.build import mypycify  # noqa: PLC0415 - only here: nothing else needs it to be there
 
     os.environ["MYPYPATH"] = str(UMBRELLA)
+    modules = [str(UMBRELLA / "sealwire" / path) for path in compiled_files()]
     return mypycify(
-        ["--config-file", "pyproject.toml", *compiled_modules()],
+        ["--config-file", "pyproject.toml", *modules],
         opt_level="3",
         group_name="sealwire.core",
         target_dir="build/mypyc",
     )
 
 
-setup(
-    package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},
-    packages=["sealwire"]
-    + [f"sealwire.{sub}" for sub in find_packages("sealwire")]
-    + [f"sealwire.{room}" for room in ROOMS]
-    + [f"sealwire.{room}.{sub}" for room in ROOMS for sub in find_packages(room)],
-    ext_modules=extensions(),
-)
+def needed_to_build() -> list[str]:
+    """What pip has to install before it builds, besides what pyproject.toml says of every build."""
+    if not IS_COMPILED:
+        return []
+    document = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    return [*document["dependency-groups"]["compile"], *document["project"]["dependencies"]]
+
+
+if __name__ == "__main__":
+    setup(
+        setup_requires=needed_to_build(),
+        package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},
+        packages=["sealwire"]
+        + [f"sealwire.{sub}" for sub in find_packages("sealwire")]
+        + [f"sealwire.{room}" for room in ROOMS]
+        + [f"sealwire.{room}.{sub}" for room in ROOMS for sub in find_packages(room)],
+        ext_modules=extensions(),
+    )

@@ -129,7 +129,7 @@ def _parse() -> argparse.Namespace:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--profile", choices=PROFILES, default=FULL.name, help="how much (default full)")
     for profile, text in (
-        (QUICK, "what the targets need, 3 minutes"),
+        (QUICK, "what the targets need, 4 to 5 minutes"),
         (TINY, "everything once, means nothing"),
     ):
         chosen.add_argument(

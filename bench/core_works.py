@@ -23,6 +23,7 @@ from pymongocrypt.synchronous.state_machine import MongoCryptCallback
 
 from bench.dataset import COVERED, DATABASE, GROUP, WIDE_FIELDS, Document, documents, wide_documents
 from bench.recording import (
+    BODY,
     bytes_to_client,
     bytes_to_server,
     load_bench_policy,
@@ -44,8 +45,6 @@ VALUES = {
     DECRYPT_WIDE: len(WIDE_FIELDS),
 }
 ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic"
-_BODY = 21
-"""Where the document of a message with one section begins."""
 Work = Callable[[], float]
 """Does one piece of work and gives the seconds that it took."""
 
@@ -84,7 +83,7 @@ def sealwire_works(made: Inputs) -> Mapping[str, Work]:
     ):
         session = make_session(keyring, load_bench_policy())
         session.client_data(request)
-        require_documents(_bytes_for(session.server_data(reply), ToClient)[_BODY:], found)
+        require_documents(_bytes_for(session.server_data(reply), ToClient)[BODY:], found)
     numbers = [
         _find("patients", {"nhs_number": each["nhs_number"]}) for found in made.replies for each in found
     ]
@@ -107,7 +106,7 @@ def sealwire_works(made: Inputs) -> Mapping[str, Work]:
 def pymongocrypt_works(made: Inputs) -> Mapping[str, Work]:
     """libmongocrypt through pymongocrypt's own classes, without what pymongo adds around them."""
     options = {"local": {"key": os.urandom(96)}}
-    vault = _KeyVault()
+    vault = KeyVault()
     explicit = ExplicitEncrypter(
         vault, MongoCryptOptions(options, bypass_encryption=True, key_expiration_ms=0)
     )
@@ -123,13 +122,13 @@ def pymongocrypt_works(made: Inputs) -> Mapping[str, Work]:
 
     replies = [_reply([encrypted(each, COVERED) for each in found]) for found in made.replies]
     wide = [_reply([encrypted(each, WIDE_FIELDS)]) for each in made.wide]
-    require_documents(automatic.decrypt(replies[0][_BODY:]), made.replies[0])
-    require_documents(automatic.decrypt(wide[0][_BODY:]), made.wide[:1])
+    require_documents(automatic.decrypt(replies[0][BODY:]), made.replies[0])
+    require_documents(automatic.decrypt(wide[0][BODY:]), made.wide[:1])
     batches = [[encode({"v": each[name]}) for each in batch for name in COVERED] for batch in made.batches]
     return {
-        DECRYPT_100: _calling(automatic.decrypt, [reply[_BODY:] for reply in replies]),
+        DECRYPT_100: _calling(automatic.decrypt, [reply[BODY:] for reply in replies]),
         ENCRYPT_1000: _calling(lambda values: [encrypt(value) for value in values], batches),
-        DECRYPT_WIDE: _calling(automatic.decrypt, [reply[_BODY:] for reply in wide]),
+        DECRYPT_WIDE: _calling(automatic.decrypt, [reply[BODY:] for reply in wide]),
     }
 
 
@@ -151,7 +150,14 @@ def libmongocrypt() -> str:
     return f"{libmongocrypt_version()}, {crypto}"
 
 
-class _KeyVault(MongoCryptCallback):  # type: ignore[misc]  # pymongocrypt has no types
+class UnexpectedRequest(RuntimeError):
+    """libmongocrypt asks for what the works here do not need: then it does not do what is to be measured."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"libmongocrypt asks for {what}")
+
+
+class KeyVault(MongoCryptCallback):  # type: ignore[misc]  # pymongocrypt has no types
     """The key vault's collection, in memory."""
 
     def __init__(self) -> None:
@@ -170,13 +176,16 @@ class _KeyVault(MongoCryptCallback):  # type: ignore[misc]  # pymongocrypt has n
         return encode(doc)
 
     def kms_request(self, kms_context: Any) -> None:
-        raise NotImplementedError("a local key asks no key service")
+        del kms_context
+        raise UnexpectedRequest("a key service, and the key is local")
 
     def collection_info(self, database: Any, filter: Any) -> None:  # noqa: A002 - the interface's name
-        raise NotImplementedError("nothing is encrypted automatically")
+        del database, filter
+        raise UnexpectedRequest("a collection's schema, and nothing is encrypted automatically")
 
     def mark_command(self, database: Any, cmd: Any) -> None:
-        raise NotImplementedError("nothing is encrypted automatically")
+        del database, cmd
+        raise UnexpectedRequest("a command's marking, and nothing is encrypted automatically")
 
     def close(self) -> None:
         """Nothing is open."""

@@ -19,14 +19,13 @@ from typing import Any, cast
 import uvloop
 from bson import decode
 
-from bench.recording import split_messages
+from bench.recording import BODY, split_messages
 from bench.talker import pack, serve
 
 LOOPBACK = "127.0.0.1"
 # Nothing that is measured takes longer; a route that stopped must not stop the bench.
 _SILENT_AFTER_S = 20.0
 _HEADER_BYTES = 16
-_BODY = 21
 
 
 class Slice:
@@ -113,7 +112,7 @@ class Link(asyncio.Protocol):
 
     def _check(self, slice_: Slice, data: bytes) -> None:
         self._checked = True
-        if len(data) == self._missing and not decode(data[_BODY:]).get("ok"):
+        if len(data) == self._missing and not decode(data[BODY:]).get("ok"):
             slice_.fail(ValueError("an operation failed"))
 
 

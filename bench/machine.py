@@ -7,7 +7,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sealwire.wire import raw_bson
+from sealwire import core_is_compiled
 
 _PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "pymongocrypt", "SecantusDB")
 
@@ -28,11 +28,6 @@ def describe_machine() -> dict[str, object]:
     }
 
 
-def core_is_compiled() -> bool:
-    """Whether the hot modules were built by a compiler at installation."""
-    return str(raw_bson.__file__).endswith(".so")
-
-
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -50,7 +45,7 @@ def _first_after(file: Path, key: str) -> str:
 def _commit() -> str:
     """Short commit id, `-dirty` when anything but earlier results differs from it."""
     commit = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--", ":/", ":!results")
+    changed = _git("status", "--porcelain", "--", ":/", ":(top,exclude)bench/results")
     return f"{commit}-dirty" if commit and changed else commit or "unknown"
 
 

@@ -16,6 +16,7 @@ from bench.figures import Case, Results, take_turns
 from bench.load import Load
 from bench.profiles import CONNECTIONS, Profile
 from bench.recording import (
+    BODY,
     ENCRYPTED,
     PLAIN,
     Recording,
@@ -34,8 +35,6 @@ from sealwire.keys.keyring import Keyring
 PART = "canned"
 _SHAPE_ROUTES = (DIRECT, FORWARDER, SEALWIRE)
 _WARM_UP = 0.5
-_BODY = 21
-"""Where the document of a reply with one section begins."""
 Tell = Callable[[str], None]
 
 
@@ -94,11 +93,11 @@ def verify(route: Route, recording: Recording, workload: str) -> None:
     Raises:  ValueError where it is not
     """
     request = next(split_messages(recording.file(workload).read_bytes()))
-    expected = decode(next(split_messages(recording.file(workload, PLAIN).read_bytes()))[_BODY:])
+    expected = decode(next(split_messages(recording.file(workload, PLAIN).read_bytes()))[BODY:])
     with connected(route) as connection:
         connection.sendall(request)
         reply = read_message(connection)
-    found = decode(reply[_BODY:])
+    found = decode(reply[BODY:])
     count, wanted = (len(each.get("cursor", {}).get("firstBatch", ())) for each in (found, expected))
     # groups by postcode differ in number from reply to reply, and so may be those of another one
     same = count == wanted or (workload == GROUPING and count > 0)

@@ -72,11 +72,12 @@ def real_server(folder: Path, profile: Profile, *, tls: bool) -> Iterator[Real]:
 def measure_pymongo(real: Real, profile: Profile, results: Results, tell: Tell, *, tls: bool) -> None:
     """Latency with one thread, then throughput with several; adds to `results`."""
     results.not_measured |= {f"pymongo {name}": reason for name, reason in real.missing.items()}
-    for part, threads in ((LATENCY, 1), (THROUGHPUT, REAL_THREADS)):
+    busy = _busy_routes(real, profile)
+    for part, threads, routes in ((LATENCY, 1, real.routes), (THROUGHPUT, REAL_THREADS, busy)):
         for name in profile.real:
             case = Case(f"pymongo-{part}", name, threads, tls)
             tell(str(case))
-            _measure(case, real.routes, real.drivers, profile, results)
+            _measure(case, routes, real.drivers, profile, results)
 
 
 def measure_node(real: Real, profile: Profile, results: Results, tell: Tell, *, tls: bool) -> None:
@@ -86,7 +87,7 @@ def measure_node(real: Real, profile: Profile, results: Results, tell: Tell, *, 
         return
     with ExitStack() as stack:
         drivers: dict[str, Talker] = {}
-        for seed, (name, route) in enumerate(real.routes.items()):
+        for seed, (name, route) in enumerate(_busy_routes(real, profile).items()):
             if name != CLIENT_SIDE:
                 command: list[str | Path] = ["node", Path(__file__).with_name("node_driver.mjs"), NODE]
                 drivers[name] = stack.enter_context(Talker(command))
@@ -96,6 +97,10 @@ def measure_node(real: Real, profile: Profile, results: Results, tell: Tell, *, 
                 case = Case("node", name, threads, tls)
                 tell(str(case))
                 _measure(case, real.routes, drivers, profile, results)
+
+
+def _busy_routes(real: Real, profile: Profile) -> Mapping[str, Route]:
+    return {name: route for name, route in real.routes.items() if name in profile.real_busy_routes}
 
 
 def _ground(stack: ExitStack, folder: Path, *, tls: bool) -> Ground:

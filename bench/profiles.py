@@ -1,8 +1,11 @@
-"""How much is measured: the whole, what a change is judged by, or the least that runs everything."""
+"""How much is measured: the whole, what a change is judged by, or the least that runs everything.
 
-from dataclasses import dataclass
+The lesser ones name what they have otherwise than the whole.
+"""
 
-from bench.routes import CLIENT_SIDE, DIRECT, FORWARDER, HAPROXY, NGINX, ROUTES, SEALWIRE, SEALWIRE_2
+from dataclasses import dataclass, replace
+
+from bench.routes import CLIENT_SIDE, DIRECT, FORWARDER, NGINX, ROUTES, SEALWIRE, SEALWIRE_2
 from bench.workloads import (
     CORE_WORKLOADS,
     FIELD_WORKLOADS,
@@ -20,8 +23,8 @@ from bench.workloads import (
 )
 
 CONNECTIONS = 16
-REAL_COMPARED = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
-REAL_WORKLOADS = (PING, UNPROTECTED, *REAL_COMPARED, INSERT_MANY, GROUPING)
+END_TO_END = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
+"""Operations whose overhead over a real server has a target."""
 FEW, MANY = 10, 1_000
 
 
@@ -44,6 +47,8 @@ class Profile:
     core_rounds: int
     core_slice_s: float
     real_routes: tuple[str, ...]
+    real_busy_routes: tuple[str, ...]
+    """Those of them that are asked with several threads, and by the Node.js driver, too."""
     real: tuple[str, ...]
     real_documents: int
     real_rounds: int
@@ -71,8 +76,9 @@ FULL = Profile(
     core_pool=100,
     core_rounds=9,
     core_slice_s=0.5,
-    real_routes=(DIRECT, FORWARDER, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
-    real=REAL_WORKLOADS,
+    real_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real_busy_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real=(PING, UNPROTECTED, *END_TO_END, INSERT_MANY, GROUPING),
     real_documents=3_000,
     real_rounds=9,
     real_slice_s=0.4,
@@ -84,7 +90,8 @@ FULL = Profile(
     quiet_s=1.0,
 )
 
-QUICK = Profile(
+QUICK = replace(
+    FULL,
     name="quick",
     pool=Pool(singles=4096, groups=32, batches=8, sized_kib=4 << 10),
     rounds=5,
@@ -97,38 +104,31 @@ QUICK = Profile(
     core_pool=50,
     core_rounds=5,
     core_slice_s=0.25,
-    real_routes=(DIRECT, SEALWIRE),
-    real=REAL_COMPARED,
+    real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE),
+    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE),
+    real=END_TO_END,
     real_documents=2_000,
     real_rounds=7,
-    real_slice_s=0.3,
+    real_slice_s=0.25,
     memory_routes=(SEALWIRE,),
     memory_rounds=1,
     idle_connections=500,
-    batch_mb=48,
-    result_mb=100,
-    quiet_s=1.0,
 )
 
-TINY = Profile(
+TINY = replace(
+    FULL,
     name="tiny",
     pool=Pool(singles=64, groups=2, batches=1, sized_kib=1 << 10),
     rounds=1,
     slice_s=0.02,
-    canned_routes=(DIRECT, FORWARDER, NGINX, HAPROXY, SEALWIRE, SEALWIRE_2),
-    canned=CORE_WORKLOADS,
     canned_tls=(FIND_ONE,),
-    shapes=FIELD_WORKLOADS + SIZE_WORKLOADS,
     connections=(FEW, MANY),
     core_pool=4,
     core_rounds=1,
     core_slice_s=0.02,
-    real_routes=(DIRECT, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
-    real=REAL_WORKLOADS,
     real_documents=200,
     real_rounds=1,
     real_slice_s=0.05,
-    memory_routes=(SEALWIRE, FORWARDER, NGINX),
     memory_rounds=1,
     idle_connections=20,
     batch_mb=2,

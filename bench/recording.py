@@ -31,6 +31,8 @@ from sealwire.wire.header import OpCode
 from sealwire.wire.op_msg import build_op_msg
 
 REQUESTS, PLAIN, ENCRYPTED = "requests", "plain", "encrypted"
+BODY = 21
+"""Where the document of a message with one section begins."""
 _LOADED_AT_ONCE_BYTES = 8 << 20
 Ask = Callable[[bytes], bytes]
 

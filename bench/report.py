@@ -55,7 +55,7 @@ class Report:
             "machine": dict(self.machine),
             "profile": self.profile,
             "seconds": {name: round(taken, 1) for name, taken in self.seconds.items()},
-            "targets": [asdict(each) | {"reached": each.reached} for each in verdicts(self.results)],
+            "targets": [_verdict_as_json(each) for each in verdicts(self.results)],
             "not_measured": self.results.not_measured,
             "series": [_series_as_json(each) for each in self.results.series],
         }
@@ -120,8 +120,7 @@ def _rows(case: Case, metrics: Sequence[Metric], results: Results) -> Iterator[l
     for each in series:
         cells = [label if each is series[0] else "", each.route]
         cells += [_number(each.spread(metric)) for metric in metrics]
-        ratio = results.ratio(case, Metric.OPERATIONS, each.route, base)
-        cells.append("" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})")
+        cells.append(_spread(results.ratio(case, Metric.OPERATIONS, each.route, base)))
         yield cells
 
 
@@ -135,15 +134,32 @@ def _target_table(found: Sequence[Verdict]) -> Table:
     table = Table(title="must reach", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for heading in ("name", "what"):
         table.add_column(heading, overflow="fold")
-    for heading in ("target", "figure (low-high)", ""):
+    for heading in ("target", "figure (low-high)", "", "bare forwarder"):
         table.add_column(heading, justify="right", no_wrap=True)
     words = {True: "reached", False: "NOT REACHED", None: "not measured"}
     for each in found:
-        figure = ""
-        if each.figure is not None:
-            figure = f"{each.figure.median:.2f} ({each.figure.low:.2f}-{each.figure.high:.2f})"
-        table.add_row(each.name, each.text, f"{each.bound} {each.limit:g}", figure, words[each.reached])
+        target = each.target
+        bound = f"{target.bound.value} {target.limit:g}"
+        figure, forwarder = _spread(each.figure), _spread(each.forwarder)
+        table.add_row(target.name, target.text, bound, figure, words[each.reached], forwarder)
     return table
+
+
+def _spread(spread: Spread | None) -> str:
+    return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
+    target = verdict.target
+    return {
+        "name": target.name,
+        "text": target.text,
+        "bound": target.bound.value,
+        "limit": target.limit,
+        "figure": None if verdict.figure is None else asdict(verdict.figure),
+        "forwarder": None if verdict.forwarder is None else asdict(verdict.forwarder),
+        "reached": verdict.reached,
+    }
 
 
 def _series_as_json(series: Series) -> dict[str, object]:

@@ -6,7 +6,7 @@ What does not have the expected shape is refused here; names that go into a refu
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, validate
+from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
 
 Parents = tuple[int, ...]
 """Offsets of the lengths above an element, outermost first (see `sealwire.wire.splice.Edit`)."""
@@ -86,4 +86,4 @@ def readable(name: str) -> str:
 
 def string_of(plan: Plan, element: Element) -> str:
     """A string element's text; a name that is not UTF-8 keeps its bytes as surrogates and matches nothing."""
-    return plan.buf[element.value + 4 : element.end - 1].decode("utf-8", "surrogateescape")
+    return string_bytes(plan.buf, element).decode("utf-8", "surrogateescape")

@@ -32,7 +32,7 @@ from sealwire.policies.sorting import plan_sort
 from sealwire.policies.updates import plan_update
 from sealwire.policies.variables import bind_constants, settle_constants
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, string_bytes
 
 Handler = Callable[[Command, PathNode], None]
 
@@ -118,7 +118,7 @@ def _distinct(command: Command, node: PathNode) -> None:
     key = command.arguments.get(b"key")
     if key is None or key.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="distinct")
-    path = command.plan.buf[key.value + 4 : key.end - 1]
+    path = string_bytes(command.plan.buf, key)
     covered = follow(node, path)
     if covered is not None:
         if covered.holds_random:

@@ -22,7 +22,7 @@ from sealwire.policies.schema import NOTHING, Mode, PathNode
 from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
 from sealwire.policies.variables import see_reference
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes, validate
 
 
 def plan_plain_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> None:
@@ -61,7 +61,7 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
 
 
 def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
-    text = plan.buf[element.value + 4 : element.end - 1]
+    text = string_bytes(plan.buf, element)
     if text.startswith(b"$$"):
         name, _, path = text[2:].partition(b".")
         node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name, element)
@@ -157,7 +157,7 @@ def _choice(plan: Plan, choice: Element, scope: Scope, parents: Parents) -> Path
 def _is_of_every_class(plan: Plan, choice: Element) -> bool:
     """null, no value at all, and []: stored in clear whatever the class."""
     if choice.kind == kinds.STRING:
-        return plan.buf[choice.value + 4 : choice.end - 1] == b"$$REMOVE"
+        return string_bytes(plan.buf, choice) == b"$$REMOVE"
     if choice.kind == kinds.ARRAY:
         return next(elements(plan.buf, choice.value), None) is None
     return choice.kind == kinds.NULL
@@ -260,7 +260,7 @@ def _written_name(plan: Plan, name: Element) -> bytes | None:
         if len(inside) != 1 or inside[0].name != b"$literal":
             return None
         name = inside[0]
-    return plan.buf[name.value + 4 : name.end - 1] if name.kind == kinds.STRING else None
+    return string_bytes(plan.buf, name) if name.kind == kinds.STRING else None
 
 
 def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:

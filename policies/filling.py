@@ -18,7 +18,7 @@ from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import Scope, same_values
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, string_bytes
 
 _Argument = Callable[[Plan, Element, PathNode, Parents], None]
 
@@ -49,7 +49,7 @@ def _keeps(plan: Plan, field: Element, node: PathNode, parents: Parents) -> bool
     if how.keys() != {b"method"} or how[b"method"].kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$fill")
     method = how[b"method"]
-    if target.covers and plan.buf[method.value + 4 : method.end - 1] != b"locf":
+    if target.covers and string_bytes(plan.buf, method) != b"locf":
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
     return target.covers
 
@@ -110,7 +110,7 @@ def _plain(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
 def _text(plan: Plan, part: Element) -> bytes:
     if part.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(part))
-    return plan.buf[part.value + 4 : part.end - 1]
+    return string_bytes(plan.buf, part)
 
 
 _FILL_ARGUMENTS: dict[bytes, _Argument] = {

@@ -22,7 +22,7 @@ from sealwire.policies.rules import Rule, family, passed
 from sealwire.policies.schema import NOTHING, PathNode, freeze
 from sealwire.policies.trees import OPAQUE, Scope, either, merge
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 
 def _part_of_array(
@@ -102,7 +102,7 @@ _FILTER = {b"input", b"as", b"limit"}
 def _variable_name(plan: Plan, part: Element | None, rule: str) -> bytes:
     if part is None:
         return b"this"
-    name = plan.buf[part.value + 4 : part.end - 1]
+    name = string_bytes(plan.buf, part)
     if part.kind != kinds.STRING or not (name[:1].islower() or name[:1] >= b"\x80"):
         raise Refusal(Reason.SHAPE, rule=rule)
     return name

@@ -14,7 +14,7 @@ from sealwire.policies.projections import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import Scope
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 _NUMBERS = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
 _VALUES = frozenset(b"near spherical maxDistance minDistance distanceMultiplier".split())
@@ -44,7 +44,7 @@ def _path(plan: Plan, part: Element, node: PathNode, result: PathNode) -> PathNo
     """The tree after the distance, or the place that was found, is put at a path; a key must be in clear."""
     if part.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$geoNear")
-    path = plan.buf[part.value + 4 : part.end - 1]
+    path = string_bytes(plan.buf, part)
     if part.name != b"key":
         return assign_path(result, path, NOTHING)
     found = follow(node, path)
@@ -56,7 +56,7 @@ def _path(plan: Plan, part: Element, node: PathNode, result: PathNode) -> PathNo
 def _is_place(plan: Plan, part: Element) -> bool:
     """A number, a variable, or an array or document of numbers, such as a GeoJSON point."""
     if part.kind == kinds.STRING:
-        text = plan.buf[part.value + 4 : part.end - 1]
+        text = string_bytes(plan.buf, part)
         return text.startswith(b"$$") or (part.name == b"type" and text == b"Point")
     if part.kind in (kinds.OBJECT, kinds.ARRAY):
         return all(

@@ -24,7 +24,7 @@ from sealwire.policies.projections import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import OPAQUE, Scope, either, placed, same_values
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, string_bytes
 
 PlanPipeline = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 """`pipelines.plan_pipeline`, which the stages with a pipeline inside go back to."""
@@ -120,7 +120,7 @@ def _foreign_tree(plan: Plan, stage: Element, around: Surroundings) -> PathNode:
 def _text(plan: Plan, part: Element) -> bytes:
     if part.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(part))
-    return plan.buf[part.value + 4 : part.end - 1]
+    return string_bytes(plan.buf, part)
 
 
 def _field(plan: Plan, node: PathNode, part: Element) -> PathNode:

@@ -20,7 +20,7 @@ from sealwire.policies.schema import NOTHING, PathNode, leaves
 from sealwire.policies.trees import present, same_values
 from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, string_bytes
 
 _OUT_ARGUMENTS = frozenset({b"db", b"coll"})
 _MERGE_ARGUMENTS = frozenset({b"into", b"on", b"let", b"whenMatched", b"whenNotMatched"})
@@ -71,7 +71,7 @@ _WRITING_NOTHING = frozenset({b"discard", b"fail"})
 
 
 def _mode(plan: Plan, part: Element | None) -> bytes:
-    return b"" if part is None else plan.buf[part.value + 4 : part.end - 1]
+    return b"" if part is None else string_bytes(plan.buf, part)
 
 
 def _check_arguments(plan: Plan, stage: Element, known: frozenset[bytes]) -> dict[bytes, Element]:
@@ -135,7 +135,7 @@ def _check_identity(plan: Plan, on: Element, node: PathNode) -> None:
     for name in names:
         if name.kind != kinds.STRING:
             raise Refusal(Reason.SHAPE, rule="$merge")
-        covered = follow(node, plan.buf[name.value + 4 : name.end - 1])
+        covered = follow(node, string_bytes(plan.buf, name))
         if covered is None:
             continue
         if covered.holds_random:

@@ -35,7 +35,7 @@ from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import OPAQUE, Scope, document_node, placed
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES = 20
@@ -119,7 +119,7 @@ def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     for name in names:
         if name.kind != kinds.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
-        node = drop_path(node, plan.buf[name.value + 4 : name.end - 1])
+        node = drop_path(node, string_bytes(plan.buf, name))
     return node
 
 
@@ -141,10 +141,10 @@ def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around
         path = found
         index = parts.get(b"includeArrayIndex")
         if index is not None and index.kind == kinds.STRING:
-            node = assign_path(node, plan.buf[index.value + 4 : index.end - 1], NOTHING)
+            node = assign_path(node, string_bytes(plan.buf, index), NOTHING)
     if path.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$unwind")
-    target = follow(node, plan.buf[path.value + 4 : path.end - 1].removeprefix(b"$"))
+    target = follow(node, string_bytes(plan.buf, path).removeprefix(b"$"))
     if target is not None and (target.opaque or (target.leaf and target.leaf.mode is Mode.RANDOM)):
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
     return node

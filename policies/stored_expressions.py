@@ -27,7 +27,7 @@ from sealwire.policies.schema import Mode, PathNode, leaves
 from sealwire.policies.trees import Scope, same_values
 from sealwire.policies.variables import cover_reference
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
 _REMOVE = b"$$REMOVE"
 _DOCUMENT_VARIABLES = (b"$ROOT.", b"$CURRENT.")
@@ -128,7 +128,7 @@ def _computed(target: PathNode, element: Element) -> Refusal:
 
 def _reference(storing: Storing, element: Element, target: PathNode, parents: Parents) -> None:
     """`$field` or `$$variable`: fine when the same classes lie at the same paths, or when nothing is left."""
-    text = storing.plan.buf[element.value + 4 : element.end - 1]
+    text = string_bytes(storing.plan.buf, element)
     if text == _REMOVE:
         return
     found = plan_expression(storing.plan, element, Scope(storing.root), parents)

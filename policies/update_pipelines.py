@@ -23,7 +23,7 @@ from sealwire.policies.rules import Rule, encrypted, family, passed
 from sealwire.policies.schema import PathNode
 from sealwire.policies.stored_expressions import Storing, plan_stored_expression, plan_uncovered_expression
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, string_bytes
 
 _FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
 
@@ -88,7 +88,7 @@ def _unset(storing: Storing, stage: Element, parents: Parents) -> None:
     for name in names:
         if name.kind != kinds.STRING:
             raise Refusal(Reason.SHAPE, rule="$unset")
-        follow(storing.root, storing.plan.buf[name.value + 4 : name.end - 1])
+        follow(storing.root, string_bytes(storing.plan.buf, name))
 
 
 def _replace_root(storing: Storing, stage: Element, parents: Parents) -> None:

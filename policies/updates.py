@@ -27,7 +27,7 @@ from sealwire.policies.schema import Mode, PathNode
 from sealwire.policies.trees import same_values
 from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ def _rename(update: _Update, operator: Element, argument: Element, parents: Pare
     del parents
     if argument.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$rename")
-    new_path = update.plan.buf[argument.value + 4 : argument.end - 1]
+    new_path = string_bytes(update.plan.buf, argument)
     source = _target(update, argument.name)
     target = _target(update, new_path)
     covered = source or target

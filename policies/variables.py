@@ -9,7 +9,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PathNode
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 # `$reduce`, `$map`, `$filter` and `$merge` give these a meaning of their own
 _BOUND_BY_OPERATORS = frozenset({b"this", b"value", b"new"})
@@ -45,7 +45,7 @@ def cover_reference(plan: Plan, reference: Element, node: PathNode, *, stores: b
     """
     if reference.kind != kinds.STRING:
         return False
-    text = plan.buf[reference.value + 4 : reference.end - 1]
+    text = string_bytes(plan.buf, reference)
     constant = plan.constants.get(text[2:]) if text.startswith(b"$$") else None
     if constant is None or reference.start not in constant.seen:
         return False

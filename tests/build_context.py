@@ -18,6 +18,6 @@ def copy_build_context(destination: Path) -> None:
         source = ROOT / rule[1:]
         if source.is_dir():
             ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-            shutil.copytree(source, destination / source.name, ignore=ignore)
+            shutil.copytree(source, destination / source.name, ignore=ignore, symlinks=True)
         else:
             shutil.copy2(source, destination / source.name)

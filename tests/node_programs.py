@@ -1,12 +1,10 @@
 """Where the Node programs that integration tests drive are, and what happens where they are not."""
 
-import os
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests.build_context import ROOT
+from tests.support.skips import skip_or_fail
 
 MONGOSH = ROOT / "tests" / "node" / "node_modules" / ".bin" / "mongosh"
 
@@ -24,7 +22,5 @@ def require_mongosh() -> Path:
     """The mongosh that tests/node pins; a test without it is skipped, or fails where CI=true."""
     reason = missing(MONGOSH)
     if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail(reason)
     return MONGOSH

@@ -1,14 +1,13 @@
 """The shipped deployment files keep what they promise: least privilege, and no key on a disk."""
 
 import re
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.build_context import ROOT
+from tests.support.systemd_analyze import systemd_analyze
 
 UNIT = ROOT / "deploy" / "systemd" / "sealwire.service"
 # systemd's own score, 0 (closed) to 10 (open). The unit has 1.1; what is left is mostly the network.
@@ -60,14 +59,9 @@ def test_the_unit_does_not_restart_what_only_an_operator_can_mend() -> None:
     assert settings["MemorySwapMax"] == ["0"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
 def test_systemd_rates_the_unit_as_closed() -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    done = systemd_analyze("security", "--offline=true", "--no-pager", UNIT)
+    assert done.returncode == 0, done.stderr
     rating = re.search(r"Overall exposure level for sealwire\.service: ([\d.]+)", done.stdout)
     assert rating is not None
     assert float(rating.group(1)) <= MOST_EXPOSURE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build_context import ROOT, copy_build_context
+from tests.build_context import copy_build_context
 
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
@@ -16,10 +16,6 @@ def copied_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rooms with their links, without a contract broken."""
     root = tmp_path_factory.mktemp("rooms")
     copy_build_context(root)
-    links = root / ".umbrella" / "sealwire"
-    links.mkdir(parents=True)
-    for link in (ROOT / ".umbrella" / "sealwire").iterdir():
-        (links / link.name).symlink_to(link.readlink())
     return root
 
 

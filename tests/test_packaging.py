@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -125,9 +126,29 @@ def test_the_build_group_names_what_the_build_system_requires() -> None:
     assert document["dependency-groups"]["build"] == document["build-system"]["requires"]
 
 
+@pytest.mark.parametrize("compiled", ["0", "1"])
+def test_pip_is_told_of_mypy_and_the_dependencies_when_the_core_is_to_be_compiled(
+    tmp_path: Path, compiled: str
+) -> None:
+    copy_build_context(tmp_path)
+    program = "from setuptools import build_meta; print(build_meta.get_requires_for_build_wheel())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"SEALWIRE_COMPILE": compiled},
+    )
+    needed = ast.literal_eval(done.stdout.splitlines()[-1])
+    projects = {re.split(r"[<>=\[]", each)[0] for each in needed}
+    assert {"mypy", "cryptography", "librt"} <= projects if compiled == "1" else not projects
+
+
 def test_the_build_context_holds_no_test_and_no_history(tmp_path: Path) -> None:
     copy_build_context(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
+        ".umbrella",
         "LICENSE",
         "README.md",
         "pyproject.toml",

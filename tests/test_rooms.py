@@ -1,7 +1,8 @@
-"""Each room says at its door what it may not import, and keeps to it; the described data path exists."""
+"""Each room says at its door what it may not import, and keeps to it; walks and data path exist."""
 
 import ast
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,11 @@ import pytest
 from tests.build_context import ROOT
 
 ROOMS = ("wire", "crypto", "keys", "keys/vault", "policies", "proxy/session", "proxy/server", "sidecars")
+WALKED = (
+    *ROOMS,
+    *(f"sidecars/{name}" for name in ("backup", "luks", "tls_check", "vault_setup")),
+    "sealwire/demo",
+)
 ARCHITECTURE = ROOT / "docs" / "ENCRYPTION_ARCHITECTURE.md"
 DOCSTRING_LINES = 25
 
@@ -73,7 +79,7 @@ def data_path_steps(document: str) -> list[tuple[str, str]]:
 
 
 def definitions(source: str) -> set[str]:
-    """Names of the functions, classes and methods of a module; methods both bare and as `Class.method`."""
+    """What a module defines at its top, and methods, both bare and as `Class.method`."""
     names: set[str] = set()
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -83,7 +89,29 @@ def definitions(source: str) -> set[str]:
                 item.name for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
             }
             names |= {node.name} | methods | {f"{node.name}.{method}" for method in methods}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
     return names
+
+
+def walk_steps(docstring: str, room: str) -> list[tuple[str, str]]:
+    """The names `module.name` of a docstring as steps: of the room itself, or of one that they begin with.
+
+    Passed over: classes with a method, files beside the docstring, and modules of Python's own library.
+    """
+    steps = []
+    for dotted in re.findall(r"`([a-z_]\w*(?:\.\w+)+)[`(]", docstring):
+        parts = dotted.removeprefix("sealwire.").split(".")
+        if parts[0] in sys.stdlib_module_names or (ROOT / room / dotted).is_file():
+            continue
+        folder = ROOT if (ROOT / parts[0]).is_dir() else ROOT / room
+        while len(parts) > 1 and (folder / parts[0]).is_dir():
+            folder, parts = folder / parts[0], parts[1:]
+        if len(parts) > 1 or not (folder / f"{parts[0]}.py").is_file():
+            module, *names = parts
+            steps.append((f"{folder.relative_to(ROOT)}/{module}.py", ".".join(names)))
+    return steps
 
 
 def unresolved(steps: list[tuple[str, str]], root: Path) -> list[str]:
@@ -113,6 +141,17 @@ def test_a_room_imports_nothing_that_its_docstring_rules_out(room: str) -> None:
         if (modules := broken_promises(path.read_text(encoding="utf-8"), forbidden))
     }
     assert broken == {}
+
+
+@pytest.mark.parametrize("room", WALKED)
+def test_the_walk_through_a_room_exists_step_by_step(room: str) -> None:
+    assert unresolved(walk_steps(room_docstring(room), room), ROOT) == []
+
+
+def test_a_name_that_a_walk_no_longer_finds_is_reported() -> None:
+    there = "`framing.Framer.feed` `policies.planner.plan_command` `wire.int32` `os.urandom`"
+    found = unresolved(walk_steps(f"{there} `framing.gone` `none.f`", "wire"), ROOT)
+    assert found == ["wire/framing.py:gone", "wire/none.py:f"]
 
 
 def test_the_data_path_of_the_architecture_page_exists_step_by_step() -> None:

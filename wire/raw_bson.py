@@ -87,6 +87,17 @@ class Element:
         return f"Element(kind={self.kind}, start={self.start}, value={self.value}, end={self.end})"
 
 
+def string_bytes(buf: bytes, element: Element) -> bytes:
+    """The content of a string in UTF-8, without length and NUL, undecoded; empty where the value is none.
+
+    The one place that cuts it out: a value of another type may be shorter than a string's length, and a slice
+    that ends before its start raises SystemError in a compiled core. Cost: one copy.
+    """
+    if element.kind != kinds.STRING:
+        return b""
+    return buf[element.value + 4 : element.end - 1]
+
+
 def document_end(buf: bytes, start: int, limit: int) -> int:
     """Offset just past the document at `start`, which must end at or before `limit`.
 

@@ -8,6 +8,9 @@ Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED 
                 not closed within CLOSE_LINGER_S, so a peer that never reads cannot keep memory
     CLOSED      both transports have ended; the connection is forgotten
 
+No coroutine is written here, since this module may be compiled, and exceptions pass through a compiled one in
+a form that Python has deprecated. What waits calls back: `Upstream.connect_for` and `KeyFeed.deliver`.
+
 Backpressure. Each transport is read only while nobody holds it (`Hold`). A client that does not read holds
 both sides: the server's replies, and its own commands, whose refusals would pile up. A server that does not
 read holds the client only: it must stay able to send us replies, or both would wait for each other.
@@ -27,7 +30,6 @@ from sealwire.proxy.server.services import Route, Services
 from sealwire.proxy.server.sessions import SessionCore
 from sealwire.proxy.server.side import Hold, Side, tune
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.server.upstream import ServerProtocol
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -82,25 +84,24 @@ class Connection:
         services.live.add(self)
         services.metrics.connections.inc()
         self.client.hold(Hold.CONNECTING)
-        self._connecting = spawn(self._connect(), f"connect {self.number}")
+        self._connecting = spawn(
+            route.upstream.connect_for(self, self._unreachable), f"connect {self.number}"
+        )
 
     # -- opening ---------------------------------------------------------------------------------------------
 
-    async def _connect(self) -> None:
-        try:
-            await self._route.upstream.connect(lambda: ServerProtocol(self))
-        except UpstreamUnavailable as error:
-            self._services.metrics.upstream_failures.labels(error.reason.value).inc()
-            self._services.gate.note(
-                _log,
-                logging.ERROR,
-                "server connection failed",
-                error.reason.value,
-                problem=str(error),
-                hint=error.hint,
-            )
-            # Closed without a reply: to a driver this is a network error, and those it retries.
-            self.abort()
+    def _unreachable(self, error: UpstreamUnavailable) -> None:
+        self._services.metrics.upstream_failures.labels(error.reason.value).inc()
+        self._services.gate.note(
+            _log,
+            logging.ERROR,
+            "server connection failed",
+            error.reason.value,
+            problem=str(error),
+            hint=error.hint,
+        )
+        # Closed without a reply: to a driver this is a network error, and those it retries.
+        self.abort()
 
     def server_connected(self, transport: asyncio.Transport) -> None:
         """The session starts."""
@@ -277,10 +278,9 @@ class Connection:
             self.client.hold(Hold.KEYS)
             if self.server is not None:
                 self.server.hold(Hold.KEYS)
-            spawn(self._deliver_keys(keys), f"keys {self.number}")
+            spawn(self._services.keys.deliver(keys, self._keys_ready), f"keys {self.number}")
 
-    async def _deliver_keys(self, keys: Sequence[tuple[int, int]]) -> None:
-        keyring = await self._services.keys.keyring_with(keys)
+    def _keys_ready(self, keyring: Keyring | None) -> None:
         self._awaits_keys = False
         if self._session is not None:
             self._run(partial(self._session.keys_ready, keyring))

@@ -33,31 +33,32 @@ DRAIN_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class _ForWorker:
+    number: int
+
+
+class Start(_ForWorker):
     """Start a process for this worker."""
 
-    number: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(_ForWorker):
     """Tell this worker to finish what is under way and to end."""
 
-    number: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(_ForWorker):
     """Tell this worker to read its certificates and keys again."""
 
-    number: int
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(_ForWorker):
     """End this worker at once."""
 
-    number: int
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class Supervision:
         """The clock, about once a second, and once at the beginning."""
         if self._draining_since_s is not None:
             late = now_s - self._draining_since_s >= self._drain_s + DRAIN_GRACE_S
-            return [Cut(number) for number in self._running()] if late else []
+            return self._cut_running() if late else []
         overdue: list[Order] = [
             Cut(number)
             for number, worker in self._workers.items()
@@ -166,8 +167,7 @@ class Supervision:
             return self._finish(Outcome.NEVER_STARTED, code)
         self._failures = 0 if served_s >= STABLE_S else self._failures + 1
         if self._failures >= MOST_FAILURES and not self.ready:
-            cuts: list[Order] = [Cut(other) for other in self._running()]
-            return cuts + self._finish(Outcome.GAVE_UP, code)
+            return self._cut_running() + self._finish(Outcome.GAVE_UP, code)
         worker.state, worker.since_s = _State.WAITING, now_s + self._pause_s()
         return self._start_next(now_s)
 
@@ -180,7 +180,7 @@ class Supervision:
     def stop(self, now_s: float) -> list[Order]:
         """Drain all workers; when that is under way, end them at once."""
         if self.draining:
-            return [Cut(number) for number in self._running()]
+            return self._cut_running()
         self._draining_since_s = now_s
         for number in self._in(_State.WAITING):
             self._workers[number].state = _State.GONE
@@ -200,6 +200,9 @@ class Supervision:
         if not self._failures:
             return 0.0
         return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self._failures - 1))
+
+    def _cut_running(self) -> list[Order]:
+        return [Cut(number) for number in self._running()]
 
     def _running(self) -> list[int]:
         return self._in(_State.STARTING) + self._in(_State.READY)

@@ -80,6 +80,13 @@ class Upstream:
         """Let connections from now on use `context`; those that are open keep theirs."""
         self._context = context
 
+    async def connect_for(self, events: ServerEvents, failed: Callable[[UpstreamUnavailable], None]) -> None:
+        """Open a connection that tells `events` what happens to it; call `failed` when there is none."""
+        try:
+            await self.connect(lambda: ServerProtocol(events))
+        except UpstreamUnavailable as error:
+            failed(error)
+
     async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         """Open a connection, TLS included, for `protocol`. Raises UpstreamUnavailable."""
         loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from sealwire.proxy.server.config import Address
@@ -85,7 +85,7 @@ Message = Seat | Ask | Beat | Figures
 
 def encode(message: Message) -> bytes:
     """The bytes of `message`, its length first. Raises ChannelError when it is too long."""
-    payload = json.dumps([type(message).__name__, _plain(message)]).encode()
+    payload = json.dumps([type(message).__name__, astuple(message)], default=_value).encode()
     return LENGTH.pack(bounded(len(payload))) + payload
 
 
@@ -112,20 +112,8 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _plain(message: Message) -> list[Any]:
-    match message:
-        case Seat():
-            return [message.number, message.workers, message.listeners]
-        case Ask():
-            return [message.number]
-        case Beat():
-            return [message.phase.value, message.keyring.value]
-        case Figures():
-            families = [
-                [family.name, family.text, family.kind, [[s.name, s.labels, s.value] for s in family.samples]]
-                for family in message.families
-            ]
-            return [message.number, families]
+def _value(state: Phase | Freshness) -> object:
+    return state.value
 
 
 def _seat(fields: Any) -> Seat:

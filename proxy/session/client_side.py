@@ -37,7 +37,7 @@ from sealwire.wire.header import OpCode, op_code_of, request_id_of
 from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
-from sealwire.wire.raw_bson import Cursor, elements
+from sealwire.wire.raw_bson import Cursor, elements, string_bytes
 
 _MORE_TO_COME: Final = 2
 _MSG: Final = 2013
@@ -210,5 +210,5 @@ def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
     if name not in KNOWN_COMMANDS:
         return "other", ""
     parts = [arguments[key] for key in (b"$db", name) if key in arguments]
-    texts = [printable(message[part.value + 4 : part.end - 1]) for part in parts if part.kind == kinds.STRING]
+    texts = [printable(string_bytes(message, part)) for part in parts if part.kind == kinds.STRING]
     return name.decode(), ".".join(texts)

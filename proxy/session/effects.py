@@ -5,7 +5,7 @@ Those that carry short messages or count are made for each message. They are not
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import final
 
 
@@ -22,8 +22,8 @@ class CloseReason(Enum):
     TOPOLOGY = "topology"
 
 
-class Counter(Enum):
-    """Every metric that the core counts."""
+class Counter(StrEnum):
+    """Every metric that the core counts. Strings, for these are looked up by a hash that costs no call."""
 
     COMMANDS = "commands"
     REFUSALS = "refusals"

@@ -16,7 +16,7 @@ from sealwire.proxy.session.authentication import certificate_speculations
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.int32 import int32_at
-from sealwire.wire.raw_bson import Element, elements, validate
+from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
 from sealwire.wire.splice import Edit, splice
 
 HELLO_COMMANDS: Final = frozenset({b"hello", b"isMaster", b"ismaster"})
@@ -122,6 +122,6 @@ def _address(message: bytes, element: Element, topology: Topology, parents: tupl
     if element.kind != kinds.STRING:
         # some drivers take a symbol for a string, and the keys of a document for a list
         raise BsonError(WireReason.BSON_TYPE, element.start)
-    name = message[element.value + 4 : element.end - 1].decode("utf-8", "replace")
+    name = string_bytes(message, element).decode("utf-8", "replace")
     advertised = topology.advertised(name).encode() + b"\0"
     return Edit(element.value, element.end, _int32(len(advertised)) + advertised, parents)

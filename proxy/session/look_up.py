@@ -18,7 +18,7 @@ from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import OpMsg, OpMsgFlag, build_op_msg
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 # A definition that no pipeline planner can follow: the view is known, what it yields is not.
 UNREADABLE: Final = View("", b"\5\0\0\0\0")
@@ -111,4 +111,4 @@ def _part(message: bytes, start: int, name: bytes) -> Element | None:
 def _text(message: bytes, element: Element) -> bytes:
     if element.kind != kinds.STRING:
         raise BsonError(WireReason.BSON_VALUE, element.value)
-    return message[element.value + 4 : element.end - 1]
+    return string_bytes(message, element)

@@ -6,9 +6,10 @@ One search for the marker decides whether a message is walked at all; only the d
 in them only what lies before it. The new message is put together on the way, in one pass.
 """
 
-import struct
 from collections.abc import Callable, Sequence
 from typing import Final, final
+
+from librt.strings import BytesWriter
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.wire import kinds
@@ -30,10 +31,6 @@ _CONTENT_OFFSET: Final = 5
 
 _LENGTH_BYTES: Final = 4
 
-_TYPE_BYTES: Final = tuple(bytes((kind,)) for kind in range(256))
-
-_pack_int32: Final = struct.Struct("<i").pack
-
 
 def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
     """An OP_MSG with its envelopes opened, and how many these were; the same bytes when there are none.
@@ -42,21 +39,29 @@ def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[
     Cost: O(bytes); for each envelope its own opening and the elements before it in its document.
     """
     rewriter = _Rewriter(message, open_envelope)
-    whole = rewriter.begin_length(0)
+    if not parsed.sequences:
+        growth = rewriter.document(parsed.body, 0)
+    else:
+        growth = _sections(rewriter, message, parsed)
+    if not rewriter.opened:
+        return message, 0
+    rewriter.resize(0, 0, growth)
+    return refresh_checksum(rewriter.finish()), rewriter.opened
+
+
+def _sections(rewriter: "_Rewriter", message: bytes, parsed: OpMsg) -> int:
+    """Copy a body and document sequences in the order in which they lie."""
     growth = 0
     sections = [(parsed.body, None), *((sequence.start, sequence) for sequence in parsed.sequences)]
     for start, sequence in sorted(sections, key=lambda section: section[0]):
         if sequence is None:
             growth += rewriter.document(start, 0)
             continue
-        size = rewriter.begin_length(start)
+        slot = rewriter.slot_of(start)
         inside = sum(rewriter.document(document, 0) for document in sequence_documents(message, sequence))
-        rewriter.end_length(size, start, inside)
+        rewriter.resize(slot, start, inside)
         growth += inside
-    rewriter.end_length(whole, 0, growth)
-    if not rewriter.opened:
-        return message, 0
-    return refresh_checksum(rewriter.finish()), rewriter.opened
+    return growth
 
 
 def reveal_elements(elements: bytes, depth: int, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
@@ -89,35 +94,42 @@ def _found(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
 
 @final
 class _Rewriter:
-    """Copies a buffer piece by piece, opening envelopes and correcting the lengths around them."""
+    """Copies a buffer, opening envelopes on the way and correcting the lengths around them.
+
+    What lies between two values is copied as it is, lengths included. A length is corrected, where it came to
+    lie, once its document has ended, and only if the document has grown or shrunk: then it has been copied.
+    """
 
     __slots__ = ("_buf", "_hit", "_open", "_out", "_position", "opened")
 
     def __init__(self, buf: bytes, open_envelope: OpenEnvelope) -> None:
         self._buf = buf
         self._open = open_envelope
-        self._out: list[bytes] = []
+        self._out = BytesWriter()
         self._position = 0
+        """Offset up to which the buffer was copied."""
         self._hit = buf.find(MARKER)
         """Offset of the next marker that was not looked at; negative when there is none."""
         self.opened = 0
 
-    def begin_length(self, offset: int) -> int:
-        """Leave room for the int32 at `offset`, to be filled by `end_length` with the returned slot."""
-        out = self._out
-        out.append(self._buf[self._position : offset])
-        out.append(b"")
-        self._position = offset + 4
-        return len(out) - 1
+    def slot_of(self, offset: int) -> int:
+        """Where the bytes that are at `offset` come to lie; not before what was copied."""
+        return len(self._out) + offset - self._position
 
-    def end_length(self, slot: int, offset: int, growth: int) -> None:
-        """Fill a length that was at `offset`: what it counts became longer by `growth`."""
-        self._out[slot] = _pack_int32(int32_at(self._buf, offset) + growth)
+    def resize(self, slot: int, offset: int, growth: int) -> None:
+        """Correct the length that was at `offset`: what it counts became longer by `growth`."""
+        if growth:
+            length = int32_at(self._buf, offset) + growth
+            out = self._out
+            out[slot] = length & 0xFF
+            out[slot + 1] = length >> 8 & 0xFF
+            out[slot + 2] = length >> 16 & 0xFF
+            out[slot + 3] = length >> 24 & 0xFF
 
     def finish(self) -> bytes:
         """The new buffer."""
-        self._out.append(self._buf[self._position :])
-        return b"".join(self._out)
+        self._out.write(self._buf[self._position :])
+        return self._out.getvalue()
 
     def document(self, start: int, depth: int) -> int:
         """Copy the document at `start`; return by how much it grew. Raises BsonError."""
@@ -127,7 +139,7 @@ class _Rewriter:
             return 0
         if depth > MAX_DEPTH:
             raise BsonError(WireReason.BSON_DEPTH, start)
-        slot = self.begin_length(start)
+        slot = self.slot_of(start)
         growth = 0
         cursor = Cursor(buf, start)
         while 0 <= self._hit < last and cursor.advance_to(self._hit):
@@ -139,7 +151,7 @@ class _Rewriter:
             growth += self._value(cursor, depth)
             if 0 <= self._hit < cursor.end:
                 self._hit = buf.find(MARKER, cursor.end)
-        self.end_length(slot, start, growth)
+        self.resize(slot, start, growth)
         return growth
 
     def _value(self, cursor: Cursor, depth: int) -> int:
@@ -151,20 +163,19 @@ class _Rewriter:
             if buf[value + _SUBTYPE_OFFSET : value + _MARKER_END] != MARKER:
                 return 0
             bson_type, opened = self._open(buf, value + _CONTENT_OFFSET, end)
-            # the name with its NUL lies between the type byte and the value
             out = self._out
-            out.append(buf[self._position : cursor.start])
-            out.append(_TYPE_BYTES[bson_type])
-            out.append(buf[cursor.start + 1 : value])
-            out.append(opened)
+            type_slot = self.slot_of(cursor.start)
+            out.write(buf[self._position : value])
+            out[type_slot] = bson_type
+            out.write(opened)
             self._position = end
             self.opened += 1
             return len(opened) - (end - value)
         if kind in (kinds.OBJECT, kinds.ARRAY):
             return self.document(value, depth + 1)
         if kind == kinds.JAVASCRIPT_WITH_SCOPE:
-            slot = self.begin_length(value)
+            slot = self.slot_of(value)
             growth = self.document(scope_document(self._buf, value, end), depth + 1)
-            self.end_length(slot, value, growth)
+            self.resize(slot, value, growth)
             return growth
         return 0

@@ -125,9 +125,7 @@ def setup(  # noqa: PLR0913 - one parameter an option
         settings = volume_settings(device=device, **options)
         if dry_run:
             sys.exit(show_plan(machine, settings, erase=erase, as_json=as_json))
-        migration.require_no_journal(machine, journal_path(name))
-        show_notes(preflight.require(machine, settings, erase=erase))
-        _confirm_setup(machine, settings, confirm, yes=yes)
+        _confirm_setup(machine, settings, confirm, erase=erase, yes=yes)
         passphrase()  # before the service is stopped
         with only_writer(machine, name):
             journal = migration.begin(machine, settings, erase=erase)
@@ -137,6 +135,10 @@ def setup(  # noqa: PLR0913 - one parameter an option
     with only_writer(machine, name), display() as reporter:
         journal = Journal.open(machine, journal.path)
         migration.go_on(machine, journal, passphrase, reporter)
+    _say_what_is_next(journal, as_json=as_json)
+
+
+def _say_what_is_next(journal: Journal, *, as_json: bool) -> None:
     settings = journal.record.settings
     text = f"{settings.data_directory} is on the encrypted volume {settings.mapper}."
     answer(text, _as_json(journal), as_json=as_json)
@@ -161,8 +163,11 @@ def _as_json(journal: Journal) -> dict[str, object]:
 
 
 def _confirm_setup(
-    machine: LinuxMachine, settings: VolumeSettings, confirm: str | None, *, yes: bool
+    machine: LinuxMachine, settings: VolumeSettings, confirm: str | None, *, erase: bool, yes: bool
 ) -> None:
+    """Ask, once nothing is known to stand against it."""
+    migration.require_no_journal(machine, journal_path(settings.name))
+    show_notes(preflight.require(machine, settings, erase=erase))
     found = None if settings.image_bytes else devices.look_at(machine, settings.device)
     if found is not None and found.signatures:
         held = ", ".join(found.signatures)

@@ -19,6 +19,58 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./-]+", re.ASCII)
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9_./:@-]{0,254}", re.ASCII)
 
+_HARDENING = """\
+# Keys must not reach a disk.
+LimitCORE=0
+MemorySwapMax=0
+
+CapabilityBoundingSet=
+AmbientCapabilities=
+NoNewPrivileges=yes
+DevicePolicy=closed
+KeyringMode=private
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+PrivateDevices=yes
+PrivateIPC=yes
+PrivateTmp=yes
+PrivateUsers=yes
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+UMask=0077
+"""
+
+_VOLUMES = """\
+          volumes:
+            - name: backups
+              persistentVolumeClaim:
+                claimName: sealwire-backups
+            - name: keys
+              secret:
+                secretName: sealwire-backup-keys
+                defaultMode: 0444
+            - name: tmp
+              emptyDir:
+                medium: Memory
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -79,42 +131,7 @@ Nice=10
 IOSchedulingClass=idle
 TimeoutStartSec=infinity
 
-# Keys must not reach a disk.
-LimitCORE=0
-MemorySwapMax=0
-
-CapabilityBoundingSet=
-AmbientCapabilities=
-NoNewPrivileges=yes
-DevicePolicy=closed
-KeyringMode=private
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-PrivateDevices=yes
-PrivateIPC=yes
-PrivateTmp=yes
-PrivateUsers=yes
-ProcSubset=pid
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
-RemoveIPC=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallErrorNumber=EPERM
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-UMask=0077
-"""
+{_HARDENING}"""
     timer = f"""\
 # Written by `sealwire backup schedule systemd`.
 [Unit]
@@ -170,18 +187,7 @@ spec:
           # One after the other; a step that fails ends the job.
           initContainers:
 {first}{others}          containers:
-{last}          volumes:
-            - name: backups
-              persistentVolumeClaim:
-                claimName: sealwire-backups
-            - name: keys
-              secret:
-                secretName: sealwire-backup-keys
-                defaultMode: 0444
-            - name: tmp
-              emptyDir:
-                medium: Memory
-"""
+{last}{_VOLUMES}"""
     return {CRONJOB: text}
 
 

@@ -3,9 +3,9 @@
 Owns: LUKS2 volumes made by cryptsetup, the move of a data directory on to one, and the journal of that move.
 
 The walk: `settings.VolumeSettings` says what is wanted; `preflight.examine` says what stands against it;
-`migration.Migration` takes the steps of `steps.STEPS` one after another and writes each into the
-`journal.Journal`, so that after a crash `resume` goes on and `rollback` goes back. All that touches the
-system goes through `machine.Machine`. `status.look` answers whether what is open lies on dm-crypt;
+`migration.begin` opens a `journal.Journal`, and `migration.go_on` takes the steps of `steps.STEPS` one after
+another and notes each, so that after a crash it goes on and `migration.roll_back` goes back. All that touches
+the system goes through `machine.Machine`. `status.look` answers whether what is open lies on dm-crypt;
 `header_file` seals a header backup. `recovery.sh` beside this file opens a volume where no Python is.
 
 Secrets go to cryptsetup over its standard input or a pipe, never in arguments, environment or logs.

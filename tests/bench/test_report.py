@@ -24,6 +24,9 @@ def results() -> Results:
                 for factor in (1.0, 1.1)
             )
             made.series.append(Series(case, route, samples))
+    case = Case("pymongo-latency", "find-one")
+    for route, latency in (("direct", 200.0), ("forwarder", 246.0), ("sealwire", 260.0)):
+        made.series.append(Series(case, route, ({Metric.P50: latency}, {Metric.P50: latency})))
     return made
 
 
@@ -52,6 +55,7 @@ def test_the_json_has_machine_figures_samples_and_targets(tmp_path: Path) -> Non
     by_name = {each["name"]: each for each in written["targets"]}
     assert by_name["find-one"]["reached"] is True
     assert by_name["unprotected-find"]["reached"] is None
+    assert by_name["latency-find-one"]["forwarder"] == {"median": 1.23, "low": 1.23, "high": 1.23}
     assert set(by_name) == {each.name for each in TARGETS}
 
 
@@ -62,13 +66,16 @@ def test_the_tables_name_every_target_and_what_is_missing() -> None:
     assert all(each.name in text for each in TARGETS)
     assert "not measured: canned haproxy: not to be had with apt" in text
     assert "0.67 (0.67-0.67)" in text
-    assert text.count("not measured") == len(TARGETS)  # all targets but one, and the peer
+    (row,) = (line for line in text.splitlines() if line.strip().startswith("latency-find-one"))
+    assert row.index("1.30 (1.30-1.30)") < row.index("NOT REACHED") < row.index("1.23 (1.23-1.23)")
+    assert text.count("not measured") == len(TARGETS) - 1  # all targets but two, and the peer
 
 
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
     drawn = draw(results(), tmp_path, "run")
     assert [path.name for path in drawn] == [
         "run-throughput-by-workload.svg",
+        "run-latency-by-workload.svg",
         "run-throughput-by-connections.svg",
         "run-cpu-by-connections.svg",
     ]

@@ -3,7 +3,8 @@
 import pytest
 
 from bench.figures import Case, Metric, Results, Sample, Series, Spread
-from bench.targets import END_TO_END, REAL_THREADS, TARGETS, Verdict, verdicts
+from bench.profiles import END_TO_END, PROFILES
+from bench.targets import REAL_THREADS, TARGETS, Bound, Target, Verdict, verdicts
 
 OPERATIONS, CPU = Metric.OPERATIONS, Metric.CPU
 
@@ -13,7 +14,7 @@ def series(case: Case, route: str, *samples: Sample) -> Series:
 
 
 def verdict(results: Results, name: str) -> Verdict:
-    return next(each for each in verdicts(results) if each.name == name)
+    return next(each for each in verdicts(results) if each.target.name == name)
 
 
 def test_nothing_measured_is_nothing_reached() -> None:
@@ -29,12 +30,12 @@ def test_names_are_unique_and_every_operation_has_latency_and_throughput() -> No
 
 
 @pytest.mark.parametrize(("bound", "figure", "reached"), [
-    (">=", 0.9, True), (">=", 0.85, True), (">=", 0.84, False),
-    ("<=", 0.84, True), ("<=", 0.85, True), ("<=", 0.9, False),
+    (Bound.AT_LEAST, 0.9, True), (Bound.AT_LEAST, 0.85, True), (Bound.AT_LEAST, 0.84, False),
+    (Bound.AT_MOST, 0.84, True), (Bound.AT_MOST, 0.85, True), (Bound.AT_MOST, 0.9, False),
 ])  # fmt: skip
-def test_the_median_decides(bound: str, figure: float, reached: bool) -> None:
-    found = Verdict("name", "text", bound, 0.85, Spread(figure, 0.0, 9.0))
-    assert found.reached is reached
+def test_the_median_decides(bound: Bound, figure: float, reached: bool) -> None:
+    target = Target("name", "text", bound, 0.85, lambda _: None)
+    assert Verdict(target, Spread(figure, 0.0, 9.0)).reached is reached
 
 
 def test_throughput_on_the_canned_backend_is_compared_with_the_bare_forwarder() -> None:
@@ -67,6 +68,36 @@ def test_overhead_of_latency_is_sealwire_by_direct() -> None:
     found = verdict(results, "latency-find-one")
     assert found.figure == Spread(1.1, 1.1, 1.1)
     assert found.reached is True
+
+
+@pytest.mark.parametrize(("part", "threads", "metric", "figures"), [
+    ("latency", 1, Metric.P50, {"direct": 200.0, "forwarder": 250.0, "sealwire": 300.0}),
+    ("throughput", REAL_THREADS, OPERATIONS, {"direct": 250.0, "forwarder": 200.0, "sealwire": 500 / 3}),
+])  # fmt: skip
+def test_the_bare_forwarder_stands_beside_an_overhead_and_does_not_decide(
+    part: str, threads: int, metric: Metric, figures: dict[str, float]
+) -> None:
+    case = Case(f"pymongo-{part}", "update-one", threads)
+    results = Results([series(case, route, {metric: figure}) for route, figure in figures.items()])
+    found = verdict(results, f"{part}-update-one")
+    assert found.forwarder == Spread(1.25, 1.25, 1.25)
+    assert found.figure is not None
+    assert found.figure.median == pytest.approx(1.5)
+    assert found.reached is False
+    without = Results([each for each in results.series if each.route != "forwarder"])
+    assert verdict(without, f"{part}-update-one").forwarder is None
+    assert verdict(without, f"{part}-update-one").figure == found.figure
+
+
+def test_no_other_row_has_a_forwarder_beside_it() -> None:
+    beside = {each.name for each in TARGETS if each.compute_forwarder is not None}
+    assert beside == {f"{kind}-{name}" for kind in ("latency", "throughput") for name in END_TO_END}
+
+
+def test_every_profile_asks_the_routes_that_the_overheads_need() -> None:
+    needed = {"direct", "forwarder", "sealwire"}
+    for profile in PROFILES.values():
+        assert needed <= set(profile.real_busy_routes) <= set(profile.real_routes)
 
 
 def test_processor_time_of_many_connections_is_compared_with_that_of_few() -> None:

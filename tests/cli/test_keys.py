@@ -135,6 +135,39 @@ def test_a_printed_kek_comes_with_a_warning_on_the_other_stream(run: Run) -> Non
     assert printed.out.strip() not in printed.err
 
 
+# An exit code, and what ends with it.
+MISTAKES: tuple[tuple[int, list[str]], ...] = (
+    (73, ["create", "--keyring", "k.json", "a"]),
+    (73, ["create", "--keyring", "new.json", "a", "a"]),
+    (78, ["create", "--keyring", "new.json", "9"]),
+    (78, ["create", "--keyring", "no/such/k.json", "a"]),
+    (78, ["verify", "--keyring", "missing.json"]),
+    (77, ["verify", "--keyring", "open.json"]),
+    (77, ["list", "--keyring", "open.json"]),
+    (65, ["verify", "--keyring", "text.json"]),
+    (65, ["verify", "--keyring", "forged.json"]),
+    (77, ["verify", "--keyring", "k.json", "--kek", "env:OTHER"]),
+    (78, ["verify", "--keyring", "k.json", "--kek", "env:UNSET"]),
+    (78, ["verify", "--keyring", "k.json", "--kek", "nonsense"]),
+    (
+        78,
+        [
+            "verify",
+            "--keyring",
+            "k.json",
+            "--kek",
+            "file:missing.json",
+            "--passphrase-file",
+            "passphrase",
+        ],
+    ),
+    (78, ["verify", "--keyring", "k.json", "--kek", "file:k.json"]),
+    (78, ["create-kek", "--file", "kek.json", "--passphrase-file", "passphrase"]),
+    (2, ["create", "--keyring", "k.json"]),
+    (2, ["list"]),
+)
+
+
 def test_each_mistake_has_one_error_a_hint_and_its_exit_code(
     run: Run, tmp_path: Path, passphrase_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,36 +180,7 @@ def test_each_mistake_has_one_error_a_hint_and_its_exit_code(
     edit_json(tmp_path / "forged.json", lambda whole: whole.update(generation=7))
     monkeypatch.setenv("OTHER", run("create-kek").out.strip())
     passphrase_file.write_text("short")
-    for code, arguments in (
-        (73, ["create", "--keyring", "k.json", "a"]),
-        (73, ["create", "--keyring", "new.json", "a", "a"]),
-        (78, ["create", "--keyring", "new.json", "9"]),
-        (78, ["create", "--keyring", "no/such/k.json", "a"]),
-        (78, ["verify", "--keyring", "missing.json"]),
-        (77, ["verify", "--keyring", "open.json"]),
-        (77, ["list", "--keyring", "open.json"]),
-        (65, ["verify", "--keyring", "text.json"]),
-        (65, ["verify", "--keyring", "forged.json"]),
-        (77, ["verify", "--keyring", "k.json", "--kek", "env:OTHER"]),
-        (78, ["verify", "--keyring", "k.json", "--kek", "env:UNSET"]),
-        (78, ["verify", "--keyring", "k.json", "--kek", "nonsense"]),
-        (
-            78,
-            [
-                "verify",
-                "--keyring",
-                "k.json",
-                "--kek",
-                "file:missing.json",
-                "--passphrase-file",
-                "passphrase",
-            ],
-        ),
-        (78, ["verify", "--keyring", "k.json", "--kek", "file:k.json"]),
-        (78, ["create-kek", "--file", "kek.json", "--passphrase-file", "passphrase"]),
-        (2, ["create", "--keyring", "k.json"]),
-        (2, ["list"]),
-    ):
+    for code, arguments in MISTAKES:
         outcome = run(*arguments)
         assert outcome.code == code, arguments
         if code != 2:

@@ -86,7 +86,7 @@ def test_a_nonce_that_repeats_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         selftest.run()
 
 
-@pytest.mark.plain_core
+@pytest.mark.plain_core(reason="replaces a function of the core")
 def test_a_header_of_another_shape_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cipher, "serialize_header", lambda header: b"SW\x01" + bytes(header)[:1] + bytes(9))
     with pytest.raises((SelfTestFailed, ValueError)):

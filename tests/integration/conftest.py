@@ -1,4 +1,4 @@
-"""One database with SCRAM and TLS, and Sealwire with TLS in front of it, for all tests of this folder."""
+"""For the tests of this folder: a database with Sealwire before it, Vault servers, certificates."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,11 @@ from pymongo.database import Database
 from sealwire.demo.certificates import create_authority
 from sealwire.demo.database import DatabaseProcess
 from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.tls_verify_command import AUTHORITY
+from tests.integration.vault_command import Command, ReadyVault
+from tests.sidecars.tls_check.certificates import Odd, make
 from tests.support.debian_programs import require_program
+from tests.support.openbao import RaftServer
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 POLICY = Path(__file__).with_name("policy.yaml")
@@ -78,3 +82,41 @@ def clean(stack: Stack) -> Stack:
     for name in stack.raw.list_collection_names():
         stack.raw.drop_collection(name)
     return stack
+
+
+@pytest.fixture
+def empty_vault(tmp_path: Path) -> Iterator[tuple[RaftServer, Command]]:
+    """A server that nobody has initialised. Cost: 1 s."""
+    server = RaftServer(tmp_path / "bao")
+    try:
+        server.start()
+        yield server, Command(server, tmp_path)
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadyVault]:
+    """A server that is set up, for all tests of one file. Cost: 4 s."""
+    folder = tmp_path_factory.mktemp("vault")
+    server = RaftServer(folder / "bao")
+    try:
+        server.start()
+        command = Command(server, folder)
+        command.init()
+        assert command.as_root("setup", "--yes").code == 0
+        yield ReadyVault(server, command)
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    """The file with the authority that the tests' certificates come from."""
+    return AUTHORITY.write(tmp_path, "authority")
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """The file with a certificate and key in which nothing is wrong."""
+    return make(Odd(), issuer=AUTHORITY).write(tmp_path, "server")

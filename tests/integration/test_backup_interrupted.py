@@ -1,9 +1,7 @@
 """A writer that is stopped anywhere: earlier backups stay whole, and no half file has a name."""
 
-import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,10 +128,10 @@ def test_the_disk_is_full_by_a_limit(directory: Path, seed: int) -> None:
     check(directory)
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounting needs root and unshare"
-)
 def test_the_disk_is_really_full(directory: Path) -> None:
+    apart = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("the kernel lets this user have no mounts of its own")
     script = (
         'mount -t tmpfs -o size=100k tmpfs "$1" && "$2" -m tests.integration.backup_writer "$1" new;'
         ' code=$?; ls -A "$1"; exit $code'
@@ -141,7 +139,7 @@ def test_the_disk_is_really_full(directory: Path) -> None:
     mount = directory / "mount"
     mount.mkdir()
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, "sh", str(mount), sys.executable],
+        [*apart, "sh", "-c", script, "sh", str(mount), sys.executable],
         check=False,
         cwd=ROOT,
         stdout=subprocess.PIPE,

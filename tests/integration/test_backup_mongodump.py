@@ -66,7 +66,7 @@ def test_it_reads_the_same_as_the_driver_and_nobody_sees_the_password(
     assert {line.split("\t")[1] for line in lines} == {"unseen"}
 
 
-@pytest.mark.skipif(REAL is None, reason="mongodump is not installed, and no index here has it")
+@pytest.mark.skipif(REAL is None, reason="needs MongoDB's own mongodump, which Debian does not have")
 def test_mongodump_itself_reads_the_same(filled: Stack, tmp_path: Path) -> None:
     by_driver = dumped(filled, tmp_path, ReaderChoice.BUILT_IN)
     by_mongodump = dumped(filled, tmp_path, ReaderChoice.MONGODUMP)

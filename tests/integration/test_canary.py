@@ -49,53 +49,55 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             yield Scene(database, line, proxy)
 
 
+DOCUMENT: Document = {
+    "nhs_number": COVERED,
+    "address": {"postcode": COVERED, "city": UNCOVERED},
+    "contacts": [{"phone": COVERED}, {"phone": COVERED + "2"}],
+    "phones": [COVERED, [COVERED]],
+    "notes": {"deep": [{"er": COVERED}]},
+}
+QUERIES: list[Any] = [
+    {"nhs_number": COVERED},
+    {"nhs_number": {"$in": [COVERED, "other"]}},
+    {"contacts": {"$elemMatch": {"phone": COVERED}}},
+    {"address": {"postcode": COVERED, "city": UNCOVERED}},
+    {"$expr": {"$eq": ["$nhs_number", COVERED]}},
+    {"nhs_number": {"$regex": COVERED}},
+    {"nhs_number": {"$gt": COVERED}},
+    {"notes": COVERED},
+    {"$where": f"this.nhs_number == '{COVERED}'"},
+    {"$jsonSchema": {"properties": {"nhs_number": {"enum": [COVERED]}}}},
+    {"$unknown": COVERED},
+]
+UPDATES: list[Any] = [
+    {"$set": DOCUMENT},
+    {"$set": {"contacts.0.phone": COVERED}},
+    {"$push": {"phones": {"$each": [COVERED]}}},
+    {"$addToSet": {"contacts": {"phone": COVERED}}},
+    {"$pull": {"phones": COVERED}},
+    {"$max": {"nhs_number": COVERED}},
+    {"$unknown": {"nhs_number": COVERED}},
+    [{"$set": {"nhs_number": COVERED}}],
+]
+
+
 def _use_everything(patients: Collection[Document]) -> None:
     """Every way in which an application may send a covered value, refused ones included."""
-    document: Document = {
-        "nhs_number": COVERED,
-        "address": {"postcode": COVERED, "city": UNCOVERED},
-        "contacts": [{"phone": COVERED}, {"phone": COVERED + "2"}],
-        "phones": [COVERED, [COVERED]],
-        "notes": {"deep": [{"er": COVERED}]},
-    }
     patients.create_index("nhs_number")
-    patients.insert_one(dict(document))
-    patients.insert_many([dict(document) for _ in range(50)])
-    patients.with_options(write_concern=WriteConcern(0)).insert_one(dict(document))
-    queries: list[Any] = [
-        {"nhs_number": COVERED},
-        {"nhs_number": {"$in": [COVERED, "other"]}},
-        {"contacts": {"$elemMatch": {"phone": COVERED}}},
-        {"address": {"postcode": COVERED, "city": UNCOVERED}},
-        {"$expr": {"$eq": ["$nhs_number", COVERED]}},
-        {"nhs_number": {"$regex": COVERED}},
-        {"nhs_number": {"$gt": COVERED}},
-        {"notes": COVERED},
-        {"$where": f"this.nhs_number == '{COVERED}'"},
-        {"$jsonSchema": {"properties": {"nhs_number": {"enum": [COVERED]}}}},
-        {"$unknown": COVERED},
-    ]
-    for query in queries:
+    patients.insert_one(dict(DOCUMENT))
+    patients.insert_many([dict(DOCUMENT) for _ in range(50)])
+    patients.with_options(write_concern=WriteConcern(0)).insert_one(dict(DOCUMENT))
+    for query in QUERIES:
         for use in (patients.find_one, patients.count_documents, patients.delete_one):
             with suppress(PyMongoError):
                 use(query)
         with suppress(PyMongoError):
             list(patients.aggregate([{"$match": query}, {"$sort": {"nhs_number": 1}}]))
         with suppress(PyMongoError):
-            patients.update_one(query, {"$set": document}, upsert=True)
+            patients.update_one(query, {"$set": DOCUMENT}, upsert=True)
         with suppress(PyMongoError):
             patients.distinct("nhs_number", query)
-    updates: list[Any] = [
-        {"$set": document},
-        {"$set": {"contacts.0.phone": COVERED}},
-        {"$push": {"phones": {"$each": [COVERED]}}},
-        {"$addToSet": {"contacts": {"phone": COVERED}}},
-        {"$pull": {"phones": COVERED}},
-        {"$max": {"nhs_number": COVERED}},
-        {"$unknown": {"nhs_number": COVERED}},
-        [{"$set": {"nhs_number": COVERED}}],
-    ]
-    for update in updates:
+    for update in UPDATES:
         with suppress(PyMongoError):
             patients.update_many({}, update)
         with suppress(PyMongoError):

@@ -16,7 +16,7 @@ import pytest
 from sealwire.policies.matrix import MATRIX
 from sealwire.policies.rules import Verdict
 from tests.integration.differential.campaign import SHAPES, both_ways
-from tests.integration.differential.commands import Command
+from tests.integration.differential.command import Command
 from tests.integration.differential.defects import UNKNOWN_TO_SERVER
 from tests.integration.differential.processes import PART, run_parts
 from tests.integration.differential.runner import Runner

@@ -1,25 +1,18 @@
 """`sealwire tls verify` against real servers: strong ones are clean, and each weakness is found."""
 
 import http.client
-import json
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import ocsp
@@ -30,56 +23,13 @@ from sealwire.demo.certificates import create_authority
 from sealwire.demo.ports import free_port
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.metrics import TlsMetrics
-from sealwire.sidecars.tls_check.revocation import MAX_ANSWER_BYTES, http_fetch
 from tests.integration.conftest import Stack
+from tests.integration.tls_verify_command import AUTHORITY, verify
 from tests.sidecars.tls_check.certificates import Made, Odd, make, make_authority, write_sha1
 from tests.support.secantus import CLINIC, secantus
-from tests.support.tls_servers import STRONG, WEAK, SilentServer, nginx, openssl_server
+from tests.support.tls_servers import STRONG, WEAK, SilentServer, openssl_server
 
 pytestmark = pytest.mark.integration
-
-AUTHORITY = make_authority()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run said."""
-
-    code: int
-    report: dict[str, Any]
-    text: str
-
-    @property
-    def rules(self) -> set[str]:
-        """The rules that were broken, of all targets."""
-        return {finding["rule"] for target in self.report["targets"] for finding in target["findings"]}
-
-    def endpoint(self, target: int = 0, number: int = 0) -> dict[str, Any]:
-        found: dict[str, Any] = self.report["targets"][target]["endpoints"][number]
-        return found
-
-    def accepted(self) -> dict[str, set[str]]:
-        """Names of the suites, by version, of the first endpoint."""
-        versions = self.endpoint()["versions"]
-        return {found["version"]: {suite["name"] for suite in found["suites"]} for found in versions}
-
-
-def verify(*arguments: object) -> Outcome:
-    result = CliRunner().invoke(command, ["verify", "--json", "--timeout", "3", *map(str, arguments)])
-    if not isinstance(result.exception, SystemExit | None):
-        raise result.exception
-    return Outcome(result.exit_code, json.loads(result.output), result.output)
-
-
-@pytest.fixture
-def ca(tmp_path: Path) -> Path:
-    """The file with the authority that the tests' certificates come from."""
-    return AUTHORITY.write(tmp_path, "authority")
-
-
-@pytest.fixture
-def sound(tmp_path: Path) -> Path:
-    return make(Odd(), issuer=AUTHORITY).write(tmp_path, "server")
 
 
 def test_a_strong_server_is_clean(sound: Path, ca: Path) -> None:
@@ -217,39 +167,6 @@ def test_a_stapled_response_is_read(tmp_path: Path, ca: Path) -> None:
     assert found.rules == {"revoked"}
 
 
-GOOD_WEB = "ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;"
-HSTS = 'add_header Strict-Transport-Security "max-age=31536000";'
-
-
-def test_a_sound_web_server_is_clean(tmp_path: Path, sound: Path, ca: Path) -> None:
-    redirect = "return 301 https://$host$request_uri;"
-    with nginx(tmp_path, sound, tls=GOOD_WEB, https=HSTS, http=redirect) as (https, plain):
-        found = verify(f"https://localhost:{https}/", "--ca", ca, "--http-port", plain, "--strict")
-    assert (found.code, found.rules) == (0, set())
-    assert found.endpoint()["plaintext"] == "redirected to https"
-
-
-def test_a_web_server_without_redirect_and_hsts_is_not(tmp_path: Path, sound: Path, ca: Path) -> None:
-    tls = "ssl_protocols TLSv1 TLSv1.1 TLSv1.2; ssl_ciphers ECDHE+AES:@SECLEVEL=0;"
-    with nginx(tmp_path, sound, tls=tls) as (https, plain):
-        found = verify(f"https://localhost:{https}/", "--ca", ca, "--http-port", plain)
-    assert found.rules == {
-        "http-not-redirected",
-        "hsts-missing",
-        "no-tls13",
-        "protocol-tls10",
-        "protocol-tls11",
-        "suite-legacy",
-    }
-
-
-def test_a_redirect_to_another_host_does_not_count(tmp_path: Path, sound: Path, ca: Path) -> None:
-    redirect = "return 301 https://elsewhere.example/;"
-    with nginx(tmp_path, sound, tls=GOOD_WEB, https=HSTS, http=redirect) as (https, plain):
-        found = verify(f"https://localhost:{https}/", "--ca", ca, "--http-port", plain)
-    assert found.rules == {"http-not-redirected"}
-
-
 def test_the_demo_proxy_is_clean_and_no_password_is_shown(stack: Stack, tmp_path: Path) -> None:
     uri = stack.proxy.uri(CLINIC, "clinic")
     page, metrics = tmp_path / "report.html", tmp_path / "tls.prom"
@@ -346,65 +263,6 @@ def test_nothing_is_printed_for_cron_when_nothing_is_wrong(sound: Path, ca: Path
     with openssl_server(sound, *STRONG) as port:
         arguments = ["verify", f"localhost:{port}", "--ca", str(ca), "--quiet"]
         assert CliRunner().invoke(command, arguments).output == ""
-
-
-class Authority(BaseHTTPRequestHandler):
-    """Serves a revocation list; `/moved` leads to it, `/endless` is larger than any list."""
-
-    crl = b""
-
-    def do_GET(self) -> None:
-        self.send_response(302 if self.path == "/moved" else 200)
-        self.send_header("Location", "/ca.crl")
-        self.end_headers()
-        content = bytes(MAX_ANSWER_BYTES + 1) if self.path == "/endless" else self.crl
-        with suppress(ConnectionError):
-            self.wfile.write(content if self.path != "/moved" else b"")
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: the test's output is kept clean."""
-
-
-@pytest.fixture
-def authority_address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Authority)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_an_authority_is_asked_about_revocation(tmp_path: Path, ca: Path, authority_address: str) -> None:
-    made = make(Odd(crl=f"{authority_address}/ca.crl"), issuer=AUTHORITY)
-    now = datetime.now(UTC)
-    entry = x509.RevokedCertificateBuilder().serial_number(made.certificate.serial_number)
-    builder = x509.CertificateRevocationListBuilder().issuer_name(AUTHORITY.certificate.subject)
-    builder = builder.last_update(now - timedelta(hours=1)).next_update(now + timedelta(hours=1))
-    good = builder.sign(AUTHORITY.key, hashes.SHA256())
-    bad = builder.add_revoked_certificate(entry.revocation_date(now).build())
-    with openssl_server(made.write(tmp_path, "server"), *STRONG) as port:
-        target = (f"localhost:{port}", "--ca", ca, "--revocation")
-        assert verify(*target).rules == {"revocation-unknown"}
-        Authority.crl = good.public_bytes(serialization.Encoding.DER)
-        assert verify(*target).endpoint()["presented"]["revocation"]["status"] == "good"
-        Authority.crl = bad.sign(AUTHORITY.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        assert verify(*target).rules == {"revoked"}
-
-
-def test_an_authoritys_answer_is_bounded_and_redirects_are_not_followed(authority_address: str) -> None:
-    fetch = http_fetch(timeout_s=5)
-    assert fetch(f"{authority_address}/ca.crl", None) == Authority.crl
-    for url in (
-        f"{authority_address}/moved",
-        f"{authority_address}/endless",
-        f"http://127.0.0.1:{free_port()}/",
-        "file:///etc/hostname",
-        "http://[broken/",
-    ):
-        with pytest.raises(OSError):  # noqa: PT011 - all that a Fetch may raise
-            fetch(url, None)
 
 
 def test_an_address_for_metrics_that_is_taken_is_an_error() -> None:

@@ -1,21 +1,12 @@
-"""`sealwire vault` against a real OpenBao: from an empty server to one that is set up, and back."""
+"""`sealwire vault setup` against a real OpenBao: from an empty server to one that is set up, and back."""
 
-import base64
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import hvac
 import pytest
-from hvac import exceptions as hvac_errors
 
 from sealwire.demo.certificates import create_authority
-from sealwire.demo.ports import free_port
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.keys.vault.connection import VaultConnection
@@ -23,69 +14,15 @@ from sealwire.keys.vault.settings import settings_from_environment
 from sealwire.sidecars.vault_setup.plan import carry_out, outstanding, survey
 from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSettings
 from tests.build_context import ROOT
-from tests.integration.vault_command import SHARES, Command
+from tests.integration.vault_command import SHARES, Command, ReadyVault
 from tests.sidecars.vault_setup.fake_server import FakeServer
-from tests.support.debian_programs import require_program
 from tests.support.openbao import OpenBao, RaftServer, dev_server
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = SetupSettings()
-CONTEXT = base64.b64encode(b"context").decode()
-PLAINTEXT = base64.b64encode(b"a key").decode()
 
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A server with storage and TLS on which `init` and `setup` have run."""
-
-    server: RaftServer
-    command: Command
-
-    @property
-    def root(self) -> Any:
-        return client_with(self.server, self.command.root_token_file.read_text().strip())
-
-
-def client_with(server: OpenBao, token: str) -> Any:
-    return hvac.Client(server.address, token=token, verify=str(server.ca) if server.ca else True)
-
-
-def admin_with(server: OpenBao, token: str) -> VaultAdmin:
-    environ = {"VAULT_ADDR": server.address, "VAULT_TOKEN": token}
-    if server.ca is not None:
-        environ["VAULT_CACERT"] = str(server.ca)
-    return VaultAdmin(VaultConnection(settings_from_environment(environ), environ))
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[tuple[RaftServer, Command]]:
-    """A server that nobody has initialised. Cost: 1 s."""
-    server = RaftServer(tmp_path / "bao")
-    try:
-        server.start()
-        yield server, Command(server, tmp_path)
-    finally:
-        server.kill()
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
-    """Cost: 4 s, once."""
-    folder = tmp_path_factory.mktemp("vault")
-    server = RaftServer(folder / "bao")
-    try:
-        server.start()
-        command = Command(server, folder)
-        command.init()
-        assert command.as_root("setup", "--yes").code == 0
-        yield Ready(server, command)
-    finally:
-        server.kill()
-
-
-def test_from_an_empty_server_through_a_restart(empty: tuple[RaftServer, Command]) -> None:
-    server, command = empty
+def test_from_an_empty_server_through_a_restart(empty_vault: tuple[RaftServer, Command]) -> None:
+    server, command = empty_vault
     assert command.run("status").code == 69
     command.init()
     planned = command.as_root("setup", "--dry-run", "--json")
@@ -123,314 +60,22 @@ def test_from_an_empty_server_through_a_restart(empty: tuple[RaftServer, Command
     assert timedelta(days=89) < left < timedelta(days=91)
 
 
-def test_secrets_are_private_files_and_nowhere_else(empty: tuple[RaftServer, Command]) -> None:
-    server, command = empty
-    refused = command.run("init", *SHARES)
-    assert (refused.code, server.client.sys.is_initialized()) == (73, False)
-    assert command.run("init", *SHARES, "--json").code == 2
-    planned = command.run("init", *SHARES, "--output", "shares", "--dry-run", "--json")
-    assert (planned.code, planned.json["dry_run"], planned.json["sealed"]) == (0, True, None)
-    assert not (command.folder / "shares").exists()
-    assert server.client.sys.is_initialized() is False
-    made = command.run("init", *SHARES, "--output", "shares")
-    assert made.code == 0
-    files = {path.name: path.stat().st_mode & 0o777 for path in (command.folder / "shares").iterdir()}
-    assert files == dict.fromkeys(["share-1", "share-2", "share-3", "root-token"], 0o600)
-    for path in (command.folder / "shares").iterdir():
-        assert path.read_text().strip() not in made.out + made.err
-
-
-def test_an_output_that_cannot_be_made_stops_before_there_are_keys(empty: tuple[RaftServer, Command]) -> None:
-    server, command = empty
-    (command.folder / "shares").mkdir()
-    assert command.run("init", *SHARES, "--output", "shares").code == 73
-    command.root_token_file.touch()
-    options = (*SHARES, "--output", "new", "--root-token-file", command.root_token_file)
-    assert command.run("init", *options, "--dry-run").code == 73
-    assert command.run("init", *options).code == 73
-    assert server.client.sys.is_initialized() is False
-
-
-def test_shares_for_age_holders_open_with_their_keys_only(
-    empty: tuple[RaftServer, Command], age_on_the_path: None
-) -> None:
-    server, command = empty
-    recipients = []
-    for number in (1, 2):
-        key = command.folder / f"holder-{number}"
-        subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
-        made = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True)
-        recipients += ["--holder", made.stdout.strip()]
-    numbers = ("--shares", "2", "--threshold", "2")
-    assert command.run("init", *numbers, *recipients, "--output", "shares").code == 0
-    server.stop()
-    server.start()
-
-    def opened(name: str, holder: int) -> str:
-        decrypt = ["age", "-d", "-i", f"holder-{holder}", f"shares/{name}.age"]
-        done = subprocess.run(decrypt, cwd=command.folder, check=True, capture_output=True, text=True)
-        return done.stdout
-
-    with pytest.raises(subprocess.CalledProcessError):
-        opened("share-1", 2)
-    assert command.run("unseal", stdin=opened("share-1", 1)).code == 1
-    assert command.run("unseal", stdin=opened("share-2", 2)).code == 0
-    server.wait_for_health({200})
-    assert client_with(server, opened("root-token", 1)).is_authenticated()
-
-
-def test_shares_for_pgp_holders_never_leave_the_server_in_clear(empty: tuple[RaftServer, Command]) -> None:
-    server, command = empty
-    gpg = [
-        str(require_program("gpg", "gpg", "--version")),
-        "--batch",
-        "--quiet",
-        "--homedir",
-        str(command.folder / "gpg"),
-    ]
-    (command.folder / "gpg").mkdir(mode=0o700)
-    try:
-        holders = []
-        for number in (1, 2):
-            name = f"holder-{number}"
-            make = ["--passphrase", "", "--quick-gen-key", name, "default", "default", "never"]
-            subprocess.run([*gpg, *make], check=True, capture_output=True)
-            key = command.folder / f"{name}.pgp"
-            armour = ["--armor"] if number == 2 else []
-            subprocess.run([*gpg, *armour, "--output", key, "--export", name], check=True)
-            holders += ["--holder", key]
-        numbers = ("--shares", "2", "--threshold", "2")
-        assert command.run("init", *numbers, *holders, "--output", "shares").code == 0
-        assert command.run("status").code == 69
-
-        def opened(name: str) -> str:
-            decrypt = [*gpg, "--decrypt", str(command.folder / "shares" / f"{name}.pgp")]
-            return subprocess.run(decrypt, check=True, capture_output=True, text=True).stdout
-
-        assert command.run("unseal", stdin=f"{opened('share-1')}\n{opened('share-2')}\n").code == 0
-        assert client_with(server, opened("root-token")).is_authenticated()
-    finally:
-        end = ["gpgconf", "--homedir", str(command.folder / "gpg"), "--kill", "all"]
-        subprocess.run(end, check=False, capture_output=True)
-
-
-# Method, path, body. What a role may do is in its own set below; all the rest has to be refused.
-OPERATIONS: dict[str, tuple[str, str, dict[str, object]]] = {
-    **{
-        f"{verb} {key}": (
-            "post",
-            f"transit/{verb}/sealwire-{key}",
-            {"context": CONTEXT, "plaintext": PLAINTEXT},
-        )
-        for verb in ("encrypt", "decrypt", "rewrap", "datakey/plaintext", "datakey/wrapped", "hmac", "sign")
-        for key in ("proxy", "backup")
-    },
-    "encrypt a new key": ("post", "transit/encrypt/new", {"plaintext": PLAINTEXT}),
-    "make a key": ("post", "transit/keys/new", {}),
-    "list keys": ("list", "transit/keys", {}),
-    "read proxy key": ("get", "transit/keys/sealwire-proxy", {}),
-    "rotate proxy key": ("post", "transit/keys/sealwire-proxy/rotate", {}),
-    "set period": ("post", "transit/keys/sealwire-proxy/config", {"auto_rotate_period": 7776000}),
-    "allow deletion": ("post", "transit/keys/sealwire-proxy/config", {"deletion_allowed": True}),
-    "raise minimum": ("post", "transit/keys/sealwire-proxy/config", {"min_decryption_version": 1}),
-    "allow deletion with period": (
-        "post",
-        "transit/keys/sealwire-proxy/config",
-        {"auto_rotate_period": 7776000, "deletion_allowed": True},
-    ),
-    "delete key": ("delete", "transit/keys/sealwire-proxy", {}),
-    "trim key": ("post", "transit/keys/sealwire-proxy/trim", {"min_available_version": 1}),
-    "export key": ("get", "transit/export/encryption-key/sealwire-proxy", {}),
-    "back up key": ("get", "transit/backup/sealwire-proxy", {}),
-    "read keyring": ("get", "secret/data/sealwire/keyring", {}),
-    "write keyring": ("post", "secret/data/sealwire/keyring", {"data": {"x": "y"}}),
-    "delete keyring": ("delete", "secret/data/sealwire/keyring", {}),
-    "destroy keyring": ("delete", "secret/metadata/sealwire/keyring", {}),
-    "read keyring history": ("get", "secret/metadata/sealwire/keyring", {}),
-    "list secrets": ("list", "secret/metadata/", {}),
-    "read another secret": ("get", "secret/data/other", {}),
-    "write another secret": ("post", "secret/data/other", {"data": {}}),
-    "list mounts": ("get", "sys/mounts", {}),
-    "mount": ("post", "sys/mounts/new", {"type": "kv"}),
-    "unmount": ("delete", "sys/mounts/transit", {}),
-    "list logins": ("get", "sys/auth", {}),
-    "read own policy": ("get", "sys/policies/acl/sealwire-proxy", {}),
-    "write own policy": ("post", "sys/policies/acl/sealwire-proxy", {"policy": 'path "*" {}'}),
-    "read another policy": ("get", "sys/policies/acl/default", {}),
-    "read role": ("get", "auth/approle/role/sealwire-proxy", {}),
-    "write role": ("post", "auth/approle/role/sealwire-proxy", {"token_policies": "root"}),
-    "read role id": ("get", "auth/approle/role/sealwire-proxy/role-id", {}),
-    "make secret id": ("post", "auth/approle/role/sealwire-proxy/secret-id", {}),
-    "list secret ids": ("list", "auth/approle/role/sealwire-proxy/secret-id", {}),
-    "look up secret id": (
-        "post",
-        "auth/approle/role/sealwire-proxy/secret-id-accessor/lookup",
-        {"secret_id_accessor": "x"},
-    ),
-    "destroy secret id": (
-        "post",
-        "auth/approle/role/sealwire-proxy/secret-id-accessor/destroy",
-        {"secret_id_accessor": "x"},
-    ),
-    "make token": ("post", "auth/token/create", {}),
-    "make orphan token": ("post", "auth/token/create-orphan", {}),
-    "list tokens": ("list", "auth/token/accessors", {}),
-    "look up token": ("get", "auth/token/lookup-self", {}),
-    "renew token": ("post", "auth/token/renew-self", {}),
-    "list audit devices": ("get", "sys/audit", {}),
-    "enable audit device": ("post", "sys/audit/new", {"type": "file"}),
-    "read leases": ("post", "sys/leases/lookup", {"lease_id": "x"}),
-    "wrap": ("post", "sys/wrapping/wrap", {"x": "y"}),
-    "cubbyhole": ("post", "cubbyhole/x", {"x": "y"}),
-    "capabilities": ("post", "sys/capabilities-self", {"paths": ["sys/mounts"]}),
-    "snapshot": ("get", "sys/storage/raft/snapshot", {}),
-    "raft peers": ("get", "sys/storage/raft/configuration", {}),
-    "seal": ("post", "sys/seal", {}),
-    "step down": ("post", "sys/step-down", {}),
-    "rekey": ("post", "sys/rotate", {}),
-    "make entity": ("post", "identity/entity", {"name": "x"}),
-}
-OWN_TOKEN = {"look up token", "renew token"}
-ALLOWED = {
-    "proxy": {"decrypt proxy", "read keyring"},
-    "backup-writer": {"encrypt backup"},
-    "backup-restorer": {"decrypt backup"},
-    "rotation": {
-        "encrypt proxy",
-        "decrypt proxy",
-        "rewrap proxy",
-        "rewrap backup",
-        "read proxy key",
-        "rotate proxy key",
-        "set period",
-        "read keyring",
-        "write keyring",
-        "read keyring history",
-    },
-    "auditor": {
-        "read proxy key",
-        "list mounts",
-        "list logins",
-        "list audit devices",
-        "read own policy",
-        "read role",
-        "list secret ids",
-        "look up secret id",
-    },
-}
-
-
-@pytest.mark.parametrize("role", ALLOWED)
-def test_a_role_can_do_its_own_and_nothing_else(ready: Ready, role: str) -> None:
-    client, _ = logged_in(ready, role)
-    done = {name for name, operation in OPERATIONS.items() if not is_denied(client, *operation)}
-    assert done == ALLOWED[role] | OWN_TOKEN
-
-
-def is_denied(client: Any, method: str, path: str, body: dict[str, object]) -> bool:
-    """Whether the server says 403; an answer, or a complaint about the body, means that it was allowed."""
-    answer = client.session.request(
-        method,
-        f"{client.url}/v1/{path}",
-        json=body if method == "post" else None,
-        headers={"X-Vault-Token": client.token},
-        verify=client.adapter._kwargs["verify"],
-    )
-    return bool(answer.status_code == 403)
-
-
-def test_the_root_token_is_not_denied_any_of_it(ready: Ready) -> None:
-    """Guards the table: a path with a mistake in it would be refused to everybody."""
-    harmless = {name for name, (method, _, _) in OPERATIONS.items() if method in ("get", "list")}
-    assert not {name for name in harmless if is_denied(ready.root, *OPERATIONS[name])}
-
-
-def test_a_credential_opens_once_and_a_foreign_one_never(ready: Ready, tmp_path: Path) -> None:
-    secret_id = tmp_path / "secret-id"
-    planned = ready.command.as_root(
-        "credentials", "proxy", "--secret-id-file", secret_id, "--dry-run", "--json"
-    )
-    assert (planned.code, set(planned.json), secret_id.exists()) == (0, {"dry_run", "role_id"}, False)
-    ready.command.as_root("credentials", "proxy", "--secret-id-file", secret_id)
-    copy = tmp_path / "copy"
-    shutil.copy(secret_id, copy)
-    assert ready.command.run("unwrap", "auditor", "--secret-id-file", copy).code == 77
-    foreign = ready.command.run("unwrap", "auditor", "--secret-id-file", copy, "--dry-run")
-    assert foreign.code == 77
-    dry = ready.command.run("unwrap", "proxy", "--secret-id-file", secret_id, "--dry-run", "--json")
-    assert (dry.code, dry.json["ttl_s"]) == (0, 3600)
-    assert ready.command.run("unwrap", "proxy", "--secret-id-file", secret_id).code == 0
-    assert ready.command.run("unwrap", "proxy", "--secret-id-file", copy).code == 77
-    assert ready.command.run("unwrap", "proxy", "--secret-id-file", copy, "--dry-run").code == 77
-    assert secret_id.stat().st_mode & 0o777 == 0o600
-    before = proxy_secret_ids(ready)
-    assert ready.command.as_root("credentials", "proxy", "--secret-id-file", secret_id).code == 73
-    assert proxy_secret_ids(ready) == before
-
-
-def proxy_secret_ids(ready: Ready) -> list[str]:
-    found = ready.root.list("auth/approle/role/sealwire-proxy/secret-id")
-    return sorted(found["data"]["keys"])
-
-
-def test_revoking_ends_tokens_and_secret_ids_of_that_role_at_once(ready: Ready) -> None:
-    writer, writer_login = logged_in(ready, "backup-writer")
-    restorer, _ = logged_in(ready, "backup-restorer")
-    planned = ready.command.as_root("revoke", "backup-writer", "--dry-run", "--json").json
-    assert planned["secret_ids"] >= 1
-    assert writer.is_authenticated()
-    ended = ready.command.as_root("revoke", "backup-writer", "--yes", "--json").json
-    assert ended["role"] == "sealwire-backup-writer"
-    # One of this test, and one of the test of policies where that ran before.
-    assert ended["tokens"] >= 1
-    assert ended["secret_ids"] >= 1
-    assert not writer.is_authenticated()
-    with pytest.raises(hvac_errors.InvalidRequest):
-        client_with(ready.server, "").auth.approle.login(*writer_login)
-    assert restorer.is_authenticated()
-
-
-def logged_in(ready: Ready, role: str) -> tuple[Any, tuple[str, str]]:
-    """A client with a token of `role`, and the role id and secret id that it was come by with."""
-    login = ready.command.login(role)
-    secret_id = Path(login["SEALWIRE_VAULT_SECRET_ID_FILE"]).read_text().strip()
-    client = client_with(ready.server, "")
-    client.auth.approle.login(login["SEALWIRE_VAULT_ROLE_ID"], secret_id)
-    return client, (login["SEALWIRE_VAULT_ROLE_ID"], secret_id)
-
-
-def test_the_rotation_role_rotates_and_what_was_wrapped_still_opens(ready: Ready) -> None:
-    rotation = ready.command.login("rotation")
-    transit = ready.root.secrets.transit
-    wrapped = transit.encrypt_data("sealwire-proxy", plaintext=PLAINTEXT, context=CONTEXT)["data"][
-        "ciphertext"
-    ]
-    planned = ready.command.run("rotate-policy", "--now", "--dry-run", "--json", environ=rotation).json
-    done = ready.command.run("rotate-policy", "--now", "--period", "30d", "--json", environ=rotation).json
-    assert [key["version"] for key in done["keys"]] == [key["version"] for key in planned["keys"]]
-    key = transit.read_key("sealwire-proxy")["data"]
-    assert (key["latest_version"], key["auto_rotate_period"]) == (done["keys"][0]["version"], 30 * 86400)
-    opened = transit.decrypt_data("sealwire-proxy", ciphertext=wrapped, context=CONTEXT)
-    assert opened["data"]["plaintext"] == PLAINTEXT
-    assert ready.command.as_root("status").code == 0
-
-
-def test_drift_is_shown_and_mended(ready: Ready) -> None:
-    ready.root.sys.create_or_update_policy("sealwire-proxy", 'path "secret/*" { capabilities = ["read"] }')
-    found = ready.command.as_root("status", "--json")
+def test_drift_is_shown_and_mended(vault: ReadyVault) -> None:
+    vault.root.sys.create_or_update_policy("sealwire-proxy", 'path "secret/*" { capabilities = ["read"] }')
+    found = vault.command.as_root("status", "--json")
     assert found.code == 1
     drift = {name for name, state in found.states().items() if state != "satisfied"}
     assert drift == {("policy", "sealwire-proxy")}
-    assert ready.command.as_root("setup", "--yes").code == 0
-    assert ready.command.as_root("status").code == 0
+    assert vault.command.as_root("setup", "--yes").code == 0
+    assert vault.command.as_root("status").code == 0
 
 
-def test_a_key_that_was_made_otherwise_stops_everything_before_a_question_is_asked(ready: Ready) -> None:
-    ready.root.secrets.transit.create_key("other-proxy", exportable=True)
-    stopped = ready.command.as_root("setup", "--prefix", "other")
+def test_a_key_that_was_made_otherwise_stops_everything_before_a_question_is_asked(vault: ReadyVault) -> None:
+    vault.root.secrets.transit.create_key("other-proxy", exportable=True)
+    stopped = vault.command.as_root("setup", "--prefix", "other")
     assert (stopped.code, "called other-proxy" in stopped.err) == (73, True)
-    assert "other-proxy" not in ready.root.sys.list_policies()["data"]["keys"]
-    assert ready.command.as_root("setup", "--prefix", "other", "--dry-run").code == 1
+    assert "other-proxy" not in vault.root.sys.list_policies()["data"]["keys"]
+    assert vault.command.as_root("setup", "--prefix", "other", "--dry-run").code == 1
 
 
 def test_the_rollback_leaves_the_server_as_it_was(tmp_path: Path) -> None:
@@ -453,51 +98,6 @@ def test_the_rollback_leaves_the_server_as_it_was(tmp_path: Path) -> None:
         )
 
 
-def test_an_audit_device_is_by_hand_where_the_api_takes_none(tmp_path: Path) -> None:
-    with dev_server(tmp_path / "bao") as server:
-        command = Command(server, tmp_path)
-        token = {"VAULT_TOKEN": server.root_token}
-        log = tmp_path / "audit.log"
-        done = command.run("setup", "--yes", "--audit-file", log, "--json", environ=token)
-        assert (done.code, done.states()["audit device", "sealwire"]) == (1, "by hand")
-        (advice,) = (step["advice"] for step in done.json["steps"] if step["advice"])
-        assert "cannot enable audit device via API" in advice
-    _, _, block = advice.partition("reload it:\n")
-    config = tmp_path / "advised.hcl"
-    config.write_text(block)
-    advised, command = start_dev(tmp_path, config)
-    try:
-        assert command.run("setup", "--yes", environ=token).code == 0
-        assert log.stat().st_size > 0
-    finally:
-        advised.kill()
-
-
-def test_an_audit_device_is_enabled_where_the_api_takes_it(tmp_path: Path) -> None:
-    config = tmp_path / "bao.hcl"
-    config.write_text("unsafe_allow_api_audit_creation = true\n")
-    log = tmp_path / "audit.log"
-    server, command = start_dev(tmp_path, config)
-    try:
-        token = {"VAULT_TOKEN": server.root_token}
-        assert command.run("setup", "--yes", "--audit-file", log, environ=token).code == 0
-        assert command.run("status", environ=token).code == 0
-        assert log.stat().st_size > 0
-    finally:
-        server.kill()
-
-
-def start_dev(folder: Path, config: Path) -> tuple[OpenBao, Command]:
-    port = free_port()
-    arguments = ["server", "-dev", f"-dev-listen-address=127.0.0.1:{port}", "-dev-root-token-id=root"]
-    server = OpenBao(
-        [*arguments, "-dev-no-store-token", f"-config={config}"], folder, f"http://127.0.0.1:{port}", None
-    )
-    server.start()
-    server.wait_for_health({200})
-    return server, Command(server, folder)
-
-
 @pytest.mark.parametrize("auth", ["approle", "kubernetes"])
 def test_the_fake_of_the_unit_tests_goes_through_the_same_steps(tmp_path: Path, auth: str) -> None:
     pem = create_authority(tmp_path / "authority").certificate_file.read_text()
@@ -517,14 +117,14 @@ def test_the_fake_of_the_unit_tests_goes_through_the_same_steps(tmp_path: Path, 
         assert [step.kind.value for step in outstanding(survey(real, settings))] == ["audit device"]
 
 
-def test_the_auditor_of_a_kubernetes_set_up_sees_all_of_it(ready: Ready) -> None:
-    ca = ready.server.ca
+def test_the_auditor_of_a_kubernetes_set_up_sees_all_of_it(vault: ReadyVault) -> None:
+    ca = vault.server.ca
     assert ca is not None
     options = ("--prefix", "cluster", "--auth", "kubernetes", "--kubernetes-host", "https://10.0.0.1:6443")
-    assert ready.command.as_root("setup", "--yes", *options, "--kubernetes-ca", ca).code == 0
-    made = ready.root.auth.token.create(policies=["cluster-auditor"], no_default_policy=True)
+    assert vault.command.as_root("setup", "--yes", *options, "--kubernetes-ca", ca).code == 0
+    made = vault.root.auth.token.create(policies=["cluster-auditor"], no_default_policy=True)
     token = {"VAULT_TOKEN": made["auth"]["client_token"]}
-    found = ready.command.run("status", "--json", *options, "--kubernetes-ca", ca, environ=token)
+    found = vault.command.run("status", "--json", *options, "--kubernetes-ca", ca, environ=token)
     assert (found.code, set(found.states().values())) == (0, {"satisfied"})
 
 
@@ -559,8 +159,8 @@ def parse_paths(config: str) -> dict[str, str]:
     return dict(re.findall(r'(\w+) = "([^"]*)"', config))
 
 
-def test_what_the_server_does_not_take_is_told_in_its_own_words(ready: Ready) -> None:
-    real = admin_with(ready.server, ready.command.root_token_file.read_text().strip())
+def test_what_the_server_does_not_take_is_told_in_its_own_words(vault: ReadyVault) -> None:
+    real = admin_with(vault.server, vault.command.root_token_file.read_text().strip())
     with pytest.raises(KeySettingError) as caught:
         real.write("transit/keys/sealwire-proxy/config", {"auto_rotate_period": 60})
     assert caught.value.reason is KeysReason.VAULT_REQUEST
@@ -568,3 +168,39 @@ def test_what_the_server_does_not_take_is_told_in_its_own_words(ready: Ready) ->
     assert real.read("transit/keys/none") is None
     assert real.list("none/at/all") == ()
     real.delete("sys/policies/acl/none")
+
+
+def admin_with(server: OpenBao, token: str) -> VaultAdmin:
+    environ = {"VAULT_ADDR": server.address, "VAULT_TOKEN": token}
+    if server.ca is not None:
+        environ["VAULT_CACERT"] = str(server.ca)
+    return VaultAdmin(VaultConnection(settings_from_environment(environ), environ))
+
+
+def test_an_audit_device_is_by_hand_where_the_api_takes_none(tmp_path: Path) -> None:
+    with dev_server(tmp_path / "bao") as server:
+        command = Command(server, tmp_path)
+        token = {"VAULT_TOKEN": server.root_token}
+        log = tmp_path / "audit.log"
+        done = command.run("setup", "--yes", "--audit-file", log, "--json", environ=token)
+        assert (done.code, done.states()["audit device", "sealwire"]) == (1, "by hand")
+        (advice,) = (step["advice"] for step in done.json["steps"] if step["advice"])
+        assert "cannot enable audit device via API" in advice
+    _, _, block = advice.partition("reload it:\n")
+    config = tmp_path / "advised.hcl"
+    config.write_text(block)
+    with dev_server(tmp_path / "advised", config) as server:
+        assert Command(server, tmp_path).run("setup", "--yes", environ=token).code == 0
+        assert log.stat().st_size > 0
+
+
+def test_an_audit_device_is_enabled_where_the_api_takes_it(tmp_path: Path) -> None:
+    config = tmp_path / "bao.hcl"
+    config.write_text("unsafe_allow_api_audit_creation = true\n")
+    log = tmp_path / "audit.log"
+    with dev_server(tmp_path / "bao", config) as server:
+        command = Command(server, tmp_path)
+        token = {"VAULT_TOKEN": server.root_token}
+        assert command.run("setup", "--yes", "--audit-file", log, environ=token).code == 0
+        assert command.run("status", environ=token).code == 0
+        assert log.stat().st_size > 0

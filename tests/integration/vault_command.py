@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealwire.cli import main
-from tests.support.openbao import OpenBao
+from tests.support.openbao import OpenBao, RaftServer
 
 SHARES = ("--shares", "3", "--threshold", "2")
 
@@ -87,3 +87,16 @@ class Command:
             "SEALWIRE_VAULT_ROLE_ID": made.json["role_id"],
             "SEALWIRE_VAULT_SECRET_ID_FILE": str(secret_id),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyVault:
+    """A server with storage and TLS on which `init` and `setup` have run."""
+
+    server: RaftServer
+    command: Command
+
+    @property
+    def root(self) -> Any:
+        """A fresh hvac client with the root token."""
+        return self.server.client_with(self.command.root_token_file.read_text().strip())

@@ -143,7 +143,7 @@ def test_an_array_with_null_is_not_hidden_in_a_random_class() -> None:
         assert covered({"insert": "patients", "documents": [{"notes": notes}]}) == [("notes", notes)]
 
 
-@pytest.mark.plain_core
+@pytest.mark.plain_core(reason="replaces a constant")
 def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "MAX_EDITS", 3)
     assert len(plan_of({"insert": "patients", "documents": [{"tags": ["a"] * 3}]}).edits) == 3

@@ -4,57 +4,14 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from bson import Decimal128, Int64, MaxKey, decode, encode
+from bson import Decimal128, Int64, MaxKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.policies.errors import Reason, Refusal, SourceError
+from sealwire.policies.errors import Reason, SourceError
 from sealwire.policies.loader import load_policy
-from sealwire.policies.plan import Plan, RangeEdit
-from sealwire.policies.planner import plan_command
-
-POLICY = load_policy(
-    b"""
-version: 1
-classes:
-  birth: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2099-12-31}}
-  month: {mode: deterministic, type: date, range: {unit: month, from: 2000-01-01, to: 2001-12-01}}
-  year: {mode: deterministic, type: date, range: {unit: year, from: 1990-01-01, to: 2010-01-01}}
-  age: {mode: deterministic, type: int, range: {from: 0, to: 120, max_values: 50}}
-  big: {mode: deterministic, type: long, range: {from: -5, to: 5}}
-  plain: {mode: deterministic, type: date}
-collections:
-  db.c: {b: birth, m: month, y: year, a: age, l: big, p: plain, s.b: birth}
-""",
-    "policy.yaml",
-)
-
-
-def plan(command: dict[str, Any]) -> Plan:
-    return plan_command(POLICY, encode({**command, "$db": "db"}), 0)
-
-
-def listed(field: str, condition: dict[str, Any]) -> list[Any]:
-    """The values that a range on `field` becomes."""
-    (edit,) = plan({"find": "c", "filter": {field: condition}}).edits
-    assert isinstance(edit, RangeEdit)
-    assert edit.field_class.domain is not None
-    assert edit.field_class.value_type is not None
-    kind = edit.field_class.kind
-    raw = edit.field_class.domain.values(kind, edit.positions)
-    head = bytes((kind,)) + b"v\0"
-    bodies = [(len(head) + len(value) + 5).to_bytes(4, "little") + head + value + b"\0" for value in raw]
-    return [decode(body)["v"] for body in bodies]
-
-
-def reason(command: dict[str, Any]) -> Reason:
-    with pytest.raises(Refusal) as caught:
-        plan(command)
-    return caught.value.reason
-
-
-def days(*numbers: int) -> list[datetime]:
-    return [datetime(2000, 1, number) for number in numbers]
+from sealwire.policies.plan import RangeEdit
+from tests.policies.range_policy import POLICY, days, listed, plan, reason
 
 
 @pytest.mark.parametrize(
@@ -147,11 +104,6 @@ def test_ranges_work_wherever_a_filter_stands() -> None:
         assert len(made.removals) == len(made.edits) > 0
 
 
-def test_a_range_after_a_stage_that_reshapes_documents_is_refused() -> None:
-    stages = [{"$group": {"_id": "$x", "a": {"$push": "$a"}}}, {"$match": {"a": {"$gt": 1, "$lt": 3}}}]
-    assert reason({"aggregate": "c", "pipeline": stages, "cursor": {}}) is Reason.RANGE
-
-
 def test_a_range_of_one_value_in_the_filter_of_an_upsert_is_refused() -> None:
     def upsert(condition: dict[str, Any]) -> dict[str, Any]:
         return {"update": "c", "updates": [{"q": {"a": condition}, "u": {"$set": {"x": 1}}, "upsert": True}]}
@@ -240,122 +192,3 @@ def test_a_day_of_the_policy_stands_for_its_month() -> None:
     month = POLICY.classes["month"].domain
     assert month is not None
     assert (month.low, month.high) == (2000 * 12, 2001 * 12 + 11)
-
-
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [
-        ({"$set": {"a": 5}}, None),
-        ({"$set": {"a": {"$ifNull": ["$a", 5]}}}, None),
-        ({"$set": {"a": {"$cond": ["$x", 5, "$a"]}}}, None),
-        ({"$set": {"a": 500}}, Reason.GRID),
-        ({"$set": {"a": [5]}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"a": {"$literal": [5]}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"a": {"$concatArrays": [["$a"], ["$a"]]}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"a": {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"s.b": "$b"}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"s": {"b": "$b"}}}, Reason.PIPELINE_UPDATE),
-        ({"$set": {"s": ["$s"]}}, Reason.PIPELINE_UPDATE),
-    ],
-)
-def test_a_pipeline_update_keeps_to_single_values(stage: dict[str, Any], expected: Reason | None) -> None:
-    command = {"update": "c", "updates": [{"q": {}, "u": [stage]}]}
-    if expected is None:
-        plan(command)
-    else:
-        assert reason(command) is expected
-
-
-_RANGE = {"$match": {"a": {"$gte": 1, "$lt": 3}}}
-
-
-def over(*stages: dict[str, Any], on: str = "c") -> dict[str, Any]:
-    return {"aggregate": on, "pipeline": list(stages), "cursor": {}}
-
-
-@pytest.mark.parametrize("before", [[], [{"$group": {"_id": "$a"}}]])
-def test_the_pipeline_of_a_join_begins_with_documents_as_stored(before: list[dict[str, Any]]) -> None:
-    join = {"$lookup": {"from": "c", "pipeline": [_RANGE], "as": "j"}}
-    union = {"$unionWith": {"coll": "c", "pipeline": [_RANGE]}}
-    graph = {"from": "c", "startWith": "$_id", "connectFromField": "x", "connectToField": "x", "as": "g"}
-    restricted = {"$graphLookup": {**graph, "restrictSearchWithMatch": _RANGE["$match"]}}
-    stages: list[dict[str, Any]] = [{"$project": {"x": 1}}, join]
-    assert len(plan(over(*stages)).edits) == 1
-    for stage in (join, union):
-        assert len(plan(over(*before, stage)).edits) == 1
-    assert len(plan(over({"$project": {"x": 1}}, restricted)).edits) == 1
-    rearranged = {**join["$lookup"], "pipeline": [{"$set": {"a": ["$a"]}}, _RANGE]}
-    assert reason(over({"$lookup": rearranged})) is Reason.RANGE
-
-
-@pytest.mark.parametrize(
-    "stage",
-    [
-        {"$lookup": {"from": "c", "pipeline": [], "as": "j"}},
-        {"$unionWith": "c"},
-        {"$set": {"b": "$a", "x": [1]}},
-        {"$unset": "x"},
-        {"$project": {"a": 1}},
-        {"$unwind": "$x"},
-    ],
-)
-def test_a_stage_that_leaves_the_field_where_it_was_leaves_its_ranges(stage: dict[str, Any]) -> None:
-    assert len(plan(over(stage, _RANGE)).edits) == 1
-
-
-@pytest.mark.parametrize(
-    "stage",
-    [
-        {"$set": {"a": ["$a"]}},
-        {"$set": {"a": {"$ifNull": ["$a", None]}}},
-        {"$unionWith": {"coll": "c", "pipeline": [{"$set": {"a": ["$a"]}}]}},
-        {"$replaceWith": "$$ROOT"},
-        {"$group": {"_id": None, "a": {"$push": "$a"}}},
-        {"$group": {"_id": None, "a": {"$first": "$a"}}},
-    ],
-)
-def test_a_range_on_what_a_stage_has_moved_is_refused(stage: dict[str, Any]) -> None:
-    assert reason(over(stage, _RANGE)) is Reason.RANGE
-    assert reason(over(stage, {"$project": {"a": 1}}, {"$set": {"y": 1}}, _RANGE)) is Reason.RANGE
-
-
-def test_a_range_in_the_documents_that_a_join_has_put_into_an_array_is_refused() -> None:
-    join = {"$lookup": {"from": "c", "pipeline": [], "as": "j"}}
-    inside = {"$match": {"j.a": {"$gte": 1, "$lt": 3}}}
-    assert reason(over(join, inside)) is Reason.RANGE
-    assert reason(over(join, {"$unwind": "$j"}, {"$replaceWith": "$j"}, _RANGE)) is Reason.RANGE
-
-
-def test_a_range_before_and_after_what_leaves_the_field_alone() -> None:
-    for stage in ({"$lookup": {"from": "c", "pipeline": [], "as": "j"}}, {"$unionWith": "c"}):
-        assert len(plan(over(_RANGE, stage)).edits) == 1
-    stages: list[dict[str, Any]] = [
-        {"$set": {"a": ["$a"]}},
-        {"$lookup": {"from": "c", "pipeline": [_RANGE], "as": "j"}},
-        _RANGE,
-    ]
-    assert reason(over(*stages)) is Reason.RANGE
-
-
-@pytest.mark.parametrize("write", [{"$out": "c"}, {"$merge": "c"}, {"$merge": {"into": "c"}}])
-def test_no_pipeline_writes_arrays_into_a_class_with_a_range(write: dict[str, Any]) -> None:
-    assert plan(over(_RANGE, write)).protected
-    for stage in (
-        {"$set": {"a": ["$a"]}},
-        {"$unionWith": {"coll": "c", "pipeline": [{"$set": {"a": ["$a"]}}]}},
-    ):
-        assert reason(over(stage, write)) is Reason.TARGET
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"$map": {"input": [1, 2], "in": "$a"}},
-        {"$arrayElemAt": [[["$a"]], 0]},
-        {"$first": [[["$a"]]]},
-        {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}},
-    ],
-)
-def test_no_expression_stores_an_array_in_a_class_with_a_range(value: dict[str, Any]) -> None:
-    update = {"q": {}, "u": [{"$set": {"a": value}}]}
-    assert reason({"update": "c", "updates": [update]}) is Reason.PIPELINE_UPDATE

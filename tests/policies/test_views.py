@@ -8,8 +8,8 @@ from bson import encode
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planner import plan_command
 from sealwire.policies.views import LIFETIME_S, NamespaceUnknown, View, ViewCatalog
+from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
-from tests.policies.test_ranges import POLICY as RANGES
 
 
 def view(on: str, *stages: dict[str, Any]) -> View:
@@ -122,7 +122,7 @@ def test_a_definition_that_is_none_can_only_be_forwarded(definition: bytes) -> N
     assert found.opaque
 
 
-@pytest.mark.plain_core
+@pytest.mark.plain_core(reason="replaces a constant")
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealwire.policies.views._MAX_REMEMBERED", 2)
     catalog = knowing(a=None, b=None)

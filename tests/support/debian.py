@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
+from tests.support.skips import skip_or_fail
 
 _SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -25,9 +25,7 @@ def require_programs(packages: Mapping[str, str], *more_packages: str) -> None:
     missing = _missing(packages)
     if missing:
         reason = f"not installed: {', '.join(missing)} ({reason})"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail(reason)
 
 
 def _missing(packages: Mapping[str, str]) -> list[str]:

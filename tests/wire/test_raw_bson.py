@@ -19,6 +19,7 @@ from sealwire.wire.raw_bson import (
     document_end,
     elements,
     scope_document,
+    string_bytes,
     validate,
 )
 from tests.strategies import bson_documents
@@ -96,6 +97,13 @@ def test_an_element_names_where_its_parts_lie() -> None:
     found = [(each.kind, each.name, each.start, each.value, each.end) for each in elements(data, 2)]
     assert found == [(8, b"ok", 6, 10, 11), (2, b"s", 11, 14, 20)]
     assert int32_at(data, 14) == 2
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_only_a_string_has_the_bytes_of_one(name: str) -> None:
+    for each in elements(VALID[name], 0):
+        content = VALID[name][each.value + 4 : each.end - 1] if each.kind == BsonType.STRING else b""
+        assert string_bytes(VALID[name], each) == content
 
 
 def test_every_prefix_of_every_valid_document_is_refused() -> None:

@@ -6,20 +6,12 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from tests.integration.differential.commands import (
-    MAKING_VIEW,
-    SEEN,
-    WRITING_PIPELINE,
-    Command,
-    hinted,
-    indexes,
-    reads,
-    views,
-    writes,
-)
+from tests.integration.differential.command import MAKING_VIEW, WRITING_PIPELINE, Command
+from tests.integration.differential.commands import SEEN, hinted, indexes, reads, views
 from tests.integration.differential.documents import document, numbered, visit
 from tests.integration.differential.shapes import PEOPLE, VISITS, Shape
 from tests.integration.differential.values import Document, weighted
+from tests.integration.differential.write_commands import writes
 
 MOST_STEPS = 6
 

@@ -16,7 +16,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from sealwire.policies.errors import Reason
-from tests.integration.differential.commands import DATABASE, Command
+from tests.integration.differential.command import DATABASE, Command
 from tests.integration.differential.compare import canonical, unordered
 from tests.integration.differential.values import Document
 

@@ -1,8 +1,7 @@
-"""The configuration file: what it may say, where its errors point, and what the environment overrides."""
+"""The configuration file: what it may say, and where its errors point."""
 
 import re
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,12 @@ import pytest
 from sealwire.keys.keyring_store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
-from sealwire.policies.errors import SourceError
 from sealwire.proxy.server.config import (
     KEYS,
     Address,
     CacheSettings,
     Config,
     KeySettings,
-    Kind,
     Limits,
     ListenTls,
     Member,
@@ -29,84 +26,17 @@ from sealwire.proxy.server.config_reader import load_config, parse_config
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.logs import LogFormat
 from tests.build_context import ROOT
-
-WHOLE = """\
-listen:
-  address: 0.0.0.0:27018
-  advertise: proxy.example:27018
-  tls:
-    certificate: tls/proxy.crt
-    key: tls/proxy.key
-    client_ca: tls/clients.crt
-    require_client_certificate: true
-    minimum: "1.3"
-upstream:
-  address: "[fd00::1]:27017"
-  probe: false
-  tls:
-    ca: /etc/mongo/ca.crt
-    certificate: tls/client.crt
-    key: tls/client.key
-    server_name: mongo.example
-policy: policy.yaml
-keyring: keyring.json
-kek: {provider: file, path: kek.json, passphrase_file: passphrase}
-keys:
-  refresh_s: 30
-  max_age_s: 3600
-  cache: {path: cache.json, kek: "file:cache-kek.json", passphrase_file: cache-passphrase, max_age_s: 600}
-admin: {address: "127.0.0.1:9999"}
-log: {level: debug, format: json}
-limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
-audit: {path: audit.jsonl}
-"""
-
-SHORT = """\
-listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}
-upstream: {address: "mongo:27017", tls: {mode: plaintext}}
-policy: policy.yaml
-keyring: keyring.json
-kek: {provider: environment}
-"""
-
-SET = """\
-listen: {tls: {mode: plaintext}}
-upstream: {tls: {}}
-members:
-  - {listen: "127.0.0.1:27018", upstream: "a:27017"}
-  - {listen: "0.0.0.0:27019", advertise: "proxy:27019", upstream: "b:27017"}
-policy: policy.yaml
-keyring: keyring.json
-kek: {provider: environment, variable: MY_KEK}
-"""
-
-VAULT = """\
-listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}
-upstream: {address: "mongo:27017", tls: {mode: plaintext}}
-policy: policy.yaml
-vault:
-  address: https://vault.example:8200/
-  namespace: clinic
-  ca: ca.crt
-  auth: approle
-  role_id: role
-  secret_id_file: secret-id
-  secret_id_wrapped: true
-  timeout_s: 2
-"""
-
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - read, not bound
-FOLDER = Path("/etc/sealwire")
-
-
-def parse(text: str, environ: Mapping[str, str] | None = None) -> Config:
-    return parse_config(text.encode(), FOLDER / "sealwire.yaml", environ or {})
-
-
-def error_of(text: str, environ: Mapping[str, str] | None = None) -> SourceError:
-    with pytest.raises(SourceError) as caught:
-        parse(text, environ)
-    return caught.value
+from tests.proxy.server.config_texts import (
+    EVERYWHERE,
+    FOLDER,
+    IN_VAULT,
+    SET,
+    SHORT,
+    VAULT,
+    WHOLE,
+    error_of,
+    parse,
+)
 
 
 def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
@@ -301,88 +231,6 @@ def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new:
 def test_an_empty_list_of_members_is_refused() -> None:
     lines = [line for line in SET.splitlines() if not line.startswith("  -")]
     assert error_of("\n".join(lines).replace("members:", "members: []")).line == 3
-
-
-VALUES = {Kind.TEXT: "changed", Kind.INTEGER: "77", Kind.NUMBER: "7.5", Kind.BOOLEAN: "true"}
-SPECIAL = {
-    ("listen", "address"): "127.0.0.1:7",
-    ("listen", "advertise"): "other:7",
-    ("listen", "tls", "minimum"): "1.2",
-    ("listen", "tls", "require_client_certificate"): "false",
-    ("upstream", "address"): "other:7",
-    ("upstream", "tls", "minimum"): "1.3",
-    ("admin", "address"): "other:7",
-    ("workers",): "3",
-    ("log", "level"): "error",
-    ("log", "format"): "text",
-    ("keys", "cache", "kek"): "env:OTHER",
-    ("vault", "address"): "https://other:8200",
-}
-# These make sense only together with others.
-MODES = (
-    ("listen", "tls", "mode"),
-    ("upstream", "tls", "mode"),
-    ("kek", "provider"),
-    ("kek", "variable"),
-    ("vault", "auth"),
-)
-# The same with its keys in Vault; an option that a way to log in does not use changes nothing.
-IN_VAULT = """\
-kek: {provider: vault, name: sealwire}
-vault: {address: "https://vault:8200", auth: AUTH, role: r, role_id: i, certificate: a, key: b,
-  token_file: t, secret_id_file: s, jwt_file: j}
-"""
-AUTHS = {"token_file": "token-file", "role": "kubernetes", "jwt_file": "kubernetes"}
-
-
-def whole_for(path: tuple[str, ...]) -> str:
-    if path[0] == "vault" or path in (("kek", "name"), ("kek", "mount")):
-        in_vault = IN_VAULT.replace("AUTH", AUTHS.get(path[-1], "approle"))
-        return re.sub(r"^kek: .*\n", "", WHOLE, flags=re.MULTILINE) + in_vault
-    return WHOLE
-
-
-@pytest.mark.parametrize("path", [path for path in KEYS if path not in MODES], ids=variable_of)
-def test_the_environment_overrides_every_key(path: tuple[str, ...]) -> None:
-    whole = whole_for(path)
-    changed = parse(whole, {variable_of(path): SPECIAL.get(path, VALUES[KEYS[path]])})
-    assert changed != parse(whole)
-    assert changed.ignored_variables == ()
-
-
-def test_the_environment_can_turn_tls_on_and_choose_another_provider() -> None:
-    config = parse(
-        SHORT,
-        {
-            "SEALWIRE_LISTEN_TLS_MODE": "tls",
-            "SEALWIRE_LISTEN_TLS_CERTIFICATE": "proxy.pem",
-            "SEALWIRE_UPSTREAM_TLS_MODE": "tls",
-            "SEALWIRE_KEK_PROVIDER": "file",
-            "SEALWIRE_KEK_PATH": "/run/kek.json",
-        },
-    )
-    assert config.listen_tls == ListenTls(TlsMode.TLS, FOLDER / "proxy.pem")
-    assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
-    assert config.kek == ProviderSettings(ProviderKind.KEY_FILE, "/run/kek.json")
-    assert parse(SHORT, {"SEALWIRE_KEK_VARIABLE": "OTHER"}).kek.location == "OTHER"
-
-
-def test_an_override_makes_sections_that_the_file_leaves_out() -> None:
-    assert parse(SHORT, {"SEALWIRE_LOG_LEVEL": "error"}).log_level == "error"
-
-
-def test_an_empty_variable_overrides_nothing() -> None:
-    assert parse(SHORT, {"SEALWIRE_LISTEN_ADDRESS": ""}) == parse(SHORT)
-
-
-def test_a_bad_override_is_named_by_its_variable() -> None:
-    error = error_of(SHORT, {"SEALWIRE_LIMITS_CONNECTIONS": "many"})
-    assert error.filename == "SEALWIRE_LIMITS_CONNECTIONS"
-
-
-def test_variables_that_name_no_key_are_reported_and_the_kek_itself_is_none_of_them() -> None:
-    environ = {"SEALWIRE_LOG_LEVLE": "debug", "SEALWIRE_KEK": "secret", "SEALWIRE_PORT": "tcp://10.0.0.1"}
-    assert parse(SHORT, environ).ignored_variables == ("SEALWIRE_LOG_LEVLE",)
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sealwire.proxy.server.config import ListenTls, TlsMode
 from sealwire.proxy.server.side import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Side
 from sealwire.proxy.server.tls import listen_side
 from tests.proxy.server.harness import LOOPBACK, run, soon, until
-from tests.proxy.server.test_tls import client_context
+from tests.proxy.server.tls_contexts import client_context
 
 pytestmark = pytest.mark.integration
 

@@ -31,7 +31,7 @@ def test_what_was_planned_before_a_change_is_not_remembered_after_it() -> None:
     assert passing.get(TARGET) is None
 
 
-@pytest.mark.plain_core
+@pytest.mark.plain_core(reason="replaces a constant")
 def test_names_without_end_do_not_make_it_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealwire.proxy.session.passing._MAX_REMEMBERED", 2)
     passing = PassingCommands(ViewCatalog(POLICY))

@@ -1,7 +1,5 @@
 """What is written for systemd and Kubernetes: least privilege, no secret, nothing smuggled in."""
 
-import shutil
-import subprocess
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,6 +19,7 @@ from sealwire.sidecars.backup.schedule import (
     systemd_units,
 )
 from tests.build_context import ROOT
+from tests.support.systemd_analyze import systemd_analyze
 
 # The same as the examples in deploy/, which a test holds to this.
 EXAMPLE = Schedule(RetentionPolicy(daily=7, weekly=5, monthly=12))
@@ -41,19 +40,13 @@ def test_the_examples_in_deploy_are_what_is_written() -> None:
     assert written == kubernetes_cron_job(EXAMPLE)[CRONJOB]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     program = tmp_path / "sealwire"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     for name, text in systemd_units(replace(EXAMPLE, plaintext_since=SINCE)).items():
         (tmp_path / name).write_text(text.replace(EXAMPLE.program, str(program)))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in (SERVICE, TIMER))],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = systemd_analyze("verify", "--man=no", tmp_path / SERVICE, tmp_path / TIMER)
     assert done.returncode == 0, done.stderr
     assert "sealwire-backup" not in done.stderr
 

@@ -1,5 +1,6 @@
 """The files of a machine in memory: one root file system, LUKS volumes, mounts; and the power failing."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Volume:
 
 
 @dataclass(slots=True)
-class FilesInMemory:
+class FilesInMemory(ABC):
     """The half of `Machine` that is about files."""
 
     device: Path
@@ -61,13 +62,13 @@ class FilesInMemory:
         if self.changes == self.meddle_before:
             self.start_service()
 
+    @abstractmethod
     def service_writes(self) -> None:
         """What a running service does to its data; the other half of the machine knows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start_service(self) -> None:
         """What `systemctl start` does; the other half of the machine knows."""
-        raise NotImplementedError
 
     def find(self, path: Path | str) -> tuple[Tree, str]:
         """The file system that `path` lies on, and its name there."""

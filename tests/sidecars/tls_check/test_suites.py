@@ -1,12 +1,12 @@
 """The table of suites is right about names, and its verdicts are those of the guidance."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
 
 from sealwire.sidecars.tls_check.suites import SUITES, Verdict
+from tests.support.debian_programs import require_program
 
 BY_NAME = {suite.name: suite for suite in SUITES.values()}
 
@@ -47,11 +47,9 @@ def test_no_name_stands_twice() -> None:
 
 
 def test_every_suite_that_openssl_can_serve_is_in_the_table_under_its_name() -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl on this machine")
-    command = [openssl, "ciphers", "-V", "-stdname", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"]
-    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    openssl = require_program("openssl", "openssl", "version")
+    arguments = ("ciphers", "-V", "-stdname", "ALL:COMPLEMENTOFALL:@SECLEVEL=0")
+    listing = subprocess.run([openssl, *arguments], capture_output=True, text=True, check=True).stdout
     rows = re.findall(r"0x(..),0x(..) - (TLS_\S+)", listing)
     offered = {int(high + low, 16): name for high, low, name in rows if not re.search("PSK|SRP", name)}
     assert len(offered) > 50

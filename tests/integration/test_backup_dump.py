@@ -1,0 +1,144 @@
+"""Dumps of a real server: what they say of themselves, and what keeps one from being made."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealwire.cli.backup_restoring import documents_size
+from sealwire.sidecars.backup.consistency import Wanted
+from sealwire.sidecars.backup.dump import DumpOptions, Progress, dump
+from sealwire.sidecars.backup.errors import (
+    BackupError,
+    BackupReason,
+    SourceFailed,
+)
+from sealwire.sidecars.backup.local_store import LocalStore
+from sealwire.sidecars.backup.manifest import Consistency
+from sealwire.sidecars.backup.sealed_writer import create_backup
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.direct_errors import DirectReason, UnusableUri
+from tests.integration.backup_source import (
+    Server,
+    assert_same,
+    dump_everything,
+    filled_server,
+    restored,
+    sealed,
+)
+from tests.integration.conftest import Stack
+from tests.sidecars.backup.samples import KEK
+from tests.support.secantus import ROOT, secantus
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with filled_server(tmp_path_factory.mktemp("source")) as server:
+        yield server
+
+
+def test_the_manifest_says_what_was_obtained(server: Server, tmp_path: Path) -> None:
+    dumped = dump_everything(server, LocalStore(tmp_path))
+    manifest, contents = dumped.manifest, dumped.contents
+    assert manifest.dumper == "built-in"
+    assert manifest.consistency is Consistency.SNAPSHOT
+    assert manifest.window is not None
+    assert manifest.window[0] == manifest.window[1]
+    by_name = {found.namespace: found for found in contents.collections}
+    assert by_name["clinic.long"].in_snapshot
+    assert not by_name["clinic.capped"].in_snapshot
+    assert by_name["clinic.long"].content.documents == 6_000
+    assert by_name["clinic.adults"].content.documents == 0
+    assert any(note.startswith("clinic.capped: ") for note in contents.notes)
+    assert "admin.system.users" in by_name
+    assert sum(found.content.documents for found in contents.collections) == manifest.documents
+    assert sum(found.content.size for found in contents.collections) == sum(
+        member.size for member in manifest.members if member.documents is not None
+    )
+
+
+def test_without_a_snapshot_several_threads_read_and_the_window_is_stated(
+    server: Server, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    options = DumpOptions(server.uri, ("clinic",), Wanted.NONE, parallel=3)
+    with create_backup(store, "w", [KEK]) as sink:
+        found = dump(server.raw, sink, options)
+    assert found.manifest.consistency is Consistency.OPLOG_WINDOW
+    assert found.manifest.window is not None
+    assert found.manifest.window[0] <= found.manifest.window[1]
+    assert {one.namespace.partition(".")[0] for one in found.contents.collections} == {"clinic"}
+    report = restored(server.raw, sealed(store, "w"), tmp_path, "clinic=threads")
+    assert report.holds
+    assert_same(server, "threads")
+
+
+def test_whoever_waits_is_told_how_much_there_is(server: Server, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    with create_backup(LocalStore(tmp_path), "w", [KEK]) as sink:
+        found = dump(server.raw, sink, DumpOptions(server.uri, ("clinic.long",)), told.append)
+    assert [now.size for now in told] == sorted(now.size for now in told)
+    documents = sum(collection.content.size for collection in found.contents.collections)
+    assert told[-1].size == documents
+    assert told[0].of_size == pytest.approx(documents, rel=0.1)
+    assert documents_size(found.manifest, {"clinic.long"}) == documents
+    assert documents_size(found.manifest, ()) == 0
+
+
+@pytest.mark.parametrize("blocks_before", [0, 1, 3])
+def test_a_server_that_goes_away_leaves_no_backup(tmp_path: Path, blocks_before: int) -> None:
+    (tmp_path / "store").mkdir()
+    store = LocalStore(tmp_path / "store")
+    with secantus(tmp_path) as process:
+        with process.connect() as direct:
+            for name in ("a", "b", "c", "d"):
+                direct.clinic[name].insert_many([{"text": "x" * 1000} for _ in range(3_000)])
+        seen = 0
+
+        def stop(_: object) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == blocks_before:
+                process.kill()
+
+        uri = process.uri() + "?serverSelectionTimeoutMS=500"
+        with connected(uri) as client, create_backup(store, "gone", [KEK]) as sink:
+            if blocks_before == 0:
+                process.kill()
+            with pytest.raises(SourceFailed) as caught:
+                dump(client, sink, DumpOptions(uri), stop)
+        assert caught.value.reason is BackupReason.SOURCE_LOST
+    assert list(store.objects()) == []
+
+
+def test_a_server_that_repeats_a_snapshots_time_and_shows_the_present_has_none(
+    server: Server, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    with create_backup(store, "w", [KEK]) as sink:
+        found = dump(server.raw, sink, DumpOptions(server.uri, ("other",)))
+    assert found.manifest.consistency is Consistency.OPLOG_WINDOW
+    with pytest.raises(SourceFailed) as caught, create_backup(store, "s", [KEK]) as sink:
+        dump(server.raw, sink, DumpOptions(server.uri, ("other",), Wanted.SNAPSHOT))
+    assert caught.value.reason is BackupReason.SNAPSHOT_REFUSED
+    assert not store.exists("s.tar.gz.enc")
+
+
+def test_a_selection_that_names_nothing_is_refused(server: Server, tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    with (
+        pytest.raises(BackupError) as caught,
+        create_backup(store, "nothing", [KEK]) as sink,
+    ):
+        dump(server.raw, sink, DumpOptions(server.uri, ("nowhere",)))
+    assert caught.value.reason is BackupReason.SELECTION
+    assert not store.exists("nothing.tar.gz.enc")
+
+
+def test_sealwire_itself_is_not_dumped(stack: Stack) -> None:
+    uri = stack.proxy.uri(ROOT)
+    with pytest.raises(UnusableUri) as caught, connected(uri):
+        pass
+    assert caught.value.reason is DirectReason.SEALWIRE

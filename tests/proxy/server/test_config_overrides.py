@@ -1,0 +1,95 @@
+"""The environment overrides every key of the configuration file, and says which variable was wrong."""
+
+import re
+
+import pytest
+
+from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.proxy.server.config import (
+    KEYS,
+    Kind,
+    ListenTls,
+    TlsMode,
+    UpstreamTls,
+    variable_of,
+)
+from tests.proxy.server.config_texts import FOLDER, IN_VAULT, SHORT, WHOLE, error_of, parse
+
+VALUES = {Kind.TEXT: "changed", Kind.INTEGER: "77", Kind.NUMBER: "7.5", Kind.BOOLEAN: "true"}
+
+SPECIAL = {
+    ("listen", "address"): "127.0.0.1:7",
+    ("listen", "advertise"): "other:7",
+    ("listen", "tls", "minimum"): "1.2",
+    ("listen", "tls", "require_client_certificate"): "false",
+    ("upstream", "address"): "other:7",
+    ("upstream", "tls", "minimum"): "1.3",
+    ("admin", "address"): "other:7",
+    ("workers",): "3",
+    ("log", "level"): "error",
+    ("log", "format"): "text",
+    ("keys", "cache", "kek"): "env:OTHER",
+    ("vault", "address"): "https://other:8200",
+}
+
+
+# These make sense only together with others.
+MODES = (
+    ("listen", "tls", "mode"),
+    ("upstream", "tls", "mode"),
+    ("kek", "provider"),
+    ("kek", "variable"),
+    ("vault", "auth"),
+)
+
+AUTHS = {"token_file": "token-file", "role": "kubernetes", "jwt_file": "kubernetes"}
+
+
+def whole_for(path: tuple[str, ...]) -> str:
+    if path[0] == "vault" or path in (("kek", "name"), ("kek", "mount")):
+        in_vault = IN_VAULT.replace("AUTH", AUTHS.get(path[-1], "approle"))
+        return re.sub(r"^kek: .*\n", "", WHOLE, flags=re.MULTILINE) + in_vault
+    return WHOLE
+
+
+@pytest.mark.parametrize("path", [path for path in KEYS if path not in MODES], ids=variable_of)
+def test_the_environment_overrides_every_key(path: tuple[str, ...]) -> None:
+    whole = whole_for(path)
+    changed = parse(whole, {variable_of(path): SPECIAL.get(path, VALUES[KEYS[path]])})
+    assert changed != parse(whole)
+    assert changed.ignored_variables == ()
+
+
+def test_the_environment_can_turn_tls_on_and_choose_another_provider() -> None:
+    config = parse(
+        SHORT,
+        {
+            "SEALWIRE_LISTEN_TLS_MODE": "tls",
+            "SEALWIRE_LISTEN_TLS_CERTIFICATE": "proxy.pem",
+            "SEALWIRE_UPSTREAM_TLS_MODE": "tls",
+            "SEALWIRE_KEK_PROVIDER": "file",
+            "SEALWIRE_KEK_PATH": "/run/kek.json",
+        },
+    )
+    assert config.listen_tls == ListenTls(TlsMode.TLS, FOLDER / "proxy.pem")
+    assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
+    assert config.kek == ProviderSettings(ProviderKind.KEY_FILE, "/run/kek.json")
+    assert parse(SHORT, {"SEALWIRE_KEK_VARIABLE": "OTHER"}).kek.location == "OTHER"
+
+
+def test_an_override_makes_sections_that_the_file_leaves_out() -> None:
+    assert parse(SHORT, {"SEALWIRE_LOG_LEVEL": "error"}).log_level == "error"
+
+
+def test_an_empty_variable_overrides_nothing() -> None:
+    assert parse(SHORT, {"SEALWIRE_LISTEN_ADDRESS": ""}) == parse(SHORT)
+
+
+def test_a_bad_override_is_named_by_its_variable() -> None:
+    error = error_of(SHORT, {"SEALWIRE_LIMITS_CONNECTIONS": "many"})
+    assert error.filename == "SEALWIRE_LIMITS_CONNECTIONS"
+
+
+def test_variables_that_name_no_key_are_reported_and_the_kek_itself_is_none_of_them() -> None:
+    environ = {"SEALWIRE_LOG_LEVLE": "debug", "SEALWIRE_KEK": "secret", "SEALWIRE_PORT": "tcp://10.0.0.1"}
+    assert parse(SHORT, environ).ignored_variables == ("SEALWIRE_LOG_LEVLE",)

@@ -1,0 +1,136 @@
+"""Certificates, keys and authorities as files: what is wrong with them is said before anything listens."""
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from sealwire.demo.certificates import Authority, Issued, create_authority
+from sealwire.proxy.server.config import ListenTls, TlsMode, UpstreamTls
+from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
+from sealwire.proxy.server.tls import TLS12_SUITES, listen_side, upstream_side
+from tests.proxy.server.tls_contexts import serving
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return create_authority(tmp_path / "authority")
+
+
+def mismatch(issued: Issued, authority: Authority) -> None:
+    authority.issue("other").key.replace(issued.key)
+
+
+def not_pem(issued: Issued, _: Authority) -> None:
+    issued.certificate.write_text("-----BEGIN NONSENSE-----")
+
+
+def key_not_pem(issued: Issued, _: Authority) -> None:
+    issued.key.write_text("-----BEGIN NONSENSE-----")
+
+
+def no_certificate(issued: Issued, _: Authority) -> None:
+    issued.certificate.unlink()
+
+
+def no_key(issued: Issued, _: Authority) -> None:
+    issued.key.unlink()
+
+
+def encrypted_key(issued: Issued, _: Authority) -> None:
+    key = load_pem_private_key(issued.key.read_bytes(), None)
+    protection = BestAvailableEncryption(b"passphrase")
+    issued.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (mismatch, StartReason.KEY_MISMATCH),
+        (not_pem, StartReason.BAD_PEM),
+        (key_not_pem, StartReason.BAD_PEM),
+        (no_certificate, StartReason.FILE_MISSING),
+        (no_key, StartReason.FILE_MISSING),
+        (encrypted_key, StartReason.KEY_ENCRYPTED),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_or_key_is_said(
+    authority: Authority, damage: Callable[[Issued, Authority], None], reason: StartReason
+) -> None:
+    issued = authority.issue("proxy")
+    damage(issued, authority)
+    with pytest.raises(FileProblem) as caught:
+        listen_side(serving(issued))
+    assert caught.value.reason is reason
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o610])
+def test_a_private_key_that_others_can_reach_is_refused(authority: Authority, mode: int) -> None:
+    issued = authority.issue("proxy")
+    issued.key.chmod(mode)
+    with pytest.raises(PermissionProblem) as caught:
+        listen_side(serving(issued))
+    assert caught.value.reason is StartReason.KEY_EXPOSED
+
+
+@pytest.mark.parametrize(
+    "content", ["", "no authority", "\u00e9", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
+)
+def test_an_authority_file_without_authorities_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "ca.crt"
+    file.write_text(content)
+    with pytest.raises(FileProblem) as caught:
+        upstream_side(UpstreamTls(TlsMode.TLS, file))
+    assert caught.value.reason is StartReason.BAD_PEM
+
+
+def test_certificate_and_key_may_stand_in_one_file(authority: Authority) -> None:
+    issued = authority.issue("proxy")
+    assert listen_side(ListenTls(TlsMode.TLS, issued.combined)).context is not None
+
+
+def test_without_an_authority_file_the_systems_store_is_trusted_and_names_are_verified() -> None:
+    context = upstream_side(UpstreamTls(TlsMode.TLS)).context
+    assert context is not None
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_tls_1_3_can_be_demanded(authority: Authority) -> None:
+    side = listen_side(serving(authority.issue("proxy"), minimum=ssl.TLSVersion.TLSv1_3))
+    assert side.context is not None
+    assert side.context.minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+def test_every_suite_of_tls_1_2_is_ephemeral_and_authenticated() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers(TLS12_SUITES)
+    suites = [suite for suite in context.get_ciphers() if suite["protocol"] == "TLSv1.2"]
+    assert suites
+    assert all(suite["aead"] and suite["name"].startswith("ECDHE-") for suite in suites)
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "word"),
+    [(-9, -1, "expired"), (1, 90, "not valid yet"), (-1, 5, "soon"), (-1, 90, "")],
+)
+def test_a_certificate_out_of_its_time_is_warned_of(
+    authority: Authority, starts: int, ends: int, word: str
+) -> None:
+    now = datetime.now(UTC)
+    issued = authority.issue(
+        "proxy", valid_from=now + timedelta(days=starts), valid_until=now + timedelta(days=ends)
+    )
+    side = listen_side(serving(issued))
+    assert side.not_after is not None
+    assert word in side.warning
+    assert bool(word) == bool(side.warning)
