@@ -128,7 +128,7 @@ class ClientSide:
         namespace = replies.one_line(plan.namespace) if is_named else ""
         request = Request(RequestKind.COMMAND, plan.command, namespace)
         passed_on = self._pass_on(rewritten[0], None if unanswered else request, rewritten)
-        if plan.values:
+        if plan.edits or plan.settled:
             return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), passed_on]
         if target is not None and not plan.protected:
             known.remember(target, request, count)

@@ -139,14 +139,19 @@ class Session:
             return []
         effects: list[Effect] = []
         try:
-            for message in peer.framer.feed_in_parts(data):
+            messages = peer.framer.feed_in_parts(data)
+            for message in messages:
                 effects += self._message(peer, message)
+            if not messages:
+                self._look_at_arriving(peer.framer.arriving)
         except ProtocolError as error:
             effects += self._broken(peer, error)
-        arriving = peer.framer.arriving
-        if arriving is not None and self._state is _State.OPEN:
-            self._server_side.arriving(arriving)
         return effects
+
+    def _look_at_arriving(self, message: LongMessage | None) -> None:
+        """Some of a message has come, and not all. Only the server's are given in parts."""
+        if message is not None and self._state is _State.OPEN:
+            self._server_side.arriving(message)
 
     def _message(self, peer: _Peer, message: bytes | LongMessage) -> list[Effect]:
         if self._state is _State.CLOSED:
