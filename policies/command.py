@@ -96,8 +96,13 @@ class Command:
             inside = (document_of(item, argument) for item in array_items(self.plan, argument))
             yield from self._settling(inside, (*self.parents, argument.value))
         for sequence in self.sequences:
-            if sequence.identifier == name:
+            if sequence.identifier != name:
+                continue
+            if self.plan.settler is not None:
                 yield from self._settling(sequence.documents, sequence.parents)
+                continue
+            for start in sequence.documents:
+                yield start, sequence.parents
 
     def _settling(self, documents: Iterable[int], parents: Parents) -> Iterator[tuple[int, Parents]]:
         plan = self.plan

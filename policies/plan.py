@@ -111,6 +111,7 @@ class Plan:
     """The decisions for one command, in the order they were made. Building it is the planner's whole work."""
 
     __slots__ = (
+        "_room",
         "arrays",
         "buf",
         "command",
@@ -132,6 +133,8 @@ class Plan:
         self.settler = settler
         self.settled = 0
         """How many edits the settler has taken."""
+        self._room = MAX_EDITS
+        """How many edits there may be besides those."""
         self.command = ""
         self.namespace = ""
         self.protected = False
@@ -166,6 +169,7 @@ class Plan:
         del self.edits[edits:]
         del self.removals[removals:]
         self.settled += len(taken)
+        self._room -= len(taken)
         self.settler(self.buf, taken, gone, start, end, parents)
 
     def store(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
@@ -246,7 +250,7 @@ class Plan:
     ) -> None:
         field_class = _leaf_class(node)
         kind = element.kind
-        if self.settled + len(self.edits) == MAX_EDITS:
+        if len(self.edits) == self._room:
             raise Refusal(Reason.TOO_LARGE)
         if value is not None and field_class.kind:
             kind = field_class.kind
