@@ -141,6 +141,8 @@ class _Output:
         self._size = 0
 
     def taken(self) -> list[bytes]:
+        if not self._joined:
+            return [b"".join(self._pieces)]
         self._join()
         return self._joined
 

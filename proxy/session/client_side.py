@@ -120,7 +120,21 @@ class ClientSide:
             request = Request(RequestKind.HELLO, "hello", "")
             return [self._pass_on(hello, None if unanswered else request)]
         check_login(message, parsed.body, name)
-        plan, rewritten = self._rewritten(message, parsed)
+        settings, keyring = self._conversation.settings, self._conversation.keyring
+        settled = Settled(keyring, settings.max_message_bytes) if len(message) > LONG_BYTES else None
+        plan = plan_command(
+            settings.policy,
+            message,
+            parsed.body,
+            (0,),
+            _document_sequences(message, parsed) if parsed.sequences else (),
+            settings.views.covered,
+            None if settled is None else settled.take,
+        )
+        if plan.command in DEFINING_COMMANDS:
+            settings.views.forget()
+        edits = () if settled is None else settled.edits
+        rewritten = apply_plan(plan, keyring, settings.max_message_bytes, edits)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         # of a command that nobody knows, the first argument may be anything, and not a name
@@ -133,26 +147,6 @@ class ClientSide:
         if target is not None and not plan.protected:
             known.remember(target, request, count)
         return [count, passed_on]
-
-    def _rewritten(self, message: bytes, parsed: OpMsg) -> tuple[Plan, list[bytes]]:
-        """The plan of a command, and the pieces of what is sent in its place."""
-        settings, keyring = self._conversation.settings, self._conversation.keyring
-        settled = None
-        if len(message) > LONG_BYTES:
-            settled = Settled(keyring, settings.max_message_bytes)
-        plan = plan_command(
-            settings.policy,
-            message,
-            parsed.body,
-            (0,),
-            _document_sequences(message, parsed),
-            settings.views.covered,
-            None if settled is None else settled.take,
-        )
-        if plan.command in DEFINING_COMMANDS:
-            settings.views.forget()
-        edits = () if settled is None else settled.edits
-        return plan, apply_plan(plan, keyring, settings.max_message_bytes, edits)
 
     def _unknown(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server what a name is; the message comes again when it has answered."""
