@@ -9,7 +9,6 @@ from sealwire.policies.arguments import printable
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.passage import target_of
-from sealwire.policies.plan import Plan
 from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
 from sealwire.policies.views import DEFINING_COMMANDS, NamespaceUnknown
 from sealwire.proxy.session import look_up, replies
