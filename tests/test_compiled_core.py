@@ -51,8 +51,9 @@ def test_a_run_that_is_meant_for_the_other_core_fails(workers: list[str]) -> Non
     assert outcomes[1].returncode not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
-def test_without_a_compiler_one_line_says_what_to_install() -> None:
-    command = [sys.executable, "tools/compiled_tree.py", "--run", "pytest"]
+@pytest.mark.parametrize("asked", [["--run", "pytest"], ["--can-compile"]])
+def test_without_a_compiler_one_line_says_what_to_install(asked: list[str]) -> None:
+    command = [sys.executable, "tools/compiled_tree.py", *asked]
     environment = os.environ | {"CC": "no-such-compiler"}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 78

@@ -3,6 +3,7 @@
     python tools/compiled_tree.py                           # make it, or bring it up to date
     python tools/compiled_tree.py --run pytest tests/wire   # and run a module there, as `python -m` would
     python tools/compiled_tree.py --or-plain --run bench    # on the plain core where there is no compiler
+    python tools/compiled_tree.py --can-compile             # only say whether there is one
 
 Sealwire lies there as it would be installed, and what a run starts runs the compiled core too. The plain
 sources and the environment stay as they are. Compiling takes about a minute, and is done again only when what
@@ -45,6 +46,8 @@ def main() -> int:
         hint = "on Debian or Ubuntu: apt-get install gcc libc6-dev python3-dev"
         print(f"compiled: error: there is {lacking}; {hint}", file=sys.stderr)
         return NO_COMPILER
+    if arguments.can_compile:
+        return 0
     names = tracked_files()
     compile_core(names)
     copy_others(names)
@@ -54,6 +57,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compile the core into build/compiled.")
+    parser.add_argument("--can-compile", action="store_true", help="compile nothing; exit status 78: cannot")
     parser.add_argument("--or-plain", action="store_true", help="run on the plain core without a compiler")
     parser.add_argument(
         "--run", nargs=argparse.REMAINDER, default=[], metavar="MODULE", help="with arguments"
