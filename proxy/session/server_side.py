@@ -80,9 +80,7 @@ class ServerSide:
                     return [NeedKeys((error.key,))]
                 failure = error
         more_to_come = bool(parsed.flags & _MORE_TO_COME)
-        request = conversation.awaited.answer(response_to, request_id_of(message), more_to_come=more_to_come)
-        if request is None:
-            raise ProtocolError(WireReason.RESPONSE_TO, 8)
+        request = self._answered(message, more_to_come=more_to_come)
         if request.kind is RequestKind.LEGACY_HELLO:
             # answered in another opcode, it would reach the client with the members' own addresses
             raise ProtocolError(WireReason.OPCODE, 12)
@@ -91,10 +89,22 @@ class ServerSide:
         if request.kind is RequestKind.HELLO:
             # no stored value is in it, and after `reveal` its offsets would be others
             return self._hello_reply(message, parsed.body, refresh_checksum)
+        return self._passed_on(request, ToClient(revealed), opened)
+
+    def _answered(self, head: bytes, *, more_to_come: bool) -> Request:
+        """The request that the message with this head answers. Raises ProtocolError when there is none."""
+        awaited = self._conversation.awaited
+        request = awaited.answer(response_to_of(head), request_id_of(head), more_to_come=more_to_come)
+        if request is None:
+            raise ProtocolError(WireReason.RESPONSE_TO, 8)
+        return request
+
+    def _passed_on(self, request: Request, reply: ToClient | LongToClient, opened: int) -> list[Effect]:
+        """The reply to a command goes to the client, with `opened` envelopes less."""
         if request.command in DEFINING_COMMANDS:
             # what was learned while the server worked on it may be of before or of after
-            conversation.settings.views.forget()
-        effects: list[Effect] = [ToClient(revealed)]
+            self._conversation.settings.views.forget()
+        effects: list[Effect] = [reply]
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
         return effects
@@ -115,8 +125,7 @@ class ServerSide:
 
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
-        conversation = self._conversation
-        response_to = response_to_of(message.head)
+        keyring = self._conversation.keyring
         reply, failure = self._unfinished, None
         if reply is None:
             if not self._is_ordinary(message):
@@ -127,7 +136,7 @@ class ServerSide:
         pieces, opened = [], 0
         if reply is not None:
             try:
-                pieces = reply.reveal(conversation.keyring.open_envelope)
+                pieces = reply.reveal(keyring.open_envelope)
                 opened = reply.opened
             except _UNREADABLE as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
@@ -138,19 +147,11 @@ class ServerSide:
             pieces = list(message.parts)
             message.parts.clear()
         more_to_come = has_more_to_come(message)
-        request = conversation.awaited.answer(
-            response_to, request_id_of(message.head), more_to_come=more_to_come
-        )
-        if request is None:
-            raise ProtocolError(WireReason.RESPONSE_TO, 8)
+        request = self._answered(message.head, more_to_come=more_to_come)
         if failure is not None:
+            response_to = response_to_of(message.head)
             return self._unreadable(failure, response_to, request, more_to_come=more_to_come)
-        if request.command in DEFINING_COMMANDS:
-            conversation.settings.views.forget()
-        effects: list[Effect] = [LongToClient(pieces)]
-        if opened:
-            effects.append(Count(Counter.VALUES_DECRYPTED, opened))
-        return effects
+        return self._passed_on(request, LongToClient(pieces), opened)
 
     def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
         """Whether to load the keyring again: once for each key that it does not know, and not for ever.
