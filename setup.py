@@ -26,6 +26,7 @@ COMPILED = (
     "proxy/session/*.py",
     "keys/keyring.py",
     "proxy/server/connection.py",
+    "proxy/server/counts.py",
     "proxy/server/side.py",
 )
 PLAIN = frozenset(
@@ -56,12 +57,16 @@ def extensions() -> list[Extension]:
 
     os.environ["MYPYPATH"] = str(UMBRELLA)
     modules = [str(UMBRELLA / "sealwire" / path) for path in compiled_files()]
-    return mypycify(
+    found: list[Extension] = mypycify(
         ["--config-file", "pyproject.toml", *modules],
         opt_level="3",
         group_name="sealwire.core",
         target_dir="build/mypyc",
     )
+    for extension in found:
+        # a function that another library could replace is neither inlined nor called directly
+        extension.extra_compile_args.append("-fvisibility=hidden")
+    return found
 
 
 def needed_to_build() -> list[str]:

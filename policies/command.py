@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from sealwire.policies.arguments import (
     Parents,
     array_items,
@@ -32,6 +34,7 @@ class DocumentSequence:
 
 
 @final
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Command:
     """A command document with its sequences, ready for one handler."""
 

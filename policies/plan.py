@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from sealwire.policies.coercion import coerce
 from sealwire.policies.constants import Constant
 from sealwire.policies.errors import Reason, Refusal
@@ -37,6 +39,7 @@ class Use(Enum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 class ValueEdit:
     """Put an envelope in place of one element's value."""
 
@@ -65,6 +68,7 @@ class ValueEdit:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class RangeEdit:
     """Put `$in` with the values at `positions` in place of one range operator."""
 
@@ -88,6 +92,7 @@ class RangeEdit:
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Removal:
     """Leave out an element whose part another edit has taken over."""
 
@@ -107,6 +112,7 @@ Raises Refusal and what encrypting raises.
 
 
 @final
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Plan:
     """The decisions for one command, in the order they were made. Building it is the planner's whole work."""
 

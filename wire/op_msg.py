@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from enum import IntFlag
 from typing import Final, NamedTuple, final
 
+from mypy_extensions import mypyc_attr
+
 from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.header import HEADER_BYTES, OpCode, build_header, require_message
 from sealwire.wire.int32 import int32_at
+from sealwire.wire.nul import find_nul
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements
 
 
@@ -60,6 +63,7 @@ class Sequence(NamedTuple):
 
 
 @final
+@mypyc_attr(acyclic=True, free_list_len=1)
 class OpMsg:
     """Where the parts of an OP_MSG lie. All offsets count from the header's first byte."""
 
@@ -157,7 +161,7 @@ def _sequence_at(message: bytes, start: int, limit: int) -> Sequence:
     # the size itself and the NUL of an empty identifier
     if size < 5 or end > limit:
         raise ProtocolError(WireReason.SECTION_LENGTH, start)
-    nul = message.find(0, start + 4, end)
+    nul = find_nul(message, start + 4, end)
     if nul < 0:
         raise ProtocolError(WireReason.SECTION_IDENTIFIER, start + 4)
     at = nul + 1

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.int32 import int32_at
+from sealwire.wire.nul import find_nul
 
 # mongod stops at 200 levels (BSONDepth::kDefaultMaxAllowableDepth); what is deeper cannot be stored anyway.
 MAX_DEPTH: Final = 200
@@ -66,6 +69,7 @@ _SIZES: Final = bytes(_FIXED_BYTES.get(kind, _VARIABLE) for kind in range(256))
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Element:
     """One element of a document, as offsets into the buffer that holds it. Nothing changes it once made."""
 
@@ -123,7 +127,7 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
     last = start + int32_at(buf, start) - 1
     at = start + 4
     while at < last:
-        name_end = buf.find(0, at + 1, last)
+        name_end = find_nul(buf, at + 1, last)
         if name_end < 0:
             raise BsonError(WireReason.BSON_STRING, at)
         end = value_end(buf, buf[at], name_end + 1, last)
@@ -134,6 +138,7 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
 
 
 @final
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Cursor:
     """Walks the elements of one document without an object for each; its fields tell of the present one.
 
@@ -164,7 +169,7 @@ class Cursor:
             if at != last or buf[last] != 0:
                 raise BsonError(WireReason.BSON_TERMINATOR, at)
             return False
-        name_end = buf.find(0, at + 1, last)
+        name_end = find_nul(buf, at + 1, last)
         if name_end < 0:
             raise BsonError(WireReason.BSON_STRING, at)
         self.kind = kind = buf[at]
@@ -257,7 +262,7 @@ def _string_end(buf: bytes, value: int, limit: int) -> int:
 
 
 def _cstring_end(buf: bytes, value: int, limit: int) -> int:
-    nul = buf.find(0, value, limit)
+    nul = find_nul(buf, value, limit)
     if nul < 0:
         raise BsonError(WireReason.BSON_STRING, value)
     return nul + 1

@@ -1,12 +1,12 @@
 """Replace some elements of a message and correct every length above them; all else stays as received."""
 
-import struct
 from collections.abc import Sequence
 from typing import Final, final
 
-from sealwire.wire.int32 import int32_at
+from librt.strings import BytesWriter, write_i32_le
+from mypy_extensions import mypyc_attr
 
-_pack_int32: Final = struct.Struct("<i").pack
+from sealwire.wire.int32 import int32_at
 
 # Pieces up to this much are joined at once, which is the fastest way for the messages that nearly all are.
 JOINED_BYTES: Final = 1 << 20
@@ -15,6 +15,7 @@ LARGE_DATA_BYTES: Final = 64 * 1024
 
 
 @final
+@mypyc_attr(acyclic=True)
 class Edit:
     """Put `data` in place of `buf[start:end]`."""
 
@@ -34,23 +35,24 @@ def resized(buf: bytes, edits: Sequence[Edit]) -> dict[int, int]:
 
     Cost: O(edits + documents x depth).
     """
-    deltas: dict[int, int] = {}
+    lengths: dict[int, int] = {}
     parents: tuple[int, ...] = ()
-    delta = 0
+    growth = 0
     for edit in edits:
         if edit.parents is not parents:
             # edits of one document have one tuple of parents: their growth is added up first
-            _add(deltas, parents, delta)
-            parents, delta = edit.parents, 0
-        delta += len(edit.data) - (edit.end - edit.start)
-    _add(deltas, parents, delta)
-    return {parent: int32_at(buf, parent) + grown for parent, grown in deltas.items()}
+            _grow(lengths, buf, parents, growth)
+            parents, growth = edit.parents, 0
+        growth += len(edit.data) - (edit.end - edit.start)
+    _grow(lengths, buf, parents, growth)
+    return lengths
 
 
-def _add(deltas: dict[int, int], parents: tuple[int, ...], delta: int) -> None:
-    if delta:
+def _grow(lengths: dict[int, int], buf: bytes, parents: tuple[int, ...], growth: int) -> None:
+    if growth:
         for parent in parents:
-            deltas[parent] = deltas.get(parent, 0) + delta
+            length = lengths.get(parent)
+            lengths[parent] = growth + (int32_at(buf, parent) if length is None else length)
 
 
 def splice(buf: bytes, edits: Sequence[Edit], lengths: dict[int, int] | None = None) -> bytes:
@@ -114,37 +116,41 @@ def _order(edit: Edit) -> tuple[int, int]:
 
 
 @final
+@mypyc_attr(acyclic=True, free_list_len=1)
 class _Output:
     """Joins small pieces. A large message is never there as a list of its pieces and once more joined."""
 
-    __slots__ = ("_joined", "_pieces", "_size")
+    __slots__ = ("_joined", "_pieces")
 
     def __init__(self) -> None:
+        self._joined = BytesWriter()
         self._pieces: list[bytes] = []
-        self._size = 0
-        self._joined: list[bytes] = []
 
     def add(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > JOINED_BYTES:
-            self._join()
+        if len(piece) > JOINED_BYTES:
+            self.add_large(piece)
+            return
+        self._joined.write(piece)
+        if len(self._joined) > JOINED_BYTES:
+            self._flush()
+
+    def add_int32(self, value: int) -> None:
+        write_i32_le(self._joined, value)
 
     def add_large(self, piece: bytes) -> None:
-        self._join()
-        self._joined.append(piece)
+        self._flush()
+        self._pieces.append(piece)
 
-    def _join(self) -> None:
-        if self._pieces:
-            self._joined.append(b"".join(self._pieces))
-            self._pieces.clear()
-        self._size = 0
+    def _flush(self) -> None:
+        if len(self._joined):
+            self._pieces.append(self._joined.getvalue())
+            self._joined = BytesWriter()
 
     def taken(self) -> list[bytes]:
-        if not self._joined:
-            return [b"".join(self._pieces)]
-        self._join()
-        return self._joined
+        if not self._pieces:
+            return [self._joined.getvalue()]
+        self._flush()
+        return self._pieces
 
 
 def _correct(out: _Output, buf: bytes, position: int, offset: int, lengths: dict[int, int]) -> int:
@@ -152,5 +158,5 @@ def _correct(out: _Output, buf: bytes, position: int, offset: int, lengths: dict
     if offset < position:
         raise ValueError("edits overlap")
     out.add(buf[position:offset])
-    out.add(_pack_int32(lengths[offset]))
+    out.add_int32(lengths[offset])
     return offset + 4

@@ -75,7 +75,7 @@ class Connection:
         self.client = Side(transport)
         self.server: Side | None = None
         self._services = services
-        self._count = services.metrics.core.add
+        self._counts = services.metrics.core
         self._session: SessionCore | None = None
         self._awaits_keys = False
         self._closed_at_s = 0.0
@@ -252,7 +252,7 @@ class Connection:
                     side = server if isinstance(effect, LongToServer) else self.client
                     side.write_pieces(effect.pieces)
                 case Count():
-                    self._count(effect.counter, effect.amount, effect.label)
+                    self._counts.add(effect)
                 case NeedKeys():
                     self._fetch_keys(effect.keys)
                 case PauseClient():

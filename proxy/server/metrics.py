@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from sealwire import __version__
+from sealwire.proxy.server.counts import CoreCounts
 from sealwire.proxy.session.effects import CloseReason, Counter
 
 # What each counter of the core counts, and its label (None: no label).
@@ -33,23 +34,15 @@ _CORE: dict[Counter, tuple[str, str | None]] = {
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class CoreCounts(Collector):
-    """What sessions have counted, summed up in a plain dict and told when somebody asks.
+class CoreCollector(Collector):
+    """Tells the registry what sessions have counted."""
 
-    A counter of the library takes a lock for every increment. These come from the event loop only.
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[tuple[Counter, str], int] = {}
-
-    def add(self, counter: Counter, amount: int, label: str) -> None:
-        """Carry out one Count effect. Cost: two look-ups."""
-        key = counter, label
-        self._sums[key] = self._sums.get(key, 0) + amount
+    def __init__(self, counts: CoreCounts) -> None:
+        self._counts = counts
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Everything that was counted; called by the registry, from any thread."""
-        sums = dict(self._sums)
+        sums = self._counts.sums()
         for counter, (text, label) in _CORE.items():
             family = CounterMetricFamily(f"sealwire_{counter.value}", text, labels=[label] if label else [])
             found = {value: total for (counted, value), total in sums.items() if counted is counter}
@@ -69,7 +62,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.core = CoreCounts()
-        self.registry.register(self.core)
+        self.registry.register(CoreCollector(self.core))
         self.connections = self._gauge("client_connections", "Client connections that are open")
         self.accepted = self._counter("connections_accepted", "Client connections accepted")
         self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")

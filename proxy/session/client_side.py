@@ -102,7 +102,7 @@ class ClientSide:
             return self._denied(audit, replies.failure_body(failure), message, parsed)
 
     def _command(self, message: bytes, parsed: OpMsg) -> list[Effect]:
-        if MARKER in message and holds_envelope(message, _documents(message, parsed)):
+        if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & _MORE_TO_COME
         known = self._conversation.settings.passing

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import final
 
+from mypy_extensions import mypyc_attr
+
 
 class CloseReason(Enum):
     """Why a session ends; every session ends in exactly one Close."""
@@ -34,6 +36,7 @@ class Counter(StrEnum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class ToServer:
     """Write these bytes to the server."""
@@ -45,6 +48,7 @@ class ToServer:
 
 
 @final
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class ToClient:
     """Write these bytes to the client."""
@@ -105,6 +109,7 @@ class Audit:
 
 
 @final
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Count:
     """Add `amount` to a counter."""

@@ -139,7 +139,7 @@ class LongReply:
     def _run(self, end: int, open_envelope: OpenEnvelope) -> None:
         """Open what lies up to `end` in the window: whole elements of the innermost container."""
         run = self._window[self._at : end]
-        if MARKER in run:
+        if run.find(MARKER) >= 0:
             try:
                 revealed, opened = reveal_elements(run, len(self._containers) - 1, open_envelope)
             except BsonError as error:

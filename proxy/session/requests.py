@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 # Drivers send one request at a time on a connection; only unacknowledged writes overlap, and these wait for
 # nothing. A client that opens more than this is broken or hostile.
 MAX_AWAITED: Final = 1024
@@ -20,6 +22,7 @@ class RequestKind(Enum):
 
 
 @final
+@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Request:
     """A request that was passed on and waits for its reply. Never changed; see `effects` on its shape."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from librt.strings import BytesWriter
+from mypy_extensions import mypyc_attr
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.wire import kinds
@@ -93,6 +94,7 @@ def _found(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
 
 
 @final
+@mypyc_attr(acyclic=True, free_list_len=1)
 class _Rewriter:
     """Copies a buffer, opening envelopes on the way and correcting the lengths around them.
 

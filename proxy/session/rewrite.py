@@ -161,7 +161,6 @@ def _check_documents(edits: Sequence[Edit], lengths: dict[int, int], above: int)
 
     `above`: how many of an edit's first parents are no documents.
     """
-    if max(lengths.values(), default=0) <= MAX_COMMAND_BYTES:
-        return
-    if any(lengths.get(parent, 0) > MAX_COMMAND_BYTES for edit in edits for parent in edit.parents[above:]):
+    too_large = {offset for offset, length in lengths.items() if length > MAX_COMMAND_BYTES}
+    if too_large and any(parent in too_large for edit in edits for parent in edit.parents[above:]):
         raise Refusal(Reason.TOO_LARGE)

@@ -72,7 +72,7 @@ class ServerSide:
         if conversation.look_up is not None and conversation.awaited.awaits(response_to, RequestKind.LOOK_UP):
             return look_up.answered(conversation, message, parsed)
         revealed, opened, failure = message, 0, None
-        if MARKER in message:
+        if message.find(MARKER) >= 0:
             try:
                 revealed, opened = reveal(message, parsed, conversation.keyring.open_envelope)
             except _UNREADABLE as error:

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sealwire.proxy.server.joint_metrics import GAUGES, JointMetrics, families_of
 from sealwire.proxy.server.metrics import Metrics
 from sealwire.proxy.server.supervisor import SupervisorMetrics
+from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.effects import Counter as CoreCounter
 
 
@@ -24,7 +25,7 @@ def value(page: bytes, name: str, **labels: str) -> float:
 
 def a_worker(commands: int = 0, connections: int = 0) -> Metrics:
     metrics = Metrics()
-    metrics.core.add(CoreCounter.COMMANDS, commands, "find")
+    metrics.core.add(Count(CoreCounter.COMMANDS, commands, "find"))
     metrics.connections.set(connections)
     return metrics
 
@@ -45,7 +46,7 @@ def test_counters_and_connections_are_added_up() -> None:
 
 def test_a_label_that_one_worker_alone_has_is_there() -> None:
     one, other = a_worker(), a_worker()
-    other.core.add(CoreCounter.REFUSALS, 5, "pattern")
+    other.core.add(Count(CoreCounter.REFUSALS, 5, "pattern"))
     assert value(page_of(one, other), "sealwire_refusals_total", reason="pattern") == 5
 
 

@@ -12,7 +12,7 @@ from sealwire.proxy.server.errors import FileProblem
 from sealwire.proxy.server.metrics import Metrics
 from sealwire.proxy.server.supervisor import SupervisorMetrics
 from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.session.effects import Audit, Counter
+from sealwire.proxy.session.effects import Audit, Count, Counter
 from tests.build_context import ROOT
 from tests.proxy.server.harness import run, until
 
@@ -22,8 +22,8 @@ RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
 @pytest.mark.parametrize("counter", Counter)
 def test_every_counter_of_the_core_has_a_metric(counter: Counter) -> None:
     metrics = Metrics()
-    metrics.core.add(counter, 2, "label")
-    metrics.core.add(counter, 3, "label")
+    metrics.core.add(Count(counter, 2, "label"))
+    metrics.core.add(Count(counter, 3, "label"))
     name = f"sealwire_{counter.value}_total"
     samples = [
         sample for family in metrics.registry.collect() for sample in family.samples if sample.name == name
