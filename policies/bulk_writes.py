@@ -4,7 +4,7 @@ It runs on the admin database and names its collections in full, in a list that 
 So that list is read first, wherever it lies; the operations follow, each with its own covered paths.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sealwire.policies.administration import refuse_writing_views
@@ -90,13 +90,13 @@ def _target(command: Command, start: int) -> _Target:
     return _Target(namespace, node)
 
 
-def _refuse_unknown(parts: Mapping[bytes, Element], known: Iterable[bytes]) -> None:
+def _refuse_unknown(parts: dict[bytes, Element], known: Iterable[bytes]) -> None:
     if not parts.keys() <= set(known):
         raise Refusal(Reason.SHAPE, rule="nsInfo")
 
 
 def _operation(
-    command: Command, parts: Mapping[bytes, Element], parents: Parents, targets: Sequence[_Target]
+    command: Command, parts: dict[bytes, Element], parents: Parents, targets: Sequence[_Target]
 ) -> None:
     """One operation. The server goes by its first field, whose value is an index into the targets."""
     kinds = [name for name in parts if name in _HANDLERS]
@@ -123,16 +123,16 @@ def _document(command: Command, argument: Element, parents: Parents) -> None:
 _INSERT_PARTS: dict[bytes, Argument] = {b"insert": passed, b"document": _document}
 
 
-def _insert(command: Command, node: PathNode, parts: Mapping[bytes, Element], parents: Parents) -> None:
+def _insert(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
     command.node = node
     apply_arguments(command, parts, _INSERT_PARTS, parents)
 
 
-def _update(command: Command, node: PathNode, parts: Mapping[bytes, Element], parents: Parents) -> None:
+def _update(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
     update_statement(command, node, parts, parents, BULK_UPDATE_PARTS)
 
 
-def _delete(command: Command, node: PathNode, parts: Mapping[bytes, Element], parents: Parents) -> None:
+def _delete(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
     delete_statement(command, node, parts, parents, BULK_DELETE_PARTS)
 
 

@@ -1,6 +1,6 @@
 """One command as the planner sees it: its name, its arguments where they lie, and what surrounds it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -60,7 +60,7 @@ class Command:
         database: str,
         body: int,
         parents: Parents,
-        arguments: Mapping[bytes, Element],
+        arguments: dict[bytes, Element],
         sequences: tuple[DocumentSequence, ...] = (),
     ) -> None:
         self.plan = plan
@@ -166,8 +166,8 @@ def constants(command: Command, argument: Element, parents: Parents) -> None:
 
 def apply_arguments(
     command: Command,
-    arguments: Mapping[bytes, Element],
-    table: Mapping[bytes, Argument],
+    arguments: dict[bytes, Element],
+    table: dict[bytes, Argument],
     parents: Parents,
 ) -> None:
     """Hand every argument to its entry in the table; one that is in no table is refused."""

@@ -4,7 +4,7 @@ A handler runs only when the command's namespace is protected. Adding an argumen
 table; what stands in no table is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -71,7 +71,7 @@ def with_let(handler: Handler) -> Handler:
     return handle
 
 
-def _whole(command: Command, node: PathNode, table: Mapping[bytes, Argument]) -> None:
+def _whole(command: Command, node: PathNode, table: dict[bytes, Argument]) -> None:
     """Apply a table to the body."""
     command.node = node
     apply_arguments(command, command.arguments, table, command.parents)
@@ -150,7 +150,7 @@ class UpdateParts:
 
     update: bytes
     constants: bytes
-    table: Mapping[bytes, Argument]
+    table: dict[bytes, Argument]
 
 
 def _planned_apart(command: Command, argument: Element, parents: Parents) -> None:
@@ -186,7 +186,7 @@ _FIND_AND_MODIFY: Final = replace(
 def update_statement(
     command: Command,
     node: PathNode,
-    statement: Mapping[bytes, Element],
+    statement: dict[bytes, Element],
     parents: Parents,
     parts: UpdateParts,
 ) -> None:
@@ -200,7 +200,7 @@ def update_statement(
 def _plan_statement(
     command: Command,
     node: PathNode,
-    statement: Mapping[bytes, Element],
+    statement: dict[bytes, Element],
     parents: Parents,
     parts: UpdateParts,
 ) -> None:
@@ -227,7 +227,7 @@ def _delete(command: Command, node: PathNode) -> None:
         delete_statement(command, node, statement, (*parents, start), _DELETE_PARTS)
 
 
-def _delete_parts(filter_name: bytes, others: str) -> Mapping[bytes, Argument]:
+def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
     return {**passing(others), filter_name: _filter, b"collation": collation}
 
 
@@ -239,9 +239,9 @@ BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi hint")
 def delete_statement(
     command: Command,
     node: PathNode,
-    statement: Mapping[bytes, Element],
+    statement: dict[bytes, Element],
     parents: Parents,
-    table: Mapping[bytes, Argument],
+    table: dict[bytes, Argument],
 ) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
     command.node = node

@@ -3,7 +3,7 @@
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.paths import is_transparent
+from sealwire.policies.paths import has_dot, is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import PathNode
 from sealwire.wire import kinds
@@ -25,11 +25,10 @@ def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ..
     if len(parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, start)
     inner = (*parents, start)
-    children = node.children
     cursor = Cursor(plan.buf, start)
     while cursor.advance():
         name = cursor.name
-        child = children.get(name)
+        child = node.child(name)
         if child is not None:
             plan_value(plan, cursor.element, child, inner, use)
         elif cursor.kind in _NESTED and is_transparent(name):
@@ -37,7 +36,7 @@ def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ..
         else:
             if cursor.kind in _UNSURE:
                 validate_value(plan.buf, cursor.element)
-            if b"." in name and name.split(b".", 1)[0] in children:
+            if has_dot(name) and node.child(name.split(b".", 1)[0]) is not None:
                 # it reads like a covered path and is none: stored as a name, no path would reach it
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
 

@@ -15,7 +15,7 @@ from sealwire.policies.forwarding import FORWARDING
 from sealwire.policies.membership import MEMBERSHIP
 from sealwire.policies.operands import match_constant
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
-from sealwire.policies.paths import follow, is_transparent
+from sealwire.policies.paths import follow, has_dot, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode
@@ -54,7 +54,7 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
     named = named_parts(plan, element.value)
     children = {name: plan_expression(plan, item, scope, inner) for name, item in named.items()}
     for name, node in children.items():
-        if b"." in name and node.covers:
+        if has_dot(name) and node.covers:
             # MongoDB refuses it too; were it a field's name, no path could follow it
             raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
     return document_node(children)
@@ -248,7 +248,7 @@ def _get_field(plan: Plan, element: Element, scope: Scope, parents: Parents) -> 
         if b"input" in parts:
             source = plan_expression(plan, parts[b"input"], scope, (*parents, element.value))
     text = _written_name(plan, name)
-    if text is None or is_transparent(text) or b"." in text or source.leaf is not None:
+    if text is None or is_transparent(text) or has_dot(text) or source.leaf is not None:
         raise Refusal(Reason.COMPUTE, path=source.path or scope.root.path, rule="$getField")
     return placed(source if source.opaque else source.children.get(text, NOTHING))
 

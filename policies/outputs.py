@@ -109,7 +109,7 @@ def _fits(node: PathNode, target: PathNode) -> bool:
     if node.behind_number is not None or node.leaf is not None or target.leaf is not None or node.opaque:
         return same_values(present(node), target)
     for name in node.children.keys() | target.children.keys():
-        found, wanted = node.children.get(name), target.children.get(name)
+        found, wanted = node.child(name), target.child(name)
         if found is None or (wanted is not None and not found.absent and not _fits(found, wanted)):
             return False
         if wanted is None and present(found).covers and not found.absent:

@@ -11,6 +11,8 @@ from sealwire.policies.schema import Mode, PathNode
 _MAX_TREE_NODES: Final = 20_000
 _MAX_TREE_DEPTH: Final = 100
 
+_DOT: Final = ord(".")
+
 
 def is_transparent(part: bytes) -> bool:
     """Whether a part of a path addresses an array element: an index, or `$`, `$[]`, `$[id]` in an update.
@@ -19,6 +21,11 @@ def is_transparent(part: bytes) -> bool:
     as in paths. So both sides of a comparison always agree; at worst a field is covered that need not be.
     """
     return part.isdigit() or part.startswith(b"$")
+
+
+def has_dot(name: bytes) -> bool:
+    """Whether a name reads like a path. A number is looked for at once, bytes by way of an exception."""
+    return _DOT in name
 
 
 def bounded(node: PathNode) -> PathNode:
@@ -41,7 +48,7 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
             if current.leaf.mode is Mode.DETERMINISTIC and is_transparent(part):
                 continue
             raise Refusal(Reason.BELOW_ENCRYPTED, path=current.path)
-        child = current.children.get(part)
+        child = current.child(part)
         if child is None:
             if not is_transparent(part):
                 return None

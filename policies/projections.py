@@ -165,7 +165,7 @@ def drop_path(node: PathNode, path: bytes) -> PathNode:
 
 def _dropping(node: PathNode, path: bytes) -> PathNode:
     name, _, rest = path.partition(b".")
-    child = node.children.get(name)
+    child = node.child(name)
     if child is None:
         return node
     left = _dropping(child, rest) if rest else replace(child, absent=True)
@@ -174,7 +174,7 @@ def _dropping(node: PathNode, path: bytes) -> PathNode:
 
 def _without(node: PathNode, path: bytes) -> PathNode:
     name, _, rest = path.partition(b".")
-    child = node.children.get(name)
+    child = node.child(name)
     if child is None:
         return node
     children = dict(node.children)

@@ -115,6 +115,8 @@ class PathNode:
     """
     moved: bool = False
     """Whether a stage has put this here from elsewhere: one value may have become several, in an array."""
+    _by_name: dict[bytes, "PathNode"] = field(init=False, compare=False, repr=False)
+    """The children once more: a compiled core finds them here without a call."""
     covers: bool = field(init=False, compare=False, repr=False)
     """Whether any value at or below this node can be ciphertext."""
     reshaped: bool = field(init=False, compare=False, repr=False)
@@ -130,7 +132,8 @@ class PathNode:
 
     def __post_init__(self) -> None:
         # counted once, from the children's counts: a pipeline can make trees that are too large to walk
-        below = self.children.values()
+        object.__setattr__(self, "_by_name", dict(self.children))
+        below = self._by_name.values()
         random = self.opaque or any(child.holds_random for child in below)
         if self.leaf is not None:
             random = self.leaf.mode is Mode.RANDOM
@@ -144,6 +147,10 @@ class PathNode:
         object.__setattr__(self, "holds_random", random)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
+
+    def child(self, name: bytes) -> "PathNode | None":
+        """The child of this name, if there is one. Cost: one look-up."""
+        return self._by_name.get(name)
 
     def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
         """This node after a pipeline stage has put other fields in place of its own."""
@@ -160,7 +167,7 @@ class PolicySet:
     """A whole policy: immutable but for its memory of namespaces already looked up."""
 
     classes: Mapping[str, FieldClass]
-    collections: Mapping[str, PathNode]
+    collections: dict[str, PathNode]
     """Covered paths by exact namespace."""
     patterns: tuple[tuple[str, PathNode], ...] = ()
     """Namespace patterns with `*`, in file order; an exact name goes first, then the first that matches."""

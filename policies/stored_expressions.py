@@ -21,7 +21,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.documents import plan_value
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
-from sealwire.policies.paths import is_transparent
+from sealwire.policies.paths import has_dot, is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode, leaves
 from sealwire.policies.trees import Scope, same_values
@@ -111,7 +111,7 @@ def _is_written_out(plan: Plan, element: Element) -> bool:
         return True
     inside = elements(plan.buf, element.value)
     return all(
-        not item.name.startswith(b"$") and b"." not in item.name and _is_written_out(plan, item)
+        not item.name.startswith(b"$") and not has_dot(item.name) and _is_written_out(plan, item)
         for item in inside
     )
 
@@ -143,7 +143,7 @@ def _reference(storing: Storing, element: Element, target: PathNode, parents: Pa
         name = text[1:]
         for variable in _DOCUMENT_VARIABLES:
             name = name.removeprefix(variable)
-        if b"." in name or name.startswith(b"$"):
+        if has_dot(name) or name.startswith(b"$"):
             raise _computed(target, element)
 
 
@@ -155,9 +155,9 @@ def _object(storing: Storing, element: Element, target: PathNode, parents: Paren
         raise Refusal(Reason.TYPE if not _is_random(target) else Reason.PIPELINE_UPDATE, path=target.path)
     inner = (*parents, element.value)
     for name, field in named_parts(plan, element.value).items():
-        if b"." in name or name.startswith(b"$"):
+        if has_dot(name) or name.startswith(b"$"):
             raise Refusal(Reason.SHAPE, path=target.path, rule="a field name with a dot or dollar")
-        child = target.children.get(name)
+        child = target.child(name)
         if child is None and is_transparent(name):
             child = target
         if child is None:
