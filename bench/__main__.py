@@ -17,6 +17,7 @@ from bench.part_canned import Prepared, measure_canned, prepare
 from bench.part_core import measure_core
 from bench.part_memory import measure_memory
 from bench.part_real import measure_node, measure_pymongo, real_server
+from bench.part_server import measure_server
 from bench.peers import versions
 from bench.plots import draw
 from bench.profiles import FULL, PROFILES, QUICK, TINY, Profile
@@ -110,6 +111,8 @@ class Run:
         with real_server(self._folder / "real", self._profile, tls=tls) as real:
             if "real" in names:
                 measure_pymongo(real, self._profile, self.results, self._tell, tls=tls)
+                if not tls:
+                    measure_server(real, self._profile, self.results, self._tell)
             if "node" in names:
                 measure_node(real, self._profile, self.results, self._tell, tls=tls)
 

@@ -25,6 +25,7 @@ from sealwire.demo.certificates import create_authority
 from sealwire.demo.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.demo.ports import LOOPBACK
 from sealwire.keys.environment import generate_encoded_kek
+from sealwire.keys.keyring import Keyring
 
 NODE = Path(__file__).resolve().parent.parent / "tests" / "node"
 _NODE_CONNECTIONS = 8
@@ -36,6 +37,8 @@ Tell = Callable[[str], None]
 class Real:
     """A loaded server, the routes to it, and a pymongo behind each."""
 
+    server: Started
+    keys: Keyring
     routes: Mapping[str, Route]
     drivers: Mapping[str, Talker]
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +54,7 @@ def real_server(folder: Path, profile: Profile, *, tls: bool) -> Iterator[Real]:
     """Start server, routes and drivers, and load every database. Cost: 1 ms for each document and route."""
     folder.mkdir(parents=True)
     with ExitStack() as stack:
-        ground = _ground(stack, folder, tls=tls)
+        ground, keys = _ground(stack, folder, tls=tls)
         wanted = tuple(name for name in profile.real_routes if name != CLIENT_SIDE)
         routes, missing = start_routes(stack, ground, wanted)
         if CLIENT_SIDE in profile.real_routes:
@@ -66,7 +69,7 @@ def real_server(folder: Path, profile: Profile, *, tls: bool) -> Iterator[Real]:
             order = _start_order(route, seed) | {"documents": profile.real_documents}
             loading = name != SEALWIRE_2 or SEALWIRE not in routes
             drivers[name].ask(order | {"encrypting": name == CLIENT_SIDE, "loading": loading})
-        yield Real(routes, drivers, missing)
+        yield Real(ground.plain, keys, routes, drivers, missing)
 
 
 def measure_pymongo(real: Real, profile: Profile, results: Results, tell: Tell, *, tls: bool) -> None:
@@ -103,9 +106,9 @@ def _busy_routes(real: Real, profile: Profile) -> Mapping[str, Route]:
     return {name: route for name, route in real.routes.items() if name in profile.real_busy_routes}
 
 
-def _ground(stack: ExitStack, folder: Path, *, tls: bool) -> Ground:
+def _ground(stack: ExitStack, folder: Path, *, tls: bool) -> tuple[Ground, Keyring]:
     kek = generate_encoded_kek()
-    make_keyring(folder, kek)
+    keys = make_keyring(folder, kek)
     authority, server_tls = None, None
     if tls:
         authority = create_authority(folder / "authority")
@@ -114,7 +117,7 @@ def _ground(stack: ExitStack, folder: Path, *, tls: bool) -> Ground:
     options = DatabaseOptions(folder / "database", tls=server_tls, replica_set=False, cache="4G")
     database = stack.enter_context(DatabaseProcess(options))
     server = Started(database.port, database.pid)
-    return Ground(folder, server, server, folder / "keyring.json", kek, authority)
+    return Ground(folder, server, server, folder / "keyring.json", kek, authority), keys
 
 
 def _start_order(route: Route, seed: int) -> dict[str, object]:

@@ -33,7 +33,8 @@ from bench.zipf import zipfian
 
 _SHARE_OF_READS = {MIX_A: 0.50, MIX_B: 0.95, MIX_C: 1.0}
 _LOADED_AT_ONCE = 500
-_SEED = 11
+SEED = 11
+"""Of the patients that are stored."""
 Operation = Callable[[], object]
 Seal = Callable[[Document], Document]
 """Encrypts the covered values of a document or filter, where the application has to."""
@@ -75,7 +76,7 @@ def load(connected: Connected, database: str, count: int) -> None:
     patients.create_index("nhs_number", unique=True)
     patients.create_index("group")
     connected.client[database]["arrivals"].create_index("nhs_number")
-    known = islice(documents(_SEED), count)
+    known = islice(documents(SEED), count)
     while some := [connected.seal(each) for each in islice(known, _LOADED_AT_ONCE)]:
         patients.insert_many(some)
     wards = [{"_id": number, "beds": number * 3} for number in range(WARDS)]
@@ -89,7 +90,7 @@ def operations(
     patients, arrivals, wards = (
         connected.client[database][name] for name in ("patients", "arrivals", "wards")
     )
-    numbers = [each["nhs_number"] for each in islice(documents(_SEED), count)]
+    numbers = [each["nhs_number"] for each in islice(documents(SEED), count)]
     key = zipfian(count, turn)
     newcomers = documents(1000 + 100 * seed + turn)
     moves = documents(3000 + turn)

@@ -20,6 +20,7 @@ TITLES = {
     "canned": "canned: recorded replies, raw sockets; the upper bound of the relative overhead",
     "pymongo-latency": "pymongo: real server, one thread",
     "pymongo-throughput": "pymongo: real server, several threads",
+    "server": "server: the real server alone, asked for documents in clear and as Sealwire stores them",
     "node": "node: real server, the Node.js driver",
     "memory": "memory",
 }
