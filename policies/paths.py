@@ -28,6 +28,11 @@ def has_dot(name: bytes) -> bool:
     return _DOT in name
 
 
+def parts_of(path: bytes) -> list[bytes]:
+    """The names along a path; nearly always it is one."""
+    return path.split(b".") if has_dot(path) else [path]
+
+
 def bounded(node: PathNode) -> PathNode:
     """`node` itself, a tree that a pipeline made. Raises Refusal(SHAPE) when it outgrows what is followed."""
     if node.size > _MAX_TREE_NODES or node.depth > _MAX_TREE_DEPTH:
@@ -41,7 +46,7 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
     Raises Refusal(BELOW_ENCRYPTED) when the path leads into a value that is encrypted as a whole.
     """
     current, moved = node, node.moved
-    for part in path.split(b"."):
+    for part in parts_of(path):
         if current.opaque:
             return current
         if current.leaf is not None:

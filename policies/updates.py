@@ -20,7 +20,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.documents import plan_document, plan_value
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import is_operator_condition, plan_filter, plan_operators
-from sealwire.policies.paths import follow, is_transparent
+from sealwire.policies.paths import follow, is_transparent, parts_of
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import Mode, PathNode
@@ -69,7 +69,7 @@ def plan_update(
 
 def _target(update: _Update, path: bytes) -> PathNode | None:
     """The covered node a path writes to; remembers what each `$[id]` on the way stands for."""
-    parts = path.split(b".")
+    parts = parts_of(path)
     for index, part in enumerate(parts):
         if part.startswith(b"$[") and part.endswith(b"]") and len(part) > 3:
             prefix = b".".join(parts[:index])
@@ -86,7 +86,7 @@ def _set(update: _Update, operator: Element, argument: Element, parents: Parents
     if target is None:
         check_nested(update.plan, argument)
         return
-    into_arrays = sum(is_transparent(part) for part in argument.name.split(b"."))
+    into_arrays = len([part for part in parts_of(argument.name) if is_transparent(part)])
     update.plan.arrays += into_arrays
     plan_value(update.plan, argument, target, parents, Use.STORE)
     update.plan.arrays -= into_arrays
