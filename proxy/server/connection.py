@@ -293,7 +293,7 @@ class Connection:
                 continue
             side.free(reason)
             while side.stash and not self._awaits_keys:
-                feed(side.stash.popleft())
+                feed(side.stash.pop(0))
             side.settle()
 
     # -- the end ---------------------------------------------------------------------------------------------
