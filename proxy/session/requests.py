@@ -39,11 +39,17 @@ class Request:
 
 @final
 class AwaitedRequests:
-    """Requests by the id that the next reply to them answers."""
+    """Requests by the id that the next reply to them answers.
 
-    __slots__ = ("_awaited", "_streams")
+    Nearly always it is one request, and it stands apart: a table for each connection is memory to go through.
+    """
+
+    __slots__ = ("_awaited", "_only", "_only_id", "_streams")
 
     def __init__(self) -> None:
+        self._only: Request | None = None
+        self._only_id = 0
+        # All others.
         self._awaited: dict[int, Request] = {}
         # Of each exhaust stream, both ways: the id that was answered last, and the id of that reply.
         self._streams: dict[int, int] = {}
@@ -51,27 +57,39 @@ class AwaitedRequests:
     @property
     def idle(self) -> bool:
         """Whether no command awaits its reply. A handshake does not count: monitors always have one open."""
+        every = [*self._awaited.values(), self._only]
         return not any(
-            request.kind in (RequestKind.COMMAND, RequestKind.LOOK_UP) for request in self._awaited.values()
+            request is not None and request.kind in (RequestKind.COMMAND, RequestKind.LOOK_UP)
+            for request in every
         )
 
     @property
     def full(self) -> bool:
         """Whether no further request can be awaited."""
-        return len(self._awaited) >= MAX_AWAITED
+        return len(self._awaited) + (self._only is not None) >= MAX_AWAITED
 
     def has_room_for(self, request_id: int) -> bool:
         """Whether one more request with this id can be told from all others."""
-        return len(self._awaited) < MAX_AWAITED and request_id not in self._awaited
+        if self._only is None and not self._awaited:
+            return True
+        return not self.full and self._find(request_id) is None
 
     def add(self, request_id: int, request: Request) -> None:
-        """Wait for a reply to `request_id`."""
-        self._awaited[request_id] = request
+        """Wait for a reply to `request_id`, for which there is room."""
+        if self._only is None:
+            self._only, self._only_id = request, request_id
+        else:
+            self._awaited[request_id] = request
 
     def awaits(self, response_to: int, kind: RequestKind) -> bool:
         """Whether a reply to this id would answer a request of this kind."""
-        request = self._awaited.get(response_to)
+        request = self._find(response_to)
         return request is not None and request.kind is kind
+
+    def _find(self, request_id: int) -> Request | None:
+        if self._only is not None and self._only_id == request_id:
+            return self._only
+        return self._awaited.get(request_id)
 
     def answer(self, response_to: int, reply_id: int, *, more_to_come: bool) -> Request | None:
         """The request that a reply answers, or None when there is none.
@@ -79,11 +97,15 @@ class AwaitedRequests:
         In an exhaust stream each reply answers the one before it (OP_MSG, exhaustAllowed); a server that
         keeps naming the first request is understood as well. Cost: O(1).
         """
-        if not more_to_come and not self._streams:
-            return self._awaited.pop(response_to, None)
-        request = self._awaited.get(response_to)
+        request = self._find(response_to)
         if request is None:
             return None
+        if self._only is not None and response_to == self._only_id:
+            self._only = None
+            if not more_to_come and not self._streams:
+                return request
+            # a stream has two ids
+            self._awaited[response_to] = request
         other = self._streams.pop(response_to, response_to)
         self._streams.pop(other, None)
         self._awaited.pop(other, None)

@@ -1,6 +1,8 @@
 """Pairing replies with requests."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealwire.proxy.session.requests import MAX_AWAITED, AwaitedRequests, Request, RequestKind
 
@@ -64,4 +66,26 @@ def test_the_number_of_open_requests_is_bounded() -> None:
     awaited, _ = awaiting(*range(MAX_AWAITED - 1))
     assert awaited.has_room_for(MAX_AWAITED)
     awaited.add(MAX_AWAITED, request())
+    assert not awaited.has_room_for(MAX_AWAITED + 1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), max_size=30))
+def test_keeps_what_a_table_would_keep(steps: list[tuple[bool, int]]) -> None:
+    awaited, table = AwaitedRequests(), dict[int, Request]()
+    for is_added, number in steps:
+        assert awaited.has_room_for(number) is (number not in table)
+        assert awaited.awaits(number, RequestKind.COMMAND) is (number in table)
+        if not is_added:
+            assert awaited.answer(number, 90, more_to_come=False) is table.pop(number, None)
+        elif number not in table:
+            table[number] = request()
+            awaited.add(number, table[number])
+        assert awaited.idle is (not table)
+
+
+def test_is_full_with_as_many_as_may_wait() -> None:
+    awaited, _ = awaiting(*range(1, MAX_AWAITED))
+    assert not awaited.full
+    awaited.add(MAX_AWAITED, request())
+    assert awaited.full
     assert not awaited.has_room_for(MAX_AWAITED + 1)

@@ -1,0 +1,121 @@
+"""`python -m bench.instructions WORKLOAD`: how many instructions the compiled core takes for one operation.
+
+Processor time differs from run to run by more than most changes save; the number of instructions does not.
+The session is driven in process, below valgrind, and only what happens inside of its two entries is counted,
+once for few operations and once for more: the difference is that of the operations alone.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+
+from bson import encode
+
+from bench.core_works import encrypted_reply
+from bench.dataset import DATABASE, GROUP, documents
+from bench.recording import bytes_to_server, load_bench_policy, make_keyring, make_session
+from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, REQUEST_ID, UNPROTECTED, UPDATE_ONE, Pool
+from bench.workloads import workloads as all_workloads
+from sealwire import core_is_compiled
+from sealwire.keys.environment import generate_encoded_kek
+from sealwire.keys.keyring import Keyring
+from sealwire.wire.header import request_id_of
+from sealwire.wire.op_msg import build_op_msg
+
+COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
+"""Operations that are counted: enough that what happens now and then does not show."""
+_POOL = Pool(singles=1, groups=1, batches=1, sized_kib=4)
+_ENTRIES = "CPyPy_session___Session___{}_data"
+_COLLECTED = re.compile(r"Collected : (\d+)")
+_NO_TOOL = 78
+"""Exit status, as sysexits.h has it for a machine that is not set up."""
+
+
+def main() -> int:
+    """Parse, count, print; the workload itself runs in a process of its own."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.instructions",
+        description="Instructions that the compiled core takes for one operation, request and reply.",
+        epilog="python tools/compiled_tree.py --run bench.instructions find-one --keep /tmp/find-one.out",
+    )
+    parser.add_argument("workload", choices=COUNTS)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the counts, for callgrind_annotate")
+    parser.add_argument("--drive", type=int, metavar="N", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.drive:
+        _drive(arguments.workload, arguments.drive)
+        return 0
+    problem = _missing()
+    if problem:
+        sys.stderr.write(f"instructions: error: {problem}\n")
+        return _NO_TOOL
+    count = COUNTS[arguments.workload]
+    with tempfile.TemporaryDirectory() as folder:
+        kept = arguments.keep or Path(folder) / "counts"
+        few = _counted(arguments.workload, 1, Path(folder) / "few")
+        many = _counted(arguments.workload, 1 + count, kept)
+    sys.stdout.write(f"{arguments.workload}: {(many - few) // count:,} instructions an operation\n")
+    return 0
+
+
+def _missing() -> str:
+    if not core_is_compiled():
+        return "the core is plain; run it with: python tools/compiled_tree.py --run bench.instructions"
+    if shutil.which("valgrind") is None:
+        return "there is no valgrind; on Debian or Ubuntu: apt-get install valgrind"
+    return ""
+
+
+def _counted(workload: str, count: int, out: Path) -> int:
+    """Instructions of `count` operations and of what comes before them. Cost: some seconds."""
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
+    command += [f"--toggle-collect={_ENTRIES.format(side)}" for side in ("client", "server")]
+    command += [sys.executable, "-m", "bench.instructions", workload, "--drive", str(count)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = _COLLECTED.search(done.stderr)
+    if found is None:
+        raise RuntimeError("valgrind printed no count")
+    return int(found[1])
+
+
+def _drive(workload: str, count: int) -> None:
+    """One conversation of `count` operations, after what has to be known before the first one."""
+    with tempfile.TemporaryDirectory() as folder:
+        keyring = make_keyring(Path(folder), generate_encoded_kek())
+    session = make_session(keyring, load_bench_policy())
+    request = all_workloads(_POOL)[workload].requests[0]
+    reply = _replies(keyring)[workload]()
+    asked = bytes_to_server(session.client_data(request))
+    if workload == UNPROTECTED:
+        # the first time, the session asks the server what the name is
+        nothing = {"firstBatch": [], "id": 0, "ns": f"{DATABASE}.$cmd.listCollections"}
+        session.server_data(_reply({"cursor": nothing, "ok": 1.0}, request_id_of(asked)))
+    session.server_data(reply)
+    for _ in range(count):
+        session.client_data(request)
+        session.server_data(reply)
+
+
+def _replies(keyring: Keyring) -> Mapping[str, Callable[[], bytes]]:
+    ward = {"firstBatch": [{"_id": 1, "beds": 3}], "id": 0, "ns": f"{DATABASE}.wards"}
+    return {
+        UNPROTECTED: lambda: _reply({"cursor": ward, "ok": 1.0}),
+        FIND_ONE: lambda: encrypted_reply(keyring, "patients", list(islice(documents(1), 1))),
+        FIND_100: lambda: encrypted_reply(keyring, "cohorts", list(islice(documents(2), GROUP))),
+        UPDATE_ONE: lambda: _reply({"n": 1, "nModified": 1, "ok": 1.0}),
+        INSERT_MANY: lambda: _reply({"n": BATCH, "ok": 1.0}),
+    }
+
+
+def _reply(body: Mapping[str, object], response_to: int = REQUEST_ID) -> bytes:
+    return build_op_msg(REQUEST_ID, response_to, encode(body))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
