@@ -4,6 +4,7 @@ The canned backend and the load generator drive Sealwire while py-spy samples it
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,10 @@ _RATE_HZ = 500
 _WARM_UP_S = 1.0
 # py-spy needs a moment to attach, and the load must not end before the sampling does.
 _MARGIN_S = 3.0
+
+# py-spy puts its own command line and that of each process into the picture, paths of the machine included.
+_TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*')
+_PROCESS = re.compile(r"process \d+:&quot;.*?&quot;")
 
 
 def main() -> None:
@@ -48,6 +53,7 @@ def main() -> None:
         driving.start()
         record(route.between or 0, out, arguments.seconds, native=arguments.native)
         driving.join()
+    out.write_text(without_paths(out.read_text(encoding="utf-8"), arguments.workload), encoding="utf-8")
     sys.stdout.write(f"written to {out}\n")
 
 
@@ -61,6 +67,11 @@ def record(pid: int, out: Path, seconds: int, *, native: bool = False) -> None:
     command += ["--duration", str(seconds), "--rate", str(_RATE_HZ), "--format", "flamegraph"]
     command += ["--native"] if native else []
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def without_paths(picture: str, title: str) -> str:
+    """A flame graph under another title, with processes called Sealwire instead of by their command lines."""
+    return _PROCESS.sub("sealwire", _TITLE.sub(rf"\g<1>{title}", picture))
 
 
 if __name__ == "__main__":
