@@ -22,7 +22,8 @@ SUBTYPE: Final = 0x80
 MAGIC: Final = b"SW"
 FORMAT: Final = 1
 
-# As an envelope begins inside a BSON Binary: the subtype byte, then the magic.
+# As an envelope begins inside a BSON Binary: the subtype byte, then the magic. Looked for with `find`: to
+# `in`, bytes are a number first, and the exception that this ends in takes longer than the search.
 MARKER: Final = bytes((SUBTYPE,)) + MAGIC
 
 HEADER_BYTES: Final = 13

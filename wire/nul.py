@@ -17,14 +17,15 @@ _IS_COMPILED: Final = not __file__.endswith(".py")
 def find_nul(buf: bytes, start: int, limit: int) -> int:
     """Offset of the first NUL from `start` on and before `limit`; -1 where there is none. Cost: O(distance).
 
-    `start` is no negative number, and `limit` no larger than the buffer.
+    `start` is no negative number.
     """
     return _scan(buf, start, limit) if _IS_COMPILED else buf.find(0, start, limit)
 
 
 def _scan(buf: bytes, start: i64, limit: i64) -> i64:
     at = start
-    while at < limit:
+    end = min(limit, len(buf))
+    while at < end:
         if not buf[at]:
             return at
         at += 1

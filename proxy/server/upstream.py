@@ -36,7 +36,7 @@ class ServerProtocol(asyncio.BaseProtocol):
     """Hands the transport's events to their `ServerEvents`."""
 
     data_received: Callable[[bytes], None]
-    """asyncio: bytes have arrived. This and its like are the connection's own method, to save a call."""
+    """asyncio: bytes have arrived. The connection's own method, to save a call."""
 
     def __init__(self, events: ServerEvents) -> None:
         self._events = events
