@@ -75,3 +75,8 @@ def test_the_node_programs_are_pinned_and_hashed_without_addresses() -> None:
     assert packages
     assert all(entry["integrity"].startswith("sha512-") for entry in packages)
     assert not any("resolved" in entry for entry in packages)
+
+
+def test_a_compiled_library_is_a_binary_and_a_source_is_none() -> None:
+    assert tracked_files.is_binary(b"\x7fELF\x02\x01\x01\0")
+    assert not tracked_files.is_binary("text with µs".encode())

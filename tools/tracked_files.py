@@ -1,7 +1,8 @@
-"""Look through the tracked files for what must not be published: registry hosts and one machine's paths.
+"""Look through the tracked files for what must not be there: registry hosts, one machine's paths, binaries.
 
 A lock or a script that names a package registry's host works only where that host is reached; a path of
-somebody's machine works nowhere else. Run by `make check` and by tests/test_repository.py.
+somebody's machine works nowhere else; what was built from sources has no place beside them. Run by
+`make check` and by tests/test_repository.py.
 """
 
 import re
@@ -58,9 +59,17 @@ def findings() -> list[str]:
     """`path:line: match` for every finding; what is not UTF-8 is looked through all the same."""
     found = []
     for path in tracked_files():
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        found += [f"{path.relative_to(ROOT)}:{number}: {match}" for number, match in findings_in(text)]
+        content, name = path.read_bytes(), path.relative_to(ROOT)
+        if is_binary(content):
+            found.append(f"{name}: a binary file")
+        text = content.decode("utf-8", errors="replace")
+        found += [f"{name}:{number}: {match}" for number, match in findings_in(text)]
     return found
+
+
+def is_binary(content: bytes) -> bool:
+    """Whether a file is no text: it holds a NUL, as git tells them apart too."""
+    return b"\0" in content
 
 
 def main() -> int:
@@ -68,7 +77,7 @@ def main() -> int:
     for finding in found:
         print(f"tracked files: error: {finding}", file=sys.stderr)
     if not found:
-        print("tracked files: no registry hosts, no machine paths")
+        print("tracked files: no registry hosts, no machine paths, no binaries")
     return 1 if found else 0
 
 

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from bench.instructions import COUNTS
-from sealwire import core_is_compiled
 from tests.build_context import ROOT
 
 
@@ -21,7 +20,7 @@ def test_every_workload_can_be_driven(workload: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.skipif(core_is_compiled(), reason="says that the core is plain")
+@pytest.mark.plain_core  # says that the core is plain
 def test_a_plain_core_is_not_counted() -> None:
     done = instructions("find-one")
     assert done.returncode == 78

@@ -42,7 +42,7 @@ TAMPERED = sealed("nhs", "x")[:-1] + b"\0"
 
 def exchange(core: Session, body: dict[str, Any], answer: dict[str, Any]) -> None:
     assert isinstance(core.client_data(command(body))[-1], ToServer)
-    core.server_data(reply(answer))
+    assert any(isinstance(effect, ToClient) for effect in core.server_data(reply(answer)))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,12 @@ def test_a_refused_command() -> None:
     core = session()
     assert any(isinstance(effect, ToClient) for effect in core.client_data(command(REFUSED)))
     assert_nothing_grows(lambda: core.client_data(command(REFUSED)))
+
+
+def test_what_stays_is_noticed() -> None:
+    kept: list[bytes] = []
+    with pytest.raises(AssertionError):
+        assert_nothing_grows(lambda: kept.append(command(ELSEWHERE)))
 
 
 def test_a_session() -> None:
