@@ -25,6 +25,7 @@ COMPILED = (
     "policies/*.py",
     "proxy/session/*.py",
     "keys/keyring.py",
+    "proxy/server/busy_poll.py",
     "proxy/server/connection.py",
     "proxy/server/counts.py",
     "proxy/server/side.py",

@@ -1,6 +1,6 @@
 """Parts `real` and `node`: the real server, asked with drivers as applications ask it.
 
-Every route has a database of its own in one server, but both Sealwires share the one that the policy covers.
+Every route has a database of its own in one server, but all Sealwires share the one that the policy covers.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from bench.figures import Case, Results, Sample, take_turns
 from bench.load import Meter, sample_of
 from bench.profiles import Profile
 from bench.recording import make_keyring
-from bench.routes import CLIENT_SIDE, SEALWIRE, SEALWIRE_2, Ground, Route, start_routes
+from bench.routes import CLIENT_SIDE, SEALWIRES, Ground, Route, start_routes
 from bench.talker import Talker, unpack
 from bench.targets import LATENCY, REAL_THREADS, THROUGHPUT
 from bench.workloads import FIND_ONE, INSERT_ONE
@@ -45,8 +45,8 @@ class Real:
 
 
 def database_of(route: str) -> str:
-    """The policy covers one database; routes without encryption have their own."""
-    return DATABASE if route in (SEALWIRE, SEALWIRE_2) else f"of_{route.replace('-', '_')}"
+    """The policy covers one database, all Sealwires'; routes without encryption have their own."""
+    return DATABASE if route in SEALWIRES else f"of_{route.replace('-', '_')}"
 
 
 @contextmanager
@@ -62,12 +62,13 @@ def real_server(folder: Path, profile: Profile, *, tls: bool) -> Iterator[Real]:
             routes[CLIENT_SIDE] = Route(
                 CLIENT_SIDE, ground.plain.port, None, ground.plain.pid, ground.trusted
             )
+        ours = [name for name in routes if name in SEALWIRES]
         drivers: dict[str, Talker] = {}
         for seed, (name, route) in enumerate(routes.items()):
             drivers[name] = stack.enter_context(Talker([sys.executable, "-m", "bench.pymongo_driver"]))
             # the databases hold the same patients, so that they are equally large and equally hard
             order = _start_order(route, seed) | {"documents": profile.real_documents}
-            loading = name != SEALWIRE_2 or SEALWIRE not in routes
+            loading = name not in SEALWIRES or name == ours[0]
             drivers[name].ask(order | {"encrypting": name == CLIENT_SIDE, "loading": loading})
         yield Real(ground.plain, keys, routes, drivers, missing)
 

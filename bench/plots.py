@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 
 from bench.figures import Case, Metric, Results
 from bench.profiles import CONNECTIONS
-from bench.routes import CLIENT_SIDE, DIRECT, FORWARDER, HAPROXY, NGINX, SEALWIRE, SEALWIRE_2
+from bench.routes import (
+    CLIENT_SIDE,
+    DIRECT,
+    FORWARDER,
+    HAPROXY,
+    NGINX,
+    SEALWIRE,
+    SEALWIRE_2,
+    SEALWIRE_POLLING,
+)
 
 # Colours that people with colour-blindness can tell apart (Okabe and Ito); one for each route everywhere.
 COLOURS = {
@@ -19,6 +28,7 @@ COLOURS = {
     HAPROXY: "#F0E442",
     SEALWIRE: "#D55E00",
     SEALWIRE_2: "#E69F00",
+    SEALWIRE_POLLING: "#0072B2",
     CLIENT_SIDE: "#CC79A7",
 }
 _WIDTH_IN = 9.0

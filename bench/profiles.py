@@ -5,7 +5,7 @@ The lesser ones name what they have otherwise than the whole.
 
 from dataclasses import dataclass, replace
 
-from bench.routes import CLIENT_SIDE, DIRECT, FORWARDER, NGINX, ROUTES, SEALWIRE, SEALWIRE_2
+from bench.routes import CLIENT_SIDE, DIRECT, FORWARDER, NGINX, ROUTES, SEALWIRE, SEALWIRE_2, SEALWIRE_POLLING
 from bench.workloads import (
     CORE_WORKLOADS,
     FIELD_WORKLOADS,
@@ -26,6 +26,7 @@ CONNECTIONS = 16
 END_TO_END = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
 """Operations whose overhead over a real server has a target."""
 FEW, MANY = 10, 1_000
+_REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2, SEALWIRE_POLLING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ FULL = Profile(
     core_pool=100,
     core_rounds=9,
     core_slice_s=0.5,
-    real_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
-    real_busy_routes=(DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2),
+    real_routes=_REAL_ROUTES,
+    real_busy_routes=_REAL_ROUTES,
     real=(PING, UNPROTECTED, *END_TO_END, INSERT_MANY, GROUPING),
     real_documents=3_000,
     real_rounds=9,
@@ -104,8 +105,8 @@ QUICK = replace(
     core_pool=50,
     core_rounds=5,
     core_slice_s=0.25,
-    real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE),
-    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE),
+    real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE, SEALWIRE_POLLING),
+    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE, SEALWIRE_POLLING),
     real=END_TO_END,
     real_documents=2_000,
     real_rounds=7,

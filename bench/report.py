@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.figures import Case, Metric, Results, Series, Spread
 from bench.routes import FORWARDER
-from bench.targets import Verdict, verdicts
+from bench.targets import BESIDE, Verdict, verdicts
 
 RESULTS = Path(__file__).with_name("results")
 TITLES = {
@@ -135,14 +135,16 @@ def _target_table(found: Sequence[Verdict]) -> Table:
     table = Table(title="must reach", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for heading in ("name", "what"):
         table.add_column(heading, overflow="fold")
-    for heading in ("target", "figure (low-high)", "", "bare forwarder"):
+    for heading in ("target", "figure (low-high)", "", "busy polling", "", "bare forwarder"):
         table.add_column(heading, justify="right", no_wrap=True)
     words = {True: "reached", False: "NOT REACHED", None: "not measured"}
     for each in found:
         target = each.target
         bound = f"{target.bound.value} {target.limit:g}"
-        figure, forwarder = _spread(each.figure), _spread(each.forwarder)
-        table.add_row(target.name, target.text, bound, figure, words[each.reached], forwarder)
+        polling, forwarder = (each.beside.get(route) for route in BESIDE)
+        cells = [bound, _spread(each.figure), words[each.reached]]
+        cells += [_spread(polling), words[target.allows(polling)] if polling else "", _spread(forwarder)]
+        table.add_row(target.name, target.text, *cells)
     return table
 
 
@@ -158,8 +160,11 @@ def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
         "bound": target.bound.value,
         "limit": target.limit,
         "figure": None if verdict.figure is None else asdict(verdict.figure),
-        "forwarder": None if verdict.forwarder is None else asdict(verdict.forwarder),
         "reached": verdict.reached,
+        "beside": {
+            route: {"figure": None if figure is None else asdict(figure), "reached": target.allows(figure)}
+            for route, figure in verdict.beside.items()
+        },
     }
 
 

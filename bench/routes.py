@@ -2,9 +2,9 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.children import Started, module_server
@@ -13,13 +13,18 @@ from bench.peers import Material, haproxy, nginx
 from sealwire.demo.certificates import Authority
 from sealwire.demo.ports import LOOPBACK
 from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
-from sealwire.proxy.server.config import Config
 
 DIRECT, FORWARDER, NGINX, HAPROXY = "direct", "forwarder", "nginx", "haproxy"
-SEALWIRE, SEALWIRE_2, CLIENT_SIDE = "sealwire", "sealwire-2", "client-side"
+SEALWIRE, SEALWIRE_2, SEALWIRE_POLLING = "sealwire", "sealwire-2", "sealwire-polling"
+CLIENT_SIDE = "client-side"
+# What each is told beyond what all are told.
+SEALWIRES: Mapping[str, Mapping[str, object]] = {
+    SEALWIRE: {},
+    SEALWIRE_2: {"workers": 2},
+    SEALWIRE_POLLING: {"busy_poll_us": 2_000},
+}
 ROUTES = (DIRECT, FORWARDER, NGINX, HAPROXY, SEALWIRE, SEALWIRE_2)
 _SILENT_AFTER_S = 60.0
-NO_WORKERS = "this version's configuration does not know the key `workers`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,6 @@ def connected(route: Route) -> Iterator[socket.socket]:
         yield connection
 
 
-def can_have_workers() -> bool:
-    """Whether this Sealwire can be told to run several workers."""
-    return any(each.name == "workers" for each in fields(Config))
-
-
 def start_routes(
     stack: ExitStack, ground: Ground, wanted: tuple[str, ...] = ROUTES
 ) -> tuple[dict[str, Route], dict[str, str]]:
@@ -76,12 +76,12 @@ def start_routes(
     found: dict[str, Route] = {}
     missing: dict[str, str] = {}
     for name in wanted:
-        ours = name in (SEALWIRE, SEALWIRE_2)
+        ours = name in SEALWIRES
         backend = ground.encrypted if ours else ground.plain
         if name == DIRECT:
             found[name] = Route(name, backend.port, None, backend.pid, ground.trusted)
             continue
-        server = _sealwire(stack, ground, name) if ours else _forwarding(stack, ground, name)
+        server = start_sealwire(stack, ground, name) if ours else _forwarding(stack, ground, name)
         if isinstance(server, str):
             missing[name] = server
         else:
@@ -89,32 +89,23 @@ def start_routes(
     return found, missing
 
 
-def start_sealwire(stack: ExitStack, ground: Ground, name: str, workers: int = 1) -> ProxyProcess:
+def start_sealwire(stack: ExitStack, ground: Ground, name: str) -> Started:
     """Sealwire with the bench's policy and the ground's keys before the encrypted server."""
     folder = ground.folder / name
     folder.mkdir(parents=True)
     (folder / "keyring.json").symlink_to(ground.keyring)
     # a thousand connections may come while a thousand earlier ones are still being closed
-    settings: dict[str, object] = {"log": {"level": "warning"}, "limits": {"connections": 8_000}}
-    if workers > 1:
-        settings["workers"] = workers
+    common: dict[str, object] = {"log": {"level": "warning"}, "limits": {"connections": 8_000}}
     options = ProxyOptions(
         folder,
         write_policy(folder),
         f"{LOOPBACK}:{ground.encrypted.port}",
         None if ground.authority is None else ground.authority.issue(name),
         ground.trusted,
-        settings,
+        common | dict(SEALWIRES[name]),
         ground.kek,
     )
-    return stack.enter_context(ProxyProcess(options))
-
-
-def _sealwire(stack: ExitStack, ground: Ground, name: str) -> Started | str:
-    workers = 2 if name == SEALWIRE_2 else 1
-    if workers > 1 and not can_have_workers():
-        return NO_WORKERS
-    proxy = start_sealwire(stack, ground, name, workers)
+    proxy = stack.enter_context(ProxyProcess(options))
     return Started(proxy.port, proxy.pid)
 
 

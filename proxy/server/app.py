@@ -23,6 +23,7 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server import memory
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.audit import open_audit
+from sealwire.proxy.server.busy_poll import BusyPoll
 from sealwire.proxy.server.config import Address, Member, TlsMode
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.health import Health, Phase
@@ -80,7 +81,8 @@ class Proxy:
 
     async def run(self) -> None:
         """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
-        asyncio.get_running_loop().set_exception_handler(self._loop_exception)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._loop_exception)
         topologies, down = await probe(self._loaded, self._upstreams)
         for error in down:
             note(_log, logging.WARNING, "member is down", problem=str(error), hint=error.hint)
@@ -94,6 +96,7 @@ class Proxy:
                 metrics=self.metrics,
                 audit=audit,
                 limits=config.limits,
+                poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
             )
             self.health.keyring = self.services.keys.freshness
             self._bind(topologies)

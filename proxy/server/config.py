@@ -116,6 +116,8 @@ class Config:
     """Where audit lines go; None: into the log."""
     workers: int = 1
     """Processes that serve clients."""
+    busy_poll_us: int = 0
+    """How long the event loop stays awake after each event, microseconds. 0: not at all."""
     keys: KeySettings = KeySettings()
     vault: VaultSettings | None = None
     """None: where the environment says, if a key or keyring lies there."""
@@ -188,6 +190,7 @@ KEYS: Mapping[tuple[str, ...], Kind] = {
     ("limits", "handshake_s"): Kind.NUMBER,
     ("audit", "path"): Kind.TEXT,
     ("workers",): Kind.INTEGER,
+    ("busy_poll_us",): Kind.INTEGER,
 }
 
 

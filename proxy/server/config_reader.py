@@ -43,6 +43,9 @@ _DAY_S = 86_400.0
 # Far more than any machine has use for: one worker fills one core.
 MAX_WORKERS = 64
 
+# Beyond this a sleep costs next to nothing in comparison.
+MAX_BUSY_POLL_US = 10_000
+
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     """Read `path`, apply the overrides in `environ`. Raises SourceError, FileProblem, PermissionProblem."""
@@ -113,7 +116,7 @@ class _Reader:
     def config(self, root: Node) -> Config:
         top = root.entries(
             ("listen", "upstream", "policy", "keyring", "kek"),
-            ("members", "keys", "vault", "admin", "log", "limits", "audit", "workers"),
+            ("members", "keys", "vault", "admin", "log", "limits", "audit", "workers", "busy_poll_us"),
         )
         single = "members" not in top
         # With members, `listen` and `upstream` hold only what the members share.
@@ -146,6 +149,7 @@ class _Reader:
             limits=_limits(top),
             audit=self._path(audit["path"]) if "path" in audit else None,
             workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
+            busy_poll_us=top["busy_poll_us"].integer(0, MAX_BUSY_POLL_US) if "busy_poll_us" in top else 0,
             ignored_variables=_ignored(self._environ),
         )
 

@@ -76,6 +76,7 @@ class Connection:
         self.server: Side | None = None
         self._services = services
         self._counts = services.metrics.core
+        self._poll = services.poll
         self._session: SessionCore | None = None
         self._awaits_keys = False
         self._closed_at_s = 0.0
@@ -92,14 +93,8 @@ class Connection:
 
     def _unreachable(self, error: UpstreamUnavailable) -> None:
         self._services.metrics.upstream_failures.labels(error.reason.value).inc()
-        self._services.gate.note(
-            _log,
-            logging.ERROR,
-            "server connection failed",
-            error.reason.value,
-            problem=str(error),
-            hint=error.hint,
-        )
+        kind, fields = error.reason.value, {"problem": str(error), "hint": error.hint}
+        self._services.gate.note(_log, logging.ERROR, "server connection failed", kind, **fields)
         # Closed without a reply: to a driver this is a network error, and those it retries.
         self.abort()
 
@@ -126,6 +121,7 @@ class Connection:
         if self.client.deaf:
             self.client.keep(data)
         elif self.state is State.OPEN and self._session is not None:
+            self._poll.touch()
             try:
                 self._carry_out(self._session.client_data(data))
             except Exception as error:  # noqa: BLE001 - see _bug
@@ -169,6 +165,7 @@ class Connection:
         if self.server is not None and self.server.deaf:
             self.server.keep(data)
         elif self.state is State.OPEN and self._session is not None:
+            self._poll.touch()
             try:
                 self._carry_out(self._session.server_data(data))
             except Exception as error:  # noqa: BLE001 - see _bug

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sealwire.proxy.server.audit import AuditSink
+from sealwire.proxy.server.busy_poll import BusyPoll
 from sealwire.proxy.server.config import Limits
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.logs import LogGate
@@ -26,6 +27,7 @@ class Services:
     metrics: Metrics
     audit: AuditSink
     limits: Limits
+    poll: BusyPoll
     clock: Callable[[], float] = time.monotonic
     live: "set[Connection]" = field(default_factory=set)
     draining: bool = False

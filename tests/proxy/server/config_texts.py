@@ -40,6 +40,7 @@ admin: {address: "127.0.0.1:9999"}
 log: {level: debug, format: json}
 limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
 audit: {path: audit.jsonl}
+busy_poll_us: 500
 """
 
 SHORT = """\

@@ -79,6 +79,7 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         log_format=LogFormat.JSON,
         limits=Limits(10, 1.0, 2.5, 3.0),
         audit=FOLDER / "audit.jsonl",
+        busy_poll_us=500,
     )
 
 
@@ -91,6 +92,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (config.admin, config.limits) == (Address("127.0.0.1", 9464), Limits())
     assert (config.log_level, config.log_format, config.audit) == ("info", LogFormat.TEXT, None)
     assert config.probe
+    assert (config.workers, config.busy_poll_us) == (1, 0)
     assert (config.keys, config.vault) == (KeySettings(60.0, None, None), None)
 
 
@@ -180,6 +182,8 @@ def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> N
         ("kek:", "log: {level: @loud}\nkek:", ""),
         ("kek:", "workers: @0\nkek:", ""),
         ("kek:", "workers: @65\nkek:", ""),
+        ("kek:", "busy_poll_us: @-1\nkek:", ""),
+        ("kek:", "busy_poll_us: @10001\nkek:", ""),
     ],
 )
 def test_errors_point_at_the_line_and_column(old: str, new: str, in_hint: str) -> None:
