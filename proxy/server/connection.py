@@ -70,15 +70,16 @@ class Connection:
 
     def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
         services.numbered += 1
-        self.number = services.numbered
+        # First what every message needs, so that it lies together.
         self.state = State.CONNECTING
+        self._awaits_keys = False
+        self._session: SessionCore | None = None
         self.client = Side(transport)
         self.server: Side | None = None
-        self._services = services
-        self._counts = services.metrics.core
         self._poll = services.poll
-        self._session: SessionCore | None = None
-        self._awaits_keys = False
+        self._counts = services.metrics.core
+        self._services = services
+        self.number = services.numbered
         self._closed_at_s = 0.0
         self._peer = _peer_name(transport)
         self._route = route
@@ -118,7 +119,7 @@ class Connection:
 
     def client_data(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self.client.deaf:
+        if self._is_deaf():
             self.client.keep(data)
         elif self.state is State.OPEN and self._session is not None:
             self._poll.touch()
@@ -162,7 +163,7 @@ class Connection:
 
     def server_data(self, data: bytes) -> None:
         """Bytes from the server."""
-        if self.server is not None and self.server.deaf:
+        if self.server is not None and self._is_deaf():
             self.server.keep(data)
         elif self.state is State.OPEN and self._session is not None:
             self._poll.touch()
@@ -225,6 +226,10 @@ class Connection:
         if self.server is not None:
             self.server.abort()
         self._forget_if_over()
+
+    def _is_deaf(self) -> bool:
+        """Whether what arrives must wait: there is no session yet, or it could not go on."""
+        return self._awaits_keys or self.state is State.CONNECTING
 
     # -- effects ---------------------------------------------------------------------------------------------
 

@@ -28,26 +28,21 @@ class Hold(Flag):
     LOOK_UP = auto()
 
 
-# What arrives during these must wait: there is no session yet, or it could not go on.
-_DEAFENING = Hold.CONNECTING | Hold.KEYS
-
-
 class Side:
     """One transport, what holds its reading, what arrived during a hold, and what it has yet to send."""
 
-    __slots__ = ("_closing", "_unsent", "deaf", "full", "held", "lost", "stash", "transport")
+    __slots__ = ("_closing", "_unsent", "full", "held", "lost", "stash", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self.lost = False
-        self.held = Hold.NONE
-        self.deaf = False
-        """Whether what arrives all the same must be kept; found once for each hold, not for each message."""
-        # Lists, though they are taken from in front: they are short, and an empty deque has 600 bytes.
-        self.stash: list[bytes] = []
+        # A list, though it is taken from in front: it is short, and an empty deque has 600 bytes.
+        # None: nothing is unsent. With a thousand connections, to look into an empty list is a cache miss.
+        self._unsent: list[bytes | memoryview] | None = None
         self.full = False
         """Whether the transport has said that it is above its mark."""
-        self._unsent: list[bytes | memoryview] = []
+        self.lost = False
+        self.held = Hold.NONE
+        self.stash: list[bytes] = []
         self._closing = False
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
@@ -58,58 +53,66 @@ class Side:
 
     def write(self, data: bytes) -> None:
         """Send `data` after all that was written before. Cost: a copy of what is larger than SHARED_BYTES."""
-        if len(data) <= PIECE_BYTES and not self._unsent:
+        if len(data) <= PIECE_BYTES and self._unsent is None:
             self.transport.write(data)
             return
         whole = memoryview(data) if len(data) <= SHARED_BYTES else data
         at = 0
-        if not self._unsent:
+        if self._unsent is None:
             while at < len(data) and not self.full:
                 self.transport.write(whole[at : at + PIECE_BYTES])
                 at += PIECE_BYTES
-        self._unsent += (whole[start : start + PIECE_BYTES] for start in range(at, len(data), PIECE_BYTES))
+        self._queue([whole[start : start + PIECE_BYTES] for start in range(at, len(data), PIECE_BYTES)])
 
     def write_pieces(self, pieces: list[bytes]) -> None:
         """Send all of `pieces`, and take them: the list is empty afterwards. No copies."""
+        cut: list[bytes | memoryview] = []
         for piece in pieces:
             if len(piece) <= PIECE_BYTES:
-                self._unsent.append(piece)
+                cut.append(piece)
             else:
                 whole = memoryview(piece)
-                self._unsent += (
-                    whole[start : start + PIECE_BYTES] for start in range(0, len(piece), PIECE_BYTES)
-                )
+                cut += (whole[start : start + PIECE_BYTES] for start in range(0, len(piece), PIECE_BYTES))
         pieces.clear()
+        self._queue(cut)
         self._fill()
 
     def send_on(self) -> bool:
         """The transport is below its mark again; whether it still is after it got the next pieces."""
         self.full = False
         self._fill()
-        if self._closing and not self._unsent:
+        if self._closing and self._unsent is None:
             self.transport.close()
         return not self.full
+
+    def _queue(self, pieces: list[bytes | memoryview]) -> None:
+        """Send `pieces` after all that is unsent."""
+        if self._unsent is not None:
+            self._unsent += pieces
+        elif pieces:
+            self._unsent = pieces
 
     def _fill(self) -> None:
         """Give the transport what it takes."""
         while self._unsent and not self.full:
             self.transport.write(self._unsent.pop(0))
+        if not self._unsent:
+            self._unsent = None
 
     def close(self) -> None:
         """Close when everything was sent."""
         self._closing = True
-        if not self._unsent:
+        if self._unsent is None:
             self.transport.close()
 
     def abort(self) -> None:
         """Close at once."""
-        self._unsent.clear()
+        self._unsent = None
         self.transport.abort()
 
     def hold(self, reason: Hold) -> None:
         """Read no more until every reason is released."""
         self.held |= reason
-        self.deaf = bool(self.held & _DEAFENING)
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
@@ -121,7 +124,6 @@ class Side:
     def free(self, reason: Hold) -> None:
         """Take a reason away without reading again yet."""
         self.held &= ~reason
-        self.deaf = bool(self.held & _DEAFENING)
 
     def settle(self) -> None:
         """Read if nothing holds."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.policies.arguments import printable
@@ -13,7 +13,7 @@ from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
 from sealwire.policies.views import DEFINING_COMMANDS, NamespaceUnknown
 from sealwire.proxy.session import look_up, replies
 from sealwire.proxy.session.authentication import CertificateLogin, check_login
-from sealwire.proxy.session.conversation import Conversation
+from sealwire.proxy.session.conversation import Conversation, Peer
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -32,6 +32,7 @@ from sealwire.proxy.session.reveal import holds_envelope
 from sealwire.proxy.session.rewrite import Settled, apply_plan
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.framing import Framer
 from sealwire.wire.header import OpCode, op_code_of, request_id_of
 from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum, sequence_documents
@@ -46,13 +47,14 @@ _COMMAND_COUNTS: Final = {
 }
 
 
-class ClientSide:
+@final
+class ClientSide(Peer):
     """Handles the client's messages, each whole."""
 
-    __slots__ = ("_conversation",)
+    __slots__ = ()
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, conversation: Conversation, framer: Framer) -> None:
+        super().__init__(conversation, framer, CloseReason.CLIENT_PROTOCOL)
 
     def message(self, message: bytes) -> list[Effect]:
         """One whole message. Raises ProtocolError."""

@@ -1,14 +1,15 @@
-"""What both sides of a session know of the conversation: its settings, its keys, what awaits a reply."""
+"""What both peers of a session have: the conversation's settings, keys and open requests, and a framer."""
 
 from dataclasses import dataclass, field
 
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.schema import PolicySet
 from sealwire.policies.views import ViewCatalog
+from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.requests import AwaitedRequests
-from sealwire.wire.framing import MAX_MESSAGE_BYTES
+from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,14 @@ class Conversation:
         """Request ids of our own replies; clients match replies by responseTo only."""
         self._last_id = (self._last_id + 1) & 0x7FFF_FFFF
         return self._last_id
+
+
+class Peer:
+    """What each of the two who talk has: how its bytes are framed, and what a fault of it is."""
+
+    __slots__ = ("_conversation", "fault", "framer")
+
+    def __init__(self, conversation: Conversation, framer: Framer, fault: CloseReason) -> None:
+        self.framer = framer
+        self._conversation = conversation
+        self.fault = fault

@@ -38,26 +38,37 @@ class Request:
 
 
 @final
+class _Others:
+    """Requests beside the first one, and exhaust streams. The ids of a stream are among the requests'."""
+
+    __slots__ = ("requests", "streams")
+
+    def __init__(self) -> None:
+        self.requests: dict[int, Request] = {}
+        # Of each exhaust stream, both ways: the id that was answered last, and the id of that reply.
+        self.streams: dict[int, int] = {}
+
+
+@final
 class AwaitedRequests:
     """Requests by the id that the next reply to them answers.
 
-    Nearly always it is one request, and it stands apart: a table for each connection is memory to go through.
+    Nearly always it is one request, and it stands apart. With a thousand connections each thing that a
+    message looks at is a cache miss, an empty table too; so there is none.
     """
 
-    __slots__ = ("_awaited", "_only", "_only_id", "_streams")
+    __slots__ = ("_only", "_only_id", "_others")
 
     def __init__(self) -> None:
         self._only: Request | None = None
         self._only_id = 0
-        # All others.
-        self._awaited: dict[int, Request] = {}
-        # Of each exhaust stream, both ways: the id that was answered last, and the id of that reply.
-        self._streams: dict[int, int] = {}
+        # None: it has no requests.
+        self._others: _Others | None = None
 
     @property
     def idle(self) -> bool:
         """Whether no command awaits its reply. A handshake does not count: monitors always have one open."""
-        every = [*self._awaited.values(), self._only]
+        every = [self._only, *(() if self._others is None else self._others.requests.values())]
         return not any(
             request is not None and request.kind in (RequestKind.COMMAND, RequestKind.LOOK_UP)
             for request in every
@@ -66,11 +77,12 @@ class AwaitedRequests:
     @property
     def full(self) -> bool:
         """Whether no further request can be awaited."""
-        return len(self._awaited) + (self._only is not None) >= MAX_AWAITED
+        others = 0 if self._others is None else len(self._others.requests)
+        return others + (self._only is not None) >= MAX_AWAITED
 
     def has_room_for(self, request_id: int) -> bool:
         """Whether one more request with this id can be told from all others."""
-        if self._only is None and not self._awaited:
+        if self._only is None and self._others is None:
             return True
         return not self.full and self._find(request_id) is None
 
@@ -78,8 +90,10 @@ class AwaitedRequests:
         """Wait for a reply to `request_id`, for which there is room."""
         if self._only is None:
             self._only, self._only_id = request, request_id
-        else:
-            self._awaited[request_id] = request
+            return
+        if self._others is None:
+            self._others = _Others()
+        self._others.requests[request_id] = request
 
     def awaits(self, response_to: int, kind: RequestKind) -> bool:
         """Whether a reply to this id would answer a request of this kind."""
@@ -89,7 +103,7 @@ class AwaitedRequests:
     def _find(self, request_id: int) -> Request | None:
         if self._only is not None and self._only_id == request_id:
             return self._only
-        return self._awaited.get(request_id)
+        return None if self._others is None else self._others.requests.get(request_id)
 
     def answer(self, response_to: int, reply_id: int, *, more_to_come: bool) -> Request | None:
         """The request that a reply answers, or None when there is none.
@@ -102,17 +116,20 @@ class AwaitedRequests:
             return None
         if self._only is not None and response_to == self._only_id:
             self._only = None
-            if not more_to_come and not self._streams:
+        others = self._others
+        if others is None:
+            if not more_to_come:
                 return request
-            # a stream has two ids
-            self._awaited[response_to] = request
-        other = self._streams.pop(response_to, response_to)
-        self._streams.pop(other, None)
-        self._awaited.pop(other, None)
-        if not more_to_come:
-            self._awaited.pop(response_to, None)
+            others = self._others = _Others()
+        other = others.streams.pop(response_to, response_to)
+        others.streams.pop(other, None)
+        others.requests.pop(other, None)
+        if more_to_come:
+            others.requests[response_to] = others.requests[reply_id] = request
+            others.streams[response_to] = reply_id
+            others.streams[reply_id] = response_to
             return request
-        self._awaited[response_to] = self._awaited[reply_id] = request
-        self._streams[response_to] = reply_id
-        self._streams[reply_id] = response_to
+        others.requests.pop(response_to, None)
+        if not others.requests:
+            self._others = None
         return request

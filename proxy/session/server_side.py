@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeGuard
+from typing import Final, TypeGuard, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.views import DEFINING_COMMANDS
 from sealwire.proxy.session import look_up, replies
-from sealwire.proxy.session.conversation import Conversation
+from sealwire.proxy.session.conversation import Conversation, Peer
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -26,6 +26,7 @@ from sealwire.proxy.session.long_reply import LongReply, has_more_to_come, is_pl
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import reveal
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
+from sealwire.wire.framing import Framer
 from sealwire.wire.header import OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import LongMessage
 from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum
@@ -40,13 +41,14 @@ _UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKe
 MAX_ASKED_KEYS: Final = 64
 
 
-class ServerSide:
+@final
+class ServerSide(Peer):
     """Handles the server's messages, each whole."""
 
-    __slots__ = ("_asked_keys", "_conversation", "_unfinished")
+    __slots__ = ("_asked_keys", "_unfinished")
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, conversation: Conversation, framer: Framer) -> None:
+        super().__init__(conversation, framer, CloseReason.SERVER_PROTOCOL)
         # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
         self._unfinished: LongReply | None = None
         self._asked_keys: set[tuple[int, int]] = set()

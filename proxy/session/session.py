@@ -13,12 +13,11 @@ as received. What breaks the protocol on either side closes both, and nothing of
     CLOSED   a Close was emitted: every further input is ignored
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.session.client_side import ClientSide
-from sealwire.proxy.session.conversation import Conversation, SessionSettings
+from sealwire.proxy.session.conversation import Conversation, Peer, SessionSettings
 from sealwire.proxy.session.effects import Close, CloseReason, Count, Counter, Effect, NeedKeys
 from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.server_side import ServerSide
@@ -35,15 +34,6 @@ class _State(Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class _Peer:
-    """One of the two connections: how its bytes are framed, who handles its messages, what a fault is."""
-
-    framer: Framer
-    side: ClientSide | ServerSide
-    fault: CloseReason
-
-
 class Session:
     """The sans-I/O core; see the module's theory of operation. Every method returns effects, in order."""
 
@@ -53,7 +43,6 @@ class Session:
         "_draining",
         "_held",
         "_server",
-        "_server_side",
         "_state",
         "_waiting_since_s",
     )
@@ -61,18 +50,11 @@ class Session:
     def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
         self._conversation = Conversation(settings, keyring)
         accepted_bytes = min(settings.max_message_bytes, ACCEPTED_CLIENT_MESSAGE_BYTES)
-        self._client = _Peer(
-            Framer(accepted_bytes), ClientSide(self._conversation), CloseReason.CLIENT_PROTOCOL
-        )
-        self._server_side = ServerSide(self._conversation)
-        self._server = _Peer(
-            Framer(settings.max_message_bytes, long_messages=True),
-            self._server_side,
-            CloseReason.SERVER_PROTOCOL,
-        )
+        self._client = ClientSide(self._conversation, Framer(accepted_bytes))
+        self._server = ServerSide(self._conversation, Framer(settings.max_message_bytes, long_messages=True))
         self._state = _State.OPEN
         self._draining = False
-        self._held: list[tuple[_Peer, bytes | LongMessage]] = []
+        self._held: list[tuple[Peer, bytes | LongMessage]] = []
         self._waiting_since_s: float | None = None
 
     @property
@@ -134,7 +116,7 @@ class Session:
             return []
         return self._close(CloseReason.KEYS_UNAVAILABLE)
 
-    def _receive(self, peer: _Peer, data: bytes) -> list[Effect]:
+    def _receive(self, peer: Peer, data: bytes) -> list[Effect]:
         if self._state is _State.CLOSED:
             return []
         effects: list[Effect] = []
@@ -151,9 +133,9 @@ class Session:
     def _look_at_arriving(self, message: LongMessage | None) -> None:
         """Some of a message has come, and not all. Only the server's are given in parts."""
         if message is not None and self._state is _State.OPEN:
-            self._server_side.arriving(message)
+            self._server.arriving(message)
 
-    def _message(self, peer: _Peer, message: bytes | LongMessage) -> list[Effect]:
+    def _message(self, peer: Peer, message: bytes | LongMessage) -> list[Effect]:
         if self._state is _State.CLOSED:
             return []
         asking = self._conversation.look_up is not None
@@ -161,10 +143,12 @@ class Session:
             self._held.append((peer, message))
             return []
         try:
-            if isinstance(message, bytes):
-                effects = peer.side.message(message)
+            if isinstance(message, LongMessage):
+                effects = self._server.long_message(message)
+            elif peer is self._client:
+                effects = self._client.message(message)
             else:
-                effects = self._server_side.long_message(message)
+                effects = self._server.message(message)
         except ProtocolError as error:
             return self._broken(peer, error)
         for effect in effects:
@@ -181,7 +165,7 @@ class Session:
             effects += self._close(CloseReason.DRAINED)
         return effects
 
-    def _broken(self, peer: _Peer, error: ProtocolError) -> list[Effect]:
+    def _broken(self, peer: Peer, error: ProtocolError) -> list[Effect]:
         count = Count(Counter.PROTOCOL_ERRORS, label=error.reason.value)
         return [count, *self._close(peer.fault, str(error))]
 
