@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sealwire.proxy.server.busy_poll import BusyPoll
+from sealwire.proxy.server.busy_poll import TAKEN_S, BusyPoll
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import client_of, fake_server, make_config, make_loaded, run, running, soon
 
@@ -63,6 +63,20 @@ def test_what_arrives_while_it_is_awake_prolongs_that_and_adds_no_second_turn() 
     poll.touch()
     assert len(loop.ready) == 1
     assert loop.turns_until_asleep() == 5
+
+
+def test_it_sleeps_as_soon_as_somebody_else_took_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, poll = polling(5.0)
+    taken_s = iter((0.0, TAKEN_S / 2, TAKEN_S))
+
+    def offer() -> None:
+        loop.now_s += next(taken_s)
+
+    monkeypatch.setattr(os, "sched_yield", offer)
+    poll.touch()
+    assert loop.turns_until_asleep(turn_s=1e-6) == 3
+    poll.touch()
+    assert len(loop.ready) == 1
 
 
 @pytest.mark.integration
