@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Case, Metric, Results, Series, Spread
-from bench.routes import FORWARDER
-from bench.targets import BESIDE, Verdict, verdicts
+from bench.routes import FORWARDER, SEALWIRE_POLLING
+from bench.targets import Verdict, verdicts
 
 RESULTS = Path(__file__).with_name("results")
 TITLES = {
@@ -141,7 +141,7 @@ def _target_table(found: Sequence[Verdict]) -> Table:
     for each in found:
         target = each.target
         bound = f"{target.bound.value} {target.limit:g}"
-        polling, forwarder = (each.beside.get(route) for route in BESIDE)
+        polling, forwarder = each.beside.get(SEALWIRE_POLLING), each.beside.get(FORWARDER)
         cells = [bound, _spread(each.figure), words[each.reached]]
         cells += [_spread(polling), words[target.allows(polling)] if polling else "", _spread(forwarder)]
         table.add_row(target.name, target.text, *cells)

@@ -195,6 +195,16 @@ async def fake_server(context: ssl.SSLContext | None = None) -> AsyncIterator[Fa
         await server.hang_up_all()
 
 
+async def exchange(server: FakeServer, client: Stream, question: bytes, answer: bytes) -> None:
+    """What a new client says reaches the server, and what that answers the client, both unchanged."""
+    reader, writer = client
+    writer.write(question)
+    server_reader, server_writer = await server.accepted()
+    assert await soon(server_reader.readexactly(len(question))) == question
+    server_writer.write(answer)
+    assert await soon(reader.readexactly(len(answer))) == answer
+
+
 @asynccontextmanager
 async def hello_server(reply: dict[str, Any], greeting: bytes = b"") -> AsyncIterator[int]:
     """The port of a server that sends `greeting` at once and answers every message with `reply`."""

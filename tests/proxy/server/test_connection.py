@@ -19,6 +19,7 @@ from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
     client_of,
+    exchange,
     fake_server,
     hang_up,
     make_config,
@@ -37,13 +38,9 @@ def test_bytes_go_both_ways() -> None:
         async with (
             fake_server() as server,
             running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-            client_of(proxy) as (reader, writer),
+            client_of(proxy) as client,
         ):
-            writer.write(b"question")
-            server_reader, server_writer = await server.accepted()
-            assert await soon(server_reader.readexactly(8)) == b"question"
-            server_writer.write(b"answer")
-            assert await soon(reader.readexactly(6)) == b"answer"
+            await exchange(server, client, b"question", b"answer")
 
     run(scenario())
 

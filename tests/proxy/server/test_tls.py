@@ -18,6 +18,7 @@ from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
     client_of,
+    exchange,
     fake_server,
     hello_server,
     make_config,
@@ -54,13 +55,9 @@ def test_bytes_go_both_ways_with_tls_and_client_certificates_on_both_sides(autho
         async with fake_server(database) as server:
             loaded = make_loaded(make_config(server.port, listen_tls=outer, upstream_tls=inner))
             async with running(loaded, FakeSessions()) as proxy, client_of(proxy, application) as stream:
-                reader, writer = stream
                 message = bytes(range(256)) * 4096
-                writer.write(message)
-                server_reader, server_writer = await server.accepted()
-                assert await soon(server_reader.readexactly(len(message))) == message
-                server_writer.write(message)
-                assert await soon(reader.readexactly(len(message))) == message
+                await exchange(server, stream, message, message)
+                _, writer = stream
                 assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
 
     run(scenario())
