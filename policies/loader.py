@@ -17,12 +17,15 @@ from sealwire.policies.schema import (
 from sealwire.policies.yaml_source import Node, parse_yaml
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+_COMMAND_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_]{0,62}")
 _MAX_PATH_DEPTH = 32
 
 
 def load_policy(source: bytes, filename: str) -> PolicySet:
     """The policy in `source`; `filename` is for messages. Raises SourceError."""
-    root = parse_yaml(source, filename).entries(["version", "classes", "collections"])
+    root = parse_yaml(source, filename).entries(
+        ["version", "classes", "collections"], ["plain", "allow_commands"]
+    )
     root["version"].integer(1, 1)
     classes = {name: _field_class(name, node) for name, node in root["classes"].mapping().items()}
     if not classes:
@@ -36,7 +39,29 @@ def load_policy(source: bytes, filename: str) -> PolicySet:
             patterns.append((namespace, tree))
         else:
             exact[namespace] = tree
-    return PolicySet(freeze_classes(classes), exact, tuple(patterns))
+    plain = _plain(root["plain"], exact) if "plain" in root else ()
+    allowed = root["allow_commands"].items() if "allow_commands" in root else ()
+    commands = frozenset(_command_name(node) for node in allowed)
+    return PolicySet(freeze_classes(classes), exact, tuple(patterns), plain, commands)
+
+
+def _plain(node: Node, protected: Mapping[str, PathNode]) -> tuple[str, ...]:
+    """Collections that are declared to hold nothing covered. Exact names of protected ones cannot be."""
+    names: list[str] = []
+    for item in node.items():
+        name = item.text()
+        _check_namespace(name, item)
+        if name in protected:
+            raise item.error(f"'{name}' has covered fields", "list it once, here or under `collections`")
+        names.append(name)
+    return tuple(names)
+
+
+def _command_name(node: Node) -> bytes:
+    name = node.text()
+    if not _COMMAND_NAME.fullmatch(name):
+        raise node.error(f"'{name}' is not a command's name", "write the name alone, as in `{name: 1}`")
+    return name.encode()
 
 
 def freeze_classes(classes: dict[str, FieldClass]) -> Mapping[str, FieldClass]:

@@ -171,6 +171,10 @@ class PolicySet:
     """Covered paths by exact namespace."""
     patterns: tuple[tuple[str, PathNode], ...] = ()
     """Namespace patterns with `*`, in file order; an exact name goes first, then the first that matches."""
+    plain: tuple[str, ...] = ()
+    """Namespaces, or patterns of them, that hold nothing covered and are never views: none is asked about."""
+    allowed_commands: frozenset[bytes] = frozenset()
+    """Commands that the planner does not know and the operator lets pass unread."""
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
 
     def covered(self, namespace: str) -> PathNode | None:
@@ -185,6 +189,10 @@ class PolicySet:
             self._remembered.clear()
         self._remembered[namespace] = found
         return found
+
+    def is_plain(self, namespace: str) -> bool:
+        """Whether the policy declares a namespace plain. Cost: O(declarations)."""
+        return any(namespace == name or matches(name, namespace) for name in self.plain)
 
     def protects_database(self, database: str) -> bool:
         """Whether some collection of `database` is, or could be, protected."""

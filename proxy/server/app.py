@@ -38,6 +38,7 @@ from sealwire.proxy.server.start import Loaded, make_upstreams, probe
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.worker_channel import Seat
+from sealwire.proxy.session.conversation import SessionSettings
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.rewrite import forget_grids
 
@@ -151,7 +152,7 @@ class Proxy:
         if seat is None:
             self._admin = AdminServer(config.admin, self.health, self.metrics)
         for place, member in enumerate(config.members):
-            new_session = self._new_sessions(self._loaded.policy, topologies[place])
+            new_session = self._new_sessions(SessionSettings(self._loaded.policy, topologies[place]))
             route = Route(self._upstreams[place], new_session)
             sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
             self._listeners.append(Listener(self.services, route, sockets, self._loaded.listen.context))

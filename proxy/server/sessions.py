@@ -4,9 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.schema import PolicySet
 from sealwire.proxy.session.effects import Effect
-from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings
 
 
@@ -35,6 +33,9 @@ class SessionCore(Protocol):
     def use_keyring(self, keyring: Keyring) -> None:
         """Another keyring counts from the next message on."""
 
+    def use_settings(self, settings: SessionSettings) -> None:
+        """Another policy counts from the next command on."""
+
     def tick(self, now_s: float, /) -> list[Effect]:
         """The monotonic clock, about once a second."""
 
@@ -44,11 +45,10 @@ class SessionCore(Protocol):
 
 SessionFactory = Callable[[Keyring], SessionCore]
 
-# From the policy and one listener's topology; tests put their own sessions in place here.
-SessionMaker = Callable[[PolicySet, Topology], SessionFactory]
+# From what the sessions of one listener share; tests put their own sessions in place here.
+SessionMaker = Callable[[SessionSettings], SessionFactory]
 
 
-def real_sessions(policy: PolicySet, topology: Topology) -> SessionFactory:
+def real_sessions(settings: SessionSettings) -> SessionFactory:
     """Sessions that encrypt and decrypt."""
-    settings = SessionSettings(policy, topology)
     return lambda keyring: Session(settings, keyring)

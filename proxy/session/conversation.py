@@ -1,6 +1,7 @@
 """What both peers of a session have: the conversation's settings, keys and open requests, and a framer."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.schema import PolicySet
@@ -12,6 +13,15 @@ from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
 
 
+class Reveal(Enum):
+    """In which replies envelopes are opened."""
+
+    PROTECTED = "protected"
+    """To commands that reach a protected collection, a view on one, or a change stream that includes one."""
+    EVERYWHERE = "everywhere"
+    """In every reply, so also where ciphertext was copied into a collection without a policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
     """What all sessions of one listener share."""
@@ -20,6 +30,11 @@ class SessionSettings:
     topology: Topology
     max_message_bytes: int = MAX_MESSAGE_BYTES
     key_wait_s: float = 10.0
+    login_required: bool = True
+    """Whether the server has access control: before a login only handshake and authentication pass."""
+    reveal: Reveal = Reveal.PROTECTED
+    former: tuple[PolicySet, ...] = ()
+    """Policies that counted before this one: cursors that were opened under them are still read."""
     views: ViewCatalog = field(init=False)
     """What the server has said of names that the policy does not know."""
     passing: PassingCommands = field(init=False)

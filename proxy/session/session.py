@@ -105,6 +105,10 @@ class Session:
         """Another keyring counts from the next message on; NeedKeys still wants its own answer."""
         self._conversation.keyring = keyring
 
+    def use_settings(self, settings: SessionSettings) -> None:
+        """Another policy counts from the next command on."""
+        self._conversation.settings = settings
+
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
         self._conversation.settings.views.tick(now_s)

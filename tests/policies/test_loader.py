@@ -133,3 +133,34 @@ def test_the_policy_of_the_design_loads_with_its_range() -> None:
     domain = load_policy(source, "policy.yaml").classes["date_of_birth"].domain
     assert domain is not None
     assert domain.high - domain.low == 73_049
+
+
+class TestPlainAndAllowed:
+    """`plain` and `allow_commands`, which say what is not protected."""
+
+    def test_both_are_read(self) -> None:
+        policy = load_policy(
+            DESIGN + b'plain: [clinic.wards, "log_*.*"]\nallow_commands: [shinyNewCommand]\n', "p.yaml"
+        )
+
+        assert policy.is_plain("clinic.wards")
+        assert policy.is_plain("log_1.entries")
+        assert not policy.is_plain("clinic.beds")
+        assert policy.allowed_commands == {b"shinyNewCommand"}
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"plain: clinic.wards",
+            b"plain: [clinic]",
+            b"plain: [clinic.patients]",
+            b"plain: [admin.system.users]",
+            b"allow_commands: [1]",
+            b'allow_commands: ["find things"]',
+        ],
+    )
+    def test_what_is_neither_is_refused_with_its_place(self, line: bytes) -> None:
+        with pytest.raises(SourceError) as caught:
+            load_policy(DESIGN + line + b"\n", "p.yaml")
+
+        assert caught.value.line == DESIGN.count(b"\n") + 1

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.schema import PolicySet
 from sealwire.proxy.server.sessions import SessionFactory
+from sealwire.proxy.session.conversation import SessionSettings
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 
@@ -18,6 +18,7 @@ class FakeSession:
         self.calls: list[str] = []
         self.answers: list[Keyring | None] = []
         self.keyrings: list[Keyring] = []
+        self.settings: list[SessionSettings] = []
         self.idle = True
         self._script = script
 
@@ -46,6 +47,10 @@ class FakeSession:
         self.calls.append("use_keyring")
         self.keyrings.append(keyring)
 
+    def use_settings(self, settings: SessionSettings) -> None:
+        self.calls.append("use_settings")
+        self.settings.append(settings)
+
     def tick(self, _now_s: float) -> list[Effect]:
         self.calls.append("tick")
         return []
@@ -63,8 +68,8 @@ class FakeSessions:
     made: list[FakeSession] = field(default_factory=list)
     topologies: list[Topology] = field(default_factory=list)
 
-    def __call__(self, _policy: PolicySet, topology: Topology) -> SessionFactory:
-        self.topologies.append(topology)
+    def __call__(self, settings: SessionSettings) -> SessionFactory:
+        self.topologies.append(settings.topology)
         return self._make
 
     def _make(self, keyring: Keyring) -> FakeSession:
