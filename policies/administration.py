@@ -112,7 +112,7 @@ def rename_collection(command: Command) -> None:
     if source is None or target is None or not same_values(source, target):
         path = readable(named[0] if source is not None else named[1])
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
-    command.plan.protected = True
+    command.plan.reach()
     command.plan.namespace = readable(named[0])
     names = (command.name, b"to", b"dropTarget", b"stayTemp")
     known: dict[bytes, Argument] = dict.fromkeys(names, pass_argument)
@@ -137,7 +137,7 @@ def _view(command: Command) -> None:
     node = command.covered(command.namespace(on)) or NOTHING
     if not node.covers and protected_in_pipeline(command) is None:
         return
-    command.plan.protected = True
+    command.plan.reach()
     plan_pipeline(command.plan, pipeline, node, command.parents, command.surroundings)
     own_collation = command.arguments.get(b"collation")
     if own_collation is not None and own_collation.kind != kinds.NULL:

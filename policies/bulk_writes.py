@@ -53,7 +53,7 @@ def bulk_write(command: Command) -> None:
         raise Refusal(Reason.SHAPE, rule="bulkWrite without nsInfo")
     if not protected:
         return
-    command.plan.protected = True
+    command.plan.reach()
     command.plan.namespace = readable(protected[0].namespace)
     apply_arguments(command, command.arguments, {command.name: passed, **_ARGUMENTS}, command.parents)
     bound = bind_constants(command.plan, command.arguments.get(b"let"), command.parents)

@@ -128,6 +128,7 @@ class Plan:
         "pipelines",
         "protected",
         "removals",
+        "reveals",
         "seeding",
         "settled",
         "settler",
@@ -144,6 +145,9 @@ class Plan:
         self.command = ""
         self.namespace = ""
         self.protected = False
+        """Whether the command was planned under covered paths, and not let through as it is."""
+        self.reveals = False
+        """Whether envelopes in its reply, and in what its cursor yields later, are opened."""
         self.edits: list[ValueEdit | RangeEdit] = []
         self.removals: list[Removal] = []
         self.seeding = False
@@ -158,6 +162,11 @@ class Plan:
         """How many pipelines lie around the stage that is being planned."""
         self.arrays = 0
         """How many arrays lie around the value that is being planned."""
+
+    def reach(self) -> None:
+        """Note that the command reaches something protected: it is planned, and its reply is opened."""
+        self.protected = True
+        self.reveals = True
 
     @property
     def values(self) -> int:

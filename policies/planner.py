@@ -110,7 +110,7 @@ def _dispatch(command: Command) -> None:
         if command.policies.covered(collection) is not None:
             _administer_only(command, readable(collection))
         return
-    plan.protected = True
+    plan.reach()
     rule = COMMANDS.get(command.name)
     if rule is None:
         raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
@@ -121,6 +121,7 @@ def _dispatch(command: Command) -> None:
 
 def _administer_only(command: Command, namespace: str) -> None:
     rule = ADMINISTRATION.get(command.name)
+    command.plan.reveals = True
     if rule is None:
         raise Refusal(Reason.COMMAND, path=namespace, rule=command.plan.command)
     rule.handler(command, NOTHING)
@@ -157,13 +158,18 @@ def _without_collection(command: Command) -> None:
     if command.name in KNOWN_COMMANDS and not (command.name == b"aggregate" and target.kind in _NUMBERS):
         # a collection named by its UUID would slip past a policy that knows names
         raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
+    if command.name == b"listCollections":
+        # validators and the pipelines of views hold constants that were encrypted on their way in
+        command.plan.reveals = command.policies.protects_database(command.database)
     if command.name != b"aggregate":
         return
     node = watched(command)
     if node is None and protected_in_pipeline(command) is not None:
-        command.plan.protected = True
+        command.plan.reach()
         node = NOTHING
     if node is not None:
+        if node.covers:
+            command.plan.reach()
         aggregate(command, node)
 
 
