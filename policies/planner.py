@@ -99,9 +99,9 @@ def _dispatch(command: Command) -> None:
         return
     namespace = command.namespace(collection)
     plan.namespace = readable(namespace)
-    node = command.policies.covered(namespace)
-    if node is None and command.name in _READING:
-        node = command.covered(namespace)
+    # a view's name may match a pattern of the policy as well
+    known = command.covered if command.name in _READING else command.policies.covered
+    node = known(namespace)
     if node is None and command.name == b"aggregate" and protected_in_pipeline(command) is not None:
         node = NOTHING
     if node is None:
