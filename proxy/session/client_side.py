@@ -208,7 +208,8 @@ class ClientSide(Peer):
             refusal = Refusal(Reason.TOO_LARGE, rule=f"a command that leads to more than {MAX_NAMES} names")
             return self._refused(refusal, message, parsed)
         api = look_up.api_of(message, parsed.body)
-        return [PauseClient(True), look_up.ask(self._conversation, wanted, api)]
+        question = look_up.ask(self._conversation, wanted, api)
+        return [Count(Counter.LOOK_UPS), PauseClient(True), question]
 
     def _pass_on(
         self, message: bytes, request: Request | None, pieces: Sequence[bytes] = ()

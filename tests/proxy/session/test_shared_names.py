@@ -191,7 +191,7 @@ def test_a_view_that_any_instance_makes_counts_for_the_next_command_of_every_oth
     find = command({"find": "ann", "filter": {"nhs_number": NHS}, "$db": "clinic"}, 70)
 
     def ask() -> bytes:
-        (pause, question) = reader.client_data(find)
+        _, pause, question = reader.client_data(find)
         assert pause == PauseClient(True)
         assert isinstance(question, ToServer)
         answer = reply(catalogue.answer(body_of(question.data), Right.ALL, set()), _request_id(question.data))
