@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 
+from sealwire.policies.schema import PolicySet, leaves
 from sealwire.proxy.server.config import Address, Config, Member, TlsMode
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.metrics import Metrics
@@ -10,6 +11,9 @@ from sealwire.proxy.server.policy_file import PolicyFile
 from sealwire.proxy.server.tls import TlsSide
 
 _log = logging.getLogger("sealwire.server")
+
+# Of a long list the first ones tell what happened.
+_MOST_PATHS = 10
 
 
 def announce_addresses(member: Member, addresses: Iterable[Address]) -> None:
@@ -36,6 +40,22 @@ def show_policy(policy: PolicyFile, metrics: Metrics) -> None:
     rules = policy.rules
     counts = {"collections": len(rules.collections) + len(rules.patterns), "classes": len(rules.classes)}
     note(_log, logging.INFO, "policy loaded", policy=policy.shown, **counts)
+
+
+def warn_of_less(before: PolicySet, now: PolicySet) -> None:
+    """Log what a new policy no longer covers: on purpose, or because half of its file is missing."""
+    lost = sorted(_covered(before) - _covered(now))
+    if lost:
+        more = f", and {len(lost) - _MOST_PATHS} more" if len(lost) > _MOST_PATHS else ""
+        paths = ", ".join(f"{namespace}: {path}" for namespace, path in lost[:_MOST_PATHS]) + more
+        hint = "these are stored in clear from now on; put the lines back if that is not what was meant"
+        note(_log, logging.WARNING, "the policy covers less than before", paths=paths, hint=hint)
+
+
+def _covered(policy: PolicySet) -> set[tuple[str, str]]:
+    """Every namespace or pattern with each of its paths, as the file has them."""
+    trees = [*policy.collections.items(), *policy.patterns]
+    return {(namespace, leaf.path) for namespace, tree in trees for leaf in leaves(tree)}
 
 
 def show_certificates(listen: TlsSide, upstream: TlsSide, metrics: Metrics) -> None:

@@ -11,7 +11,6 @@ SIGHUP reads it all again (`reload`): what can change while it runs changes in o
 
 import asyncio
 import logging
-import resource
 import signal
 import socket
 import time
@@ -28,6 +27,7 @@ from sealwire.proxy.server.announce import (
     announce_addresses,
     show_certificates,
     show_policy,
+    warn_of_less,
     warn_of_plaintext,
 )
 from sealwire.proxy.server.audit import open_audit
@@ -41,6 +41,7 @@ from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.listener import Listener
 from sealwire.proxy.server.logs import configure, note
 from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.open_files import allow_connections
 from sealwire.proxy.server.policy_file import PolicyFile, put_first
 from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.reload import Reload, ReloadRefused, Renewed
@@ -55,9 +56,6 @@ from sealwire.proxy.session.rewrite import forget_grids
 _log = logging.getLogger("sealwire.server")
 
 TICK_S = 1.0
-
-# Two sockets a connection, and some for listeners, the admin address, files and probes.
-_SPARE_FILES = 64
 
 # After the last cut the loop gets this long to report the ends.
 _ABORT_S = 1.0
@@ -190,6 +188,7 @@ class Proxy:
         """
         if policies[0] is self._policies[0] and _of_sessions(config) == _of_sessions(self._config):
             return
+        warn_of_less(self._policies[0].rules, policies[0].rules)
         made = [make_settings(config, policies, topology) for topology in self._probed.topologies]
         self._policies = policies
         for route, settings in zip(self._routes, made, strict=True):
@@ -209,7 +208,7 @@ class Proxy:
             keys = ", ".join(renewed.waiting)
             note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
         if config.limits.connections > before.limits.connections:
-            _allow_files(2 * config.limits.connections + _SPARE_FILES)
+            allow_connections(config.limits.connections)
         self._show(renewed.listen, renewed.upstream)
         note(_log, logging.INFO, "certificates loaded")
 
@@ -237,7 +236,7 @@ class Proxy:
             fields = {"reason": unavailable.reason.value, "problem": str(unavailable)}
             note(_log, logging.WARNING, "keys come from the cache", hint=unavailable.hint, **fields)
         self._show(self._loaded.listen, self._loaded.upstream)
-        _allow_files(2 * config.limits.connections + _SPARE_FILES)
+        allow_connections(config.limits.connections)
         if self._admin is not None:
             self._admin.start()
             note(_log, logging.INFO, "admin address", address=str(self._admin.address))
@@ -316,16 +315,6 @@ async def _within(waiting: Awaitable[None], seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _allow_files(needed: int) -> None:
-    """Raise the soft limit of open files; many systems start processes with 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        note(_log, logging.WARNING, "open files are limited", allowed=hard, needed=needed)
-        needed = hard
-    if soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 async def _run_with_signals(loaded: Loaded, new_sessions: SessionMaker) -> None:
