@@ -105,8 +105,6 @@ class Proxy:
         loop.set_exception_handler(self._loop_exception)
         config = self._config
         self._probed = await probe(config, self._upstreams)
-        for error in self._probed.down:
-            note(_log, logging.WARNING, "member is down", problem=str(error), hint=error.hint)
         audit = open_audit(config.audit, self.metrics, self._worker)
         try:
             self.services = Services(

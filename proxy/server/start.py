@@ -111,9 +111,8 @@ class Probed:
 
     topologies: tuple[Topology, ...]
     """For each listener."""
-    down: tuple[UpstreamUnavailable, ...] = ()
-    """The members that did not answer."""
     findings: tuple[Finding, ...] = ()
+    """Members that are down, and where a setting does not fit."""
 
 
 async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
@@ -141,5 +140,6 @@ async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
                 raise answer
     if not hellos:
         raise down[0]
-    found = compare_access(config.access_control, (hello.access for hello in hellos))
-    return Probed(tuple(topologies(config.members, hellos)), tuple(down), tuple(found))
+    found = [Finding("member is down", str(error), error.hint) for error in down]
+    found += compare_access(config.access_control, (hello.access for hello in hellos))
+    return Probed(tuple(topologies(config.members, hellos)), tuple(found))

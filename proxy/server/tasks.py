@@ -47,9 +47,14 @@ class OneAtATime:
             spawn(self._run(), self._name)
 
     async def _run(self) -> None:
+        self._wanted = False
         try:
-            while self._wanted:
-                self._wanted = False
-                await self._work()
+            await self._work()
+        except asyncio.CancelledError:
+            self._wanted = False  # the loop is ending
+            raise
         finally:
-            self._running = False
+            # Also after a bug: whoever asked meanwhile has not had a run yet.
+            self._running = self._wanted
+            if self._wanted:
+                spawn(self._run(), self._name)
