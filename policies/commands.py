@@ -21,7 +21,9 @@ from sealwire.policies.command import (
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.hint_arguments import aggregate_hint, deletes_all, find_hint, refuse_hint_on_one
 from sealwire.policies.index_bounds import plan_index_bounds
+from sealwire.policies.numbers import is_given
 from sealwire.policies.paths import follow
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Use
@@ -80,12 +82,13 @@ def _whole(command: Command, node: PathNode, table: dict[bytes, Argument]) -> No
 _FIND: Final = {
     **GENERIC,
     **passing(
-        "find min max hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
+        "find min max skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
         "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
     ),
     b"filter": _filter,
     b"projection": _projection,
     b"sort": _sort,
+    b"hint": find_hint,
     b"collation": collation,
     b"let": constants,
 }
@@ -148,6 +151,7 @@ def _update(command: Command, node: PathNode) -> None:
 class UpdateParts:
     """What a command calls the parts of an update statement, and what becomes of each."""
 
+    filter: bytes
     update: bytes
     constants: bytes
     table: dict[bytes, Argument]
@@ -168,7 +172,7 @@ def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) 
         b"collation": collation,
         b"arrayFilters": _planned_apart,
     }
-    return UpdateParts(update, bound, table)
+    return UpdateParts(filter_name, update, bound, table)
 
 
 _UPDATE_PARTS = _update_parts(b"q", b"u", b"c", "multi upsert hint")
@@ -211,10 +215,12 @@ def _plan_statement(
         update = None
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
-    upsert = statement.get(b"upsert")
-    plan.seeding = upsert is not None and any(plan.buf[upsert.value : upsert.end])
+    plan.seeding = is_given(plan, statement.get(b"upsert"))
     command.node = node
     apply_arguments(command, statement, parts.table, parents)
+    hint = statement.get(b"hint")
+    if hint is not None and not is_given(plan, statement.get(b"multi")):
+        refuse_hint_on_one(command, hint, statement, parts.filter)
     if update is not None:
         plan_update(plan, update, node, parents, array_filters)
     plan.seeding = False
@@ -246,6 +252,9 @@ def delete_statement(
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
     command.node = node
     apply_arguments(command, statement, table, parents)
+    hint = statement.get(b"hint")
+    if hint is not None and not deletes_all(command, statement, table):
+        refuse_hint_on_one(command, hint, statement, b"q" if b"q" in table else b"filter")
     command.settle_collation(node.path)
 
 
@@ -255,7 +264,8 @@ def _find_and_modify(command: Command, node: PathNode) -> None:
 
 _AGGREGATE: Final = {
     **GENERIC,
-    **passing("aggregate cursor explain allowDiskUse bypassDocumentValidation hint"),
+    **passing("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
+    b"hint": aggregate_hint,
     b"pipeline": _pipeline,
     b"collation": collation,
     b"let": constants,
