@@ -5,17 +5,39 @@ What a hint may do then, `hints` decides.
 
 from sealwire.policies.arguments import Parents, string_of
 from sealwire.policies.command import Argument, Command, passed
-from sealwire.policies.hints import leading_conditions, refuse_hint, refuse_hint_on_view, sorts, takes_some
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.hints import (
+    is_index_kind,
+    leading_conditions,
+    refuse_hint,
+    refuse_hint_on_view,
+    sorts,
+    takes_some,
+)
 from sealwire.policies.index_bounds import fixed_by_bounds
 from sealwire.policies.numbers import is_given, whole_number
+from sealwire.policies.paths import follow
 from sealwire.policies.schema import NOTHING
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, elements
+
+
+def hint(command: Command, argument: Element, parents: Parents) -> None:
+    """A key pattern names its index, a string too: no value of a document has business in it.
+
+    Raises Refusal(SHAPE), BsonError.
+    """
+    passed(command, argument, parents)
+    if argument.kind != kinds.OBJECT:
+        return
+    for part in elements(command.plan.buf, argument.value):
+        if follow(command.node, part.name) is not None and not is_index_kind(command.plan, part):
+            raise Refusal(Reason.SHAPE, path=command.node.path, rule="hint")
 
 
 def find_hint(command: Command, argument: Element, parents: Parents) -> None:
     """`hint` of `find`. Raises Refusal(SORT), BsonError."""
-    passed(command, argument, parents)
+    hint(command, argument, parents)
     plan, arguments = command.plan, command.arguments
     is_cut = any(is_given(plan, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
     if not is_cut or sorts(plan, arguments.get(b"sort")):
@@ -28,7 +50,7 @@ def find_hint(command: Command, argument: Element, parents: Parents) -> None:
 
 def aggregate_hint(command: Command, argument: Element, parents: Parents) -> None:
     """`hint` of `aggregate`: it is for the stages up to the first that has an order of its own."""
-    passed(command, argument, parents)
+    hint(command, argument, parents)
     pipeline = command.arguments.get(b"pipeline")
     if pipeline is None or not takes_some(command.plan, pipeline):
         return
@@ -53,11 +75,11 @@ def _given(arguments: dict[bytes, Element], name: bytes) -> list[Element]:
 
 
 def refuse_hint_on_one(
-    command: Command, hint: Element, statement: dict[bytes, Element], filter_name: bytes
+    command: Command, argument: Element, statement: dict[bytes, Element], filter_name: bytes
 ) -> None:
     """The same for a statement that writes to the first document found. Raises Refusal(SORT), BsonError."""
-    if hint.kind != kinds.NULL and not sorts(command.plan, statement.get(b"sort")):
-        refuse_hint(command.plan, hint, command.node, _given(statement, filter_name))
+    if argument.kind != kinds.NULL and not sorts(command.plan, statement.get(b"sort")):
+        refuse_hint(command.plan, argument, command.node, _given(statement, filter_name))
 
 
 def deletes_all(command: Command, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> bool:

@@ -13,14 +13,18 @@ from typing import Final
 
 from sealwire.policies.arguments import first_name, is_operator_document, only_element
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.numbers import whole_number
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
+from sealwire.policies.quantities import NUMERIC
 from sealwire.policies.schema import PathNode
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
 _BY_DEFAULT: Final = re.compile(rb"_(?:-?1|hashed|text|2d|2dsphere)(?=_|\Z)")
 """What follows each field in the name that servers and drivers give an index."""
+
+_KINDS: Final = frozenset({b"hashed", b"text", b"2d", b"2dsphere"})
 
 # More fields than this no index has (kMaxNumIndexedFields is 32).
 _MOST_FIELDS: Final = 32
@@ -79,6 +83,16 @@ def refuse_hint_on_view(plan: Plan, hint: Element, node: PathNode) -> None:
     """The same for a view: the index is one of another collection, whose covered paths are not seen here."""
     if _index_fields(plan, hint) != []:
         raise Refusal(Reason.SORT, path=node.path, rule="hint on a view")
+
+
+def is_index_kind(plan: Plan, element: Element) -> bool:
+    """Whether a field of a key pattern says how it is indexed: a number, or the name of a kind of index.
+
+    Raises Refusal(SHAPE) for a number that is not whole.
+    """
+    if element.kind == kinds.STRING:
+        return string_bytes(plan.buf, element) in _KINDS
+    return element.kind in NUMERIC and whole_number(plan, element) != 0
 
 
 def sorts(plan: Plan, sort: Element | None) -> bool:
