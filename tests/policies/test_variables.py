@@ -77,8 +77,6 @@ def test_a_variable_is_seen_by_the_pipelines_inside() -> None:
         ({"$eq": ["$nhs_number", "$$n.x"]}, "a"),
         ({"$eq": ["$nhs_number", "$$m"]}, "a"),
         (SAME["$expr"], {"$concat": ["a", "b"]}),
-        (SAME["$expr"], "$name"),
-        (SAME["$expr"], ["$name"]),
         (SAME["$expr"], [{"a": 1}]),
     ],
 )
