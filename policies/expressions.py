@@ -76,12 +76,26 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
 def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     text = string_bytes(plan.buf, element)
     if text.startswith(b"$$"):
-        name, _, path = text[2:].partition(b".")
+        name, dot, path = text[2:].partition(b".")
         node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name, element)
-        return placed(node if not path else follow(node, path) or NOTHING)
+        return placed(_field_of(node, path) if dot else node)
     if text.startswith(b"$"):
-        return placed(follow(scope.root, text[1:]) or NOTHING)
+        return placed(_field_of(scope.root, text[1:]))
     return NOTHING
+
+
+def _field_of(node: PathNode, path: bytes) -> PathNode:
+    """What a path leads to. Raises Refusal(SHAPE) for one that MongoDB does not take, such as `a..b`."""
+    found = follow(node, path)
+    if found is not None:
+        return found
+    for part in path.split(b"."):
+        if not part or (part.startswith(b"$") and part not in _DBREF) or b"\0" in part:
+            raise Refusal(Reason.SHAPE, rule="a path with an empty or an odd name")
+    return NOTHING
+
+
+_DBREF = frozenset({b"$ref", b"$id", b"$db"})
 
 
 def _variable(plan: Plan, scope: Scope, name: bytes, reference: Element) -> PathNode:

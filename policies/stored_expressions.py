@@ -109,10 +109,11 @@ def _is_written_out(plan: Plan, element: Element) -> bool:
         return plan.buf[element.value + 4] != ord("$")
     if element.kind not in (kinds.OBJECT, kinds.ARRAY):
         return True
-    inside = elements(plan.buf, element.value)
+    if element.kind == kinds.ARRAY:
+        return all(_is_written_out(plan, item) for item in elements(plan.buf, element.value))
     return all(
-        not item.name.startswith(b"$") and not has_dot(item.name) and _is_written_out(plan, item)
-        for item in inside
+        not name.startswith(b"$") and not has_dot(name) and _is_written_out(plan, item)
+        for name, item in named_parts(plan, element.value).items()
     )
 
 

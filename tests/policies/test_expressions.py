@@ -145,6 +145,17 @@ def test_what_cannot_be_computed_on_ciphertext_is_refused(expression: Any, expec
     assert reason(where(expression)) is expected
 
 
+@pytest.mark.parametrize(
+    "path", ["$", "$.nhs_number", "$a..b", "$a.", "$a.$b", "$$ROOT..nhs_number", "$$CURRENT.", "$a\0"]
+)
+def test_a_path_that_mongodb_does_not_take_is_refused(path: str) -> None:
+    assert reason(where({"$eq": [path, "a"]})) is Reason.SHAPE
+
+
+def test_a_path_into_a_dbref_is_taken() -> None:
+    assert covered(where({"$eq": ["$other.$id", 1]})) == []
+
+
 @pytest.mark.parametrize("name", PLAIN_EXPRESSIONS.split())
 def test_every_computing_operator_takes_plain_values_and_no_covered_one(name: str) -> None:
     signature = EXPRESSION_SIGNATURES[name.encode()]
