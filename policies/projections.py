@@ -7,9 +7,10 @@ from sealwire.policies.arguments import Parents, check_nested, document_of, firs
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
 from sealwire.policies.filters import plan_filter
-from sealwire.policies.paths import bounded, follow, is_transparent
+from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.reshaping import Assignment, assign_paths, assigned_value, drop_paths
+from sealwire.policies.schema import Mode, PathNode, freeze
 from sealwire.policies.trees import Scope
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
@@ -45,7 +46,7 @@ class _Fields:
 
     included: list[bytes] = field(default_factory=list)
     excluded: list[bytes] = field(default_factory=list)
-    computed: list[tuple[bytes, PathNode]] = field(default_factory=list)
+    computed: list[Assignment] = field(default_factory=list)
     is_mixed: bool = False
     """Whether it says something that servers refuse, or may read in different ways."""
 
@@ -65,13 +66,10 @@ def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: P
     fields = _Fields()
     _collect(plan, document_of(argument, argument), b"", node, fields, parents)
     if not fields.is_inclusion:
-        for path in fields.excluded:
-            node = _dropping(node, path)
+        node = drop_paths(node, fields.excluded)
     else:
         node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
-    for path, value in fields.computed:
-        node = assign_path(node, path, value)
-    return node
+    return assign_paths(node, fields.computed)
 
 
 def _collect(
@@ -90,7 +88,7 @@ def _collect(
         elif _is_nested(plan, element):
             _collect(plan, element.value, path + b".", node, fields, inner)
         else:
-            fields.computed.append((path, plan_expression(plan, element, Scope(node), inner)))
+            fields.computed.append((path, assigned_value(plan, element, node, inner)))
     fields.is_mixed = fields.is_mixed or is_empty
 
 
@@ -155,54 +153,3 @@ def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, p
             plan_filter(plan, document_of(operator, operator), target, (*parents, element.value))
         elif operator.name != b"$slice":
             raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
-
-
-def drop_path(node: PathNode, path: bytes) -> PathNode:
-    """The tree after a stage has taken the field at `path` away. Raises Refusal(BELOW_ENCRYPTED)."""
-    follow(node, path)
-    return _dropping(node, path)
-
-
-def _dropping(node: PathNode, path: bytes) -> PathNode:
-    name, _, rest = path.partition(b".")
-    child = node.child(name)
-    if child is None:
-        return node
-    left = _dropping(child, rest) if rest else replace(child, absent=True)
-    return node.changed({**node.children, name: left})
-
-
-def _without(node: PathNode, path: bytes) -> PathNode:
-    name, _, rest = path.partition(b".")
-    child = node.child(name)
-    if child is None:
-        return node
-    children = dict(node.children)
-    left = _without(child, rest) if rest else NOTHING
-    if left is NOTHING:
-        del children[name]
-    else:
-        children[name] = left
-    return node.changed(children)
-
-
-def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
-    """The tree after a stage has set the field at `path` to `value`. Raises Refusal.
-
-    A path below a covered field is refused: in plaintext there may be a document whose other parts stay, and
-    what is put there in clear would lie where the policy has ciphertext.
-    """
-    covered = follow(node, path)
-    if covered is not None and any(part.isdigit() for part in path.split(b".")):
-        # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
-        raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
-    return _with(_without(node, path), path, value)
-
-
-def _with(node: PathNode, path: bytes, value: PathNode) -> PathNode:
-    """The tree with `value` at `path`; below a dotted path it is known only that something is covered."""
-    if not value.covers:
-        return node
-    name, dot, _ = path.partition(b".")
-    child = PathNode(value.path, opaque=True) if dot else value
-    return bounded(node.changed({**node.children, name: child}))

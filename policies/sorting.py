@@ -12,6 +12,6 @@ def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
     """Refuse a sort specification that orders by a covered path. Raises Refusal(SORT), BsonError."""
     for key in elements(plan.buf, document_of(element, element)):
         covered = None if key.name == b"$natural" else follow(node, key.name)
-        if covered is not None:
+        if covered is not None and not covered.absent:
             raise Refusal(Reason.SORT, path=covered.path, rule="sort")
         check_nested(plan, key)
