@@ -13,11 +13,23 @@ Parents = tuple[int, ...]
 
 
 def is_operator_document(plan: Plan, element: Element) -> bool:
-    """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value."""
+    """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value.
+
+    To be one, it needs both `$ref` and `$id`: without either, these are operators that no server knows.
+    """
     if element.kind != kinds.OBJECT:
         return False
     name = first_name(plan, element.value)
-    return name.startswith(b"$") and name not in (b"$ref", b"$id", b"$db")
+    if not name.startswith(b"$"):
+        return False
+    if name not in _REFERENCE:
+        return True
+    names = {part.name for part in elements(plan.buf, element.value)}
+    return not names.issuperset(_REFERENCE_NEEDS)
+
+
+_REFERENCE_NEEDS = frozenset({b"$ref", b"$id"})
+_REFERENCE = _REFERENCE_NEEDS | {b"$db"}
 
 
 def first_name(plan: Plan, start: int) -> bytes:

@@ -2,20 +2,32 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    first_name,
+    only_element,
+    operator_name,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
-from sealwire.policies.filters import plan_filter
+from sealwire.policies.filters import plan_filter, refuse_whole_document
+from sealwire.policies.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
+from sealwire.policies.quantities import NUMERIC
 from sealwire.policies.reshaping import Assignment, assign_paths, assigned_value, drop_paths
 from sealwire.policies.schema import Mode, PathNode, freeze
 from sealwire.policies.trees import Scope
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
-_FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
+# What nested names may amount to: joined to every field inside, a longer one would cost its square.
+_MAX_PREFIX: Final = 1000
 
 
 def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> None:
@@ -32,12 +44,19 @@ def _find_fields(plan: Plan, start: int, prefix: bytes, node: PathNode, parents:
         if _is_array_operator(plan, element):
             _array_operator(plan, element, path, node, inner)
         elif _is_nested(plan, element):
-            _find_fields(plan, element.value, path + b".", node, inner)
-        elif element.kind in _FLAGS:
+            _find_fields(plan, element.value, _prefix(path), node, inner)
+        elif element.kind in FLAGS:
             follow(node, path)  # a flag for what lies inside an encrypted value would be without effect
         else:
             follow(node, path)  # what it puts into a value depends on whether that is a document
             plan_expression(plan, element, Scope(node), inner)
+
+
+def _prefix(path: bytes) -> bytes:
+    """What the names inside a document begin with. Raises Refusal(SHAPE) where that is no path any more."""
+    if len(path) > _MAX_PREFIX:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    return path + b"."
 
 
 @dataclass(slots=True)
@@ -82,11 +101,12 @@ def _collect(
     for element in elements(plan.buf, start):
         is_empty = False
         path = prefix + element.name
-        if element.kind in _FLAGS:
+        if element.kind in FLAGS:
             follow(node, path)
-            (fields.excluded if _is_exclusion(plan, element) else fields.included).append(path)
+            is_kept = is_true(element.kind, plan.buf[element.value : element.end])
+            (fields.included if is_kept else fields.excluded).append(path)
         elif _is_nested(plan, element):
-            _collect(plan, element.value, path + b".", node, fields, inner)
+            _collect(plan, element.value, _prefix(path), node, fields, inner)
         else:
             fields.computed.append((path, assigned_value(plan, element, node, inner)))
     fields.is_mixed = fields.is_mixed or is_empty
@@ -94,12 +114,9 @@ def _collect(
 
 def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
     """The tree after all but these paths are gone. Cost: O(children + paths) a level."""
-    below: dict[bytes, list[bytes]] = {}
-    for path in paths:
-        name, _, rest = path.partition(b".")
-        if is_transparent(name):
-            return node  # below a number lies whatever lies here
-        below.setdefault(name, []).append(rest)
+    below = _by_first_name(paths)
+    if any(map(is_transparent, below)):
+        return node  # below a number lies whatever lies here
     children = {
         name: _kept(child, below[name]) if name in below else replace(child, absent=True)
         for name, child in node.children.items()
@@ -117,13 +134,6 @@ def _is_nested(plan: Plan, element: Element) -> bool:
     return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
 
 
-def _is_exclusion(plan: Plan, element: Element) -> bool:
-    """Zero in every numeric type has no bit set but, in a decimal, those of its exponent."""
-    if element.kind == kinds.DECIMAL:
-        return not any(plan.buf[element.value : element.value + 14])
-    return not any(plan.buf[element.value : element.end])
-
-
 def _is_array_operator(plan: Plan, element: Element) -> bool:
     """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
     if element.kind != kinds.OBJECT:
@@ -133,23 +143,49 @@ def _is_array_operator(plan: Plan, element: Element) -> bool:
         return False
     if operator.name == b"$slice" and operator.kind == kinds.ARRAY:
         first = next(elements(plan.buf, operator.value), None)
-        return first is not None and first.kind in _FLAGS
+        return first is not None and first.kind in NUMERIC
     return True
 
 
 def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, parents: Parents) -> None:
     """Both work on a covered array in deterministic mode, `$elemMatch` on its sub-documents only."""
     target = follow(node, path)
-    if target is None:
-        check_nested(plan, element)
+    operator = only_element(plan, element.value, "a projection of an array")
+    rule = operator_name(operator)
+    if target is not None and (
+        target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM)
+    ):
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=rule)
+    if operator.name == b"$slice":
+        _slice(plan, operator, target)
         return
-    for operator in elements(plan.buf, element.value):
-        rule = operator_name(operator)
-        if target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM):
-            raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=rule)
-        if operator.name == b"$elemMatch":
-            if target.leaf is not None:
-                raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
-            plan_filter(plan, document_of(operator, operator), target, (*parents, element.value))
-        elif operator.name != b"$slice":
-            raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
+    start = document_of(operator, operator)
+    refuse_whole_document(plan, operator)
+    if target is None:
+        check_nested(plan, operator)
+        return
+    if target.leaf is not None:
+        raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
+    plan_filter(plan, start, target, (*parents, element.value))
+
+
+def _slice(plan: Plan, operator: Element, target: PathNode | None) -> None:
+    """How many elements are shown, or how many are left out first: numbers, whole on a covered path."""
+    is_pair = operator.kind == kinds.ARRAY
+    numbers = array_items(plan, operator) if is_pair else [operator]
+    if target is None:
+        if any(number.kind not in NUMERIC for number in numbers):
+            raise Refusal(Reason.SHAPE, rule="$slice")
+        return
+    shown = [whole_number(plan, number) for number in numbers]
+    if is_pair and (len(shown) != 2 or shown[1] <= 0):
+        raise Refusal(Reason.SHAPE, path=target.path, rule="$slice")
+
+
+def _by_first_name(paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """What is behind the first name of each path; nothing where the path is that name."""
+    below: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        name, _, rest = path.partition(b".")
+        below.setdefault(name, []).append(rest)
+    return below
