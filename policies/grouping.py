@@ -18,11 +18,11 @@ from sealwire.policies.arguments import (
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.namespaces import Surroundings
-from sealwire.policies.numbers import NUMERIC
 from sealwire.policies.operands import array_of, plan_number
 from sealwire.policies.operators import ACCUMULATOR_SIGNATURES, COMPUTING_ACCUMULATORS
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path
+from sealwire.policies.quantities import NUMERIC
+from sealwire.policies.reshaping import assign_paths, names_of, replaced
 from sealwire.policies.rules import Rule, family, passed, refused, signed
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.signatures import check_arguments, check_names, signature_of
@@ -43,7 +43,7 @@ def group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
             fields[b"_id"] = plan_key(plan, element, node, inner)
         else:
             fields[element.name] = _accumulated(plan, element, node, inner)
-    return document_node(fields)
+    return replaced(node, document_node(fields), names_of(fields))
 
 
 def sort_by_count(
@@ -51,7 +51,8 @@ def sort_by_count(
 ) -> PathNode:
     """Groups by one expression, most frequent first."""
     del around
-    return document_node({b"_id": plan_key(plan, stage, node, parents)})
+    counted = document_node({b"_id": plan_key(plan, stage, node, parents)})
+    return replaced(node, counted, names_of((b"_id", b"count")))
 
 
 def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -59,8 +60,11 @@ def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     del around
     start = document_of(stage, stage)
     inner = (*parents, start)
-    fields: dict[bytes, PathNode] = {}
-    for part in named_parts(plan, start).values():
+    fields: dict[bytes, PathNode] = {b"_id": NOTHING}
+    parts = named_parts(plan, start)
+    if b"output" not in parts:
+        fields[b"count"] = NOTHING
+    for part in parts.values():
         if part.name == b"output":
             outputs = document_of(part, part)
             for element in named_parts(plan, outputs).values():
@@ -69,7 +73,7 @@ def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
             plan_plain_expression(plan, part, Scope(node), inner)
         else:
             raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-    return document_node(fields)
+    return replaced(node, document_node(fields), names_of(fields))
 
 
 _BUCKET_ARGUMENTS = {
@@ -93,13 +97,14 @@ def set_window_fields(
             plan_sort(plan, part, node)
         elif part.name != b"output":
             raise Refusal(Reason.SHAPE, rule=f"$setWindowFields with {operator_name(part)}")
-    result = node
     output = parts.get(b"output")
-    if output is not None:
-        for element in named_parts(plan, document_of(output, output)).values():
-            value = _window_field(plan, element, node, (*inner, output.value))
-            result = assign_path(result, element.name, value)
-    return result
+    if output is None:
+        return node
+    fields = named_parts(plan, document_of(output, output))
+    below = (*inner, output.value)
+    return assign_paths(
+        node, [(name, _window_field(plan, part, node, below)) for name, part in fields.items()]
+    )
 
 
 def _window_field(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from sealwire.policies.arguments import Parents, array_items, first_name, named_parts
+from sealwire.policies.arguments import Parents, array_items, named_parts
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.numbers import NUMERIC, read_number
+from sealwire.policies.numbers import whole_number
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import Mode, PathNode
 from sealwire.policies.signatures import check_names, signature_of
@@ -79,42 +79,29 @@ def branches_of(
 def plan_number(
     inner: PlanExpression, plan: Plan, number: Element, scope: Scope, parents: Parents, rule: str
 ) -> None:
-    """Cover an argument that must be a whole number. Raises Refusal(SHAPE, COMPUTE)."""
+    """Cover an argument that must be a whole number of 32 bits, or null. Raises Refusal(SHAPE, COMPUTE)."""
     refuse_covered(inner(plan, number, scope, parents), rule)
-    if not _may_be(plan, number, _is_whole):
-        raise Refusal(Reason.SHAPE, rule=f"{rule} with another value than a whole number")
+    written = _as_written(plan, number)
+    if written is None or written.kind == kinds.NULL:
+        return
+    if not -_INT32 <= whole_number(plan, written) < _INT32:
+        raise Refusal(Reason.SHAPE, rule=f"{rule} with a number out of range")
 
 
 def check_array(plan: Plan, argument: Element, rule: str) -> None:
-    """Refuse an argument that is written out and is no array. Raises Refusal(SHAPE)."""
-    if not _may_be(plan, argument, _is_array):
+    """Refuse an argument that is written out and neither an array nor null. Raises Refusal(SHAPE)."""
+    written = _as_written(plan, argument)
+    if written is not None and written.kind not in (kinds.ARRAY, kinds.NULL):
         raise Refusal(Reason.SHAPE, rule=f"{rule} with another value than an array")
 
 
-def _may_be(plan: Plan, argument: Element, is_right: Callable[[Plan, Element], bool]) -> bool:
-    """Whether an argument is right, or is null or an expression, which may turn out so."""
+def _as_written(plan: Plan, argument: Element) -> Element | None:
+    """A constant, without `$literal` around it; None for an expression, which may yield anything."""
     if argument.kind == kinds.STRING:
-        return plan.buf[argument.value + 4] == ord("$")
-    if argument.kind == kinds.NULL:
-        return True
-    if argument.kind == kinds.OBJECT:
-        name = first_name(plan, argument.value)
-        if name != b"$literal":
-            return name.startswith(b"$")
-        literal = next(elements(plan.buf, argument.value))
-        return literal.kind == kinds.NULL or is_right(plan, literal)
-    return is_right(plan, argument)
-
-
-def _is_whole(plan: Plan, element: Element) -> bool:
-    """Whether it is a number that MongoDB takes for an int32, of whatever type."""
-    if element.kind not in NUMERIC:
-        return False
-    number = read_number(element.kind, plan.buf[element.value : element.end])
-    # the bounds first: a decimal may have thousands of digits
-    return -_INT32 <= number < _INT32 and number == int(number)
-
-
-def _is_array(plan: Plan, element: Element) -> bool:
-    del plan
-    return element.kind == kinds.ARRAY
+        return None if plan.buf[argument.value + 4] == ord("$") else argument
+    if argument.kind != kinds.OBJECT:
+        return argument
+    first = next(elements(plan.buf, argument.value), argument)
+    if first is argument or not first.name.startswith(b"$"):
+        return argument
+    return first if first.name == b"$literal" else None
