@@ -96,6 +96,13 @@ def readable(name: str) -> str:
     return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 
+def text_of(plan: Plan, part: Element) -> bytes:
+    """The bytes of an argument that must be a string. Raises Refusal(SHAPE) when it is not one."""
+    if part.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(part))
+    return string_bytes(plan.buf, part)
+
+
 def string_of(plan: Plan, element: Element) -> str:
     """A string element's text; a name that is not UTF-8 keeps its bytes as surrogates and matches nothing."""
     return string_bytes(plan.buf, element).decode("utf-8", "surrogateescape")

@@ -1,8 +1,7 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Final
 
 from sealwire.policies.arguments import (
@@ -18,9 +17,10 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
 from sealwire.policies.filters import plan_element_filter, refuse_misplaced
 from sealwire.policies.numbers import FLAGS, is_true, whole_number
-from sealwire.policies.paths import bounded, follow, is_transparent
+from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.quantities import NUMERIC
+from sealwire.policies.reshaping import Assignment, assign_paths, assigned_value, drop_paths
 from sealwire.policies.schema import Mode, PathNode, freeze
 from sealwire.policies.trees import Scope
 from sealwire.wire import kinds
@@ -65,7 +65,7 @@ class _Fields:
 
     included: list[bytes] = field(default_factory=list)
     excluded: list[bytes] = field(default_factory=list)
-    computed: list[tuple[bytes, PathNode]] = field(default_factory=list)
+    computed: list[Assignment] = field(default_factory=list)
     is_mixed: bool = False
     """Whether it says something that servers refuse, or may read in different ways."""
 
@@ -85,7 +85,7 @@ def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: P
     fields = _Fields()
     _collect(plan, document_of(argument, argument), b"", node, fields, parents)
     if not fields.is_inclusion:
-        node = _dropping(node, fields.excluded)
+        node = drop_paths(node, fields.excluded)
     else:
         node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
     return assign_paths(node, fields.computed)
@@ -108,7 +108,7 @@ def _collect(
         elif _is_nested(plan, element):
             _collect(plan, element.value, _prefix(path), node, fields, inner)
         else:
-            fields.computed.append((path, plan_expression(plan, element, Scope(node), inner)))
+            fields.computed.append((path, assigned_value(plan, element, node, inner)))
     fields.is_mixed = fields.is_mixed or is_empty
 
 
@@ -182,50 +182,6 @@ def _slice(plan: Plan, operator: Element, target: PathNode | None) -> None:
         raise Refusal(Reason.SHAPE, path=target.path, rule="$slice")
 
 
-def drop_path(node: PathNode, path: bytes) -> PathNode:
-    """The tree after a stage has taken the field at `path` away. Raises Refusal(BELOW_ENCRYPTED)."""
-    return drop_paths(node, [path])
-
-
-def drop_paths(node: PathNode, paths: Sequence[bytes]) -> PathNode:
-    """The tree after a stage has taken these fields away. Raises Refusal(BELOW_ENCRYPTED).
-
-    Cost: O(children + paths) a level.
-    """
-    for path in paths:
-        follow(node, path)
-    return _dropping(node, paths)
-
-
-def _dropping(node: PathNode, paths: Iterable[bytes]) -> PathNode:
-    children = dict(node.children)
-    is_changed = False
-    for name, rests in _by_first_name(paths).items():
-        child = node.child(name)
-        if child is None:
-            continue
-        is_changed = True
-        left = _dropping(child, [rest for rest in rests if rest])
-        children[name] = left if all(rests) else replace(left, absent=True)
-    return node.changed(children) if is_changed else node
-
-
-def _without(node: PathNode, paths: Iterable[bytes]) -> PathNode:
-    """The tree after something else has been put at these paths: there is nothing that could be missed."""
-    children = dict(node.children)
-    is_changed = False
-    for name, rests in _by_first_name(paths).items():
-        child = node.child(name)
-        if child is None:
-            continue
-        is_changed = True
-        if all(rests):
-            children[name] = _without(child, rests)
-        else:
-            del children[name]
-    return node.changed(children) if is_changed else node
-
-
 def _by_first_name(paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:
     """What is behind the first name of each path; nothing where the path is that name."""
     below: dict[bytes, list[bytes]] = {}
@@ -233,41 +189,3 @@ def _by_first_name(paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:
         name, _, rest = path.partition(b".")
         below.setdefault(name, []).append(rest)
     return below
-
-
-def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
-    """The tree after a stage has set the field at `path` to `value`. Raises Refusal."""
-    return assign_paths(node, [(path, value)])
-
-
-def assign_paths(node: PathNode, assignments: Sequence[tuple[bytes, PathNode]]) -> PathNode:
-    """The tree after a stage has set the fields at these paths to these values. Raises Refusal.
-
-    A path below a covered field is refused: in plaintext there may be a document whose other parts stay, and
-    what is put there in clear would lie where the policy has ciphertext. Two paths of which one leads to the
-    other or below it are refused, as the server does. Cost: O(children + paths) a level.
-    """
-    for path, _ in assignments:
-        covered = follow(node, path)
-        if covered is not None and any(part.isdigit() for part in path.split(b".")):
-            # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
-            raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
-    if len(assignments) > 1:
-        _refuse_collisions([path for path, _ in assignments])
-    left = _without(node, [path for path, _ in assignments])
-    children = dict(left.children)
-    for path, value in assignments:
-        if value.covers:
-            # below a dotted path it is known only that something is covered
-            name, dot, _ = path.partition(b".")
-            children[name] = PathNode(value.path, opaque=True) if dot else value
-    is_changed = any(value.covers for _, value in assignments)
-    return bounded(left.changed(children)) if is_changed else left
-
-
-def _refuse_collisions(paths: list[bytes]) -> None:
-    """Sorted part by part, a path stands before those below it, and equal ones beside each other."""
-    parts = sorted(path.split(b".") for path in paths)
-    for one, other in pairwise(parts):
-        if other[: len(one)] == one:
-            raise Refusal(Reason.SHAPE, rule="two assigned paths that collide")

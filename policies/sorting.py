@@ -16,7 +16,7 @@ def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
     """
     for key in elements(plan.buf, document_of(element, element)):
         covered = None if key.name == b"$natural" else follow(node, key.name)
-        if covered is not None:
+        if covered is not None and not covered.absent:
             raise Refusal(Reason.SORT, path=covered.path, rule="sort")
         if key.kind in (kinds.OBJECT, kinds.ARRAY):
             _check_meta(plan, key)
