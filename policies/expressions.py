@@ -13,12 +13,12 @@ from sealwire.policies.arguments import Parents, first_name, named_parts, operat
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.forwarding import FORWARDING
 from sealwire.policies.membership import MEMBERSHIP
-from sealwire.policies.operands import match_constant
+from sealwire.policies.operands import array_of, match_constant
 from sealwire.policies.operators import PLAIN_EXPRESSIONS
 from sealwire.policies.paths import follow, has_dot, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
-from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
 from sealwire.policies.variables import see_reference
 from sealwire.wire import kinds
@@ -230,8 +230,7 @@ def _let(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNo
 def _shape(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     """`$size` and `$isArray` of one field: a covered array keeps its shape in deterministic mode."""
     node = plan_expression(plan, element, scope, parents)
-    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=element.name.decode())
+    array_of(node, operator_name(element))
     return NOTHING
 
 
