@@ -203,7 +203,7 @@ def update_statement(
     parts: UpdateParts,
 ) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
-    bound = bind_constants(command.plan, statement.get(parts.constants), parents)
+    bound = bind_constants(command.plan, statement.get(parts.constants), parents, literal=True)
     _plan_statement(command, node, statement, parents, parts)
     settle_constants(command.plan, bound)
     command.settle_collation(node.path)

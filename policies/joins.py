@@ -24,6 +24,7 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.reshaping import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import OPAQUE, Scope, either, is_in_clear, placed, same_values
+from sealwire.policies.variables import is_variable_name
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
@@ -142,7 +143,7 @@ def variables_of(
     start = document_of(let, let)
     bindings = named_parts(plan, start)
     for name in bindings:
-        if not name[:1].islower() and name[:1] < b"\x80":
+        if not is_variable_name(name):
             raise Refusal(Reason.SHAPE, rule="a variable that does not begin with a small letter")
     return {
         name: plan_expression(plan, value, Scope(node), (*parents, start)) for name, value in bindings.items()

@@ -124,6 +124,7 @@ class Plan:
         "compares",
         "constants",
         "edits",
+        "mentions",
         "namespace",
         "pipelines",
         "protected",
@@ -154,6 +155,8 @@ class Plan:
         """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
         self.constants: dict[bytes, Constant] = {}
         """What the command binds to variables with `let`."""
+        self.mentions: dict[bytes, int] | None = None
+        """How often the message has each name of a variable, once something has asked."""
         self.pipelines = 0
         """How many pipelines lie around the stage that is being planned."""
         self.arrays = 0

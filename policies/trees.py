@@ -15,7 +15,8 @@ class Scope:
 
     root: PathNode
     """The document that `$field` and `$$ROOT` refer to."""
-    variables: Mapping[bytes, PathNode] = field(default_factory=dict)
+    variables: dict[bytes, PathNode] = field(default_factory=dict)
+    """What operators have bound around the place that is being planned (`variables.binding`)."""
 
 
 def document_node(children: Mapping[bytes, PathNode]) -> PathNode:

@@ -141,7 +141,11 @@ def test_covered_paths_are_followed(stages: list[Stage], edits: list[tuple[str, 
         ),
         *(
             ({"$group": {"_id": 1, "x": {name: {"sortBy": {"visits": 1}, "output": "$name"}}}}, Reason.SORT)
-            for name in ("$top", "$topN", "$bottom", "$bottomN")
+            for name in ("$top", "$bottom")
+        ),
+        (
+            {"$group": {"_id": 1, "x": {"$topN": {"sortBy": {"visits": 1}, "output": "$name", "n": 1}}}},
+            Reason.SORT,
         ),
         ({"$group": {"_id": 1, "x": {"$accumulator": {}}}}, Reason.JAVASCRIPT),
         ({"$group": {"_id": 1, "x": {"$unheardOf": "$name"}}}, Reason.OPERATOR),
