@@ -29,6 +29,10 @@ WARDS = 20
 _LETTERS = "abcdefghijklmnopqrstuvwxyz "
 
 
+LARGE_REPLIES = {"slow-reader": 1_000_000, "slow-reader-16mb": 16_000_000}
+"""Collections whose every find has one reply of so many bytes, which is not read."""
+
+
 def policy() -> Document:
     """The policy as the file holds it: everything deterministic, one class for each kind of value."""
     patients = {name: name for name in COVERED}
@@ -38,6 +42,7 @@ def policy() -> Document:
         names = FIELDS[:covered] or ("not_there",)
         collections |= {f"fields_{covered}": dict.fromkeys(names, "text")}
     collections |= {f"sized_{size}": patients for size in SIZES_KIB}
+    collections |= dict.fromkeys(LARGE_REPLIES, patients)
     collections |= {"wide": dict.fromkeys(WIDE_FIELDS, "text")}
     kinds = dict.fromkeys(("nhs_number", "mrn", "postcode", "text"), "string") | {"date_of_birth": "date"}
     return {

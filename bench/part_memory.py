@@ -13,7 +13,7 @@ from itertools import islice
 from bson import decode, encode
 
 from bench.core_works import encrypted_reply
-from bench.dataset import DATABASE, Document, documents, sized_documents
+from bench.dataset import DATABASE, LARGE_REPLIES, Document, documents, sized_documents
 from bench.figures import Case, Metric, Results, Sample, take_turns
 from bench.part_canned import Prepared, start_canned
 from bench.processes import peak_kib, reset_peak, resident_kib
@@ -25,11 +25,9 @@ from sealwire.demo.ports import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
 
 PART = "memory"
-IDLE, BATCH, SLOW = "idle-connection", "insert-batch", "slow-reader"
+IDLE, BATCH = "idle-connection", "insert-batch"
 BATCHES = {BATCH: "sized", f"{BATCH}-small": "patients"}
 """The documents of an insert: of 1 KiB, or of some 200 bytes, both with four covered fields."""
-REPLIES = {SLOW: 1_000_000, f"{SLOW}-16mb": 16_000_000}
-"""Bytes of one reply that is not read."""
 _MIB = 1 << 20
 _DOCUMENT_BYTES = 1 << 10
 # With its four envelopes, and where it lies in an array.
@@ -45,7 +43,7 @@ Tell = Callable[[str], None]
 
 def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell: Tell) -> None:
     """All figures; adds to `results`. Cost: 8 s a round."""
-    for name, size in REPLIES.items():
+    for name, size in LARGE_REPLIES.items():
         _record_large_replies(prepared, name, size)
     for tls in (False, True):
         case = Case(PART, IDLE, tls=tls)
@@ -59,7 +57,7 @@ def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell:
         tell(name)
         insert = {SEALWIRE: partial(_insert_batch, prepared, profile, name)}
         results.series += take_turns(Case(PART, name), insert, profile.memory_rounds)
-    for name in REPLIES:
+    for name in LARGE_REPLIES:
         tell(name)
         slow = {SEALWIRE: partial(_slow_reader, prepared, profile, name)}
         results.series += take_turns(Case(PART, name), slow, profile.memory_rounds)
@@ -151,7 +149,7 @@ def _insert_requests(kind: str, size: int, limit: int) -> Iterator[bytes]:
 
 def _slow_reader(prepared: Prepared, profile: Profile, name: str) -> Sample:
     """The peak while a client has asked for much and reads nothing; afterwards it reads all of it."""
-    replies = -(-profile.result_mb * 1_000_000 // REPLIES[name])
+    replies = -(-profile.result_mb * 1_000_000 // LARGE_REPLIES[name])
     command = encode({"find": name, "filter": {}, "$db": DATABASE})
     requests = b"".join(build_op_msg(REQUEST_ID + number, 0, command) for number in range(1, replies + 1))
     with _fresh(prepared, SEALWIRE, tls=False) as route, socket.socket() as connection:
