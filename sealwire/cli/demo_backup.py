@@ -14,7 +14,7 @@ from sealwire.cli.demo_progress import progress
 from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.cli.signals import ended_in_order
 from sealwire.demo.backup_render import show_backup
-from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup
+from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
 from sealwire.demo.stage import SETUP_STEPS, build
 
 
@@ -38,7 +38,9 @@ def backup(patients: int, seed: int, as_json: bool) -> None:
         stack.enter_context(ended_in_order())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sealwire-demo-"))
         with progress(console, SETUP_STEPS + BACKUP_STEPS, quiet=as_json) as announce:
-            stage = stack.enter_context(build(Path(folder), patients, seed, announce))
+            stage = stack.enter_context(
+                build(Path(folder), patients, seed, announce, write_policy(Path(folder)))
+            )
             story = tell_backup(stage, announce)
     if as_json:
         click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))

@@ -30,6 +30,15 @@ _NAME = "clinic-1"
 _WRONG_KEY = 77
 
 
+def write_policy(folder: Path) -> Path:
+    """The example's policy, and its collections once more under the name that they are restored to."""
+    rules = POLICY_FILE.read_text(encoding="utf-8")
+    collections = rules.partition("\ncollections:\n")[2]
+    file = folder / "policy.yaml"
+    file.write_text(rules + collections.replace(f"  {CLINIC}.", f"  {RESTORED}."), encoding="utf-8")
+    return file
+
+
 @dataclass(frozen=True, slots=True)
 class BackupStory:
     """Every step with its claim, whether it held, and what was seen."""

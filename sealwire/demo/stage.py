@@ -49,7 +49,9 @@ class Stage:
 
 
 @contextmanager
-def build(folder: Path, patients: int, seed: int, announce: Announce) -> Iterator[Stage]:
+def build(
+    folder: Path, patients: int, seed: int, announce: Announce, policy: Path = POLICY_FILE
+) -> Iterator[Stage]:
     """Start everything in `folder`, end everything with the block, also when starting fails half-way.
 
     Raises:  DemoError
@@ -76,7 +78,7 @@ def build(folder: Path, patients: int, seed: int, announce: Announce) -> Iterato
         proxy = ProxyProcess(
             ProxyOptions(
                 folder / "sealwire",
-                POLICY_FILE,
+                policy,
                 guarded.address,
                 authority.issue("sealwire"),
                 authority.certificate_file,

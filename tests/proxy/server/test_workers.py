@@ -283,6 +283,7 @@ def test_a_worker_that_never_gets_ready_ends_the_proxy(site: Site) -> None:
 
 def test_audit_lines_of_all_workers_are_whole_and_bear_their_number(site: Site) -> None:
     site.config["audit"] = {"path": "audit.jsonl"}
+    site.config["upstream"]["access_control"] = "none"
     refused = bson.encode({"find": "patients", "filter": {"nhs_number": {"$regex": "943"}}, "$db": "clinic"})
     with serving(site) as proxy, ExitStack() as stack:
         clients = [greeted(proxy, stack) for _ in range(CLIENTS)]
