@@ -8,7 +8,7 @@ import math
 import struct
 from decimal import Decimal
 
-from sealwire.policies.numbers import NUMERIC, read_number
+from sealwire.policies.quantities import NUMERIC, read_number
 from sealwire.policies.schema import ValueType
 from sealwire.wire import kinds
 

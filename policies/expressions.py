@@ -151,16 +151,19 @@ def _one_of(plan: Plan, choices: list[Element], scope: Scope, parents: Parents) 
 def _choice(plan: Plan, choice: Element, scope: Scope, parents: Parents) -> PathNode | None:
     """What a choice yields; None when that is of every class."""
     node = plan_expression(plan, choice, scope, parents)
-    return None if _is_of_every_class(plan, choice) else node
+    return None if is_of_every_class(plan, choice) else node
 
 
-def _is_of_every_class(plan: Plan, choice: Element) -> bool:
-    """null, no value at all, and []: stored in clear whatever the class."""
-    if choice.kind == kinds.STRING:
-        return string_bytes(plan.buf, choice) == b"$$REMOVE"
-    if choice.kind == kinds.ARRAY:
-        return next(elements(plan.buf, choice.value), None) is None
-    return choice.kind == kinds.NULL
+def is_of_every_class(plan: Plan, element: Element) -> bool:
+    """Whether an expression yields what is stored in clear whatever the class: null, no value at all, or [].
+
+    It sees what is written out: `null`, `[]`, `"$$REMOVE"`. Cost: O(1).
+    """
+    if element.kind == kinds.STRING:
+        return string_bytes(plan.buf, element) == b"$$REMOVE"
+    if element.kind == kinds.ARRAY:
+        return next(elements(plan.buf, element.value), None) is None
+    return element.kind == kinds.NULL
 
 
 def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:

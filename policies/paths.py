@@ -48,7 +48,11 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
     current, moved = node, node.moved
     for part in parts_of(path):
         if current.opaque:
-            return current
+            child = current.child(part)
+            if child is None:
+                return current
+            current = child
+            continue
         if current.leaf is not None:
             if current.leaf.mode is Mode.DETERMINISTIC and is_transparent(part):
                 continue

@@ -32,6 +32,7 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.projections import assign_path, drop_path, plan_project_stage
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.server_stages import SERVER_STAGES, first_documents
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import OPAQUE, Scope, document_node, placed
 from sealwire.wire import kinds
@@ -61,10 +62,10 @@ def plan_pipeline(
         stage = only_element(plan, start, "a stage")
         in_reach = _in_reach(plan, stage, node, around)
         rule = STAGES.get(stage.name)
-        if in_reach is None:
+        if in_reach is None and stage.name not in SERVER_STAGES:
             check_nested(plan, stage)
         elif rule is None:
-            raise Refusal(Reason.STAGE, path=in_reach, rule=operator_name(stage))
+            raise Refusal(Reason.STAGE, path=in_reach or "", rule=operator_name(stage))
         else:
             node = rule.handler(plan, stage, node, (*inner, start), around)
     plan.pipelines -= 1
@@ -157,8 +158,15 @@ def _keep(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
     return node
 
 
-def _nothing(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
-    """Stages whose output has no field of their input."""
+def _server_stage(
+    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
+) -> PathNode:
+    """Stages that read no documents: nothing is known of theirs but what is in clear."""
+    del node, parents, around
+    return first_documents(plan, stage) or NOTHING
+
+
+def _count(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     del node, parents, around
     check_nested(plan, stage)
     return NOTHING
@@ -261,7 +269,7 @@ STAGES: dict[bytes, Rule[Stage]] = {
     b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
     b"$unwind": passed(_unwind, "deterministic classes"),
     **family("$limit $skip $sample", passed(_keep)),
-    **family("$count $indexStats $collStats $planCacheStats", passed(_nothing)),
+    b"$count": passed(_count),
     **family("$replaceRoot $replaceWith", encrypted(_replace_root, "see the expressions")),
     b"$fill": encrypted(
         fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
@@ -279,13 +287,11 @@ STAGES: dict[bytes, Rule[Stage]] = {
     b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
     b"$changeStreamSplitLargeEvent": passed(_keep),
     **family(
-        """$search $searchMeta $vectorSearch $rankFusion $scoreFusion
-        $listSearchIndexes $listSampledQueries""",
+        """$search $searchMeta $vectorSearch $rankFusion $scoreFusion $listSearchIndexes""",
         refused(_beyond, Reason.STAGE),
     ),
-    **family(
-        """$currentOp $listSessions $listLocalSessions $querySettings $queryStats $shardedDataDistribution""",
-        refused(_beyond, Reason.STAGE, "passes on a database"),
+    **dict.fromkeys(
+        SERVER_STAGES, passed(_server_stage, "commands, filters, keys and definitions can be forwarded only")
     ),
 }
 """A stage that is not here may see documents without covered fields only."""

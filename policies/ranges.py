@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
 
-from sealwire.policies.numbers import NUMERIC, Number, read_number
+from sealwire.policies.quantities import NUMERIC, Number, read_number
 from sealwire.wire import kinds
 
 # A decade of days is 3,653 values and 180 kB of filter. A century is still a filter that servers take.

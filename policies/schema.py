@@ -96,7 +96,7 @@ class PathNode:
 
     Paths see through arrays as MongoDB's do, so a node stands for the value itself and for every element of
     it. An `opaque` node is a value that may hold ciphertext of unknown classes: it can be forwarded and
-    nothing else.
+    nothing else, but for the children that it has: what is known of them holds.
     """
 
     path: str
@@ -155,7 +155,10 @@ class PathNode:
     def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
         """This node after a pipeline stage has put other fields in place of its own."""
         behind = self.behind_number or self
-        return PathNode(self.path, MappingProxyType(children), behind_number=behind, moved=self.moved)
+        opaque = self.opaque
+        return PathNode(
+            self.path, MappingProxyType(children), opaque=opaque, behind_number=behind, moved=self.moved
+        )
 
 
 NOTHING: Final = PathNode("")
