@@ -170,11 +170,11 @@ class TestUnreadableReplies:
         play << audit("undecryptable", "clinic.patients", "find", "InvalidEnvelope")
         play << error(1, "InternalError") << close(CloseReason.SERVER_PROTOCOL, "InvalidEnvelope")
 
-    def test_the_audit_names_no_namespace_of_a_command_that_nobody_knows(self, play: Playbook) -> None:
-        unknown = command({"lookUp": "943 476 5919", "$db": "other"})
+    def test_the_audit_names_no_namespace_of_a_command_that_names_none(self, play: Playbook) -> None:
+        unknown = command({"usersInfo": "943 476 5919", "$db": "other"})
         play >> client(unknown) << to_server(unknown)
         play >> server(reply({"a": Binary(b"SW", 0x80)}))
-        play << audit("undecryptable", "", "lookUp", "InvalidEnvelope") << error(1, "InternalError")
+        play << audit("undecryptable", "", "usersInfo", "InvalidEnvelope") << error(1, "InternalError")
 
     def test_a_covered_field_without_a_key_is_an_error(self) -> None:
         play = Playbook(session(Keyring([])))
