@@ -17,22 +17,17 @@ MAX_LISTED_VALUES: Final = 250_000
 # `$in` has its index, an envelope and four bytes of value for each.
 LISTED_BYTES: Final = 41
 
-# Each name that the policy does not decide may be a view, and costs a question to the server. A `bulkWrite`
-# names some collections, a pipeline a few.
-MAX_NAMES: Final = 256
-
 
 @final
 @mypyc_attr(acyclic=True, free_list_len=1)
 class Budget:
     """What a command has spent. Every spending raises Refusal as soon as it is too much, at O(1)."""
 
-    __slots__ = ("_listed", "_made", "_names")
+    __slots__ = ("_listed", "_made")
 
     def __init__(self) -> None:
         self._made = 0
         self._listed = 0
-        self._names: set[str] | None = None
 
     def spend(self, made: int, listed: int = 0) -> None:
         """Take bytes that encrypting will make, and values that ranges will list.
@@ -45,12 +40,3 @@ class Budget:
         self._made += made
         if self._made > MAX_MADE_BYTES:
             raise Refusal(Reason.TOO_LARGE)
-
-    def look_up(self, namespace: str) -> None:
-        """Take a name that somebody has to be asked about; the same one counts once. Raises TOO_LARGE."""
-        names = self._names
-        if names is None:
-            names = self._names = set()
-        names.add(namespace)
-        if len(names) > MAX_NAMES:
-            raise Refusal(Reason.TOO_LARGE, rule=f"more than {MAX_NAMES} collections")

@@ -94,21 +94,15 @@ class Command:
         """The covered paths of a collection, a view or a collection of the server's own; None for no such.
 
         The plan is told which of these it reaches. Raises NamespaceUnknown (see `ViewCatalog.covered`);
-        Refusal for buckets of a protected collection, and for more names than a command may look up.
+        Refusal for buckets of a protected collection.
         """
-        node = self.policies.covered(namespace)
-        if node is None:
-            database, _, collection = namespace.partition(".")
-            if belongs_to_server(database, collection):
-                node = server_documents(self.policies, database, collection)
-                if node is not None:
-                    self.plan.others = True
-                return node
-            if self.policies.protects_database(database):
-                self.plan.budget.look_up(namespace)
-            node = self.covered(namespace)
-        if node is not None:
-            self.plan.reveals = True
+        database, _, collection = namespace.partition(".")
+        if belongs_to_server(database, collection):
+            node = server_documents(self.policies, database, collection)
+            self.plan.others = self.plan.others or node is not None
+            return node
+        node = self.covered(namespace)
+        self.plan.reveals = self.plan.reveals or node is not None
         return node
 
     def documents(self, name: bytes) -> Iterator[tuple[int, Parents]]:

@@ -127,7 +127,9 @@ def _dispatch(command: Command) -> None:
         return
     namespace = command.namespace(collection)
     plan.namespace = readable(namespace)
-    node = command.policies.covered(namespace)
+    # a view's name may match a pattern of the policy as well
+    known = command.covered if command.name in _READING else command.policies.covered
+    node = known(namespace)
     if node is not None:
         plan.reveals = command.name != b"aggregate" or first_stage(command) not in OTHERS_COMMANDS
     else:
@@ -154,8 +156,7 @@ def _beside_policy(command: Command, namespace: str, collection: str) -> PathNod
     if belongs_to_server(command.database, collection):
         refuse_view_catalog(command, collection)
         refuse_buckets(command.policies, command.database, collection)
-    if command.name in _READING:
-        node = command.reached(namespace)
+        node = command.reached(namespace) if command.name in _READING else None
     if node is None and command.name == b"aggregate":
         shown = first_stage(command)
         is_followed = shown in SERVER_STAGES and shown not in _OF_ONE_COLLECTION

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from bson import Int64
 
+from sealwire.proxy.session.conversation import Reveal
 from sealwire.proxy.session.effects import CloseReason, Counter
 from tests.proxy.session.playbook import (
     Playbook,
@@ -24,6 +25,7 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     sealed_randomly,
+    session,
 )
 
 NHS = "943 476 5919"
@@ -210,11 +212,21 @@ def test_unprotected_traffic_is_byte_identical_both_ways(play: Playbook) -> None
     play >> server(*answers) << to_client(answers[0]) << to_client(answers[1])
 
 
-def test_an_envelope_in_the_answer_about_an_unprotected_collection_is_decrypted_too(play: Playbook) -> None:
+def test_an_envelope_in_the_answer_about_an_unprotected_collection_stays_one(play: Playbook) -> None:
     find = command({"find": "exported", "$db": "elsewhere"})
+    answer = reply(cursor("firstBatch", {"copy": SEALED}), flags=CHECKSUM)
     play >> client(find) << to_server(find)
-    play >> server(reply(cursor("firstBatch", {"copy": SEALED}), flags=CHECKSUM))
-    play << to_client(reply(cursor("firstBatch", {"copy": NHS}), flags=CHECKSUM))
+    play >> server(answer) << to_client(answer)
+
+
+def test_it_is_decrypted_too_where_everything_is_to_be() -> None:
+    play = Playbook(session(reveal=Reveal.EVERYWHERE))
+    find = command({"find": "exported", "$db": "elsewhere"})
+    for _ in range(2):
+        play >> client(find) << to_server(find)
+        play >> server(reply(cursor("firstBatch", {"copy": SEALED}), flags=CHECKSUM))
+        play << to_client(reply(cursor("firstBatch", {"copy": NHS}), flags=CHECKSUM))
+    play.finish()
 
 
 def test_a_checksum_is_recomputed_after_a_rewrite(play: Playbook) -> None:
