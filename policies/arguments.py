@@ -13,11 +13,23 @@ Parents = tuple[int, ...]
 
 
 def is_operator_document(plan: Plan, element: Element) -> bool:
-    """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value."""
+    """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value.
+
+    To be one, it needs both `$ref` and `$id`: without either, these are operators that no server knows.
+    """
     if element.kind != kinds.OBJECT:
         return False
     name = first_name(plan, element.value)
-    return name.startswith(b"$") and name not in (b"$ref", b"$id", b"$db")
+    if not name.startswith(b"$"):
+        return False
+    if name not in _REFERENCE:
+        return True
+    names = {part.name for part in elements(plan.buf, element.value)}
+    return not names.issuperset(_REFERENCE_NEEDS)
+
+
+_REFERENCE_NEEDS = frozenset({b"$ref", b"$id"})
+_REFERENCE = _REFERENCE_NEEDS | {b"$db"}
 
 
 def first_name(plan: Plan, start: int) -> bytes:
@@ -82,6 +94,13 @@ def printable(name: bytes) -> str:
 def readable(name: str) -> str:
     """A name from `string_of`, made safe to encode again: what was not UTF-8 becomes a question mark."""
     return name if name.isascii() else name.encode("utf-8", "replace").decode()
+
+
+def text_of(plan: Plan, part: Element) -> bytes:
+    """The bytes of an argument that must be a string. Raises Refusal(SHAPE) when it is not one."""
+    if part.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(part))
+    return string_bytes(plan.buf, part)
 
 
 def string_of(plan: Plan, element: Element) -> str:

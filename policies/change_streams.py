@@ -3,18 +3,18 @@
 from sealwire.policies.arguments import array_items, named_parts, string_of
 from sealwire.policies.command import Command
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet
+from sealwire.policies.trees import either
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
-
-_OPAQUE = PathNode("", opaque=True)
 
 
 def watched(command: Command) -> PathNode | None:
     """The covered paths of the documents in the events; None when the pipeline is no change stream.
 
-    Events of any collection can come, protected ones and others: they can be forwarded, and nothing else.
-    But a `$match` right behind that lets through one collection's only makes it like a stream on that one.
+    Events of any collection can come, protected ones and others: what is covered in any of them can be
+    forwarded, and nothing else. But a `$match` right behind that lets through one collection's only makes it
+    like a stream on that one. Cost: O(paths of the protected collections in reach).
     """
     pipeline = command.arguments.get(b"pipeline")
     if pipeline is None or pipeline.kind != kinds.ARRAY:
@@ -34,7 +34,15 @@ def watched(command: Command) -> PathNode | None:
         namespace = _chosen(command.plan, chosen, None if cluster else command.database)
         if namespace is not None:
             return policies.covered(namespace) or NOTHING
-    return _OPAQUE
+    return _of_any(policies, None if cluster else command.database)
+
+
+def _of_any(policies: PolicySet, database: str | None) -> PathNode:
+    """The tree of a document of any collection of a database, or of the cluster."""
+    documents = NOTHING
+    for node in policies.in_reach(database):
+        documents = either(documents, node)
+    return documents
 
 
 def _stage(plan: Plan, item: Element) -> Element | None:

@@ -21,7 +21,9 @@ from sealwire.policies.command import (
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.hint_arguments import aggregate_hint, deletes_all, find_hint, hint, refuse_hint_on_one
 from sealwire.policies.index_bounds import plan_index_bounds
+from sealwire.policies.numbers import is_given
 from sealwire.policies.paths import follow
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Use
@@ -80,12 +82,13 @@ def _whole(command: Command, node: PathNode, table: dict[bytes, Argument]) -> No
 _FIND: Final = {
     **GENERIC,
     **passing(
-        "find min max hint skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
+        "find min max skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
         "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
     ),
     b"filter": _filter,
     b"projection": _projection,
     b"sort": _sort,
+    b"hint": find_hint,
     b"collation": collation,
     b"let": constants,
 }
@@ -100,8 +103,9 @@ def _find(command: Command, node: PathNode) -> None:
 
 _COUNT: Final = {
     **GENERIC,
-    **passing("count limit skip hint fields"),
+    **passing("count limit skip fields"),
     b"query": _filter,
+    b"hint": hint,
     b"collation": collation,
 }
 
@@ -110,7 +114,13 @@ def _count(command: Command, node: PathNode) -> None:
     _whole(command, node, _COUNT)
 
 
-_DISTINCT: Final = {**GENERIC, **passing("distinct key hint"), b"query": _filter, b"collation": collation}
+_DISTINCT: Final = {
+    **GENERIC,
+    **passing("distinct key"),
+    b"query": _filter,
+    b"hint": hint,
+    b"collation": collation,
+}
 
 
 def _distinct(command: Command, node: PathNode) -> None:
@@ -148,6 +158,7 @@ def _update(command: Command, node: PathNode) -> None:
 class UpdateParts:
     """What a command calls the parts of an update statement, and what becomes of each."""
 
+    filter: bytes
     update: bytes
     constants: bytes
     table: dict[bytes, Argument]
@@ -165,17 +176,18 @@ def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) 
         update: _planned_apart,
         bound: constants,
         b"sort": _sort,
+        b"hint": hint,
         b"collation": collation,
         b"arrayFilters": _planned_apart,
     }
-    return UpdateParts(update, bound, table)
+    return UpdateParts(filter_name, update, bound, table)
 
 
-_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", "multi upsert hint")
-BULK_UPDATE_PARTS = _update_parts(b"filter", b"updateMods", b"constants", "update multi upsert hint")
+_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", "multi upsert")
+BULK_UPDATE_PARTS = _update_parts(b"filter", b"updateMods", b"constants", "update multi upsert")
 """In an operation of `bulkWrite`; its `update` is the number of the collection."""
 _FIND_AND_MODIFY_PARTS = _update_parts(
-    b"query", b"update", b"let", "upsert hint new remove bypassDocumentValidation findAndModify findandmodify"
+    b"query", b"update", b"let", "upsert new remove bypassDocumentValidation findAndModify findandmodify"
 )
 _FIND_AND_MODIFY: Final = replace(
     _FIND_AND_MODIFY_PARTS,
@@ -191,7 +203,7 @@ def update_statement(
     parts: UpdateParts,
 ) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
-    bound = bind_constants(command.plan, statement.get(parts.constants), parents)
+    bound = bind_constants(command.plan, statement.get(parts.constants), parents, literal=True)
     _plan_statement(command, node, statement, parents, parts)
     settle_constants(command.plan, bound)
     command.settle_collation(node.path)
@@ -211,10 +223,12 @@ def _plan_statement(
         update = None
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
-    upsert = statement.get(b"upsert")
-    plan.seeding = upsert is not None and any(plan.buf[upsert.value : upsert.end])
+    plan.seeding = is_given(plan, statement.get(b"upsert"))
     command.node = node
     apply_arguments(command, statement, parts.table, parents)
+    hinted = statement.get(b"hint")
+    if hinted is not None and not is_given(plan, statement.get(b"multi")):
+        refuse_hint_on_one(command, hinted, statement, parts.filter)
     if update is not None:
         plan_update(plan, update, node, parents, array_filters)
     plan.seeding = False
@@ -228,11 +242,11 @@ def _delete(command: Command, node: PathNode) -> None:
 
 
 def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
-    return {**passing(others), filter_name: _filter, b"collation": collation}
+    return {**passing(others), filter_name: _filter, b"hint": hint, b"collation": collation}
 
 
-_DELETE_PARTS: Final = _delete_parts(b"q", "limit hint")
-BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi hint")
+_DELETE_PARTS: Final = _delete_parts(b"q", "limit")
+BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
 """In an operation of `bulkWrite`; its `delete` is the number of the collection."""
 
 
@@ -246,6 +260,9 @@ def delete_statement(
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
     command.node = node
     apply_arguments(command, statement, table, parents)
+    hinted = statement.get(b"hint")
+    if hinted is not None and not deletes_all(command, statement, table):
+        refuse_hint_on_one(command, hinted, statement, b"q" if b"q" in table else b"filter")
     command.settle_collation(node.path)
 
 
@@ -255,7 +272,8 @@ def _find_and_modify(command: Command, node: PathNode) -> None:
 
 _AGGREGATE: Final = {
     **GENERIC,
-    **passing("aggregate cursor explain allowDiskUse bypassDocumentValidation hint"),
+    **passing("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
+    b"hint": aggregate_hint,
     b"pipeline": _pipeline,
     b"collation": collation,
     b"let": constants,

@@ -16,6 +16,8 @@ class Constant:
 
     element: Element
     parents: tuple[int, ...]
+    literal: bool = False
+    """Whether the server takes the value as it is; otherwise it is an expression."""
     seen: set[int] = field(default_factory=set)
     """Offsets of the references that mean this variable, and no other of its name."""
     covered: set[int] = field(default_factory=set)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sealwire.policies.arguments import (
     Parents,
+    check_nested,
     document_of,
     named_parts,
     operator_name,
@@ -12,6 +13,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
+from sealwire.policies.numbers import whole_number
 from sealwire.policies.paths import follow
 from sealwire.policies.rules import Rule, encrypted, family
 from sealwire.policies.schema import PathNode
@@ -73,7 +75,7 @@ def _index_field(command: Command, node: PathNode, field: Element) -> PathNode |
     covered = follow(node, field.name)
     if covered is None:
         return None
-    plain = field.kind in _INDEX_KINDS
+    plain = field.kind in _INDEX_KINDS and whole_number(command.plan, field) != 0
     if not plain and not (field.kind == kinds.STRING and string_of(command.plan, field) == "hashed"):
         raise Refusal(Reason.INDEX, path=covered.path, rule="this index type")
     if covered.holds_random:
@@ -104,6 +106,7 @@ def create(command: Command, node: PathNode) -> None:
 def _modified_index(node: PathNode) -> Argument:
     def plan(command: Command, argument: Element, parents: Parents) -> None:
         del parents
+        check_nested(command.plan, argument)
         parts = named_parts(command.plan, document_of(argument, argument))
         if b"expireAfterSeconds" not in parts:
             return

@@ -6,23 +6,33 @@ sub-document with covered fields inside, or an opaque node when that is known on
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
-from sealwire.policies.arguments import Parents, first_name, named_parts, operator_name
+from sealwire.policies.arguments import (
+    Parents,
+    document_of,
+    first_name,
+    named_parts,
+    operator_name,
+    printable,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.forwarding import FORWARDING
 from sealwire.policies.membership import MEMBERSHIP
-from sealwire.policies.operands import match_constant
-from sealwire.policies.operators import PLAIN_EXPRESSIONS
+from sealwire.policies.operands import arguments_of, array_of, branches_of, condition_parts, match_constant
+from sealwire.policies.operators import EXPRESSION_SIGNATURES, PLAIN_EXPRESSIONS
 from sealwire.policies.paths import follow, has_dot, is_transparent
 from sealwire.policies.plan import Plan
-from sealwire.policies.rules import Rule, encrypted, family, passed, refused
-from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused, signed
+from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.signatures import check_arguments
 from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
-from sealwire.policies.variables import see_reference
+from sealwire.policies.variables import binding, is_variable_name, see_reference
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes, validate
+
+Handler = Callable[[Plan, Element, Scope, Parents], PathNode]
+"""Covers the constants among an operator's arguments and tells what it yields."""
 
 
 def plan_plain_expression(plan: Plan, element: Element, scope: Scope, parents: Parents) -> None:
@@ -52,6 +62,9 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
             raise Refusal(Reason.SHAPE, rule=operator_name(fields[0]))
         return _operator(plan, fields[0], scope, inner)
     named = named_parts(plan, element.value)
+    if any(name.startswith(b"$") for name in named):
+        # read as an operator, its arguments would mean something else
+        raise Refusal(Reason.SHAPE, rule="an operator that is not alone")
     children = {name: plan_expression(plan, item, scope, inner) for name, item in named.items()}
     for name, node in children.items():
         if has_dot(name) and node.covers:
@@ -63,12 +76,26 @@ def plan_expression(plan: Plan, element: Element, scope: Scope, parents: Parents
 def _string(plan: Plan, element: Element, scope: Scope) -> PathNode:
     text = string_bytes(plan.buf, element)
     if text.startswith(b"$$"):
-        name, _, path = text[2:].partition(b".")
+        name, dot, path = text[2:].partition(b".")
         node = scope.root if name in (b"ROOT", b"CURRENT") else _variable(plan, scope, name, element)
-        return placed(node if not path else follow(node, path) or NOTHING)
+        return placed(_field_of(node, path) if dot else node)
     if text.startswith(b"$"):
-        return placed(follow(scope.root, text[1:]) or NOTHING)
+        return placed(_field_of(scope.root, text[1:]))
     return NOTHING
+
+
+def _field_of(node: PathNode, path: bytes) -> PathNode:
+    """What a path leads to. Raises Refusal(SHAPE) for one that MongoDB does not take, such as `a..b`."""
+    found = follow(node, path)
+    if found is not None:
+        return found
+    for part in path.split(b"."):
+        if not part or (part.startswith(b"$") and part not in _DBREF) or b"\0" in part:
+            raise Refusal(Reason.SHAPE, rule="a path with an empty or an odd name")
+    return NOTHING
+
+
+_DBREF = frozenset({b"$ref", b"$id", b"$db"})
 
 
 def _variable(plan: Plan, scope: Scope, name: bytes, reference: Element) -> PathNode:
@@ -80,10 +107,16 @@ def _variable(plan: Plan, scope: Scope, name: bytes, reference: Element) -> Path
 
 
 def _operator(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    return operator_rule(plan, element).handler(plan, element, scope, parents)
+
+
+def operator_rule(plan: Plan, element: Element) -> Rule[Handler]:
+    """The row of an operator, whose arguments fit its signature. Raises Refusal(OPERATOR, SHAPE)."""
     rule = OPERATORS.get(element.name)
     if rule is None:
         raise Refusal(Reason.OPERATOR, rule=operator_name(element))
-    return rule.handler(plan, element, scope, parents)
+    check_arguments(plan, element, rule.signature)
+    return rule
 
 
 def _compute(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
@@ -101,19 +134,10 @@ def _literal(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pa
     return NOTHING
 
 
-def _arguments(plan: Plan, element: Element) -> list[Element]:
-    if element.kind != kinds.ARRAY:
-        return [element]
-    return list(elements(plan.buf, element.value))
-
-
 def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     """`$eq` and `$ne`: two values covered alike, or a covered field and a constant, which is then covered."""
     rule = element.name.decode()
-    arguments = _arguments(plan, element)
-    if len(arguments) != 2:
-        raise Refusal(Reason.SHAPE, rule=rule)
-    inner = (*parents, element.value)
+    arguments, inner = arguments_of(plan, element, parents)
     left, right = (plan_expression(plan, argument, scope, inner) for argument in arguments)
     if not left.covers and not right.covers:
         return NOTHING
@@ -137,9 +161,8 @@ def _equality(plan: Plan, element: Element, scope: Scope, parents: Parents) -> P
 
 
 def _if_null(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    if element.kind != kinds.ARRAY:
-        raise Refusal(Reason.SHAPE, rule="$ifNull")
-    return _one_of(plan, _arguments(plan, element), scope, (*parents, element.value))
+    choices, inner = arguments_of(plan, element, parents)
+    return _one_of(plan, choices, scope, inner)
 
 
 def _one_of(plan: Plan, choices: list[Element], scope: Scope, parents: Parents) -> PathNode:
@@ -168,70 +191,41 @@ def is_of_every_class(plan: Plan, element: Element) -> bool:
 
 def _cond(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     inner = (*parents, element.value)
-    if element.kind == kinds.ARRAY:
-        parts = dict(zip((b"if", b"then", b"else"), elements(plan.buf, element.value), strict=False))
-    elif element.kind == kinds.OBJECT:
-        parts = named_parts(plan, element.value)
-    else:
-        parts = {}
-    if parts.keys() != {b"if", b"then", b"else"}:
-        raise Refusal(Reason.SHAPE, rule="$cond")
-    plan_plain_expression(plan, parts[b"if"], scope, inner)
-    return _one_of(plan, [parts[b"then"], parts[b"else"]], scope, inner)
+    condition, then, other = condition_parts(plan, element)
+    plan_plain_expression(plan, condition, scope, inner)
+    return _one_of(plan, [then, other], scope, inner)
 
 
 def _switch(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    if element.kind != kinds.OBJECT:
-        raise Refusal(Reason.SHAPE, rule="$switch")
+    branches, default = branches_of(plan, element, parents)
     results: list[PathNode | None] = []
-    inner = (*parents, element.value)
-    for part in elements(plan.buf, element.value):
-        if part.name == b"default":
-            results.append(_choice(plan, part, scope, inner))
-        elif part.name == b"branches" and part.kind == kinds.ARRAY:
-            results.extend(_branches(plan, part, scope, inner))
-        else:
-            raise Refusal(Reason.SHAPE, rule="$switch")
+    for case, then, inner in branches:
+        plan_plain_expression(plan, case, scope, inner)
+        results.append(_choice(plan, then, scope, inner))
+    if default is not None:
+        results.append(_choice(plan, default, scope, (*parents, element.value)))
     return merge([node for node in results if node is not None])
 
 
-def _branches(plan: Plan, element: Element, scope: Scope, parents: Parents) -> list[PathNode | None]:
-    results: list[PathNode | None] = []
-    for branch in elements(plan.buf, element.value):
-        if branch.kind != kinds.OBJECT:
-            raise Refusal(Reason.SHAPE, rule="$switch")
-        inner = (*parents, element.value, branch.value)
-        for part in elements(plan.buf, branch.value):
-            if part.name == b"case":
-                plan_plain_expression(plan, part, scope, inner)
-            elif part.name == b"then":
-                results.append(_choice(plan, part, scope, inner))
-            else:
-                raise Refusal(Reason.SHAPE, rule="$switch")
-    return results
-
-
 def _let(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
-    if element.kind != kinds.OBJECT:
-        raise Refusal(Reason.SHAPE, rule="$let")
     inner = (*parents, element.value)
     parts = named_parts(plan, element.value)
-    if parts.keys() != {b"vars", b"in"} or parts[b"vars"].kind != kinds.OBJECT:
-        raise Refusal(Reason.SHAPE, rule="$let")
-    variables = dict(scope.variables)
     bindings = parts[b"vars"]
-    for binding in named_parts(plan, bindings.value).values():
-        if binding.name == b"CURRENT":
+    variables: dict[bytes, PathNode] = {}
+    for name, value in named_parts(plan, document_of(bindings, element)).items():
+        if name == b"CURRENT":
             raise Refusal(Reason.OPERATOR, rule="$let of CURRENT")
-        variables[binding.name] = plan_expression(plan, binding, scope, (*inner, bindings.value))
-    return plan_expression(plan, parts[b"in"], replace(scope, variables=variables), inner)
+        if not is_variable_name(name):
+            raise Refusal(Reason.SHAPE, rule=f"$let of {printable(name)}")
+        variables[name] = plan_expression(plan, value, scope, (*inner, bindings.value))
+    with binding(scope, variables):
+        return plan_expression(plan, parts[b"in"], scope, inner)
 
 
 def _shape(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     """`$size` and `$isArray` of one field: a covered array keeps its shape in deterministic mode."""
     node = plan_expression(plan, element, scope, parents)
-    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=element.name.decode())
+    array_of(node, operator_name(element))
     return NOTHING
 
 
@@ -240,13 +234,16 @@ def _javascript(plan: Plan, element: Element, scope: Scope, parents: Parents) ->
     raise Refusal(Reason.JAVASCRIPT, rule=element.name.decode())
 
 
+def _no_argument(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    del plan, element, scope, parents
+    return NOTHING
+
+
 def _get_field(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     """`$getField` with a name that is written out: a field of a document, not seen through arrays."""
     name, source = element, scope.root
     if element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$"):
         parts = named_parts(plan, element.value)
-        if not {b"field"} <= parts.keys() <= {b"field", b"input"}:
-            raise Refusal(Reason.SHAPE, rule="$getField")
         name = parts[b"field"]
         if b"input" in parts:
             source = plan_expression(plan, parts[b"input"], scope, (*parents, element.value))
@@ -272,7 +269,7 @@ def _by_name(plan: Plan, element: Element, scope: Scope, parents: Parents) -> Pa
     raise Refusal(Reason.COMPUTE, path=scope.root.path, rule=element.name.decode())
 
 
-OPERATORS: dict[bytes, Rule[Callable[[Plan, Element, Scope, Parents], PathNode]]] = {
+_ROWS: dict[bytes, Rule[Handler]] = {
     b"$literal": passed(_literal),
     **family("$eq $ne", encrypted(_equality, "with a constant, or a field of the same class")),
     b"$ifNull": passed(_if_null, "forwards what it is given"),
@@ -283,9 +280,13 @@ OPERATORS: dict[bytes, Rule[Callable[[Plan, Element, Scope, Parents], PathNode]]
         name: Rule(rule.verdict, partial(rule.handler, plan_expression), rule.reason, rule.note)
         for name, rule in (FORWARDING | MEMBERSHIP).items()
     },
+    b"$rand": passed(_no_argument),
     **family("$size $isArray", passed(_shape, "deterministic classes")),
     **family("$function $accumulator", refused(_javascript, Reason.JAVASCRIPT, "on any field")),
     b"$getField": passed(_get_field, "with the name written out"),
     **family("$setField $unsetField", refused(_by_name, Reason.COMPUTE, "on any field")),
     **family(PLAIN_EXPRESSIONS, refused(_compute, Reason.COMPUTE)),
 }
+
+OPERATORS = signed(_ROWS, EXPRESSION_SIGNATURES)
+"""Every row with the arguments that it takes: its handler finds no others."""

@@ -6,14 +6,14 @@ keeps its class; one that is computed, or put in the place of a missing one, mus
 
 from collections.abc import Callable
 
-from sealwire.policies.arguments import Parents, array_items, document_of, named_parts, operator_name
+from sealwire.policies.arguments import Parents, array_items, document_of, named_parts, operator_name, text_of
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
 from sealwire.policies.grouping import plan_key
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path
+from sealwire.policies.reshaping import assign_paths
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import Scope, same_values
@@ -30,11 +30,10 @@ def fill(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: S
     output = named_parts(plan, document_of(stage, stage)).get(b"output")
     if output is None:
         raise Refusal(Reason.SHAPE, rule="$fill")
-    result = node
-    for field in named_parts(plan, document_of(output, output)).values():
-        if not _keeps(plan, field, node, (*inner, output.value)):
-            result = assign_path(result, field.name, NOTHING)
-    return result
+    fields = named_parts(plan, document_of(output, output)).values()
+    below = (*inner, output.value)
+    filled = [field.name for field in fields if not _keeps(plan, field, node, below)]
+    return assign_paths(node, [(name, NOTHING) for name in filled])
 
 
 def _keeps(plan: Plan, field: Element, node: PathNode, parents: Parents) -> bool:
@@ -82,7 +81,7 @@ def _partition(plan: Plan, part: Element, node: PathNode, parents: Parents) -> N
 def _partition_fields(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
     del parents
     for item in array_items(plan, part):
-        found = follow(node, _text(plan, item))
+        found = follow(node, text_of(plan, item))
         if found is not None:
             if found.holds_random:
                 raise Refusal(Reason.RANDOM_EQUALITY, path=found.path, rule=operator_name(part))
@@ -96,7 +95,7 @@ def _sort_order(plan: Plan, part: Element, node: PathNode, parents: Parents) -> 
 
 def _ordered_field(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
     del parents
-    found = follow(node, _text(plan, part))
+    found = follow(node, text_of(plan, part))
     if found is not None:
         raise Refusal(Reason.SORT, path=found.path, rule="$densify")
 
@@ -105,12 +104,6 @@ def _plain(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
     """Steps and bounds belong to a field in clear; what a `$fill` outputs is read behind the others."""
     del node, parents
     named_parts(plan, document_of(part, part))
-
-
-def _text(plan: Plan, part: Element) -> bytes:
-    if part.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule=operator_name(part))
-    return string_bytes(plan.buf, part)
 
 
 _FILL_ARGUMENTS: dict[bytes, _Argument] = {

@@ -14,18 +14,20 @@ from sealwire.policies.arguments import (
     first_name,
     is_operator_document,
     named_parts,
+    only_element,
     operator_name,
 )
 from sealwire.policies.documents import plan_value
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_plain_expression
+from sealwire.policies.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import Mode, PathNode
 from sealwire.policies.trees import Scope
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
 _RANGE = (b"$gt", b"$gte", b"$lt", b"$lte")
 
@@ -61,6 +63,8 @@ def _expression(plan: Plan, element: Element, node: PathNode, parents: Parents) 
 
 def _pass(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
     del node, parents
+    if element.kind in (kinds.OBJECT, kinds.ARRAY) and element.name != b"$comment":
+        raise Refusal(Reason.SHAPE, rule=operator_name(element))
     check_nested(plan, element)
 
 
@@ -91,7 +95,7 @@ TOP_LEVEL: dict[bytes, FilterRule] = {
 def _field(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
     target = follow(node, element.name)
     if target is None:
-        check_nested(plan, element)
+        pass_condition(plan, element)
     elif is_operator_document(plan, element):
         plan_operators(plan, element.value, target, parents)
     else:
@@ -120,6 +124,39 @@ def _range(plan: Plan, element: Element, target: PathNode, parents: Parents) -> 
         plan.match_range(ranges, target, parents)
 
 
+def pass_condition(plan: Plan, element: Element) -> None:
+    """Check a value or operators that no covered path is compared with. Raises Refusal(OPERATOR), BsonError.
+
+    Cost: O(bytes).
+    """
+    check_nested(plan, element)
+    if element.kind == kinds.OBJECT and is_operator_document(plan, element):
+        refuse_whole_document(plan, element)
+
+
+def refuse_whole_document(plan: Plan, element: Element) -> None:
+    """Refuse an expression inside a condition on a field, as in `{field: {$elemMatch: {$expr: ...}}}`.
+
+    The server allows it at the top only, but would have read it: its names are those of the whole document.
+    Raises Refusal(OPERATOR), BsonError. Cost: a search in the bytes; a walk only where it finds the name.
+    """
+    if plan.buf.find(_WHOLE_DOCUMENT, element.value, element.end) >= 0:
+        _walk_for_expressions(plan, element, 0)
+
+
+_WHOLE_DOCUMENT = b"$expr\0"
+
+
+def _walk_for_expressions(plan: Plan, element: Element, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    for part in elements(plan.buf, element.value):
+        if part.name == b"$expr":
+            raise Refusal(Reason.OPERATOR, rule="$expr inside a condition on a field")
+        if part.kind in (kinds.OBJECT, kinds.ARRAY):
+            _walk_for_expressions(plan, part, depth + 1)
+
+
 def _compare(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
     """Equality with `target`: a leaf's value, or a whole sub-document that may hold covered fields."""
     if element.kind == kinds.REGEX and target.leaf is not None:
@@ -128,19 +165,29 @@ def _compare(plan: Plan, element: Element, target: PathNode, parents: Parents) -
 
 
 def _in(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """`$in` takes values. Operators in their place the server rejects, it does not compare with them."""
     inner = (*parents, element.value)
     for item in array_items(plan, element):
+        if is_operator_document(plan, item):
+            raise Refusal(Reason.SHAPE, path=target.path, rule=f"operators inside {operator_name(element)}")
         _compare(plan, item, target, inner)
 
 
 def _all(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
-    """`$all` takes values, or `$elemMatch` documents."""
+    """`$all` takes values, or `{$elemMatch: ...}` documents and nothing beside them."""
     inner = (*parents, element.value)
-    for item in array_items(plan, element):
-        if is_operator_document(plan, item):
-            plan_operators(plan, item.value, target, inner)
-        else:
+    items = array_items(plan, element)
+    conditions = [item for item in items if is_operator_document(plan, item)]
+    if conditions and len(conditions) != len(items):
+        raise Refusal(Reason.SHAPE, path=target.path, rule="$all of values and operators")
+    for item in items:
+        if not conditions:
             _compare(plan, item, target, inner)
+            continue
+        condition = only_element(plan, item.value, "a condition in $all")
+        if condition.name != b"$elemMatch":
+            raise Refusal(Reason.SHAPE, path=target.path, rule=f"{operator_name(condition)} inside $all")
+        _elem_match(plan, condition, target, (*inner, item.value))
 
 
 def _not(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
@@ -153,6 +200,7 @@ def _elem_match(plan: Plan, element: Element, target: PathNode, parents: Parents
     """Both forms: operators on the element itself, or a filter on the sub-document that it is."""
     _refuse_on_random(element, target)
     start = document_of(element, element)
+    refuse_whole_document(plan, element)
     if is_operator_condition(plan, element):
         plan_operators(plan, start, target, parents)
     elif target.leaf is not None:
@@ -168,19 +216,48 @@ def is_operator_condition(plan: Plan, element: Element) -> bool:
 
 def _size(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
     """A covered array keeps its length in deterministic mode; in random mode it is one envelope."""
-    del plan, parents
+    del parents
     _refuse_on_random(element, target)
+    if whole_number(plan, element) < 0:
+        raise Refusal(Reason.SHAPE, path=target.path, rule="$size below zero")
 
 
 def _type(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
     """Passes above covered fields only: a sub-document stays one, an encrypted value becomes binary."""
-    del plan, parents
-    if target.leaf is not None or target.opaque:
+    del parents
+    if (target.leaf is not None or target.opaque) and not target.absent:
         raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(element))
+    for item in array_items(plan, element) if element.kind == kinds.ARRAY else [element]:
+        if not _is_type(plan, item):
+            raise Refusal(Reason.SHAPE, path=target.path, rule="a type that $type does not know")
 
 
-def _unchanged(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
-    """Answered from whether a value is there, which encryption keeps."""
+def _is_type(plan: Plan, element: Element) -> bool:
+    if element.kind == kinds.STRING:
+        return string_bytes(plan.buf, element) in _TYPE_NAMES
+    return whole_number(plan, element) in _TYPE_NUMBERS
+
+
+# By their numbers, from 1; those of 127 and -1 stand last. "number" means four of them.
+_TYPE_NAMES = frozenset(
+    b"""double string object array binData undefined objectId bool date null regex dbPointer javascript
+    symbol javascriptWithScope int timestamp long decimal maxKey minKey number""".split()
+)
+_TYPE_NUMBERS = frozenset({*range(1, 20), 127, -1})
+
+
+def _exists(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
+    """Answered from whether a value is there, which encryption keeps.
+
+    The server takes any value for true or false; one that could be a stored value has no business there.
+    """
+    del parents
+    if element.kind not in FLAGS and element.kind != kinds.NULL:
+        raise Refusal(Reason.SHAPE, path=target.path, rule="$exists of what is neither true nor false")
+    is_true(element.kind, plan.buf[element.value : element.end])  # refuses what has no certain meaning
+
+
+def _comment(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
     del target, parents
     check_nested(plan, element)
 
@@ -202,7 +279,8 @@ OPERATORS: dict[bytes, FilterRule] = {
     b"$not": encrypted(_not, "of what is supported"),
     b"$elemMatch": encrypted(_elem_match, "deterministic classes"),
     **family("$gt $gte $lt $lte", encrypted(_range, "classes with a `range`; else refused [range]")),
-    **family("$exists $comment", passed(_unchanged)),
+    b"$exists": passed(_exists),
+    b"$comment": passed(_comment),
     b"$size": passed(_size, "deterministic classes"),
     b"$type": refused(_type, Reason.OPERATOR, "passes on a sub-document with covered fields"),
     **family("$regex $options", refused(_pattern, Reason.PATTERN)),
@@ -215,5 +293,6 @@ OPERATORS: dict[bytes, FilterRule] = {
 
 
 def _refuse_on_random(element: Element, target: PathNode) -> None:
-    if target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM):
+    is_whole = target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM)
+    if is_whole and not target.absent:
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(element))

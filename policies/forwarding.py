@@ -14,13 +14,15 @@ from sealwire.policies.operands import (
     PlanExpression,
     arguments_of,
     array_of,
+    plan_number,
     refuse_covered,
 )
 from sealwire.policies.paths import bounded, is_transparent
 from sealwire.policies.plan import Plan
-from sealwire.policies.rules import Rule, family, passed
+from sealwire.policies.rules import Rule, family, passed, refused
 from sealwire.policies.schema import NOTHING, PathNode, freeze
 from sealwire.policies.trees import OPAQUE, Scope, either, merge
+from sealwire.policies.variables import binding, is_variable_name
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
@@ -30,13 +32,11 @@ def _part_of_array(
 ) -> PathNode:
     """`$arrayElemAt`, `$first`, `$last`, `$slice`, `$reverseArray`: an array first, then numbers."""
     rule = operator_name(element)
-    arguments, parents = arguments_of(plan, element, parents)
-    nodes = [inner(plan, argument, scope, parents) for argument in arguments]
-    if not nodes:
-        raise Refusal(Reason.SHAPE, rule=rule)
-    for number in nodes[1:]:
-        refuse_covered(number, rule)
-    return array_of(nodes[0], rule)
+    (array, *numbers), parents = arguments_of(plan, element, parents)
+    node = inner(plan, array, scope, parents)
+    for number in numbers:
+        plan_number(inner, plan, number, scope, parents, rule)
+    return array_of(node, rule)
 
 
 def _first_few(
@@ -44,13 +44,9 @@ def _first_few(
 ) -> PathNode:
     """`{n, input}`."""
     rule = operator_name(element)
-    if element.kind != kinds.OBJECT:
-        raise Refusal(Reason.SHAPE, rule=rule)
     parts = named_parts(plan, element.value)
-    if parts.keys() != {b"n", b"input"}:
-        raise Refusal(Reason.SHAPE, rule=rule)
     parents = (*parents, element.value)
-    refuse_covered(inner(plan, parts[b"n"], scope, parents), rule)
+    plan_number(inner, plan, parts[b"n"], scope, parents, rule)
     return array_of(inner(plan, parts[b"input"], scope, parents), rule)
 
 
@@ -77,35 +73,39 @@ def _over_elements(
 ) -> PathNode:
     """`$map` and `$filter`: the variable is an element, whose covered paths are the array's."""
     rule = operator_name(element)
-    body, known = (b"in", {b"input", b"as"}) if element.name == b"$map" else (b"cond", _FILTER)
-    if element.kind != kinds.OBJECT:
-        raise Refusal(Reason.SHAPE, rule=rule)
     parts = named_parts(plan, element.value)
     parents = (*parents, element.value)
-    if not {b"input", body} <= parts.keys() <= known | {body}:
-        raise Refusal(Reason.SHAPE, rule=rule)
     name = _variable_name(plan, parts.get(b"as"), rule)
     array = array_of(inner(plan, parts[b"input"], scope, parents), rule)
-    bound = replace(scope, variables={**scope.variables, name: array})
-    result = inner(plan, parts[body], bound, parents)
-    if body == b"in":
+    with binding(scope, {name: array}):
+        result = inner(plan, parts[b"in" if element.name == b"$map" else b"cond"], scope, parents)
+    if element.name == b"$map":
         return result
     refuse_covered(result, rule)
     if b"limit" in parts:
-        refuse_covered(inner(plan, parts[b"limit"], scope, parents), rule)
+        plan_number(inner, plan, parts[b"limit"], scope, parents, rule)
     return array
-
-
-_FILTER = {b"input", b"as", b"limit"}
 
 
 def _variable_name(plan: Plan, part: Element | None, rule: str) -> bytes:
     if part is None:
         return b"this"
     name = string_bytes(plan.buf, part)
-    if part.kind != kinds.STRING or not (name[:1].islower() or name[:1] >= b"\x80"):
+    if not is_variable_name(name):
         raise Refusal(Reason.SHAPE, rule=rule)
     return name
+
+
+def _reduce(inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
+    """`{input, initialValue, in}`: nothing covered, so its variables have names of their own and no class."""
+    rule = operator_name(element)
+    parts = named_parts(plan, element.value)
+    parents = (*parents, element.value)
+    for name in (b"input", b"initialValue"):
+        refuse_covered(inner(plan, parts[name], scope, parents), rule)
+    with binding(scope, {b"this": NOTHING, b"value": NOTHING}):
+        refuse_covered(inner(plan, parts[b"in"], scope, parents), rule)
+    return NOTHING
 
 
 def _merge_objects(
@@ -114,7 +114,7 @@ def _merge_objects(
     """Later documents win. Where it is not known which one has a field, it is of both kinds."""
     rule = operator_name(element)
     arguments, parents = arguments_of(plan, element, parents)
-    result: Mapping[bytes, PathNode] = {}
+    result: dict[bytes, PathNode] = {}
     names: set[bytes] | None = set()  # those that the result can have, while they are known
     path, is_numbered = "", False
     for argument in arguments:
@@ -122,10 +122,13 @@ def _merge_objects(
         if node.leaf is not None or node.opaque:
             raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
         literal = _literal_names(plan, argument)
-        result = _merged(result, names, node.children, literal)
+        _put_over(result, names, node.children, literal)
         is_numbered = is_numbered or node.behind_number is not None
         is_numbered = is_numbered or any(map(is_transparent, (*node.children, *(literal or ()))))
-        names = names | literal if names is not None and literal is not None else None
+        if names is None or literal is None:
+            names = None
+        else:
+            names |= literal
         path = path or node.path
     covered = {name: node for name, node in result.items() if node.covers}
     if covered and is_numbered:
@@ -134,22 +137,21 @@ def _merge_objects(
     return bounded(PathNode(path, freeze(covered))) if covered else NOTHING
 
 
-def _merged(
-    left: Mapping[bytes, PathNode],
-    left_names: set[bytes] | None,
+def _put_over(
+    result: dict[bytes, PathNode],
+    names: set[bytes] | None,
     right: Mapping[bytes, PathNode],
     right_names: set[bytes] | None,
-) -> dict[bytes, PathNode]:
-    """The fields of one document over those of another; names are None where any field may be there."""
-    result: dict[bytes, PathNode] = {}
-    for name in sorted(left.keys() | right.keys()):
-        if left_names is not None and name not in left_names:
+) -> None:
+    """Put a document's fields over those of `result`; the names are None where any field may be there.
+
+    Cost: O(its fields) where it is written out, so that many of them cost no more than their length.
+    """
+    for name in sorted(result.keys() | right.keys() if right_names is None else right_names):
+        if names is not None and name not in names:
             result[name] = right.get(name, NOTHING)
-        elif right_names is not None and name not in right_names:
-            result[name] = left.get(name, NOTHING)
         else:
-            result[name] = either(left.get(name, NOTHING), right.get(name, NOTHING))
-    return result
+            result[name] = either(result.get(name, NOTHING), right.get(name, NOTHING))
 
 
 def _literal_names(plan: Plan, argument: Element) -> set[bytes] | None:
@@ -168,6 +170,7 @@ FORWARDING: dict[bytes, Rule[Forwarding]] = {
     **family("$firstN $lastN", passed(_first_few, _NOTE)),
     b"$concatArrays": passed(_concat, _NOTE),
     **family("$map $filter", passed(_over_elements, f"{_NOTE}; what is inside is an expression")),
+    b"$reduce": refused(_reduce, Reason.COMPUTE),
     b"$mergeObjects": passed(_merge_objects, "documents with covered fields"),
 }
 """Each handler takes `plan_expression` first."""

@@ -10,7 +10,7 @@ from sealwire.policies.filters import plan_filter
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path
+from sealwire.policies.reshaping import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.trees import Scope
 from sealwire.wire import kinds

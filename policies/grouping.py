@@ -4,22 +4,32 @@ Documents are told apart by equality of a key, which equal ciphertext keeps. Wha
 with its class or counted; sums, orders and everything else that computes needs fields in clear.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from sealwire.policies.arguments import Parents, document_of, named_parts, only_element, operator_name
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    document_of,
+    is_operator_document,
+    named_parts,
+    only_element,
+    operator_name,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.namespaces import Surroundings
-from sealwire.policies.operands import array_of
-from sealwire.policies.operators import COMPUTING_ACCUMULATORS
+from sealwire.policies.operands import array_of, plan_number
+from sealwire.policies.operators import ACCUMULATOR_SIGNATURES, COMPUTING_ACCUMULATORS
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path
-from sealwire.policies.rules import Rule, family, passed, refused
+from sealwire.policies.quantities import NUMERIC
+from sealwire.policies.reshaping import assign_paths, names_of, replaced
+from sealwire.policies.rules import Rule, family, passed, refused, signed
 from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.signatures import check_arguments, check_names, signature_of
 from sealwire.policies.sorting import plan_sort
 from sealwire.policies.trees import Scope, document_node
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, string_bytes
 
 
 def group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -33,7 +43,7 @@ def group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
             fields[b"_id"] = plan_key(plan, element, node, inner)
         else:
             fields[element.name] = _accumulated(plan, element, node, inner)
-    return document_node(fields)
+    return replaced(node, document_node(fields), names_of(fields))
 
 
 def sort_by_count(
@@ -41,7 +51,8 @@ def sort_by_count(
 ) -> PathNode:
     """Groups by one expression, most frequent first."""
     del around
-    return document_node({b"_id": plan_key(plan, stage, node, parents)})
+    counted = document_node({b"_id": plan_key(plan, stage, node, parents)})
+    return replaced(node, counted, names_of((b"_id", b"count")))
 
 
 def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -49,8 +60,11 @@ def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
     del around
     start = document_of(stage, stage)
     inner = (*parents, start)
-    fields: dict[bytes, PathNode] = {}
-    for part in named_parts(plan, start).values():
+    fields: dict[bytes, PathNode] = {b"_id": NOTHING}
+    parts = named_parts(plan, start)
+    if b"output" not in parts:
+        fields[b"count"] = NOTHING
+    for part in parts.values():
         if part.name == b"output":
             outputs = document_of(part, part)
             for element in named_parts(plan, outputs).values():
@@ -59,7 +73,7 @@ def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
             plan_plain_expression(plan, part, Scope(node), inner)
         else:
             raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-    return document_node(fields)
+    return replaced(node, document_node(fields), names_of(fields))
 
 
 _BUCKET_ARGUMENTS = {
@@ -83,21 +97,50 @@ def set_window_fields(
             plan_sort(plan, part, node)
         elif part.name != b"output":
             raise Refusal(Reason.SHAPE, rule=f"$setWindowFields with {operator_name(part)}")
-    result = node
     output = parts.get(b"output")
-    if output is not None:
-        for element in named_parts(plan, document_of(output, output)).values():
-            value = _window_field(plan, element, node, (*inner, output.value))
-            result = assign_path(result, element.name, value)
-    return result
+    if output is None:
+        return node
+    fields = named_parts(plan, document_of(output, output))
+    below = (*inner, output.value)
+    return assign_paths(
+        node, [(name, _window_field(plan, part, node, below)) for name, part in fields.items()]
+    )
 
 
 def _window_field(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
-    start = document_of(element, element)
-    operators = [part for part in named_parts(plan, start).values() if part.name != b"window"]
-    if len(operators) != 1:
+    parts = named_parts(plan, document_of(element, element))
+    inner = (*parents, element.value)
+    window = parts.pop(b"window", None)
+    if window is not None:
+        _check_window(plan, window, node, inner)
+    if len(parts) != 1:
         raise Refusal(Reason.SHAPE, rule="a window function")
-    return _apply(plan, operators[0], node, (*parents, start))
+    return _apply(plan, next(iter(parts.values())), node, inner)
+
+
+_WINDOW = signature_of("{documents?} | {range unit?}").named
+_BOUNDS = frozenset({b"current", b"unbounded"})
+_UNITS = frozenset(b"year quarter month week day hour minute second millisecond".split())
+
+
+def _check_window(plan: Plan, window: Element, node: PathNode, parents: Parents) -> None:
+    """`{documents: [from, to]}` or `{range: [from, to], unit}`: numbers, and words for some places.
+
+    A number may be computed from constants, which are covered as in any expression. Raises Refusal.
+    """
+    parts = check_names(plan, window, *_WINDOW)
+    unit = parts.pop(b"unit", None)
+    is_known = unit is None or string_bytes(plan.buf, unit) in _UNITS
+    for bounds in parts.values():
+        items = array_items(plan, bounds)
+        is_known = is_known and len(items) == 2
+        for item in items:
+            if is_operator_document(plan, item):
+                plan_plain_expression(plan, item, Scope(node), (*parents, window.value, bounds.value))
+            elif item.kind not in NUMERIC and string_bytes(plan.buf, item) not in _BOUNDS:
+                is_known = False
+    if not is_known:
+        raise Refusal(Reason.SHAPE, rule="a window")
 
 
 def plan_key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
@@ -120,6 +163,7 @@ def _apply(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> P
     rule = ACCUMULATORS.get(operator.name)
     if rule is None:
         raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+    check_arguments(plan, operator, rule.signature)
     return rule.handler(plan, operator, node, parents)
 
 
@@ -127,54 +171,40 @@ def _forward(plan: Plan, operator: Element, node: PathNode, parents: Parents) ->
     return plan_expression(plan, operator, Scope(node), parents)
 
 
-def _parts(plan: Plan, operator: Element, known: str) -> Mapping[bytes, Element]:
-    """The arguments of an operator that takes a document of them."""
-    parts = named_parts(plan, document_of(operator, operator))
-    for part in parts.values():
-        if part.name not in known.encode().split():
-            raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with {operator_name(part)}")
-    return parts
-
-
 def _first_few(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     """`{input, n}`."""
-    parts = _parts(plan, operator, "input n")
+    parts = named_parts(plan, operator.value)
     inner = (*parents, operator.value)
-    if b"n" in parts:
-        plan_plain_expression(plan, parts[b"n"], Scope(node), inner)
-    return plan_expression(plan, parts[b"input"], Scope(node), inner) if b"input" in parts else NOTHING
+    plan_number(plan_expression, plan, parts[b"n"], Scope(node), inner, operator_name(operator))
+    return plan_expression(plan, parts[b"input"], Scope(node), inner)
 
 
 def _top(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     """`{sortBy, output, n}`: the order is by fields in clear, what comes out may be covered."""
-    parts = _parts(plan, operator, "sortBy output n")
+    parts = named_parts(plan, operator.value)
     inner = (*parents, operator.value)
-    if b"sortBy" in parts:
-        plan_sort(plan, parts[b"sortBy"], node)
+    plan_sort(plan, parts[b"sortBy"], node)
     if b"n" in parts:
-        plan_plain_expression(plan, parts[b"n"], Scope(node), inner)
-    return plan_expression(plan, parts[b"output"], Scope(node), inner) if b"output" in parts else NOTHING
+        plan_number(plan_expression, plan, parts[b"n"], Scope(node), inner, operator_name(operator))
+    return plan_expression(plan, parts[b"output"], Scope(node), inner)
 
 
 def _shift(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     """`{output, by, default}`: a default would stand among covered values in clear."""
-    parts = _parts(plan, operator, "output by default")
+    parts = named_parts(plan, operator.value)
     inner = (*parents, operator.value)
-    yielded = [plan_expression(plan, part, Scope(node), inner) for part in parts.values()]
-    covered = next((found for found in yielded if found.covers), NOTHING)
+    found = plan_expression(plan, parts[b"output"], Scope(node), inner)
+    plan_number(plan_expression, plan, parts[b"by"], Scope(node), inner, "$shift")
     default = parts.get(b"default")
-    if covered.covers and default is not None and default.kind != kinds.NULL:
-        raise Refusal(Reason.COMPUTE, path=covered.path, rule="$shift with a default")
-    return covered
+    if default is not None:
+        plan_plain_expression(plan, default, Scope(node), inner)
+        if found.covers and default.kind != kinds.NULL:
+            raise Refusal(Reason.COMPUTE, path=found.path, rule="$shift with a default")
+    return found
 
 
 def _compute(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     """Sums, averages, extremes: the values themselves are needed."""
-    if operator.kind == kinds.OBJECT:
-        # some take their expression bare, others among arguments, and an argument may be a sort order
-        for part in elements(plan.buf, operator.value):
-            if part.name == b"sortBy":
-                plan_sort(plan, part, node)
     found = plan_expression(plan, operator, Scope(node), parents)
     if found.covers:
         raise Refusal(Reason.COMPUTE, path=found.path, rule=operator_name(operator))
@@ -182,8 +212,9 @@ def _compute(plan: Plan, operator: Element, node: PathNode, parents: Parents) ->
 
 
 def _counted(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
-    """Counts of documents, which take no value."""
-    return _compute(plan, operator, node, parents)
+    """Counts of documents, which take no argument."""
+    del plan, operator, node, parents
+    return NOTHING
 
 
 def _merged(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
@@ -213,7 +244,7 @@ def _javascript(plan: Plan, operator: Element, node: PathNode, parents: Parents)
     raise Refusal(Reason.JAVASCRIPT, rule=operator_name(operator))
 
 
-ACCUMULATORS: dict[bytes, Rule[Callable[[Plan, Element, PathNode, Parents], PathNode]]] = {
+_ROWS: dict[bytes, Rule[Callable[[Plan, Element, PathNode, Parents], PathNode]]] = {
     **family("$first $last $push $locf", passed(_forward)),
     b"$addToSet": passed(_distinct_values, "deterministic classes"),
     **family("$firstN $lastN", passed(_first_few)),
@@ -226,3 +257,6 @@ ACCUMULATORS: dict[bytes, Rule[Callable[[Plan, Element, PathNode, Parents], Path
     **family(COMPUTING_ACCUMULATORS, refused(_compute, Reason.COMPUTE)),
     b"$accumulator": refused(_javascript, Reason.JAVASCRIPT, "on any field"),
 }
+
+ACCUMULATORS = signed(_ROWS, ACCUMULATOR_SIGNATURES)
+"""Every row with the arguments that it takes: its handler finds no others."""

@@ -11,7 +11,7 @@ from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan, ValueEdit
 from sealwire.policies.schema import PathNode
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, elements
 
 _NESTED = frozenset({kinds.OBJECT, kinds.ARRAY})
 
@@ -38,6 +38,15 @@ def plan_index_bounds(
         left.discard(name)
         if not _are_equal(plan, (one, parts[1][name]), follow(node, name), above):
             raise _ordered(node, name if name in covered else covered[-1])
+
+
+def fixed_by_bounds(plan: Plan, arguments: dict[bytes, Element]) -> frozenset[bytes]:
+    """The fields that stand in both `min` and `max`; no others may be covered in them."""
+    low, high = arguments.get(b"min"), arguments.get(b"max")
+    if low is None or high is None or not low.kind == high.kind == kinds.OBJECT:
+        return frozenset()
+    names = [{element.name for element in elements(plan.buf, bound.value)} for bound in (low, high)]
+    return frozenset(names[0] & names[1])
 
 
 def _are_equal(

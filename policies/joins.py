@@ -12,6 +12,7 @@ from sealwire.policies.arguments import (
     document_of,
     named_parts,
     operator_name,
+    text_of,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
@@ -20,11 +21,12 @@ from sealwire.policies.namespaces import Surroundings, named_namespace
 from sealwire.policies.operands import match_constant
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path
+from sealwire.policies.reshaping import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
-from sealwire.policies.trees import OPAQUE, Scope, either, placed, same_values
+from sealwire.policies.trees import OPAQUE, Scope, either, is_in_clear, placed, same_values
+from sealwire.policies.variables import is_variable_name
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
+from sealwire.wire.raw_bson import Element
 
 PlanPipeline = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 """`pipelines.plan_pipeline`, which the stages with a pipeline inside go back to."""
@@ -78,7 +80,7 @@ def graph_lookup(
     if restriction is not None:
         plan_filter(plan, document_of(restriction, restriction), foreign, inner)
     if b"depthField" in parts:
-        foreign = assign_path(foreign, _text(plan, parts[b"depthField"]), NOTHING)
+        foreign = assign_path(foreign, text_of(plan, parts[b"depthField"]), NOTHING)
     return _joined(plan, node, parts, foreign)
 
 
@@ -117,20 +119,16 @@ def _foreign_tree(plan: Plan, stage: Element, around: Surroundings) -> PathNode:
     raise Refusal(Reason.SHAPE, rule=operator_name(stage))
 
 
-def _text(plan: Plan, part: Element) -> bytes:
-    if part.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule=operator_name(part))
-    return string_bytes(plan.buf, part)
-
-
 def _field(plan: Plan, node: PathNode, part: Element) -> PathNode:
-    return follow(node, _text(plan, part)) or NOTHING
+    return follow(node, text_of(plan, part)) or NOTHING
 
 
 def _check_join(plan: Plan, left: PathNode, right: PathNode, stage: Element) -> None:
     """Both in clear, or the same deterministic classes at the same paths. Raises Refusal(JOIN)."""
-    if not left.covers and not right.covers:
+    if is_in_clear(left) and is_in_clear(right):
         return
+    if left.is_gone or right.is_gone:
+        return  # what is not there equals null and nothing else
     if left.holds_random or right.holds_random or not same_values(left, right):
         raise Refusal(Reason.JOIN, path=(left if left.covers else right).path, rule=operator_name(stage))
     plan.compares = True
@@ -145,7 +143,7 @@ def variables_of(
     start = document_of(let, let)
     bindings = named_parts(plan, start)
     for name in bindings:
-        if not name[:1].islower() and name[:1] < b"\x80":
+        if not is_variable_name(name):
             raise Refusal(Reason.SHAPE, rule="a variable that does not begin with a small letter")
     return {
         name: plan_expression(plan, value, Scope(node), (*parents, start)) for name, value in bindings.items()
@@ -167,10 +165,10 @@ def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign:
     """The tree with the foreign documents in the field `as`."""
     if b"as" not in parts:
         raise Refusal(Reason.SHAPE, rule="a join without a field for its result")
-    name = _text(plan, parts[b"as"])
+    name = text_of(plan, parts[b"as"])
     follow(node, name)  # not below a value that is encrypted as a whole
     above, dot, _ = name.partition(b".")
-    if dot and above in node.children:
+    if dot and above in node.children and not node.children[above].is_gone:
         # what becomes of a sub-document or an array that is there already is the server's affair
         return assign_path(node, above, OPAQUE)
     return assign_path(node, name, placed(foreign))

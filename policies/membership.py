@@ -11,8 +11,9 @@ from sealwire.policies.operands import (
     PlanExpression,
     arguments_of,
     array_of,
+    check_array,
     match_constant,
-    refuse_covered,
+    plan_number,
 )
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed
@@ -26,10 +27,11 @@ _Compared = list[tuple[Element, PathNode, Parents]]
 
 
 def _taking_part(
-    inner: PlanExpression, plan: Plan, argument: Element, scope: Scope, parents: Parents
+    inner: PlanExpression, plan: Plan, argument: Element, scope: Scope, parents: Parents, rule: str
 ) -> _Compared:
     """An array that is written out takes part with each of its items, anything else as what it yields."""
     if argument.kind != kinds.ARRAY:
+        check_array(plan, argument, rule)
         return [(argument, inner(plan, argument, scope, parents), parents)]
     above = (*parents, argument.value)
     return [(item, inner(plan, item, scope, above), above) for item in elements(plan.buf, argument.value)]
@@ -40,9 +42,11 @@ def _compare(plan: Plan, compared: _Compared, rule: str) -> PathNode:
 
     Returns the covered node, NOTHING when there is none.
     """
-    covered = next((node for _, node, _ in compared if node.covers), None)
-    if covered is None:
+    nodes = [node for _, node, _ in compared if node.covers]
+    if not nodes:
         return NOTHING
+    # one that is absent tells nothing of the others
+    covered = next((node for node in nodes if not node.absent), nodes[0])
     if covered.leaf is None or covered.holds_random:
         reason = Reason.RANDOM_EQUALITY if covered.leaf else Reason.COMPUTE
         raise Refusal(reason, path=covered.path, rule=rule)
@@ -58,12 +62,9 @@ def _compare(plan: Plan, compared: _Compared, rule: str) -> PathNode:
 def _in(inner: PlanExpression, plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     """`[value, array]`."""
     rule = operator_name(element)
-    arguments, parents = arguments_of(plan, element, parents)
-    if len(arguments) != 2:
-        raise Refusal(Reason.SHAPE, rule=rule)
-    sought, array = arguments
+    (sought, array), parents = arguments_of(plan, element, parents)
     compared = [(sought, inner(plan, sought, scope, parents), parents)]
-    _compare(plan, compared + _taking_part(inner, plan, array, scope, parents), rule)
+    _compare(plan, compared + _taking_part(inner, plan, array, scope, parents, rule), rule)
     return NOTHING
 
 
@@ -72,15 +73,12 @@ def _index_of(
 ) -> PathNode:
     """`[array, value, start, end]`."""
     rule = operator_name(element)
-    arguments, parents = arguments_of(plan, element, parents)
-    if not 2 <= len(arguments) <= 4:
-        raise Refusal(Reason.SHAPE, rule=rule)
-    array, sought, *bounds = arguments
-    compared = _taking_part(inner, plan, array, scope, parents)
+    (array, sought, *bounds), parents = arguments_of(plan, element, parents)
+    compared = _taking_part(inner, plan, array, scope, parents, rule)
     compared.append((sought, inner(plan, sought, scope, parents), parents))
     _compare(plan, compared, rule)
     for bound in bounds:
-        refuse_covered(inner(plan, bound, scope, parents), rule)
+        plan_number(inner, plan, bound, scope, parents, rule)
     return NOTHING
 
 
@@ -90,7 +88,7 @@ def _compared_sets(
     """The arguments of a set operator, and the covered node that they share."""
     rule = operator_name(element)
     arguments, parents = arguments_of(plan, element, parents)
-    sets = [_taking_part(inner, plan, argument, scope, parents) for argument in arguments]
+    sets = [_taking_part(inner, plan, argument, scope, parents, rule) for argument in arguments]
     covered = _compare(plan, [part for parts in sets for part in parts], rule)
     if covered.covers:
         array_of(covered, rule)

@@ -37,6 +37,11 @@ def is_true(kind: int, value: bytes) -> bool:
     return bool(read_number(kind, value))
 
 
+def is_given(plan: Plan, argument: Element | None) -> bool:
+    """Whether an argument is there and says something: not null, zero or false. Raises Refusal(SHAPE)."""
+    return argument is not None and is_true(argument.kind, plan.buf[argument.value : argument.end])
+
+
 def whole_number(plan: Plan, element: Element) -> int:
     """The whole number that `element` is, in whatever type it comes. Cost: O(1).
 

@@ -17,7 +17,7 @@ from sealwire.policies.namespaces import Surroundings, named_namespace
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, leaves
-from sealwire.policies.trees import present, same_values
+from sealwire.policies.trees import is_in_clear, present, same_values
 from sealwire.policies.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -106,19 +106,25 @@ def _fits(node: PathNode, target: PathNode) -> bool:
 
     Behind numbers nothing is known to be gone, so there everything must be the same.
     """
-    if node.behind_number is not None or node.leaf is not None or target.leaf is not None or node.opaque:
+    is_whole = node.leaf is not None or target.leaf is not None or (node.opaque and not node.absent)
+    if is_whole or node.behind_number is not None:
         return same_values(present(node), target)
     for name in node.children.keys() | target.children.keys():
         found, wanted = node.child(name), target.child(name)
-        if found is None or (wanted is not None and not found.absent and not _fits(found, wanted)):
-            return False
-        if wanted is None and present(found).covers and not found.absent:
+        if found is None:
+            return False  # there may be a value in clear
+        if wanted is None:
+            if not is_in_clear(found):
+                return False
+        elif not found.is_gone and not _fits(found, wanted):
             return False
     return True
 
 
 def _may_be_several(node: PathNode, target: PathNode) -> bool:
     """Whether a value was moved that ranges at the target rely on to be single: it may be in an array now."""
+    if node.absent:
+        return False
     if target.leaf is not None:
         return target.leaf.domain is not None and node.rearranged
     if node.moved:

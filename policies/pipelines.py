@@ -13,12 +13,13 @@ from sealwire.policies.arguments import (
     array_items,
     check_nested,
     document_of,
-    first_name,
     named_parts,
     only_element,
     operator_name,
+    text_of,
 )
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.events import EVENT_FIELDS, check_options, check_split, events_of
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
 from sealwire.policies.filling import densify, fill
 from sealwire.policies.filters import plan_filter
@@ -29,14 +30,24 @@ from sealwire.policies.namespaces import Surroundings, foreign_namespaces
 from sealwire.policies.outputs import merge_into, out
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
-from sealwire.policies.projections import assign_path, drop_path, plan_project_stage
+from sealwire.policies.projections import plan_project_stage
+from sealwire.policies.reshaping import (
+    assign_path,
+    assign_paths,
+    assigned_value,
+    drop_paths,
+    is_document_literal,
+    names_of,
+    replaced,
+    written_names,
+)
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.policies.server_stages import SERVER_STAGES, first_documents
 from sealwire.policies.sorting import plan_sort
-from sealwire.policies.trees import OPAQUE, Scope, document_node, placed
+from sealwire.policies.trees import OPAQUE, Scope, document_node, placed, whole_inside
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, string_bytes
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES = 20
@@ -98,30 +109,32 @@ def _add_fields(
 ) -> PathNode:
     del around
     start = document_of(stage, stage)
-    result = node
-    for element in elements(plan.buf, start):
-        value = plan_expression(plan, element, Scope(node), (*parents, start))
-        old = follow(node, element.name)
-        if old is not None and old.leaf is None and is_document_literal(plan, element):
-            # the fields of a literal are added to those of a sub-document that is there already
-            value = PathNode(old.path, opaque=True)
-        result = assign_path(result, element.name, value)
-    return result
+    inner = (*parents, start)
+    return assign_paths(
+        node,
+        [(name, _added(plan, part, node, inner)) for name, part in named_parts(plan, start).items()],
+    )
 
 
-def is_document_literal(plan: Plan, element: Element) -> bool:
-    """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
-    return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
+def _added(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode | None:
+    """What is at a field after `$addFields`, for `assign_paths`."""
+    value = assigned_value(plan, element, node, parents)
+    old = follow(node, element.name)
+    if old is None or not is_document_literal(plan, element):
+        return value
+    # the fields of a literal are added to those of a sub-document that is there already
+    if old.leaf is None:
+        return PathNode(old.path, opaque=True)
+    if old.leaf.mode is Mode.RANDOM and not old.absent:
+        # as a path below it would be
+        raise Refusal(Reason.BELOW_ENCRYPTED, path=old.path)
+    return value
 
 
 def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     del parents, around
     names = [stage] if stage.kind == kinds.STRING else array_items(plan, stage)
-    for name in names:
-        if name.kind != kinds.STRING:
-            raise Refusal(Reason.SHAPE, rule="$unset")
-        node = drop_path(node, string_bytes(plan.buf, name))
-    return node
+    return drop_paths(node, [text_of(plan, name) for name in names])
 
 
 def _sort(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -146,7 +159,8 @@ def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around
     if path.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$unwind")
     target = follow(node, string_bytes(plan.buf, path).removeprefix(b"$"))
-    if target is not None and (target.opaque or (target.leaf and target.leaf.mode is Mode.RANDOM)):
+    is_whole = target is not None and (target.opaque or (target.leaf and target.leaf.mode is Mode.RANDOM))
+    if target is not None and is_whole and not target.absent:
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
     return node
 
@@ -162,14 +176,13 @@ def _server_stage(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
     """Stages that read no documents: nothing is known of theirs but what is in clear."""
-    del node, parents, around
-    return first_documents(plan, stage) or NOTHING
+    del parents, around
+    return replaced(node, first_documents(plan, stage) or NOTHING)
 
 
 def _count(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
-    del node, parents, around
-    check_nested(plan, stage)
-    return NOTHING
+    del parents, around
+    return replaced(node, NOTHING, names_of([text_of(plan, stage)]))
 
 
 def _replace_root(
@@ -183,49 +196,49 @@ def _replace_root(
             raise Refusal(Reason.SHAPE, rule="$replaceRoot")
         stage, parents = found, (*parents, start)
     root = plan_expression(plan, stage, Scope(node), parents)
-    if root.leaf is not None or root.opaque:
+    if root.leaf is not None or (root.opaque and not root.absent):
         raise Refusal(Reason.COMPUTE, path=root.path, rule="$replaceRoot")
-    return root
+    return replaced(node, root, written_names(plan, stage))
 
 
 def _facet(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     start = document_of(stage, stage)
     inner = (*parents, start)
-    return document_node(
-        {
-            part.name: placed(plan_pipeline(plan, part, node, inner, around))
-            for part in named_parts(plan, start).values()
-        }
-    )
+    found = {
+        name: placed(plan_pipeline(plan, part, node, inner, around))
+        for name, part in named_parts(plan, start).items()
+    }
+    return replaced(node, document_node(found), names_of(found))
 
 
 def _change_stream(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
-    """A change event carries whole documents, their key, and the fields that were updated.
-
-    These may stand there under dotted names, which no path reaches: what a path reaches is as in a document.
-    """
+    """What comes before it are the documents that change; what comes behind it are the events."""
     del parents, around
-    check_nested(plan, stage)
-    if not node.covers:
-        return node
-    return document_node(
-        {
-            b"fullDocument": node,
-            b"fullDocumentBeforeChange": node,
-            b"documentKey": node,
-            b"updateDescription": document_node({b"updatedFields": node}),
-        }
-    )
+    check_options(plan, stage)
+    return replaced(node, events_of(node), EVENT_FIELDS)
+
+
+def _split(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    del parents, around
+    check_split(plan, stage)
+    return node
 
 
 def _redact(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     """`$$DESCEND` applies the expression to sub-documents, where names mean other fields than above.
 
-    So a name that is covered at any level counts as covered at each of them.
+    So a name that is covered at any level counts as covered at each of them, and there must be no
+    sub-document that is encrypted as a whole: the server would not descend into it.
     """
     del around
+    if plan.buf.find(b"$$DESCEND", stage.start, stage.end) < 0:
+        plan_plain_expression(plan, stage, Scope(node), parents)
+        return node
+    whole = whole_inside(node)
+    if whole is not None:
+        raise Refusal(Reason.COMPUTE, path=whole.path, rule="$$DESCEND")
     everywhere = dict.fromkeys(_names_of(node), replace(OPAQUE, path=node.path))
     plan_plain_expression(plan, stage, Scope(PathNode(node.path, freeze(everywhere))), parents)
     return node
@@ -244,11 +257,11 @@ def _documents(
     plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
 ) -> PathNode:
     """Documents made by an expression; within a `$lookup` they may be made of its variables."""
-    del node, around
+    del around
     made = plan_expression(plan, stage, Scope(NOTHING), parents)
     if made.leaf is not None or made.opaque:
         raise Refusal(Reason.COMPUTE, path=made.path, rule="$documents")
-    return made
+    return replaced(node, made)
 
 
 def _beyond(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -276,7 +289,7 @@ STAGES: dict[bytes, Rule[Stage]] = {
     ),
     b"$densify": passed(densify, "partitions as `$group`, by a field in clear"),
     b"$geoNear": encrypted(geo_near, "by a field in clear; `query` as in filters"),
-    b"$redact": refused(_redact, Reason.COMPUTE, "passes where it names fields in clear"),
+    b"$redact": encrypted(_redact, "with `$$DESCEND`: names fields in clear, and no random class is left"),
     b"$facet": encrypted(_facet, "each pipeline for itself"),
     b"$documents": passed(_documents),
     b"$lookup": encrypted(partial(lookup, plan_pipeline), "fields of one deterministic class, or in clear"),
@@ -285,7 +298,7 @@ STAGES: dict[bytes, Rule[Stage]] = {
     b"$out": passed(out, "into the same classes at the same paths; else refused [target]"),
     b"$merge": encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
     b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
-    b"$changeStreamSplitLargeEvent": passed(_keep),
+    b"$changeStreamSplitLargeEvent": passed(_split),
     **family(
         """$search $searchMeta $vectorSearch $rankFusion $scoreFusion $listSearchIndexes""",
         refused(_beyond, Reason.STAGE),

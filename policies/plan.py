@@ -123,6 +123,7 @@ class Plan:
         "constants",
         "edits",
         "foreign",
+        "mentions",
         "namespace",
         "others",
         "pipelines",
@@ -161,6 +162,8 @@ class Plan:
         """What a `$lookup` has bound for the pipeline that is planned just now: its expressions see them."""
         self.constants: dict[bytes, Constant] = {}
         """What the command binds to variables with `let`."""
+        self.mentions: dict[bytes, int] | None = None
+        """How often the message has each name of a variable, once something has asked."""
         self.pipelines = 0
         """How many pipelines lie around the stage that is being planned."""
         self.arrays = 0
@@ -229,12 +232,13 @@ class Plan:
         """Cover a value that stored values at `node` are compared with; null stays as it is.
 
         A value whose type the class cannot hold equals nothing stored there: it is encrypted as it is and
-        matches nothing, as it would in plaintext. Raises Refusal.
+        matches nothing, as it would in plaintext. So is any value where a pipeline has left none.
+        Raises Refusal.
         """
         field_class = _leaf_class(node)
         if element.kind == kinds.NULL:
             return
-        if field_class.mode is Mode.RANDOM:
+        if field_class.mode is Mode.RANDOM and not node.absent:
             raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
         if element.kind == kinds.REGEX:
             raise Refusal(Reason.PATTERN, path=node.path)

@@ -2,19 +2,32 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-from sealwire.policies.arguments import Parents, check_nested, document_of, first_name, operator_name
+from sealwire.policies.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    first_name,
+    only_element,
+    operator_name,
+)
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
-from sealwire.policies.filters import plan_filter
-from sealwire.policies.paths import bounded, follow, is_transparent
+from sealwire.policies.filters import plan_filter, refuse_whole_document
+from sealwire.policies.numbers import FLAGS, is_true, whole_number
+from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.quantities import NUMERIC
+from sealwire.policies.reshaping import Assignment, assign_paths, assigned_value, drop_paths
+from sealwire.policies.schema import Mode, PathNode, freeze
 from sealwire.policies.trees import Scope
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
-_FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
+# What nested names may amount to: joined to every field inside, a longer one would cost its square.
+_MAX_PREFIX: Final = 1000
 
 
 def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> None:
@@ -31,12 +44,19 @@ def _find_fields(plan: Plan, start: int, prefix: bytes, node: PathNode, parents:
         if _is_array_operator(plan, element):
             _array_operator(plan, element, path, node, inner)
         elif _is_nested(plan, element):
-            _find_fields(plan, element.value, path + b".", node, inner)
-        elif element.kind in _FLAGS:
+            _find_fields(plan, element.value, _prefix(path), node, inner)
+        elif element.kind in FLAGS:
             follow(node, path)  # a flag for what lies inside an encrypted value would be without effect
         else:
             follow(node, path)  # what it puts into a value depends on whether that is a document
             plan_expression(plan, element, Scope(node), inner)
+
+
+def _prefix(path: bytes) -> bytes:
+    """What the names inside a document begin with. Raises Refusal(SHAPE) where that is no path any more."""
+    if len(path) > _MAX_PREFIX:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    return path + b"."
 
 
 @dataclass(slots=True)
@@ -45,7 +65,7 @@ class _Fields:
 
     included: list[bytes] = field(default_factory=list)
     excluded: list[bytes] = field(default_factory=list)
-    computed: list[tuple[bytes, PathNode]] = field(default_factory=list)
+    computed: list[Assignment] = field(default_factory=list)
     is_mixed: bool = False
     """Whether it says something that servers refuse, or may read in different ways."""
 
@@ -65,13 +85,10 @@ def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: P
     fields = _Fields()
     _collect(plan, document_of(argument, argument), b"", node, fields, parents)
     if not fields.is_inclusion:
-        for path in fields.excluded:
-            node = _dropping(node, path)
+        node = drop_paths(node, fields.excluded)
     else:
         node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
-    for path, value in fields.computed:
-        node = assign_path(node, path, value)
-    return node
+    return assign_paths(node, fields.computed)
 
 
 def _collect(
@@ -84,24 +101,22 @@ def _collect(
     for element in elements(plan.buf, start):
         is_empty = False
         path = prefix + element.name
-        if element.kind in _FLAGS:
+        if element.kind in FLAGS:
             follow(node, path)
-            (fields.excluded if _is_exclusion(plan, element) else fields.included).append(path)
+            is_kept = is_true(element.kind, plan.buf[element.value : element.end])
+            (fields.included if is_kept else fields.excluded).append(path)
         elif _is_nested(plan, element):
-            _collect(plan, element.value, path + b".", node, fields, inner)
+            _collect(plan, element.value, _prefix(path), node, fields, inner)
         else:
-            fields.computed.append((path, plan_expression(plan, element, Scope(node), inner)))
+            fields.computed.append((path, assigned_value(plan, element, node, inner)))
     fields.is_mixed = fields.is_mixed or is_empty
 
 
 def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
     """The tree after all but these paths are gone. Cost: O(children + paths) a level."""
-    below: dict[bytes, list[bytes]] = {}
-    for path in paths:
-        name, _, rest = path.partition(b".")
-        if is_transparent(name):
-            return node  # below a number lies whatever lies here
-        below.setdefault(name, []).append(rest)
+    below = _by_first_name(paths)
+    if any(map(is_transparent, below)):
+        return node  # below a number lies whatever lies here
     children = {
         name: _kept(child, below[name]) if name in below else replace(child, absent=True)
         for name, child in node.children.items()
@@ -119,13 +134,6 @@ def _is_nested(plan: Plan, element: Element) -> bool:
     return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
 
 
-def _is_exclusion(plan: Plan, element: Element) -> bool:
-    """Zero in every numeric type has no bit set but, in a decimal, those of its exponent."""
-    if element.kind == kinds.DECIMAL:
-        return not any(plan.buf[element.value : element.value + 14])
-    return not any(plan.buf[element.value : element.end])
-
-
 def _is_array_operator(plan: Plan, element: Element) -> bool:
     """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
     if element.kind != kinds.OBJECT:
@@ -135,74 +143,49 @@ def _is_array_operator(plan: Plan, element: Element) -> bool:
         return False
     if operator.name == b"$slice" and operator.kind == kinds.ARRAY:
         first = next(elements(plan.buf, operator.value), None)
-        return first is not None and first.kind in _FLAGS
+        return first is not None and first.kind in NUMERIC
     return True
 
 
 def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, parents: Parents) -> None:
     """Both work on a covered array in deterministic mode, `$elemMatch` on its sub-documents only."""
     target = follow(node, path)
-    if target is None:
-        check_nested(plan, element)
+    operator = only_element(plan, element.value, "a projection of an array")
+    rule = operator_name(operator)
+    if target is not None and (
+        target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM)
+    ):
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=rule)
+    if operator.name == b"$slice":
+        _slice(plan, operator, target)
         return
-    for operator in elements(plan.buf, element.value):
-        rule = operator_name(operator)
-        if target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM):
-            raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=rule)
-        if operator.name == b"$elemMatch":
-            if target.leaf is not None:
-                raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
-            plan_filter(plan, document_of(operator, operator), target, (*parents, element.value))
-        elif operator.name != b"$slice":
-            raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
+    start = document_of(operator, operator)
+    refuse_whole_document(plan, operator)
+    if target is None:
+        check_nested(plan, operator)
+        return
+    if target.leaf is not None:
+        raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
+    plan_filter(plan, start, target, (*parents, element.value))
 
 
-def drop_path(node: PathNode, path: bytes) -> PathNode:
-    """The tree after a stage has taken the field at `path` away. Raises Refusal(BELOW_ENCRYPTED)."""
-    follow(node, path)
-    return _dropping(node, path)
+def _slice(plan: Plan, operator: Element, target: PathNode | None) -> None:
+    """How many elements are shown, or how many are left out first: numbers, whole on a covered path."""
+    is_pair = operator.kind == kinds.ARRAY
+    numbers = array_items(plan, operator) if is_pair else [operator]
+    if target is None:
+        if any(number.kind not in NUMERIC for number in numbers):
+            raise Refusal(Reason.SHAPE, rule="$slice")
+        return
+    shown = [whole_number(plan, number) for number in numbers]
+    if is_pair and (len(shown) != 2 or shown[1] <= 0):
+        raise Refusal(Reason.SHAPE, path=target.path, rule="$slice")
 
 
-def _dropping(node: PathNode, path: bytes) -> PathNode:
-    name, _, rest = path.partition(b".")
-    child = node.child(name)
-    if child is None:
-        return node
-    left = _dropping(child, rest) if rest else replace(child, absent=True)
-    return node.changed({**node.children, name: left})
-
-
-def _without(node: PathNode, path: bytes) -> PathNode:
-    name, _, rest = path.partition(b".")
-    child = node.child(name)
-    if child is None:
-        return node
-    children = dict(node.children)
-    left = _without(child, rest) if rest else NOTHING
-    if left is NOTHING:
-        del children[name]
-    else:
-        children[name] = left
-    return node.changed(children)
-
-
-def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
-    """The tree after a stage has set the field at `path` to `value`. Raises Refusal.
-
-    A path below a covered field is refused: in plaintext there may be a document whose other parts stay, and
-    what is put there in clear would lie where the policy has ciphertext.
-    """
-    covered = follow(node, path)
-    if covered is not None and any(part.isdigit() for part in path.split(b".")):
-        # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
-        raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
-    return _with(_without(node, path), path, value)
-
-
-def _with(node: PathNode, path: bytes, value: PathNode) -> PathNode:
-    """The tree with `value` at `path`; below a dotted path it is known only that something is covered."""
-    if not value.covers:
-        return node
-    name, dot, _ = path.partition(b".")
-    child = PathNode(value.path, opaque=True) if dot else value
-    return bounded(node.changed({**node.children, name: child}))
+def _by_first_name(paths: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """What is behind the first name of each path; nothing where the path is that name."""
+    below: dict[bytes, list[bytes]] = {}
+    for path in paths:
+        name, _, rest = path.partition(b".")
+        below.setdefault(name, []).append(rest)
+    return below

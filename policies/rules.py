@@ -4,12 +4,13 @@ A table drives its module, and the support matrix (docs/commands.md) is printed 
 the documentation says of a name is what stands beside its handler; a test holds each row against a command.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Generic, TypeVar
 
 from sealwire.policies.errors import Reason
+from sealwire.policies.signatures import Signature
 
 H = TypeVar("H", bound=Callable[..., object])
 H_co = TypeVar("H_co", bound=Callable[..., object], covariant=True)
@@ -36,6 +37,8 @@ class Rule(Generic[H_co]):
     """Of a refusal."""
     note: str = ""
     """For the reader of the matrix: the condition under which the verdict holds."""
+    signature: Signature | None = None
+    """Of an expression operator or an accumulator: the arguments that it takes."""
 
 
 def encrypted(handler: H, note: str = "") -> Rule[H]:
@@ -56,3 +59,8 @@ def refused(handler: H, reason: Reason, note: str = "") -> Rule[H]:
 def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
     """The same row for several names, separated by white space."""
     return dict.fromkeys(names.encode().split(), rule)
+
+
+def signed(rows: dict[bytes, Rule[H]], signatures: Mapping[bytes, Signature]) -> dict[bytes, Rule[H]]:
+    """The rows with their signatures. Raises KeyError for a row that has none."""
+    return {name: replace(rule, signature=signatures[name]) for name, rule in rows.items()}

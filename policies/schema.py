@@ -1,7 +1,7 @@
 """The policy as frozen types: classes, and which paths of which collections they cover."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -111,7 +111,9 @@ class PathNode:
     absent: bool = False
     """Whether a stage has taken away what was here, so that no document has a value at this node.
 
-    What is compared with it is covered all the same: a constant that was meant for it stays a secret.
+    What is compared with it is covered all the same: a constant that was meant for it stays a secret. Where
+    the node is opaque as well, a value in clear may be here, and nobody knows which of the two a constant is
+    meant for: it is refused.
     """
     moved: bool = False
     """Whether a stage has put this here from elsewhere: one value may have become several, in an array."""
@@ -137,6 +139,7 @@ class PathNode:
         random = self.opaque or any(child.holds_random for child in below)
         if self.leaf is not None:
             random = self.leaf.mode is Mode.RANDOM
+        random = random and not self.absent
         covers = self.leaf is not None or self.opaque or any(child.covers for child in below)
         hidden = self.behind_number is not None and self.behind_number.covers
         object.__setattr__(self, "covers", covers or hidden)
@@ -148,6 +151,16 @@ class PathNode:
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether no document has a value here."""
+        return self.absent and not self.opaque
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a value in clear may be here, or none, and constants may be meant for what was here."""
+        return self.absent and self.opaque
+
     def child(self, name: bytes) -> "PathNode | None":
         """The child of this name, if there is one. Cost: one look-up."""
         return self._by_name.get(name)
@@ -155,10 +168,9 @@ class PathNode:
     def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
         """This node after a pipeline stage has put other fields in place of its own."""
         behind = self.behind_number or self
-        opaque = self.opaque
-        return PathNode(
-            self.path, MappingProxyType(children), opaque=opaque, behind_number=behind, moved=self.moved
-        )
+        # what was taken away may be there again, in part
+        absent = self.is_doubtful
+        return replace(self, children=MappingProxyType(children), behind_number=behind, absent=absent)
 
 
 NOTHING: Final = PathNode("")
@@ -206,10 +218,15 @@ class PolicySet:
         """Whether the policy declares a namespace plain. Cost: O(declarations)."""
         return any(namespace == name or matches(name, namespace) for name in self.plain)
 
+    def in_reach(self, database: str | None) -> Iterator[PathNode]:
+        """The covered paths of whatever is, or could be, protected in a database; with None, anywhere."""
+        for name, node in (*self.collections.items(), *self.patterns):
+            if database is None or fnmatchcase(database, name.partition(".")[0]):
+                yield node
+
     def protects_database(self, database: str) -> bool:
         """Whether some collection of `database` is, or could be, protected."""
-        names = [*self.collections, *(pattern for pattern, _ in self.patterns)]
-        return any(fnmatchcase(database, name.partition(".")[0]) for name in names)
+        return next(self.in_reach(database), None) is not None
 
     @property
     def collection_names(self) -> frozenset[bytes]:

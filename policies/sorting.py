@@ -1,17 +1,29 @@
 """Sort specifications: ciphertext has no order, so no covered path may take part in one."""
 
-from sealwire.policies.arguments import check_nested, document_of
+from sealwire.policies.arguments import document_of, only_element
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PathNode
+from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 
 def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
-    """Refuse a sort specification that orders by a covered path. Raises Refusal(SORT), BsonError."""
+    """Refuse a sort specification that orders by a covered path. Raises Refusal(SORT), BsonError.
+
+    Directions of other paths are the server's affair: none of them is a value of a document.
+    """
     for key in elements(plan.buf, document_of(element, element)):
         covered = None if key.name == b"$natural" else follow(node, key.name)
-        if covered is not None:
+        if covered is not None and not covered.absent:
             raise Refusal(Reason.SORT, path=covered.path, rule="sort")
-        check_nested(plan, key)
+        if key.kind in (kinds.OBJECT, kinds.ARRAY):
+            _check_meta(plan, key)
+
+
+def _check_meta(plan: Plan, key: Element) -> None:
+    """The one document that may stand for a direction is `{$meta: "textScore"}`, which names no field."""
+    meta = only_element(plan, document_of(key, key), "a sort key")
+    if meta.name != b"$meta" or meta.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule="a sort key")

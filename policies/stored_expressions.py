@@ -6,12 +6,11 @@ and operators that choose, join or merge such values are looked into. Anything e
 in clear, and is refused.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sealwire.policies.arguments import (
     Parents,
-    array_items,
     check_nested,
     first_name,
     named_parts,
@@ -20,7 +19,8 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.documents import plan_value
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import plan_expression, plan_plain_expression
+from sealwire.policies.expressions import operator_rule, plan_expression, plan_plain_expression
+from sealwire.policies.operands import arguments_of, branches_of, condition_parts, plan_number
 from sealwire.policies.paths import has_dot, is_transparent
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.schema import Mode, PathNode, leaves
@@ -109,10 +109,11 @@ def _is_written_out(plan: Plan, element: Element) -> bool:
         return plan.buf[element.value + 4] != ord("$")
     if element.kind not in (kinds.OBJECT, kinds.ARRAY):
         return True
-    inside = elements(plan.buf, element.value)
+    if element.kind == kinds.ARRAY:
+        return all(_is_written_out(plan, item) for item in elements(plan.buf, element.value))
     return all(
-        not item.name.startswith(b"$") and not has_dot(item.name) and _is_written_out(plan, item)
-        for item in inside
+        not name.startswith(b"$") and not has_dot(name) and _is_written_out(plan, item)
+        for name, item in named_parts(plan, element.value).items()
     )
 
 
@@ -168,6 +169,7 @@ def _object(storing: Storing, element: Element, target: PathNode, parents: Paren
 
 def _operator(storing: Storing, element: Element, target: PathNode, parents: Parents) -> None:
     operator = only_element(storing.plan, element.value, "an expression")
+    operator_rule(storing.plan, operator)
     inner = (*parents, element.value)
     listed = operator.name == b"$literal" and operator.kind == kinds.ARRAY
     _check_single(operator, target, several=listed or operator.name in _SEVERAL)
@@ -187,18 +189,10 @@ def _literal(storing: Storing, operator: Element, target: PathNode, parents: Par
     plan_value(storing.plan, operator, target, parents, Use.STORE)
 
 
-def _arguments(storing: Storing, operator: Element, parents: Parents) -> Iterator[tuple[Element, Parents]]:
-    """An operator's arguments: the items of an array, or the one that stands without it."""
-    if operator.kind != kinds.ARRAY:
-        yield operator, parents
-        return
-    for item in elements(storing.plan.buf, operator.value):
-        yield item, (*parents, operator.value)
-
-
 def _any_of(storing: Storing, operator: Element, target: PathNode, parents: Parents) -> None:
     """`$ifNull` yields one of its arguments."""
-    for argument, inner in _arguments(storing, operator, parents):
+    arguments, inner = arguments_of(storing.plan, operator, parents)
+    for argument in arguments:
         plan_stored_expression(storing, argument, target, inner)
 
 
@@ -220,51 +214,27 @@ def _slice(storing: Storing, operator: Element, target: PathNode, parents: Paren
     """`$slice`: some elements of an array that could be stored here; the numbers are plain."""
     if _is_random(target):
         raise _computed(target, operator)
-    inner = (*parents, operator.value)
-    for place, argument in enumerate(array_items(storing.plan, operator)):
-        if place == 0:
-            plan_stored_expression(storing, argument, target, inner)
-        else:
-            plan_plain_expression(storing.plan, argument, Scope(storing.root), inner)
+    (array, *numbers), inner = arguments_of(storing.plan, operator, parents)
+    plan_stored_expression(storing, array, target, inner)
+    for number in numbers:
+        plan_number(plan_expression, storing.plan, number, Scope(storing.root), inner, "$slice")
 
 
 def _cond(storing: Storing, operator: Element, target: PathNode, parents: Parents) -> None:
     inner = (*parents, operator.value)
-    if operator.kind == kinds.OBJECT:
-        parts = named_parts(storing.plan, operator.value)
-    else:
-        items = array_items(storing.plan, operator)
-        if len(items) != len(_COND_PARTS):
-            raise Refusal(Reason.SHAPE, rule="$cond")
-        parts = dict(zip(_COND_PARTS, items, strict=True))
-    if parts.keys() != set(_COND_PARTS):
-        raise Refusal(Reason.SHAPE, rule="$cond")
-    plan_plain_expression(storing.plan, parts[b"if"], Scope(storing.root), inner)
-    plan_stored_expression(storing, parts[b"then"], target, inner)
-    plan_stored_expression(storing, parts[b"else"], target, inner)
-
-
-_COND_PARTS = (b"if", b"then", b"else")
+    condition, then, other = condition_parts(storing.plan, operator)
+    plan_plain_expression(storing.plan, condition, Scope(storing.root), inner)
+    plan_stored_expression(storing, then, target, inner)
+    plan_stored_expression(storing, other, target, inner)
 
 
 def _switch(storing: Storing, operator: Element, target: PathNode, parents: Parents) -> None:
-    if operator.kind != kinds.OBJECT:
-        raise Refusal(Reason.SHAPE, rule="$switch")
-    parts = named_parts(storing.plan, operator.value)
-    branches = parts.pop(b"branches", None)
-    default = parts.pop(b"default", None)
-    if branches is None or parts:
-        raise Refusal(Reason.SHAPE, rule="$switch")
-    inner = (*parents, operator.value)
-    for item in array_items(storing.plan, branches):
-        branch = named_parts(storing.plan, item.value) if item.kind == kinds.OBJECT else {}
-        if branch.keys() != {b"case", b"then"}:
-            raise Refusal(Reason.SHAPE, rule="$switch")
-        below = (*inner, branches.value, item.value)
-        plan_plain_expression(storing.plan, branch[b"case"], Scope(storing.root), below)
-        plan_stored_expression(storing, branch[b"then"], target, below)
+    branches, default = branches_of(storing.plan, operator, parents)
+    for case, then, inner in branches:
+        plan_plain_expression(storing.plan, case, Scope(storing.root), inner)
+        plan_stored_expression(storing, then, target, inner)
     if default is not None:
-        plan_stored_expression(storing, default, target, inner)
+        plan_stored_expression(storing, default, target, (*parents, operator.value))
 
 
 _OPERATORS: dict[bytes, Callable[[Storing, Element, PathNode, Parents], None]] = {

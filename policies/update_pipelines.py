@@ -17,6 +17,7 @@ from sealwire.policies.arguments import (
     operator_name,
 )
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.numbers import FLAGS
 from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed
@@ -24,8 +25,6 @@ from sealwire.policies.schema import PathNode
 from sealwire.policies.stored_expressions import Storing, plan_stored_expression, plan_uncovered_expression
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, string_bytes
-
-_FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
 
 
 def plan_update_pipeline(plan: Plan, pipeline: Element, node: PathNode, parents: Parents) -> None:
@@ -69,7 +68,7 @@ def _assignments(
             raise Refusal(Reason.SHAPE, rule=operator_name(element))
         # raises below a value that is encrypted as a whole, where also a flag finds nothing to keep
         target = None if above is None else follow(above, name)
-        if flags and element.kind in _FLAGS:
+        if flags and element.kind in FLAGS:
             continue
         if target is not None and any(is_transparent(part) for part in name.split(b".")):
             # here a number is a field's name, in a filter it is also an index

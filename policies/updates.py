@@ -14,12 +14,20 @@ from sealwire.policies.arguments import (
     document_of,
     first_name,
     is_operator_document,
+    named_parts,
     operator_name,
     printable,
 )
 from sealwire.policies.documents import plan_document, plan_value
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.filters import is_operator_condition, plan_filter, plan_operators
+from sealwire.policies.filters import (
+    is_operator_condition,
+    pass_condition,
+    plan_filter,
+    plan_operators,
+    refuse_whole_document,
+)
+from sealwire.policies.numbers import whole_number
 from sealwire.policies.paths import follow, is_transparent, parts_of
 from sealwire.policies.plan import Plan, Use
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
@@ -68,16 +76,21 @@ def plan_update(
 
 
 def _target(update: _Update, path: bytes) -> PathNode | None:
-    """The covered node a path writes to; remembers what each `$[id]` on the way stands for."""
-    parts = parts_of(path)
-    for index, part in enumerate(parts):
+    """The covered node a path writes to; remembers what each `$[id]` on the way stands for.
+
+    Cost: O(path).
+    """
+    if b"$[" not in path:
+        return follow(update.node, path)
+    found: PathNode | None = update.node
+    for part in parts_of(path):
         if part.startswith(b"$[") and part.endswith(b"]") and len(part) > 3:
-            prefix = b".".join(parts[:index])
-            found = follow(update.node, prefix) if prefix else update.node
             known = update.identifiers.setdefault(part[2:-1], found)
             if known is not found:
                 raise Refusal(Reason.SHAPE, rule="an array filter used on different paths")
-    return follow(update.node, path)
+        # an update's paths lead through a policy's own tree, where each step can be taken by itself
+        found = None if found is None else follow(found, part)
+    return found
 
 
 def _set(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
@@ -169,15 +182,27 @@ def _push(update: _Update, operator: Element, argument: Element, parents: Parent
 
 def _pushed(plan: Plan, operator: Element, argument: Element, target: PathNode, parents: Parents) -> None:
     """The value that is added, or the `$each` values and the modifiers beside them."""
-    if not is_operator_document(plan, argument):
+    if not _has_each(plan, operator, argument):
         plan_value(plan, argument, target, parents, Use.STORE)
         return
     inner = (*parents, argument.value)
-    for modifier in elements(plan.buf, argument.value):
-        rule = PUSH_MODIFIERS.get(modifier.name)
-        if rule is None or (operator.name != b"$push" and modifier.name != b"$each"):
+    for name, modifier in named_parts(plan, argument.value).items():
+        rule = PUSH_MODIFIERS.get(name)
+        if rule is None or (operator.name != b"$push" and name != b"$each"):
             raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(modifier))
         rule.handler(plan, modifier, target, inner)
+
+
+def _has_each(plan: Plan, operator: Element, argument: Element) -> bool:
+    """Whether an argument brings modifiers: with `$each` in any place, in `$addToSet` in the first.
+
+    Without it the server stores `{$slice: 1}` like any other document.
+    """
+    if argument.kind != kinds.OBJECT:
+        return False
+    if operator.name != b"$push":
+        return first_name(plan, argument.value) == b"$each"
+    return any(part.name == b"$each" for part in elements(plan.buf, argument.value))
 
 
 def _each(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> None:
@@ -189,7 +214,7 @@ def _each(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> 
 def _place(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> None:
     """Where in the array, and how much of it is kept: numbers that say nothing of the values."""
     del target, parents
-    check_nested(plan, modifier)
+    whole_number(plan, modifier)
 
 
 def _push_sort(plan: Plan, modifier: Element, target: PathNode, parents: Parents) -> None:
@@ -201,6 +226,8 @@ def _push_sort(plan: Plan, modifier: Element, target: PathNode, parents: Parents
         covered = follow(target, key.name)
         if covered is not None:
             raise Refusal(Reason.SORT, path=covered.path, rule="$sort")
+        if whole_number(plan, key) not in (1, -1):
+            raise Refusal(Reason.SHAPE, path=target.path, rule="a direction of $sort")
 
 
 PUSH_MODIFIERS: dict[bytes, Rule[Callable[[Plan, Element, PathNode, Parents], None]]] = {
@@ -214,11 +241,16 @@ def _pull(update: _Update, operator: Element, argument: Element, parents: Parent
     """`$pull` takes a value, operators on the element, or a filter on the sub-document that it is."""
     target = _array_target(update, operator, argument)
     plan = update.plan
+    if argument.kind == kinds.OBJECT:
+        refuse_whole_document(plan, argument)
     if target is None:
         check_nested(plan, argument)
     elif is_operator_condition(plan, argument):
         plan_operators(plan, argument.value, target, parents)
-    elif argument.kind == kinds.OBJECT and target.leaf is None:
+    elif argument.kind == kinds.OBJECT and target.leaf is not None:
+        # the server takes a document for conditions on fields, not for a value
+        raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$pull")
+    elif argument.kind == kinds.OBJECT:
         plan_filter(plan, argument.value, target, parents)
     elif argument.kind == kinds.REGEX and target.leaf is not None:
         raise Refusal(Reason.PATTERN, path=target.path, rule="$pull")
@@ -237,8 +269,13 @@ def _pull_all(update: _Update, operator: Element, argument: Element, parents: Pa
 
 
 def _pop(update: _Update, operator: Element, argument: Element, parents: Parents) -> None:
+    """Takes away the first element or the last: the number says which."""
     del parents
-    _array_target(update, operator, argument)
+    target = _array_target(update, operator, argument)
+    if target is None:
+        check_nested(update.plan, argument)
+    elif whole_number(update.plan, argument) not in (1, -1):
+        raise Refusal(Reason.SHAPE, path=target.path, rule="$pop of neither 1 nor -1")
 
 
 OPERATORS: dict[bytes, Rule[Callable[[_Update, Element, Element, Parents], None]]] = {
@@ -281,7 +318,7 @@ def _array_filter(update: _Update, start: int, parents: Parents) -> None:
         node = update.identifiers[identifier]
         target = follow(node, path) if node is not None and path else node
         if target is None:
-            check_nested(plan, element)
+            pass_condition(plan, element)
         elif is_operator_document(plan, element):
             plan_operators(plan, element.value, target, inner)
         elif element.kind == kinds.REGEX and target.leaf is not None:

@@ -61,7 +61,7 @@ def bulk(*ops: Any, **more: Any) -> dict[str, Any]:
                 "delete": 1,
                 "filter": {"nhs_number": {"$in": ["a"]}},
                 "multi": False,
-                "hint": "x",
+                "hint": "name_1",
                 "collation": None,
             },
             [("nhs_number", "nhs", "match", "a")],

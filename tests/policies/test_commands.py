@@ -106,7 +106,7 @@ ENGLISH = {"locale": "en", "strength": 2}
             {
                 "delete": "patients",
                 "deletes": [
-                    {"q": {"nhs_number": "a"}, "limit": 1, "hint": "x"},
+                    {"q": {"nhs_number": "a"}, "limit": 1, "hint": "name_1"},
                     {"q": {"tags": "b"}, "limit": 0},
                 ],
                 "ordered": True,

@@ -7,7 +7,8 @@ from bson import encode
 from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.operators import PLAIN_EXPRESSIONS
+from sealwire.policies.operators import EXPRESSION_SIGNATURES, PLAIN_EXPRESSIONS
+from tests.policies.signature_calls import fitting
 from tests.policies.support import covered, planned, reason
 
 
@@ -107,7 +108,8 @@ def test_equality_covers_its_constant(expression: Any, edits: list[tuple[str, An
         ({"$size": "$notes"}, Reason.COMPUTE),
         ({"$isArray": "$notes"}, Reason.COMPUTE),
         ({"$function": {"body": "f", "args": [], "lang": "js"}}, Reason.JAVASCRIPT),
-        *(({name: "nhs_number"}, Reason.COMPUTE) for name in ("$setField", "$unsetField")),
+        ({"$setField": {"field": "x", "input": "$$ROOT", "value": 1}}, Reason.COMPUTE),
+        ({"$unsetField": {"field": "x", "input": "$$ROOT"}}, Reason.COMPUTE),
         ({"$getField": "$name"}, Reason.COMPUTE),
         ({"$getField": {"$concat": ["nhs_", "number"]}}, Reason.COMPUTE),
         ({"$getField": {"field": "x", "input": "$nhs_number"}}, Reason.COMPUTE),
@@ -143,11 +145,26 @@ def test_what_cannot_be_computed_on_ciphertext_is_refused(expression: Any, expec
     assert reason(where(expression)) is expected
 
 
+@pytest.mark.parametrize(
+    "path", ["$", "$.nhs_number", "$a..b", "$a.", "$a.$b", "$$ROOT..nhs_number", "$$CURRENT.", "$a\0"]
+)
+def test_a_path_that_mongodb_does_not_take_is_refused(path: str) -> None:
+    assert reason(where({"$eq": [path, "a"]})) is Reason.SHAPE
+
+
+def test_a_path_into_a_dbref_is_taken() -> None:
+    assert covered(where({"$eq": ["$other.$id", 1]})) == []
+
+
 @pytest.mark.parametrize("name", PLAIN_EXPRESSIONS.split())
 def test_every_computing_operator_takes_plain_values_and_no_covered_one(name: str) -> None:
-    assert covered(where({"$eq": [{name: ["$age", "$address.city"]}, 1]})) == []
-    assert reason(where({name: ["$age", "$nhs_number"]})) is Reason.COMPUTE
-    assert reason(where({name: {"input": "$$ROOT.address.postcode"}})) is Reason.COMPUTE
+    signature = EXPRESSION_SIGNATURES[name.encode()]
+    for operand in fitting(signature, "$address.city"):
+        assert covered(where({"$eq": [{name: operand}, 1]})) == []
+    for path in ("$nhs_number", "$$ROOT.address.postcode"):
+        for operand in fitting(signature, path):
+            if operand != []:
+                assert reason(where({name: operand})) is Reason.COMPUTE
 
 
 def test_a_name_bound_twice_is_refused() -> None:

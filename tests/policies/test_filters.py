@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from bson import SON, Code, Int64, MaxKey, MinKey, encode
+from bson import SON, Code, Decimal128, Int64, MaxKey, MinKey, encode
 from bson.binary import Binary
 from bson.dbref import DBRef
 from bson.raw_bson import RawBSONDocument
@@ -184,6 +184,108 @@ def test_what_compares_no_covered_value_passes_as_it_is(filter_: Filter) -> None
 )
 def test_what_ciphertext_cannot_answer_is_refused(filter_: Filter, expected: Reason) -> None:
     assert reason(find(filter_)) is expected
+
+
+OPERATORS_AS_VALUES: list[Any] = [{"$gt": 1}, {"$eq": "a"}, {"$regex": "a"}, {"$unheardOf": 1}, {"$ref": "x"}]
+
+
+@pytest.mark.parametrize("operand", OPERATORS_AS_VALUES)
+@pytest.mark.parametrize("operator", ["$in", "$nin"])
+@pytest.mark.parametrize("path", ["nhs_number", "tags", "address", "notes", "contacts.0.phone"])
+def test_operators_inside_a_list_of_values_are_refused(path: str, operator: str, operand: Any) -> None:
+    """Encrypted as a value they would match nothing: with $nin, a delete would take everything."""
+    listed = {operator: [None, operand]}
+    for filter_ in (
+        {path: listed},
+        {path: {"$not": listed}},
+        {path: {"$elemMatch": listed}},
+        {"$nor": [{path: listed}]},
+    ):
+        assert reason(find(filter_)) in {Reason.SHAPE, Reason.RANDOM_EQUALITY}
+    assert reason(find({path: listed})) is Reason.SHAPE
+    assert reason({"delete": "patients", "deletes": [{"q": {path: listed}, "limit": 0}]}) is Reason.SHAPE
+    assert reason({"count": "patients", "query": {path: listed}}) is Reason.SHAPE
+    assert reason({"create": "patients", "validator": {path: listed}}) is Reason.SHAPE
+    index = {"key": {"name": 1}, "name": "n", "partialFilterExpression": {path: listed}}
+    assert reason({"createIndexes": "patients", "indexes": [index]}) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        {"tags": {"$all": ["a", {"$elemMatch": {"$eq": "b"}}]}},
+        {"tags": {"$all": [{"$elemMatch": {"$eq": "b"}}, "a"]}},
+        {"tags": {"$all": [{"$gt": "a"}]}},
+        {"tags": {"$all": [{"$elemMatch": {"$eq": "b"}, "$eq": "c"}]}},
+        {"tags": {"$all": [{"$unheardOf": "a"}]}},
+        {"tags": {"$size": "secret"}},
+        {"tags": {"$size": -1}},
+        {"tags": {"$size": 1.5}},
+        {"tags": {"$size": ["secret"]}},
+        {"contacts": {"$size": None}},
+        {"tags": {"$exists": "secret"}},
+        {"notes": {"$exists": "secret"}},
+        {"notes": {"$exists": {"a": 1}}},
+        {"notes": {"$exists": Decimal128.from_bid(bytes(15) + b"\x6c")}},
+        {"address": {"$type": "secret"}},
+        {"address": {"$type": ["object", "secret"]}},
+        {"address": {"$type": 943}},
+        {"address": {"$type": 3.5}},
+        {"address": {"$type": {"a": 1}}},
+        {"$sampleRate": {"a": "secret"}},
+        {"$alwaysTrue": ["secret"]},
+    ],
+)
+def test_operands_that_the_server_would_reject_do_not_pass_unread(filter_: Filter) -> None:
+    assert reason(find(filter_)) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        {"tags": {"$size": 2.0}},
+        {"tags": {"$size": Int64(2)}},
+        {"tags": {"$size": Decimal128("2")}},
+        {"tags": {"$all": []}},
+        {"notes": {"$exists": 1}},
+        {"notes": {"$exists": -0.0}},
+        {"notes": {"$exists": None}},
+        {"address": {"$type": ["object", "number", 3, 4.0, -1, 127]}},
+        {"nhs_number": {"$comment": {"any": "thing"}}},
+        {"$and": []},
+    ],
+)
+def test_operands_that_the_server_takes_pass(filter_: Filter) -> None:
+    assert covered(find(filter_)) == []
+
+
+HIDDEN = {"$expr": {"$eq": ["$nhs_number", "secret"]}}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"$elemMatch": HIDDEN},
+        {"$elemMatch": {"$and": [HIDDEN]}},
+        {"$not": {"$elemMatch": HIDDEN}},
+        {"$all": [{"$elemMatch": HIDDEN}]},
+    ],
+)
+@pytest.mark.parametrize("path", ["name", "contacts", "address.city", "x"])
+def test_an_expression_inside_a_condition_on_a_field_is_refused(path: str, condition: Any) -> None:
+    """Its names are those of the whole document; the server rejects it, when it has read it."""
+    assert reason(find({path: condition})) is Reason.OPERATOR
+
+
+def test_a_value_may_have_any_names() -> None:
+    assert covered(find({"name": {"a": HIDDEN}, "x": "ends in $expr"})) == []
+
+
+def test_a_reference_needs_both_its_names() -> None:
+    for incomplete in ({"$ref": "x"}, {"$id": 1}, {"$db": "x"}):
+        assert reason(find({"nhs_number": incomplete})) is Reason.OPERATOR
+    whole = SON([("$id", 1), ("$ref", "x")])
+    assert covered(find({"nhs_number": {"$in": [whole]}})) == [("nhs_number", DBRef("x", 1))]
 
 
 @pytest.mark.parametrize(

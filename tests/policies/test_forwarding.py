@@ -1,11 +1,14 @@
 """Arrays and documents taken apart and put together: what comes out keeps its class, or is refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bson import Decimal128, Int64
 
 from sealwire.policies.errors import Reason
 from sealwire.policies.forwarding import FORWARDING
+from sealwire.policies.rules import Verdict
 from tests.policies.support import covered, reason
 from tests.policies.test_expressions import where, yields
 
@@ -60,7 +63,7 @@ def test_what_is_taken_from_a_covered_array_keeps_its_class(
 
 def test_every_forwarding_operator_is_tried_here() -> None:
     assert {next(iter(expression)) for expression, _, _ in FORWARDED} == {
-        name.decode() for name in FORWARDING
+        name.decode() for name, rule in FORWARDING.items() if rule.verdict is not Verdict.REFUSED
     }
 
 
@@ -108,7 +111,7 @@ def test_membership_covers_its_constants(expression: Any, edits: list[tuple[str,
         ({"$in": ["$nhs_number", ["$postcode"]]}, Reason.COMPUTE),
         ({"$in": ["$nhs_number", "$tags"]}, Reason.COMPUTE),
         ({"$in": ["$nhs_number", [["a", "$name"]]]}, Reason.COMPUTE),
-        ({"$in": ["$nhs_number", {"$literal": {"a": 1}}]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number", {"$literal": {"a": 1}}]}, Reason.SHAPE),
         ({"$in": ["$notes", ["a"]]}, Reason.RANDOM_EQUALITY),
         ({"$in": ["$address", [{"postcode": "a"}]]}, Reason.COMPUTE),
         ({"$in": [{"phone": "a"}, "$contacts"]}, Reason.COMPUTE),
@@ -134,6 +137,49 @@ def test_what_has_no_exact_answer_is_refused(expression: Any, expected: Reason) 
 def test_a_mixture_can_be_forwarded_only(expression: Any, path: str) -> None:
     assert covered(yields(expression, {"$project": {"x": 1}})) == []
     assert reason(yields(expression, {"$match": {path: "a"}})) is Reason.COMPUTE
+
+
+_NUMBERED: dict[str, Callable[[Any], Any]] = {
+    "$arrayElemAt": lambda number: {"$arrayElemAt": ["$tags", number]},
+    "$slice": lambda number: {"$slice": ["$tags", number]},
+    "$slice from": lambda number: {"$slice": ["$tags", number, 1]},
+    "$slice for": lambda number: {"$slice": ["$tags", 1, number]},
+    "$firstN": lambda number: {"$firstN": {"input": "$tags", "n": number}},
+    "$filter": lambda number: {"$filter": {"input": "$tags", "cond": True, "limit": number}},
+    "$indexOfArray": lambda number: {"$indexOfArray": ["$tags", "a", number]},
+}
+_PLACES: list[Callable[[Any], Any]] = [
+    where,
+    lambda expression: yields(expression, {"$limit": 1}),
+    lambda expression: {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"tags": expression}}]}]},
+]
+
+
+@pytest.mark.parametrize("name", _NUMBERED)
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("secret", True, 1.5, float("nan"), float("inf"), Int64(2**31), Decimal128("1E+6000"), [1], [], {}),
+        *(Decimal128("0.5"), {"a": 1}, {"$literal": "secret"}, {"$literal": [1]}),
+    ],
+)
+def test_what_is_no_whole_number_is_refused_in_the_place_of_one(name: str, number: Any) -> None:
+    for place in _PLACES:
+        assert reason(place(_NUMBERED[name](number))) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("name", _NUMBERED)
+@pytest.mark.parametrize(
+    "number", [1, Int64(1), 1.0, -0.0, Decimal128("2"), "$age", {"$add": ["$age", 1]}, {"$literal": 1}, None]
+)
+def test_a_whole_number_of_any_type_or_an_expression_is_taken(name: str, number: Any) -> None:
+    assert len(covered(yields(_NUMBERED[name](number), {"$limit": 1}))) == (name == "$indexOfArray")
+
+
+def test_many_documents_merged_are_followed_field_by_field() -> None:
+    merged = {"$mergeObjects": [{f"f{number}": "$nhs_number"} for number in range(300)]}
+    match = {"$match": {"x.f0": "a", "x.f299": "b", "x.other": "c"}}
+    assert covered(yields(merged, match)) == [("nhs_number", "a"), ("nhs_number", "b")]
 
 
 def test_membership_takes_no_collation() -> None:

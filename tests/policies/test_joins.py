@@ -95,7 +95,7 @@ def test_other_fields_are_not_joined(on: str, stage: Stage, expected: Reason) ->
         ([APPOINTMENTS, {"$match": {"z.patient_nhs": "a", "z.day": 1}}], [("patient_nhs", "a")]),
         ([APPOINTMENTS, {"$unwind": "$z"}, {"$match": {"z.patient_nhs": "a"}}], [("patient_nhs", "a")]),
         (
-            [APPOINTMENTS, {"$replaceWith": "$z"}, {"$match": {"patient_nhs": "a", "nhs_number": "b"}}],
+            [APPOINTMENTS, {"$replaceWith": "$z"}, {"$match": {"patient_nhs": "a", "_id": "b"}}],
             [("patient_nhs", "a")],
         ),
         (

@@ -9,6 +9,7 @@ from sealwire.policies.loader import load_policy
 from sealwire.policies.matrix import MATRIX
 from sealwire.policies.rules import Verdict
 from tests.policies.mongodb_names import BY_FAMILY, COLLECTION_COMMANDS, OTHER_COMMANDS
+from tests.policies.signature_calls import fitting
 from tests.policies.support import POLICY, Command, plan_of, refusal_of
 
 Probe = Callable[[str], Command]
@@ -151,6 +152,7 @@ EXPRESSIONS: dict[str, Any] = {
     "$cond": [True, FIELD, None],
     "$switch": {"branches": [{"case": True, "then": FIELD}]},
     "$getField": NHS,
+    "$rand": {},
     "$let": {"vars": {"n": FIELD}, "in": "$$n"},
     "$size": "$tags",
     "$isArray": "$tags",
@@ -184,6 +186,14 @@ UPDATE_STAGES: dict[str, Any] = {
     "$replaceWith": {NHS: "a"},
 }
 
+
+def _operand(key: str, name: str) -> Any:
+    """The covered field in every place of the operator's signature."""
+    signature = next(family.rules[name.encode()] for family in MATRIX if family.key == key).signature
+    assert signature is not None
+    return next(operand for operand in fitting(signature, FIELD) if operand != [])
+
+
 PROBES: dict[str, Probe] = {
     "command": lambda name: COMMANDS.get(name, {name: "patients"}),
     "beyond": lambda name: BEYOND.get(name, {name: 1}),
@@ -195,9 +205,9 @@ PROBES: dict[str, Probe] = {
     "update stage": lambda name: _update([{name: UPDATE_STAGES.get(name, {})}]),
     "stage": lambda name: _aggregate({name: STAGES.get(name, {})}),
     "accumulator": lambda name: _aggregate(
-        {"$group": {"_id": 1, "x": {name: ACCUMULATORS.get(name, FIELD)}}}
+        {"$group": {"_id": 1, "x": {name: ACCUMULATORS.get(name) or _operand("accumulator", name)}}}
     ),
-    "expression": lambda name: _yields({name: EXPRESSIONS.get(name, [FIELD])}),
+    "expression": lambda name: _yields({name: EXPRESSIONS.get(name) or _operand("expression", name)}),
 }
 ROWS = [(family.key, name.decode()) for family in MATRIX for name in family.rules]
 

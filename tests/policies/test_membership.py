@@ -55,6 +55,20 @@ def test_the_set_that_comes_out_keeps_the_class(expression: Any, edits: list[tup
         ({"$indexOfArray": ["$list", "x", "$visits"]}, Reason.COMPUTE),
         ({"$indexOfArray": ["$tags"]}, Reason.SHAPE),
         ({"$in": ["$tags"]}, Reason.SHAPE),
+        *(
+            ({name: ["$tags", value]}, Reason.SHAPE)
+            for name in (
+                "$setEquals",
+                "$setIsSubset",
+                "$setIntersection",
+                "$setDifference",
+                "$setUnion",
+                "$in",
+            )
+            for value in ("a", 5, {"a": 1}, {"$literal": "a"}, {})
+        ),
+        ({"$indexOfArray": ["a", "$tags"]}, Reason.SHAPE),
+        ({"$in": ["$nhs_number", "a"]}, Reason.SHAPE),
         ({"$firstN": {"n": "$visits", "input": "$list"}}, Reason.COMPUTE),
         ({"$firstN": {"n": 1, "input": "$notes"}}, Reason.COMPUTE),
         ({"$firstN": 5}, Reason.SHAPE),

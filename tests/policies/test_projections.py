@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from bson import Decimal128, Int64
+from bson import Decimal128, Int64, encode
+from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
 from tests.policies.support import covered, reason
@@ -63,7 +64,18 @@ def test_constants_in_a_projection_are_covered(projection: Any, edits: list[tupl
         ({"notes": {"$elemMatch": {"$eq": 1}}}, Reason.RANDOM_EQUALITY),
         ({"tags": {"$elemMatch": {"$eq": "a"}}}, Reason.OPERATOR),
         ({"contacts": {"$elemMatch": {"phone": {"$gt": "1"}}}}, Reason.RANGE),
-        ({"contacts": {"$slice": 1, "$x": 1}}, Reason.OPERATOR),
+        ({"contacts": {"$slice": 1, "$x": 1}}, Reason.SHAPE),
+        ({"tags": {"$slice": "secret"}}, Reason.SHAPE),
+        ({"tags": {"$slice": 1.5}}, Reason.SHAPE),
+        ({"tags": {"$slice": [1, 0]}}, Reason.SHAPE),
+        ({"tags": {"$slice": [1, 2, 3]}}, Reason.SHAPE),
+        ({"tags": {"$slice": [1, "secret"]}}, Reason.SHAPE),
+        ({"x": {"$slice": {"$eq": ["$nhs_number", "secret"]}}}, Reason.SHAPE),
+        ({"x": {"$slice": [1, {"$eq": ["$nhs_number", "secret"]}]}}, Reason.SHAPE),
+        ({"x": {"$slice": 1, "y": {"$eq": ["$nhs_number", "secret"]}}}, Reason.SHAPE),
+        ({"x": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
+        ({"contacts": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
+        ({"a" * 1001: {"b": 1}}, Reason.SHAPE),
         ({"contacts": {"$elemMatch": 5}}, Reason.SHAPE),
         ({"x": {"$toUpper": "$nhs_number"}}, Reason.COMPUTE),
         ({"a": {"b": {"$toUpper": "$nhs_number"}}}, Reason.COMPUTE),
@@ -138,6 +150,10 @@ def test_what_is_compared_with_a_field_that_an_inclusion_leaves_out_stays_covere
         ({"contacts.0": 1}, False),
         ({"name": 1, "nhs_number": 0}, False),
         ({"name": 0}, False),
+        ({"name": -0.0}, False),
+        ({"name": Decimal128("-0E+40")}, False),
+        ({"name": 5e-324}, True),
+        ({"name": float("nan")}, True),
     ],
 )
 def test_only_what_an_inclusion_names_goes_into_another_collection(projection: Any, is_plain: bool) -> None:
@@ -200,6 +216,28 @@ def test_below_an_assigned_dotted_path_a_value_can_be_forwarded_only() -> None:
 @pytest.mark.parametrize("path", ["contacts.0.phone", "contacts.0", "tags.0"])
 def test_a_number_in_an_assigned_path_is_refused_where_it_would_be_taken_for_an_index(path: str) -> None:
     assert reason(then({path: "$name"})) is Reason.STAGE
+
+
+def test_a_flag_that_is_no_canonical_decimal_is_refused() -> None:
+    assert reason(then({"name": Decimal128.from_bid(bytes(15) + b"\x6c")})) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("paths", [("a", "a"), ("a.b", "a"), ("a", "b", "a.b"), ("a.b", "a.b.c")])
+def test_assigned_paths_that_collide_are_refused(paths: tuple[str, ...]) -> None:
+    fields = [encode({path: "$name"}) for path in paths]
+    body = b"".join(field[4:-1] for field in fields)
+    projection = RawBSONDocument((len(body) + 5).to_bytes(4, "little") + body + b"\0")
+    assert reason(then(projection)) is Reason.SHAPE
+
+
+def test_names_that_only_begin_alike_do_not_collide() -> None:
+    assert covered(then({"a.x": "$name", "a-b": "$name", "ab": "$name", "a.xy": "$name"})) == []
+
+
+def test_many_fields_are_followed() -> None:
+    many = {f"f{number}": "$nhs_number" for number in range(4000)}
+    assert covered(then(many, {"$match": {"f3999": "a"}})) == [("nhs_number", "a")]
+    assert covered(then(dict.fromkeys(many, 0), {"$match": {"nhs_number": "a"}})) == [("nhs_number", "a")]
 
 
 def test_projections_deeper_than_the_server_takes_are_refused() -> None:

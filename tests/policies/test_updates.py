@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import SON, Decimal128, Int64
 
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.support import covered, plan_message, planned, reason
@@ -266,3 +266,126 @@ def test_array_filters_deeper_than_the_server_takes_are_refused() -> None:
     with pytest.raises(Refusal) as caught:
         plan_message({"update": "patients"}, {"updates": [statement]})
     assert caught.value.reason is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$push": {"tags": {"$slice": "secret"}}},
+        {"$push": {"tags": {"$slice": 5}}},
+        {"$push": {"tags": {"$position": 0, "$slice": "secret"}}},
+        {"$push": {"tags": {"$sort": 1}}},
+        {"$push": {"tags": {"$unheardOf": "a"}}},
+        {"$addToSet": {"tags": {"$slice": "a"}}},
+        {"$addToSet": {"tags": SON([("$slice", 1), ("$each", ["a"])])}},
+    ],
+)
+def test_modifiers_without_each_are_a_value(change: Any) -> None:
+    """The server would store the document; the class of tags holds strings."""
+    assert reason(update(change)) is Reason.TYPE
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"$push": {"tags": SON([("a", 1), ("$each", ["b"])])}}, Reason.OPERATOR),
+        ({"$push": {"tags": {"$each": ["b"], "$unheardOf": 1}}}, Reason.OPERATOR),
+        ({"$push": {"tags": {"$each": "secret", "$slice": 1}}}, Reason.SHAPE),
+        ({"$push": {"tags": {"$each": ["b"], "$slice": "secret"}}}, Reason.SHAPE),
+        ({"$push": {"tags": {"$each": ["b"], "$slice": 0.5}}}, Reason.SHAPE),
+        ({"$push": {"tags": {"$each": ["b"], "$position": "secret"}}}, Reason.SHAPE),
+        ({"$push": {"tags": {"$each": ["b"], "$position": float("nan")}}}, Reason.SHAPE),
+        ({"$push": {"contacts": {"$each": [], "$sort": {"kind": "secret"}}}}, Reason.SHAPE),
+        ({"$push": {"contacts": {"$each": [], "$sort": {"kind": 2}}}}, Reason.SHAPE),
+        ({"$addToSet": {"tags": {"$each": ["b"], "$slice": 1}}}, Reason.OPERATOR),
+        ({"$pop": {"tags": "secret"}}, Reason.SHAPE),
+        ({"$pop": {"tags": 0}}, Reason.SHAPE),
+        ({"$pop": {"contacts": 2}}, Reason.SHAPE),
+        ({"$pop": {"tags": -1.5}}, Reason.SHAPE),
+        ({"$pull": {"tags": {"$in": [{"$gt": "a"}]}}}, Reason.SHAPE),
+        ({"$pull": {"contacts": {"phone": {"$in": [{"$gt": "a"}]}}}}, Reason.SHAPE),
+        ({"$pull": {"tags": {"$not": {"$nin": [{"$gt": "a"}]}}}}, Reason.SHAPE),
+        ({"$pull": {"tags": {}}}, Reason.BELOW_ENCRYPTED),
+        ({"$pull": {"tags": {"a": 1}}}, Reason.BELOW_ENCRYPTED),
+        ({"$pull": {"contacts": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
+        ({"$pull": {"x": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}, Reason.OPERATOR),
+        ({"$pull": {"contacts": {"x": {"$elemMatch": {"$expr": {"$eq": ["$a", 1]}}}}}}, Reason.OPERATOR),
+    ],
+)
+def test_what_the_server_would_reject_does_not_leave(change: Any, expected: Reason) -> None:
+    assert reason(update(change)) is expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$pop": {"tags": 1}},
+        {"$pop": {"tags": -1.0}},
+        {"$pop": {"contacts": Decimal128("-1")}},
+        {"$push": {"tags": {"$each": [], "$slice": Int64(-2), "$position": -1.0}}},
+        {"$push": {"contacts": {"$each": [], "$sort": {"kind": -1.0}}}},
+        {"$push": {"name": {"$slice": "not covered"}}},
+    ],
+)
+def test_numbers_of_every_type_say_where(change: Any) -> None:
+    assert covered(update(change)) == []
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([{"t": {"$nin": [{"$gt": "a"}]}}], Reason.SHAPE),
+        ([{"c.phone": {"$in": [{"$eq": "a"}]}}], Reason.SHAPE),
+        ([{"t": {"$exists": "secret"}}], Reason.SHAPE),
+        ([{"c.kind": {"$elemMatch": {"$expr": {"$eq": ["$nhs_number", "secret"]}}}}], Reason.OPERATOR),
+    ],
+)
+def test_array_filters_are_read_as_filters_are(conditions: Any, expected: Reason) -> None:
+    change = {"$set": {"tags.$[t]": "a", "contacts.$[c].phone": "b"}}
+    assert reason(update(change, arrayFilters=conditions)) is expected
+
+
+def test_an_empty_document_in_an_array_filter_is_a_value() -> None:
+    change = {"$set": {"tags.$[t]": "a"}}
+    assert covered(update(change, arrayFilters=[{"t": {}}])) == [("tags", "a"), ("tags", {})]
+
+
+@pytest.mark.parametrize("identifier", ["X", "1", "a-b", "$", "]"])
+def test_identifiers_that_no_server_takes_cover_their_values_all_the_same(identifier: str) -> None:
+    assert covered(update({"$set": {f"tags.$[{identifier}]": "a"}})) == [("tags", "a")]
+
+
+def test_identifiers_may_stand_behind_each_other() -> None:
+    path = ".".join(f"$[i{number}]" for number in range(2000))
+    assert covered(update({"$set": {f"contacts.{path}.phone": "a"}})) == [("contacts.phone", "a")]
+
+
+@pytest.mark.parametrize("flag", [0, False, -0.0, None, Decimal128("-0E+9"), Int64(0)])
+def test_an_upsert_that_is_false_in_any_type_seeds_nothing(flag: Any) -> None:
+    statement = {"q": {"nhs_number": 5}, "u": {"$set": {"x": 1}}}
+    assert covered({"update": "patients", "updates": [{**statement, "upsert": flag}]}) == [("nhs_number", 5)]
+
+
+@pytest.mark.parametrize("flag", [1, True, 0.1, float("nan"), Decimal128("1E-6000"), "", {}])
+def test_an_upsert_that_may_be_true_seeds(flag: Any) -> None:
+    statement = {"q": {"nhs_number": 5}, "u": {"$set": {"x": 1}}}
+    assert reason({"update": "patients", "updates": [{**statement, "upsert": flag}]}) is Reason.TYPE
+
+
+def test_an_upsert_that_is_no_canonical_decimal_is_refused() -> None:
+    flag = Decimal128.from_bid(bytes(15) + b"\x6c")
+    assert reason(update({"$set": {"x": 1}}, upsert=flag)) is Reason.SHAPE
+
+
+def test_operators_behind_a_plain_name_are_fields_of_the_replacement() -> None:
+    replacement = SON([("name", "x"), ("$set", {"nhs_number": "a"})])
+    assert covered(update(replacement)) == [("nhs_number", "a")]
+    assert reason(update(SON([("$set", {"nhs_number": "a"}), ("name", "x")]))) is Reason.OPERATOR
+
+
+def test_a_path_and_its_parent_are_covered_both() -> None:
+    """The server tells the conflict by the paths; ciphertext does not change them."""
+    change = {"$set": {"address": {"postcode": "a"}, "address.postcode": "b"}}
+    assert covered(update(change)) == [("address.postcode", "a"), ("address.postcode", "b")]
+    assert covered(update({"$rename": {"nhs_number": "nhs_number"}})) == []
+    assert covered(update([])) == []
