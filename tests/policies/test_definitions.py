@@ -57,6 +57,9 @@ def test_a_partial_index_has_its_filter_covered() -> None:
     ("command", "expected"),
     [
         *((index({"nhs_number": kind}), Reason.INDEX) for kind in ("text", "2d", "2dsphere", True, None)),
+        (index({"nhs_number": 0}), Reason.INDEX),
+        (index({"nhs_number": 1.5}), Reason.SHAPE),
+        (index({"nhs_number": float("nan")}), Reason.SHAPE),
         (index({"notes": 1}), Reason.INDEX),
         (index({"contacts": 1}), Reason.INDEX),
         (index({"contacts.note": "hashed"}), Reason.INDEX),
