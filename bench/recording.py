@@ -165,8 +165,6 @@ def _handshakes() -> dict[str, bytes]:
         "legacy-hello": legacy,
         "hello": _command({"hello": 1}),
         "ismaster": _command({"ismaster": 1}),
-        # what Sealwire asks of a name that its policy does not know
-        "definition": _command({"listCollections": 1, "filter": {"name": "wards"}}),
         "build-info": _command({"buildInfo": 1}),
         "end-sessions": _command({"endSessions": []}),
     }

@@ -128,7 +128,7 @@ class ClientSide(Peer):
 
     def _command(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         conversation = self._conversation
-        if not conversation.logged_in:
+        if not conversation.let_in:
             self._check_access(message, parsed)
         if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
@@ -186,7 +186,7 @@ class ClientSide(Peer):
         if name in LOGIN_COMMANDS:
             return Request(RequestKind.LOGIN, plan.command, "")
         if name == b"logout":
-            self._conversation.logged_in = not self._conversation.settings.login_required
+            self._conversation.log_out()
         settings = self._conversation.settings
         # of a command that nobody knows, the first argument may be anything, and not a name
         namespace = replies.one_line(plan.namespace) if label != "other" or plan.protected else ""

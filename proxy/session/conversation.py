@@ -75,8 +75,8 @@ class Conversation:
 
     settings: SessionSettings
     keyring: Keyring
-    logged_in: bool = field(init=False)
-    """Whether the server has said yes to a login on this connection, or asks for none."""
+    let_in: bool = field(init=False)
+    """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
     views: ViewCatalog = field(init=False)
     """What the server has said of names for the command that is being planned."""
     client_framer: Framer = field(init=False)
@@ -86,29 +86,40 @@ class Conversation:
     """What the server is being asked just now; the client's messages wait for the answer."""
     unanswered: bytes | None = None
     """The error body with which the server failed to answer, for the command that waits."""
+    _logged_in: bool = False
     _last_id: int = 0
 
     def __post_init__(self) -> None:
-        self.logged_in = not self.settings.login_required
+        self.let_in = not self.settings.login_required
         self.views = ViewCatalog(self.settings.policy)
         self.client_framer = Framer(self._accepted_bytes)
 
     @property
     def _accepted_bytes(self) -> int:
         """The longest message that the client may send."""
-        longest = ACCEPTED_CLIENT_MESSAGE_BYTES if self.logged_in else MAX_BYTES_BEFORE_LOGIN
+        longest = ACCEPTED_CLIENT_MESSAGE_BYTES if self.let_in else MAX_BYTES_BEFORE_LOGIN
         return min(self.settings.max_message_bytes, longest)
 
     def log_in(self) -> None:
         """The server has said yes to a login."""
-        self.logged_in = True
-        self.client_framer.accept(self._accepted_bytes)
+        self._logged_in = True
+        self._judge_access()
+
+    def log_out(self) -> None:
+        """The client takes its login back."""
+        self._logged_in = False
+        self._judge_access()
 
     def use_settings(self, settings: SessionSettings) -> None:
-        """Another policy counts from now on. A login that was made, or not needed, stays what it is."""
+        """Another policy, and other rules of access, count from now on. A login that was made stays."""
         if settings.policy is not self.settings.policy:
             self.views = ViewCatalog(settings.policy)
         self.settings = settings
+        self._judge_access()
+
+    def _judge_access(self) -> None:
+        self.let_in = self._logged_in or not self.settings.login_required
+        self.client_framer.accept(self._accepted_bytes)
 
     def new_id(self) -> int:
         """Request ids of our own replies; clients match replies by responseTo only."""

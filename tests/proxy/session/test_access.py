@@ -6,8 +6,9 @@ import pytest
 from bson import Binary
 
 from sealwire.proxy.session.access import OPEN_COMMANDS
-from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
+from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN, SessionSettings
 from sealwire.proxy.session.effects import CloseReason, ToServer
+from sealwire.proxy.session.handshake import Topology
 from tests.proxy.session.playbook import (
     Playbook,
     audit,
@@ -18,7 +19,16 @@ from tests.proxy.session.playbook import (
     to_client,
     to_server,
 )
-from tests.proxy.session.world import command, legacy_query, legacy_reply, reply, sealed, session
+from tests.proxy.session.world import (
+    OWN_ADDRESS,
+    POLICY,
+    command,
+    legacy_query,
+    legacy_reply,
+    reply,
+    sealed,
+    session,
+)
 
 NHS = "943 476 5919"
 FIND = {"find": "patients", "filter": {"nhs_number": NHS}, "$db": "clinic"}
@@ -153,6 +163,15 @@ def test_messages_after_a_login_are_not(stranger: Playbook) -> None:
     for at in range(0, len(long), 1 << 20):
         stranger >> client(long[at : at + (1 << 20)])
     stranger << to_server(long)
+
+
+def test_settings_that_ask_for_a_login_count_for_open_connections() -> None:
+    open_one, known = (Playbook(session(login_required=False)) for _ in range(2))
+    exchange(known, START, step(1, done=True), 1)
+    for play in (open_one, known):
+        play.session.use_settings(SessionSettings(POLICY, Topology(OWN_ADDRESS)))
+    assert not is_let_in(open_one)
+    assert is_let_in(known)
 
 
 def test_a_server_without_access_control_asks_for_none() -> None:
