@@ -165,6 +165,8 @@ SHAPES: dict[str, Shape] = {
     ),
     "variables of let": lambda n: _find({}, let=_fields(n, "a")),
     "fields of $addFields": lambda n: _run({"$addFields": _fields(n, 1)}),
+    "covered fields of $addFields": lambda n: _run({"$addFields": _fields(n, "$nhs_number")}),
+    "covered fields of $project": lambda n: _run({"$project": _fields(n, "$nhs_number")}),
     "fields of $project": lambda n: _run({"$project": _fields(n, 1)}),
     "accumulators": lambda n: _run({"$group": {"_id": "$ward", **_fields(n, {"$first": "$nhs_number"})}}),
     "names of $unset": lambda n: _run({"$unset": [f"f{i}" for i in range(n)]}),
