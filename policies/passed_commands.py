@@ -116,7 +116,8 @@ PASSED_COMMANDS: Final[dict[bytes, Rule[Handler]]] = {
     **family(
         """createUser updateUser dropUser dropAllUsersFromDatabase usersInfo grantRolesToUser
         revokeRolesFromUser createRole updateRole dropRole dropAllRolesFromDatabase rolesInfo grantRolesToRole
-        revokeRolesFromRole grantPrivilegesToRole revokePrivilegesFromRole invalidateUserCache""",
+        revokeRolesFromRole grantPrivilegesToRole revokePrivilegesFromRole invalidateUserCache
+        _mergeAuthzCollections""",
         passed(_unread),
     ),
     **family(
