@@ -150,8 +150,8 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     ),
     Reason.COMMAND: (
         ErrorCode.COMMAND_NOT_SUPPORTED,
-        "this command is not supported on a protected collection",
-        "see docs/policies.md for the commands that are",
+        "this command is not supported on a protected collection, or not known to carry no values",
+        "see docs/commands.md for those that are; `allow_commands` in the policy lets one pass elsewhere",
     ),
     Reason.NAMESPACE: (
         ErrorCode.NOT_IMPLEMENTED,

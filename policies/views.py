@@ -16,6 +16,7 @@ from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.server_collections import server_documents
 from sealwire.policies.trees import OPAQUE
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
@@ -117,11 +118,10 @@ class ViewCatalog:
         if node is not None and (policies.names(namespace) or namespace in self._collections):
             return node
         database, _, collection = namespace.partition(".")
-        if node is None and (
-            belongs_to_server(database, collection)
-            or not policies.protects_database(database)
-            or policies.is_plain(namespace)
-        ):
+        if node is None and belongs_to_server(database, collection):
+            # named in a command, the planner knows it; a view on the profiler's shows what that holds
+            return server_documents(policies, database, collection) if depth else None
+        if node is None and (not policies.protects_database(database) or policies.is_plain(namespace)):
             return None
         if namespace not in self._told:
             if readable(namespace) != namespace:

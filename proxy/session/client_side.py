@@ -10,7 +10,7 @@ from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.passage import target_of
 from sealwire.policies.plan import Plan
-from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
+from sealwire.policies.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
 from sealwire.policies.views import MAX_NAMES, NamespaceUnknown
 from sealwire.proxy.session import cursors, look_up, replies
 from sealwire.proxy.session.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
@@ -251,12 +251,13 @@ def _document_sequences(message: bytes, parsed: OpMsg) -> tuple[DocumentSequence
 def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
     """Command name and namespace of a command that was refused before its plan could tell.
 
-    Only of commands we know: the first argument of another may be anything, a value too.
+    Only of commands we know, and the namespace of those that name one: the first argument of another may be
+    anything, a value too.
     """
     arguments = {element.name: element for element in elements(message, parsed.body)}
     name = next(iter(arguments), b"")
-    if name not in KNOWN_COMMANDS:
-        return "other", ""
+    if name not in NAMING_COMMANDS:
+        return (name.decode() if name in KNOWN_COMMANDS else "other"), ""
     parts = [arguments[key] for key in (b"$db", name) if key in arguments]
     texts = [printable(string_bytes(message, part)) for part in parts if part.kind == kinds.STRING]
     return name.decode(), ".".join(texts)

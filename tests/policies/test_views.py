@@ -219,3 +219,22 @@ def test_a_name_that_is_not_utf8_cannot_be_asked_for_and_is_refused() -> None:
         catalog.covered("clinic.\udcff")
     assert caught.value.reason is Reason.SHAPE
     assert catalog.covered("stats.\udcff") is None
+
+
+def test_a_view_on_what_the_server_keeps_for_itself_is_compared_with_nothing_that_may_be_covered() -> None:
+    catalog = knowing(
+        v=view("system.profile", {"$project": {"command": 1, "ns": 1, "seen": "$command.filter"}})
+    )
+    assert edits(catalog, find("v", {"ns": "clinic.patients"})) == []
+    for path in ("command.filter.nhs_number", "seen.nhs_number"):
+        with pytest.raises(Refusal) as caught:
+            edits(catalog, find("v", {path: "a"}))
+        assert caught.value.reason is Reason.COMPUTE
+
+
+def test_what_the_server_keeps_for_itself_is_followed_with_a_catalogue_as_without() -> None:
+    catalog = knowing()
+    plan = plan_command(
+        POLICY, encode({"find": "system.profile", "$db": "clinic"}), 0, covered=catalog.covered
+    )
+    assert (plan.protected, plan.reveals) == (True, False)

@@ -63,7 +63,7 @@ def is_let_in(play: Playbook, number: int = 90) -> bool:
     [
         (FIND, "find"),
         ({"insert": "wards", "documents": [{"_id": 1}], "$db": "elsewhere"}, "insert"),
-        ({"listDatabases": 1, "$db": "admin"}, "other"),
+        ({"listDatabases": 1, "$db": "admin"}, "listDatabases"),
         ({"943 476 5919": 1, "$db": "admin"}, "other"),
         ({"explain": FIND, "$db": "clinic"}, "other"),
     ],

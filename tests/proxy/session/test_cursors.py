@@ -92,7 +92,7 @@ def test_a_mark_fits_its_own_cursor_and_no_other(change: Any, cursor_id: int, da
 def test_a_mark_under_a_key_that_is_not_there_is_told() -> None:
     other = Keyring([data_key("nhs", 2), *(data_key(name) for name in POLICY.class_names if name != "nhs")])
     play = Playbook(session(other))
-    play >> client(get_more(marked())) << audit("refused", "", "other", "shape") << error(2, "BadValue", 2)
+    play >> client(get_more(marked())) << audit("refused", "", "getMore", "shape") << error(2, "BadValue", 2)
     play.finish()
 
 

@@ -171,12 +171,12 @@ class TestUnreadableReplies:
         play << audit("undecryptable", "clinic.patients", "find", "InvalidEnvelope")
         play << error(1, "InternalError") << close(CloseReason.SERVER_PROTOCOL, "InvalidEnvelope")
 
-    def test_the_audit_names_no_namespace_of_a_command_that_nobody_knows(self) -> None:
+    def test_the_audit_names_no_namespace_of_a_command_that_names_none(self) -> None:
         play = Playbook(session(reveal=Reveal.EVERYWHERE))
-        unknown = command({"lookUp": "943 476 5919", "$db": "other"})
+        unknown = command({"usersInfo": "943 476 5919", "$db": "other"})
         play >> client(unknown) << to_server(unknown)
         play >> server(reply({"a": Binary(b"SW", 0x80)}))
-        play << audit("undecryptable", "", "lookUp", "InvalidEnvelope") << error(1, "InternalError")
+        play << audit("undecryptable", "", "usersInfo", "InvalidEnvelope") << error(1, "InternalError")
 
     def test_a_covered_field_without_a_key_is_an_error(self) -> None:
         play = Playbook(session(Keyring([])))
