@@ -44,6 +44,8 @@ def policy() -> Document:
         "version": 1,
         "classes": {name: {"mode": "deterministic", "type": kind} for name, kind in kinds.items()},
         "collections": {f"{DATABASE}.{name}": dict(rules) for name, rules in collections.items()},
+        # not declared, each command on it would be preceded by a question to the server (ADR 23)
+        "plain": [f"{DATABASE}.wards"],
     }
 
 

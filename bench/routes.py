@@ -102,8 +102,9 @@ def start_sealwire(stack: ExitStack, ground: Ground, name: str) -> Started:
         f"{LOOPBACK}:{ground.encrypted.port}",
         None if ground.authority is None else ground.authority.issue(name),
         ground.trusted,
-        common | dict(SEALWIRES[name]),
-        ground.kek,
+        access_control=False,
+        settings=common | dict(SEALWIRES[name]),
+        kek=ground.kek,
     )
     proxy = stack.enter_context(ProxyProcess(options))
     return Started(proxy.port, proxy.pid)

@@ -36,6 +36,7 @@ from sealwire.crypto.errors import (
 from sealwire.crypto.short_siv import IS_FASTER, SHORT_BYTES, ShortSiv, SivKey
 from sealwire.crypto.unpicklable import refuse_to_serialise
 
+TAG_BYTES: Final = 16
 _RANDOM_BODY: Final = HEADER_BYTES + NONCE_BYTES
 
 # Below a block, a block, above it, two, and the longest.
@@ -111,13 +112,13 @@ class ValueCipher:
     construction. (A short value needs the same AES object for a moment, which the interpreter's lock keeps.)
     """
 
-    __slots__ = ("_to_deterministic", "_to_random", "by_header", "class_id", "key_version")
+    __slots__ = ("_siv", "_to_deterministic", "_to_random", "by_header", "class_id", "key_version")
 
     def __init__(self, key: bytes, class_id: int, key_version: int) -> None:
         """`key`: 64 bytes. Raises ValueError for another length, InvalidEnvelope for an id out of range."""
         if len(key) != KEY_BYTES:
             raise ValueError(f"a data key is {KEY_BYTES} bytes long")
-        siv = AESSIV(key)
+        siv = self._siv = AESSIV(key)
         self.class_id = class_id
         self.key_version = key_version
         self._to_deterministic = self._prepare(siv, Mode.DETERMINISTIC, SivKey(key) if IS_FASTER else None)
@@ -140,6 +141,17 @@ class ValueCipher:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         refuse_to_serialise(self)
+
+    def tag(self, domain: bytes, data: bytes) -> bytes:
+        """16 bytes that only a holder of the key can make of `data`; another `domain` gives others.
+
+        S2V, on which AES-SIV rests, is a pseudorandom function (RFC 5297 section 2.4). A domain has not the
+        length of an envelope's header, so no envelope's SIV is a tag, and no tag an envelope's SIV.
+        Raises ValueError for an empty `data` and such a domain. Cost: O(n).
+        """
+        if not data or len(domain) == HEADER_BYTES:
+            raise ValueError("a tag needs data, and a domain that cannot be a header")
+        return self._siv.encrypt(data, [domain])[:TAG_BYTES]
 
     def encrypt_deterministically(self, bson_type: int, value: bytes) -> bytes:
         """Make the envelope of `value`; equal type and bytes give equal envelopes, which anyone can see.

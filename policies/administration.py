@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from sealwire.policies.arguments import named_parts, operator_name, readable, string_of
-from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments
+from sealwire.policies.arguments import named_parts, operator_name, readable
+from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, raw_data
 from sealwire.policies.command import passed as pass_argument
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.namespaces import foreign_namespaces
-from sealwire.policies.pipelines import plan_pipeline
+from sealwire.policies.reach import name_in, refuse_writing_views
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused
-from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.schema import PathNode, belongs_to_server
+from sealwire.policies.server_collections import refuse_buckets, server_documents
 from sealwire.policies.trees import same_values
+from sealwire.policies.view_definitions import define_view
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
 
 _DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split()) | frozenset(GENERIC)
 
@@ -23,6 +23,8 @@ def _administer(command: Command, node: PathNode) -> None:
     Some of these commands take a query (`planCacheClear`) or index bounds (`dataSize`) as well.
     """
     for name, argument in command.arguments.items():
+        if name == b"rawData" and argument.kind != kinds.NULL:
+            raw_data(command, argument, command.parents)
         if argument.kind in (kinds.OBJECT, kinds.ARRAY) and name not in _DESCRIBING:
             raise Refusal(Reason.SHAPE, path=node.path, rule=operator_name(argument))
     if command.sequences:
@@ -41,24 +43,19 @@ ADMINISTRATION: dict[bytes, Rule[Callable[[Command, PathNode], None]]] = {
         shardCollection balancerCollectionStatus refineCollectionShardKey reshardCollection
         abortReshardCollection commitReshardCollection cleanupReshardCollection unshardCollection
         abortUnshardCollection moveCollection cleanupOrphaned checkMetadataConsistency setAllowMigrations
-        configureQueryAnalyzer analyzeShardKey setIndexCommitQuorum dropSearchIndex""",
+        configureQueryAnalyzer analyzeShardKey setIndexCommitQuorum dropSearchIndex abortMoveCollection
+        configureCollectionBalancing flushRouterConfig flushrouterconfig getShardVersion shardcollection""",
         passed(_administer, "without a query"),
     ),
     **family(
         """planCacheSetFilter filemd5 split splitVector moveChunk mergeChunks mergeAllChunksOnShard
-        clearJumboFlag updateZoneKeyRange createSearchIndexes updateSearchIndex listSearchIndexes
-        compactStructuredEncryptionData cleanupStructuredEncryptionData""",
+        movechunk moveRange medianKey setShardVersion clearJumboFlag updateZoneKeyRange createSearchIndexes
+        updateSearchIndex listSearchIndexes compactStructuredEncryptionData
+        cleanupStructuredEncryptionData""",
         refused(_refuse_command, Reason.COMMAND),
     ),
 }
 """Commands that name a protected collection and carry no value of its documents, or are refused."""
-
-NAMES_NO_COLLECTION = frozenset(
-    b"""createUser updateUser dropUser usersInfo grantRolesToUser revokeRolesFromUser createRole updateRole
-    dropRole rolesInfo grantRolesToRole revokeRolesFromRole grantPrivilegesToRole
-    revokePrivilegesFromRole""".split()
-)
-"""Commands whose first argument is the name of something else, which may be spelt like a collection."""
 
 
 def check_any_namespace(command: Command) -> None:
@@ -75,19 +72,12 @@ def check_any_namespace(command: Command) -> None:
 
 
 def _refuse_protected(command: Command, namespace: str) -> None:
+    database, _, collection = namespace.partition(".")
+    refuse_buckets(command.policies, database, collection)
     if command.policies.covered(namespace) is not None:
         raise Refusal(
             Reason.NAMESPACE, path=readable(namespace), rule=operator_name(command.arguments[command.name])
         )
-
-
-def _name_in(command: Command, argument: Element | None) -> str | None:
-    """The name that an argument gives, None for no argument. Raises Refusal for what is no string."""
-    if argument is None or argument.kind == kinds.NULL:
-        return None
-    if argument.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule=operator_name(argument))
-    return string_of(command.plan, argument)
 
 
 def rename_collection(command: Command) -> None:
@@ -101,9 +91,12 @@ def rename_collection(command: Command) -> None:
     nodes: list[PathNode | None] = []
     named: list[str] = []
     for name in (command.name, b"to"):
-        namespace = _name_in(command, command.arguments.get(name)) or ""
+        namespace = name_in(command, command.arguments.get(name)) or ""
         if namespace:
             _refuse_protected(command, command.namespace(namespace))  # as a server might that is lax
+            refuse_writing_views(command, namespace)
+            database, _, collection = namespace.partition(".")
+            refuse_buckets(command.policies, database, collection)
         nodes.append(command.policies.covered(namespace))
         named.append(namespace)
     source, target = nodes
@@ -112,7 +105,7 @@ def rename_collection(command: Command) -> None:
     if source is None or target is None or not same_values(source, target):
         path = readable(named[0] if source is not None else named[1])
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
-    command.plan.protected = True
+    command.plan.reach()
     command.plan.namespace = readable(named[0])
     names = (command.name, b"to", b"dropTarget", b"stayTemp")
     known: dict[bytes, Argument] = dict.fromkeys(names, pass_argument)
@@ -121,71 +114,22 @@ def rename_collection(command: Command) -> None:
 
 def _clone_as_capped(command: Command) -> None:
     for name in (command.name, b"toCollection"):
-        collection = _name_in(command, command.arguments.get(name))
+        collection = name_in(command, command.arguments.get(name))
         if collection is not None:
             _refuse_protected(command, command.namespace(collection))
-
-
-def _view(command: Command) -> None:
-    """The definition of a view: its pipeline is covered like any over what it reads."""
-    on = _name_in(command, command.arguments.get(b"viewOn"))
-    pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None:
-        return
-    if on is None:
-        raise Refusal(Reason.SHAPE, rule="a pipeline without viewOn")
-    node = command.covered(command.namespace(on)) or NOTHING
-    if not node.covers and protected_in_pipeline(command) is None:
-        return
-    command.plan.protected = True
-    plan_pipeline(command.plan, pipeline, node, command.parents, command.surroundings)
-    own_collation = command.arguments.get(b"collation")
-    if own_collation is not None and own_collation.kind != kinds.NULL:
-        command.note_collation(own_collation)
-        command.plan.compares = True  # every later comparison would be under it
-    command.settle_collation(node.path)
-
-
-def protected_in_pipeline(command: Command) -> str | None:
-    """The first protected collection that the command's pipeline reads or writes beside its own input."""
-    pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None:
-        return None
-    return command.surroundings.protected_in(foreign_namespaces(command.plan, pipeline, command.database))
-
-
-_READS = frozenset(b"find aggregate count distinct listIndexes collStats collstats getMore explain".split())
-
-
-def refuse_view_catalog(command: Command, collection: str) -> None:
-    """A view is a document in `system.views`: written there, it could be one on a protected collection."""
-    if command.name not in _READS:
-        refuse_writing_views(command, command.namespace(collection))
-
-
-def refuse_writing_views(command: Command, namespace: str) -> None:
-    """The same for a namespace that is written to. Raises Refusal."""
-    database, _, collection = namespace.partition(".")
-    if collection == "system.views" and command.policies.protects_database(database):
-        raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule=command.plan.command)
 
 
 def _map_reduce(command: Command) -> None:
     """Its output may be any collection of any database; with JavaScript in it there is nothing to follow."""
     if command.policies.protects_database(command.database) or b"out" not in command.arguments:
         raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+    source = name_in(command, command.arguments[command.name]) or ""
+    is_servers = belongs_to_server(command.database, source)
+    if is_servers and server_documents(command.policies, command.database, source) is not None:
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
     out = command.arguments[b"out"]
     if out.kind == kinds.OBJECT and b"db" in named_parts(command.plan, out.value):
         raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
-
-
-_BEYOND_TARGET: dict[bytes, Callable[[Command], None]] = {
-    b"cloneCollectionAsCapped": _clone_as_capped,
-    b"create": _view,
-    b"collMod": _view,
-    b"mapReduce": _map_reduce,
-    b"mapreduce": _map_reduce,
-}
 
 
 def _refuse_with_policy(command: Command) -> None:
@@ -194,7 +138,7 @@ def _refuse_with_policy(command: Command) -> None:
 
 
 BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
-    **family("create collMod", encrypted(_view, "a view on a protected collection: its pipeline")),
+    **family("create collMod", encrypted(define_view, "a view on a protected collection: its pipeline")),
     b"cloneCollectionAsCapped": refused(_clone_as_capped, Reason.NAMESPACE, "from or to a protected one"),
     **family(
         "mapReduce mapreduce", refused(_map_reduce, Reason.JAVASCRIPT, "in a database with protected ones")

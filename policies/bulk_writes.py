@@ -7,8 +7,7 @@ So that list is read first, wherever it lies; the operations follow, each with i
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sealwire.policies.administration import refuse_writing_views
-from sealwire.policies.arguments import Parents, check_nested, document_of, named_parts, readable, string_of
+from sealwire.policies.arguments import Parents, check_nested, document_of, named_parts, readable
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, constants, passed
 from sealwire.policies.commands import (
     BULK_DELETE_PARTS,
@@ -19,15 +18,18 @@ from sealwire.policies.commands import (
 )
 from sealwire.policies.documents import plan_document
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.numbers import is_true, whole_number
 from sealwire.policies.plan import Use
+from sealwire.policies.reach import NO_NAME, name_in, refuse_writing_views
 from sealwire.policies.schema import PathNode
 from sealwire.policies.variables import bind_constants, settle_constants
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, elements
 
 _OPERATIONS = b"ops"
 _NAMESPACES = b"nsInfo"
-_INTEGERS = frozenset({kinds.INT, kinds.LONG})
+# what no server takes for a list of documents
+_NO_LIST = (NO_NAME | {kinds.NULL}) - {kinds.OBJECT}
 
 
 class _Target(NamedTuple):
@@ -42,17 +44,16 @@ def bulk_write(command: Command) -> None:
     """Cover every operation with the covered paths of the collection that it names.
 
     Operations on collections without protection are bounded and stay as they are; when there are only such,
-    the command is not looked at. Raises Refusal, BsonError. Cost: O(elements).
+    the command is not looked at, and what is wrong with it the server says.
+    Raises Refusal, BsonError. Cost: O(elements).
     """
-    if not command.policies.protects_anything:
-        return
     _refuse_other_sequences(command)
-    targets = [_target(command, start) for start, _ in command.documents(_NAMESPACES)]
-    protected = [target for target in targets if target.node is not None]
-    if not targets:
-        raise Refusal(Reason.SHAPE, rule="bulkWrite without nsInfo")
+    targets = _targets(command)
+    protected = [target for target in targets if target is not None and target.node is not None]
     if not protected:
         return
+    if None in targets:
+        raise Refusal(Reason.SHAPE, rule="nsInfo")
     command.plan.protected = True
     command.plan.namespace = readable(protected[0].namespace)
     apply_arguments(command, command.arguments, {command.name: passed, **_ARGUMENTS}, command.parents)
@@ -76,17 +77,36 @@ def _refuse_other_sequences(command: Command) -> None:
             raise Refusal(Reason.SHAPE, rule="this document sequence")
 
 
-def _target(command: Command, start: int) -> _Target:
-    parts = named_parts(command.plan, start)
-    name = parts.get(b"ns")
-    if name is None or name.kind != kinds.STRING:
+def _targets(command: Command) -> list[_Target | None]:
+    """The entries of `nsInfo`; None for one that cannot name a collection to any server."""
+    argument = command.arguments.get(_NAMESPACES)
+    targets: list[_Target | None] = []
+    if argument is not None and argument.kind == kinds.ARRAY:
+        for item in elements(command.plan.buf, argument.value):
+            if item.kind not in NO_NAME and item.kind != kinds.NULL:
+                raise Refusal(Reason.SHAPE, rule="nsInfo")
+            targets.append(_target(command, item.value) if item.kind == kinds.OBJECT else None)
+    elif argument is not None and argument.kind not in _NO_LIST:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
-    namespace = string_of(command.plan, name)
+    for sequence in command.sequences:
+        if sequence.identifier == _NAMESPACES:
+            targets += [_target(command, start) for start in sequence.documents]
+    return targets
+
+
+def _target(command: Command, start: int) -> _Target | None:
+    parts = named_parts(command.plan, start)
+    namespace = name_in(command, parts.get(b"ns"))
+    if namespace is None:
+        return None
     refuse_writing_views(command, namespace)
-    node = command.covered(namespace)
+    node = command.reached(namespace)
     if node is not None:
         # encryptionInformation among others: the server would write more than the operations say
         _refuse_unknown(parts, {b"ns", b"collectionUUID", b"isTimeseriesNamespace"})
+        buckets = parts.get(b"isTimeseriesNamespace")
+        if buckets is not None and is_true(buckets.kind, command.plan.buf[buckets.value : buckets.end]):
+            raise Refusal(Reason.SHAPE, rule="isTimeseriesNamespace")
     return _Target(namespace, node)
 
 
@@ -96,21 +116,18 @@ def _refuse_unknown(parts: dict[bytes, Element], known: Iterable[bytes]) -> None
 
 
 def _operation(
-    command: Command, parts: dict[bytes, Element], parents: Parents, targets: Sequence[_Target]
+    command: Command, parts: dict[bytes, Element], parents: Parents, targets: Sequence[_Target | None]
 ) -> None:
     """One operation. The server goes by its first field, whose value is an index into the targets."""
     kinds = [name for name in parts if name in _HANDLERS]
     if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
         raise Refusal(Reason.SHAPE, rule="an operation of bulkWrite")
-    number = parts[kinds[0]]
-    index = -1
-    if number.kind in _INTEGERS:
-        index = int.from_bytes(command.plan.buf[number.value : number.end], "little", signed=True)
-    if not 0 <= index < len(targets):
+    index = whole_number(command.plan, parts[kinds[0]])
+    target = targets[index] if 0 <= index < len(targets) else None
+    if target is None:
         raise Refusal(Reason.SHAPE, rule="a namespace index of bulkWrite")
-    node = targets[index].node
-    if node is not None:
-        _HANDLERS[kinds[0]](command, node, parts, parents)
+    if target.node is not None:
+        _HANDLERS[kinds[0]](command, target.node, parts, parents)
         return
     for part in parts.values():
         check_nested(command.plan, part)

@@ -18,7 +18,8 @@ from sealwire.policies.arguments import (
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.plan import SETTLED_EDITS, Plan
-from sealwire.policies.schema import NOTHING, PathNode, PolicySet
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.server_collections import server_documents
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -87,7 +88,22 @@ class Command:
     @property
     def surroundings(self) -> Surroundings:
         """What its pipelines may refer to."""
-        return Surroundings(self.covered, self.database)
+        return Surroundings(self.reached, self.database)
+
+    def reached(self, namespace: str) -> PathNode | None:
+        """The covered paths of a collection, a view or a collection of the server's own; None for no such.
+
+        The plan is told which of these it reaches. Raises NamespaceUnknown (see `ViewCatalog.covered`);
+        Refusal for buckets of a protected collection.
+        """
+        database, _, collection = namespace.partition(".")
+        if belongs_to_server(database, collection):
+            node = server_documents(self.policies, database, collection)
+            self.plan.others = self.plan.others or node is not None
+            return node
+        node = self.covered(namespace)
+        self.plan.reveals = self.plan.reveals or node is not None
+        return node
 
     def documents(self, name: bytes) -> Iterator[tuple[int, Parents]]:
         """The documents of an argument that may stand in the body as an array or be a sequence.
@@ -164,6 +180,13 @@ def constants(command: Command, argument: Element, parents: Parents) -> None:
         check_nested(command.plan, variable)
 
 
+def raw_data(command: Command, argument: Element, parents: Parents) -> None:
+    """With it, the paths of a time-series collection are those of its buckets. Raises Refusal(SHAPE)."""
+    del parents
+    if argument.kind != kinds.BOOL or any(command.plan.buf[argument.value : argument.end]):
+        raise Refusal(Reason.SHAPE, rule="rawData")
+
+
 def apply_arguments(
     command: Command,
     arguments: dict[bytes, Element],
@@ -180,10 +203,11 @@ def apply_arguments(
         handler(command, argument, parents)
 
 
-GENERIC: Final[dict[bytes, Argument]] = dict.fromkeys(
+_GENERIC: dict[bytes, Argument] = dict.fromkeys(
     b"""$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
     txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
-    maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings rawData""".split(),
+    maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings""".split(),
     passed,
 )
+GENERIC: Final[dict[bytes, Argument]] = {**_GENERIC, b"rawData": raw_data}
 """Arguments that every command takes."""

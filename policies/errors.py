@@ -38,6 +38,7 @@ class Reason(Enum):
     NAMESPACE = "namespace"
     JOIN = "join"
     TARGET = "target"
+    UNSEEN = "unseen"
     SHAPE = "shape"
     OPCODE = "opcode"
     TOO_LARGE = "too-large"
@@ -47,6 +48,7 @@ class ErrorCode(Enum):
     """The MongoDB error codes that a refusal answers with, and their code names."""
 
     BAD_VALUE = (2, "BadValue")
+    UNAUTHORIZED = (13, "Unauthorized")
     TYPE_MISMATCH = (14, "TypeMismatch")
     NOT_IMPLEMENTED = (238, "NotImplemented")
     COMMAND_NOT_SUPPORTED = (115, "CommandNotSupported")
@@ -148,8 +150,8 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
     ),
     Reason.COMMAND: (
         ErrorCode.COMMAND_NOT_SUPPORTED,
-        "this command is not supported on a protected collection",
-        "see docs/policies.md for the commands that are",
+        "this command is not supported on a protected collection, or not known to carry no values",
+        "see docs/commands.md for those that are; `allow_commands` in the policy lets one pass elsewhere",
     ),
     Reason.NAMESPACE: (
         ErrorCode.NOT_IMPLEMENTED,
@@ -165,6 +167,12 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.NOT_IMPLEMENTED,
         "what it writes is not encrypted as the policy of its target demands",
         "write to a collection with the same covered paths and classes, or keep only other fields ($project)",
+    ),
+    Reason.UNSEEN: (
+        ErrorCode.UNAUTHORIZED,
+        "the server does not tell this user whether it is a view, and behind one covered fields may lie",
+        "grant the user listCollections on the database (the role `read` has it), or declare the collection "
+        "`plain` in the policy",
     ),
     Reason.SHAPE: (
         ErrorCode.BAD_VALUE,

@@ -116,13 +116,14 @@ def _merge_objects(
     arguments, parents = arguments_of(plan, element, parents)
     result: dict[bytes, PathNode] = {}
     names: set[bytes] | None = set()  # those that the result can have, while they are known
+    unsettled: set[bytes] = set()
     path, is_numbered = "", False
     for argument in arguments:
         node = inner(plan, argument, scope, parents)
         if node.leaf is not None or node.opaque:
             raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
         literal = _literal_names(plan, argument)
-        _put_over(result, names, node.children, literal)
+        _put_over(result, unsettled, names, node.children, literal)
         is_numbered = is_numbered or node.behind_number is not None
         is_numbered = is_numbered or any(map(is_transparent, (*node.children, *(literal or ()))))
         if names is None or literal is None:
@@ -139,19 +140,26 @@ def _merge_objects(
 
 def _put_over(
     result: dict[bytes, PathNode],
+    unsettled: set[bytes],
     names: set[bytes] | None,
     right: Mapping[bytes, PathNode],
     right_names: set[bytes] | None,
 ) -> None:
     """Put a document's fields over those of `result`; the names are None where any field may be there.
 
-    Cost: O(its fields) where it is written out, so that many of them cost no more than their length.
+    What a document of unknown fields may have changed, another one may change without a difference. So only
+    `unsettled` fields are looked at again. Cost: O(its fields and these), over many documents linear.
     """
-    for name in sorted(result.keys() | right.keys() if right_names is None else right_names):
+    for name in sorted(right.keys() | unsettled if right_names is None else right_names):
         if names is not None and name not in names:
             result[name] = right.get(name, NOTHING)
         else:
             result[name] = either(result.get(name, NOTHING), right.get(name, NOTHING))
+    if right_names is None:
+        unsettled.clear()
+        unsettled.update(right)
+    else:
+        unsettled.update(right_names)
 
 
 def _literal_names(plan: Plan, argument: Element) -> set[bytes] | None:

@@ -8,6 +8,7 @@ from sealwire.policies.expressions import OPERATORS as EXPRESSIONS
 from sealwire.policies.filters import OPERATORS as FILTER_OPERATORS
 from sealwire.policies.filters import TOP_LEVEL
 from sealwire.policies.grouping import ACCUMULATORS
+from sealwire.policies.passed_commands import PASSED_COMMANDS
 from sealwire.policies.pipelines import STAGES
 from sealwire.policies.planner import COMMANDS, WHOLE_NAMES
 from sealwire.policies.rules import Rule
@@ -40,9 +41,15 @@ MATRIX: tuple[Family, ...] = (
     Family(
         "beyond",
         "Commands that may reach a protected collection which they do not name",
-        "any other that names no protected collection passes: logins, sessions, `getMore`, diagnostics, "
-        "users; `explain` does what the command inside it does",
+        "see the next table; `explain` does what the command inside it does",
         BEYOND_TARGET,
+    ),
+    Family(
+        "passed",
+        "Commands that carry no value of a document",
+        "those of the two tables above pass where they reach no protected collection; any other is refused "
+        "on any namespace [command] while the policy protects anything, unless its `allow_commands` names it",
+        PASSED_COMMANDS,
     ),
     Family("condition", "Filters: conditions on a field", _REFUSED.format("operator"), FILTER_OPERATORS),
     Family(

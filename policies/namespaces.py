@@ -6,15 +6,13 @@ A pipeline over documents without covered fields passes unread unless it reaches
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from sealwire.policies.arguments import document_of, named_parts, operator_name, string_of
+from sealwire.policies.arguments import named_parts, string_of
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.foreign_names import ForeignNames, Namespace
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
-
-Namespace = tuple[str, str]
-"""Database and collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,45 +33,63 @@ class Surroundings:
         return next((name for name in names if self.covered(name) is not None), None)
 
 
-def foreign_namespaces(plan: Plan, element: Element, database: str, depth: int = 0) -> Iterator[Namespace]:
+def foreign_namespaces(plan: Plan, element: Element, database: str) -> Iterator[Namespace]:
     """(database, collection) of every collection that a stage, or pipeline, touches beside its input.
 
     Found by the stages' names at any depth: stages with pipelines inside them come with every release of the
-    server. Raises Refusal when such a stage does not name its collection in a known way. Cost: one search for
-    each name, and a walk where one is found.
+    server. Raises Refusal when such a stage names its collection in a way that a lax server might read and
+    the planner does not. Cost: a search for each name and a walk where one is found, once for all stages of
+    a pipeline; then O(log names).
     """
-    if not depth and not any(plan.buf.find(name, element.start, element.end) >= 0 for name in _ARGUMENTS):
-        return
+    found = plan.foreign
+    if found is None or not found.spans(element.start, element.end):
+        found = plan.foreign = _search(plan, element, database)
+    return found.within(element.start, element.end)
+
+
+def _search(plan: Plan, element: Element, database: str) -> ForeignNames:
+    found = ForeignNames(element.start, element.end)
+    if not any(plan.buf.find(name, element.start, element.end) >= 0 for name in _ARGUMENTS):
+        return found
+    open_parts = [iter((element,))]
+    while open_parts:
+        part = next(open_parts[-1], None)
+        if part is None:
+            open_parts.pop()
+            continue
+        if part.name in _ARGUMENTS:
+            _add_named(plan, part, part.start, database, found, len(open_parts))
+        if part.kind in (kinds.OBJECT, kinds.ARRAY):
+            if len(open_parts) > MAX_DEPTH:
+                raise Refusal(Reason.SHAPE, rule="nesting")
+            open_parts.append(elements(plan.buf, part.value))
+    return found
+
+
+# What stands in a name's place as one of these is no name to any server: it says no to the whole command.
+_NO_NAME = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.DECIMAL, kinds.BOOL, kinds.NULL})
+
+
+def _add_named(
+    plan: Plan, part: Element, offset: int, database: str, found: ForeignNames, depth: int
+) -> None:
+    """The collections that one stage names: `"coll"`, or `coll`, `from` or `into` in any of its forms."""
     if depth > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    if element.name in _ARGUMENTS:
-        yield from _named(plan, element, database)
-    if element.kind in (kinds.OBJECT, kinds.ARRAY):
-        for part in elements(plan.buf, element.value):
-            yield from foreign_namespaces(plan, part, database, depth + 1)
-
-
-def _named(plan: Plan, stage: Element, database: str) -> Iterator[Namespace]:
-    """The collections that one stage names: `"coll"`, or `coll`, `from` or `into` in any of its forms."""
-    if stage.kind == kinds.STRING:
-        yield database, string_of(plan, stage)
-        return
-    parts = named_parts(plan, document_of(stage, stage))
-    chosen = parts.get(b"db")
-    if chosen is not None:
-        database = _name(plan, chosen)
-    for key in (b"into", b"from", b"coll"):
-        target = parts.get(key)
-        if target is not None and target.kind == kinds.OBJECT:
-            yield from _named(plan, target, database)
-        elif target is not None:
-            yield database, _name(plan, target)
-
-
-def _name(plan: Plan, element: Element) -> str:
-    if element.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule=operator_name(element))
-    return string_of(plan, element)
+    if part.kind == kinds.STRING:
+        found.add(offset, (database, string_of(plan, part)))
+    elif part.kind == kinds.OBJECT:
+        parts = named_parts(plan, part.value)
+        chosen = parts.get(b"db")
+        if chosen is not None and chosen.kind == kinds.STRING:
+            database = string_of(plan, chosen)
+        elif chosen is not None and chosen.kind not in _NO_NAME:
+            found.add(offset, None)
+        for key in (b"into", b"from", b"coll"):
+            if key in parts:
+                _add_named(plan, parts[key], offset, database, found, depth + 1)
+    elif part.kind not in _NO_NAME:
+        found.add(offset, None)
 
 
 def named_namespace(plan: Plan, stage: Element, database: str) -> Namespace | None:

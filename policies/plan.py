@@ -10,18 +10,16 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from sealwire.policies.budget import ENVELOPE_BYTES, LISTED_BYTES, Budget
 from sealwire.policies.coercion import coerce
 from sealwire.policies.constants import Constant
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.foreign_names import ForeignNames
 from sealwire.policies.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.schema import FieldClass, Mode, PathNode
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
-
-# An envelope makes its element 34 bytes longer or more: so many fit into no message, whatever they replace.
-# Told here, because the plan itself would take a kilobyte for each.
-MAX_EDITS: Final = 48_000_000 // 34
 
 # So many edits of documents are worth settling while the planner goes on: some 200 kB.
 SETTLED_EDITS: Final = 1024
@@ -117,18 +115,21 @@ class Plan:
     """The decisions for one command, in the order they were made. Building it is the planner's whole work."""
 
     __slots__ = (
-        "_room",
         "arrays",
+        "budget",
         "buf",
         "command",
         "compares",
         "constants",
         "edits",
+        "foreign",
         "mentions",
         "namespace",
+        "others",
         "pipelines",
         "protected",
         "removals",
+        "reveals",
         "seeding",
         "settled",
         "settler",
@@ -140,11 +141,17 @@ class Plan:
         self.settler = settler
         self.settled = 0
         """How many edits the settler has taken."""
-        self._room = MAX_EDITS
-        """How many edits there may be besides those."""
+        self.budget = Budget()
         self.command = ""
         self.namespace = ""
         self.protected = False
+        """Whether the command was planned under covered paths, and not let through as it is."""
+        self.reveals = False
+        """Whether envelopes in its reply, and in what its cursor yields later, are opened."""
+        self.others = False
+        """Whether it reads what shows other people's commands: what the server keeps for itself."""
+        self.foreign: ForeignNames | None = None
+        """The other collections that its pipeline names, once they were looked for."""
         self.edits: list[ValueEdit | RangeEdit] = []
         self.removals: list[Removal] = []
         self.seeding = False
@@ -162,6 +169,11 @@ class Plan:
         self.arrays = 0
         """How many arrays lie around the value that is being planned."""
 
+    def reach(self) -> None:
+        """Note that the command reaches something protected: it is planned, and its reply is opened."""
+        self.protected = True
+        self.reveals = True
+
     @property
     def values(self) -> int:
         """How many values are covered, settled ones included."""
@@ -178,7 +190,6 @@ class Plan:
         del self.edits[edits:]
         del self.removals[removals:]
         self.settled += len(taken)
-        self._room -= len(taken)
         self.settler(self.buf, taken, gone, start, end, parents)
 
     def store(self, element: Element, node: PathNode, parents: tuple[int, ...]) -> None:
@@ -260,8 +271,8 @@ class Plan:
     ) -> None:
         field_class = _leaf_class(node)
         kind = element.kind
-        if len(self.edits) == self._room:
-            raise Refusal(Reason.TOO_LARGE)
+        size = element.end - element.value if value is None else len(value)
+        self.budget.spend(ENVELOPE_BYTES + size)
         if value is not None and field_class.kind:
             kind = field_class.kind
         if field_class.domain is not None and (use is Use.STORE or self.seeding):
@@ -292,6 +303,7 @@ class Plan:
             raise Refusal(Reason.RANGE, path=node.path, rule="a range of one value in an upsert")
         if len(found) > field_class.domain.max_values:
             raise Refusal(Reason.RANGE_SIZE, path=node.path)
+        self.budget.spend(LISTED_BYTES * len(found), len(found))
         self.compares = True
         self.edits.append(RangeEdit(conditions[0], node, field_class, found, parents))
         self.removals.extend(Removal(item, parents) for item in conditions[1:])

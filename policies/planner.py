@@ -1,7 +1,8 @@
 """One command in, one plan out, or a refusal: the entry of this room.
 
-First what holds for any command, then by the namespace it names: not protected, it passes untouched;
-protected, its handler covers it or refuses; with no handler it is administration or refused.
+First what holds for any command, then by the namespace it names: protected, its handler covers it or refuses;
+not protected, it passes untouched if it is one of those that are known, or that the policy allows. A policy
+that protects nothing refuses nothing.
 """
 
 from collections.abc import Callable
@@ -9,23 +10,27 @@ from typing import Final
 
 from sealwire.policies.administration import (
     ADMINISTRATION,
-    NAMES_NO_COLLECTION,
+    BEYOND_TARGET,
     check_any_namespace,
-    protected_in_pipeline,
-    refuse_view_catalog,
     rename_collection,
 )
 from sealwire.policies.arguments import Parents, document_of, named_parts, printable, readable, string_of
 from sealwire.policies.bulk_writes import bulk_write
 from sealwire.policies.change_streams import watched
-from sealwire.policies.command import Command, DocumentSequence
+from sealwire.policies.command import GENERIC, Command, DocumentSequence, apply_arguments
+from sealwire.policies.command import passed as pass_argument
 from sealwire.policies.commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
 from sealwire.policies.definitions import DEFINITION_COMMANDS
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.passed_commands import PASSED_COMMANDS
 from sealwire.policies.plan import Plan, Settler
+from sealwire.policies.reach import first_stage, protected_in_pipeline, refuse_view_catalog
 from sealwire.policies.rules import Rule, encrypted, passed
-from sealwire.policies.schema import NOTHING, PathNode, PolicySet
+from sealwire.policies.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.server_collections import refuse_buckets
+from sealwire.policies.server_stages import OTHERS_COMMANDS, SERVER_STAGES
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
@@ -41,8 +46,17 @@ WHOLE_NAMES: Final[dict[bytes, Rule[Callable[[Command], None]]]] = {
 _READING: Final = frozenset(DATA_COMMANDS) - {b"insert"}
 """Those that compare stored values, or show them: so they may be given a view's name."""
 
-KNOWN_COMMANDS: Final = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
-"""Commands whose names, and what their first arguments name, are safe in logs and metrics."""
+# `aggregate` with one of these shows what the server knows of the collection that it names, and of no other
+_OF_ONE_COLLECTION: Final = frozenset(b"$collStats $indexStats $planCacheStats".split())
+
+NAMING_COMMANDS: Final = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
+"""Commands of which also what their first arguments name is safe in logs: they are names of collections."""
+
+KNOWN_COMMANDS: Final = NAMING_COMMANDS | frozenset(PASSED_COMMANDS)
+"""Commands whose names are safe in logs and metrics."""
+
+_WITHOUT_PROTECTION: Final = frozenset(COMMANDS) | frozenset(BEYOND_TARGET)
+"""Commands that may name a collection without protection; what else they reach is checked before."""
 
 _TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
 
@@ -79,7 +93,14 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         sequences,
     )
     plan.command = _TEXTS.get(command.name) or printable(command.name)
+    if not policies.protects_anything:
+        collection = None if command.name in PASSED_COMMANDS else collection_of(command)
+        plan.namespace = "" if collection is None else readable(command.namespace(collection))
+        return plan
     _dispatch(command)
+    if plan.others and plan.reveals:
+        # a reply of one kind is opened, and of the other not
+        raise Refusal(Reason.NAMESPACE, path=plan.namespace, rule=plan.command)
     return plan
 
 
@@ -93,22 +114,28 @@ def _dispatch(command: Command) -> None:
     if whole is not None:
         whole.handler(command)
         return
-    collection = None if command.name in NAMES_NO_COLLECTION else collection_of(command)
+    unread = PASSED_COMMANDS.get(command.name)
+    if unread is not None:
+        if command.sequences:
+            # the server would take one for an argument
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+        unread.handler(command)
+        return
+    collection = collection_of(command)
     if collection is None:
         _without_collection(command)
         return
     namespace = command.namespace(collection)
     plan.namespace = readable(namespace)
-    node = command.policies.covered(namespace)
-    if node is None and command.name in _READING:
-        node = command.covered(namespace)
-    if node is None and command.name == b"aggregate" and protected_in_pipeline(command) is not None:
-        node = NOTHING
+    # a view's name may match a pattern of the policy as well
+    known = command.covered if command.name in _READING else command.policies.covered
+    node = known(namespace)
+    if node is not None:
+        plan.reveals = command.name != b"aggregate" or first_stage(command) not in OTHERS_COMMANDS
+    else:
+        node = _beside_policy(command, namespace, collection)
     if node is None:
-        refuse_view_catalog(command, collection)
-        # sharding and a few other commands name the whole namespace
-        if command.policies.covered(collection) is not None:
-            _administer_only(command, readable(collection))
+        _unprotected(command, collection)
         return
     plan.protected = True
     rule = COMMANDS.get(command.name)
@@ -119,11 +146,55 @@ def _dispatch(command: Command) -> None:
     command.settle_collation(node.path)
 
 
+def _beside_policy(command: Command, namespace: str, collection: str) -> PathNode | None:
+    """The covered paths of what a command reads under a name that the policy does not protect.
+
+    It may be a view, or the server's own; a pipeline may reach further, or begin with a stage that shows what
+    the server knows.
+    """
+    node: PathNode | None = None
+    if belongs_to_server(command.database, collection):
+        refuse_view_catalog(command, collection)
+        refuse_buckets(command.policies, command.database, collection)
+        node = command.reached(namespace) if command.name in _READING else None
+    if node is None and command.name == b"aggregate":
+        shown = first_stage(command)
+        is_followed = shown in SERVER_STAGES and shown not in _OF_ONE_COLLECTION
+        if is_followed or protected_in_pipeline(command) is not None:
+            node = NOTHING
+    return node
+
+
+def _unprotected(command: Command, collection: str) -> None:
+    """A command on a collection without protection passes, if it is known that it reaches no other."""
+    # sharding and a few other commands name the whole namespace
+    database, _, inner = collection.partition(".")
+    refuse_buckets(command.policies, database, inner)
+    if command.policies.covered(collection) is not None:
+        _administer_only(command, readable(collection))
+    elif command.name not in _WITHOUT_PROTECTION:
+        _refuse_unknown(command)
+
+
+def _refuse_unknown(command: Command) -> None:
+    """What a command does that nobody knows here, only the operator can say."""
+    if command.name not in command.policies.allowed_commands:
+        raise Refusal(Reason.COMMAND, rule=command.plan.command)
+
+
 def _administer_only(command: Command, namespace: str) -> None:
     rule = ADMINISTRATION.get(command.name)
+    command.plan.reveals = True
     if rule is None:
         raise Refusal(Reason.COMMAND, path=namespace, rule=command.plan.command)
     rule.handler(command, NOTHING)
+
+
+def _planned_already(command: Command, argument: Element, parents: Parents) -> None:
+    del command, argument, parents
+
+
+_EXPLAIN: Final = {**GENERIC, b"explain": _planned_already, b"verbosity": pass_argument}
 
 
 def _explain(command: Command) -> None:
@@ -148,20 +219,29 @@ def _explain(command: Command) -> None:
         arguments,
     )
     _dispatch(nested)
+    if command.plan.protected:
+        apply_arguments(command, command.arguments, _EXPLAIN, command.parents)
     command.plan.command = f"explain {printable(nested.name)}"
 
 
 def _without_collection(command: Command) -> None:
     """A command on a database or the server. A change stream over them reads protected documents too."""
     target = command.arguments[command.name]
-    if command.name in KNOWN_COMMANDS and not (command.name == b"aggregate" and target.kind in _NUMBERS):
+    if command.name not in NAMING_COMMANDS:
+        _refuse_unknown(command)
+        return
+    if command.name != b"aggregate" or target.kind not in _NUMBERS:
         # a collection named by its UUID would slip past a policy that knows names
         raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
-    if command.name != b"aggregate":
-        return
+    plan = command.plan
     node = watched(command)
+    if node is not None and node.covers:
+        plan.reach()
+    if node is None and first_stage(command) in SERVER_STAGES:
+        plan.protected = True
+        node = NOTHING
     if node is None and protected_in_pipeline(command) is not None:
-        command.plan.protected = True
+        plan.protected = True
         node = NOTHING
     if node is not None:
         aggregate(command, node)

@@ -205,6 +205,15 @@ class PolicySet:
         self._remembered[namespace] = found
         return found
 
+    def names(self, namespace: str) -> bool:
+        """Whether the policy names a collection itself, if not its database: `tenant_*.patients` does."""
+        if namespace in self.collections:
+            return True
+        collection = namespace.partition(".")[2]
+        return any(
+            pattern.endswith(f".{collection}") and matches(pattern, namespace) for pattern, _ in self.patterns
+        )
+
     def is_plain(self, namespace: str) -> bool:
         """Whether the policy declares a namespace plain. Cost: O(declarations)."""
         return any(namespace == name or matches(name, namespace) for name in self.plain)

@@ -27,6 +27,8 @@ def first_documents(plan: Plan, stage: Element) -> PathNode | None:
     if found is None:
         return None
     found.check(plan, stage, stage)
+    if stage.name in OTHERS_COMMANDS:
+        plan.others = True
     return found.documents
 
 
@@ -85,7 +87,7 @@ def _many(one: _Check) -> _Check:
     return check
 
 
-def _showing(clear: str) -> PathNode:
+def showing(clear: str) -> PathNode:
     """The tree of documents of which nothing is known but that these paths are in clear."""
     below: dict[bytes, list[str]] = {}
     for path in clear.split():
@@ -93,14 +95,14 @@ def _showing(clear: str) -> PathNode:
         below.setdefault(name.encode(), []).append(rest)
     return PathNode(
         "",
-        freeze({name: NOTHING if "" in rest else _showing(" ".join(rest)) for name, rest in below.items()}),
+        freeze({name: NOTHING if "" in rest else showing(" ".join(rest)) for name, rest in below.items()}),
         opaque=True,
     )
 
 
 _SESSIONS = _ServerStage(
     _document(users=_many(_document(user=_text, db=_text)), allUsers=_flag),
-    _showing("_id lastUse user"),
+    showing("_id lastUse user"),
 )
 
 _STAGES: dict[bytes, _ServerStage] = {
@@ -108,7 +110,7 @@ _STAGES: dict[bytes, _ServerStage] = {
         _flags(
             "allUsers idleConnections idleCursors idleSessions localOps backtrace targetAllNodes truncateOps"
         ),
-        _showing(
+        showing(
             """type host shard desc connectionId client client_s mongos appName clientMetadata active
             currentOpTime effectiveUsers runBy threaded opid lsid secs_running microsecs_running op ns
             redacted isFromUserConnection planSummary queryFramework queryHash queryShapeHash planCacheKey
@@ -131,26 +133,26 @@ _STAGES: dict[bytes, _ServerStage] = {
     b"$listLocalSessions": _SESSIONS,
     b"$queryStats": _ServerStage(
         _document(transformIdentifiers=_document(algorithm=_text, hmacKey=_key)),
-        _showing("asOf keyHash metrics queryShapeHash"),
+        showing("asOf keyHash metrics queryShapeHash"),
     ),
     b"$querySettings": _ServerStage(
         _flags("showDebugQueryShape"),
-        _showing("queryShapeHash settings.queryFramework settings.reject settings.indexHints"),
+        showing("queryShapeHash settings.queryFramework settings.reject settings.indexHints"),
     ),
     b"$planCacheStats": _ServerStage(
         _flags("allHosts"),
-        _showing(
+        showing(
             """version host shard queryHash queryShapeHash planCacheKey planCacheShapeHash isActive works
             worksType readsOrWorks timeOfCreation indexFilterSet isPinned estimatedSizeBytes solutionHash
             securityLevel candidatePlanScores"""
         ),
     ),
     b"$listSampledQueries": _ServerStage(
-        _document(namespace=_text), _showing("_id ns collUuid collectionUuid cmdName expireAt")
+        _document(namespace=_text), showing("_id ns collUuid collectionUuid cmdName expireAt")
     ),
     b"$indexStats": _ServerStage(
         _document(),
-        _showing(
+        showing(
             """name key host shard accesses building spec.v spec.key spec.name spec.unique spec.sparse
             spec.hidden spec.expireAfterSeconds"""
         ),
@@ -162,22 +164,32 @@ _STAGES: dict[bytes, _ServerStage] = {
             count=_document(),
             queryExecStats=_document(),
         ),
-        _showing("ns shard host localTime latencyStats storageStats count queryExecStats"),
+        showing("ns shard host localTime latencyStats storageStats count queryExecStats"),
     ),
     b"$listClusterCatalog": _ServerStage(
         _flags("shards balancingConfiguration tracked"),
-        _showing(
+        showing(
             """ns db type idIndex shards sharded shardKey tracked balancingEnabled
             balancingEnabledReason autoMergingEnabled chunkSize info"""
         ),
     ),
     b"$listCatalog": _ServerStage(
-        _document(), _showing("db name type ns shard ident idxIdent viewOn md.ns md.idxIdent")
+        _document(), showing("db name type ns shard ident idxIdent viewOn md.ns md.idxIdent")
     ),
-    b"$shardedDataDistribution": _ServerStage(_document(), _showing("ns shards")),
-    b"$operationMetrics": _ServerStage(_flags("clearMetrics"), _showing("db localTime")),
-    b"$listMqlEntities": _ServerStage(_document(entityType=_text), _showing("entityType name")),
+    b"$shardedDataDistribution": _ServerStage(_document(), showing("ns shards")),
+    b"$operationMetrics": _ServerStage(_flags("clearMetrics"), showing("db localTime")),
+    b"$listMqlEntities": _ServerStage(_document(entityType=_text), showing("entityType name")),
 }
 
 SERVER_STAGES = tuple(_STAGES)
 """The names of these stages."""
+
+OTHERS_COMMANDS = frozenset(
+    b"$currentOp $queryStats $querySettings $planCacheStats $listSampledQueries".split()
+)
+"""Those that show what other people's commands say."""
+
+
+def documents_of(stage: bytes) -> PathNode:
+    """The covered paths of what one of these stages shows; a command may show the same."""
+    return _STAGES[stage].documents

@@ -101,7 +101,7 @@ def check_names(plan: Plan, element: Element, *ways: Names) -> dict[bytes, Eleme
     for name in parts:
         if not any(name in way.known for way in ways):
             raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} with {printable(name)}")
-    missing = min(ways[0].required - parts.keys(), default=b"a name")
+    missing = min(ways[0].required.difference(parts), default=b"a name")
     raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} without {printable(missing)}")
 
 

@@ -1,12 +1,14 @@
 """Views: names that the policy does not know, behind which documents of protected collections may lie.
 
-What a view yields is known from its definition, which only the server has. So a name in a database with
-protected collections is looked up there once, by the session, before a command on it is planned.
+What a view yields is known from its definition, which only the server has. So the session asks the server for
+such a name on the command's own connection, after the command has come and before it is planned, and what the
+server says counts for that command alone: nothing of it is kept for another command, another session or
+another user. A view that was made before the command came is therefore known, whoever made it and by which
+way (ADR 23). Names that the policy declares plain are not asked about.
 """
 
 from dataclasses import dataclass
-from math import inf
-from typing import Final
+from typing import Final, final
 
 from sealwire.policies.arguments import readable
 from sealwire.policies.errors import Reason, Refusal
@@ -14,19 +16,17 @@ from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.server_collections import server_documents
 from sealwire.policies.trees import OPAQUE
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 
-# How long an answer holds when nothing that passes here says otherwise: a view that is put in a collection's
-# place past the proxy is noticed after this.
-LIFETIME_S: Final = 60.0
+# A command that leads to more names than this, its own and those in definitions, is refused. mongod follows a
+# view to a view 20 times (kMaxViewDepth); an aggregation joins a handful of collections.
+MAX_NAMES: Final = 64
 
-# Names come from clients; an application that reads collections without end must not make this grow.
-_MAX_REMEMBERED: Final = 4096
-
-DEFINING_COMMANDS: Final = frozenset({"create", "collMod", "drop", "dropDatabase", "renameCollection"})
-"""Commands after which a name may be something else than before."""
+# Collections that a session has seen not to be views; names come from clients, so this must not grow.
+_MAX_REMEMBERED: Final = 1024
 
 # mongod follows a view to a view 20 times (kMaxViewDepth).
 _MAX_DEPTH: Final = 20
@@ -50,86 +50,94 @@ class View:
     """A BSON document whose first field is the pipeline."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    view: View | None
-    learned_s: float
+UNREADABLE: Final = View("", b"\5\0\0\0\0")
+"""A view whose definition no planner can follow, or that the user may not see: it can only be forwarded."""
+
+UNSEEN: Final = View("", b"\5\0\0\0\0")
+"""A name of which the server tells this user nothing: it may be a view."""
 
 
+@final
 class ViewCatalog:
-    """What the server has said of names; shared by all sessions that have one policy."""
+    """What the server has said of names for the command that is being planned. One for each session."""
+
+    __slots__ = ("_collections", "_open", "_policies", "_told", "_trees")
 
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
-        self._answers: dict[str, _Answer] = {}
+        self._told: dict[str, View | None] = {}
         self._trees: dict[str, PathNode] = {}
+        """What views yield, by name. Views that name each other twice would else be followed 2^20 times."""
         self._open: set[str] = set()
         """Views whose definitions are being followed just now: one that leads back to itself is a lie."""
-        self._now_s = 0.0
-        self._oldest_s = inf
-        """When the oldest answer was learned."""
-        self.edition = 0
-        """Changes whenever an answer of `covered` may have changed; who remembers one has to ask again."""
+        self._collections: set[str] = set()
+        """Names that match a pattern of the policy and are no views. No view can be made there through
+        Sealwire, so one look in a session's life is enough."""
 
-    def tick(self, now_s: float) -> None:
-        """The time, on any steady clock."""
-        self._now_s = now_s
-        if now_s - self._oldest_s > LIFETIME_S:
-            self._answers = {
-                name: answer
-                for name, answer in self._answers.items()
-                if now_s - answer.learned_s <= LIFETIME_S
-            }
-            self._oldest_s = min((answer.learned_s for answer in self._answers.values()), default=inf)
-            self._trees.clear()
-            self.edition += 1
+    @property
+    def consulted(self) -> bool:
+        """Whether the command that is being planned rests on an answer."""
+        return bool(self._told)
+
+    @property
+    def unseen(self) -> str:
+        """A name of the command of which the server tells nothing; empty when there is none."""
+        return next((name for name, view in self._told.items() if view is UNSEEN), "")
+
+    @property
+    def room(self) -> int:
+        """How many more names the command may lead to."""
+        return MAX_NAMES - len(self._told)
 
     def learn(self, namespace: str, view: View | None) -> None:
-        """The server's answer for a name: a view, or anything else."""
-        if len(self._answers) >= _MAX_REMEMBERED:
-            self._answers.clear()
-        self._answers[namespace] = _Answer(view, self._now_s)
-        self._oldest_s = min(self._oldest_s, self._now_s)
+        """The server's answer for a name: a view, or anything else. It counts until `clear`."""
+        self._told[namespace] = view
         self._trees.clear()
-        self.edition += 1
+        if view is None and self._policies.covered(namespace) is not None:
+            if len(self._collections) >= _MAX_REMEMBERED:
+                self._collections.clear()
+            self._collections.add(namespace)
 
-    def forget(self) -> None:
-        """Some definition has changed, or is about to."""
-        self._answers.clear()
-        self._oldest_s = inf
-        self._trees.clear()
-        self.edition += 1
+    def clear(self) -> None:
+        """The command that asked has been planned."""
+        if self._told:
+            self._told.clear()
+            self._trees.clear()
 
     def covered(self, namespace: str) -> PathNode | None:
         """The covered paths of what is read under a name; None when nothing is.
 
-        Raises NamespaceUnknown; Refusal for what is no name. Cost: O(1) when it is known; a walk of its
-        definition the first time.
+        Raises NamespaceUnknown; Refusal for what is no name. Cost: O(1) for a name that the policy knows; a
+        walk of its definition for a view.
         """
         return self._covered(namespace, 0)
 
     def _covered(self, namespace: str, depth: int) -> PathNode | None:
-        node = self._policies.covered(namespace)
-        if node is not None:
+        policies = self._policies
+        node = policies.covered(namespace)
+        if node is not None and (policies.names(namespace) or namespace in self._collections):
             return node
         database, _, collection = namespace.partition(".")
-        if belongs_to_server(database, collection) or not self._policies.protects_database(database):
+        if node is None and belongs_to_server(database, collection):
+            # named in a command, the planner knows it; a view on the profiler's shows what that holds
+            return server_documents(policies, database, collection) if depth else None
+        if node is None and (not policies.protects_database(database) or policies.is_plain(namespace)):
             return None
-        answer = self._answers.get(namespace)
-        if answer is None:
+        if namespace not in self._told:
             if readable(namespace) != namespace:
                 # no server has such a name, and none can be asked for it
                 raise Refusal(Reason.SHAPE, rule="a name that is not UTF-8")
             raise NamespaceUnknown(namespace)
-        if answer.view is None:
-            return None
+        view = self._told[namespace]
+        if view is None or (view is UNSEEN and node is not None):
+            return node
         tree = self._trees.get(namespace)
         if tree is None:
             if namespace in self._open or depth > _MAX_DEPTH:
                 return OPAQUE
             self._open.add(namespace)
             try:
-                tree = self._trees[namespace] = self._yielded(database, answer.view, depth)
+                tree = self._trees[namespace] = self._yielded(database, view, depth)
             finally:
                 self._open.discard(namespace)
         return tree if tree.covers else None

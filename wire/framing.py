@@ -26,6 +26,9 @@ MAX_MESSAGE_BYTES: Final = 48_000_000
 
 _LENGTH_BYTES: Final = 4
 
+# Longer than any length that an int32 can declare.
+_NEVER: Final = 1 << 31
+
 
 @final
 class Framer:
@@ -46,7 +49,7 @@ class Framer:
         if max_message_bytes < HEADER_BYTES:
             raise ValueError("max_message_bytes is smaller than a message header")
         self._max_message_bytes = max_message_bytes
-        self._long_from = LONG_BYTES if long_messages else max_message_bytes
+        self._long_from = LONG_BYTES if long_messages else _NEVER
         self.arriving: LongMessage | None = None
         """The long message that is being received: the parts of it that are here."""
         # The unfinished message, or what is no part of it yet; None between messages.
@@ -66,6 +69,10 @@ class Framer:
         """Bytes held of a message that is not complete; at the end of a stream, not 0 means truncated."""
         apart = 0 if self.arriving is None else self.arriving.arrived
         return apart if self._partial is None else apart + self._partial.tell()
+
+    def accept(self, max_message_bytes: int) -> None:
+        """Take messages of up to this length from the next one on."""
+        self._max_message_bytes = max_message_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes, in order; the rest is kept for the next call.

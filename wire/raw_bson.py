@@ -91,6 +91,11 @@ class Element:
         return f"Element(kind={self.kind}, start={self.start}, value={self.value}, end={self.end})"
 
 
+def find_element(buf: bytes, start: int, name: bytes) -> Element | None:
+    """The first element of this name in the document at `start`. Raises BsonError. Cost: O(elements)."""
+    return next((element for element in elements(buf, start) if element.name == name), None)
+
+
 def string_bytes(buf: bytes, element: Element) -> bytes:
     """The content of a string in UTF-8, without length and NUL, undecoded; empty where the value is none.
 

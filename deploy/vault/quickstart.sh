@@ -92,6 +92,7 @@ listen:
   tls: {mode: plaintext}
 upstream:
   address: 127.0.0.1:$database_port
+  access_control: none
   tls: {mode: plaintext}
 policy: policy.yaml
 keyring: vault:secret/sealwire/keyring

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Protocol
@@ -75,6 +76,17 @@ class _Server(ThreadingHTTPServer):
             note(_log, logging.CRITICAL, "bug: in the admin server", error)
 
 
+def _readiness(health: HealthView) -> dict[str, object]:
+    """The body of /readyz. Workers that do not have the same policy yet are all named."""
+    said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
+    policies = health.policies
+    if len(policies) == 1:
+        said["policy"] = policies[0]
+    elif policies:
+        said |= {"policy": "mixed", "policies": policies}
+    return said
+
+
 class _Handler(BaseHTTPRequestHandler):
     health: ClassVar[HealthView]
     page: ClassVar[Page]
@@ -93,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
                 ready = (
                     health.alive and health.phase is Phase.READY and health.keyring is not Freshness.EXPIRED
                 )
-                self._say(ready, {"status": health.phase.value, "keyring": health.keyring.value})
+                self._say(ready, _readiness(health))
             case "/metrics":
                 self._metrics()
             case _:
@@ -107,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, text)
 
-    def _say(self, good: bool, body: dict[str, str]) -> None:
+    def _say(self, good: bool, body: Mapping[str, object]) -> None:
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
         self._send(status, "application/json", json.dumps(body).encode() + b"\n")
 

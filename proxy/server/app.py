@@ -6,11 +6,11 @@
     ready    accept
 
 Whatever fails before `ready` is one error with a hint and an exit code, and no client was accepted.
+SIGHUP reads it all again (`reload`): what can change while it runs changes in one step, or nothing does.
 """
 
 import asyncio
 import logging
-import resource
 import signal
 import socket
 import time
@@ -20,34 +20,42 @@ from typing import Any
 import uvloop
 
 from sealwire.keys.keyring import Keyring
+from sealwire.policies.errors import SourceError
 from sealwire.proxy.server import memory
 from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.announce import (
+    announce_addresses,
+    show_certificates,
+    show_policy,
+    warn_of_less,
+    warn_of_plaintext,
+)
 from sealwire.proxy.server.audit import open_audit
 from sealwire.proxy.server.busy_poll import BusyPoll
-from sealwire.proxy.server.config import Address, Member, TlsMode
+from sealwire.proxy.server.config import Address, Config
 from sealwire.proxy.server.errors import ServerError
+from sealwire.proxy.server.findings import Finding, findings, warn
+from sealwire.proxy.server.hangup import take_reload
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.listener import Listener
-from sealwire.proxy.server.logs import note
+from sealwire.proxy.server.logs import configure, note
 from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.open_files import allow_connections
+from sealwire.proxy.server.policy_file import PolicyFile, put_first
 from sealwire.proxy.server.ports import bind
+from sealwire.proxy.server.reload import Reload, ReloadRefused, Renewed
 from sealwire.proxy.server.services import Route, Services
-from sealwire.proxy.server.sessions import SessionMaker
-from sealwire.proxy.server.start import Loaded, make_upstreams, probe
-from sealwire.proxy.server.tasks import spawn
-from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
+from sealwire.proxy.server.sessions import SessionMaker, make_settings
+from sealwire.proxy.server.start import Loaded, Probed, make_upstreams, probe
+from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.worker_channel import Seat
-from sealwire.proxy.session.conversation import SessionSettings
-from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.rewrite import forget_grids
 
 _log = logging.getLogger("sealwire.server")
 
 TICK_S = 1.0
-
-# Two sockets a connection, and some for listeners, the admin address, files and probes.
-_SPARE_FILES = 64
 
 # After the last cut the loop gets this long to report the ends.
 _ABORT_S = 1.0
@@ -63,10 +71,17 @@ class Proxy:
         self.ready = asyncio.Event()
         self.services: Services
         self._loaded = loaded
+        self._config = loaded.config
+        """What counts now; a reload changes it."""
+        self._policies: tuple[PolicyFile, ...] = (loaded.policy,)
+        """The one that counts, then those that counted before."""
         self._new_sessions = new_sessions
         self._seat = seat
         self._stopping = asyncio.Event()
+        self._reloads = OneAtATime(self._reload, "reload")
         self._upstreams = make_upstreams(loaded)
+        self._probed: Probed
+        self._routes: list[Route] = []
         self._listeners: list[Listener] = []
         self._admin: AdminServer | None = None
 
@@ -74,6 +89,10 @@ class Proxy:
     def addresses(self) -> list[Address]:
         """Where clients can connect."""
         return [address for listener in self._listeners for address in listener.addresses]
+
+    @property
+    def _worker(self) -> int | None:
+        return None if self._seat is None else self._seat.number
 
     @property
     def admin_address(self) -> Address | None:
@@ -84,11 +103,9 @@ class Proxy:
         """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
-        topologies, down = await probe(self._loaded, self._upstreams)
-        for error in down:
-            note(_log, logging.WARNING, "member is down", problem=str(error), hint=error.hint)
-        config = self._loaded.config
-        audit = open_audit(config.audit, self.metrics, None if self._seat is None else self._seat.number)
+        config = self._config
+        self._probed = await probe(config, self._upstreams)
+        audit = open_audit(config.audit, self.metrics, self._worker)
         try:
             self.services = Services(
                 keys=KeyFeed(
@@ -100,7 +117,7 @@ class Proxy:
                 poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
             )
             self.health.keyring = self.services.keys.freshness
-            self._bind(topologies)
+            self._bind()
             self._announce()
             ticking = spawn(self._tick(), "tick")
             await self._stopping.wait()
@@ -124,52 +141,100 @@ class Proxy:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Look at certificates and keys again, now."""
-        self.reload_certificates()
-        self.services.keys.reload()
+        """Read configuration, policy, certificates and keys again; what is wrong is logged, and no change."""
+        self._reloads.ask()
 
-    def reload_certificates(self) -> None:
-        """Read the TLS files again for connections from now on; on an error, log it and keep the old ones."""
-        config = self._loaded.config
+    async def _reload(self) -> None:
+        """One reload. Asked for during the start, it waits: what had been read then may be older."""
+        await self.ready.wait()
+        services = self.services
         try:
-            listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
-        except ServerError as error:
-            self.metrics.certificate_reloads.labels("failed").inc()
-            note(_log, logging.ERROR, "certificates kept", problem=str(error), hint=error.hint)
+            renewed = await Reload(self._loaded.reread, services.keys, self.metrics).renew(self._config)
+        except (SourceError, ServerError, ReloadRefused) as error:
+            self.metrics.reloads.labels("failed").inc()
+            note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on as it was
+            self.metrics.bugs.inc()
+            self.metrics.reloads.labels("failed").inc()
+            note(_log, logging.CRITICAL, "bug: reload failed, nothing changed", error)
+            return
+        if services.draining:
+            note(_log, logging.WARNING, "reload comes too late, the proxy is draining")
+            return
+        self._put_in_place(renewed)
+
+    def _put_in_place(self, renewed: Renewed) -> None:
+        """From here to the end without a break: no connection sees one half of it."""
+        before, config = self._config, renewed.config
+        self._renew_sessions(config, put_first(renewed.policy, self._policies))
+        self._config = config
+        self.services.limits = config.limits
+        self.services.keys.use_settings(config.keys)
         for listener in self._listeners:
-            listener.use_context(listen.context)
+            listener.use_context(renewed.listen.context)
         for server in self._upstreams:
-            server.use_context(upstream.context)
+            server.use(config.limits, renewed.upstream.context, config.upstream_tls.server_name)
+        self.metrics.reloads.labels("loaded").inc()
         self.metrics.certificate_reloads.labels("loaded").inc()
-        self._show_certificates(listen, upstream)
+        self._tell_of(before, renewed)
+
+    def _renew_sessions(self, config: Config, policies: tuple[PolicyFile, ...]) -> None:
+        """Let `policies` count for the sessions that are open and for those to come.
+
+        Where nothing has changed for them they keep their settings, and with these the server's answers.
+        """
+        if policies[0] is self._policies[0] and _of_sessions(config) == _of_sessions(self._config):
+            return
+        warn_of_less(self._policies[0].rules, policies[0].rules)
+        made = [make_settings(config, policies, topology) for topology in self._probed.topologies]
+        self._policies = policies
+        for route, settings in zip(self._routes, made, strict=True):
+            route.settings = settings
+            route.new_session = self._new_sessions(settings)
+        for connection in tuple(self.services.live):
+            connection.use_settings()
+
+    def _tell_of(self, before: Config, renewed: Renewed) -> None:
+        config = self._config
+        if (config.log_level, config.log_format) != (before.log_level, before.log_format):
+            configure(config.log_level, config.log_format, worker=self._worker)
+        known = findings(before)
+        warn([*renewed.findings, *(finding for finding in findings(config) if finding not in known)])
+        warn_of_plaintext(config, before)
+        if renewed.waiting and self._seat is None:
+            keys = ", ".join(renewed.waiting)
+            note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
+        if config.limits.connections > before.limits.connections:
+            allow_connections(config.limits.connections)
+        self._show(renewed.listen, renewed.upstream)
         note(_log, logging.INFO, "certificates loaded")
 
-    def _bind(self, topologies: list[Topology]) -> None:
-        config = self._loaded.config
+    def _bind(self) -> None:
+        config = self._config
         self.health.beat_at = time.monotonic()
         seat = self._seat
         if seat is None:
             self._admin = AdminServer(config.admin, self.health, self.metrics)
         for place, member in enumerate(config.members):
-            new_session = self._new_sessions(SessionSettings(self._loaded.policy, topologies[place]))
-            route = Route(self._upstreams[place], new_session)
+            settings = make_settings(config, self._policies, self._probed.topologies[place])
+            self._routes.append(Route(self._upstreams[place], settings, self._new_sessions(settings)))
             sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
-            self._listeners.append(Listener(self.services, route, sockets, self._loaded.listen.context))
+            context = self._loaded.listen.context
+            self._listeners.append(Listener(self.services, self._routes[place], sockets, context))
 
     def _announce(self) -> None:
-        config = self._loaded.config
+        config = self._config
         for variable in config.ignored_variables:
             note(_log, logging.WARNING, "environment variable names no key", variable=variable)
-        for side, mode in (("listen", config.listen_tls.mode), ("upstream", config.upstream_tls.mode)):
-            if mode is TlsMode.PLAINTEXT:
-                note(_log, logging.WARNING, "no TLS on this side", side=side)
+        warn_of_plaintext(config)
+        warn([*self._probed.findings, *findings(config)])
         unavailable = self._loaded.first.unavailable
         if unavailable is not None:
             fields = {"reason": unavailable.reason.value, "problem": str(unavailable)}
             note(_log, logging.WARNING, "keys come from the cache", hint=unavailable.hint, **fields)
-        self._show_certificates(self._loaded.listen, self._loaded.upstream)
-        _allow_files(2 * config.limits.connections + _SPARE_FILES)
+        self._show(self._loaded.listen, self._loaded.upstream)
+        allow_connections(config.limits.connections)
         if self._admin is not None:
             self._admin.start()
             note(_log, logging.INFO, "admin address", address=str(self._admin.address))
@@ -182,19 +247,17 @@ class Proxy:
         self.ready.set()
         note(_log, logging.INFO, "ready" if self._seat is None else "worker ready")
 
+    def _show(self, listen: TlsSide, upstream: TlsSide) -> None:
+        policy = self._policies[0]
+        self.health.policy = policy.shown
+        show_policy(policy, self.metrics)
+        show_certificates(listen, upstream, self.metrics)
+
     def _hand_on(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
         forget_grids()
         for connection in tuple(self.services.live):
             connection.use_keyring(keyring)
-
-    def _show_certificates(self, listen: TlsSide, upstream: TlsSide) -> None:
-        for name, side in (("listen", listen), ("upstream", upstream)):
-            if side.not_after is not None:
-                self.metrics.certificate_expiry.labels(name).set(side.not_after.timestamp())
-            if side.not_after is not None and side.warning:
-                not_after = side.not_after.isoformat()
-                note(_log, logging.WARNING, side.warning, side=name, not_after=not_after)
 
     async def _tick(self) -> None:
         trimmer = memory.Trimmer()
@@ -234,11 +297,9 @@ class Proxy:
         note(_log, logging.CRITICAL, "bug: in the event loop", context.get("exception"))
 
 
-def announce_addresses(member: Member, addresses: Iterable[Address]) -> None:
-    """Log where the clients of `member` connect."""
-    names = {"upstream": str(member.upstream), "advertise": str(member.advertise)}
-    for address in addresses:
-        note(_log, logging.INFO, "listening", address=str(address), **names)
+def _of_sessions(config: Config) -> tuple[object, ...]:
+    """What `make_settings` takes from a configuration."""
+    return config.access_control, config.reveal
 
 
 def _bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:
@@ -254,22 +315,12 @@ async def _within(waiting: Awaitable[None], seconds: float) -> bool:
     return True
 
 
-def _allow_files(needed: int) -> None:
-    """Raise the soft limit of open files; many systems start processes with 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        note(_log, logging.WARNING, "open files are limited", allowed=hard, needed=needed)
-        needed = hard
-    if soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
 async def _run_with_signals(loaded: Loaded, new_sessions: SessionMaker) -> None:
     proxy = Proxy(loaded, new_sessions)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, proxy.stop)
-    loop.add_signal_handler(signal.SIGHUP, proxy.reload)
+    take_reload(loop, proxy.reload)
     await proxy.run()
 
 
@@ -280,11 +331,15 @@ def serve(loaded: Loaded, new_sessions: SessionMaker) -> None:
         runner.run(_run_with_signals(loaded, new_sessions))
 
 
-def check(loaded: Loaded) -> None:
-    """Ask the servers as `serve` would, then stop: nothing is bound. Raises ServerError."""
+def check(loaded: Loaded) -> list[Finding]:
+    """Ask the servers as `serve` would, then stop: nothing is bound. What `serve` would warn of.
 
-    async def ask() -> None:
-        await probe(loaded, make_upstreams(loaded))
+    Raises ServerError.
+    """
+
+    async def ask() -> Probed:
+        return await probe(loaded.config, make_upstreams(loaded))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(ask())
+        probed = runner.run(ask())
+    return [*probed.findings, *findings(loaded.config)]

@@ -14,6 +14,7 @@ from sealwire.keys.keyring_store import Place
 from sealwire.keys.providers import ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.logs import LogFormat
+from sealwire.proxy.session.conversation import Reveal
 
 
 class Address(NamedTuple):
@@ -31,6 +32,13 @@ class TlsMode(Enum):
 
     TLS = "tls"
     PLAINTEXT = "plaintext"
+
+
+class AccessControl(Enum):
+    """Whether the server asks for a login. That it does not has to be written out."""
+
+    REQUIRED = "required"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,8 @@ class Config:
     limits: Limits
     audit: Path | None
     """Where audit lines go; None: into the log."""
+    access_control: AccessControl = AccessControl.REQUIRED
+    reveal: Reveal = Reveal.PROTECTED
     workers: int = 1
     """Processes that serve clients."""
     busy_poll_us: int = 0
@@ -146,6 +156,7 @@ KEYS: Mapping[tuple[str, ...], Kind] = {
     ("listen", "tls", "minimum"): Kind.TEXT,
     ("upstream", "address"): Kind.TEXT,
     ("upstream", "probe"): Kind.BOOLEAN,
+    ("upstream", "access_control"): Kind.TEXT,
     ("upstream", "tls", "mode"): Kind.TEXT,
     ("upstream", "tls", "ca"): Kind.TEXT,
     ("upstream", "tls", "certificate"): Kind.TEXT,
@@ -153,6 +164,7 @@ KEYS: Mapping[tuple[str, ...], Kind] = {
     ("upstream", "tls", "server_name"): Kind.TEXT,
     ("upstream", "tls", "minimum"): Kind.TEXT,
     ("policy",): Kind.TEXT,
+    ("reveal",): Kind.TEXT,
     ("keyring",): Kind.TEXT,
     ("kek", "provider"): Kind.TEXT,
     ("kek", "variable"): Kind.TEXT,

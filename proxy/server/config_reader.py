@@ -14,6 +14,7 @@ from sealwire.keys.vault.settings import VaultSettings
 from sealwire.policies.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.proxy.server.config import (
     KEYS,
+    AccessControl,
     Address,
     Config,
     Kind,
@@ -33,6 +34,7 @@ from sealwire.proxy.server.config_keys import (
 )
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.logs import LogFormat
+from sealwire.proxy.session.conversation import Reveal
 
 _SECTIONS = tuple(dict.fromkeys(path[0] for path in KEYS))
 _WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
@@ -50,6 +52,22 @@ MAX_BUSY_POLL_US = 10_000
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     """Read `path`, apply the overrides in `environ`. Raises SourceError, FileProblem, PermissionProblem."""
     return parse_config(read_named_file(path, "the configuration"), path, environ)
+
+
+def reload_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """The same once more, for a process that runs. Raises as `load_config` does."""
+    expect_file(path)
+    return load_config(path, environ)
+
+
+def expect_file(path: Path) -> None:
+    """A pipe gave its content at the start, and whoever opens it again waits for ever. Raises FileProblem."""
+    if path.exists() and not path.is_file():
+        raise FileProblem(
+            StartReason.FILE_MISSING,
+            f"{path}: this can be read only once",
+            "put the content into an ordinary file, and start again with that",
+        )
 
 
 def read_named_file(path: Path, what: str) -> bytes:
@@ -116,13 +134,16 @@ class _Reader:
     def config(self, root: Node) -> Config:
         top = root.entries(
             ("listen", "upstream", "policy", "keyring", "kek"),
-            ("members", "keys", "vault", "admin", "log", "limits", "audit", "workers", "busy_poll_us"),
+            (
+                *("members", "keys", "vault", "admin", "log", "limits", "audit"),
+                *("workers", "busy_poll_us", "reveal"),
+            ),
         )
         single = "members" not in top
         # With members, `listen` and `upstream` hold only what the members share.
         address = ("address",) if single else ()
         listen = top["listen"].entries(address, ("advertise", "tls") if single else ("tls",))
-        upstream = top["upstream"].entries(address, ("tls", "probe"))
+        upstream = top["upstream"].entries(address, ("tls", "probe", "access_control"))
         log = _section(top, "log", ("level", "format"))
         audit = _section(top, "audit", ("path",))
         admin = _section(top, "admin", ("address",))
@@ -138,7 +159,9 @@ class _Reader:
             listen_tls=self._listen_tls(_tls_node(top["listen"], listen)),
             upstream_tls=self._upstream_tls(_tls_node(top["upstream"], upstream)),
             probe=upstream["probe"].boolean() if "probe" in upstream else True,
+            access_control=_access_control(upstream),
             policy=self._path(top["policy"]),
+            reveal=_reveal(top),
             keyring=keyring,
             kek=kek,
             keys=read_keys(top.get("keys"), self._path, in_vault=in_vault),
@@ -221,6 +244,18 @@ class _Reader:
 
 def _section(top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> Mapping[str, Node]:
     return top[name].entries((), optional) if name in top else {}
+
+
+def _access_control(upstream: Mapping[str, Node]) -> AccessControl:
+    if "access_control" not in upstream:
+        return AccessControl.REQUIRED
+    return AccessControl(upstream["access_control"].choice([choice.value for choice in AccessControl]))
+
+
+def _reveal(top: Mapping[str, Node]) -> Reveal:
+    if "reveal" not in top:
+        return Reveal.PROTECTED
+    return Reveal(top["reveal"].choice([choice.value for choice in Reveal]))
 
 
 def _limits(top: Mapping[str, Node]) -> Limits:

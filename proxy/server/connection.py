@@ -274,6 +274,14 @@ class Connection:
         if self._session is not None:
             self._session.use_keyring(keyring)
 
+    def use_settings(self) -> None:
+        """From now on what its route says counts. A session that is made later finds it there by itself."""
+        if self._session is not None:
+            try:
+                self._session.use_settings(self._route.settings)
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
     def _fetch_keys(self, keys: Sequence[tuple[int, int]]) -> None:
         if not self._awaits_keys:
             self._awaits_keys = True

@@ -8,6 +8,7 @@ class StartReason(Enum):
 
     FILE_MISSING = "file-missing"
     FILE_FORBIDDEN = "file-forbidden"
+    FILE_CHANGING = "file-changing"
     KEY_EXPOSED = "key-exposed"
     KEY_ENCRYPTED = "key-encrypted"
     KEY_MISMATCH = "key-mismatch"
@@ -16,6 +17,7 @@ class StartReason(Enum):
     ADDRESS_UNUSABLE = "address-unusable"
     KEYRING_INCOMPLETE = "keyring-incomplete"
     MEMBER_WITHOUT_LISTENER = "member-without-listener"
+    ACCESS_CONTROL_MISSING = "access-control-missing"
     UPSTREAM_UNRESOLVED = "upstream-unresolved"
     UPSTREAM_REFUSED = "upstream-refused"
     UPSTREAM_TIMEOUT = "upstream-timeout"
@@ -51,6 +53,10 @@ class KeyringIncomplete(ServerError):
 
 class TopologyProblem(ServerError):
     """Drivers would be told of a replica set member that can be reached only around the proxy."""
+
+
+class AccessProblem(ServerError):
+    """The server asks for no login, and the configuration says that it does."""
 
 
 class ListenProblem(ServerError):

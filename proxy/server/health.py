@@ -37,6 +37,10 @@ class HealthView(Protocol):
     def keyring(self) -> Freshness:
         """How far the keys can be trusted to be the newest."""
 
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The hashes of the policies that count, sorted: one, but for a moment of a reload with workers."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -46,11 +50,18 @@ class Health:
     keyring: Freshness = Freshness.FRESH
     beat_at: float = 0.0
     clock: Callable[[], float] = time.monotonic
+    policy: str = ""
+    """The shown part of the policy's hash; empty before one counts."""
 
     @property
     def alive(self) -> bool:
         """Whether the event loop still turns."""
         return self.clock() - self.beat_at < STUCK_AFTER_S
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policy that counts, if one does yet."""
+        return (self.policy,) if self.policy else ()
 
 
 @dataclass(slots=True)
@@ -84,3 +95,8 @@ class JointHealth:
         """The worst that a worker has."""
         known = {worker.keyring for worker in tuple(self.workers.values())}
         return next((freshness for freshness in _WORST_FIRST if freshness in known), Freshness.FRESH)
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies of all workers, each once."""
+        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.policies}))

@@ -31,6 +31,7 @@ GAUGES = {
     "sealwire_keyring_expired": Rule.HIGHEST,
     "sealwire_certificate_expiry_timestamp_seconds": Rule.LOWEST,
     "sealwire_build_info": Rule.HIGHEST,
+    "sealwire_policy_info": Rule.HIGHEST,
     "sealwire_workers": Rule.SUM,
     "sealwire_workers_ready": Rule.SUM,
     "process_virtual_memory_bytes": Rule.SUM,

@@ -13,10 +13,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from sealwire.keys.errors import KeysError
+from sealwire.keys.errors import KekUnavailable, KeysError
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_source import FirstKeyring
 from sealwire.proxy.server.config import KeySettings
@@ -54,6 +55,19 @@ class Freshness(Enum):
     """They are too old and serve no longer."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """Why the keyring could not be loaded."""
+
+    unavailable: bool
+    """Whether the provider did not answer, so that nothing is said against the keys from before."""
+    problem: str
+    hint: str
+
+
+_BUG = LoadFailure(unavailable=False, problem="the keyring could not be loaded", hint="the log has the stack")
+
+
 class KeyFeed:
     """Holds the keyring in use. All methods are for the event loop's thread."""
 
@@ -82,6 +96,8 @@ class KeyFeed:
         self._due_at = now if from_cache else now + settings.refresh_s
         self._heard_at = now - (first.age_s or 0.0)
         self._freshness = Freshness.STALE if from_cache else Freshness.FRESH
+        self._failure = _BUG
+        """Of the last load that failed."""
 
     @property
     def keyring(self) -> Keyring:
@@ -129,9 +145,15 @@ class KeyFeed:
             self._take_off()
         return wanted
 
-    def reload(self) -> None:
-        """Load now, or as soon as one may."""
-        self._want_load()
+    async def load_anew(self) -> LoadFailure | None:
+        """Load now, or as soon as one may; None when that succeeded, and then its keyring counts already."""
+        loaded = await asyncio.shield(self._want_load())
+        return self._failure if loaded is None else None
+
+    def use_settings(self, settings: KeySettings) -> None:
+        """Other times count from now on."""
+        self._settings = settings
+        self._due_at = min(self._due_at, self._clock() + settings.refresh_s)
 
     def tick(self) -> None:
         """About once a second: begin loads that are due, and give up keys that are too old."""
@@ -160,8 +182,10 @@ class KeyFeed:
         except KeysError as error:
             fields = {"reason": error.reason.value, "problem": str(error), "hint": error.hint}
             note(_log, logging.ERROR, "keyring could not be loaded", **fields)
+            self._failure = LoadFailure(isinstance(error, KekUnavailable), str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - whatever is raised, sessions must get an answer
             self._metrics.bugs.inc()
+            self._failure = _BUG
             note(_log, logging.CRITICAL, "bug: keyring could not be loaded", error)
         now = self._clock()
         self._earliest_at = now + RELOAD_INTERVAL_S

@@ -27,6 +27,7 @@ _CORE: dict[Counter, tuple[str, str | None]] = {
     Counter.VALUES_DECRYPTED: ("Values decrypted", None),
     Counter.DECRYPTION_FAILURES: ("Replies withheld because they do not decrypt", "failure"),
     Counter.PROTOCOL_ERRORS: ("Connections closed because a peer broke the protocol", "reason"),
+    Counter.LOOK_UPS: ("Questions to the server of what a name is, each before a command", None),
 }
 
 
@@ -77,6 +78,9 @@ class Metrics:
         )
         self.keyring_expired = self._gauge("keyring_expired", "1 while the keys are too old to be used")
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
+        self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")
+        self._policy_info = self._gauge("policy_info", "Constant 1; the label is the policy", "sha256")
+        self._policy_shown = ""
         self.bugs = self._counter("bugs", "Unexpected exceptions; each closed one connection at most")
         self.audit_failures = self._counter("audit_failures", "Audit lines that could not be written")
         self.ready = self._gauge("ready", "1 while the proxy accepts connections")
@@ -86,8 +90,17 @@ class Metrics:
         self._gauge("build_info", "Constant 1; the label is the version", "version").labels(__version__).set(
             1
         )
+        for result in ("loaded", "failed"):
+            self.reloads.labels(result)
         for reason in CloseReason:  # a series that exists from the start can be alerted on
             self.closed.labels(reason.value)
+
+    def show_policy(self, sha256: str) -> None:
+        """From now on the policy with this hash counts, and no other."""
+        self._policy_info.labels(sha256).set(1)
+        if self._policy_shown not in ("", sha256):
+            self._policy_info.remove(self._policy_shown)
+        self._policy_shown = sha256
 
     def value(self, name: str, **labels: str) -> float:
         """The present value of one series, 0 if there is none yet; `name` as it is exported."""

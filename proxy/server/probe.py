@@ -1,35 +1,52 @@
-"""One `hello` on a connection of its own: is the server there, is it the right one, who else is in its set.
+"""Two questions on a connection of its own: is the server there, is it the right one, who else is in its set,
+and does it ask for a login.
 
 A separate connection, because a driver's own first message must be the first one on its server connection:
 client metadata cannot be set twice.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import bson
 
-from sealwire.proxy.server.config import Limits
+from sealwire.proxy.server.config import AccessControl, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer
+from sealwire.wire.header import parse_header
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg
 
 # A hello reply has about 1 KB; hosts are bounded by the 50 members of a replica set.
 MAX_REPLY_BYTES = 256 * 1024
-_REQUEST_ID = 1
+
+_HELLO: Final[Mapping[str, Any]] = {"hello": 1, "$db": "admin"}
+
+# Needs a login wherever there is access control, and changes nothing. One name, for there may be thousands.
+_NEEDS_LOGIN: Final[Mapping[str, Any]] = {
+    "listDatabases": 1,
+    "nameOnly": True,
+    "filter": {"name": "admin"},
+    "$readPreference": {"mode": "primaryPreferred"},
+    "$db": "admin",
+}
+
+_UNAUTHORIZED: Final = 13
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What matters of a hello reply."""
+    """What matters of the answers."""
 
     set_name: str
     """Empty for a server that is not in a replica set."""
     members: tuple[str, ...]
     """`host:port` of everyone whom drivers would be told of."""
+    access: AccessControl | None = None
+    """Whether it asks for a login; None: its answer does not tell."""
 
 
 async def ask_hello(upstream: Upstream, limits: Limits) -> Hello:
@@ -37,9 +54,8 @@ async def ask_hello(upstream: Upstream, limits: Limits) -> Hello:
     probe = _ProbeProtocol()
     await upstream.connect(lambda: probe)
     try:
-        async with asyncio.timeout(limits.connect_s):
-            message = await probe.reply
-        return _read_hello(message)
+        set_name, members = _read_hello(await probe.ask(_HELLO, limits.connect_s))
+        return Hello(set_name, members, await _access_of(probe, limits))
     except TimeoutError:
         raise _not_mongodb(upstream, "it does not answer") from None
     except ConnectionError:
@@ -50,51 +66,79 @@ async def ask_hello(upstream: Upstream, limits: Limits) -> Hello:
         probe.close()
 
 
+async def _access_of(probe: "_ProbeProtocol", limits: Limits) -> AccessControl | None:
+    """What the server says to a command that needs a login. Raises nothing: hello has told who it is."""
+    try:
+        reply = _document_of(await probe.ask(_NEEDS_LOGIN, limits.connect_s))
+    except (OSError, ProtocolError, bson.errors.BSONError, ValueError):  # TimeoutError is an OSError
+        return None
+    if reply.get("ok") == 1:
+        return AccessControl.NONE
+    return AccessControl.REQUIRED if reply.get("code") == _UNAUTHORIZED else None
+
+
 class _ProbeProtocol(asyncio.Protocol):
-    """Sends hello and collects one message."""
+    """Sends one command at a time and collects one message for each."""
 
     def __init__(self) -> None:
-        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._framer = Framer(MAX_REPLY_BYTES)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport
+        self._request_id = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = stream = cast(asyncio.Transport, transport)
-        stream.write(build_op_msg(_REQUEST_ID, 0, bson.encode({"hello": 1, "$db": "admin"})))
+        self._transport = cast(asyncio.Transport, transport)
+
+    async def ask(self, command: Mapping[str, Any], limit_s: float) -> bytes:
+        """The message that answers. Raises TimeoutError, ConnectionError, ProtocolError, ValueError."""
+        if self._request_id:
+            if self._transport.is_closing():
+                raise ConnectionResetError
+            self._reply = asyncio.get_running_loop().create_future()
+        self._request_id += 1
+        self._transport.write(build_op_msg(self._request_id, 0, bson.encode(command)))
+        async with asyncio.timeout(limit_s):
+            message = await self._reply
+        if parse_header(message).response_to != self._request_id:
+            raise ValueError
+        return message
 
     def data_received(self, data: bytes) -> None:
-        if self.reply.done():
+        if self._reply.done():
             return
         try:
             messages = self._framer.feed(data)
         except ProtocolError as error:
-            self.reply.set_exception(error)
+            self._reply.set_exception(error)
             return
         if messages:
-            self.reply.set_result(messages[0])
+            self._reply.set_result(messages[0])
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        if not self.reply.done():
-            self.reply.set_exception(ConnectionResetError())
+        if not self._reply.done():
+            self._reply.set_exception(ConnectionResetError())
 
     def close(self) -> None:
         """Close the connection, whatever came of it."""
-        self.reply.cancel()
-        if self._transport is not None:
-            self._transport.close()
+        self._reply.cancel()
+        self._transport.close()
 
 
-def _read_hello(message: bytes) -> Hello:
+def _document_of(message: bytes) -> dict[str, Any]:
     body = parse_op_msg(message).body
     length = int.from_bytes(message[body : body + 4], "little")
-    reply: dict[str, Any] = bson.decode(message[body : body + length])
+    return bson.decode(message[body : body + length])
+
+
+def _read_hello(message: bytes) -> tuple[str, tuple[str, ...]]:
+    reply = _document_of(message)
     if reply.get("ok") != 1:
         raise ValueError
     lists = [reply.get(name, []) for name in ("hosts", "passives", "arbiters")]
     if not all(isinstance(names, list) for names in lists):
         raise ValueError
     members = [str(name) for names in lists for name in names]
-    return Hello(str(reply.get("setName", "")), tuple(dict.fromkeys(members)))
+    return str(reply.get("setName", "")), tuple(dict.fromkeys(members))
 
 
 def _not_mongodb(upstream: Upstream, what: str) -> UpstreamUnavailable:

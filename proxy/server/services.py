@@ -14,6 +14,7 @@ from sealwire.proxy.server.logs import LogGate
 from sealwire.proxy.server.metrics import Metrics
 from sealwire.proxy.server.sessions import SessionFactory
 from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.session.conversation import SessionSettings
 
 if TYPE_CHECKING:
     from sealwire.proxy.server.connection import Connection
@@ -53,9 +54,10 @@ class Services:
             await self._empty.wait()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Route:
-    """Where the clients of one listener go."""
+    """Where the clients of one listener go. A reload changes it, for what is open and what comes."""
 
     upstream: Upstream
+    settings: SessionSettings
     new_session: SessionFactory

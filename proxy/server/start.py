@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,13 +12,13 @@ from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_cache import KeyringCache
 from sealwire.keys.keyring_source import FirstKeyring, KeyringSource
 from sealwire.keys.providers import Providers
-from sealwire.policies.loader import load_policy
 from sealwire.policies.schema import PolicySet
 from sealwire.proxy.server.config import Config
-from sealwire.proxy.server.config_reader import read_named_file
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
+from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.logs import note
+from sealwire.proxy.server.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.topology import topologies
@@ -27,35 +27,40 @@ from sealwire.proxy.session.handshake import Topology
 
 _log = logging.getLogger("sealwire.server")
 
+ReadConfig = Callable[[], Config]
+"""The configuration as its file and the environment have it now. Blocks; raises as `load_config` does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What the files said. Holds keys."""
 
     config: Config
-    policy: PolicySet
+    policy: PolicyFile
     first: FirstKeyring
     source: Source
     listen: TlsSide
     upstream: TlsSide
+    reread: ReadConfig
+    """For a reload."""
 
     def __repr__(self) -> str:
         return "Loaded()"
 
 
-def load(config: Config, environ: Mapping[str, str] | None = None) -> Loaded:
+def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None = None) -> Loaded:
     """Read what the configuration names, ask for the keys, and prove the cipher. Blocks.
 
     Raises: SourceError, FileProblem, PermissionProblem, KeyringIncomplete, crypto.errors.SelfTestFailed and
             what loading a keyring raises (keys.errors).
     """
-    policy = load_policy(read_named_file(config.policy, "the policy"), str(config.policy))
+    policy = read_policy(config.policy)
     selftest.run()
     source = _keyring_source(config, environ)
     first = source.first()
-    _require_classes(policy, first.keyring, config)
+    require_classes(policy.rules, first.keyring, config)
     listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
-    return Loaded(config, policy, first, source, listen, upstream)
+    return Loaded(config, policy, first, source, listen, upstream, reread)
 
 
 def _keyring_source(config: Config, environ: Mapping[str, str] | None) -> KeyringSource:
@@ -75,7 +80,8 @@ def _note_cache(error: KeysError) -> None:
     note(_log, logging.WARNING, "key cache could not be written", hint=error.hint, **fields)
 
 
-def _require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:
+def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:
+    """Each class of the policy needs an active key. Raises KeyringIncomplete."""
     missing: list[str] = []
     for name in policy.class_names:
         try:
@@ -99,17 +105,26 @@ def make_upstreams(loaded: Loaded) -> list[Upstream]:
     ]
 
 
-async def probe(
-    loaded: Loaded, upstreams: list[Upstream]
-) -> tuple[list[Topology], list[UpstreamUnavailable]]:
-    """Ask every server at once; the topology for each listener, and the members that did not answer.
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the servers said."""
+
+    topologies: tuple[Topology, ...]
+    """For each listener."""
+    findings: tuple[Finding, ...] = ()
+    """Members that are down, and where a setting does not fit."""
+
+
+async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
+    """Ask every server at once.
 
     A member of a replica set may be down, that is what the set is for; but one that answers with the wrong
-    certificate, or none that answers, is an error. Raises UpstreamUnavailable, TopologyProblem.
+    certificate, or none that answers, is an error.
+
+    Raises: UpstreamUnavailable, TopologyProblem, AccessProblem
     """
-    config = loaded.config
     if not config.probe:
-        return topologies(config.members, []), []
+        return Probed(tuple(topologies(config.members, [])))
     answers = await asyncio.gather(
         *(ask_hello(upstream, config.limits) for upstream in upstreams), return_exceptions=True
     )
@@ -125,4 +140,6 @@ async def probe(
                 raise answer
     if not hellos:
         raise down[0]
-    return topologies(config.members, hellos), down
+    found = [Finding("member is down", str(error), error.hint) for error in down]
+    found += compare_access(config.access_control, (hello.access for hello in hellos))
+    return Probed(tuple(topologies(config.members, hellos)), tuple(found))

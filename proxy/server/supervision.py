@@ -50,7 +50,7 @@ class Drain(_ForWorker):
 
 
 class Reload(_ForWorker):
-    """Tell this worker to read its certificates and keys again."""
+    """Tell this worker to read its configuration again."""
 
     __slots__ = ()
 
@@ -171,8 +171,12 @@ class Supervision:
         worker.state, worker.since_s = _State.WAITING, now_s + self._pause_s()
         return self._start_next(now_s)
 
+    def allow_drain(self, drain_s: float) -> None:
+        """A drain may take this long from now on."""
+        self._drain_s = drain_s
+
     def reload(self) -> list[Order]:
-        """Certificates and keys are to be read again by all."""
+        """The configuration is to be read again by all."""
         for worker in self._workers.values():
             worker.reload = worker.state is _State.STARTING
         return [Reload(number) for number in self._in(_State.READY)]

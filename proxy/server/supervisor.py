@@ -15,14 +15,18 @@ from typing import assert_never
 import uvloop
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
+from sealwire.policies.errors import SourceError
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.app import announce_addresses
+from sealwire.proxy.server.announce import announce_addresses
 from sealwire.proxy.server.config import Address, Config
-from sealwire.proxy.server.errors import StartReason, WorkersFailed
+from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
+from sealwire.proxy.server.hangup import take_reload
 from sealwire.proxy.server.health import Health, JointHealth, Phase
 from sealwire.proxy.server.joint_metrics import JointMetrics, families_of
-from sealwire.proxy.server.logs import note
+from sealwire.proxy.server.logs import configure, note
 from sealwire.proxy.server.ports import reserve
+from sealwire.proxy.server.restart_keys import changed, settled
+from sealwire.proxy.server.start import ReadConfig
 from sealwire.proxy.server.supervision import (
     AllReady,
     Cut,
@@ -34,7 +38,7 @@ from sealwire.proxy.server.supervision import (
     Start,
     Supervision,
 )
-from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.tasks import OneAtATime, spawn
 from sealwire.proxy.server.worker_channel import (
     Ask,
     Beat,
@@ -73,14 +77,19 @@ class SupervisorMetrics:
         )
         for how in ("exit", "signal"):
             self.exits.labels(how)
+        self.reloads = Counter(
+            "sealwire_reloads", "Reloads of the whole configuration", ["result"], registry=self.registry
+        )
 
 
 class Supervisor:
     """Runs the workers of one configuration until they have drained or failed."""
 
-    def __init__(self, config: Config, command: WorkerCommand) -> None:
+    def __init__(self, config: Config, reread: ReadConfig, command: WorkerCommand) -> None:
         self.metrics = SupervisorMetrics(config.workers)
         self._config = config
+        self._reread = reread
+        self._reloads = OneAtATime(self._reload, "reload")
         self._command = command
         self._supervision = Supervision(config.workers, config.limits.drain_s)
         self._health = JointHealth(Health(beat_at=time.monotonic()))
@@ -125,7 +134,25 @@ class Supervisor:
         self._carry_out(self._supervision.stop(time.monotonic()))
 
     def reload(self) -> None:
-        """Let all workers read certificates and keys again."""
+        """Let all workers read everything again, unless the configuration itself is wrong already."""
+        self._reloads.ask()
+
+    async def _reload(self) -> None:
+        before = self._config
+        try:
+            read = await asyncio.to_thread(self._reread)
+        except (SourceError, ServerError) as error:
+            # Said once, here; what nobody could read, no worker is asked to.
+            self.metrics.reloads.labels("failed").inc()
+            note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
+            return
+        self._config = config = settled(before, read)
+        if (config.log_level, config.log_format) != (before.log_level, before.log_format):
+            configure(config.log_level, config.log_format)
+        if waiting := changed(before, read):
+            keys = ", ".join(waiting)
+            note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
+        self._supervision.allow_drain(config.limits.drain_s)
         self._carry_out(self._supervision.reload())
 
     def render(self) -> bytes:
@@ -234,7 +261,7 @@ class Supervisor:
 
     def _beat(self, number: int, beat: Beat) -> None:
         now_s = time.monotonic()
-        self._health.workers[number] = Health(beat.phase, beat.keyring, now_s)
+        self._health.workers[number] = Health(beat.phase, beat.keyring, now_s, policy=beat.policy)
         if beat.phase is Phase.READY:
             self._carry_out(self._supervision.became_ready(number, now_s))
 
@@ -272,17 +299,17 @@ async def _run_with_signals(supervisor: Supervisor) -> Finish:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
-    loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+    take_reload(loop, supervisor.reload)
     return await supervisor.run()
 
 
-def serve(config: Config, command: WorkerCommand) -> int:
+def serve(config: Config, reread: ReadConfig, command: WorkerCommand) -> int:
     """Run workers until SIGTERM or SIGINT; the exit code. Raises ServerError.
 
     An exit code other than 0 is that of the first worker, which has said why it could not start.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        finish = runner.run(_run_with_signals(Supervisor(config, command)))
+        finish = runner.run(_run_with_signals(Supervisor(config, reread, command)))
     match finish.outcome:
         case Outcome.DRAINED:
             return 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sealwire.proxy.server.logs import note
@@ -28,3 +28,33 @@ def _finish(task: asyncio.Task[None]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         note(_log, logging.CRITICAL, "task failed", error, task=task.get_name())
+
+
+class OneAtATime:
+    """A piece of work that is asked for now and then; all who ask while it runs get one more run after it."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._work = work
+        self._name = name
+        self._running = False
+        self._wanted = False
+
+    def ask(self) -> None:
+        """Let the work begin after this call; what it reads is then at least as new."""
+        self._wanted = True
+        if not self._running:
+            self._running = True
+            spawn(self._run(), self._name)
+
+    async def _run(self) -> None:
+        self._wanted = False
+        try:
+            await self._work()
+        except asyncio.CancelledError:
+            self._wanted = False  # the loop is ending
+            raise
+        finally:
+            # Also after a bug: whoever asked meanwhile has not had a run yet.
+            self._running = self._wanted
+            if self._wanted:
+                spawn(self._run(), self._name)

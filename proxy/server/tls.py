@@ -1,7 +1,7 @@
 """TLS contexts for both sides: TLS 1.2 or newer, forward-secret AEAD suites, names verified.
 
 Contexts are never changed once they are in use. A reload builds new ones from the files and swaps them only
-when all of them could be built: connections that are open keep theirs, so nothing is dropped.
+when all that it reads is well: connections that are open keep theirs, so nothing is dropped.
 """
 
 import os

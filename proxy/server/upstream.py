@@ -76,9 +76,11 @@ class Upstream:
         self._context = context
         self._server_name = server_name
 
-    def use_context(self, context: ssl.SSLContext | None) -> None:
-        """Let connections from now on use `context`; those that are open keep theirs."""
+    def use(self, limits: Limits, context: ssl.SSLContext | None, server_name: str | None = None) -> None:
+        """Open connections in this way from now on; those that are open stay as they are."""
+        self._limits = limits
         self._context = context
+        self._server_name = server_name
 
     async def connect_for(self, events: ServerEvents, failed: Callable[[UpstreamUnavailable], None]) -> None:
         """Open a connection that tells `events` what happens to it; call `failed` when there is none."""

@@ -17,6 +17,8 @@ import uvloop
 from sealwire.proxy.server import memory
 from sealwire.proxy.server.app import Proxy
 from sealwire.proxy.server.config import Config
+from sealwire.proxy.server.errors import StartReason, WorkersFailed
+from sealwire.proxy.server.hangup import take_reload
 from sealwire.proxy.server.joint_metrics import families_of
 from sealwire.proxy.server.logs import note
 from sealwire.proxy.server.sessions import SessionMaker
@@ -67,6 +69,16 @@ def share_of(config: Config, seat: Seat) -> Config:
     return replace(config, limits=replace(config.limits, connections=connections))
 
 
+def expect_members(config: Config, seat: Seat) -> None:
+    """The file may have been changed since the supervisor read it. Raises WorkersFailed."""
+    if len(config.members) != len(seat.listeners):
+        raise WorkersFailed(
+            StartReason.WORKERS_FAILED,
+            "the members in the configuration are not those that the proxy was started with",
+            "start the whole proxy again, or take the change of `members` back",
+        )
+
+
 def serve(loaded: Loaded, new_sessions: SessionMaker, line: socket.socket, seat: Seat) -> None:
     """Run until drained. Raises ServerError when it cannot start."""
     memory.fix_thresholds()
@@ -79,7 +91,7 @@ async def _work(loaded: Loaded, new_sessions: SessionMaker, line: socket.socket,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, proxy.drain)
-    loop.add_signal_handler(signal.SIGHUP, proxy.reload)
+    take_reload(loop, proxy.reload)
     talking = spawn(talk(proxy, line), "supervisor")
     try:
         await proxy.run()
@@ -107,7 +119,7 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
 async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
     await proxy.ready.wait()
     while True:
-        writer.write(encode(Beat(proxy.health.phase, proxy.health.keyring)))
+        writer.write(encode(Beat(proxy.health.phase, proxy.health.keyring, proxy.health.policy)))
         await asyncio.sleep(BEAT_S)
 
 

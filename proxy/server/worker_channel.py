@@ -51,6 +51,8 @@ class Beat:
 
     phase: Phase
     keyring: Freshness
+    policy: str
+    """The shown part of its policy's hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring = fields
-    return Beat(Phase(phase), Freshness(keyring))
+    phase, keyring, policy = fields
+    return Beat(Phase(phase), Freshness(keyring), str(policy))
 
 
 def _figures(fields: Any) -> Figures:

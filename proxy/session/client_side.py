@@ -9,11 +9,14 @@ from sealwire.policies.arguments import printable
 from sealwire.policies.command import DocumentSequence
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.passage import target_of
-from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
-from sealwire.policies.views import DEFINING_COMMANDS, NamespaceUnknown
-from sealwire.proxy.session import look_up, replies
+from sealwire.policies.plan import Plan
+from sealwire.policies.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
+from sealwire.policies.views import MAX_NAMES, NamespaceUnknown
+from sealwire.proxy.session import cursors, look_up, replies
+from sealwire.proxy.session.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
 from sealwire.proxy.session.authentication import CertificateLogin, check_login
-from sealwire.proxy.session.conversation import Conversation, Peer
+from sealwire.proxy.session.conversation import Conversation, Peer, Reveal
+from sealwire.proxy.session.cursors import Opened
 from sealwire.proxy.session.effects import (
     Audit,
     Close,
@@ -82,32 +85,56 @@ class ClientSide(Peer):
 
     def _op_msg(self, message: bytes) -> list[Effect]:
         parsed = parse_op_msg(message)
-        try:
-            return self._command(message, parsed)
-        except Refusal as refusal:
+        unanswered, self._conversation.unanswered = self._conversation.unanswered, None
+        if unanswered is not None:
+            # the command waited for an answer, and the server could give none
             command, namespace = _describe(message, parsed)
-            path = replies.one_line(refusal.path)
-            if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
-                # the path is the namespace that the command names, if its first argument is a name at all
-                path = path if path in self._conversation.settings.policy.collections else ""
-            audit = Audit("refused", namespace, command, refusal.reason.value, path)
-            return self._denied(audit, replies.refusal_body(refusal), message, parsed)
+            audit = Audit("refused", namespace, command, "NamespaceUnknown")
+            return self._denied(audit, unanswered, message, parsed)
+        views = self._conversation.views
+        try:
+            effects = self._command(message, parsed)
         except NamespaceUnknown as unknown:
-            return self._unknown(unknown.namespace, message, parsed)
+            return self._ask(unknown.namespace, message, parsed)
+        except Refusal as refusal:
+            effects = self._refused(refusal, message, parsed)
+        except LoginNeeded as needed:
+            audit = Audit("refused", "", _describe(message, parsed)[0], type(needed).__name__)
+            body = replies.login_needed_body(needed.command)
+            effects = self._denied(audit, body, message, parsed)
         except CertificateLogin as login:
             audit = Audit("refused", "", "authenticate", type(login).__name__)
             body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
-            return self._denied(audit, body, message, parsed)
+            effects = self._denied(audit, body, message, parsed)
         except tuple(replies.FAILURES) as failure:
             command, namespace = _describe(message, parsed)
             audit = Audit("refused", namespace, command, type(failure).__name__)
-            return self._denied(audit, replies.failure_body(failure), message, parsed)
+            effects = self._denied(audit, replies.failure_body(failure), message, parsed)
+        views.clear()
+        return effects
+
+    def _refused(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
+        command, namespace = _describe(message, parsed)
+        unseen = self._conversation.views.unseen
+        if unseen:
+            # what stands in the way is that nobody knows what the name is
+            refusal = Refusal(Reason.UNSEEN, path=printable(unseen.encode("utf-8", "replace")), rule=command)
+        path = replies.one_line(refusal.path)
+        if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
+            # the path is the namespace that the command names, if its first argument is a name at all
+            path = path if path in self._conversation.settings.policy.collections else ""
+        audit = Audit("refused", namespace, command, refusal.reason.value, path)
+        return self._denied(audit, replies.refusal_body(refusal), message, parsed)
 
     def _command(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        conversation = self._conversation
+        if not conversation.let_in:
+            self._check_access(message, parsed)
         if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & _MORE_TO_COME
-        known = self._conversation.settings.passing
+        settings, keyring = conversation.settings, conversation.keyring
+        known = settings.passing
         target = target_of(message, parsed.body, known.planned)
         if target is not None:
             passing = known.get(target)
@@ -121,7 +148,10 @@ class ClientSide(Peer):
             request = Request(RequestKind.HELLO, "hello", "")
             return [self._pass_on(hello, None if unanswered else request)]
         check_login(message, parsed.body, name)
-        settings, keyring = self._conversation.settings, self._conversation.keyring
+        opened = Opened.NO
+        if name in cursors.CURSOR_COMMANDS:
+            message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
+            parsed = parse_op_msg(message)
         settled = Settled(keyring, settings.max_message_bytes) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,
@@ -129,34 +159,57 @@ class ClientSide(Peer):
             parsed.body,
             (0,),
             _document_sequences(message, parsed) if parsed.sequences else (),
-            settings.views.covered,
+            conversation.views.covered,
             None if settled is None else settled.take,
         )
-        if plan.command in DEFINING_COMMANDS:
-            settings.views.forget()
         edits = () if settled is None else settled.edits
         rewritten = apply_plan(plan, keyring, settings.max_message_bytes, edits)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
-        # of a command that nobody knows, the first argument may be anything, and not a name
-        is_named = label != "other" or plan.protected
-        namespace = replies.one_line(plan.namespace) if is_named else ""
-        request = Request(RequestKind.COMMAND, plan.command, namespace)
+        request = self._request(plan, name, label, opened)
         passed_on = self._pass_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
             return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), passed_on]
-        if target is not None and not plan.protected:
+        if target is not None and not plan.protected and not conversation.views.consulted:
             known.remember(target, request, count)
         return [count, passed_on]
 
-    def _unknown(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
-        """Ask the server what a name is; the message comes again when it has answered."""
-        unanswered, self._conversation.unanswered = self._conversation.unanswered, None
-        if unanswered is not None and unanswered[0] == namespace:
-            command, named = _describe(message, parsed)
-            audit = Audit("refused", named, command, "NamespaceUnknown")
-            return self._denied(audit, unanswered[1], message, parsed)
-        return [PauseClient(True), look_up.ask(self._conversation, namespace, names_only=False)]
+    def _check_access(self, message: bytes, parsed: OpMsg) -> None:
+        """Raises LoginNeeded for a command that no server answers without a login."""
+        cursor = Cursor(message, parsed.body)
+        name = cursor.name if cursor.advance() else b""
+        if name not in OPEN_COMMANDS:
+            raise LoginNeeded(printable(name))
+
+    def _request(self, plan: Plan, name: bytes, label: str, opened: Opened) -> Request:
+        """What the reply needs: what it answers, and whether its envelopes are opened."""
+        if name in LOGIN_COMMANDS:
+            return Request(RequestKind.LOGIN, plan.command, "")
+        if name == b"logout":
+            self._conversation.log_out()
+        settings = self._conversation.settings
+        # of a command that nobody knows, the first argument may be anything, and not a name
+        namespace = replies.one_line(plan.namespace) if label != "other" or plan.protected else ""
+        reveals = plan.reveals or opened is not Opened.NO
+        marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
+        if settings.reveal is Reveal.EVERYWHERE:
+            reveals, marks = True, False
+        return Request(RequestKind.COMMAND, plan.command, namespace, reveals=reveals, marks=marks)
+
+    def _ask(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Ask the server what names are; the message comes again when it has answered."""
+        views = self._conversation.views
+        wanted = [namespace]
+        if len(message) <= LONG_BYTES:
+            sequences = _document_sequences(message, parsed)
+            wanted += look_up.other_names(self._conversation, namespace, message, parsed.body, sequences)
+        if len(wanted) > views.room:
+            views.clear()
+            refusal = Refusal(Reason.TOO_LARGE, rule=f"a command that leads to more than {MAX_NAMES} names")
+            return self._refused(refusal, message, parsed)
+        api = look_up.api_of(message, parsed.body)
+        question = look_up.ask(self._conversation, wanted, api)
+        return [Count(Counter.LOOK_UPS), PauseClient(True), question]
 
     def _pass_on(
         self, message: bytes, request: Request | None, pieces: Sequence[bytes] = ()
@@ -198,12 +251,13 @@ def _document_sequences(message: bytes, parsed: OpMsg) -> tuple[DocumentSequence
 def _describe(message: bytes, parsed: OpMsg) -> tuple[str, str]:
     """Command name and namespace of a command that was refused before its plan could tell.
 
-    Only of commands we know: the first argument of another may be anything, a value too.
+    Only of commands we know, and the namespace of those that name one: the first argument of another may be
+    anything, a value too.
     """
     arguments = {element.name: element for element in elements(message, parsed.body)}
     name = next(iter(arguments), b"")
-    if name not in KNOWN_COMMANDS:
-        return "other", ""
+    if name not in NAMING_COMMANDS:
+        return (name.decode() if name in KNOWN_COMMANDS else "other"), ""
     parts = [arguments[key] for key in (b"$db", name) if key in arguments]
     texts = [printable(string_bytes(message, part)) for part in parts if part.kind == kinds.STRING]
     return name.decode(), ".".join(texts)

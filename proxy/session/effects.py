@@ -33,6 +33,7 @@ class Counter(StrEnum):
     VALUES_DECRYPTED = "values_decrypted"
     DECRYPTION_FAILURES = "decryption_failures"
     PROTOCOL_ERRORS = "protocol_errors"
+    LOOK_UPS = "look_ups"
 
 
 @final

@@ -10,14 +10,24 @@ from bson import encode
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.errors import ErrorCode, Refusal
+from sealwire.policies.numbers import is_true
+from sealwire.wire import kinds
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply
+from sealwire.wire.raw_bson import find_element
 
 INTERNAL_ERROR: Final = (1, "InternalError")
+UNAUTHORIZED: Final = (13, "Unauthorized")
 TYPE_MISMATCH: Final = (14, "TypeMismatch")
+OBJECT_TOO_LARGE: Final = (10334, "BSONObjectTooLarge")
 AUTHENTICATION_FAILED: Final = (18, "AuthenticationFailed")
 KEY_NOT_FOUND: Final = (211, "KeyNotFound")
 UNSUPPORTED_OP_QUERY: Final = (352, "UnsupportedOpQueryCommand")
+
+
+class ReplyTooLong(Exception):
+    """A reply is longer than the limit that the client was told: its driver would cut the connection."""
+
 
 # Error class -> (code, code name), text for the client. The texts are fixed: nothing of a value, an envelope
 # or a key can be in them, and all failed decryptions read alike.
@@ -26,6 +36,11 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     DecryptionFailed: (INTERNAL_ERROR, "Sealwire could not decrypt a stored value"),
     UnknownKey: (KEY_NOT_FOUND, "Sealwire has no key for a stored value or a covered field"),
     KeyDestroyed: (KEY_NOT_FOUND, "Sealwire's key for a stored value was destroyed"),
+    ReplyTooLong: (
+        OBJECT_TOO_LARGE,
+        "the reply is longer than clients of Sealwire were told that a message may be (20 MB); ask for fewer "
+        "documents at once, or for fewer fields",
+    ),
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
 }
 
@@ -33,6 +48,8 @@ CERTIFICATE_LOGIN: Final = (
     "Sealwire cannot pass on a login with MONGODB-X509: the server would see the proxy's certificate and not "
     "the client's; log in with SCRAM-SHA-256 or another mechanism"
 )
+
+_OK_KINDS: Final = frozenset({kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.BOOL})
 
 # A namespace has at most 255 bytes (MongoDB limits); a message of ours names two of them at most.
 MAX_NAME_CHARACTERS: Final = 255
@@ -64,6 +81,17 @@ def error_body(code: tuple[int, str], message: str) -> bytes:
     """`{ok: 0, errmsg, code, codeName}`; the message is made printable and bounded."""
     errmsg = one_line(message, _MAX_MESSAGE_CHARACTERS)
     return encode({"ok": 0.0, "errmsg": errmsg, "code": code[0], "codeName": code[1]})
+
+
+def login_needed_body(command: str) -> bytes:
+    """The error that MongoDB gives to a command before a login."""
+    return error_body(UNAUTHORIZED, f"command {command} requires authentication")
+
+
+def is_ok(message: bytes, body: int) -> bool:
+    """Whether a server's reply says that the command was carried out. Raises BsonError."""
+    ok = find_element(message, body, b"ok")
+    return ok is not None and ok.kind in _OK_KINDS and is_true(ok.kind, message[ok.value : ok.end])
 
 
 def command_error(request_id: int, response_to: int, body: bytes) -> bytes:

@@ -17,6 +17,8 @@ class RequestKind(Enum):
     HELLO = "hello"
     LEGACY_HELLO = "legacy-hello"
     COMMAND = "command"
+    LOGIN = "login"
+    """A step of an authentication."""
     LOOK_UP = "look-up"
     """Our own question to the server: what a name is."""
 
@@ -30,11 +32,19 @@ class Request:
     kind: RequestKind
     command: str
     namespace: str
+    reveals: bool
+    """Whether envelopes in the reply are opened."""
+    marks: bool
+    """Whether a cursor in the reply has to bring back that its replies are opened (`cursors`)."""
 
-    def __init__(self, kind: RequestKind, command: str, namespace: str) -> None:
+    def __init__(
+        self, kind: RequestKind, command: str, namespace: str, *, reveals: bool = False, marks: bool = False
+    ) -> None:
         self.kind = kind
         self.command = command
         self.namespace = namespace
+        self.reveals = reveals
+        self.marks = marks
 
 
 @final
@@ -70,7 +80,7 @@ class AwaitedRequests:
         """Whether no command awaits its reply. A handshake does not count: monitors always have one open."""
         every = [self._only, *(() if self._others is None else self._others.requests.values())]
         return not any(
-            request is not None and request.kind in (RequestKind.COMMAND, RequestKind.LOOK_UP)
+            request is not None and request.kind not in (RequestKind.HELLO, RequestKind.LEGACY_HELLO)
             for request in every
         )
 
@@ -84,7 +94,7 @@ class AwaitedRequests:
         """Whether one more request with this id can be told from all others."""
         if self._only is None and self._others is None:
             return True
-        return not self.full and self._find(request_id) is None
+        return not self.full and self.find(request_id) is None
 
     def add(self, request_id: int, request: Request) -> None:
         """Wait for a reply to `request_id`, for which there is room."""
@@ -95,12 +105,8 @@ class AwaitedRequests:
             self._others = _Others()
         self._others.requests[request_id] = request
 
-    def awaits(self, response_to: int, kind: RequestKind) -> bool:
-        """Whether a reply to this id would answer a request of this kind."""
-        request = self._find(response_to)
-        return request is not None and request.kind is kind
-
-    def _find(self, request_id: int) -> Request | None:
+    def find(self, request_id: int) -> Request | None:
+        """The request that a reply to this id would answer."""
         if self._only is not None and self._only_id == request_id:
             return self._only
         return None if self._others is None else self._others.requests.get(request_id)
@@ -111,7 +117,7 @@ class AwaitedRequests:
         In an exhaust stream each reply answers the one before it (OP_MSG, exhaustAllowed); a server that
         keeps naming the first request is understood as well. Cost: O(1).
         """
-        request = self._find(response_to)
+        request = self.find(response_to)
         if request is None:
             return None
         if self._only is not None and response_to == self._only_id:

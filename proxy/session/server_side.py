@@ -7,8 +7,8 @@ from typing import Final, TypeGuard, final
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.policies.views import DEFINING_COMMANDS
-from sealwire.proxy.session import look_up, replies
+from sealwire.proxy.session import cursors, look_up, replies
+from sealwire.proxy.session.access import is_speculative_yes, is_yes
 from sealwire.proxy.session.conversation import Conversation, Peer
 from sealwire.proxy.session.effects import (
     Audit,
@@ -21,7 +21,7 @@ from sealwire.proxy.session.effects import (
     NeedKeys,
     ToClient,
 )
-from sealwire.proxy.session.handshake import UnknownMember, rewrite_hello
+from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, rewrite_hello
 from sealwire.proxy.session.long_reply import LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import reveal
@@ -71,27 +71,48 @@ class ServerSide(Peer):
     def _op_msg(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         conversation = self._conversation
         response_to = response_to_of(message)
-        if conversation.look_up is not None and conversation.awaited.awaits(response_to, RequestKind.LOOK_UP):
+        awaited = conversation.awaited.find(response_to)
+        if awaited is not None and awaited.kind is RequestKind.LOOK_UP:
             return look_up.answered(conversation, message, parsed)
-        revealed, opened, failure = message, 0, None
-        if message.find(MARKER) >= 0:
+        revealed, opened = message, 0
+        failure: Exception | None = None
+        if awaited is not None and awaited.reveals:
             try:
-                revealed, opened = reveal(message, parsed, conversation.keyring.open_envelope)
+                revealed, opened = self._revealed(message, parsed, awaited)
             except _UNREADABLE as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
                     return [NeedKeys((error.key,))]
                 failure = error
         more_to_come = bool(parsed.flags & _MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
+        if len(revealed) > MAX_CLIENT_MESSAGE_BYTES:
+            failure = replies.ReplyTooLong()
+        if failure is not None:
+            return self._withheld(failure, response_to, request, more_to_come=more_to_come)
+        if request.kind is RequestKind.COMMAND:
+            return self._passed_on(ToClient(revealed), opened)
+        return self._handshake_reply(request, message, parsed.body)
+
+    def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
+        """A reply as the client may see it, and how many envelopes were opened. Raises as `reveal`."""
+        conversation = self._conversation
+        if request.marks:
+            class_name = conversation.settings.policy.class_names[0]
+            message = cursors.mark(message, parsed.body, conversation.keyring, class_name)
+            parsed = parse_op_msg(message)
+        if message.find(MARKER) < 0:
+            return message, 0
+        return reveal(message, parsed, conversation.keyring.open_envelope)
+
+    def _handshake_reply(self, request: Request, message: bytes, body: int) -> list[Effect]:
         if request.kind is RequestKind.LEGACY_HELLO:
             # answered in another opcode, it would reach the client with the members' own addresses
             raise ProtocolError(WireReason.OPCODE, 12)
-        if failure is not None:
-            return self._unreadable(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is RequestKind.HELLO:
-            # no stored value is in it, and after `reveal` its offsets would be others
-            return self._hello_reply(message, parsed.body, refresh_checksum)
-        return self._passed_on(request, ToClient(revealed), opened)
+            return self._hello_reply(message, body, refresh_checksum)
+        if is_yes(message, body):
+            self._conversation.log_in()
+        return [ToClient(message)]
 
     def _answered(self, head: bytes, *, more_to_come: bool) -> Request:
         """The request that the message with this head answers. Raises ProtocolError when there is none."""
@@ -101,11 +122,8 @@ class ServerSide(Peer):
             raise ProtocolError(WireReason.RESPONSE_TO, 8)
         return request
 
-    def _passed_on(self, request: Request, reply: ToClient | LongToClient, opened: int) -> list[Effect]:
+    def _passed_on(self, reply: ToClient | LongToClient, opened: int) -> list[Effect]:
         """The reply to a command goes to the client, with `opened` envelopes less."""
-        if request.command in DEFINING_COMMANDS:
-            # what was learned while the server worked on it may be of before or of after
-            self._conversation.settings.views.forget()
         effects: list[Effect] = [reply]
         if opened:
             effects.append(Count(Counter.VALUES_DECRYPTED, opened))
@@ -114,28 +132,36 @@ class ServerSide(Peer):
     def arriving(self, message: LongMessage) -> None:
         """More of a long message has come: open what there is. What fails is judged when all is here."""
         if self._unfinished is None:
-            if MARKER not in message.parts[-1] or not self._is_ordinary(message):
+            if MARKER not in message.parts[-1] or not self._is_revealed(message):
                 return
             self._unfinished = LongReply(message)
         with suppress(BsonError, *_UNREADABLE):
             self._unfinished.advance(self._conversation.keyring.open_envelope)
 
-    def _is_ordinary(self, message: LongMessage) -> bool:
-        """Whether it can be read in parts."""
-        awaited = self._conversation.awaited
-        return is_plain(message) and awaited.awaits(response_to_of(message.head), RequestKind.COMMAND)
+    def _ordinary(self, message: LongMessage) -> Request | None:
+        """The request that a long message answers, if the answer can be read in parts."""
+        request = self._conversation.awaited.find(response_to_of(message.head))
+        if request is None or request.kind is not RequestKind.COMMAND or request.marks:
+            return None
+        return request if is_plain(message) else None
+
+    def _is_revealed(self, message: LongMessage) -> bool:
+        request = self._ordinary(message)
+        return request is not None and request.reveals
 
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
         keyring = self._conversation.keyring
-        reply, failure = self._unfinished, None
+        reply = self._unfinished
         if reply is None:
-            if not self._is_ordinary(message):
+            request = self._ordinary(message)
+            if request is None:
                 return self.message(message.joined())
-            if message.holds(MARKER):
+            if request.reveals and message.holds(MARKER):
                 reply = LongReply(message)
         self._unfinished = None
         pieces, opened = [], 0
+        failure: Exception | None = None
         if reply is not None:
             try:
                 pieces = reply.reveal(keyring.open_envelope)
@@ -150,10 +176,12 @@ class ServerSide(Peer):
             message.parts.clear()
         more_to_come = has_more_to_come(message)
         request = self._answered(message.head, more_to_come=more_to_come)
+        if sum(map(len, pieces)) > MAX_CLIENT_MESSAGE_BYTES:
+            failure = replies.ReplyTooLong()
         if failure is not None:
             response_to = response_to_of(message.head)
-            return self._unreadable(failure, response_to, request, more_to_come=more_to_come)
-        return self._passed_on(request, LongToClient(pieces), opened)
+            return self._withheld(failure, response_to, request, more_to_come=more_to_come)
+        return self._passed_on(LongToClient(pieces), opened)
 
     def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
         """Whether to load the keyring again: once for each key that it does not know, and not for ever.
@@ -165,14 +193,18 @@ class ServerSide(Peer):
         self._asked_keys.add(key)
         return True
 
-    def _unreadable(
+    def _withheld(
         self, failure: Exception, response_to: int, request: Request, *, more_to_come: bool
     ) -> list[Effect]:
         """Withhold the whole reply: a part of it would be a wrong answer."""
+        name = type(failure).__name__
+        counter, event = Counter.DECRYPTION_FAILURES, "undecryptable"
+        if isinstance(failure, replies.ReplyTooLong):
+            counter, event = Counter.REFUSALS, "refused"
         body = replies.failure_body(failure)
         effects: list[Effect] = [
-            Count(Counter.DECRYPTION_FAILURES, label=type(failure).__name__),
-            Audit("undecryptable", request.namespace, request.command, type(failure).__name__),
+            Count(counter, label=name),
+            Audit(event, request.namespace, request.command, name),
             ToClient(replies.command_error(self._conversation.new_id(), response_to, body)),
         ]
         if more_to_come:
@@ -185,4 +217,6 @@ class ServerSide(Peer):
             rewritten = finish(rewrite_hello(message, document, self._conversation.settings.topology))
         except UnknownMember as error:
             return [Close(CloseReason.TOPOLOGY, str(error))]
+        if is_speculative_yes(message, document):
+            self._conversation.log_in()
         return [ToClient(rewritten)]

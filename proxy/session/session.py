@@ -19,7 +19,6 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.session.client_side import ClientSide
 from sealwire.proxy.session.conversation import Conversation, Peer, SessionSettings
 from sealwire.proxy.session.effects import Close, CloseReason, Count, Counter, Effect, NeedKeys
-from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.server_side import ServerSide
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer
@@ -49,8 +48,7 @@ class Session:
 
     def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
         self._conversation = Conversation(settings, keyring)
-        accepted_bytes = min(settings.max_message_bytes, ACCEPTED_CLIENT_MESSAGE_BYTES)
-        self._client = ClientSide(self._conversation, Framer(accepted_bytes))
+        self._client = ClientSide(self._conversation, self._conversation.client_framer)
         self._server = ServerSide(self._conversation, Framer(settings.max_message_bytes, long_messages=True))
         self._state = _State.OPEN
         self._draining = False
@@ -107,11 +105,10 @@ class Session:
 
     def use_settings(self, settings: SessionSettings) -> None:
         """Another policy counts from the next command on."""
-        self._conversation.settings = settings
+        self._conversation.use_settings(settings)
 
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
-        self._conversation.settings.views.tick(now_s)
         if self._state is not _State.WAITING:
             return []
         if self._waiting_since_s is None:

@@ -2,12 +2,15 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from sealwire.proxy.server import app, supervisor, worker
-from sealwire.proxy.server.config_reader import load_config
+from sealwire.proxy.server.config import Config
+from sealwire.proxy.server.config_reader import load_config, reload_config
+from sealwire.proxy.server.hangup import hold_reload
 from sealwire.proxy.server.logs import configure
 from sealwire.proxy.server.sessions import real_sessions
 from sealwire.proxy.server.start import load
@@ -32,7 +35,8 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
 
     \b
     SIGTERM, SIGINT  stop accepting, let commands under way finish, exit 0; again: stop at once
-    SIGHUP           read certificates and keys again; connections that are open stay open
+    SIGHUP           read configuration, policy, certificates and keys again, as a whole or not at all;
+                     connections that are open stay open
 
     \b
     Exit codes:
@@ -41,7 +45,7 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
       70  the cipher self-test failed, or workers end again and again
       71  an address cannot be bound
       77  a file may not be read, a private key is open to others, or the wrong key-encryption key
-      78  configuration or policy
+      78  configuration, policy, or a server that asks for no login though it should
 
     \b
     Examples:
@@ -49,16 +53,20 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
       sealwire serve --check
       SEALWIRE_LOG_LEVEL=debug sealwire serve
     """
+    hold_reload()
     if number is not None:
         _run_worker(config_path)
         return
     config = load_config(config_path, os.environ)
     configure(config.log_level, config.log_format)
+    reread = partial(reload_config, config_path, os.environ)
     if config.workers > 1 and not check:
-        sys.exit(supervisor.serve(config, lambda number: _worker_command(config_path, number)))
-    loaded = load(config)
+        sys.exit(supervisor.serve(config, reread, lambda number: _worker_command(config_path, number)))
+    loaded = load(config, reread)
     if check:
-        app.check(loaded)
+        for finding in app.check(loaded):
+            click.echo(f"sealwire: warning: {finding.problem}", err=True)
+            click.echo(f"sealwire: hint: {finding.hint}", err=True)
         click.echo("ok: configuration, policy, keyring, certificates and servers")
         return
     app.serve(loaded, real_sessions)
@@ -77,4 +85,9 @@ def _run_worker(config_path: Path) -> None:
         raise click.UsageError("--worker is for the supervisor; set `workers` in the configuration") from None
     config = worker.share_of(load_config(config_path, os.environ), seat)
     configure(config.log_level, config.log_format, worker=seat.number)
-    worker.serve(load(config), real_sessions, line, seat)
+    worker.expect_members(config, seat)
+
+    def reread() -> Config:
+        return worker.share_of(reload_config(config_path, os.environ), seat)
+
+    worker.serve(load(config, reread), real_sessions, line, seat)

@@ -36,6 +36,8 @@ class ProxyOptions:
     """What clients are shown; None: plaintext on both sides."""
     authority: Path | None = None
     """Who vouches for the database and, to clients, for Sealwire. Needed with `certificate`."""
+    access_control: bool = True
+    """Whether the database asks for a login."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """More sections of the configuration file."""
     kek: str = field(default_factory=generate_encoded_kek, repr=False)
@@ -144,6 +146,8 @@ class ProxyProcess:
                 "key": str(options.certificate.key),
             }
             upstream["tls"] = {"ca": str(options.authority)}
+        if not options.access_control:
+            upstream["access_control"] = "none"
         config = {
             "listen": listen,
             "upstream": upstream,

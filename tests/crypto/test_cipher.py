@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.cipher import TAG_BYTES, ValueCipher
 from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, MAX_VALUE_BYTES, Mode, parse_header
 from sealwire.crypto.errors import (
     DecryptionFailed,
@@ -203,3 +203,25 @@ def test_every_failure_to_open_reads_the_same() -> None:
         failures.append((str(caught.value), caught.value.__cause__, caught.value.__suppress_context__))
     assert len({text for text, _, _ in failures}) == 1
     assert all(cause is None for _, cause, _ in failures)
+
+
+class TestTag:
+    def test_it_depends_on_key_domain_and_data(self) -> None:
+        tags = {
+            CIPHER.tag(b"a", b"data"),
+            CIPHER.tag(b"b", b"data"),
+            CIPHER.tag(b"a", b"date"),
+            ValueCipher(KEY[::-1], 0x01020304, 5).tag(b"a", b"data"),
+        }
+        assert len(tags) == 4
+        assert {len(tag) for tag in tags} == {TAG_BYTES}
+        assert CIPHER.tag(b"a", b"data") in tags
+
+    @pytest.mark.parametrize("header", sorted(CIPHER.by_header)[:3])
+    def test_no_envelope_header_is_a_domain(self, header: bytes) -> None:
+        with pytest.raises(ValueError, match="domain"):
+            CIPHER.tag(header, b"data")
+
+    def test_nothing_has_no_tag(self) -> None:
+        with pytest.raises(ValueError, match="data"):
+            CIPHER.tag(b"a", b"")

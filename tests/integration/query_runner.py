@@ -96,7 +96,7 @@ def measure(document: QueryDocument, folder: Path) -> Measured:
     with DatabaseProcess(DatabaseOptions(folder / "plain")) as database:
         plain = [_outcome(result, [], {}) for result in _run(document, database.uri(None, "clinic"), folder)]
     with DatabaseProcess(DatabaseOptions(folder / "guarded")) as database, relay(database.address) as line:
-        options = ProxyOptions(folder / "sealwire", POLICY_FILE, line.address)
+        options = ProxyOptions(folder / "sealwire", POLICY_FILE, line.address, access_control=False)
         with ProxyProcess(options) as proxy:
             results = _run(document, proxy.uri(None, "clinic"), folder)
             classes = {entry.class_id: entry.name for entry in read_record(proxy.keyring).classes}

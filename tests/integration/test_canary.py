@@ -42,7 +42,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("canary")
     settings = {"log": {"level": "debug"}}
     with secantus(folder) as database, relay(database.address) as line:
-        options = ProxyOptions(folder / "sealwire", POLICY, line.address, settings=settings)
+        options = ProxyOptions(
+            folder / "sealwire", POLICY, line.address, access_control=False, settings=settings
+        )
         with ProxyProcess(options) as proxy:
             with MongoClient[Document](proxy.uri()) as client:
                 _use_everything(client["clinic"].patients)

@@ -29,7 +29,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with (
         secantus(folder) as database,
         relay(database.address) as line,
-        ProxyProcess(ProxyOptions(folder / "sealwire", POLICY, line.address)) as proxy,
+        ProxyProcess(ProxyOptions(folder / "sealwire", POLICY, line.address, access_control=False)) as proxy,
     ):
         yield Scene(database, line, proxy)
 

@@ -147,7 +147,7 @@ def write_config(folder: Path, server: RaftServer, login: dict[str, str], port: 
     path = folder / "sealwire.yaml"
     path.write_text(
         f"listen: {{address: '127.0.0.1:{port}', tls: {{mode: plaintext}}}}\n"
-        f"upstream: {{address: '{upstream}', tls: {{mode: plaintext}}}}\n"
+        f"upstream: {{address: '{upstream}', access_control: none, tls: {{mode: plaintext}}}}\n"
         "policy: policy.yaml\n"
         "keyring: vault:secret/sealwire/keyring\n"
         "kek: {provider: vault, name: sealwire-proxy}\n"

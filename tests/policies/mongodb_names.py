@@ -19,11 +19,12 @@ COLLECTION_COMMANDS = names(
     balancerCollectionStatus checkMetadataConsistency cleanupOrphaned cleanupReshardCollection
     clearJumboFlag commitReshardCollection configureQueryAnalyzer mergeAllChunksOnShard mergeChunks
     moveChunk moveCollection refineCollectionShardKey reshardCollection setAllowMigrations
-    shardCollection split splitVector unshardCollection updateZoneKeyRange cloneCollectionAsCapped
-    collMod compact convertToCapped create createIndexes drop dropIndexes filemd5 killCursors listIndexes
-    reIndex renameCollection setIndexCommitQuorum collStats dataSize validate
-    compactStructuredEncryptionData cleanupStructuredEncryptionData createSearchIndexes dropSearchIndex
-    updateSearchIndex listSearchIndexes
+    abortMoveCollection moveRange configureCollectionBalancing flushRouterConfig getShardVersion
+    medianKey setShardVersion shardCollection split splitVector unshardCollection updateZoneKeyRange
+    cloneCollectionAsCapped collMod compact convertToCapped create createIndexes drop dropIndexes
+    filemd5 killCursors listIndexes reIndex renameCollection setIndexCommitQuorum collStats dataSize
+    validate compactStructuredEncryptionData cleanupStructuredEncryptionData createSearchIndexes
+    dropSearchIndex updateSearchIndex listSearchIndexes
     """
 )
 """Commands that name a collection in an argument."""
@@ -36,8 +37,8 @@ OTHER_COMMANDS = names(
     revokePrivilegesFromRole revokeRolesFromRole rolesInfo updateRole hello replSetAbortPrimaryCatchUp
     replSetFreeze replSetGetConfig replSetGetStatus replSetInitiate replSetMaintenance replSetReconfig
     replSetResizeOplog replSetStepDown replSetSyncFrom addShard addShardToZone balancerStart
-    balancerStatus balancerStop enableSharding flushRouterConfig getShardMap getShardVersion isdbgrid
-    listShards medianKey movePrimary removeShard removeShardFromZone setShardVersion shardingState
+    balancerStatus balancerStop enableSharding getShardMap isdbgrid
+    listShards movePrimary removeShard removeShardFromZone shardingState
     transitionFromDedicatedConfigServer transitionToDedicatedConfigServer abortTransaction
     commitTransaction endSessions killAllSessions killAllSessionsByPattern killSessions refreshSessions
     startSession autoCompact currentOp dropConnections dropDatabase fsync fsyncUnlock getAuditConfig

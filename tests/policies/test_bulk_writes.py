@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Binary, Int64
 from bson.son import SON
 
 from sealwire.policies.errors import Reason, Refusal
@@ -113,7 +113,7 @@ def test_sequences_come_in_any_order_and_each_may_be_an_array(order: tuple[str, 
         ({"insert": 4, "document": {}}, Reason.SHAPE),
         ({"insert": -1, "document": {}}, Reason.SHAPE),
         ({"insert": Int64(2**40), "document": {}}, Reason.SHAPE),
-        ({"insert": 1.0, "document": {}}, Reason.SHAPE),
+        ({"insert": 1.5, "document": {}}, Reason.SHAPE),
         ({"insert": "1", "document": {}}, Reason.SHAPE),
         ({"insert": None, "document": {}}, Reason.SHAPE),
         ({"insert": True, "document": {}}, Reason.SHAPE),
@@ -157,8 +157,11 @@ def test_an_operation_that_cannot_be_followed_is_refused(op: Any, expected: Reas
         {"nsInfo": [{"ns": "clinic.patients"}, {}]},
         {"nsInfo": [{"ns": "clinic.patients"}, 5]},
         {"nsInfo": {"0": {"ns": "clinic.patients"}}},
-        {"nsInfo": []},
-        {"nsInfo": None},
+        {"nsInfo": [{"ns": Binary(b"clinic.patients")}]},
+        {"nsInfo": [{"ns": "clinic.patients", "isTimeseriesNamespace": True}]},
+        {"nsInfo": [{"ns": "clinic.patients"}], "rawData": True},
+        {"nsInfo": "clinic.patients"},
+        {"nsInfo": [["clinic.patients"]]},
         {"future": 1},
         {"let": {"CURRENT": {"nhs_number": "a"}}},
         {"let": {"ROOT": 1}},
@@ -172,13 +175,19 @@ def test_what_else_cannot_be_followed_is_refused(more: dict[str, Any]) -> None:
     ("body", "sequences"),
     [
         ({"nsInfo": NAMESPACES}, {"documents": [{"nhs_number": "a"}]}),
-        ({}, {"ops": [{"insert": 1, "document": {}}]}),
+        ({}, {"nsInfo.0": [{"ns": "clinic.patients"}]}),
     ],
 )
 def test_sequences_that_no_driver_sends_are_refused(body: dict[str, Any], sequences: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as caught:
         plan_message({"bulkWrite": 1, **body, "$db": "admin"}, sequences)
     assert caught.value.reason is Reason.SHAPE
+
+
+@pytest.mark.parametrize("malformed", [[], None, 5, True, [5], [{"ns": 5}], [{}], [{"ns": "x.y"}, {"ns": 1}]])
+def test_what_no_server_takes_for_a_list_of_collections_is_left_to_it(malformed: Any) -> None:
+    plan = plan_of(bulk({"insert": 9, "document": {"nhs_number": "a"}}, nsInfo=malformed))
+    assert (plan.protected, plan.reveals, plan.edits) == (False, False, [])
 
 
 def test_a_bulk_write_to_unprotected_collections_passes_untouched() -> None:

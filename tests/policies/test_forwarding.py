@@ -176,6 +176,12 @@ def test_a_whole_number_of_any_type_or_an_expression_is_taken(name: str, number:
     assert len(covered(yields(_NUMBERED[name](number), {"$limit": 1}))) == (name == "$indexOfArray")
 
 
+def test_a_document_of_unknown_fields_may_put_over_each_field_before_it() -> None:
+    unknown = {"$mergeObjects": [{"n": "$nhs_number"}, "$meta", {"p": "$postcode"}, "$meta", "$meta"]}
+    for path in ("x.n", "x.p"):
+        assert reason(yields(unknown, {"$match": {path: "a"}})) is Reason.COMPUTE
+
+
 def test_many_documents_merged_are_followed_field_by_field() -> None:
     merged = {"$mergeObjects": [{f"f{number}": "$nhs_number"} for number in range(300)]}
     match = {"$match": {"x.f0": "a", "x.f299": "b", "x.other": "c"}}

@@ -165,3 +165,25 @@ def test_a_hint_on_a_view_is_one_on_another_collection(hint: Any) -> None:
 
 def test_a_name_of_many_fields_is_any_index() -> None:
     assert refusal_of(find(hint="a_1" + "_b_1" * 40, limit=1)).reason is Reason.SORT
+
+
+@pytest.mark.parametrize("kind", ["secret", 1.5, 0, True, None, {"a": "secret"}, ["secret"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        find(),
+        {"count": "patients", "query": {}},
+        {"distinct": "patients", "key": "ward"},
+        {"aggregate": "patients", "pipeline": [], "cursor": {}},
+        modify(sort={"name": 1}),
+    ],
+)
+def test_a_value_in_place_of_a_direction_is_refused(command: Command, kind: Any) -> None:
+    assert reason({**command, "hint": {"nhs_number": kind}}) is Reason.SHAPE
+    plan_of({**command, "hint": {"nhs_number": -1}})
+
+
+@pytest.mark.parametrize("kind", ["secret", 0, {"a": 1}])
+def test_a_statement_s_hint_holds_no_value_either(kind: Any) -> None:
+    assert reason(update({}, {"nhs_number": kind}, multi=True)) is Reason.SHAPE
+    assert reason(delete({}, {"nhs_number": kind}, 0)) is Reason.SHAPE

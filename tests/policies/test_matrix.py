@@ -198,6 +198,7 @@ def _operand(key: str, name: str) -> Any:
 PROBES: dict[str, Probe] = {
     "command": lambda name: COMMANDS.get(name, {name: "patients"}),
     "beyond": lambda name: BEYOND.get(name, {name: 1}),
+    "passed": lambda name: {name: 1},
     "condition": lambda name: _find({NHS: {name: CONDITIONS.get(name, "a")}}),
     "filter": lambda name: _find({name: FILTERS.get(name, "a")}),
     "update": lambda name: _update({name: UPDATES.get(name, {NHS: "a"})}),
@@ -234,7 +235,9 @@ def test_every_command_of_the_manual_that_names_a_collection_has_a_row() -> None
         name.decode() for family in MATRIX if family.key in ("command", "beyond") for name in family.rules
     }
     assert set(COLLECTION_COMMANDS) - rows == {"explain"}
-    assert set(OTHER_COMMANDS).isdisjoint(rows)
+    passed = {name.decode() for family in MATRIX if family.key == "passed" for name in family.rules}
+    assert rows.isdisjoint(passed)
+    assert set(OTHER_COMMANDS) - passed == set()
 
 
 @pytest.mark.parametrize("name", OTHER_COMMANDS)
@@ -250,7 +253,9 @@ def test_a_refusal_names_its_reason_and_nothing_else_does(family: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("key", ["command", "condition", "filter", "update", "push", "update stage", "stage"])
+@pytest.mark.parametrize(
+    "key", ["command", "passed", "condition", "filter", "update", "push", "update stage", "stage"]
+)
 def test_a_name_without_a_row_is_refused(key: str) -> None:
-    name = "unheardOf" if key == "command" else "$unheardOf"
+    name = "unheardOf" if key in {"command", "passed"} else "$unheardOf"
     assert refusal_of(PROBES[key](name)).reason.value in next(f.others for f in MATRIX if f.key == key)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from bson import Binary, Code, Regex
 
 from sealwire.policies.errors import Reason
 from tests.policies.support import covered, plan_of, reason
@@ -214,14 +215,34 @@ def test_between_unprotected_collections_a_pipeline_passes(stage: Stage) -> None
 @pytest.mark.parametrize(
     "stage",
     [
-        {"$lookup": 5},
-        {"$merge": {"into": 5}},
-        {"$out": {"db": 5, "coll": "x"}},
-        {"$unionWith": {"coll": None}},
+        {"$lookup": Binary(b"patients")},
+        {"$merge": {"into": ["patients"]}},
+        {"$out": {"db": Code("clinic"), "coll": "patients"}},
+        {"$out": {"db": 5, "coll": Regex("patients")}},
+        {"$unionWith": {"coll": Code("patients")}},
     ],
 )
 def test_a_collection_named_in_an_unknown_way_is_refused(stage: Stage) -> None:
     assert reason(run(stage, on="wards")) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$lookup": 5},
+        {"$lookup": {"from": 5, "pipeline": [], "as": "z"}},
+        {"$merge": {"into": 5}},
+        {"$out": 5},
+        {"$out": {"db": 5, "coll": "x"}},
+        {"$unionWith": {"coll": None}},
+        {"$unionWith": True},
+        {"$facet": {"a": [{"$out": 1}]}},
+    ],
+)
+def test_what_no_server_takes_for_a_collection_is_left_to_it(stage: Stage) -> None:
+    plan = plan_of(run(stage, on="wards"))
+    assert (plan.protected, plan.edits) == (False, [])
+    assert reason(run(stage, on="patients")) in {Reason.SHAPE, Reason.TARGET}
 
 
 @pytest.mark.parametrize("on", ["wards", "patients"])

@@ -6,7 +6,7 @@ import pytest
 from bson import Binary, Int64, encode
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
+from sealwire.policies.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
 from tests.policies.support import POLICY, covered, plan_of, reason, refusal_of
 
 UUID = Binary(b"0" * 16, 4)
@@ -36,7 +36,6 @@ UUID = Binary(b"0" * 16, 4)
         {"usersInfo": "patients"},
         {"getLog": "patients", "$db": "admin"},
         {"getParameter": "*", "$db": "admin"},
-        {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}, "$db": "admin"},
         {"aggregate": 1, "pipeline": [{"$documents": [{"nhs_number": "a"}]}], "cursor": {}},
         {"aggregate": 1, "pipeline": "x"},
         {"aggregate": 1, "pipeline": ["x"]},
@@ -145,4 +144,48 @@ def test_a_plan_made_of_part_of_a_buffer_has_offsets_into_the_whole() -> None:
 
 def test_known_commands_are_names_without_a_value() -> None:
     assert {b"find", b"insert", b"drop", b"createIndexes"} <= KNOWN_COMMANDS
-    assert b"saslStart" not in KNOWN_COMMANDS
+    assert {b"saslStart", b"getMore"} <= KNOWN_COMMANDS - NAMING_COMMANDS
+    assert b"unheardOf" not in KNOWN_COMMANDS
+
+
+WATCH: dict[str, Any] = {"aggregate": 1, "cursor": {}}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"find": "patients"},
+        {"insert": "patients", "documents": []},
+        {"listIndexes": "patients"},
+        {"explain": {"find": "patients"}},
+        {"aggregate": "wards", "pipeline": [{"$unionWith": "patients"}], "cursor": {}},
+        {"aggregate": 1, "pipeline": [{"$documents": []}, {"$unionWith": "patients"}], "cursor": {}},
+        {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "x.y"}, {"ns": "clinic.patients"}], "$db": "admin"},
+        {"create": "v", "viewOn": "patients", "pipeline": []},
+        {**WATCH, "pipeline": [{"$changeStream": {}}]},
+        {**WATCH, "pipeline": [{"$changeStream": {"allChangesForCluster": True}}], "$db": "admin"},
+        {**WATCH, "pipeline": [{"$changeStream": {}}, {"$match": {"ns.coll": "patients"}}]},
+        {"listCollections": 1},
+        {"dataSize": "clinic.patients", "$db": "admin"},
+    ],
+)
+def test_replies_are_opened_to_commands_that_reach_something_protected(command: dict[str, Any]) -> None:
+    assert plan_of(command).reveals
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"find": "wards"},
+        {"aggregate": "wards", "pipeline": [{"$unionWith": "beds"}], "cursor": {}},
+        {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "x.y"}], "$db": "admin"},
+        {"create": "v", "viewOn": "wards", "pipeline": []},
+        {**WATCH, "pipeline": [{"$changeStream": {}}], "$db": "other"},
+        {**WATCH, "pipeline": [{"$changeStream": {}}, {"$match": {"ns.coll": "wards"}}]},
+        {"listCollections": 1, "$db": "other"},
+        {"getMore": Int64(5), "collection": "patients"},
+        {"ping": 1},
+    ],
+)
+def test_other_replies_stay_closed(command: dict[str, Any]) -> None:
+    assert not plan_of(command).reveals

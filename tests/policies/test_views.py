@@ -6,8 +6,9 @@ import pytest
 from bson import encode
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.loader import load_policy
 from sealwire.policies.planner import plan_command
-from sealwire.policies.views import LIFETIME_S, NamespaceUnknown, View, ViewCatalog
+from sealwire.policies.views import MAX_NAMES, UNREADABLE, UNSEEN, NamespaceUnknown, View, ViewCatalog
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, value_edits, value_of
 
@@ -72,23 +73,87 @@ def test_views_on_views_and_unions_are_followed() -> None:
     assert edits(catalog, {"aggregate": "appointments", "pipeline": [join], "cursor": {}}) == []
 
 
-def test_a_name_is_asked_for_once_and_again_after_its_time() -> None:
+def test_an_answer_counts_until_the_command_is_over() -> None:
     catalog = ViewCatalog(POLICY)
-    catalog.tick(100.0)
+    assert not catalog.consulted
     with pytest.raises(NamespaceUnknown) as caught:
         catalog.covered("clinic.v")
     assert caught.value.namespace == "clinic.v"
     catalog.learn("clinic.v", None)
-    catalog.tick(100.0 + LIFETIME_S)
     assert catalog.covered("clinic.v") is None
-    catalog.tick(101.0 + LIFETIME_S)
+    assert catalog.consulted
+    assert catalog.room == MAX_NAMES - 1
+    catalog.clear()
+    assert not catalog.consulted
     with pytest.raises(NamespaceUnknown):
         catalog.covered("clinic.v")
-    catalog.learn("clinic.v", view("patients"))
-    assert catalog.covered("clinic.v") is not None
-    catalog.forget()
+
+
+@pytest.mark.parametrize("known", [UNSEEN, UNREADABLE])
+def test_what_nobody_may_see_can_only_be_forwarded(known: View) -> None:
+    found = knowing(v=known).covered("clinic.v")
+    assert found is not None
+    assert found.opaque
+
+
+def test_a_name_that_the_server_hides_is_told() -> None:
+    catalog = knowing(a=None, v=UNSEEN)
+    assert catalog.unseen == "clinic.v"
+    assert knowing(a=None).unseen == ""
+
+
+PATTERNS = load_policy(
+    b"""
+version: 1
+classes: {nhs: {mode: deterministic, type: string}}
+collections:
+  "hp*.*": {a: nhs}
+  "tenant_*.patients": {a: nhs}
+  clinic.patients: {a: nhs}
+plain: [hp1.log, "clinic.log_*"]
+""",
+    "policy.yaml",
+)
+
+
+def test_a_view_whose_own_name_matches_a_pattern_is_read_as_a_view() -> None:
+    catalog = ViewCatalog(PATTERNS)
     with pytest.raises(NamespaceUnknown):
-        catalog.covered("clinic.v")
+        catalog.covered("hp1.v")
+    catalog.learn("hp1.v", view("c", {"$project": {"b": "$a"}}))
+    catalog.learn("hp1.c", None)
+    body = encode({"find": "v", "filter": {"a": "x", "b": "y"}, "$db": "hp1"})
+    plan = plan_command(PATTERNS, body, 0, covered=catalog.covered)
+    assert [value_of(plan, edit) for edit in value_edits(plan)] == ["x", "y"]
+
+
+def test_a_collection_that_matches_a_pattern_is_looked_at_once_in_a_session() -> None:
+    catalog = ViewCatalog(PATTERNS)
+    catalog.learn("hp1.c", None)
+    catalog.clear()
+    assert catalog.covered("hp1.c") is PATTERNS.covered("hp1.c")
+
+
+@pytest.mark.parametrize("namespace", ["tenant_1.patients", "clinic.patients"])
+def test_a_collection_that_the_policy_names_is_not_asked_for(namespace: str) -> None:
+    assert ViewCatalog(PATTERNS).covered(namespace) is PATTERNS.covered(namespace)
+
+
+@pytest.mark.parametrize("namespace", ["clinic.log_2026", "other.v"])
+def test_a_plain_collection_is_not_asked_for(namespace: str) -> None:
+    assert ViewCatalog(PATTERNS).covered(namespace) is None
+
+
+def test_views_that_name_each_other_twice_are_followed_once_each() -> None:
+    names = [f"v{number}" for number in range(20)]
+    twice = {
+        name: view(below, {"$unionWith": below}, {"$unionWith": below})
+        for name, below in zip(names, [*names[1:], "patients"], strict=True)
+    }
+    catalog = knowing(**twice)
+    found = catalog.covered("clinic.v0")
+    assert found is not None
+    assert found.covers
 
 
 def test_only_names_in_a_database_with_protected_collections_are_asked_for() -> None:
@@ -120,16 +185,6 @@ def test_a_definition_that_is_none_can_only_be_forwarded(definition: bytes) -> N
     found = knowing(v=View("patients", definition)).covered("clinic.v")
     assert found is not None
     assert found.opaque
-
-
-@pytest.mark.plain_core(reason="replaces a constant")
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealwire.policies.views._MAX_REMEMBERED", 2)
-    catalog = knowing(a=None, b=None)
-    catalog.learn("clinic.c", None)
-    with pytest.raises(NamespaceUnknown):
-        catalog.covered("clinic.a")
-    assert catalog.covered("clinic.c") is None
 
 
 def test_a_range_goes_through_a_view_that_leaves_documents_as_they_are() -> None:
@@ -166,23 +221,20 @@ def test_a_name_that_is_not_utf8_cannot_be_asked_for_and_is_refused() -> None:
     assert catalog.covered("stats.\udcff") is None
 
 
-def test_the_edition_changes_with_every_answer_and_when_one_becomes_too_old() -> None:
-    catalog = ViewCatalog(POLICY)
-    seen = {catalog.edition}
-    catalog.tick(100.0)
-    catalog.learn("clinic.a", None)
-    seen.add(catalog.edition)
-    catalog.tick(130.0)
-    catalog.learn("clinic.b", None)
-    seen.add(catalog.edition)
-    catalog.tick(100.0 + LIFETIME_S)
-    assert catalog.edition in seen
-    catalog.tick(101.0 + LIFETIME_S)
-    assert catalog.edition not in seen
-    seen.add(catalog.edition)
-    assert catalog.covered("clinic.b") is None
-    catalog.tick(131.0 + LIFETIME_S)
-    assert catalog.edition not in seen
-    seen.add(catalog.edition)
-    catalog.forget()
-    assert catalog.edition not in seen
+def test_a_view_on_what_the_server_keeps_for_itself_is_compared_with_nothing_that_may_be_covered() -> None:
+    catalog = knowing(
+        v=view("system.profile", {"$project": {"command": 1, "ns": 1, "seen": "$command.filter"}})
+    )
+    assert edits(catalog, find("v", {"ns": "clinic.patients"})) == []
+    for path in ("command.filter.nhs_number", "seen.nhs_number"):
+        with pytest.raises(Refusal) as caught:
+            edits(catalog, find("v", {path: "a"}))
+        assert caught.value.reason is Reason.COMPUTE
+
+
+def test_what_the_server_keeps_for_itself_is_followed_with_a_catalogue_as_without() -> None:
+    catalog = knowing()
+    plan = plan_command(
+        POLICY, encode({"find": "system.profile", "$db": "clinic"}), 0, covered=catalog.covered
+    )
+    assert (plan.protected, plan.reveals) == (True, False)

@@ -206,3 +206,20 @@ def test_any_bytes_give_messages_or_a_protocol_error(chunks: list[bytes]) -> Non
     assert all(16 <= len(message) <= _LIMIT for message in messages)
     if error is None:
         assert b"".join(messages) == b"".join(chunks)[: len(b"".join(chunks)) - pending]
+
+
+class TestAccept:
+    def test_longer_messages_are_taken_from_the_next_one_on(self) -> None:
+        framer = Framer(32)
+        framer.accept(64)
+        longer = _message(64)
+        assert framer.feed(longer[:40]) == []
+        assert framer.feed(longer[40:]) == [longer]
+
+    def test_a_length_that_was_refused_stays_refused(self) -> None:
+        framer = Framer(32)
+        with pytest.raises(ProtocolError):
+            framer.feed(_message(64))
+        framer.accept(64)
+        with pytest.raises(ProtocolError):
+            framer.feed(_message(24))

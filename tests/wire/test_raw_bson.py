@@ -18,6 +18,7 @@ from sealwire.wire.raw_bson import (
     Cursor,
     document_end,
     elements,
+    find_element,
     scope_document,
     string_bytes,
     validate,
@@ -97,6 +98,17 @@ def test_an_element_names_where_its_parts_lie() -> None:
     found = [(each.kind, each.name, each.start, each.value, each.end) for each in elements(data, 2)]
     assert found == [(8, b"ok", 6, 10, 11), (2, b"s", 11, 14, 20)]
     assert int32_at(data, 14) == 2
+
+
+DOUBLED = ((b"b", b"\0"), (b"a", b"\1"), (b"a", b"\0"))
+
+
+def test_the_first_element_of_a_name_is_found() -> None:
+    data = document(*(element(BsonType.BOOL, name, value) for name, value in DOUBLED))
+    found = find_element(data, 0, b"a")
+    assert found is not None
+    assert data[found.value : found.end] == b"\1"
+    assert find_element(data, 0, b"c") is None
 
 
 @pytest.mark.parametrize("name", VALID)

@@ -29,7 +29,7 @@ def both_ways(folder: Path, rules: str) -> Iterator[Runner]:
     folder.mkdir(parents=True, exist_ok=True)
     policy.write_text(rules)
     with secantus(folder) as database:
-        options = ProxyOptions(folder / "sealwire", policy, database.address)
+        options = ProxyOptions(folder / "sealwire", policy, database.address, access_control=False)
         with (
             ProxyProcess(options) as proxy,
             database.connect() as direct,

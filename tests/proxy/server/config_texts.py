@@ -24,6 +24,7 @@ listen:
 upstream:
   address: "[fd00::1]:27017"
   probe: false
+  access_control: none
   tls:
     ca: /etc/mongo/ca.crt
     certificate: tls/client.crt
@@ -41,6 +42,7 @@ log: {level: debug, format: json}
 limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
 audit: {path: audit.jsonl}
 busy_poll_us: 500
+reveal: everywhere
 """
 
 SHORT = """\

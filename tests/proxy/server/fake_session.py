@@ -19,6 +19,7 @@ class FakeSession:
         self.answers: list[Keyring | None] = []
         self.keyrings: list[Keyring] = []
         self.settings: list[SessionSettings] = []
+        """The first, then those of reloads."""
         self.idle = True
         self._script = script
 
@@ -66,13 +67,19 @@ class FakeSessions:
 
     script: dict[bytes, Callable[[], list[Effect]]] = field(default_factory=dict)
     made: list[FakeSession] = field(default_factory=list)
-    topologies: list[Topology] = field(default_factory=list)
+    settings: list[SessionSettings] = field(default_factory=list)
+    """What the proxy has asked factories for, one after the other."""
+
+    @property
+    def topologies(self) -> list[Topology]:
+        return [settings.topology for settings in self.settings]
 
     def __call__(self, settings: SessionSettings) -> SessionFactory:
-        self.topologies.append(settings.topology)
-        return self._make
+        self.settings.append(settings)
+        return lambda keyring: self._make(settings, keyring)
 
-    def _make(self, keyring: Keyring) -> FakeSession:
+    def _make(self, settings: SessionSettings, keyring: Keyring) -> FakeSession:
         session = FakeSession(keyring, self.script)
+        session.settings.append(settings)
         self.made.append(session)
         return session

@@ -5,20 +5,22 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import bson
 import uvloop
 
+from sealwire.keys.data_key import generate_data_key
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_source import FirstKeyring
 from sealwire.keys.providers import ProviderKind, ProviderSettings
-from sealwire.policies.loader import load_policy
 from sealwire.proxy.server.app import Proxy
 from sealwire.proxy.server.config import Address, Config, Limits, ListenTls, Member, TlsMode, UpstreamTls
 from sealwire.proxy.server.connection import Connection
 from sealwire.proxy.server.logs import LogFormat
+from sealwire.proxy.server.policy_file import parse_policy
 from sealwire.proxy.server.sessions import SessionMaker
 from sealwire.proxy.server.start import Loaded
 from sealwire.proxy.server.tls import listen_side, upstream_side
@@ -35,6 +37,9 @@ collections:
   clinic.patients:
     nhs_number: nhs_number
 """
+
+UNAUTHORIZED: dict[str, Any] = {"ok": 0.0, "code": 13, "codeName": "Unauthorized"}
+"""What a server with access control says before a login."""
 
 T = TypeVar("T")
 
@@ -95,16 +100,33 @@ class FakeSource:
         """Nothing is kept."""
 
 
-def make_loaded(config: Config, load_keyring: Callable[[], Keyring] | None = None) -> Loaded:
-    """What `start.load` would give, with an empty keyring."""
+def make_loaded(
+    config: Config,
+    load_keyring: Callable[[], Keyring] | None = None,
+    reread: Callable[[], Config] | None = None,
+) -> Loaded:
+    """What `start.load` would give, with an empty keyring; a reload asks `reread`, or sees `config`."""
     return Loaded(
         config,
-        load_policy(POLICY, "policy.yaml"),
+        parse_policy(POLICY, "policy.yaml"),
         FirstKeyring(Keyring([])),
         FakeSource(load_keyring or (lambda: Keyring([]))),
         listen_side(config.listen_tls),
         upstream_side(config.upstream_tls),
+        reread or (lambda: config),
     )
+
+
+def known_keys() -> Keyring:
+    """A keyring with a key for the class of POLICY."""
+    return Keyring([generate_data_key("nhs_number", 1, 1, datetime(2026, 1, 1, tzinfo=UTC))])
+
+
+def policy_file(folder: Path, source: bytes = POLICY) -> Path:
+    """A policy to reload."""
+    file = folder / "policy.yaml"
+    file.write_bytes(source)
+    return file
 
 
 @asynccontextmanager
@@ -206,27 +228,35 @@ async def exchange(server: FakeServer, client: Stream, question: bytes, answer: 
 
 
 @asynccontextmanager
-async def hello_server(reply: dict[str, Any], greeting: bytes = b"") -> AsyncIterator[int]:
-    """The port of a server that sends `greeting` at once and answers every message with `reply`."""
+async def hello_server(
+    reply: dict[str, Any], greeting: bytes = b"", other: dict[str, Any] = UNAUTHORIZED
+) -> AsyncIterator[int]:
+    """The port of a server that sends `greeting` at once, and answers hello with `reply`, else `other`."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         try:
             while True:
                 head = await reader.readexactly(16)
                 header = parse_header(head)
-                await reader.readexactly(header.message_length - 16)
-                writer.write(build_op_msg(1, header.request_id, bson.encode(reply)))
+                message = head + await reader.readexactly(header.message_length - 16)
+                answer = reply if is_hello(message) else other
+                writer.write(build_op_msg(1, header.request_id, bson.encode(answer)))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.transport.abort()
 
-    listening = await asyncio.start_server(answer, LOOPBACK, 0)
+    listening = await asyncio.start_server(talk, LOOPBACK, 0)
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
         listening.close()
+
+
+def is_hello(message: bytes) -> bool:
+    """Whether a command is the handshake."""
+    return message[26:].startswith(b"hello\0")
 
 
 def with_members(config: Config, *upstreams: tuple[str, int]) -> Config:

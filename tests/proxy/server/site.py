@@ -21,7 +21,7 @@ from sealwire.keys.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring_file import create_keyring
 from sealwire.wire.header import parse_header
 from sealwire.wire.op_msg import build_op_msg
-from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY
+from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED, is_hello
 
 
 @dataclass(slots=True)
@@ -125,15 +125,16 @@ def serving(site: Site) -> Iterator[Running]:
 
 @contextmanager
 def hello_thread() -> Iterator[int]:
-    """The port of a server in a thread that answers every message as a standalone server answers hello."""
+    """The port of a server in a thread: a standalone one with access control, in which nobody logs in."""
     listening = socket.create_server((LOOPBACK, 0))
 
     def talk(accepted: socket.socket) -> None:
         with accepted:
             while len(head := accepted.recv(16, socket.MSG_WAITALL)) == 16:
                 header = parse_header(head)
-                accepted.recv(header.message_length - 16, socket.MSG_WAITALL)
-                accepted.sendall(build_op_msg(1, header.request_id, bson.encode({"ok": 1.0})))
+                message = head + accepted.recv(header.message_length - 16, socket.MSG_WAITALL)
+                reply = {"ok": 1.0} if is_hello(message) else UNAUTHORIZED
+                accepted.sendall(build_op_msg(1, header.request_id, bson.encode(reply)))
 
     def accept() -> None:
         while True:

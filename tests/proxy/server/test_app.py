@@ -3,15 +3,20 @@
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 
 from sealwire.proxy.server.app import Proxy
-from sealwire.proxy.server.config import Address, Limits
+from sealwire.proxy.server.config import AccessControl, Address, Limits
 from sealwire.proxy.server.errors import (
+    AccessProblem,
     ListenProblem,
     PermissionProblem,
     ServerError,
@@ -19,12 +24,16 @@ from sealwire.proxy.server.errors import (
     TopologyProblem,
     UpstreamUnavailable,
 )
+from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.session.effects import Audit, Effect, ToClient
+from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,
+    POLICY,
+    UNAUTHORIZED,
     client_of,
     fake_server,
     hello_server,
@@ -150,6 +159,94 @@ def test_what_is_not_a_mongodb_server_keeps_the_proxy_from_starting(
     run(scenario())
 
 
+DATABASES = {"ok": 1.0, "databases": [{"name": "admin"}]}
+
+
+def test_a_server_without_logins_keeps_a_proxy_that_expects_them_from_starting() -> None:
+    async def scenario() -> None:
+        async with hello_server(STANDALONE, other=DATABASES) as port:
+            config = make_config(port, probe=True)
+            error = await start_error(Proxy(make_loaded(config), FakeSessions()))
+            assert isinstance(error, AccessProblem)
+            assert error.reason is StartReason.ACCESS_CONTROL_MISSING
+            async with running(make_loaded(replace(config, probe=False)), FakeSessions()):
+                pass  # who asks nothing is told nothing
+            sessions = FakeSessions()
+            config = replace(config, access_control=AccessControl.NONE)
+            async with running(make_loaded(config), sessions):
+                assert [settings.login_required for settings in sessions.settings] == [False]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        UNAUTHORIZED,
+        {"ok": 0.0, "code": 13436, "codeName": "NotPrimaryOrSecondary"},
+        {"ok": 0.0, "code": 59, "codeName": "CommandNotFound"},
+        {"ok": 0.0},
+        {"ok": "yes"},
+        {},
+    ],
+)
+@pytest.mark.parametrize("setting", AccessControl)
+def test_what_does_not_tell_of_access_control_keeps_nothing_from_starting(
+    other: dict[str, Any], setting: AccessControl, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with hello_server(STANDALONE, other=other) as port:
+            config = replace(make_config(port, probe=True), access_control=setting)
+            sessions = FakeSessions()
+            async with running(make_loaded(config), sessions):
+                required = [settings.login_required for settings in sessions.settings]
+                assert required == [setting is AccessControl.REQUIRED]
+
+    run(scenario())
+    warned = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
+    assert (NO_ACCESS_CONTROL.event in warned) is (setting is AccessControl.NONE)
+    disagree = other is UNAUTHORIZED and setting is AccessControl.NONE
+    assert (LOGIN_WANTED.event in warned) is disagree
+
+
+def test_one_member_without_logins_is_enough() -> None:
+    async def scenario() -> None:
+        async with (
+            hello_server(STANDALONE) as guarded,
+            hello_server(STANDALONE, other=DATABASES) as open_port,
+        ):
+            config = with_members(make_config(1, probe=True), (LOOPBACK, guarded), ("localhost", open_port))
+            error = await start_error(Proxy(make_loaded(config), FakeSessions()))
+            assert error.reason is StartReason.ACCESS_CONTROL_MISSING
+
+    run(scenario())
+
+
+def test_a_server_that_falls_silent_after_hello_is_not_waited_for_without_end() -> None:
+    async def scenario() -> None:
+        async with silent_after_hello() as port:
+            config = make_config(port, probe=True, limits=Limits(connect_s=0.2))
+            async with running(make_loaded(config), FakeSessions()):
+                pass
+
+    run(scenario())
+
+
+@asynccontextmanager
+async def silent_after_hello() -> AsyncIterator[int]:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(16)
+        writer.write(build_op_msg(1, 1, bson.encode(STANDALONE)))
+        await reader.read()
+        writer.transport.abort()
+
+    listening = await asyncio.start_server(talk, LOOPBACK, 0)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+
+
 def test_a_server_that_says_nothing_or_hangs_up_keeps_the_proxy_from_starting() -> None:
     async def scenario() -> None:
         async with fake_server() as server:
@@ -255,15 +352,21 @@ def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
             address = proxy.admin_address
             assert address is not None
             assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
-            assert await ask(address, "/readyz?probe=1") == (200, b'{"status": "ready", "keyring": "ok"}\n')
+            shown = sha256(POLICY).hexdigest()[:12]
+            said = {"status": "ready", "keyring": "ok", "policy": shown}
+            status, body = await ask(address, "/readyz?probe=1")
+            assert (status, json.loads(body)) == (200, said)
             status, page = await ask(address, "/metrics")
             assert status == 200
             assert b"sealwire_ready 1.0\n" in page
+            assert f'sealwire_policy_info{{sha256="{shown}"}} 1.0\n'.encode() in page
             assert (await ask(address, "/"))[0] == 404
             proxy.health.keyring = Freshness.STALE
-            assert await ask(address, "/readyz") == (200, b'{"status": "ready", "keyring": "stale"}\n')
+            status, body = await ask(address, "/readyz")
+            assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})
             proxy.health.keyring = Freshness.EXPIRED
-            assert await ask(address, "/readyz") == (503, b'{"status": "ready", "keyring": "expired"}\n')
+            status, body = await ask(address, "/readyz")
+            assert (status, json.loads(body)) == (503, said | {"keyring": "expired"})
             proxy.health.keyring = Freshness.FRESH
             proxy.health.phase = Phase.DRAINING
             assert (await ask(address, "/readyz"))[0] == 503

@@ -24,6 +24,8 @@ SPECIAL = {
     ("listen", "tls", "require_client_certificate"): "false",
     ("upstream", "address"): "other:7",
     ("upstream", "tls", "minimum"): "1.3",
+    ("upstream", "access_control"): "required",
+    ("reveal",): "protected",
     ("admin", "address"): "other:7",
     ("workers",): "3",
     ("log", "level"): "error",

@@ -11,6 +11,7 @@ from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 from sealwire.proxy.server.config import (
     KEYS,
+    AccessControl,
     Address,
     CacheSettings,
     Config,
@@ -25,6 +26,7 @@ from sealwire.proxy.server.config import (
 from sealwire.proxy.server.config_reader import load_config, parse_config
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.logs import LogFormat
+from sealwire.proxy.session.conversation import Reveal
 from tests.build_context import ROOT
 from tests.proxy.server.config_texts import (
     EVERYWHERE,
@@ -60,6 +62,8 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
             "mongo.example",
         ),
         probe=False,
+        access_control=AccessControl.NONE,
+        reveal=Reveal.EVERYWHERE,
         policy=FOLDER / "policy.yaml",
         keyring=FOLDER / "keyring.json",
         kek=ProviderSettings(ProviderKind.KEY_FILE, "/etc/sealwire/kek.json", FOLDER / "passphrase"),
@@ -92,6 +96,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (config.admin, config.limits) == (Address("127.0.0.1", 9464), Limits())
     assert (config.log_level, config.log_format, config.audit) == ("info", LogFormat.TEXT, None)
     assert config.probe
+    assert (config.access_control, config.reveal) == (AccessControl.REQUIRED, Reveal.PROTECTED)
     assert (config.workers, config.busy_poll_us) == (1, 0)
     assert (config.keys, config.vault) == (KeySettings(60.0, None, None), None)
 
@@ -230,6 +235,21 @@ def test_client_certificates_cannot_be_required_without_their_authority() -> Non
 def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new: str) -> None:
     assert old in SET
     assert error_of(SET.replace(old, new)).line in (1, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("access_control: none", "access_control: off", (13, 19)),
+        ("access_control: none", "access_control: null", (13, 19)),
+        ("access_control: none", "access_control: nobody", (13, 19)),
+        ("reveal: everywhere", "reveal: all", (31, 9)),
+        ("reveal: everywhere", "reveal: true", (31, 9)),
+    ],
+)
+def test_what_opens_doors_has_to_be_written_word_for_word(old: str, new: str, place: tuple[int, int]) -> None:
+    error = error_of(WHOLE.replace(old, new))
+    assert (error.line, error.column) == place
 
 
 def test_an_empty_list_of_members_is_refused() -> None:

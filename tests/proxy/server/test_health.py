@@ -1,5 +1,7 @@
 """Health of one loop, and of all workers as one."""
 
+from dataclasses import replace
+
 import pytest
 
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
@@ -43,3 +45,12 @@ def test_the_oldest_keys_count() -> None:
     assert of().keyring is Freshness.FRESH
     assert of(fresh, stale).keyring is Freshness.STALE
     assert of(stale, expired, fresh).keyring is Freshness.EXPIRED
+
+
+def test_workers_with_one_policy_show_it_and_others_all_of_theirs() -> None:
+    old, new, unknown = (replace(a_loop(), policy=policy) for policy in ("old", "new", ""))
+    assert new.policies == ("new",)
+    assert unknown.policies == ()
+    assert of().policies == ()
+    assert of(new, new, unknown).policies == ("new",)
+    assert of(old, new, old).policies == ("new", "old")

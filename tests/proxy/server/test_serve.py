@@ -156,7 +156,7 @@ def test_it_serves_answers_the_health_check_reloads_and_drains(site: Site) -> No
         healthy = subprocess.run(check, env=site.environ, capture_output=True, text=True, check=False)
         assert (healthy.returncode, healthy.stdout) == (0, "ready\n")
         proxy.process.send_signal(signal.SIGHUP)
-        assert next(proxy.said)["event"] == "certificates loaded"
+        assert [next(proxy.said)["event"] for _ in range(2)] == ["policy loaded", "certificates loaded"]
         # A client that has not sent anything is idle: it does not hold the end up.
         with socket.create_connection(proxy.address):
             proxy.process.send_signal(signal.SIGTERM)

@@ -161,6 +161,14 @@ def test_a_drain_has_a_limit_and_starts_nobody() -> None:
     assert supervision.tick(102.0 + DRAIN_S + DRAIN_GRACE_S) == [Cut(1)]
 
 
+def test_a_reload_can_give_a_drain_more_time() -> None:
+    supervision = started(1)
+    supervision.allow_drain(10 * DRAIN_S)
+    supervision.stop(200.0)
+    assert supervision.tick(200.0 + DRAIN_S + DRAIN_GRACE_S) == []
+    assert supervision.tick(200.0 + 10 * DRAIN_S + DRAIN_GRACE_S) == [Cut(1)]
+
+
 def test_a_worker_that_becomes_ready_during_a_drain_is_told_again() -> None:
     supervision = Supervision(2, DRAIN_S)
     supervision.tick(1.0)

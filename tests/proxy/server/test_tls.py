@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from tests.proxy.server.harness import (
     exchange,
     fake_server,
     hello_server,
+    known_keys,
     make_config,
     make_loaded,
+    policy_file,
     run,
     running,
     soon,
@@ -244,16 +247,20 @@ def test_the_server_name_of_the_configuration_is_verified_instead_of_the_address
 
 
 @pytest.mark.integration
-def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(authority: Authority) -> None:
+def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
+    authority: Authority, tmp_path: Path
+) -> None:
     async def scenario() -> None:
         issued = authority.issue("proxy")
         async with fake_server() as server:
             config = make_config(server.port, listen_tls=serving(issued))
-            async with running(make_loaded(config), FakeSessions()) as proxy:
+            config = replace(config, policy=policy_file(tmp_path))
+            async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
                 async with client_of(proxy, client_context(authority)) as (reader, before):
                     _, server_writer = await server.accepted()
                     authority.issue("proxy")  # over the same files
-                    proxy.reload_certificates()
+                    proxy.reload()
+                    await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
                     async with client_of(proxy, client_context(authority)) as (_, after):
                         assert serial(after) != serial(before)
                     server_writer.write(b"still there")
@@ -265,14 +272,16 @@ def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(authorit
 
 
 @pytest.mark.integration
-def test_a_reload_that_fails_keeps_the_certificates_of_before(authority: Authority) -> None:
+def test_a_reload_that_fails_keeps_the_certificates_of_before(authority: Authority, tmp_path: Path) -> None:
     async def scenario() -> None:
         issued = authority.issue("proxy")
         async with fake_server() as server:
             config = make_config(server.port, listen_tls=serving(issued))
-            async with running(make_loaded(config), FakeSessions()) as proxy:
+            config = replace(config, policy=policy_file(tmp_path))
+            async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
                 issued.certificate.write_text("no certificate")
-                proxy.reload_certificates()
+                proxy.reload()
+                await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="failed") == 1)
                 async with client_of(proxy, client_context(authority)) as (_, writer):
                     assert serial(writer)
                 assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="failed") == 1

@@ -35,7 +35,7 @@ families = st.builds(
 messages = st.one_of(
     st.builds(Seat, st.integers(), st.integers(), st.lists(st.lists(addresses).map(tuple)).map(tuple)),
     st.builds(Ask, st.integers()),
-    st.builds(Beat, st.sampled_from(Phase), st.sampled_from(Freshness)),
+    st.builds(Beat, st.sampled_from(Phase), st.sampled_from(Freshness), st.text()),
     st.builds(Figures, st.integers(), st.lists(families).map(tuple)),
 )
 
@@ -61,7 +61,8 @@ def test_bytes_that_are_no_message_are_refused(payload: bytes) -> None:
         ["Ask"],
         ["Ask", []],
         ["Ask", [{}]],
-        ["Beat", ["ready", "fresh as a daisy"]],
+        ["Beat", ["ready", "fresh as a daisy", ""]],
+        ["Beat", ["ready", "ok"]],
         ["Figures", [1, [["name", "text", "counter", [["name", [], 1]]]]]],
         ["Seat", [1, 2, [["127.0.0.1:5"]]]],
         ["Shutdown", []],

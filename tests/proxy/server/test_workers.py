@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.wire.op_msg import build_op_msg
-from tests.proxy.server.harness import DEADLINE_S, LOOPBACK
+from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY
 from tests.proxy.server.site import Running, Site, hello_thread, make_site, serving
 
 pytestmark = pytest.mark.integration
@@ -124,6 +125,81 @@ def test_a_reload_reaches_every_worker(site: Site) -> None:
         reloaded = {said(proxy, "certificates loaded")["worker"] for _ in range(WORKERS)}
         assert reloaded == set(range(1, WORKERS + 1))
         assert figure(proxy, "sealwire_certificate_reloads_total", outcome="loaded") == WORKERS
+
+
+def readiness(proxy: Running) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
+        said: dict[str, Any] = json.load(answer)
+    return said
+
+
+def test_a_changed_policy_counts_in_every_worker(site: Site) -> None:
+    policy = site.folder / "policy.yaml"
+    wider = POLICY + b"    phone: nhs_number\n"
+    with serving(site) as proxy:
+        before = readiness(proxy)["policy"]
+        policy.write_bytes(wider)
+        proxy.process.send_signal(signal.SIGHUP)
+        shown = sha256(wider).hexdigest()[:12]
+        assert {said(proxy, "policy loaded", policy=shown)["worker"] for _ in range(WORKERS)} == {1, 2}
+        until(lambda: readiness(proxy)["policy"] == shown != before)
+        assert figure(proxy, "sealwire_policy_info", sha256=shown) == 1
+        assert figure(proxy, "sealwire_policy_info", sha256=before) == 0
+        assert figure(proxy, "sealwire_reloads_total", result="loaded") == WORKERS
+
+
+def test_workers_that_differ_are_shown(site: Site) -> None:
+    policy = site.folder / "policy.yaml"
+    with serving(site) as proxy:
+        before = readiness(proxy)["policy"]
+        policy.write_bytes(POLICY + b"    phone: nhs_number\n")
+        os.kill(pids(proxy)[0], signal.SIGHUP)
+        until(lambda: readiness(proxy)["policy"] == "mixed")
+        assert before in readiness(proxy)["policies"]
+        assert len(readiness(proxy)["policies"]) == WORKERS
+
+
+def test_a_broken_policy_is_refused_by_each_and_a_broken_configuration_once(site: Site) -> None:
+    with serving(site) as proxy:
+        before = readiness(proxy)["policy"]
+        (site.folder / "policy.yaml").write_bytes(POLICY.replace(b"deterministic", b"deterministc"))
+        proxy.process.send_signal(signal.SIGHUP)
+        refused = "reload refused, nothing changed"
+        assert {said(proxy, refused)["worker"] for _ in range(WORKERS)} == {1, 2}
+        file = site.folder / "sealwire.yaml"
+        file.write_text(file.read_text() + "lisen: {}\n")
+        proxy.process.send_signal(signal.SIGHUP)
+        line = said(proxy, refused)
+        assert "worker" not in line
+        assert line["hint"] == "did you mean 'listen'?"
+        assert readiness(proxy)["policy"] == before
+        assert figure(proxy, "sealwire_reloads_total", result="failed") == WORKERS + 1
+
+
+def test_what_needs_a_restart_is_named_once_and_the_log_level_counts_for_all(site: Site) -> None:
+    with serving(site) as proxy, ExitStack() as stack:
+        site.config["workers"] = WORKERS + 1
+        site.config["log"]["level"] = "debug"
+        site.write()
+        proxy.process.send_signal(signal.SIGHUP)
+        line = said(proxy, "new values wait for a restart, the old ones count")
+        assert line["keys"] == "workers"
+        assert "worker" not in line
+        assert {said(proxy, "policy loaded")["worker"] for _ in range(WORKERS)} == {1, 2}
+        greeted(proxy, stack)
+        assert said(proxy, "connection opened")["worker"] in (1, 2)
+        assert len(pids(proxy)) == WORKERS
+
+
+def test_a_storm_of_reloads_while_workers_start_ends_in_the_newest_policy(site: Site) -> None:
+    policy = site.folder / "policy.yaml"
+    with serving(site) as proxy:
+        os.kill(pids(proxy)[0], signal.SIGKILL)
+        for number in range(20):
+            policy.write_bytes(POLICY + b"# %d\n" % number)
+            proxy.process.send_signal(signal.SIGHUP)
+        shown = sha256(policy.read_bytes()).hexdigest()[:12]
+        until(lambda: len(pids(proxy)) == WORKERS and readiness(proxy)["policy"] == shown)
 
 
 def test_a_signal_to_the_whole_group_drains_and_does_not_cut(site: Site) -> None:

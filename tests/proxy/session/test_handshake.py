@@ -233,4 +233,4 @@ def test_a_hello_reply_is_never_decrypted(play: Playbook) -> None:
 
 def test_a_refused_hello_answers_with_an_error(play: Playbook) -> None:
     play >> client(command({"hello": 1, "comment": sealed("nhs", "x"), "$db": "admin"}))
-    play << audit("refused", "", "other", "envelope") << error(2, "BadValue")
+    play << audit("refused", "", "hello", "envelope") << error(2, "BadValue")

@@ -17,6 +17,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
+from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.session import Session
 from sealwire.wire.long_message import PART_BYTES
 from sealwire.wire.op_msg import OpMsgFlag
@@ -76,6 +77,24 @@ def test_one_without_envelopes_leaves_in_the_parts_in_which_it_came() -> None:
     assert b"".join(pieces) == batch("x")
     assert len(effects) == 1
     assert len(pieces) > 5
+
+
+@pytest.mark.parametrize("chunk_bytes", [CHUNK_BYTES, MAX_CLIENT_MESSAGE_BYTES * 2])
+@pytest.mark.parametrize("value", ["x", sealed("nhs", "x")])
+def test_one_that_no_driver_would_take_becomes_an_error(value: Any, chunk_bytes: int) -> None:
+    documents = [{"v": value, "pad": "p" * 1_000_000}] * 20
+    message = reply({"cursor": {"firstBatch": documents, "id": 0, "ns": "a.b"}, "ok": 1.0})
+    assert len(message) > MAX_CLIENT_MESSAGE_BYTES
+    talking = asked()
+    effects: list[Effect] = []
+    for start in range(0, len(message), chunk_bytes):
+        effects += talking.server_data(message[start : start + chunk_bytes])
+    count, audit, answer = effects
+    assert count == Count(Counter.REFUSALS, label="ReplyTooLong")
+    assert audit == Audit("refused", "clinic.patients", "find", "ReplyTooLong")
+    assert isinstance(answer, ToClient)
+    assert body_of(answer.data)["code"] == 10334
+    assert talking.idle
 
 
 def test_a_part_that_does_not_open_withholds_all_of_it() -> None:

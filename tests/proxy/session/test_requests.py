@@ -76,7 +76,7 @@ def test_keeps_what_a_table_would_keep(steps: list[tuple[bool, int]]) -> None:
     awaited, table = AwaitedRequests(), dict[int, Request]()
     for is_added, number in steps:
         assert awaited.has_room_for(number) is (number not in table)
-        assert awaited.awaits(number, RequestKind.COMMAND) is (number in table)
+        assert awaited.find(number) is table.get(number)
         if not is_added:
             assert awaited.answer(number, 90, more_to_come=False) is table.pop(number, None)
         elif number not in table:

@@ -5,6 +5,7 @@ from bson.binary import Binary
 
 from sealwire.keys.data_key import KeyState
 from sealwire.keys.keyring import Keyring
+from sealwire.proxy.session.conversation import Reveal
 from sealwire.proxy.session.effects import CloseReason, Counter
 from tests.proxy.session.playbook import (
     Input,
@@ -170,11 +171,12 @@ class TestUnreadableReplies:
         play << audit("undecryptable", "clinic.patients", "find", "InvalidEnvelope")
         play << error(1, "InternalError") << close(CloseReason.SERVER_PROTOCOL, "InvalidEnvelope")
 
-    def test_the_audit_names_no_namespace_of_a_command_that_nobody_knows(self, play: Playbook) -> None:
-        unknown = command({"lookUp": "943 476 5919", "$db": "other"})
+    def test_the_audit_names_no_namespace_of_a_command_that_names_none(self) -> None:
+        play = Playbook(session(reveal=Reveal.EVERYWHERE))
+        unknown = command({"usersInfo": "943 476 5919", "$db": "other"})
         play >> client(unknown) << to_server(unknown)
         play >> server(reply({"a": Binary(b"SW", 0x80)}))
-        play << audit("undecryptable", "", "lookUp", "InvalidEnvelope") << error(1, "InternalError")
+        play << audit("undecryptable", "", "usersInfo", "InvalidEnvelope") << error(1, "InternalError")
 
     def test_a_covered_field_without_a_key_is_an_error(self) -> None:
         play = Playbook(session(Keyring([])))

@@ -47,6 +47,7 @@ collections:
     tags: nhs
   ward.*:
     name: nhs
+allow_commands: [lookUp]
 """
 POLICY = load_policy(POLICY_TEXT, "policy.yaml")
 OWN_ADDRESS = "proxy.example:27017"
@@ -79,6 +80,7 @@ KEYRING = Keyring(data_key(name) for name in POLICY.class_names)
 def session(keyring: Keyring = KEYRING, members: dict[str, str] | None = None, **settings: Any) -> Session:
     """A session that has just begun."""
     topology = Topology(OWN_ADDRESS, members or {})
+    settings.setdefault("login_required", False)
     return Session(SessionSettings(POLICY, topology, **settings), keyring)
 
 

@@ -1,0 +1,88 @@
+"""What is allowed and deserves a word: said at every start, by a reload that brings it, and by `--check`."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from sealwire.proxy.server.config import AccessControl, Config
+from sealwire.proxy.server.errors import AccessProblem, StartReason
+from sealwire.proxy.server.logs import note
+from sealwire.proxy.session.conversation import Reveal
+
+_log = logging.getLogger("sealwire.server")
+
+_LOGIN_HINT = "turn authorization on in the server and make users; upstream.access_control is 'required' then"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that an operator should know, and what to do about it."""
+
+    event: str
+    """A few words, the same every time: the log's event."""
+    problem: str
+    hint: str
+
+
+NO_ACCESS_CONTROL = Finding(
+    "no access control",
+    "upstream.access_control is 'none': whoever reaches Sealwire reads and writes everything without a login",
+    _LOGIN_HINT,
+)
+LOGIN_WANTED = Finding(
+    "access control in spite of the setting",
+    "upstream.access_control is 'none', but the server asks for a login",
+    "set upstream.access_control to 'required'; commands before a login are then answered here",
+)
+REVEALED_EVERYWHERE = Finding(
+    "plaintext in every reply",
+    "reveal is 'everywhere': ciphertext that was copied into unprotected collections is read in clear",
+    "set reveal to 'protected', unless an application needs such copies",
+)
+CLIENTS_UNKNOWN = Finding(
+    "clients without certificates",
+    "clients from other machines need no certificate: whoever the database lets in reads everything in clear",
+    "set listen.tls.client_ca and require_client_certificate; let the network admit the applications only",
+)
+
+
+def findings(config: Config) -> list[Finding]:
+    """What the configuration alone tells."""
+    found: list[Finding] = []
+    if config.access_control is AccessControl.NONE:
+        found.append(NO_ACCESS_CONTROL)
+    if config.reveal is Reveal.EVERYWHERE:
+        found.append(REVEALED_EVERYWHERE)
+    local = all(_is_loopback(member.listen.host) for member in config.members)
+    if not local and not config.listen_tls.require_client_certificate:
+        found.append(CLIENTS_UNKNOWN)
+    return found
+
+
+def compare_access(setting: AccessControl, answers: Iterable[AccessControl | None]) -> list[Finding]:
+    """What the servers say to the setting; None is an answer that does not tell. Raises AccessProblem."""
+    said = set(answers)
+    if setting is AccessControl.REQUIRED and AccessControl.NONE in said:
+        raise AccessProblem(
+            StartReason.ACCESS_CONTROL_MISSING,
+            "the server asks for no login, and every command that comes without one would be refused here",
+            f"{_LOGIN_HINT}; for a server that is to have none, set upstream.access_control to 'none'",
+        )
+    return [LOGIN_WANTED] if setting is AccessControl.NONE and AccessControl.REQUIRED in said else []
+
+
+def warn(found: Sequence[Finding]) -> None:
+    """Log each of them."""
+    for finding in found:
+        note(_log, logging.WARNING, finding.event, problem=finding.problem, hint=finding.hint)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can connect. A name is none, but for the one that always is."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

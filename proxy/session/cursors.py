@@ -1,0 +1,116 @@
+"""Cursors whose replies are opened although nothing in the name of their collection says so.
+
+A cursor on a view, on a pipeline that joins a protected collection, or on a change stream over a database has
+a namespace that the policy does not protect. A driver may send its `getMore` on any connection, so to any
+worker and any instance, and what it sends is the cursor's id and the namespace that the reply named. So that
+namespace gets a mark there, which the `getMore` brings back:
+
+    clinic.report  ->  clinic.report.$sealwire.CCCCCCCCVVVVVVVVTTTT...
+
+with a class id, a key version and a tag under that key over the id and the namespace, in hexadecimal digits.
+Nobody without the key can make one, and one that was given to a cursor fits no other. The server never sees a
+mark.
+Source: Find, getMore and killCursors commands (driver specifications): a getMore takes its namespace from the
+reply.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from hmac import compare_digest
+from typing import Final
+
+from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.keys.keyring import Keyring
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.schema import PolicySet
+from sealwire.wire import kinds
+from sealwire.wire.op_msg import refresh_checksum
+from sealwire.wire.raw_bson import Element, find_element, string_bytes
+from sealwire.wire.splice import Edit, splice
+
+MARK: Final = b".$sealwire."
+CURSOR_COMMANDS: Final = {b"getMore": b"collection", b"killCursors": b"killCursors"}
+"""Commands that bring a namespace back, and the argument that has its collection."""
+
+_DOMAIN: Final = b"sealwire cursor"
+# Class id and key version.
+_IDS_BYTES: Final = 8
+
+
+class Opened(Enum):
+    """Whether the replies of a cursor are opened, and what says so."""
+
+    NO = "no"
+    BY_NAME = "by-name"
+    BY_MARK = "by-mark"
+
+
+def mark(message: bytes, body: int, keyring: Keyring, class_name: str) -> bytes:
+    """A reply whose cursor's namespace is marked under the key of a class; itself when no cursor is open.
+
+    Raises BsonError, UnknownKey. Cost: O(elements of body and cursor).
+    """
+    cursor = find_element(message, body, b"cursor")
+    if cursor is None or cursor.kind != kinds.OBJECT:
+        return message
+    number, name = (find_element(message, cursor.value, part) for part in (b"id", b"ns"))
+    if number is None or number.kind != kinds.LONG or name is None or name.kind != kinds.STRING:
+        return message
+    cursor_id = message[number.value : number.end]
+    if not any(cursor_id):
+        return message
+    namespace = string_bytes(message, name)
+    cipher = keyring.cipher_for(class_name)
+    tag = cipher.tag(_DOMAIN, cursor_id + namespace)
+    ids = b"%08x%08x" % (cipher.class_id, cipher.key_version)
+    edit = _renamed(name, namespace + MARK + ids + tag.hex().encode(), (0, body, cursor.value))
+    return refresh_checksum(splice(message, [edit]))
+
+
+def unmark(
+    message: bytes, body: int, name: bytes, keyring: Keyring, policies: Iterable[PolicySet]
+) -> tuple[bytes, Opened]:
+    """A `getMore` or `killCursors` as the server knows it, and whether the replies of its cursor are opened.
+
+    The server refuses a `getMore` whose namespace is not its cursor's, so a name of a protected collection,
+    by the policy that counts or by one that did, is as good as a mark. Raises BsonError; Refusal for a mark
+    under a key that is not there.
+    """
+    target = find_element(message, body, CURSOR_COMMANDS[name])
+    if target is None or target.kind != kinds.STRING:
+        return message, Opened.NO
+    database = find_element(message, body, b"$db")
+    if database is None or database.kind != kinds.STRING:
+        return message, Opened.NO
+    start = string_bytes(message, database) + b"."
+    collection, found, proof = string_bytes(message, target).rpartition(MARK)
+    if not found:
+        namespace = (start + proof).decode("utf-8", "surrogateescape")
+        is_protected = any(policy.covered(namespace) is not None for policy in policies)
+        return message, Opened.BY_NAME if is_protected else Opened.NO
+    number = find_element(message, body, b"getMore")
+    opened = Opened.NO
+    if number is not None and number.kind == kinds.LONG:
+        cursor_id = message[number.value : number.end]
+        if _is_genuine(cursor_id + start + collection, proof, keyring):
+            opened = Opened.BY_MARK
+    return refresh_checksum(splice(message, [_renamed(target, collection, (0, body))])), opened
+
+
+def _is_genuine(marked: bytes, proof: bytes, keyring: Keyring) -> bool:
+    try:
+        raw = bytes.fromhex(proof.decode("ascii", "replace"))
+    except ValueError:
+        return False
+    try:
+        cipher = keyring.cipher_by_id(
+            int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:_IDS_BYTES], "big")
+        )
+    except (UnknownKey, KeyDestroyed):
+        raise Refusal(Reason.SHAPE, rule="a cursor that was opened with another keyring") from None
+    return compare_digest(cipher.tag(_DOMAIN, marked), raw[_IDS_BYTES:])
+
+
+def _renamed(element: Element, text: bytes, parents: tuple[int, ...]) -> Edit:
+    data = (len(text) + 1).to_bytes(4, "little") + text + b"\0"
+    return Edit(element.value, element.end, data, parents)

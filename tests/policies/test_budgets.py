@@ -1,0 +1,235 @@
+"""What planning costs: linear in the size of a command within its budget, refused beyond it.
+
+Work is counted in function calls, never in time.
+"""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+from types import FrameType
+from typing import Any
+
+import pytest
+from bson import Binary, encode
+
+from sealwire.policies import budget
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planner import plan_command
+from sealwire.policies.ranges import MAX_MAX_VALUES
+from sealwire.wire.errors import BsonError
+from tests.policies.range_policy import POLICY as RANGES
+from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
+
+pytestmark = pytest.mark.plain_core(reason="counts the calls of Python functions")
+
+Shape = Callable[[int], Command]
+
+_LEAST = 50
+# twice the size costs twice the work, and a little more where something is sorted or searched
+_MOST_FOR_TWICE = 2.6
+
+
+def calls(command: bytes) -> int:
+    """How many functions are called while a command is planned, or refused."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        del frame, argument
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        plan_command(POLICY, command, 0)
+    except (Refusal, BsonError):
+        pass
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def _find(query: Any, **more: Any) -> Command:
+    return {"find": "patients", "filter": query, **more}
+
+
+def _run(*stages: Any, on: Any = "patients", **more: Any) -> Command:
+    return {"aggregate": on, "pipeline": list(stages), "cursor": {}, **more}
+
+
+def _update(update: Any, **more: Any) -> Command:
+    return {"update": "patients", "updates": [{"q": {}, "u": update, **more}]}
+
+
+def _fields(n: int, value: Any, prefix: str = "f") -> dict[str, Any]:
+    return {f"{prefix}{i}": value for i in range(n)}
+
+
+def _nested(n: int, innermost: list[Any], width: int) -> list[Any]:
+    pipeline = innermost
+    for _ in range(20):
+        pipeline = [{"$match": {"x": i}} for i in range(n * width // 20)] + [
+            {"$unionWith": {"coll": "wards", "pipeline": pipeline}}
+        ]
+    return pipeline
+
+
+SHAPES: dict[str, Shape] = {
+    "branches of a filter": lambda n: _find({"$or": [{"nhs_number": "a"}] * n}),
+    "fields of a filter": lambda n: _find(_fields(n, "a")),
+    "items of $in": lambda n: _find({"nhs_number": {"$in": ["a"] * n}}),
+    "items of $in, elsewhere": lambda n: _find({"x": {"$in": ["a"] * n}}),
+    "documents": lambda n: {"insert": "patients", "documents": [{"nhs_number": "a"}] * n},
+    "items of a covered array": lambda n: {"insert": "patients", "documents": [{"tags": ["a"] * n}]},
+    "fields of a document": lambda n: {"insert": "patients", "documents": [_fields(n, "a")]},
+    "statements of an update": lambda n: {
+        "update": "patients",
+        "updates": [{"q": {"nhs_number": "a"}, "u": {"$set": {"x": 1}}}] * n,
+    },
+    "statements of a delete": lambda n: {"delete": "patients", "deletes": [{"q": {"nhs_number": "a"}}] * n},
+    "paths of an update": lambda n: _update({"$set": _fields(n, "a")}),
+    "covered paths of an update": lambda n: _update({"$set": _fields(n, "a", "contacts.0.")}),
+    "items of $push": lambda n: _update({"$push": {"tags": {"$each": ["a"] * n}}}),
+    "operations": lambda n: {
+        "bulkWrite": 1,
+        "ops": [{"insert": i % 2, "document": {"nhs_number": "a"}} for i in range(n)],
+        "nsInfo": [{"ns": "clinic.wards"}, {"ns": "clinic.patients"}],
+        "$db": "admin",
+    },
+    "collections": lambda n: {
+        "bulkWrite": 1,
+        "ops": [],
+        "nsInfo": [{"ns": f"tenant_{i}.patients"} for i in range(n)],
+        "$db": "admin",
+    },
+    "fields of an index": lambda n: {
+        "createIndexes": "patients",
+        "indexes": [{"key": {"nhs_number": 1, **_fields(n, 1)}, "name": "x"}],
+    },
+    "indexes": lambda n: {
+        "createIndexes": "patients",
+        "indexes": [{"key": {"nhs_number": 1}, "name": "x"}] * n,
+    },
+    "arguments that nobody knows": lambda n: {"find": "patients", **_fields(n, 1)},
+    "arguments of another command": lambda n: {"currentOp": 1, **_fields(n, 1)},
+    "arguments of a collection without protection": lambda n: {"aggregate": "wards", **_fields(n, 1)},
+    "stages": lambda n: _run(*[{"$match": {"nhs_number": "a"}}] * n),
+    "stages of a collection without protection": lambda n: _run(
+        *[{"$match": {"x": 1}}] * n, {"$unionWith": "patients"}, on="wards"
+    ),
+    "unions": lambda n: _run(*[{"$unionWith": "wards"}] * n, on="wards"),
+    "unions before a protected one": lambda n: _run(
+        *[{"$unionWith": "wards"}] * n, {"$unionWith": "appointments"}, on="wards"
+    ),
+    "pipelines in pipelines": lambda n: _run(*_nested(n, [{"$unionWith": "patients"}], 4), on="wards"),
+    "pipelines in pipelines without protection": lambda n: _run(
+        *_nested(n, [{"$unionWith": "wards"}], 4), on="wards"
+    ),
+    "stages that name a collection inside each other": lambda n: _run(
+        {"$facet": {f"f{i}": [{"$lookup": {"from": "wards", "as": "z"}}] for i in range(n)}}, on="wards"
+    ),
+    "fields of a view": lambda n: {
+        "create": "v",
+        "viewOn": "patients",
+        "pipeline": [{"$match": {"nhs_number": "a"}}] * n,
+    },
+    "fields of a sort": lambda n: _find({}, sort=_fields(n, 1)),
+    "fields of a projection": lambda n: _find({}, projection=_fields(n, 1)),
+    "branches of a filter on the server's own": lambda n: {
+        "find": "oplog.rs",
+        "filter": {"$or": [{"ns": "a"}] * n},
+        "$db": "local",
+    },
+    "branches of currentOp": lambda n: {"currentOp": 1, "$or": [{"ns": "x"}] * n},
+    "parts of a path": lambda n: _find({".".join(["contacts", *["a"] * n]): 1}),
+    "variables of let that are used": lambda n: _find(
+        {"$expr": {"$and": [{"$eq": ["$nhs_number", f"$$f{i}"]} for i in range(n)]}}, let=_fields(n, "a")
+    ),
+    "variables of a join": lambda n: _run(
+        {
+            "$lookup": {
+                "from": "appointments",
+                "let": _fields(n, "$nhs_number"),
+                "pipeline": [{"$match": {"$expr": {"$eq": ["$patient_nhs", f"$$f{i}"]}}} for i in range(n)],
+                "as": "z",
+            }
+        }
+    ),
+    "variables of $let": lambda n: _run(
+        {"$set": {"x": {"$let": {"vars": _fields(n, "$nhs_number"), "in": 1}}}}
+    ),
+    "array filters": lambda n: _update(
+        {"$set": {f"contacts.$[a{i}].x": 1 for i in range(n)}},
+        arrayFilters=[{f"a{i}.phone": "a"} for i in range(n)],
+    ),
+    "variables of let": lambda n: _find({}, let=_fields(n, "a")),
+    "fields of $addFields": lambda n: _run({"$addFields": _fields(n, 1)}),
+    "covered fields of $addFields": lambda n: _run({"$addFields": _fields(n, "$nhs_number")}),
+    "covered fields of $project": lambda n: _run({"$project": _fields(n, "$nhs_number")}),
+    "fields of $project": lambda n: _run({"$project": _fields(n, 1)}),
+    "accumulators": lambda n: _run({"$group": {"_id": "$ward", **_fields(n, {"$first": "$nhs_number"})}}),
+    "names of $unset": lambda n: _run({"$unset": [f"f{i}" for i in range(n)]}),
+    "pipelines of $facet": lambda n: _run({"$facet": _fields(n, [{"$match": {"nhs_number": "a"}}])}),
+    "operands": lambda n: _run({"$match": {"$expr": {"$and": [{"$eq": ["$nhs_number", "a"]}] * n}}}),
+    "branches of $switch": lambda n: _run(
+        {"$set": {"x": {"$switch": {"branches": [{"case": True, "then": "$nhs_number"}] * n}}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_twice_the_command_is_twice_the_work(name: str) -> None:
+    sizes = [_LEAST, 2 * _LEAST, 4 * _LEAST, 8 * _LEAST]
+    work = [calls(message(name, size)) for size in sizes]
+    assert max(after / before for before, after in pairwise(work)) < _MOST_FOR_TWICE, work
+
+
+def message(name: str, size: int) -> bytes:
+    """A command of one shape, of some size."""
+    command = SHAPES[name](size)
+    return encode({**command, "$db": command.get("$db", "clinic")})
+
+
+def _years(count: int) -> Command:
+    """Ranges of 7,305 values each, in 40 bytes."""
+    years = {"b": {"$gte": datetime(1980, 1, 1, tzinfo=UTC), "$lt": datetime(2000, 1, 1, tzinfo=UTC)}}
+    return {"find": "c", "filter": {"$or": [years] * count}, "$db": "db"}
+
+
+def test_all_ranges_of_a_command_together_list_no_more_values_than_one_may_cost() -> None:
+    assert len(plan_of(_years(34), RANGES).edits) == 34
+    assert budget.MAX_LISTED_VALUES // 7305 == 34
+    for count in (35, 150):
+        assert refusal_of(_years(count), RANGES).reason is Reason.RANGE_SIZE
+
+
+def test_a_range_that_a_class_allows_is_within_the_budget_of_a_command() -> None:
+    assert MAX_MAX_VALUES <= budget.MAX_LISTED_VALUES
+    assert budget.MAX_LISTED_VALUES * budget.LISTED_BYTES <= budget.MAX_MADE_BYTES
+
+
+def test_a_plan_ends_where_no_message_could_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = len(encode({"a": "a"})) - len(encode({"a": None}))
+    monkeypatch.setattr(budget, "MAX_MADE_BYTES", 3 * (budget.ENVELOPE_BYTES + value))
+    assert len(plan_of({"insert": "patients", "documents": [{"tags": ["a"] * 3}]}).edits) == 3
+    refusal = refusal_of({"insert": "patients", "documents": [{"tags": ["a"] * 4}]})
+    assert refusal.reason is Reason.TOO_LARGE
+
+
+def test_the_budget_counts_no_byte_that_is_not_made() -> None:
+    envelope = Binary(bytes(13 + 16), 0x80)
+    assert len(encode({"a": envelope})) - len(encode({"a": None})) == budget.ENVELOPE_BYTES
+    listed = len(encode({"a": [Binary(bytes(13 + 16 + 4), 0x80)]})) - len(encode({"a": []}))
+    assert listed == budget.LISTED_BYTES
+
+
+@pytest.mark.parametrize("key", ["into", "from", "coll"])
+def test_names_nested_without_end_are_refused(key: str) -> None:
+    inner: Any = "patients"
+    for _ in range(150):
+        inner = {key: inner}
+    assert reason(_run({"$merge": inner}, on="wards")) is not None
+    for _ in range(100):
+        inner = {key: inner}
+    assert reason(_run({"$merge": inner}, on="wards")) is Reason.SHAPE

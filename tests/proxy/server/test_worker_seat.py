@@ -1,0 +1,25 @@
+"""What a worker makes of its seat, and of a configuration that was changed since the proxy's start."""
+
+import pytest
+
+from sealwire.proxy.server.config import Address, Limits
+from sealwire.proxy.server.errors import StartReason, WorkersFailed
+from sealwire.proxy.server.worker import expect_members, share_of
+from sealwire.proxy.server.worker_channel import Seat
+from tests.proxy.server.harness import make_config, with_members
+
+LISTENER = (Address("127.0.0.1", 27018),)
+
+
+def test_workers_share_the_connections_rounded_up() -> None:
+    config = make_config(1, limits=Limits(10))
+    assert share_of(config, Seat(1, 3, (LISTENER,))).limits == Limits(4)
+
+
+def test_members_that_nobody_holds_ports_for_cannot_be_served() -> None:
+    seat = Seat(1, 2, (LISTENER, LISTENER))
+    expect_members(with_members(make_config(1), ("a", 1), ("b", 2)), seat)
+    with pytest.raises(WorkersFailed) as caught:
+        expect_members(make_config(1), seat)
+    assert caught.value.reason is StartReason.WORKERS_FAILED
+    assert caught.value.hint
