@@ -19,12 +19,12 @@ from sealwire.policies.arguments import (
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.forwarding import FORWARDING
 from sealwire.policies.membership import MEMBERSHIP
-from sealwire.policies.operands import arguments_of, branches_of, condition_parts, match_constant
+from sealwire.policies.operands import arguments_of, array_of, branches_of, condition_parts, match_constant
 from sealwire.policies.operators import EXPRESSION_SIGNATURES, PLAIN_EXPRESSIONS
 from sealwire.policies.paths import follow, has_dot, is_transparent
 from sealwire.policies.plan import Plan
 from sealwire.policies.rules import Rule, encrypted, family, passed, refused, signed
-from sealwire.policies.schema import NOTHING, Mode, PathNode
+from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.signatures import check_arguments
 from sealwire.policies.trees import Scope, document_node, merge, placed, same_values
 from sealwire.policies.variables import binding, is_variable_name, see_reference
@@ -225,8 +225,7 @@ def _let(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNo
 def _shape(plan: Plan, element: Element, scope: Scope, parents: Parents) -> PathNode:
     """`$size` and `$isArray` of one field: a covered array keeps its shape in deterministic mode."""
     node = plan_expression(plan, element, scope, parents)
-    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=element.name.decode())
+    array_of(node, operator_name(element))
     return NOTHING
 
 

@@ -16,6 +16,7 @@ from sealwire.policies.plan import Plan
 from sealwire.policies.reshaping import assign_paths
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.sorting import plan_sort
+from sealwire.policies.stage_arguments import check_range
 from sealwire.policies.trees import Scope, same_values
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -27,30 +28,28 @@ def fill(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: S
     """`{partitionBy or partitionByFields, sortBy, output: {field: {value} or {method}}}`. Raises Refusal."""
     del around
     inner = _arguments(plan, stage, node, parents, _FILL_ARGUMENTS)
-    output = named_parts(plan, document_of(stage, stage)).get(b"output")
-    if output is None:
-        raise Refusal(Reason.SHAPE, rule="$fill")
+    output = named_parts(plan, stage.value)[b"output"]
     fields = named_parts(plan, document_of(output, output)).values()
     below = (*inner, output.value)
-    filled = [field.name for field in fields if not _keeps(plan, field, node, below)]
-    return assign_paths(node, [(name, NOTHING) for name in filled])
+    filled = [(field.name, _filled(plan, field, node, below)) for field in fields]
+    return assign_paths(node, [(name, value) for name, value in filled if value is not None])
 
 
-def _keeps(plan: Plan, field: Element, node: PathNode, parents: Parents) -> bool:
-    """Whether a filled field is covered as before. Raises Refusal for what would be of two kinds."""
+def _filled(plan: Plan, field: Element, node: PathNode, parents: Parents) -> PathNode | None:
+    """What a filled field is; None where that is what it was. Raises Refusal where it is of two kinds."""
     how = named_parts(plan, document_of(field, field))
     target = follow(node, field.name) or NOTHING
     if how.keys() == {b"value"}:
         value = plan_expression(plan, how[b"value"], Scope(node), (*parents, field.value))
+        if target.is_gone or (target.is_doubtful and not value.covers):
+            return value
         if (target.covers or value.covers) and not same_values(target, value):
             raise Refusal(Reason.COMPUTE, path=(target if target.covers else value).path, rule="$fill")
-        return target.covers
-    if how.keys() != {b"method"} or how[b"method"].kind != kinds.STRING:
+    elif how.keys() != {b"method"} or how[b"method"].kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="$fill")
-    method = how[b"method"]
-    if target.covers and string_bytes(plan.buf, method) != b"locf":
+    elif target.covers and string_bytes(plan.buf, how[b"method"]) != b"locf" and not target.absent:
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
-    return target.covers
+    return None if target.covers else NOTHING
 
 
 def densify(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -67,10 +66,7 @@ def _arguments(
     start = document_of(stage, stage)
     inner = (*parents, start)
     for name, part in named_parts(plan, start).items():
-        argument = known.get(name)
-        if argument is None:
-            raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-        argument(plan, part, node, inner)
+        known[name](plan, part, node, inner)
     return inner
 
 
@@ -96,14 +92,19 @@ def _sort_order(plan: Plan, part: Element, node: PathNode, parents: Parents) -> 
 def _ordered_field(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
     del parents
     found = follow(node, text_of(plan, part))
-    if found is not None:
+    if found is not None and not found.absent:
         raise Refusal(Reason.SORT, path=found.path, rule="$densify")
 
 
 def _plain(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
-    """Steps and bounds belong to a field in clear; what a `$fill` outputs is read behind the others."""
+    """What a `$fill` outputs is read behind the others."""
+    del plan, part, node, parents
+
+
+def _range(plan: Plan, part: Element, node: PathNode, parents: Parents) -> None:
+    """Steps and bounds belong to a field in clear."""
     del node, parents
-    named_parts(plan, document_of(part, part))
+    check_range(plan, part)
 
 
 _FILL_ARGUMENTS: dict[bytes, _Argument] = {
@@ -115,5 +116,5 @@ _FILL_ARGUMENTS: dict[bytes, _Argument] = {
 _DENSIFY_ARGUMENTS: dict[bytes, _Argument] = {
     b"field": _ordered_field,
     b"partitionByFields": _partition_fields,
-    b"range": _plain,
+    b"range": _range,
 }

@@ -225,7 +225,7 @@ def _size(plan: Plan, element: Element, target: PathNode, parents: Parents) -> N
 def _type(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
     """Passes above covered fields only: a sub-document stays one, an encrypted value becomes binary."""
     del parents
-    if target.leaf is not None or target.opaque:
+    if (target.leaf is not None or target.opaque) and not target.absent:
         raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(element))
     for item in array_items(plan, element) if element.kind == kinds.ARRAY else [element]:
         if not _is_type(plan, item):
@@ -293,5 +293,6 @@ OPERATORS: dict[bytes, FilterRule] = {
 
 
 def _refuse_on_random(element: Element, target: PathNode) -> None:
-    if target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM):
+    is_whole = target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM)
+    if is_whole and not target.absent:
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(element))

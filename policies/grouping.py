@@ -14,6 +14,7 @@ from sealwire.policies.arguments import (
     named_parts,
     only_element,
     operator_name,
+    text_of,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression, plan_plain_expression
@@ -27,6 +28,7 @@ from sealwire.policies.rules import Rule, family, passed, refused, signed
 from sealwire.policies.schema import NOTHING, PathNode
 from sealwire.policies.signatures import check_arguments, check_names, signature_of
 from sealwire.policies.sorting import plan_sort
+from sealwire.policies.stage_arguments import at_least, check_field_name
 from sealwire.policies.trees import Scope, document_node
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -42,6 +44,7 @@ def group(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
         if element.name == b"_id":
             fields[b"_id"] = plan_key(plan, element, node, inner)
         else:
+            check_field_name(element.name, stage)
             fields[element.name] = _accumulated(plan, element, node, inner)
     return replaced(node, document_node(fields), names_of(fields))
 
@@ -51,6 +54,9 @@ def sort_by_count(
 ) -> PathNode:
     """Groups by one expression, most frequent first."""
     del around
+    is_path = stage.kind == kinds.STRING and string_bytes(plan.buf, stage).startswith(b"$")
+    if not is_path and not is_operator_document(plan, stage):
+        raise Refusal(Reason.SHAPE, rule="$sortByCount")
     counted = document_node({b"_id": plan_key(plan, stage, node, parents)})
     return replaced(node, counted, names_of((b"_id", b"count")))
 
@@ -68,18 +74,15 @@ def bucket(plan: Plan, stage: Element, node: PathNode, parents: Parents, around:
         if part.name == b"output":
             outputs = document_of(part, part)
             for element in named_parts(plan, outputs).values():
+                check_field_name(element.name, part)
                 fields[element.name] = _accumulated(plan, element, node, (*inner, outputs))
-        elif part.name in _BUCKET_ARGUMENTS[stage.name]:
-            plan_plain_expression(plan, part, Scope(node), inner)
+        elif part.name == b"buckets":
+            at_least(plan, part, 1)
+        elif part.name == b"granularity":
+            text_of(plan, part)
         else:
-            raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
+            plan_plain_expression(plan, part, Scope(node), inner)
     return replaced(node, document_node(fields), names_of(fields))
-
-
-_BUCKET_ARGUMENTS = {
-    b"$bucket": frozenset({b"groupBy", b"boundaries", b"default"}),
-    b"$bucketAuto": frozenset({b"groupBy", b"buckets", b"granularity"}),
-}
 
 
 def set_window_fields(
@@ -95,11 +98,7 @@ def set_window_fields(
             plan_key(plan, part, node, inner)
         elif part.name == b"sortBy":
             plan_sort(plan, part, node)
-        elif part.name != b"output":
-            raise Refusal(Reason.SHAPE, rule=f"$setWindowFields with {operator_name(part)}")
-    output = parts.get(b"output")
-    if output is None:
-        return node
+    output = parts[b"output"]
     fields = named_parts(plan, document_of(output, output))
     below = (*inner, output.value)
     return assign_paths(

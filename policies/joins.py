@@ -23,6 +23,8 @@ from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.reshaping import assign_path
 from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.signatures import check_names
+from sealwire.policies.stage_arguments import UNION_WITH, at_least, field_path
 from sealwire.policies.trees import OPAQUE, Scope, either, is_in_clear, placed, same_values
 from sealwire.policies.variables import is_variable_name
 from sealwire.wire import kinds
@@ -43,15 +45,11 @@ def lookup(
     """`$lookup` by two fields, by a pipeline with variables, or by both."""
     start = document_of(stage, stage)
     inner = (*parents, start)
-    parts = _parts(plan, stage, b"from localField foreignField let pipeline as")
+    parts = named_parts(plan, start)
     foreign = _foreign_tree(plan, stage, around)
-    if (b"localField" in parts) != (b"foreignField" in parts):
-        raise Refusal(Reason.SHAPE, rule="$lookup")
     if b"localField" in parts:
         local = _field(plan, node, parts[b"localField"])
         _check_join(plan, local, _field(plan, foreign, parts[b"foreignField"]), stage)
-    elif b"pipeline" not in parts:
-        raise Refusal(Reason.SHAPE, rule="$lookup")
     if b"pipeline" in parts:
         with bound(plan, variables_of(plan, parts.get(b"let"), node, inner)):
             foreign = plan_inner(plan, parts[b"pipeline"], foreign, inner, around)
@@ -64,10 +62,7 @@ def graph_lookup(
     """`$graphLookup`: every comparison is of `connectToField` with `startWith` or with `connectFromField`."""
     start = document_of(stage, stage)
     inner = (*parents, start)
-    names = b"from startWith connectFromField connectToField as maxDepth depthField restrictSearchWithMatch"
-    parts = _parts(plan, stage, names)
-    if not parts.keys() >= {b"from", b"startWith", b"connectFromField", b"connectToField"}:
-        raise Refusal(Reason.SHAPE, rule="$graphLookup")
+    parts = named_parts(plan, start)
     foreign = _foreign_tree(plan, stage, around)
     target = _field(plan, foreign, parts[b"connectToField"])
     _check_join(plan, _field(plan, foreign, parts[b"connectFromField"]), target, stage)
@@ -79,8 +74,10 @@ def graph_lookup(
     restriction = parts.get(b"restrictSearchWithMatch")
     if restriction is not None:
         plan_filter(plan, document_of(restriction, restriction), foreign, inner)
+    if b"maxDepth" in parts:
+        at_least(plan, parts[b"maxDepth"], 0)
     if b"depthField" in parts:
-        foreign = assign_path(foreign, text_of(plan, parts[b"depthField"]), NOTHING)
+        foreign = assign_path(foreign, field_path(plan, parts[b"depthField"]), NOTHING)
     return _joined(plan, node, parts, foreign)
 
 
@@ -95,18 +92,10 @@ def union_with(
     """`$unionWith`, a name or `{coll, pipeline}`: what follows sees documents of both kinds."""
     foreign = _foreign_tree(plan, stage, around)
     if stage.kind == kinds.OBJECT:
-        parts = _parts(plan, stage, b"coll pipeline")
+        parts = check_names(plan, stage, *UNION_WITH)
         if b"pipeline" in parts:
             foreign = plan_inner(plan, parts[b"pipeline"], foreign, (*parents, stage.value), around)
     return either(node, foreign)
-
-
-def _parts(plan: Plan, stage: Element, names: bytes) -> Mapping[bytes, Element]:
-    parts = named_parts(plan, document_of(stage, stage))
-    for name, part in parts.items():
-        if name not in names.split():
-            raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-    return parts
 
 
 def _foreign_tree(plan: Plan, stage: Element, around: Surroundings) -> PathNode:
@@ -163,9 +152,7 @@ def bound(plan: Plan, variables: Mapping[bytes, PathNode]) -> Iterator[None]:
 
 def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign: PathNode) -> PathNode:
     """The tree with the foreign documents in the field `as`."""
-    if b"as" not in parts:
-        raise Refusal(Reason.SHAPE, rule="a join without a field for its result")
-    name = text_of(plan, parts[b"as"])
+    name = field_path(plan, parts[b"as"])
     follow(node, name)  # not below a value that is encrypted as a whole
     above, dot, _ = name.partition(b".")
     if dot and above in node.children and not node.children[above].is_gone:

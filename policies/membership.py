@@ -42,9 +42,11 @@ def _compare(plan: Plan, compared: _Compared, rule: str) -> PathNode:
 
     Returns the covered node, NOTHING when there is none.
     """
-    covered = next((node for _, node, _ in compared if node.covers), None)
-    if covered is None:
+    nodes = [node for _, node, _ in compared if node.covers]
+    if not nodes:
         return NOTHING
+    # one that is absent tells nothing of the others
+    covered = next((node for node in nodes if not node.absent), nodes[0])
     if covered.leaf is None or covered.holds_random:
         reason = Reason.RANDOM_EQUALITY if covered.leaf else Reason.COMPUTE
         raise Refusal(reason, path=covered.path, rule=rule)

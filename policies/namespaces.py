@@ -84,9 +84,11 @@ def named_namespace(plan: Plan, stage: Element, database: str) -> Namespace | No
         target = named_parts(plan, stage.value).get(argument or b"")
     if target is not None and target.kind == kinds.OBJECT:
         parts = named_parts(plan, target.value)
+        if target is not stage and not parts.keys() <= {b"db", b"coll"}:
+            return None
         target, chosen = parts.get(b"coll"), parts.get(b"db")
-        if chosen is not None and chosen.kind == kinds.STRING:
-            database = string_of(plan, chosen)
+        if chosen is not None:
+            database = _name(plan, chosen)
     if target is None or target.kind != kinds.STRING:
         return None
     return (database, string_of(plan, target))

@@ -32,7 +32,8 @@ def arguments_of(plan: Plan, element: Element, parents: Parents) -> tuple[list[E
 
 def array_of(node: PathNode, rule: str) -> PathNode:
     """`node`, which is known to be an array where plaintext is one. Raises Refusal(COMPUTE)."""
-    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
+    is_whole = node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM)
+    if is_whole and not node.absent:
         raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
     return node
 

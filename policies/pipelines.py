@@ -16,7 +16,6 @@ from sealwire.policies.arguments import (
     named_parts,
     only_element,
     operator_name,
-    text_of,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.events import EVENT_FIELDS, check_options, check_split, events_of
@@ -41,16 +40,29 @@ from sealwire.policies.reshaping import (
     replaced,
     written_names,
 )
-from sealwire.policies.rules import Rule, encrypted, family, passed, refused
+from sealwire.policies.rules import Rule, encrypted, family, passed, refused, signed
 from sealwire.policies.schema import NOTHING, Mode, PathNode, freeze
 from sealwire.policies.server_stages import SERVER_STAGES, first_documents
+from sealwire.policies.signatures import check_arguments, check_names
 from sealwire.policies.sorting import plan_sort
+from sealwire.policies.stage_arguments import (
+    STAGE_SIGNATURES,
+    UNWIND,
+    at_least,
+    check_field_name,
+    check_flag,
+    field_name,
+    field_path,
+    referred_path,
+)
 from sealwire.policies.trees import OPAQUE, Scope, document_node, placed, whole_inside
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, string_bytes
+from sealwire.wire.raw_bson import MAX_DEPTH, Element
 
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES = 20
+
+_WRITING = frozenset({b"$out", b"$merge"})
 
 Stage = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
 
@@ -68,9 +80,13 @@ def plan_pipeline(
         raise Refusal(Reason.SHAPE, rule="nesting")
     plan.pipelines += 1
     inner = (*parents, pipeline.value)
+    is_written = False
     for item in array_items(plan, pipeline):
         start = document_of(item, pipeline)
         stage = only_element(plan, start, "a stage")
+        if is_written or (stage.name in _WRITING and plan.pipelines > 1):
+            raise Refusal(Reason.SHAPE, rule="a stage that writes, and is not the last of all")
+        is_written = stage.name in _WRITING
         in_reach = _in_reach(plan, stage, node, around)
         rule = STAGES.get(stage.name)
         if in_reach is None and stage.name not in SERVER_STAGES:
@@ -78,6 +94,7 @@ def plan_pipeline(
         elif rule is None:
             raise Refusal(Reason.STAGE, path=in_reach or "", rule=operator_name(stage))
         else:
+            check_arguments(plan, stage, rule.signature)
             node = rule.handler(plan, stage, node, (*inner, start), around)
     plan.pipelines -= 1
     return node
@@ -134,7 +151,9 @@ def _added(plan: Plan, element: Element, node: PathNode, parents: Parents) -> Pa
 def _unset(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     del parents, around
     names = [stage] if stage.kind == kinds.STRING else array_items(plan, stage)
-    return drop_paths(node, [text_of(plan, name) for name in names])
+    if not names:
+        raise Refusal(Reason.SHAPE, rule="$unset")
+    return drop_paths(node, [field_path(plan, name) for name in names])
 
 
 def _sort(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
@@ -146,29 +165,28 @@ def _sort(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: 
 def _unwind(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     """One element a document: paths see through arrays, so the covered paths stay what they were."""
     del parents, around
-    path = stage
-    if stage.kind == kinds.OBJECT:
-        parts = named_parts(plan, stage.value)
-        found = parts.get(b"path")
-        if found is None:
-            raise Refusal(Reason.SHAPE, rule="$unwind")
-        path = found
-        index = parts.get(b"includeArrayIndex")
-        if index is not None and index.kind == kinds.STRING:
-            node = assign_path(node, string_bytes(plan.buf, index), NOTHING)
-    if path.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule="$unwind")
-    target = follow(node, string_bytes(plan.buf, path).removeprefix(b"$"))
+    parts = check_names(plan, stage, *UNWIND) if stage.kind == kinds.OBJECT else {b"path": stage}
+    target = follow(node, referred_path(plan, parts[b"path"]))
+    if b"preserveNullAndEmptyArrays" in parts:
+        check_flag(parts[b"preserveNullAndEmptyArrays"])
+    if b"includeArrayIndex" in parts:
+        node = assign_path(node, field_path(plan, parts[b"includeArrayIndex"]), NOTHING)
     is_whole = target is not None and (target.opaque or (target.leaf and target.leaf.mode is Mode.RANDOM))
     if target is not None and is_whole and not target.absent:
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
     return node
 
 
-def _keep(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
-    """`$limit`, `$skip`, `$sample`: fewer documents of the same shape."""
+def _limit(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    """`$limit` and `$skip`: fewer documents of the same shape."""
     del parents, around
-    check_nested(plan, stage)
+    at_least(plan, stage, 0 if stage.name == b"$skip" else 1)
+    return node
+
+
+def _sample(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
+    del parents, around
+    at_least(plan, named_parts(plan, stage.value)[b"size"], 0)
     return node
 
 
@@ -182,7 +200,7 @@ def _server_stage(
 
 def _count(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     del parents, around
-    return replaced(node, NOTHING, names_of([text_of(plan, stage)]))
+    return replaced(node, NOTHING, names_of([field_name(plan, stage)]))
 
 
 def _replace_root(
@@ -190,11 +208,7 @@ def _replace_root(
 ) -> PathNode:
     del around
     if stage.name == b"$replaceRoot":
-        start = document_of(stage, stage)
-        found = named_parts(plan, start).get(b"newRoot")
-        if found is None:
-            raise Refusal(Reason.SHAPE, rule="$replaceRoot")
-        stage, parents = found, (*parents, start)
+        stage, parents = named_parts(plan, stage.value)[b"newRoot"], (*parents, stage.value)
     root = plan_expression(plan, stage, Scope(node), parents)
     if root.leaf is not None or (root.opaque and not root.absent):
         raise Refusal(Reason.COMPUTE, path=root.path, rule="$replaceRoot")
@@ -204,10 +218,12 @@ def _replace_root(
 def _facet(plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings) -> PathNode:
     start = document_of(stage, stage)
     inner = (*parents, start)
-    found = {
-        name: placed(plan_pipeline(plan, part, node, inner, around))
-        for name, part in named_parts(plan, start).items()
-    }
+    found: dict[bytes, PathNode] = {}
+    for name, part in named_parts(plan, start).items():
+        check_field_name(name, stage)
+        found[name] = placed(plan_pipeline(plan, part, node, inner, around))
+    if not found:
+        raise Refusal(Reason.SHAPE, rule="$facet")
     return replaced(node, document_node(found), names_of(found))
 
 
@@ -258,7 +274,7 @@ def _documents(
 ) -> PathNode:
     """Documents made by an expression; within a `$lookup` they may be made of its variables."""
     del around
-    made = plan_expression(plan, stage, Scope(NOTHING), parents)
+    made = plan_expression(plan, stage, Scope(node), parents)
     if made.leaf is not None or made.opaque:
         raise Refusal(Reason.COMPUTE, path=made.path, rule="$documents")
     return replaced(node, made)
@@ -270,7 +286,7 @@ def _beyond(plan: Plan, stage: Element, node: PathNode, parents: Parents, around
     raise Refusal(Reason.STAGE, path=node.path, rule=operator_name(stage))
 
 
-STAGES: dict[bytes, Rule[Stage]] = {
+_ROWS: dict[bytes, Rule[Stage]] = {
     b"$match": encrypted(_match, "see the filters"),
     b"$project": encrypted(_project, "see the expressions"),
     **family("$addFields $set", encrypted(_add_fields, "see the expressions")),
@@ -281,7 +297,8 @@ STAGES: dict[bytes, Rule[Stage]] = {
     b"$setWindowFields": passed(set_window_fields, "partitions as `$group`, ordered by fields in clear"),
     b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
     b"$unwind": passed(_unwind, "deterministic classes"),
-    **family("$limit $skip $sample", passed(_keep)),
+    **family("$limit $skip", passed(_limit)),
+    b"$sample": passed(_sample),
     b"$count": passed(_count),
     **family("$replaceRoot $replaceWith", encrypted(_replace_root, "see the expressions")),
     b"$fill": encrypted(
@@ -307,4 +324,6 @@ STAGES: dict[bytes, Rule[Stage]] = {
         SERVER_STAGES, passed(_server_stage, "commands, filters, keys and definitions can be forwarded only")
     ),
 }
+
+STAGES = signed(_ROWS, STAGE_SIGNATURES)
 """A stage that is not here may see documents without covered fields only."""

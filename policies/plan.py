@@ -221,12 +221,13 @@ class Plan:
         """Cover a value that stored values at `node` are compared with; null stays as it is.
 
         A value whose type the class cannot hold equals nothing stored there: it is encrypted as it is and
-        matches nothing, as it would in plaintext. Raises Refusal.
+        matches nothing, as it would in plaintext. So is any value where a pipeline has left none.
+        Raises Refusal.
         """
         field_class = _leaf_class(node)
         if element.kind == kinds.NULL:
             return
-        if field_class.mode is Mode.RANDOM:
+        if field_class.mode is Mode.RANDOM and not node.absent:
             raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
         if element.kind == kinds.REGEX:
             raise Refusal(Reason.PATTERN, path=node.path)

@@ -17,6 +17,9 @@ Assignment = tuple[bytes, PathNode | None]
 """A path, and the tree of the value that is put there; None when the stage leaves no value."""
 
 
+_OF_REFERENCES = frozenset({b"$ref", b"$id", b"$db"})
+
+
 @dataclass(slots=True)
 class _Branch:
     """What a stage assigns at and below one name."""
@@ -62,6 +65,8 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
         parts = path.split(b".")
         if len(parts) > MAX_DEPTH:
             raise Refusal(Reason.SHAPE, rule="nesting")
+        if any(not part or (part.startswith(b"$") and part not in _OF_REFERENCES) for part in parts):
+            raise Refusal(Reason.SHAPE, path=node.path, rule="a path that no field can have")
         if is_putting and covered is not None and any(part.isdigit() for part in parts):
             # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
             raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")

@@ -82,9 +82,7 @@ def placed(node: PathNode) -> PathNode:
     """
     if node.reshaped:
         return replace(OPAQUE, path=node.path)
-    if node.moved and not node.is_gone:
-        return node
-    return replace(node, absent=node.is_doubtful, moved=True)
+    return node if node.moved else replace(node, moved=True)
 
 
 def present(node: PathNode) -> PathNode:

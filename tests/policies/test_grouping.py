@@ -87,7 +87,10 @@ def test_a_window_is_over_a_partition_by_equality() -> None:
         (gather({"$accumulator": {}}), Reason.JAVASCRIPT),
         ({"$bucket": {"groupBy": "$visits", "boundaries": [0, 5]}}, Reason.COMPUTE),
         ({"$bucket": {"groupBy": "$age", "boundaries": [0, "$visits"]}}, Reason.COMPUTE),
-        ({"$bucket": {"groupBy": "$age", "output": {"x": {"$sum": "$visits"}}}}, Reason.COMPUTE),
+        (
+            {"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"x": {"$sum": "$visits"}}}},
+            Reason.COMPUTE,
+        ),
         ({"$bucket": {"groupBy": "$age", "buckets": 5}}, Reason.SHAPE),
         ({"$bucketAuto": {"groupBy": "$born", "buckets": 5}}, Reason.COMPUTE),
         (window({"$sum": "$visits"}), Reason.COMPUTE),

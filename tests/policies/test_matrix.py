@@ -122,6 +122,7 @@ STAGES: dict[str, Any] = {
     "$merge": {"into": "patients", "whenMatched": [{"$set": {NHS: "a"}}]},
     "$limit": 1,
     "$skip": 1,
+    "$sample": {"size": 1},
     "$count": "n",
     "$documents": [{"n": FIELD}],
 }

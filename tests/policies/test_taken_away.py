@@ -109,7 +109,7 @@ def test_a_constant_stays_in_clear_where_the_field_is_known_to_be(stage: Stage) 
         ([META], {"address": {"postcode": "943"}}, Reason.COMPUTE),
         ([META], {"deep.a": {"b": "943"}}, Reason.COMPUTE),
         ([{"$replaceWith": {"address": "$meta"}}], {"address.postcode": "943"}, []),
-        ([{"$group": {"_id": 1}}], {"notes": "943"}, Reason.RANDOM_EQUALITY),
+        ([{"$group": {"_id": 1}}], {"notes": "943"}, [("notes", "943")]),
         ([META], {"notes": "943"}, Reason.COMPUTE),
     ],
 )  # fmt: skip
@@ -183,3 +183,41 @@ def test_of_two_kinds_of_documents_one_may_still_have_the_ciphertext() -> None:
     either_of = {"$replaceWith": {"$cond": ["$x", {"v": "$$ROOT"}, {"v": {"$first": "$z"}}]}}
     gone = {"$project": {"ward": 1}}
     assert reason(run(gone, kept, either_of, CLEAR_COPY)) in (Reason.TARGET, Reason.COMPUTE)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$setUnion": ["$tags", "$x.tags"]},
+        {"$setIntersection": ["$tags", "$x.tags"]},
+        {"$setDifference": ["$x.tags", "$tags"]},
+        {"$concatArrays": ["$tags", "$x.tags"]},
+        {"$ifNull": ["$tags", "$x.tags"]},
+        {"$cond": ["$y", "$tags", "$x.tags"]},
+        ["$tags", "$x.tags"],
+    ],
+)
+def test_what_is_of_a_field_that_is_gone_and_of_one_that_is_there_is_there(value: Any) -> None:
+    moved = [{"$set": {"copy": "$tags"}}, {"$replaceWith": {"x": {"tags": "$copy"}}}]
+    command = run(*moved, {"$replaceWith": {"v": value}}, CLEAR_COPY)
+    assert reason(command) is Reason.TARGET
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$match": {"$expr": {"$eq": ["$notes", "943"]}}},
+        {"$match": {"notes": {"$in": ["943"]}}},
+        {"$match": {"$expr": {"$in": ["$notes", ["943"]]}}},
+        {"$match": {"notes": {"$elemMatch": {"$eq": "943"}}}},
+    ],
+)
+def test_a_constant_for_a_random_class_is_covered_where_nothing_is_left(stage: Stage) -> None:
+    assert covered(run({"$group": {"_id": "$ward"}}, stage)) == [("notes", "943")]
+    assert reason(run(stage)) is Reason.RANDOM_EQUALITY
+
+
+def test_with_one_that_is_there_a_random_class_is_compared_with_nothing() -> None:
+    moved = [{"$set": {"copy": "$notes"}}, {"$replaceWith": {"x": "$copy"}}]
+    for operator in ({"$in": ["$x", ["$notes", "943"]]}, {"$in": ["$notes", ["$x", "943"]]}):
+        assert reason(run(*moved, {"$match": {"$expr": operator}})) is Reason.RANDOM_EQUALITY
