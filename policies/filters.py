@@ -44,6 +44,31 @@ def plan_filter(plan: Plan, start: int, node: PathNode, parents: Parents) -> Non
             _field(plan, element, node, inner)
 
 
+def plan_element_filter(plan: Plan, start: int, node: PathNode, parents: Parents) -> None:
+    """Cover a filter for the sub-documents at `node`, as `$elemMatch` and `$pull` have it.
+
+    An expression in it would name fields of the whole document: the server allows it at the top only.
+    Raises Refusal, BsonError. Cost: O(elements).
+    """
+    if len(parents) > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    inner = (*parents, start)
+    for element in elements(plan.buf, start):
+        if element.name in _BRANCHING:
+            below = (*inner, element.value)
+            for branch in array_items(plan, element):
+                plan_element_filter(plan, document_of(branch, element), node, below)
+        elif element.name == b"$expr":
+            raise _misplaced(element)
+        elif element.name.startswith(b"$"):
+            _top_level(plan, element, node, inner)
+        else:
+            _field(plan, element, node, inner)
+
+
+_BRANCHING = frozenset({b"$and", b"$or", b"$nor"})
+
+
 def _top_level(plan: Plan, element: Element, node: PathNode, parents: Parents) -> None:
     rule = TOP_LEVEL.get(element.name)
     if rule is None:
@@ -131,30 +156,36 @@ def pass_condition(plan: Plan, element: Element) -> None:
     """
     check_nested(plan, element)
     if element.kind == kinds.OBJECT and is_operator_document(plan, element):
-        refuse_whole_document(plan, element)
+        refuse_misplaced(plan, element)
 
 
-def refuse_whole_document(plan: Plan, element: Element) -> None:
-    """Refuse an expression inside a condition on a field, as in `{field: {$elemMatch: {$expr: ...}}}`.
+def refuse_misplaced(plan: Plan, element: Element) -> None:
+    """Refuse what names fields of the whole document in a condition on one that is not covered.
 
-    The server allows it at the top only, but would have read it: its names are those of the whole document.
-    Raises Refusal(OPERATOR), BsonError. Cost: a search in the bytes; a walk only where it finds the name.
+    In `{field: {$elemMatch: {$expr: ...}}}` the server rejects it, when it has read it. Raises Refusal,
+    BsonError. Cost: a search in the bytes; a walk only where that finds a name.
     """
-    if plan.buf.find(_WHOLE_DOCUMENT, element.value, element.end) >= 0:
-        _walk_for_expressions(plan, element, 0)
+    for name in _MISPLACED:
+        if plan.buf.find(name + b"\0", element.value, element.end) >= 0:
+            _walk_for_misplaced(plan, element, 0)
+            return
 
 
-_WHOLE_DOCUMENT = b"$expr\0"
+_MISPLACED = (b"$expr", b"$where")
 
 
-def _walk_for_expressions(plan: Plan, element: Element, depth: int) -> None:
+def _walk_for_misplaced(plan: Plan, element: Element, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
     for part in elements(plan.buf, element.value):
-        if part.name == b"$expr":
-            raise Refusal(Reason.OPERATOR, rule="$expr inside a condition on a field")
+        if part.name in _MISPLACED:
+            raise _misplaced(part)
         if part.kind in (kinds.OBJECT, kinds.ARRAY):
-            _walk_for_expressions(plan, part, depth + 1)
+            _walk_for_misplaced(plan, part, depth + 1)
+
+
+def _misplaced(element: Element) -> Refusal:
+    return Refusal(Reason.OPERATOR, rule=f"{operator_name(element)} in a condition on a field")
 
 
 def _compare(plan: Plan, element: Element, target: PathNode, parents: Parents) -> None:
@@ -200,13 +231,12 @@ def _elem_match(plan: Plan, element: Element, target: PathNode, parents: Parents
     """Both forms: operators on the element itself, or a filter on the sub-document that it is."""
     _refuse_on_random(element, target)
     start = document_of(element, element)
-    refuse_whole_document(plan, element)
     if is_operator_condition(plan, element):
         plan_operators(plan, start, target, parents)
     elif target.leaf is not None:
         raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$elemMatch")
     else:
-        plan_filter(plan, start, target, parents)
+        plan_element_filter(plan, start, target, parents)
 
 
 def is_operator_condition(plan: Plan, element: Element) -> bool:

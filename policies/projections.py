@@ -15,7 +15,7 @@ from sealwire.policies.arguments import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions import plan_expression
-from sealwire.policies.filters import plan_filter, refuse_whole_document
+from sealwire.policies.filters import plan_element_filter, refuse_misplaced
 from sealwire.policies.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.paths import follow, is_transparent
 from sealwire.policies.plan import Plan
@@ -160,13 +160,13 @@ def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, p
         _slice(plan, operator, target)
         return
     start = document_of(operator, operator)
-    refuse_whole_document(plan, operator)
     if target is None:
         check_nested(plan, operator)
+        refuse_misplaced(plan, operator)
         return
     if target.leaf is not None:
         raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
-    plan_filter(plan, start, target, (*parents, element.value))
+    plan_element_filter(plan, start, target, (*parents, element.value))
 
 
 def _slice(plan: Plan, operator: Element, target: PathNode | None) -> None:

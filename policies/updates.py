@@ -23,9 +23,9 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import (
     is_operator_condition,
     pass_condition,
-    plan_filter,
+    plan_element_filter,
     plan_operators,
-    refuse_whole_document,
+    refuse_misplaced,
 )
 from sealwire.policies.numbers import whole_number
 from sealwire.policies.paths import follow, is_transparent, parts_of
@@ -241,17 +241,17 @@ def _pull(update: _Update, operator: Element, argument: Element, parents: Parent
     """`$pull` takes a value, operators on the element, or a filter on the sub-document that it is."""
     target = _array_target(update, operator, argument)
     plan = update.plan
-    if argument.kind == kinds.OBJECT:
-        refuse_whole_document(plan, argument)
     if target is None:
         check_nested(plan, argument)
+        if argument.kind == kinds.OBJECT:
+            refuse_misplaced(plan, argument)
     elif is_operator_condition(plan, argument):
         plan_operators(plan, argument.value, target, parents)
     elif argument.kind == kinds.OBJECT and target.leaf is not None:
         # the server takes a document for conditions on fields, not for a value
         raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$pull")
     elif argument.kind == kinds.OBJECT:
-        plan_filter(plan, argument.value, target, parents)
+        plan_element_filter(plan, argument.value, target, parents)
     elif argument.kind == kinds.REGEX and target.leaf is not None:
         raise Refusal(Reason.PATTERN, path=target.path, rule="$pull")
     else:

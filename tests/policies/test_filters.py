@@ -269,12 +269,20 @@ HIDDEN = {"$expr": {"$eq": ["$nhs_number", "secret"]}}
         {"$elemMatch": {"$and": [HIDDEN]}},
         {"$not": {"$elemMatch": HIDDEN}},
         {"$all": [{"$elemMatch": HIDDEN}]},
+        {"$elemMatch": {"$nor": [{"$or": [HIDDEN]}]}},
+        {"$elemMatch": {"x": {"$elemMatch": HIDDEN}}},
     ],
 )
 @pytest.mark.parametrize("path", ["name", "contacts", "address.city", "x"])
 def test_an_expression_inside_a_condition_on_a_field_is_refused(path: str, condition: Any) -> None:
     """Its names are those of the whole document; the server rejects it, when it has read it."""
     assert reason(find({path: condition})) is Reason.OPERATOR
+
+
+@pytest.mark.parametrize("path", ["name", "contacts"])
+def test_javascript_inside_a_condition_on_a_field_is_refused(path: str) -> None:
+    condition = {"$elemMatch": {"$where": "this.nhs_number == 'secret'"}}
+    assert reason(find({path: condition})) in {Reason.OPERATOR, Reason.JAVASCRIPT}
 
 
 def test_a_value_may_have_any_names() -> None:
