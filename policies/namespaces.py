@@ -104,7 +104,9 @@ def named_namespace(plan: Plan, stage: Element, database: str) -> Namespace | No
             return None
         target, chosen = parts.get(b"coll"), parts.get(b"db")
         if chosen is not None:
-            database = _name(plan, chosen)
+            if chosen.kind != kinds.STRING:
+                return None
+            database = string_of(plan, chosen)
     if target is None or target.kind != kinds.STRING:
         return None
     return (database, string_of(plan, target))
