@@ -101,7 +101,7 @@ def _named(d: Drawer) -> _Made:
     with d.on(GROUNDS[target]):
         made = makes(d, name, target)
     text = repr(made.body) if d.let else ""
-    bound = {name: value for name, value in (d.let or {}).items() if f"$${name}" in text}
+    bound = {name: value for name, value in (d.let or {}).items() if f"'$${name}'" in text}
     if bound:
         made.body["let"] = bound
     elif d.odd() and name in ("find", "aggregate", "update", "delete"):

@@ -10,7 +10,7 @@ from tests.policies.taint.drawer import Drawer
 from tests.policies.taint.references import reference
 from tests.policies.taint.world import GROUNDS, Ground
 
-NAMES: Final = ("copy", "doc", "docs", "mates", "inner")
+NAMES: Final = ("copy", "part", "doc", "docs", "mates", "inner")
 
 Stages = list[Any]
 
@@ -25,7 +25,7 @@ def _value(d: Drawer) -> Stages:
     stages: Stages = d.pick(
         (
             [{"$set": {"copy": copied}}],
-            [{"$addFields": {"copy": {"inner": copied}}}],
+            [{"$addFields": {"part": {"inner": copied}}}],
             [{"$project": {"copy": copied, "ward": 1}}],
             [{"$replaceWith": {"copy": copied}}],
             [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"copy": copied}]}}],
@@ -55,7 +55,7 @@ def _value(d: Drawer) -> Stages:
         )
     )
     nested = stages[0].get("$addFields") is not None
-    d.ground = d.ground.with_copy("copy.inner" if nested else "copy")
+    d.ground = d.ground.with_copy("part.inner" if nested else "copy")
     return stages
 
 

@@ -81,6 +81,8 @@ def _shuffled(d: Drawer, values: list[Any]) -> list[Any]:
 def _by_row(d: Drawer) -> Any:
     """Any operator, with a covered value and a marker among its arguments."""
     name = d.row("expression")
+    if name == "$indexOfArray":
+        return _index(d)  # a number behind the first two arguments is where it begins
     if name in _EXACT:
         several = [reference(d), *(d.number(1) for _ in range(_EXACT[name] - 1)), compared(d)]
         return call(d, name, several)

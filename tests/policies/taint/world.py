@@ -115,7 +115,7 @@ COVERED_WORDS = frozenset(
     {
         *GROUNDS,
         *(part for ground in GROUNDS.values() for path in ground.paths for part in path.split(".")),
-        *("copy", "doc", "docs", "mates", "inner", "$$v", "$$w"),
+        *("copy", "part", "doc", "docs", "mates", "inner", "$$v", "$$w"),
     }
 )
 """Names that make a place in a command one that is covered: whoever makes a command smaller keeps them."""
