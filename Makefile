@@ -16,8 +16,8 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
-    $(addprefix tests/integration/test_,differential.py differential_pieces.py differential_sequences.py \
-    scripted_differential.py canary.py)
+    $(addprefix tests/integration/test_,differential.py differential_malformed.py differential_pieces.py \
+    differential_sequences.py scripted_differential.py canary.py)
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-19s %s\n", $$1, $$2 }'

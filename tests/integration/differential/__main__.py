@@ -19,10 +19,12 @@ def main() -> None:
         "--seed", type=int, default=int(os.environ.get("SEALWIRE_SEED", "1")), help="what they are drawn from"
     )
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
+    parser.add_argument("--malformed", action="store_true", help="commands that MongoDB rejects, instead")
     chosen = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
-        tally = run_campaign(Path(folder), chosen.seed, chosen.examples).tally
+        runner = run_campaign(Path(folder), chosen.seed, chosen.examples, malformed=chosen.malformed)
+    tally = runner.tally
     if chosen.json:
         json.dump(tally.to_json(), sys.stdout)
         return

@@ -12,6 +12,7 @@ from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.keys.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring_file import load_keyring
 from sealwire.policies.loader import load_policy
+from tests.integration.differential.malformed import malformed_sequences
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence, any_sequence
 from tests.integration.differential.shapes import draw_shapes, policy_yaml
@@ -40,8 +41,12 @@ def both_ways(folder: Path, rules: str) -> Iterator[Runner]:
             yield Runner(direct, client, loaded, load_keyring(proxy.keyring, kek))
 
 
-def run_campaign(folder: Path, seed: int, examples: int) -> Runner:
-    """`examples` sequences drawn from `seed`. Raises AssertionError with the smallest that differs."""
+def run_campaign(folder: Path, seed: int, examples: int, *, malformed: bool = False) -> Runner:
+    """`examples` sequences drawn from `seed`, of commands that are answered or of such that are rejected.
+
+    Raises AssertionError with the smallest that differs.
+    """
+    drawn = malformed_sequences if malformed else any_sequence
     shapes = draw_shapes(seed, SHAPES)
     with both_ways(folder, policy_yaml(shapes)) as runner:
 
@@ -54,7 +59,7 @@ def run_campaign(folder: Path, seed: int, examples: int) -> Runner:
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
         )
-        @given(sequence=any_sequence(shapes))
+        @given(sequence=drawn(shapes))
         def compare(sequence: Sequence) -> None:
             runner.run(sequence)
 

@@ -23,6 +23,8 @@ class Command:
     ordered: bool = False
     batch: int = field(default=0)
     """How many documents each `getMore` asks for; 0: as the server likes."""
+    malformed: bool = False
+    """Whether MongoDB rejects it, so that it must do nothing."""
 
     @property
     def changes(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.integration.differential.tally import Tally
@@ -29,11 +30,14 @@ class Part:
     output: str = ""
 
 
-def run_parts(seed: int, examples: int, size: int = PART) -> tuple[Tally, list[Part]]:
-    """`examples` sequences from seeds `seed`, `seed + 1`, ...: all figures, and the parts that failed."""
+def run_parts(seed: int, examples: int, size: int = PART, *options: str) -> tuple[Tally, list[Part]]:
+    """`examples` sequences from seeds `seed`, `seed + 1`, ...: all figures, and the parts that failed.
+
+    `options` go to every process as they stand.
+    """
     sizes = [min(size, examples - begin) for begin in range(0, examples, size)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(_run_part, range(seed, seed + len(sizes)), sizes))
+        parts = list(pool.map(partial(_run_part, options), range(seed, seed + len(sizes)), sizes))
     total = Tally()
     for part in parts:
         if part.tally is not None:
@@ -41,8 +45,8 @@ def run_parts(seed: int, examples: int, size: int = PART) -> tuple[Tally, list[P
     return total, [part for part in parts if part.tally is None]
 
 
-def _run_part(seed: int, examples: int) -> Part:
-    command = [sys.executable, "-m", "tests.integration.differential", "--json"]
+def _run_part(options: tuple[str, ...], seed: int, examples: int) -> Part:
+    command = [sys.executable, "-m", "tests.integration.differential", "--json", *options]
     command += ["--seed", str(seed), "--examples", str(examples)]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -56,12 +56,12 @@ class Run:
         self._store(PEOPLE, self.sequence.people)
         self._store(VISITS, self.sequence.visits)
         for command in self.sequence.indexes:
-            self._command(command)
+            self.command(command)
         for step in self.sequence.steps:
             if isinstance(step, Transaction):
                 self._transaction(step)
             else:
-                self._command(step)
+                self.command(step)
         for name in sorted(self._last):
             self._compare_stored(name)
 
@@ -75,17 +75,34 @@ class Run:
     def _store(self, name: str, documents: list[Document]) -> None:
         if not documents:
             return
-        if self._command(_insert(name, documents)).outcome is Outcome.REFUSED:
+        if self.command(_insert(name, documents)).outcome is Outcome.REFUSED:
             for document in documents:
-                self._command(_insert(name, [document]))
+                self.command(_insert(name, [document]))
 
-    def _command(self, command: Command) -> Answer:
+    def command(self, command: Command) -> Answer:
+        """Run one command both ways. Raises AssertionError where they differ."""
         through = self.covered.run(command)
         self.runner.tally.count(command.kind, through, command.body)
-        if through.outcome is not Outcome.REFUSED:
+        if command.malformed:
+            self._rejected(command, through)
+        elif through.outcome is not Outcome.REFUSED:
             self._same(command, through, self.plain.run(command))
         self._compare_rows(command.changes, command.kind)
         return through
+
+    def _rejected(self, command: Command, through: Answer) -> None:
+        """What the server rejects is rejected through Sealwire too; what it takes is the same or refused.
+
+        The codes need not agree: Sealwire may name what it refuses before the server finds another fault.
+        """
+        if through.outcome is not Outcome.REFUSED:
+            plain = self.plain.run(command)
+            if not through.outcome is plain.outcome is Outcome.ERROR:
+                self._same(command, through, plain)
+        if through.outcome is not Outcome.ANSWERED:
+            for name in sorted(command.changes & self._last.keys()):
+                rows = canonical(self.covered.rows(name))
+                assert rows == self._last[name], f"{name} changed by a rejected {command.kind}"
 
     def _transaction(self, transaction: Transaction) -> None:
         """The same commands in a session each way; what ends it, ends it both ways."""

@@ -19,6 +19,7 @@ from sealwire.policies.errors import Reason
 from tests.integration.differential.command import DATABASE, Command
 from tests.integration.differential.compare import canonical, unordered
 from tests.integration.differential.values import Document
+from tests.policies.taint.values import wire_form
 
 _COUNTS = (
     *("n", "nErrors", "nInserted", "nMatched", "nUpserted", "nDeleted"),
@@ -73,7 +74,7 @@ class Side:
         if "bulkWrite" in body:
             spaces = [{"ns": space["ns"].replace(DATABASE, self.name)} for space in body["nsInfo"]]
             body, database = body | {"nsInfo": spaces}, self.client.admin
-        reply = database.command(body, session=session)
+        reply = database.command(wire_form(body) if command.malformed else body, session=session)
         if "explain" in body:
             return canonical({"returned": reply.get("executionStats", {}).get("nReturned")})
         said: Document = {name: reply[name] for name in _COUNTS if name in reply}

@@ -1,0 +1,103 @@
+"""Ask the planner about a case, and look at what would leave for the server."""
+
+import struct
+from dataclasses import dataclass
+
+from sealwire.policies.command import DocumentSequence
+from sealwire.policies.errors import Refusal
+from sealwire.policies.plan import Plan, RangeEdit, Use, ValueEdit
+from sealwire.policies.planner import plan_command
+from sealwire.wire import kinds
+from sealwire.wire.errors import ProtocolError
+from sealwire.wire.op_msg import parse_op_msg, sequence_documents
+from sealwire.wire.splice import Edit, splice
+from tests.policies.taint.commands import Case
+from tests.policies.taint.values import MARK, Document, encoded
+from tests.policies.taint.world import POLICY, covered
+from tests.strategies import MadeSequence, made_op_msg
+
+_CIPHERTEXT = struct.pack("<iB", 8, 0x80) + b"SW......"
+_EMPTY_IN = b"\x04$in\0" + struct.pack("<i", 5) + b"\0"
+_AMONG = (b"\x04$in\0", b"\x04$nin\0")
+_DBREF = (b"$ref", b"$id", b"$db")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a case."""
+
+    refused: bool
+    problem: str = ""
+    """Empty when all is well."""
+
+
+def outcome_of(case: Case) -> Outcome:
+    """Plan a case, carry the plan out with ciphertext of no value, and search it for markers.
+
+    Whatever the planner raises beside what it may is a problem as well. Cost: O(bytes).
+    """
+    try:
+        plan = _planned(case)
+    except (Refusal, ProtocolError):
+        return Outcome(refused=True)
+    except Exception as error:  # noqa: BLE001 - any other exception is what is looked for
+        return Outcome(refused=True, problem=f"raises {type(error).__name__}: {error}")
+    if case.refused:
+        return Outcome(refused=False, problem=f"is planned: {case.refused}")
+    try:
+        left = carried_out(plan)
+    except ValueError as error:
+        return Outcome(refused=False, problem=f"cannot be carried out: {error}")
+    if MARK in left:
+        return Outcome(refused=False, problem="lets a marker through")
+    if any(isinstance(edit, ValueEdit) and _hides_operator(plan.buf, edit) for edit in plan.edits):
+        return Outcome(refused=False, problem="encrypts an operator that the server rejects among values")
+    return Outcome(refused=False)
+
+
+def message_of(case: Case) -> bytes:
+    """The OP_MSG that a client sends."""
+    sections = tuple(
+        MadeSequence(name.encode(), tuple(_as_document(item) for item in documents))
+        for name, documents in case.sequences.items()
+    )
+    return made_op_msg(encoded(case.whole), (None, *sections)).message
+
+
+def _planned(case: Case) -> Plan:
+    if not case.sequences:
+        return plan_command(POLICY, encoded(case.whole), 0, covered=covered)
+    message = message_of(case)
+    parsed = parse_op_msg(message)
+    sequences = tuple(
+        DocumentSequence(part.identifier, tuple(sequence_documents(message, part)), (0, part.start))
+        for part in parsed.sequences
+    )
+    return plan_command(POLICY, message, parsed.body, (0,), sequences, covered)
+
+
+def _as_document(item: Document) -> bytes:
+    return encoded({"": item})[6:-1]
+
+
+def carried_out(plan: Plan) -> bytes:
+    """What leaves, with ciphertext that says nothing of its value."""
+    edits = []
+    for edit in plan.edits:
+        element = edit.element
+        if isinstance(edit, RangeEdit):
+            data = _EMPTY_IN
+        else:
+            data = b"\x05" + plan.buf[element.start + 1 : element.value] + _CIPHERTEXT
+        edits.append(Edit(element.start, element.end, data, edit.parents))
+    edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in plan.removals]
+    return splice(plan.buf, edits)
+
+
+def _hides_operator(buf: bytes, edit: ValueEdit) -> bool:
+    """Whether `{$operator: ...}` stood among the values of `$in` or `$nin`: servers refuse it there."""
+    if edit.use is not Use.MATCH or edit.kind != kinds.OBJECT or not buf[: edit.parents[-1]].endswith(_AMONG):
+        return False
+    start = edit.element.value + 5
+    name = buf[start : buf.index(0, start)]
+    return name.startswith(b"$") and name not in _DBREF

@@ -1,0 +1,138 @@
+"""What the commands of the taint test are about: a policy, views, and the covered paths of a place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from bson import encode
+
+from sealwire.policies.loader import load_policy
+from sealwire.policies.namespaces import Surroundings
+from sealwire.policies.pipelines import plan_pipeline
+from sealwire.policies.plan import Plan
+from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.wire.raw_bson import elements
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  nhs: {mode: deterministic, type: string}
+  postcode: {mode: deterministic, type: string}
+  visits: {mode: deterministic, type: int}
+  big: {mode: deterministic, type: long}
+  ratio: {mode: deterministic, type: double}
+  born: {mode: deterministic, type: date}
+  ref: {mode: deterministic, type: objectId}
+  blob: {mode: deterministic, type: binData}
+  flag: {mode: deterministic, type: bool}
+  age: {mode: deterministic, type: int, range: {from: 0, to: 120}}
+  day: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2100-01-01}}
+  secret: {mode: random}
+collections:
+  clinic.patients:
+    nhs_number: nhs
+    other_nhs: nhs
+    address.postcode: postcode
+    contacts.phone: nhs
+    contacts.note: secret
+    tags: nhs
+    visits: visits
+    big: big
+    ratio: ratio
+    born: born
+    ref: ref
+    blob: blob
+    flag: flag
+    age: age
+    day: day
+    notes: secret
+    deep.er.st: nhs
+  clinic.appointments:
+    patient_nhs: nhs
+    codes: nhs
+    remark: secret
+  tenant_*.patients:
+    nhs_number: nhs
+""",
+    "policy.yaml",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The documents that a place in a command speaks of, as far as they are covered."""
+
+    paths: tuple[str, ...]
+    """Covered paths; after a stage has taken a field away, still those that a client would mean by it."""
+    arrays: tuple[str, ...] = ()
+    """Those of them that hold arrays of a deterministic class."""
+
+    def with_copy(self, name: str) -> "Ground":
+        """After a stage has put a covered value at `name` as well."""
+        return Ground((*self.paths, name), self.arrays)
+
+
+BARE = Ground(())
+"""Documents of a collection that is not protected: only variables are covered there."""
+_TEXTS = ("nhs_number", "nhs_number", "other_nhs", "address.postcode", "contacts.phone", "tags", "deep.er.st")
+_PATIENTS = Ground(
+    (
+        *(*_TEXTS, *_TEXTS, *_TEXTS, "contacts.note", "notes"),
+        *("visits", "big", "ratio", "born", "ref", "blob", "flag", "age", "day"),
+    ),
+    ("tags",),
+)
+_APPOINTMENTS = Ground(("patient_nhs", "patient_nhs", "codes", "remark"), ("codes",))
+
+VIEWS: Mapping[str, tuple[str, list[Any]]] = MappingProxyType(
+    {
+        "everybody": ("patients", []),
+        "renamed": ("patients", [{"$project": {"number": "$nhs_number", "notes": 1, "tags": 1, "ward": 1}}]),
+        "numberless": ("patients", [{"$unset": "nhs_number"}]),
+        "behind": ("renamed", [{"$match": {"ward": "a"}}]),
+    }
+)
+"""For each view of the database `clinic` what it reads, and its pipeline."""
+
+PROTECTED: Mapping[str, Ground] = MappingProxyType({"patients": _PATIENTS, "appointments": _APPOINTMENTS})
+GROUNDS: Mapping[str, Ground] = MappingProxyType(
+    {
+        **PROTECTED,
+        "everybody": _PATIENTS,
+        "renamed": Ground(("number", "notes", "tags"), ("tags",)),
+        "numberless": _PATIENTS,
+        "behind": Ground(("number", "tags"), ("tags",)),
+    }
+)
+"""What may be read in the database `clinic`, protected collections and views."""
+
+PLAIN = ("wards", "stats")
+"""Collections of it that are not protected."""
+
+COVERED_WORDS = frozenset(
+    {
+        *GROUNDS,
+        *(part for ground in GROUNDS.values() for path in ground.paths for part in path.split(".")),
+        *("copy", "part", "doc", "docs", "mates", "inner", "$$v", "$$w"),
+    }
+)
+"""Names that make a place in a command one that is covered: whoever makes a command smaller keeps them."""
+
+_trees: dict[str, PathNode] = {}
+
+
+def covered(namespace: str) -> PathNode | None:
+    """The covered paths of what is read under a name, views included; every other name is known as plain."""
+    node = POLICY.covered(namespace)
+    database, _, name = namespace.partition(".")
+    if node is not None or database != "clinic" or name not in VIEWS:
+        return node
+    if name not in _trees:
+        on, stages = VIEWS[name]
+        plan = Plan(encode({"pipeline": stages}))
+        pipeline = next(elements(plan.buf, 0))
+        base = covered(f"{database}.{on}") or NOTHING
+        _trees[name] = plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
+    return _trees[name]
