@@ -136,8 +136,12 @@ class Command:
             yield start, parents
 
     def note_collation(self, argument: Element) -> None:
-        """Remember a collation that is not the simple, bytewise one."""
-        locale = named_parts(self.plan, document_of(argument, argument)).get(b"locale")
+        """Remember a collation that is not the simple, bytewise one. Raises Refusal(SHAPE)."""
+        parts = named_parts(self.plan, document_of(argument, argument))
+        for name, part in parts.items():
+            if name not in _COLLATION or part.kind in (kinds.OBJECT, kinds.ARRAY):
+                raise Refusal(Reason.SHAPE, rule=f"a collation with {operator_name(part)}")
+        locale = parts.get(b"locale")
         if locale is None or locale.kind != kinds.STRING or string_of(self.plan, locale) != "simple":
             self.collated = True
 
@@ -150,6 +154,11 @@ class Command:
             raise Refusal(Reason.COLLATION, path=path, rule=self.plan.command)
         self.collated = self.plan.compares = False
 
+
+_COLLATION: Final = frozenset(
+    b"""locale caseLevel caseFirst strength numericOrdering alternate maxVariable normalization backwards
+    version""".split()
+)
 
 Argument = Callable[[Command, Element, Parents], None]
 """Cover one argument. The parents are the lengths above it."""

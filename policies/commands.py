@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sealwire.policies.arguments import Parents, document_of, named_parts, string_of
+from sealwire.policies.arguments import Parents, document_of, named_parts, printable, string_of
 from sealwire.policies.command import (
     GENERIC,
     Argument,
@@ -23,7 +23,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
 from sealwire.policies.hint_arguments import aggregate_hint, deletes_all, find_hint, hint, refuse_hint_on_one
 from sealwire.policies.index_bounds import plan_index_bounds
-from sealwire.policies.numbers import is_given
+from sealwire.policies.numbers import FLAGS, is_given
 from sealwire.policies.paths import follow
 from sealwire.policies.pipelines import plan_pipeline
 from sealwire.policies.plan import Use
@@ -101,9 +101,18 @@ def _find(command: Command, node: PathNode) -> None:
         plan_index_bounds(command.plan, low, high, node, command.parents)
 
 
+def _count_fields(command: Command, argument: Element, parents: Parents) -> None:
+    """A projection that old drivers send and servers ignore: flags, and no values."""
+    del parents
+    for name, flag in named_parts(command.plan, document_of(argument, argument)).items():
+        if flag.kind not in FLAGS:
+            raise Refusal(Reason.SHAPE, rule=f"{printable(name)} in the fields of count")
+
+
 _COUNT: Final = {
     **GENERIC,
-    **passing("count limit skip fields"),
+    **passing("count limit skip"),
+    b"fields": _count_fields,
     b"query": _filter,
     b"hint": hint,
     b"collation": collation,

@@ -1,6 +1,7 @@
 """The commands that define collections and their indexes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from sealwire.policies.arguments import (
     Parents,
@@ -13,7 +14,7 @@ from sealwire.policies.arguments import (
 from sealwire.policies.command import GENERIC, Argument, Command, apply_arguments, collation, passed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.filters import plan_filter
-from sealwire.policies.numbers import whole_number
+from sealwire.policies.numbers import FLAGS, whole_number
 from sealwire.policies.paths import follow
 from sealwire.policies.rules import Rule, encrypted, family
 from sealwire.policies.schema import PathNode
@@ -21,6 +22,26 @@ from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 _INDEX_KINDS = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
+_NONE: Final = frozenset[int]()
+_TEXT: Final = frozenset({kinds.STRING})
+_DOCUMENT: Final = frozenset({kinds.OBJECT})
+
+_INDEX_OPTIONS: Final[dict[bytes, frozenset[int]]] = {
+    **dict.fromkeys(
+        b"""v unique sparse background hidden expireAfterSeconds prepareUnique dropDups clustered bits min max
+        bucketSize textIndexVersion 2dsphereIndexVersion""".split(),
+        FLAGS,
+    ),
+    **dict.fromkeys(b"name ns default_language language_override".split(), _TEXT),
+    **dict.fromkeys(
+        b"key weights collation partialFilterExpression storageEngine wildcardProjection".split(), _DOCUMENT
+    ),
+}
+_MODIFIED_OPTIONS: Final[dict[bytes, frozenset[int]]] = {
+    **dict.fromkeys(b"hidden unique prepareUnique expireAfterSeconds".split(), FLAGS),
+    b"name": _TEXT,
+    b"keyPattern": _DOCUMENT,
+}
 
 
 def create_indexes(command: Command, node: PathNode) -> None:
@@ -36,6 +57,7 @@ def _index(command: Command, node: PathNode, start: int, parents: Parents) -> No
     key = parts.get(b"key")
     if key is None:
         raise Refusal(Reason.SHAPE, rule="createIndexes")
+    _check_options(command, parts, _INDEX_OPTIONS, "createIndexes")
     covered: PathNode | None = None
     for field in elements(command.plan.buf, document_of(key, key)):
         covered = _index_field(command, node, field) or covered
@@ -52,6 +74,36 @@ def _index(command: Command, node: PathNode, start: int, parents: Parents) -> No
     if partial is not None and partial.kind != kinds.NULL:
         plan_filter(command.plan, document_of(partial, partial), node, parents)
     command.settle_collation(covered.path if covered is not None else "")
+
+
+def _check_options(
+    command: Command, parts: dict[bytes, Element], known: Mapping[bytes, frozenset[int]], rule: str
+) -> None:
+    """Options are known by name and type: none of them holds a value of a document. Raises Refusal(SHAPE)."""
+    for name, part in parts.items():
+        check_nested(command.plan, part)
+        if part.kind not in known.get(name, _NONE) and not (name in known and part.kind == kinds.NULL):
+            raise Refusal(Reason.SHAPE, rule=f"{rule} with {operator_name(part)}")
+    engine, projection = (parts.get(name) for name in (b"storageEngine", b"wildcardProjection"))
+    if engine is not None and engine.kind == kinds.OBJECT and not _is_engine(command, engine):
+        raise Refusal(Reason.SHAPE, rule=f"{rule} with {operator_name(engine)}")
+    if projection is not None and projection.kind == kinds.OBJECT:
+        for flag in elements(command.plan.buf, projection.value):
+            if flag.kind not in FLAGS:
+                raise Refusal(Reason.SHAPE, rule=f"{rule} with {operator_name(projection)}")
+
+
+def _is_engine(command: Command, argument: Element) -> bool:
+    """Whether it is `{wiredTiger: {configString: "..."}}`."""
+    for engine in elements(command.plan.buf, argument.value):
+        if engine.name != b"wiredTiger" or engine.kind != kinds.OBJECT:
+            return False
+        inside = named_parts(command.plan, engine.value)
+        if not inside.keys() <= {b"configString"} or any(
+            part.kind != kinds.STRING for part in inside.values()
+        ):
+            return False
+    return True
 
 
 def _refuse_weights(command: Command, node: PathNode, weights: Element | None) -> None:
@@ -106,8 +158,8 @@ def create(command: Command, node: PathNode) -> None:
 def _modified_index(node: PathNode) -> Argument:
     def plan(command: Command, argument: Element, parents: Parents) -> None:
         del parents
-        check_nested(command.plan, argument)
         parts = named_parts(command.plan, document_of(argument, argument))
+        _check_options(command, parts, _MODIFIED_OPTIONS, "collMod")
         if b"expireAfterSeconds" not in parts:
             return
         pattern = parts.get(b"keyPattern")

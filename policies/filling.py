@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from sealwire.policies.arguments import Parents, array_items, document_of, named_parts, operator_name, text_of
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions import plan_expression
+from sealwire.policies.expressions import is_of_every_class, plan_expression
 from sealwire.policies.grouping import plan_key
 from sealwire.policies.namespaces import Surroundings
 from sealwire.policies.paths import follow
@@ -41,6 +41,9 @@ def _filled(plan: Plan, field: Element, node: PathNode, parents: Parents) -> Pat
     target = follow(node, field.name) or NOTHING
     if how.keys() == {b"value"}:
         value = plan_expression(plan, how[b"value"], Scope(node), (*parents, field.value))
+        if target.absent and not value.covers and not is_of_every_class(plan, how[b"value"]):
+            # a constant that was meant for the field that was there
+            raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
         if target.is_gone or (target.is_doubtful and not value.covers):
             return value
         if (target.covers or value.covers) and not same_values(target, value):

@@ -156,7 +156,20 @@ def pass_condition(plan: Plan, element: Element) -> None:
     """
     check_nested(plan, element)
     if element.kind == kinds.OBJECT and is_operator_document(plan, element):
+        _refuse_branches(plan, element)
         refuse_misplaced(plan, element)
+
+
+def _refuse_branches(plan: Plan, condition: Element) -> None:
+    """Refuse `{field: {$or: [...]}}`, also below `$not`: only `$elemMatch` may hold filters.
+
+    The server rejects it, when it has read conditions that were meant for other fields.
+    """
+    for operator in elements(plan.buf, condition.value):
+        if operator.name in _BRANCHES:
+            raise _misplaced(operator)
+        if operator.name == b"$not" and operator.kind == kinds.OBJECT:
+            _refuse_branches(plan, operator)
 
 
 def refuse_misplaced(plan: Plan, element: Element) -> None:
@@ -171,6 +184,7 @@ def refuse_misplaced(plan: Plan, element: Element) -> None:
             return
 
 
+_BRANCHES = frozenset({b"$and", b"$or", b"$nor"})
 _MISPLACED = (b"$expr", b"$where")
 
 

@@ -2,6 +2,7 @@
 
 from sealwire.policies.arguments import document_of, only_element
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.numbers import whole_number
 from sealwire.policies.paths import follow
 from sealwire.policies.plan import Plan
 from sealwire.policies.schema import PathNode
@@ -12,6 +13,7 @@ from sealwire.wire.raw_bson import Element, elements
 def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
     """Refuse a sort specification that orders by a covered path. Raises Refusal(SORT), BsonError.
 
+    A covered path that a stage has taken away has no order, and takes a direction and nothing else.
     Directions of other paths are the server's affair: none of them is a value of a document.
     """
     for key in elements(plan.buf, document_of(element, element)):
@@ -20,6 +22,8 @@ def plan_sort(plan: Plan, element: Element, node: PathNode) -> None:
             raise Refusal(Reason.SORT, path=covered.path, rule="sort")
         if key.kind in (kinds.OBJECT, kinds.ARRAY):
             _check_meta(plan, key)
+        elif covered is not None and whole_number(plan, key) not in (1, -1):
+            raise Refusal(Reason.SHAPE, path=covered.path, rule="a direction that is neither 1 nor -1")
 
 
 def _check_meta(plan: Plan, key: Element) -> None:

@@ -101,8 +101,12 @@ def _whole_document(d: Drawer) -> Document:
 
 def _misplaced(d: Drawer) -> Any:
     """What belongs in place of a field, among the conditions on a field in clear."""
-    inner = d.pick(({"$expr": tainted(d, 0)}, {"$or": [{d.path(): d.marker()}]}))
-    return d.pick((inner, {"$elemMatch": inner}, {"$not": inner}))
+    if d.chance(0.5):
+        inner = {"$expr": tainted(d, 0)}
+        return d.pick((inner, {"$elemMatch": inner}, {"$not": inner}))
+    # below $elemMatch branches are filters of the elements, whose fields are others
+    inner = {"$or": [{d.path(): d.marker()}]}
+    return d.pick((inner, {"$not": inner}))
 
 
 def condition(d: Drawer, depth: int = 2) -> Any:
