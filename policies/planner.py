@@ -43,8 +43,11 @@ WHOLE_NAMES: Final[dict[bytes, Rule[Callable[[Command], None]]]] = {
 }
 """Commands that name their collections in full; they run on the admin database."""
 
-_READING: Final = frozenset(DATA_COMMANDS) - {b"insert"}
-"""Those that compare stored values, or show them: so they may be given a view's name."""
+_READING: Final = frozenset(DATA_COMMANDS) - {b"insert"} | frozenset(
+    b"createIndexes planCacheClear planCacheSetFilter".split()
+)
+"""Those that compare stored values, or show them. Given a view's name, they speak of what the view shows; the
+server refuses some of them there, when it has read them."""
 
 # `aggregate` with one of these shows what the server knows of the collection that it names, and of no other
 _OF_ONE_COLLECTION: Final = frozenset(b"$collStats $indexStats $planCacheStats".split())

@@ -58,6 +58,15 @@ def test_the_fields_of_a_view_have_the_classes_that_its_pipeline_gives_them(
         assert edits(catalog, command) == expected
 
 
+def test_a_filter_of_an_index_on_a_view_is_covered_before_the_server_refuses_it() -> None:
+    index = {"key": {"x": 1}, "name": "x", "partialFilterExpression": {"nhs_number": "a"}}
+    catalog = knowing(v=view("patients"), wards=None)
+    assert edits(catalog, {"createIndexes": "v", "indexes": [index]}) == [("nhs_number", "a")]
+    assert edits(catalog, {"createIndexes": "wards", "indexes": [index]}) == []
+    with pytest.raises(Refusal):
+        edits(catalog, {"planCacheClear": "v", "query": {"nhs_number": "a"}})
+
+
 def test_views_on_views_and_unions_are_followed() -> None:
     catalog = knowing(
         outer=view("inner", {"$project": {"m": "$n"}}),
