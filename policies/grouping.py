@@ -145,6 +145,8 @@ def _check_window(plan: Plan, window: Element, node: PathNode, parents: Parents)
 def plan_key(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode:
     """An expression whose results are told apart by equality."""
     key = plan_expression(plan, element, Scope(node), parents)
+    if key.absent:
+        return key  # no ciphertext is there, and constants beside it were refused or covered
     if key.holds_random:
         raise Refusal(Reason.RANDOM_EQUALITY, path=key.path, rule=operator_name(element))
     if key.covers:
@@ -205,7 +207,8 @@ def _shift(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> P
 def _compute(plan: Plan, operator: Element, node: PathNode, parents: Parents) -> PathNode:
     """Sums, averages, extremes: the values themselves are needed."""
     found = plan_expression(plan, operator, Scope(node), parents)
-    if found.covers:
+    # of a bare path that leads to no ciphertext, with no constant beside it, the answer is the plaintext's
+    if found.covers and not (found.absent and operator.kind == kinds.STRING):
         raise Refusal(Reason.COMPUTE, path=found.path, rule=operator_name(operator))
     return NOTHING
 

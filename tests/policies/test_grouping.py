@@ -124,6 +124,18 @@ def test_a_window_has_bounds_of_numbers_and_known_words(bounds: Any) -> None:
     ]
 
 
+def test_what_a_stage_has_taken_away_is_gathered_as_in_plaintext() -> None:
+    taken: Stage = {"$group": {"_id": "$name"}}
+    for stage in (
+        gather({"$sum": "$visits"}),
+        gather({"$max": "$nhs_number"}),
+        {"$group": {"_id": "$notes"}},
+    ):
+        assert covered(run(taken, stage)) == []
+    assert reason(run(taken, gather({"$max": {"$concat": ["$nhs_number", "a"]}}))) is Reason.COMPUTE
+    assert reason(run(taken, gather({"$push": {"$gt": ["$nhs_number", "a"]}}))) is Reason.COMPUTE
+
+
 _LEAKING = {"$eq": ["$nhs_number", "secret"]}
 
 
