@@ -314,3 +314,8 @@ def test_a_sequence_to_an_administrative_command_is_refused() -> None:
 def test_a_sequence_to_an_unprotected_collection_passes() -> None:
     message = plan_message({"insert": "wards"}, {"documents": [{"nhs_number": "a"}]})
     assert (message.plan.protected, message.plan.edits) == (False, [])
+
+
+def test_the_fields_of_a_count_are_flags() -> None:
+    assert covered({"count": "patients", "query": {}, "fields": {"name": 1}}) == []
+    assert reason({"count": "patients", "query": {}, "fields": {"nhs_number": "secret"}}) is Reason.SHAPE

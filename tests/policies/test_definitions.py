@@ -48,6 +48,36 @@ def test_indexes_that_work_on_ciphertext_pass(command: dict[str, Any]) -> None:
     assert covered(command) == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"unheardOf": {"nhs_number": "secret"}},
+        {"storageEngine": {"nhs_number": "secret"}},
+        {"storageEngine": {"wiredTiger": {"nhs_number": "secret"}}},
+        {"storageEngine": {"wiredTiger": {"configString": ["secret"]}}},
+        {"wildcardProjection": {"name": "secret"}},
+        {"default_language": {"nhs_number": "secret"}},
+        {"bits": "secret"},
+        {"hidden": ["secret"]},
+        {"collation": {"locale": "simple", "secret": "secret"}},
+        {"collation": {"locale": {"nhs_number": "secret"}}},
+    ],
+)
+def test_options_that_no_index_has_are_refused(options: dict[str, Any]) -> None:
+    assert reason(index({"name": 1}, **options)) is Reason.SHAPE
+    name, value = next(iter(options.items()))
+    if name != "collation":
+        changed = {"collMod": "patients", "index": {"keyPattern": {"name": 1}, name: value}}
+        assert reason(changed) is Reason.SHAPE
+
+
+def test_options_that_an_index_has_pass() -> None:
+    options = {"v": 2, "unique": True, "hidden": False, "sparse": None, "background": 1.0}
+    engine = {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}}
+    assert covered(index({"name": 1}, **options, **engine)) == []
+    assert covered({"collMod": "patients", "index": {"name": "name_1", "hidden": True}}) == []
+
+
 def test_a_partial_index_has_its_filter_covered() -> None:
     command = index({"name": 1}, partialFilterExpression={"postcode": "a", "nhs_number": {"$exists": True}})
     assert covered(command) == [("postcode", "a")]

@@ -100,3 +100,9 @@ def test_partitions_are_compared_under_no_collation() -> None:
     for stage in (fill({"x": {"value": 1}}, partitionByFields=["postcode"]),
                   densify("age", partitionByFields=["postcode"])):  # fmt: skip
         assert reason(run(stage, collation={"locale": "en"})) is Reason.COLLATION
+
+
+def test_a_constant_for_a_field_that_is_gone_is_refused() -> None:
+    gone: Stage = {"$group": {"_id": "$name"}}
+    assert reason(run(gone, fill({"nhs_number": {"value": "secret"}}))) is Reason.COMPUTE
+    assert covered(run(gone, fill({"nhs_number": {"value": None}, "x": {"value": "y"}}))) == []

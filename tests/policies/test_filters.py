@@ -336,3 +336,11 @@ def test_a_repeated_operator_is_covered_each_time() -> None:
     once, twice = encode({"$eq": "a"}), encode({"$eq": "b"})
     both = (len(once) + len(twice) - 5).to_bytes(4, "little") + once[4:-1] + twice[4:]
     assert len(plan_of(find({"nhs_number": RawBSONDocument(both)})).edits) == 2
+
+
+@pytest.mark.parametrize("name", ["$and", "$or", "$nor"])
+def test_branches_in_a_condition_on_a_field_are_refused(name: str) -> None:
+    branches = {name: [{"nhs_number": "secret"}]}
+    for condition in (branches, {"$not": branches}, {"$exists": True, **branches}):
+        assert reason({"find": "patients", "filter": {"ward": condition}}) is Reason.OPERATOR
+    assert covered({"find": "patients", "filter": {"ward": {"$elemMatch": branches}}}) == []

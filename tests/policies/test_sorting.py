@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from tests.policies.support import covered, reason
+from tests.policies.support import Command, covered, reason
 
 HIDDEN = {"$eq": ["$nhs_number", "secret"]}
 
@@ -46,3 +46,13 @@ def test_other_paths_are_the_server_s_affair(sort: Any) -> None:
 def test_a_covered_path_is_refused(path: str) -> None:
     for command in commands({"name": 1, path: 1}):
         assert reason(command) is Reason.SORT
+
+
+def test_a_field_that_a_stage_has_taken_away_is_sorted_in_a_direction_and_nothing_else() -> None:
+    def sorted_by(direction: Any) -> Command:
+        stages = [{"$unset": "nhs_number"}, {"$sort": {"nhs_number": direction}}]
+        return {"aggregate": "patients", "pipeline": stages, "cursor": {}}
+
+    assert covered(sorted_by(-1)) == []
+    for direction in ("secret", 943_476_5919, 0, 1.5):
+        assert reason(sorted_by(direction)) is Reason.SHAPE
