@@ -6,6 +6,7 @@ array elements, so a path with them covers what the path without them covers.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from sealwire.policies.arguments import (
     Parents,
@@ -75,12 +76,16 @@ def plan_update(
         _array_filters(update, array_filters, parents)
 
 
+# Of `$[id]`. A number is looked for in bytes at once (`paths.has_dot`).
+_BRACKET: Final = ord("[")
+
+
 def _target(update: _Update, path: bytes) -> PathNode | None:
     """The covered node a path writes to; remembers what each `$[id]` on the way stands for.
 
     Cost: O(path).
     """
-    if b"$[" not in path:
+    if _BRACKET not in path:
         return follow(update.node, path)
     found: PathNode | None = update.node
     for part in parts_of(path):

@@ -144,6 +144,9 @@ class ClientSide(Peer):
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
         if name in HELLO_COMMANDS:
+            if parsed.sequences:
+                # no handshake has one, and nobody would look into it
+                raise Refusal(Reason.SHAPE, rule="this document sequence")
             hello = refresh_checksum(prepare_hello(message, parsed.body))
             request = Request(RequestKind.HELLO, "hello", "")
             return [self._pass_on(hello, None if unanswered else request)]

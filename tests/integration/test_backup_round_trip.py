@@ -238,7 +238,7 @@ def test_a_drill_compares_and_leaves_an_empty_server(
         assert direct.mine.things.count_documents({}) == 1
 
 
-def test_a_backup_stays_readable_through_sealwire_when_it_is_restored_under_another_name(
+def test_a_backup_is_read_through_sealwire_under_another_name_that_the_policy_covers(
     clean: Stack, tmp_path: Path
 ) -> None:
     store = LocalStore(tmp_path)

@@ -176,3 +176,10 @@ def test_settings_that_ask_for_a_login_count_for_open_connections() -> None:
 
 def test_a_server_without_access_control_asks_for_none() -> None:
     assert is_let_in(Playbook(session(login_required=False)))
+
+
+def test_a_handshake_with_a_document_sequence_is_refused() -> None:
+    play = Playbook(session())
+    hello = command({"hello": 1, "$db": "admin"}, after={"filter": [{"nhs_number": NHS}]})
+    play >> client(hello) << audit("refused", "", "hello", "shape") << error(2, "BadValue")
+    play.finish()
