@@ -27,7 +27,7 @@ class Finding:
 
 NO_ACCESS_CONTROL = Finding(
     "no access control",
-    "upstream.access_control is 'none': whoever reaches Sealwire reads and writes everything without a login",
+    "upstream.access_control is 'none': whoever reaches Sealwire gets what the server gives without one",
     _LOGIN_HINT,
 )
 LOGIN_WANTED = Finding(

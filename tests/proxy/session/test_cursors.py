@@ -120,6 +120,22 @@ def test_a_cursor_of_an_unprotected_collection_yields_what_is_there(play: Playbo
     play >> server(answer) << to_client(answer)
 
 
+def test_a_cursor_on_a_view_is_read_on_when_the_policy_no_longer_knows_its_database() -> None:
+    elsewhere = load_policy(
+        b"version: 1\nclasses: {nhs: {mode: deterministic, type: string}}\n"
+        b"collections: {other.people: {nhs_number: nhs}}\n",
+        "policy.yaml",
+    )
+    collection = marked()
+    live = Session(settings(POLICY), KEYRING)
+    live.use_settings(settings(elsewhere, POLICY))
+    play = Playbook(live)
+    play >> client(get_more(collection)) << to_server(get_more("shown"))
+    play >> server(batch("nextBatch", "clinic.shown", SEALED, response_to=2))
+    play << to_client(batch("nextBatch", f"clinic.{collection}", NHS, response_to=2))
+    play.finish()
+
+
 def settings(policy: PolicySet, *former: PolicySet) -> SessionSettings:
     return SessionSettings(policy, Topology(OWN_ADDRESS), login_required=False, former=former)
 

@@ -1,7 +1,7 @@
 """Many sessions over one catalogue of names that changes under them: nothing covered leaves in clear.
 
 A model of a server answers: it has collections and views, and users with different rights to see them. Names
-are created, dropped and replaced by views between any two steps, through a session or past all of them.
+are created, dropped, renamed and replaced by views between any two steps, past all sessions.
 Sessions belong to several instances (settings of their own), so nothing is shared but the server.
 """
 
@@ -108,6 +108,10 @@ class World:
         name = self.random.choice(NAMES)
         if self.random.random() < 0.3:
             self.catalogue.names.pop(name, None)
+        elif self.random.random() < 0.2 and self.catalogue.names.get(name, ()) is None:
+            # only collections can be renamed; where a view was, there is one then
+            del self.catalogue.names[name]
+            self.catalogue.names[self.random.choice(NAMES)] = None
         elif self.random.random() < 0.4:
             self.catalogue.names[name] = None
         else:
