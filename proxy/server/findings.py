@@ -27,7 +27,7 @@ class Finding:
 
 NO_ACCESS_CONTROL = Finding(
     "no access control",
-    "upstream.access_control is 'none': no login is asked for, and the server alone decides what strangers get",
+    "upstream.access_control is 'none': no login is asked for, the server alone decides what strangers get",
     _LOGIN_HINT,
 )
 LOGIN_WANTED = Finding(
