@@ -32,6 +32,9 @@ from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 _API_OPTIONS: Final = (b"apiVersion", b"apiStrict", b"apiDeprecationErrors")
 """What a server may demand of each command; our question takes it from the command that waits."""
 
+# An int32, a version and a NUL; the only version there is has one digit.
+_MAX_API_BYTES: Final = 16
+
 # Unauthorized, and AtlasError, which Atlas answers in its place.
 _DENIED: Final = frozenset({13, 8000})
 
@@ -60,7 +63,7 @@ def api_of(message: bytes, body: int) -> dict[str, object]:
     options: dict[str, object] = {}
     for element in elements(message, body):
         if element.name in _API_OPTIONS:
-            if element.kind == kinds.STRING:
+            if element.kind == kinds.STRING and element.end - element.value <= _MAX_API_BYTES:
                 options[element.name.decode()] = string_bytes(message, element).decode("utf-8", "replace")
             elif element.kind == kinds.BOOL:
                 options[element.name.decode()] = bool(message[element.value])
