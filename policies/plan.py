@@ -298,7 +298,7 @@ class Plan:
         operands = [(item.name, item.kind, self.buf[item.value : item.end]) for item in conditions]
         found = find_positions(field_class.domain, field_class.kind, operands)
         if found is None:
-            raise Refusal(Reason.RANGE, path=node.path, rule="a range with null, MinKey or MaxKey")
+            raise Refusal(Reason.RANGE, path=node.path, rule="a range with null, a pattern, MinKey or MaxKey")
         if self.seeding and len(found) == 1:
             raise Refusal(Reason.RANGE, path=node.path, rule="a range of one value in an upsert")
         if len(found) > field_class.domain.max_values:

@@ -27,8 +27,9 @@ _EPOCH = date(1970, 1, 1)
 _FIRST_DAY = (date.min - _EPOCH).days
 _LAST_DAY = (date.max - _EPOCH).days
 
-# null equals missing fields too; MinKey and MaxKey compare with values of every type
-_ABOVE_TYPES = frozenset({kinds.NULL, kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
+# null equals missing fields too; MinKey and MaxKey compare with values of every type; a pattern the server
+# rejects here, and a range that matches nothing would match everything below $not
+_NOT_FOLLOWED = frozenset({kinds.NULL, kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY, kinds.REGEX})
 
 Condition = tuple[bytes, int, bytes]
 """Operator, BSON type and value bytes of its operand."""
@@ -133,7 +134,7 @@ def find_positions(domain: RangeDomain, own_kind: int, conditions: Sequence[Cond
     """
     low, high = domain.low, domain.high
     for operator, kind, value in conditions:
-        if kind in _ABOVE_TYPES:
+        if kind in _NOT_FOLLOWED:
             return None
         bound = _bound(own_kind, kind, value)
         if bound is None:

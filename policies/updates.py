@@ -4,6 +4,7 @@ An update is a replacement document, or operators on paths, or a pipeline. `$`, 
 array elements, so a path with them covers what the path without them covers.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -76,25 +77,33 @@ def plan_update(
         _array_filters(update, array_filters, parents)
 
 
-# Of `$[id]`. A number is looked for in bytes at once (`paths.has_dot`).
-_BRACKET: Final = ord("[")
+# A number is looked for in bytes at once (`paths.has_dot`).
+_DOLLAR: Final = ord("$")
+
+_POSITIONAL: Final = re.compile(rb"\$(\[([a-z][0-9A-Za-z]*)?\])?|\$(ref|id|db)")
+"""What may begin with `$` in a path: places in an array, and the fields of a reference."""
 
 
 def _target(update: _Update, path: bytes) -> PathNode | None:
     """The covered node a path writes to; remembers what each `$[id]` on the way stands for.
 
-    Cost: O(path).
+    Raises Refusal(SHAPE) for a covered path that the server would take for no path. Cost: O(path).
     """
-    if _BRACKET not in path:
+    if _DOLLAR not in path:
         return follow(update.node, path)
     found: PathNode | None = update.node
+    is_path = True
     for part in parts_of(path):
-        if part.startswith(b"$[") and part.endswith(b"]") and len(part) > 3:
-            known = update.identifiers.setdefault(part[2:-1], found)
-            if known is not found:
-                raise Refusal(Reason.SHAPE, rule="an array filter used on different paths")
+        if part.startswith(b"$"):
+            is_path = is_path and _POSITIONAL.fullmatch(part) is not None
+            if part.startswith(b"$[") and part.endswith(b"]") and len(part) > 3:
+                known = update.identifiers.setdefault(part[2:-1], found)
+                if known is not found:
+                    raise Refusal(Reason.SHAPE, rule="an array filter used on different paths")
         # an update's paths lead through a policy's own tree, where each step can be taken by itself
         found = None if found is None else follow(found, part)
+    if found is not None and not is_path:
+        raise Refusal(Reason.SHAPE, path=found.path, rule="a path with an odd $")
     return found
 
 

@@ -350,9 +350,16 @@ def test_an_empty_document_in_an_array_filter_is_a_value() -> None:
     assert covered(update(change, arrayFilters=[{"t": {}}])) == [("tags", "a"), ("tags", {})]
 
 
-@pytest.mark.parametrize("identifier", ["X", "1", "a-b", "$", "]"])
-def test_identifiers_that_no_server_takes_cover_their_values_all_the_same(identifier: str) -> None:
-    assert covered(update({"$set": {f"tags.$[{identifier}]": "a"}})) == [("tags", "a")]
+@pytest.mark.parametrize("part", ["$[X]", "$[1]", "$[a-b]", "$[$]", "$[]]", "$[", "$x", "$$"])
+def test_a_path_that_no_server_takes_is_refused_where_it_is_covered(part: str) -> None:
+    for operator in ("$set", "$push", "$pull", "$unset"):
+        assert reason(update({operator: {f"tags.{part}": "a"}})) is Reason.SHAPE
+        assert covered(update({operator: {f"plain.{part}": "a"}})) == []
+
+
+@pytest.mark.parametrize("part", ["$", "$[]", "$[a1]"])
+def test_a_path_into_an_array_is_covered(part: str) -> None:
+    assert covered(update({"$set": {f"tags.{part}": "a"}})) == [("tags", "a")]
 
 
 def test_identifiers_may_stand_behind_each_other() -> None:
