@@ -145,11 +145,10 @@ def _writes(shape: Shape) -> Commands:
 def _with_id(said: Document) -> Document:
     if not said.get("upsert"):
         return said
-    return {
-        **said,
-        "q": {"_id": 100, **said["q"]} if isinstance(said["q"], dict) else said["q"],
-        "multi": False,
-    }
+    query = said["q"]
+    if isinstance(query, dict):
+        query = {"_id": 100, **{name: value for name, value in query.items() if name != "_id"}}
+    return {**said, "q": query, "multi": False}
 
 
 def _statement_options(made: _Malformed) -> Values:
