@@ -1,7 +1,7 @@
 """Generated commands that MongoDB rejects: through Sealwire each is rejected too, and none does anything.
 
 An example is a sequence of one to eight such commands on documents in two collections, under a generated
-policy. `make test` runs 300, always the same ones; `make test-slow` 10,000 new ones. `SEALWIRE_SEED` chooses
+policy. `make test` runs 300, always the same ones; `make test-slow` 5,000 new ones. `SEALWIRE_SEED` chooses
 others, or repeats a run.
 """
 
@@ -23,7 +23,7 @@ from tests.policies.taint.campaign import chosen_seed
 
 pytestmark = pytest.mark.integration
 
-FEW_EXAMPLES, MANY_EXAMPLES = 300, 10_000
+FEW_EXAMPLES, MANY_EXAMPLES = 300, 5_000
 LEAST_SHARE_REJECTED = 0.5
 Record = Callable[[str, object], None]
 

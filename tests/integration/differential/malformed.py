@@ -148,6 +148,9 @@ def _with_id(said: Document) -> Document:
     query = said["q"]
     if isinstance(query, dict):
         query = {"_id": 100, **{name: value for name, value in query.items() if name != "_id"}}
+    elif isinstance(query, tuple):
+        # pairs, for a name may stand twice
+        query = (("_id", 100), *(pair for pair in query if pair[0] != "_id"))
     return {**said, "q": query, "multi": False}
 
 
