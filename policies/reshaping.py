@@ -105,7 +105,11 @@ def _assigned(child: PathNode | None, branch: _Branch) -> PathNode | None:
     if branch.is_end:
         if branch.value is None:
             return child and replace(child, absent=True)
-        return branch.value if branch.value.covers else None
+        value = branch.value
+        if child is not None and (child.children or (child.opaque and value.children)):
+            # of what the sub-document held, nobody knows whether the new one has it
+            value = replaced(child, value)
+        return value if value.covers else None
     covered = _covered(branch)
     if covered is not None:
         # below a dotted path it is known only that something is covered

@@ -46,7 +46,8 @@ from sealwire.proxy.server.policy_file import PolicyFile, put_first
 from sealwire.proxy.server.ports import bind
 from sealwire.proxy.server.reload import Reload, ReloadRefused, Renewed
 from sealwire.proxy.server.services import Route, Services
-from sealwire.proxy.server.sessions import SessionMaker, make_settings
+from sealwire.proxy.server.session_settings import make_settings
+from sealwire.proxy.server.sessions import SessionMaker
 from sealwire.proxy.server.start import Loaded, Probed, make_upstreams, probe
 from sealwire.proxy.server.tasks import OneAtATime, spawn
 from sealwire.proxy.server.tls import TlsSide

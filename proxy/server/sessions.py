@@ -1,13 +1,10 @@
 """The session core as the shell sees it, and how the sessions of one listener are made."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.config import AccessControl, Config
-from sealwire.proxy.server.policy_file import PolicyFile
 from sealwire.proxy.session.effects import Effect
-from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings
 
 
@@ -50,17 +47,6 @@ SessionFactory = Callable[[Keyring], SessionCore]
 
 # From what the sessions of one listener share; tests put their own sessions in place here.
 SessionMaker = Callable[[SessionSettings], SessionFactory]
-
-
-def make_settings(config: Config, policies: Sequence[PolicyFile], topology: Topology) -> SessionSettings:
-    """What the sessions of one listener go by; `policies`: the one that counts, then the former."""
-    return SessionSettings(
-        policies[0].rules,
-        topology,
-        login_required=config.access_control is AccessControl.REQUIRED,
-        reveal=config.reveal,
-        former=tuple(policy.rules for policy in policies[1:]),
-    )
 
 
 def real_sessions(settings: SessionSettings) -> SessionFactory:

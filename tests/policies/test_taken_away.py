@@ -221,3 +221,17 @@ def test_with_one_that_is_there_a_random_class_is_compared_with_nothing() -> Non
     moved = [{"$set": {"copy": "$notes"}}, {"$replaceWith": {"x": "$copy"}}]
     for operator in ({"$in": ["$x", ["$notes", "943"]]}, {"$in": ["$notes", ["$x", "943"]]}):
         assert reason(run(*moved, {"$match": {"$expr": operator}})) is Reason.RANDOM_EQUALITY
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$project": {"address": "$name"}},
+        {"$set": {"address": "$meta"}},
+        {"$lookup": {"from": "appointments", "localField": "x", "foreignField": "y", "as": "address"}},
+    ],
+)
+def test_a_sub_document_that_is_replaced_may_have_the_field_in_clear(stage: dict[str, Any]) -> None:
+    match = {"$match": {"address.postcode": "secret"}}
+    command = {"aggregate": "patients", "pipeline": [stage, match], "cursor": {}}
+    assert reason(command) is Reason.COMPUTE
