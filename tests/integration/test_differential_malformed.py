@@ -1,11 +1,9 @@
 """Generated commands that MongoDB rejects: through Sealwire each is rejected too, and none does anything.
 
 An example is a sequence of one to eight such commands on documents in two collections, under a generated
-policy. `make test` runs 300, always the same ones; `make test-slow` 5,000 new ones. `SEALWIRE_SEED` chooses
-others, or repeats a run.
+policy. `make test` runs 300, `make test-slow` 3,000, always the same ones; `SEALWIRE_SEED` chooses others.
 """
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from tests.policies.taint.campaign import chosen_seed
 
 pytestmark = pytest.mark.integration
 
-FEW_EXAMPLES, MANY_EXAMPLES = 300, 5_000
+FEW_EXAMPLES, MANY_EXAMPLES = 300, 3_000
 LEAST_SHARE_REJECTED = 0.5
 Record = Callable[[str, object], None]
 
@@ -51,7 +49,7 @@ def test_what_the_server_rejects_does_nothing(record_property: Record) -> None:
 
 @pytest.mark.slow
 def test_what_the_server_rejects_does_nothing_many_times(record_property: Record) -> None:
-    run(chosen_seed(random.SystemRandom().randrange(10**9)), MANY_EXAMPLES, PART, record_property)
+    run(chosen_seed(1000), MANY_EXAMPLES, PART, record_property)
 
 
 def test_a_command_that_only_one_way_rejects_is_noticed(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """Generated commands with markers at covered paths: whatever the planner says, no marker leaves.
 
-`make test` plans the same 60,000 commands each time, `make test-slow` a million new ones. `SEALWIRE_SEED`
-chooses others, or repeats a run. What fails is made small and printed as extended JSON.
+`make test` plans 60,000 commands, `make test-slow` a million, always the same ones, so that a change is
+judged by itself; `SEALWIRE_SEED` chooses others. What fails is made small and printed as extended JSON.
 """
 
-import random
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +16,7 @@ from tests.policies.taint.values import MARK, MARKERS, Pairs, encoded, shown
 
 FEW_EXAMPLES, MANY_EXAMPLES = 60_000, 1_000_000
 FEW_PARTS, MANY_PARTS = 2, 20
+MANY_SEED = 1000
 Record = Callable[[str, object], None]
 
 
@@ -39,8 +39,7 @@ def test_no_marker_leaves(part: int, record_property: Record) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(MANY_PARTS))
 def test_no_marker_leaves_of_many_commands(part: int, record_property: Record) -> None:
-    seed = chosen_seed(random.SystemRandom().randrange(10**6) * MANY_PARTS)
-    run(seed + part, MANY_EXAMPLES // MANY_PARTS, record_property)
+    run(chosen_seed(MANY_SEED) + part, MANY_EXAMPLES // MANY_PARTS, record_property)
 
 
 def test_a_seed_draws_the_same_command_again() -> None:
