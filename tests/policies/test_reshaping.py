@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from sealwire import core_is_compiled
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.reshaping import (
     Assignment,
@@ -125,7 +124,7 @@ def _work(monkeypatch: pytest.MonkeyPatch, command: dict[str, Any]) -> int:
     return counted
 
 
-@pytest.mark.skipif(core_is_compiled(), reason="counts in a method that a compiled class calls by itself")
+@pytest.mark.plain_core(reason="counts in a method that a compiled class calls by itself")
 @pytest.mark.parametrize(
     "name",
     [
