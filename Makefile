@@ -46,7 +46,7 @@ check: $(INSTALLED)  ## lint, format, types, import contracts, the lock and its 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd .umbrella && ../$(BIN)/lint-imports --no-cache ../pyproject.toml
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/lock.py --check
 	$(PIP) check
 	$(BIN)/python tools/tracked_files.py

@@ -1,4 +1,4 @@
-"""Maps the rooms at the repository root into the `sealwire` package; pyproject.toml holds everything else.
+"""Finds the rooms through their links in `sealwire/`; pyproject.toml holds everything else.
 
 With SEALWIRE_COMPILE=1 the core is compiled by mypyc, from the same sources (docs/adr/0020-compiled-core.md).
 That needs a C compiler, and mypy with the dependencies beside it, which pip brings along unless told not to
@@ -14,32 +14,28 @@ from setuptools import Extension, find_packages, setup
 
 IS_COMPILED = os.environ.get("SEALWIRE_COMPILE") == "1"
 
-ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "sidecars", "examples")
-
-# The data path: from bytes to bytes, and between these and the transports. mypy finds the rooms below one
-# package through the links.
-UMBRELLA = Path(".umbrella")
+# The data path: from bytes to bytes, and between these and the transports.
 COMPILED = (
     "wire/*.py",
     "crypto/*.py",
     "policies/*.py",
+    "policies/*/*.py",
     "proxy/session/*.py",
     "keys/keyring.py",
-    "proxy/server/busy_poll.py",
-    "proxy/server/connection.py",
-    "proxy/server/counts.py",
-    "proxy/server/side.py",
+    "proxy/server/connections/busy_poll.py",
+    "proxy/server/connections/connection.py",
+    "proxy/server/observability/counts.py",
+    "proxy/server/connections/side.py",
 )
 PLAIN = frozenset(
     {
         "crypto/selftest.py",  # runs once
         "crypto/unpicklable.py",  # a base of plain classes, and those cannot have a compiled one
         "crypto/x509.py",
-        "policies/lint.py",  # these four read the policy file, once
-        "policies/loader.py",
-        "policies/matrix.py",
-        "policies/yaml_source.py",
-        "policies/rules.py",  # a generic dataclass with slots, which mypyc cannot make
+        "policies/file/lint.py",  # these three read the policy file, once
+        "policies/file/loader.py",
+        "policies/commands/matrix.py",
+        "policies/planning/rules.py",  # a generic dataclass with slots, which mypyc cannot make
     }
 )
 
@@ -56,8 +52,7 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify  # noqa: PLC0415 - only here: nothing else needs it to be there
 
-    os.environ["MYPYPATH"] = str(UMBRELLA)
-    modules = [str(UMBRELLA / "sealwire" / path) for path in compiled_files()]
+    modules = [f"sealwire/{path}" for path in compiled_files()]
     found: list[Extension] = mypycify(
         ["--config-file", "pyproject.toml", *modules],
         opt_level="3",
@@ -81,10 +76,6 @@ def needed_to_build() -> list[str]:
 if __name__ == "__main__":
     setup(
         setup_requires=needed_to_build(),
-        package_dir={"sealwire": "sealwire"} | {f"sealwire.{room}": room for room in ROOMS},
-        packages=["sealwire"]
-        + [f"sealwire.{sub}" for sub in find_packages("sealwire")]
-        + [f"sealwire.{room}" for room in ROOMS]
-        + [f"sealwire.{room}.{sub}" for room in ROOMS for sub in find_packages(room)],
+        packages=find_packages(include=["sealwire", "sealwire.*"]),
         ext_modules=extensions(),
     )

@@ -11,19 +11,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.figures import Results
-from bench.machine import describe_machine
-from bench.part_canned import Prepared, measure_canned, prepare
-from bench.part_core import measure_core
-from bench.part_memory import measure_memory
-from bench.part_real import measure_node, measure_pymongo, real_server
-from bench.part_server import measure_server
-from bench.peers import versions
-from bench.plots import draw
-from bench.profiles import FULL, PROFILES, QUICK, TINY, Profile
-from bench.report import TITLES, Report, show, write
-from bench.targets import TARGETS
-from sealwire.demo.errors import DemoError
+from bench.parts.canned import Prepared, measure_canned, prepare
+from bench.parts.core import measure_core
+from bench.parts.memory import measure_memory
+from bench.parts.real import measure_node, measure_pymongo, real_server
+from bench.parts.server import measure_server
+from bench.report.figures import Results
+from bench.report.machine import describe_machine
+from bench.report.plots import draw
+from bench.report.profiles import FULL, PROFILES, QUICK, TINY, Profile
+from bench.report.report import TITLES, Report, show, write
+from bench.report.targets import TARGETS
+from bench.routes.peers import versions
+from sealwire.testbed.errors import DemoError
 
 PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
 REAL_PARTS = {"real", "node"}

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.dataset import COVERED, documents
-from bench.machine import describe_machine
-from bench.report import RESULTS
+from bench.report.machine import describe_machine
+from bench.report.report import RESULTS
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.local_wrap import LocalKek

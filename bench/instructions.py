@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bson import encode
 
-from bench.core_works import encrypted_reply
 from bench.dataset import DATABASE, GROUP, documents
+from bench.parts.core_works import encrypted_reply
 from bench.recording import load_bench_policy, make_keyring, make_session
 from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, REQUEST_ID, UNPROTECTED, UPDATE_ONE, Pool
 from bench.workloads import workloads as all_workloads

@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 
-from bench.load import Load
-from bench.part_canned import prepare, start_canned
-from bench.profiles import CONNECTIONS, QUICK
-from bench.report import RESULTS
-from bench.routes import SEALWIRE, start_routes
+from bench.parts.canned import prepare, start_canned
+from bench.report.profiles import CONNECTIONS, QUICK
+from bench.report.report import RESULTS
+from bench.routes.load import Load
+from bench.routes.routes import SEALWIRE, start_routes
 from bench.workloads import CORE_WORKLOADS, FIELD_WORKLOADS, SIZE_WORKLOADS
 
 _RATE_HZ = 500

@@ -13,8 +13,8 @@ from pymongo.collection import Collection
 from pymongo.encryption import ClientEncryption
 from pymongo.encryption_options import AutoEncryptionOpts
 
-from bench.core_works import ALGORITHM
 from bench.dataset import COVERED, GROUP, WARDS, Document, documents
+from bench.parts.core_works import ALGORITHM
 from bench.workloads import (
     BATCH,
     FIND_100,

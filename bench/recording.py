@@ -17,16 +17,16 @@ from bson import encode
 
 from bench.dataset import DATABASE, Document, policy
 from bench.workloads import BATCH, REQUEST_ID, Pool, Workload, insert_request, stored, workloads
-from sealwire.demo.database import DatabaseOptions, DatabaseProcess
-from sealwire.demo.ports import LOOPBACK
 from sealwire.keys.environment import EnvironmentKek
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_file import create_keyring
-from sealwire.policies.loader import load_policy
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
+from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.header import OpCode
 from sealwire.wire.op_msg import build_op_msg
 

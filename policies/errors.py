@@ -1,18 +1,6 @@
-"""What policies can object to: a file they cannot accept, or a command they deny."""
+"""Why a command is denied, with which error code, and what to do instead."""
 
 from enum import Enum
-
-
-class SourceError(Exception):
-    """A policy or configuration file says something that cannot be accepted; the place is in the message."""
-
-    def __init__(self, filename: str, line: int, column: int, problem: str, hint: str = "") -> None:
-        super().__init__(f"{filename}:{line}:{column}: {problem}")
-        self.filename = filename
-        self.line = line
-        self.column = column
-        self.problem = problem
-        self.hint = hint
 
 
 class Reason(Enum):

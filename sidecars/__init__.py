@@ -1,9 +1,10 @@
-"""The tools beside the proxy, one folder each: backup, luks, tls_check, vault_setup.
+"""The tools beside the proxy, one folder each: backup, enforcement, luks, tls_check, vault_setup.
 
-Owns: encrypted backups, LUKS volumes for the data directory, verification of TLS endpoints, and setting up
-Vault or OpenBao. Each is a `sealwire` subcommand in sealwire/cli, which only reads options and shows results.
+Owns: encrypted backups, validators that keep plaintext out, LUKS volumes for the data directory,
+verification of TLS endpoints, and setting up Vault or OpenBao. Each is a `sealwire` subcommand in
+sealwire/cli, which only reads options and shows results.
 
 The sidecars are independent of each other and of the proxy: none of them imports another one. What several
-tools need to work on a server past Sealwire is in `direct`.
-May not import: wire, policies, proxy. Of the rooms they use keys and crypto.
+tools need to work on a server past Sealwire is in `direct`. May not import: wire, proxy. Of the rooms they
+use keys and crypto, and enforcement uses policies.
 """

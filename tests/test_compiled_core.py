@@ -27,7 +27,9 @@ def test_the_core_is_compiled_as_a_whole_or_not_at_all(monkeypatch: pytest.Monke
     modules = core_modules()
     compiled = {name for name in modules if not str(import_module(name).__file__).endswith(".py")}
     assert compiled == (set(modules) if core_is_compiled() else set())
-    assert {"sealwire.wire.framing", "sealwire.crypto.cipher", "sealwire.policies.planner"} < set(modules)
+    assert {"sealwire.wire.framing", "sealwire.crypto.cipher", "sealwire.policies.commands.planner"} < set(
+        modules
+    )
 
 
 def test_child_processes_run_the_same_core() -> None:

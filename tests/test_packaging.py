@@ -1,4 +1,4 @@
-"""The wheel holds every room below one name; editable install and .umbrella links lead to the rooms."""
+"""Wheel and sdist hold every room once, below one name; an import path is a file path in a clone too."""
 
 import ast
 import json
@@ -14,20 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tests.build_context import ROOT, copy_build_context
-
-
-def declared_rooms() -> tuple[str, ...]:
-    """The ROOMS of setup.py, read without running it."""
-    for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROOMS":
-            rooms = ast.literal_eval(node.value)
-            assert isinstance(rooms, tuple)
-            return rooms
-    raise AssertionError("setup.py declares no ROOMS")
-
-
-ROOMS = declared_rooms()
+from tests.build_context import ROOMS, ROOT, copy_build_context
 
 
 def source_modules() -> set[str]:
@@ -113,12 +100,27 @@ def test_no_room_is_installed_under_its_bare_name() -> None:
     assert done.stdout.decode().strip() == "[]"
 
 
-def test_the_umbrella_links_everything_that_the_package_holds() -> None:
-    umbrella = ROOT / ".umbrella" / "sealwire"
-    own = {path.name for path in (ROOT / "sealwire").iterdir() if not path.name.startswith("__pycache__")}
-    targets = {name: f"../../sealwire/{name}" for name in own} | {room: f"../../{room}" for room in ROOMS}
-    assert {link.name: str(link.readlink()) for link in umbrella.iterdir() if link.is_symlink()} == targets
-    assert all(link.exists() for link in umbrella.iterdir())
+def test_the_package_links_every_room_and_nothing_else() -> None:
+    links = {path.name: str(path.readlink()) for path in (ROOT / "sealwire").iterdir() if path.is_symlink()}
+    assert links == {room: f"../{room}" for room in ROOMS}
+
+
+def test_a_clone_runs_without_being_installed(tmp_path: Path) -> None:
+    copy_build_context(tmp_path)
+    program = "import sealwire.wire.framing as module; print(module.__file__)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, cwd=tmp_path)
+    assert Path(done.stdout.decode().strip()) == tmp_path / "sealwire" / "wire" / "framing.py"
+
+
+def test_the_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    copy_build_context(source)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    with zipfile.ZipFile(wheel) as direct, zipfile.ZipFile(built) as by_archive:
+        assert sorted(by_archive.namelist()) == sorted(direct.namelist())
 
 
 def test_the_build_group_names_what_the_build_system_requires() -> None:
@@ -148,7 +150,6 @@ def test_pip_is_told_of_mypy_and_the_dependencies_when_the_core_is_to_be_compile
 def test_the_build_context_holds_no_test_and_no_history(tmp_path: Path) -> None:
     copy_build_context(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        ".umbrella",
         "LICENSE",
         "README.md",
         "pyproject.toml",

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TREE = ROOT / "build" / "compiled"
 STAMP = ROOT / "build" / "compiled.stamp"
 """Which sources the tree was compiled from; there only when that went well to its end."""
-ROOMS = ("wire", "crypto", "keys", "policies", "proxy", "sidecars", "examples")
-PACKAGED = frozenset({"sealwire", ".umbrella", *ROOMS})
+ROOMS = sorted(path.name for path in (ROOT / "sealwire").iterdir() if path.is_symlink())
+PACKAGED = frozenset({"sealwire", *ROOMS})
 BUILT_BY = ("setup.py", "pyproject.toml", "requirements/dev.txt")
 # What programs fetch and measure outlives a tree.
 SHARED = {"build": "..", "bench/results": "../../../bench/results"}

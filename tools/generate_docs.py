@@ -5,8 +5,8 @@ from inspect import getdoc
 from pathlib import Path
 
 from sealwire.cli.exit_codes import EXIT_CODES
+from sealwire.policies.commands.matrix import MATRIX, Family
 from sealwire.policies.errors import EXPLANATIONS
-from sealwire.policies.matrix import MATRIX, Family
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
 from sealwire.wire.errors import WireReason

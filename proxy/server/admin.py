@@ -14,10 +14,10 @@ from typing import ClassVar, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.health import HealthView, Phase
 from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.logs import note
+from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.ports import bind
 
 _log = logging.getLogger("sealwire.server")

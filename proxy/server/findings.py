@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from sealwire.proxy.server.config import AccessControl, Config
+from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.server.errors import AccessProblem, StartReason
-from sealwire.proxy.server.logs import note
+from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.session.conversation import Reveal
 
 _log = logging.getLogger("sealwire.server")

@@ -20,9 +20,9 @@ from typing import Protocol
 from sealwire.keys.errors import KekUnavailable, KeysError
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_source import FirstKeyring
-from sealwire.proxy.server.config import KeySettings
-from sealwire.proxy.server.logs import note
-from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.config.settings import KeySettings
+from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn
 
 _log = logging.getLogger("sealwire.server")

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 
-from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.errors import ListenProblem, StartReason
 
 BACKLOG = 1024

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import bson
 
-from sealwire.proxy.server.config import AccessControl, Limits
+from sealwire.proxy.server.config.settings import AccessControl, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.wire.errors import ProtocolError

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from sealwire.proxy.server.logs import note
+from sealwire.proxy.server.observability.logs import note
 
 _log = logging.getLogger("sealwire.server")
 

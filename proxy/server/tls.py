@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sealwire.crypto.x509 import InvalidCertificate, certificate_validity
-from sealwire.proxy.server.config import ListenTls, TlsMode, UpstreamTls
+from sealwire.proxy.server.config.settings import ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 
 # TLS 1.2: ephemeral ECDH with AES-GCM or ChaCha20-Poly1305 only (RFC 9325 section 4.2). Every suite of

@@ -7,7 +7,7 @@ start.
 
 from collections.abc import Sequence
 
-from sealwire.proxy.server.config import Member
+from sealwire.proxy.server.config.settings import Member
 from sealwire.proxy.server.errors import StartReason, TopologyProblem
 from sealwire.proxy.server.probe import Hello
 from sealwire.proxy.session.handshake import Topology

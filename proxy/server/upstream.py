@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from sealwire.proxy.server.config import Address, Limits
+from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 
 

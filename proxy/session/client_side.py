@@ -5,13 +5,13 @@ from itertools import chain
 from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.policies.arguments import printable
-from sealwire.policies.command import DocumentSequence
+from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
+from sealwire.policies.commands.command import DocumentSequence
+from sealwire.policies.commands.passage import target_of
+from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.passage import target_of
-from sealwire.policies.plan import Plan
-from sealwire.policies.planner import KNOWN_COMMANDS, NAMING_COMMANDS, plan_command
-from sealwire.policies.views import MAX_NAMES, NamespaceUnknown
+from sealwire.policies.planning.arguments import printable
+from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session import cursors, look_up, replies
 from sealwire.proxy.session.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
 from sealwire.proxy.session.authentication import CertificateLogin, check_login

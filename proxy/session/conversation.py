@@ -5,8 +5,8 @@ from enum import Enum
 from typing import Final
 
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.schema import PolicySet
-from sealwire.policies.views import ViewCatalog
+from sealwire.policies.aggregation.views import ViewCatalog
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
 from sealwire.proxy.session.passing import PassingCommands

@@ -22,7 +22,7 @@ from typing import Final
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.file.schema import PolicySet
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import refresh_checksum
 from sealwire.wire.raw_bson import Element, find_element, string_bytes

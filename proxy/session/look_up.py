@@ -4,7 +4,7 @@
 read and whether they are views (`authorizedCollections`): then a view is known to be one, and no more. A name
 that is not listed there may be anything: it is taken for a view of which nothing is known.
 
-What is learned counts for the command that waits for it, and for nothing else (`policies.views`).
+What is learned counts for the command that waits for it, and for nothing else (`policies.aggregation.views`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from typing import Final
 
 from bson import encode
 
-from sealwire.policies.command import DocumentSequence
+from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, UNSEEN, NamespaceUnknown, View
+from sealwire.policies.commands.command import DocumentSequence
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.planner import plan_command
-from sealwire.policies.schema import PathNode
-from sealwire.policies.views import MAX_NAMES, UNREADABLE, UNSEEN, NamespaceUnknown, View
+from sealwire.policies.file.schema import PathNode
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer

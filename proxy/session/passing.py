@@ -2,7 +2,7 @@
 
 from typing import Final, final
 
-from sealwire.policies.passage import Target
+from sealwire.policies.commands.passage import Target
 from sealwire.proxy.session.effects import Count
 from sealwire.proxy.session.requests import Request
 

@@ -10,7 +10,7 @@ from bson import encode
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.policies.errors import ErrorCode, Refusal
-from sealwire.policies.numbers import is_true
+from sealwire.policies.planning.numbers import is_true
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply

@@ -9,8 +9,8 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.plan import Plan, RangeEdit, Removal, ValueEdit
-from sealwire.policies.schema import Mode
+from sealwire.policies.file.schema import Mode
+from sealwire.policies.planning.plan import Plan, RangeEdit, Removal, ValueEdit
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
 from sealwire.wire.splice import Edit, resized, splice_in_pieces

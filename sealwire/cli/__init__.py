@@ -10,13 +10,13 @@ from sealwire.cli.lazy_group import LazyGroup
 SUBCOMMANDS = {
     "serve": "sealwire.cli.serve",
     "healthcheck": "sealwire.cli.healthcheck",
-    "policy": "sealwire.cli.policy",
-    "keys": "sealwire.cli.keys",
-    "tls": "sealwire.cli.tls",
+    "policy": "sealwire.cli.policy.group",
+    "keys": "sealwire.cli.keys.group",
+    "tls": "sealwire.cli.tls.group",
     "demo": "sealwire.cli.demo",
-    "backup": "sealwire.cli.backup",
-    "vault": "sealwire.cli.vault",
-    "luks": "sealwire.cli.luks",
+    "backup": "sealwire.cli.backup.group",
+    "vault": "sealwire.cli.vault.group",
+    "luks": "sealwire.cli.luks.group",
 }
 
 

@@ -6,15 +6,15 @@ from typing import NoReturn
 import click
 
 from sealwire.crypto import errors as crypto
-from sealwire.demo import errors as demo
+from sealwire.files import errors as files
 from sealwire.keys import errors as keys
-from sealwire.policies import errors as policies
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars import direct_errors as direct
 from sealwire.sidecars.backup import errors as backup
 from sealwire.sidecars.luks import errors as luks
 from sealwire.sidecars.tls_check import errors as tls
 from sealwire.sidecars.vault_setup import errors as vault_setup
+from sealwire.testbed import errors as demo
 
 EX_DATAERR = 65
 EX_NOINPUT = 66
@@ -41,7 +41,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     keys.UnwrapFailed: EX_DATAERR,
     keys.UnknownKey: EX_DATAERR,
     keys.KeyDestroyed: EX_DATAERR,
-    policies.SourceError: EX_CONFIG,
+    files.SourceError: EX_CONFIG,
     server.FileProblem: EX_CONFIG,
     server.PermissionProblem: EX_NOPERM,
     server.KeyringIncomplete: EX_DATAERR,

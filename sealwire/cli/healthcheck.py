@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sealwire.proxy.server.config_reader import load_config
+from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.errors import NotReady, StartReason
 
 TIMEOUT_S = 3.0

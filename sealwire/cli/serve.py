@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from sealwire.proxy.server import app, supervisor, worker
-from sealwire.proxy.server.config import Config
-from sealwire.proxy.server.config_reader import load_config, reload_config
-from sealwire.proxy.server.hangup import hold_reload
-from sealwire.proxy.server.logs import configure
-from sealwire.proxy.server.sessions import real_sessions
-from sealwire.proxy.server.start import load
-from sealwire.proxy.server.worker_channel import ChannelError
+from sealwire.proxy.server.config.reader import load_config, reload_config
+from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.connections.sessions import real_sessions
+from sealwire.proxy.server.observability.logs import configure
+from sealwire.proxy.server.workers import app, supervisor, worker
+from sealwire.proxy.server.workers.hangup import hold_reload
+from sealwire.proxy.server.workers.start import load
+from sealwire.proxy.server.workers.worker_channel import ChannelError
 
 
 @click.command()

@@ -11,8 +11,8 @@ from typing import Any
 from bson import json_util
 
 from sealwire.demo.dataset import Dataset
-from sealwire.demo.errors import DemoError, DemoReason
 from sealwire.demo.layout import CLINIC_APP
+from sealwire.testbed.errors import DemoError, DemoReason
 
 URI_VARIABLE = "MONGODB_URI"
 

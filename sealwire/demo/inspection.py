@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.examples.patients import Patient
-from sealwire.policies.schema import PolicySet, leaves
+from sealwire.policies.file.schema import PolicySet, leaves
 
 Document = dict[str, Any]
 Client = MongoClient[Document]

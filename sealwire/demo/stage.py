@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwire.demo.certificates import Authority, create_authority
-from sealwire.demo.database import DatabaseOptions, DatabaseProcess, ServerTls, User
 from sealwire.demo.dataset import Dataset, make_dataset
 from sealwire.demo.layout import POLICY_FILE
-from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.certificates import Authority, create_authority
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls, User
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 CLINIC = "clinic"
 SETUP_STEPS = 4

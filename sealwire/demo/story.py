@@ -14,7 +14,7 @@ from sealwire.demo.layout import POLICY_FILE
 from sealwire.demo.stage import Announce, Stage
 from sealwire.examples.clinic_app import STEPS, lookup_visits
 from sealwire.examples.patients import Patient
-from sealwire.policies.loader import load_policy
+from sealwire.policies.file.loader import load_policy
 
 STORY_STEPS = 2 * len(STEPS) + 3
 _REMOVED_PATIENTS = 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
-from bench.targets import TARGETS
+from bench.report import report
+from bench.report.targets import TARGETS
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

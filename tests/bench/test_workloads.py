@@ -5,9 +5,6 @@ from itertools import islice
 import yaml
 from bson import decode
 
-from bench.canned_server import shape
-from bench.core_worker import run
-from bench.core_works import COMPARED, VALUES, Inputs, inputs
 from bench.dataset import (
     COVERED,
     COVERED_FIELDS,
@@ -17,8 +14,11 @@ from bench.dataset import (
     sized_documents,
     wide_documents,
 )
+from bench.parts.core_worker import run
+from bench.parts.core_works import COMPARED, VALUES, Inputs, inputs
+from bench.routes.canned_server import shape
 from bench.workloads import BATCH, INSERT_MANY, INSERT_ONE, MIXES, Pool, stored, workloads
-from sealwire.policies.loader import load_policy
+from sealwire.policies.file.loader import load_policy
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 
 POOL = Pool(singles=32, groups=2, batches=2, sized_kib=64)

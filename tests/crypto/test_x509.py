@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.crypto.x509 import InvalidCertificate, Validity, certificate_validity
-from sealwire.demo.certificates import create_authority
+from sealwire.testbed.certificates import create_authority
 
 STARTS = datetime(2024, 1, 2, tzinfo=UTC)
 ENDS = datetime(2031, 3, 4, tzinfo=UTC)

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from sealwire.cli import demo
 from sealwire.cli.exit_codes import EX_DATAERR, EX_UNAVAILABLE, exit_code
-from sealwire.demo.errors import DemoError, DemoReason
 from sealwire.demo.story import Check, Story
+from sealwire.testbed.errors import DemoError, DemoReason
 from tests.demo.test_render import STORY
 
 HOLDS = replace(STORY, checks=(Check("all is well", True, "7 of 7"),))

@@ -9,12 +9,12 @@ from bson import Binary
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.demo import story
 from sealwire.demo.application import AppStep
-from sealwire.demo.database import User, connection_string
 from sealwire.demo.file_scan import Scan
 from sealwire.demo.inspection import Refused, SearchPlan, Stored
 from sealwire.demo.story import Sight
 from sealwire.examples.clinic_app import STEPS
 from sealwire.examples.patients import generate_patients
+from sealwire.testbed.database import User, connection_string
 
 # magic, format, mode, class id, key version, BSON type, SIV, one byte of ciphertext
 ENVELOPE = Binary(b"SW\x01\x01" + bytes((0, 0, 0, 9)) + bytes((0, 0, 0, 1)) + b"\x02" + bytes(17), SUBTYPE)

@@ -12,8 +12,6 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectI
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.demo.certificates import create_authority
-from sealwire.demo.database import DatabaseProcess
 from sealwire.sidecars.backup import consistency
 from sealwire.sidecars.backup.comparison import RestoreReport
 from sealwire.sidecars.backup.dump import Dumped, DumpOptions, dump
@@ -26,6 +24,8 @@ from sealwire.sidecars.backup.sealed_reader import open_backup
 from sealwire.sidecars.backup.sealed_writer import create_backup
 from sealwire.sidecars.backup.survey import Survey, survey
 from sealwire.sidecars.direct import Client, connected
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
 from tests.sidecars.backup.samples import KEK
 from tests.support.secantus import ROOT, secantus
 

@@ -10,9 +10,9 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from sealwire.demo.certificates import create_authority
-from sealwire.demo.database import DatabaseProcess
-from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.tls_verify_command import AUTHORITY
 from tests.integration.vault_command import Command, ReadyVault
 from tests.sidecars.tls_check.certificates import Odd, make

@@ -17,10 +17,10 @@ from typing import Any
 from bson import decode, decode_all
 from bson.json_util import loads
 
-from sealwire.demo.database import DatabaseOptions, DatabaseProcess
 from sealwire.demo.layout import POLICY_FILE
-from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.keys.keyring_file import read_record
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import OpCode, parse_header
 from sealwire.wire.op_msg import parse_op_msg

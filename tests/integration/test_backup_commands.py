@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from sealwire.demo.database import DatabaseProcess
 from sealwire.keys.environment import generate_encoded_kek
+from sealwire.testbed.database import DatabaseProcess
 from tests.support.memory import peak_memory
 from tests.support.secantus import ROOT, secantus
 

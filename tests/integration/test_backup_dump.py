@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.cli.backup_restoring import documents_size
+from sealwire.cli.backup.restoring import documents_size
 from sealwire.sidecars.backup.consistency import Wanted
 from sealwire.sidecars.backup.dump import DumpOptions, Progress, dump
 from sealwire.sidecars.backup.errors import (

@@ -16,8 +16,8 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from sealwire.demo.database import DatabaseProcess
-from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.conftest import POLICY, Document
 from tests.support.relay import Relay, relay
 from tests.support.secantus import secantus

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, WriteError
 
-from sealwire.policies.loader import load_policy
-from sealwire.policies.schema import PathNode
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PathNode
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.integration.operations import documents, filters, pipelines, update_pipelines, updates
 from tests.integration.test_drivers import is_envelope

@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_file import create_keyring
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.loader import load_policy
+from sealwire.policies.file.loader import load_policy
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
 from tests.integration.differential.defects import spoils_upsert
 from tests.integration.differential.shapes import COLLECTIONS, draw_shapes, policy_yaml

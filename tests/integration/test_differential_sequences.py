@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.policies.matrix import MATRIX
-from sealwire.policies.rules import Verdict
-from sealwire.policies.server_stages import SERVER_STAGES
+from sealwire.policies.aggregation.server_stages import SERVER_STAGES
+from sealwire.policies.commands.matrix import MATRIX
+from sealwire.policies.planning.rules import Verdict
 from tests.integration.differential.campaign import SHAPES, both_ways
 from tests.integration.differential.command import Command
 from tests.integration.differential.defects import UNKNOWN_TO_SERVER

@@ -12,13 +12,13 @@ from bson.regex import Regex
 from click.testing import CliRunner, Result
 from pymongo.errors import OperationFailure
 
-from sealwire.cli.enforce_change import Options, Outcome, carry_out, plan_install
-from sealwire.cli.enforce_survey import survey
-from sealwire.cli.policy import command
-from sealwire.policies.loader import load_policy
-from sealwire.policies.validators import MARK
+from sealwire.cli.policy.enforce_change import Options, Outcome, carry_out, plan_install
+from sealwire.cli.policy.enforce_survey import survey
+from sealwire.cli.policy.group import command
+from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.direct_errors import DirectError, DirectReason
+from sealwire.sidecars.enforcement.validators import MARK
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.support.secantus import CLINIC, ROOT, secantus
 

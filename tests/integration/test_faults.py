@@ -7,8 +7,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, ConnectionFailure
 
-from sealwire.demo.database import DatabaseProcess
-from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.conftest import POLICY, Document
 from tests.support.relay import Relay, relay
 from tests.support.secantus import secantus

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from sealwire.cli.tls import command
-from sealwire.demo.certificates import create_authority
-from sealwire.demo.ports import free_port
+from sealwire.cli.tls.group import command
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.metrics import TlsMetrics
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.ports import free_port
 from tests.integration.conftest import Stack
 from tests.integration.tls_verify_command import AUTHORITY, verify
 from tests.sidecars.tls_check.certificates import Made, Odd, make, make_authority, write_sha1

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sealwire.demo.ports import free_port
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
+from sealwire.testbed.ports import free_port
 from tests.support.openbao import OpenBao, RaftServer, dev_server, raft_server
 
 pytestmark = pytest.mark.integration

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.demo.certificates import create_authority
+from sealwire.testbed.certificates import create_authority
 from tests.build_context import ROOT
 from tests.integration.test_vault_path import POLICY
 from tests.integration.vault_command import Command

@@ -14,8 +14,8 @@ from bson.binary import Binary
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from sealwire.demo.child import Child
-from sealwire.demo.ports import free_port
+from sealwire.testbed.child import Child
+from sealwire.testbed.ports import free_port
 from tests.build_context import ROOT
 from tests.integration.conftest import Document
 from tests.integration.vault_command import Command

@@ -17,9 +17,9 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from sealwire.demo.certificates import create_authority
-from sealwire.demo.database import DatabaseProcess
 from sealwire.keys.environment import generate_encoded_kek
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import POLICY, Document
 from tests.proxy.server.site import Running, Site, serving
 from tests.support.openbao import RaftServer, raft_server

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.demo.certificates import create_authority
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import settings_from_environment
 from sealwire.sidecars.vault_setup.plan import carry_out, outstanding, survey
 from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSettings
+from sealwire.testbed.certificates import create_authority
 from tests.build_context import ROOT
 from tests.integration.vault_command import SHARES, Command, ReadyVault
 from tests.sidecars.vault_setup.fake_server import FakeServer

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from bson import decode, encode
 
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.loader import load_policy
-from sealwire.policies.plan import Plan, RangeEdit
-from sealwire.policies.planner import plan_command
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.planning.plan import Plan, RangeEdit
 
 POLICY = load_policy(
     b"""

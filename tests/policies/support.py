@@ -8,12 +8,12 @@ import pytest
 from bson import decode, encode
 from bson.binary import Binary
 
-from sealwire.policies.command import DocumentSequence
+from sealwire.policies.commands.command import DocumentSequence
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.loader import load_policy
-from sealwire.policies.plan import Plan, ValueEdit
-from sealwire.policies.planner import plan_command
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.plan import Plan, ValueEdit
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from sealwire.wire.splice import Edit, splice
 

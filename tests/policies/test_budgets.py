@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from bson import Binary, encode
 
-from sealwire.policies import budget
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planner import plan_command
-from sealwire.policies.ranges import MAX_MAX_VALUES
+from sealwire.policies.file.ranges import MAX_MAX_VALUES
+from sealwire.policies.planning import budget
 from sealwire.wire.errors import BsonError
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sealwire.policies.loader import load_policy
-from sealwire.policies.schema import leaves
-from sealwire.policies.yaml_source import MAX_SOURCE_BYTES
-from sealwire.proxy.server.config_reader import read_named_file
+from sealwire.files.yaml_source import MAX_SOURCE_BYTES
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import leaves
+from sealwire.proxy.server.config.reader import read_named_file
 
 PATHS = 5_000
 

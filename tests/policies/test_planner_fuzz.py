@@ -8,11 +8,11 @@ from bson.raw_bson import RawBSONDocument
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealwire.policies.administration import BEYOND_TARGET
+from sealwire.policies.commands.administration import BEYOND_TARGET
+from sealwire.policies.commands.matrix import MATRIX
+from sealwire.policies.commands.planner import KNOWN_COMMANDS, plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.loader import load_policy
-from sealwire.policies.matrix import MATRIX
-from sealwire.policies.planner import KNOWN_COMMANDS, plan_command
+from sealwire.policies.file.loader import load_policy
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.raw_bson import validate
 from tests.policies.command_strategies import Document, commands

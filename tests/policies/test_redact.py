@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.loader import load_policy
+from sealwire.policies.file.loader import load_policy
+from tests.policies.aggregation.test_pipelines import run
 from tests.policies.support import covered, plan_of, reason, refusal_of
-from tests.policies.test_pipelines import run
 
 Stage = dict[str, Any]
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from bson import encode
 
+from sealwire.policies.commands.matrix import MATRIX
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.matrix import MATRIX
-from sealwire.policies.planner import plan_command
+from tests.policies.commands.test_matrix import PROBES
 from tests.policies.support import POLICY, Command
-from tests.policies.test_matrix import PROBES
 from tests.retyped import retyped_within
 
 _PATIENTS = {"aggregate": "patients", "cursor": {}}

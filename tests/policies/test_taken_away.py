@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
+from tests.policies.aggregation.test_pipelines import run
 from tests.policies.support import covered, reason, refusal_of
-from tests.policies.test_pipelines import run
 
 Stage = dict[str, Any]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import hvac
 
-from sealwire.demo.certificates import Authority, create_authority
-from sealwire.demo.child import Child
-from sealwire.demo.ports import free_port
+from sealwire.testbed.certificates import Authority, create_authority
+from sealwire.testbed.child import Child
+from sealwire.testbed.ports import free_port
 
 ROOT_TOKEN = "root"
 _START_WITHIN_S = 30.0

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealwire.demo.certificates import Authority
-from sealwire.demo.database import DatabaseOptions, DatabaseProcess, ServerTls, User
+from sealwire.testbed.certificates import Authority
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls, User
 
 ROOT = User("root", "root password: 100% ?", (("root", "admin"),))
 CLINIC = User("clinic", "clinic/password@1", (("readWrite", "clinic"),))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealwire.demo.child import Child
-from sealwire.demo.ports import LOOPBACK, free_port
+from sealwire.testbed.child import Child
+from sealwire.testbed.ports import LOOPBACK, free_port
 from tests.support.debian_programs import require_program
 
 UP_WITHIN_S = 15.0

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from pymongo import MongoClient
 
-from sealwire.demo.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.keys.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring_file import load_keyring
-from sealwire.policies.loader import load_policy
+from sealwire.policies.file.loader import load_policy
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.differential.malformed import malformed_sequences
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence, any_sequence

@@ -7,8 +7,8 @@ from bson import Binary, Decimal128
 
 from sealwire.crypto.envelope import MAGIC, SUBTYPE, Mode, parse_header
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.schema import Mode as PolicyMode
-from sealwire.policies.schema import PathNode
+from sealwire.policies.file.schema import Mode as PolicyMode
+from sealwire.policies.file.schema import PathNode
 from tests.integration.differential.values import Document
 from tests.wire.corpus import document, element
 

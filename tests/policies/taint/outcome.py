@@ -3,10 +3,10 @@
 import struct
 from dataclasses import dataclass
 
-from sealwire.policies.command import DocumentSequence
+from sealwire.policies.commands.command import DocumentSequence
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
-from sealwire.policies.plan import Plan, RangeEdit, Use, ValueEdit
-from sealwire.policies.planner import plan_command
+from sealwire.policies.planning.plan import Plan, RangeEdit, Use, ValueEdit
 from sealwire.wire import kinds
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents

@@ -7,11 +7,11 @@ from typing import Any
 
 from bson import encode
 
-from sealwire.policies.loader import load_policy
-from sealwire.policies.namespaces import Surroundings
-from sealwire.policies.pipelines import plan_pipeline
-from sealwire.policies.plan import Plan
-from sealwire.policies.schema import NOTHING, PathNode
+from sealwire.policies.aggregation.pipelines import plan_pipeline
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.namespaces import Surroundings
+from sealwire.policies.planning.plan import Plan
 from sealwire.wire.raw_bson import elements
 
 POLICY = load_policy(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.policies.errors import SourceError
-from sealwire.proxy.server.config import (
+from sealwire.files.errors import SourceError
+from sealwire.proxy.server.config.reader import parse_config
+from sealwire.proxy.server.config.settings import (
     Config,
 )
-from sealwire.proxy.server.config_reader import parse_config
 
 WHOLE = """\
 listen:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.sessions import SessionFactory
+from sealwire.proxy.server.connections.sessions import SessionFactory
 from sealwire.proxy.session.conversation import SessionSettings
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology

@@ -16,14 +16,22 @@ from sealwire.keys.data_key import generate_data_key
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_source import FirstKeyring
 from sealwire.keys.providers import ProviderKind, ProviderSettings
-from sealwire.proxy.server.app import Proxy
-from sealwire.proxy.server.config import Address, Config, Limits, ListenTls, Member, TlsMode, UpstreamTls
-from sealwire.proxy.server.connection import Connection
-from sealwire.proxy.server.logs import LogFormat
-from sealwire.proxy.server.policy_file import parse_policy
-from sealwire.proxy.server.sessions import SessionMaker
-from sealwire.proxy.server.start import Loaded
+from sealwire.proxy.server.config.policy_file import parse_policy
+from sealwire.proxy.server.config.settings import (
+    Address,
+    Config,
+    Limits,
+    ListenTls,
+    Member,
+    TlsMode,
+    UpstreamTls,
+)
+from sealwire.proxy.server.connections.connection import Connection
+from sealwire.proxy.server.connections.sessions import SessionMaker
+from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.tls import listen_side, upstream_side
+from sealwire.proxy.server.workers.app import Proxy
+from sealwire.proxy.server.workers.start import Loaded
 from sealwire.wire.header import parse_header
 from sealwire.wire.op_msg import build_op_msg
 

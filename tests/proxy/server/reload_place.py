@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.app import Proxy
-from sealwire.proxy.server.config import Config
-from sealwire.proxy.server.policy_file import parse_policy
+from sealwire.proxy.server.config.policy_file import parse_policy
+from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.conversation import SessionSettings
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (

@@ -16,9 +16,9 @@ from typing import Any
 import bson
 import yaml
 
-from sealwire.demo.certificates import Authority, create_authority
 from sealwire.keys.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring_file import create_keyring
+from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.wire.header import parse_header
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED, is_hello

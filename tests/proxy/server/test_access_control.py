@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.demo.database import DatabaseProcess
 from sealwire.proxy.server.findings import (
     CLIENTS_UNKNOWN,
     LOGIN_WANTED,
     NO_ACCESS_CONTROL,
     REVEALED_EVERYWHERE,
 )
+from sealwire.testbed.database import DatabaseProcess
 from tests.proxy.server.config_texts import EVERYWHERE
 from tests.proxy.server.site import Site, make_site, serving
 from tests.support.secantus import USERS, secantus

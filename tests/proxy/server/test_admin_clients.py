@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.health import Health
-from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.observability.metrics import Metrics
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 

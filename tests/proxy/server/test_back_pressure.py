@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sealwire.proxy.server.connection import State
-from sealwire.proxy.server.side import WRITE_HIGH_BYTES, Hold
+from sealwire.proxy.server.connections.connection import State
+from sealwire.proxy.server.connections.side import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,

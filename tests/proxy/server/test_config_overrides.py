@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sealwire.keys.providers import ProviderKind, ProviderSettings
-from sealwire.proxy.server.config import (
+from sealwire.proxy.server.config.settings import (
     KEYS,
     Kind,
     ListenTls,

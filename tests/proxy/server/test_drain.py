@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.demo.certificates import create_authority
-from sealwire.proxy.server.app import Proxy
-from sealwire.proxy.server.config import Limits, ListenTls, TlsMode
+from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
 from sealwire.proxy.server.health import Phase
+from sealwire.proxy.server.workers.app import Proxy
+from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     client_of,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.config import AccessControl, Address, Config, ListenTls, TlsMode
+from sealwire.proxy.server.config.settings import AccessControl, Address, Config, ListenTls, TlsMode
 from sealwire.proxy.server.errors import AccessProblem, StartReason
 from sealwire.proxy.server.findings import (
     CLIENTS_UNKNOWN,

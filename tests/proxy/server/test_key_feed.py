@@ -13,9 +13,9 @@ from sealwire.keys.data_key import DataKey, generate_data_key
 from sealwire.keys.errors import KekUnavailable, KeysReason
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_source import FirstKeyring
-from sealwire.proxy.server.config import KeySettings
+from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, Freshness, KeyFeed
-from sealwire.proxy.server.metrics import Metrics
+from sealwire.proxy.server.observability.metrics import Metrics
 from tests.keys.samples import NOW
 from tests.proxy.server.harness import run, soon, until
 

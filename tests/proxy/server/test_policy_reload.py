@@ -15,7 +15,7 @@ from bson.binary import Binary
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from sealwire.demo.database import DatabaseProcess
+from sealwire.testbed.database import DatabaseProcess
 from tests.proxy.server.harness import DEADLINE_S, POLICY
 from tests.proxy.server.site import Running, Site, make_site, serving
 from tests.support.secantus import secantus

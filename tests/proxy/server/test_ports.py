@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sealwire.proxy.server.config import Address
+from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.errors import ListenProblem, StartReason
 from sealwire.proxy.server.ports import bind, reserve
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK

@@ -9,8 +9,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
-from sealwire.demo.certificates import create_authority
-from sealwire.demo.database import DatabaseProcess
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
 from tests.proxy.server.site import Running, Site, make_site, serving
 from tests.support.secantus import CLINIC, USERS, secantus
 

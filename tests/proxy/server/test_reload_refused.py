@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.files.errors import SourceError
 from sealwire.keys.data_key import generate_data_key
 from sealwire.keys.errors import DamagedFile, KekUnavailable, KeysReason
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.errors import SourceError
-from sealwire.proxy.server.config import Limits, ListenTls, TlsMode
+from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
 from sealwire.proxy.session.conversation import Reveal
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (

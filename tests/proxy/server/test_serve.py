@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from sealwire.cli import sealwire
-from sealwire.demo.certificates import create_authority
 from sealwire.keys.environment import generate_encoded_kek
+from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.harness import LOOPBACK, POLICY
 from tests.proxy.server.site import Site, hello_thread, make_site, serving
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.proxy.server.audit import FileAudit, open_audit
 from sealwire.proxy.server.errors import FileProblem
-from sealwire.proxy.server.metrics import Metrics
-from sealwire.proxy.server.supervisor import SupervisorMetrics
+from sealwire.proxy.server.observability.audit import FileAudit, open_audit
+from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
 from sealwire.proxy.session.effects import Audit, Count, Counter
 from tests.build_context import ROOT
 from tests.proxy.server.harness import run, until

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.demo.certificates import Authority, Issued, create_authority
-from sealwire.proxy.server.config import Address, Limits, ListenTls, TlsMode, UpstreamTls
+from sealwire.proxy.server.config.settings import Address, Limits, ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.tls import upstream_side
 from sealwire.proxy.server.upstream import ServerProtocol, Upstream
+from sealwire.testbed.certificates import Authority, Issued, create_authority
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     LOOPBACK,

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sealwire.demo.certificates import Authority, Issued, create_authority
-from sealwire.proxy.server.config import ListenTls, TlsMode, UpstreamTls
+from sealwire.proxy.server.config.settings import ListenTls, TlsMode, UpstreamTls
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.tls import TLS12_SUITES, listen_side, upstream_side
+from sealwire.testbed.certificates import Authority, Issued, create_authority
 from tests.proxy.server.tls_contexts import serving
 
 

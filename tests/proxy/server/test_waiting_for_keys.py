@@ -6,8 +6,8 @@ import pytest
 
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring import Keyring
+from sealwire.proxy.server.connections.side import Hold
 from sealwire.proxy.server.key_feed import Freshness
-from sealwire.proxy.server.side import Hold
 from sealwire.proxy.session.effects import (
     Effect,
     NeedKeys,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from sealwire.proxy.server.config import Address, Limits
+from sealwire.proxy.server.config.settings import Address, Limits
 from sealwire.proxy.server.errors import StartReason, WorkersFailed
-from sealwire.proxy.server.worker import expect_members, share_of
-from sealwire.proxy.server.worker_channel import Seat
+from sealwire.proxy.server.workers.worker import expect_members, share_of
+from sealwire.proxy.server.workers.worker_channel import Seat
 from tests.proxy.server.harness import make_config, with_members
 
 LISTENER = (Address("127.0.0.1", 27018),)

@@ -4,8 +4,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from sealwire.demo.certificates import Authority, Issued
-from sealwire.proxy.server.config import ListenTls, TlsMode
+from sealwire.proxy.server.config.settings import ListenTls, TlsMode
+from sealwire.testbed.certificates import Authority, Issued
 
 
 def serving(issued: Issued, **more: Any) -> ListenTls:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bson import Int64
 
-from sealwire.policies.loader import load_policy
+from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.conversation import SessionSettings
 from sealwire.proxy.session.effects import Effect, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology

@@ -6,8 +6,8 @@ import pytest
 from bson import Int64
 
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.loader import load_policy
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.conversation import SessionSettings
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session

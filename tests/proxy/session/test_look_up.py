@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bson import Int64
 
-from sealwire.policies.views import MAX_NAMES
+from sealwire.policies.aggregation.views import MAX_NAMES
 from sealwire.proxy.session.effects import CloseReason
 from tests.proxy.session.playbook import (
     Playbook,

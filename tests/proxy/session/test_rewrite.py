@@ -9,12 +9,12 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.crypto.errors import UnsupportedValue
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.command import DocumentSequence
+from sealwire.policies.commands.command import DocumentSequence
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.loader import load_policy
-from sealwire.policies.plan import SETTLED_EDITS, Plan, Settler
-from sealwire.policies.planner import plan_command
-from sealwire.policies.schema import PolicySet
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.plan import SETTLED_EDITS, Plan, Settler
 from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents

@@ -12,7 +12,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.keyring import Keyring
-from sealwire.policies.loader import load_policy
+from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session, SessionSettings

@@ -1,1 +1,0 @@
-../../sealwire/__init__.py

@@ -1,1 +1,0 @@
-../../sealwire/__main__.py

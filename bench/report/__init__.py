@@ -1,0 +1,1 @@
+"""What a bench run shows: figures, targets, text, plots."""

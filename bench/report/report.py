@@ -1,0 +1,181 @@
+"""The figures as tables for people and as a JSON file for comparison."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.report.figures import Case, Metric, Results, Series, Spread
+from bench.report.targets import Verdict, verdicts
+from bench.routes.routes import FORWARDER, SEALWIRE_POLLING
+
+RESULTS = Path(__file__).with_name("results")
+TITLES = {
+    "core": "core: in process, one thread, no sockets",
+    "canned": "canned: recorded replies, raw sockets; the upper bound of the relative overhead",
+    "pymongo-latency": "pymongo: real server, one thread",
+    "pymongo-throughput": "pymongo: real server, several threads",
+    "server": "server: the real server alone, asked for documents in clear and as Sealwire stores them",
+    "node": "node: real server, the Node.js driver",
+    "memory": "memory",
+}
+_COLUMNS = {
+    Metric.OPERATIONS: "op/s",
+    Metric.P50: "p50 us",
+    Metric.P99: "p99 us",
+    Metric.CPU: "CPU us/op",
+    Metric.GENERATOR_CPU: "load us/op",
+    Metric.SERVER_CPU: "server us/op",
+    Metric.RESIDENT: "resident KiB",
+    Metric.PER_CONNECTION: "KiB/connection",
+    Metric.ABOVE_IDLE: "MiB above idle",
+    Metric.STALLED: "while stalled",
+    Metric.SIZE_RATIO: "by its size",
+    Metric.MESSAGE_RATIO: "by one message",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything of one run."""
+
+    machine: Mapping[str, object]
+    profile: str
+    results: Results
+    seconds: Mapping[str, float]
+    """How long each part took."""
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values: each route's spreads and samples, and every target with its verdict."""
+        return {
+            "machine": dict(self.machine),
+            "profile": self.profile,
+            "seconds": {name: round(taken, 1) for name, taken in self.seconds.items()},
+            "targets": [_verdict_as_json(each) for each in verdicts(self.results)],
+            "not_measured": self.results.not_measured,
+            "series": [_series_as_json(each) for each in self.results.series],
+        }
+
+
+def write(report: Report, folder: Path = RESULTS) -> Path:
+    """Write a new JSON file, named by time and commit; gives its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{report.machine['commit']}.json"
+    path.write_text(json.dumps(report.as_json(), indent=1) + "\n")
+    return path
+
+
+def show(console: Console, report: Report) -> None:
+    """Print the tables, the targets last."""
+    results = report.results
+    parts = list(dict.fromkeys(case.part for case in results.cases()))
+    for part in parts:
+        console.print(_part_table(TITLES.get(part, part), part, results))
+    for name, reason in results.not_measured.items():
+        console.print(f"not measured: {name}: {reason}", soft_wrap=True)
+    console.print(_target_table(verdicts(results)))
+    machine = report.machine
+    console.print(
+        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"core: {machine['core']}, load before {machine['load_before']}, commit {machine['commit']}, "
+        f"profile {report.profile}, {sum(report.seconds.values()):.0f} s: "
+        + ", ".join(f"{name} {taken:.0f} s" for name, taken in report.seconds.items()),
+        soft_wrap=True,
+    )
+
+
+def _part_table(title: str, part: str, results: Results) -> Table:
+    cases = [case for case in results.cases() if case.part == part]
+    metrics = [
+        metric
+        for metric in _COLUMNS
+        if any(each.values(metric) for case in cases for each in results.of(case))
+    ]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("case", no_wrap=True)
+    table.add_column("route", no_wrap=True)
+    for metric in metrics:
+        table.add_column(_COLUMNS[metric], justify="right", no_wrap=True)
+    table.add_column("x base", justify="right", no_wrap=True)
+    for case in cases:
+        table.add_section()
+        for cells in _rows(case, metrics, results):
+            table.add_row(*cells)
+    return table
+
+
+def _rows(case: Case, metrics: Sequence[Metric], results: Results) -> Iterator[list[str]]:
+    """One row a route; its throughput is compared with the bare forwarder's if `canned`, else the first's."""
+    label = case.workload
+    if case.connections > 1:
+        label += f" x{case.connections}"
+    if case.tls:
+        label += " TLS"
+    series = results.of(case)
+    base = FORWARDER if case.part == "canned" and results.find(case, FORWARDER) else series[0].route
+    for each in series:
+        cells = [label if each is series[0] else "", each.route]
+        cells += [_number(each.spread(metric)) for metric in metrics]
+        cells.append(_spread(results.ratio(case, Metric.OPERATIONS, each.route, base)))
+        yield cells
+
+
+def _number(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return f"{spread.median:,.0f}" if spread.median >= 100 else f"{spread.median:.3g}"
+
+
+def _target_table(found: Sequence[Verdict]) -> Table:
+    table = Table(title="must reach", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    for heading in ("name", "what"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("target", "figure (low-high)", "", "busy polling", "", "bare forwarder"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    words = {True: "reached", False: "NOT REACHED", None: "not measured"}
+    for each in found:
+        target = each.target
+        bound = f"{target.bound.value} {target.limit:g}"
+        polling, forwarder = each.beside.get(SEALWIRE_POLLING), each.beside.get(FORWARDER)
+        cells = [bound, _spread(each.figure), words[each.reached]]
+        cells += [_spread(polling), words[target.allows(polling)] if polling else "", _spread(forwarder)]
+        table.add_row(target.name, target.text, *cells)
+    return table
+
+
+def _spread(spread: Spread | None) -> str:
+    return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
+    target = verdict.target
+    return {
+        "name": target.name,
+        "text": target.text,
+        "bound": target.bound.value,
+        "limit": target.limit,
+        "figure": None if verdict.figure is None else asdict(verdict.figure),
+        "reached": verdict.reached,
+        "beside": {
+            route: {"figure": None if figure is None else asdict(figure), "reached": target.allows(figure)}
+            for route, figure in verdict.beside.items()
+        },
+    }
+
+
+def _series_as_json(series: Series) -> dict[str, object]:
+    metrics = dict.fromkeys(metric for sample in series.samples for metric in sample)
+    spreads = {metric: series.spread(metric) for metric in metrics}
+    return {
+        **asdict(series.case),
+        "route": series.route,
+        "spread": {metric: asdict(spread) for metric, spread in spreads.items() if spread is not None},
+        "samples": [
+            {metric: round(value, 3) for metric, value in sample.items()} for sample in series.samples
+        ],
+    }

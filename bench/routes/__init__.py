@@ -1,0 +1,1 @@
+"""The ways from a client to a server that are measured, and the programs at both ends."""

@@ -1,0 +1,165 @@
+"""YAML with its places: every node knows its line and column, so that every complaint can name them.
+
+Anchors, aliases and duplicate keys are refused: the
+first two can make a small file a huge one, the last hides one of two lines.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from difflib import get_close_matches
+
+import yaml
+
+from sealwire.files.errors import SourceError
+
+# A file of 10,000 lines is well below this; a larger one is a mistake.
+MAX_SOURCE_BYTES = 1 << 20
+
+Scalar = str | int | float | bool | date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A YAML value and where it stands (line and column count from 1)."""
+
+    filename: str
+    line: int
+    column: int
+    value: "Scalar | Sequence[Node] | Mapping[str, Node]" = field(repr=False)
+
+    def error(self, problem: str, hint: str = "") -> SourceError:
+        """A SourceError that points here, for the caller to raise."""
+        return SourceError(self.filename, self.line, self.column, problem, hint)
+
+    def mapping(self) -> "Mapping[str, Node]":
+        """The entries of a mapping with any keys."""
+        if not isinstance(self.value, Mapping):
+            raise self.error("expected a mapping", "write `key: value` lines, indented alike")
+        return self.value
+
+    def entries(self, required: Collection[str], optional: Collection[str] = ()) -> "Mapping[str, Node]":
+        """The entries of a mapping whose keys are known; refuses unknown and missing ones."""
+        found = self.mapping()
+        known = [*required, *optional]
+        for key, node in found.items():
+            if key not in known:
+                close = get_close_matches(key, known, n=1)
+                hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+                raise node.error(f"unknown key '{key}'", hint)
+        for key in required:
+            if key not in found:
+                raise self.error(f"missing key '{key}'", f"add `{key}:` here")
+        return found
+
+    def items(self) -> "Sequence[Node]":
+        """The items of a list."""
+        if not isinstance(self.value, list):
+            raise self.error("expected a list", "write `- item` lines or [a, b]")
+        return self.value
+
+    def text(self) -> str:
+        """A non-empty string."""
+        if not isinstance(self.value, str) or not self.value:
+            raise self.error("expected a non-empty string", "put it in quotes if it looks like a number")
+        return self.value
+
+    def choice(self, choices: Collection[str]) -> str:
+        """One of some words."""
+        word = self.text()
+        if word not in choices:
+            close = get_close_matches(word, choices, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"one of: {', '.join(choices)}"
+            raise self.error(f"'{word}' is not known here", hint)
+        return word
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer within bounds, both included."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value <= high:
+            raise self.error(f"expected a whole number from {low} to {high}")
+        return self.value
+
+    def number(self, low: float, high: float) -> float:
+        """A number within bounds, both included."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            raise self.error(f"expected a number from {low} to {high}")
+        if not low <= self.value <= high:
+            raise self.error(f"expected a number from {low} to {high}")
+        return float(self.value)
+
+    def boolean(self) -> bool:
+        """true or false."""
+        if not isinstance(self.value, bool):
+            raise self.error("expected true or false")
+        return self.value
+
+    def day(self) -> date:
+        """A date as YAML writes it, YYYY-MM-DD."""
+        if type(self.value) is not date:
+            raise self.error("expected a date", "write it as 1900-01-31, without quotes")
+        return self.value
+
+
+def parse_yaml(source: bytes, filename: str, manual: str) -> Node:
+    """The one document in `source` as a tree of nodes; `manual` is the page that shows the file's shape.
+
+    Raises SourceError.
+    """
+    if len(source) > MAX_SOURCE_BYTES:
+        raise SourceError(
+            filename, 1, 1, f"the file is larger than {MAX_SOURCE_BYTES} bytes", "name the right file"
+        )
+    loader: yaml.SafeLoader | None = None
+    try:
+        loader = yaml.SafeLoader(source)
+        root = loader.get_single_node()
+        if root is None:
+            raise SourceError(filename, 1, 1, "the file is empty", f"see {manual} for an example")
+        return _convert(loader, root, filename, set())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise SourceError(filename, line, column, f"not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise SourceError(filename, 1, 1, "not readable as YAML", "save the file as UTF-8 text") from None
+    except (ValueError, OverflowError):
+        # PyYAML hands an escape such as "\UFFFFFFFF" to chr() unchecked
+        raise SourceError(filename, 1, 1, "an escape names no character", "write it as UTF-8") from None
+    except RecursionError:
+        raise SourceError(filename, 1, 1, "nested too deeply", f"see {manual} for the shape") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _convert(loader: yaml.SafeLoader, node: yaml.Node, filename: str, seen: set[int]) -> Node:
+    line, column = node.start_mark.line + 1, node.start_mark.column + 1
+    if id(node) in seen:
+        raise SourceError(filename, line, column, "anchors and aliases are not supported", "write it out")
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        entries: dict[str, Node] = {}
+        for key_node, value_node in node.value:
+            key_line, key_column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
+            key = _scalar(loader, key_node, filename) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                raise SourceError(filename, key_line, key_column, "keys must be strings", "put it in quotes")
+            if key in entries:
+                raise SourceError(filename, key_line, key_column, f"duplicate key '{key}'", "remove one")
+            entries[key] = _convert(loader, value_node, filename, seen)
+        return Node(filename, line, column, entries)
+    if isinstance(node, yaml.SequenceNode):
+        return Node(filename, line, column, [_convert(loader, item, filename, seen) for item in node.value])
+    return Node(filename, line, column, _scalar(loader, node, filename))
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node, filename: str) -> Scalar:
+    try:
+        value: Scalar = loader.construct_object(node)
+    except (ValueError, LookupError, AttributeError, OverflowError, yaml.YAMLError):
+        # PyYAML's constructors trust the tag: each fails in its own way on a text that does not fit it
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        raise SourceError(
+            filename, line, column, "this value cannot be read", "put it in quotes if it is a text"
+        ) from None
+    return value

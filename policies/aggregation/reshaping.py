@@ -1,0 +1,231 @@
+"""Trees after a stage has put fields in place of others, taken some away, or made new documents."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.expressions import is_of_every_class, plan_expression
+from sealwire.policies.file.paths import bounded, follow, is_transparent
+from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.planning.arguments import Parents, first_name
+from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.trees import Scope, beside, doubtful
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
+
+Assignment = tuple[bytes, PathNode | None]
+"""A path, and the tree of the value that is put there; None when the stage leaves no value."""
+
+
+_OF_REFERENCES = frozenset({b"$ref", b"$id", b"$db"})
+
+
+@dataclass(slots=True)
+class _Branch:
+    """What a stage assigns at and below one name."""
+
+    value: PathNode | None = None
+    is_end: bool = False
+    below: dict[bytes, "_Branch"] = field(default_factory=dict)
+
+
+def assigned_value(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode | None:
+    """What a stage puts at a path of documents with the tree `node`, for `assign_paths`.
+
+    None where that is no value, or one that is stored in clear whatever the class. Raises Refusal, BsonError.
+    """
+    value = plan_expression(plan, element, Scope(node), parents)
+    return None if is_of_every_class(plan, element) else value
+
+
+def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
+    """The tree after a stage has set the field at `path` to `value`; see `assign_paths`."""
+    return assign_paths(node, [(path, value)])
+
+
+def drop_paths(node: PathNode, paths: Iterable[bytes]) -> PathNode:
+    """The tree after a stage has taken these fields away; see `assign_paths`."""
+    return _changed(node, _branches(node, [(path, None) for path in paths], is_putting=False))
+
+
+def assign_paths(node: PathNode, assignments: Iterable[Assignment]) -> PathNode:
+    """The tree after one stage has set all these fields.
+
+    A path below a covered field is refused: in plaintext there may be a document whose other parts stay, and
+    what is put there in clear would lie where the policy has ciphertext. So is a path that contains another.
+    Raises Refusal. Cost: O(children + parts of the paths).
+    """
+    return _changed(node, _branches(node, assignments, is_putting=True))
+
+
+def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: bool) -> _Branch:
+    root = _Branch()
+    for path, value in assignments:
+        covered = follow(node, path)
+        parts = path.split(b".")
+        if len(parts) > MAX_DEPTH:
+            raise Refusal(Reason.SHAPE, rule="nesting")
+        if any(not part or (part.startswith(b"$") and part not in _OF_REFERENCES) for part in parts):
+            raise Refusal(Reason.SHAPE, path=node.path, rule="a path that no field can have")
+        if is_putting and covered is not None and any(part.isdigit() for part in parts):
+            # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
+            raise Refusal(Reason.STAGE, path=covered.path, rule="a number in an assigned path")
+        branch = root
+        for part in parts:
+            if branch.is_end:
+                raise Refusal(Reason.SHAPE, path=node.path, rule="a path below another of the same stage")
+            branch = branch.below.setdefault(part, _Branch())
+        if branch.is_end or branch.below:
+            raise Refusal(Reason.SHAPE, path=node.path, rule="a path above another of the same stage")
+        branch.is_end, branch.value = True, value
+    return root
+
+
+def _changed(node: PathNode, branch: _Branch) -> PathNode:
+    """The tree of a document after its fields were set."""
+    children = dict(node.children)
+    is_changed = False
+    for name, below in branch.below.items():
+        child = node.child(name)
+        left = _assigned(child, below)
+        if left is None and node.opaque and below.value is not None:
+            left = NOTHING  # of the other fields nothing is known; of this one it is
+        if left is child:
+            continue
+        is_changed = True
+        if left is None:
+            del children[name]
+        else:
+            children[name] = left
+    return bounded(node.changed(children)) if is_changed else node
+
+
+def _assigned(child: PathNode | None, branch: _Branch) -> PathNode | None:
+    """What is at a name of the document after the assignments at and below it; None when it is in clear."""
+    if branch.is_end:
+        if branch.value is None:
+            return child and replace(child, absent=True)
+        value = branch.value
+        if child is not None and (child.children or (child.opaque and value.children)):
+            # of what the sub-document held, nobody knows whether the new one has it
+            value = replaced(child, value)
+        return value if value.covers else None
+    covered = _covered(branch)
+    if covered is not None:
+        # below a dotted path it is known only that something is covered
+        return PathNode(covered.path, opaque=True)
+    return child and _without(child, branch)
+
+
+def _covered(branch: _Branch) -> PathNode | None:
+    """The first covered value that is assigned at or below a name."""
+    if branch.is_end:
+        return branch.value if branch.value is not None and branch.value.covers else None
+    return next((found for found in map(_covered, branch.below.values()) if found is not None), None)
+
+
+def _without(node: PathNode, branch: _Branch) -> PathNode:
+    """The tree of a sub-document after values in clear were put into it, or fields taken away."""
+    children = dict(node.children)
+    if node.is_gone:
+        # what is put into it brings it back, but nothing of what it held
+        children = {name: replace(child, absent=True) for name, child in children.items()}
+        node = replace(node, children=freeze(children), absent=False)
+    is_changed = False
+    for name, below in branch.below.items():
+        child = node.child(name)
+        if child is None:
+            continue
+        is_changed = True
+        if not below.is_end:
+            children[name] = _without(child, below)
+        elif below.value is None:
+            children[name] = replace(child, absent=True)
+        else:
+            del children[name]
+    return node.changed(children) if is_changed else node
+
+
+def is_document_literal(plan: Plan, element: Element) -> bool:
+    """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
+    return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The field names that the documents of a stage, or the values of an expression, are known to have."""
+
+    names: Mapping[bytes, "Names | None"]
+    """With the names of what is below, where that is known as well."""
+    others: bool = False
+    """Whether there may be fields of other names."""
+
+
+_ANY = Names({}, others=True)
+
+
+def names_of(names: Iterable[bytes]) -> Names:
+    """Documents with these fields and no others."""
+    return Names(dict.fromkeys(names))
+
+
+def written_names(plan: Plan, element: Element) -> Names:
+    """The names that an expression gives to what it yields: those of the documents that are written out.
+
+    The expression has been planned before, so it is well-formed. Cost: O(elements).
+    """
+    if element.kind != kinds.OBJECT:
+        return _ANY
+    if is_document_literal(plan, element):
+        fields = elements(plan.buf, element.value)
+        return Names(
+            {
+                part.name: written_names(plan, part) if is_document_literal(plan, part) else None
+                for part in fields
+            }
+        )
+    operator = next(elements(plan.buf, element.value))
+    if operator.name != b"$mergeObjects" or operator.kind != kinds.ARRAY:
+        return _ANY
+    merged: dict[bytes, Names | None] = {}
+    others = False
+    for part in elements(plan.buf, operator.value):
+        if part.kind != kinds.NULL:
+            found = written_names(plan, part)
+            merged.update(found.names)
+            others = others or found.others
+    return Names(merged, others)
+
+
+def replaced(old: PathNode, new: PathNode, known: Names = _ANY) -> PathNode:
+    """The tree `new` of documents that a stage has made in place of those with the tree `old`.
+
+    A constant that is compared with a covered name of the old ones may be meant for what was there. Where the
+    new ones have no such field it is covered, and matches nothing; where they may have one in clear it is
+    refused; where they are known to have one, the name means that. Cost: O(size of both).
+    """
+    if not old.covers or new.leaf is not None or new.opaque:
+        return new
+    if old.opaque:
+        # any name may be one that was covered, except for those that are known now
+        named = {name: new.children.get(name, NOTHING) for name in known.names}
+        return PathNode(old.path, freeze({**new.children, **named}), opaque=True, absent=True)
+    is_numbered = any(map(is_transparent, known.names))
+    children = dict(new.children)
+    for name, child in old.children.items():
+        there = new.children.get(name)
+        left = there
+        if name in known.names:
+            below = known.names[name]
+            if below is not None and child.leaf is None and not child.opaque:
+                left = replaced(child, there or NOTHING, below)
+        elif known.others:
+            left = beside(there or NOTHING, child)
+        elif is_numbered:
+            # behind a number in a path may be a field of this name
+            left = doubtful(child.path)
+        else:
+            left = replace(child, absent=True)
+        if left is not None and left.covers:
+            children[name] = left
+    return bounded(replace(new, path=new.path or old.path, children=freeze(children)))

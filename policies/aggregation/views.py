@@ -1,0 +1,157 @@
+"""Views: names that the policy does not know, behind which documents of protected collections may lie.
+
+What a view yields is known from its definition, which only the server has. So the session asks the server for
+such a name on the command's own connection, after the command has come and before it is planned, and what the
+server says counts for that command alone: nothing of it is kept for another command, another session or
+another user. A view that was made before the command came is therefore known, whoever made it and by which
+way (ADR 23). Names that the policy declares plain are not asked about.
+"""
+
+from dataclasses import dataclass
+from typing import Final, final
+
+from sealwire.policies.aggregation.pipelines import plan_pipeline
+from sealwire.policies.aggregation.server_collections import server_documents
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.planning.arguments import readable
+from sealwire.policies.planning.namespaces import Surroundings
+from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.trees import OPAQUE
+from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import elements
+
+# A command that leads to more names than this, its own and those in definitions, is refused. mongod follows a
+# view to a view 20 times (kMaxViewDepth); an aggregation joins a handful of collections.
+MAX_NAMES: Final = 64
+
+# Collections that a session has seen not to be views; names come from clients, so this must not grow.
+_MAX_REMEMBERED: Final = 1024
+
+# mongod follows a view to a view 20 times (kMaxViewDepth).
+_MAX_DEPTH: Final = 20
+
+
+class NamespaceUnknown(Exception):
+    """The server has to be asked what `namespace` is; then the command can be planned."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(namespace)
+        self.namespace = namespace
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view as the server defines it."""
+
+    on: str
+    """The collection or view that it reads, of the same database."""
+    definition: bytes
+    """A BSON document whose first field is the pipeline."""
+
+
+UNREADABLE: Final = View("", b"\5\0\0\0\0")
+"""A view whose definition no planner can follow, or that the user may not see: it can only be forwarded."""
+
+UNSEEN: Final = View("", b"\5\0\0\0\0")
+"""A name of which the server tells this user nothing: it may be a view."""
+
+
+@final
+class ViewCatalog:
+    """What the server has said of names for the command that is being planned. One for each session."""
+
+    __slots__ = ("_collections", "_open", "_policies", "_told", "_trees")
+
+    def __init__(self, policies: PolicySet) -> None:
+        self._policies = policies
+        self._told: dict[str, View | None] = {}
+        self._trees: dict[str, PathNode] = {}
+        """What views yield, by name. Views that name each other twice would else be followed 2^20 times."""
+        self._open: set[str] = set()
+        """Views whose definitions are being followed just now: one that leads back to itself is a lie."""
+        self._collections: set[str] = set()
+        """Names that match a pattern of the policy and are no views. No view can be made there through
+        Sealwire, so one look in a session's life is enough."""
+
+    @property
+    def consulted(self) -> bool:
+        """Whether the command that is being planned rests on an answer."""
+        return bool(self._told)
+
+    @property
+    def unseen(self) -> str:
+        """A name of the command of which the server tells nothing; empty when there is none."""
+        return next((name for name, view in self._told.items() if view is UNSEEN), "")
+
+    @property
+    def room(self) -> int:
+        """How many more names the command may lead to."""
+        return MAX_NAMES - len(self._told)
+
+    def learn(self, namespace: str, view: View | None) -> None:
+        """The server's answer for a name: a view, or anything else. It counts until `clear`."""
+        self._told[namespace] = view
+        self._trees.clear()
+        if view is None and self._policies.covered(namespace) is not None:
+            if len(self._collections) >= _MAX_REMEMBERED:
+                self._collections.clear()
+            self._collections.add(namespace)
+
+    def clear(self) -> None:
+        """The command that asked has been planned."""
+        if self._told:
+            self._told.clear()
+            self._trees.clear()
+
+    def covered(self, namespace: str) -> PathNode | None:
+        """The covered paths of what is read under a name; None when nothing is.
+
+        Raises NamespaceUnknown; Refusal for what is no name. Cost: O(1) for a name that the policy knows; a
+        walk of its definition for a view.
+        """
+        return self._covered(namespace, 0)
+
+    def _covered(self, namespace: str, depth: int) -> PathNode | None:
+        policies = self._policies
+        node = policies.covered(namespace)
+        if node is not None and (policies.names(namespace) or namespace in self._collections):
+            return node
+        database, _, collection = namespace.partition(".")
+        if node is None and belongs_to_server(database, collection):
+            # named in a command, the planner knows it; a view on the profiler's shows what that holds
+            return server_documents(policies, database, collection) if depth else None
+        if node is None and (not policies.protects_database(database) or policies.is_plain(namespace)):
+            return None
+        if namespace not in self._told:
+            if readable(namespace) != namespace:
+                # no server has such a name, and none can be asked for it
+                raise Refusal(Reason.SHAPE, rule="a name that is not UTF-8")
+            raise NamespaceUnknown(namespace)
+        view = self._told[namespace]
+        if view is None or (view is UNSEEN and node is not None):
+            return node
+        tree = self._trees.get(namespace)
+        if tree is None:
+            if namespace in self._open or depth > _MAX_DEPTH:
+                return OPAQUE
+            self._open.add(namespace)
+            try:
+                tree = self._trees[namespace] = self._yielded(database, view, depth)
+            finally:
+                self._open.discard(namespace)
+        return tree if tree.covers else None
+
+    def _yielded(self, database: str, view: View, depth: int) -> PathNode:
+        """What a view yields; opaque where its definition cannot be followed."""
+
+        def covered(namespace: str) -> PathNode | None:
+            return self._covered(namespace, depth + 1)
+
+        plan = Plan(view.definition)
+        try:
+            pipeline = next(elements(view.definition, 0))
+            base = covered(f"{database}.{view.on}") or NOTHING
+            return plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
+        except (Refusal, BsonError, StopIteration):
+            return OPAQUE

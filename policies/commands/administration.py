@@ -1,0 +1,154 @@
+"""Commands that administer collections, reach them by another way than their name, or endanger them."""
+
+from collections.abc import Callable
+
+from sealwire.policies.aggregation.server_collections import refuse_buckets, server_documents
+from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, raw_data
+from sealwire.policies.commands.command import passed as pass_argument
+from sealwire.policies.commands.reach import name_in, refuse_writing_views
+from sealwire.policies.commands.view_definitions import define_view
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import PathNode, belongs_to_server
+from sealwire.policies.planning.arguments import named_parts, operator_name, readable
+from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
+from sealwire.policies.planning.trees import same_values
+from sealwire.wire import kinds
+
+_DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split()) | frozenset(GENERIC)
+
+
+def _administer(command: Command, node: PathNode) -> None:
+    """Documents in a command of administration describe keys and cursors, or they are refused.
+
+    Some of these commands take a query (`planCacheClear`) or index bounds (`dataSize`) as well.
+    """
+    for name, argument in command.arguments.items():
+        if name == b"rawData" and argument.kind != kinds.NULL:
+            raw_data(command, argument, command.parents)
+        if argument.kind in (kinds.OBJECT, kinds.ARRAY) and name not in _DESCRIBING:
+            raise Refusal(Reason.SHAPE, path=node.path, rule=operator_name(argument))
+    if command.sequences:
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+
+
+def _refuse_command(command: Command, node: PathNode) -> None:
+    """Takes values of documents, or bounds of them, in ways that are not followed."""
+    raise Refusal(Reason.COMMAND, path=node.path, rule=operator_name(command.arguments[command.name]))
+
+
+ADMINISTRATION: dict[bytes, Rule[Callable[[Command, PathNode], None]]] = {
+    **family(
+        """listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
+        reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
+        shardCollection balancerCollectionStatus refineCollectionShardKey reshardCollection
+        abortReshardCollection commitReshardCollection cleanupReshardCollection unshardCollection
+        abortUnshardCollection moveCollection cleanupOrphaned checkMetadataConsistency setAllowMigrations
+        configureQueryAnalyzer analyzeShardKey setIndexCommitQuorum dropSearchIndex abortMoveCollection
+        configureCollectionBalancing flushRouterConfig flushrouterconfig getShardVersion shardcollection""",
+        passed(_administer, "without a query"),
+    ),
+    **family(
+        """planCacheSetFilter filemd5 split splitVector moveChunk mergeChunks mergeAllChunksOnShard
+        movechunk moveRange medianKey setShardVersion clearJumboFlag updateZoneKeyRange createSearchIndexes
+        updateSearchIndex listSearchIndexes compactStructuredEncryptionData
+        cleanupStructuredEncryptionData""",
+        refused(_refuse_command, Reason.COMMAND),
+    ),
+}
+"""Commands that name a protected collection and carry no value of its documents, or are refused."""
+
+
+def check_any_namespace(command: Command) -> None:
+    """What must hold whichever collection a command names: it may reach a protected one by another way.
+
+    Raises Refusal. Cost: O(1) for all commands but those that can name two collections.
+    """
+    rule = BEYOND_TARGET.get(command.name)
+    if command.sequences and (command.name == b"aggregate" or command.name in _CHECKED):
+        # the server would take one for the argument that is checked here, or for a pipeline
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    if rule is not None:
+        rule.handler(command)
+
+
+def _refuse_protected(command: Command, namespace: str) -> None:
+    database, _, collection = namespace.partition(".")
+    refuse_buckets(command.policies, database, collection)
+    if command.policies.covered(namespace) is not None:
+        raise Refusal(
+            Reason.NAMESPACE, path=readable(namespace), rule=operator_name(command.arguments[command.name])
+        )
+
+
+def rename_collection(command: Command) -> None:
+    """Both collections are named in full. Fine when the same classes cover the same paths in both.
+
+    Raises Refusal.
+    """
+    if command.sequences:
+        # the server would take one for an argument that is read here
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    nodes: list[PathNode | None] = []
+    named: list[str] = []
+    for name in (command.name, b"to"):
+        namespace = name_in(command, command.arguments.get(name)) or ""
+        if namespace:
+            _refuse_protected(command, command.namespace(namespace))  # as a server might that is lax
+            refuse_writing_views(command, namespace)
+            database, _, collection = namespace.partition(".")
+            refuse_buckets(command.policies, database, collection)
+        nodes.append(command.policies.covered(namespace))
+        named.append(namespace)
+    source, target = nodes
+    if source is None and target is None:
+        return
+    if source is None or target is None or not same_values(source, target):
+        path = readable(named[0] if source is not None else named[1])
+        raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
+    command.plan.reach()
+    command.plan.namespace = readable(named[0])
+    names = (command.name, b"to", b"dropTarget", b"stayTemp")
+    known: dict[bytes, Argument] = dict.fromkeys(names, pass_argument)
+    apply_arguments(command, command.arguments, {**GENERIC, **known}, command.parents)
+
+
+def _clone_as_capped(command: Command) -> None:
+    for name in (command.name, b"toCollection"):
+        collection = name_in(command, command.arguments.get(name))
+        if collection is not None:
+            _refuse_protected(command, command.namespace(collection))
+
+
+def _map_reduce(command: Command) -> None:
+    """Its output may be any collection of any database; with JavaScript in it there is nothing to follow."""
+    if command.policies.protects_database(command.database) or b"out" not in command.arguments:
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+    source = name_in(command, command.arguments[command.name]) or ""
+    is_servers = belongs_to_server(command.database, source)
+    if is_servers and server_documents(command.policies, command.database, source) is not None:
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+    out = command.arguments[b"out"]
+    if out.kind == kinds.OBJECT and b"db" in named_parts(command.plan, out.value):
+        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+
+
+def _refuse_with_policy(command: Command) -> None:
+    if command.policies.protects_anything:
+        raise Refusal(Reason.COMMAND, rule=operator_name(command.arguments[command.name]))
+
+
+BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
+    **family("create collMod", encrypted(define_view, "a view on a protected collection: its pipeline")),
+    b"cloneCollectionAsCapped": refused(_clone_as_capped, Reason.NAMESPACE, "from or to a protected one"),
+    **family(
+        "mapReduce mapreduce", refused(_map_reduce, Reason.JAVASCRIPT, "in a database with protected ones")
+    ),
+    **family(
+        """applyOps doTxn eval $eval copydb clone setQuerySettings removeQuerySettings
+        internalRenameIfOptionsAndIndexesMatch""",
+        refused(_refuse_with_policy, Reason.COMMAND, "wherever they point"),
+    ),
+}
+"""Commands that may reach a protected collection which they do not name, or name second."""
+
+_CHECKED = frozenset(b"create collMod cloneCollectionAsCapped mapReduce mapreduce".split())

@@ -1,0 +1,156 @@
+"""The `bulkWrite` command: writes to several collections in one message, each planned for its own.
+
+It runs on the admin database and names its collections in full, in a list that the operations point into.
+So that list is read first, wherever it lies; the operations follow, each with its own covered paths.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, constants, passed
+from sealwire.policies.commands.commands import (
+    BULK_DELETE_PARTS,
+    BULK_UPDATE_PARTS,
+    delete_statement,
+    passing,
+    update_statement,
+)
+from sealwire.policies.commands.reach import NO_NAME, name_in, refuse_writing_views
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.variables import bind_constants, settle_constants
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.arguments import Parents, check_nested, document_of, named_parts, readable
+from sealwire.policies.planning.documents import plan_document
+from sealwire.policies.planning.numbers import is_true, whole_number
+from sealwire.policies.planning.plan import Use
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
+
+_OPERATIONS = b"ops"
+_NAMESPACES = b"nsInfo"
+# what no server takes for a list of documents
+_NO_LIST = (NO_NAME | {kinds.NULL}) - {kinds.OBJECT}
+
+
+class _Target(NamedTuple):
+    """One entry of `nsInfo`."""
+
+    namespace: str
+    node: PathNode | None
+    """Its covered paths, or None when it is not protected."""
+
+
+def bulk_write(command: Command) -> None:
+    """Cover every operation with the covered paths of the collection that it names.
+
+    Operations on collections without protection are bounded and stay as they are; when there are only such,
+    the command is not looked at, and what is wrong with it the server says.
+    Raises Refusal, BsonError. Cost: O(elements).
+    """
+    _refuse_other_sequences(command)
+    targets = _targets(command)
+    protected = [target for target in targets if target is not None and target.node is not None]
+    if not protected:
+        return
+    if None in targets:
+        raise Refusal(Reason.SHAPE, rule="nsInfo")
+    command.plan.protected = True
+    command.plan.namespace = readable(protected[0].namespace)
+    apply_arguments(command, command.arguments, {command.name: passed, **_ARGUMENTS}, command.parents)
+    bound = bind_constants(command.plan, command.arguments.get(b"let"), command.parents)
+    for start, parents in command.documents(_OPERATIONS):
+        _operation(command, named_parts(command.plan, start), (*parents, start), targets)
+    settle_constants(command.plan, bound)
+
+
+_ARGUMENTS: dict[bytes, Argument] = {
+    **GENERIC,
+    **passing("ops nsInfo ordered bypassDocumentValidation bypassEmptyTsReplacement errorsOnly cursor"),
+    b"let": constants,
+}
+
+
+def _refuse_other_sequences(command: Command) -> None:
+    """Only these two may be sequences; that none is given twice, the message's parser has seen to."""
+    for sequence in command.sequences:
+        if sequence.identifier not in (_OPERATIONS, _NAMESPACES):
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+
+
+def _targets(command: Command) -> list[_Target | None]:
+    """The entries of `nsInfo`; None for one that cannot name a collection to any server."""
+    argument = command.arguments.get(_NAMESPACES)
+    targets: list[_Target | None] = []
+    if argument is not None and argument.kind == kinds.ARRAY:
+        for item in elements(command.plan.buf, argument.value):
+            if item.kind not in NO_NAME and item.kind != kinds.NULL:
+                raise Refusal(Reason.SHAPE, rule="nsInfo")
+            targets.append(_target(command, item.value) if item.kind == kinds.OBJECT else None)
+    elif argument is not None and argument.kind not in _NO_LIST:
+        raise Refusal(Reason.SHAPE, rule="nsInfo")
+    for sequence in command.sequences:
+        if sequence.identifier == _NAMESPACES:
+            targets += [_target(command, start) for start in sequence.documents]
+    return targets
+
+
+def _target(command: Command, start: int) -> _Target | None:
+    parts = named_parts(command.plan, start)
+    namespace = name_in(command, parts.get(b"ns"))
+    if namespace is None:
+        return None
+    refuse_writing_views(command, namespace)
+    node = command.reached(namespace)
+    if node is not None:
+        # encryptionInformation among others: the server would write more than the operations say
+        _refuse_unknown(parts, {b"ns", b"collectionUUID", b"isTimeseriesNamespace"})
+        buckets = parts.get(b"isTimeseriesNamespace")
+        if buckets is not None and is_true(buckets.kind, command.plan.buf[buckets.value : buckets.end]):
+            raise Refusal(Reason.SHAPE, rule="isTimeseriesNamespace")
+    return _Target(namespace, node)
+
+
+def _refuse_unknown(parts: dict[bytes, Element], known: Iterable[bytes]) -> None:
+    if not parts.keys() <= set(known):
+        raise Refusal(Reason.SHAPE, rule="nsInfo")
+
+
+def _operation(
+    command: Command, parts: dict[bytes, Element], parents: Parents, targets: Sequence[_Target | None]
+) -> None:
+    """One operation. The server goes by its first field, whose value is an index into the targets."""
+    kinds = [name for name in parts if name in _HANDLERS]
+    if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
+        raise Refusal(Reason.SHAPE, rule="an operation of bulkWrite")
+    index = whole_number(command.plan, parts[kinds[0]])
+    target = targets[index] if 0 <= index < len(targets) else None
+    if target is None:
+        raise Refusal(Reason.SHAPE, rule="a namespace index of bulkWrite")
+    if target.node is not None:
+        _HANDLERS[kinds[0]](command, target.node, parts, parents)
+        return
+    for part in parts.values():
+        check_nested(command.plan, part)
+
+
+def _document(command: Command, argument: Element, parents: Parents) -> None:
+    plan_document(command.plan, document_of(argument, argument), command.node, parents, Use.STORE)
+
+
+_INSERT_PARTS: dict[bytes, Argument] = {b"insert": passed, b"document": _document}
+
+
+def _insert(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
+    command.node = node
+    apply_arguments(command, parts, _INSERT_PARTS, parents)
+
+
+def _update(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
+    update_statement(command, node, parts, parents, BULK_UPDATE_PARTS)
+
+
+def _delete(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
+    delete_statement(command, node, parts, parents, BULK_DELETE_PARTS)
+
+
+_HANDLERS = {b"insert": _insert, b"update": _update, b"delete": _delete}

@@ -1,0 +1,222 @@
+"""One command as the planner sees it: its name, its arguments where they lie, and what surrounds it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+from sealwire.policies.aggregation.server_collections import server_documents
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.planning.arguments import (
+    Parents,
+    array_items,
+    check_nested,
+    document_of,
+    named_parts,
+    operator_name,
+    string_of,
+)
+from sealwire.policies.planning.namespaces import Surroundings
+from sealwire.policies.planning.plan import SETTLED_EDITS, Plan
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSequence:
+    """A kind-1 section of the message: many documents under one argument's name."""
+
+    identifier: bytes
+    documents: tuple[int, ...]
+    """Offsets of the documents."""
+    parents: Parents
+
+
+@final
+@mypyc_attr(acyclic=True, free_list_len=1)
+class Command:
+    """A command document with its sequences, ready for one handler."""
+
+    __slots__ = (
+        "arguments",
+        "body",
+        "collated",
+        "covered",
+        "database",
+        "name",
+        "node",
+        "parents",
+        "plan",
+        "policies",
+        "sequences",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - see `plan`
+        self,
+        plan: Plan,
+        policies: PolicySet,
+        covered: Callable[[str], PathNode | None],
+        database: str,
+        body: int,
+        parents: Parents,
+        arguments: dict[bytes, Element],
+        sequences: tuple[DocumentSequence, ...] = (),
+    ) -> None:
+        self.plan = plan
+        self.policies = policies
+        self.covered = covered
+        """The covered paths of what is read under a name: a collection's by the policy, or a view's."""
+        self.database = database
+        self.name = next(iter(arguments))
+        self.body = body
+        """Offset of the command document."""
+        self.parents = parents
+        """Lengths above the body's elements, the body's own included."""
+        self.arguments = arguments
+        self.sequences = sequences
+        self.node = NOTHING
+        """The covered paths of the documents that its arguments, or those of a statement, speak of."""
+        self.collated = False
+        """Whether an argument asks for a collation other than the simple one."""
+
+    def namespace(self, collection: str) -> str:
+        """`database.collection`."""
+        return f"{self.database}.{collection}"
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What its pipelines may refer to."""
+        return Surroundings(self.reached, self.database)
+
+    def reached(self, namespace: str) -> PathNode | None:
+        """The covered paths of a collection, a view or a collection of the server's own; None for no such.
+
+        The plan is told which of these it reaches. Raises NamespaceUnknown (see `ViewCatalog.covered`);
+        Refusal for buckets of a protected collection.
+        """
+        database, _, collection = namespace.partition(".")
+        if belongs_to_server(database, collection):
+            node = server_documents(self.policies, database, collection)
+            self.plan.others = self.plan.others or node is not None
+            return node
+        node = self.covered(namespace)
+        self.plan.reveals = self.plan.reveals or node is not None
+        return node
+
+    def documents(self, name: bytes) -> Iterator[tuple[int, Parents]]:
+        """The documents of an argument that may stand in the body as an array or be a sequence.
+
+        Each is to be planned before the next one is taken: what has become many edits is settled in between.
+        """
+        argument = self.arguments.get(name)
+        if argument is not None:
+            inside = (document_of(item, argument) for item in array_items(self.plan, argument))
+            yield from self._settling(inside, (*self.parents, argument.value))
+        for sequence in self.sequences:
+            if sequence.identifier != name:
+                continue
+            if self.plan.settler is not None:
+                yield from self._settling(sequence.documents, sequence.parents)
+                continue
+            for start in sequence.documents:
+                yield start, sequence.parents
+
+    def _settling(self, documents: Iterable[int], parents: Parents) -> Iterator[tuple[int, Parents]]:
+        plan = self.plan
+        edits, removals = len(plan.edits), len(plan.removals)
+        first = -1
+        for start in documents:
+            if first < 0:
+                first = start
+            elif len(plan.edits) - edits >= SETTLED_EDITS:
+                plan.settle(edits, removals, first, start, parents)
+                first = start
+            yield start, parents
+
+    def note_collation(self, argument: Element) -> None:
+        """Remember a collation that is not the simple, bytewise one. Raises Refusal(SHAPE)."""
+        parts = named_parts(self.plan, document_of(argument, argument))
+        for name, part in parts.items():
+            if name not in _COLLATION or part.kind in (kinds.OBJECT, kinds.ARRAY):
+                raise Refusal(Reason.SHAPE, rule=f"a collation with {operator_name(part)}")
+        locale = parts.get(b"locale")
+        if locale is None or locale.kind != kinds.STRING or string_of(self.plan, locale) != "simple":
+            self.collated = True
+
+    def settle_collation(self, path: str) -> None:
+        """At the end of a statement: it must not compare ciphertext under its collation. Raises Refusal.
+
+        A command may carry many statements (or index definitions), each with a collation of its own.
+        """
+        if self.collated and self.plan.compares:
+            raise Refusal(Reason.COLLATION, path=path, rule=self.plan.command)
+        self.collated = self.plan.compares = False
+
+
+_COLLATION: Final = frozenset(
+    b"""locale caseLevel caseFirst strength numericOrdering alternate maxVariable normalization backwards
+    version""".split()
+)
+
+Argument = Callable[[Command, Element, Parents], None]
+"""Cover one argument. The parents are the lengths above it."""
+
+
+def passed(command: Command, argument: Element, parents: Parents) -> None:
+    """An argument that carries no value of a stored document."""
+    del parents
+    check_nested(command.plan, argument)
+
+
+def collation(command: Command, argument: Element, parents: Parents) -> None:
+    """A collation: fine unless ciphertext is compared under it, which is known at the end."""
+    del parents
+    command.note_collation(argument)
+
+
+def constants(command: Command, argument: Element, parents: Parents) -> None:
+    """`let`, and the constants of a pipeline update: variables that expressions may name as `$$variable`.
+
+    `variables` covers those that meet a covered path. One with a capital, such as CURRENT, would change what
+    `$field` means. Raises Refusal(SHAPE).
+    """
+    del parents
+    for variable in elements(command.plan.buf, document_of(argument, argument)):
+        if variable.name[:1].isupper():
+            raise Refusal(Reason.SHAPE, rule=f"a variable {operator_name(variable)}")
+        check_nested(command.plan, variable)
+
+
+def raw_data(command: Command, argument: Element, parents: Parents) -> None:
+    """With it, the paths of a time-series collection are those of its buckets. Raises Refusal(SHAPE)."""
+    del parents
+    if argument.kind != kinds.BOOL or any(command.plan.buf[argument.value : argument.end]):
+        raise Refusal(Reason.SHAPE, rule="rawData")
+
+
+def apply_arguments(
+    command: Command,
+    arguments: dict[bytes, Element],
+    table: dict[bytes, Argument],
+    parents: Parents,
+) -> None:
+    """Hand every argument to its entry in the table; one that is in no table is refused."""
+    for name, argument in arguments.items():
+        handler = table.get(name)
+        if handler is None:
+            raise Refusal(Reason.SHAPE, rule=f"argument {operator_name(argument)}")
+        if argument.kind == kinds.NULL:
+            continue  # drivers send null for an option that is not set, and the server takes it so
+        handler(command, argument, parents)
+
+
+_GENERIC: dict[bytes, Argument] = dict.fromkeys(
+    b"""$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
+    txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
+    maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings""".split(),
+    passed,
+)
+GENERIC: Final[dict[bytes, Argument]] = {**_GENERIC, b"rawData": raw_data}
+"""Arguments that every command takes."""

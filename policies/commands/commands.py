@@ -1,0 +1,322 @@
+"""The commands that read and write documents: a table of arguments for each.
+
+A handler runs only when the command's namespace is protected. Adding an argument or a command touches one
+table; what stands in no table is refused.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sealwire.policies.aggregation.pipelines import plan_pipeline
+from sealwire.policies.aggregation.projections import plan_projection
+from sealwire.policies.aggregation.sorting import plan_sort
+from sealwire.policies.commands.command import (
+    GENERIC,
+    Argument,
+    Command,
+    apply_arguments,
+    collation,
+    constants,
+    passed,
+)
+from sealwire.policies.commands.hint_arguments import (
+    aggregate_hint,
+    deletes_all,
+    find_hint,
+    hint,
+    refuse_hint_on_one,
+)
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.variables import bind_constants, settle_constants
+from sealwire.policies.file.paths import follow
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.filters.filters import plan_filter
+from sealwire.policies.filters.index_bounds import plan_index_bounds
+from sealwire.policies.planning.arguments import Parents, document_of, named_parts, printable, string_of
+from sealwire.policies.planning.documents import plan_document
+from sealwire.policies.planning.numbers import FLAGS, is_given
+from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.rules import Rule, encrypted, family
+from sealwire.policies.updates.updates import plan_update
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, string_bytes
+
+Handler = Callable[[Command, PathNode], None]
+
+
+def passing(names: str) -> dict[bytes, Argument]:
+    """A table of arguments that carry no value of a stored document."""
+    return dict.fromkeys(names.encode().split(), passed)
+
+
+def _filter(command: Command, argument: Element, parents: Parents) -> None:
+    plan_filter(command.plan, document_of(argument, argument), command.node, parents)
+
+
+def _projection(command: Command, argument: Element, parents: Parents) -> None:
+    plan_projection(command.plan, argument, command.node, parents)
+
+
+def _sort(command: Command, argument: Element, parents: Parents) -> None:
+    del parents
+    plan_sort(command.plan, argument, command.node)
+
+
+def _pipeline(command: Command, argument: Element, parents: Parents) -> None:
+    plan_pipeline(command.plan, argument, command.node, parents, command.surroundings)
+
+
+def with_let(handler: Handler) -> Handler:
+    """A handler whose expressions may name the variables of the command's `let`."""
+
+    def handle(command: Command, node: PathNode) -> None:
+        let = command.arguments.get(b"let")
+        names = bind_constants(command.plan, let, command.parents)
+        handler(command, node)
+        settle_constants(command.plan, names)
+
+    return handle
+
+
+def _whole(command: Command, node: PathNode, table: dict[bytes, Argument]) -> None:
+    """Apply a table to the body."""
+    command.node = node
+    apply_arguments(command, command.arguments, table, command.parents)
+
+
+_FIND: Final = {
+    **GENERIC,
+    **passing(
+        "find min max skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
+        "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
+    ),
+    b"filter": _filter,
+    b"projection": _projection,
+    b"sort": _sort,
+    b"hint": find_hint,
+    b"collation": collation,
+    b"let": constants,
+}
+
+
+def _find(command: Command, node: PathNode) -> None:
+    _whole(command, node, _FIND)
+    low, high = command.arguments.get(b"min"), command.arguments.get(b"max")
+    if low is not None or high is not None:
+        plan_index_bounds(command.plan, low, high, node, command.parents)
+
+
+def _count_fields(command: Command, argument: Element, parents: Parents) -> None:
+    """A projection that old drivers send and servers ignore: flags, and no values."""
+    del parents
+    for name, flag in named_parts(command.plan, document_of(argument, argument)).items():
+        if flag.kind not in FLAGS:
+            raise Refusal(Reason.SHAPE, rule=f"{printable(name)} in the fields of count")
+
+
+_COUNT: Final = {
+    **GENERIC,
+    **passing("count limit skip"),
+    b"fields": _count_fields,
+    b"query": _filter,
+    b"hint": hint,
+    b"collation": collation,
+}
+
+
+def _count(command: Command, node: PathNode) -> None:
+    _whole(command, node, _COUNT)
+
+
+_DISTINCT: Final = {
+    **GENERIC,
+    **passing("distinct key"),
+    b"query": _filter,
+    b"hint": hint,
+    b"collation": collation,
+}
+
+
+def _distinct(command: Command, node: PathNode) -> None:
+    _whole(command, node, _DISTINCT)
+    key = command.arguments.get(b"key")
+    if key is None or key.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule="distinct")
+    path = string_bytes(command.plan.buf, key)
+    covered = follow(node, path)
+    if covered is not None:
+        if covered.holds_random:
+            raise Refusal(Reason.RANDOM_EQUALITY, path=covered.path, rule="distinct")
+        command.plan.compares = True
+
+
+_WRITE_PASSED: Final = passing("ordered bypassDocumentValidation bypassEmptyTsReplacement")
+_INSERT: Final = {**GENERIC, **passing("insert documents"), **_WRITE_PASSED}
+_UPDATE: Final = {**GENERIC, **passing("update updates"), **_WRITE_PASSED, b"let": constants}
+_DELETE: Final = {**GENERIC, **passing("delete deletes ordered"), b"let": constants}
+
+
+def _insert(command: Command, node: PathNode) -> None:
+    _whole(command, node, _INSERT)
+    for start, parents in command.documents(b"documents"):
+        plan_document(command.plan, start, node, parents, Use.STORE)
+
+
+def _update(command: Command, node: PathNode) -> None:
+    _whole(command, node, _UPDATE)
+    for start, parents in command.documents(b"updates"):
+        update_statement(command, node, named_parts(command.plan, start), (*parents, start), _UPDATE_PARTS)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateParts:
+    """What a command calls the parts of an update statement, and what becomes of each."""
+
+    filter: bytes
+    update: bytes
+    constants: bytes
+    table: dict[bytes, Argument]
+
+
+def _planned_apart(command: Command, argument: Element, parents: Parents) -> None:
+    """An update and its array filters are planned together, when the other arguments have been."""
+    del command, argument, parents
+
+
+def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) -> UpdateParts:
+    table = {
+        **passing(others),
+        filter_name: _filter,
+        update: _planned_apart,
+        bound: constants,
+        b"sort": _sort,
+        b"hint": hint,
+        b"collation": collation,
+        b"arrayFilters": _planned_apart,
+    }
+    return UpdateParts(filter_name, update, bound, table)
+
+
+_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", "multi upsert")
+BULK_UPDATE_PARTS = _update_parts(b"filter", b"updateMods", b"constants", "update multi upsert")
+"""In an operation of `bulkWrite`; its `update` is the number of the collection."""
+_FIND_AND_MODIFY_PARTS = _update_parts(
+    b"query", b"update", b"let", "upsert new remove bypassDocumentValidation findAndModify findandmodify"
+)
+_FIND_AND_MODIFY: Final = replace(
+    _FIND_AND_MODIFY_PARTS,
+    table={**GENERIC, **_FIND_AND_MODIFY_PARTS.table, b"fields": _projection},
+)
+
+
+def update_statement(
+    command: Command,
+    node: PathNode,
+    statement: dict[bytes, Element],
+    parents: Parents,
+    parts: UpdateParts,
+) -> None:
+    """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
+    bound = bind_constants(command.plan, statement.get(parts.constants), parents, literal=True)
+    _plan_statement(command, node, statement, parents, parts)
+    settle_constants(command.plan, bound)
+    command.settle_collation(node.path)
+
+
+def _plan_statement(
+    command: Command,
+    node: PathNode,
+    statement: dict[bytes, Element],
+    parents: Parents,
+    parts: UpdateParts,
+) -> None:
+    """The arguments of an update statement. What its filter seeds depends on its `upsert`."""
+    plan = command.plan
+    update, array_filters = statement.get(parts.update), statement.get(b"arrayFilters")
+    if update is not None and update.kind == kinds.NULL:
+        update = None
+    if array_filters is not None and update is None:
+        raise Refusal(Reason.SHAPE, rule="array filters without an update")
+    plan.seeding = is_given(plan, statement.get(b"upsert"))
+    command.node = node
+    apply_arguments(command, statement, parts.table, parents)
+    hinted = statement.get(b"hint")
+    if hinted is not None and not is_given(plan, statement.get(b"multi")):
+        refuse_hint_on_one(command, hinted, statement, parts.filter)
+    if update is not None:
+        plan_update(plan, update, node, parents, array_filters)
+    plan.seeding = False
+
+
+def _delete(command: Command, node: PathNode) -> None:
+    _whole(command, node, _DELETE)
+    for start, parents in command.documents(b"deletes"):
+        statement = named_parts(command.plan, start)
+        delete_statement(command, node, statement, (*parents, start), _DELETE_PARTS)
+
+
+def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
+    return {**passing(others), filter_name: _filter, b"hint": hint, b"collation": collation}
+
+
+_DELETE_PARTS: Final = _delete_parts(b"q", "limit")
+BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
+"""In an operation of `bulkWrite`; its `delete` is the number of the collection."""
+
+
+def delete_statement(
+    command: Command,
+    node: PathNode,
+    statement: dict[bytes, Element],
+    parents: Parents,
+    table: dict[bytes, Argument],
+) -> None:
+    """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
+    command.node = node
+    apply_arguments(command, statement, table, parents)
+    hinted = statement.get(b"hint")
+    if hinted is not None and not deletes_all(command, statement, table):
+        refuse_hint_on_one(command, hinted, statement, b"q" if b"q" in table else b"filter")
+    command.settle_collation(node.path)
+
+
+def _find_and_modify(command: Command, node: PathNode) -> None:
+    _plan_statement(command, node, command.arguments, command.parents, _FIND_AND_MODIFY)
+
+
+_AGGREGATE: Final = {
+    **GENERIC,
+    **passing("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
+    b"hint": aggregate_hint,
+    b"pipeline": _pipeline,
+    b"collation": collation,
+    b"let": constants,
+}
+
+
+@with_let
+def aggregate(command: Command, node: PathNode) -> None:
+    """A pipeline over documents with the covered paths `node`. Raises Refusal, BsonError."""
+    _whole(command, node, _AGGREGATE)
+
+
+DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
+    b"find": encrypted(with_let(_find), "`min` and `max` with the same covered values"),
+    b"count": encrypted(_count),
+    b"distinct": encrypted(_distinct, "deterministic classes"),
+    b"insert": encrypted(_insert),
+    b"update": encrypted(with_let(_update)),
+    b"delete": encrypted(with_let(_delete)),
+    **family("findAndModify findandmodify", encrypted(with_let(_find_and_modify))),
+    b"aggregate": encrypted(aggregate),
+}
+
+SEQUENCES: dict[bytes, bytes] = {b"insert": b"documents", b"update": b"updates", b"delete": b"deletes"}
+"""The one document sequence that a command may carry."""
+
+
+def collection_of(command: Command) -> str | None:
+    """The collection that the command's first argument names, or None when it names none."""
+    target = command.arguments[command.name]
+    return string_of(command.plan, target) if target.kind == kinds.STRING else None

@@ -1,0 +1,147 @@
+"""Commands that are known to carry no value of a stored document: they pass unread, or nearly so.
+
+Any other command that names no collection is refused while the policy protects anything: the next release of
+a server may bring one that reads and writes documents by another way than the known ones.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from sealwire.policies.aggregation.server_collections import PROFILE
+from sealwire.policies.aggregation.server_stages import documents_of, showing
+from sealwire.policies.commands.command import GENERIC, Command
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.paths import follow
+from sealwire.policies.file.schema import PathNode, freeze
+from sealwire.policies.filters.filters import plan_filter
+from sealwire.policies.planning.arguments import (
+    array_items,
+    check_nested,
+    document_of,
+    named_parts,
+    operator_name,
+)
+from sealwire.policies.planning.rules import Rule, family, passed
+from sealwire.policies.planning.trees import OPAQUE
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
+
+Handler = Callable[[Command], None]
+
+
+def _unread(command: Command) -> None:
+    """Nothing in it is a document of a collection, or is compared with one."""
+
+
+_CURRENT_OP = documents_of(b"$currentOp")
+_BRANCHES: Final = frozenset({b"$and", b"$or", b"$nor"})
+_FLAGS: Final = frozenset({b"currentOp", b"$all", b"$ownOps", b"$truncateOps", *GENERIC})
+
+
+def _current_op(command: Command) -> None:
+    """Its other arguments are a filter on what everybody's commands say. Raises Refusal."""
+    for name, argument in command.arguments.items():
+        if name in _FLAGS:
+            continue
+        if name in _BRANCHES:
+            for branch in array_items(command.plan, argument):
+                plan_filter(command.plan, document_of(branch, argument), _CURRENT_OP, ())
+        elif name.startswith(b"$"):
+            raise Refusal(Reason.OPERATOR, rule=operator_name(argument))
+        elif follow(_CURRENT_OP, name) is not None:
+            raise Refusal(Reason.COMPUTE, path=operator_name(argument), rule="currentOp")
+        else:
+            check_nested(command.plan, argument)
+
+
+def _filtered(command: Command, argument: Element | None, node: PathNode) -> None:
+    """A filter on documents with the covered paths `node`; what is no document is no filter."""
+    if argument is not None and argument.kind == kinds.OBJECT:
+        plan_filter(command.plan, argument.value, node, ())
+
+
+def _profile(command: Command) -> None:
+    """What the profiler is to write down may be told by a filter."""
+    _filtered(command, command.arguments.get(b"filter"), PROFILE)
+
+
+_AUDIT: Final = showing("atype ts uuid local remote users roles result")
+
+
+def _audit(command: Command) -> None:
+    """What is to be audited may be told by a filter on the arguments of everybody's commands."""
+    _filtered(command, command.arguments.get(b"filter"), _AUDIT)
+    _filtered_inside(command, command.arguments[command.name])
+
+
+def _filtered_inside(command: Command, argument: Element | None) -> None:
+    if argument is not None and argument.kind == kinds.OBJECT:
+        _filtered(command, named_parts(command.plan, argument.value).get(b"filter"), _AUDIT)
+
+
+def _cluster_parameter(command: Command) -> None:
+    """Two of the parameters have commands of their own, and are judged here as there. Raises Refusal."""
+    first = command.arguments[command.name]
+    if first.kind != kinds.OBJECT:
+        return
+    parameters = named_parts(command.plan, first.value)
+    if b"querySettings" in parameters:
+        raise Refusal(Reason.COMMAND, rule="querySettings")
+    _filtered_inside(command, parameters.get(b"auditConfig"))
+
+
+_COLLECTIONS: Final = PathNode(
+    "", freeze({b"options": PathNode("", freeze({b"validator": OPAQUE, b"pipeline": OPAQUE}))})
+)
+
+
+def _list_collections(command: Command) -> None:
+    """Validators and the pipelines of views hold constants that were encrypted on their way in."""
+    if not command.policies.protects_database(command.database):
+        return
+    _filtered(command, command.arguments.get(b"filter"), _COLLECTIONS)
+    command.plan.reveals = True
+
+
+PASSED_COMMANDS: Final[dict[bytes, Rule[Handler]]] = {
+    **family(
+        """hello isMaster ismaster saslStart saslContinue authenticate logout getnonce
+        startSession refreshSessions endSessions killSessions killAllSessions killAllSessionsByPattern
+        abortTransaction commitTransaction getMore killOp
+        ping buildInfo buildinfo whatsmyuri connectionStatus hostInfo hostinfo getCmdLineOpts getLog logRotate
+        listCommands listDatabases features getLastError getlasterror getPrevError getpreverror
+        resetError reseterror forceerror availableQueryOptions validateDBMetadata
+        serverStatus top dbStats dbstats dbHash dbhash connPoolStats connPoolSync shardConnPoolStats lockInfo
+        netstat getDiagnosticData driverOIDCTest oidcListKeys oidcRefreshKeys
+        atlasVersion atlasHello getFreeMonitoringStatus setFreeMonitoring
+        getParameter setParameter getClusterParameter getDefaultRWConcern
+        setDefaultRWConcern setFeatureCompatibilityVersion getAuditConfig setUserWriteBlockMode
+        dropDatabase dropConnections fsync fsyncUnlock autoCompact rotateCertificates shutdown""",
+        passed(_unread),
+    ),
+    **family(
+        """createUser updateUser dropUser dropAllUsersFromDatabase usersInfo grantRolesToUser
+        revokeRolesFromUser createRole updateRole dropRole dropAllRolesFromDatabase rolesInfo grantRolesToRole
+        revokeRolesFromRole grantPrivilegesToRole revokePrivilegesFromRole invalidateUserCache
+        _mergeAuthzCollections""",
+        passed(_unread),
+    ),
+    **family(
+        """replSetAbortPrimaryCatchUp replSetFreeze replSetGetConfig replSetGetRBID replSetGetStatus
+        replSetInitiate replSetMaintenance replSetReconfig replSetResizeOplog replSetStepDown replSetStepUp
+        replSetSyncFrom
+        addShard addshard addShardToZone balancerStart balancerStatus balancerStop enableSharding
+        enablesharding getShardMap isdbgrid isdbGrid listShards listshards movePrimary moveprimary removeShard
+        removeshard removeShardFromZone shardingState startShardDraining stopShardDraining
+        commitShardRemoval transitionFromDedicatedConfigServer transitionToDedicatedConfigServer""",
+        passed(_unread),
+    ),
+    b"currentOp": passed(_current_op, "by what holds no value of anybody's command"),
+    **family(
+        "profile setProfilingFilterGlobally", passed(_profile, "`filter` by what holds no value of a command")
+    ),
+    b"setAuditConfig": passed(_audit, "`filter` by what holds no value of a command"),
+    b"setClusterParameter": passed(_cluster_parameter, "other than `querySettings`"),
+    b"listCollections": passed(_list_collections, "`filter` by no constant of a validator or view"),
+}
+"""None of them names a collection in its first argument, whatever stands there."""

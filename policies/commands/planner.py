@@ -1,0 +1,265 @@
+"""One command in, one plan out, or a refusal: the entry of this room.
+
+First what holds for any command, then by the namespace it names: protected, its handler covers it or refuses;
+not protected, it passes untouched if it is one of those that are known, or that the policy allows. A policy
+that protects nothing refuses nothing.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from sealwire.policies.aggregation.server_collections import refuse_buckets
+from sealwire.policies.aggregation.server_stages import OTHERS_COMMANDS, SERVER_STAGES
+from sealwire.policies.commands.administration import (
+    ADMINISTRATION,
+    BEYOND_TARGET,
+    check_any_namespace,
+    rename_collection,
+)
+from sealwire.policies.commands.bulk_writes import bulk_write
+from sealwire.policies.commands.change_streams import watched
+from sealwire.policies.commands.command import GENERIC, Command, DocumentSequence, apply_arguments
+from sealwire.policies.commands.command import passed as pass_argument
+from sealwire.policies.commands.commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
+from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
+from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
+from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_view_catalog
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.planning.arguments import (
+    Parents,
+    document_of,
+    named_parts,
+    printable,
+    readable,
+    string_of,
+)
+from sealwire.policies.planning.plan import Plan, Settler
+from sealwire.policies.planning.rules import Rule, encrypted, passed
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
+
+_NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
+
+COMMANDS: Final = DATA_COMMANDS | DEFINITION_COMMANDS | ADMINISTRATION
+"""Those that may name a protected collection; any other that does is refused."""
+
+WHOLE_NAMES: Final[dict[bytes, Rule[Callable[[Command], None]]]] = {
+    b"bulkWrite": encrypted(bulk_write, "each operation for its collection"),
+    b"renameCollection": passed(rename_collection, "between the same classes at the same paths"),
+}
+"""Commands that name their collections in full; they run on the admin database."""
+
+_READING: Final = frozenset(DATA_COMMANDS) - {b"insert"} | frozenset(
+    b"createIndexes planCacheClear planCacheSetFilter".split()
+)
+"""Those that compare stored values, or show them. Given a view's name, they speak of what the view shows; the
+server refuses some of them there, when it has read them."""
+
+# `aggregate` with one of these shows what the server knows of the collection that it names, and of no other
+_OF_ONE_COLLECTION: Final = frozenset(b"$collStats $indexStats $planCacheStats".split())
+
+NAMING_COMMANDS: Final = frozenset(COMMANDS) | frozenset(WHOLE_NAMES)
+"""Commands of which also what their first arguments name is safe in logs: they are names of collections."""
+
+KNOWN_COMMANDS: Final = NAMING_COMMANDS | frozenset(PASSED_COMMANDS)
+"""Commands whose names are safe in logs and metrics."""
+
+_WITHOUT_PROTECTION: Final = frozenset(COMMANDS) | frozenset(BEYOND_TARGET)
+"""Commands that may name a collection without protection; what else they reach is checked before."""
+
+_TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
+
+
+def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what there is to know
+    policies: PolicySet,
+    buf: bytes,
+    body: int,
+    parents: Parents = (),
+    sequences: tuple[DocumentSequence, ...] = (),
+    covered: Callable[[str], PathNode | None] | None = None,
+    settler: Settler | None = None,
+) -> Plan:
+    """Decide what must happen to the command whose document lies at `body` in `buf`.
+
+    `parents` are the offsets of the lengths above the body (0 for a message's own). The plan's edits are
+    empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
+    it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
+    they are many. Raises Refusal, BsonError, and what these two raise. Cost: O(elements walked).
+    """
+    plan = Plan(buf, settler)
+    arguments = named_parts(plan, body)
+    database = arguments.get(b"$db")
+    if not arguments or database is None or database.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule="a command without $db")
+    command = Command(
+        plan,
+        policies,
+        covered or policies.covered,
+        string_of(plan, database),
+        body,
+        (*parents, body),
+        arguments,
+        sequences,
+    )
+    plan.command = _TEXTS.get(command.name) or printable(command.name)
+    if not policies.protects_anything:
+        collection = None if command.name in PASSED_COMMANDS else collection_of(command)
+        plan.namespace = "" if collection is None else readable(command.namespace(collection))
+        return plan
+    _dispatch(command)
+    if plan.others and plan.reveals:
+        # a reply of one kind is opened, and of the other not
+        raise Refusal(Reason.NAMESPACE, path=plan.namespace, rule=plan.command)
+    return plan
+
+
+def _dispatch(command: Command) -> None:
+    plan = command.plan
+    if command.name == b"explain":
+        _explain(command)
+        return
+    check_any_namespace(command)
+    whole = WHOLE_NAMES.get(command.name)
+    if whole is not None:
+        whole.handler(command)
+        return
+    unread = PASSED_COMMANDS.get(command.name)
+    if unread is not None:
+        if command.sequences:
+            # the server would take one for an argument
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+        unread.handler(command)
+        return
+    collection = collection_of(command)
+    if collection is None:
+        _without_collection(command)
+        return
+    namespace = command.namespace(collection)
+    plan.namespace = readable(namespace)
+    # a view's name may match a pattern of the policy as well
+    known = command.covered if command.name in _READING else command.policies.covered
+    node = known(namespace)
+    if node is not None:
+        plan.reveals = command.name != b"aggregate" or first_stage(command) not in OTHERS_COMMANDS
+    else:
+        node = _beside_policy(command, namespace, collection)
+    if node is None:
+        _unprotected(command, collection)
+        return
+    plan.protected = True
+    rule = COMMANDS.get(command.name)
+    if rule is None:
+        raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
+    _check_sequences(command)
+    rule.handler(command, node)
+    command.settle_collation(node.path)
+
+
+def _beside_policy(command: Command, namespace: str, collection: str) -> PathNode | None:
+    """The covered paths of what a command reads under a name that the policy does not protect.
+
+    It may be a view, or the server's own; a pipeline may reach further, or begin with a stage that shows what
+    the server knows.
+    """
+    node: PathNode | None = None
+    if belongs_to_server(command.database, collection):
+        refuse_view_catalog(command, collection)
+        refuse_buckets(command.policies, command.database, collection)
+        node = command.reached(namespace) if command.name in _READING else None
+    if node is None and command.name == b"aggregate":
+        shown = first_stage(command)
+        is_followed = shown in SERVER_STAGES and shown not in _OF_ONE_COLLECTION
+        if is_followed or protected_in_pipeline(command) is not None:
+            node = NOTHING
+    return node
+
+
+def _unprotected(command: Command, collection: str) -> None:
+    """A command on a collection without protection passes, if it is known that it reaches no other."""
+    # sharding and a few other commands name the whole namespace
+    database, _, inner = collection.partition(".")
+    refuse_buckets(command.policies, database, inner)
+    if command.policies.covered(collection) is not None:
+        _administer_only(command, readable(collection))
+    elif command.name not in _WITHOUT_PROTECTION:
+        _refuse_unknown(command)
+
+
+def _refuse_unknown(command: Command) -> None:
+    """What a command does that nobody knows here, only the operator can say."""
+    if command.name not in command.policies.allowed_commands:
+        raise Refusal(Reason.COMMAND, rule=command.plan.command)
+
+
+def _administer_only(command: Command, namespace: str) -> None:
+    rule = ADMINISTRATION.get(command.name)
+    command.plan.reveals = True
+    if rule is None:
+        raise Refusal(Reason.COMMAND, path=namespace, rule=command.plan.command)
+    rule.handler(command, NOTHING)
+
+
+def _planned_already(command: Command, argument: Element, parents: Parents) -> None:
+    del command, argument, parents
+
+
+_EXPLAIN: Final = {**GENERIC, b"explain": _planned_already, b"verbosity": pass_argument}
+
+
+def _explain(command: Command) -> None:
+    """The command inside is planned like any other; its database is the outer one."""
+    inner = command.arguments[b"explain"]
+    start = document_of(inner, inner)
+    arguments = named_parts(command.plan, start)
+    if not arguments or b"explain" in arguments or command.sequences:
+        raise Refusal(Reason.SHAPE, rule="explain")
+    database = arguments.get(b"$db")
+    if database is not None and (
+        database.kind != kinds.STRING or string_of(command.plan, database) != command.database
+    ):
+        raise Refusal(Reason.SHAPE, rule="explain of another database")
+    nested = Command(
+        command.plan,
+        command.policies,
+        command.covered,
+        command.database,
+        start,
+        (*command.parents, start),
+        arguments,
+    )
+    _dispatch(nested)
+    if command.plan.protected:
+        apply_arguments(command, command.arguments, _EXPLAIN, command.parents)
+    command.plan.command = f"explain {printable(nested.name)}"
+
+
+def _without_collection(command: Command) -> None:
+    """A command on a database or the server. A change stream over them reads protected documents too."""
+    target = command.arguments[command.name]
+    if command.name not in NAMING_COMMANDS:
+        _refuse_unknown(command)
+        return
+    if command.name != b"aggregate" or target.kind not in _NUMBERS:
+        # a collection named by its UUID would slip past a policy that knows names
+        raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
+    plan = command.plan
+    node = watched(command)
+    if node is not None and node.covers:
+        plan.reach()
+    if node is None and first_stage(command) in SERVER_STAGES:
+        plan.protected = True
+        node = NOTHING
+    if node is None and protected_in_pipeline(command) is not None:
+        plan.protected = True
+        node = NOTHING
+    if node is not None:
+        aggregate(command, node)
+
+
+def _check_sequences(command: Command) -> None:
+    for sequence in command.sequences:
+        if SEQUENCES.get(command.name) != sequence.identifier:
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+        if sequence.identifier in command.arguments:
+            raise Refusal(Reason.SHAPE, rule="an argument given twice")

@@ -1,0 +1,70 @@
+"""Bring a value to the one encoding that a deterministic class stores.
+
+MongoDB holds 5, NumberLong(5) and 5.0 for equal; their ciphertexts are not. A class declares one type, and
+what is written or compared is brought to it when that loses nothing.
+"""
+
+import math
+import struct
+from decimal import Decimal
+
+from sealwire.policies.file.quantities import NUMERIC, read_number
+from sealwire.policies.file.schema import ValueType
+from sealwire.wire import kinds
+
+_double = struct.Struct("<d")
+_int = struct.Struct("<i")
+_long = struct.Struct("<q")
+
+_NUMERIC_CLASSES = frozenset({ValueType.INT, ValueType.LONG, ValueType.DOUBLE})
+_LIMITS = {ValueType.INT: (-(2**31), 2**31 - 1), ValueType.LONG: (-(2**63), 2**63 - 1)}
+
+# Binary subtype 6 belongs to client-side encryption: it is ciphertext already, under somebody else's key.
+_CLIENT_ENCRYPTED_SUBTYPE = 6
+
+
+def coerce(kind: int, value: bytes, declared: ValueType) -> bytes | None:
+    """The bytes of `value` (BSON type `kind`) as `declared`, or None when no equal value of it exists.
+
+    None means: cannot be stored in the class, and equals nothing stored in it. Cost: O(1).
+    """
+    if declared in _NUMERIC_CLASSES:
+        return _coerce_number(kind, value, declared) if kind in NUMERIC else None
+    if kind == kinds.SYMBOL and declared is ValueType.STRING:
+        return value  # the deprecated symbol has a string's bytes and equals it
+    if kind != declared.kind:
+        return None
+    if kind == kinds.BIN_DATA and value[4] == _CLIENT_ENCRYPTED_SUBTYPE:
+        return None
+    return value
+
+
+def _coerce_number(kind: int, value: bytes, declared: ValueType) -> bytes | None:
+    if kind == declared.kind and declared is not ValueType.DOUBLE:
+        return value
+    number = read_number(kind, value)
+    if declared is ValueType.DOUBLE:
+        return _to_double(number)
+    return _to_integer(number, declared)
+
+
+def _to_double(number: int | float | Decimal) -> bytes | None:
+    """NaN has many encodings and is refused; -0.0 becomes the 0.0 that it equals."""
+    try:
+        converted = float(number)
+    except OverflowError:
+        return None
+    if math.isnan(converted) or converted != number:
+        return None
+    return _double.pack(converted if converted else 0.0)
+
+
+def _to_integer(number: int | float | Decimal, declared: ValueType) -> bytes | None:
+    low, high = _LIMITS[declared]
+    # bounds first: int() of a decimal with a huge exponent would build all its digits
+    if not isinstance(number, int) and not (math.isfinite(number) and low <= number <= high):
+        return None
+    whole = int(number)
+    if whole != number or not low <= whole <= high:
+        return None
+    return (_int if declared is ValueType.INT else _long).pack(whole)

@@ -1,0 +1,167 @@
+"""Policy file to PolicySet. Every complaint names file, line and column; nothing is guessed."""
+
+import re
+from collections.abc import Mapping
+
+from sealwire.files.yaml_source import Node, parse_yaml
+from sealwire.policies.file.paths import is_transparent
+from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
+from sealwire.policies.file.schema import (
+    FieldClass,
+    Mode,
+    PathNode,
+    PolicySet,
+    ValueType,
+    belongs_to_server,
+    freeze,
+)
+
+_CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+_COMMAND_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_]{0,62}")
+_MAX_PATH_DEPTH = 32
+
+
+def load_policy(source: bytes, filename: str) -> PolicySet:
+    """The policy in `source`; `filename` is for messages. Raises SourceError."""
+    root = parse_yaml(source, filename, "docs/policies.md").entries(
+        ["version", "classes", "collections"], ["plain", "allow_commands"]
+    )
+    root["version"].integer(1, 1)
+    classes = {name: _field_class(name, node) for name, node in root["classes"].mapping().items()}
+    if not classes:
+        raise root["classes"].error("no classes", "a policy needs at least one class")
+    exact: dict[str, PathNode] = {}
+    patterns: list[tuple[str, PathNode]] = []
+    for namespace, node in root["collections"].mapping().items():
+        _check_namespace(namespace, node)
+        tree = _tree(node, classes)
+        if any(wild in namespace for wild in "*?["):
+            patterns.append((namespace, tree))
+        else:
+            exact[namespace] = tree
+    plain = _plain(root["plain"], exact) if "plain" in root else ()
+    allowed = root["allow_commands"].items() if "allow_commands" in root else ()
+    commands = frozenset(_command_name(node) for node in allowed)
+    return PolicySet(freeze_classes(classes), exact, tuple(patterns), plain, commands)
+
+
+def _plain(node: Node, protected: Mapping[str, PathNode]) -> tuple[str, ...]:
+    """Collections that are declared to hold nothing covered. Exact names of protected ones cannot be."""
+    names: list[str] = []
+    for item in node.items():
+        name = item.text()
+        _check_namespace(name, item)
+        if name in protected:
+            raise item.error(f"'{name}' has covered fields", "list it once, here or under `collections`")
+        names.append(name)
+    return tuple(names)
+
+
+def _command_name(node: Node) -> bytes:
+    name = node.text()
+    if not _COMMAND_NAME.fullmatch(name):
+        raise node.error(f"'{name}' is not a command's name", "write the name alone, as in `{name: 1}`")
+    return name.encode()
+
+
+def freeze_classes(classes: dict[str, FieldClass]) -> Mapping[str, FieldClass]:
+    """The classes in file order; a copy nobody else holds."""
+    return dict(classes)
+
+
+def _field_class(name: str, node: Node) -> FieldClass:
+    if not _CLASS_NAME.fullmatch(name):
+        raise node.error(f"'{name}' is not a class name", "letters, digits, _ - . and at most 63 characters")
+    entries = node.entries(["mode"], ["type", "range"])
+    mode = Mode(entries["mode"].choice([mode.value for mode in Mode]))
+    declared = entries.get("type")
+    if mode is Mode.RANDOM:
+        for key in ("type", "range"):
+            if key in entries:
+                raise entries[key].error(f"a random class has no {key}", f"remove `{key}`")
+        return FieldClass(name, mode, None)
+    if declared is None:
+        raise node.error("a deterministic class needs a type", "add `type: string` or another")
+    choices = [kind.value for kind in ValueType]
+    value_type = ValueType(declared.choice(choices))
+    domain = _domain(entries["range"], value_type) if "range" in entries else None
+    return FieldClass(name, mode, value_type, domain)
+
+
+def _domain(node: Node, value_type: ValueType) -> RangeDomain:
+    """The grid of a class: of dates by day, month or year, or of integers."""
+    if value_type is ValueType.DATE:
+        entries = node.entries(["unit", "from", "to"], ["max_values"])
+        unit = Unit(entries["unit"].choice(["day", "month", "year"]))
+        low, high = (position_of(unit, entries[key].day()) for key in ("from", "to"))
+    elif value_type in (ValueType.INT, ValueType.LONG):
+        entries = node.entries(["from", "to"], ["max_values"])
+        unit = Unit.ONE
+        bits = 31 if value_type is ValueType.INT else 63
+        low, high = (entries[key].integer(-(2**bits), 2**bits - 1) for key in ("from", "to"))
+    else:
+        raise node.error("a range needs a class of type date, int or long", "remove `range`")
+    if low > high:
+        raise entries["to"].error("the range is empty", "`to` must not lie before `from`")
+    max_values = DEFAULT_MAX_VALUES
+    if "max_values" in entries:
+        max_values = entries["max_values"].integer(1, MAX_MAX_VALUES)
+    return RangeDomain(unit, low, high, max_values)
+
+
+def _check_namespace(namespace: str, node: Node) -> None:
+    database, dot, collection = namespace.partition(".")
+    if not (database and dot and collection):
+        raise node.error(f"'{namespace}' is not a namespace", "write `database.collection`")
+    if "?" in namespace or "[" in namespace:
+        raise node.error("only `*` may stand for a part of a namespace", "list the collections instead")
+    if belongs_to_server(database, collection):
+        raise node.error(f"'{namespace}' belongs to the server", "protect the application's collections")
+
+
+def _tree(node: Node, classes: Mapping[str, FieldClass]) -> PathNode:
+    """The covered paths of one collection as a tree."""
+    leaves: dict[tuple[bytes, ...], FieldClass] = {}
+    entries = node.mapping()
+    if not entries:
+        raise node.error("no fields", "list at least one `path: class`")
+    for path, class_node in entries.items():
+        name = class_node.choice(classes)
+        leaves[_parts(path, class_node)] = classes[name]
+    for parts, class_node in zip(leaves, entries.values(), strict=True):
+        for length in range(1, len(parts)):
+            if parts[:length] in leaves:
+                outer = b".".join(parts[:length]).decode()
+                raise class_node.error(f"'{outer}' already covers this path", "cover one of the two")
+    return _branch((), leaves)
+
+
+def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldClass]) -> PathNode:
+    """The tree of the paths in `leaves`, all of which begin with `prefix`. Cost: O(parts of all paths)."""
+    path = b".".join(prefix).decode()
+    if prefix in leaves:
+        return PathNode(path, leaf=leaves[prefix])
+    depth = len(prefix)
+    below: dict[bytes, dict[tuple[bytes, ...], FieldClass]] = {}
+    for parts, field_class in leaves.items():
+        below.setdefault(parts[depth], {})[parts] = field_class
+    return PathNode(path, freeze({name: _branch((*prefix, name), found) for name, found in below.items()}))
+
+
+def _parts(path: str, node: Node) -> tuple[bytes, ...]:
+    try:
+        parts = tuple(part.encode() for part in path.split("."))
+    except UnicodeEncodeError:
+        raise node.error("a path holds half of a surrogate pair", "write the character itself") from None
+    if len(parts) > _MAX_PATH_DEPTH:
+        raise node.error(f"a path has at most {_MAX_PATH_DEPTH} parts")
+    for part in parts:
+        if not part or b"\0" in part or part.startswith(b"$"):
+            raise node.error(f"'{path}' is not a path", "write field names joined by dots, without $")
+        if is_transparent(part):
+            raise node.error(
+                f"'{path}' has a numeric part", "leave it out: paths cover every element of an array"
+            )
+    if parts[0] == b"_id":
+        raise node.error("_id cannot be covered", "put the sensitive value into a field of its own")
+    return parts

@@ -1,0 +1,274 @@
+"""The policy as frozen types: classes, and which paths of which collections they cover."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Final
+
+from sealwire.policies.file.ranges import RangeDomain
+from sealwire.wire import kinds
+
+# Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
+# without end must not make this grow without end.
+_MAX_REMEMBERED_NAMESPACES: Final = 4096
+
+_SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
+
+
+class Mode(Enum):
+    """How a class encrypts."""
+
+    DETERMINISTIC = "deterministic"
+    """Equal values give equal ciphertext: equality, joins, grouping and unique indexes work."""
+    RANDOM = "random"
+    """Equal values give different ciphertext: nothing can be searched, nothing can be compared."""
+
+
+class ValueType(Enum):
+    """The types that a deterministic class may declare, by their `$type` names.
+
+    Decimal and documents are missing on purpose: equal values of these have several encodings, so equality
+    of ciphertext would not be equality of values.
+    """
+
+    STRING = "string"
+    INT = "int"
+    LONG = "long"
+    DOUBLE = "double"
+    DATE = "date"
+    OBJECT_ID = "objectId"
+    BIN_DATA = "binData"
+    BOOL = "bool"
+
+    @property
+    def kind(self) -> int:
+        """The BSON type that values of this class are stored as."""
+        return _KINDS[self]
+
+
+_KINDS: Final = {
+    ValueType.STRING: kinds.STRING,
+    ValueType.INT: kinds.INT,
+    ValueType.LONG: kinds.LONG,
+    ValueType.DOUBLE: kinds.DOUBLE,
+    ValueType.DATE: kinds.DATE,
+    ValueType.OBJECT_ID: kinds.OBJECT_ID,
+    ValueType.BIN_DATA: kinds.BIN_DATA,
+    ValueType.BOOL: kinds.BOOL,
+}
+
+
+# Doubles are missing for -0.0 and NaN, binaries for the subtype of client-side encryption.
+_ONE_ENCODING: Final = frozenset(
+    {kinds.STRING, kinds.INT, kinds.LONG, kinds.DATE, kinds.OBJECT_ID, kinds.BOOL}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldClass:
+    """One key and one equality domain. Fields of the same class compare equal, others never do."""
+
+    name: str
+    mode: Mode
+    value_type: ValueType | None
+    """Declared in deterministic mode; None in random mode, which takes any type."""
+    domain: RangeDomain | None = None
+    """The grid on which all values lie, when ranges are to work; then every path holds single values."""
+
+    kind: int = field(init=False, compare=False, repr=False)
+    """The BSON type of `value_type`; 0, which no value has, without one."""
+    _has_one_encoding: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", 0 if self.value_type is None else self.value_type.kind)
+        object.__setattr__(self, "_has_one_encoding", self.kind in _ONE_ENCODING)
+
+    def stores(self, kind: int) -> bool:
+        """Whether every value of this BSON type is stored as it is: one encoding each, nothing to coerce."""
+        return self._has_one_encoding and kind == self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class PathNode:
+    """One step of the covered paths of a document: a tree whose leaves name a class.
+
+    Paths see through arrays as MongoDB's do, so a node stands for the value itself and for every element of
+    it. An `opaque` node is a value that may hold ciphertext of unknown classes: it can be forwarded and
+    nothing else, but for the children that it has: what is known of them holds.
+    """
+
+    path: str
+    children: Mapping[bytes, "PathNode"] = field(default_factory=dict)
+    leaf: FieldClass | None = None
+    opaque: bool = False
+    behind_number: "PathNode | None" = None
+    """What a number in a path leads to, where a pipeline has changed this node; None: to the node itself.
+
+    `{$unset: "phone"}` takes `phone` away and leaves the ciphertext at `5.phone` where it is.
+    """
+    absent: bool = False
+    """Whether a stage has taken away what was here, so that no document has a value at this node.
+
+    What is compared with it is covered all the same: a constant that was meant for it stays a secret. Where
+    the node is opaque as well, a value in clear may be here, and nobody knows which of the two a constant is
+    meant for: it is refused.
+    """
+    moved: bool = False
+    """Whether a stage has put this here from elsewhere: one value may have become several, in an array."""
+    _by_name: dict[bytes, "PathNode"] = field(init=False, compare=False, repr=False)
+    """The children once more: a compiled core finds them here without a call."""
+    covers: bool = field(init=False, compare=False, repr=False)
+    """Whether any value at or below this node can be ciphertext."""
+    reshaped: bool = field(init=False, compare=False, repr=False)
+    """Whether a pipeline has changed this node or one below it, so that numbers lead elsewhere than names."""
+    rearranged: bool = field(init=False, compare=False, repr=False)
+    """Whether this node or one below it was moved."""
+    holds_random: bool = field(init=False, compare=False, repr=False)
+    """Whether a value at this node can hold ciphertext that does not compare equal to itself."""
+    size: int = field(init=False, compare=False, repr=False)
+    """Nodes of the tree; one that stands in it twice counts twice, as a walk would meet it."""
+    depth: int = field(init=False, compare=False, repr=False)
+    """Levels below this one."""
+
+    def __post_init__(self) -> None:
+        # counted once, from the children's counts: a pipeline can make trees that are too large to walk
+        object.__setattr__(self, "_by_name", dict(self.children))
+        below = self._by_name.values()
+        random = self.opaque or any(child.holds_random for child in below)
+        if self.leaf is not None:
+            random = self.leaf.mode is Mode.RANDOM
+        random = random and not self.absent
+        covers = self.leaf is not None or self.opaque or any(child.covers for child in below)
+        hidden = self.behind_number is not None and self.behind_number.covers
+        object.__setattr__(self, "covers", covers or hidden)
+        reshaped = self.behind_number is not None or any(child.reshaped for child in below)
+        object.__setattr__(self, "reshaped", reshaped)
+        rearranged = self.moved or any(child.rearranged for child in below)
+        object.__setattr__(self, "rearranged", rearranged)
+        object.__setattr__(self, "holds_random", random)
+        object.__setattr__(self, "size", 1 + sum(child.size for child in below))
+        object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no document has a value here."""
+        return self.absent and not self.opaque
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a value in clear may be here, or none, and constants may be meant for what was here."""
+        return self.absent and self.opaque
+
+    def child(self, name: bytes) -> "PathNode | None":
+        """The child of this name, if there is one. Cost: one look-up."""
+        return self._by_name.get(name)
+
+    def changed(self, children: dict[bytes, "PathNode"]) -> "PathNode":
+        """This node after a pipeline stage has put other fields in place of its own."""
+        behind = self.behind_number or self
+        # what was taken away may be there again, in part
+        absent = self.is_doubtful
+        return replace(self, children=MappingProxyType(children), behind_number=behind, absent=absent)
+
+
+NOTHING: Final = PathNode("")
+"""The tree of a collection or a stage output without covered fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """A whole policy: immutable but for its memory of namespaces already looked up."""
+
+    classes: Mapping[str, FieldClass]
+    collections: dict[str, PathNode]
+    """Covered paths by exact namespace."""
+    patterns: tuple[tuple[str, PathNode], ...] = ()
+    """Namespace patterns with `*`, in file order; an exact name goes first, then the first that matches."""
+    plain: tuple[str, ...] = ()
+    """Namespaces, or patterns of them, that hold nothing covered and are never views: none is asked about."""
+    allowed_commands: frozenset[bytes] = frozenset()
+    """Commands that the planner does not know and the operator lets pass unread."""
+    _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def covered(self, namespace: str) -> PathNode | None:
+        """The covered paths of `database.collection`, or None when it is not protected. Cost: O(1) mostly."""
+        exact = self.collections.get(namespace)
+        if exact is not None or not self.patterns:
+            return exact
+        if namespace in self._remembered:
+            return self._remembered[namespace]
+        found = next((node for pattern, node in self.patterns if matches(pattern, namespace)), None)
+        if len(self._remembered) >= _MAX_REMEMBERED_NAMESPACES:
+            self._remembered.clear()
+        self._remembered[namespace] = found
+        return found
+
+    def names(self, namespace: str) -> bool:
+        """Whether the policy names a collection itself, if not its database: `tenant_*.patients` does."""
+        if namespace in self.collections:
+            return True
+        collection = namespace.partition(".")[2]
+        return any(
+            pattern.endswith(f".{collection}") and matches(pattern, namespace) for pattern, _ in self.patterns
+        )
+
+    def is_plain(self, namespace: str) -> bool:
+        """Whether the policy declares a namespace plain. Cost: O(declarations)."""
+        return any(namespace == name or matches(name, namespace) for name in self.plain)
+
+    def in_reach(self, database: str | None) -> Iterator[PathNode]:
+        """The covered paths of whatever is, or could be, protected in a database; with None, anywhere."""
+        for name, node in (*self.collections.items(), *self.patterns):
+            if database is None or fnmatchcase(database, name.partition(".")[0]):
+                yield node
+
+    def protects_database(self, database: str) -> bool:
+        """Whether some collection of `database` is, or could be, protected."""
+        return next(self.in_reach(database), None) is not None
+
+    @property
+    def collection_names(self) -> frozenset[bytes]:
+        """The names of protected collections, without their databases and without patterns."""
+        return frozenset(name.partition(".")[2].encode() for name in self.collections)
+
+    @property
+    def protects_anything(self) -> bool:
+        """Whether the policy covers any collection at all."""
+        return bool(self.collections or self.patterns)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Every class, in file order: each needs a key."""
+        return tuple(self.classes)
+
+
+def belongs_to_server(database: str, collection: str) -> bool:
+    """Whether a collection is one of MongoDB's own, which no policy can protect."""
+    return database in _SERVER_DATABASES or collection.startswith("system.")
+
+
+def matches(pattern: str, namespace: str) -> bool:
+    """Whether `pattern` covers `namespace`; a `*` stays within the database or the collection part.
+
+    The server's own collections match no pattern: `*.patients` is not meant to protect `admin.patients`.
+    """
+    pattern_database, _, pattern_collection = pattern.partition(".")
+    database, _, collection = namespace.partition(".")
+    if belongs_to_server(database, collection):
+        return False
+    return fnmatchcase(database, pattern_database) and fnmatchcase(collection, pattern_collection)
+
+
+def freeze(children: dict[bytes, PathNode]) -> Mapping[bytes, PathNode]:
+    """A read-only view for a node's children."""
+    return MappingProxyType(children)
+
+
+def leaves(node: PathNode) -> Iterator[PathNode]:
+    """Every covered path at or below a node."""
+    if node.leaf is not None:
+        yield node
+    for child in node.children.values():
+        yield from leaves(child)

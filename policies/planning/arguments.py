@@ -1,0 +1,108 @@
+"""Read the arguments of commands, operators and stages: the shapes that every family of them shares.
+
+What does not have the expected shape is refused here; names that go into a refusal are made safe here.
+"""
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.plan import Plan
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
+
+Parents = tuple[int, ...]
+"""Offsets of the lengths above an element, outermost first (see `sealwire.wire.splice.Edit`)."""
+
+
+def is_operator_document(plan: Plan, element: Element) -> bool:
+    """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value.
+
+    To be one, it needs both `$ref` and `$id`: without either, these are operators that no server knows.
+    """
+    if element.kind != kinds.OBJECT:
+        return False
+    name = first_name(plan, element.value)
+    if not name.startswith(b"$"):
+        return False
+    if name not in _REFERENCE:
+        return True
+    names = {part.name for part in elements(plan.buf, element.value)}
+    return not names.issuperset(_REFERENCE_NEEDS)
+
+
+_REFERENCE_NEEDS = frozenset({b"$ref", b"$id"})
+_REFERENCE = _REFERENCE_NEEDS | {b"$db"}
+
+
+def first_name(plan: Plan, start: int) -> bytes:
+    """The first field name of a document; empty when it has none."""
+    return next((element.name for element in elements(plan.buf, start)), b"")
+
+
+def named_parts(plan: Plan, start: int) -> dict[bytes, Element]:
+    """The elements of a document by name. Raises Refusal(SHAPE) when a name stands twice.
+
+    The server may take the first of two equal names or the last: a plan made from the other one would lie.
+    """
+    parts: dict[bytes, Element] = {}
+    for element in elements(plan.buf, start):
+        if element.name in parts:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} twice")
+        parts[element.name] = element
+    return parts
+
+
+def only_element(plan: Plan, start: int, what: str) -> Element:
+    """The one element of a document that must have one. Raises Refusal(SHAPE) when it has not."""
+    found = list(elements(plan.buf, start))
+    if len(found) != 1:
+        raise Refusal(Reason.SHAPE, rule=f"{what} with {len(found)} fields")
+    return found[0]
+
+
+def array_items(plan: Plan, element: Element) -> list[Element]:
+    """The items of an array argument. Raises Refusal(SHAPE) when it is not one."""
+    if element.kind != kinds.ARRAY:
+        raise Refusal(Reason.SHAPE, rule=operator_name(element))
+    return list(elements(plan.buf, element.value))
+
+
+def document_of(element: Element, argument: Element) -> int:
+    """Offset of a document argument; `argument` names it. Raises Refusal(SHAPE) when it is not one."""
+    if element.kind != kinds.OBJECT:
+        raise Refusal(Reason.SHAPE, rule=operator_name(argument))
+    return element.value
+
+
+def check_nested(plan: Plan, element: Element) -> None:
+    """Check a value that is passed on unread. Raises BsonError."""
+    if element.kind in (kinds.OBJECT, kinds.ARRAY):
+        validate(plan.buf, element.value, element.end)
+
+
+def operator_name(element: Element) -> str:
+    """The operator or argument that a refusal names. A client chose it, so it is bounded and printable."""
+    return printable(element.name)
+
+
+def printable(name: bytes) -> str:
+    """A name from the wire, made safe for one line of a message: at most 64 printable characters."""
+    text = name[:64].decode("utf-8", "replace")
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def readable(name: str) -> str:
+    """A name from `string_of`, made safe to encode again: what was not UTF-8 becomes a question mark."""
+    return name if name.isascii() else name.encode("utf-8", "replace").decode()
+
+
+def text_of(plan: Plan, part: Element) -> bytes:
+    """The bytes of an argument that must be a string. Raises Refusal(SHAPE) when it is not one."""
+    if part.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule=operator_name(part))
+    return string_bytes(plan.buf, part)
+
+
+def string_of(plan: Plan, element: Element) -> str:
+    """A string element's text; a name that is not UTF-8 keeps its bytes as surrogates and matches nothing."""
+    return string_bytes(plan.buf, element).decode("utf-8", "surrogateescape")

@@ -1,0 +1,66 @@
+"""What the planner does with one command, operator or stage: the rows of every table in this room.
+
+A table drives its module, and the support matrix (docs/commands.md) is printed from the same rows. So what
+the documentation says of a name is what stands beside its handler; a test holds each row against a command.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Generic, TypeVar
+
+from sealwire.policies.errors import Reason
+from sealwire.policies.planning.signatures import Signature
+
+H = TypeVar("H", bound=Callable[..., object])
+H_co = TypeVar("H_co", bound=Callable[..., object], covariant=True)
+
+
+class Verdict(Enum):
+    """What becomes of an operation on a covered path."""
+
+    ENCRYPTED = "encrypted"
+    """It works; the values in it that are stored at, or compared with, the path are encrypted."""
+    PASSED = "passed"
+    """It works as it stands: it holds no value of the path."""
+    REFUSED = "refused"
+    """Ciphertext cannot give the right answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Generic[H_co]):
+    """One row: a handler, and what it does on covered paths. Elsewhere every operation passes."""
+
+    verdict: Verdict
+    handler: H_co
+    reason: Reason | None = None
+    """Of a refusal."""
+    note: str = ""
+    """For the reader of the matrix: the condition under which the verdict holds."""
+    signature: Signature | None = None
+    """Of an expression operator or an accumulator: the arguments that it takes."""
+
+
+def encrypted(handler: H, note: str = "") -> Rule[H]:
+    """It works, and its values are covered."""
+    return Rule(Verdict.ENCRYPTED, handler, None, note)
+
+
+def passed(handler: H, note: str = "") -> Rule[H]:
+    """It works as it stands."""
+    return Rule(Verdict.PASSED, handler, None, note)
+
+
+def refused(handler: H, reason: Reason, note: str = "") -> Rule[H]:
+    """The handler raises a Refusal for this reason where a covered path is concerned."""
+    return Rule(Verdict.REFUSED, handler, reason, note)
+
+
+def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
+    """The same row for several names, separated by white space."""
+    return dict.fromkeys(names.encode().split(), rule)
+
+
+def signed(rows: dict[bytes, Rule[H]], signatures: Mapping[bytes, Signature]) -> dict[bytes, Rule[H]]:
+    """The rows with their signatures. Raises KeyError for a row that has none."""
+    return {name: replace(rule, signature=signatures[name]) for name, rule in rows.items()}

@@ -1,0 +1,49 @@
+"""The policy as it was read from its file, with the hash that tells one content from another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.server.config.reader import read_named_file
+
+# A cursor lives ten minutes without a getMore; so many changes of the policy in that time are no operation.
+MAX_FORMER_POLICIES = 16
+
+_SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """What a policy file says, and which content said it."""
+
+    rules: PolicySet
+    sha256: str
+    """Of the file's bytes, in hex."""
+
+    @property
+    def shown(self) -> str:
+        """The digits that logs, /readyz and metrics show, as `sha256sum policy.yaml` begins."""
+        return self.sha256[:_SHOWN_DIGITS]
+
+
+def read_policy(path: Path) -> PolicyFile:
+    """Read and check the file at `path`. Raises SourceError, FileProblem, PermissionProblem."""
+    return parse_policy(read_named_file(path, "the policy"), str(path))
+
+
+def parse_policy(source: bytes, filename: str) -> PolicyFile:
+    """The policy in `source`; `filename` is for messages. Raises SourceError."""
+    return PolicyFile(load_policy(source, filename), sha256(source).hexdigest())
+
+
+def put_first(policy: PolicyFile, before: Sequence[PolicyFile]) -> tuple[PolicyFile, ...]:
+    """The policies that counted, newest first, each content once: `policy` and the latest of `before`.
+
+    A content that counted before keeps its PolicySet, and with it what that remembers.
+    """
+    same = next((old for old in before if old.sha256 == policy.sha256), policy)
+    others = tuple(old for old in before if old.sha256 != policy.sha256)
+    return (same, *others[:MAX_FORMER_POLICIES])

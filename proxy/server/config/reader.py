@@ -1,0 +1,321 @@
+"""The configuration file and the environment, read into `config.Config`.
+
+Errors are `SourceError` with line and column; an override's place is the name of its variable.
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
+from sealwire.keys.keyring_store import VaultDocument
+from sealwire.keys.providers import ProviderKind
+from sealwire.keys.vault.settings import VaultSettings
+from sealwire.proxy.server.config.setting_names import (
+    read_kek,
+    read_keyring,
+    read_keys,
+    read_vault,
+    refuse_leftovers,
+)
+from sealwire.proxy.server.config.settings import (
+    KEYS,
+    AccessControl,
+    Address,
+    Config,
+    Kind,
+    Limits,
+    ListenTls,
+    Member,
+    TlsMode,
+    UpstreamTls,
+    variable_of,
+)
+from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
+from sealwire.proxy.server.observability.logs import LogFormat
+from sealwire.proxy.session.conversation import Reveal
+
+_SECTIONS = tuple(dict.fromkeys(path[0] for path in KEYS))
+_WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` to do without on purpose"
+_DAY_S = 86_400.0
+
+# Far more than any machine has use for: one worker fills one core.
+MAX_WORKERS = 64
+
+# Beyond this a sleep costs next to nothing in comparison.
+MAX_BUSY_POLL_US = 10_000
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read `path`, apply the overrides in `environ`. Raises SourceError, FileProblem, PermissionProblem."""
+    return parse_config(read_named_file(path, "the configuration"), path, environ)
+
+
+def reload_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """The same once more, for a process that runs. Raises as `load_config` does."""
+    expect_file(path)
+    return load_config(path, environ)
+
+
+def expect_file(path: Path) -> None:
+    """A pipe gave its content at the start, and whoever opens it again waits for ever. Raises FileProblem."""
+    if path.exists() and not path.is_file():
+        raise FileProblem(
+            StartReason.FILE_MISSING,
+            f"{path}: this can be read only once",
+            "put the content into an ordinary file, and start again with that",
+        )
+
+
+def read_named_file(path: Path, what: str) -> bytes:
+    """The bytes of a file that somebody named, with an error that says which. Raises as `load_config`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_SOURCE_BYTES + 1)  # one more than the parser takes: /dev/zero has no end
+    except PermissionError:
+        raise PermissionProblem(
+            StartReason.FILE_FORBIDDEN,
+            f"{path}: {what} may not be read",
+            f"let user id {os.geteuid()} read it",
+        ) from None
+    except OSError as error:
+        raise FileProblem(
+            StartReason.FILE_MISSING,
+            f"{path}: {what} cannot be read: {os.strerror(error.errno or 0)}",
+            "correct the path",
+        ) from None
+
+
+def parse_config(source: bytes, path: Path, environ: Mapping[str, str]) -> Config:
+    """The configuration in `source`; relative paths start at the folder of `path`. Raises SourceError."""
+    root = parse_yaml(source, str(path), "docs/configuration.md")
+    for key, kind in KEYS.items():
+        # An empty variable is an unset one: compose files write `${NAME:-}`.
+        if text := environ.get(variable_of(key)):
+            root = _overlaid(root, key, _override(variable_of(key), text, kind))
+    return _Reader(path.absolute().parent, environ).config(root)
+
+
+def _override(variable: str, text: str, kind: Kind) -> Node:
+    if kind is Kind.TEXT:
+        return Node(variable, 1, 1, text)
+    return parse_yaml(text.encode(), variable, "docs/configuration.md")
+
+
+def _overlaid(node: Node, path: tuple[str, ...], leaf: Node) -> Node:
+    if not path:
+        return leaf
+    entries = dict(node.mapping())
+    below = entries.get(path[0], Node(leaf.filename, leaf.line, leaf.column, {}))
+    entries[path[0]] = _overlaid(below, path[1:], leaf)
+    return Node(node.filename, node.line, node.column, entries)
+
+
+def _ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Variables in the name space of a section that no key has.
+
+    They are reported, not refused: Kubernetes itself sets such names for a service called `sealwire-admin`.
+    """
+    known = {variable_of(key) for key in KEYS}
+    prefixes = tuple(f"SEALWIRE_{section.upper()}_" for section in _SECTIONS)
+    return tuple(sorted(name for name in environ if name.startswith(prefixes) and name not in known))
+
+
+class _Reader:
+    """Turns nodes into settings; holds the folder that relative paths start from."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environ = environ
+
+    def config(self, root: Node) -> Config:
+        top = root.entries(
+            ("listen", "upstream", "policy", "keyring", "kek"),
+            (
+                *("members", "keys", "vault", "admin", "log", "limits", "audit"),
+                *("workers", "busy_poll_us", "reveal"),
+            ),
+        )
+        single = "members" not in top
+        # With members, `listen` and `upstream` hold only what the members share.
+        address = ("address",) if single else ()
+        listen = top["listen"].entries(address, ("advertise", "tls") if single else ("tls",))
+        upstream = top["upstream"].entries(address, ("tls", "probe", "access_control"))
+        log = _section(top, "log", ("level", "format"))
+        audit = _section(top, "audit", ("path",))
+        admin = _section(top, "admin", ("address",))
+        levels = ("debug", "info", "warning", "error")
+        formats = tuple(log_format.value for log_format in LogFormat)
+        keyring = read_keyring(top["keyring"], self._path)
+        kek = read_kek(top["kek"], self._path)
+        in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or isinstance(keyring, VaultDocument)
+        vault = top.get("vault")
+        vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
+        return Config(
+            members=(self._single(listen, upstream),) if single else self._members(top["members"]),
+            listen_tls=self._listen_tls(_tls_node(top["listen"], listen)),
+            upstream_tls=self._upstream_tls(_tls_node(top["upstream"], upstream)),
+            probe=upstream["probe"].boolean() if "probe" in upstream else True,
+            access_control=_access_control(upstream),
+            policy=self._path(top["policy"]),
+            reveal=_reveal(top),
+            keyring=keyring,
+            kek=kek,
+            keys=read_keys(top.get("keys"), self._path, in_vault=in_vault),
+            vault=vault_settings,
+            admin=_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464),
+            log_level=log["level"].choice(levels) if "level" in log else "info",
+            log_format=LogFormat(log["format"].choice(formats)) if "format" in log else LogFormat.TEXT,
+            limits=_limits(top),
+            audit=self._path(audit["path"]) if "path" in audit else None,
+            workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
+            busy_poll_us=top["busy_poll_us"].integer(0, MAX_BUSY_POLL_US) if "busy_poll_us" in top else 0,
+            ignored_variables=_ignored(self._environ),
+        )
+
+    def _single(self, listen: Mapping[str, Node], upstream: Mapping[str, Node]) -> Member:
+        address = _address(listen["address"])
+        advertise = _address(listen["advertise"]) if "advertise" in listen else address
+        _check_advertised(advertise, listen.get("advertise", listen["address"]))
+        return Member(address, advertise, _address(upstream["address"]))
+
+    def _members(self, node: Node) -> tuple[Member, ...]:
+        members: list[Member] = []
+        for item in node.items():
+            entry = item.entries(("listen", "upstream"), ("advertise",))
+            listen = _address(entry["listen"])
+            advertise = _address(entry["advertise"]) if "advertise" in entry else listen
+            _check_advertised(advertise, entry.get("advertise", entry["listen"]))
+            member = Member(listen, advertise, _address(entry["upstream"]))
+            for other in members:
+                if member.advertise == other.advertise or member.upstream == other.upstream:
+                    raise item.error("two members share an address", "each server has a listener of its own")
+            members.append(member)
+        if not members:
+            raise node.error("no members", "list them, or use listen.address and upstream.address")
+        return tuple(members)
+
+    def _listen_tls(self, node: Node) -> ListenTls:
+        known = ("certificate", "key", "client_ca", "require_client_certificate", "minimum")
+        entries = node.entries((), ("mode", *known))
+        if _mode(entries) is TlsMode.PLAINTEXT:
+            refuse_leftovers(entries, known, "with `mode: plaintext`")
+            return ListenTls(TlsMode.PLAINTEXT)
+        if "certificate" not in entries:
+            raise node.error("missing key 'certificate'", "clients need a certificate to verify")
+        required = entries.get("require_client_certificate")
+        if required is not None and required.boolean() and "client_ca" not in entries:
+            raise required.error("client certificates need `client_ca`", "name the file of their authority")
+        return ListenTls(
+            TlsMode.TLS,
+            certificate=self._path(entries["certificate"]),
+            key=self._optional_path(entries, "key"),
+            client_ca=self._optional_path(entries, "client_ca"),
+            require_client_certificate=required is not None and required.boolean(),
+            minimum=_minimum(entries),
+        )
+
+    def _upstream_tls(self, node: Node) -> UpstreamTls:
+        known = ("ca", "certificate", "key", "server_name", "minimum")
+        entries = node.entries((), ("mode", *known))
+        if _mode(entries) is TlsMode.PLAINTEXT:
+            refuse_leftovers(entries, known, "with `mode: plaintext`")
+            return UpstreamTls(TlsMode.PLAINTEXT)
+        if "key" in entries and "certificate" not in entries:
+            raise entries["key"].error("a key without a certificate", "add `certificate:`")
+        return UpstreamTls(
+            TlsMode.TLS,
+            ca=self._optional_path(entries, "ca"),
+            certificate=self._optional_path(entries, "certificate"),
+            key=self._optional_path(entries, "key"),
+            server_name=entries["server_name"].text() if "server_name" in entries else None,
+            minimum=_minimum(entries),
+        )
+
+    def _path(self, node: Node) -> Path:
+        return self._folder / Path(node.text()).expanduser()
+
+    def _optional_path(self, entries: Mapping[str, Node], key: str) -> Path | None:
+        return self._path(entries[key]) if key in entries else None
+
+
+def _section(top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> Mapping[str, Node]:
+    return top[name].entries((), optional) if name in top else {}
+
+
+def _access_control(upstream: Mapping[str, Node]) -> AccessControl:
+    if "access_control" not in upstream:
+        return AccessControl.REQUIRED
+    return AccessControl(upstream["access_control"].choice([choice.value for choice in AccessControl]))
+
+
+def _reveal(top: Mapping[str, Node]) -> Reveal:
+    if "reveal" not in top:
+        return Reveal.PROTECTED
+    return Reveal(top["reveal"].choice([choice.value for choice in Reveal]))
+
+
+def _limits(top: Mapping[str, Node]) -> Limits:
+    entries = _section(top, "limits", ("connections", "drain_s", "connect_s", "handshake_s"))
+    usual = Limits()
+    return Limits(
+        connections=entries["connections"].integer(1, 100_000)
+        if "connections" in entries
+        else usual.connections,
+        drain_s=entries["drain_s"].number(0, _DAY_S) if "drain_s" in entries else usual.drain_s,
+        connect_s=entries["connect_s"].number(0.1, 600) if "connect_s" in entries else usual.connect_s,
+        handshake_s=entries["handshake_s"].number(0.1, 600)
+        if "handshake_s" in entries
+        else usual.handshake_s,
+    )
+
+
+def _workers(node: Node, vault: VaultSettings | None) -> int:
+    workers = node.integer(1, MAX_WORKERS)
+    if workers > 1 and vault is not None and vault.auth.wrapped:
+        raise node.error(
+            "a wrapped secret id is good for one process",
+            "each worker logs in to Vault: give them a secret id with enough uses, or a token-file",
+        )
+    return workers
+
+
+def _tls_node(section: Node, entries: Mapping[str, Node]) -> Node:
+    if "tls" not in entries:
+        raise section.error("missing key 'tls'", _PLAINTEXT_HINT)
+    return entries["tls"]
+
+
+def _mode(entries: Mapping[str, Node]) -> TlsMode:
+    return (
+        TlsMode(entries["mode"].choice([mode.value for mode in TlsMode]))
+        if "mode" in entries
+        else TlsMode.TLS
+    )
+
+
+def _minimum(entries: Mapping[str, Node]) -> ssl.TLSVersion:
+    return _VERSIONS[entries["minimum"].choice(list(_VERSIONS))] if "minimum" in entries else _VERSIONS["1.2"]
+
+
+def _address(node: Node) -> Address:
+    """`host:port` or `[IPv6]:port`."""
+    host, colon, port = node.text().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise node.error("an IPv6 address needs brackets", 'write "[::1]:27018"')
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
+        raise node.error("expected an address", 'write "host:port", for example "127.0.0.1:27018"')
+    return Address(host, int(port))
+
+
+def _check_advertised(advertise: Address, node: Node) -> None:
+    if advertise.host in _WILDCARD_HOSTS:
+        raise node.error(
+            "clients cannot connect to a wildcard address",
+            "set `advertise:` to the host and port that clients use",
+        )

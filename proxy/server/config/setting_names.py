@@ -1,0 +1,116 @@
+"""The parts of the configuration that say where keys come from: `keyring`, `kek`, `keys` and `vault`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sealwire.files.yaml_source import Node
+from sealwire.keys.environment import DEFAULT_VARIABLE
+from sealwire.keys.errors import KeySettingError
+from sealwire.keys.keyring_store import Place, VaultDocument, parse_place
+from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
+from sealwire.keys.vault.settings import OPTIONS, PATH_OPTIONS, VaultSettings, vault_settings
+from sealwire.proxy.server.config.settings import CacheSettings, KeySettings
+
+ToPath = Callable[[Node], Path]
+"""Makes the path in a node absolute."""
+
+_YEAR_S = 366 * 86_400.0
+# A day in which Vault is down is a bad day; a clinic that cannot read its records is a worse one.
+_USUAL_VAULT_AGE_S = 86_400.0
+_NUMBERS = ("timeout_s", "deadline_s")
+
+
+def read_keyring(node: Node, path: ToPath) -> Place:
+    """A path, or `vault:MOUNT/PATH`. Raises SourceError."""
+    try:
+        place = parse_place(node.text())
+    except KeySettingError as error:
+        raise node.error(str(error), error.hint) from None
+    return place if isinstance(place, VaultDocument) else path(node)
+
+
+def read_kek(node: Node, path: ToPath) -> ProviderSettings:
+    """The section `kek`. Raises SourceError."""
+    keys = {
+        "environment": ("variable",),
+        "file": ("path", "passphrase_file"),
+        "vault": ("name", "mount"),
+    }
+    entries = node.entries(("provider",), tuple(key for known in keys.values() for key in known))
+    provider = entries["provider"].choice(tuple(keys))
+    for other, known in keys.items():
+        if other != provider:
+            refuse_leftovers(entries, known, f"with `provider: {provider}`")
+    if provider == "environment":
+        variable = entries["variable"].text() if "variable" in entries else DEFAULT_VARIABLE
+        return ProviderSettings(ProviderKind.ENVIRONMENT, variable)
+    if provider == "vault":
+        if "name" not in entries:
+            raise node.error("missing key 'name'", "name the key in Vault's transit engine")
+        mount = entries["mount"].text().strip("/") if "mount" in entries else "transit"
+        return ProviderSettings(ProviderKind.VAULT_TRANSIT, f"{mount}/{entries['name'].text()}")
+    if "path" not in entries:
+        raise node.error("missing key 'path'", "name the key file that `sealwire keys` made")
+    passphrase_file = path(entries["passphrase_file"]) if "passphrase_file" in entries else None
+    return ProviderSettings(ProviderKind.KEY_FILE, str(path(entries["path"])), passphrase_file)
+
+
+def read_keys(node: Node | None, path: ToPath, *, in_vault: bool) -> KeySettings:
+    """The section `keys`; None where there is none. Raises SourceError."""
+    entries = node.entries((), ("refresh_s", "max_age_s", "cache")) if node is not None else {}
+    max_age_s = _USUAL_VAULT_AGE_S if in_vault else None
+    if "max_age_s" in entries:
+        max_age_s = entries["max_age_s"].number(1, _YEAR_S)
+    refresh = entries.get("refresh_s")
+    return KeySettings(
+        refresh_s=KeySettings().refresh_s if refresh is None else refresh.number(1, 86_400),
+        max_age_s=max_age_s,
+        cache=_read_cache(entries["cache"], path) if "cache" in entries else None,
+    )
+
+
+def _read_cache(node: Node, path: ToPath) -> CacheSettings:
+    entries = node.entries(("path", "kek"), ("passphrase_file", "max_age_s"))
+    passphrase_file = path(entries["passphrase_file"]) if "passphrase_file" in entries else None
+    setting = entries["kek"]
+    try:
+        kek = parse_provider(setting.text(), passphrase_file)
+    except KeySettingError as error:
+        raise setting.error(str(error), error.hint) from None
+    if kek.kind is ProviderKind.VAULT_TRANSIT:
+        raise setting.error("a cache under a key in Vault is of no use", "write env:VARIABLE or file:PATH")
+    if kek.kind is ProviderKind.KEY_FILE:
+        location = path(Node(setting.filename, setting.line, setting.column, kek.location))
+        kek = ProviderSettings(kek.kind, str(location), passphrase_file)
+    if "max_age_s" in entries:
+        return CacheSettings(path(entries["path"]), kek, entries["max_age_s"].number(1, _YEAR_S))
+    return CacheSettings(path(entries["path"]), kek)
+
+
+def read_vault(node: Node | None, path: ToPath, environ: Mapping[str, str], where: Node) -> VaultSettings:
+    """The section `vault`, or what Vault's own variables say; `where` takes the blame without a section.
+
+    Raises SourceError.
+    """
+    entries = node.entries((), OPTIONS) if node is not None else {}
+    options: dict[str, str] = {}
+    for name, entry in entries.items():
+        if name in PATH_OPTIONS:
+            options[name] = str(path(entry))
+        elif name in _NUMBERS:
+            options[name] = str(entry.number(0.1, 600))
+        elif name == "secret_id_wrapped":
+            options[name] = str(entry.boolean()).lower()
+        else:
+            options[name] = entry.text()
+    try:
+        return vault_settings(options, environ)
+    except KeySettingError as error:
+        raise (node or where).error(str(error), error.hint) from None
+
+
+def refuse_leftovers(entries: Mapping[str, Node], keys: tuple[str, ...], where: str) -> None:
+    """Raises SourceError at the first of `keys` that is there."""
+    for key in keys:
+        if key in entries:
+            raise entries[key].error(f"'{key}' has no meaning {where}", "remove one of the two")

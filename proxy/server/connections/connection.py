@@ -1,0 +1,362 @@
+"""One client connection and the server connection that belongs to it.
+
+Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED and never back.
+
+    CONNECTING  the client stands, the server connection is being opened; the client is not read
+    OPEN        bytes go to the session, its effects are carried out in order
+    CLOSING     both transports flush and close; whatever still arrives is dropped. `tick` aborts what has
+                not closed within CLOSE_LINGER_S, so a peer that never reads cannot keep memory
+    CLOSED      both transports have ended; the connection is forgotten
+
+No coroutine is written here, since this module may be compiled, and exceptions pass through a compiled one in
+a form that Python has deprecated. What waits calls back: `Upstream.connect_for` and `KeyFeed.deliver`.
+
+Backpressure. Each transport is read only while nobody holds it (`Hold`). A client that does not read holds
+both sides: the server's replies, and its own commands, whose refusals would pile up. A server that does not
+read holds the client only: it must stay able to send us replies, or both would wait for each other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from functools import partial
+from typing import assert_never
+
+from sealwire.keys.keyring import Keyring
+from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.connections.sessions import SessionCore
+from sealwire.proxy.server.connections.side import Hold, Side, tune
+from sealwire.proxy.server.errors import UpstreamUnavailable
+from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.session.effects import (
+    Audit,
+    Close,
+    CloseReason,
+    Count,
+    Effect,
+    LongToClient,
+    LongToServer,
+    NeedKeys,
+    PauseClient,
+    ToClient,
+    ToServer,
+)
+
+_log = logging.getLogger("sealwire.server")
+
+CLOSE_LINGER_S = 10.0
+
+# A TLS peer that does not read never answers our close-notify. In a drain, one that has been sent everything
+# is not waited for any longer than this.
+DRAIN_LINGER_S = 1.0
+
+# Reasons that deserve an operator's attention; the others are the ordinary ends of a connection.
+_LOUD = frozenset({CloseReason.CLIENT_PROTOCOL, CloseReason.SERVER_PROTOCOL, CloseReason.KEYS_UNAVAILABLE})
+
+
+class State(Enum):
+    """Where a connection is on its way."""
+
+    CONNECTING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Connection:
+    """Feeds a session from two transports and carries out its effects. It is an `upstream.ServerEvents`."""
+
+    def __init__(self, services: Services, route: Route, transport: asyncio.Transport) -> None:
+        services.numbered += 1
+        # First what every message needs, so that it lies together.
+        self.state = State.CONNECTING
+        self._awaits_keys = False
+        self._session: SessionCore | None = None
+        self.client = Side(transport)
+        self.server: Side | None = None
+        self._poll = services.poll
+        self._counts = services.metrics.core
+        self._services = services
+        self.number = services.numbered
+        self._closed_at_s = 0.0
+        self._peer = _peer_name(transport)
+        self._route = route
+        services.live.add(self)
+        services.metrics.connections.inc()
+        self.client.hold(Hold.CONNECTING)
+        self._connecting = spawn(
+            route.upstream.connect_for(self, self._unreachable), f"connect {self.number}"
+        )
+
+    # -- opening ---------------------------------------------------------------------------------------------
+
+    def _unreachable(self, error: UpstreamUnavailable) -> None:
+        self._services.metrics.upstream_failures.labels(error.reason.value).inc()
+        kind, fields = error.reason.value, {"problem": str(error), "hint": error.hint}
+        self._services.gate.note(_log, logging.ERROR, "server connection failed", kind, **fields)
+        # Closed without a reply: to a driver this is a network error, and those it retries.
+        self.abort()
+
+    def server_connected(self, transport: asyncio.Transport) -> None:
+        """The session starts."""
+        tune(transport)
+        self.server = Side(transport)
+        if self.state is not State.CONNECTING:
+            transport.abort()
+            return
+        try:
+            self._session = self._route.new_session(self._services.keys.keyring)
+        except Exception as error:  # noqa: BLE001 - see _bug
+            self._bug(error)
+            return
+        self.state = State.OPEN
+        note(_log, logging.DEBUG, "connection opened", connection=self.number, client=self._peer)
+        self._resume(Hold.CONNECTING)
+
+    # -- what the client's transport says --------------------------------------------------------------------
+
+    def client_data(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._is_deaf():
+            self.client.keep(data)
+        elif self.state is State.OPEN and self._session is not None:
+            self._poll.touch()
+            try:
+                self._carry_out(self._session.client_data(data))
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def client_eof(self) -> None:
+        """The client sends nothing more."""
+        if self.state is State.CONNECTING:
+            self.abort()
+        elif self._session is not None:
+            self._run(self._session.client_eof)
+
+    def client_lost(self) -> None:
+        """The client's connection has ended."""
+        self.client.lost = True
+        self.client_eof()
+        self._after_loss(CloseReason.CLIENT_EOF)
+
+    def client_full(self) -> None:
+        """The client does not read."""
+        self.client.full = True
+        if self.client.held & Hold.CLIENT_FULL:
+            return
+        self._services.metrics.pauses.labels("client").inc()
+        self.client.hold(Hold.CLIENT_FULL)
+        if self.server is not None:
+            self.server.hold(Hold.CLIENT_FULL)
+
+    def client_writable(self) -> None:
+        """The client reads again."""
+        if not self.client.send_on():
+            return
+        self.client.release(Hold.CLIENT_FULL)
+        if self.server is not None:
+            self.server.release(Hold.CLIENT_FULL)
+
+    # -- what the server's transport says --------------------------------------------------------------------
+
+    def server_data(self, data: bytes) -> None:
+        """Bytes from the server."""
+        if self.server is not None and self._is_deaf():
+            self.server.keep(data)
+        elif self.state is State.OPEN and self._session is not None:
+            self._poll.touch()
+            try:
+                self._carry_out(self._session.server_data(data))
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def server_eof(self) -> None:
+        """The server sends nothing more."""
+        if self._session is not None:
+            self._run(self._session.server_eof)
+
+    def server_lost(self) -> None:
+        """The server's connection has ended."""
+        if self.server is not None:
+            self.server.lost = True
+        self.server_eof()
+        self._after_loss(CloseReason.SERVER_EOF)
+
+    def server_full(self) -> None:
+        """The server does not read."""
+        if self.server is not None:
+            self.server.full = True
+        if self.client.held & Hold.SERVER_FULL:
+            return
+        self._services.metrics.pauses.labels("server").inc()
+        self.client.hold(Hold.SERVER_FULL)
+
+    def server_writable(self) -> None:
+        """The server reads again."""
+        if self.server is not None and not self.server.send_on():
+            return
+        self.client.release(Hold.SERVER_FULL)
+
+    # -- what the proxy says ---------------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> None:
+        """About once a second."""
+        if self.state is State.CLOSING:
+            if self._has_lingered(now_s):
+                self.abort()
+        elif self._session is not None:
+            self._run(partial(self._session.tick, now_s))
+
+    def drain(self) -> None:
+        """Finish what is under way, then close."""
+        if self._session is None:
+            self.abort()
+            return
+        self._run(self._session.drain)
+
+    def abort(self) -> None:
+        """Cut both connections at once, without a flush."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSING
+        self._connecting.cancel()
+        self.client.abort()
+        if self.server is not None:
+            self.server.abort()
+        self._forget_if_over()
+
+    def _is_deaf(self) -> bool:
+        """Whether what arrives must wait: there is no session yet, or it could not go on."""
+        return self._awaits_keys or self.state is State.CONNECTING
+
+    # -- effects ---------------------------------------------------------------------------------------------
+
+    def _run(self, step: Callable[[], list[Effect]]) -> None:
+        if self.state is State.OPEN:
+            try:
+                self._carry_out(step())
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        server = self.server
+        if server is None:
+            raise RuntimeError("effects before the server connection stands")
+        for effect in effects:
+            match effect:
+                case ToServer():
+                    server.write(effect.data)
+                case ToClient():
+                    self.client.write(effect.data)
+                case LongToServer() | LongToClient():
+                    side = server if isinstance(effect, LongToServer) else self.client
+                    side.write_pieces(effect.pieces)
+                case Count():
+                    self._counts.add(effect)
+                case NeedKeys():
+                    self._fetch_keys(effect.keys)
+                case PauseClient():
+                    change = self.client.hold if effect.paused else self.client.release
+                    change(Hold.LOOK_UP)
+                case Audit():
+                    self._services.audit.write(effect, self._peer, self.number)
+                case Close():
+                    self._close(effect.reason, effect.detail)
+                case _:
+                    assert_never(effect)
+        if self._services.draining:
+            self._end_if_drained()
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        """From now on `keyring` counts; a session that waits for keys still gets its answer."""
+        if self._session is not None:
+            self._session.use_keyring(keyring)
+
+    def use_settings(self) -> None:
+        """From now on what its route says counts. A session that is made later finds it there by itself."""
+        if self._session is not None:
+            try:
+                self._session.use_settings(self._route.settings)
+            except Exception as error:  # noqa: BLE001 - see _bug
+                self._bug(error)
+
+    def _fetch_keys(self, keys: Sequence[tuple[int, int]]) -> None:
+        if not self._awaits_keys:
+            self._awaits_keys = True
+            self.client.hold(Hold.KEYS)
+            if self.server is not None:
+                self.server.hold(Hold.KEYS)
+            spawn(self._services.keys.deliver(keys, self._keys_ready), f"keys {self.number}")
+
+    def _keys_ready(self, keyring: Keyring | None) -> None:
+        self._awaits_keys = False
+        if self._session is not None:
+            self._run(partial(self._session.keys_ready, keyring))
+        self._resume(Hold.KEYS)
+
+    def _resume(self, reason: Hold) -> None:
+        """Hand over what arrived during a hold, then read again; stop where a step asks for keys."""
+        for side, feed in ((self.client, self.client_data), (self.server, self.server_data)):
+            if side is None or self._awaits_keys:
+                continue
+            side.free(reason)
+            while side.stash and not self._awaits_keys:
+                feed(side.stash.pop(0))
+            side.settle()
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _end_if_drained(self) -> None:
+        if not self._awaits_keys and self._session is not None and self._session.idle:
+            self._close(CloseReason.DRAINED, "")
+
+    def _close(self, reason: CloseReason, detail: str) -> None:
+        if self.state is not State.OPEN:
+            return
+        self.state = State.CLOSING
+        self._closed_at_s = self._services.clock()
+        self._services.metrics.closed.labels(reason.value).inc()
+        fields = {"reason": reason.value, "detail": detail, "connection": self.number, "client": self._peer}
+        if reason in _LOUD:
+            kind = f"closed {reason.value}"
+            self._services.gate.note(_log, logging.WARNING, "connection closed", kind, **fields)
+        else:
+            note(_log, logging.DEBUG, "connection closed", **fields)
+        self.client.close()
+        if self.server is not None:
+            self.server.close()
+
+    def _has_lingered(self, now_s: float) -> bool:
+        waited_s = now_s - self._closed_at_s
+        if self._services.draining and waited_s >= DRAIN_LINGER_S:
+            sides = (self.client, self.server)
+            if not any(side and side.has_unsent for side in sides):
+                return True
+        return waited_s >= CLOSE_LINGER_S
+
+    def _bug(self, error: Exception) -> None:
+        """Something that no contract allows was raised: this conversation cannot be trusted any more.
+
+        Both connections are cut without a flush; the process and all other connections go on.
+        """
+        self._services.metrics.bugs.inc()
+        note(_log, logging.CRITICAL, "bug: connection cut", error, connection=self.number)
+        self.abort()
+
+    def _after_loss(self, reason: CloseReason) -> None:
+        # The session answers an end of stream with Close; if it does not, the other side must not stay.
+        self._close(reason, "transport lost")
+        self._forget_if_over()
+
+    def _forget_if_over(self) -> None:
+        over = self.client.lost and (self.server is None or self.server.lost)
+        if over and self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._services.forget(self)
+
+
+def _peer_name(transport: asyncio.Transport) -> str:
+    name = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unknown"

@@ -1,0 +1,143 @@
+"""The clients' side: accepting, the TLS handshake, and the protocol that hands on what clients send.
+
+Connections are accepted here rather than by `loop.create_server`, because that hides failed handshakes: an
+operator needs to see that clients lack a certificate or speak plaintext.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.connections.connection import Connection
+from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.connections.side import tune
+from sealwire.proxy.server.tasks import spawn
+
+_log = logging.getLogger("sealwire.server")
+
+# After "too many open files" and the like: the connection stays in the backlog, and a retry at once spins.
+ACCEPT_PAUSE_S = 1.0
+
+
+class ClientProtocol(asyncio.BaseProtocol):
+    """Makes a Connection when the client stands (TLS included) and hands the transport's events to it."""
+
+    def __init__(self, services: Services, route: Route) -> None:
+        self._services = services
+        self._route = route
+        self._connection: Connection
+        self.data_received: Callable[[bytes], None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: TCP and TLS stand."""
+        tune(transport)
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
+        self._connection = Connection(self._services, self._route, stream)
+        # The connection's own method, to save a call. The loop has looked for it already, so it is told.
+        self.data_received = self._connection.client_data
+        transport.set_protocol(self)
+
+    def eof_received(self) -> bool:
+        """asyncio: the client sends nothing more. False: the transport closes itself."""
+        self._connection.client_eof()
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """asyncio: the connection has ended."""
+        self._connection.client_lost()
+
+    def pause_writing(self) -> None:
+        """asyncio: the write buffer is above its high-water mark."""
+        self._connection.client_full()
+
+    def resume_writing(self) -> None:
+        """asyncio: the write buffer is below its low-water mark."""
+        self._connection.client_writable()
+
+
+class Listener:
+    """Accepts clients for one route."""
+
+    def __init__(
+        self,
+        services: Services,
+        route: Route,
+        sockets: list[socket.socket],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self._services = services
+        self._route = route
+        self._sockets = sockets
+        self._context = context
+        self._accepting: list[asyncio.Task[None]] = []
+        self._welcoming: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> list[Address]:
+        """What is bound, with the real port where the configuration said 0."""
+        return [Address(*sock.getsockname()[:2]) for sock in self._sockets]
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._accepting = [
+            spawn(self._accept(sock), f"accept {self._route.upstream.address}") for sock in self._sockets
+        ]
+
+    def use_context(self, context: ssl.SSLContext | None) -> None:
+        """Let handshakes from now on use `context`; connections that are open keep theirs."""
+        self._context = context
+
+    async def close(self) -> None:
+        """Accept no more and give the port back; connections that are open stay."""
+        unfinished = [*self._accepting, *self._welcoming]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        for sock in self._sockets:
+            sock.close()
+
+    async def _accept(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(sock)
+            except OSError as error:
+                problem = os.strerror(error.errno or 0)
+                self._services.gate.note(_log, logging.ERROR, "cannot accept", "accept", problem=problem)
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            if len(self._services.live) + len(self._welcoming) >= self._services.limits.connections:
+                self._reject("limit", "limits.connections is reached")
+                accepted.close()
+                continue
+            self._services.metrics.accepted.inc()
+            task = spawn(self._welcome(accepted), "handshake")
+            self._welcoming.add(task)
+            task.add_done_callback(self._welcoming.discard)
+
+    async def _welcome(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        context = self._context
+        try:
+            await loop.connect_accepted_socket(
+                lambda: ClientProtocol(self._services, self._route),
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else self._services.limits.handshake_s,
+            )
+        except OSError as error:  # ssl.SSLError, a reset, the handshake's time-out
+            why = (
+                (error.reason or "handshake failed")
+                if isinstance(error, ssl.SSLError)
+                else type(error).__name__
+            )
+            self._reject("handshake", why)
+
+    def _reject(self, reason: str, problem: str) -> None:
+        self._services.metrics.rejected.labels(reason).inc()
+        self._services.gate.note(_log, logging.WARNING, "client not served", reason, problem=problem)

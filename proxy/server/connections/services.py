@@ -1,0 +1,63 @@
+"""What all connections of one proxy share, and where the clients of one listener go."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.connections.busy_poll import BusyPoll
+from sealwire.proxy.server.connections.sessions import SessionFactory
+from sealwire.proxy.server.key_feed import KeyFeed
+from sealwire.proxy.server.observability.audit import AuditSink
+from sealwire.proxy.server.observability.logs import LogGate
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.session.conversation import SessionSettings
+
+if TYPE_CHECKING:
+    from sealwire.proxy.server.connections.connection import Connection
+
+
+@dataclass(slots=True)
+class Services:
+    """What all connections of one proxy share."""
+
+    keys: KeyFeed
+    metrics: Metrics
+    audit: AuditSink
+    limits: Limits
+    poll: BusyPoll
+    clock: Callable[[], float] = time.monotonic
+    live: "set[Connection]" = field(default_factory=set)
+    draining: bool = False
+    numbered: int = 0
+    gate: LogGate = field(init=False)
+    _empty: asyncio.Event = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gate = LogGate(10.0, self.clock)
+        self._empty = asyncio.Event()
+
+    def forget(self, connection: "Connection") -> None:
+        """`connection` has ended."""
+        self.live.discard(connection)
+        self.metrics.connections.dec()
+        if not self.live:
+            self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Return when no connection is open."""
+        while self.live:
+            self._empty.clear()
+            await self._empty.wait()
+
+
+@dataclass(slots=True)
+class Route:
+    """Where the clients of one listener go. A reload changes it, for what is open and what comes."""
+
+    upstream: Upstream
+    settings: SessionSettings
+    new_session: SessionFactory

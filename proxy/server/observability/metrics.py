@@ -1,0 +1,117 @@
+"""Prometheus metrics in a registry of our own. Names and labels come from closed sets, never from data."""
+
+from collections.abc import Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client import Counter as PrometheusCounter
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from sealwire import __version__
+from sealwire.proxy.server.observability.counts import CoreCounts
+from sealwire.proxy.session.effects import CloseReason, Counter
+
+# What each counter of the core counts, and its label (None: no label).
+_CORE: dict[Counter, tuple[str, str | None]] = {
+    Counter.COMMANDS: ("Commands received from clients", "command"),
+    Counter.REFUSALS: ("Commands refused by the policy", "reason"),
+    Counter.VALUES_ENCRYPTED: ("Values encrypted", None),
+    Counter.VALUES_DECRYPTED: ("Values decrypted", None),
+    Counter.DECRYPTION_FAILURES: ("Replies withheld because they do not decrypt", "failure"),
+    Counter.PROTOCOL_ERRORS: ("Connections closed because a peer broke the protocol", "reason"),
+    Counter.LOOK_UPS: ("Questions to the server of what a name is, each before a command", None),
+}
+
+
+# The `_created` series double the page and nobody reads them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class CoreCollector(Collector):
+    """Tells the registry what sessions have counted."""
+
+    def __init__(self, counts: CoreCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Everything that was counted; called by the registry, from any thread."""
+        sums = self._counts.sums()
+        for counter, (text, label) in _CORE.items():
+            family = CounterMetricFamily(f"sealwire_{counter.value}", text, labels=[label] if label else [])
+            found = {value: total for (counted, value), total in sums.items() if counted is counter}
+            if label is None:
+                found = {"": sum(found.values())}
+            for value, total in found.items():
+                family.add_metric([value] if label else [], total)
+            yield family
+
+
+class Metrics:
+    """Every figure the proxy publishes. Safe to call from the event loop and from worker threads."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.core = CoreCounts()
+        self.registry.register(CoreCollector(self.core))
+        self.connections = self._gauge("client_connections", "Client connections that are open")
+        self.accepted = self._counter("connections_accepted", "Client connections accepted")
+        self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")
+        self.closed = self._counter("connections_closed", "Sessions ended, by reason", "reason")
+        self.upstream_failures = self._counter(
+            "upstream_connect_failures", "Server connections that could not be opened", "reason"
+        )
+        self.pauses = self._counter("read_pauses", "Reads paused because a peer was slow", "side")
+        self.key_reloads = self._counter("key_reloads", "Keyring loads after the first", "outcome")
+        self.keyring_age = self._gauge(
+            "keyring_age_seconds", "Time since the provider of the keys last answered"
+        )
+        self.keyring_expired = self._gauge("keyring_expired", "1 while the keys are too old to be used")
+        self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
+        self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")
+        self._policy_info = self._gauge("policy_info", "Constant 1; the label is the policy", "sha256")
+        self._policy_shown = ""
+        self.bugs = self._counter("bugs", "Unexpected exceptions; each closed one connection at most")
+        self.audit_failures = self._counter("audit_failures", "Audit lines that could not be written")
+        self.ready = self._gauge("ready", "1 while the proxy accepts connections")
+        self.certificate_expiry = self._gauge(
+            "certificate_expiry_timestamp_seconds", "End of the certificate's life, Unix time", "side"
+        )
+        self._gauge("build_info", "Constant 1; the label is the version", "version").labels(__version__).set(
+            1
+        )
+        for result in ("loaded", "failed"):
+            self.reloads.labels(result)
+        for reason in CloseReason:  # a series that exists from the start can be alerted on
+            self.closed.labels(reason.value)
+
+    def show_policy(self, sha256: str) -> None:
+        """From now on the policy with this hash counts, and no other."""
+        self._policy_info.labels(sha256).set(1)
+        if self._policy_shown not in ("", sha256):
+            self._policy_info.remove(self._policy_shown)
+        self._policy_shown = sha256
+
+    def value(self, name: str, **labels: str) -> float:
+        """The present value of one series, 0 if there is none yet; `name` as it is exported."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    def render(self) -> bytes:
+        """Everything in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> PrometheusCounter:
+        return PrometheusCounter(name, text, labels, namespace="sealwire", registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace="sealwire", registry=self.registry)

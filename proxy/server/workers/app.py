@@ -1,0 +1,346 @@
+"""The proxy as a whole: started in an order that leaves nothing half-started, drained on SIGTERM.
+
+    load     policy, crypto self-test, keyring with every class, TLS files    (`start.load`)
+    probe    connect to the servers: TLS, hello, topology                     (off with upstream.probe: false)
+    bind     audit file, admin address, every listener; nothing accepts yet
+    ready    accept
+
+Whatever fails before `ready` is one error with a hint and an exit code, and no client was accepted.
+SIGHUP reads it all again (`reload`): what can change while it runs changes in one step, or nothing does.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+import uvloop
+
+from sealwire.files.errors import SourceError
+from sealwire.keys.keyring import Keyring
+from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.config.policy_file import PolicyFile, put_first
+from sealwire.proxy.server.config.session_settings import make_settings
+from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.connections.busy_poll import BusyPoll
+from sealwire.proxy.server.connections.listener import Listener
+from sealwire.proxy.server.connections.services import Route, Services
+from sealwire.proxy.server.connections.sessions import SessionMaker
+from sealwire.proxy.server.errors import ServerError
+from sealwire.proxy.server.findings import Finding, findings, warn
+from sealwire.proxy.server.health import Health, Phase
+from sealwire.proxy.server.key_feed import KeyFeed
+from sealwire.proxy.server.observability.audit import open_audit
+from sealwire.proxy.server.observability.logs import configure, note
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.ports import bind
+from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tls import TlsSide
+from sealwire.proxy.server.workers import memory
+from sealwire.proxy.server.workers.announce import (
+    announce_addresses,
+    show_certificates,
+    show_policy,
+    warn_of_less,
+    warn_of_plaintext,
+)
+from sealwire.proxy.server.workers.hangup import take_reload
+from sealwire.proxy.server.workers.open_files import allow_connections
+from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
+from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe
+from sealwire.proxy.server.workers.worker_channel import Seat
+from sealwire.proxy.session.rewrite import forget_grids
+
+_log = logging.getLogger("sealwire.server")
+
+TICK_S = 1.0
+
+# After the last cut the loop gets this long to report the ends.
+_ABORT_S = 1.0
+
+
+class Proxy:
+    """One running proxy: `run` starts it and returns when it has drained."""
+
+    def __init__(self, loaded: Loaded, new_sessions: SessionMaker, seat: Seat | None = None) -> None:
+        """With a `seat` it is one of several workers: they share ports, and the supervisor has the admin."""
+        self.metrics = Metrics()
+        self.health = Health()
+        self.ready = asyncio.Event()
+        self.services: Services
+        self._loaded = loaded
+        self._config = loaded.config
+        """What counts now; a reload changes it."""
+        self._policies: tuple[PolicyFile, ...] = (loaded.policy,)
+        """The one that counts, then those that counted before."""
+        self._new_sessions = new_sessions
+        self._seat = seat
+        self._stopping = asyncio.Event()
+        self._reloads = OneAtATime(self._reload, "reload")
+        self._upstreams = make_upstreams(loaded)
+        self._probed: Probed
+        self._routes: list[Route] = []
+        self._listeners: list[Listener] = []
+        self._admin: AdminServer | None = None
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where clients can connect."""
+        return [address for listener in self._listeners for address in listener.addresses]
+
+    @property
+    def _worker(self) -> int | None:
+        return None if self._seat is None else self._seat.number
+
+    @property
+    def admin_address(self) -> Address | None:
+        """Where the admin server answers, once it is bound."""
+        return self._admin.address if self._admin is not None else None
+
+    async def run(self) -> None:
+        """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._loop_exception)
+        config = self._config
+        self._probed = await probe(config, self._upstreams)
+        audit = open_audit(config.audit, self.metrics, self._worker)
+        try:
+            self.services = Services(
+                keys=KeyFeed(
+                    self._loaded.source, self._loaded.first, config.keys, self.metrics, self._hand_on
+                ),
+                metrics=self.metrics,
+                audit=audit,
+                limits=config.limits,
+                poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
+            )
+            self.health.keyring = self.services.keys.freshness
+            self._bind()
+            self._announce()
+            ticking = spawn(self._tick(), "tick")
+            await self._stopping.wait()
+            await self._drain()
+            ticking.cancel()
+        finally:
+            for listener in self._listeners:
+                await listener.close()
+            if self._admin is not None:
+                self._admin.close()
+            audit.close()
+
+    def stop(self) -> None:
+        """Drain and return from `run`; a second call cuts what is still open."""
+        if self.health.phase is Phase.DRAINING:
+            self._abort_all()
+        self._stopping.set()
+
+    def drain(self) -> None:
+        """Drain and return from `run`; a second call changes nothing."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Read configuration, policy, certificates and keys again; what is wrong is logged, and no change."""
+        self._reloads.ask()
+
+    async def _reload(self) -> None:
+        """One reload. Asked for during the start, it waits: what had been read then may be older."""
+        await self.ready.wait()
+        services = self.services
+        try:
+            renewed = await Reload(self._loaded.reread, services.keys, self.metrics).renew(self._config)
+        except (SourceError, ServerError, ReloadRefused) as error:
+            self.metrics.reloads.labels("failed").inc()
+            note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on as it was
+            self.metrics.bugs.inc()
+            self.metrics.reloads.labels("failed").inc()
+            note(_log, logging.CRITICAL, "bug: reload failed, nothing changed", error)
+            return
+        if services.draining:
+            note(_log, logging.WARNING, "reload comes too late, the proxy is draining")
+            return
+        self._put_in_place(renewed)
+
+    def _put_in_place(self, renewed: Renewed) -> None:
+        """From here to the end without a break: no connection sees one half of it."""
+        before, config = self._config, renewed.config
+        self._renew_sessions(config, put_first(renewed.policy, self._policies))
+        self._config = config
+        self.services.limits = config.limits
+        self.services.keys.use_settings(config.keys)
+        for listener in self._listeners:
+            listener.use_context(renewed.listen.context)
+        for server in self._upstreams:
+            server.use(config.limits, renewed.upstream.context, config.upstream_tls.server_name)
+        self.metrics.reloads.labels("loaded").inc()
+        self.metrics.certificate_reloads.labels("loaded").inc()
+        self._tell_of(before, renewed)
+
+    def _renew_sessions(self, config: Config, policies: tuple[PolicyFile, ...]) -> None:
+        """Let `policies` count for the sessions that are open and for those to come.
+
+        Where nothing has changed for them they keep their settings, and with these the server's answers.
+        """
+        if policies[0] is self._policies[0] and _of_sessions(config) == _of_sessions(self._config):
+            return
+        warn_of_less(self._policies[0].rules, policies[0].rules)
+        made = [make_settings(config, policies, topology) for topology in self._probed.topologies]
+        self._policies = policies
+        for route, settings in zip(self._routes, made, strict=True):
+            route.settings = settings
+            route.new_session = self._new_sessions(settings)
+        for connection in tuple(self.services.live):
+            connection.use_settings()
+
+    def _tell_of(self, before: Config, renewed: Renewed) -> None:
+        config = self._config
+        if (config.log_level, config.log_format) != (before.log_level, before.log_format):
+            configure(config.log_level, config.log_format, worker=self._worker)
+        known = findings(before)
+        warn([*renewed.findings, *(finding for finding in findings(config) if finding not in known)])
+        warn_of_plaintext(config, before)
+        if renewed.waiting and self._seat is None:
+            keys = ", ".join(renewed.waiting)
+            note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
+        if config.limits.connections > before.limits.connections:
+            allow_connections(config.limits.connections)
+        self._show(renewed.listen, renewed.upstream)
+        note(_log, logging.INFO, "certificates loaded")
+
+    def _bind(self) -> None:
+        config = self._config
+        self.health.beat_at = time.monotonic()
+        seat = self._seat
+        if seat is None:
+            self._admin = AdminServer(config.admin, self.health, self.metrics)
+        for place, member in enumerate(config.members):
+            settings = make_settings(config, self._policies, self._probed.topologies[place])
+            self._routes.append(Route(self._upstreams[place], settings, self._new_sessions(settings)))
+            sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
+            context = self._loaded.listen.context
+            self._listeners.append(Listener(self.services, self._routes[place], sockets, context))
+
+    def _announce(self) -> None:
+        config = self._config
+        for variable in config.ignored_variables:
+            note(_log, logging.WARNING, "environment variable names no key", variable=variable)
+        warn_of_plaintext(config)
+        warn([*self._probed.findings, *findings(config)])
+        unavailable = self._loaded.first.unavailable
+        if unavailable is not None:
+            fields = {"reason": unavailable.reason.value, "problem": str(unavailable)}
+            note(_log, logging.WARNING, "keys come from the cache", hint=unavailable.hint, **fields)
+        self._show(self._loaded.listen, self._loaded.upstream)
+        allow_connections(config.limits.connections)
+        if self._admin is not None:
+            self._admin.start()
+            note(_log, logging.INFO, "admin address", address=str(self._admin.address))
+        for member, listener in zip(config.members, self._listeners, strict=True):
+            listener.start()
+            if self._seat is None:
+                announce_addresses(member, listener.addresses)
+        self.health.phase = Phase.READY
+        self.metrics.ready.set(1)
+        self.ready.set()
+        note(_log, logging.INFO, "ready" if self._seat is None else "worker ready")
+
+    def _show(self, listen: TlsSide, upstream: TlsSide) -> None:
+        policy = self._policies[0]
+        self.health.policy = policy.shown
+        show_policy(policy, self.metrics)
+        show_certificates(listen, upstream, self.metrics)
+
+    def _hand_on(self, keyring: Keyring) -> None:
+        """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
+        forget_grids()
+        for connection in tuple(self.services.live):
+            connection.use_keyring(keyring)
+
+    async def _tick(self) -> None:
+        trimmer = memory.Trimmer()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            self.health.beat_at = now
+            self.services.keys.tick()
+            self.health.keyring = self.services.keys.freshness
+            for connection in tuple(self.services.live):
+                connection.tick(now)
+            trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))
+
+    async def _drain(self) -> None:
+        services = self.services
+        self.health.phase = Phase.DRAINING
+        self.metrics.ready.set(0)
+        services.draining = True
+        note(_log, logging.INFO, "draining", connections=len(services.live))
+        for listener in self._listeners:
+            await listener.close()
+        for connection in tuple(services.live):
+            connection.drain()
+        if not await _within(services.wait_empty(), services.limits.drain_s):
+            note(_log, logging.WARNING, "drain ended by its limit", connections=len(services.live))
+            self._abort_all()
+            await _within(services.wait_empty(), _ABORT_S)
+        note(_log, logging.INFO, "stopped")
+
+    def _abort_all(self) -> None:
+        for connection in tuple(self.services.live):
+            connection.abort()
+
+    def _loop_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """In place of asyncio's own handler, which logs the text of exceptions."""
+        self.metrics.bugs.inc()
+        note(_log, logging.CRITICAL, "bug: in the event loop", context.get("exception"))
+
+
+def _of_sessions(config: Config) -> tuple[object, ...]:
+    """What `make_settings` takes from a configuration."""
+    return config.access_control, config.reveal
+
+
+def _bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:
+    return [sock for address in addresses for sock in bind(address, shared=True)]
+
+
+async def _within(waiting: Awaitable[None], seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _run_with_signals(loaded: Loaded, new_sessions: SessionMaker) -> None:
+    proxy = Proxy(loaded, new_sessions)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, proxy.stop)
+    take_reload(loop, proxy.reload)
+    await proxy.run()
+
+
+def serve(loaded: Loaded, new_sessions: SessionMaker) -> None:
+    """Run a proxy on uvloop until SIGTERM or SIGINT. Raises ServerError when it cannot start."""
+    memory.fix_thresholds()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run_with_signals(loaded, new_sessions))
+
+
+def check(loaded: Loaded) -> list[Finding]:
+    """Ask the servers as `serve` would, then stop: nothing is bound. What `serve` would warn of.
+
+    Raises ServerError.
+    """
+
+    async def ask() -> Probed:
+        return await probe(loaded.config, make_upstreams(loaded))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        probed = runner.run(ask())
+    return [*probed.findings, *findings(loaded.config)]

@@ -1,0 +1,124 @@
+"""One set of metrics for all workers: each sends its figures, and they are added up.
+
+Counters of a worker that has ended stay in the sum, as they were last seen: a sum that falls reads as a
+restart, and Prometheus would count everything again.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import generate_latest
+
+from sealwire.proxy.server.workers.worker_channel import Family, Sample
+
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class Rule(Enum):
+    """How the same gauge of several processes becomes one."""
+
+    SUM = "sum"
+    HIGHEST = "highest"
+    LOWEST = "lowest"
+
+
+# Counters and histograms are added up; each gauge says here what it means for all (a test compares).
+GAUGES = {
+    "sealwire_client_connections": Rule.SUM,
+    "sealwire_ready": Rule.HIGHEST,
+    "sealwire_keyring_age_seconds": Rule.HIGHEST,
+    "sealwire_keyring_expired": Rule.HIGHEST,
+    "sealwire_certificate_expiry_timestamp_seconds": Rule.LOWEST,
+    "sealwire_build_info": Rule.HIGHEST,
+    "sealwire_policy_info": Rule.HIGHEST,
+    "sealwire_workers": Rule.SUM,
+    "sealwire_workers_ready": Rule.SUM,
+    "process_virtual_memory_bytes": Rule.SUM,
+    "process_resident_memory_bytes": Rule.SUM,
+    "process_open_fds": Rule.SUM,
+    "process_max_fds": Rule.LOWEST,
+    "process_start_time_seconds": Rule.LOWEST,
+    "python_info": Rule.HIGHEST,
+}
+
+_ADDED = ("counter", "histogram", "summary")
+
+
+def families_of(registry: CollectorRegistry) -> tuple[Family, ...]:
+    """Everything in `registry`, to be sent. Cost: some milliseconds."""
+    return tuple(
+        Family(
+            metric.name,
+            metric.documentation,
+            metric.type,
+            tuple(Sample(sample.name, dict(sample.labels), sample.value) for sample in metric.samples),
+        )
+        for metric in registry.collect()
+    )
+
+
+class JointMetrics:
+    """The figures of the workers and of those that have ended."""
+
+    def __init__(self) -> None:
+        self._latest: dict[int, tuple[Family, ...]] = {}
+        self._ended: tuple[Family, ...] = ()
+
+    def heard(self, worker: int, families: tuple[Family, ...]) -> None:
+        """A worker's figures as they are now."""
+        self._latest[worker] = families
+
+    def ended(self, worker: int) -> None:
+        """A worker is gone: what it counted stays, what it measured does not."""
+        counted = [family for family in self._latest.pop(worker, ()) if family.kind in _ADDED]
+        self._ended = tuple(_joined([*self._ended, *counted]))
+
+    def render(self, own: tuple[Family, ...]) -> bytes:
+        """The page: `own` figures of the supervisor, those of all workers, and what is left of ended ones."""
+        latest = (family for families in self._latest.values() for family in families)
+        registry = CollectorRegistry()
+        registry.register(_Page([*own, *latest, *self._ended]))
+        return generate_latest(registry)
+
+
+class _Page:
+    """A collector of fixed families."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = tuple(families)
+
+    def collect(self) -> Iterator[Metric]:
+        for family in _joined(self._families):
+            metric = Metric(family.name, family.text, family.kind)
+            for sample in family.samples:
+                metric.add_sample(sample.name, dict(sample.labels), sample.value)
+            yield metric
+
+
+def _joined(families: Iterable[Family]) -> Iterator[Family]:
+    """Families of one name as one, samples of one name and labels as one; in the order of the first."""
+    heads: dict[str, Family] = {}
+    values: dict[str, dict[_Key, float]] = {}
+    for family in families:
+        heads.setdefault(family.name, family)
+        mine = values.setdefault(family.name, {})
+        rule = Rule.SUM if family.kind in _ADDED else GAUGES.get(family.name, Rule.SUM)
+        for sample in family.samples:
+            key = (sample.name, tuple(sample.labels.items()))
+            mine[key] = _with(rule, mine[key], sample.value) if key in mine else sample.value
+    for name, head in heads.items():
+        samples = tuple(
+            Sample(sample, dict(labels), value) for (sample, labels), value in values[name].items()
+        )
+        yield Family(name, head.text, head.kind, samples)
+
+
+def _with(rule: Rule, one: float, other: float) -> float:
+    match rule:
+        case Rule.SUM:
+            return one + other
+        case Rule.HIGHEST:
+            return max(one, other)
+        case Rule.LOWEST:
+            return min(one, other)

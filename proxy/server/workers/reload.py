@@ -1,0 +1,108 @@
+"""What a reload reads and checks before any of it counts.
+
+Theory of operation. The files are read in a thread, so that no client waits. Then the keyring is loaded
+anew, and must have an active key for every class of the new policy: keys first, then the policy that needs
+them. At last configuration and policy are read once more: what an editor was writing meanwhile may have been
+valid and half of what was meant, and a policy that lacks its last lines lets their fields pass in clear.
+Nothing counts until all of it is well; then `app.Proxy` puts it in place in one step of the event loop.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
+from sealwire.proxy.server.config.reader import expect_file
+from sealwire.proxy.server.config.restart_keys import changed, settled
+from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.errors import ServerError
+from sealwire.proxy.server.findings import Finding
+from sealwire.proxy.server.key_feed import Freshness, KeyFeed
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
+from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.server.workers.start import ReadConfig, probe, require_classes
+
+
+class ReloadRefused(Exception):
+    """What was read cannot take the place of what counts now."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What counts once it is put in place."""
+
+    config: Config
+    """The new one, with the old values of what needs a restart."""
+    policy: PolicyFile
+    listen: TlsSide
+    upstream: TlsSide
+    waiting: tuple[str, ...] = ()
+    """Keys whose new values wait for a restart."""
+    findings: tuple[Finding, ...] = ()
+    """What the servers said to a changed setting."""
+
+
+class Reload:
+    """Reads everything again for one proxy; `renew` does it once."""
+
+    def __init__(self, reread: ReadConfig, keys: KeyFeed, metrics: Metrics) -> None:
+        self._reread = reread
+        self._keys = keys
+        self._metrics = metrics
+
+    async def renew(self, now: Config) -> Renewed:
+        """What is to count in place of what `now` describes.
+
+        Raises: SourceError, ServerError, ReloadRefused
+        Cost:   one load of the keyring; up to two seconds after another one
+        """
+        read, renewed = await asyncio.to_thread(self._read, now)
+        await self._check_keys(renewed)
+        findings = await _ask_servers(now, renewed)
+        if await asyncio.to_thread(self._is_different, read, renewed):
+            raise ReloadRefused(
+                "configuration or policy changed while they were read", "reload again once they are written"
+            )
+        return replace(renewed, findings=findings)
+
+    def _read(self, now: Config) -> tuple[Config, Renewed]:
+        read = self._reread()
+        expect_file(read.policy)
+        policy = read_policy(read.policy)
+        try:
+            listen, upstream = listen_side(read.listen_tls), upstream_side(read.upstream_tls)
+        except ServerError:
+            self._metrics.certificate_reloads.labels("failed").inc()
+            raise
+        return read, Renewed(settled(now, read), policy, listen, upstream, tuple(changed(now, read)))
+
+    def _is_different(self, read: Config, renewed: Renewed) -> bool:
+        """Whether the files say something else by now. Raises what reading them raises."""
+        again = self._reread()
+        return again != read or read_policy(again.policy).sha256 != renewed.policy.sha256
+
+    async def _check_keys(self, renewed: Renewed) -> None:
+        """Raises KeyringIncomplete, ReloadRefused.
+
+        A provider that does not answer says nothing against the keys in memory, as at a start with a cache:
+        new certificates must not wait for it. One that refuses, or a damaged keyring, is believed.
+        """
+        failure = await self._keys.load_anew()
+        if failure is not None and (not failure.unavailable or self._keys.freshness is Freshness.EXPIRED):
+            raise ReloadRefused(failure.problem, failure.hint)
+        require_classes(renewed.policy.rules, self._keys.keyring, renewed.config)
+
+
+async def _ask_servers(now: Config, renewed: Renewed) -> tuple[Finding, ...]:
+    """Ask whether a changed setting fits. Raises what `probe` raises."""
+    config = renewed.config
+    if config.access_control is now.access_control:
+        return ()
+    name = config.upstream_tls.server_name
+    context = renewed.upstream.context
+    upstreams = [Upstream(member.upstream, config.limits, context, name) for member in config.members]
+    return (await probe(config, upstreams)).findings

@@ -1,0 +1,145 @@
+"""Everything that is read and checked before a socket is opened; `sealwire serve --check` stops after it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sealwire.crypto import selftest
+from sealwire.keys.errors import KeysError, UnknownKey
+from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring_cache import KeyringCache
+from sealwire.keys.keyring_source import FirstKeyring, KeyringSource
+from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
+from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
+from sealwire.proxy.server.findings import Finding, compare_access
+from sealwire.proxy.server.key_feed import Source
+from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.probe import Hello, ask_hello
+from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
+from sealwire.proxy.server.topology import topologies
+from sealwire.proxy.server.upstream import Upstream
+from sealwire.proxy.session.handshake import Topology
+
+_log = logging.getLogger("sealwire.server")
+
+ReadConfig = Callable[[], Config]
+"""The configuration as its file and the environment have it now. Blocks; raises as `load_config` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files said. Holds keys."""
+
+    config: Config
+    policy: PolicyFile
+    first: FirstKeyring
+    source: Source
+    listen: TlsSide
+    upstream: TlsSide
+    reread: ReadConfig
+    """For a reload."""
+
+    def __repr__(self) -> str:
+        return "Loaded()"
+
+
+def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read what the configuration names, ask for the keys, and prove the cipher. Blocks.
+
+    Raises: SourceError, FileProblem, PermissionProblem, KeyringIncomplete, crypto.errors.SelfTestFailed and
+            what loading a keyring raises (keys.errors).
+    """
+    policy = read_policy(config.policy)
+    selftest.run()
+    source = _keyring_source(config, environ)
+    first = source.first()
+    require_classes(policy.rules, first.keyring, config)
+    listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
+    return Loaded(config, policy, first, source, listen, upstream, reread)
+
+
+def _keyring_source(config: Config, environ: Mapping[str, str] | None) -> KeyringSource:
+    providers = Providers(environ, config.vault)
+    kek = providers.kek(config.kek)
+    store = providers.store(config.keyring)
+    cache = None
+    if config.keys.cache is not None:
+        settings = config.keys.cache
+        max_age = timedelta(seconds=settings.max_age_s)
+        cache = KeyringCache(settings.path, providers.kek(settings.kek), str(store), kek.id, max_age)
+    return KeyringSource(store, kek, cache, _note_cache)
+
+
+def _note_cache(error: KeysError) -> None:
+    fields = {"reason": error.reason.value, "problem": str(error)}
+    note(_log, logging.WARNING, "key cache could not be written", hint=error.hint, **fields)
+
+
+def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:
+    """Each class of the policy needs an active key. Raises KeyringIncomplete."""
+    missing: list[str] = []
+    for name in policy.class_names:
+        try:
+            keyring.cipher_for(name)
+        except UnknownKey:
+            missing.append(name)
+    if missing:
+        raise KeyringIncomplete(
+            StartReason.KEYRING_INCOMPLETE,
+            f"{config.keyring}: no active key for the classes {', '.join(missing)}",
+            f"sealwire keys create adds them, for example for '{missing[0]}'",
+        )
+
+
+def make_upstreams(loaded: Loaded) -> list[Upstream]:
+    """One for each member, in the configuration's order."""
+    config = loaded.config
+    name = config.upstream_tls.server_name
+    return [
+        Upstream(member.upstream, config.limits, loaded.upstream.context, name) for member in config.members
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the servers said."""
+
+    topologies: tuple[Topology, ...]
+    """For each listener."""
+    findings: tuple[Finding, ...] = ()
+    """Members that are down, and where a setting does not fit."""
+
+
+async def probe(config: Config, upstreams: Sequence[Upstream]) -> Probed:
+    """Ask every server at once.
+
+    A member of a replica set may be down, that is what the set is for; but one that answers with the wrong
+    certificate, or none that answers, is an error.
+
+    Raises: UpstreamUnavailable, TopologyProblem, AccessProblem
+    """
+    if not config.probe:
+        return Probed(tuple(topologies(config.members, [])))
+    answers = await asyncio.gather(
+        *(ask_hello(upstream, config.limits) for upstream in upstreams), return_exceptions=True
+    )
+    hellos: list[Hello] = []
+    down: list[UpstreamUnavailable] = []
+    for answer in answers:
+        match answer:
+            case Hello():
+                hellos.append(answer)
+            case UpstreamUnavailable() if answer.reason is not StartReason.UPSTREAM_TLS_VERIFY:
+                down.append(answer)
+            case _:
+                raise answer
+    if not hellos:
+        raise down[0]
+    found = [Finding("member is down", str(error), error.hint) for error in down]
+    found += compare_access(config.access_control, (hello.access for hello in hellos))
+    return Probed(tuple(topologies(config.members, hellos)), tuple(found))

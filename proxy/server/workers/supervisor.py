@@ -1,0 +1,328 @@
+"""The process that starts workers and answers for them: it holds the ports and the admin address, no key.
+
+What happens when is decided by `supervision.Supervision`; here its orders are carried out. Workers are
+started by running the program again: they inherit the environment, standard error and one socket.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import uvloop
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+from sealwire.files.errors import SourceError
+from sealwire.proxy.server.admin import AdminServer
+from sealwire.proxy.server.config.restart_keys import changed, settled
+from sealwire.proxy.server.config.settings import Address, Config
+from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
+from sealwire.proxy.server.health import Health, JointHealth, Phase
+from sealwire.proxy.server.observability.logs import configure, note
+from sealwire.proxy.server.ports import reserve
+from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.workers.announce import announce_addresses
+from sealwire.proxy.server.workers.hangup import take_reload
+from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
+from sealwire.proxy.server.workers.start import ReadConfig
+from sealwire.proxy.server.workers.supervision import (
+    AllReady,
+    Cut,
+    Drain,
+    Finish,
+    Order,
+    Outcome,
+    Reload,
+    Start,
+    Supervision,
+)
+from sealwire.proxy.server.workers.worker_channel import (
+    Ask,
+    Beat,
+    ChannelError,
+    Figures,
+    Seat,
+    encode,
+    read_message,
+)
+
+_log = logging.getLogger("sealwire.server")
+
+TICK_S = 0.25
+
+# A worker that does not answer in time is shown as it was last seen.
+FIGURES_S = 2.0
+
+# The whole page, with the wait for the supervisor's own loop.
+PAGE_S = 5.0
+
+WorkerCommand = Callable[[int], Sequence[str]]
+"""From a worker's number to the command line that runs it."""
+
+
+class SupervisorMetrics:
+    """What no worker can count."""
+
+    def __init__(self, workers: int) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        configured = Gauge("sealwire_workers", "Worker processes configured", registry=self.registry)
+        configured.set(workers)
+        self.ready = Gauge("sealwire_workers_ready", "Workers that accept clients", registry=self.registry)
+        self.exits = Counter(
+            "sealwire_worker_exits", "Workers that ended before their time", ["how"], registry=self.registry
+        )
+        for how in ("exit", "signal"):
+            self.exits.labels(how)
+        self.reloads = Counter(
+            "sealwire_reloads", "Reloads of the whole configuration", ["result"], registry=self.registry
+        )
+
+
+class Supervisor:
+    """Runs the workers of one configuration until they have drained or failed."""
+
+    def __init__(self, config: Config, reread: ReadConfig, command: WorkerCommand) -> None:
+        self.metrics = SupervisorMetrics(config.workers)
+        self._config = config
+        self._reread = reread
+        self._reloads = OneAtATime(self._reload, "reload")
+        self._command = command
+        self._supervision = Supervision(config.workers, config.limits.drain_s)
+        self._health = JointHealth(Health(beat_at=time.monotonic()))
+        self._joint = JointMetrics()
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._signals_due: dict[int, signal.Signals] = {}
+        """For workers whose process is just being made."""
+        self._answers: dict[tuple[int, int], asyncio.Future[None]] = {}
+        self._asked = 0
+        self._reserved: list[list[socket.socket]] = []
+        self._loop: asyncio.AbstractEventLoop
+        self._finish: asyncio.Future[Finish]
+
+    async def run(self) -> Finish:
+        """Reserve the ports, serve until `stop` or failure. Raises ListenProblem."""
+        self._loop = asyncio.get_running_loop()
+        self._finish = self._loop.create_future()
+        admin: AdminServer | None = None
+        try:
+            admin = AdminServer(self._config.admin, self._health, self)
+            self._reserved = [reserve(member.listen) for member in self._config.members]
+            admin.start()
+            note(_log, logging.INFO, "admin address", address=str(admin.address))
+            ticking = spawn(self._tick(), "tick")
+            finish = await self._finish
+            ticking.cancel()
+            return finish
+        finally:
+            for process in self._processes.values():
+                _send(process, signal.SIGKILL)
+            for sock in (sock for sockets in self._reserved for sock in sockets):
+                sock.close()
+            if admin is not None:
+                admin.close()
+
+    def stop(self) -> None:
+        """Drain all workers; a second call ends them at once."""
+        if not self._health.draining:
+            self._health.draining = True
+            note(_log, logging.INFO, "draining", workers=self._supervision.ready)
+        self._carry_out(self._supervision.stop(time.monotonic()))
+
+    def reload(self) -> None:
+        """Let all workers read everything again, unless the configuration itself is wrong already."""
+        self._reloads.ask()
+
+    async def _reload(self) -> None:
+        before = self._config
+        try:
+            read = await asyncio.to_thread(self._reread)
+        except (SourceError, ServerError) as error:
+            # Said once, here; what nobody could read, no worker is asked to.
+            self.metrics.reloads.labels("failed").inc()
+            note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
+            return
+        self._config = config = settled(before, read)
+        if (config.log_level, config.log_format) != (before.log_level, before.log_format):
+            configure(config.log_level, config.log_format)
+        if waiting := changed(before, read):
+            keys = ", ".join(waiting)
+            note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
+        self._supervision.allow_drain(config.limits.drain_s)
+        self._carry_out(self._supervision.reload())
+
+    def render(self) -> bytes:
+        """The metrics page, for the admin address's threads. Raises TimeoutError."""
+        return asyncio.run_coroutine_threadsafe(self._page(), self._loop).result(PAGE_S)
+
+    async def _page(self) -> bytes:
+        self._asked += 1
+        waiting: list[asyncio.Future[None]] = []
+        for number in self._health.workers:
+            answer: asyncio.Future[None] = self._loop.create_future()
+            self._answers[number, self._asked] = answer
+            waiting.append(answer)
+            self._writers[number].write(encode(Ask(self._asked)))
+        if waiting:
+            await asyncio.wait(waiting, timeout=FIGURES_S)
+        self._answers = {key: answer for key, answer in self._answers.items() if answer not in waiting}
+        self.metrics.ready.set(self._supervision.ready)
+        return self._joint.render(families_of(self.metrics.registry))
+
+    async def _tick(self) -> None:
+        while True:
+            now_s = time.monotonic()
+            self._health.own.beat_at = now_s
+            self._carry_out(self._supervision.tick(now_s))
+            await asyncio.sleep(TICK_S)
+
+    def _carry_out(self, orders: list[Order]) -> None:
+        for order in orders:
+            match order:
+                case Start():
+                    spawn(self._run_worker(order.number), f"worker {order.number}")
+                case Drain():
+                    self._signal(order.number, signal.SIGTERM)
+                case Reload():
+                    self._signal(order.number, signal.SIGHUP)
+                case Cut():
+                    self._signal(order.number, signal.SIGKILL)
+                case AllReady():
+                    for member, sockets in zip(self._config.members, self._reserved, strict=True):
+                        announce_addresses(member, _addresses(sockets))
+                    note(_log, logging.INFO, "ready", workers=self._supervision.ready)
+                case Finish():
+                    if order.outcome is Outcome.DRAINED:
+                        note(_log, logging.INFO, "stopped")
+                    if not self._finish.done():
+                        self._finish.set_result(order)
+                case _:
+                    assert_never(order)
+
+    def _signal(self, number: int, what: signal.Signals) -> None:
+        process = self._processes.get(number)
+        if process is None:
+            self._signals_due[number] = what
+        else:
+            _send(process, what)
+
+    # -- one worker ------------------------------------------------------------------------------------------
+
+    async def _run_worker(self, number: int) -> None:
+        """From the start of its process to its end."""
+        try:
+            process, reader = await self._start(number)
+        except OSError as error:
+            note(_log, logging.ERROR, "worker cannot be started", worker=number, problem=str(error))
+            self._worker_ended(number, error.errno or 1)
+            return
+        listening = spawn(self._listen(number, reader), f"listen to worker {number}")
+        code = await process.wait()
+        listening.cancel()
+        self._worker_ended(number, code)
+
+    async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(*self._command(number), stdin=theirs.fileno())
+        self._processes[number] = process
+        if (due := self._signals_due.pop(number, None)) is not None:
+            _send(process, due)
+        ours.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        self._writers[number] = writer
+        listeners = tuple(tuple(_addresses(sockets)) for sockets in self._reserved)
+        writer.write(encode(Seat(number, self._config.workers, listeners)))
+        return process, reader
+
+    async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                message = await read_message(reader)
+                match message:
+                    case Beat():
+                        self._beat(number, message)
+                    case Figures():
+                        self._joint.heard(number, message.families)
+                        answer = self._answers.get((number, message.number))
+                        if answer is not None and not answer.done():
+                            answer.set_result(None)
+                    case _:
+                        raise ChannelError(type(message).__name__)
+        except (asyncio.IncompleteReadError, OSError):
+            return  # it is ending; its process tells how
+        except ChannelError as error:
+            note(_log, logging.CRITICAL, "bug: a worker says what none should", error, worker=number)
+            self._signal(number, signal.SIGKILL)
+
+    def _beat(self, number: int, beat: Beat) -> None:
+        now_s = time.monotonic()
+        self._health.workers[number] = Health(beat.phase, beat.keyring, now_s, policy=beat.policy)
+        if beat.phase is Phase.READY:
+            self._carry_out(self._supervision.became_ready(number, now_s))
+
+    def _worker_ended(self, number: int, code: int) -> None:
+        self._processes.pop(number, None)
+        self._signals_due.pop(number, None)
+        self._health.workers.pop(number, None)
+        self._joint.ended(number)
+        if (writer := self._writers.pop(number, None)) is not None:
+            writer.close()
+        for (worker, _), answer in self._answers.items():
+            if worker == number and not answer.done():
+                answer.set_result(None)
+        orders = self._supervision.ended(number, code, time.monotonic())
+        said_why = any(isinstance(order, Finish) and order.code > 0 for order in orders)
+        if not self._supervision.draining and not said_why:
+            how = "exit" if code >= 0 else "signal"
+            self.metrics.exits.labels(how).inc()
+            note(_log, logging.ERROR, "worker ended", worker=number, **{how: abs(code)})
+        self._carry_out(orders)
+
+
+def _addresses(sockets: list[socket.socket]) -> list[Address]:
+    return [Address(*sock.getsockname()[:2]) for sock in sockets]
+
+
+def _send(process: asyncio.subprocess.Process, what: signal.Signals) -> None:
+    try:
+        process.send_signal(what)
+    except ProcessLookupError:
+        return  # it has just ended; `_run_worker` hears of it
+
+
+async def _run_with_signals(supervisor: Supervisor) -> Finish:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop)
+    take_reload(loop, supervisor.reload)
+    return await supervisor.run()
+
+
+def serve(config: Config, reread: ReadConfig, command: WorkerCommand) -> int:
+    """Run workers until SIGTERM or SIGINT; the exit code. Raises ServerError.
+
+    An exit code other than 0 is that of the first worker, which has said why it could not start.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        finish = runner.run(_run_with_signals(Supervisor(config, reread, command)))
+    match finish.outcome:
+        case Outcome.DRAINED:
+            return 0
+        case Outcome.NEVER_STARTED if finish.code > 0:
+            return finish.code
+        case Outcome.NEVER_STARTED:
+            problem = f"the first worker was ended before it was ready: {_how(finish.code)}"
+        case Outcome.GAVE_UP:
+            problem = f"workers ended again and again soon after their start, the last: {_how(finish.code)}"
+    raise WorkersFailed(
+        StartReason.WORKERS_FAILED, problem, "lines of the log with a worker's number say what it met"
+    )
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

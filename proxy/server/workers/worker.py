@@ -1,0 +1,130 @@
+"""One worker: a whole proxy without an admin address, and its line to the supervisor on standard input.
+
+SIGTERM and SIGINT drain it, however often they come: a service manager or a terminal sends them to every
+process of a group, and the supervisor sends its own. To end a worker at once the supervisor kills it. A
+supervisor that has gone is a drain as well, so no worker is left behind.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from dataclasses import replace
+
+import uvloop
+
+from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.connections.sessions import SessionMaker
+from sealwire.proxy.server.errors import StartReason, WorkersFailed
+from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.workers import memory
+from sealwire.proxy.server.workers.app import Proxy
+from sealwire.proxy.server.workers.hangup import take_reload
+from sealwire.proxy.server.workers.joint_metrics import families_of
+from sealwire.proxy.server.workers.start import Loaded
+from sealwire.proxy.server.workers.worker_channel import (
+    LENGTH,
+    Ask,
+    Beat,
+    ChannelError,
+    Figures,
+    Seat,
+    bounded,
+    decode,
+    encode,
+    read_message,
+)
+
+_log = logging.getLogger("sealwire.server")
+
+BEAT_S = 1.0
+
+# The supervisor sends the seat as soon as the process exists.
+SEAT_S = 30.0
+
+
+def take_seat() -> tuple[socket.socket, Seat]:
+    """The line to the supervisor and what it says first. Blocks. Raises ChannelError, OSError."""
+    line = socket.socket(fileno=os.dup(0))
+    if line.family != socket.AF_UNIX:
+        raise ChannelError("standard input is not the line to a supervisor")
+    # Nothing else may read from it by mistake.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    line.settimeout(SEAT_S)
+    (length,) = LENGTH.unpack(_exactly(line, LENGTH.size))
+    seat = decode(_exactly(line, bounded(length)))
+    if not isinstance(seat, Seat):
+        raise ChannelError("the first message is not a seat")
+    line.setblocking(False)
+    return line, seat
+
+
+def share_of(config: Config, seat: Seat) -> Config:
+    """What one worker may take on: its part of the connections, rounded up."""
+    connections = -(-config.limits.connections // seat.workers)
+    return replace(config, limits=replace(config.limits, connections=connections))
+
+
+def expect_members(config: Config, seat: Seat) -> None:
+    """The file may have been changed since the supervisor read it. Raises WorkersFailed."""
+    if len(config.members) != len(seat.listeners):
+        raise WorkersFailed(
+            StartReason.WORKERS_FAILED,
+            "the members in the configuration are not those that the proxy was started with",
+            "start the whole proxy again, or take the change of `members` back",
+        )
+
+
+def serve(loaded: Loaded, new_sessions: SessionMaker, line: socket.socket, seat: Seat) -> None:
+    """Run until drained. Raises ServerError when it cannot start."""
+    memory.fix_thresholds()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(loaded, new_sessions, line, seat))
+
+
+async def _work(loaded: Loaded, new_sessions: SessionMaker, line: socket.socket, seat: Seat) -> None:
+    proxy = Proxy(loaded, new_sessions, seat)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, proxy.drain)
+    take_reload(loop, proxy.reload)
+    talking = spawn(talk(proxy, line), "supervisor")
+    try:
+        await proxy.run()
+    finally:
+        talking.cancel()
+
+
+async def talk(proxy: Proxy, line: socket.socket) -> None:
+    """Answer the supervisor, and beat from the moment that the proxy is ready; drain when it has gone."""
+    reader, writer = await asyncio.open_unix_connection(sock=line)
+    beating = spawn(_beat(proxy, writer), "beat")
+    try:
+        while True:
+            message = await read_message(reader)
+            if isinstance(message, Ask):
+                writer.write(encode(Figures(message.number, families_of(proxy.metrics.registry))))
+    except (asyncio.IncompleteReadError, ChannelError, OSError) as error:
+        note(_log, logging.ERROR, "the supervisor has gone", problem=type(error).__name__)
+        proxy.drain()
+    finally:
+        beating.cancel()
+        writer.close()
+
+
+async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
+    await proxy.ready.wait()
+    while True:
+        writer.write(encode(Beat(proxy.health.phase, proxy.health.keyring, proxy.health.policy)))
+        await asyncio.sleep(BEAT_S)
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    data = line.recv(size, socket.MSG_WAITALL)
+    if len(data) != size:
+        raise ChannelError("the supervisor has gone")
+    return data

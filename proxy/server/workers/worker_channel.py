@@ -1,0 +1,160 @@
+"""What a worker and the supervisor tell each other: one length and one JSON document a message, both bounded.
+
+    supervisor -> worker   Seat, once and first: who you are and where you listen
+                           Ask: send your figures
+    worker -> supervisor   Beat, about once a second from the moment it accepts: the event loop turns
+                           Figures, the answer to an Ask
+
+No key, value or name of a client crosses it. Either side takes the end of the stream for the other's end.
+"""
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.health import Phase
+from sealwire.proxy.server.key_feed import Freshness
+
+# Figures have some tens of kilobytes; what is longer is no message of ours.
+MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+
+LENGTH = struct.Struct(">I")
+
+
+class ChannelError(Exception):
+    """What arrived is no message: too long, not JSON, or of another shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Which worker this is, of how many, and the numeric addresses of each member's listener."""
+
+    number: int
+    workers: int
+    listeners: tuple[tuple[Address, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Send your figures; the answer bears the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The worker's event loop turns."""
+
+    phase: Phase
+    keyring: Freshness
+    policy: str
+    """The shown part of its policy's hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line of the metrics page."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All samples of one metric; `kind` is Prometheus' word for its type."""
+
+    name: str
+    text: str
+    kind: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that a worker counts."""
+
+    number: int
+    families: tuple[Family, ...]
+
+
+Message = Seat | Ask | Beat | Figures
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of `message`, its length first. Raises ChannelError when it is too long."""
+    payload = json.dumps([type(message).__name__, astuple(message)], default=_value).encode()
+    return LENGTH.pack(bounded(len(payload))) + payload
+
+
+def bounded(length: int) -> int:
+    """`length`, if a payload may be that long. Raises ChannelError."""
+    if length > MAX_PAYLOAD_BYTES:
+        raise ChannelError(f"a message of {length} bytes")
+    return length
+
+
+def decode(payload: bytes) -> Message:
+    """The message in `payload`. Raises ChannelError."""
+    try:
+        kind, fields = json.loads(payload)
+        return _READERS[kind](fields)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        # the text of the error may quote the payload
+        raise ChannelError(type(error).__name__) from None
+
+
+async def read_message(reader: asyncio.StreamReader) -> Message:
+    """The next message. Raises ChannelError; asyncio.IncompleteReadError at the end of the stream."""
+    (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+    return decode(await reader.readexactly(bounded(length)))
+
+
+def _value(state: Phase | Freshness) -> object:
+    return state.value
+
+
+def _seat(fields: Any) -> Seat:
+    number, workers, listeners = fields
+    return Seat(
+        int(number),
+        int(workers),
+        tuple(tuple(Address(str(host), int(port)) for host, port in member) for member in listeners),
+    )
+
+
+def _ask(fields: Any) -> Ask:
+    (number,) = fields
+    return Ask(int(number))
+
+
+def _beat(fields: Any) -> Beat:
+    phase, keyring, policy = fields
+    return Beat(Phase(phase), Freshness(keyring), str(policy))
+
+
+def _figures(fields: Any) -> Figures:
+    number, families = fields
+    return Figures(
+        int(number),
+        tuple(
+            Family(str(name), str(text), str(kind), tuple(_sample(*sample) for sample in samples))
+            for name, text, kind, samples in families
+        ),
+    )
+
+
+def _sample(name: Any, labels: Any, value: Any) -> Sample:
+    return Sample(str(name), {str(label): str(text) for label, text in labels.items()}, float(value))
+
+
+_READERS: Mapping[str, Callable[[Any], Message]] = {
+    "Seat": _seat,
+    "Ask": _ask,
+    "Beat": _beat,
+    "Figures": _figures,
+}

@@ -1,0 +1,140 @@
+"""`sealwire backup restore`: a sealed backup into a server, or as a drill into one that is thrown away."""
+
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from sealwire.cli.backup.options import KeyOptions, progress_bar, reading_options, store_option
+from sealwire.cli.backup.restoring import (
+    RestoreChoices,
+    documents_size,
+    finish,
+    identity_of,
+    progress,
+    restore_into,
+    restoring_options,
+)
+from sealwire.cli.server_options import refuse_typed_password, server_options
+from sealwire.cli.signals import ended_in_order
+from sealwire.crypto import selftest
+from sealwire.sidecars.backup.catalog import read_catalog
+from sealwire.sidecars.backup.drill import drill
+from sealwire.sidecars.backup.dump_files import SealedFiles
+from sealwire.sidecars.backup.key_slots import Identity
+from sealwire.sidecars.backup.manifest import Manifest
+from sealwire.sidecars.backup.open_store import open_store
+from sealwire.sidecars.backup.restore_plan import plan
+from sealwire.sidecars.backup.sealed_reader import begin_reading, open_backup
+from sealwire.sidecars.backup.store import Store
+from sealwire.sidecars.backup.survey import survey
+from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.direct import Client, connected
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, User
+
+
+@click.command()
+@click.argument("name")
+@store_option
+@reading_options
+@server_options
+@restoring_options
+@click.option(
+    "--no-verify-first",
+    is_flag=True,
+    help="Read the backup once instead of twice. Damage is then noticed when a part is in place already.",
+)
+@click.option("--drill", "is_drill", is_flag=True, help="Into a server that is thrown away; report.")
+@click.option(
+    "--drill-uri",
+    envvar="SEALWIRE_DRILL_URI",
+    show_envvar=True,
+    help="An empty server for the drill. Default: one of the `demo` extra, on this machine.",
+)
+def command(  # noqa: PLR0913 - one parameter an option
+    *,
+    name: str,
+    store_address: str,
+    keys: KeyOptions,
+    uri: str,
+    choices: RestoreChoices,
+    no_verify_first: bool,
+    is_drill: bool,
+    drill_uri: str | None,
+) -> None:
+    """Restore the backup NAME into a server, and compare every collection with it afterwards.
+
+    The whole backup is authenticated before anything is written. Nothing on the server is replaced without
+    --drop. A restore that was broken off goes on when the same command is run again. Exit code 65 when
+    something is not as in the backup.
+
+    \b
+    Examples:
+      sealwire backup restore clinic-1 --key private:backup-key --uri-file /etc/sealwire/uri --dry-run
+      sealwire backup restore clinic-1 --key private:backup-key --rename clinic=clinic_copy
+      sealwire backup restore clinic-1 --key private:backup-key --only clinic.patients --drop
+      sealwire backup restore clinic-1 --key private:backup-key --drill --json
+    """
+    if is_drill and (choices.rename or choices.drop or choices.users or choices.dry_run):
+        raise click.UsageError("--drill takes none of --rename, --drop, --users and --dry-run")
+    refuse_typed_password("drill_uri", drill_uri)
+    selftest.run()
+    store = open_store(store_address)
+    manifest = _manifest(store, name)
+    total = None if manifest is None else manifest.size
+    identities = keys.identities()
+    if not (no_verify_first or choices.dry_run):
+        with ended_in_order(), progress_bar(f"verifying {name}", total) as done:
+            verify_backup(store, name, identities, datetime.now(UTC), done)
+    files = SealedFiles(lambda: open_backup(store, name, identities), _identity(store, name, identities))
+    if is_drill:
+        _drill(files, drill_uri, choices, manifest)
+    else:
+        restore_into(uri, files, choices, manifest)
+
+
+def _drill(files: SealedFiles, uri: str | None, choices: RestoreChoices, manifest: Manifest | None) -> None:
+    found = survey(files)
+    chosen = plan(list(found.collections.values()), only=choices.only)
+    total = documents_size(manifest, {planned.source for planned in chosen.collections})
+    with ended_in_order(), _drill_server(uri) as client, progress(total) as tell:
+        report = drill(client, files, found, choices.only, tell)
+    console = Console(highlight=False)
+    if not choices.as_json:
+        console.print(f"drill: restored into {report.server_version} in {report.seconds:,.1f} s, and removed")
+    more = {"drill": True, "server_version": report.server_version, "seconds": round(report.seconds, 3)}
+    finish(console, report.restored, as_json=choices.as_json, more=more)
+
+
+@contextmanager
+def _drill_server(uri: str | None) -> Iterator[Client]:
+    """The server that is named, or one of our own with a login that exists for this drill only."""
+    if uri is not None:
+        with connected(uri) as client:
+            yield client
+        return
+    user = User("drill", secrets.token_urlsafe(18), (("root", "admin"),))
+    # What is not covered lies there in clear for a while: the folder is open to this user only.
+    with (
+        tempfile.TemporaryDirectory(prefix="sealwire-drill-") as folder,
+        DatabaseProcess(DatabaseOptions(Path(folder) / "database", (user,))) as database,
+        connected(database.uri(user)) as client,
+    ):
+        yield client
+
+
+def _manifest(store: Store, name: str) -> Manifest | None:
+    """As the sidecar has it, which nobody has authenticated yet."""
+    sidecar = read_catalog(store).find(name).sidecar
+    return None if sidecar is None else sidecar.manifest
+
+
+def _identity(store: Store, name: str, identities: Sequence[Identity]) -> str:
+    backup = begin_reading(store, name, identities)
+    backup.stream.__exit__(None, None, None)
+    return identity_of(backup.header.header.backup_id)

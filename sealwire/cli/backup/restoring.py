@@ -1,0 +1,180 @@
+"""What `backup restore` and `backup restore-dump` share: options, the question before --drop, the report."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from sealwire.cli.backup.options import document_bar, dry_run_option, json_option
+from sealwire.cli.backup.report import plan_json, report_json, show_plan, show_report
+from sealwire.cli.exit_codes import EX_DATAERR
+from sealwire.cli.server_options import required_uri
+from sealwire.cli.signals import ended_in_order
+from sealwire.sidecars.backup.comparison import RestoreReport
+from sealwire.sidecars.backup.dump_files import DumpFiles
+from sealwire.sidecars.backup.journal import opened, purpose_of
+from sealwire.sidecars.backup.manifest import Manifest
+from sealwire.sidecars.backup.restore import Restore, RestoreProgress
+from sealwire.sidecars.backup.restore_plan import RestorePlan, parse_rename, plan
+from sealwire.sidecars.backup.survey import survey
+from sealwire.sidecars.direct import connected
+
+RIGHTS = "log in as a user with the role `restore`"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreChoices:
+    """What the options say."""
+
+    rename: tuple[str, ...]
+    only: tuple[str, ...]
+    users: bool
+    drop: bool
+    yes: bool
+    journal: Path | None
+    dry_run: bool
+    as_json: bool
+
+
+def restoring_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options; the command gets them as `choices`."""
+
+    @wraps(function)
+    def collected(**options: Any) -> None:
+        given = {field.name: options.pop(field.name) for field in fields(RestoreChoices)}
+        function(choices=RestoreChoices(**given), **options)
+
+    decorated: Callable[..., None] = collected
+    for option in reversed(
+        (
+            click.option(
+                "--rename",
+                multiple=True,
+                metavar="OLD=NEW",
+                help="DB=DB or DB.COLL=DB.COLL; repeatable.",
+            ),
+            click.option("--only", multiple=True, metavar="DB|DB.COLL", help="Not everything; repeatable."),
+            click.option("--users", is_flag=True, help="Users and roles as well: they can then log in."),
+            click.option("--drop", is_flag=True, help="Replace collections that are there; asks first."),
+            click.option("--yes", is_flag=True, help="Do not ask before --drop."),
+            click.option(
+                "--journal",
+                type=click.Path(path_type=Path),
+                help="Where to note what is done, to go on from. Default: in ~/.local/state/sealwire.",
+            ),
+            dry_run_option,
+            json_option,
+        )
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def restore_into(
+    uri: str, files: DumpFiles, choices: RestoreChoices, manifest: Manifest | None = None
+) -> None:
+    """Plan, ask, restore, show; ends the process with 65 where something is not as in the backup.
+
+    `manifest` only tells whoever waits how much there is.
+    """
+    renames = [parse_rename(text) for text in choices.rename]
+    found = survey(files)
+    chosen = plan(list(found.collections.values()), renames, choices.only, logins=choices.users)
+    console = Console(highlight=False)
+    with ended_in_order(), connected(required_uri(uri), RIGHTS) as client:
+        restore = Restore(client, files, found, chosen)
+        if choices.dry_run:
+            _show_plan(console, restore, chosen, as_json=choices.as_json)
+            return
+        pairs = [(planned.source, planned.target) for planned in chosen.collections]
+        purpose = purpose_of(files.identity, restore.target_identity(), pairs)
+        path = choices.journal or _state_folder() / f"restore-{purpose[:16]}.json"
+        with opened(path, purpose) as journal:
+            if choices.drop and not journal.resumed:
+                _drop(restore, yes=choices.yes)
+            if journal.resumed:
+                click.echo(f"continuing from {path}", err=True)
+            with progress(documents_size(manifest, {source for source, _ in pairs})) as tell:
+                report = restore.run(journal, tell)
+            journal.remove()
+    finish(console, report, as_json=choices.as_json)
+
+
+def documents_size(manifest: Manifest | None, namespaces: Collection[str]) -> int | None:
+    """Bytes of the documents of these collections, as far as a manifest tells."""
+    if manifest is None:
+        return None
+    return sum(
+        member.size
+        for member in manifest.members
+        if member.documents is not None and member.namespace in namespaces
+    )
+
+
+def finish(
+    console: Console, report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None = None
+) -> None:
+    """Show the report and end the process with its exit code."""
+    if as_json:
+        click.echo(json.dumps((more or {}) | report_json(report), indent=2))
+    else:
+        show_report(console, report)
+    sys.exit(0 if report.holds else EX_DATAERR)
+
+
+@contextmanager
+def progress(total: int | None) -> Iterator[Callable[[RestoreProgress], None]]:
+    """What is being done now, and how much of `total` bytes of documents is in place, if that is known."""
+    with document_bar("restoring") as show:
+        size = 0
+
+        def tell(now: RestoreProgress) -> None:
+            nonlocal size
+            size = max(size, now.size)
+            show(f"{now.step}: {now.namespace}", size, total)
+
+        yield tell
+
+
+def _show_plan(console: Console, restore: Restore, chosen: RestorePlan, *, as_json: bool) -> None:
+    occupied = [planned.target for planned in restore.occupied()]
+    if as_json:
+        click.echo(json.dumps(plan_json(chosen) | {"occupied": occupied}, indent=2))
+        return
+    show_plan(console, chosen)
+    for target in occupied:
+        console.print(f"[yellow]in the way:[/] {target} is there already")
+
+
+def _drop(restore: Restore, *, yes: bool) -> None:
+    """Ask for the names of the databases, which nobody types by accident, and drop what is in the way."""
+    occupied = restore.occupied()
+    if not occupied:
+        return
+    databases = " ".join(sorted({planned.database for planned in occupied}))
+    if not yes:
+        for planned in occupied:
+            click.echo(f"to be dropped: {planned.target}", err=True)
+        typed = click.prompt(f"Type {databases!r} to drop {len(occupied)} collections", err=True)
+        if typed.strip() != databases:
+            raise click.Abort
+    restore.drop()
+
+
+def _state_folder() -> Path:
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "sealwire"
+
+
+def identity_of(raw: bytes) -> str:
+    """What tells a backup from others, for its journal."""
+    return hashlib.sha256(raw).hexdigest()

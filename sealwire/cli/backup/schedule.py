@@ -1,0 +1,71 @@
+"""`sealwire backup schedule`: the files that make backups run every day."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from sealwire.cli.backup.options import dry_run_option, json_option, retention_options
+from sealwire.keys.private_file import create_public
+from sealwire.sidecars.backup.retention import RetentionPolicy
+from sealwire.sidecars.backup.schedule import Schedule, kubernetes_cron_job, systemd_units
+
+_WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(sorted(_WRITERS)))
+@click.option("--at", metavar="HH:MM", default="03:15", show_default=True, help="Time of day, UTC.")
+@click.option(
+    "--directory", default="/var/backups/mongodb", show_default=True, help="The store, if it is a directory."
+)
+@click.option(
+    "--plaintext-since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Also raise the alarm about plaintext backups, a week after this day.",
+)
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files here.")
+@retention_options
+@dry_run_option
+@json_option
+def command(  # noqa: PLR0913 - one parameter an option
+    kind: str,
+    at: str,
+    directory: str,
+    plaintext_since: datetime | None,
+    output: Path | None,
+    *,
+    policy: RetentionPolicy,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write a systemd service with its timer, or a Kubernetes CronJob: create, then prune, then the alarm.
+
+    Printed unless --output is given; files that are there are not overwritten. Addresses and credentials are
+    not in them: their first lines say where those belong.
+
+    \b
+    Examples:
+      sealwire backup schedule systemd --keep-daily 7 --keep-weekly 5
+      sealwire backup schedule systemd --keep-daily 7 --output /etc/systemd/system
+      sealwire backup schedule kubernetes --at 01:30 --keep-daily 7 --keep-monthly 12
+    """
+    since = None if plaintext_since is None else plaintext_since.date()
+    schedule = Schedule(policy, at=at, directory=directory, plaintext_since=since)
+    files = _WRITERS[kind](schedule)
+    if output is not None and not dry_run:
+        for name, text in files.items():
+            create_public(output / name, text.encode())
+    if as_json:
+        rows = [
+            {"name": name, "path": None if output is None else str(output / name), "text": text}
+            for name, text in files.items()
+        ]
+        click.echo(json.dumps({"dry_run": dry_run, "files": rows}, indent=2))
+    else:
+        for name, text in files.items():
+            done = "would be written" if dry_run else "written"
+            click.echo(text if output is None else f"{output / name}: {done}")
+    if kind == "systemd" and output is not None and not dry_run:
+        click.echo("next: systemctl daemon-reload && systemctl enable --now sealwire-backup.timer", err=True)

@@ -1,0 +1,62 @@
+"""`sealwire backup unpack`: a sealed backup as the directory that mongorestore reads."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sealwire.cli.backup.options import (
+    KeyOptions,
+    dry_run_option,
+    json_option,
+    progress_bar,
+    reading_options,
+    store_option,
+)
+from sealwire.cli.signals import ended_in_order
+from sealwire.crypto import selftest
+from sealwire.sidecars.backup.catalog import read_catalog
+from sealwire.sidecars.backup.open_store import open_store
+from sealwire.sidecars.backup.sealed_reader import open_backup
+from sealwire.sidecars.backup.unpack import require_new, unpack
+from sealwire.sidecars.backup.verification import verify_backup
+
+
+@click.command()
+@click.argument("name")
+@click.argument("directory", type=click.Path(path_type=Path))
+@store_option
+@reading_options
+@dry_run_option
+@json_option
+def command(
+    name: str, directory: Path, store_address: str, keys: KeyOptions, dry_run: bool, as_json: bool
+) -> None:
+    """Write the backup NAME to DIRECTORY, which must not exist, in the layout of mongodump.
+
+    For mongorestore, and for looking into. Covered fields stay ciphertext; everything else is then on the
+    disk in clear, in files of this user only: remove it when it has served.
+
+    \b
+    Example:
+      sealwire backup unpack clinic-1 /mnt/encrypted/dump --key private:backup-key
+      mongorestore --dir /mnt/encrypted/dump
+    """
+    selftest.run()
+    store = open_store(store_address)
+    sidecar = read_catalog(store).find(name).sidecar
+    identities = keys.identities()
+    if dry_run:
+        require_new(directory)
+    with ended_in_order(), progress_bar(name, None if sidecar is None else sidecar.manifest.size) as done:
+        found = verify_backup(store, name, identities, datetime.now(UTC), done)
+    document = {"name": name, "directory": str(directory), "bytes": found.manifest.size}
+    if dry_run:
+        text = f"{name}: sound; {found.manifest.size:,} bytes would be written to {directory}"
+        click.echo(json.dumps({"dry_run": True, **document}, indent=2) if as_json else text)
+        return
+    with ended_in_order(), open_backup(store, name, identities) as source:
+        files = unpack(source, directory)
+    whole = {"dry_run": False, **document, "files": files}
+    click.echo(json.dumps(whole, indent=2) if as_json else f"{name}: {files} files in {directory}")

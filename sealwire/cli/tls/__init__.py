@@ -1,0 +1,1 @@
+"""`sealwire tls`."""

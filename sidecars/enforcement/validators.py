@@ -1,0 +1,131 @@
+"""The collection validator that rejects plaintext in covered fields, and how it stands beside another one.
+
+It is a `$jsonSchema`, because query operators see through one array at a time and a schema can be nested: a
+covered value must be missing, null or a binary, and a deterministic array may hold such values. The schema
+language has no recursion, so arrays are followed to a stated depth; what lies deeper is rejected where it
+could hold a covered field. It cannot look into a binary: one that is no envelope passes.
+Source: MongoDB manual, "$jsonSchema" and "Schema Validation".
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sealwire.policies.file.schema import Mode, PathNode
+
+MARK: Final = "sealwire policy enforce 1"
+"""Begins the title of every schema that is ours; the number changes when its meaning does."""
+
+LEAF_ARRAYS: Final = 4
+"""How deeply arrays may be nested in a covered field of a deterministic class."""
+
+NUMERIC_NAMES: Final = 1
+"""How many fields whose name is a number, or begins with `$`, may lie above a covered value."""
+
+MAX_SCHEMA_NODES: Final = 20_000
+"""About 1.5 MB of BSON. Paths of five parts stay below it, every step being an array or not."""
+
+# Names that the planner sees through like array indexes (paths.is_transparent). The lookahead stands for
+# the end of the text: `$` would also match before a last newline.
+_TRANSPARENT_NAME: Final = r"^([0-9]+(?![\s\S])|\$)"
+
+_NO_STRUCTURE: Final = {"not": {"bsonType": ["object", "array"]}}
+
+Schema = dict[str, Any]
+
+
+class SchemaTooLarge(Exception):
+    """The covered paths of a collection are too deep or too many for one validator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How a collection validates its documents; what is None was never set."""
+
+    validator: Mapping[str, Any] | None = None
+    level: str | None = None
+    action: str | None = None
+
+
+def covering_schema(root: PathNode, only: str | None = None) -> Schema:
+    """A `$jsonSchema` that holds for documents without plaintext in the covered fields of `root`.
+
+    With `only`, a covered path, the others are left out; the depths stay those of the whole tree.
+    Raises SchemaTooLarge. Cost: O(paths * depth^2), not the size of the schema: equal parts are shared.
+    """
+    schema, nodes = _Builder(only).document(root, root.depth, NUMERIC_NAMES)
+    if nodes > MAX_SCHEMA_NODES:
+        raise SchemaTooLarge(f"{nodes} nodes")
+    return schema
+
+
+class _Builder:
+    """Remembers the schema and its size for every node and what may still be followed below it."""
+
+    def __init__(self, only: str | None) -> None:
+        self._only = only
+        self._done: dict[tuple[str, int, int], tuple[Schema, int]] = {}
+
+    def branch(self, node: PathNode, arrays: int, names: int) -> tuple[Schema, int]:
+        """For a value above covered ones. `arrays` and `names`: how many of each may lie from here on."""
+        key = (node.path, arrays, names)
+        if key not in self._done:
+            schema, nodes = self.document(node, arrays, names)
+            items = self.branch(node, arrays - 1, names) if arrays else (_NO_STRUCTURE, 1)
+            self._done[key] = schema | {"items": items[0]}, nodes + items[1]
+        return self._done[key]
+
+    def document(self, node: PathNode, arrays: int, names: int) -> tuple[Schema, int]:
+        """The same for what is a document, not an array."""
+        properties = {}
+        nodes = 1
+        for name, child in node.children.items():
+            if not self._wanted(child):
+                continue
+            below = _leaf(child) if child.leaf is not None else self.branch(child, arrays, names)
+            properties[name.decode()] = below[0]
+            nodes += below[1]
+        numbered = self.branch(node, arrays, names - 1) if names else (_NO_STRUCTURE, 1)
+        schema = {"properties": properties, "patternProperties": {_TRANSPARENT_NAME: numbered[0]}}
+        return schema, nodes + numbered[1]
+
+    def _wanted(self, node: PathNode) -> bool:
+        return self._only is None or self._only == node.path or self._only.startswith(node.path + ".")
+
+
+def _leaf(node: PathNode) -> tuple[Schema, int]:
+    schema: Schema = {"bsonType": ["binData", "null"]}
+    if node.leaf is None or node.leaf.mode is Mode.RANDOM:
+        return schema, 1
+    for _ in range(LEAF_ARRAYS):
+        schema = {"bsonType": ["binData", "null", "array"], "items": schema}
+    return schema, LEAF_ARRAYS + 1
+
+
+# The title keeps what the collection had before: nothing but the collection itself is needed to go back.
+_TITLE = re.compile(re.escape(MARK) + r"; before: level=(\w*) action=(\w*)")
+_DESCRIPTION = "Covered fields hold ciphertext only: write them through Sealwire."
+
+
+def combine(schema: Schema, former: Validation) -> dict[str, Any]:
+    """A validator that asks for `schema` and for what the collection asked for before."""
+    title = f"{MARK}; before: level={former.level or ''} action={former.action or ''}"
+    ours = {"$jsonSchema": {"title": title, "description": _DESCRIPTION, **schema}}
+    return {"$and": [ours, former.validator]} if former.validator else ours
+
+
+def take_apart(validator: Mapping[str, Any] | None) -> Validation | None:
+    """What the collection had before `combine` made `validator`; None when it is not one of those."""
+    if validator is None or len(validator) != 1:
+        return None
+    former = None
+    parts = validator.get("$and")
+    if isinstance(parts, list) and len(parts) == 2 and all(isinstance(part, Mapping) for part in parts):
+        validator, former = parts
+    schema = validator.get("$jsonSchema") if len(validator) == 1 else None
+    title = schema.get("title") if isinstance(schema, Mapping) else None
+    found = _TITLE.fullmatch(title) if isinstance(title, str) else None
+    if found is None:
+        return None
+    return Validation(former, found[1] or None, found[2] or None)

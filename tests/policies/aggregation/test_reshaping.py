@@ -1,0 +1,155 @@
+"""Trees after a stage: what is where, and how much work that is."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.aggregation.reshaping import (
+    Assignment,
+    Names,
+    assign_path,
+    assign_paths,
+    drop_paths,
+    names_of,
+    replaced,
+)
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType, freeze
+from tests.policies.support import plan_of
+
+NHS = PathNode("nhs", leaf=FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING))
+TREE = PathNode("", freeze({b"nhs": NHS, b"a": PathNode("a", freeze({b"b": NHS, b"c": NHS}))}))
+
+
+def child(node: PathNode, *names: bytes) -> PathNode:
+    """The node below by these names, which must be there."""
+    for name in names:
+        found = node.child(name)
+        assert found is not None
+        node = found
+    return node
+
+
+def test_all_paths_of_a_stage_are_assigned_at_once() -> None:
+    clear: list[Assignment] = [(b"nhs", NOTHING), (b"a.b", NOTHING), (b"w", NOTHING)]
+    tree = assign_paths(TREE, [*clear, (b"x", NHS), (b"y.z", NHS)])
+    assert set(tree.children) == {b"x", b"a", b"y"}
+    assert child(tree, b"x") is NHS
+    assert set(child(tree, b"a").children) == {b"c"}
+    assert child(tree, b"y").opaque
+    assert tree.behind_number is TREE
+
+
+def test_what_changes_nothing_gives_the_same_tree() -> None:
+    assert assign_paths(TREE, [(b"w", NOTHING), (b"x.y", None)]) is TREE
+    assert drop_paths(TREE, [b"w", b"w2.x"]) is TREE
+
+
+def test_what_is_taken_away_is_gone_and_what_is_put_below_it_brings_it_back_in_part() -> None:
+    tree = drop_paths(TREE, [b"nhs", b"a"])
+    assert child(tree, b"nhs").is_gone
+    assert child(tree, b"a").is_gone
+    tree = assign_path(tree, b"a.b", NOTHING)
+    assert not child(tree, b"a").absent
+    assert set(child(tree, b"a").children) == {b"c"}
+    assert child(tree, b"a", b"c").is_gone
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [[b"x", b"x"], [b"x", b"x.y"], [b"x.y", b"x"], [b".".join([b"x"] * 300)]],
+)
+def test_paths_that_collide_or_never_end_are_refused(paths: list[bytes]) -> None:
+    with pytest.raises(Refusal) as caught:
+        drop_paths(TREE, paths)
+    assert caught.value.reason is Reason.SHAPE
+    with pytest.raises(Refusal) as caught:
+        assign_paths(TREE, [(path, NOTHING) for path in paths])
+    assert caught.value.reason is Reason.SHAPE
+
+
+def test_an_opaque_document_learns_what_is_put_into_it() -> None:
+    opaque = PathNode("o", opaque=True)
+    tree = assign_paths(opaque, [(b"x", NOTHING), (b"y", NHS), (b"z", None)])
+    assert tree.opaque
+    assert tree.children == {b"x": NOTHING, b"y": NHS}
+
+
+def test_new_documents_have_what_they_are_known_to_have() -> None:
+    assert child(replaced(TREE, NOTHING, names_of([b"x"])), b"nhs").is_gone
+    assert child(replaced(TREE, NOTHING), b"nhs").is_doubtful
+    assert child(replaced(TREE, NOTHING), b"a", b"b").is_doubtful
+    assert child(replaced(TREE, NOTHING, names_of([b"5"])), b"nhs").is_doubtful
+    known = Names({b"a": names_of([b"b"]), b"nhs": None}, others=True)
+    assert b"nhs" not in replaced(TREE, NOTHING, known).children
+    assert set(child(replaced(TREE, NOTHING, known), b"a").children) == {b"c"}
+    assert replaced(NOTHING, TREE) is TREE
+    shown = replaced(PathNode("o", opaque=True), NOTHING, names_of([b"x"]))
+    assert shown.is_doubtful
+    assert shown.children == {b"x": NOTHING}
+
+
+MANY = 2_000
+
+
+def _stage(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    wrapped: dict[str, Any] = {
+        "$unset": list(fields),
+        "$group": {"_id": 1, **{field: {"$first": value} for field, value in fields.items()}},
+        "$setWindowFields": {"output": {field: {"$first": value} for field, value in fields.items()}},
+        "$fill": {"output": {field: {"value": 1} for field in fields}},
+        "$bucket": {
+            "groupBy": "$age",
+            "boundaries": [0, 9],
+            "output": {field: {"$first": value} for field, value in fields.items()},
+        },
+        "$facet": {field: [{"$limit": 1}] for field in fields},
+    }
+    return {name: wrapped.get(name, fields)}
+
+
+def _work(monkeypatch: pytest.MonkeyPatch, command: dict[str, Any]) -> int:
+    """How many children the nodes have that are made for a plan."""
+    counted = 0
+    built = PathNode.__post_init__
+
+    def count(node: PathNode) -> None:
+        nonlocal counted
+        counted += 1 + len(node.children)
+        built(node)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PathNode, "__post_init__", count)
+        plan_of(command)
+    return counted
+
+
+@pytest.mark.plain_core(reason="counts in a method that a compiled class calls by itself")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$addFields",
+        "$project",
+        "$unset",
+        "$group",
+        "$setWindowFields",
+        "$fill",
+        "$bucket",
+        "$facet",
+        "$replaceWith",
+    ],
+)
+@pytest.mark.parametrize("value", ["$nhs_number", "$ward"])
+def test_the_work_grows_with_the_fields_of_a_stage(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(count: int) -> int:
+        fields = {f"f{number}": value for number in range(count)}
+        first = {"$set": {} if name == "$fill" else dict.fromkeys(fields, "$nhs_number")}
+        stage = _stage(name, fields)
+        command = {"aggregate": "patients", "pipeline": [first, stage], "cursor": {}}
+        return _work(monkeypatch, command)
+
+    few = run(MANY // 4)
+    # quadratic work would be sixteen times as much
+    assert run(MANY) <= 5 * few

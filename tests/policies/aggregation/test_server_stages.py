@@ -1,0 +1,133 @@
+"""Stages that show the server's own affairs: what may hold anybody's values is compared with nothing."""
+
+from typing import Any
+
+import pytest
+from bson import Binary, encode
+
+from sealwire.policies.aggregation.pipelines import STAGES
+from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.paths import follow
+from sealwire.policies.planning.plan import Plan
+from sealwire.wire.raw_bson import elements
+from tests.policies.support import covered, reason
+
+Stage = dict[str, Any]
+
+
+def run(*stages: Stage) -> dict[str, Any]:
+    """An aggregate of these stages on a protected collection."""
+    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
+
+
+def checked(stage: Stage) -> Plan:
+    """A plan in which the stage was asked for its documents."""
+    buf = encode(stage)
+    plan = Plan(buf)
+    assert first_documents(plan, next(elements(buf, 0))) is not None
+    return plan
+
+
+@pytest.mark.parametrize("name", [name.decode() for name in SERVER_STAGES])
+def test_what_is_not_known_to_be_in_clear_can_be_forwarded_only(name: str) -> None:
+    first: Stage = {name: {}}
+    assert covered(run(first, {"$project": {"unheardOf": 1}}, {"$limit": 5})) == []
+    for path in ("unheardOf", "unheardOf.x", "0.unheardOf", "nhs_number"):
+        assert reason(run(first, {"$match": {path: "943"}})) is Reason.COMPUTE
+        assert reason(run(first, {"$set": {"x": 1}}, {"$match": {path: "943"}})) is Reason.COMPUTE
+        moved = {"$set": {"x": "$unheardOf"}}
+        assert reason(run(first, moved, {"$match": {path: "943"}})) is Reason.COMPUTE
+
+
+CURRENT: Stage = {"$currentOp": {"allUsers": True, "idleCursors": 1}}
+
+
+@pytest.mark.parametrize(
+    ("first", "match"),
+    [
+        (CURRENT, {"op": "query", "secs_running": {"$gt": 5}, "ns": {"$regex": "^clinic"}}),
+        (CURRENT, {"command.find": "patients", "lsid.id": "x", "locks.Global": "r"}),
+        (CURRENT, {"cursor.nDocsReturned": {"$gt": 100}, "transaction.parameters.txnNumber": {"$gt": 1}}),
+        ({"$indexStats": {}}, {"name": "nhs_number_1", "accesses.ops": {"$lt": 1}, "spec.unique": True}),
+        ({"$collStats": {"storageStats": {"scale": 1024}, "count": {}}}, {"storageStats.size": {"$gt": 1}}),
+        ({"$collStats": {"latencyStats": {"histograms": True}}}, {"ns": "x"}),
+        ({"$planCacheStats": {"allHosts": True}}, {"isActive": True, "works": {"$gt": 10}}),
+        ({"$listSessions": {"users": [{"user": "x", "db": "y"}]}}, {"user": "x", "_id.uid": 1}),
+        ({"$listLocalSessions": {"allUsers": True}}, {"lastUse": {"$gt": 1}}),
+        (
+            {"$queryStats": {"transformIdentifiers": {"algorithm": "hmac-sha-256", "hmacKey": Binary(b"k")}}},
+            {"metrics.execCount": {"$gt": 5}},
+        ),
+        ({"$querySettings": {"showDebugQueryShape": True}}, {"queryShapeHash": "x"}),
+        ({"$listSampledQueries": {"namespace": "clinic.patients"}}, {"cmdName": "find"}),
+        ({"$shardedDataDistribution": {}}, {"shards.shardName": "x"}),
+        ({"$listClusterCatalog": {"shards": True}}, {"ns": "clinic.patients"}),
+    ],
+)
+def test_what_is_in_clear_can_be_compared(first: Stage, match: Stage) -> None:
+    assert covered(run(first, {"$match": match}, {"$sort": {next(iter(match)): 1}})) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "path"),
+    [
+        *((CURRENT, f"{above}command.filter.nhs_number") for above in ("", "cursor.originatingCommand.")),
+        *((CURRENT, path) for path in ("originatingCommand.query.x", "command.update", "cursor", "command")),
+        ({"$planCacheStats": {}}, "createdFromQuery.query.nhs_number"),
+        ({"$planCacheStats": {}}, "cachedPlan.inputStage.filter.nhs_number"),
+        ({"$indexStats": {}}, "spec.partialFilterExpression.nhs_number"),
+        ({"$queryStats": {}}, "key.queryShape.filter.nhs_number"),
+        ({"$querySettings": {}}, "representativeQuery.filter.nhs_number"),
+        ({"$listSampledQueries": {}}, "cmd.filter.nhs_number"),
+        ({"$listClusterCatalog": {}}, "options.validator.nhs_number"),
+        ({"$listCatalog": {}}, "md.options.validator.nhs_number"),
+    ],
+)
+def test_commands_filters_keys_and_definitions_are_not_in_clear(first: Stage, path: str) -> None:
+    assert reason(run(first, {"$match": {path: "943"}})) is Reason.COMPUTE
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"$currentOp": {"filter": {"command.filter.nhs_number": "943"}}},
+        {"$currentOp": {"allUsers": {"$literal": "943"}}},
+        {"$currentOp": "943"},
+        {"$queryStats": {"transformIdentifiers": {"algorithm": {"x": "943"}}}},
+        {"$queryStats": {"transformIdentifiers": {"hmacKey": "943"}}},
+        {"$listSampledQueries": {"namespace": {"x": "943"}}},
+        {"$listSessions": {"users": {"user": "943"}}},
+        {"$listSessions": {"users": ["943"]}},
+        {"$indexStats": {"x": "943"}},
+        {"$collStats": {"count": {"x": "943"}}},
+        {"$planCacheStats": {"x": "943"}},
+    ],
+)
+def test_arguments_that_such_a_stage_does_not_know_are_refused(stage: Stage) -> None:
+    with pytest.raises(Refusal) as caught:
+        checked(stage)
+    assert caught.value.reason is Reason.SHAPE
+
+
+def test_an_argument_that_stands_twice_is_refused() -> None:
+    buf = encode({"$currentOp": {"allUsers": True, "allUserz": False}}).replace(b"allUserz", b"allUsers")
+    with pytest.raises(Refusal) as caught:
+        first_documents(Plan(buf), next(elements(buf, 0)))
+    assert caught.value.reason is Reason.SHAPE
+
+
+def test_other_stages_are_none_of_these() -> None:
+    for name in STAGES.keys() - set(SERVER_STAGES):
+        buf = encode({name.decode(): {}})
+        assert first_documents(Plan(buf), next(elements(buf, 0))) is None
+
+
+def test_what_is_known_to_be_in_clear_is_followed_below_what_is_not() -> None:
+    buf = encode({"$currentOp": {}})
+    node = first_documents(Plan(buf), next(elements(buf, 0)))
+    assert node is not None
+    assert follow(node, b"cursor.cursorId") is None
+    found = follow(node, b"cursor.originatingCommand")
+    assert found is not None
+    assert found.opaque

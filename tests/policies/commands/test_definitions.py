@@ -1,0 +1,297 @@
+"""Indexes, collections, views and what reaches a protected collection by another way."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.commands.administration import ADMINISTRATION
+from sealwire.policies.errors import Reason
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.planning.rules import Verdict
+from tests.policies.support import covered, plan_of, reason, refusal_of
+
+ENGLISH = {"locale": "en", "strength": 2}
+
+
+def index(key: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """A createIndexes with one index."""
+    return {"createIndexes": "patients", "indexes": [{"key": key, "name": "i", **options}]}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        index({"nhs_number": 1}, unique=True),
+        index({"nhs_number": -1, "name": 1.0}, sparse=True, background=True, v=2),
+        index({"address.postcode": "hashed"}),
+        index({"contacts.phone": 1}),
+        index({"deep": 1}),
+        index({"name": "text", "city": "text"}, default_language="english", weights={"name": 5}),
+        index({"location": "2dsphere"}),
+        index({"seen": 1}, expireAfterSeconds=60),
+        index({"name": 1}, collation=ENGLISH),
+        index({"nhs_number": 1}, collation={"locale": "simple"}),
+        index({"nhs_number": 1}, collation=None, partialFilterExpression=None, expireAfterSeconds=None),
+        index({"details.$**": 1}),
+        {**index({"nhs_number": 1}), "commitQuorum": "majority", "maxTimeMS": 5, "comment": "x"},
+        {
+            "createIndexes": "patients",
+            "indexes": [
+                {"key": {"nhs_number": 1}, "name": "a", "unique": True},
+                {"key": {"email": 1}, "name": "b", "collation": ENGLISH},
+                {"key": {"postcode": 1}, "name": "c"},
+            ],
+        },
+    ],
+)
+def test_indexes_that_work_on_ciphertext_pass(command: dict[str, Any]) -> None:
+    assert covered(command) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"unheardOf": {"nhs_number": "secret"}},
+        {"storageEngine": {"nhs_number": "secret"}},
+        {"storageEngine": {"wiredTiger": {"nhs_number": "secret"}}},
+        {"storageEngine": {"wiredTiger": {"configString": ["secret"]}}},
+        {"wildcardProjection": {"name": "secret"}},
+        {"default_language": {"nhs_number": "secret"}},
+        {"bits": "secret"},
+        {"hidden": ["secret"]},
+        {"collation": {"locale": "simple", "secret": "secret"}},
+        {"collation": {"locale": {"nhs_number": "secret"}}},
+    ],
+)
+def test_options_that_no_index_has_are_refused(options: dict[str, Any]) -> None:
+    assert reason(index({"name": 1}, **options)) is Reason.SHAPE
+    name, value = next(iter(options.items()))
+    if name != "collation":
+        changed = {"collMod": "patients", "index": {"keyPattern": {"name": 1}, name: value}}
+        assert reason(changed) is Reason.SHAPE
+
+
+def test_options_that_an_index_has_pass() -> None:
+    options = {"v": 2, "unique": True, "hidden": False, "sparse": None, "background": 1.0}
+    engine = {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}}
+    assert covered(index({"name": 1}, **options, **engine)) == []
+    assert covered({"collMod": "patients", "index": {"name": "name_1", "hidden": True}}) == []
+
+
+def test_a_partial_index_has_its_filter_covered() -> None:
+    command = index({"name": 1}, partialFilterExpression={"postcode": "a", "nhs_number": {"$exists": True}})
+    assert covered(command) == [("postcode", "a")]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        *((index({"nhs_number": kind}), Reason.INDEX) for kind in ("text", "2d", "2dsphere", True, None)),
+        (index({"nhs_number": 0}), Reason.INDEX),
+        (index({"nhs_number": 1.5}), Reason.SHAPE),
+        (index({"nhs_number": float("nan")}), Reason.SHAPE),
+        (index({"notes": 1}), Reason.INDEX),
+        (index({"contacts": 1}), Reason.INDEX),
+        (index({"contacts.note": "hashed"}), Reason.INDEX),
+        (index({"born": 1}, expireAfterSeconds=60), Reason.INDEX),
+        (index({"$**": 1}), Reason.INDEX),
+        (index({"$**": "text"}), Reason.INDEX),
+        (index({"address.$**": 1}), Reason.INDEX),
+        (index({"notes.x": 1}), Reason.BELOW_ENCRYPTED),
+        (index({"nhs_number": 1}, collation=ENGLISH), Reason.COLLATION),
+        (index({"name": 1}, collation=ENGLISH, partialFilterExpression={"tags": "a"}), Reason.COLLATION),
+        (index({"name": 1}, partialFilterExpression={"visits": {"$gt": 5}}), Reason.RANGE),
+        (index({"name": 1}, partialFilterExpression=5), Reason.SHAPE),
+        ({"createIndexes": "patients", "indexes": [{"name": "i"}]}, Reason.SHAPE),
+        ({"createIndexes": "patients", "indexes": [{"key": 5, "name": "i"}]}, Reason.SHAPE),
+        ({"createIndexes": "patients", "indexes": {}}, Reason.SHAPE),
+        ({**index({"name": 1}), "unheardOf": 1}, Reason.SHAPE),
+    ],
+)
+def test_indexes_that_cannot_work_are_refused(command: dict[str, Any], expected: Reason) -> None:
+    assert reason(command) is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "edits"),
+    [
+        ({"create": "patients"}, []),
+        ({"create": "patients", "capped": True, "size": 5, "max": 5}, []),
+        ({"create": "patients", "validator": {"postcode": {"$in": ["a"]}}}, [("postcode", "a")]),
+        ({"create": "patients", "validator": None, "collation": None}, []),
+        ({"create": "patients", "clusteredIndex": {"key": {"_id": 1}, "unique": True}}, []),
+        ({"create": "patients", "changeStreamPreAndPostImages": {"enabled": True}}, []),
+        ({"collMod": "patients", "validator": {"tags": "a"}, "validationLevel": "strict"}, [("tags", "a")]),
+        ({"collMod": "patients", "index": {"keyPattern": {"seen": 1}, "expireAfterSeconds": 5}}, []),
+        ({"collMod": "patients", "index": {"keyPattern": {"born": 1}, "hidden": True}}, []),
+        ({"collMod": "patients", "index": {"name": "x", "hidden": True}}, []),
+    ],
+)
+def test_collections_are_made_with_their_validator_covered(
+    command: dict[str, Any], edits: list[tuple[str, Any]]
+) -> None:
+    assert covered(command) == edits
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ({"create": "patients", "validator": {"$jsonSchema": {}}}, Reason.OPERATOR),
+        ({"create": "patients", "validator": {"visits": {"$gt": 5}}}, Reason.RANGE),
+        ({"create": "patients", "collation": ENGLISH}, Reason.COLLATION),
+        ({"create": "patients", "timeseries": {"timeField": "t"}}, Reason.SHAPE),
+        ({"create": "patients", "viewOn": "wards", "pipeline": []}, Reason.NAMESPACE),
+        (
+            {"collMod": "patients", "index": {"keyPattern": {"born": 1}, "expireAfterSeconds": 5}},
+            Reason.INDEX,
+        ),
+        ({"create": "view", "viewOn": "patients", "pipeline": [{"$sort": {"born": 1}}]}, Reason.SORT),
+        (
+            {"create": "view", "viewOn": "patients", "pipeline": [], "collation": {"locale": "en"}},
+            Reason.COLLATION,
+        ),
+        (
+            {
+                "collMod": "view",
+                "viewOn": "wards",
+                "pipeline": [{"$unionWith": "patients"}, {"$sort": {"born": 1}}],
+            },
+            Reason.SORT,
+        ),
+        ({"collMod": "view", "pipeline": [{"$match": {"nhs_number": "a"}}]}, Reason.COMPUTE),
+        ({"collMod": "view", "viewOn": "patients"}, Reason.SHAPE),
+        ({"create": "view", "viewOn": "patients", "collation": {"locale": "en"}}, Reason.COLLATION),
+        ({"renameCollection": "clinic.patients", "to": "clinic.old", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "clinic.new", "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "clinic.new", "to": "tenant_7.patients", "$db": "admin"}, Reason.NAMESPACE),
+        *(
+            ({"renameCollection": source, "to": target, "$db": "admin"}, Reason.NAMESPACE)
+            for source, target in (
+                *(("clinic.patients", "tenant_7.patients"), ("tenant_7.patients", "clinic.appointments")),
+                ("tenant_7.patients", "tenant_7.old"),
+            )
+        ),
+        ({"renameCollection": "clinic.patients", "to": 5, "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": 5, "to": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "clinic.patients", "$db": "admin"}, Reason.NAMESPACE),
+        ({"renameCollection": "patients", "to": "x"}, Reason.NAMESPACE),
+        ({"renameCollection": "x", "to": "patients"}, Reason.NAMESPACE),
+        (
+            {"renameCollection": "tenant_7.patients", "to": "tenant_8.patients", "future": 1, "$db": "admin"},
+            Reason.SHAPE,
+        ),
+        ({"cloneCollectionAsCapped": "patients", "toCollection": "x", "size": 5}, Reason.NAMESPACE),
+        ({"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 5}, Reason.NAMESPACE),
+        ({"mapReduce": "patients", "map": "f", "reduce": "g", "out": "x"}, Reason.JAVASCRIPT),
+        ({"mapreduce": "wards", "map": "f", "reduce": "g", "out": "patients"}, Reason.JAVASCRIPT),
+        ({"mapReduce": "x", "map": "f", "reduce": "g", "$db": "stats"}, Reason.JAVASCRIPT),
+        (
+            {"mapReduce": "x", "out": {"replace": "patients", "db": "clinic"}, "$db": "stats"},
+            Reason.JAVASCRIPT,
+        ),
+        *(
+            ({name: 1, "$db": "admin"}, Reason.COMMAND)
+            for name in ("applyOps", "doTxn", "eval", "$eval", "copydb", "clone", "setQuerySettings")
+        ),
+    ],
+)
+def test_definitions_that_would_pass_by_the_policy_are_refused(
+    command: dict[str, Any], expected: Reason
+) -> None:
+    assert reason(command) is expected
+
+
+TWINS = load_policy(
+    b"""
+version: 1
+classes: {nhs: {mode: deterministic, type: string}, other: {mode: deterministic, type: string}}
+collections:
+  clinic.patients: {nhs: nhs, a.b: other}
+  clinic.archive: {a.b: other, nhs: nhs}
+  clinic.swapped: {nhs: other, a.b: nhs}
+  clinic.fewer: {nhs: nhs}
+  old_*.patients: {nhs: nhs, a.b: other}
+""",
+    "policy.yaml",
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("clinic.patients", "clinic.archive"), ("old_1.patients", "old_2.patients")],
+)
+def test_a_collection_may_be_renamed_to_one_with_the_same_classes_at_the_same_paths(
+    source: str, target: str
+) -> None:
+    command = {"renameCollection": source, "to": target, "dropTarget": True, "$db": "admin"}
+    plan = plan_of(command, TWINS)
+    assert (plan.protected, plan.namespace, plan.edits) == (True, source, [])
+
+
+@pytest.mark.parametrize("target", ["clinic.swapped", "clinic.fewer", "clinic.new"])
+def test_a_collection_may_not_be_renamed_to_one_with_other_classes(target: str) -> None:
+    for names in (("clinic.patients", target), (target, "clinic.patients")):
+        command = {"renameCollection": names[0], "to": names[1], "$db": "admin"}
+        assert refusal_of(command, TWINS).reason is Reason.NAMESPACE
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"renameCollection": "stats.a", "to": "stats.b", "$db": "admin"},
+        {"cloneCollectionAsCapped": "a", "toCollection": "b"},
+        {"create": "wards", "validator": {"$jsonSchema": {}}},
+        {"create": "view", "viewOn": "wards", "pipeline": [{"$match": {}}]},
+        {"mapReduce": "x", "map": "f", "reduce": "g", "out": {"inline": 1}, "$db": "stats"},
+        {"createIndexes": "wards", "indexes": [{"key": {"$**": "text"}}]},
+    ],
+)
+def test_definitions_that_touch_no_protected_collection_pass(command: dict[str, Any]) -> None:
+    plan = plan_of(command)
+    assert (plan.protected, plan.edits) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(name.decode() for name, rule in ADMINISTRATION.items() if rule.verdict is Verdict.PASSED),
+)
+def test_administration_of_a_protected_collection_passes(name: str) -> None:
+    plan = plan_of({name: "patients", "force": True})
+    assert (plan.protected, plan.edits) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["planCacheSetFilter", "godinsert", "filemd5", "createSearchIndexes", "unheardOf", "clone2"],
+)
+def test_an_unknown_command_on_a_protected_collection_is_refused(name: str) -> None:
+    assert reason({name: "patients"}) is Reason.COMMAND
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("cleanupOrphaned", {"startingFromKey": {"nhs_number": "a"}}),
+        ("reshardCollection", {"zones": [{"min": {"nhs_number": "a"}}]}),
+    ],
+)
+def test_administration_that_carries_values_is_refused(command: str, argument: dict[str, Any]) -> None:
+    whole = {command: "clinic.patients", "key": {"nhs_number": 1}, "$db": "admin"}
+    assert plan_of(whole).edits == []
+    assert reason({**whole, **argument}) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("name", ["split", "moveChunk", "mergeChunks"])
+def test_an_unknown_command_on_the_whole_name_of_a_protected_collection_is_refused(name: str) -> None:
+    assert reason({name: "clinic.patients", "find": {"nhs_number": "a"}, "$db": "admin"}) is Reason.COMMAND
+
+
+def test_sharding_a_protected_collection_passes() -> None:
+    command = {"shardCollection": "clinic.patients", "key": {"nhs_number": "hashed"}, "$db": "admin"}
+    assert plan_of(command).edits == []
+
+
+def test_a_policy_that_protects_nothing_refuses_nothing_that_could_reach_everything() -> None:
+    empty = load_policy(b"version: 1\nclasses: {a: {mode: random}}\ncollections: {}\n", "p")
+    assert plan_of({"applyOps": [], "$db": "admin"}, empty).edits == []
+    assert refusal_of({"applyOps": [], "$db": "admin"}).reason is Reason.COMMAND

@@ -1,0 +1,147 @@
+"""Commands that pass unread: those that are known to carry no value, and those that the policy allows."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bson import Int64
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.loader import load_policy
+from tests.policies.support import POLICY, Command, plan_message, plan_of, reason, refusal_of
+
+SECRET = {"nhs_number": "a"}
+EMPTY = load_policy(b"version: 1\nclasses: {a: {mode: random}}\ncollections: {}\n", "p")
+ALLOWING = replace(POLICY, allowed_commands=frozenset({b"unheardOf", b"applyOps"}))
+
+UNKNOWN: list[Command] = [
+    {"clusterAggregate": 1, "pipeline": [{"$match": SECRET}]},
+    {"clusterAggregate": "patients", "pipeline": [{"$match": SECRET}]},
+    {
+        "clusterBulkWrite": 1,
+        "ops": [{"insert": 0, "document": SECRET}],
+        "nsInfo": [{"ns": "clinic.patients"}],
+    },
+    {"_clusterQueryWithoutShardKey": 1, "writeCmd": {"update": "patients", "updates": [{"q": SECRET}]}},
+    {"_clusterWriteWithoutShardKey": "patients", "writeCmd": {}},
+    {"testInternalTransactions": 1, "commandInfos": [{"command": {"find": "patients", "filter": SECRET}}]},
+    {"configureFailPoint": "failCommand", "mode": "off", "$db": "admin"},
+    {"unheardOf": 1, "filter": SECRET},
+    {"unheardOf": "wards", "filter": SECRET},
+    {"unheardOf": {"find": "patients"}, "$db": "other"},
+    {"explain": {"unheardOf": 1}},
+]
+
+
+@pytest.mark.parametrize("command", UNKNOWN)
+@pytest.mark.parametrize("database", ["clinic", "other", "admin"])
+def test_a_command_that_nobody_knows_is_refused_on_any_namespace(command: Command, database: str) -> None:
+    assert reason({**command, "$db": database}) is Reason.COMMAND
+
+
+def test_the_policy_may_allow_one_but_not_on_a_protected_collection() -> None:
+    for allowed in ({"unheardOf": 1}, {"unheardOf": "wards"}, {"unheardOf": {"x": 1}}):
+        plan = plan_of(allowed, ALLOWING)
+        assert (plan.protected, plan.reveals, plan.edits) == (False, False, [])
+    for command in ({"unheardOf": "patients"}, {"unheardOf": "clinic.patients", "$db": "admin"}):
+        assert refusal_of(command, ALLOWING).reason is Reason.COMMAND
+    # of these it is known what they do
+    assert refusal_of({"applyOps": 1}, ALLOWING).reason is Reason.COMMAND
+    assert refusal_of({"find": 1}, ALLOWING).reason is Reason.SHAPE
+
+
+@pytest.mark.parametrize("command", [*UNKNOWN, {"find": 1}, {"create": 5, "viewOn": b"x"}, {"rawData": True}])
+def test_a_policy_that_protects_nothing_refuses_nothing(command: Command) -> None:
+    assert plan_of(command, EMPTY).edits == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"getMore": Int64(5), "collection": "patients", "rawData": True},
+        {"getLog": "patients", "$db": "clinic"},
+        {"createUser": "patients", "pwd": "x", "roles": []},
+        {"getParameter": "clinic.patients", "$db": "admin"},
+        {"setParameter": 1, "logComponentVerbosity": {"query": {"verbosity": 1}}, "$db": "admin"},
+        {"enableSharding": "clinic.patients", "$db": "admin"},
+        {"currentOp": 1, "$all": True, "$ownOps": False, "comment": "x", "$db": "admin"},
+        {"currentOp": True, "active": True, "secs_running": {"$gt": 3}, "ns": {"$regex": "^clinic"}},
+        {"currentOp": 1, "$or": [{"op": "query"}, {"command.find": "patients"}]},
+        {"profile": 1, "slowms": 5, "filter": {"millis": {"$gt": 10}, "ns": "clinic.patients"}},
+        {"profile": 0, "filter": "unset"},
+        {"setAuditConfig": 1, "filter": {"atype": {"$in": ["authenticate"]}}, "$db": "admin"},
+        {"setClusterParameter": {"defaultMaxTimeMS": {"readOperations": 5}}, "$db": "admin"},
+        {"listCollections": 1, "filter": {"name": "patients", "type": "view"}, "nameOnly": True},
+        {"listCollections": 1, "filter": {"options.viewOn": "x", "options.timeseries": {"$exists": False}}},
+        {"listCollections": 1, "filter": {"options.validator": {"$exists": True}}},
+        {"listCollections": 1, "filter": {"options.validator": "a"}, "$db": "other"},
+        {"listDatabases": 1, "filter": {"name": "clinic"}, "$db": "admin"},
+    ],
+)
+def test_known_ones_pass(command: Command) -> None:
+    plan = plan_of(command)
+    assert (plan.protected, plan.edits) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"currentOp": 1, "command.filter.nhs_number": "a"},
+        {"currentOp": 1, "command": {"find": "patients", "filter": SECRET}},
+        {"currentOp": 1, "$or": [{"ns": "x"}, {"command.filter.nhs_number": "a"}]},
+        {"currentOp": 1, "$and": [{"$or": [{"cursor.originatingCommand.filter.nhs_number": "a"}]}]},
+        {"currentOp": 1, "$expr": {"$eq": ["$command.filter.nhs_number", "a"]}},
+        {"currentOp": 1, "$where": "this.command.filter.nhs_number == 'a'"},
+        {"currentOp": 1, "whatever": "a"},
+        {"profile": 1, "filter": {"command.filter.nhs_number": "a"}},
+        {"profile": 1, "filter": {"command.update.$set.nhs_number": "a"}},
+        {"setProfilingFilterGlobally": 1, "filter": {"command": SECRET}, "$db": "admin"},
+        {"setAuditConfig": 1, "filter": {"param.args.filter.nhs_number": "a"}, "$db": "admin"},
+        {"setAuditConfig": {"filter": {"param.args.filter.nhs_number": "a"}}, "$db": "admin"},
+        {"setClusterParameter": {"auditConfig": {"filter": {"param": SECRET}}}, "$db": "admin"},
+        {"setClusterParameter": {"querySettings": {"settingsArray": []}}, "$db": "admin"},
+        {"listCollections": 1, "filter": {"options.validator.nhs_number": "a"}},
+        {"listCollections": 1, "filter": {"options": {"validator": SECRET}}},
+        {"listCollections": 1, "filter": {"$or": [{"options.pipeline": [{"$match": SECRET}]}]}},
+        {"listCollections": 1, "filter": {"$expr": {"$eq": ["$options.pipeline", [SECRET]]}}},
+    ],
+)
+def test_their_filters_compare_nothing_with_what_may_hold_covered_values(command: Command) -> None:
+    with pytest.raises(Refusal):
+        plan_of(command)
+
+
+@pytest.mark.parametrize("name", ["ping", "currentOp", "listCollections", "getMore"])
+def test_no_argument_of_theirs_comes_as_a_sequence(name: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan_message({name: 1}, {"filter": [SECRET]})
+    assert caught.value.reason is Reason.SHAPE
+
+
+RAW: list[Any] = [True, 1, {}, "false"]
+
+
+@pytest.mark.parametrize("raw", RAW)
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"find": "patients"},
+        {"insert": "patients", "documents": []},
+        {"listIndexes": "patients"},
+        {"createIndexes": "patients", "indexes": []},
+        {"create": "patients"},
+        {"aggregate": "wards", "pipeline": [{"$unionWith": "patients"}], "cursor": {}},
+        {"explain": {"find": "patients"}},
+    ],
+)
+def test_raw_data_is_refused_where_paths_are_covered(command: Command, raw: Any) -> None:
+    assert plan_of({**command, "rawData": False}).edits == []
+    assert reason({**command, "rawData": raw}) is Reason.SHAPE
+    assert reason({"explain": {**command, "rawData": raw}}) is Reason.SHAPE
+    assert plan_of({"find": "wards", "rawData": raw}).edits == []
+
+
+def test_what_stands_beside_an_explained_command_is_known() -> None:
+    explained = {"explain": {"find": "patients"}, "verbosity": "queryPlanner", "maxTimeMS": 5}
+    assert plan_of(explained).protected
+    assert reason({**explained, "filter": SECRET}) is Reason.SHAPE

@@ -1,0 +1,193 @@
+"""Arrays and documents taken apart and put together: what comes out keeps its class, or is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bson import Decimal128, Int64
+
+from sealwire.policies.errors import Reason
+from sealwire.policies.expressions.forwarding import FORWARDING
+from sealwire.policies.planning.rules import Verdict
+from tests.policies.expressions.test_expressions import where, yields
+from tests.policies.support import covered, reason
+
+FORWARDED: list[tuple[Any, dict[str, Any], list[tuple[str, Any]]]] = [
+    ({"$arrayElemAt": ["$tags", 0]}, {"x": "a"}, [("tags", "a")]),
+    ({"$arrayElemAt": ["$contacts", -1]}, {"x.phone": "a", "x.kind": "b"}, [("contacts.phone", "a")]),
+    ({"$first": "$tags"}, {"x": "a"}, [("tags", "a")]),
+    ({"$last": ["$contacts.phone"]}, {"x": "a"}, [("contacts.phone", "a")]),
+    ({"$slice": ["$contacts", 1, 2]}, {"x.0.phone": "a"}, [("contacts.phone", "a")]),
+    ({"$reverseArray": "$tags"}, {"x": "a"}, [("tags", "a")]),
+    ({"$concatArrays": ["$tags", {"$ifNull": ["$tags", []]}, [], None]}, {"x": "a"}, [("tags", "a")]),
+    ({"$concatArrays": ["$list", ["x"]]}, {"x": "a"}, []),
+    ({"$map": {"input": "$contacts", "in": "$$this.phone"}}, {"x": "a"}, [("contacts.phone", "a")]),
+    ({"$map": {"input": "$contacts", "as": "c", "in": "$$c.kind"}}, {"x": "a"}, []),
+    (
+        {"$map": {"input": "$tags", "as": "t", "in": {"t": "$$t", "is": {"$eq": ["$$t", "b"]}}}},
+        {"x.t": "a", "x.is": True},
+        [("tags", "b"), ("tags", "a")],
+    ),
+    ({"$map": {"input": "$list", "in": "$nhs_number"}}, {"x": "a"}, [("nhs_number", "a")]),
+    (
+        {"$filter": {"input": "$contacts", "as": "c", "cond": {"$eq": ["$$c.phone", "b"]}, "limit": 2}},
+        {"x.phone": "a"},
+        [("contacts.phone", "b"), ("contacts.phone", "a")],
+    ),
+    ({"$filter": {"input": "$tags", "cond": {"$ne": ["$$this", None]}}}, {"x": "a"}, [("tags", "a")]),
+    ({"$mergeObjects": ["$address", {"seen": 1}]}, {"x.postcode": "a"}, [("address.postcode", "a")]),
+    ({"$mergeObjects": [{"city": "-"}, "$address"]}, {"x.postcode": "a"}, [("address.postcode", "a")]),
+    (
+        {"$mergeObjects": [{"a": "$postcode"}, {"b": "$nhs_number"}, None]},
+        {"x.b": "a"},
+        [("nhs_number", "a")],
+    ),
+    (
+        {"$mergeObjects": ["$$ROOT", {"nhs_number": "$other_nhs"}]},
+        {"x.nhs_number": "a", "x.postcode": "b"},
+        [("nhs_number", "a"), ("postcode", "b")],
+    ),
+    ({"$mergeObjects": "$contacts"}, {"x.phone": "a"}, [("contacts.phone", "a")]),
+    ({"$mergeObjects": ["$meta", {"seen": 1}]}, {"x.postcode": "a"}, []),
+    ({"$firstN": {"n": 2, "input": "$tags"}}, {"x": "a"}, [("tags", "a")]),
+    ({"$lastN": {"n": "$age", "input": "$contacts"}}, {"x.phone": "a"}, [("contacts.phone", "a")]),
+]
+
+
+@pytest.mark.parametrize(("expression", "match", "edits"), FORWARDED)
+def test_what_is_taken_from_a_covered_array_keeps_its_class(
+    expression: Any, match: Any, edits: list[tuple[str, Any]]
+) -> None:
+    assert covered(yields(expression, {"$match": match})) == edits
+
+
+def test_every_forwarding_operator_is_tried_here() -> None:
+    assert {next(iter(expression)) for expression, _, _ in FORWARDED} == {
+        name.decode() for name, rule in FORWARDING.items() if rule.verdict is not Verdict.REFUSED
+    }
+
+
+@pytest.mark.parametrize(
+    ("expression", "edits"),
+    [
+        ({"$in": ["$nhs_number", ["a", "b", None]]}, [("nhs_number", "a"), ("nhs_number", "b")]),
+        ({"$in": ["$nhs_number", ["$other_nhs", "b"]]}, [("nhs_number", "b")]),
+        ({"$in": ["$nhs_number", []]}, []),
+        ({"$in": ["a", "$tags"]}, [("tags", "a")]),
+        ({"$in": ["a", {"$ifNull": ["$tags", []]}]}, [("tags", "a")]),
+        ({"$in": ["$nhs_number", {"$ifNull": ["$deep.a.b", []]}]}, []),
+        ({"$in": ["a", ["$nhs_number", "$other_nhs"]]}, [("nhs_number", "a")]),
+        ({"$in": [{"$literal": "$a"}, "$tags"]}, [("tags", "$a")]),
+        ({"$in": ["$visits", [1.0, "x"]]}, [("visits", 1), ("visits", "x")]),
+        ({"$not": {"$in": ["$name", "$list"]}}, []),
+    ],
+)
+def test_membership_covers_its_constants(expression: Any, edits: list[tuple[str, Any]]) -> None:
+    assert covered(where(expression)) == edits
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ({"$arrayElemAt": ["$notes", 0]}, Reason.COMPUTE),
+        ({"$arrayElemAt": ["$list", "$visits"]}, Reason.COMPUTE),
+        ({"$arrayElemAt": [{"$ifNull": ["$tags", "$name"]}, 0]}, Reason.COMPUTE),
+        ({"$first": []}, Reason.SHAPE),
+        ({"$slice": ["$contacts.note", 1]}, Reason.COMPUTE),
+        ({"$concatArrays": ["$tags", "$notes"]}, Reason.COMPUTE),
+        ({"$map": {"input": "$notes", "in": 1}}, Reason.COMPUTE),
+        ({"$map": {"input": "$contacts", "in": {"$toUpper": "$$this.phone"}}}, Reason.COMPUTE),
+        ({"$map": {"input": "$tags", "as": "CURRENT", "in": 1}}, Reason.SHAPE),
+        ({"$map": {"input": "$tags"}}, Reason.SHAPE),
+        ({"$map": {"input": "$tags", "in": 1, "unheardOf": 1}}, Reason.SHAPE),
+        ({"$map": "$tags"}, Reason.SHAPE),
+        ({"$filter": {"input": "$tags", "cond": "$$this"}}, Reason.COMPUTE),
+        ({"$filter": {"input": "$tags", "cond": {"$gt": ["$$this", "a"]}}}, Reason.COMPUTE),
+        ({"$filter": {"input": "$tags", "cond": True, "limit": "$visits"}}, Reason.COMPUTE),
+        ({"$mergeObjects": ["$$ROOT", "$notes"]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number", "$list"]}, Reason.COMPUTE),
+        ({"$in": ["$name", "$tags"]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number", ["$name"]]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number", ["$postcode"]]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number", "$tags"]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number", [["a", "$name"]]]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number", {"$literal": {"a": 1}}]}, Reason.SHAPE),
+        ({"$in": ["$notes", ["a"]]}, Reason.RANDOM_EQUALITY),
+        ({"$in": ["$address", [{"postcode": "a"}]]}, Reason.COMPUTE),
+        ({"$in": [{"phone": "a"}, "$contacts"]}, Reason.COMPUTE),
+        ({"$in": ["$nhs_number"]}, Reason.SHAPE),
+    ],
+)
+def test_what_has_no_exact_answer_is_refused(expression: Any, expected: Reason) -> None:
+    assert reason(yields(expression, {"$limit": 1})) is expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "path"),
+    [
+        ({"$concatArrays": ["$tags", ["x"]]}, "x"),
+        ({"$concatArrays": ["$tags", "$contacts"]}, "x.phone"),
+        ({"$mergeObjects": ["$address", "$meta"]}, "x.postcode"),
+        ({"$mergeObjects": ["$meta", "$address"]}, "x.postcode"),
+        ({"$mergeObjects": ["$$ROOT", {"nhs_number": "x"}]}, "x.nhs_number"),
+        ({"$mergeObjects": ["$$ROOT", {"nhs_number": "$postcode"}]}, "x.nhs_number"),
+        ({"$mergeObjects": [{"0": {"postcode": "x"}}, "$address"]}, "x.0.postcode"),
+    ],
+)
+def test_a_mixture_can_be_forwarded_only(expression: Any, path: str) -> None:
+    assert covered(yields(expression, {"$project": {"x": 1}})) == []
+    assert reason(yields(expression, {"$match": {path: "a"}})) is Reason.COMPUTE
+
+
+_NUMBERED: dict[str, Callable[[Any], Any]] = {
+    "$arrayElemAt": lambda number: {"$arrayElemAt": ["$tags", number]},
+    "$slice": lambda number: {"$slice": ["$tags", number]},
+    "$slice from": lambda number: {"$slice": ["$tags", number, 1]},
+    "$slice for": lambda number: {"$slice": ["$tags", 1, number]},
+    "$firstN": lambda number: {"$firstN": {"input": "$tags", "n": number}},
+    "$filter": lambda number: {"$filter": {"input": "$tags", "cond": True, "limit": number}},
+    "$indexOfArray": lambda number: {"$indexOfArray": ["$tags", "a", number]},
+}
+_PLACES: list[Callable[[Any], Any]] = [
+    where,
+    lambda expression: yields(expression, {"$limit": 1}),
+    lambda expression: {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"tags": expression}}]}]},
+]
+
+
+@pytest.mark.parametrize("name", _NUMBERED)
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("secret", True, 1.5, float("nan"), float("inf"), Int64(2**31), Decimal128("1E+6000"), [1], [], {}),
+        *(Decimal128("0.5"), {"a": 1}, {"$literal": "secret"}, {"$literal": [1]}),
+    ],
+)
+def test_what_is_no_whole_number_is_refused_in_the_place_of_one(name: str, number: Any) -> None:
+    for place in _PLACES:
+        assert reason(place(_NUMBERED[name](number))) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("name", _NUMBERED)
+@pytest.mark.parametrize(
+    "number", [1, Int64(1), 1.0, -0.0, Decimal128("2"), "$age", {"$add": ["$age", 1]}, {"$literal": 1}, None]
+)
+def test_a_whole_number_of_any_type_or_an_expression_is_taken(name: str, number: Any) -> None:
+    assert len(covered(yields(_NUMBERED[name](number), {"$limit": 1}))) == (name == "$indexOfArray")
+
+
+def test_a_document_of_unknown_fields_may_put_over_each_field_before_it() -> None:
+    unknown = {"$mergeObjects": [{"n": "$nhs_number"}, "$meta", {"p": "$postcode"}, "$meta", "$meta"]}
+    for path in ("x.n", "x.p"):
+        assert reason(yields(unknown, {"$match": {path: "a"}})) is Reason.COMPUTE
+
+
+def test_many_documents_merged_are_followed_field_by_field() -> None:
+    merged = {"$mergeObjects": [{f"f{number}": "$nhs_number"} for number in range(300)]}
+    match = {"$match": {"x.f0": "a", "x.f299": "b", "x.other": "c"}}
+    assert covered(yields(merged, match)) == [("nhs_number", "a"), ("nhs_number", "b")]
+
+
+def test_membership_takes_no_collation() -> None:
+    find = {**where({"$in": ["$nhs_number", ["a"]]}), "collation": {"locale": "en"}}
+    assert reason(find) is Reason.COLLATION

@@ -1,0 +1,57 @@
+"""Lint warns of what is valid and weak, and of nothing else."""
+
+import pytest
+
+from sealwire.policies.file.lint import lint
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import leaves
+from tests.policies.support import COVERED_PATHS, POLICY
+
+
+def findings(*paths: str, mode: str = "deterministic, type: string") -> list[tuple[str, str]]:
+    """(rule, where) for a collection with these paths of one class."""
+    fields = "".join(f"    '{path}': a\n" for path in paths)
+    source = f"version: 1\nclasses: {{a: {{mode: {mode}}}}}\ncollections:\n  c.d:\n{fields}"
+    return [(finding.rule, finding.where) for finding in lint(load_policy(source.encode(), "p"))]
+
+
+@pytest.mark.parametrize(
+    "path", ["sex", "Gender", "patient.ward", "marital_status", "blood-group", "visits.outcome"]
+)
+def test_deterministic_fields_of_few_values_are_found(path: str) -> None:
+    assert findings(path) == [("few-values", f"c.d {path}")]
+    assert findings(path, mode="random") == []
+
+
+@pytest.mark.parametrize("path", ["surname", "address.postcode", "last_name", "City"])
+def test_skewed_fields_are_found(path: str) -> None:
+    assert findings(path) == [("skewed-values", f"c.d {path}")]
+
+
+@pytest.mark.parametrize("path", ["nhs_number", "mrn", "phone", "sexton", "estate"])
+def test_fields_of_many_values_are_fine(path: str) -> None:
+    assert findings(path) == []
+
+
+def test_a_deterministic_bool_is_found_by_its_class() -> None:
+    assert findings("x", mode="deterministic, type: bool") == [("few-values", "a")]
+
+
+def test_a_class_that_nothing_uses_is_found() -> None:
+    source = b"version: 1\nclasses: {a: {mode: random}, b: {mode: random}}\ncollections: {'t*.x': {y: b}}\n"
+    assert [(finding.rule, finding.where) for finding in lint(load_policy(source, "p"))] == [
+        ("unused-class", "a")
+    ]
+
+
+def test_patterns_are_looked_at_as_well() -> None:
+    source = (
+        b"version: 1\nclasses: {a: {mode: deterministic, type: string}}\ncollections: {'t*.x': {sex: a}}\n"
+    )
+    assert [finding.where for finding in lint(load_policy(source, "p"))] == ["t*.x sex"]
+
+
+def test_leaves_are_the_covered_paths_in_their_order() -> None:
+    assert sorted(leaf.path for leaf in leaves(POLICY.collections["clinic.patients"])) == sorted(
+        COVERED_PATHS
+    )

@@ -1,0 +1,166 @@
+"""Policy files: what is accepted, and that every complaint names its place and mostly a way out."""
+
+from pathlib import Path
+
+import pytest
+
+from sealwire.files.errors import SourceError
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import Mode, PathNode, ValueType
+
+DESIGN = b"""\
+version: 1
+classes:                                   # a class is one key and one equality domain
+  nhs_number:    {mode: deterministic, type: string}
+  postcode:      {mode: deterministic, type: string}
+  phone:         {mode: deterministic, type: string}
+  date_of_birth: {mode: deterministic, type: date}
+  notes:         {mode: random}
+collections:
+  clinic.patients:
+    nhs_number: nhs_number
+    date_of_birth: date_of_birth
+    address.postcode: postcode
+    contacts.phone: phone
+    notes: notes
+  clinic.appointments:
+    patient_nhs: nhs_number
+  tenant_*.patients:
+    nhs_number: nhs_number
+"""
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "policy.yaml"
+
+
+def leaf_of(node: PathNode, path: str) -> PathNode:
+    """The node at a path of plain names."""
+    for part in path.split("."):
+        node = node.children[part.encode()]
+    return node
+
+
+def test_the_design_s_example_loads() -> None:
+    policy = load_policy(DESIGN, "policy.yaml")
+    assert policy.class_names == ("nhs_number", "postcode", "phone", "date_of_birth", "notes")
+    patients = policy.covered("clinic.patients")
+    assert patients is not None
+    phone = leaf_of(patients, "contacts.phone")
+    assert phone.path == "contacts.phone"
+    assert phone.leaf == policy.classes["phone"]
+    born = policy.classes["date_of_birth"]
+    assert (born.mode, born.value_type) == (Mode.DETERMINISTIC, ValueType.DATE)
+    assert policy.classes["notes"].value_type is None
+    assert policy.covered("tenant_9.patients") is not None
+    assert policy.covered("clinic.wards") is None
+
+
+def test_the_committed_example_loads() -> None:
+    assert load_policy(EXAMPLE.read_bytes(), "policy.yaml").covered("clinic.patients") is not None
+
+
+def policy_with(classes: str = "{mode: random}", path: str = "x: a", namespace: str = "clinic.x") -> bytes:
+    """A policy of three lines of interest: 2 the class `a`, 4 the namespace, 5 the path."""
+    return f"version: 1\nclasses: {{a: {classes}}}\ncollections:\n  {namespace}:\n    {path}\n".encode()
+
+
+@pytest.mark.parametrize("path", ["x", "a.b.c", "_x", '"a b"', "a-b", "é", "a1", "1a", ".".join("a" * 32)])
+def test_paths_of_field_names_are_accepted(path: str) -> None:
+    assert load_policy(policy_with(path=f"{path}: a"), "p").covered("clinic.x") is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "column", "hinted"),
+    [
+        (b"classes: {}\ncollections: {}\n", 1, 1, True),
+        (b"version: 2\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, False),
+        (b"version: true\nclasses: {a: {mode: random}}\ncollections: {}\n", 1, 10, False),
+        (b"version: 1\nclasses: {}\ncollections: {}\n", 2, 10, True),
+        (b"version: 1\nclass: {}\ncollections: {}\n", 2, 8, True),
+        (b"- 1\n", 1, 1, True),
+        (policy_with("{mode: secret}"), 2, 21, True),
+        (policy_with("{mode: randon}"), 2, 21, True),
+        (policy_with("{}"), 2, 14, True),
+        (policy_with("deterministic"), 2, 14, True),
+        (policy_with("{mode: deterministic}"), 2, 14, True),
+        (policy_with("{mode: deterministic, type: decimal}"), 2, 42, True),
+        (policy_with("{mode: deterministic, type: object}"), 2, 42, True),
+        (policy_with("{mode: random, type: string}"), 2, 35, True),
+        (policy_with("{mode: random, range: {}}"), 2, 36, True),
+        (b"version: 1\nclasses: {1a: {mode: random}}\ncollections: {}\n", 2, 15, True),
+        (b"version: 1\nclasses: {" + b"a" * 64 + b": {mode: random}}\ncollections: {}\n", 2, 77, True),
+        *((policy_with(namespace=name), 5, 5, True) for name in ("clinic", "clinic.", ".x", "'.'")),
+        *((policy_with(namespace=f"'{name}'"), 5, 5, True) for name in ("c.x?", "c.[x]", "c[a].*")),
+        *(
+            (policy_with(namespace=name), 5, 5, True)
+            for name in ("admin.x", "config.x", "local.x", "c.system.x")
+        ),
+        (policy_with(path="x: b"), 5, 8, True),
+        (policy_with(path="x: 5"), 5, 8, True),
+        (policy_with(path="x: [a]"), 5, 8, True),
+        (policy_with(path="x: {y: a}"), 5, 8, True),
+        (policy_with(path="{}"), 5, 5, True),
+        (policy_with(path="x..y: a"), 5, 11, True),
+        (policy_with(path=".x: a"), 5, 9, True),
+        (policy_with(path="x.: a"), 5, 9, True),
+        (policy_with(path="$x: a"), 5, 9, True),
+        (policy_with(path="x.$[].y: a"), 5, 14, True),
+        (policy_with(path="x.0.y: a"), 5, 12, True),
+        (policy_with(path="'0': a"), 5, 10, True),
+        (policy_with(path='"x\\0y": a'), 5, 13, True),
+        (policy_with(path='"\\ud800": a'), 5, 15, True),
+        (policy_with(path="_id: a"), 5, 10, True),
+        (policy_with(path="_id.x: a"), 5, 12, True),
+        (policy_with(path=".".join("a" * 33) + ": a"), 5, 72, False),
+        (policy_with(path="x: a\n    x: a"), 6, 5, True),
+        (policy_with(path="x: a\n    x.y: a"), 6, 10, True),
+        (policy_with(path="x.y.z: a\n    x.y: a"), 5, 12, True),
+        (policy_with() + b"  clinic.x: {y: a}\n", 6, 3, True),
+    ],
+)
+def test_every_complaint_names_its_place(source: bytes, line: int, column: int, hinted: bool) -> None:
+    with pytest.raises(SourceError) as caught:
+        load_policy(source, "policy.yaml")
+    error = caught.value
+    assert (error.filename, error.line, error.column) == ("policy.yaml", line, column)
+    assert bool(error.hint) is hinted
+    assert "\n" not in str(error)
+
+
+def test_the_policy_of_the_design_loads_with_its_range() -> None:
+    source = DESIGN.replace(
+        b"type: date}", b"type: date, range: {unit: day, from: 1900-01-01, to: 2100-01-01}}"
+    )
+    domain = load_policy(source, "policy.yaml").classes["date_of_birth"].domain
+    assert domain is not None
+    assert domain.high - domain.low == 73_049
+
+
+class TestPlainAndAllowed:
+    """`plain` and `allow_commands`, which say what is not protected."""
+
+    def test_both_are_read(self) -> None:
+        policy = load_policy(
+            DESIGN + b'plain: [clinic.wards, "log_*.*"]\nallow_commands: [shinyNewCommand]\n', "p.yaml"
+        )
+
+        assert policy.is_plain("clinic.wards")
+        assert policy.is_plain("log_1.entries")
+        assert not policy.is_plain("clinic.beds")
+        assert policy.allowed_commands == {b"shinyNewCommand"}
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"plain: clinic.wards",
+            b"plain: [clinic]",
+            b"plain: [clinic.patients]",
+            b"plain: [admin.system.users]",
+            b"allow_commands: [1]",
+            b'allow_commands: ["find things"]',
+        ],
+    )
+    def test_what_is_neither_is_refused_with_its_place(self, line: bytes) -> None:
+        with pytest.raises(SourceError) as caught:
+            load_policy(DESIGN + line + b"\n", "p.yaml")
+
+        assert caught.value.line == DESIGN.count(b"\n") + 1

@@ -1,0 +1,189 @@
+"""Hints: an index on a covered path may not decide which documents come."""
+
+from typing import Any
+
+import pytest
+from bson import SON, Decimal128, encode
+
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.errors import Reason, Refusal
+from tests.policies.support import POLICY, plan_of, reason, refusal_of
+
+Command = dict[str, Any]
+
+
+def find(**parts: Any) -> Command:
+    return {"find": "patients", "filter": {}, **parts}
+
+
+def aggregate(hint: Any, *stages: Any) -> Command:
+    return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}, "hint": hint}
+
+
+def update(filter_: Any, hint: Any, **parts: Any) -> Command:
+    statement = {"q": filter_, "u": {"$set": {"name": "x"}}, "hint": hint, **parts}
+    return {"update": "patients", "updates": [statement]}
+
+
+def delete(filter_: Any, hint: Any, limit: Any) -> Command:
+    return {"delete": "patients", "deletes": [{"q": filter_, "limit": limit, "hint": hint}]}
+
+
+def modify(**parts: Any) -> Command:
+    return {"findAndModify": "patients", "query": {}, "update": {"$set": {"name": "x"}}, **parts}
+
+
+def bulk(operation: Command) -> Command:
+    return {"bulkWrite": 1, "$db": "admin", "ops": [operation], "nsInfo": [{"ns": "clinic.patients"}]}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        find(hint="nhs_number_1", limit=3),
+        find(hint={"nhs_number": 1}, limit=3),
+        find(hint={"nhs_number": -1}, skip=1),
+        find(hint={"nhs_number": "hashed"}, singleBatch=True),
+        find(hint="nhs_number_hashed", limit=1),
+        find(hint="ward_1_nhs_number_-1", limit=1),
+        find(hint="nhs_number_1_ward_1", limit=1),
+        find(hint="address.postcode_1", limit=1),
+        find(hint="address_1", limit=1),
+        find(hint="by_nhs", limit=1),
+        find(hint={"nhs_number": 1}, limit=1, sort={}),
+        find(hint={"nhs_number": 1}, limit=1, sort={"$natural": 1}),
+        find(hint={"nhs_number": 1}, limit=Decimal128("1")),
+        find(hint={"nhs_number": 1}, limit=1, filter={"nhs_number": {"$in": ["a", "b"]}}),
+        find(hint={"nhs_number": 1}, limit=1, filter={"nhs_number": {"$ne": "a"}}),
+        find(hint={"nhs_number": 1}, limit=1, filter={"$or": [{"nhs_number": "a"}]}),
+        find(hint={"nhs_number": 1, "postcode": 1}, limit=1, filter={"nhs_number": "a"}),
+        find(hint={"tags": 1}, limit=1, filter={"tags": ["a", "b"]}),
+        find(hint={"tags": 1}, limit=1, filter={"$and": [{"tags": "a"}, {"tags": {"$in": ["b", "c"]}}]}),
+        find(hint={"tags": 1}, limit=1, filter={"tags": "a", "$or": [{"tags": "b"}, {"tags": "c"}]}),
+        find(
+            hint={"contacts.phone": 1},
+            limit=1,
+            filter={"contacts.phone": "a", "contacts": {"$elemMatch": {"phone": {"$in": ["b", "c"]}}}},
+        ),
+        find(hint={"visits": 1}, limit=1, min={"visits": 1}, max={"visits": 1}, filter={}, sort=None)
+        | {"hint": {"visits": 1, "big": 1}},
+        aggregate("nhs_number_1", {"$limit": 3}),
+        aggregate("nhs_number_1", {"$match": {"ward": "x"}}, {"$skip": 3}, {"$sort": {"name": 1}}),
+        aggregate({"nhs_number": 1}, {"$group": {"_id": "$ward", "n": {"$first": "$name"}}}),
+        aggregate({"nhs_number": 1}, {"$facet": {"a": [{"$count": "n"}], "b": [{"$limit": 2}]}}),
+        aggregate({"nhs_number": 1}, {"$limit": 2}, {"$match": {"nhs_number": "a"}}),
+        update({}, {"nhs_number": 1}),
+        update({}, "nhs_number_1", multi=False),
+        update({}, "nhs_number_1", multi=-0.0),
+        delete({}, {"nhs_number": 1}, 1),
+        delete({}, {"nhs_number": 1}, 1.0),
+        modify(hint={"nhs_number": 1}),
+        {"findAndModify": "patients", "query": {}, "remove": True, "hint": "nhs_number_1"},
+        bulk({"update": 0, "filter": {}, "updateMods": {"$set": {"name": 1}}, "hint": {"nhs_number": 1}}),
+        bulk({"delete": 0, "filter": {}, "hint": {"nhs_number": 1}}),
+    ],
+)
+def test_some_documents_by_the_order_of_ciphertext_are_refused(command: Command) -> None:
+    assert reason(command) is Reason.SORT
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        find(hint="nhs_number_1"),
+        find(hint={"nhs_number": 1}, limit=0, skip=0, singleBatch=False),
+        find(hint={"nhs_number": 1}, limit=-0.0, skip=None),
+        find(hint="by_nhs"),
+        find(hint="_id_", limit=3),
+        find(hint="by_nhs", limit=3, filter={"_id": 5}),
+        delete({"_id": {"$eq": 5}}, "by_nhs", 1),
+        find(hint={"_id": 1}, limit=3),
+        find(hint={"$natural": -1}, limit=3),
+        find(hint="ward_1", limit=3),
+        find(hint={"ward": 1, "name": -1}, limit=3),
+        find(hint=None, limit=3),
+        find(hint={"nhs_number": 1}, limit=3, sort={"name": 1}),
+        find(hint={"nhs_number": 1, "ward": 1}, limit=3, filter={"nhs_number": "a"}),
+        find(hint="nhs_number_1_ward_1", limit=3, filter={"nhs_number": {"$eq": "a"}}),
+        find(hint="nhs_number_1", limit=3, filter={"nhs_number": None}),
+        find(hint={"nhs_number": 1}, limit=3, filter={"$and": [{"name": 1}, {"nhs_number": "a"}]}),
+        find(
+            hint={"nhs_number": 1, "postcode": 1},
+            limit=1,
+            filter={"$and": [{"nhs_number": "a"}, {"$and": [{"postcode": "b"}]}]},
+        ),
+        find(hint={"visits": 1, "ward": 1}, limit=1)
+        | {"min": SON([("visits", 1), ("ward", 1)]), "max": SON([("visits", 1), ("ward", 5)])},
+        aggregate("nhs_number_1", {"$match": {"name": 1}}, {"$sort": {"name": 1}}, {"$limit": 3}),
+        aggregate("nhs_number_1", {"$match": {"nhs_number": "a"}}, {"$limit": 3}),
+        aggregate("nhs_number_1", {"$match": {"ward": "x"}}, {"$group": {"_id": 1, "n": {"$sum": 1}}}),
+        aggregate("nhs_number_1", {"$group": {"_id": "$ward"}}, {"$limit": 1}),
+        aggregate("nhs_number_1", {"$count": "n"}),
+        update({"nhs_number": "a"}, {"nhs_number": 1}),
+        update({}, {"nhs_number": 1}, multi=True),
+        update({}, {"nhs_number": 1}, sort={"name": 1}),
+        delete({}, {"nhs_number": 1}, 0),
+        delete({"nhs_number": "a"}, {"nhs_number": 1}, 1),
+        modify(hint={"nhs_number": 1}, sort={"name": 1}),
+        modify(hint={"ward": 1}),
+        bulk(
+            {
+                "update": 0,
+                "filter": {},
+                "updateMods": {"$set": {"name": 1}},
+                "multi": True,
+                "hint": {"nhs_number": 1},
+            }
+        ),
+        bulk({"delete": 0, "filter": {}, "multi": True, "hint": {"nhs_number": 1}}),
+        {"count": "patients", "query": {}, "limit": 3, "hint": "nhs_number_1"},
+        {"distinct": "patients", "key": "ward", "hint": "nhs_number_1"},
+    ],
+)
+def test_other_hints_pass(command: Command) -> None:
+    plan_of(command)
+
+
+def test_an_unprotected_collection_takes_any_hint() -> None:
+    plan_of({"find": "wards", "filter": {}, "hint": "by_nhs", "limit": 1})
+
+
+def plan_on_view(hint: Any) -> None:
+    """Plan a find on a view with the covered paths of appointments."""
+    command = {"find": "view", "filter": {}, "hint": hint, "limit": 1, "$db": "clinic"}
+    plan_command(POLICY, encode(command), 0, covered=lambda _: POLICY.covered("clinic.appointments"))
+
+
+@pytest.mark.parametrize("hint", ["ward_1", {"ward": 1}, "by_ward"])
+def test_a_hint_on_a_view_is_one_on_another_collection(hint: Any) -> None:
+    """Which paths are covered there, the view's own covered paths do not say."""
+    with pytest.raises(Refusal) as caught:
+        plan_on_view(hint)
+    assert caught.value.reason is Reason.SORT
+    plan_on_view("_id_")
+
+
+def test_a_name_of_many_fields_is_any_index() -> None:
+    assert refusal_of(find(hint="a_1" + "_b_1" * 40, limit=1)).reason is Reason.SORT
+
+
+@pytest.mark.parametrize("kind", ["secret", 1.5, 0, True, None, {"a": "secret"}, ["secret"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        find(),
+        {"count": "patients", "query": {}},
+        {"distinct": "patients", "key": "ward"},
+        {"aggregate": "patients", "pipeline": [], "cursor": {}},
+        modify(sort={"name": 1}),
+    ],
+)
+def test_a_value_in_place_of_a_direction_is_refused(command: Command, kind: Any) -> None:
+    assert reason({**command, "hint": {"nhs_number": kind}}) is Reason.SHAPE
+    plan_of({**command, "hint": {"nhs_number": -1}})
+
+
+@pytest.mark.parametrize("kind", ["secret", 0, {"a": 1}])
+def test_a_statement_s_hint_holds_no_value_either(kind: Any) -> None:
+    assert reason(update({}, {"nhs_number": kind}, multi=True)) is Reason.SHAPE
+    assert reason(delete({}, {"nhs_number": kind}, 0)) is Reason.SHAPE

@@ -1,0 +1,283 @@
+"""The configuration file: what it may say, and where its errors point."""
+
+import re
+import ssl
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.keyring_store import VaultDocument
+from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
+from sealwire.proxy.server.config.reader import load_config, parse_config
+from sealwire.proxy.server.config.settings import (
+    KEYS,
+    AccessControl,
+    Address,
+    CacheSettings,
+    Config,
+    KeySettings,
+    Limits,
+    ListenTls,
+    Member,
+    TlsMode,
+    UpstreamTls,
+    variable_of,
+)
+from sealwire.proxy.server.errors import FileProblem, StartReason
+from sealwire.proxy.server.observability.logs import LogFormat
+from sealwire.proxy.session.conversation import Reveal
+from tests.build_context import ROOT
+from tests.proxy.server.config_texts import (
+    EVERYWHERE,
+    FOLDER,
+    IN_VAULT,
+    SET,
+    SHORT,
+    VAULT,
+    WHOLE,
+    error_of,
+    parse,
+)
+
+
+def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
+    assert parse(WHOLE) == Config(
+        members=(
+            Member(Address(EVERYWHERE, 27018), Address("proxy.example", 27018), Address("fd00::1", 27017)),
+        ),
+        listen_tls=ListenTls(
+            TlsMode.TLS,
+            FOLDER / "tls/proxy.crt",
+            FOLDER / "tls/proxy.key",
+            FOLDER / "tls/clients.crt",
+            require_client_certificate=True,
+            minimum=ssl.TLSVersion.TLSv1_3,
+        ),
+        upstream_tls=UpstreamTls(
+            TlsMode.TLS,
+            Path("/etc/mongo/ca.crt"),
+            FOLDER / "tls/client.crt",
+            FOLDER / "tls/client.key",
+            "mongo.example",
+        ),
+        probe=False,
+        access_control=AccessControl.NONE,
+        reveal=Reveal.EVERYWHERE,
+        policy=FOLDER / "policy.yaml",
+        keyring=FOLDER / "keyring.json",
+        kek=ProviderSettings(ProviderKind.KEY_FILE, "/etc/sealwire/kek.json", FOLDER / "passphrase"),
+        keys=KeySettings(
+            30.0,
+            3600.0,
+            CacheSettings(
+                FOLDER / "cache.json",
+                ProviderSettings(
+                    ProviderKind.KEY_FILE, "/etc/sealwire/cache-kek.json", FOLDER / "cache-passphrase"
+                ),
+                600.0,
+            ),
+        ),
+        admin=Address("127.0.0.1", 9999),
+        log_level="debug",
+        log_format=LogFormat.JSON,
+        limits=Limits(10, 1.0, 2.5, 3.0),
+        audit=FOLDER / "audit.jsonl",
+        busy_poll_us=500,
+    )
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    config = parse(SHORT)
+    assert config.members == (
+        Member(Address("127.0.0.1", 27018), Address("127.0.0.1", 27018), Address("mongo", 27017)),
+    )
+    assert config.kek == ProviderSettings(ProviderKind.ENVIRONMENT, "SEALWIRE_KEK")
+    assert (config.admin, config.limits) == (Address("127.0.0.1", 9464), Limits())
+    assert (config.log_level, config.log_format, config.audit) == ("info", LogFormat.TEXT, None)
+    assert config.probe
+    assert (config.access_control, config.reveal) == (AccessControl.REQUIRED, Reveal.PROTECTED)
+    assert (config.workers, config.busy_poll_us) == (1, 0)
+    assert (config.keys, config.vault) == (KeySettings(60.0, None, None), None)
+
+
+def test_keys_and_keyring_may_lie_in_vault() -> None:
+    config = parse(
+        VAULT
+        + "keyring: vault:secret/sealwire/keyring\nkek: {provider: vault, name: clinic, mount: kv/transit}",
+    )
+    assert config.keyring == VaultDocument("secret", "sealwire/keyring")
+    assert config.kek == ProviderSettings(ProviderKind.VAULT_TRANSIT, "kv/transit/clinic")
+    assert config.keys.max_age_s == 86_400
+    assert config.vault == VaultSettings(
+        "https://vault.example:8200",
+        AuthSettings(AuthMethod.APPROLE, "approle", "role", FOLDER / "secret-id", wrapped=True),
+        namespace="clinic",
+        ca=FOLDER / "ca.crt",
+        timeout_s=2.0,
+    )
+
+
+def test_vaults_own_variables_fill_in_what_the_section_leaves_open() -> None:
+    text = SHORT.replace("kek: {provider: environment}", "kek: {provider: vault, name: clinic}")
+    environ = {"VAULT_ADDR": "https://v:8200", "VAULT_NAMESPACE": "ns", "VAULT_CACERT": "/ca.crt"}
+    vault = parse(text, environ).vault
+    assert vault is not None
+    assert (vault.address, vault.namespace, vault.ca) == ("https://v:8200", "ns", Path("/ca.crt"))
+    assert error_of(text).line == text.splitlines().index("kek: {provider: vault, name: clinic}") + 1
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("vault: {address: 'ftp://v', auth: token}", 1),
+        ("vault: {address: 'http://vault.example:8200'}", 1),
+        ("vault: {address: 'https://u:p@vault.example'}", 1),
+        ("vault: {address: 'https://v', auth: ldap}", 1),
+        ("vault: {address: 'https://v', auth: approle, role_id: r}", 1),
+        ("vault: {address: 'https://v', token: x}", 1),
+        ("keys: {cache: {path: c, kek: 'vault:transit/k'}}", 1),
+        ("keys: {cache: {path: c, kek: '?'}}", 1),
+        ("keys: {cache: {path: c}}", 1),
+        ("keys: {max_age_s: 0}", 1),
+    ],
+)
+def test_what_makes_no_sense_for_keys_is_refused(section: str, line: int) -> None:
+    text = SHORT.replace("kek: {provider: environment}", "kek: {provider: vault, name: clinic}")
+    text = text if section.startswith("vault") else text + "vault: {address: 'https://v'}\n"
+    assert error_of(f"{section}\n{text}").line == line
+
+
+def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> None:
+    config = parse(SET)
+    assert config.members == (
+        Member(Address("127.0.0.1", 27018), Address("127.0.0.1", 27018), Address("a", 27017)),
+        Member(Address(EVERYWHERE, 27019), Address("proxy", 27019), Address("b", 27017)),
+    )
+    assert config.upstream_tls == UpstreamTls(TlsMode.TLS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "in_hint"),
+    [
+        (
+            'listen: {address: "127.0.0.1:27018", tls: {mode: plaintext}}',
+            'listen: @{address: "a:1"}',
+            "plaintext",
+        ),
+        ("tls: {mode: plaintext}}\nup", "tls: @{}}\nup", "certificate"),
+        ("mode: plaintext}}\nup", "mode: @plain}}\nup", "plaintext"),
+        ("mode: plaintext}}\nup", "mode: plaintext, key: @k}}\nup", "remove"),
+        ("mode: plaintext}}\nup", "mod: @plaintext}}\nup", "mode"),
+        ("tls: {mode: plaintext}}\npo", "tls: {key: @k}}\npo", "certificate"),
+        ("policy: p", "polcy: @p", "policy"),
+        ("listen:", "@listen:", "policy"),
+        ('"127.0.0.1:27018"', '@"0.0.0.0:27018"', "advertise"),
+        ('"127.0.0.1:27018"', '@"127.0.0.1"', "host:port"),
+        ('"127.0.0.1:27018"', '@"127.0.0.1:99999"', "host:port"),
+        ('"127.0.0.1:27018"', '@"127.0.0.1:"', "host:port"),
+        ('"127.0.0.1:27018"', '@":27018"', "host:port"),
+        ('"127.0.0.1:27018"', '@"::1:27018"', "["),
+        ("provider: environment", "provider: @enviroment", "environment"),
+        ("{provider: environment", "@{provider: file", "key file"),
+        ("provider: environment", "provider: environment, path: @x", "remove"),
+        ("provider: environment", "provider: file, path: x, variable: @y", "remove"),
+        ("kek:", "limits: {connections: @0}\nkek:", ""),
+        ("kek:", "limits: {drain_s: @soon}\nkek:", ""),
+        ("kek:", "log: {level: @loud}\nkek:", ""),
+        ("kek:", "workers: @0\nkek:", ""),
+        ("kek:", "workers: @65\nkek:", ""),
+        ("kek:", "busy_poll_us: @-1\nkek:", ""),
+        ("kek:", "busy_poll_us: @10001\nkek:", ""),
+    ],
+)
+def test_errors_point_at_the_line_and_column(old: str, new: str, in_hint: str) -> None:
+    """`@` in the replacement stands where the error must point."""
+    assert SHORT.count(old) == 1
+    text = SHORT.replace(old, new)
+    if old == "listen:":
+        text = text.replace("policy: policy.yaml\n", "")
+    before = text[: text.index("@")]
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    error = error_of(text.replace("@", ""))
+    assert (error.filename, error.line, error.column) == ("/etc/sealwire/sealwire.yaml", line, column)
+    assert in_hint in error.hint
+
+
+def test_a_secret_id_for_one_log_in_cannot_serve_several_workers() -> None:
+    text = re.sub(r"^kek: .*\n", "", WHOLE, flags=re.MULTILINE) + IN_VAULT.replace("AUTH", "approle")
+    assert parse(text + "workers: 2\n").workers == 2
+    wrapped = text.replace("role_id: i", "role_id: i, secret_id_wrapped: true")
+    assert parse(wrapped + "workers: 1\n").workers == 1
+    assert "token-file" in error_of(wrapped + "workers: 2\n").hint
+
+
+def test_tls_cannot_be_left_out_on_the_way_to_the_server() -> None:
+    error = error_of(SHORT.replace('27017", tls: {mode: plaintext}', '27017"'))
+    assert (error.line, error.column) == (2, 11)
+
+
+def test_client_certificates_cannot_be_required_without_their_authority() -> None:
+    error = error_of(WHOLE.replace("    client_ca: tls/clients.crt\n", ""))
+    assert error.line == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"b:27017"', '"a:27017"'),
+        ('"proxy:27019"', '"127.0.0.1:27018"'),
+        (', advertise: "proxy:27019"', ""),
+        ("listen: {tls", 'listen: {address: "x:1", tls'),
+        ("upstream: {tls", 'upstream: {address: "x:1", tls'),
+    ],
+)
+def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new: str) -> None:
+    assert old in SET
+    assert error_of(SET.replace(old, new)).line in (1, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("access_control: none", "access_control: off", (13, 19)),
+        ("access_control: none", "access_control: null", (13, 19)),
+        ("access_control: none", "access_control: nobody", (13, 19)),
+        ("reveal: everywhere", "reveal: all", (31, 9)),
+        ("reveal: everywhere", "reveal: true", (31, 9)),
+    ],
+)
+def test_what_opens_doors_has_to_be_written_word_for_word(old: str, new: str, place: tuple[int, int]) -> None:
+    error = error_of(WHOLE.replace(old, new))
+    assert (error.line, error.column) == place
+
+
+def test_an_empty_list_of_members_is_refused() -> None:
+    lines = [line for line in SET.splitlines() if not line.startswith("  -")]
+    assert error_of("\n".join(lines).replace("members:", "members: []")).line == 3
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem) as caught:
+        load_config(tmp_path / "sealwire.yaml", {})
+    assert caught.value.reason is StartReason.FILE_MISSING
+
+
+def test_the_reference_names_every_key_and_its_variable() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    documented = dict(
+        re.findall(r"^\| `([a-z0-9_.]+)` \|.*\| `(SEALWIRE_[A-Z0-9_]+)` \|$", text, re.MULTILINE)
+    )
+    assert documented == {".".join(path): variable_of(path) for path in KEYS}
+
+
+def test_the_example_is_valid_and_shows_every_section() -> None:
+    file = ROOT / "deploy" / "sealwire.example.yaml"
+    source = file.read_bytes()
+    assert parse_config(source, file, {}).members
+    for path in KEYS:
+        assert path[-1].encode() in source
+
+
+def test_addresses_are_written_as_mongodb_writes_them() -> None:
+    assert (str(Address("::1", 1)), str(Address("a", 2))) == ("[::1]:1", "a:2")

@@ -1,0 +1,90 @@
+"""Which changes of the configuration wait for a restart."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.keys.providers import ProviderKind, ProviderSettings
+from sealwire.keys.vault.settings import vault_settings
+from sealwire.proxy.server.config.restart_keys import changed, settled
+from sealwire.proxy.server.config.settings import (
+    KEYS,
+    AccessControl,
+    Address,
+    CacheSettings,
+    Config,
+    KeySettings,
+    Limits,
+    ListenTls,
+    TlsMode,
+    UpstreamTls,
+)
+from sealwire.proxy.server.observability.logs import LogFormat
+from sealwire.proxy.session.conversation import Reveal
+from tests.proxy.server.harness import make_config, with_members
+
+OLD = make_config(1)
+MEMBER = OLD.members[0]
+KEK = ProviderSettings(ProviderKind.ENVIRONMENT, "OTHER")
+
+VAULT = vault_settings({"address": "https://v:1", "auth": "token"}, {"VAULT_TOKEN": "t"})
+
+WAITING = {
+    "listen.address": replace(OLD, members=(replace(MEMBER, listen=Address("other", 1)),)),
+    "listen.advertise": replace(OLD, members=(replace(MEMBER, advertise=Address("other", 1)),)),
+    "upstream.address": replace(OLD, members=(replace(MEMBER, upstream=Address("other", 1)),)),
+    "members": with_members(OLD, ("a", 1), ("b", 2)),
+    "keyring": replace(OLD, keyring=Path("other")),
+    "kek": replace(OLD, kek=KEK),
+    "keys.cache": replace(OLD, keys=replace(OLD.keys, cache=CacheSettings(Path("cache"), KEK))),
+    "vault": replace(OLD, vault=VAULT),
+    "admin.address": replace(OLD, admin=Address("other", 1)),
+    "audit.path": replace(OLD, audit=Path("other")),
+    "workers": replace(OLD, workers=7),
+    "busy_poll_us": replace(OLD, busy_poll_us=7),
+}
+
+COUNTING: dict[str, Any] = {
+    "listen_tls": ListenTls(TlsMode.TLS, Path("other")),
+    "upstream_tls": UpstreamTls(TlsMode.TLS),
+    "probe": not OLD.probe,
+    "policy": Path("other"),
+    "log_level": "error",
+    "log_format": LogFormat.JSON,
+    "limits": Limits(7),
+    "access_control": AccessControl.NONE,
+    "reveal": Reveal.EVERYWHERE,
+    "keys": KeySettings(7.0, 8.0),
+    "ignored_variables": ("OTHER",),
+}
+
+
+@pytest.mark.parametrize("key", WAITING)
+def test_a_key_that_waits_is_named_and_keeps_its_value(key: str) -> None:
+    new = WAITING[key]
+    assert changed(OLD, new) == [key]
+    assert settled(OLD, new) == OLD
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_a_key_that_counts_is_not_named(name: str) -> None:
+    new = replace(OLD, **{name: COUNTING[name]})
+    assert new != OLD
+    assert changed(OLD, new) == []
+    assert settled(OLD, new) == new
+
+
+def test_every_field_of_the_configuration_waits_or_counts() -> None:
+    waiting = {field.name for field in fields(Config) for new in WAITING.values() if differs(new, field.name)}
+    assert waiting | set(COUNTING) == {field.name for field in fields(Config)}
+
+
+def test_the_documents_name_what_waits() -> None:
+    sections = {path[0] for path in KEYS} | {"members"}
+    assert {key.partition(".")[0] for key in WAITING} <= sections
+
+
+def differs(config: Config, name: str) -> bool:
+    return bool(getattr(config, name) != getattr(OLD, name))

@@ -1,0 +1,121 @@
+"""Log lines: fields are shown, exceptions without their text, and nothing can forge a second line."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from sealwire.proxy.server.observability.logs import (
+    LogFormat,
+    LogGate,
+    SafeFormatter,
+    configure,
+    note,
+    stack_of,
+)
+
+LOGGER = logging.getLogger("sealwire.test")
+
+
+def raise_with(value: str) -> None:
+    try:
+        int(value)
+    except ValueError as error:
+        raise KeyError(value) from error
+
+
+def caught() -> KeyError:
+    with pytest.raises(KeyError) as info:
+        raise_with("9434765919x")
+    return info.value
+
+
+@pytest.fixture
+def restored_root() -> object:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines_of(log_format: LogFormat, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    configure("info", log_format, sys.stderr)
+    note(LOGGER, logging.DEBUG, "too quiet")
+    note(LOGGER, logging.INFO, "opened", client="a b", forged="x\nERROR y", number=3, tls=True, empty="")
+    note(LOGGER, logging.CRITICAL, "bug", caught())
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.usefixtures("restored_root")
+def test_text_lines_quote_fields_and_show_stacks_without_values(capsys: pytest.CaptureFixture[str]) -> None:
+    opened, bug, *stack = lines_of(LogFormat.TEXT, capsys)
+    fields = 'opened client="a b" forged="x\\nERROR y" number=3 tls=true empty=""'
+    assert opened.endswith(f"INFO     {fields}")
+    assert bug.endswith("CRITICAL bug")
+    assert stack[0] == "    builtins.KeyError"
+    assert any("in raise_with" in line for line in stack)
+    assert "    builtins.ValueError" in stack
+    assert "9434765919" not in "".join(stack)
+
+
+@pytest.mark.usefixtures("restored_root")
+def test_json_lines_hold_one_object_each(capsys: pytest.CaptureFixture[str]) -> None:
+    opened, bug = map(json.loads, lines_of(LogFormat.JSON, capsys))
+    assert opened.pop("time").endswith("+00:00")
+    assert opened == {
+        "level": "info",
+        "logger": "sealwire.test",
+        "event": "opened",
+        "client": "a b",
+        "forged": "x\nERROR y",
+        "number": 3,
+        "tls": True,
+        "empty": "",
+    }
+    assert bug["stack"][0] == "builtins.KeyError"
+    assert "9434765919" not in json.dumps(bug)
+
+
+def test_records_of_other_libraries_lose_the_text_of_their_exceptions() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "failed\nforged", None, (KeyError, caught(), None))
+    head, *stack = SafeFormatter(LogFormat.TEXT).format(record).split("\n")
+    assert head.endswith('"failed\\nforged"')
+    assert stack[0] == "    builtins.KeyError"
+    assert "9434765919" not in "".join(stack)
+
+
+def test_a_circle_of_causes_ends() -> None:
+    first, second = KeyError(), ValueError()
+    first.__cause__, second.__cause__ = second, first
+    assert stack_of(first) == ["builtins.KeyError", "builtins.ValueError"]
+
+
+def test_a_suppressed_context_is_not_shown() -> None:
+    error = KeyError()
+    error.__context__ = ValueError()
+    error.__suppress_context__ = True
+    assert stack_of(error) == ["builtins.KeyError"]
+
+
+def test_a_storm_shows_one_line_in_an_interval_and_says_how_many_were_held(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 100.0
+    gate = LogGate(10.0, lambda: now)
+    for _ in range(4):
+        gate.note(LOGGER, logging.WARNING, "refused", "a")
+    gate.note(LOGGER, logging.WARNING, "refused", "b")
+    now = 110.0
+    gate.note(LOGGER, logging.WARNING, "refused", "a", port=1)
+    fields = [vars(record)["fields"] for record in caplog.records]
+    assert fields == [{}, {}, {"port": 1, "similar_lines_held": 3}]
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_a_workers_lines_bear_its_number(log_format: LogFormat) -> None:
+    record = logging.LogRecord("sealwire.server", logging.INFO, __file__, 1, "ready", None, None)
+    line = SafeFormatter(log_format, 3).format(record)
+    assert ('"worker": 3' if log_format is LogFormat.JSON else " worker=3") in line
+    assert "worker" not in SafeFormatter(log_format).format(record)

@@ -1,0 +1,88 @@
+"""The messages between supervisor and workers: what is sent arrives, what is no message is refused."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.health import Phase
+from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.workers.joint_metrics import families_of
+from sealwire.proxy.server.workers.worker_channel import (
+    LENGTH,
+    MAX_PAYLOAD_BYTES,
+    Ask,
+    Beat,
+    ChannelError,
+    Family,
+    Figures,
+    Message,
+    Sample,
+    Seat,
+    bounded,
+    decode,
+    encode,
+)
+
+addresses = st.builds(Address, st.text(), st.integers(0, 65535))
+samples = st.builds(Sample, st.text(), st.dictionaries(st.text(), st.text()), st.floats(allow_nan=False))
+families = st.builds(
+    Family, st.text(), st.text(), st.sampled_from(("counter", "gauge")), st.lists(samples).map(tuple)
+)
+messages = st.one_of(
+    st.builds(Seat, st.integers(), st.integers(), st.lists(st.lists(addresses).map(tuple)).map(tuple)),
+    st.builds(Ask, st.integers()),
+    st.builds(Beat, st.sampled_from(Phase), st.sampled_from(Freshness), st.text()),
+    st.builds(Figures, st.integers(), st.lists(families).map(tuple)),
+)
+
+
+@given(messages)
+def test_what_is_sent_arrives(message: Message) -> None:
+    data = encode(message)
+    (length,) = LENGTH.unpack(data[: LENGTH.size])
+    assert len(data) == LENGTH.size + length
+    assert decode(data[LENGTH.size :]) == message
+
+
+@given(st.binary())
+def test_bytes_that_are_no_message_are_refused(payload: bytes) -> None:
+    with pytest.raises(ChannelError):
+        decode(payload)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        ["Ask"],
+        ["Ask", []],
+        ["Ask", [{}]],
+        ["Beat", ["ready", "fresh as a daisy", ""]],
+        ["Beat", ["ready", "ok"]],
+        ["Figures", [1, [["name", "text", "counter", [["name", [], 1]]]]]],
+        ["Seat", [1, 2, [["127.0.0.1:5"]]]],
+        ["Shutdown", []],
+        {"Ask": [1]},
+        1,
+    ],
+)
+def test_json_of_another_shape_is_refused_without_quoting_it(said: object) -> None:
+    with pytest.raises(ChannelError) as caught:
+        decode(json.dumps(said).encode())
+    assert "daisy" not in str(caught.value)
+
+
+def test_lengths_are_bounded_before_anything_is_read() -> None:
+    assert bounded(MAX_PAYLOAD_BYTES) == MAX_PAYLOAD_BYTES
+    with pytest.raises(ChannelError):
+        bounded(MAX_PAYLOAD_BYTES + 1)
+    with pytest.raises(ChannelError):
+        encode(Figures(1, (Family("x" * MAX_PAYLOAD_BYTES, "", "counter", ()),)))
+
+
+def test_a_workers_real_figures_are_far_below_the_bound() -> None:
+    assert len(encode(Figures(1, families_of(Metrics().registry)))) < MAX_PAYLOAD_BYTES / 50

@@ -1,0 +1,242 @@
+"""The validator against a checker of its own, evaluated by a database server's matcher."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from bson import Int64, decode, encode
+from bson.binary import Binary
+from hypothesis import example, given
+from hypothesis import strategies as st
+from secantus.query import matches  # type: ignore[import-untyped]
+
+from sealwire.policies.errors import Refusal
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.sidecars.enforcement.validators import (
+    LEAF_ARRAYS,
+    MARK,
+    SchemaTooLarge,
+    Validation,
+    combine,
+    covering_schema,
+    take_apart,
+)
+from tests.policies.support import plan_of, seal
+
+
+def policies_of(*fields: str) -> PolicySet:
+    """A policy for `d.c` with these `path: class` lines; classes are `det` and `ran`."""
+    lines = "".join(f"    {field}\n" for field in fields)
+    classes = "  det: {mode: deterministic, type: string}\n  ran: {mode: random}\n"
+    source = f"version: 1\nclasses:\n{classes}collections:\n  d.c:\n{lines}"
+    return load_policy(source.encode(), "policy.yaml")
+
+
+def tree(*fields: str) -> PathNode:
+    """The covered paths of such a policy."""
+    return policies_of(*fields).collections["d.c"]
+
+
+POLICIES = (
+    policies_of("a: det", "b: ran"),
+    policies_of("a.b: det", "a.c: ran", "b: det"),
+    policies_of("a.b.c: det", "a.c: ran"),
+)
+TREES = tuple(policies.collections["d.c"] for policies in POLICIES)
+SEALED = Binary(b"SW\x01\x01 and so on", 0x80)
+
+
+def accepts(root: PathNode, document: Mapping[str, Any], only: str | None = None) -> bool:
+    """Whether a server would let the document in."""
+    return bool(matches(document, {"$jsonSchema": covering_schema(root, only)}))
+
+
+class Checker:
+    """Walks a document along the policy's paths, by the rules of the documentation, not of the schema."""
+
+    def __init__(self, root: PathNode, document: Mapping[str, Any]) -> None:
+        self.plaintext = False
+        self.deep = False
+        """Whether there is structure below the depths that the schema follows."""
+        self._document(root, document, root.depth, 1)
+
+    def _document(self, node: PathNode, document: Mapping[str, Any], arrays: int, names: int) -> None:
+        for name, value in document.items():
+            if (child := node.children.get(name.encode())) is not None:
+                self._value(child, value, arrays, names)
+            elif name in ("0", "17", "$x"):
+                self._value(node, value, arrays, names - isinstance(value, (dict, list)))
+
+    def _value(self, node: PathNode, value: object, arrays: int, names: int) -> None:
+        if node.leaf is not None:
+            self._leaf(value, 0, follow=node.leaf.name == "det")
+        elif isinstance(value, dict):
+            self.deep |= names < 0
+            self._document(node, value, arrays, names)
+        elif isinstance(value, list):
+            self.deep |= names < 0
+            for item in value:
+                self.deep |= arrays == 0 and isinstance(item, (dict, list))
+                self._value(node, item, arrays - 1, names)
+
+    def _leaf(self, value: object, above: int, *, follow: bool) -> None:
+        if isinstance(value, list) and follow:
+            self.deep |= above == LEAF_ARRAYS
+            for item in value:
+                self._leaf(item, above + 1, follow=True)
+        elif value is not None and not isinstance(value, Binary):
+            self.plaintext = True
+
+
+_SCALARS = st.one_of(
+    st.just(SEALED), st.none(), st.sampled_from(["plain", 5, 2.5, True, Int64(7), "", {}, {"k": "plain"}])
+)
+_NAMES = st.sampled_from(["a", "b", "c", "0", "17", "$x", "0\n", "0x", "other", "a.b"])
+_VALUES = st.recursive(
+    st.one_of(st.just(SEALED), st.just(SEALED), _SCALARS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(_NAMES, inner, max_size=3), st.lists(inner, max_size=1)
+    ),
+    max_leaves=8,
+)
+DOCUMENTS = st.dictionaries(_NAMES, _VALUES, max_size=4)
+
+
+@given(st.sampled_from(TREES), DOCUMENTS)
+@example(TREES[1], {"a": [[{"b": "plain"}]]})
+@example(TREES[1], {"a": [[[[{"b": "plain"}]]]]})
+@example(TREES[1], {"0": {"a": {"b": "plain"}}})
+@example(TREES[1], {"0\n": {"a": {"b": "plain"}}})
+@example(TREES[2], {"a": [{"b": [{"c": [[[SEALED]]]}]}], "$x": [{"a": {"b": 5, "c": None}}]})
+def test_the_schema_rejects_exactly_plaintext_and_what_is_too_deep(
+    root: PathNode, document: dict[str, Any]
+) -> None:
+    found = Checker(root, document)
+    if found.plaintext:
+        assert not accepts(root, document)
+    elif not found.deep:
+        assert accepts(root, document)
+
+
+_UNSEALED_NAMES = st.sampled_from(["a", "b", "c", "0", "17", "x"])
+_UNSEALED = st.recursive(
+    st.one_of(st.none(), st.just("plain"), st.just("plain")),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_UNSEALED_NAMES, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(POLICIES), st.dictionaries(_UNSEALED_NAMES, _UNSEALED, max_size=4))
+@example(POLICIES[1], {"a": [[{"b": ["plain", ["plain"]], "c": {"x": 1}}]], "0": {"b": "plain"}})
+def test_what_the_planner_encrypts_is_rejected_before_and_accepted_after(
+    policies: PolicySet, document: dict[str, Any]
+) -> None:
+    try:
+        plan = plan_of({"insert": "c", "documents": [document], "$db": "d"}, policies)
+    except Refusal:
+        return
+    (sealed,) = decode(seal(plan))["documents"]
+    root = policies.collections["d.c"]
+    if plan.edits:
+        assert not accepts(root, document)
+    if not Checker(root, sealed).deep:
+        assert accepts(root, sealed)
+
+
+_FREE: list[Any] = [5, None, "text", [], {}, [1, "x"], {"other": {"b": "plain"}}]
+_HARMLESS: list[Any] = [SEALED, None, [], [SEALED, None, [SEALED]]]
+_PLAIN: list[Any] = ["plain", 5, {}, ["x"], [SEALED, [[5]]], True]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        *(({"a": value}, True) for value in _FREE),
+        *(({"a": {"b": value}}, True) for value in _HARMLESS),
+        *(({"a": {"b": value}}, False) for value in _PLAIN),
+        *(({"a": {"c": value}}, True) for value in (SEALED, None)),
+        *(({"a": {"c": value}}, False) for value in (["x"], [SEALED], "plain")),
+        ({"a": {"c": []}}, False),
+        ({"a": [{"b": SEALED}, {"b": "plain"}]}, False),
+        ({"a": [[{"b": SEALED}], [{"b": [SEALED]}], 5]}, True),
+        ({"a": [[{"b": SEALED}], [{"b": 5}]]}, False),
+        ({"a": {"3": {"b": SEALED}}}, True),
+        ({"a": {"3": {"b": "plain"}}}, False),
+        ({"2024": {"b": "plain"}}, False),
+        ({"2024": {"name": "plain"}, "other": [{"b": "plain"}]}, True),
+    ],
+)
+def test_paths_are_seen_through_arrays_and_numbers(document: dict[str, Any], expected: bool) -> None:
+    assert accepts(TREES[1], document) is expected
+
+
+def test_what_is_too_deep_to_follow_is_rejected_unless_it_holds_no_structure() -> None:
+    root = TREES[1]  # two parts: the outer one may be an array of arrays
+    assert accepts(root, {"a": [[{"b": SEALED}]]})
+    assert accepts(root, {"a": [[[5, "x"]]]})
+    assert not accepts(root, {"a": [[[{"name": 5}]]]})
+    nested: Any = SEALED
+    for _ in range(LEAF_ARRAYS):
+        nested = [nested]
+    assert accepts(root, {"b": nested})
+    assert not accepts(root, {"b": [nested]})
+    assert accepts(root, {"0": {"1": 5}})
+    assert not accepts(root, {"0": {"1": {"name": 5}}})
+
+
+def test_one_path_can_be_looked_at_by_itself() -> None:
+    document = {"a": {"b": "plain", "c": SEALED}, "b": SEALED}
+    verdicts = {path: accepts(TREES[1], document, path) for path in ("a.b", "a.c", "b")}
+    assert verdicts == {"a.b": False, "a.c": True, "b": True}
+    prefixes = tree("a: det", "ab: det")
+    assert accepts(prefixes, {"a": "plain"}, "ab")
+
+
+def test_a_tree_that_is_too_deep_is_refused_before_its_schema_is_written_out() -> None:
+    assert len(encode(covering_schema(tree("a.b.c.d.e: det")))) < 1_500_000
+    with pytest.raises(SchemaTooLarge):
+        covering_schema(tree("a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t: det"))
+
+
+FORMERS = (
+    Validation(),
+    Validation({"age": {"$gt": 5}}),
+    Validation({"$and": [{"x": 1}, {"y": 2}]}, "moderate", "warn"),
+    Validation({"$jsonSchema": {"title": "theirs", "required": ["x"]}}, "off"),
+    Validation(None, None, "error"),
+)
+
+
+@pytest.mark.parametrize("former", FORMERS)
+def test_what_was_combined_can_be_taken_apart(former: Validation) -> None:
+    combined = combine(covering_schema(TREES[0]), former)
+    assert take_apart(combined) == former
+    assert not matches({"a": "plain", "age": 6, "x": 1, "y": 2}, combined)
+
+
+def test_the_former_validator_goes_on_counting() -> None:
+    combined = combine(covering_schema(TREES[0]), FORMERS[1])
+    assert matches({"age": 6}, combined)
+    assert not matches({"age": 5}, combined)
+
+
+@pytest.mark.parametrize(
+    "validator",
+    [
+        *(former.validator for former in FORMERS),
+        {"$jsonSchema": {"title": MARK}},
+        {"$jsonSchema": {"title": f"{MARK}; before: level= action= and more"}},
+        {"$jsonSchema": {"title": 5}},
+        {"$jsonSchema": 5},
+        {"$and": [combine({}, FORMERS[0])]},
+        {"$and": [{"x": 1}, combine({}, FORMERS[0])]},
+        {"$and": [combine({}, FORMERS[0]), {"x": 1}], "y": 1},
+        {"$and": [combine({}, FORMERS[0]), 5]},
+        {**combine({}, FORMERS[0]), "y": 1},
+        {"$and": [{**combine({}, FORMERS[0]), "z": 1}, {"x": 1}]},
+        {},
+    ],
+)
+def test_a_validator_that_is_not_ours_is_not_taken_apart(validator: dict[str, Any] | None) -> None:
+    assert take_apart(validator) is None

@@ -1,0 +1,98 @@
+"""The database server as a process: real ones, with and without TLS and SCRAM."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
+
+from sealwire.testbed import database
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, User, connection_string
+from sealwire.testbed.errors import DemoError, DemoReason
+from tests.support.secantus import CLINIC, ROOT, USERS, secantus
+
+
+def test_a_connection_string_escapes_user_and_names_the_authority() -> None:
+    uri = connection_string("h:1", User("a@b", "p/q:r%"), "clinic", authority=Path("/tls/authority.crt"))
+    assert uri == (
+        "mongodb://a%40b:p%2Fq%3Ar%25@h:1/clinic?authSource=admin&authMechanism=SCRAM-SHA-256"
+        "&tls=true&tlsCAFile=/tls/authority.crt"
+    )
+    assert connection_string("h:1", None, "", authority=None) == "mongodb://h:1/"
+
+
+def test_a_users_repr_hides_the_password() -> None:
+    assert "secret" not in repr(User("clinic", "secret"))
+
+
+def test_a_missing_server_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(DemoError) as caught:
+        database.server_program()
+    assert caught.value.reason is DemoReason.DATABASE_MISSING
+    assert "pip install" in caught.value.hint
+
+
+@pytest.mark.integration
+def test_a_server_that_ends_at_once_is_reported_after_three_ports(tmp_path: Path) -> None:
+    storage = tmp_path / "database"
+    storage.write_text("a file where the folder should be")
+    process = DatabaseProcess(DatabaseOptions(storage))
+    with pytest.raises(DemoError) as caught:
+        process.start()
+    assert caught.value.reason is DemoReason.DATABASE_DIED
+
+
+@pytest.mark.integration
+def test_with_scram_only_known_users_get_in(tmp_path: Path) -> None:
+    with secantus(tmp_path, users=USERS) as server:
+        with server.connect(CLINIC) as client:
+            client.clinic.patients.insert_one({"ward": "renal"})
+            assert client.clinic.patients.count_documents({}) == 1
+        with server.connect(ROOT) as client:
+            assert "clinic" in client.list_database_names()
+        with server.connect() as client, pytest.raises(OperationFailure) as caught:
+            client.clinic.patients.find_one()
+        assert caught.value.code == 13
+
+
+@pytest.mark.integration
+def test_data_and_port_survive_a_stop_and_the_port_a_crash(tmp_path: Path) -> None:
+    with secantus(tmp_path) as server:
+        port = server.port
+        with server.connect() as client:
+            client.clinic.patients.insert_one({"ward": "renal"})
+        server.stop()
+        server.start()
+        assert server.port == port
+        with server.connect() as client:
+            assert client.clinic.patients.count_documents({}) == 1
+        server.kill()
+        server.start()
+        assert server.port == port
+
+
+@pytest.mark.integration
+def test_with_tls_only_a_client_that_trusts_the_authority_gets_in(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path / "tls")
+    with secantus(tmp_path, authority=authority) as server:
+        with server.connect() as client:
+            assert client.admin.command("hello")["setName"] == "secantus"
+        refused: MongoClient[dict[str, object]] = MongoClient(
+            server.address, tls=True, serverSelectionTimeoutMS=300, directConnection=True
+        )
+        with refused as client, pytest.raises(ServerSelectionTimeoutError):
+            client.admin.command("hello")
+
+
+@pytest.mark.integration
+def test_with_mutual_tls_a_client_needs_a_certificate(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path / "tls")
+    with secantus(tmp_path, authority=authority, mutual_tls=True, replica_set=False) as server:
+        with server.connect() as client:
+            assert "setName" not in client.admin.command("hello")
+        without: MongoClient[dict[str, object]] = MongoClient(server.uri(), serverSelectionTimeoutMS=300)
+        with without as client, pytest.raises(ServerSelectionTimeoutError):
+            client.admin.command("hello")
