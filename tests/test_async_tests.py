@@ -8,7 +8,8 @@ import pytest
 
 from tests.build_context import ROOT
 
-LOOP_MAKERS = frozenset({"run_until_complete", "run_forever", "new_event_loop"})
+LOOP_MAKERS = ("asyncio.run", "asyncio.Runner", "uvloop.run")
+LOOP_METHODS = ("run_until_complete", "run_forever", "new_event_loop")
 
 
 def loops_made_by(source: str) -> Iterator[tuple[int, str]]:
@@ -16,7 +17,7 @@ def loops_made_by(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if called in ("asyncio.run", "asyncio.Runner", "uvloop.run") or called.rpartition(".")[2] in LOOP_MAKERS:
+            if called in LOOP_MAKERS or called.rpartition(".")[2] in LOOP_METHODS:
                 yield node.lineno, called
 
 
