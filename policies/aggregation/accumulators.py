@@ -10,7 +10,7 @@ from sealwire.policies.aggregation.sorting import plan_sort
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import array_of, named_arguments
 from sealwire.policies.expressions.choices import infer_nothing, refuse_javascript
-from sealwire.policies.expressions.interpreter import infer, infer_number, infer_plain
+from sealwire.policies.expressions.interpreter import infer, infer_number, infer_plain, infer_unknown
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import document_of, only_element, operator_name
 from sealwire.policies.planning.rules import Infer, Rule, passed, refused, signed
@@ -43,9 +43,7 @@ def apply_accumulator(walk: Walk, operator: Element) -> PathNode:
     """What an accumulator yields. Raises Refusal, BsonError."""
     rule = ACCUMULATORS.get(operator.name)
     if rule is None:
-        if infer(walk, operator).covers:
-            raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
-        return NOTHING  # the server knows it, or says that it does not
+        return infer_unknown(walk, operator)
     check_arguments(walk.buf, operator, rule.signature)
     return rule.handler(walk, operator)
 

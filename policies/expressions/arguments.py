@@ -56,10 +56,25 @@ def _is_written(buf: bytes, element: Element) -> bool:
     return True
 
 
+def known_value(walk: Walk, argument: Element) -> Element | None:
+    """The value whose type is that of an argument, which `$literal` may hold; None for what is computed.
+
+    Of a document or an array that is written out only that is known. Cost: O(1).
+    """
+    if argument.kind == kinds.STRING:
+        return None if walk.buf[argument.value + 4] == _DOLLAR else argument
+    if argument.kind != kinds.OBJECT:
+        return argument
+    first = next(elements(walk.buf, argument.value), None)
+    if first is None or not first.name.startswith(b"$"):
+        return argument
+    return first if first.name == b"$literal" else None
+
+
 def is_null(walk: Walk, argument: Element) -> bool:
     """Whether an argument is null, as it stands or in `$literal`."""
-    place = written(walk, argument)
-    return place is not None and place[1].kind == kinds.NULL
+    value = known_value(walk, argument)
+    return value is not None and value.kind == kinds.NULL
 
 
 def is_of_every_class(buf: bytes, element: Element) -> bool:
@@ -89,6 +104,6 @@ def refuse_covered(node: PathNode, operator: Element) -> None:
 
 def check_array(walk: Walk, argument: Element, operator: Element) -> None:
     """Refuse an argument that is written out and neither an array nor null. Raises Refusal(SHAPE)."""
-    place = written(walk, argument)
-    if place is not None and place[1].kind not in (kinds.ARRAY, kinds.NULL):
+    value = known_value(walk, argument)
+    if value is not None and value.kind not in (kinds.ARRAY, kinds.NULL):
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with another value than an array")

@@ -10,7 +10,7 @@ a stage, a pipeline update and a view.
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import Place, arguments_of, written
+from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, written
 from sealwire.policies.expressions.constants import cover_reference
 from sealwire.policies.file.paths import follow, has_dot, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode, leaves
@@ -52,10 +52,10 @@ def infer_number(walk: Walk, number: Element, operator: Element) -> None:
     node = infer(walk, number)
     if node.covers:
         raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
-    place = written(walk, number)
-    if place is None or place[1].kind == kinds.NULL:
+    value = known_value(walk, number)
+    if value is None or value.kind == kinds.NULL:
         return
-    if not -_INT32 <= whole_number(walk.buf, place[1]) < _INT32:
+    if not -_INT32 <= whole_number(walk.buf, value) < _INT32:
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with a number out of range")
 
 
@@ -75,7 +75,7 @@ def infer(walk: Walk, element: Element) -> PathNode:
     if first_name(walk.buf, element.value).startswith(b"$"):
         operator = only_element(walk.buf, element.value, "an expression")
         row = operator_row(walk, operator)
-        return _unknown(inner, operator) if row is None else row.handler(inner, operator)
+        return infer_unknown(inner, operator) if row is None else row.handler(inner, operator)
     named = named_parts(walk.buf, element.value)
     if any(name.startswith(b"$") for name in named):
         # read as an operator, its arguments would mean something else
@@ -125,7 +125,7 @@ def operator_row(walk: Walk, operator: Element) -> Operator | None:
     return row
 
 
-def _unknown(walk: Walk, operator: Element) -> PathNode:
+def infer_unknown(walk: Walk, operator: Element) -> PathNode:
     """An operator without a row computes on plain values, or the server does not know it and says so.
 
     So nothing in it may refer to what is covered, nor be a name of it. Raises Refusal(OPERATOR).
@@ -254,8 +254,10 @@ def _check_operator(walk: Walk, element: Element, target: PathNode) -> None:
     operator = only_element(walk.buf, element.value, "an expression")
     row = operator_row(walk, operator)
     inner = walk.inside(element.value)
+    if row is None:
+        raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(operator))
     check_single(operator, target, several=False)
-    if row is not None and row.check is not None:
+    if row.check is not None:
         row.check(inner, operator, target)
         return
     # what the operators without a check of their own yield may be an array of the class's values

@@ -55,18 +55,23 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
     inner = stored.inside(start)
     for operator in elements(walk.buf, start):
         rule = OPERATORS.get(operator.name)
-        document_of(operator, operator)
-        (_unknown if rule is None else rule.handler)(inner.inside(operator.value), operator)
+        if rule is None:
+            _check_unknown(walk, operator)
+        else:
+            rule.handler(inner.inside(document_of(operator, operator)), operator)
     if array_filters is not None and array_filters.kind != kinds.NULL:
         plan_array_filters(walk.to(Use.MATCH), array_filters, identifiers_of(walk, start))
 
 
-def _unknown(walk: Walk, operator: Element) -> None:
-    """The server says that it does not know it, unless something in it could be a covered value."""
-    for argument in elements(walk.buf, operator.value):
-        if target_of(walk, argument.name) is not None:
-            raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
-        check_nested(walk.buf, argument)
+def _check_unknown(walk: Walk, operator: Element) -> None:
+    """An operator without a row: the server says that it does not know it, if nothing in it is covered.
+
+    Raises Refusal(OPERATOR).
+    """
+    is_operator = operator.name.startswith(b"$") and operator.kind == kinds.OBJECT
+    if not is_operator or any(target_of(walk, part.name) for part in elements(walk.buf, operator.value)):
+        raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+    check_nested(walk.buf, operator)
 
 
 def _set(walk: Walk, operator: Element) -> None:
