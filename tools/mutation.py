@@ -95,16 +95,8 @@ class Runner:
 
 def run_tests(folder: str, work: Callable[[list[pytest.Item]], None]) -> None:
     """Collect a room's tests and hand them to `work`."""
-    arguments = [
-        folder,
-        "-q",
-        "-s",
-        "-m",
-        "not slow and not integration",
-        "-p",
-        "no:cacheprovider",
-        "--hypothesis-profile=mutants",
-    ]
+    arguments = [folder, "-q", "-s", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
+    arguments += ["-m", "not slow and not integration"]
     scratch = ROOT / "build" / "mutation" / str(os.getpid())
     pytest.main([*arguments, f"--basetemp={scratch}"], plugins=[Runner(work)])
 
@@ -193,7 +185,7 @@ def import_and_run(mutant: Mutant) -> None:
     """Run the tests with the fault in a freshly imported module. Does not return."""
     for name in [name for name in sys.modules if name.partition(".")[0] in ("sealwire", "tests")]:
         del sys.modules[name]
-    sys.meta_path.insert(0, Importer(mutant))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Importer(mutant))
     run_tests(TESTS[room_of(mutant.module)], lambda items: run_all(mutant.module, items))
 
 
@@ -272,10 +264,9 @@ def main() -> int:
         if judged.fate is not Fate.KILLED:
             print(f"{judged.fate.name.lower()}: {judged.mutant}  ({judged.seconds:.0f} s)", flush=True)
     noticed = 100 * (count - tally[Fate.SURVIVED]) / count
-    print(
-        f"mutation: seed {seed}, {count} mutants: {tally[Fate.KILLED]} killed, "
-        f"{tally[Fate.TIMED_OUT]} timed out, {tally[Fate.SURVIVED]} survived: {noticed:.1f} % noticed in {time.monotonic() - begun:.0f} s"
-    )
+    fates = ", ".join(f"{tally[fate]} {fate.name.lower().replace('_', ' ')}" for fate in Fate)
+    seconds = time.monotonic() - begun
+    print(f"mutation: seed {seed}, {count} mutants: {fates}; {noticed:.1f} % noticed, {seconds:.0f} s")
     return 0 if noticed >= LEAST else 1
 
 
