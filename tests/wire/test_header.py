@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import HEADER_BYTES, Header, OpCode, build_header, parse_header, require_message
+from sealwire.wire.header import (
+    HEADER_BYTES,
+    Header,
+    OpCode,
+    build_header,
+    parse_header,
+    request_id_of,
+    require_message,
+    response_to_of,
+)
 
 _DUMP = bytes.fromhex("28000000 07000000 f9ffffff dd070000")
 
@@ -55,3 +64,22 @@ def test_a_parser_gets_one_whole_message_of_its_opcode(
     with pytest.raises(ProtocolError) as caught:
         require_message(message, OpCode.MSG, 20)
     assert (caught.value.reason, caught.value.offset) == (reason, offset)
+
+
+def test_the_ids_of_a_message_are_read_where_they_lie() -> None:
+    message = build_header(0, 7, -9, OpCode.MSG)
+    assert (request_id_of(message), response_to_of(message)) == (7, -9)
+
+
+def test_the_opcodes_are_those_of_mongodb() -> None:
+    assert {code.name: code.value for code in OpCode} == {
+        "REPLY": 1,
+        "UPDATE": 2001,
+        "INSERT": 2002,
+        "QUERY": 2004,
+        "GET_MORE": 2005,
+        "DELETE": 2006,
+        "KILL_CURSORS": 2007,
+        "COMPRESSED": 2012,
+        "MSG": 2013,
+    }
