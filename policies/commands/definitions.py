@@ -145,7 +145,7 @@ def _projected(walk: Walk, projection: Element | None) -> PathNode:
 
 
 def _shows(node: PathNode) -> bool:
-    """Whether an index of every field at or below a node would hold ciphertext. It has no fields for numbers."""
+    """Whether an index of every field at or below a node would hold ciphertext."""
     if node.absent:
         return False
     return node.leaf is not None or node.opaque or any(map(_shows, node.children.values()))
