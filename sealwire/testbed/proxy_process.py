@@ -98,7 +98,7 @@ class ProxyProcess:
             fresh_port = self.port == 0
             if fresh_port:
                 self.port, self.admin_port = free_port(), free_port()
-            self._write_config()
+            self.config_file.write_text(yaml.safe_dump(self.config(), sort_keys=False))
             serve = [sys.executable, "-m", "sealwire", "serve", "--config", str(self.config_file)]
             self._child = Child(serve, self.log, self._environment)
             try:
@@ -136,7 +136,8 @@ class ProxyProcess:
             text = f"the keyring was not made: {done.stderr.strip()}"
             raise DemoError(DemoReason.PROXY_DIED, text, "run `sealwire keys create` by itself to see more")
 
-    def _write_config(self) -> None:
+    def config(self) -> dict[str, object]:
+        """What the configuration file says, `settings` included."""
         options = self.options
         listen: dict[str, object] = {"address": self.address, "tls": {"mode": "plaintext"}}
         upstream: dict[str, object] = {"address": options.upstream, "tls": {"mode": "plaintext"}}
@@ -148,7 +149,7 @@ class ProxyProcess:
             upstream["tls"] = {"ca": str(options.authority)}
         if not options.access_control:
             upstream["access_control"] = "none"
-        config = {
+        config: dict[str, object] = {
             "listen": listen,
             "upstream": upstream,
             "policy": str(options.policy),
@@ -156,7 +157,7 @@ class ProxyProcess:
             "kek": {"provider": "environment", "variable": DEFAULT_VARIABLE},
             "admin": {"address": f"{LOOPBACK}:{self.admin_port}"},
         }
-        self.config_file.write_text(yaml.safe_dump(config | dict(options.settings), sort_keys=False))
+        return config | dict(options.settings)
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_WITHIN_S

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Stack
+from tests.integration.outside.chosen import named
 from tests.node_programs import require_mongosh
 from tests.support.secantus import CLINIC, ROOT
 
@@ -29,7 +30,7 @@ def run(uri: str, script: str) -> Any:
 
 
 def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean: Stack) -> None:
-    through = clean.proxy.uri(CLINIC, "clinic")
+    through = clean.proxy.uri(CLINIC, named("clinic"))
     seen = run(
         through,
         """
@@ -66,6 +67,6 @@ def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean:
         "stage": "IXSCAN",
         "refused": "NotImplemented",
     }
-    stored = run(clean.database.uri(ROOT, "clinic"), "return db.patients.findOne({_id: 1});")
+    stored = run(clean.database.uri(ROOT, named("clinic")), "return db.patients.findOne({_id: 1});")
     assert {stored[name]["$binary"]["subType"] for name in ("nhs_number", "visits", "notes")} == {"80"}
     assert stored["contacts"][0]["phone"]["$binary"]["subType"] == "80"
