@@ -159,6 +159,7 @@ async def running(loaded: Loaded, sessions: SessionMaker) -> AsyncIterator[Proxy
 def only_connection(proxy: Proxy) -> Connection:
     """The one connection that is open."""
     (connection,) = proxy.services.live
+    assert isinstance(connection, Connection)
     return connection
 
 

@@ -12,8 +12,8 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.session.conversation import Reveal, SessionSettings
 from sealwire.proxy.session.effects import Effect, NeedKeys
+from sealwire.proxy.session.shared import Reveal
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     POLICY,
@@ -54,7 +54,6 @@ def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: Path) -
                 assert not covers(first, b"phone")
                 assert covers(second, b"phone")
                 assert second.former == (first.policy,)
-                assert second.topology == first.topology
                 assert policy_info(proxy) == {shown(WIDER): 1.0}
                 assert proxy.health.policies == (shown(WIDER),)
                 async with client_of(proxy):
@@ -98,7 +97,6 @@ def test_nothing_new_leaves_the_sessions_what_they_know(tmp_path: Path) -> None:
                 await reloaded(proxy)
                 place.change(limits=Limits(7, 1.0, 2.0, 3.0))
                 await reloaded(proxy)
-                assert len(sessions.settings) == 1
                 assert len(sessions.made[0].settings) == 1
                 assert proxy.services.limits == Limits(7, 1.0, 2.0, 3.0)
 
@@ -110,10 +108,12 @@ def test_a_policy_that_comes_back_is_no_former_one_of_itself(tmp_path: Path) -> 
         async with fake_server() as server:
             place, sessions = place_for(server.port, tmp_path), FakeSessions()
             async with place.proxy(sessions) as proxy:
+                settings = [proxy.shared.settings]
                 for source in (WIDER, POLICY, WIDER):
                     place.write(source)
                     await reloaded(proxy)
-                first, wider, *_, last = sessions.settings
+                    settings.append(proxy.shared.settings)
+                first, wider, *_, last = settings
                 assert last.policy is wider.policy
                 assert last.former == (first.policy,)
 
@@ -146,7 +146,7 @@ def test_what_needs_a_restart_is_named_and_the_rest_counts(
                 place.write(WIDER)
                 place.change(admin=Address("127.0.0.1", 1), workers=4, reveal=Reveal.EVERYWHERE)
                 await reloaded(proxy)
-                assert sessions.settings[-1].reveal is Reveal.EVERYWHERE
+                assert proxy.shared.settings.reveal is Reveal.EVERYWHERE
                 async with client_of(proxy):
                     await server.accepted()
 
@@ -164,13 +164,13 @@ def test_access_control_can_change_where_the_server_agrees(
             place, sessions = place_for(port, tmp_path), FakeSessions()
             place.change(access_control=AccessControl.NONE, probe=True)
             async with place.proxy(sessions) as proxy:
-                assert not sessions.settings[-1].login_required
+                assert not proxy.shared.settings.login_required
                 place.change(access_control=AccessControl.REQUIRED)
                 await reloaded(proxy, result="failed")
-                assert len(sessions.settings) == 1
+                assert not proxy.shared.settings.login_required
                 place.change(probe=False)
                 await reloaded(proxy)
-                assert sessions.settings[-1].login_required
+                assert proxy.shared.settings.login_required
 
     run(scenario())
     (said,) = records(caplog, REFUSED)
@@ -247,7 +247,7 @@ def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(tmp_path:
             place.write(WIDER)
             task = asyncio.get_running_loop().create_task(proxy.run())
             await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
-            assert covers(sessions.settings[-1], b"phone")
+            assert covers(proxy.shared.settings, b"phone")
             proxy.stop()
             await soon(task)
 
@@ -291,7 +291,7 @@ def test_a_session_that_waits_for_keys_is_told_and_still_gets_its_answer(tmp_pat
 
 
 def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_go_on(tmp_path: Path) -> None:
-    def fail(_settings: SessionSettings) -> None:
+    def fail() -> None:
         raise ValueError("9434765919")
 
     async def end_of(stream: Stream) -> bytes:
@@ -304,7 +304,7 @@ def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_go_on(t
                 await server.accepted()
                 async with client_of(proxy):
                     await server.accepted()
-                    sessions.made[0].use_settings = fail  # type: ignore[assignment, method-assign]
+                    sessions.made[0].settings_changed = fail  # type: ignore[method-assign]
                     place.write(WIDER)
                     await reloaded(proxy)
                     with suppress(ConnectionError):

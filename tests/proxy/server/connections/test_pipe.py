@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from sealwire.proxy.server.config.settings import ListenTls, TlsMode
-from sealwire.proxy.server.connections.side import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Side
+from sealwire.proxy.server.connections.pipe import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Pipe
 from sealwire.proxy.server.tls import listen_side
 from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.harness import LOOPBACK, run, soon, until
@@ -23,22 +23,22 @@ MOST_IN_TRANSPORT = WRITE_HIGH_BYTES + 2 * PIECE_BYTES
 
 
 class Sending(asyncio.Protocol):
-    """A server's end that drives a Side as a connection does."""
+    """A server's end that drives a Pipe as a connection does."""
 
     def __init__(self) -> None:
-        self.side: Side
+        self.pipe: Pipe
         self.made = asyncio.Event()
         self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.side = Side(cast(asyncio.Transport, transport))
+        self.pipe = Pipe(cast(asyncio.Transport, transport))
         self.made.set()
 
     def pause_writing(self) -> None:
-        self.side.full = True
+        self.pipe.full = True
 
     def resume_writing(self) -> None:
-        self.side.send_on()
+        self.pipe.send_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
@@ -69,13 +69,13 @@ async def connected(
 def test_large_data_waits_outside_the_transport_and_arrives_in_order(tmp_path: Path, tls: bool) -> None:
     async def scenario() -> None:
         server, sending, reader, writer = await connected(tmp_path, tls)
-        side = sending.side
-        side.write(LARGE)
-        side.write(b"and then this")
-        assert side.full
-        assert side.has_unsent
-        assert side.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
-        side.close()  # everything is still sent
+        pipe = sending.pipe
+        pipe.write(LARGE)
+        pipe.write(b"and then this")
+        assert pipe.full
+        assert pipe.has_unsent
+        assert pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
+        pipe.close()  # everything is still sent
         assert await soon(reader.readexactly(len(LARGE))) == LARGE
         assert await soon(reader.read()) == b"and then this"
         writer.close()
@@ -90,9 +90,9 @@ def test_every_size_arrives(tmp_path: Path, size: int) -> None:
     async def scenario() -> None:
         server, sending, reader, writer = await connected(tmp_path, tls=False)
         for _ in range(3):
-            sending.side.write(LARGE[:size])
+            sending.pipe.write(LARGE[:size])
         assert await soon(reader.readexactly(3 * size)) == LARGE[:size] * 3
-        await until(lambda: not sending.side.has_unsent)
+        await until(lambda: not sending.pipe.has_unsent)
         writer.close()
         await soon(sending.lost.wait())
         server.close()
@@ -109,14 +109,14 @@ def test_pieces_are_taken_and_arrive_in_order(tmp_path: Path, tls: bool) -> None
             LARGE[at : at + 100_000] for at in range(0, len(LARGE), 100_000)
         ]
         expected = b"".join(pieces)
-        sending.side.write_pieces(pieces)
+        sending.pipe.write_pieces(pieces)
         assert pieces == []
-        assert sending.side.full
-        assert sending.side.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
-        sending.side.write_pieces([b"more", b"yet"])
+        assert sending.pipe.full
+        assert sending.pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
+        sending.pipe.write_pieces([b"more", b"yet"])
         assert await soon(reader.readexactly(len(expected))) == expected
         assert await soon(reader.readexactly(7)) == b"moreyet"
-        await until(lambda: not sending.side.has_unsent)
+        await until(lambda: not sending.pipe.has_unsent)
         writer.close()
         await soon(sending.lost.wait())
         server.close()
@@ -127,9 +127,9 @@ def test_pieces_are_taken_and_arrive_in_order(tmp_path: Path, tls: bool) -> None
 def test_an_abort_sends_nothing_more(tmp_path: Path) -> None:
     async def scenario() -> None:
         server, sending, reader, writer = await connected(tmp_path, tls=False)
-        sending.side.write(LARGE)
-        sending.side.abort()
-        assert sending.side.send_on()  # and nothing raises
+        sending.pipe.write(LARGE)
+        sending.pipe.abort()
+        assert sending.pipe.send_on()  # and nothing raises
         await soon(sending.lost.wait())
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await soon(reader.readexactly(len(LARGE)))
