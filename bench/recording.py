@@ -171,9 +171,6 @@ def _handshakes() -> dict[str, bytes]:
     }
 
 
-HANDSHAKES = tuple(_handshakes())
-
-
 def bytes_to_server(effects: Iterable[Effect]) -> bytes:
     """All that a session wants sent to the server."""
     return b"".join(

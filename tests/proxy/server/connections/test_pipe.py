@@ -11,7 +11,7 @@ from sealwire.proxy.server.config.settings import ListenTls, TlsMode
 from sealwire.proxy.server.connections.pipe import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Pipe
 from sealwire.proxy.server.tls import listen_side
 from sealwire.testbed.certificates import create_authority
-from tests.proxy.server.harness import LOOPBACK, run, soon, until
+from tests.proxy.server.harness import LOOPBACK, soon, until
 from tests.proxy.server.tls_contexts import client_context
 
 pytestmark = pytest.mark.integration
@@ -66,74 +66,62 @@ async def connected(
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_large_data_waits_outside_the_transport_and_arrives_in_order(tmp_path: Path, tls: bool) -> None:
-    async def scenario() -> None:
-        server, sending, reader, writer = await connected(tmp_path, tls)
-        pipe = sending.pipe
-        pipe.write(LARGE)
-        pipe.write(b"and then this")
-        assert pipe.full
-        assert pipe.has_unsent
-        assert pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
-        pipe.close()  # everything is still sent
-        assert await soon(reader.readexactly(len(LARGE))) == LARGE
-        assert await soon(reader.read()) == b"and then this"
-        writer.close()
-        await soon(sending.lost.wait())
-        server.close()
-
-    run(scenario())
+async def test_large_data_waits_outside_the_transport_and_arrives_in_order(tmp_path: Path, tls: bool) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls)
+    pipe = sending.pipe
+    pipe.write(LARGE)
+    pipe.write(b"and then this")
+    assert pipe.full
+    assert pipe.has_unsent
+    assert pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
+    pipe.close()  # everything is still sent
+    assert await soon(reader.readexactly(len(LARGE))) == LARGE
+    assert await soon(reader.read()) == b"and then this"
+    writer.close()
+    await soon(sending.lost.wait())
+    server.close()
 
 
 @pytest.mark.parametrize("size", [PIECE_BYTES, PIECE_BYTES + 1, SHARED_BYTES, SHARED_BYTES + 1])
-def test_every_size_arrives(tmp_path: Path, size: int) -> None:
-    async def scenario() -> None:
-        server, sending, reader, writer = await connected(tmp_path, tls=False)
-        for _ in range(3):
-            sending.pipe.write(LARGE[:size])
-        assert await soon(reader.readexactly(3 * size)) == LARGE[:size] * 3
-        await until(lambda: not sending.pipe.has_unsent)
-        writer.close()
-        await soon(sending.lost.wait())
-        server.close()
-
-    run(scenario())
+async def test_every_size_arrives(tmp_path: Path, size: int) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls=False)
+    for _ in range(3):
+        sending.pipe.write(LARGE[:size])
+    assert await soon(reader.readexactly(3 * size)) == LARGE[:size] * 3
+    await until(lambda: not sending.pipe.has_unsent)
+    writer.close()
+    await soon(sending.lost.wait())
+    server.close()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_pieces_are_taken_and_arrive_in_order(tmp_path: Path, tls: bool) -> None:
-    async def scenario() -> None:
-        server, sending, reader, writer = await connected(tmp_path, tls)
-        sizes = [1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 4]
-        pieces = [LARGE[:size] for size in sizes] + [
-            LARGE[at : at + 100_000] for at in range(0, len(LARGE), 100_000)
-        ]
-        expected = b"".join(pieces)
-        sending.pipe.write_pieces(pieces)
-        assert pieces == []
-        assert sending.pipe.full
-        assert sending.pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
-        sending.pipe.write_pieces([b"more", b"yet"])
-        assert await soon(reader.readexactly(len(expected))) == expected
-        assert await soon(reader.readexactly(7)) == b"moreyet"
-        await until(lambda: not sending.pipe.has_unsent)
-        writer.close()
-        await soon(sending.lost.wait())
-        server.close()
-
-    run(scenario())
+async def test_pieces_are_taken_and_arrive_in_order(tmp_path: Path, tls: bool) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls)
+    sizes = [1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 4]
+    pieces = [LARGE[:size] for size in sizes] + [
+        LARGE[at : at + 100_000] for at in range(0, len(LARGE), 100_000)
+    ]
+    expected = b"".join(pieces)
+    sending.pipe.write_pieces(pieces)
+    assert pieces == []
+    assert sending.pipe.full
+    assert sending.pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
+    sending.pipe.write_pieces([b"more", b"yet"])
+    assert await soon(reader.readexactly(len(expected))) == expected
+    assert await soon(reader.readexactly(7)) == b"moreyet"
+    await until(lambda: not sending.pipe.has_unsent)
+    writer.close()
+    await soon(sending.lost.wait())
+    server.close()
 
 
-def test_an_abort_sends_nothing_more(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        server, sending, reader, writer = await connected(tmp_path, tls=False)
-        sending.pipe.write(LARGE)
-        sending.pipe.abort()
-        assert sending.pipe.send_on()  # and nothing raises
-        await soon(sending.lost.wait())
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await soon(reader.readexactly(len(LARGE)))
-        writer.close()
-        server.close()
-
-    run(scenario())
+async def test_an_abort_sends_nothing_more(tmp_path: Path) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls=False)
+    sending.pipe.write(LARGE)
+    sending.pipe.abort()
+    assert sending.pipe.send_on()  # and nothing raises
+    await soon(sending.lost.wait())
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await soon(reader.readexactly(len(LARGE)))
+    writer.close()
+    server.close()
