@@ -46,11 +46,12 @@ test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer tha
 test-server: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests on a server of yours: make test-server URI=mongodb://...
 	@$(BIN)/python -m tests.integration.outside $(ARGS)
 
-check: $(INSTALLED)  ## lint, format, types, import contracts, the lock and its known vulnerabilities
+check: $(INSTALLED)  ## lint, format, types, import contracts, dead code, the lock and its known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/dead_code.py
 	$(BIN)/python tools/lock.py --check
 	$(PIP) check
 	$(BIN)/python tools/tracked_files.py
