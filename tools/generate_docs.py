@@ -1,4 +1,4 @@
-"""Write docs/errors.md, docs/commands.md and parts of other pages from the code; `--check` only compares.
+"""Write pages, parts of pages and the picture of the rooms from the code; `--check` only compares.
 
 A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -->`.
 """
@@ -16,12 +16,13 @@ from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
+from tools.rooms import draw as draw_rooms
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 _HEAD = """# Errors
 
-Generated from the code by `tools/generate_docs.py`; a test fails when the two differ.
+Generated from the code by `python -m tools.generate_docs`. A test fails when the two differ.
 
 """
 
@@ -89,7 +90,7 @@ def _exit_codes() -> str:
 
 _MATRIX_HEAD = """# What works on covered fields
 
-Generated from the code by `tools/generate_docs.py`; a test fails when the two differ.
+Generated from the code by `python -m tools.generate_docs`. A test fails when the two differ.
 
 What touches no covered field works as it does without Sealwire. On covered fields an operation is
 
@@ -171,6 +172,7 @@ PAGES = {
     "errors.md": render_errors,
     "commands.md": render_matrix,
     "ENCRYPTION_ARCHITECTURE.md": render_architecture,
+    "rooms.svg": draw_rooms,
 }
 
 
@@ -179,7 +181,7 @@ def main() -> int:
     stale = [name for name, render in PAGES.items() if _stored(name) != render()]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"docs/{name} is out of date: run tools/generate_docs.py", file=sys.stderr)
+            print(f"docs/{name} is out of date: run python -m tools.generate_docs", file=sys.stderr)
         return 1 if stale else 0
     for name in stale:
         (DOCS / name).write_text(PAGES[name]())

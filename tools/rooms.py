@@ -2,7 +2,7 @@
 
 An arrow says who imports whom. One that follows from others is left out: where a imports b and c, and b
 imports c, there is no arrow from a to c. Inside a box rooms that stand higher import those that stand lower.
-`tools/generate_docs.py` writes the picture and compares it.
+`python -m tools.generate_docs` writes the picture, and a test compares it.
 """
 
 import ast
@@ -27,7 +27,7 @@ Edges = dict[str, set[str]]
 
 LEAST_WIDTH, GAP_X, GAP_Y, MARGIN = 214, 26, 44, 14
 LINE, CHIP, PASSING_WIDTH = 15, 22, 8
-LETTER, SMALL_LETTER = 6.9, 6.2
+LETTER, SMALL_LETTER = 6.9, 6.6
 """How wide a letter is, about: at most in a name, on the average in a text."""
 _STYLE = """
 text { font: 12px sans-serif; fill: #1f2933; } .name { font-weight: bold; font-size: 14px; }
