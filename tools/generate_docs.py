@@ -168,10 +168,33 @@ def render_architecture() -> str:
     return page
 
 
+_DECISIONS_HEAD = """# Decisions
+
+Generated from the titles of these pages by `python -m tools.generate_docs`. A test fails when the two differ.
+
+| number | decision | status |
+|---|---|---|
+"""
+
+
+def render_decisions() -> str:
+    """The list of the ADRs: number, title and status of each."""
+    rows = []
+    for path in sorted((DOCS / "adr").glob("[0-9]*.md")):
+        text = path.read_text()
+        number, _, title = text.partition("\n")[0].removeprefix("# ").partition(". ")
+        status = re.search(r"^Status: (.*)$", text, re.MULTILINE)
+        if status is None or int(number) != int(path.name[:4]):
+            raise ValueError(f"docs/adr/{path.name} has no status, or another number in its title")
+        rows.append(f"| {number} | [{title}]({path.name}) | {status[1]} |")
+    return _DECISIONS_HEAD + "\n".join(rows) + "\n"
+
+
 PAGES = {
     "errors.md": render_errors,
     "commands.md": render_matrix,
     "ENCRYPTION_ARCHITECTURE.md": render_architecture,
+    "adr/README.md": render_decisions,
     "rooms.svg": draw_rooms,
 }
 
