@@ -13,13 +13,7 @@ from sealwire.keys.kek import KeyEncryptionKey
 from sealwire.keys.key_file import KeyFileKek
 from sealwire.keys.keyring_store import KeyringStore, parse_place
 from sealwire.keys.passphrase import check_strength
-from sealwire.keys.providers import (
-    DEFAULT_PROVIDER,
-    ProviderKind,
-    Providers,
-    find_passphrase,
-    parse_provider,
-)
+from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, find_passphrase, parse_provider
 
 keyring_option = click.option(
     "--keyring",

@@ -111,11 +111,7 @@ def dump(
 
 
 def _dump(
-    client: Client,
-    tar: TarWriter,
-    options: DumpOptions,
-    created: datetime,
-    tell: Callable[[Progress], None],
+    client: Client, tar: TarWriter, options: DumpOptions, created: datetime, tell: Callable[[Progress], None]
 ) -> Dumped:
     found, notes = _selected(client, options.only)
     version = str(client.admin.command("buildInfo")["version"])

@@ -112,11 +112,7 @@ def plan(
 
 
 def _plan_system(
-    described: CollectionMetadata,
-    planned: list[Planned],
-    left_out: list[tuple[str, str]],
-    *,
-    logins: bool,
+    described: CollectionMetadata, planned: list[Planned], left_out: list[tuple[str, str]], *, logins: bool
 ) -> None:
     place = _LOGINS.get(described.name)
     if place is None:

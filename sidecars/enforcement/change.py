@@ -132,9 +132,7 @@ def _wanted(
     level = now.level if now.validator else None
     action = now.action if now.validator else None
     return Validation(
-        combine(schema, former),
-        options.level or level or "strict",
-        options.action or action or "error",
+        combine(schema, former), options.level or level or "strict", options.action or action or "error"
     )
 
 

@@ -23,14 +23,7 @@ from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host
 from sealwire.sidecars.tls_check.offers import VersionSupport, accepted_versions
 from sealwire.sidecars.tls_check.revocation import Fetch, check_revocation
 from sealwire.sidecars.tls_check.stream import Stream, StreamFailed, TcpStream, Trouble
-from sealwire.sidecars.tls_check.target import (
-    HTTP_PORT,
-    HTTPS_PORT,
-    Endpoint,
-    Kind,
-    Target,
-    parse_address,
-)
+from sealwire.sidecars.tls_check.target import HTTP_PORT, HTTPS_PORT, Endpoint, Kind, Target, parse_address
 from sealwire.sidecars.tls_check.trust import ClientIdentity, Trust, load_identity, load_trust
 
 PARALLEL_TARGETS = 8

@@ -5,13 +5,7 @@ from typing import Any
 
 import click
 
-from sealwire.cli.backup.options import (
-    Failures,
-    KeyOptions,
-    names_argument,
-    rekeying_options,
-    store_option,
-)
+from sealwire.cli.backup.options import Failures, KeyOptions, names_argument, rekeying_options, store_option
 from sealwire.cli.options import dry_run_option, json_option
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.cli.signals import ended_in_order
@@ -29,12 +23,7 @@ from sealwire.sidecars.backup.rekey import plan_rekey, reencrypt, rewrap
 @dry_run_option
 @json_option
 def command(
-    names: tuple[str, ...],
-    anew: bool,
-    store_address: str,
-    keys: KeyOptions,
-    dry_run: bool,
-    as_json: bool,
+    names: tuple[str, ...], anew: bool, store_address: str, keys: KeyOptions, dry_run: bool, as_json: bool
 ) -> None:
     """Let other keys open the backups: those of --recipient, and no other. --key opens them now.
 

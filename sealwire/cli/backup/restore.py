@@ -11,13 +11,7 @@ import click
 from rich.console import Console
 
 from sealwire.cli.backup.options import KeyOptions, reading_options, store_option
-from sealwire.cli.backup.restoring import (
-    RestoreChoices,
-    finish,
-    progress,
-    restore_into,
-    restoring_options,
-)
+from sealwire.cli.backup.restoring import RestoreChoices, finish, progress, restore_into, restoring_options
 from sealwire.cli.output import progress_bar
 from sealwire.cli.server_options import refuse_typed_password, server_options
 from sealwire.cli.signals import ended_in_order

@@ -22,9 +22,7 @@ name_option = click.option(
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask before beginning.")
 confirm_option = click.option(
-    "--confirm",
-    metavar="TEXT",
-    help="The answer to the question that has to be typed, for scripts.",
+    "--confirm", metavar="TEXT", help="The answer to the question that has to be typed, for scripts."
 )
 passphrase_option = click.option(
     "--passphrase-from",
