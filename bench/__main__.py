@@ -23,7 +23,7 @@ from bench.report.profiles import FULL, PROFILES, QUICK, TINY, Profile
 from bench.report.report import TITLES, Report, show, write
 from bench.report.targets import TARGETS
 from bench.routes.peers import versions
-from sealwire.testbed.errors import DemoError
+from sealwire.testbed.errors import TestbedError
 
 PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
 REAL_PARTS = {"real", "node"}
@@ -91,7 +91,7 @@ class Run:
             started = time.monotonic()
             try:
                 step()
-            except (RuntimeError, OSError, EOFError, ValueError, DemoError) as error:
+            except (RuntimeError, OSError, EOFError, ValueError, TestbedError) as error:
                 self.failed = True
                 self.results.not_measured[name] = f"failed: {type(error).__name__}: {error}"
             self.seconds[name] = time.monotonic() - started

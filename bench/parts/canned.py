@@ -23,14 +23,23 @@ from bench.recording import (
 )
 from bench.report.figures import Case, Results, take_turns
 from bench.report.profiles import CONNECTIONS, Profile
-from bench.routes.children import Started, module_server
 from bench.routes.load import Load
-from bench.routes.routes import DIRECT, FORWARDER, SEALWIRE, Ground, Route, connected, start_routes
+from bench.routes.routes import (
+    DIRECT,
+    FORWARDER,
+    SEALWIRE,
+    Ground,
+    Route,
+    connected,
+    module_server,
+    start_routes,
+)
 from bench.workloads import FIND_ONE, GROUPING, UNPROTECTED
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.child import Started
 
 PART = "canned"
 _SHAPE_ROUTES = (DIRECT, FORWARDER, SEALWIRE)

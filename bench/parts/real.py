@@ -16,7 +16,6 @@ from bench.recording import make_keyring
 from bench.report.figures import Case, Results, Sample, take_turns
 from bench.report.profiles import Profile
 from bench.report.targets import LATENCY, REAL_THREADS, THROUGHPUT
-from bench.routes.children import Started
 from bench.routes.load import Meter, sample_of
 from bench.routes.routes import CLIENT_SIDE, SEALWIRES, Ground, Route, start_routes
 from bench.routes.talker import Talker, unpack
@@ -24,6 +23,7 @@ from bench.workloads import FIND_ONE, INSERT_ONE
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.child import Started
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.testbed.ports import LOOPBACK
 

@@ -133,11 +133,7 @@ class Generator:
             links = []
             for number in range(connections):
                 _, link = await self._loop.create_connection(
-                    lambda number=number: Link(number),
-                    LOOPBACK,
-                    port,
-                    ssl=context,
-                    server_hostname=host,
+                    lambda number=number: Link(number), LOOPBACK, port, ssl=context, server_hostname=host
                 )
                 links.append(link)
             return links

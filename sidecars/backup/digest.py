@@ -32,9 +32,7 @@ class ContentDigest:
 
     def __add__(self, other: Self) -> "ContentDigest":
         return ContentDigest(
-            self.documents + other.documents,
-            self.size + other.size,
-            (self.total + other.total) % _MODULUS,
+            self.documents + other.documents, self.size + other.size, (self.total + other.total) % _MODULUS
         )
 
     @property

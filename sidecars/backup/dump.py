@@ -111,13 +111,9 @@ def dump(
 
 
 def _dump(
-    client: Client,
-    tar: TarWriter,
-    options: DumpOptions,
-    created: datetime,
-    tell: Callable[[Progress], None],
+    client: Client, tar: TarWriter, options: DumpOptions, created: datetime, tell: Callable[[Progress], None]
 ) -> Dumped:
-    found, notes = _survey(client, options.only)
+    found, notes = _selected(client, options.only)
     version = str(client.admin.command("buildInfo")["version"])
     with reading(client, options.consistency, _tried_on(found)) as way:
         reader = _reader(client, options, way)
@@ -149,10 +145,10 @@ def _dump(
         return Dumped(tar.finish(manifest), whole)
 
 
-def survey(client: Client, only: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+def namespaces(client: Client, only: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """Namespace and kind of everything that `dump` would read. Raises as it does."""
     with _telling_failures():
-        return [(found.namespace, found.kind.value) for found in _survey(client, only)[0]]
+        return [(found.namespace, found.kind.value) for found in _selected(client, only)[0]]
 
 
 @contextmanager
@@ -167,7 +163,7 @@ def _telling_failures() -> Iterator[None]:
         ) from None
 
 
-def _survey(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
+def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
     found: list[CollectionMetadata] = []
     notes: list[str] = []
     for database in inventory.databases(client):

@@ -1,9 +1,10 @@
 """The files of a dump one after another, wherever they are: in a backup, a tar, a tar.gz or a directory."""
 
 import gzip
+import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import IO, Protocol, cast
 
 from sealwire.sidecars.backup.blocks import Readable
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason, BackupSettingError
+from sealwire.sidecars.backup.key_slots import Identity
 from sealwire.sidecars.backup.names import METADATA
+from sealwire.sidecars.backup.sealed_reader import begin_reading, open_backup
+from sealwire.sidecars.backup.store import Store
 from sealwire.sidecars.backup.streams import TarSource
 
 _BUFFER_BYTES = 1 << 20
@@ -95,6 +99,14 @@ class DirectoryFiles:
             for path in files:
                 with path.open("rb") as stream:
                     yield DumpFile(path.relative_to(self._path).as_posix(), stream)
+
+
+def open_sealed(store: Store, name: str, identities: Sequence[Identity]) -> SealedFiles:
+    """The backup `name`, opened with one of `identities`. Raises as `open_backup` does."""
+    backup = begin_reading(store, name, identities)
+    backup.stream.__exit__(None, None, None)
+    identity = hashlib.sha256(backup.header.header.backup_id).hexdigest()
+    return SealedFiles(lambda: open_backup(store, name, identities), identity)
 
 
 def open_plain(path: Path) -> DumpFiles:

@@ -14,13 +14,7 @@ from hashlib import sha256
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
-from sealwire.sidecars.backup.key_slots import (
-    BACKUP_ID_BYTES,
-    BackupKeys,
-    KeySlot,
-    read_slots,
-    slots_to_json,
-)
+from sealwire.sidecars.backup.key_slots import BACKUP_ID_BYTES, BackupKeys, KeySlot, read_slots, slots_to_json
 
 MAGIC = b"SWBACKUP"
 FORMAT_NAME = "sealwire-backup"

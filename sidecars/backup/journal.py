@@ -5,6 +5,7 @@ holds names and numbers, no document.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,6 +91,13 @@ def purpose_of(dump_identity: str, target_identity: str, pairs: list[tuple[str, 
     """Tells one restore from every other: which dump goes where under which names."""
     whole = strict_json.serialize({"dump": dump_identity, "target": target_identity, "pairs": pairs})
     return hashlib.sha256(whole).hexdigest()
+
+
+def default_path(purpose: str) -> Path:
+    """Where the journal is kept unless another place is named: the state folder of this user."""
+    base = os.environ.get("XDG_STATE_HOME")
+    folder = Path(base) if base else Path.home() / ".local" / "state"
+    return folder / "sealwire" / f"restore-{purpose[:16]}.json"
 
 
 @contextmanager

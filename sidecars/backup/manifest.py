@@ -5,7 +5,7 @@ reader refuses what says the same in other bytes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -115,6 +115,14 @@ class Manifest:
     def size(self) -> int:
         """Bytes of all members, before compression."""
         return sum(member.size for member in self.members)
+
+    def documents_size(self, namespaces: Collection[str]) -> int:
+        """Bytes of the documents of these collections."""
+        return sum(
+            member.size
+            for member in self.members
+            if member.documents is not None and member.namespace in namespaces
+        )
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:

@@ -63,6 +63,10 @@ class RestorePlan:
         """Databases of the target that get something."""
         return tuple(sorted({planned.database for planned in self.collections}))
 
+    def sources(self) -> frozenset[str]:
+        """Namespaces of the dump that are restored."""
+        return frozenset(planned.source for planned in self.collections)
+
 
 def parse_rename(text: str) -> Rename:
     """`OLD=NEW`, both databases or both `database.collection`. Raises BackupSettingError RENAME."""
@@ -108,11 +112,7 @@ def plan(
 
 
 def _plan_system(
-    described: CollectionMetadata,
-    planned: list[Planned],
-    left_out: list[tuple[str, str]],
-    *,
-    logins: bool,
+    described: CollectionMetadata, planned: list[Planned], left_out: list[tuple[str, str]], *, logins: bool
 ) -> None:
     place = _LOGINS.get(described.name)
     if place is None:

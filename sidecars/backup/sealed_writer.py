@@ -13,13 +13,7 @@ from sealwire.sidecars.backup.chunks import ChunkCipher
 from sealwire.sidecars.backup.compression import compressor
 from sealwire.sidecars.backup.errors import BackupExists, BackupReason
 from sealwire.sidecars.backup.header import DEFAULT_CHUNK_BYTES, Header, seal_header
-from sealwire.sidecars.backup.key_slots import (
-    BACKUP_ID_BYTES,
-    BackupKeys,
-    KeySlot,
-    Recipient,
-    generate_keys,
-)
+from sealwire.sidecars.backup.key_slots import BACKUP_ID_BYTES, BackupKeys, KeySlot, Recipient, generate_keys
 from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.sidecar import Sidecar, seal_sidecar
 from sealwire.sidecars.backup.store import Store, Upload, payload_key, sidecar_key

@@ -15,13 +15,7 @@ from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
 from sealwire.sidecars.backup import manifest as manifests
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
-from sealwire.sidecars.backup.key_slots import (
-    BACKUP_ID_BYTES,
-    BackupKeys,
-    KeySlot,
-    read_slots,
-    slots_to_json,
-)
+from sealwire.sidecars.backup.key_slots import BACKUP_ID_BYTES, BackupKeys, KeySlot, read_slots, slots_to_json
 from sealwire.sidecars.backup.manifest import MAX_MANIFEST_BYTES, Manifest
 
 FORMAT_NAME = "sealwire-backup-sidecar"

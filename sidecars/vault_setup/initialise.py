@@ -59,6 +59,24 @@ def require_empty(seal: Seal) -> None:
         )
 
 
+def require_unsealed(status: SealStatus) -> None:
+    """Raises ServerState NOT_INITIALISED, SEALED."""
+    _require_initialised(status)
+    if status.sealed:
+        raise ServerState(
+            SetupReason.SEALED,
+            f"the server is sealed; {status.progress} of {status.threshold} shares were given",
+            "give the shares: sealwire vault unseal",
+        )
+
+
+def _require_initialised(status: SealStatus) -> None:
+    if not status.initialised:
+        raise ServerState(
+            SetupReason.NOT_INITIALISED, "the server has no keys yet", "make them: sealwire vault init"
+        )
+
+
 def initialise(
     seal: Seal, shares: int, threshold: int, holders: Holders = (), *, clear_root_token: bool = False
 ) -> HandOver:
@@ -110,10 +128,7 @@ def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
     Raises:  ServerState NOT_INITIALISED, SHARE_REFUSED, with how many still count; KekUnavailable
     """
     status = seal.status()
-    if not status.initialised:
-        raise ServerState(
-            SetupReason.NOT_INITIALISED, "the server has no keys yet", "make them: sealwire vault init"
-        )
+    _require_initialised(status)
     if not status.sealed:
         return status
     for share in shares:

@@ -12,13 +12,13 @@ from bson.regex import Regex
 from click.testing import CliRunner, Result
 from pymongo.errors import OperationFailure
 
-from sealwire.cli.policy.enforce_change import Options, Outcome, carry_out, plan_install
-from sealwire.cli.policy.enforce_survey import survey
-from sealwire.cli.policy.group import command
+from sealwire.cli.policy import command
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.direct_errors import DirectError, DirectReason
+from sealwire.sidecars.enforcement.change import Options, Outcome, carry_out, plan_install
+from sealwire.sidecars.enforcement.covered import covered_collections
 from sealwire.sidecars.enforcement.validators import MARK
+from sealwire.sidecars.errors import DirectError, DirectReason
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.integration.outside.chosen import named, own_server
 from tests.support.secantus import CLINIC, ROOT, secantus
@@ -230,7 +230,7 @@ def test_a_user_without_the_rights_is_told_and_nothing_changes(clean: Stack) -> 
 def test_what_the_server_refuses_is_a_failed_outcome_with_its_code(clean: Stack) -> None:
     clean.raw.create_collection("patients")
     with connected(clean.database.uri(ROOT)) as client:
-        (target,) = (found for found in survey(client, POLICIES) if found.namespace == PATIENTS)
+        (target,) = (found for found in covered_collections(client, POLICIES) if found.namespace == PATIENTS)
         change = plan_install(client, target, Options())
         clean.raw.drop_collection("patients")
         done = carry_out(client, change)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.testbed.database import User
+from sealwire.testbed.mongo_server import User
 from tests.integration.outside import __main__ as program
 from tests.integration.outside.chosen import Outside, named, prefixed, use
 from tests.integration.outside.report import Report, Row

@@ -1,17 +1,15 @@
 """`sealwire backup list`: what is in a store, as far as it shows without a key."""
 
-import json
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column
 
-from sealwire.cli.backup.options import json_option, store_option
+from sealwire.cli.backup.options import store_option
+from sealwire.cli.options import json_option
+from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.backup.catalog import Entry, read_catalog
 from sealwire.sidecars.backup.manifest import format_time
 from sealwire.sidecars.backup.open_store import open_store
@@ -31,16 +29,27 @@ def command(store_address: str, as_json: bool) -> None:
       sealwire backup list --store s3://clinic-backups/mongodb --json
     """
     catalog = read_catalog(open_store(store_address))
+    rows = [_row(entry) for entry in catalog.entries]
     if as_json:
         orphans = [orphan.key for orphan in catalog.orphans]
-        whole = {
-            "authenticated": False,
-            "backups": [_row(entry) for entry in catalog.entries],
-            "orphans": orphans,
-        }
-        click.echo(json.dumps(whole, indent=2))
+        print_json({"authenticated": False, "backups": rows, "orphans": orphans})
         return
-    _print_table(catalog.entries)
+    columns = ("name", "created", "size", "documents", "verified", "problem")
+    cells = [
+        (
+            entry.name,
+            f"{entry.created:%Y-%m-%d %H:%M}",
+            decimal(entry.size),
+            row.get("documents", "?"),
+            (row.get("verified") or "no").partition("T")[0],
+            row["problem"] or "",
+        )
+        for entry, row in zip(catalog.entries, rows, strict=True)
+    ]
+    show_table([Column(name, overflow="fold") for name in columns], cells)
+    keys = Counter(key_id for row in rows for key_id in row.get("key_ids", ()))
+    for key_id, count in sorted(keys.items()):
+        click.echo(f"{key_id} opens {count} of {len(rows)}")
     for orphan in catalog.orphans:
         click.echo(f"{orphan.key} has no backup; prune removes it", err=True)
 
@@ -63,18 +72,3 @@ def _row(entry: Entry) -> dict[str, Any]:
         "verified": None if sidecar.verified is None else format_time(sidecar.verified),
         "key_ids": [slot.key_id for slot in sidecar.slots],
     }
-
-
-def _print_table(entries: Sequence[Entry]) -> None:
-    table = Table()
-    for column in ("name", "created", "size", "documents", "verified", "problem"):
-        table.add_column(column, overflow="fold")
-    for entry in entries:
-        row = _row(entry)
-        verified = (row.get("verified") or "no").partition("T")[0]
-        cells = (decimal(entry.size), str(row.get("documents", "?")), verified, row["problem"] or "")
-        table.add_row(Text(entry.name), f"{entry.created:%Y-%m-%d %H:%M}", *cells)
-    Console().print(table)
-    keys = Counter(slot.key_id for entry in entries if entry.sidecar for slot in entry.sidecar.slots)
-    for key_id, count in sorted(keys.items()):
-        click.echo(f"{key_id} opens {count} of {len(entries)}")

@@ -1,14 +1,12 @@
 """`sealwire backup prune`: remove backups that no rule keeps."""
 
-import json
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from sealwire.cli.backup.options import dry_run_option, json_option, retention_options, store_option
+from sealwire.cli.backup.options import retention_options, store_option
+from sealwire.cli.options import dry_run_option, json_option
+from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.backup.manifest import format_time
 from sealwire.sidecars.backup.open_store import open_store
 from sealwire.sidecars.backup.prune import PrunePlan, plan_prune, prune
@@ -36,27 +34,28 @@ def command(policy: RetentionPolicy, store_address: str, dry_run: bool, as_json:
     if not dry_run:
         prune(store, plan)
     if as_json:
-        click.echo(json.dumps(_document(plan, dry_run=dry_run), indent=2))
+        print_json(
+            {
+                "dry_run": dry_run,
+                "kept": {item.entry.name: item.reasons for item in plan.decisions if item.kept},
+                "removed": plan.removed,
+                "orphans": plan.orphans,
+                "leftovers": plan.leftovers,
+            }
+        )
     else:
-        _print(plan, dry_run=dry_run)
+        _show(plan, "would be removed" if dry_run else "removed")
 
 
-def _document(plan: PrunePlan, *, dry_run: bool) -> dict[str, object]:
-    return {
-        "dry_run": dry_run,
-        "kept": {item.entry.name: item.reasons for item in plan.decisions if item.kept},
-        "removed": plan.removed,
-        "orphans": plan.orphans,
-        "leftovers": plan.leftovers,
-    }
-
-
-def _print(plan: PrunePlan, *, dry_run: bool) -> None:
-    gone = "would be removed" if dry_run else "removed"
-    table = Table("name", "created", "decision")
-    for decision in plan.decisions:
-        said = f"kept: {', '.join(decision.reasons)}" if decision.kept else gone
-        table.add_row(Text(decision.entry.name), format_time(decision.entry.created), said)
-    Console().print(table)
+def _show(plan: PrunePlan, gone: str) -> None:
+    rows = (
+        (
+            decision.entry.name,
+            format_time(decision.entry.created),
+            f"kept: {', '.join(decision.reasons)}" if decision.kept else gone,
+        )
+        for decision in plan.decisions
+    )
+    show_table(("name", "created", "decision"), rows)
     for key in (*plan.orphans, *plan.leftovers):
         click.echo(f"{key}: {gone}")

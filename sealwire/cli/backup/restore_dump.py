@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from sealwire.cli.backup.restoring import RestoreChoices, restore_into, restoring_options
+from sealwire.cli.options import PATH
 from sealwire.cli.server_options import server_options
 from sealwire.sidecars.backup.dump_files import open_plain
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @server_options
 @restoring_options
 def command(path: Path, uri: str, choices: RestoreChoices) -> None:

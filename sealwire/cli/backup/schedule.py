@@ -1,12 +1,13 @@
 """`sealwire backup schedule`: the files that make backups run every day."""
 
-import json
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from sealwire.cli.backup.options import dry_run_option, json_option, retention_options
+from sealwire.cli.backup.options import retention_options
+from sealwire.cli.options import dry_run_option, json_option
+from sealwire.cli.output import print_json
 from sealwire.keys.private_file import create_public
 from sealwire.sidecars.backup.retention import RetentionPolicy
 from sealwire.sidecars.backup.schedule import Schedule, kubernetes_cron_job, systemd_units
@@ -62,7 +63,7 @@ def command(  # noqa: PLR0913 - one parameter an option
             {"name": name, "path": None if output is None else str(output / name), "text": text}
             for name, text in files.items()
         ]
-        click.echo(json.dumps({"dry_run": dry_run, "files": rows}, indent=2))
+        print_json({"dry_run": dry_run, "files": rows})
     else:
         for name, text in files.items():
             done = "would be written" if dry_run else "written"

@@ -1,12 +1,12 @@
 """`sealwire backup transition`: plaintext backups may stay for a week; then this is an alarm."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from sealwire.cli.backup.options import json_option
+from sealwire.cli.options import PATH, json_option
+from sealwire.cli.output import answer
 from sealwire.sidecars.backup.manifest import format_time
 from sealwire.sidecars.backup.transition import DEFAULT_DAYS, check_transition, write_metrics
 
@@ -14,7 +14,7 @@ from sealwire.sidecars.backup.transition import DEFAULT_DAYS, check_transition, 
 @click.command()
 @click.option(
     "--directory",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("/var/backups/mongodb"),
     show_default=True,
     help="Where plaintext backups may be; looked through with all below it.",
@@ -36,9 +36,7 @@ from sealwire.sidecars.backup.transition import DEFAULT_DAYS, check_transition, 
     show_default=True,
     help="How long plaintext backups may stay beside the encrypted ones.",
 )
-@click.option(
-    "--metrics", type=click.Path(path_type=Path), help="Write a .prom file for node_exporter's collector."
-)
+@click.option("--metrics", type=PATH, help="Write a .prom file for node_exporter's collector.")
 @json_option
 def command(directory: Path, since: datetime, days: int, metrics: Path | None, as_json: bool) -> None:
     """Exit 65 when plaintext backups are left after the transition, and say which is the first.
@@ -53,15 +51,12 @@ def command(directory: Path, since: datetime, days: int, metrics: Path | None, a
     status = check_transition(directory, since.date(), days, datetime.now(UTC))
     if metrics is not None:
         write_metrics(status, metrics)
-    if as_json:
-        whole = {
-            "files": [str(path) for path in status.files],
-            "bytes": status.size,
-            "end": format_time(status.end),
-            "overdue": status.overdue,
-        }
-        click.echo(json.dumps(whole, indent=2))
-    else:
-        click.echo(f"{len(status.files)} plaintext backup file(s), {status.size} bytes")
-        click.echo(f"the transition ends {format_time(status.end)}")
+    document = {
+        "files": [str(path) for path in status.files],
+        "bytes": status.size,
+        "end": format_time(status.end),
+        "overdue": status.overdue,
+    }
+    text = f"{len(status.files)} plaintext backup file(s), {status.size} bytes"
+    answer(f"{text}\nthe transition ends {document['end']}", document, as_json=as_json)
     status.require_in_time()

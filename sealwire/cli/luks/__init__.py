@@ -1,1 +1,23 @@
-"""`sealwire luks`."""
+"""`sealwire luks`: MongoDB's data directory on an encrypted volume."""
+
+import click
+
+from sealwire.cli.groups import DocumentedGroup
+from sealwire.cli.luks.show import EXIT_NO
+
+EXIT_CODES = {
+    EXIT_NO: "`plan`: something stands against it; `status`: something is not encrypted",
+    65: "a copy or a header backup is not what it has to be",
+    69: "a program, systemd or a privilege is missing, or another command is at work",
+    71: "a program of the system failed",
+    73: "the device or directory may not be used: not empty, in use, read-only, too small",
+    77: "not confirmed, or no key slot opens with this secret",
+    78: "an option cannot be used, or the journal says that this is not the moment",
+}
+_MOVE = ("plan", "setup", "status", "rollback", "finish")
+_VOLUME = ("open", "close", "add-key", "backup-header", "restore-header", "unseal-header")
+
+
+@click.group(cls=DocumentedGroup, package=__name__, names=(*_MOVE, *_VOLUME), exit_codes=EXIT_CODES)
+def command() -> None:
+    """Put MongoDB's data directory on a LUKS volume, watch it, and go back."""

@@ -1,1 +1,17 @@
-"""`sealwire tls`."""
+"""`sealwire tls`: look at the TLS of MongoDB servers and web servers from outside, and judge it by rules."""
+
+import click
+
+from sealwire.cli.groups import DocumentedGroup
+
+EXIT_FINDINGS = 1
+EXIT_CODES = {
+    EXIT_FINDINGS: "a rule fails (with --strict: or warns)",
+    73: "a report or the metrics cannot be written",
+    78: "a target, a file of rules, authorities or a client certificate cannot be read",
+}
+
+
+@click.group(cls=DocumentedGroup, package=__name__, names=("verify", "rules"), exit_codes=EXIT_CODES)
+def command() -> None:
+    """Verify the TLS of databases and web servers."""

@@ -1,1 +1,21 @@
-"""`sealwire vault`."""
+"""`sealwire vault`: set up Vault or OpenBao for Sealwire, and check that it still is."""
+
+import click
+
+from sealwire.cli.groups import DocumentedGroup
+
+EXIT_DRIFT = 1
+EXIT_CODES = {
+    EXIT_DRIFT: "something differs, a share is missing, or an operator has to do a step",
+    69: "the server is down, sealed, not initialised or not set up",
+    73: "an output file exists, a share could not be handed over, or a needed name is another thing's",
+    77: "the login is refused, or the role may not do this",
+    78: "an option, a name or a period cannot be used",
+}
+_SERVER = ("init", "unseal", "setup", "status", "remove")
+_ROLES = ("credentials", "unwrap", "revoke", "rotate-policy")
+
+
+@click.group(cls=DocumentedGroup, package=__name__, names=(*_SERVER, *_ROLES), exit_codes=EXIT_CODES)
+def command() -> None:
+    """Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins."""

@@ -17,13 +17,23 @@ from bench.recording import ENCRYPTED, PLAIN, read_message, split_messages
 from bench.report.figures import Metric
 from bench.report.profiles import TINY
 from bench.routes.canned_server import load, shape
-from bench.routes.children import Started, module_server
 from bench.routes.load import Load
 from bench.routes.processes import cpu_seconds, peak_kib, reset_peak, resident_kib, tree
-from bench.routes.routes import DIRECT, FORWARDER, HAPROXY, NGINX, SEALWIRE, Ground, Route, start_routes
+from bench.routes.routes import (
+    DIRECT,
+    FORWARDER,
+    HAPROXY,
+    NGINX,
+    SEALWIRE,
+    Ground,
+    Route,
+    module_server,
+    start_routes,
+)
 from bench.routes.talker import Talker
 from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED
 from sealwire.crypto.envelope import MARKER
+from sealwire.testbed.child import Started
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.header import parse_header
 from sealwire.wire.op_msg import build_op_msg

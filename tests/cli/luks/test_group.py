@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from sealwire.cli import main
-from sealwire.cli.luks import group as luks
-from sealwire.cli.luks import header as luks_header
-from sealwire.cli.luks import volume as luks_volume
+from sealwire.cli.luks import options
 from sealwire.sidecars.luks import journal
 from sealwire.sidecars.luks.machine import Completed
 from tests.cli.keys.test_group import Outcome
@@ -30,9 +28,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A machine in memory behind the commands; only the lock of the journal is a real file."""
     model = site()
     monkeypatch.setattr(journal, "DIRECTORY", tmp_path)
-    monkeypatch.setattr(luks, "LinuxMachine", lambda: model)
-    monkeypatch.setattr(luks_volume, "LinuxMachine", lambda: model)
-    monkeypatch.setattr(luks_header, "LinuxMachine", lambda: model)
+    monkeypatch.setattr(options, "LinuxMachine", lambda: model)
     return model
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from sealwire.cli import main
 from sealwire.cli.exit_codes import EX_CONFIG, exit_code
-from sealwire.cli.policy.group import command
+from sealwire.cli.policy import command
 from sealwire.files.errors import SourceError
 
 POLICY = """\

@@ -8,15 +8,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from sealwire.cli.vault import start as vault_start
-from sealwire.cli.vault.group import command
+from sealwire.cli.vault import command
 from sealwire.cli.vault.options import ServerOptions
 from sealwire.keys.errors import AlreadyExists, KeySettingError, KeysReason
 from sealwire.keys.vault.seal import FirstKeys
+from sealwire.sidecars.vault_setup import hand_over
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason, UnusableSetting
 from tests.sidecars.vault_setup.fake_seal import FakeSeal
 
-SUBCOMMANDS = sorted(command.commands)
+SUBCOMMANDS = command.list_commands(click.Context(command))
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +41,11 @@ def test_every_subcommand_shows_examples(name: str) -> None:
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_no_option_takes_a_token_or_a_share(name: str) -> None:
+    found = command.get_command(click.Context(command), name)
+    assert found is not None
     options = {
         option
-        for parameter in command.commands[name].params
+        for parameter in found.params
         if isinstance(parameter, click.Option)
         for option in parameter.opts
     }
@@ -100,7 +102,7 @@ def test_shares_that_could_not_be_written_are_not_passed_over(
             raise KeySettingError(KeysReason.FILE_UNWRITABLE, "no space")
         written.append(path.name)
 
-    monkeypatch.setattr(vault_start, "create_private", create)
+    monkeypatch.setattr(hand_over, "create_private", create)
     monkeypatch.setattr(ServerOptions, "seal", lambda _: seal)
     error = refusal("init", "--shares", "3", "--threshold", "2", "--output", str(tmp_path / "shares"))
     assert isinstance(error, HandOverFailed)

@@ -19,7 +19,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from sealwire.sidecars.direct import failure
-from sealwire.sidecars.direct_errors import DirectError
+from sealwire.sidecars.errors import DirectError
 from tests.integration.outside.chosen import FIRST_OF_EVERY_NAME, Outside, drop, use
 from tests.integration.outside.report import Report
 from tests.integration.outside.server import Document, Server, UnusableServer, look_at

@@ -11,7 +11,8 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from sealwire.sidecars.direct import connected
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, User
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
+from sealwire.testbed.mongo_server import User
 from sealwire.testbed.ports import LOOPBACK, free_port
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
@@ -122,8 +123,9 @@ class OutsideDatabase(DatabaseProcess):
     def start(self) -> None:
         """It runs already."""
 
-    def stop(self) -> None:
+    def stop(self) -> int | None:
         """It goes on running."""
+        return None
 
     def uri(self, user: User | None = None, database: str = "") -> str:
         """The user's own connection string, with `database` as its path."""

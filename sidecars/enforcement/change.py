@@ -1,4 +1,4 @@
-"""What `sealwire policy enforce` does to one collection: decide, count what is in the way, carry out."""
+"""What is done to one covered collection: decide, count the plaintext that is in the way, carry out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,9 +8,9 @@ from typing import Any
 from bson import encode
 from pymongo.errors import PyMongoError
 
-from sealwire.cli.policy.enforce_survey import Target
 from sealwire.policies.file.schema import leaves
 from sealwire.sidecars.direct import Client, failure
+from sealwire.sidecars.enforcement.covered import CoveredCollection
 from sealwire.sidecars.enforcement.validators import (
     SchemaTooLarge,
     Validation,
@@ -55,62 +55,61 @@ class Change:
     command: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-def plan_removal(target: Target) -> Change:
+def plan_removal(found: CoveredCollection) -> Change:
     """Take our validator away and leave what was there before it. Asks the server nothing."""
-    if not target.exists:
-        return Change(target.namespace, Outcome.SKIPPED, "does not exist")
-    former = take_apart(target.validation.validator)
+    if not found.exists:
+        return Change(found.namespace, Outcome.SKIPPED, "does not exist")
+    former = take_apart(found.validation.validator)
     if former is None:
-        return Change(target.namespace, Outcome.SKIPPED, "has no validator of Sealwire's")
-    return Change(target.namespace, Outcome.REMOVED, command=_coll_mod(target, former))
+        return Change(found.namespace, Outcome.SKIPPED, "has no validator of Sealwire's")
+    return Change(found.namespace, Outcome.REMOVED, command=_command("collMod", found, former))
 
 
-def plan_install(client: Client, target: Target, options: Options) -> Change:
+def plan_install(client: Client, found: CoveredCollection, options: Options) -> Change:
     """Decide how the collection gets its validator, after counting the documents that it would reject.
 
     Cost: one scan of the collection; one more for each covered path where there are such documents.
     """
-    if not target.exists and not options.create:
-        return Change(target.namespace, Outcome.SKIPPED, "does not exist; --create makes it")
-    if target.kind != "collection":
-        return Change(target.namespace, Outcome.SKIPPED, f"a {target.kind} takes no validator")
+    if not found.exists and not options.create:
+        return Change(found.namespace, Outcome.SKIPPED, "does not exist; --create makes it")
+    if found.kind != "collection":
+        return Change(found.namespace, Outcome.SKIPPED, f"a {found.kind} takes no validator")
     try:
-        schema = covering_schema(target.tree)
+        schema = covering_schema(found.tree)
     except SchemaTooLarge:
-        return Change(target.namespace, Outcome.FAILED, "its covered paths are too deep for one validator")
-    ours = take_apart(target.validation.validator)
-    wanted = _wanted(target, schema, ours or target.validation, options)
-    if not target.exists:
-        return Change(target.namespace, Outcome.CREATED, command=_create(target, wanted))
-    if ours is not None and _same(wanted, target.validation):
-        return Change(target.namespace, Outcome.ALREADY, _weakness(wanted))
+        return Change(found.namespace, Outcome.FAILED, "its covered paths are too deep for one validator")
+    ours = take_apart(found.validation.validator)
+    wanted = _wanted(found, schema, ours or found.validation, options)
+    if not found.exists:
+        return Change(found.namespace, Outcome.CREATED, command=_command("create", found, wanted))
+    if ours is not None and _same(wanted, found.validation):
+        return Change(found.namespace, Outcome.ALREADY, _weakness(wanted))
     try:
-        plaintext = count_plaintext(client, target)
+        plaintext = count_plaintext(client, found)
     except PyMongoError as error:
-        return Change(target.namespace, Outcome.FAILED, f"cannot be counted: {failure(error)}")
+        return Change(found.namespace, Outcome.FAILED, f"cannot be counted: {failure(error)}")
     if plaintext and not options.allow_existing and (wanted.level, wanted.action) == ("strict", "error"):
         return Change(
-            target.namespace,
+            found.namespace,
             Outcome.FAILED,
             "holds plaintext, so later updates would fail; encrypt it first, or --allow-existing",
             plaintext,
         )
     outcome = Outcome.INSTALLED if ours is None else Outcome.REPLACED
-    return Change(target.namespace, outcome, _weakness(wanted), plaintext, _coll_mod(target, wanted))
+    return Change(found.namespace, outcome, _weakness(wanted), plaintext, _command("collMod", found, wanted))
 
 
-def count_plaintext(client: Client, target: Target) -> dict[str, int]:
+def count_plaintext(client: Client, found: CoveredCollection) -> dict[str, int]:
     """How many documents the validator would reject, by covered path. Raises PyMongoError."""
-    collection = client.get_database(_database(target.namespace)).get_collection(
-        _collection(target.namespace)
-    )
+    database, _, name = found.namespace.partition(".")
+    collection = client.get_database(database).get_collection(name)
 
     def rejected(only: str | None) -> int:
-        return collection.count_documents({"$nor": [{"$jsonSchema": covering_schema(target.tree, only)}]})
+        return collection.count_documents({"$nor": [{"$jsonSchema": covering_schema(found.tree, only)}]})
 
     if not rejected(None):
         return {}
-    counts = {leaf.path: rejected(leaf.path) for leaf in leaves(target.tree)}
+    counts = {leaf.path: rejected(leaf.path) for leaf in leaves(found.tree)}
     return {path: count for path, count in counts.items() if count}
 
 
@@ -119,21 +118,21 @@ def carry_out(client: Client, change: Change) -> Change:
     if change.command is None:
         return change
     try:
-        client.get_database(_database(change.namespace)).command(dict(change.command))
+        client.get_database(change.namespace.partition(".")[0]).command(dict(change.command))
     except PyMongoError as error:
         return replace(change, outcome=Outcome.FAILED, reason=failure(error))
     return change
 
 
-def _wanted(target: Target, schema: dict[str, Any], former: Validation, options: Options) -> Validation:
-    now = target.validation
+def _wanted(
+    found: CoveredCollection, schema: dict[str, Any], former: Validation, options: Options
+) -> Validation:
+    now = found.validation
     # a collection with a validator goes on as its owner chose: ours must not make theirs stricter
     level = now.level if now.validator else None
     action = now.action if now.validator else None
     return Validation(
-        combine(schema, former),
-        options.level or level or "strict",
-        options.action or action or "error",
+        combine(schema, former), options.level or level or "strict", options.action or action or "error"
     )
 
 
@@ -153,25 +152,10 @@ def _weakness(wanted: Validation) -> str:
     )
 
 
-def _coll_mod(target: Target, wanted: Validation) -> dict[str, Any]:
-    return {"collMod": _collection(target.namespace), **_settings(wanted)}
-
-
-def _create(target: Target, wanted: Validation) -> dict[str, Any]:
-    return {"create": _collection(target.namespace), **_settings(wanted)}
-
-
-def _settings(wanted: Validation) -> dict[str, Any]:
+def _command(name: str, found: CoveredCollection, wanted: Validation) -> dict[str, Any]:
     return {
+        name: found.namespace.partition(".")[2],
         "validator": wanted.validator or {},
         "validationLevel": wanted.level or "strict",
         "validationAction": wanted.action or "error",
     }
-
-
-def _database(namespace: str) -> str:
-    return namespace.partition(".")[0]
-
-
-def _collection(namespace: str) -> str:
-    return namespace.partition(".")[2]

@@ -1,56 +1,39 @@
-"""`sealwire tls`: look at the TLS of MongoDB servers and web servers from outside, and judge it by rules."""
+"""`sealwire tls verify`: what the TLS of servers is worth, once or again and again."""
 
-import json
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import Progress, TaskID
 
-from sealwire.cli.documented_group import DocumentedGroup
+from sealwire.cli.options import json_option
+from sealwire.cli.output import progress
+from sealwire.cli.tls import EXIT_FINDINGS
 from sealwire.cli.tls.options import Address, Period, VerifyOptions, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report
-from sealwire.sidecars.tls_check.facts import TargetFacts
 from sealwire.sidecars.tls_check.files import write_whole
 from sealwire.sidecars.tls_check.metrics import TlsMetrics
 from sealwire.sidecars.tls_check.page import to_html
 from sealwire.sidecars.tls_check.report import Report, make_report, to_json
-from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity
+from sealwire.sidecars.tls_check.rules import RuleSet, Severity
 from sealwire.sidecars.tls_check.target import Endpoint, Target
-from sealwire.sidecars.tls_check.verify import AddressLocks, Settings, settings_for, verify_target
+from sealwire.sidecars.tls_check.verify import Settings, settings_for, verify_targets
 
-EXIT_FINDINGS = 1
-PARALLEL_TARGETS = 8
-
-_file = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-EXIT_CODES = {
-    EXIT_FINDINGS: "a rule fails (with --strict: or warns)",
-    73: "a report or the metrics cannot be written",
-    78: "a target, a file of rules, authorities or a client certificate cannot be read",
-}
-
-
-@click.group(cls=DocumentedGroup, exit_codes=EXIT_CODES)
-def command() -> None:
-    """Verify the TLS of databases and web servers."""
-
-
-@command.command()
+@click.command()
 @click.argument("targets", metavar="TARGET...", nargs=-1)
-@click.option("--targets-file", type=_file, help="More targets, one a line; for those with a password.")
-@click.option("--ca", type=_file, help="Trust the authorities in this PEM file, instead of the system's.")
-@click.option("--client-certificate", type=_file, help="PEM with certificate and key, for mutual TLS.")
+@click.option("--targets-file", type=_FILE, help="More targets, one a line; for those with a password.")
+@click.option("--ca", type=_FILE, help="Trust the authorities in this PEM file, instead of the system's.")
+@click.option("--client-certificate", type=_FILE, help="PEM with certificate and key, for mutual TLS.")
 @click.option("--rule", metavar="ID=off|warn|fail", multiple=True, help="Change a rule. Repeatable.")
-@click.option("--rules", type=_file, help="YAML file with rules and thresholds.")
+@click.option("--rules", type=_FILE, help="YAML file with rules and thresholds.")
 @click.option("--strict", is_flag=True, help="Exit with code 1 for warnings as well.")
 @click.option("--revocation", is_flag=True, help="Ask the authorities by OCSP or CRL.")
 @click.option(
@@ -74,13 +57,13 @@ def command() -> None:
     show_default=True,
     help="Seconds for all versions and suites of one server.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@json_option
 @click.option("--quiet", is_flag=True, help="Print findings only, and nothing when there are none: for cron.")
-@click.option("--html", type=_file, help="Write the report as one HTML page.")
-@click.option("--metrics-file", type=_file, help="Write Prometheus metrics, for a textfile collector.")
+@click.option("--html", type=_FILE, help="Write the report as one HTML page.")
+@click.option("--metrics-file", type=_FILE, help="Write Prometheus metrics, for a textfile collector.")
 @click.option("--watch", type=Period(), metavar="PERIOD", help="Verify again every PERIOD, such as 6h.")
 @click.option("--metrics-listen", type=Address(), metavar="HOST:PORT", help="With --watch: serve /metrics.")
-def verify(**chosen: Any) -> None:
+def command(**chosen: Any) -> None:
     """Connect to each TARGET as a client would and report what its TLS is worth.
 
     TARGET is a MongoDB connection string (all its members are looked at), an https:// URL or HOST:PORT. No
@@ -116,23 +99,24 @@ def verify(**chosen: Any) -> None:
         sys.exit(EXIT_FINDINGS)
 
 
+class _Bar:
+    """Shows which endpoint is looked at, and how many targets are done."""
+
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def look_at(self, endpoint: Endpoint) -> None:
+        self._bars.update(self._task, description=endpoint.label)
+
+    def done(self) -> None:
+        self._bars.advance(self._task)
+
+
 def _run(targets: tuple[Target, ...], settings: Settings, rules: RuleSet) -> Report:
-    """Targets at the same time, the endpoints of each one after another, in the order that was given."""
-    locks = AddressLocks()
-    progress = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    with progress, ThreadPoolExecutor(min(PARALLEL_TARGETS, len(targets))) as pool:
-        task = progress.add_task("verifying", total=len(targets))
-
-        def look(target: Target) -> TargetFacts:
-            def tell(endpoint: Endpoint) -> None:
-                progress.update(task, description=endpoint.label)
-
-            try:
-                return verify_target(target, settings, locks, tell)
-            finally:
-                progress.advance(task)
-
-        return make_report(list(pool.map(look, targets)), rules)
+    with progress(*Progress.get_default_columns()) as bars:
+        bar = _Bar(bars, bars.add_task("verifying", total=len(targets)))
+        return make_report(verify_targets(targets, settings, bar), rules)
 
 
 def _show(report: Report, options: VerifyOptions, metrics: TlsMetrics) -> None:
@@ -158,26 +142,3 @@ def _watch(run: Callable[[], Report], options: VerifyOptions, metrics: TlsMetric
     while not ended.is_set():
         _show(run(), options, metrics)
         ended.wait(period_s)
-
-
-@command.command(name="rules")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def rules_command(as_json: bool) -> None:
-    """List the rules: what each is about and what breaking it means by default.
-
-    \b
-    Example:
-      sealwire tls rules
-    """
-    if as_json:
-        rows = [
-            {"id": rule.id, "severity": rule.severity.value, "explanation": rule.explanation,
-             "remedy": rule.remedy, "source": rule.source}
-            for rule in RULES.values()
-        ]  # fmt: skip
-        click.echo(json.dumps(rows, indent=2))
-        return
-    table = Table("rule", "default", "what it is about", "source")
-    for rule in RULES.values():
-        table.add_row(rule.id, rule.severity.value, rule.explanation, rule.source)
-    Console().print(table)

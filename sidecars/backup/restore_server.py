@@ -25,7 +25,7 @@ _GONE_OPTIONS = frozenset({"autoIndexId", "idIndex", "uuid"})
 """What older servers list and newer ones do not take back."""
 
 
-class Target:
+class RestoreServer:
     """Commands by namespace. All of them raise PyMongoError where nothing else is said."""
 
     def __init__(self, client: Client) -> None:

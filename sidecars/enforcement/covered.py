@@ -1,4 +1,4 @@
-"""What `sealwire policy enforce` finds on the server: the collections that the policy covers."""
+"""The collections of a server that the policy covers, as they are now."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _NO_VALIDATION = Validation()
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CoveredCollection:
     """A collection that the policy covers."""
 
     namespace: str
@@ -27,21 +27,20 @@ class Target:
     validation: Validation = _NO_VALIDATION
 
 
-def survey(client: Client, policies: PolicySet) -> list[Target]:
+def covered_collections(client: Client, policies: PolicySet) -> list[CoveredCollection]:
     """Every collection that the policy covers, by name; those it names that do not exist included.
 
     Raises OperationFailure where the user may not list databases (patterns only) or collections.
     """
     found = {}
     for database in sorted(_databases(client, policies)):
-        cursor = client.get_database(database, RAW).list_collections()
-        for raw in cursor:
-            target = _target(database, raw, policies)
-            if target is not None:
-                found[target.namespace] = target
+        for raw in client.get_database(database, RAW).list_collections():
+            collection = _covered(database, raw, policies)
+            if collection is not None:
+                found[collection.namespace] = collection
     for namespace, tree in policies.collections.items():
-        found.setdefault(namespace, Target(namespace, tree, exists=False))
-    return sorted(found.values(), key=lambda target: target.namespace)
+        found.setdefault(namespace, CoveredCollection(namespace, tree, exists=False))
+    return sorted(found.values(), key=lambda collection: collection.namespace)
 
 
 def _databases(client: Client, policies: PolicySet) -> set[str]:
@@ -54,7 +53,7 @@ def _databases(client: Client, policies: PolicySet) -> set[str]:
     return names | {pattern for pattern in patterns if "*" not in pattern}
 
 
-def _target(database: str, raw: Mapping[str, Any], policies: PolicySet) -> Target | None:
+def _covered(database: str, raw: Mapping[str, Any], policies: PolicySet) -> CoveredCollection | None:
     namespace = f"{database}.{raw['name']}"
     tree = policies.covered(namespace)
     if tree is None:
@@ -63,4 +62,4 @@ def _target(database: str, raw: Mapping[str, Any], policies: PolicySet) -> Targe
     validation = Validation(
         options.get("validator") or None, options.get("validationLevel"), options.get("validationAction")
     )
-    return Target(namespace, tree, True, raw.get("type", "collection"), validation)
+    return CoveredCollection(namespace, tree, True, raw.get("type", "collection"), validation)

@@ -1,0 +1,48 @@
+"""Click groups whose commands are found by name and imported when they are called: `--help` starts fast."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+ALWAYS = {0: "done", 2: "wrong usage"}
+
+
+class LazyGroup(click.Group):
+    """`package` has a module for each of `names`, whose `command` is the click command."""
+
+    def __init__(self, *args: Any, package: str, names: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._modules = {name: f"{package}.{name.replace('-', '_')}" for name in names}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self._modules])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = self._modules.get(cmd_name)
+        if module is None:
+            return super().get_command(ctx, cmd_name)
+        command = import_module(module).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.command is not a click command")
+        return command
+
+
+class DocumentedGroup(LazyGroup):
+    """Its help, and that of each command, ends with `exit_codes`: when a command ends with which code.
+
+    Those in ALWAYS are added.
+    """
+
+    def __init__(self, *args: Any, exit_codes: Mapping[int, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exit_codes = dict(sorted({**ALWAYS, **exit_codes}.items()))
+        lines = (f"  {code:<3} {meaning}" for code, meaning in self.exit_codes.items())
+        self.epilog = "\n".join(("\b", "Exit codes (docs/errors.md has all cases):", *lines))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.epilog = self.epilog
+        return command
