@@ -44,7 +44,7 @@ class Pool:
     groups: int
     batches: int
     sized_kib: int
-    """Of documents of one size, in KiB altogether."""
+    """The size of all documents of one size together, in KiB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Lease(Unpicklable):
 
     token: str = field(repr=False)
     ttl_s: float | None
-    """None: it does not end, or does not say when."""
+    """None where it does not end, or does not say when."""
     renewable: bool
 
 

@@ -75,10 +75,10 @@ class VaultSettings:
     auth: AuthSettings
     namespace: str | None = None
     ca: Path | None = None
-    """None: the system's trust store."""
+    """Without it the system's trust store counts."""
     certificate: Path | None = None
     key: Path | None = None
-    """None: in the certificate's file."""
+    """Without it the key is in the certificate's file."""
     timeout_s: float = USUAL_TIMEOUT_S
     """Longest wait for a connection, and for the next bytes of an answer."""
     deadline_s: float = USUAL_DEADLINE_S

@@ -40,7 +40,7 @@ class ChunkWriter:
 
     @property
     def sha256(self) -> str:
-        """Of all bytes uploaded, in hexadecimal."""
+        """The hash of all bytes uploaded, in hexadecimal."""
         return self._sha256.hexdigest()
 
     def _put(self, data: bytes) -> None:
@@ -118,5 +118,5 @@ class CountedStream:
 
     @property
     def sha256(self) -> str:
-        """Of all bytes read so far, in hexadecimal."""
+        """The hash of all bytes read so far, in hexadecimal."""
         return self._sha256.hexdigest()

@@ -59,7 +59,7 @@ def split_documents(data: bytes | memoryview) -> Iterator[memoryview]:
 
 
 def digest(data: bytes | memoryview) -> ContentDigest:
-    """Of whole documents one after another.
+    """The digest of whole documents one after another.
 
     Cost:    about 1 µs a document and 1 ns a byte
     Raises:  BackupDamaged BSON

@@ -55,7 +55,7 @@ class Member:
     size: int
     """Bytes."""
     sha256: str
-    """Of those bytes, in hexadecimal."""
+    """The hash of those bytes, in hexadecimal."""
     documents: int | None = None
     """How many BSON documents the file is made of; None for a file that is not BSON."""
     namespace: str | None = None
@@ -77,7 +77,7 @@ class Manifest:
     """When the dump began; UTC, whole seconds."""
     finished: datetime
     tool_version: str
-    """Of Sealwire."""
+    """The version of Sealwire."""
     dumper: str
     """What read the server: `built-in`, or `mongodump` with its version."""
     server_version: str
@@ -85,7 +85,7 @@ class Manifest:
     window: tuple[ClusterTime, ClusterTime] | None
     """First and last moment shown; None exactly for Consistency.NONE."""
     policy_sha256: str | None
-    """Of the policy file in force; None when none was named."""
+    """The hash of the policy file in force; None when none was named."""
     key_ids: tuple[str, ...]
     """The keys that the covered fields inside need, as the keyring names them; not those of the backup."""
     members: tuple[Member, ...]

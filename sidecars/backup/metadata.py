@@ -34,7 +34,7 @@ class CollectionMetadata:
     indexes: tuple[Mapping[str, Any], ...]
     """As `createIndexes` takes them; the one on _id among them."""
     uuid: str | None = None
-    """Of the collection on the server it was read from, in hexadecimal."""
+    """The collection's own on the server that it was read from, in hexadecimal."""
 
     def __repr__(self) -> str:
         return f"CollectionMetadata({self.namespace!r}, {self.kind})"

@@ -54,7 +54,7 @@ class RestoreServer:
         return found
 
     def uuid(self, planned: Planned) -> str:
-        """Of an existing collection; "" where the server gives none."""
+        """The uuid of an existing collection; "" where the server gives none."""
         return self.existing([planned.database]).get(planned.target, "")
 
     def drop(self, planned: Planned) -> None:

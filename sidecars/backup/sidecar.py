@@ -36,9 +36,9 @@ class Sidecar:
     slots: tuple[KeySlot, ...]
     """Who can open it now."""
     payload_bytes: int
-    """Of the sealed file, header included."""
+    """The size of the sealed file, header included."""
     payload_sha256: str
-    """Of the same bytes: damage shows without any key."""
+    """The hash of the same bytes. Damage shows without any key."""
     verified: datetime | None
     """When it was last read to the end and found sound; None after a failure, and before."""
     manifest: Manifest

@@ -68,7 +68,7 @@ class Record:
     phase: Phase
     settings: VolumeSettings
     uuid: str
-    """Of the LUKS volume; chosen before it is made, so that it is known again."""
+    """The uuid of the LUKS volume. It is chosen before the volume is made, so that it is known again."""
     erase: bool
     """What the device held may be overwritten: that was typed."""
     service_was_active: bool

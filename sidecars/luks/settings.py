@@ -69,7 +69,7 @@ class VolumeSettings:
     device: Path
     """A block device, or a file image."""
     name: str = "mongodb"
-    """Of the mapping: /dev/mapper/NAME."""
+    """The name of the mapping: /dev/mapper/NAME."""
     data_directory: Path = Path("/var/lib/mongodb")
     service: str = "mongod.service"
     key_file: Path | None = None

@@ -59,7 +59,7 @@ class UpstreamTls:
 
     mode: TlsMode
     ca: Path | None = None
-    """None: the system's trust store."""
+    """Without it the system's trust store counts."""
     certificate: Path | None = None
     key: Path | None = None
     server_name: str | None = None
@@ -130,7 +130,7 @@ class Config:
     """How long the event loop stays awake after each event, microseconds. 0: not at all."""
     keys: KeySettings = KeySettings()
     vault: VaultSettings | None = None
-    """None: where the environment says, if a key or keyring lies there."""
+    """Without it Vault is where the environment says, if a key or the keyring lies in one."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
 
