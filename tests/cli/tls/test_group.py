@@ -16,7 +16,7 @@ from sealwire.cli.exit_codes import exit_code
 from sealwire.cli.tls import command
 from sealwire.cli.tls.options import VerifyOptions, read_rules, read_targets
 from sealwire.cli.tls.show import show_report
-from sealwire.cli.tls.verify import command as verify
+from sealwire.cli.tls.verify import verify
 from sealwire.files.errors import SourceError
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableFile, UnusableTarget
 from sealwire.sidecars.tls_check.facts import EndpointFacts

@@ -2,9 +2,9 @@
 
 import pytest
 
+from bench.report.extents import END_TO_END, EXTENTS
 from bench.report.figures import Case, Metric, Results, Sample, Series, Spread
-from bench.report.profiles import END_TO_END, PROFILES
-from bench.report.targets import REAL_THREADS, TARGETS, Bound, Target, Verdict, verdicts
+from bench.report.goals import GOALS, REAL_THREADS, Bound, Goal, Verdict, verdicts
 
 OPERATIONS, CPU = Metric.OPERATIONS, Metric.CPU
 
@@ -14,17 +14,17 @@ def series(case: Case, route: str, *samples: Sample) -> Series:
 
 
 def verdict(results: Results, name: str) -> Verdict:
-    return next(each for each in verdicts(results) if each.target.name == name)
+    return next(each for each in verdicts(results) if each.goal.name == name)
 
 
 def test_nothing_measured_is_nothing_reached() -> None:
     found = verdicts(Results())
-    assert len(found) == len(TARGETS)
+    assert len(found) == len(GOALS)
     assert {each.reached for each in found} == {None}
 
 
 def test_names_are_unique_and_every_operation_has_latency_and_throughput() -> None:
-    names = [each.name for each in TARGETS]
+    names = [each.name for each in GOALS]
     assert len(set(names)) == len(names)
     assert {f"{kind}-{name}" for kind in ("latency", "throughput") for name in END_TO_END} <= set(names)
 
@@ -34,8 +34,8 @@ def test_names_are_unique_and_every_operation_has_latency_and_throughput() -> No
     (Bound.AT_MOST, 0.84, True), (Bound.AT_MOST, 0.85, True), (Bound.AT_MOST, 0.9, False),
 ])  # fmt: skip
 def test_the_median_decides(bound: Bound, figure: float, reached: bool) -> None:
-    target = Target("name", "text", bound, 0.85, lambda _: None)
-    assert Verdict(target, Spread(figure, 0.0, 9.0)).reached is reached
+    goal = Goal("name", "text", bound, 0.85, lambda _: None)
+    assert Verdict(goal, Spread(figure, 0.0, 9.0)).reached is reached
 
 
 def test_throughput_on_the_canned_backend_is_compared_with_the_bare_forwarder() -> None:
@@ -87,7 +87,7 @@ def test_other_routes_stand_beside_an_overhead_and_do_not_decide(
     beside = found.beside[route]
     assert beside is not None
     assert beside.median == pytest.approx(1.1)
-    assert found.target.allows(beside) is True
+    assert found.goal.allows(beside) is True
     assert found.figure is not None
     assert found.figure.median == pytest.approx(1.5)
     assert found.reached is False
@@ -97,14 +97,14 @@ def test_other_routes_stand_beside_an_overhead_and_do_not_decide(
 
 
 def test_no_other_row_has_anything_beside_it() -> None:
-    beside = {each.name for each in TARGETS if each.beside}
+    beside = {each.name for each in GOALS if each.beside}
     assert beside == {f"{kind}-{name}" for kind in ("latency", "throughput") for name in END_TO_END}
 
 
 def test_every_profile_asks_the_routes_that_the_overheads_need() -> None:
     needed = {"direct", "forwarder", "sealwire", "sealwire-polling"}
-    for profile in PROFILES.values():
-        assert needed <= set(profile.real_busy_routes) <= set(profile.real_routes)
+    for extent in EXTENTS.values():
+        assert needed <= set(extent.real_busy_routes) <= set(extent.real_routes)
 
 
 def test_processor_time_of_many_connections_is_compared_with_that_of_few() -> None:

@@ -1,6 +1,7 @@
-"""`sealwire vault init`: a server's first keys."""
+"""`sealwire vault init` and `unseal`: a server's first keys, and its shares after every restart."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -8,11 +9,15 @@ import click
 from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
 from sealwire.cli.signals import uninterrupted
+from sealwire.cli.vault import EXIT_DRIFT
 from sealwire.cli.vault.options import ServerOptions, server_options
+from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import initialise as first
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
 from sealwire.sidecars.vault_setup.hand_over import Places
 from sealwire.sidecars.vault_setup.holders import parse_holders
+from sealwire.sidecars.vault_setup.initialise import MAX_SHARES
+from sealwire.sidecars.vault_setup.initialise import unseal as give
 
 
 @click.command()
@@ -35,7 +40,7 @@ from sealwire.sidecars.vault_setup.holders import parse_holders
 )
 @dry_run_option
 @json_option
-def command(  # noqa: PLR0913 - one parameter an option
+def init(  # noqa: PLR0913 - one parameter an option
     server: ServerOptions,
     shares: int,
     threshold: int,
@@ -95,3 +100,51 @@ def command(  # noqa: PLR0913 - one parameter an option
         "sealed": sealed,
     }
     answer(text, document, as_json=as_json)
+
+
+_MAX_SHARE_CHARACTERS = 4096
+
+
+@click.command()
+@server_options
+@dry_run_option
+@json_option
+def unseal(server: ServerOptions, *, dry_run: bool, as_json: bool) -> None:
+    """Give one or more shares to a sealed server, one a line; asks for them on a terminal.
+
+    Each holder may do it from his own machine: the server counts. Exit code 1 while it is still sealed. With
+    --dry-run no share is taken: it only says how many are missing.
+
+    \b
+    Examples:
+      sealwire vault unseal --address https://vault.example:8200
+      age -d -i my.key share-2.age | sealwire vault unseal
+    """
+    seal = server.seal()
+    shares: Iterable[str] = ()
+    if not dry_run:
+        shares = _typed(seal.status()) if sys.stdin.isatty() else _piped()
+    status = give(seal, shares)
+    text = (
+        f"sealed; {status.progress} of {status.threshold} shares were given" if status.sealed else "unsealed"
+    )
+    document = {"sealed": status.sealed, "progress": status.progress, "threshold": status.threshold}
+    answer(text, document, as_json=as_json)
+    sys.exit(EXIT_DRIFT if status.sealed else 0)
+
+
+def _typed(status: SealStatus) -> Iterator[str]:
+    for number in range(status.progress + 1, status.threshold + 1):
+        prompt = f"Share ({number} of {status.threshold}, empty to stop)"
+        share = str(click.prompt(prompt, hide_input=True, default="", show_default=False, err=True)).strip()
+        if not share:
+            return
+        yield share
+
+
+def _piped() -> Iterator[str]:
+    for _ in range(MAX_SHARES):
+        share = sys.stdin.readline(_MAX_SHARE_CHARACTERS).strip()
+        if not share:
+            return
+        yield share

@@ -39,7 +39,7 @@ _REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2, SEA
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Extent:
     """Rounds, and seconds a slice; what is measured over which routes."""
 
     name: str
@@ -73,7 +73,7 @@ class Profile:
     """How long memory must not have grown to count as settled."""
 
 
-FULL = Profile(
+FULL = Extent(
     name="full",
     pool=Pool(singles=4096, groups=64, batches=24, sized_kib=16 << 10),
     rounds=7,
@@ -146,4 +146,4 @@ TINY = replace(
     quiet_s=0.2,
 )
 
-PROFILES = {profile.name: profile for profile in (FULL, QUICK, TINY)}
+EXTENTS = {extent.name: extent for extent in (FULL, QUICK, TINY)}

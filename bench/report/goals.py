@@ -6,8 +6,8 @@ from enum import Enum
 
 from bench.parts.core import PYMONGOCRYPT
 from bench.parts.core_works import DECRYPT_100, DECRYPT_WIDE, ENCRYPT_1000
+from bench.report.extents import CONNECTIONS, END_TO_END, FEW, MANY
 from bench.report.figures import Case, Metric, Results, Spread
-from bench.report.profiles import CONNECTIONS, END_TO_END, FEW, MANY
 from bench.routes.routes import DIRECT, FORWARDER, NGINX, SEALWIRE, SEALWIRE_POLLING
 from bench.workloads import FIND_ONE, UNPROTECTED
 
@@ -28,7 +28,7 @@ Computed = Callable[[Results], Spread | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Goal:
     """One row: what it is, and how it is computed from the results."""
 
     name: str
@@ -52,7 +52,7 @@ class Target:
 class Verdict:
     """A target and what came of it; without a figure it was not measured."""
 
-    target: Target
+    goal: Goal
     figure: Spread | None
     beside: Mapping[str, Spread | None] = field(default_factory=dict)
     """By route: the forwarder, to tell what any process in between costs, and Sealwire with busy polling.
@@ -63,17 +63,17 @@ class Verdict:
     @property
     def reached(self) -> bool | None:
         """Whether Sealwire as it is installed reaches it; None: not measured."""
-        return self.target.allows(self.figure)
+        return self.goal.allows(self.figure)
 
 
 def verdicts(results: Results) -> list[Verdict]:
     """Every row, also those that were not measured."""
-    return [_verdict(each, results) for each in TARGETS]
+    return [_verdict(each, results) for each in GOALS]
 
 
-def _verdict(target: Target, results: Results) -> Verdict:
-    beside = {route: compute(results) for route, compute in target.beside.items()}
-    return Verdict(target, target.compute(results), beside)
+def _verdict(goal: Goal, results: Results) -> Verdict:
+    beside = {route: compute(results) for route, compute in goal.beside.items()}
+    return Verdict(goal, goal.compute(results), beside)
 
 
 def _ratio(case: Case, metric: Metric, over: str, under: str) -> Computed:
@@ -106,23 +106,23 @@ def _by_connections(workload: str) -> Computed:
     return compute
 
 
-def _against_peers() -> Iterator[Target]:
+def _against_peers() -> Iterator[Goal]:
     canned = "canned backend, 16 connections, one worker"
-    yield Target(
+    yield Goal(
         "unprotected-find",
         f"unprotected find, {canned}: throughput against the bare forwarder",
         Bound.AT_LEAST,
         0.85,
         _ratio(Case("canned", UNPROTECTED, CONNECTIONS), Metric.OPERATIONS, SEALWIRE, FORWARDER),
     )
-    yield Target(
+    yield Goal(
         "find-one",
         f"find-one by encrypted field, 4 covered in the reply, {canned}: against the bare forwarder",
         Bound.AT_LEAST,
         0.55,
         _ratio(Case("canned", FIND_ONE, CONNECTIONS), Metric.OPERATIONS, SEALWIRE, FORWARDER),
     )
-    yield Target(
+    yield Goal(
         "find-one-tls",
         "the same with TLS on both sides, against nginx stream with TLS on both sides",
         Bound.AT_LEAST,
@@ -134,7 +134,7 @@ def _against_peers() -> Iterator[Target]:
         (ENCRYPT_1000, "encrypt 1,000 documents with 4 covered fields for an insert, in process", 10),
         (DECRYPT_WIDE, "decrypt the 1,500-field document, one thread", 3),
     ):
-        yield Target(
+        yield Goal(
             work,
             f"{text}: times as fast as pymongocrypt",
             Bound.AT_LEAST,
@@ -143,11 +143,11 @@ def _against_peers() -> Iterator[Target]:
         )
 
 
-def _end_to_end() -> Iterator[Target]:
+def _end_to_end() -> Iterator[Goal]:
     for name in END_TO_END:
         alone = Case(f"pymongo-{LATENCY}", name)
         busy = Case(f"pymongo-{THROUGHPUT}", name, REAL_THREADS)
-        yield Target(
+        yield Goal(
             f"{LATENCY}-{name}",
             f"{name}, pymongo, real server: median latency against direct",
             Bound.AT_MOST,
@@ -155,7 +155,7 @@ def _end_to_end() -> Iterator[Target]:
             _ratio(alone, Metric.P50, SEALWIRE, DIRECT),
             {route: _ratio(alone, Metric.P50, route, DIRECT) for route in BESIDE},
         )
-        yield Target(
+        yield Goal(
             f"{THROUGHPUT}-{name}",
             f"{name}, pymongo, real server: throughput, direct by Sealwire",
             Bound.AT_MOST,
@@ -165,9 +165,9 @@ def _end_to_end() -> Iterator[Target]:
         )
 
 
-def _resources() -> Iterator[Target]:
+def _resources() -> Iterator[Goal]:
     for name in (FIND_ONE, UNPROTECTED):
-        yield Target(
+        yield Goal(
             f"cpu-{MANY}-by-{FEW}-{name}",
             f"processor time an operation at {MANY:,} connections against {FEW}, {name}",
             Bound.AT_MOST,
@@ -175,14 +175,14 @@ def _resources() -> Iterator[Target]:
             _by_connections(name),
         )
     for tls, limit in ((False, 40), (True, 120)):
-        yield Target(
+        yield Goal(
             f"idle-connection-{'tls' if tls else 'plain'}",
             f"KiB resident an idle connection, {'TLS on both sides' if tls else 'plain'}",
             Bound.AT_MOST,
             limit,
             _figure(Case("memory", "idle-connection", tls=tls), Metric.PER_CONNECTION),
         )
-    yield Target(
+    yield Goal(
         "insert-batch",
         "peak memory above idle for one batch of 48 MB, by its size",
         Bound.AT_MOST,
@@ -193,7 +193,7 @@ def _resources() -> Iterator[Target]:
         ("slow-reader", "in replies of 1 MB"),
         ("slow-reader-16mb", "in replies of 16 MB"),
     ):
-        yield Target(
+        yield Goal(
             name,
             f"MiB above idle while a client does not read 100 MB, {text}",
             Bound.AT_MOST,
@@ -202,4 +202,4 @@ def _resources() -> Iterator[Target]:
         )
 
 
-TARGETS = (*_against_peers(), *_end_to_end(), *_resources())
+GOALS = (*_against_peers(), *_end_to_end(), *_resources())
