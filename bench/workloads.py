@@ -17,9 +17,8 @@ from bench.dataset import (
     field_documents,
     sized_documents,
 )
-from sealwire.wire.op_msg import build_op_msg
+from bench.messages import message
 
-REQUEST_ID = 7
 BATCH = 1_000
 PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
     "ping",
@@ -88,7 +87,7 @@ def workloads(pool: Pool) -> Mapping[str, Workload]:
     patients = list(islice(documents(1), pool.singles))
     arrivals = documents(5)
     made = [
-        Workload(PING, (_message({"ping": 1}),), 1),
+        Workload(PING, (command({"ping": 1}),), 1),
         _reading(UNPROTECTED, "wards", ({"_id": number} for number in range(WARDS))),
         _reading(FIND_ONE, "patients", ({"nhs_number": each["nhs_number"]} for each in patients)),
         Workload(INSERT_ONE, tuple(insert_request(islice(arrivals, 1)) for _ in range(pool.singles)), 1),
@@ -107,20 +106,21 @@ def workloads(pool: Pool) -> Mapping[str, Workload]:
 
 def insert_request(contents: Iterable[Document], collection: str = "arrivals") -> bytes:
     """One insert command with its documents as a document sequence, as drivers send it."""
-    body = encode({"insert": collection, "ordered": True, "$db": DATABASE})
+    body = {"insert": collection, "ordered": True, "$db": DATABASE}
     sequence = b"documents\0" + b"".join(encode({"_id": ObjectId()} | document) for document in contents)
     section = b"\1" + (len(sequence) + 4).to_bytes(4, "little") + sequence
-    message = build_op_msg(REQUEST_ID, 0, body) + section
-    return len(message).to_bytes(4, "little") + message[4:]
+    whole = message(body) + section
+    return len(whole).to_bytes(4, "little") + whole[4:]
 
 
-def _message(command: Document) -> bytes:
-    return build_op_msg(REQUEST_ID, 0, encode(command | {"$db": DATABASE}))
+def command(body: Document) -> bytes:
+    """A command on the bench's database, as drivers send it."""
+    return message(body | {"$db": DATABASE})
 
 
 def _reading(name: str, collection: str, filters: Iterable[Document]) -> Workload:
     requests = tuple(
-        _message({"find": collection, "filter": each, "limit": 1, "singleBatch": True}) for each in filters
+        command({"find": collection, "filter": each, "limit": 1, "singleBatch": True}) for each in filters
     )
     return Workload(name, requests, len(requests))
 
@@ -128,11 +128,11 @@ def _reading(name: str, collection: str, filters: Iterable[Document]) -> Workloa
 def _updates(patients: list[Document]) -> Iterator[bytes]:
     for patient, other in zip(patients, documents(6), strict=False):
         change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": other["postcode"]}}}
-        yield _message({"update": "patients", "updates": [change], "ordered": True})
+        yield command({"update": "patients", "updates": [change], "ordered": True})
 
 
 def _of_groups(groups: int, make: Callable[[int], Document]) -> Iterator[bytes]:
-    return (_message(make(number)) for number in range(groups))
+    return (command(make(number)) for number in range(groups))
 
 
 def _find_group(number: int) -> Document:

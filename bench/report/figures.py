@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from statistics import median
 
 
@@ -108,6 +109,20 @@ def paired(upper: Sequence[float], lower: Sequence[float]) -> Spread | None:
     if not upper or len(upper) != len(lower) or not all(lower):
         return None
     return Spread.of([one / other for one, other in zip(upper, lower, strict=True)])
+
+
+Tell = Callable[[str], None]
+"""Told what is measured now."""
+_WARM_UP = 0.5
+
+
+def take_slices(
+    case: Case, routes: Mapping[str, Callable[[float], Sample]], seconds: float, rounds: int
+) -> list[Series]:
+    """As `take_turns`, slices of so many seconds each; half a slice before the first one warms up."""
+    for run in routes.values():
+        run(seconds * _WARM_UP)
+    return take_turns(case, {name: partial(run, seconds) for name, run in routes.items()}, rounds)
 
 
 def take_turns(case: Case, routes: Mapping[str, Callable[[], Sample]], rounds: int) -> list[Series]:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import uvloop
 from bson import decode
 
-from bench.recording import BODY, split_messages
+from bench.messages import BODY, split_messages
 from bench.routes.talker import pack, serve
 
 LOOPBACK = "127.0.0.1"

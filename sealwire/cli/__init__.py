@@ -10,13 +10,13 @@ from sealwire import __version__, core_is_compiled
 from sealwire.cli.exit_codes import fail
 from sealwire.cli.groups import LazyGroup
 
-SUBCOMMANDS = ("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "vault", "luks")
+_MODULES = ("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "vault", "luks")
 
 
 @click.group(
     cls=LazyGroup,
     package="sealwire.cli",
-    names=SUBCOMMANDS,
+    modules={name: (name,) for name in _MODULES},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(

@@ -30,7 +30,7 @@ def _patients_option(default: int) -> Decorator:
     return click.option("--patients", type=click.IntRange(100, 200_000), default=default, show_default=True)
 
 
-@click.group(invoke_without_command=True)
+@click.group(name="demo", invoke_without_command=True)
 @_patients_option(5_000)
 @_seed_option
 @click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C; print connection strings.")

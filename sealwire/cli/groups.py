@@ -10,23 +10,21 @@ ALWAYS = {0: "done", 2: "wrong usage"}
 
 
 class LazyGroup(click.Group):
-    """`package` has a module for each of `names`, whose `command` is the click command."""
+    """`modules` of `package` by name, and the commands that each one holds."""
 
-    def __init__(self, *args: Any, package: str, names: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, package: str, modules: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._modules = {name: f"{package}.{name.replace('-', '_')}" for name in names}
+        self._module_of = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *self._modules])
+        return sorted([*super().list_commands(ctx), *self._module_of])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = self._modules.get(cmd_name)
+        module = self._module_of.get(cmd_name)
         if module is None:
             return super().get_command(ctx, cmd_name)
-        command = import_module(module).command
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{module}.command is not a click command")
-        return command
+        found = vars(import_module(module)).values()
+        return next(each for each in found if isinstance(each, click.Command) and each.name == cmd_name)
 
 
 class DocumentedGroup(LazyGroup):

@@ -15,7 +15,7 @@ TIMEOUT_S = 3.0
 
 @click.command()
 @config_option("The configuration that the proxy runs with; its admin address is asked.")
-def command(config_path: Path) -> None:
+def healthcheck(config_path: Path) -> None:
     """Exit 0 when /readyz of the running proxy says ready, 69 otherwise.
 
     \b

@@ -18,7 +18,7 @@ from sealwire.proxy.server.workers.worker_channel import ChannelError
 from sealwire.proxy.session.session import Session
 
 
-@click.command()
+@click.command(name="serve")
 @config_option("The configuration file; docs/configuration.md explains its keys.")
 @click.option("--check", is_flag=True, help="Validate everything, ask the servers, bind nothing, and exit.")
 @click.option("--worker", "number", type=int, hidden=True, help="For the supervisor: run as this worker.")

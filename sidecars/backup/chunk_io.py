@@ -1,7 +1,6 @@
 """Chunks to and from a store: bytes of any length in, whole chunks sealed and counted; and the way back."""
 
 import hashlib
-from types import TracebackType
 from typing import Self
 
 from sealwire.sidecars.backup.chunks import TAG_BYTES, ChunkCipher
@@ -100,10 +99,8 @@ class CountedStream:
         self._stream.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._stream.__exit__(*error)
 
     def read_exactly(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end of the object."""

@@ -7,7 +7,6 @@ does the same.
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Self
 
 from sealwire.sidecars.backup.errors import (
@@ -126,9 +125,7 @@ class S3ReadStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._close()
 
     def read(self, size: int) -> bytes:

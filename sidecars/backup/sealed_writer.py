@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 
 from sealwire.sidecars.backup.chunk_io import ChunkWriter
 from sealwire.sidecars.backup.chunks import ChunkCipher
 from sealwire.sidecars.backup.compression import compressor
 from sealwire.sidecars.backup.errors import BackupExists, BackupReason
-from sealwire.sidecars.backup.header import DEFAULT_CHUNK_BYTES, Header, seal_header
+from sealwire.sidecars.backup.header import DEFAULT_CHUNK_BYTES, BackupHeader, seal_header
 from sealwire.sidecars.backup.key_slots import BACKUP_ID_BYTES, BackupKeys, KeySlot, Recipient, generate_keys
 from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.sidecar import Sidecar, seal_sidecar
@@ -60,7 +59,7 @@ def begin_backup(
     key, backup_id = payload_key(name), os.urandom(BACKUP_ID_BYTES)
     keys = generate_keys(backup_id)
     slots = keys.wrap_for(recipients)
-    header, tag = seal_header(Header(backup_id, chunk_bytes, slots), keys)
+    header, tag = seal_header(BackupHeader(backup_id, chunk_bytes, slots), keys)
     upload = store.begin(key)
     try:
         chunks = ChunkWriter(upload, header, ChunkCipher(keys.payload_key(tag)), chunk_bytes)
@@ -82,9 +81,7 @@ class SealedWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._abort()
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Protocol, Self
 
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
@@ -39,9 +38,7 @@ class ReadStream(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, b"" at the end only. Raises StoreUnavailable."""

@@ -1,6 +1,5 @@
 """What the source of a backup writes into and a restore reads from: tar bytes, with a promise at the end."""
 
-from types import TracebackType
 from typing import Protocol, Self
 
 from sealwire.sidecars.backup.manifest import Manifest
@@ -15,9 +14,7 @@ class TarSink(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Take all of `data`; returns its length. Raises StoreUnavailable."""
@@ -41,9 +38,7 @@ class TarSource(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, b"" at the end. Raises BackupDamaged, StoreUnavailable."""

@@ -13,10 +13,18 @@ EXIT_CODES = {
     77: "no given key opens it, the server denies, or a file's permissions are unsafe",
     78: "an option, the address, the journal or a key's place cannot be used",
 }
-_WRITE = ("create-key", "create", "rekey", "prune", "schedule")
-_READ = ("list", "verify", "restore", "restore-dump", "unpack", "transition")
+_MODULES = {
+    "create_key": ("create-key",),
+    "create": ("create",),
+    "verify": ("verify",),
+    "rekey": ("rekey",),
+    "restore": ("restore", "restore-dump"),
+    "unpack": ("unpack",),
+    "catalog": ("list", "prune"),
+    "schedule": ("schedule", "transition"),
+}
 
 
-@click.group(cls=DocumentedGroup, package=__name__, names=(*_WRITE, *_READ), exit_codes=EXIT_CODES)
+@click.group(name="backup", cls=DocumentedGroup, package=__name__, modules=_MODULES, exit_codes=EXIT_CODES)
 def command() -> None:
     """Make, check, keep and restore encrypted backups."""

@@ -64,7 +64,7 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
 )
 @dry_run_option
 @json_option
-def command(  # noqa: PLR0913 - one parameter an option
+def create(  # noqa: PLR0913 - one parameter an option
     *,
     name: str | None,
     store_address: str,

@@ -13,12 +13,12 @@ from sealwire.keys.key_pair import create_key_pair, public_path
 from sealwire.keys.private_file import require_free
 
 
-@click.command()
+@click.command(name="create-key")
 @click.argument("path", type=PATH)
 @passphrase_file_option
 @dry_run_option
 @json_option
-def command(path: Path, passphrase_file: Path | None, dry_run: bool, as_json: bool) -> None:
+def create_key(path: Path, passphrase_file: Path | None, dry_run: bool, as_json: bool) -> None:
     """Make a private key at PATH, under a passphrase, and its public half at PATH.pub.
 
     Give PATH.pub to the machines that make backups (--recipient public:PATH.pub), and keep PATH and its

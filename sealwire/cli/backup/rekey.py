@@ -22,7 +22,7 @@ from sealwire.sidecars.backup.rekey import plan_rekey, reencrypt, rewrap
 @rekeying_options
 @dry_run_option
 @json_option
-def command(
+def rekey(
     names: tuple[str, ...], anew: bool, store_address: str, keys: KeyOptions, dry_run: bool, as_json: bool
 ) -> None:
     """Let other keys open the backups: those of --recipient, and no other. --key opens them now.

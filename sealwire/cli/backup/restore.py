@@ -1,4 +1,4 @@
-"""`sealwire backup restore`: a sealed backup into a server, or as a drill into one that is thrown away."""
+"""`sealwire backup restore` and `restore-dump`: into a server, or as a drill into one that is thrown away."""
 
 import secrets
 import tempfile
@@ -12,13 +12,14 @@ from rich.console import Console
 
 from sealwire.cli.backup.options import KeyOptions, reading_options, store_option
 from sealwire.cli.backup.restoring import RestoreChoices, finish, progress, restore_into, restoring_options
+from sealwire.cli.options import PATH
 from sealwire.cli.output import progress_bar
 from sealwire.cli.server_options import refuse_typed_password, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.catalog import read_catalog
 from sealwire.sidecars.backup.drill import drill
-from sealwire.sidecars.backup.dump_files import DumpFiles, open_sealed
+from sealwire.sidecars.backup.dump_files import DumpFiles, open_plain, open_sealed
 from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.open_store import open_store
 from sealwire.sidecars.backup.restore_plan import plan
@@ -47,7 +48,7 @@ from sealwire.testbed.mongo_server import User
     show_envvar=True,
     help="An empty server for the drill. Default: one of the `demo` extra, on this machine.",
 )
-def command(  # noqa: PLR0913 - one parameter an option
+def restore(  # noqa: PLR0913 - one parameter an option
     *,
     name: str,
     store_address: str,
@@ -118,3 +119,21 @@ def _drill_server(uri: str | None) -> Iterator[Client]:
         connected(database.uri(user)) as client,
     ):
         yield client
+
+
+@click.command()
+@click.argument("path", type=PATH)
+@server_options
+@restoring_options
+def restore_dump(path: Path, uri: str, choices: RestoreChoices) -> None:
+    """Restore PATH, a directory that mongodump wrote or a .tar or .tar.gz of one, and compare afterwards.
+
+    Such a dump has no authentication: what somebody changed in it is restored as it is. It goes on like
+    `backup restore` does when it was broken off.
+
+    \b
+    Examples:
+      sealwire backup restore-dump /var/backups/dump --uri-file /etc/sealwire/uri --dry-run
+      sealwire backup restore-dump dump.tar.gz --uri-file /etc/sealwire/uri --rename clinic=clinic_copy
+    """
+    restore_into(uri, open_plain(path), choices)

@@ -17,7 +17,7 @@ from sealwire.sidecars.backup.unpack import require_new, unpack
 from sealwire.sidecars.backup.verification import verify_backup
 
 
-@click.command()
+@click.command(name="unpack")
 @click.argument("name")
 @click.argument("directory", type=PATH)
 @store_option

@@ -20,9 +20,7 @@ from sealwire.sidecars.backup.verification import Verification, verify_backup
 @store_option
 @reading_options
 @json_option
-def command(
-    names: tuple[str, ...], latest: bool, store_address: str, keys: KeyOptions, as_json: bool
-) -> None:
+def verify(names: tuple[str, ...], latest: bool, store_address: str, keys: KeyOptions, as_json: bool) -> None:
     """Read backups to their authenticated end, and hold every file against the manifest.
 
     All of the store, or only those named. What is sound is noted in its sidecar, where prune looks; a lost

@@ -5,6 +5,11 @@ import click
 from sealwire.cli.groups import LazyGroup
 
 
-@click.group(cls=LazyGroup, package=__name__, names=("create", "create-kek", "list", "verify"))
+@click.group(
+    name="keys",
+    cls=LazyGroup,
+    package=__name__,
+    modules={"create": ("create", "create-kek"), "show": ("list", "verify")},
+)
 def command() -> None:
     """Create, list and verify keys."""

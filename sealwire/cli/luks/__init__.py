@@ -14,10 +14,15 @@ EXIT_CODES = {
     77: "not confirmed, or no key slot opens with this secret",
     78: "an option cannot be used, or the journal says that this is not the moment",
 }
-_MOVE = ("plan", "setup", "status", "rollback", "finish")
-_VOLUME = ("open", "close", "add-key", "backup-header", "restore-header", "unseal-header")
+_MODULES = {
+    "setup": ("plan", "setup"),
+    "status": ("status",),
+    "ending": ("rollback", "finish"),
+    "volume": ("open", "close", "add-key"),
+    "header": ("backup-header", "restore-header", "unseal-header"),
+}
 
 
-@click.group(cls=DocumentedGroup, package=__name__, names=(*_MOVE, *_VOLUME), exit_codes=EXIT_CODES)
+@click.group(name="luks", cls=DocumentedGroup, package=__name__, modules=_MODULES, exit_codes=EXIT_CODES)
 def command() -> None:
     """Put MongoDB's data directory on a LUKS volume, watch it, and go back."""

@@ -1,4 +1,4 @@
-"""`sealwire luks setup`: encrypt a device and move the data directory on to it."""
+"""`sealwire luks plan` and `setup`: encrypt a device and move the data directory on to it."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from sealwire.cli.luks.asking import display, require_typed, require_yes
 from sealwire.cli.luks.options import (
     VolumeOptions,
     confirm_option,
+    device_argument,
     on_this_machine,
     passphrase_option,
     passphrase_reader,
@@ -27,6 +28,25 @@ from sealwire.sidecars.luks.settings import VolumeSettings
 
 @click.command()
 @on_this_machine
+@device_argument
+@volume_options
+@click.option("--erase", is_flag=True, help="DEVICE may hold something: it would be overwritten.")
+@json_option
+def plan(machine: Machine, device: Path, volume: VolumeOptions, *, erase: bool, as_json: bool) -> None:
+    """Check whether DEVICE can take the data directory, and list the steps. Changes nothing.
+
+    Exit code 1 when something stands against it.
+
+    \b
+    Examples:
+      sealwire luks plan /dev/sdb --key-file /etc/cryptsetup-keys.d/mongodb.key
+      sealwire luks plan /srv/mongodb.img --image-size 20480 --json
+    """
+    sys.exit(show_plan(machine, volume.on(device), erase=erase, as_json=as_json))
+
+
+@click.command()
+@on_this_machine
 @click.argument("device", type=PATH, required=False)
 @volume_options
 @passphrase_option
@@ -36,7 +56,7 @@ from sealwire.sidecars.luks.settings import VolumeSettings
 @yes_option
 @dry_run_option
 @json_option
-def command(  # noqa: PLR0913 - one parameter an option
+def setup(  # noqa: PLR0913 - one parameter an option
     machine: Machine,
     device: Path | None,
     volume: VolumeOptions,

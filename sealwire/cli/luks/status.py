@@ -18,7 +18,7 @@ from sealwire.sidecars.luks.journal import Journal, journal_path
 from sealwire.sidecars.luks.machine import Machine
 
 
-@click.command()
+@click.command(name="status")
 @on_this_machine
 @name_option
 @click.option("--data-directory", type=PATH, help="Default: what the volume was set up with.")

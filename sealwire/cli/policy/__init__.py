@@ -5,6 +5,11 @@ import click
 from sealwire.cli.groups import LazyGroup
 
 
-@click.group(cls=LazyGroup, package=__name__, names=("check", "lint", "explain", "enforce"))
+@click.group(
+    name="policy",
+    cls=LazyGroup,
+    package=__name__,
+    modules={"check": ("check", "lint"), "explain": ("explain",), "enforce": ("enforce",)},
+)
 def command() -> None:
     """Check a policy file, lint it, explain what it does to a command, or make the server enforce it."""

@@ -64,7 +64,7 @@ def _wish(
 @dry_run_option
 @yes_option
 @json_option
-def command(policy: Path, uri: str, wish: Options | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+def enforce(policy: Path, uri: str, wish: Options | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Install validators that reject plaintext in the fields that POLICY covers.
 
     A client that goes round Sealwire then gets error 121 instead of writing plaintext. Validators that are

@@ -27,7 +27,7 @@ _EXIT_REFUSED = 1
 @click.argument("source", metavar="COMMAND")
 @click.option("--db", "database", help="Database, when the command has no $db.")
 @json_option
-def command(policy: Path, source: str, database: str | None, as_json: bool) -> None:
+def explain(policy: Path, source: str, database: str | None, as_json: bool) -> None:
     """Show what POLICY does to COMMAND (extended JSON, or - for standard input).
 
     Needs no keys and no server. Exit code 1 when the command would be refused.

@@ -12,6 +12,12 @@ EXIT_CODES = {
 }
 
 
-@click.group(cls=DocumentedGroup, package=__name__, names=("verify", "rules"), exit_codes=EXIT_CODES)
+@click.group(
+    name="tls",
+    cls=DocumentedGroup,
+    package=__name__,
+    modules={"verify": ("verify",), "rules": ("rules",)},
+    exit_codes=EXIT_CODES,
+)
 def command() -> None:
     """Verify the TLS of databases and web servers."""

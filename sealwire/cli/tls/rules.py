@@ -9,7 +9,7 @@ from sealwire.sidecars.tls_check.rules import RULES
 
 @click.command()
 @json_option
-def command(as_json: bool) -> None:
+def rules(as_json: bool) -> None:
     """List the rules: what each is about and what breaking it means by default.
 
     \b

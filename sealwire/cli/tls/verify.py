@@ -27,7 +27,7 @@ from sealwire.sidecars.tls_check.verify import Settings, settings_for, verify_ta
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(name="verify")
 @click.argument("targets", metavar="TARGET...", nargs=-1)
 @click.option("--targets-file", type=_FILE, help="More targets, one a line; for those with a password.")
 @click.option("--ca", type=_FILE, help="Trust the authorities in this PEM file, instead of the system's.")
@@ -63,7 +63,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--metrics-file", type=_FILE, help="Write Prometheus metrics, for a textfile collector.")
 @click.option("--watch", type=Period(), metavar="PERIOD", help="Verify again every PERIOD, such as 6h.")
 @click.option("--metrics-listen", type=Address(), metavar="HOST:PORT", help="With --watch: serve /metrics.")
-def command(**chosen: Any) -> None:
+def verify(**chosen: Any) -> None:
     """Connect to each TARGET as a client would and report what its TLS is worth.
 
     TARGET is a MongoDB connection string (all its members are looked at), an https:// URL or HOST:PORT. No

@@ -12,10 +12,15 @@ EXIT_CODES = {
     77: "the login is refused, or the role may not do this",
     78: "an option, a name or a period cannot be used",
 }
-_SERVER = ("init", "unseal", "setup", "status", "remove")
-_ROLES = ("credentials", "unwrap", "revoke", "rotate-policy")
+_MODULES = {
+    "start": ("init", "unseal"),
+    "setup": ("setup", "status"),
+    "remove": ("remove",),
+    "rotate_policy": ("rotate-policy",),
+    "roles": ("credentials", "unwrap", "revoke"),
+}
 
 
-@click.group(cls=DocumentedGroup, package=__name__, names=(*_SERVER, *_ROLES), exit_codes=EXIT_CODES)
+@click.group(name="vault", cls=DocumentedGroup, package=__name__, modules=_MODULES, exit_codes=EXIT_CODES)
 def command() -> None:
     """Set up Vault or OpenBao, check it, rotate its keys, hand out and revoke logins."""

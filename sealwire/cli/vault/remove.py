@@ -21,7 +21,7 @@ from sealwire.sidecars.vault_setup.settings import SetupSettings
 @dry_run_option
 @yes_option
 @json_option
-def command(
+def remove(
     server: ServerOptions,
     setup: SetupSettings,
     *,

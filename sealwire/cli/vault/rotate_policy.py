@@ -9,7 +9,7 @@ from sealwire.sidecars.vault_setup import rotation
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period, parse_period
 
 
-@click.command()
+@click.command(name="rotate-policy")
 @server_options
 @names_options
 @click.option("--period", metavar="90d", help="Have the server rotate that often.")
@@ -17,7 +17,7 @@ from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period,
 @click.option("--key", type=click.Choice(["proxy", "backup"]), help="Only this key; else both.")
 @dry_run_option
 @json_option
-def command(  # noqa: PLR0913 - one parameter an option
+def rotate_policy(  # noqa: PLR0913 - one parameter an option
     server: ServerOptions,
     setup: SetupSettings,
     period: str | None,

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from bson import decode, encode
 
+from bench.messages import read_message, split_messages
 from bench.parts.canned import Prepared, prepare, start_canned, verify
-from bench.recording import ENCRYPTED, PLAIN, read_message, split_messages
+from bench.recording import ENCRYPTED, PLAIN
+from bench.report.extents import TINY
 from bench.report.figures import Metric
-from bench.report.profiles import TINY
 from bench.routes.canned_server import load, shape
 from bench.routes.load import Load
 from bench.routes.processes import cpu_seconds, peak_kib, reset_peak, resident_kib, tree
