@@ -1,4 +1,4 @@
-"""The names that the product gives to its modules, classes, functions and variables, and where each stands."""
+"""The names of the product's modules, classes, functions and variables, and where each stands."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.build_context import ROOT, ROOMS
+from tests.build_context import ROOMS, ROOT
 
 
 def product_files() -> list[Path]:
@@ -46,10 +46,10 @@ def places_of_words() -> dict[str, set[str]]:
 
 
 def rooms_of_classes() -> dict[str, set[str]]:
-    """For each name of a class, without an underscore before it, the rooms that have one."""
+    """For each public name of a class the rooms that have one."""
     rooms: dict[str, set[str]] = defaultdict(set)
     for path in product_files():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                rooms[node.name.lstrip("_")].add(str(path.parent.relative_to(ROOT)))
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                rooms[node.name].add(str(path.parent.relative_to(ROOT)))
     return rooms

@@ -112,7 +112,7 @@ def _family(family: Family) -> str:
     return (
         f"## {family.title}\n\n| name | on covered fields | reason | note |\n|---|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\nOf names that are not here: {family.others}.\n"
+        + f"\n\nNames that are not listed: {family.others}.\n"
     )
 
 
