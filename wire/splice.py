@@ -116,7 +116,7 @@ def _order(edit: Edit) -> tuple[int, int]:
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True)
 class _Output:
     """Joins small pieces. A large message is never there as a list of its pieces and once more joined."""
 

@@ -6,7 +6,7 @@ results: what they do is in the sidecars, the proxy and the keys.
 
 import click
 
-from sealwire import __version__, core_is_compiled
+from sealwire import __version__, core_name
 from sealwire.cli.exit_codes import fail
 from sealwire.cli.groups import LazyGroup
 
@@ -22,7 +22,7 @@ _MODULES = ("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "
 @click.version_option(
     __version__,
     prog_name="sealwire",
-    message=f"%(prog)s, version %(version)s, {'compiled' if core_is_compiled() else 'plain'} core",
+    message=f"%(prog)s, version %(version)s, {core_name()}",
 )
 def sealwire() -> None:
     """MongoDB transparent encryption proxy."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import OpCode, parse_header
+from sealwire.wire.header import OpCode, request_id_of, response_to_of
 from sealwire.wire.op_msg import (
     MAX_SEQUENCES,
     OpMsg,
@@ -20,7 +20,7 @@ from sealwire.wire.op_msg import (
     refresh_checksum,
     sequence_documents,
 )
-from sealwire.wire.raw_bson import BsonType
+from tests.bson_types import BsonType
 from tests.strategies import MadeOpMsg, MadeSequence, corpus_documents, made_op_msg, op_msgs
 from tests.wire.corpus import document, element, int32, string
 
@@ -217,9 +217,12 @@ def _rebuilt(message: bytes, parsed: OpMsg) -> bytes:
         sections.append((sequence.start, b"\1" + int32(len(content) + 4) + content))
     payload = struct.pack("<I", parsed.flags) + b"".join(section for _, section in sorted(sections))
     checksum_bytes = 4 if parsed.flags & OpMsgFlag.CHECKSUM_PRESENT else 0
-    head = parse_header(message)
     built = struct.pack(
-        "<iiii", 16 + len(payload) + checksum_bytes, head.request_id, head.response_to, OpCode.MSG
+        "<iiii",
+        16 + len(payload) + checksum_bytes,
+        request_id_of(message),
+        response_to_of(message),
+        OpCode.MSG,
     )
     built += payload
     return built + struct.pack("<I", crc32c(built)) if checksum_bytes else built

@@ -9,7 +9,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.reader import read_named_file
 
-# A cursor lives ten minutes without a getMore; so many changes of the policy in that time are no operation.
+# A cursor lives ten minutes without a getMore. Nobody changes a policy so often in that time.
 MAX_FORMER_POLICIES = 16
 
 _SHOWN_DIGITS = 12

@@ -18,7 +18,8 @@ from sealwire.proxy.session.reveal import OpenEnvelope, reveal
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.long_message import PART_BYTES, LongMessage
 from sealwire.wire.op_msg import OpMsgFlag, build_op_msg, parse_op_msg
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType
+from sealwire.wire.raw_bson import MAX_DEPTH
+from tests.bson_types import BsonType
 from tests.proxy.session.world import KEYRING, command, data_key, reply, sealed
 from tests.strategies import bson_documents
 from tests.wire.corpus import binary, document, element, int32, string
