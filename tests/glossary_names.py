@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.build_context import ROOMS, ROOT
@@ -34,6 +35,7 @@ def words_of(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)}
 
 
+@cache
 def places_of_words() -> dict[str, set[str]]:
     """For each word the files in which something is named with it, or that are."""
     places: dict[str, set[str]] = defaultdict(set)
