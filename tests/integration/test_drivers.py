@@ -119,7 +119,7 @@ def test_unique_indexes_hold_and_the_duplicate_is_named_in_clear(clean: Stack) -
     assert caught.value.details is not None
     assert caught.value.details["keyValue"] == {"nhs_number": "1"}
     explained = clean.clinic.patients.find({"nhs_number": "1"}).explain()
-    assert explained["queryPlanner"]["winningPlan"]["inputStage"]["stage"] == "IXSCAN"
+    assert "IXSCAN" in str(explained["queryPlanner"]["winningPlan"])  # servers nest it differently
 
 
 def test_bulk_writes_and_batches_larger_than_one_message_of_documents(clean: Stack) -> None:

@@ -48,8 +48,8 @@ def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean:
             one: db.patients.findOne({"contacts.phone": "01632960002", visits: 2}),
             all: db.patients.countDocuments({}),
             groups: db.patients.aggregate([{$group: {_id: "$nhs_number", n: {$sum: 1}}}]).toArray(),
-            stage: db.patients.find({nhs_number: "9434765919"})
-                .explain().queryPlanner.winningPlan.inputStage.stage,
+            indexed: EJSON.stringify(db.patients.find({nhs_number: "9434765919"})
+                .explain().queryPlanner.winningPlan).includes("IXSCAN"),
             refused,
         };
         """,
@@ -64,7 +64,7 @@ def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean:
         },
         "all": 1,
         "groups": [{"_id": "9434765919", "n": 1}],
-        "stage": "IXSCAN",
+        "indexed": True,
         "refused": "NotImplemented",
     }
     stored = run(clean.database.uri(ROOT, named("clinic")), "return db.patients.findOne({_id: 1});")

@@ -30,7 +30,8 @@ def run_files(parts: Sequence[str], folder: Path) -> list[Row]:
     """
     rows = {part: Row(part, "tests") for part in parts}
     counting = _Counting({name: rows[part] for part in parts for name in FILES[part]})
-    options = ["-p", "no:cacheprovider", "--tb=short", "-m", "integration and not slow"]
+    # the report has what pytest would print of failures, and hides the password in it
+    options = ["-p", "no:cacheprovider", "--no-summary", "--tb=short", "-m", "integration and not slow"]
     options += [f"--rootdir={_ROOT}", f"--config-file={_ROOT / 'pyproject.toml'}", f"--basetemp={folder}"]
     with redirect_stdout(sys.stderr):
         code = pytest.main([*options, *(str(_FOLDER / name) for name in counting.rows)], plugins=[counting])
