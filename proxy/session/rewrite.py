@@ -7,7 +7,7 @@ from typing import Final, final
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
-from sealwire.policies.planning.plan import Plan, RangeEdit, Removal, ValueEdit
+from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.grids import Grids, binary
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
@@ -47,13 +47,13 @@ class Settled:
         self,
         message: bytes,
         planned: list[ValueEdit | RangeEdit],
-        removals: list[Removal],
+        replacements: list[Replacement],
         start: int,
         end: int,
         parents: tuple[int, ...],
     ) -> None:
         """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
-        edits = _edits(message, planned, removals, self._shared)
+        edits = _edits(message, planned, replacements, self._shared)
         lengths = resized(message, edits)
         for parent in parents:
             # their other content may change yet
@@ -77,7 +77,7 @@ def apply_plan(plan: Plan, shared: Shared, settled: Sequence[Edit] = ()) -> list
     message = plan.buf
     if not plan.edits and not settled:
         return [message]
-    edits = _edits(message, plan.edits, plan.removals, shared)
+    edits = _edits(message, plan.edits, plan.replacements, shared)
     edits += settled
     lengths = resized(message, edits)
     if lengths.get(0, 0) > shared.settings.max_message_bytes:
@@ -88,12 +88,15 @@ def apply_plan(plan: Plan, shared: Shared, settled: Sequence[Edit] = ()) -> list
 
 
 def _edits(
-    message: bytes, planned: list[ValueEdit | RangeEdit], removals: list[Removal], shared: Shared
+    message: bytes,
+    planned: Sequence[ValueEdit | RangeEdit],
+    replacements: Sequence[Replacement],
+    shared: Shared,
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
     edits = [_edit(message, each, keyring.cipher_for(each.field_class.name), grids) for each in planned]
-    if removals:
-        edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in removals]
+    if replacements:
+        edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
 
 

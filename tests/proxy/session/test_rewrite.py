@@ -14,7 +14,8 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.plan import SETTLED_EDITS, Plan, Settler
+from sealwire.policies.planning.draft import SETTLED_EDITS
+from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
@@ -173,7 +174,7 @@ def test_statements_with_ranges_are_settled_the_same() -> None:
     pieces = apply_plan(plan, shared(), taking.edits)
     assert b"".join(pieces) == b"".join(apply_plan(planned(message, policy=RANGED), shared()))
     assert plan.values == MANY
-    assert len(plan.removals) == len(plan.edits) < MANY
+    assert len(plan.replacements) == len(plan.edits) < MANY
 
 
 def test_a_long_insert_leaves_in_pieces() -> None:
