@@ -18,16 +18,10 @@ MSG: Final = 2013
 
 
 class OpCode(IntEnum):
-    """Every opcode that MongoDB has spoken; which of them are let through is the session's decision."""
+    """The opcodes that this room reads and writes. A peer may send any other; the session refuses it."""
 
     REPLY = 1
-    UPDATE = 2001
-    INSERT = 2002
     QUERY = 2004
-    GET_MORE = 2005
-    DELETE = 2006
-    KILL_CURSORS = 2007
-    COMPRESSED = 2012
     MSG = MSG
 
 

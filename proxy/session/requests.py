@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
-from mypy_extensions import mypyc_attr
-
 # Drivers send one request at a time on a connection. Only unacknowledged writes overlap, and no reply to them
 # is awaited. A client that opens more than this is broken or hostile.
 MAX_AWAITED: Final = 1024
@@ -24,7 +22,6 @@ class RequestKind(Enum):
 
 
 @final
-@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Request:
     """A request that was sent on and waits for its reply. Never changed; see `effects` on its shape."""

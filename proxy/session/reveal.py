@@ -94,7 +94,7 @@ def _found(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
 
 
 @final
-@mypyc_attr(acyclic=True)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson.Cursor
 class _Rewriter:
     """Copies a buffer, opening envelopes on the way and correcting the lengths around them.
 

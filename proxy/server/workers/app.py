@@ -23,8 +23,7 @@ import uvloop
 from sealwire.files.errors import SourceError
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.config.policy_file import PolicyFile, put_first
-from sealwire.proxy.server.config.session_settings import make_settings
+from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.listener import Listener
