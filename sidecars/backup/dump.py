@@ -35,7 +35,7 @@ class ReaderChoice(Enum):
     """What reads the documents."""
 
     AUTO = "auto"
-    """At a snapshot the driver, which mongodump cannot use; else mongodump where it is on the path."""
+    """The driver where there is a snapshot, which mongodump cannot use; else mongodump, if it is there."""
     BUILT_IN = "built-in"
     MONGODUMP = "mongodump"
 
@@ -62,7 +62,7 @@ class Progress:
 
     namespace: str
     collections: int
-    """Those that are whole."""
+    """How many collections are whole."""
     of_collections: int
     size: int
     """Bytes of documents."""

@@ -39,7 +39,7 @@ class Planned:
     name: str
     part: Part
     view_on: str | None = None
-    """Of a view: the collection it shows, by its name on the target."""
+    """The collection that a view shows, by its name on the target; None for what is no view."""
 
     @property
     def source(self) -> str:

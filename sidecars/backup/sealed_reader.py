@@ -47,7 +47,7 @@ class SealedReader:
         self._backup = backup
         self._gzip = decompressor(backup.chunks)
         self.sidecar = backup.sidecar
-        """None when there is none beside the backup; its manifest is inside as well."""
+        """None when no sidecar lies beside the backup; the manifest is inside as well."""
         self.position = 0
         """How many bytes of the tar were returned."""
 

@@ -67,7 +67,7 @@ def _write_all(source: TarSource, directory: Path) -> int:
 
 
 def _joined(path: str) -> str:
-    """Where a member goes: a part to the file that all of them make."""
+    """The file that a member belongs to. All parts of a collection belong to one file."""
     name = split_path(path)
     if name is None:
         text = "the backup has a file of no collection"

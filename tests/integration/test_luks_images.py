@@ -24,6 +24,7 @@ from sealwire.sidecars.luks.errors import (
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.settings import Pbkdf
 from sealwire.sidecars.luks.tree import differences, manifest
+from tests.sidecars.luks.story import Silent
 from tests.support.debian import require_programs
 
 pytestmark = pytest.mark.integration
