@@ -13,7 +13,7 @@ import pytest
 
 from sealwire.keys.local_wrap import LocalKek
 from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, preflight, volume
-from sealwire.sidecars.luks.context import Silent, mounted_source
+from sealwire.sidecars.luks.context import mounted_source
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
     DeviceRefused,
