@@ -6,7 +6,6 @@ from sealwire.policies.aggregation.reshaping import names_of
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, freeze
 from sealwire.policies.planning.arguments import document_of, named_parts, operator_name
-from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -58,21 +57,21 @@ def events_of(documents: PathNode) -> PathNode:
     return PathNode(documents.path, freeze(children))
 
 
-def check_options(plan: Plan, stage: Element) -> None:
+def check_options(buf: bytes, stage: Element) -> None:
     """The arguments of `$changeStream`: none of them is, or holds, a value. Raises Refusal(SHAPE)."""
-    _check(plan, stage, stage, _OPTIONS)
-    for name, part in named_parts(plan, stage.value).items():
+    _check(buf, stage, stage, _OPTIONS)
+    for name, part in named_parts(buf, stage.value).items():
         if name in (b"resumeAfter", b"startAfter"):
-            _check(plan, part, part, _TOKEN)
+            _check(buf, part, part, _TOKEN)
 
 
-def check_split(plan: Plan, stage: Element) -> None:
+def check_split(buf: bytes, stage: Element) -> None:
     """`$changeStreamSplitLargeEvent` takes no arguments. Raises Refusal(SHAPE)."""
-    _check(plan, stage, stage, {})
+    _check(buf, stage, stage, {})
 
 
-def _check(plan: Plan, argument: Element, named: Element, known: dict[bytes, frozenset[int]]) -> None:
-    for name, part in named_parts(plan, document_of(argument, named)).items():
+def _check(buf: bytes, argument: Element, named: Element, known: dict[bytes, frozenset[int]]) -> None:
+    for name, part in named_parts(buf, document_of(argument, named)).items():
         # null is an option that is not set
         if name not in known or part.kind not in known[name] | {kinds.NULL}:
             raise Refusal(Reason.SHAPE, rule=f"{operator_name(named)} with {operator_name(part)}")

@@ -4,115 +4,90 @@ Ciphertext of two fields is equal where the values are, if and only if both are 
 a join is exact between two such fields, and between two that are in clear; between others it is refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
+from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.reshaping import assign_path
 from sealwire.policies.aggregation.stage_arguments import UNION_WITH, at_least, field_path
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.expressions import plan_expression
-from sealwire.policies.expressions.operands import match_constant
-from sealwire.policies.expressions.variables import is_variable_name
+from sealwire.policies.expressions.constants import is_variable_name, match_constant
+from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.filters.filters import plan_filter
-from sealwire.policies.planning.arguments import (
-    Parents,
-    document_of,
-    named_parts,
-    operator_name,
-    text_of,
-)
-from sealwire.policies.planning.namespaces import Surroundings, named_namespace
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.arguments import document_of, named_parts, operator_name, text_of
+from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.signatures import check_names
-from sealwire.policies.planning.trees import OPAQUE, Scope, either, is_in_clear, placed, same_values
+from sealwire.policies.planning.trees import OPAQUE, either, is_in_clear, placed, same_values
+from sealwire.policies.planning.values import note_comparison
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
-PlanPipeline = Callable[[Plan, Element, PathNode, Parents, Surroundings], PathNode]
-"""`pipelines.plan_pipeline`, which the stages with a pipeline inside go back to."""
 
-
-def lookup(
-    plan_inner: PlanPipeline,
-    plan: Plan,
-    stage: Element,
-    node: PathNode,
-    parents: Parents,
-    around: Surroundings,
-) -> PathNode:
+def lookup(walk: Walk, stage: Element) -> PathNode:
     """`$lookup` by two fields, by a pipeline with variables, or by both."""
     start = document_of(stage, stage)
-    inner = (*parents, start)
-    parts = named_parts(plan, start)
-    foreign = _foreign_tree(plan, stage, around)
+    inner = walk.inside(start)
+    parts = named_parts(walk.buf, start)
+    foreign = _foreign_tree(walk, stage)
     if b"localField" in parts:
-        local = _field(plan, node, parts[b"localField"])
-        _check_join(plan, local, _field(plan, foreign, parts[b"foreignField"]), stage)
+        local = _field(walk, walk.node, parts[b"localField"])
+        _check_join(walk, local, _field(walk, foreign, parts[b"foreignField"]), stage)
     if b"pipeline" in parts:
-        with bound(plan, variables_of(plan, parts.get(b"let"), node, inner)):
-            foreign = plan_inner(plan, parts[b"pipeline"], foreign, inner, around)
-    return _joined(plan, node, parts, foreign)
+        among = inner.binding(variables_of(inner, parts.get(b"let"))).at(foreign)
+        foreign = plan_pipeline(among, parts[b"pipeline"])
+    return _joined(walk, parts, foreign)
 
 
-def graph_lookup(
-    plan: Plan, stage: Element, node: PathNode, parents: Parents, around: Surroundings
-) -> PathNode:
+def graph_lookup(walk: Walk, stage: Element) -> PathNode:
     """`$graphLookup`: every comparison is of `connectToField` with `startWith` or with `connectFromField`."""
     start = document_of(stage, stage)
-    inner = (*parents, start)
-    parts = named_parts(plan, start)
-    foreign = _foreign_tree(plan, stage, around)
-    target = _field(plan, foreign, parts[b"connectToField"])
-    _check_join(plan, _field(plan, foreign, parts[b"connectFromField"]), target, stage)
-    first = plan_expression(plan, parts[b"startWith"], Scope(node), inner)
+    inner = walk.inside(start)
+    parts = named_parts(walk.buf, start)
+    foreign = _foreign_tree(walk, stage)
+    target = _field(walk, foreign, parts[b"connectToField"])
+    _check_join(walk, _field(walk, foreign, parts[b"connectFromField"]), target, stage)
+    first = infer(inner, parts[b"startWith"])
     if target.covers and not first.covers:
-        match_constant(plan, parts[b"startWith"], target, "$graphLookup", inner)
+        match_constant(inner, parts[b"startWith"], target, "$graphLookup")
     else:
-        _check_join(plan, first, target, stage)
+        _check_join(walk, first, target, stage)
     restriction = parts.get(b"restrictSearchWithMatch")
     if restriction is not None:
-        plan_filter(plan, document_of(restriction, restriction), foreign, inner)
+        plan_filter(inner.at(foreign), document_of(restriction, restriction))
     if b"maxDepth" in parts:
-        at_least(plan, parts[b"maxDepth"], 0)
+        at_least(walk.buf, parts[b"maxDepth"], 0)
     if b"depthField" in parts:
-        foreign = assign_path(foreign, field_path(plan, parts[b"depthField"]), NOTHING)
-    return _joined(plan, node, parts, foreign)
+        foreign = assign_path(foreign, field_path(walk.buf, parts[b"depthField"]), NOTHING)
+    return _joined(walk, parts, foreign)
 
 
-def union_with(
-    plan_inner: PlanPipeline,
-    plan: Plan,
-    stage: Element,
-    node: PathNode,
-    parents: Parents,
-    around: Surroundings,
-) -> PathNode:
-    """`$unionWith`, a name or `{coll, pipeline}`: what follows sees documents of both kinds."""
-    foreign = _foreign_tree(plan, stage, around)
+def union_with(walk: Walk, stage: Element) -> PathNode:
+    """`$unionWith`: a name or `{coll, pipeline}`: what follows sees documents of both kinds."""
+    foreign = _foreign_tree(walk, stage)
     if stage.kind == kinds.OBJECT:
-        parts = check_names(plan, stage, *UNION_WITH)
+        parts = check_names(walk.buf, stage, *UNION_WITH)
         if b"pipeline" in parts:
-            foreign = plan_inner(plan, parts[b"pipeline"], foreign, (*parents, stage.value), around)
-    return either(node, foreign)
+            foreign = plan_pipeline(walk.within(stage.value, foreign), parts[b"pipeline"])
+    return either(walk.node, foreign)
 
 
-def _foreign_tree(plan: Plan, stage: Element, around: Surroundings) -> PathNode:
+def _foreign_tree(walk: Walk, stage: Element) -> PathNode:
     """The covered paths of the collection that is read; without one, the pipeline makes the documents."""
-    named = named_namespace(plan, stage, around.database)
+    named = named_namespace(walk.buf, stage, walk.around.database)
     if named is not None:
-        return around.tree(named)
-    if stage.kind == kinds.OBJECT and not named_parts(plan, stage.value).keys() & {b"from", b"coll"}:
+        return walk.around.tree(named)
+    if stage.kind == kinds.OBJECT and not named_parts(walk.buf, stage.value).keys() & {b"from", b"coll"}:
         return NOTHING
     raise Refusal(Reason.SHAPE, rule=operator_name(stage))
 
 
-def _field(plan: Plan, node: PathNode, part: Element) -> PathNode:
-    return follow(node, text_of(plan, part)) or NOTHING
+def _field(walk: Walk, node: PathNode, part: Element) -> PathNode:
+    return follow(node, text_of(walk.buf, part)) or NOTHING
 
 
-def _check_join(plan: Plan, left: PathNode, right: PathNode, stage: Element) -> None:
+def _check_join(walk: Walk, left: PathNode, right: PathNode, stage: Element) -> None:
     """Both in clear, or the same deterministic classes at the same paths. Raises Refusal(JOIN)."""
     if is_in_clear(left) and is_in_clear(right):
         return
@@ -120,39 +95,26 @@ def _check_join(plan: Plan, left: PathNode, right: PathNode, stage: Element) -> 
         return  # what is not there equals null and nothing else
     if left.holds_random or right.holds_random or not same_values(left, right):
         raise Refusal(Reason.JOIN, path=(left if left.covers else right).path, rule=operator_name(stage))
-    plan.compares = True
+    note_comparison(walk.draft, left if left.covers else right)
 
 
-def variables_of(
-    plan: Plan, let: Element | None, node: PathNode, parents: Parents
-) -> Mapping[bytes, PathNode]:
-    """What the variables of a stage's `let` yield, over documents with the covered paths `node`."""
+def variables_of(walk: Walk, let: Element | None) -> Mapping[bytes, PathNode]:
+    """What the variables of a stage's `let` yield, over documents with the walk's covered paths."""
     if let is None:
         return {}
     start = document_of(let, let)
-    bindings = named_parts(plan, start)
+    bindings = named_parts(walk.buf, start)
     for name in bindings:
         if not is_variable_name(name):
             raise Refusal(Reason.SHAPE, rule="a variable that does not begin with a small letter")
-    return {
-        name: plan_expression(plan, value, Scope(node), (*parents, start)) for name, value in bindings.items()
-    }
+    inner = walk.inside(start)
+    return {name: infer(inner, value) for name, value in bindings.items()}
 
 
-@contextmanager
-def bound(plan: Plan, variables: Mapping[bytes, PathNode]) -> Iterator[None]:
-    """Variables of a stage are seen in its whole pipeline, and in the pipelines inside that."""
-    outer = plan.variables
-    plan.variables = {**outer, **variables}
-    try:
-        yield
-    finally:
-        plan.variables = outer
-
-
-def _joined(plan: Plan, node: PathNode, parts: Mapping[bytes, Element], foreign: PathNode) -> PathNode:
+def _joined(walk: Walk, parts: Mapping[bytes, Element], foreign: PathNode) -> PathNode:
     """The tree with the foreign documents in the field `as`."""
-    name = field_path(plan, parts[b"as"])
+    node = walk.node
+    name = field_path(walk.buf, parts[b"as"])
     follow(node, name)  # not below a value that is encrypted as a whole
     above, dot, _ = name.partition(b".")
     if dot and above in node.children and not node.children[above].is_gone:

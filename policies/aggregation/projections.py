@@ -4,52 +4,56 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sealwire.policies.aggregation.reshaping import Assignment, assign_paths, assigned_value, drop_paths
+from sealwire.policies.aggregation.reshaping import (
+    Assignment,
+    assign_paths,
+    assigned_value,
+    drop_paths,
+    is_document_literal,
+)
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.expressions import plan_expression
+from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import follow, is_transparent
 from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.file.schema import Mode, PathNode, freeze
-from sealwire.policies.filters.filters import plan_element_filter, refuse_misplaced
+from sealwire.policies.file.schema import PathNode, freeze
+from sealwire.policies.filters.filters import plan_elem_match
+from sealwire.policies.filters.operands import refuse_misplaced
 from sealwire.policies.planning.arguments import (
-    Parents,
     array_items,
     check_nested,
     document_of,
-    first_name,
     only_element,
     operator_name,
 )
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
-from sealwire.policies.planning.plan import Plan
-from sealwire.policies.planning.trees import Scope
+from sealwire.policies.planning.values import is_random
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
+from sealwire.wire.raw_bson import Element, elements
 
 # What nested names may amount to: joined to every field inside, a longer one would cost its square.
 _MAX_PREFIX: Final = 1000
 
 
-def plan_projection(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> None:
+def plan_projection(walk: Walk, argument: Element) -> None:
     """Cover the projection document of a `find`, which knows `$slice` and `$elemMatch` of its own."""
-    _find_fields(plan, document_of(argument, argument), b"", node, parents)
+    _find_fields(walk, document_of(argument, argument), b"")
 
 
-def _find_fields(plan: Plan, start: int, prefix: bytes, node: PathNode, parents: Parents) -> None:
-    if len(parents) > MAX_DEPTH:
-        raise Refusal(Reason.SHAPE, rule="nesting")
-    inner = (*parents, start)
-    for element in elements(plan.buf, start):
+def _find_fields(walk: Walk, start: int, prefix: bytes) -> None:
+    inner = walk.inside(start)
+    for element in elements(walk.buf, start):
         path = prefix + element.name
-        if _is_array_operator(plan, element):
-            _array_operator(plan, element, path, node, inner)
-        elif _is_nested(plan, element):
-            _find_fields(plan, element.value, _prefix(path), node, inner)
-        elif element.kind in FLAGS:
-            follow(node, path)  # a flag for what lies inside an encrypted value would be without effect
+        if _is_array_operator(walk.buf, element):
+            _array_operator(inner, element, path)
+        elif is_document_literal(walk.buf, element):
+            _find_fields(inner, element.value, _prefix(path))
         else:
-            follow(node, path)  # what it puts into a value depends on whether that is a document
-            plan_expression(plan, element, Scope(node), inner)
+            # a flag for what lies inside an encrypted value would be without effect, and what an expression
+            # puts into a value depends on whether that is a document
+            follow(walk.node, path)
+            if element.kind not in FLAGS:
+                infer(inner, element)
 
 
 def _prefix(path: bytes) -> bytes:
@@ -76,14 +80,15 @@ class _Fields:
         return bool(self.included or self.computed) and not excludes and not self.is_mixed
 
 
-def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: Parents) -> PathNode:
+def plan_project_stage(walk: Walk, argument: Element) -> PathNode:
     """Cover a `$project` stage; return the covered paths of what it leaves.
 
     Flags keep or drop a path, anything else is an expression. A path that was dropped is marked absent; the
     answer may name another that is not there, and never misses one that is.
     """
     fields = _Fields()
-    _collect(plan, document_of(argument, argument), b"", node, fields, parents)
+    _collect(walk, document_of(argument, argument), b"", fields)
+    node = walk.node
     if not fields.is_inclusion:
         node = drop_paths(node, fields.excluded)
     else:
@@ -91,24 +96,20 @@ def plan_project_stage(plan: Plan, argument: Element, node: PathNode, parents: P
     return assign_paths(node, fields.computed)
 
 
-def _collect(
-    plan: Plan, start: int, prefix: bytes, node: PathNode, fields: _Fields, parents: Parents
-) -> None:
-    if len(parents) > MAX_DEPTH:
-        raise Refusal(Reason.SHAPE, rule="nesting")
-    inner = (*parents, start)
+def _collect(walk: Walk, start: int, prefix: bytes, fields: _Fields) -> None:
+    inner = walk.inside(start)
     is_empty = True
-    for element in elements(plan.buf, start):
+    for element in elements(walk.buf, start):
         is_empty = False
         path = prefix + element.name
         if element.kind in FLAGS:
-            follow(node, path)
-            is_kept = is_true(element.kind, plan.buf[element.value : element.end])
+            follow(walk.node, path)
+            is_kept = is_true(element.kind, walk.buf[element.value : element.end])
             (fields.included if is_kept else fields.excluded).append(path)
-        elif _is_nested(plan, element):
-            _collect(plan, element.value, _prefix(path), node, fields, inner)
+        elif is_document_literal(walk.buf, element):
+            _collect(inner, element.value, _prefix(path), fields)
         else:
-            fields.computed.append((path, assigned_value(plan, element, node, inner)))
+            fields.computed.append((path, assigned_value(inner, element)))
     fields.is_mixed = fields.is_mixed or is_empty
 
 
@@ -129,55 +130,44 @@ def _kept(node: PathNode, paths: list[bytes]) -> PathNode:
     return node if b"" in paths or not node.children else _including(node, paths)
 
 
-def _is_nested(plan: Plan, element: Element) -> bool:
-    """`{a: {b: 1}}` is another way to write `{"a.b": 1}`."""
-    return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
-
-
-def _is_array_operator(plan: Plan, element: Element) -> bool:
+def _is_array_operator(buf: bytes, element: Element) -> bool:
     """`$slice` with numbers is a projection operator; with an array to slice it is an expression."""
     if element.kind != kinds.OBJECT:
         return False
-    operator = next(elements(plan.buf, element.value), None)
+    operator = next(elements(buf, element.value), None)
     if operator is None or operator.name not in (b"$slice", b"$elemMatch"):
         return False
     if operator.name == b"$slice" and operator.kind == kinds.ARRAY:
-        first = next(elements(plan.buf, operator.value), None)
+        first = next(elements(buf, operator.value), None)
         return first is not None and first.kind in NUMERIC
     return True
 
 
-def _array_operator(plan: Plan, element: Element, path: bytes, node: PathNode, parents: Parents) -> None:
-    """Both work on a covered array in deterministic mode, `$elemMatch` on its sub-documents only."""
-    target = follow(node, path)
-    operator = only_element(plan, element.value, "a projection of an array")
-    rule = operator_name(operator)
-    if target is not None and (
-        target.opaque or (target.leaf is not None and target.leaf.mode is Mode.RANDOM)
-    ):
-        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=rule)
+def _array_operator(walk: Walk, element: Element, path: bytes) -> None:
+    """Both work on a covered array in deterministic mode; `$elemMatch` as in a filter."""
+    target = follow(walk.node, path)
+    operator = only_element(walk.buf, element.value, "a projection of an array")
+    if target is not None and is_random(target):
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
     if operator.name == b"$slice":
-        _slice(plan, operator, target)
-        return
-    start = document_of(operator, operator)
-    if target is None:
-        check_nested(plan, operator)
-        refuse_misplaced(plan, operator)
-        return
-    if target.leaf is not None:
-        raise Refusal(Reason.OPERATOR, path=target.path, rule=rule)
-    plan_element_filter(plan, start, target, (*parents, element.value))
+        _slice(walk.buf, operator, target)
+    elif target is None:
+        document_of(operator, operator)
+        check_nested(walk.buf, operator)
+        refuse_misplaced(walk.buf, operator)
+    else:
+        plan_elem_match(walk.within(element.value, target), operator)
 
 
-def _slice(plan: Plan, operator: Element, target: PathNode | None) -> None:
+def _slice(buf: bytes, operator: Element, target: PathNode | None) -> None:
     """How many elements are shown, or how many are left out first: numbers, whole on a covered path."""
     is_pair = operator.kind == kinds.ARRAY
-    numbers = array_items(plan, operator) if is_pair else [operator]
+    numbers = array_items(buf, operator) if is_pair else [operator]
     if target is None:
         if any(number.kind not in NUMERIC for number in numbers):
             raise Refusal(Reason.SHAPE, rule="$slice")
         return
-    shown = [whole_number(plan, number) for number in numbers]
+    shown = [whole_number(buf, number) for number in numbers]
     if is_pair and (len(shown) != 2 or shown[1] <= 0):
         raise Refusal(Reason.SHAPE, path=target.path, rule="$slice")
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.expressions import is_of_every_class, plan_expression
+from sealwire.policies.expressions.arguments import is_of_every_class
+from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import bounded, follow, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode, freeze
-from sealwire.policies.planning.arguments import Parents, first_name
-from sealwire.policies.planning.plan import Plan
-from sealwire.policies.planning.trees import Scope, beside, doubtful
+from sealwire.policies.planning.arguments import first_name
+from sealwire.policies.planning.trees import beside, doubtful
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
@@ -29,13 +30,13 @@ class _Branch:
     below: dict[bytes, "_Branch"] = field(default_factory=dict)
 
 
-def assigned_value(plan: Plan, element: Element, node: PathNode, parents: Parents) -> PathNode | None:
-    """What a stage puts at a path of documents with the tree `node`, for `assign_paths`.
+def assigned_value(walk: Walk, element: Element) -> PathNode | None:
+    """What a stage puts at a path of documents with the walk's tree, for `assign_paths`.
 
     None where that is no value, or one that is stored in clear whatever the class. Raises Refusal, BsonError.
     """
-    value = plan_expression(plan, element, Scope(node), parents)
-    return None if is_of_every_class(plan, element) else value
+    value = infer(walk, element)
+    return None if is_of_every_class(walk.buf, element) else value
 
 
 def assign_path(node: PathNode, path: bytes, value: PathNode) -> PathNode:
@@ -146,9 +147,9 @@ def _without(node: PathNode, branch: _Branch) -> PathNode:
     return node.changed(children) if is_changed else node
 
 
-def is_document_literal(plan: Plan, element: Element) -> bool:
+def is_document_literal(buf: bytes, element: Element) -> bool:
     """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
-    return element.kind == kinds.OBJECT and not first_name(plan, element.value).startswith(b"$")
+    return element.kind == kinds.OBJECT and not first_name(buf, element.value).startswith(b"$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,29 +170,29 @@ def names_of(names: Iterable[bytes]) -> Names:
     return Names(dict.fromkeys(names))
 
 
-def written_names(plan: Plan, element: Element) -> Names:
+def written_names(buf: bytes, element: Element) -> Names:
     """The names that an expression gives to what it yields: those of the documents that are written out.
 
     The expression has been planned before, so it is well-formed. Cost: O(elements).
     """
     if element.kind != kinds.OBJECT:
         return _ANY
-    if is_document_literal(plan, element):
-        fields = elements(plan.buf, element.value)
+    if is_document_literal(buf, element):
+        fields = elements(buf, element.value)
         return Names(
             {
-                part.name: written_names(plan, part) if is_document_literal(plan, part) else None
+                part.name: written_names(buf, part) if is_document_literal(buf, part) else None
                 for part in fields
             }
         )
-    operator = next(elements(plan.buf, element.value))
+    operator = next(elements(buf, element.value))
     if operator.name != b"$mergeObjects" or operator.kind != kinds.ARRAY:
         return _ANY
     merged: dict[bytes, Names | None] = {}
     others = False
-    for part in elements(plan.buf, operator.value):
+    for part in elements(buf, operator.value):
         if part.kind != kinds.NULL:
-            found = written_names(plan, part)
+            found = written_names(buf, part)
             merged.update(found.names)
             others = others or found.others
     return Names(merged, others)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, freeze
 from sealwire.policies.planning.arguments import document_of, named_parts, operator_name
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.draft import Draft
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 _FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
 
 
-def first_documents(plan: Plan, stage: Element) -> PathNode | None:
+def first_documents(draft: Draft, stage: Element) -> PathNode | None:
     """The covered paths of what a pipeline's first stage yields, if it shows what the server knows of itself.
 
     None for any other stage. Who protects anything has to follow a pipeline that begins so, whatever the
@@ -26,9 +26,9 @@ def first_documents(plan: Plan, stage: Element) -> PathNode | None:
     found = _STAGES.get(stage.name)
     if found is None:
         return None
-    found.check(plan, stage, stage)
+    found.check(draft.buf, stage, stage)
     if stage.name in OTHERS_COMMANDS:
-        plan.others = True
+        draft.others = True
     return found.documents
 
 
@@ -38,24 +38,24 @@ class _ServerStage:
     documents: PathNode
 
 
-_Check = Callable[[Plan, Element, Element], None]
+_Check = Callable[[bytes, Element, Element], None]
 """Checks one argument of the stage that comes last. Raises Refusal(SHAPE)."""
 
 
-def _flag(plan: Plan, argument: Element, stage: Element) -> None:
-    del plan
+def _flag(buf: bytes, argument: Element, stage: Element) -> None:
+    del buf
     if argument.kind not in _FLAGS:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
 
 
-def _text(plan: Plan, argument: Element, stage: Element) -> None:
-    del plan
+def _text(buf: bytes, argument: Element, stage: Element) -> None:
+    del buf
     if argument.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
 
 
-def _key(plan: Plan, argument: Element, stage: Element) -> None:
-    del plan
+def _key(buf: bytes, argument: Element, stage: Element) -> None:
+    del buf
     if argument.kind != kinds.BIN_DATA:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
 
@@ -64,11 +64,11 @@ def _document(**known: _Check) -> _Check:
     """A document that has no other names than these."""
     checks = {name.encode(): check for name, check in known.items()}
 
-    def check(plan: Plan, argument: Element, stage: Element) -> None:
-        for name, part in named_parts(plan, document_of(argument, stage)).items():
+    def check(buf: bytes, argument: Element, stage: Element) -> None:
+        for name, part in named_parts(buf, document_of(argument, stage)).items():
             if name not in checks:
                 raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-            checks[name](plan, part, stage)
+            checks[name](buf, part, stage)
 
     return check
 
@@ -78,11 +78,11 @@ def _flags(names: str) -> _Check:
 
 
 def _many(one: _Check) -> _Check:
-    def check(plan: Plan, argument: Element, stage: Element) -> None:
+    def check(buf: bytes, argument: Element, stage: Element) -> None:
         if argument.kind != kinds.ARRAY:
             raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-        for item in elements(plan.buf, argument.value):
-            one(plan, item, stage)
+        for item in elements(buf, argument.value):
+            one(buf, item, stage)
 
     return check
 

@@ -6,7 +6,6 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.planning.arguments import array_items, operator_name, text_of
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.plan import Plan
 from sealwire.policies.planning.signatures import check_names, signature_of, signatures_in
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -53,17 +52,17 @@ _BOUNDS: Final = frozenset({b"full", b"partition"})
 _UNITS: Final = frozenset(b"year quarter month week day hour minute second millisecond".split())
 
 
-def at_least(plan: Plan, number: Element, least: int) -> int:
+def at_least(buf: bytes, number: Element, least: int) -> int:
     """A whole number that is no smaller than `least`. Raises Refusal(SHAPE) for anything else."""
-    found = whole_number(plan, number)
+    found = whole_number(buf, number)
     if found < least:
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(number)} of less than {least}")
     return found
 
 
-def field_name(plan: Plan, part: Element) -> bytes:
+def field_name(buf: bytes, part: Element) -> bytes:
     """A name that a stage gives to a field: no path, and no reference. Raises Refusal(SHAPE)."""
-    name = text_of(plan, part)
+    name = text_of(buf, part)
     check_field_name(name, part)
     return name
 
@@ -74,17 +73,17 @@ def check_field_name(name: bytes, part: Element) -> None:
         raise Refusal(Reason.SHAPE, rule=f"a name for {operator_name(part)}")
 
 
-def field_path(plan: Plan, part: Element) -> bytes:
+def field_path(buf: bytes, part: Element) -> bytes:
     """A path without a dollar, such as `$unset` takes. Raises Refusal(SHAPE)."""
-    path = text_of(plan, part)
+    path = text_of(buf, part)
     if not path or path.startswith(b"$"):
         raise Refusal(Reason.SHAPE, rule=f"a path for {operator_name(part)}")
     return path
 
 
-def referred_path(plan: Plan, part: Element) -> bytes:
+def referred_path(buf: bytes, part: Element) -> bytes:
     """The path of `"$path"`, such as `$unwind` takes. Raises Refusal(SHAPE)."""
-    text = text_of(plan, part)
+    text = text_of(buf, part)
     if len(text) < 2 or not text.startswith(b"$") or text.startswith(b"$$"):
         raise Refusal(Reason.SHAPE, rule=f"a path for {operator_name(part)}")
     return text[1:]
@@ -96,20 +95,20 @@ def check_flag(part: Element) -> None:
         raise Refusal(Reason.SHAPE, rule=operator_name(part))
 
 
-def check_range(plan: Plan, part: Element) -> None:
+def check_range(buf: bytes, part: Element) -> None:
     """`{step, unit, bounds}` of `$densify`: numbers, dates, and words that it knows. Raises Refusal."""
-    parts = check_names(plan, part, *_RANGE)
+    parts = check_names(buf, part, *_RANGE)
     unit, bounds = parts.get(b"unit"), parts[b"bounds"]
     is_known = parts[b"step"].kind in NUMERIC
-    is_known = is_known and (unit is None or _is_word(plan, unit, _UNITS))
+    is_known = is_known and (unit is None or _is_word(buf, unit, _UNITS))
     if bounds.kind == kinds.ARRAY:
-        ends = array_items(plan, bounds)
+        ends = array_items(buf, bounds)
         is_known = is_known and len(ends) == 2 and all(end.kind in NUMERIC | {kinds.DATE} for end in ends)
     else:
-        is_known = is_known and _is_word(plan, bounds, _BOUNDS)
+        is_known = is_known and _is_word(buf, bounds, _BOUNDS)
     if not is_known:
         raise Refusal(Reason.SHAPE, rule="$densify")
 
 
-def _is_word(plan: Plan, part: Element, words: frozenset[bytes]) -> bool:
-    return part.kind == kinds.STRING and string_bytes(plan.buf, part) in words
+def _is_word(buf: bytes, part: Element, words: frozenset[bytes]) -> bool:
+    return part.kind == kinds.STRING and string_bytes(buf, part) in words

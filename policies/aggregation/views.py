@@ -12,12 +12,15 @@ from typing import Final, final
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.server_collections import server_documents
+from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import readable
-from sealwire.policies.planning.namespaces import Surroundings
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.surroundings import Surroundings
 from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 
@@ -148,10 +151,11 @@ class ViewCatalog:
         def covered(namespace: str) -> PathNode | None:
             return self._covered(namespace, depth + 1)
 
-        plan = Plan(view.definition)
+        draft = Draft(view.definition, TABLES)
         try:
             pipeline = next(elements(view.definition, 0))
             base = covered(f"{database}.{view.on}") or NOTHING
-            return plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
+            around = Surroundings(covered, database)
+            return plan_pipeline(Walk(draft, base, (0,), Use.MATCH, around=around), pipeline)
         except (Refusal, BsonError, StopIteration):
             return OPAQUE

@@ -12,31 +12,32 @@ from sealwire.policies.file.schema import PathNode, belongs_to_server
 from sealwire.policies.planning.arguments import named_parts, operator_name, readable
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 
 _DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split()) | frozenset(GENERIC)
 
 
-def _administer(command: Command, node: PathNode) -> None:
+def _administer(command: Command, walk: Walk) -> None:
     """Documents in a command of administration describe keys and cursors, or they are refused.
 
     Some of these commands take a query (`planCacheClear`) or index bounds (`dataSize`) as well.
     """
     for name, argument in command.arguments.items():
         if name == b"rawData" and argument.kind != kinds.NULL:
-            raw_data(command, argument, command.parents)
+            raw_data(command, walk, argument)
         if argument.kind in (kinds.OBJECT, kinds.ARRAY) and name not in _DESCRIBING:
-            raise Refusal(Reason.SHAPE, path=node.path, rule=operator_name(argument))
+            raise Refusal(Reason.SHAPE, path=walk.node.path, rule=operator_name(argument))
     if command.sequences:
         raise Refusal(Reason.SHAPE, rule="this document sequence")
 
 
-def _refuse_command(command: Command, node: PathNode) -> None:
+def _refuse_command(command: Command, walk: Walk) -> None:
     """Takes values of documents, or bounds of them, in ways that are not followed."""
-    raise Refusal(Reason.COMMAND, path=node.path, rule=operator_name(command.arguments[command.name]))
+    raise Refusal(Reason.COMMAND, path=walk.node.path, rule=operator_name(command.arguments[command.name]))
 
 
-ADMINISTRATION: dict[bytes, Rule[Callable[[Command, PathNode], None]]] = {
+ADMINISTRATION: dict[bytes, Rule[Callable[[Command, Walk], None]]] = {
     **family(
         """listIndexes dropIndexes deleteIndexes drop collStats collstats dataSize datasize validate compact
         reIndex killCursors planCacheClear planCacheClearFilters planCacheListFilters convertToCapped
@@ -105,11 +106,11 @@ def rename_collection(command: Command) -> None:
     if source is None or target is None or not same_values(source, target):
         path = readable(named[0] if source is not None else named[1])
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
-    command.plan.reach()
-    command.plan.namespace = readable(named[0])
+    command.draft.reach()
+    command.draft.namespace = readable(named[0])
     names = (command.name, b"to", b"dropTarget", b"stayTemp")
     known: dict[bytes, Argument] = dict.fromkeys(names, pass_argument)
-    apply_arguments(command, command.arguments, {**GENERIC, **known}, command.parents)
+    apply_arguments(command, command.walk, command.arguments, {**GENERIC, **known})
 
 
 def _clone_as_capped(command: Command) -> None:
@@ -128,7 +129,7 @@ def _map_reduce(command: Command) -> None:
     if is_servers and server_documents(command.policies, command.database, source) is not None:
         raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
     out = command.arguments[b"out"]
-    if out.kind == kinds.OBJECT and b"db" in named_parts(command.plan, out.value):
+    if out.kind == kinds.OBJECT and b"db" in named_parts(command.buf, out.value):
         raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
 
 

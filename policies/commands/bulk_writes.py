@@ -17,12 +17,13 @@ from sealwire.policies.commands.commands import (
 )
 from sealwire.policies.commands.reach import NO_NAME, name_in, refuse_writing_views
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.variables import bind_constants, settle_constants
+from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.planning.arguments import Parents, check_nested, document_of, named_parts, readable
+from sealwire.policies.planning.arguments import check_nested, document_of, named_parts, readable
 from sealwire.policies.planning.documents import plan_document
 from sealwire.policies.planning.numbers import is_true, whole_number
 from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -54,13 +55,14 @@ def bulk_write(command: Command) -> None:
         return
     if None in targets:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
-    command.plan.protected = True
-    command.plan.namespace = readable(protected[0].namespace)
-    apply_arguments(command, command.arguments, {command.name: passed, **_ARGUMENTS}, command.parents)
-    bound = bind_constants(command.plan, command.arguments.get(b"let"), command.parents)
-    for start, parents in command.documents(_OPERATIONS):
-        _operation(command, named_parts(command.plan, start), (*parents, start), targets)
-    settle_constants(command.plan, bound)
+    command.draft.protected = True
+    command.draft.namespace = readable(protected[0].namespace)
+    apply_arguments(command, command.walk, command.arguments, {command.name: passed, **_ARGUMENTS})
+    bound = bind_constants(command.walk, command.arguments.get(b"let"))
+    for among, start in command.documents(bound, _OPERATIONS):
+        _operation(command, among.inside(start), named_parts(command.buf, start), targets)
+    if bound is not command.walk:
+        cover_constants(bound)
 
 
 _ARGUMENTS: dict[bytes, Argument] = {
@@ -82,7 +84,7 @@ def _targets(command: Command) -> list[_Target | None]:
     argument = command.arguments.get(_NAMESPACES)
     targets: list[_Target | None] = []
     if argument is not None and argument.kind == kinds.ARRAY:
-        for item in elements(command.plan.buf, argument.value):
+        for item in elements(command.buf, argument.value):
             if item.kind not in NO_NAME and item.kind != kinds.NULL:
                 raise Refusal(Reason.SHAPE, rule="nsInfo")
             targets.append(_target(command, item.value) if item.kind == kinds.OBJECT else None)
@@ -95,7 +97,7 @@ def _targets(command: Command) -> list[_Target | None]:
 
 
 def _target(command: Command, start: int) -> _Target | None:
-    parts = named_parts(command.plan, start)
+    parts = named_parts(command.buf, start)
     namespace = name_in(command, parts.get(b"ns"))
     if namespace is None:
         return None
@@ -105,7 +107,7 @@ def _target(command: Command, start: int) -> _Target | None:
         # encryptionInformation among others: the server would write more than the operations say
         _refuse_unknown(parts, {b"ns", b"collectionUUID", b"isTimeseriesNamespace"})
         buckets = parts.get(b"isTimeseriesNamespace")
-        if buckets is not None and is_true(buckets.kind, command.plan.buf[buckets.value : buckets.end]):
+        if buckets is not None and is_true(buckets.kind, command.buf[buckets.value : buckets.end]):
             raise Refusal(Reason.SHAPE, rule="isTimeseriesNamespace")
     return _Target(namespace, node)
 
@@ -116,41 +118,41 @@ def _refuse_unknown(parts: dict[bytes, Element], known: Iterable[bytes]) -> None
 
 
 def _operation(
-    command: Command, parts: dict[bytes, Element], parents: Parents, targets: Sequence[_Target | None]
+    command: Command, walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Target | None]
 ) -> None:
     """One operation. The server goes by its first field, whose value is an index into the targets."""
     kinds = [name for name in parts if name in _HANDLERS]
     if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
         raise Refusal(Reason.SHAPE, rule="an operation of bulkWrite")
-    index = whole_number(command.plan, parts[kinds[0]])
+    index = whole_number(command.buf, parts[kinds[0]])
     target = targets[index] if 0 <= index < len(targets) else None
     if target is None:
         raise Refusal(Reason.SHAPE, rule="a namespace index of bulkWrite")
     if target.node is not None:
-        _HANDLERS[kinds[0]](command, target.node, parts, parents)
+        _HANDLERS[kinds[0]](command, walk.at(target.node), parts)
         return
     for part in parts.values():
-        check_nested(command.plan, part)
+        check_nested(command.buf, part)
 
 
-def _document(command: Command, argument: Element, parents: Parents) -> None:
-    plan_document(command.plan, document_of(argument, argument), command.node, parents, Use.STORE)
+def _document(command: Command, walk: Walk, argument: Element) -> None:
+    del command
+    plan_document(walk.to(Use.STORE), document_of(argument, argument), walk.node)
 
 
 _INSERT_PARTS: dict[bytes, Argument] = {b"insert": passed, b"document": _document}
 
 
-def _insert(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
-    command.node = node
-    apply_arguments(command, parts, _INSERT_PARTS, parents)
+def _insert(command: Command, walk: Walk, parts: dict[bytes, Element]) -> None:
+    apply_arguments(command, walk, parts, _INSERT_PARTS)
 
 
-def _update(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
-    update_statement(command, node, parts, parents, BULK_UPDATE_PARTS)
+def _update(command: Command, walk: Walk, parts: dict[bytes, Element]) -> None:
+    update_statement(command, walk, parts, BULK_UPDATE_PARTS)
 
 
-def _delete(command: Command, node: PathNode, parts: dict[bytes, Element], parents: Parents) -> None:
-    delete_statement(command, node, parts, parents, BULK_DELETE_PARTS)
+def _delete(command: Command, walk: Walk, parts: dict[bytes, Element]) -> None:
+    delete_statement(command, walk, parts, BULK_DELETE_PARTS)
 
 
 _HANDLERS = {b"insert": _insert, b"update": _update, b"delete": _delete}

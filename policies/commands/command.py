@@ -10,7 +10,6 @@ from sealwire.policies.aggregation.server_collections import server_documents
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import (
-    Parents,
     array_items,
     check_nested,
     document_of,
@@ -18,8 +17,10 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     string_of,
 )
-from sealwire.policies.planning.namespaces import Surroundings
-from sealwire.policies.planning.plan import SETTLED_EDITS, Plan
+from sealwire.policies.planning.draft import SETTLED_EDITS, Draft
+from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.surroundings import Surroundings
+from sealwire.policies.planning.walk import Parents, Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -42,20 +43,20 @@ class Command:
     __slots__ = (
         "arguments",
         "body",
+        "buf",
         "collated",
         "covered",
         "database",
+        "draft",
         "name",
-        "node",
-        "parents",
-        "plan",
         "policies",
         "sequences",
+        "walk",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - see `plan`
+    def __init__(  # noqa: PLR0913, PLR0917 - see `plan_command`
         self,
-        plan: Plan,
+        draft: Draft,
         policies: PolicySet,
         covered: Callable[[str], PathNode | None],
         database: str,
@@ -64,7 +65,8 @@ class Command:
         arguments: dict[bytes, Element],
         sequences: tuple[DocumentSequence, ...] = (),
     ) -> None:
-        self.plan = plan
+        self.draft = draft
+        self.buf = draft.buf
         self.policies = policies
         self.covered = covered
         """The covered paths of what is read under a name: a collection's by the policy, or a view's."""
@@ -72,12 +74,10 @@ class Command:
         self.name = next(iter(arguments))
         self.body = body
         """Offset of the command document."""
-        self.parents = parents
-        """Lengths above the body's elements, the body's own included."""
+        self.walk = Walk(draft, NOTHING, parents, Use.MATCH)
+        """Among the body's elements, before it is known whose documents they speak of."""
         self.arguments = arguments
         self.sequences = sequences
-        self.node = NOTHING
-        """The covered paths of the documents that its arguments, or those of a statement, speak of."""
         self.collated = False
         """Whether an argument asks for a collation other than the simple one."""
 
@@ -93,66 +93,62 @@ class Command:
     def reached(self, namespace: str) -> PathNode | None:
         """The covered paths of a collection, a view or a collection of the server's own; None for no such.
 
-        The plan is told which of these it reaches. Raises NamespaceUnknown (see `ViewCatalog.covered`);
+        The draft is told which of these it reaches. Raises NamespaceUnknown (see `ViewCatalog.covered`);
         Refusal for buckets of a protected collection.
         """
         database, _, collection = namespace.partition(".")
         if belongs_to_server(database, collection):
             node = server_documents(self.policies, database, collection)
-            self.plan.others = self.plan.others or node is not None
+            self.draft.others = self.draft.others or node is not None
             return node
         node = self.covered(namespace)
-        self.plan.reveals = self.plan.reveals or node is not None
+        self.draft.reveals = self.draft.reveals or node is not None
         return node
 
-    def documents(self, name: bytes) -> Iterator[tuple[int, Parents]]:
+    def documents(self, walk: Walk, name: bytes) -> Iterator[tuple[Walk, int]]:
         """The documents of an argument that may stand in the body as an array or be a sequence.
 
-        Each is to be planned before the next one is taken: what has become many edits is settled in between.
+        Each comes with the walk among them. It is to be planned before the next one is taken: what has become
+        many edits is settled in between.
         """
         argument = self.arguments.get(name)
         if argument is not None:
-            inside = (document_of(item, argument) for item in array_items(self.plan, argument))
-            yield from self._settling(inside, (*self.parents, argument.value))
+            inside = (document_of(item, argument) for item in array_items(self.buf, argument))
+            yield from self._settling(walk.inside(argument.value), inside)
         for sequence in self.sequences:
-            if sequence.identifier != name:
-                continue
-            if self.plan.settler is not None:
-                yield from self._settling(sequence.documents, sequence.parents)
-                continue
-            for start in sequence.documents:
-                yield start, sequence.parents
+            if sequence.identifier == name:
+                yield from self._settling(walk.beneath(sequence.parents), sequence.documents)
 
-    def _settling(self, documents: Iterable[int], parents: Parents) -> Iterator[tuple[int, Parents]]:
-        plan = self.plan
-        edits, removals = len(plan.edits), len(plan.removals)
+    def _settling(self, walk: Walk, documents: Iterable[int]) -> Iterator[tuple[Walk, int]]:
+        draft = self.draft
+        edits, replacements = len(draft.edits), len(draft.replacements)
         first = -1
         for start in documents:
             if first < 0:
                 first = start
-            elif len(plan.edits) - edits >= SETTLED_EDITS:
-                plan.settle(edits, removals, first, start, parents)
+            elif len(draft.edits) - edits >= SETTLED_EDITS:
+                draft.settle(edits, replacements, first, start, walk.parents)
                 first = start
-            yield start, parents
+            yield walk, start
 
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one. Raises Refusal(SHAPE)."""
-        parts = named_parts(self.plan, document_of(argument, argument))
+        parts = named_parts(self.buf, document_of(argument, argument))
         for name, part in parts.items():
             if name not in _COLLATION or part.kind in (kinds.OBJECT, kinds.ARRAY):
                 raise Refusal(Reason.SHAPE, rule=f"a collation with {operator_name(part)}")
         locale = parts.get(b"locale")
-        if locale is None or locale.kind != kinds.STRING or string_of(self.plan, locale) != "simple":
+        if locale is None or locale.kind != kinds.STRING or string_of(self.buf, locale) != "simple":
             self.collated = True
 
-    def settle_collation(self, path: str) -> None:
+    def check_collation(self, path: str) -> None:
         """At the end of a statement: it must not compare ciphertext under its collation. Raises Refusal.
 
         A command may carry many statements (or index definitions), each with a collation of its own.
         """
-        if self.collated and self.plan.compares:
-            raise Refusal(Reason.COLLATION, path=path, rule=self.plan.command)
-        self.collated = self.plan.compares = False
+        if self.collated and self.draft.compares:
+            raise Refusal(Reason.COLLATION, path=path, rule=self.draft.command)
+        self.collated = self.draft.compares = False
 
 
 _COLLATION: Final = frozenset(
@@ -160,47 +156,44 @@ _COLLATION: Final = frozenset(
     version""".split()
 )
 
-Argument = Callable[[Command, Element, Parents], None]
-"""Cover one argument. The parents are the lengths above it."""
+Argument = Callable[[Command, Walk, Element], None]
+"""Cover one argument; the walk is among the arguments."""
 
 
-def passed(command: Command, argument: Element, parents: Parents) -> None:
+def passed(command: Command, walk: Walk, argument: Element) -> None:
     """An argument that carries no value of a stored document."""
-    del parents
-    check_nested(command.plan, argument)
+    del walk
+    check_nested(command.buf, argument)
 
 
-def collation(command: Command, argument: Element, parents: Parents) -> None:
+def collation(command: Command, walk: Walk, argument: Element) -> None:
     """A collation: fine unless ciphertext is compared under it, which is known at the end."""
-    del parents
+    del walk
     command.note_collation(argument)
 
 
-def constants(command: Command, argument: Element, parents: Parents) -> None:
+def constants(command: Command, walk: Walk, argument: Element) -> None:
     """`let`, and the constants of a pipeline update: variables that expressions may name as `$$variable`.
 
-    `variables` covers those that meet a covered path. One with a capital, such as CURRENT, would change what
-    `$field` means. Raises Refusal(SHAPE).
+    `expressions.constants` covers those that meet a covered path. One with a capital, such as CURRENT, would
+    change what `$field` means. Raises Refusal(SHAPE).
     """
-    del parents
-    for variable in elements(command.plan.buf, document_of(argument, argument)):
+    del walk
+    for variable in elements(command.buf, document_of(argument, argument)):
         if variable.name[:1].isupper():
             raise Refusal(Reason.SHAPE, rule=f"a variable {operator_name(variable)}")
-        check_nested(command.plan, variable)
+        check_nested(command.buf, variable)
 
 
-def raw_data(command: Command, argument: Element, parents: Parents) -> None:
+def raw_data(command: Command, walk: Walk, argument: Element) -> None:
     """With it, the paths of a time-series collection are those of its buckets. Raises Refusal(SHAPE)."""
-    del parents
-    if argument.kind != kinds.BOOL or any(command.plan.buf[argument.value : argument.end]):
+    del walk
+    if argument.kind != kinds.BOOL or any(command.buf[argument.value : argument.end]):
         raise Refusal(Reason.SHAPE, rule="rawData")
 
 
 def apply_arguments(
-    command: Command,
-    arguments: dict[bytes, Element],
-    table: dict[bytes, Argument],
-    parents: Parents,
+    command: Command, walk: Walk, arguments: dict[bytes, Element], table: dict[bytes, Argument]
 ) -> None:
     """Hand every argument to its entry in the table; one that is in no table is refused."""
     for name, argument in arguments.items():
@@ -209,7 +202,7 @@ def apply_arguments(
             raise Refusal(Reason.SHAPE, rule=f"argument {operator_name(argument)}")
         if argument.kind == kinds.NULL:
             continue  # drivers send null for an option that is not set, and the server takes it so
-        handler(command, argument, parents)
+        handler(command, walk, argument)
 
 
 _GENERIC: dict[bytes, Argument] = dict.fromkeys(

@@ -28,21 +28,23 @@ from sealwire.policies.commands.hint_arguments import (
     refuse_hint_on_one,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.variables import bind_constants, settle_constants
+from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_filter
 from sealwire.policies.filters.index_bounds import plan_index_bounds
-from sealwire.policies.planning.arguments import Parents, document_of, named_parts, printable, string_of
+from sealwire.policies.planning.arguments import document_of, named_parts, printable, string_of
 from sealwire.policies.planning.documents import plan_document
 from sealwire.policies.planning.numbers import FLAGS, is_given
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family
+from sealwire.policies.planning.values import note_comparison
+from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.updates import plan_update
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
 
-Handler = Callable[[Command, PathNode], None]
+Handler = Callable[[Command, Walk], None]
+"""Covers a command; the walk is among its arguments, over the documents that they speak of."""
 
 
 def passing(names: str) -> dict[bytes, Argument]:
@@ -50,39 +52,40 @@ def passing(names: str) -> dict[bytes, Argument]:
     return dict.fromkeys(names.encode().split(), passed)
 
 
-def _filter(command: Command, argument: Element, parents: Parents) -> None:
-    plan_filter(command.plan, document_of(argument, argument), command.node, parents)
+def _filter(command: Command, walk: Walk, argument: Element) -> None:
+    del command
+    plan_filter(walk, document_of(argument, argument))
 
 
-def _projection(command: Command, argument: Element, parents: Parents) -> None:
-    plan_projection(command.plan, argument, command.node, parents)
+def _projection(command: Command, walk: Walk, argument: Element) -> None:
+    del command
+    plan_projection(walk, argument)
 
 
-def _sort(command: Command, argument: Element, parents: Parents) -> None:
-    del parents
-    plan_sort(command.plan, argument, command.node)
+def _sort(command: Command, walk: Walk, argument: Element) -> None:
+    del command
+    plan_sort(walk, argument)
 
 
-def _pipeline(command: Command, argument: Element, parents: Parents) -> None:
-    plan_pipeline(command.plan, argument, command.node, parents, command.surroundings)
+def _pipeline(command: Command, walk: Walk, argument: Element) -> None:
+    plan_pipeline(walk.reading(command.surroundings), argument)
 
 
 def with_let(handler: Handler) -> Handler:
     """A handler whose expressions may name the variables of the command's `let`."""
 
-    def handle(command: Command, node: PathNode) -> None:
-        let = command.arguments.get(b"let")
-        names = bind_constants(command.plan, let, command.parents)
-        handler(command, node)
-        settle_constants(command.plan, names)
+    def handle(command: Command, walk: Walk) -> None:
+        bound = bind_constants(walk, command.arguments.get(b"let"))
+        handler(command, bound)
+        if bound is not walk:
+            cover_constants(bound)
 
     return handle
 
 
-def _whole(command: Command, node: PathNode, table: dict[bytes, Argument]) -> None:
+def _whole(command: Command, walk: Walk, table: dict[bytes, Argument]) -> None:
     """Apply a table to the body."""
-    command.node = node
-    apply_arguments(command, command.arguments, table, command.parents)
+    apply_arguments(command, walk, command.arguments, table)
 
 
 _FIND: Final = {
@@ -100,17 +103,17 @@ _FIND: Final = {
 }
 
 
-def _find(command: Command, node: PathNode) -> None:
-    _whole(command, node, _FIND)
+def _find(command: Command, walk: Walk) -> None:
+    _whole(command, walk, _FIND)
     low, high = command.arguments.get(b"min"), command.arguments.get(b"max")
     if low is not None or high is not None:
-        plan_index_bounds(command.plan, low, high, node, command.parents)
+        plan_index_bounds(walk, low, high)
 
 
-def _count_fields(command: Command, argument: Element, parents: Parents) -> None:
+def _count_fields(command: Command, walk: Walk, argument: Element) -> None:
     """A projection that old drivers send and servers ignore: flags, and no values."""
-    del parents
-    for name, flag in named_parts(command.plan, document_of(argument, argument)).items():
+    del walk
+    for name, flag in named_parts(command.buf, document_of(argument, argument)).items():
         if flag.kind not in FLAGS:
             raise Refusal(Reason.SHAPE, rule=f"{printable(name)} in the fields of count")
 
@@ -125,8 +128,8 @@ _COUNT: Final = {
 }
 
 
-def _count(command: Command, node: PathNode) -> None:
-    _whole(command, node, _COUNT)
+def _count(command: Command, walk: Walk) -> None:
+    _whole(command, walk, _COUNT)
 
 
 _DISTINCT: Final = {
@@ -138,17 +141,16 @@ _DISTINCT: Final = {
 }
 
 
-def _distinct(command: Command, node: PathNode) -> None:
-    _whole(command, node, _DISTINCT)
+def _distinct(command: Command, walk: Walk) -> None:
+    _whole(command, walk, _DISTINCT)
     key = command.arguments.get(b"key")
     if key is None or key.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="distinct")
-    path = string_bytes(command.plan.buf, key)
-    covered = follow(node, path)
+    covered = follow(walk.node, string_bytes(command.buf, key))
     if covered is not None:
         if covered.holds_random:
             raise Refusal(Reason.RANDOM_EQUALITY, path=covered.path, rule="distinct")
-        command.plan.compares = True
+        note_comparison(command.draft, covered)
 
 
 _WRITE_PASSED: Final = passing("ordered bypassDocumentValidation bypassEmptyTsReplacement")
@@ -157,16 +159,16 @@ _UPDATE: Final = {**GENERIC, **passing("update updates"), **_WRITE_PASSED, b"let
 _DELETE: Final = {**GENERIC, **passing("delete deletes ordered"), b"let": constants}
 
 
-def _insert(command: Command, node: PathNode) -> None:
-    _whole(command, node, _INSERT)
-    for start, parents in command.documents(b"documents"):
-        plan_document(command.plan, start, node, parents, Use.STORE)
+def _insert(command: Command, walk: Walk) -> None:
+    _whole(command, walk, _INSERT)
+    for among, start in command.documents(walk.to(Use.STORE), b"documents"):
+        plan_document(among, start, walk.node)
 
 
-def _update(command: Command, node: PathNode) -> None:
-    _whole(command, node, _UPDATE)
-    for start, parents in command.documents(b"updates"):
-        update_statement(command, node, named_parts(command.plan, start), (*parents, start), _UPDATE_PARTS)
+def _update(command: Command, walk: Walk) -> None:
+    _whole(command, walk, _UPDATE)
+    for among, start in command.documents(walk, b"updates"):
+        update_statement(command, among.inside(start), named_parts(command.buf, start), _UPDATE_PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,9 @@ class UpdateParts:
     table: dict[bytes, Argument]
 
 
-def _planned_apart(command: Command, argument: Element, parents: Parents) -> None:
+def _planned_apart(command: Command, walk: Walk, argument: Element) -> None:
     """An update and its array filters are planned together, when the other arguments have been."""
-    del command, argument, parents
+    del command, walk, argument
 
 
 def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) -> UpdateParts:
@@ -211,49 +213,38 @@ _FIND_AND_MODIFY: Final = replace(
 
 
 def update_statement(
-    command: Command,
-    node: PathNode,
-    statement: dict[bytes, Element],
-    parents: Parents,
-    parts: UpdateParts,
+    command: Command, walk: Walk, statement: dict[bytes, Element], parts: UpdateParts
 ) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
-    bound = bind_constants(command.plan, statement.get(parts.constants), parents, literal=True)
-    _plan_statement(command, node, statement, parents, parts)
-    settle_constants(command.plan, bound)
-    command.settle_collation(node.path)
+    bound = bind_constants(walk, statement.get(parts.constants), literal=True)
+    _plan_statement(command, bound, statement, parts)
+    if bound is not walk:
+        cover_constants(bound)
+    command.check_collation(walk.node.path)
 
 
 def _plan_statement(
-    command: Command,
-    node: PathNode,
-    statement: dict[bytes, Element],
-    parents: Parents,
-    parts: UpdateParts,
+    command: Command, walk: Walk, statement: dict[bytes, Element], parts: UpdateParts
 ) -> None:
     """The arguments of an update statement. What its filter seeds depends on its `upsert`."""
-    plan = command.plan
     update, array_filters = statement.get(parts.update), statement.get(b"arrayFilters")
     if update is not None and update.kind == kinds.NULL:
         update = None
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
-    plan.seeding = is_given(plan, statement.get(b"upsert"))
-    command.node = node
-    apply_arguments(command, statement, parts.table, parents)
+    seeds = is_given(command.buf, statement.get(b"upsert"))
+    apply_arguments(command, walk.to(Use.SEED) if seeds else walk, statement, parts.table)
     hinted = statement.get(b"hint")
-    if hinted is not None and not is_given(plan, statement.get(b"multi")):
-        refuse_hint_on_one(command, hinted, statement, parts.filter)
+    if hinted is not None and not is_given(command.buf, statement.get(b"multi")):
+        refuse_hint_on_one(walk, hinted, statement, parts.filter)
     if update is not None:
-        plan_update(plan, update, node, parents, array_filters)
-    plan.seeding = False
+        plan_update(walk, update, array_filters)
 
 
-def _delete(command: Command, node: PathNode) -> None:
-    _whole(command, node, _DELETE)
-    for start, parents in command.documents(b"deletes"):
-        statement = named_parts(command.plan, start)
-        delete_statement(command, node, statement, (*parents, start), _DELETE_PARTS)
+def _delete(command: Command, walk: Walk) -> None:
+    _whole(command, walk, _DELETE)
+    for among, start in command.documents(walk, b"deletes"):
+        delete_statement(command, among.inside(start), named_parts(command.buf, start), _DELETE_PARTS)
 
 
 def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
@@ -266,23 +257,18 @@ BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
 
 
 def delete_statement(
-    command: Command,
-    node: PathNode,
-    statement: dict[bytes, Element],
-    parents: Parents,
-    table: dict[bytes, Argument],
+    command: Command, walk: Walk, statement: dict[bytes, Element], table: dict[bytes, Argument]
 ) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
-    command.node = node
-    apply_arguments(command, statement, table, parents)
+    apply_arguments(command, walk, statement, table)
     hinted = statement.get(b"hint")
-    if hinted is not None and not deletes_all(command, statement, table):
-        refuse_hint_on_one(command, hinted, statement, b"q" if b"q" in table else b"filter")
-    command.settle_collation(node.path)
+    if hinted is not None and not deletes_all(command.buf, statement, table):
+        refuse_hint_on_one(walk, hinted, statement, b"q" if b"q" in table else b"filter")
+    command.check_collation(walk.node.path)
 
 
-def _find_and_modify(command: Command, node: PathNode) -> None:
-    _plan_statement(command, node, command.arguments, command.parents, _FIND_AND_MODIFY)
+def _find_and_modify(command: Command, walk: Walk) -> None:
+    _plan_statement(command, walk, command.arguments, _FIND_AND_MODIFY)
 
 
 _AGGREGATE: Final = {
@@ -296,9 +282,9 @@ _AGGREGATE: Final = {
 
 
 @with_let
-def aggregate(command: Command, node: PathNode) -> None:
-    """A pipeline over documents with the covered paths `node`. Raises Refusal, BsonError."""
-    _whole(command, node, _AGGREGATE)
+def aggregate(command: Command, walk: Walk) -> None:
+    """A pipeline over documents with the walk's covered paths. Raises Refusal, BsonError."""
+    _whole(command, walk, _AGGREGATE)
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
@@ -319,4 +305,4 @@ SEQUENCES: dict[bytes, bytes] = {b"insert": b"documents", b"update": b"updates",
 def collection_of(command: Command) -> str | None:
     """The collection that the command's first argument names, or None when it names none."""
     target = command.arguments[command.name]
-    return string_of(command.plan, target) if target.kind == kinds.STRING else None
+    return string_of(command.buf, target) if target.kind == kinds.STRING else None

@@ -16,57 +16,58 @@ from sealwire.policies.filters.hints import (
     takes_some,
 )
 from sealwire.policies.filters.index_bounds import fixed_by_bounds
-from sealwire.policies.planning.arguments import Parents, string_of
+from sealwire.policies.planning.arguments import string_of
 from sealwire.policies.planning.numbers import is_given, whole_number
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 
-def hint(command: Command, argument: Element, parents: Parents) -> None:
+def hint(command: Command, walk: Walk, argument: Element) -> None:
     """A key pattern names its index, a string too: no value of a document has business in it.
 
     Raises Refusal(SHAPE), BsonError.
     """
-    passed(command, argument, parents)
+    passed(command, walk, argument)
     if argument.kind != kinds.OBJECT:
         return
-    for part in elements(command.plan.buf, argument.value):
-        if follow(command.node, part.name) is not None and not is_index_kind(command.plan, part):
-            raise Refusal(Reason.SHAPE, path=command.node.path, rule="hint")
+    for part in elements(walk.buf, argument.value):
+        if follow(walk.node, part.name) is not None and not is_index_kind(walk.buf, part):
+            raise Refusal(Reason.SHAPE, path=walk.node.path, rule="hint")
 
 
-def find_hint(command: Command, argument: Element, parents: Parents) -> None:
+def find_hint(command: Command, walk: Walk, argument: Element) -> None:
     """`hint` of `find`. Raises Refusal(SORT), BsonError."""
-    hint(command, argument, parents)
-    plan, arguments = command.plan, command.arguments
-    is_cut = any(is_given(plan, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
-    if not is_cut or sorts(plan, arguments.get(b"sort")):
+    hint(command, walk, argument)
+    buf, arguments = walk.buf, command.arguments
+    is_cut = any(is_given(buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
+    if not is_cut or sorts(buf, arguments.get(b"sort")):
         return
-    if _is_view(command):
-        refuse_hint_on_view(plan, argument, command.node)
+    if _is_view(command, walk):
+        refuse_hint_on_view(buf, argument, walk.node)
         return
-    refuse_hint(plan, argument, command.node, _given(arguments, b"filter"), fixed_by_bounds(plan, arguments))
+    refuse_hint(buf, argument, walk.node, _given(arguments, b"filter"), fixed_by_bounds(buf, arguments))
 
 
-def aggregate_hint(command: Command, argument: Element, parents: Parents) -> None:
+def aggregate_hint(command: Command, walk: Walk, argument: Element) -> None:
     """`hint` of `aggregate`: it is for the stages up to the first that has an order of its own."""
-    hint(command, argument, parents)
+    hint(command, walk, argument)
     pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None or not takes_some(command.plan, pipeline):
+    if pipeline is None or not takes_some(walk.buf, pipeline):
         return
-    if _is_view(command):
-        refuse_hint_on_view(command.plan, argument, command.node)
+    if _is_view(command, walk):
+        refuse_hint_on_view(walk.buf, argument, walk.node)
         return
-    refuse_hint(command.plan, argument, command.node, leading_conditions(command.plan, pipeline))
+    refuse_hint(walk.buf, argument, walk.node, leading_conditions(walk.buf, pipeline))
 
 
-def _is_view(command: Command) -> bool:
+def _is_view(command: Command, walk: Walk) -> bool:
     """Whether what is covered in the documents comes from another collection, by a view's definition."""
     target = command.arguments[command.name]
-    if target.kind != kinds.STRING or command.node is NOTHING:
+    if target.kind != kinds.STRING or walk.node is NOTHING:
         return False
-    collection = string_of(command.plan, target)
-    return command.policies.covered(command.namespace(collection)) is not command.node
+    collection = string_of(command.buf, target)
+    return command.policies.covered(command.namespace(collection)) is not walk.node
 
 
 def _given(arguments: dict[bytes, Element], name: bytes) -> list[Element]:
@@ -75,16 +76,16 @@ def _given(arguments: dict[bytes, Element], name: bytes) -> list[Element]:
 
 
 def refuse_hint_on_one(
-    command: Command, argument: Element, statement: dict[bytes, Element], filter_name: bytes
+    walk: Walk, argument: Element, statement: dict[bytes, Element], filter_name: bytes
 ) -> None:
     """The same for a statement that writes to the first document found. Raises Refusal(SORT), BsonError."""
-    if argument.kind != kinds.NULL and not sorts(command.plan, statement.get(b"sort")):
-        refuse_hint(command.plan, argument, command.node, _given(statement, filter_name))
+    if argument.kind != kinds.NULL and not sorts(walk.buf, statement.get(b"sort")):
+        refuse_hint(walk.buf, argument, walk.node, _given(statement, filter_name))
 
 
-def deletes_all(command: Command, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> bool:
+def deletes_all(buf: bytes, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> bool:
     """Whether a statement deletes every match: `multi` in `bulkWrite`; elsewhere a limit that is zero."""
     if b"multi" in table:
-        return is_given(command.plan, statement.get(b"multi"))
+        return is_given(buf, statement.get(b"multi"))
     limit = statement.get(b"limit")
-    return limit is not None and whole_number(command.plan, limit) == 0
+    return limit is not None and whole_number(buf, limit) == 0

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sealwire.policies.aggregation.grouping import ACCUMULATORS
-from sealwire.policies.aggregation.pipelines import STAGES
+from sealwire.policies.aggregation.accumulators import ACCUMULATORS
+from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.commands.administration import BEYOND_TARGET
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.planner import COMMANDS, WHOLE_NAMES
-from sealwire.policies.expressions.expressions import OPERATORS as EXPRESSIONS
+from sealwire.policies.expressions.operators import OPERATORS as EXPRESSIONS
 from sealwire.policies.filters.filters import OPERATORS as FILTER_OPERATORS
 from sealwire.policies.filters.filters import TOP_LEVEL
 from sealwire.policies.planning.rules import Rule

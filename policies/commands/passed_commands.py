@@ -44,20 +44,20 @@ def _current_op(command: Command) -> None:
         if name in _FLAGS:
             continue
         if name in _BRANCHES:
-            for branch in array_items(command.plan, argument):
-                plan_filter(command.plan, document_of(branch, argument), _CURRENT_OP, ())
+            for branch in array_items(command.buf, argument):
+                plan_filter(command.walk.at(_CURRENT_OP), document_of(branch, argument))
         elif name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(argument))
         elif follow(_CURRENT_OP, name) is not None:
             raise Refusal(Reason.COMPUTE, path=operator_name(argument), rule="currentOp")
         else:
-            check_nested(command.plan, argument)
+            check_nested(command.buf, argument)
 
 
 def _filtered(command: Command, argument: Element | None, node: PathNode) -> None:
     """A filter on documents with the covered paths `node`; what is no document is no filter."""
     if argument is not None and argument.kind == kinds.OBJECT:
-        plan_filter(command.plan, argument.value, node, ())
+        plan_filter(command.walk.at(node), argument.value)
 
 
 def _profile(command: Command) -> None:
@@ -76,7 +76,7 @@ def _audit(command: Command) -> None:
 
 def _filtered_inside(command: Command, argument: Element | None) -> None:
     if argument is not None and argument.kind == kinds.OBJECT:
-        _filtered(command, named_parts(command.plan, argument.value).get(b"filter"), _AUDIT)
+        _filtered(command, named_parts(command.buf, argument.value).get(b"filter"), _AUDIT)
 
 
 def _cluster_parameter(command: Command) -> None:
@@ -84,7 +84,7 @@ def _cluster_parameter(command: Command) -> None:
     first = command.arguments[command.name]
     if first.kind != kinds.OBJECT:
         return
-    parameters = named_parts(command.plan, first.value)
+    parameters = named_parts(command.buf, first.value)
     if b"querySettings" in parameters:
         raise Refusal(Reason.COMMAND, rule="querySettings")
     _filtered_inside(command, parameters.get(b"auditConfig"))
@@ -100,7 +100,7 @@ def _list_collections(command: Command) -> None:
     if not command.policies.protects_database(command.database):
         return
     _filtered(command, command.arguments.get(b"filter"), _COLLECTIONS)
-    command.plan.reveals = True
+    command.draft.reveals = True
 
 
 PASSED_COMMANDS: Final[dict[bytes, Rule[Handler]]] = {

@@ -10,6 +10,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.server_collections import refuse_buckets
 from sealwire.policies.aggregation.server_stages import OTHERS_COMMANDS, SERVER_STAGES
+from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.commands.administration import (
     ADMINISTRATION,
     BEYOND_TARGET,
@@ -27,15 +28,16 @@ from sealwire.policies.commands.reach import first_stage, protected_in_pipeline,
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import (
-    Parents,
     document_of,
     named_parts,
     printable,
     readable,
     string_of,
 )
+from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
+from sealwire.policies.planning.walk import Parents, Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
@@ -87,35 +89,35 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
     they are many. Raises Refusal, BsonError, and what these two raise. Cost: O(elements walked).
     """
-    plan = Plan(buf, settler)
-    arguments = named_parts(plan, body)
+    draft = Draft(buf, TABLES, settler)
+    arguments = named_parts(buf, body)
     database = arguments.get(b"$db")
     if not arguments or database is None or database.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule="a command without $db")
     command = Command(
-        plan,
+        draft,
         policies,
         covered or policies.covered,
-        string_of(plan, database),
+        string_of(buf, database),
         body,
         (*parents, body),
         arguments,
         sequences,
     )
-    plan.command = _TEXTS.get(command.name) or printable(command.name)
+    draft.command = _TEXTS.get(command.name) or printable(command.name)
     if not policies.protects_anything:
         collection = None if command.name in PASSED_COMMANDS else collection_of(command)
-        plan.namespace = "" if collection is None else readable(command.namespace(collection))
-        return plan
+        draft.namespace = "" if collection is None else readable(command.namespace(collection))
+        return draft.plan()
     _dispatch(command)
-    if plan.others and plan.reveals:
+    if draft.others and draft.reveals:
         # a reply of one kind is opened, and of the other not
-        raise Refusal(Reason.NAMESPACE, path=plan.namespace, rule=plan.command)
-    return plan
+        raise Refusal(Reason.NAMESPACE, path=draft.namespace, rule=draft.command)
+    return draft.plan()
 
 
 def _dispatch(command: Command) -> None:
-    plan = command.plan
+    draft = command.draft
     if command.name == b"explain":
         _explain(command)
         return
@@ -136,24 +138,24 @@ def _dispatch(command: Command) -> None:
         _without_collection(command)
         return
     namespace = command.namespace(collection)
-    plan.namespace = readable(namespace)
+    draft.namespace = readable(namespace)
     # a view's name may match a pattern of the policy as well
     known = command.covered if command.name in _READING else command.policies.covered
     node = known(namespace)
     if node is not None:
-        plan.reveals = command.name != b"aggregate" or first_stage(command) not in OTHERS_COMMANDS
+        draft.reveals = command.name != b"aggregate" or first_stage(command) not in OTHERS_COMMANDS
     else:
         node = _beside_policy(command, namespace, collection)
     if node is None:
         _unprotected(command, collection)
         return
-    plan.protected = True
+    draft.protected = True
     rule = COMMANDS.get(command.name)
     if rule is None:
-        raise Refusal(Reason.COMMAND, path=plan.namespace, rule=plan.command)
+        raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)
     _check_sequences(command)
-    rule.handler(command, node)
-    command.settle_collation(node.path)
+    rule.handler(command, command.walk.at(node))
+    command.check_collation(node.path)
 
 
 def _beside_policy(command: Command, namespace: str, collection: str) -> PathNode | None:
@@ -189,19 +191,19 @@ def _unprotected(command: Command, collection: str) -> None:
 def _refuse_unknown(command: Command) -> None:
     """What a command does that nobody knows here, only the operator can say."""
     if command.name not in command.policies.allowed_commands:
-        raise Refusal(Reason.COMMAND, rule=command.plan.command)
+        raise Refusal(Reason.COMMAND, rule=command.draft.command)
 
 
 def _administer_only(command: Command, namespace: str) -> None:
     rule = ADMINISTRATION.get(command.name)
-    command.plan.reveals = True
+    command.draft.reveals = True
     if rule is None:
-        raise Refusal(Reason.COMMAND, path=namespace, rule=command.plan.command)
-    rule.handler(command, NOTHING)
+        raise Refusal(Reason.COMMAND, path=namespace, rule=command.draft.command)
+    rule.handler(command, command.walk)
 
 
-def _planned_already(command: Command, argument: Element, parents: Parents) -> None:
-    del command, argument, parents
+def _planned_already(command: Command, walk: Walk, argument: Element) -> None:
+    del command, walk, argument
 
 
 _EXPLAIN: Final = {**GENERIC, b"explain": _planned_already, b"verbosity": pass_argument}
@@ -211,27 +213,27 @@ def _explain(command: Command) -> None:
     """The command inside is planned like any other; its database is the outer one."""
     inner = command.arguments[b"explain"]
     start = document_of(inner, inner)
-    arguments = named_parts(command.plan, start)
+    arguments = named_parts(command.buf, start)
     if not arguments or b"explain" in arguments or command.sequences:
         raise Refusal(Reason.SHAPE, rule="explain")
     database = arguments.get(b"$db")
     if database is not None and (
-        database.kind != kinds.STRING or string_of(command.plan, database) != command.database
+        database.kind != kinds.STRING or string_of(command.buf, database) != command.database
     ):
         raise Refusal(Reason.SHAPE, rule="explain of another database")
     nested = Command(
-        command.plan,
+        command.draft,
         command.policies,
         command.covered,
         command.database,
         start,
-        (*command.parents, start),
+        (*command.walk.parents, start),
         arguments,
     )
     _dispatch(nested)
-    if command.plan.protected:
-        apply_arguments(command, command.arguments, _EXPLAIN, command.parents)
-    command.plan.command = f"explain {printable(nested.name)}"
+    if command.draft.protected:
+        apply_arguments(command, command.walk, command.arguments, _EXPLAIN)
+    command.draft.command = f"explain {printable(nested.name)}"
 
 
 def _without_collection(command: Command) -> None:
@@ -243,18 +245,18 @@ def _without_collection(command: Command) -> None:
     if command.name != b"aggregate" or target.kind not in _NUMBERS:
         # a collection named by its UUID would slip past a policy that knows names
         raise Refusal(Reason.SHAPE, rule=f"{printable(command.name)} without a collection's name")
-    plan = command.plan
+    draft = command.draft
     node = watched(command)
     if node is not None and node.covers:
-        plan.reach()
+        draft.reach()
     if node is None and first_stage(command) in SERVER_STAGES:
-        plan.protected = True
+        draft.protected = True
         node = NOTHING
     if node is None and protected_in_pipeline(command) is not None:
-        plan.protected = True
+        draft.protected = True
         node = NOTHING
     if node is not None:
-        aggregate(command, node)
+        aggregate(command, command.walk.at(node))
 
 
 def _check_sequences(command: Command) -> None:

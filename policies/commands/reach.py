@@ -20,7 +20,7 @@ def name_in(command: Command, argument: Element | None) -> str | None:
         return None
     if argument.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(argument))
-    return string_of(command.plan, argument)
+    return string_of(command.buf, argument)
 
 
 def protected_in_pipeline(command: Command) -> str | None:
@@ -28,7 +28,7 @@ def protected_in_pipeline(command: Command) -> str | None:
     pipeline = command.arguments.get(b"pipeline")
     if pipeline is None:
         return None
-    return command.surroundings.protected_in(foreign_namespaces(command.plan, pipeline, command.database))
+    return command.surroundings.protected_in(foreign_namespaces(command.draft, pipeline, command.database))
 
 
 def first_stage(command: Command) -> bytes:
@@ -36,10 +36,10 @@ def first_stage(command: Command) -> bytes:
     pipeline = command.arguments.get(b"pipeline")
     if pipeline is None or pipeline.kind != kinds.ARRAY:
         return b""
-    stage = next(elements(command.plan.buf, pipeline.value), None)
+    stage = next(elements(command.buf, pipeline.value), None)
     if stage is None or stage.kind != kinds.OBJECT:
         return b""
-    return first_name(command.plan, stage.value)
+    return first_name(command.buf, stage.value)
 
 
 _READS = frozenset(b"find aggregate count distinct listIndexes collStats collstats getMore explain".split())
@@ -55,4 +55,4 @@ def refuse_writing_views(command: Command, namespace: str) -> None:
     """The same for a namespace that is written to. Raises Refusal."""
     database, _, collection = namespace.partition(".")
     if collection == "system.views" and command.policies.protects_database(database):
-        raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule=command.plan.command)
+        raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule=command.draft.command)

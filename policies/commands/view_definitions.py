@@ -58,19 +58,19 @@ def _keep_pipeline(command: Command, node: PathNode) -> None:
         return
     if command.name == b"collMod":
         raise Refusal(Reason.SHAPE, path=node.path, rule="viewOn without a pipeline")
-    command.plan.reach()
-    _settle_collation(command, node)
+    command.draft.reach()
+    _check_collation(command, node)
 
 
 def _plan(command: Command, pipeline: Element, node: PathNode) -> None:
-    command.plan.reach()
-    plan_pipeline(command.plan, pipeline, node, command.parents, command.surroundings)
-    _settle_collation(command, node)
+    command.draft.reach()
+    plan_pipeline(command.walk.at(node).reading(command.surroundings), pipeline)
+    _check_collation(command, node)
 
 
-def _settle_collation(command: Command, node: PathNode) -> None:
+def _check_collation(command: Command, node: PathNode) -> None:
     own_collation = command.arguments.get(b"collation")
     if own_collation is not None and own_collation.kind != kinds.NULL:
         command.note_collation(own_collation)
-        command.plan.compares = True  # every later comparison would be under it
-    command.settle_collation(node.path)
+        command.draft.compares = True  # every later comparison would be under it
+    command.check_collation(node.path)

@@ -1,93 +1,154 @@
-"""The signatures of expression operators and accumulators, and those that compute on plain values.
+"""The expression operators: one row each, with its arguments and what becomes of covered values in it.
 
-From the manual of MongoDB 8.0. An operator that is neither here nor in `expressions.OPERATORS` is unknown and
-refused on a protected collection: what the planner does not know it cannot follow.
+From the manual of MongoDB 8.0. A row says how many arguments there are, or their names; its handler infers
+what the operator yields; `results` are the arguments that it hands on, and `check` follows them where they
+are stored. An operator without a row is one that computes: it passes where nothing covered is in it.
 """
 
-from sealwire.policies.planning.signatures import signatures_in
+from typing import Final
 
-_COMPUTING = """
-    1: abs ceil exp floor ln log10 sqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
-       degreesToRadians radiansToDegrees bitNot not arrayToObject objectToArray allElementsTrue anyElementTrue
-       strLenBytes strLenCP toLower toUpper tsIncrement tsSecond isNumber toBool toDate toDecimal toDouble
-       toInt toLong toObjectId toString toUUID type binarySize bsonSize meta sampleRate
-    1-2: round trunc
-    2: atan2 divide log mod pow subtract cmp gt gte lt lte split strcasecmp
-    2-3: range
-    2-4: indexOfBytes indexOfCP
-    3: substr substrBytes substrCP
-    0+: add multiply bitAnd bitOr bitXor and or concat avg max min stdDevPop stdDevSamp sum
-    1 | {date timezone?}: dayOfMonth dayOfWeek dayOfYear hour isoDayOfWeek isoWeek isoWeekYear millisecond
-       minute month second week year
-    {date format? timezone? onNull?}: dateToString
-    {date timezone? iso8601?}: dateToParts
-    {date unit binSize? timezone? startOfWeek?}: dateTrunc
-    {startDate unit amount timezone?}: dateAdd dateSubtract
-    {startDate endDate unit timezone? startOfWeek?}: dateDiff
-    {dateString format? timezone? onError? onNull?}: dateFromString
-    {year month? day? hour? minute? second? millisecond? timezone?} \
-       | {isoWeekYear isoWeek? isoDayOfWeek? hour? minute? second? millisecond? timezone?}: dateFromParts
-    {input to onError? onNull? format? byteOrder? base?}: convert
-    {input n}: maxN minN
-    {input method}: median
-    {input p method}: percentile
-    {input sortBy}: sortArray
-    {inputs useLongestLength? defaults?}: zip
-    {input chars?}: trim ltrim rtrim
-    {input regex options?}: regexFind regexFindAll regexMatch
-    {input find replacement}: replaceOne replaceAll
-    x: toHashedIndexKey
-"""
+from sealwire.policies.errors import Reason
+from sealwire.policies.expressions.arrays import (
+    few_results,
+    infer_concatenation,
+    infer_filtered,
+    infer_mapped,
+    infer_part,
+    infer_reduced,
+    infer_shape,
+    infer_zipped,
+    part_results,
+)
+from sealwire.policies.expressions.choices import (
+    check_literal,
+    cond_results,
+    infer_choice,
+    infer_computed,
+    infer_equality,
+    infer_literal,
+    infer_nothing,
+    infer_order,
+    infer_result,
+    let_results,
+    refuse_javascript,
+    switch_results,
+)
+from sealwire.policies.expressions.interpreter import check_elements, check_results
+from sealwire.policies.expressions.objects import (
+    check_merged,
+    infer_field,
+    infer_from_pairs,
+    infer_merged,
+    infer_pairs,
+    refuse_by_name,
+)
+from sealwire.policies.expressions.sets import (
+    infer_comparison,
+    infer_difference,
+    infer_index,
+    infer_intersection,
+    infer_membership,
+    infer_union,
+)
+from sealwire.policies.planning.rules import Operator, encrypted, operators, passed, refused
 
-_FOLLOWED = """
-    x: literal function accumulator
-    {}: rand
-    1: size isArray first last reverseArray
-    2: eq ne in arrayElemAt setIsSubset setDifference
-    2-3: slice
-    2-4: indexOfArray
-    2+: ifNull setEquals
-    0+: concatArrays mergeObjects setIntersection setUnion
-    3 | {if then else}: cond
-    1 | {field input?}: getField
-    {field input value}: setField
-    {field input}: unsetField
-    {branches default?}: switch
-    {vars in}: let
-    {input as? in}: map
-    {input as? cond limit?}: filter
-    {input initialValue in}: reduce
-    {input n}: firstN lastN
-"""
+_ARRAYS: Final = "deterministic classes"
+_SETS: Final = "constants and fields of one deterministic class"
 
-_GATHERING = """
-    {input n}: maxN minN
-    {input method}: median
-    {input p method}: percentile
-    {input unit?}: derivative integral
-    {input N} | {input alpha}: expMovingAvg
-    {input min? max?}: minMaxScaler
-    2: covariancePop covarianceSamp
-    x: sum avg min max stdDevPop stdDevSamp linearFill
-"""
-
-_COLLECTING = """
-    x: first last push locf addToSet mergeObjects concatArrays setUnion accumulator
-    {input n}: firstN lastN
-    {sortBy output}: top bottom
-    {sortBy output n}: topN bottomN
-    {output by default?}: shift
-    {}: count documentNumber rank denseRank
-"""
-
-_PLAIN = signatures_in(_COMPUTING)
-_PLAIN_ACCUMULATORS = signatures_in(_GATHERING)
-
-EXPRESSION_SIGNATURES = _PLAIN | signatures_in(_FOLLOWED)
-ACCUMULATOR_SIGNATURES = _PLAIN_ACCUMULATORS | signatures_in(_COLLECTING)
-
-PLAIN_EXPRESSIONS = b" ".join(_PLAIN).decode()
-"""The expression operators that need plain values, and do nothing else of interest."""
-
-COMPUTING_ACCUMULATORS = b" ".join(_PLAIN_ACCUMULATORS).decode()
-"""Those of `$group` and `$setWindowFields` that need plain values."""
+OPERATORS: Final[dict[bytes, Operator]] = {
+    **operators("x: literal", passed(infer_literal), check=check_literal),
+    **operators("2: eq ne", encrypted(infer_equality, "with a constant, or a field of the same class")),
+    **operators("2: gt gte lt lte cmp", refused(infer_order, Reason.COMPUTE, "passes with null")),
+    **operators(
+        "2+: ifNull",
+        encrypted(infer_choice, "forwards what it is given; constants join the class"),
+        check=check_results,
+    ),
+    **operators(
+        "3 | {if then else}: cond",
+        encrypted(infer_choice, "forwards, as `$ifNull`; its condition is an expression"),
+        results=cond_results,
+        check=check_results,
+    ),
+    **operators(
+        "{branches default?}: switch",
+        encrypted(infer_choice, "forwards, as `$ifNull`; its conditions are expressions"),
+        results=switch_results,
+        check=check_results,
+    ),
+    **operators(
+        "{vars in}: let",
+        passed(infer_result, "variables keep their class"),
+        results=let_results,
+        check=check_results,
+    ),
+    **operators(
+        "1: first last reverseArray\n2: arrayElemAt", passed(infer_part, _ARRAYS), results=part_results
+    ),
+    **operators("2-3: slice", passed(infer_part, _ARRAYS), results=part_results, check=check_elements),
+    **operators("{input n}: firstN lastN", passed(infer_part, _ARRAYS), results=few_results),
+    **operators("0+: concatArrays", passed(infer_concatenation, _ARRAYS), check=check_elements),
+    **operators("{input as? in}: map", passed(infer_mapped, f"{_ARRAYS}; what is inside is an expression")),
+    **operators(
+        "{input as? cond limit?}: filter",
+        passed(infer_filtered, f"{_ARRAYS}; what is inside is an expression"),
+    ),
+    **operators(
+        "{input initialValue in}: reduce",
+        refused(infer_reduced, Reason.COMPUTE, "gathers arrays of a class with `$concatArrays`"),
+    ),
+    **operators("{inputs useLongestLength? defaults?}: zip", passed(infer_zipped, _ARRAYS)),
+    **operators(
+        "0+: mergeObjects", passed(infer_merged, "documents with covered fields"), check=check_merged
+    ),
+    **operators("1 | {field input?}: getField", passed(infer_field, "with the name written out")),
+    **operators("1: objectToArray", passed(infer_pairs, "documents with covered fields")),
+    **operators("1: arrayToObject", passed(infer_from_pairs, "by names in clear")),
+    **operators("2: in", encrypted(infer_membership, _SETS)),
+    **operators("2-4: indexOfArray", encrypted(infer_index, _SETS)),
+    **operators("2+: setEquals\n2: setIsSubset", encrypted(infer_comparison, _SETS)),
+    **operators("0+: setIntersection", encrypted(infer_intersection, _SETS)),
+    **operators("2: setDifference", encrypted(infer_difference, "of a covered array")),
+    **operators("0+: setUnion", passed(infer_union, "fields of one deterministic class")),
+    **operators("{}: rand", passed(infer_nothing)),
+    **operators("1: size isArray", passed(infer_shape, _ARRAYS)),
+    **operators("x: function accumulator", refused(refuse_javascript, Reason.JAVASCRIPT, "on any field")),
+    **operators(
+        "{field input value}: setField\n{field input}: unsetField",
+        refused(refuse_by_name, Reason.COMPUTE, "on any field"),
+    ),
+    **operators(
+        """
+        1: abs ceil exp floor ln log10 sqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
+           degreesToRadians radiansToDegrees bitNot not allElementsTrue anyElementTrue
+           strLenBytes strLenCP toLower toUpper tsIncrement tsSecond isNumber toBool toDate toDecimal toDouble
+           toInt toLong toObjectId toString toUUID type binarySize bsonSize meta sampleRate sigmoid
+        1-2: round trunc
+        2: atan2 divide log mod pow subtract split strcasecmp
+        2-3: range
+        2-4: indexOfBytes indexOfCP
+        3: substr substrBytes substrCP
+        0+: add multiply bitAnd bitOr bitXor and or concat avg max min stdDevPop stdDevSamp sum
+        1 | {date timezone?}: dayOfMonth dayOfWeek dayOfYear hour isoDayOfWeek isoWeek isoWeekYear millisecond
+           minute month second week year
+        {date format? timezone? onNull?}: dateToString
+        {date timezone? iso8601?}: dateToParts
+        {date unit binSize? timezone? startOfWeek?}: dateTrunc
+        {startDate unit amount timezone?}: dateAdd dateSubtract
+        {startDate endDate unit timezone? startOfWeek?}: dateDiff
+        {dateString format? timezone? onError? onNull?}: dateFromString
+        {year month? day? hour? minute? second? millisecond? timezone?} \
+           | {isoWeekYear isoWeek? isoDayOfWeek? hour? minute? second? millisecond? timezone?}: dateFromParts
+        {input to onError? onNull? format? byteOrder? base?}: convert
+        {input n}: maxN minN
+        {input method}: median
+        {input p method}: percentile
+        {input sortBy}: sortArray
+        {input chars?}: trim ltrim rtrim
+        {input regex options?}: regexFind regexFindAll regexMatch
+        {input find replacement}: replaceOne replaceAll
+        x: toHashedIndexKey
+        """,
+        refused(infer_computed, Reason.COMPUTE),
+    ),
+}

@@ -15,9 +15,9 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.filters.operands import BRANCHES
 from sealwire.policies.planning.arguments import first_name, is_operator_document, only_element
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.plan import Plan
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
@@ -29,7 +29,6 @@ _KINDS: Final = frozenset({b"hashed", b"text", b"2d", b"2dsphere"})
 # More fields than this no index has (kMaxNumIndexedFields is 32).
 _MOST_FIELDS: Final = 32
 
-_BRANCHES: Final = frozenset({b"$and", b"$or", b"$nor"})
 _NO_EQUALITY: Final = frozenset({kinds.ARRAY, kinds.REGEX})
 
 # Behind these the order of the index is gone, or promised by nobody.
@@ -41,7 +40,7 @@ _CHOOSING: Final = frozenset(b"$first $last $firstN $lastN $mergeObjects $accumu
 
 
 def refuse_hint(
-    plan: Plan,
+    buf: bytes,
     hint: Element,
     node: PathNode,
     conditions: Iterable[Element],
@@ -52,13 +51,13 @@ def refuse_hint(
     `node` has the covered paths of the collection, `conditions` are filters that all hold, and `bounded` are
     fields that `min` and `max` fix. Raises Refusal(SORT), BsonError. Cost: O(elements of the filters).
     """
-    names = _index_fields(plan, hint)
+    names = _index_fields(buf, hint)
     covered = {} if names is None else _covered_fields(node, names, bounded)
     if names is not None and not covered:
         return
     mentions = _Mentions()
     for condition in conditions:
-        _mention(plan, condition, mentions, 0, is_needed=True)
+        _mention(buf, condition, mentions, 0, is_needed=True)
     if mentions.fixes(b"_id"):
         return  # there is one document or none
     if names is None:
@@ -79,37 +78,37 @@ def _covered_fields(
     return covered
 
 
-def refuse_hint_on_view(plan: Plan, hint: Element, node: PathNode) -> None:
+def refuse_hint_on_view(buf: bytes, hint: Element, node: PathNode) -> None:
     """The same for a view: the index is one of another collection, whose covered paths are not seen here."""
-    if _index_fields(plan, hint) != []:
+    if _index_fields(buf, hint) != []:
         raise Refusal(Reason.SORT, path=node.path, rule="hint on a view")
 
 
-def is_index_kind(plan: Plan, element: Element) -> bool:
+def is_index_kind(buf: bytes, element: Element) -> bool:
     """Whether a field of a key pattern says how it is indexed: a number, or the name of a kind of index.
 
     Raises Refusal(SHAPE) for a number that is not whole.
     """
     if element.kind == kinds.STRING:
-        return string_bytes(plan.buf, element) in _KINDS
-    return element.kind in NUMERIC and whole_number(plan, element) != 0
+        return string_bytes(buf, element) in _KINDS
+    return element.kind in NUMERIC and whole_number(buf, element) != 0
 
 
-def sorts(plan: Plan, sort: Element | None) -> bool:
+def sorts(buf: bytes, sort: Element | None) -> bool:
     """Whether a sort specification gives an order of its own."""
     if sort is None or sort.kind != kinds.OBJECT:
         return False
-    return first_name(plan, sort.value) not in (b"", b"$natural")
+    return first_name(buf, sort.value) not in (b"", b"$natural")
 
 
-def _index_fields(plan: Plan, hint: Element) -> list[bytes] | None:
+def _index_fields(buf: bytes, hint: Element) -> list[bytes] | None:
     """The fields that may be in the hinted index, in which order is not known; None when any may be."""
     if hint.kind == kinds.OBJECT:
-        names = [element.name for element in elements(plan.buf, hint.value)]
+        names = [element.name for element in elements(buf, hint.value)]
         return [] if names in ([b"$natural"], [b"_id"]) else names
     if hint.kind != kinds.STRING:
         return []  # no server takes it
-    name = string_bytes(plan.buf, hint)
+    name = string_bytes(buf, hint)
     if name == b"_id_":
         return []
     ends = [(found.start(), found.end()) for found in _BY_DEFAULT.finditer(name)]
@@ -138,68 +137,68 @@ class _Mentions:
         return not any(b".".join(parts[:length]) in self.counts for length in range(1, len(parts)))
 
 
-def _mention(plan: Plan, condition: Element, mentions: _Mentions, depth: int, *, is_needed: bool) -> None:
+def _mention(buf: bytes, condition: Element, mentions: _Mentions, depth: int, *, is_needed: bool) -> None:
     if condition.kind != kinds.OBJECT or depth > MAX_DEPTH:
         return
-    for element in elements(plan.buf, condition.value):
-        if element.name in _BRANCHES:
+    for element in elements(buf, condition.value):
+        if element.name in BRANCHES:
             if element.kind == kinds.ARRAY:
                 holds = is_needed and element.name == b"$and"
-                for branch in elements(plan.buf, element.value):
-                    _mention(plan, branch, mentions, depth + 1, is_needed=holds)
+                for branch in elements(buf, element.value):
+                    _mention(buf, branch, mentions, depth + 1, is_needed=holds)
             continue
         mentions.counts[element.name] = mentions.counts.get(element.name, 0) + 1
-        if is_needed and _is_equality(plan, element):
+        if is_needed and _is_equality(buf, element):
             mentions.equal.add(element.name)
 
 
-def _is_equality(plan: Plan, element: Element) -> bool:
-    if is_operator_document(plan, element):
-        parts = list(elements(plan.buf, element.value))
+def _is_equality(buf: bytes, element: Element) -> bool:
+    if is_operator_document(buf, element):
+        parts = list(elements(buf, element.value))
         return len(parts) == 1 and parts[0].name == b"$eq" and parts[0].kind not in _NO_EQUALITY
     return element.kind not in _NO_EQUALITY
 
 
-def leading_conditions(plan: Plan, pipeline: Element) -> list[Element]:
+def leading_conditions(buf: bytes, pipeline: Element) -> list[Element]:
     """The filters with which a pipeline begins."""
     conditions = []
-    for stage in _stages(plan, pipeline):
+    for stage in _stages(buf, pipeline):
         if stage.name != b"$match":
             break
         conditions.append(stage)
     return conditions
 
 
-def takes_some(plan: Plan, pipeline: Element, *, is_outermost: bool = True) -> bool:
+def takes_some(buf: bytes, pipeline: Element, *, is_outermost: bool = True) -> bool:
     """Whether a pipeline takes some documents, by the order that an index gives them. Cost: O(elements)."""
-    for stage in _stages(plan, pipeline):
+    for stage in _stages(buf, pipeline):
         if stage.name in _CUTTING:
             return True
         if stage.name == b"$group":
-            return _chooses(plan, stage)
+            return _chooses(buf, stage)
         if stage.name == b"$facet" and stage.kind == kinds.OBJECT and is_outermost:
-            parts = elements(plan.buf, stage.value)
-            return any(takes_some(plan, part, is_outermost=False) for part in parts)
+            parts = elements(buf, stage.value)
+            return any(takes_some(buf, part, is_outermost=False) for part in parts)
         if stage.name in _ORDERING:
             return False
     return False
 
 
-def _stages(plan: Plan, pipeline: Element) -> Sequence[Element]:
+def _stages(buf: bytes, pipeline: Element) -> Sequence[Element]:
     if pipeline.kind != kinds.ARRAY:
         return ()
     return [
-        only_element(plan, item.value, "a stage")
-        for item in elements(plan.buf, pipeline.value)
+        only_element(buf, item.value, "a stage")
+        for item in elements(buf, pipeline.value)
         if item.kind == kinds.OBJECT
     ]
 
 
-def _chooses(plan: Plan, group: Element) -> bool:
+def _chooses(buf: bytes, group: Element) -> bool:
     """Whether an accumulator takes one document's value, or some, by their order."""
     if group.kind != kinds.OBJECT:
         return False
     return any(
-        part.kind == kinds.OBJECT and first_name(plan, part.value) in _CHOOSING
-        for part in elements(plan.buf, group.value)
+        part.kind == kinds.OBJECT and first_name(buf, part.value) in _CHOOSING
+        for part in elements(buf, group.value)
     )

@@ -4,27 +4,23 @@ What does not have the expected shape is refused here; names that go into a refu
 """
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.plan import Plan
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
 
-Parents = tuple[int, ...]
-"""Offsets of the lengths above an element, outermost first (see `sealwire.wire.splice.Edit`)."""
 
-
-def is_operator_document(plan: Plan, element: Element) -> bool:
+def is_operator_document(buf: bytes, element: Element) -> bool:
     """Whether a value is `{$operator: ...}`: MongoDB decides by the first name; a DBRef is a value.
 
     To be one, it needs both `$ref` and `$id`: without either, these are operators that no server knows.
     """
     if element.kind != kinds.OBJECT:
         return False
-    name = first_name(plan, element.value)
+    name = first_name(buf, element.value)
     if not name.startswith(b"$"):
         return False
     if name not in _REFERENCE:
         return True
-    names = {part.name for part in elements(plan.buf, element.value)}
+    names = {part.name for part in elements(buf, element.value)}
     return not names.issuperset(_REFERENCE_NEEDS)
 
 
@@ -32,37 +28,37 @@ _REFERENCE_NEEDS = frozenset({b"$ref", b"$id"})
 _REFERENCE = _REFERENCE_NEEDS | {b"$db"}
 
 
-def first_name(plan: Plan, start: int) -> bytes:
+def first_name(buf: bytes, start: int) -> bytes:
     """The first field name of a document; empty when it has none."""
-    return next((element.name for element in elements(plan.buf, start)), b"")
+    return next((element.name for element in elements(buf, start)), b"")
 
 
-def named_parts(plan: Plan, start: int) -> dict[bytes, Element]:
+def named_parts(buf: bytes, start: int) -> dict[bytes, Element]:
     """The elements of a document by name. Raises Refusal(SHAPE) when a name stands twice.
 
     The server may take the first of two equal names or the last: a plan made from the other one would lie.
     """
     parts: dict[bytes, Element] = {}
-    for element in elements(plan.buf, start):
+    for element in elements(buf, start):
         if element.name in parts:
             raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} twice")
         parts[element.name] = element
     return parts
 
 
-def only_element(plan: Plan, start: int, what: str) -> Element:
+def only_element(buf: bytes, start: int, what: str) -> Element:
     """The one element of a document that must have one. Raises Refusal(SHAPE) when it has not."""
-    found = list(elements(plan.buf, start))
+    found = list(elements(buf, start))
     if len(found) != 1:
         raise Refusal(Reason.SHAPE, rule=f"{what} with {len(found)} fields")
     return found[0]
 
 
-def array_items(plan: Plan, element: Element) -> list[Element]:
+def array_items(buf: bytes, element: Element) -> list[Element]:
     """The items of an array argument. Raises Refusal(SHAPE) when it is not one."""
     if element.kind != kinds.ARRAY:
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
-    return list(elements(plan.buf, element.value))
+    return list(elements(buf, element.value))
 
 
 def document_of(element: Element, argument: Element) -> int:
@@ -72,10 +68,10 @@ def document_of(element: Element, argument: Element) -> int:
     return element.value
 
 
-def check_nested(plan: Plan, element: Element) -> None:
+def check_nested(buf: bytes, element: Element) -> None:
     """Check a value that is passed on unread. Raises BsonError."""
     if element.kind in (kinds.OBJECT, kinds.ARRAY):
-        validate(plan.buf, element.value, element.end)
+        validate(buf, element.value, element.end)
 
 
 def operator_name(element: Element) -> str:
@@ -96,13 +92,13 @@ def readable(name: str) -> str:
     return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 
-def text_of(plan: Plan, part: Element) -> bytes:
+def text_of(buf: bytes, part: Element) -> bytes:
     """The bytes of an argument that must be a string. Raises Refusal(SHAPE) when it is not one."""
     if part.kind != kinds.STRING:
         raise Refusal(Reason.SHAPE, rule=operator_name(part))
-    return string_bytes(plan.buf, part)
+    return string_bytes(buf, part)
 
 
-def string_of(plan: Plan, element: Element) -> str:
+def string_of(buf: bytes, element: Element) -> str:
     """A string element's text; a name that is not UTF-8 keeps its bytes as surrogates and matches nothing."""
-    return string_bytes(plan.buf, element).decode("utf-8", "surrogateescape")
+    return string_bytes(buf, element).decode("utf-8", "surrogateescape")

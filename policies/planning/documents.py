@@ -5,7 +5,8 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import has_dot, is_transparent
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.planning.plan import Plan, Use
+from sealwire.policies.planning.values import cover, in_array
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, Element, elements, validate_value
@@ -16,49 +17,42 @@ _NESTED: Final = frozenset({kinds.OBJECT, kinds.ARRAY})
 _UNSURE: Final = _NESTED | {kinds.JAVASCRIPT_WITH_SCOPE, kinds.BOOL, kinds.BIN_DATA}
 
 
-def plan_document(plan: Plan, start: int, node: PathNode, parents: tuple[int, ...], use: Use) -> None:
+def plan_document(walk: Walk, start: int, node: PathNode) -> None:
     """Cover the document at `start`, whose covered paths are `node`'s children.
 
-    `parents` are the lengths above the document; its own is added here. Every byte of the document is
-    checked on the way, covered or not. Cost: O(bytes).
+    Every byte of the document is checked on the way, covered or not. Raises Refusal, BsonError.
+    Cost: O(bytes).
     """
-    if len(parents) > MAX_DEPTH:
+    if len(walk.parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, start)
-    inner = (*parents, start)
-    cursor = Cursor(plan.buf, start)
+    inner = walk.inside(start)
+    cursor = Cursor(walk.buf, start)
     while cursor.advance():
         name = cursor.name
         child = node.child(name)
         if child is not None:
-            plan_value(plan, cursor.element, child, inner, use)
+            plan_value(inner, cursor.element, child)
         elif cursor.kind in _NESTED and is_transparent(name):
-            plan_value(plan, cursor.element, node, inner, use)
+            plan_value(inner, cursor.element, node)
         else:
             if cursor.kind in _UNSURE:
-                validate_value(plan.buf, cursor.element)
+                validate_value(walk.buf, cursor.element)
             if has_dot(name) and node.child(name.split(b".", 1)[0]) is not None:
                 # it reads like a covered path and is none: stored as a name, no path would reach it
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
 
 
-def plan_value(plan: Plan, element: Element, node: PathNode, parents: tuple[int, ...], use: Use) -> None:
+def plan_value(walk: Walk, element: Element, node: PathNode) -> None:
     """Cover one value at `node`: a leaf's value, or the covered fields inside a sub-document or array."""
     if node.leaf is not None:
-        if use is Use.STORE:
-            plan.store(element, node, parents)
-        else:
-            plan.match(element, node, parents)
+        cover(walk, element, node)
     elif node.opaque:
         raise Refusal(Reason.COMPUTE, path=node.path)
     elif element.kind == kinds.OBJECT:
-        plan_document(plan, element.value, node, parents, use)
+        plan_document(walk, element.value, node)
     elif element.kind == kinds.ARRAY:
-        if len(parents) > MAX_DEPTH:
-            raise BsonError(WireReason.BSON_DEPTH, element.start)
-        inner = (*parents, element.value)
-        plan.arrays += 1
-        for item in elements(plan.buf, element.value):
-            plan_value(plan, item, node, inner, use)
-        plan.arrays -= 1
+        inner = in_array(walk, element)
+        for item in elements(walk.buf, element.value):
+            plan_value(inner, item, node)
     else:
-        validate_value(plan.buf, element)
+        validate_value(walk.buf, element)

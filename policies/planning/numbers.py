@@ -8,7 +8,6 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.quantities import NUMERIC, is_canonical, read_number
 from sealwire.policies.planning.arguments import operator_name
-from sealwire.policies.planning.plan import Plan
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
@@ -37,18 +36,18 @@ def is_true(kind: int, value: bytes) -> bool:
     return bool(read_number(kind, value))
 
 
-def is_given(plan: Plan, argument: Element | None) -> bool:
+def is_given(buf: bytes, argument: Element | None) -> bool:
     """Whether an argument is there and says something: not null, zero or false. Raises Refusal(SHAPE)."""
-    return argument is not None and is_true(argument.kind, plan.buf[argument.value : argument.end])
+    return argument is not None and is_true(argument.kind, buf[argument.value : argument.end])
 
 
-def whole_number(plan: Plan, element: Element) -> int:
+def whole_number(buf: bytes, element: Element) -> int:
     """The whole number that `element` is, in whatever type it comes. Cost: O(1).
 
     Raises Refusal(SHAPE) for every other value: a fraction, an infinity, NaN, what exceeds 64 bits (the
     server would cut some of these to size), a decimal that is not canonical, a value that is no number.
     """
-    kind, value = element.kind, plan.buf[element.value : element.end]
+    kind, value = element.kind, buf[element.value : element.end]
     if kind in NUMERIC and (kind != kinds.DECIMAL or is_canonical(value)):
         number = read_number(kind, value)
         # bounds first: int() of a decimal with a huge exponent would build all its digits

@@ -1,4 +1,4 @@
-"""What the planner does with one command, operator or stage: the rows of every table in this room.
+"""What the planner does with one command, operator or stage: the rows of every table.
 
 A table drives its module, and the support matrix (docs/commands.md) is printed from the same rows. So what
 the documentation says of a name is what stands beside its handler; a test holds each row against a command.
@@ -7,10 +7,15 @@ the documentation says of a name is what stands beside its handler; a test holds
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.planning.signatures import Signature
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.signatures import Signature, signatures_in
+from sealwire.wire.raw_bson import Element
+
+if TYPE_CHECKING:
+    from sealwire.policies.planning.walk import Walk
 
 H = TypeVar("H", bound=Callable[..., object])
 H_co = TypeVar("H_co", bound=Callable[..., object], covariant=True)
@@ -61,6 +66,57 @@ def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
     return dict.fromkeys(names.encode().split(), rule)
 
 
-def signed(rows: dict[bytes, Rule[H]], signatures: Mapping[bytes, Signature]) -> dict[bytes, Rule[H]]:
+def signed(notation: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
+    """The same row for the names in a notation of signatures (`signatures_in`), each with its own."""
+    return {
+        name: Rule(rule.verdict, rule.handler, rule.reason, rule.note, signature)
+        for name, signature in signatures_in(notation).items()
+    }
+
+
+def with_signatures(
+    rows: Mapping[bytes, Rule[H]], signatures: Mapping[bytes, Signature]
+) -> dict[bytes, Rule[H]]:
     """The rows with their signatures. Raises KeyError for a row that has none."""
     return {name: replace(rule, signature=signatures[name]) for name, rule in rows.items()}
+
+
+Infer = Callable[["Walk", Element], PathNode]
+"""Covers the constants among an operator's arguments, and tells what it yields. Raises Refusal, BsonError."""
+
+Check = Callable[["Walk", Element, PathNode], None]
+"""Covers them so that what it yields can be stored at a covered path. Raises Refusal, BsonError."""
+
+Results = Callable[["Walk", Element], list[tuple["Walk", Element]]]
+"""Covers the arguments that only decide, and gives those of which one, or a part, is what it yields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator(Rule[Infer]):
+    """The row of an expression operator: its handler infers what it yields."""
+
+    check: Check | None = None
+    """Where its result is stored; None: the class that is inferred must be that of the path."""
+    results: Results | None = None
+
+
+def operators(
+    notation: str, rule: Rule[Infer], *, check: Check | None = None, results: Results | None = None
+) -> dict[bytes, Operator]:
+    """The same row for the operators in a notation of signatures."""
+    return {
+        name: Operator(rule.verdict, rule.handler, rule.reason, rule.note, signature, check, results)
+        for name, signature in signatures_in(notation).items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The rows that rules go back to for what lies inside: the planner hands them down."""
+
+    operators: Mapping[bytes, Operator]
+    stages: Mapping[bytes, Rule[Infer]]
+
+
+NO_TABLES = Tables({}, {})
+"""For a walk that meets neither expressions nor pipelines."""

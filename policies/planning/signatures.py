@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import first_name, named_parts, operator_name, printable
-from sealwire.policies.planning.plan import Plan
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Cursor, Element
 
@@ -72,7 +71,7 @@ def signatures_in(table: str) -> dict[bytes, Signature]:
     return found
 
 
-def check_arguments(plan: Plan, operator: Element, signature: Signature | None) -> None:
+def check_arguments(buf: bytes, operator: Element, signature: Signature | None) -> None:
     """Hold the arguments of an operator against its signature.
 
     Raises Refusal(SHAPE) for too few, too many, unknown, missing and doubled ones. Cost: O(arguments).
@@ -82,20 +81,20 @@ def check_arguments(plan: Plan, operator: Element, signature: Signature | None) 
     if not signature.is_positional or (
         signature.named
         and operator.kind == kinds.OBJECT
-        and not first_name(plan, operator.value).startswith(b"$")
+        and not first_name(buf, operator.value).startswith(b"$")
     ):
-        check_names(plan, operator, *signature.named)
+        check_names(buf, operator, *signature.named)
         return
-    count = _length(plan.buf, operator.value) if operator.kind == kinds.ARRAY else 1
+    count = _length(buf, operator.value) if operator.kind == kinds.ARRAY else 1
     if count < signature.least or (signature.most is not None and count > signature.most):
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with {count} arguments")
 
 
-def check_names(plan: Plan, element: Element, *ways: Names) -> dict[bytes, Element]:
+def check_names(buf: bytes, element: Element, *ways: Names) -> dict[bytes, Element]:
     """The parts of a document that has the names of one of these ways. Raises Refusal(SHAPE)."""
     if element.kind != kinds.OBJECT:
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
-    parts = named_parts(plan, element.value)
+    parts = named_parts(buf, element.value)
     if any(way.required <= parts.keys() <= way.known for way in ways):
         return parts
     for name in parts:

@@ -1,22 +1,12 @@
-"""Trees of covered paths: what the names in an expression mean, and how two trees make one."""
+"""Trees of covered paths: what two of them have in common, and how they make one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sealwire.policies.file.paths import bounded, is_transparent
 from sealwire.policies.file.schema import NOTHING, Mode, PathNode, freeze
 
 OPAQUE = PathNode("", opaque=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What names mean inside an expression."""
-
-    root: PathNode
-    """The document that `$field` and `$$ROOT` refer to."""
-    variables: dict[bytes, PathNode] = field(default_factory=dict)
-    """What operators have bound around the place that is being planned (`variables.binding`)."""
 
 
 def document_node(children: Mapping[bytes, PathNode]) -> PathNode:

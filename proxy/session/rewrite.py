@@ -10,7 +10,7 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
-from sealwire.policies.planning.plan import Plan, RangeEdit, Removal, ValueEdit
+from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
 from sealwire.wire.splice import Edit, resized, splice_in_pieces
@@ -53,13 +53,13 @@ class Settled:
         self,
         message: bytes,
         planned: list[ValueEdit | RangeEdit],
-        removals: list[Removal],
+        replacements: list[Replacement],
         start: int,
         end: int,
         parents: tuple[int, ...],
     ) -> None:
         """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
-        edits = _edits(message, planned, removals, self._keyring)
+        edits = _edits(message, planned, replacements, self._keyring)
         lengths = resized(message, edits)
         for parent in parents:
             # their other content may change yet
@@ -85,7 +85,7 @@ def apply_plan(
     message = plan.buf
     if not plan.edits and not settled:
         return [message]
-    edits = _edits(message, plan.edits, plan.removals, keyring)
+    edits = _edits(message, plan.edits, plan.replacements, keyring)
     edits += settled
     lengths = resized(message, edits)
     if lengths.get(0, 0) > max_message_bytes:
@@ -96,11 +96,14 @@ def apply_plan(
 
 
 def _edits(
-    message: bytes, planned: list[ValueEdit | RangeEdit], removals: list[Removal], keyring: Keyring
+    message: bytes,
+    planned: Sequence[ValueEdit | RangeEdit],
+    replacements: Sequence[Replacement],
+    keyring: Keyring,
 ) -> list[Edit]:
     edits = [_edit(message, each, keyring.cipher_for(each.field_class.name)) for each in planned]
-    if removals:
-        edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in removals]
+    if replacements:
+        edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
 
 

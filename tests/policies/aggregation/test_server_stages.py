@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from bson import Binary, encode
 
-from sealwire.policies.aggregation.pipelines import STAGES
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
+from sealwire.policies.aggregation.stages import STAGES, TABLES
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.draft import Draft
 from sealwire.wire.raw_bson import elements
 from tests.policies.support import covered, reason
 
@@ -21,10 +21,10 @@ def run(*stages: Stage) -> dict[str, Any]:
     return {"aggregate": "patients", "pipeline": list(stages), "cursor": {}}
 
 
-def checked(stage: Stage) -> Plan:
+def checked(stage: Stage) -> Draft:
     """A plan in which the stage was asked for its documents."""
     buf = encode(stage)
-    plan = Plan(buf)
+    plan = Draft(buf, TABLES)
     assert first_documents(plan, next(elements(buf, 0))) is not None
     return plan
 
@@ -113,19 +113,19 @@ def test_arguments_that_such_a_stage_does_not_know_are_refused(stage: Stage) -> 
 def test_an_argument_that_stands_twice_is_refused() -> None:
     buf = encode({"$currentOp": {"allUsers": True, "allUserz": False}}).replace(b"allUserz", b"allUsers")
     with pytest.raises(Refusal) as caught:
-        first_documents(Plan(buf), next(elements(buf, 0)))
+        first_documents(Draft(buf, TABLES), next(elements(buf, 0)))
     assert caught.value.reason is Reason.SHAPE
 
 
 def test_other_stages_are_none_of_these() -> None:
     for name in STAGES.keys() - set(SERVER_STAGES):
         buf = encode({name.decode(): {}})
-        assert first_documents(Plan(buf), next(elements(buf, 0))) is None
+        assert first_documents(Draft(buf, TABLES), next(elements(buf, 0))) is None
 
 
 def test_what_is_known_to_be_in_clear_is_followed_below_what_is_not() -> None:
     buf = encode({"$currentOp": {}})
-    node = first_documents(Plan(buf), next(elements(buf, 0)))
+    node = first_documents(Draft(buf, TABLES), next(elements(buf, 0)))
     assert node is not None
     assert follow(node, b"cursor.cursorId") is None
     found = follow(node, b"cursor.originatingCommand")

@@ -9,7 +9,7 @@ from bson import Decimal128, Int64, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealwire.policies.aggregation.pipelines import STAGES
+from sealwire.policies.aggregation.stages import STAGES
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from tests.policies.aggregation.test_pipelines import run

@@ -1,12 +1,11 @@
 """Policy files: what is accepted, and that every complaint names its place and mostly a way out."""
 
-from pathlib import Path
-
 import pytest
 
 from sealwire.files.errors import SourceError
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import Mode, PathNode, ValueType
+from tests.build_context import ROOT
 
 DESIGN = b"""\
 version: 1
@@ -29,7 +28,7 @@ collections:
     nhs_number: nhs_number
 """
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "policy.yaml"
+EXAMPLE = ROOT / "examples" / "policy.yaml"
 
 
 def leaf_of(node: PathNode, path: str) -> PathNode:

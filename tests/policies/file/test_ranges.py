@@ -106,7 +106,7 @@ def test_ranges_work_wherever_a_filter_stands() -> None:
     ):
         made = plan(command)
         assert all(isinstance(edit, RangeEdit) for edit in made.edits)
-        assert len(made.removals) == len(made.edits) > 0
+        assert len(made.replacements) == len(made.edits) > 0
 
 
 def test_a_range_of_one_value_in_the_filter_of_an_upsert_is_refused() -> None:

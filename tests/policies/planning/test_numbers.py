@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.quantities import is_canonical, read_number
 from sealwire.policies.planning.numbers import is_true, whole_number
-from sealwire.policies.planning.plan import Plan
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
@@ -21,14 +20,14 @@ NOT_CANONICAL = [
 ]
 
 
-def of(value: Any) -> tuple[Plan, Element]:
-    plan = Plan(encode({"n": value}))
-    return plan, next(elements(plan.buf, 0))
+def of(value: Any) -> tuple[bytes, Element]:
+    buf = encode({"n": value})
+    return buf, next(elements(buf, 0))
 
 
 def truth(value: Any) -> bool:
-    plan, element = of(value)
-    return is_true(element.kind, plan.buf[element.value : element.end])
+    buf, element = of(value)
+    return is_true(element.kind, buf[element.value : element.end])
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.policies.aggregation.grouping import ACCUMULATORS
+from sealwire.policies.aggregation.accumulators import ACCUMULATORS
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.expressions import OPERATORS
+from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.planning.signatures import Names, Signature, signature_of, signatures_in
 from tests.policies.signature_calls import doubled, fitting, left_in_clear, misfits
 from tests.policies.support import Command, plan_of, reason

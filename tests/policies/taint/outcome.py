@@ -90,7 +90,7 @@ def carried_out(plan: Plan) -> bytes:
         else:
             data = b"\x05" + plan.buf[element.start + 1 : element.value] + _CIPHERTEXT
         edits.append(Edit(element.start, element.end, data, edit.parents))
-    edits += [Edit(gone.element.start, gone.element.end, b"", gone.parents) for gone in plan.removals]
+    edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in plan.replacements]
     return splice(plan.buf, edits)
 
 

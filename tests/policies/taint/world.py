@@ -8,10 +8,13 @@ from typing import Any
 from bson import encode
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
+from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.namespaces import Surroundings
-from sealwire.policies.planning.plan import Plan
+from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.surroundings import Surroundings
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire.raw_bson import elements
 
 POLICY = load_policy(
@@ -131,8 +134,9 @@ def covered(namespace: str) -> PathNode | None:
         return node
     if name not in _trees:
         on, stages = VIEWS[name]
-        plan = Plan(encode({"pipeline": stages}))
-        pipeline = next(elements(plan.buf, 0))
+        draft = Draft(encode({"pipeline": stages}), TABLES)
+        pipeline = next(elements(draft.buf, 0))
         base = covered(f"{database}.{on}") or NOTHING
-        _trees[name] = plan_pipeline(plan, pipeline, base, (0,), Surroundings(covered, database))
+        walk = Walk(draft, base, (0,), Use.MATCH, around=Surroundings(covered, database))
+        _trees[name] = plan_pipeline(walk, pipeline)
     return _trees[name]

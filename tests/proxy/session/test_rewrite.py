@@ -14,7 +14,8 @@ from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.policies.planning.plan import SETTLED_EDITS, Plan, Settler
+from sealwire.policies.planning.draft import SETTLED_EDITS
+from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
@@ -169,7 +170,7 @@ def test_statements_with_ranges_are_settled_the_same() -> None:
         apply_plan(planned(message, policy=RANGED), KEYRING, MAX_MESSAGE_BYTES)
     )
     assert plan.values == MANY
-    assert len(plan.removals) == len(plan.edits) < MANY
+    assert len(plan.replacements) == len(plan.edits) < MANY
 
 
 def test_a_long_insert_leaves_in_pieces() -> None:

@@ -7,9 +7,15 @@ import pytest
 from bson import Decimal128, Int64
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.expressions.forwarding import FORWARDING
-from sealwire.policies.planning.rules import Verdict
-from tests.policies.expressions.test_expressions import where, yields
+from sealwire.policies.expressions.arrays import (
+    infer_concatenation,
+    infer_filtered,
+    infer_mapped,
+    infer_part,
+)
+from sealwire.policies.expressions.objects import infer_merged
+from sealwire.policies.expressions.operators import OPERATORS
+from tests.policies.expressions.test_choices import where, yields
 from tests.policies.support import covered, reason
 
 FORWARDED: list[tuple[Any, dict[str, Any], list[tuple[str, Any]]]] = [
@@ -61,9 +67,12 @@ def test_what_is_taken_from_a_covered_array_keeps_its_class(
     assert covered(yields(expression, {"$match": match})) == edits
 
 
+HANDLERS = (infer_part, infer_concatenation, infer_mapped, infer_filtered, infer_merged)
+
+
 def test_every_forwarding_operator_is_tried_here() -> None:
     assert {next(iter(expression)) for expression, _, _ in FORWARDED} == {
-        name.decode() for name, rule in FORWARDING.items() if rule.verdict is not Verdict.REFUSED
+        name.decode() for name, row in OPERATORS.items() if row.handler in HANDLERS
     }
 
 

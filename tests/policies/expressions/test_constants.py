@@ -5,20 +5,20 @@ from typing import Any
 import pytest
 from bson import encode
 
+from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.variables import (
+from sealwire.policies.expressions.constants import (
     MAX_MENTIONS,
     bind_constants,
-    binding,
     count_mentions,
+    cover_constants,
     cover_reference,
-    see_reference,
-    settle_constants,
 )
 from sealwire.policies.file.schema import NOTHING
-from sealwire.policies.planning.plan import Plan
-from sealwire.policies.planning.trees import Scope
-from sealwire.wire.raw_bson import elements, string_bytes
+from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire.raw_bson import elements
 from tests.policies.support import POLICY, Command, covered, plan_of, planned, reason
 
 N = ("nhs_number", "a")
@@ -220,22 +220,20 @@ def test_references_are_counted_in_one_search_of_the_message() -> None:
     command = {"find": "patients", "filter": {"$expr": choice}, "let": dict.fromkeys(names, "a")}
     plan = plan_of(command)
     assert len(plan.edits) == len(names)
-    assert plan.mentions == dict.fromkeys([name.encode() for name in names], 1)
+    assert count_mentions(plan.buf) == dict.fromkeys([name.encode() for name in names], 1)
 
 
-def test_a_plan_is_asked_for_its_references_and_the_message_is_not_searched_again() -> None:
-    plan = Plan(encode({"let": {"n": "a", "m": "b"}, "x": "$$n", "y": ["$$m", "$$m"]}))
-    let, x, y = elements(plan.buf, 0)
-    names = bind_constants(plan, let, ())
-    first, _ = elements(plan.buf, y.value)
+def test_a_draft_is_asked_for_its_references_and_the_message_is_not_searched_again() -> None:
+    draft = Draft(encode({"let": {"n": "a", "m": "b"}, "x": "$$n", "y": ["$$m", "$$m"]}), TABLES)
+    let, x, y = elements(draft.buf, 0)
+    bound = bind_constants(Walk(draft, NOTHING, (), Use.MATCH), let)
+    first, _ = elements(draft.buf, y.value)
     for reference in (x, first):
-        name = string_bytes(plan.buf, reference)[2:]
-        see_reference(plan, name, reference)
-        assert cover_reference(plan, reference, NHS, stores=False)
-    plan.mentions = {b"n": 1, b"m": 1}
-    settle_constants(plan, names)
-    assert [edit.element.name for edit in plan.edits] == [b"n", b"m"]
-    assert count_mentions(plan.buf) == {b"n": 1, b"m": 2}
+        assert cover_reference(bound, reference, NHS, stores=False)
+    draft.mentions = {b"n": 1, b"m": 1}
+    cover_constants(bound)
+    assert [edit.element.name for edit in draft.edits] == [b"n", b"m"]
+    assert count_mentions(draft.buf) == {b"n": 1, b"m": 2}
 
 
 def test_a_message_with_more_references_than_are_counted_is_refused() -> None:
@@ -246,13 +244,11 @@ def test_a_message_with_more_references_than_are_counted_is_refused() -> None:
     assert caught.value.reason is Reason.TOO_LARGE
 
 
-def test_what_an_operator_binds_costs_no_copy_of_what_is_bound_already() -> None:
-    scope = Scope(NHS, {b"a": NHS, b"b": NHS})
-    bound = scope.variables
-    with binding(scope, {b"a": NOTHING, b"c": NOTHING}):
-        assert scope.variables is bound
-        assert bound == {b"a": NOTHING, b"b": NHS, b"c": NOTHING}
-    assert bound == {b"a": NHS, b"b": NHS}
+def test_what_an_operator_binds_hides_what_is_bound_already_and_changes_nothing_there() -> None:
+    outer = Walk(Draft(b"", TABLES), NOTHING, (), Use.MATCH).binding({b"a": NHS, b"b": NHS})
+    inner = outer.binding({b"a": NOTHING, b"c": NOTHING})
+    assert [inner.variable(name) for name in (b"a", b"b", b"c", b"d")] == [NOTHING, NHS, NOTHING, None]
+    assert [outer.variable(name) for name in (b"a", b"b", b"c")] == [NHS, NHS, None]
 
 
 def test_a_variable_means_what_it_meant_behind_the_operator_that_bound_it_again() -> None:

@@ -7,7 +7,8 @@ from bson import encode
 from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.expressions.operators import EXPRESSION_SIGNATURES, PLAIN_EXPRESSIONS
+from sealwire.policies.expressions.choices import infer_computed
+from sealwire.policies.expressions.operators import OPERATORS
 from tests.policies.signature_calls import fitting
 from tests.policies.support import covered, planned, reason
 
@@ -96,7 +97,7 @@ def test_equality_covers_its_constant(expression: Any, edits: list[tuple[str, An
         ({"$eq": ["$nhs_number", [{"a": 1}]]}, Reason.COMPUTE),
         ({"$eq": ["$nhs_number", {"$literal": {"a": 1}}]}, Reason.COMPUTE),
         ({"$eq": ["$address", {"postcode": "a"}]}, Reason.COMPUTE),
-        ({"$eq": [{"$ifNull": ["$nhs_number", "none"]}, "a"]}, Reason.COMPUTE),
+        ({"$eq": [{"$ifNull": ["$nhs_number", 5]}, "a"]}, Reason.COMPUTE),
         ({"$eq": ["$notes", "a"]}, Reason.RANDOM_EQUALITY),
         ({"$eq": ["$notes", "$notes"]}, Reason.RANDOM_EQUALITY),
         ({"$eq": ["$nhs_number.x", 1]}, Reason.BELOW_ENCRYPTED),
@@ -119,7 +120,9 @@ def test_equality_covers_its_constant(expression: Any, edits: list[tuple[str, An
         ({"$getField": {"field": "x", "other": 1}}, Reason.SHAPE),
         ({"$eq": ["$address", "$deep"]}, Reason.COMPUTE),
         ({"$eq": ["$contacts", "$contacts"]}, Reason.RANDOM_EQUALITY),
-        ({"$unheardOf": 1}, Reason.OPERATOR),
+        ({"$unheardOf": "$nhs_number"}, Reason.OPERATOR),
+        ({"$unheardOf": {"field": "nhs_number"}}, Reason.OPERATOR),
+        ({"$unheardOf": [{"$unheardOf": "$$ROOT"}]}, Reason.OPERATOR),
         ({"$add": [1, 2], "$x": 1}, Reason.SHAPE),
         ({"$cond": [1, 2]}, Reason.SHAPE),
         ({"$ifNull": "$nhs_number"}, Reason.SHAPE),
@@ -156,9 +159,13 @@ def test_a_path_into_a_dbref_is_taken() -> None:
     assert covered(where({"$eq": ["$other.$id", 1]})) == []
 
 
-@pytest.mark.parametrize("name", PLAIN_EXPRESSIONS.split())
+COMPUTING = [name.decode() for name, row in OPERATORS.items() if row.handler is infer_computed]
+
+
+@pytest.mark.parametrize("name", COMPUTING)
 def test_every_computing_operator_takes_plain_values_and_no_covered_one(name: str) -> None:
-    signature = EXPRESSION_SIGNATURES[name.encode()]
+    signature = OPERATORS[name.encode()].signature
+    assert signature is not None
     for operand in fitting(signature, "$address.city"):
         assert covered(where({"$eq": [{name: operand}, 1]})) == []
     for path in ("$nhs_number", "$$ROOT.address.postcode"):
@@ -197,9 +204,9 @@ def test_a_forwarded_value_keeps_its_class(expression: Any) -> None:
 @pytest.mark.parametrize(
     "expression",
     [
-        {"$ifNull": ["$nhs_number", "none"]},
+        {"$ifNull": ["$nhs_number", 5]},
         {"$ifNull": ["$nhs_number", "$postcode"]},
-        {"$cond": [True, "$nhs_number", "none"]},
+        {"$cond": [True, "$nhs_number", "$name"]},
         ["$nhs_number", 5],
         {"$ifNull": ["$contacts", "$nhs_number"]},
     ],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from tests.policies.expressions.test_expressions import where, yields
+from tests.policies.expressions.test_choices import where, yields
 from tests.policies.support import covered, reason
 
 

@@ -1,0 +1,253 @@
+"""The aggregation stages: one row each, with its arguments and what becomes of covered fields in it.
+
+Here are the handlers that need a few lines; grouping, joins, outputs and the like have modules of their own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from sealwire.policies.aggregation.events import EVENT_FIELDS, check_options, check_split, events_of
+from sealwire.policies.aggregation.filling import densify, fill
+from sealwire.policies.aggregation.geo_near import geo_near
+from sealwire.policies.aggregation.grouping import bucket, group, set_window_fields, sort_by_count
+from sealwire.policies.aggregation.joins import graph_lookup, lookup, union_with
+from sealwire.policies.aggregation.outputs import merge_into, out
+from sealwire.policies.aggregation.pipelines import plan_pipeline
+from sealwire.policies.aggregation.projections import plan_project_stage
+from sealwire.policies.aggregation.reshaping import (
+    assign_path,
+    assign_paths,
+    assigned_value,
+    drop_paths,
+    is_document_literal,
+    names_of,
+    replaced,
+    written_names,
+)
+from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
+from sealwire.policies.aggregation.sorting import plan_sort
+from sealwire.policies.aggregation.stage_arguments import (
+    STAGE_SIGNATURES,
+    UNWIND,
+    at_least,
+    check_field_name,
+    check_flag,
+    field_name,
+    field_path,
+    referred_path,
+)
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.interpreter import infer, infer_plain
+from sealwire.policies.expressions.operators import OPERATORS
+from sealwire.policies.file.paths import follow
+from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.filters.filters import plan_filter
+from sealwire.policies.planning.arguments import array_items, document_of, named_parts, operator_name
+from sealwire.policies.planning.rules import (
+    Infer,
+    Rule,
+    Tables,
+    encrypted,
+    family,
+    passed,
+    refused,
+    with_signatures,
+)
+from sealwire.policies.planning.signatures import check_names
+from sealwire.policies.planning.trees import OPAQUE, document_node, placed, whole_inside
+from sealwire.policies.planning.values import is_random
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
+
+
+def _match(walk: Walk, stage: Element) -> PathNode:
+    plan_filter(walk, document_of(stage, stage))
+    return walk.node
+
+
+def _add_fields(walk: Walk, stage: Element) -> PathNode:
+    start = document_of(stage, stage)
+    inner = walk.inside(start)
+    fields = named_parts(walk.buf, start).items()
+    return assign_paths(walk.node, [(name, _added(inner, part)) for name, part in fields])
+
+
+def _added(walk: Walk, element: Element) -> PathNode | None:
+    """What is at a field after `$addFields`, for `assign_paths`."""
+    value = assigned_value(walk, element)
+    old = follow(walk.node, element.name)
+    if old is None or not is_document_literal(walk.buf, element):
+        return value
+    # the fields of a literal are added to those of a sub-document that is there already
+    if old.leaf is None:
+        return PathNode(old.path, opaque=True)
+    if is_random(old) and not old.absent:
+        # as a path below it would be
+        raise Refusal(Reason.BELOW_ENCRYPTED, path=old.path)
+    return value
+
+
+def _unset(walk: Walk, stage: Element) -> PathNode:
+    names = [stage] if stage.kind == kinds.STRING else array_items(walk.buf, stage)
+    if not names:
+        raise Refusal(Reason.SHAPE, rule="$unset")
+    return drop_paths(walk.node, [field_path(walk.buf, name) for name in names])
+
+
+def _sort(walk: Walk, stage: Element) -> PathNode:
+    plan_sort(walk, stage)
+    return walk.node
+
+
+def _unwind(walk: Walk, stage: Element) -> PathNode:
+    """One element a document: paths see through arrays, so the covered paths stay what they were."""
+    parts = check_names(walk.buf, stage, *UNWIND) if stage.kind == kinds.OBJECT else {b"path": stage}
+    node = walk.node
+    target = follow(node, referred_path(walk.buf, parts[b"path"]))
+    if b"preserveNullAndEmptyArrays" in parts:
+        check_flag(parts[b"preserveNullAndEmptyArrays"])
+    if b"includeArrayIndex" in parts:
+        node = assign_path(node, field_path(walk.buf, parts[b"includeArrayIndex"]), NOTHING)
+    if target is not None and is_random(target) and not target.absent:
+        raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
+    return node
+
+
+def _limit(walk: Walk, stage: Element) -> PathNode:
+    """`$limit` and `$skip`: fewer documents of the same shape."""
+    at_least(walk.buf, stage, 0 if stage.name == b"$skip" else 1)
+    return walk.node
+
+
+def _sample(walk: Walk, stage: Element) -> PathNode:
+    at_least(walk.buf, named_parts(walk.buf, stage.value)[b"size"], 0)
+    return walk.node
+
+
+def _server_stage(walk: Walk, stage: Element) -> PathNode:
+    """Stages that read no documents: nothing is known of theirs but what is in clear."""
+    return replaced(walk.node, first_documents(walk.draft, stage) or NOTHING)
+
+
+def _count(walk: Walk, stage: Element) -> PathNode:
+    return replaced(walk.node, NOTHING, names_of([field_name(walk.buf, stage)]))
+
+
+def _replace_root(walk: Walk, stage: Element) -> PathNode:
+    if stage.name == b"$replaceRoot":
+        walk, stage = walk.inside(stage.value), named_parts(walk.buf, stage.value)[b"newRoot"]
+    root = infer(walk, stage)
+    if root.leaf is not None or (root.opaque and not root.absent):
+        raise Refusal(Reason.COMPUTE, path=root.path, rule="$replaceRoot")
+    return replaced(walk.node, root, written_names(walk.buf, stage))
+
+
+def _facet(walk: Walk, stage: Element) -> PathNode:
+    start = document_of(stage, stage)
+    inner = walk.inside(start)
+    found: dict[bytes, PathNode] = {}
+    for name, part in named_parts(walk.buf, start).items():
+        check_field_name(name, stage)
+        found[name] = placed(plan_pipeline(inner, part))
+    if not found:
+        raise Refusal(Reason.SHAPE, rule="$facet")
+    return replaced(walk.node, document_node(found), names_of(found))
+
+
+def _change_stream(walk: Walk, stage: Element) -> PathNode:
+    """What comes before it are the documents that change; what comes behind it are the events."""
+    check_options(walk.buf, stage)
+    return replaced(walk.node, events_of(walk.node), EVENT_FIELDS)
+
+
+def _split(walk: Walk, stage: Element) -> PathNode:
+    check_split(walk.buf, stage)
+    return walk.node
+
+
+def _redact(walk: Walk, stage: Element) -> PathNode:
+    """`$$DESCEND` applies the expression to sub-documents, where names mean other fields than above.
+
+    So a name that is covered at any level counts as covered at each of them, and there must be no
+    sub-document that is encrypted as a whole: the server would not descend into it.
+    """
+    node = walk.node
+    if walk.buf.find(b"$$DESCEND", stage.start, stage.end) < 0:
+        infer_plain(walk, stage)
+        return node
+    whole = whole_inside(node)
+    if whole is not None:
+        raise Refusal(Reason.COMPUTE, path=whole.path, rule="$$DESCEND")
+    everywhere = dict.fromkeys(_names_of(node), replace(OPAQUE, path=node.path))
+    infer_plain(walk.at(PathNode(node.path, freeze(everywhere))), stage)
+    return node
+
+
+def _names_of(node: PathNode) -> Iterator[bytes]:
+    """Every name that stands anywhere in a tree."""
+    for name, child in node.children.items():
+        yield name
+        yield from _names_of(child)
+    if node.behind_number is not None:
+        yield from _names_of(node.behind_number)
+
+
+def _documents(walk: Walk, stage: Element) -> PathNode:
+    """Documents made by an expression; within a `$lookup` they may be made of its variables."""
+    made = infer(walk, stage)
+    if made.leaf is not None or made.opaque:
+        raise Refusal(Reason.COMPUTE, path=made.path, rule="$documents")
+    return replaced(walk.node, made)
+
+
+def _beyond(walk: Walk, stage: Element) -> PathNode:
+    """A stage that is known, and that nothing covered may come near."""
+    raise Refusal(Reason.STAGE, path=walk.node.path, rule=operator_name(stage))
+
+
+_ROWS: Final[dict[bytes, Rule[Infer]]] = {
+    b"$match": encrypted(_match, "see the filters"),
+    b"$project": encrypted(plan_project_stage, "see the expressions"),
+    **family("$addFields $set", encrypted(_add_fields, "see the expressions")),
+    b"$unset": passed(_unset),
+    b"$group": passed(group, "deterministic classes; see the accumulators"),
+    b"$sortByCount": passed(sort_by_count, "deterministic classes"),
+    **family("$bucket $bucketAuto", refused(bucket, Reason.COMPUTE, "passes by fields in clear")),
+    b"$setWindowFields": passed(set_window_fields, "partitions as `$group`, ordered by fields in clear"),
+    b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
+    b"$unwind": passed(_unwind, "deterministic classes"),
+    **family("$limit $skip", passed(_limit)),
+    b"$sample": passed(_sample),
+    b"$count": passed(_count),
+    **family("$replaceRoot $replaceWith", encrypted(_replace_root, "see the expressions")),
+    b"$fill": encrypted(
+        fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
+    ),
+    b"$densify": passed(densify, "partitions as `$group`, by a field in clear"),
+    b"$geoNear": encrypted(geo_near, "by a field in clear; `query` as in filters"),
+    b"$redact": encrypted(_redact, "with `$$DESCEND`: names fields in clear, and no random class is left"),
+    b"$facet": encrypted(_facet, "each pipeline for itself"),
+    b"$documents": passed(_documents),
+    b"$lookup": encrypted(lookup, "fields of one deterministic class, or in clear"),
+    b"$graphLookup": encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
+    b"$unionWith": encrypted(union_with, "what both cover alike stays covered"),
+    b"$out": passed(out, "into the same classes at the same paths; else refused [target]"),
+    b"$merge": encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
+    b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
+    b"$changeStreamSplitLargeEvent": passed(_split),
+    **family(
+        """$search $searchMeta $vectorSearch $rankFusion $scoreFusion $listSearchIndexes""",
+        refused(_beyond, Reason.STAGE),
+    ),
+    **dict.fromkeys(
+        SERVER_STAGES, passed(_server_stage, "commands, filters, keys and definitions can be forwarded only")
+    ),
+}
+
+STAGES: Final = with_signatures(_ROWS, STAGE_SIGNATURES)
+"""A stage that is not here may see documents without covered fields only."""
+
+TABLES: Final = Tables(OPERATORS, STAGES)
+"""What the planner hands down."""

@@ -1,0 +1,125 @@
+"""Expressions that take arrays apart and put them together.
+
+A covered array is encrypted element by element, so an element, a slice or a longer array of it is of its
+class. In random mode the array is one ciphertext, which these would not take for an array: refused there.
+"""
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.arguments import (
+    Place,
+    arguments_of,
+    array_of,
+    is_of_every_class,
+    named_arguments,
+    refuse_covered,
+)
+from sealwire.policies.expressions.constants import is_variable_name
+from sealwire.policies.expressions.interpreter import PENDING, infer, infer_number, results_of
+from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.arguments import array_items, operator_name
+from sealwire.policies.planning.trees import merge
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, string_bytes
+
+
+def part_results(walk: Walk, operator: Element) -> list[Place]:
+    """`$arrayElemAt`, `$first`, `$last`, `$slice`, `$reverseArray`: an array first, then numbers."""
+    array, *numbers = arguments_of(walk, operator)
+    for place, number in numbers:
+        infer_number(place, number, operator)
+    return [array]
+
+
+def few_results(walk: Walk, operator: Element) -> list[Place]:
+    """`$firstN` and `$lastN`: `{n, input}`."""
+    inner, parts = named_arguments(walk, operator)
+    infer_number(inner, parts[b"n"], operator)
+    return [(inner, parts[b"input"])]
+
+
+def infer_part(walk: Walk, operator: Element) -> PathNode:
+    """Elements of the one array that is a result."""
+    ((place, array),) = results_of(walk, operator)
+    return array_of(infer(place, array), operator)
+
+
+def infer_concatenation(walk: Walk, operator: Element) -> PathNode:
+    """`$concatArrays`: the elements of all arrays. Nothing comes from those that have none."""
+    nodes = [
+        array_of(infer(place, array), operator)
+        for place, array in arguments_of(walk, operator)
+        if not _adds_nothing(place, array)
+    ]
+    return merge(nodes)
+
+
+def _adds_nothing(walk: Walk, array: Element) -> bool:
+    """Whether an argument is null or empty, or what a `$reduce` has gathered so far."""
+    if is_of_every_class(walk.buf, array):
+        return True
+    text = string_bytes(walk.buf, array)
+    return text == b"$$value" and walk.variable(b"value") is PENDING
+
+
+def infer_mapped(walk: Walk, operator: Element) -> PathNode:
+    """`$map`: the variable is an element, whose covered paths are the array's."""
+    inner, parts = named_arguments(walk, operator)
+    array = array_of(infer(inner, parts[b"input"]), operator)
+    name = _variable_name(walk, parts.get(b"as"), operator)
+    return infer(inner.binding({name: array}), parts[b"in"])
+
+
+def infer_filtered(walk: Walk, operator: Element) -> PathNode:
+    """`$filter`: some of the elements, by a condition on each."""
+    inner, parts = named_arguments(walk, operator)
+    array = array_of(infer(inner, parts[b"input"]), operator)
+    name = _variable_name(walk, parts.get(b"as"), operator)
+    refuse_covered(infer(inner.binding({name: array}), parts[b"cond"]), operator)
+    if b"limit" in parts:
+        infer_number(inner, parts[b"limit"], operator)
+    return array
+
+
+def _variable_name(walk: Walk, part: Element | None, operator: Element) -> bytes:
+    if part is None:
+        return b"this"
+    name = string_bytes(walk.buf, part)
+    if not is_variable_name(name):
+        raise Refusal(Reason.SHAPE, rule=operator_name(operator))
+    return name
+
+
+def infer_reduced(walk: Walk, operator: Element) -> PathNode:
+    """`$reduce`: in `in`, `$$this` is an element and `$$value` what was gathered so far.
+
+    Over covered elements it may gather arrays of them: from nothing, by `$concatArrays` of `$$value`.
+    """
+    inner, parts = named_arguments(walk, operator)
+    array = array_of(infer(inner, parts[b"input"]), operator)
+    if array.covers and is_of_every_class(walk.buf, parts[b"initialValue"]):
+        return infer(inner.binding({b"this": array, b"value": PENDING}), parts[b"in"])
+    refuse_covered(array, operator)
+    refuse_covered(infer(inner, parts[b"initialValue"]), operator)
+    refuse_covered(infer(inner.binding({b"this": NOTHING, b"value": NOTHING}), parts[b"in"]), operator)
+    return NOTHING
+
+
+def infer_zipped(walk: Walk, operator: Element) -> PathNode:
+    """`$zip`: arrays of one element of each input, or of `defaults` where an input is too short."""
+    inner, parts = named_arguments(walk, operator)
+    inputs = parts[b"inputs"]
+    among = inner.inside(inputs.value) if inputs.kind == kinds.ARRAY else inner
+    arrays = array_items(walk.buf, inputs) if inputs.kind == kinds.ARRAY else [inputs]
+    nodes = [array_of(infer(among, array), operator) for array in arrays]
+    if b"useLongestLength" in parts:
+        refuse_covered(infer(inner, parts[b"useLongestLength"]), operator)
+    if b"defaults" in parts:
+        nodes.append(infer(inner, parts[b"defaults"]))
+    return merge(nodes)
+
+
+def infer_shape(walk: Walk, operator: Element) -> PathNode:
+    """`$size` and `$isArray` of one field: a covered array keeps its shape in deterministic mode."""
+    array_of(infer(walk, operator), operator)
+    return NOTHING

@@ -1,0 +1,155 @@
+"""Constants of a command: bind them to their variables, and cover those that meet a covered path."""
+
+import re
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.arguments import written
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.arguments import document_of, first_name, named_parts, printable
+from sealwire.policies.planning.plan import Use
+from sealwire.policies.planning.values import match, note_comparison, store
+from sealwire.policies.planning.variables import Constant
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
+
+_NAME: Final = re.compile(rb"[a-z\x80-\xff][0-9A-Za-z_\x80-\xff]*")
+_MENTION: Final = re.compile(rb"\$\$([0-9A-Za-z_\x80-\xff]+)")
+
+MAX_MENTIONS: Final = 500_000
+"""So many references to variables are counted in one message, some 50 MB of names at most."""
+
+
+def is_variable_name(name: bytes) -> bool:
+    """Whether a client may bind a variable of this name: a capital begins MongoDB's own, such as ROOT."""
+    return _NAME.fullmatch(name) is not None
+
+
+def bind_constants(walk: Walk, argument: Element | None, *, literal: bool = False) -> Walk:
+    """The walk in which expressions may name the variables of `let` or `c`; `walk` itself without any.
+
+    The values of `let` are expressions that the server computes before it has a document; those of `c` are
+    literal. Raises Refusal(SHAPE) for a name that MongoDB does not take, one that is bound around it already,
+    and a value of `let` that reads a document.
+    """
+    if argument is None or argument.kind == kinds.NULL:
+        return walk
+    constants: dict[bytes, Constant] = {}
+    parents = walk.path_of(argument)
+    for name, element in named_parts(walk.buf, document_of(argument, argument)).items():
+        if not is_variable_name(name):
+            raise Refusal(Reason.SHAPE, rule=f"a variable {printable(name)}")
+        if walk.variable(name) is not None:
+            raise Refusal(Reason.SHAPE, rule=f"a variable {printable(name)} twice")
+        if not literal and _reads_document(walk.buf, element, 0):
+            raise Refusal(Reason.SHAPE, rule="let with a field")
+        constants[name] = Constant(element, parents, literal=literal)
+    return walk.binding({}, constants) if constants else walk
+
+
+def _reads_document(buf: bytes, element: Element, depth: int) -> bool:
+    """Whether an expression names a field, or the document itself."""
+    if depth > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    if element.kind == kinds.STRING:
+        text = string_bytes(buf, element)
+        name = text[2:].partition(b".")[0] if text.startswith(b"$$") else b""
+        return text.startswith(b"$") and (not name or name in (b"ROOT", b"CURRENT"))
+    if element.kind not in (kinds.OBJECT, kinds.ARRAY):
+        return False
+    for item in elements(buf, element.value):
+        if item.name == b"$literal":
+            continue
+        if item.name == b"$getField" and not _has_input(buf, item):
+            return True
+        if _reads_document(buf, item, depth + 1):
+            return True
+    return False
+
+
+def _has_input(buf: bytes, operator: Element) -> bool:
+    """Whether a `$getField` says what document it takes the field from."""
+    if operator.kind != kinds.OBJECT or first_name(buf, operator.value).startswith(b"$"):
+        return False
+    return any(part.name == b"input" for part in elements(buf, operator.value))
+
+
+def match_constant(walk: Walk, constant: Element, node: PathNode, rule: str) -> None:
+    """Cover a constant that covered values are compared with, here or where `let` has it. Raises Refusal."""
+    if not cover_reference(walk, constant, node, stores=False):
+        _cover_written(walk, constant, node, rule, stores=False)
+
+
+def cover_reference(walk: Walk, reference: Element, node: PathNode, *, stores: bool) -> bool:
+    """Whether a string is the whole name of a constant; it is covered for `node` then.
+
+    Raises Refusal(COMPUTE) when it is covered for another class already.
+    """
+    if reference.kind != kinds.STRING:
+        return False
+    text = string_bytes(walk.buf, reference)
+    constant = walk.variable(text[2:]) if text.startswith(b"$$") else None
+    if not isinstance(constant, Constant):
+        return False
+    if constant.node is not None and constant.node.leaf != node.leaf:
+        raise Refusal(Reason.COMPUTE, path=node.path, rule="a variable for two classes")
+    constant.node = constant.node or node
+    constant.covered.add(reference.start)
+    constant.stores = constant.stores or stores
+    if not stores:
+        note_comparison(walk.draft, node)
+    return True
+
+
+def cover_constants(bound: Walk) -> None:
+    """At the end of what `bind_constants` has bound: cover the values, where expressions ask for it.
+
+    Every place that has the name must be one of those, whatever it is: also in stages that pass unread.
+    Raises Refusal. Cost: O(names), and one search of the message for a command, however often it is called.
+    """
+    variables, draft = bound.variables, bound.draft
+    if variables is None:
+        return
+    for name, constant in variables.constants.items():
+        node = constant.node
+        if node is None:
+            continue
+        if draft.mentions is None:
+            draft.mentions = count_mentions(bound.buf)
+        if draft.mentions.get(name, 0) != len(constant.covered):
+            raise Refusal(Reason.COMPUTE, path=node.path, rule="a variable that is used in clear as well")
+        if constant.literal and constant.element.kind == kinds.OBJECT:
+            raise Refusal(Reason.COMPUTE, path=node.path, rule="a variable that is a document")
+        walk = Walk(draft, bound.node, constant.parents, Use.MATCH)
+        _cover_written(walk, constant.element, node, "let", stores=constant.stores)
+
+
+def _cover_written(walk: Walk, constant: Element, node: PathNode, rule: str, *, stores: bool) -> None:
+    """Cover a constant that is written out. Raises Refusal for anything computed."""
+    place = written(walk, constant)
+    if place is None or _holds_document(walk.buf, place[1]):
+        # a document in an expression is computed field by field
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=rule)
+    inner, value = place
+    if stores:
+        store(inner, value, node)
+    else:
+        match(inner, value, node)
+
+
+def _holds_document(buf: bytes, element: Element) -> bool:
+    if element.kind == kinds.ARRAY:
+        return any(_holds_document(buf, item) for item in elements(buf, element.value))
+    return element.kind == kinds.OBJECT
+
+
+def count_mentions(buf: bytes) -> dict[bytes, int]:
+    """How often a message has each name of a variable. Raises Refusal(TOO_LARGE). Cost: O(bytes)."""
+    counts: dict[bytes, int] = {}
+    for place, match_ in enumerate(_MENTION.finditer(buf)):
+        if place == MAX_MENTIONS:
+            raise Refusal(Reason.TOO_LARGE, rule="references to variables")
+        name = match_[1]
+        counts[name] = counts.get(name, 0) + 1
+    return counts

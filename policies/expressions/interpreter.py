@@ -1,0 +1,281 @@
+"""The one interpreter of aggregation expressions: what an expression yields, and what may be stored of it.
+
+`infer` follows covered fields upwards: it answers with the tree of what an expression yields, which is
+NOTHING, a leaf, a sub-document with covered fields inside, or an opaque node when that is known only at run
+time. `check` goes downwards: what is stored at a covered path must be ciphertext of its class. Both read the
+same rows (`operators.OPERATORS`), which come with the walk, so that an operator means the same in a filter,
+a stage, a pipeline update and a view.
+"""
+
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, written
+from sealwire.policies.expressions.constants import cover_reference
+from sealwire.policies.file.paths import follow, has_dot, is_transparent
+from sealwire.policies.file.schema import NOTHING, PathNode, leaves
+from sealwire.policies.planning.arguments import (
+    check_nested,
+    first_name,
+    named_parts,
+    only_element,
+    operator_name,
+)
+from sealwire.policies.planning.documents import plan_value
+from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.rules import Operator
+from sealwire.policies.planning.signatures import check_arguments
+from sealwire.policies.planning.trees import document_node, merge, placed, same_values
+from sealwire.policies.planning.values import is_random, store
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements, string_bytes
+
+PENDING: Final = PathNode("", opaque=True)
+"""What `$$value` of a `$reduce` is while its class is found out: it may be handed on, and nothing else."""
+
+_DOLLAR: Final = ord("$")
+_DOCUMENT: Final = frozenset({b"ROOT", b"CURRENT"})
+_DBREF: Final = frozenset({b"$ref", b"$id", b"$db"})
+_INT32: Final = 2**31
+
+
+def infer_plain(walk: Walk, element: Element) -> None:
+    """Cover an expression whose result must not be ciphertext, such as a condition. Raises Refusal."""
+    node = infer(walk, element)
+    if node.covers:
+        raise Refusal(Reason.COMPUTE, path=node.path)
+
+
+def infer_number(walk: Walk, number: Element, operator: Element) -> None:
+    """Cover an argument that must be a whole number of 32 bits, or null. Raises Refusal(SHAPE, COMPUTE)."""
+    node = infer(walk, number)
+    if node.covers:
+        raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
+    value = known_value(walk, number)
+    if value is None or value.kind == kinds.NULL:
+        return
+    if not -_INT32 <= whole_number(walk.buf, value) < _INT32:
+        raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with a number out of range")
+
+
+def infer(walk: Walk, element: Element) -> PathNode:
+    """Cover the constants of an expression and tell what it yields, over documents with the walk's tree.
+
+    Raises Refusal, BsonError. Cost: O(elements).
+    """
+    if element.kind == kinds.STRING:
+        return _reference(walk, element)
+    if element.kind == kinds.ARRAY:
+        inner = walk.inside(element.value)
+        return merge([infer(inner, item) for item in elements(walk.buf, element.value)])
+    if element.kind != kinds.OBJECT:
+        return NOTHING
+    inner = walk.inside(element.value)
+    if first_name(walk.buf, element.value).startswith(b"$"):
+        operator = only_element(walk.buf, element.value, "an expression")
+        row = operator_row(walk, operator)
+        return infer_unknown(inner, operator) if row is None else row.handler(inner, operator)
+    named = named_parts(walk.buf, element.value)
+    if any(name.startswith(b"$") for name in named):
+        # read as an operator, its arguments would mean something else
+        raise Refusal(Reason.SHAPE, rule="an operator that is not alone")
+    children = {name: infer(inner, item) for name, item in named.items()}
+    for name, node in children.items():
+        if has_dot(name) and node.covers:
+            # MongoDB refuses it too; were it a field's name, no path could follow it
+            raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")
+    return document_node(children)
+
+
+def _reference(walk: Walk, element: Element) -> PathNode:
+    """What `$field` or `$$variable` yields; NOTHING for any other string."""
+    text = string_bytes(walk.buf, element)
+    if text.startswith(b"$$"):
+        name, dot, path = text[2:].partition(b".")
+        bound = walk.node if name in _DOCUMENT else walk.variable(name)
+        if bound is PENDING:
+            raise Refusal(Reason.COMPUTE, path=walk.node.path, rule="$$value")
+        node = bound if isinstance(bound, PathNode) else NOTHING
+        return placed(_field_of(node, path) if dot else node)
+    if text.startswith(b"$"):
+        return placed(_field_of(walk.node, text[1:]))
+    return NOTHING
+
+
+def _field_of(node: PathNode, path: bytes) -> PathNode:
+    """What a path leads to. Raises Refusal(SHAPE) for one that MongoDB does not take, such as `a..b`."""
+    found = follow(node, path)
+    if found is not None:
+        return found
+    for part in path.split(b"."):
+        if not part or (part.startswith(b"$") and part not in _DBREF) or b"\0" in part:
+            raise Refusal(Reason.SHAPE, rule="a path with an empty or an odd name")
+    return NOTHING
+
+
+def operator_row(walk: Walk, operator: Element) -> Operator | None:
+    """The row of an operator, whose arguments fit its signature; None for one that has none.
+
+    Raises Refusal(SHAPE).
+    """
+    row = walk.draft.tables.operators.get(operator.name)
+    if row is not None:
+        check_arguments(walk.buf, operator, row.signature)
+    return row
+
+
+def infer_unknown(walk: Walk, operator: Element) -> PathNode:
+    """An operator without a row computes on plain values, or the server does not know it and says so.
+
+    So nothing in it may refer to what is covered, nor be a name of it. Raises Refusal(OPERATOR).
+    """
+    if _names_covered(walk, operator) or infer(walk, operator).covers:
+        raise Refusal(Reason.OPERATOR, rule=operator_name(operator))
+    return NOTHING
+
+
+def _names_covered(walk: Walk, element: Element) -> bool:
+    """Whether a string at or below an element reads like the path of something covered."""
+    if element.kind == kinds.STRING:
+        text = string_bytes(walk.buf, element)
+        return bool(text) and not text.startswith(b"$") and follow(walk.node, text) is not None
+    if element.kind not in (kinds.OBJECT, kinds.ARRAY):
+        return False
+    inner = walk.inside(element.value)
+    return any(_names_covered(inner, item) for item in elements(walk.buf, element.value))
+
+
+def results_of(walk: Walk, operator: Element) -> list[Place]:
+    """The arguments of which one, or a part, is what an operator yields; all of them by default."""
+    row = walk.draft.tables.operators[operator.name]
+    return arguments_of(walk, operator) if row.results is None else row.results(walk, operator)
+
+
+def check_clear(walk: Walk, element: Element) -> None:
+    """Cover an expression that is stored where no path is covered: no ciphertext may end there.
+
+    Raises Refusal, BsonError.
+    """
+    found = infer(walk, element)
+    if found.covers:
+        raise Refusal(Reason.PIPELINE_UPDATE, path=found.path, rule="a copy of a covered value")
+    check_nested(walk.buf, element)
+
+
+def check(walk: Walk, element: Element, target: PathNode) -> None:
+    """Cover an expression whose result is stored at `target`, over documents with the walk's tree.
+
+    What ends there must be ciphertext of the path's class, or a sub-document with ciphertext at its covered
+    fields. So constants are covered as in `$set`, a field may be forwarded where its covered paths are the
+    same, and operators that choose, join or merge such values are looked into. Anything else the server would
+    compute in clear. Raises Refusal, BsonError. Cost: O(elements).
+    """
+    check_single(element, target, several=element.kind == kinds.ARRAY)
+    if target.leaf is not None and is_random(target) and element.kind != kinds.STRING:
+        constant = written(walk, element)
+        if constant is not None:
+            # a random class encrypts an array or a sub-document as a whole
+            store(constant[0], constant[1], target)
+            return
+    if element.kind == kinds.STRING and walk.buf[element.value + 4] == _DOLLAR:
+        _check_reference(walk, element, target)
+    elif element.kind == kinds.ARRAY:
+        if target.leaf is not None and is_random(target):
+            raise computed(target, element)
+        inner = walk.inside(element.value)
+        for item in elements(walk.buf, element.value):
+            check(inner, item, target)
+    elif element.kind != kinds.OBJECT:
+        plan_value(walk, element, target)
+    elif first_name(walk.buf, element.value).startswith(b"$"):
+        _check_operator(walk, element, target)
+    else:
+        _check_document(walk, element, target)
+
+
+def check_single(element: Element, target: PathNode, *, several: bool) -> None:
+    """Refuse what could put several values of a class with a range at one path.
+
+    Below the top level the field above may be an array, and then each of its elements gets the value.
+    """
+    is_nested = "." in target.path or (target.leaf is None and target.path != "")
+    if (several or is_nested) and is_ranged(target):
+        raise computed(target, element)
+
+
+def is_ranged(target: PathNode) -> bool:
+    """Whether a class with a range lies at or below a node."""
+    return any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
+
+
+def computed(target: PathNode, element: Element) -> Refusal:
+    """The refusal of what is not known to be ciphertext of the target's class."""
+    name = operator_name(element) if element.name.startswith(b"$") else ""
+    return Refusal(Reason.PIPELINE_UPDATE, path=target.path, rule=name)
+
+
+def _check_reference(walk: Walk, element: Element, target: PathNode) -> None:
+    """`$field` or `$$variable`: fine when the same classes lie at the same paths, or when nothing is left."""
+    text = string_bytes(walk.buf, element)
+    if text == b"$$REMOVE":
+        return
+    found = infer(walk, element)
+    if target.leaf is not None and cover_reference(walk, element, target, stores=True):
+        return
+    name, _, path = text[2:].partition(b".") if text.startswith(b"$$") else (b"ROOT", b".", text[1:])
+    if not same_values(found, target) or (name not in _DOCUMENT and is_ranged(target)):
+        # what a variable holds may be several values
+        raise computed(target, element)
+    if target.leaf is not None and is_random(target) and (name not in _DOCUMENT or has_dot(path)):
+        # a path that leads through an array yields many envelopes, where the class stores one
+        raise computed(target, element)
+
+
+def _check_document(walk: Walk, element: Element, target: PathNode) -> None:
+    """`{field: expression, ...}`, a new sub-document."""
+    if target.leaf is not None:
+        # no class in deterministic mode takes a document, and in random mode it would be one in clear
+        raise Refusal(Reason.PIPELINE_UPDATE if is_random(target) else Reason.TYPE, path=target.path)
+    inner = walk.inside(element.value)
+    for name, field in named_parts(walk.buf, element.value).items():
+        if has_dot(name) or name.startswith(b"$"):
+            raise Refusal(Reason.SHAPE, path=target.path, rule="a field name with a dot or dollar")
+        child = target.child(name)
+        if child is None and is_transparent(name):
+            child = target
+        if child is None:
+            check_clear(inner, field)
+        else:
+            check(inner, field, child)
+
+
+def _check_operator(walk: Walk, element: Element, target: PathNode) -> None:
+    operator = only_element(walk.buf, element.value, "an expression")
+    row = operator_row(walk, operator)
+    inner = walk.inside(element.value)
+    if row is None:
+        raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(operator))
+    check_single(operator, target, several=False)
+    if row.check is not None:
+        row.check(inner, operator, target)
+        return
+    # what the operators without a check of their own yield may be an array of the class's values
+    check_single(operator, target, several=True)
+    found = infer(walk, element)
+    if (target.leaf is not None and is_random(target)) or is_ranged(target) or not same_values(found, target):
+        raise computed(target, operator)
+
+
+def check_results(walk: Walk, operator: Element, target: PathNode) -> None:
+    """The check of an operator that yields one of its results, or a document with fields of each."""
+    for place, result in results_of(walk, operator):
+        check(place, result, target)
+
+
+def check_elements(walk: Walk, operator: Element, target: PathNode) -> None:
+    """The check of an operator that yields elements of its results, which are arrays."""
+    check_single(operator, target, several=True)
+    if target.leaf is not None and is_random(target):
+        raise computed(target, operator)
+    check_results(walk, operator, target)

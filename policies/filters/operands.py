@@ -1,0 +1,121 @@
+"""Operands of filter operators that hold no covered value: their shapes, and what may not stand in them."""
+
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
+from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
+
+BRANCHES: Final = frozenset({b"$and", b"$or", b"$nor"})
+"""Operators that hold filters."""
+
+_MISPLACED: Final = (b"$expr", b"$where")
+
+# By their numbers, from 1; those of 127 and -1 stand last. "number" means four of them.
+_TYPE_NAMES: Final = frozenset(
+    b"""double string object array binData undefined objectId bool date null regex dbPointer javascript
+    symbol javascriptWithScope int timestamp long decimal maxKey minKey number""".split()
+)
+_TYPE_NUMBERS: Final = frozenset({*range(1, 20), 127, -1})
+
+
+def pass_condition(buf: bytes, element: Element) -> None:
+    """Check a value or operators that no covered path is compared with. Raises Refusal(OPERATOR), BsonError.
+
+    Cost: O(bytes).
+    """
+    check_nested(buf, element)
+    if element.kind == kinds.OBJECT and is_operator_document(buf, element):
+        _refuse_branches(buf, element)
+        refuse_misplaced(buf, element)
+
+
+def _refuse_branches(buf: bytes, condition: Element) -> None:
+    """Refuse `{field: {$or: [...]}}`, also below `$not`: only `$elemMatch` may hold filters.
+
+    The server rejects it, when it has read conditions that were meant for other fields.
+    """
+    for operator in elements(buf, condition.value):
+        if operator.name in BRANCHES:
+            raise misplaced(operator)
+        if operator.name == b"$not" and operator.kind == kinds.OBJECT:
+            _refuse_branches(buf, operator)
+
+
+def refuse_misplaced(buf: bytes, element: Element) -> None:
+    """Refuse what names fields of the whole document in a condition on one that is not covered.
+
+    In `{field: {$elemMatch: {$expr: ...}}}` the server rejects it, when it has read it. Raises Refusal,
+    BsonError. Cost: a search in the bytes; a walk only where that finds a name.
+    """
+    for name in _MISPLACED:
+        if buf.find(name + b"\0", element.value, element.end) >= 0:
+            _walk_for_misplaced(buf, element, 0)
+            return
+
+
+def _walk_for_misplaced(buf: bytes, element: Element, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
+    for part in elements(buf, element.value):
+        if part.name in _MISPLACED:
+            raise misplaced(part)
+        if part.kind in (kinds.OBJECT, kinds.ARRAY):
+            _walk_for_misplaced(buf, part, depth + 1)
+
+
+def misplaced(element: Element) -> Refusal:
+    """The refusal of an operator that may stand at the top of a filter only."""
+    return Refusal(Reason.OPERATOR, rule=f"{operator_name(element)} in a condition on a field")
+
+
+def check_type(walk: Walk, element: Element) -> None:
+    """An operand of `$type`: a type by name or number. Raises Refusal(SHAPE) for what is none."""
+    is_known = (
+        string_bytes(walk.buf, element) in _TYPE_NAMES
+        if element.kind == kinds.STRING
+        else whole_number(walk.buf, element) in _TYPE_NUMBERS
+    )
+    if not is_known:
+        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="a type that $type does not know")
+
+
+def exists(walk: Walk, element: Element) -> None:
+    """`$exists` is answered from whether a value is there, which encryption keeps.
+
+    The server takes any value for true or false; one that could be a stored value has no business there.
+    """
+    if element.kind not in FLAGS and element.kind != kinds.NULL:
+        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$exists of what is neither true nor false")
+    is_true(element.kind, walk.buf[element.value : element.end])  # refuses what has no certain meaning
+
+
+def comment(walk: Walk, element: Element) -> None:
+    """`$comment` takes anything, and means nothing."""
+    check_nested(walk.buf, element)
+
+
+def no_document(walk: Walk, element: Element) -> None:
+    """Operators at the top of a filter that take a number or a flag."""
+    if element.kind in (kinds.OBJECT, kinds.ARRAY) and element.name != b"$comment":
+        raise Refusal(Reason.SHAPE, rule=operator_name(element))
+    check_nested(walk.buf, element)
+
+
+def refuse_javascript(walk: Walk, element: Element) -> None:
+    """`$where` may read any field."""
+    del walk
+    raise Refusal(Reason.JAVASCRIPT, rule=operator_name(element))
+
+
+def refuse_pattern(walk: Walk, element: Element) -> None:
+    """No pattern matches ciphertext."""
+    raise Refusal(Reason.PATTERN, path=walk.node.path, rule=operator_name(element))
+
+
+def refuse_operator(walk: Walk, element: Element) -> None:
+    """It reads values as no ciphertext can be read, or fields that it does not name in a path."""
+    raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=operator_name(element))

@@ -1,0 +1,90 @@
+"""A plan in the making: what has been found of one command so far, and what finding it has cost."""
+
+from typing import final
+
+from mypy_extensions import mypyc_attr
+
+from sealwire.policies.planning.budget import Budget
+from sealwire.policies.planning.foreign_names import ForeignNames
+from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
+from sealwire.policies.planning.rules import Tables
+
+# So many edits of documents are worth settling while the planner goes on: some 200 kB.
+SETTLED_EDITS = 1024
+
+
+@final
+@mypyc_attr(acyclic=True, free_list_len=1)
+class Draft:
+    """What the planner writes down, in the order in which it finds it. One for each command."""
+
+    __slots__ = (
+        "budget",
+        "buf",
+        "command",
+        "compares",
+        "edits",
+        "foreign",
+        "mentions",
+        "namespace",
+        "others",
+        "protected",
+        "replacements",
+        "reveals",
+        "settled",
+        "settler",
+        "tables",
+    )
+
+    def __init__(self, buf: bytes, tables: Tables, settler: Settler | None = None) -> None:
+        self.buf = buf
+        self.tables = tables
+        self.settler = settler
+        self.settled = 0
+        self.budget = Budget()
+        self.command = ""
+        self.namespace = ""
+        self.protected = False
+        self.reveals = False
+        self.others = False
+        """Whether it reads what shows other people's commands: what the server keeps for itself."""
+        self.edits: list[ValueEdit | RangeEdit] = []
+        self.replacements: list[Replacement] = []
+        self.compares = False
+        """Whether the statement compares stored ciphertext, so that a collation would matter."""
+        self.foreign: ForeignNames | None = None
+        """The other collections that its pipeline names, once they were looked for."""
+        self.mentions: dict[bytes, int] | None = None
+        """How often the message has each name of a variable, once something has asked."""
+
+    def reach(self) -> None:
+        """Note that the command reaches something protected: it is planned, and its reply is opened."""
+        self.protected = True
+        self.reveals = True
+
+    def settle(self, edits: int, replacements: int, start: int, end: int, parents: tuple[int, ...]) -> None:
+        """Hand over all but the first `edits` and `replacements`: those of the documents from `start` to
+        `end`.
+
+        `parents` are the lengths above these documents. A draft without a settler keeps what it has.
+        """
+        if self.settler is None:
+            return
+        taken, gone = self.edits[edits:], self.replacements[replacements:]
+        del self.edits[edits:]
+        del self.replacements[replacements:]
+        self.settled += len(taken)
+        self.settler(self.buf, taken, gone, start, end, parents)
+
+    def plan(self) -> Plan:
+        """The plan, when the whole command has been walked."""
+        return Plan(
+            self.buf,
+            self.command,
+            self.namespace,
+            self.protected,
+            self.reveals,
+            self.edits,
+            self.replacements,
+            self.settled,
+        )

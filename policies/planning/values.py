@@ -1,0 +1,177 @@
+"""Cover single values: what may be stored at a covered path, and what may be compared with it."""
+
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.coercion import coerce
+from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stored
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
+from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
+from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.plan import RangeEdit, Replacement, Use, ValueEdit
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError, WireReason
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
+
+_UNSTORABLE: Final = frozenset({kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
+
+
+def cover(walk: Walk, element: Element, node: PathNode) -> None:
+    """Cover a value for what the walk's values are for. Raises Refusal, BsonError."""
+    if walk.use is Use.STORE:
+        store(walk, element, node)
+    else:
+        match(walk, element, node)
+
+
+def store(walk: Walk, element: Element, node: PathNode) -> None:
+    """Cover a value that is written at the leaf `node`; null stays as it is.
+
+    A deterministic class covers an array element by element, at any depth. Raises Refusal(TYPE, GRID).
+    """
+    field_class = _leaf_class(node)
+    if element.kind == kinds.NULL:
+        return
+    if element.kind in _UNSTORABLE:
+        raise Refusal(Reason.TYPE, path=node.path)
+    if field_class.mode is Mode.RANDOM:
+        _check_random(walk.buf, element, node)
+        _add(walk, element, node, Use.STORE, None)
+        return
+    if element.kind == kinds.ARRAY:
+        inner = in_array(walk, element)
+        for item in elements(walk.buf, element.value):
+            store(inner, item, node)
+        return
+    value = None
+    if field_class.stores(element.kind):
+        validate_value(walk.buf, element)
+    else:
+        value = _coerced(walk.buf, element, field_class)
+        if value is None:
+            raise Refusal(Reason.TYPE, path=node.path)
+    _add(walk, element, node, Use.STORE, value)
+
+
+def match(walk: Walk, element: Element, node: PathNode) -> None:
+    """Cover a value that stored values at `node` are compared with; null stays as it is.
+
+    A value whose type the class cannot hold equals nothing stored there: it is encrypted as it is and
+    matches nothing, as it would in plaintext. So is any value where a pipeline has left none.
+    Raises Refusal.
+    """
+    field_class = _leaf_class(node)
+    if element.kind == kinds.NULL:
+        return
+    if field_class.mode is Mode.RANDOM and not node.absent:
+        raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
+    if element.kind == kinds.REGEX:
+        raise Refusal(Reason.PATTERN, path=node.path)
+    if element.kind in _UNSTORABLE:
+        raise Refusal(Reason.TYPE, path=node.path)
+    if element.kind == kinds.ARRAY:
+        inner = in_array(walk, element)
+        for item in elements(walk.buf, element.value):
+            match(inner, item, node)
+        return
+    value = None
+    if not field_class.stores(element.kind):
+        value = _coerced(walk.buf, element, field_class)
+        if value is None:
+            if walk.use is Use.SEED:
+                raise Refusal(Reason.TYPE, path=node.path)
+            validate_value(walk.buf, element)
+    note_comparison(walk.draft, node)
+    _add(walk, element, node, Use.MATCH, value)
+
+
+def match_range(walk: Walk, conditions: list[Element], node: PathNode) -> None:
+    """Cover range operators on one leaf: together they become one `$in`. Raises Refusal.
+
+    In an upsert's filter not for a single value: a server may take `$in` of one for an equality to store.
+    """
+    field_class = _leaf_class(node)
+    domain = field_class.domain
+    if domain is None or field_class.value_type is None or node.moved:
+        raise Refusal(Reason.RANGE, path=node.path, rule=conditions[0].name.decode())
+    operands = [(item.name, item.kind, walk.buf[item.value : item.end]) for item in conditions]
+    found = find_positions(domain, field_class.kind, operands)
+    if found is None:
+        raise Refusal(Reason.RANGE, path=node.path, rule="a range with null, a pattern, MinKey or MaxKey")
+    if walk.use is Use.SEED and len(found) == 1:
+        raise Refusal(Reason.RANGE, path=node.path, rule="a range of one value in an upsert")
+    if len(found) > domain.max_values:
+        raise Refusal(Reason.RANGE_SIZE, path=node.path)
+    draft = walk.draft
+    draft.budget.spend(LISTED_BYTES * len(found), len(found))
+    note_comparison(draft, node)
+    draft.edits.append(RangeEdit(conditions[0], node, field_class, found, walk.parents))
+    draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
+
+
+def note_comparison(draft: Draft, node: PathNode) -> None:
+    """Note that stored values at a node are compared: a collation would matter, if any can be a string."""
+    declared = None if node.leaf is None else node.leaf.value_type
+    if declared is None or declared is ValueType.STRING:
+        draft.compares = True
+
+
+def in_array(walk: Walk, array: Element) -> Walk:
+    """The walk among the items of an array of values. Raises BsonError(BSON_DEPTH)."""
+    if len(walk.parents) > MAX_DEPTH:
+        raise BsonError(WireReason.BSON_DEPTH, array.start)
+    return walk.in_arrays(1).inside(array.value)
+
+
+def is_random(node: PathNode) -> bool:
+    """Whether a value here is encrypted as a whole, or may be: an array of it is no array to the server."""
+    return node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM)
+
+
+def _check_random(buf: bytes, element: Element, node: PathNode) -> None:
+    validate_value(buf, element)
+    if element.kind == kinds.ARRAY and _holds_null(buf, element):
+        # `{field: null}` finds such an array, and would not find its ciphertext
+        raise Refusal(Reason.TYPE, path=node.path, rule="null in an array")
+    if element.kind == kinds.TIMESTAMP and not any(buf[element.value : element.end]):
+        # the server puts its own time in the place of an empty one
+        raise Refusal(Reason.TYPE, path=node.path, rule="an empty timestamp")
+
+
+def _coerced(buf: bytes, element: Element, field_class: FieldClass) -> bytes | None:
+    if field_class.value_type is None:
+        return None
+    return coerce(element.kind, buf[element.value : element.end], field_class.value_type)
+
+
+def _add(walk: Walk, element: Element, node: PathNode, use: Use, value: bytes | None) -> None:
+    field_class = _leaf_class(node)
+    kind = element.kind
+    size = element.end - element.value if value is None else len(value)
+    draft = walk.draft
+    draft.budget.spend(ENVELOPE_BYTES + size)
+    if value is not None and field_class.kind:
+        kind = field_class.kind
+    if field_class.domain is not None and (use is Use.STORE or walk.use is Use.SEED):
+        stored = value or walk.buf[element.value : element.end]
+        _check_grid(field_class.domain, node, kind, stored, walk.arrays)
+    draft.edits.append(ValueEdit(element, node, field_class, use, kind, value, walk.parents))
+
+
+def _check_grid(domain: RangeDomain, node: PathNode, kind: int, value: bytes, arrays: int) -> None:
+    """What ranges rely on: a stored value lies on the grid, and there is one at its path."""
+    if arrays:
+        raise Refusal(Reason.GRID, path=node.path, rule="an array")
+    if not domain.holds(read_stored(kind, value)):
+        raise Refusal(Reason.GRID, path=node.path)
+
+
+def _holds_null(buf: bytes, array: Element) -> bool:
+    return any(item.kind in (kinds.NULL, kinds.UNDEFINED) for item in elements(buf, array.value))
+
+
+def _leaf_class(node: PathNode) -> FieldClass:
+    if node.leaf is None:
+        raise Refusal(Reason.COMPUTE, path=node.path)
+    return node.leaf

@@ -1,0 +1,71 @@
+"""Paths of updates, in which `$`, `$[]` and `$[id]` stand for elements of arrays."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.paths import follow, is_transparent, parts_of
+from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.arguments import document_of, operator_name
+from sealwire.policies.planning.values import is_random
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
+
+# A number is looked for in bytes at once (`paths.has_dot`).
+_DOLLAR: Final = ord("$")
+
+_POSITIONAL: Final = re.compile(rb"\$(\[([a-z][0-9A-Za-z]*)?\])?|\$(ref|id|db)")
+"""What may begin with `$` in a path: places in an array, and the fields of a reference."""
+
+
+def target_of(walk: Walk, path: bytes) -> PathNode | None:
+    """The covered node that a path writes to.
+
+    Raises Refusal(SHAPE) for a covered path that the server would take for no path. Cost: O(path).
+    """
+    found = follow(walk.node, path)
+    if found is not None and _DOLLAR in path:
+        for part in parts_of(path):
+            if part.startswith(b"$") and _POSITIONAL.fullmatch(part) is None:
+                raise Refusal(Reason.SHAPE, path=found.path, rule="a path with an odd $")
+    return found
+
+
+def array_target_of(walk: Walk, operator: Element, argument: Element) -> PathNode | None:
+    """The same for an operator on an array, which in random mode is none to the server."""
+    target = target_of(walk, argument.name)
+    if target is not None and is_random(target):
+        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
+    return target
+
+
+def arrays_in(path: bytes) -> int:
+    """How many arrays a path leads into by a number or a `$`."""
+    return len([part for part in parts_of(path) if is_transparent(part)])
+
+
+def identifiers_of(walk: Walk, update: int) -> dict[bytes, PathNode | None]:
+    """Where in the covered paths the array stands that each `$[id]` of the update's paths goes through.
+
+    Raises Refusal(SHAPE) for one that stands for elements of two arrays.
+    """
+    found: dict[bytes, PathNode | None] = {}
+    for path in _paths_of(walk.buf, update):
+        at: PathNode | None = walk.node
+        for part in parts_of(path):
+            if part.startswith(b"$[") and part.endswith(b"]") and len(part) > 3:
+                known = found.setdefault(part[2:-1], at)
+                if known is not at:
+                    raise Refusal(Reason.SHAPE, rule="an array filter used on different paths")
+            # an update's paths lead through a policy's own tree, where each step can be taken by itself
+            at = None if at is None else follow(at, part)
+    return found
+
+
+def _paths_of(buf: bytes, update: int) -> Iterator[bytes]:
+    for operator in elements(buf, update):
+        if operator.kind == kinds.OBJECT:
+            for argument in elements(buf, document_of(operator, operator)):
+                yield argument.name
