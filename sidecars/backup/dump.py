@@ -24,7 +24,7 @@ from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.metadata import CollectionMetadata, Kind
 from sealwire.sidecars.backup.parallel import produced
 from sealwire.sidecars.backup.readers import DriverReader, MongodumpReader, Reader, find_mongodump
-from sealwire.sidecars.backup.streams import TarSink
+from sealwire.sidecars.backup.sealed_writer import SealedWriter
 from sealwire.sidecars.backup.tar_writer import TarWriter
 from sealwire.sidecars.direct import Client, failure
 
@@ -98,7 +98,10 @@ class _Read:
 
 
 def dump(
-    client: Client, sink: TarSink, options: DumpOptions, tell: Callable[[Progress], None] = lambda _: None
+    client: Client,
+    sink: SealedWriter,
+    options: DumpOptions,
+    tell: Callable[[Progress], None] = lambda _: None,
 ) -> Dumped:
     """Read the server that `client` is connected to into `sink`, and commit it.
 
