@@ -29,7 +29,7 @@ PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
 REAL_PARTS = {"real", "node"}
 
 _WIDTH = 150
-"""How wide tables are that go into a file."""
+"""The width of tables that go into a file."""
 
 
 def main() -> int:

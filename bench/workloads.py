@@ -29,7 +29,7 @@ PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
 )
 INSERT_MANY, FIND_100, GROUPING = "insert-1000", "find-100", "aggregate-group"
 MIXES = MIX_A, MIX_B, MIX_C = "mix-a", "mix-b", "mix-c"
-"""As in YCSB: half reads and half updates; 95 % reads; only reads. Only drivers do them."""
+"""YCSB's mixes: half reads and half updates; 95 % reads; only reads. Only drivers do them."""
 CORE_WORKLOADS = (PING, UNPROTECTED, FIND_ONE, INSERT_ONE, INSERT_MANY, UPDATE_ONE, FIND_100, GROUPING)
 FIELD_WORKLOADS = tuple(f"fields-{covered}" for covered in COVERED_FIELDS)
 SIZE_WORKLOADS = tuple(f"size-{size}k" for size in SIZES_KIB)
@@ -43,7 +43,7 @@ class Pool:
     groups: int
     batches: int
     sized_kib: int
-    """The size of all documents of one size together, in KiB."""
+    """The KiB of all documents of one size."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ PYMONGOCRYPT, NATIVE = "pymongocrypt", "pymongocrypt-openssl"
 
 
 class Worker(Talker):
-    """One side's process; a context manager."""
+    """One library's process; a context manager."""
 
-    def __init__(self, side: str, pool: int, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__([sys.executable, "-m", "bench.parts.core_worker", side, str(pool)], environment)
+    def __init__(self, library: str, pool: int, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__([sys.executable, "-m", "bench.parts.core_worker", library, str(pool)], environment)
         ready = self.ask({"do": "tell"})
         self.works: list[str] = ready["works"]
         self.libmongocrypt: str = ready["libmongocrypt"]
@@ -33,7 +33,7 @@ class Worker(Talker):
 
 
 def measure_core(extent: Extent, results: Results) -> dict[str, str]:
-    """All works of all sides in turns; adds to `results`, gives the versions of libmongocrypt."""
+    """All works of all libraries in turns; adds to `results`, gives the versions of libmongocrypt."""
     library = native_libmongocrypt()
     native = None
     if library is not None:
@@ -41,19 +41,19 @@ def measure_core(extent: Extent, results: Results) -> dict[str, str]:
     else:
         results.not_measured[f"{PART} {NATIVE}"] = "libmongocrypt0 is not to be had with apt"
     with Worker(SEALWIRE, extent.core_pool) as ours, Worker(PYMONGOCRYPT, extent.core_pool) as theirs:
-        sides = {SEALWIRE: ours, PYMONGOCRYPT: theirs}
+        libraries = {SEALWIRE: ours, PYMONGOCRYPT: theirs}
         if native is None:
-            return _measure(extent, results, sides)
+            return _measure(extent, results, libraries)
         with Worker(PYMONGOCRYPT, extent.core_pool, native) as other:
-            return _measure(extent, results, sides | {NATIVE: other})
+            return _measure(extent, results, libraries | {NATIVE: other})
 
 
-def _measure(extent: Extent, results: Results, sides: Mapping[str, Worker]) -> dict[str, str]:
-    for work in sides[SEALWIRE].works:
+def _measure(extent: Extent, results: Results, libraries: Mapping[str, Worker]) -> dict[str, str]:
+    for work in libraries[SEALWIRE].works:
         runs = {
-            name: partial(side.run, work)
-            for name, side in sides.items()
+            name: partial(library.run, work)
+            for name, library in libraries.items()
             if work in COMPARED or name == SEALWIRE
         }
         results.series += take_slices(Case(PART, work), runs, extent.core_slice_s, extent.core_rounds)
-    return {name: side.libmongocrypt for name, side in sides.items() if name != SEALWIRE}
+    return {name: library.libmongocrypt for name, library in libraries.items() if name != SEALWIRE}

@@ -51,7 +51,7 @@ Work = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The same documents for every side."""
+    """The same documents for every library."""
 
     replies: list[list[Document]]
     batches: list[list[Document]]

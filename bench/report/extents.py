@@ -58,13 +58,13 @@ class Extent:
     core_slice_s: float
     real_routes: tuple[str, ...]
     real_busy_routes: tuple[str, ...]
-    """Those of them that are asked with several threads, and by the Node.js driver, too."""
+    """The routes that are also asked with several threads, and by the Node.js driver."""
     real: tuple[str, ...]
     real_documents: int
     real_rounds: int
     real_slice_s: float
     memory_routes: tuple[str, ...]
-    """Whose idle connections are weighed; the other figures of memory are Sealwire's."""
+    """The routes whose idle connections are weighed. All other figures of memory are Sealwire's."""
     memory_rounds: int
     idle_connections: int
     batch_mb: int

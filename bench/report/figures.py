@@ -20,12 +20,12 @@ class Metric(StrEnum):
     RESIDENT = "resident_kib"
     PER_CONNECTION = "connection_kib"
     ABOVE_IDLE = "above_idle_mib"
-    """At the highest moment."""
+    """The highest value of the slice."""
     STALLED = "stalled_above_idle_mib"
-    """Once it has settled, while a peer does not read."""
+    """The value that it settles at while a peer does not read."""
     SIZE_RATIO = "above_idle_per_size"
     MESSAGE_RATIO = "above_idle_per_message"
-    """By the size of the largest single message, which is less where the proxy lowers the limit."""
+    """Divided by the size of the largest message, which is smaller where the proxy lowers the limit."""
 
 
 Sample = Mapping[Metric, float]
@@ -119,7 +119,7 @@ _WARM_UP = 0.5
 def take_slices(
     case: Case, routes: Mapping[str, Callable[[float], Sample]], seconds: float, rounds: int
 ) -> list[Series]:
-    """As `take_turns`, slices of so many seconds each; half a slice before the first one warms up."""
+    """The same as `take_turns`, with slices of so many seconds after half a slice that warms up."""
     for run in routes.values():
         run(seconds * _WARM_UP)
     return take_turns(case, {name: partial(run, seconds) for name, run in routes.items()}, rounds)

@@ -55,7 +55,7 @@ class Verdict:
     goal: Goal
     figure: Spread | None
     beside: Mapping[str, Spread | None] = field(default_factory=dict)
-    """By route: the forwarder, to tell what any process in between costs, and Sealwire with busy polling.
+    """The figures of other routes: what any process in between costs, and Sealwire with busy polling.
 
     For the reader: they have no part in the verdict.
     """

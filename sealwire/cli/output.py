@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def print_json(document: object) -> None:
-    """For programs."""
+    """Print a document for programs."""
     click.echo(json.dumps(document, indent=2))
 
 
@@ -50,7 +50,7 @@ def show_table(
 
 
 def question_console() -> Console:
-    """Where a table is shown that a question is about: standard error, so that output stays for programs."""
+    """Standard error, for a table that a question is about: standard output stays for programs."""
     return Console(stderr=True, markup=False)
 
 

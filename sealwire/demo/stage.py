@@ -45,7 +45,7 @@ class Stage:
 
     @property
     def raw_uri(self) -> str:
-        """For whoever looks into the guarded database past Sealwire, as its administrator can."""
+        """The connection string of the guarded database's administrator, past Sealwire."""
         return self.guarded.uri(self.administrator, CLINIC)
 
 

@@ -47,7 +47,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """None while it runs. A negative code is the signal that ended it."""
         return self._process.poll()
 
     def wait_until(self, answers: Callable[[], bool], name: str, within_s: float = START_WITHIN_S) -> None:

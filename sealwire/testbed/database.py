@@ -62,7 +62,7 @@ class DatabaseProcess(MongoServer):
         self.launch()
 
     def connect(self, user: User | None = None, **options: Any) -> MongoClient[dict[str, Any]]:
-        """As of every server, with the client's certificate where the server wants one."""
+        """A client with the certificate that the server wants, if it wants one; the caller closes it."""
         if self.options.client_certificate is not None:
             options["tlsCertificateKeyFile"] = str(self.options.client_certificate)
         return super().connect(user, **options)

@@ -4,10 +4,10 @@ Owns: the file format `NAME.tar.gz.enc` and its sidecar `NAME.tar.gz.enc.json`, 
 it, the stores that hold it, and what is done with it there: list, verify, rekey, prune, schedule. Also the
 source and the restore: dumping a server into a tar, and restoring one.
 
-The walk, writing: whoever dumps writes a tar into a `streams.TarSink`, which is `sealed_writer.SealedWriter`:
-gzip (`compression`), then chunks of AES-256-GCM (`chunks`) behind an authenticated `header`, into a `store`;
-`commit(manifest)` writes the sidecar and gives the file its name. Reading: `sealed_reader.SealedReader` is
-a `streams.TarSource`; it returns no byte that was not authenticated. `verification` reads all of it.
+The walk, writing: whoever dumps writes a tar into a `sealed_writer.SealedWriter`: gzip (`compression`),
+then chunks of AES-256-GCM (`chunks`) behind an authenticated `header`, into a `store`; `commit(manifest)`
+writes the sidecar and gives the file its name. Reading: `sealed_reader.SealedReader` returns no byte that
+was not authenticated. `verification` reads all of it.
 
 The source: `dump` asks what there is (`inventory`, `metadata`), at which moment (`consistency`), lets
 `readers` read it in `blocks` by `parallel` threads, and writes them with `tar_writer` under mongodump's

@@ -16,7 +16,7 @@ from sealwire.sidecars.backup.manifest import (
     Manifest,
     parse,
 )
-from sealwire.sidecars.backup.streams import TarSource
+from sealwire.sidecars.backup.sealed_reader import SealedReader
 
 BSON_SUFFIX = ".bson"
 _READ_BYTES = 1 << 20
@@ -34,7 +34,7 @@ class Observed:
 
 
 def read_archive(
-    source: TarSource, where: str, progress: Callable[[int], None]
+    source: SealedReader, where: str, progress: Callable[[int], None]
 ) -> tuple[dict[str, Observed], Manifest]:
     """Every file of the tar by its path, and the manifest, which is the last one.
 

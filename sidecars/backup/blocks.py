@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from sealwire.sidecars.backup.digest import MAX_DOCUMENT_BYTES
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
+from sealwire.sidecars.backup.digest import MAX_DOCUMENT_BYTES, not_bson
 
 BLOCK_BYTES = 8 << 20
 """A block ends with the document that reaches this; it can be larger by one reply of a server (16 MiB)."""
@@ -68,7 +67,7 @@ def cut(stream: Readable, size: int = BLOCK_BYTES) -> Iterator[bytes]:
             del held[:complete]
             complete = 0
     if complete != len(held):
-        raise _cut_short()
+        raise not_bson()
     if held:
         yield bytes(held)
 
@@ -78,14 +77,8 @@ def _complete(held: bytearray, position: int) -> int:
     while len(held) - position >= 4:
         (size,) = _length(held, position)
         if not 5 <= size <= MAX_DOCUMENT_BYTES:
-            raise _cut_short()
+            raise not_bson()
         if size > len(held) - position:
             break
         position += size
     return position
-
-
-def _cut_short() -> BackupDamaged:
-    return BackupDamaged(
-        BackupReason.BSON, "documents of the dump are cut or are no BSON", "restore another backup"
-    )

@@ -39,7 +39,7 @@ class ChunkWriter:
 
     @property
     def sha256(self) -> str:
-        """The hash of all bytes uploaded, in hexadecimal."""
+        """The checksum of all bytes uploaded, in hexadecimal."""
         return self._sha256.hexdigest()
 
     def _put(self, data: bytes) -> None:
@@ -72,7 +72,7 @@ class ChunkReader:
         return data
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """As `read`, for decompressors that bring their own buffer."""
+        """The same as `read`, for decompressors that bring their own buffer."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -115,5 +115,5 @@ class CountedStream:
 
     @property
     def sha256(self) -> str:
-        """The hash of all bytes read so far, in hexadecimal."""
+        """The checksum of all bytes read so far, in hexadecimal."""
         return self._sha256.hexdigest()

@@ -24,7 +24,7 @@ from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.metadata import CollectionMetadata, Kind
 from sealwire.sidecars.backup.parallel import produced
 from sealwire.sidecars.backup.readers import DriverReader, MongodumpReader, Reader, find_mongodump
-from sealwire.sidecars.backup.streams import TarSink
+from sealwire.sidecars.backup.sealed_writer import SealedWriter
 from sealwire.sidecars.backup.tar_writer import TarWriter
 from sealwire.sidecars.direct import Client, failure
 
@@ -35,7 +35,7 @@ class ReaderChoice(Enum):
     """What reads the documents."""
 
     AUTO = "auto"
-    """At a snapshot the driver, which mongodump cannot use; else mongodump where it is on the path."""
+    """The driver where there is a snapshot, which mongodump cannot use; else mongodump, if it is there."""
     BUILT_IN = "built-in"
     MONGODUMP = "mongodump"
 
@@ -62,7 +62,7 @@ class Progress:
 
     namespace: str
     collections: int
-    """Those that are whole."""
+    """How many collections are whole."""
     of_collections: int
     size: int
     """Bytes of documents."""
@@ -98,7 +98,10 @@ class _Read:
 
 
 def dump(
-    client: Client, sink: TarSink, options: DumpOptions, tell: Callable[[Progress], None] = lambda _: None
+    client: Client,
+    sink: SealedWriter,
+    options: DumpOptions,
+    tell: Callable[[Progress], None] = lambda _: None,
 ) -> Dumped:
     """Read the server that `client` is connected to into `sink`, and commit it.
 

@@ -14,9 +14,8 @@ from sealwire.sidecars.backup.blocks import Readable
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.key_slots import Identity
 from sealwire.sidecars.backup.names import METADATA
-from sealwire.sidecars.backup.sealed_reader import begin_reading, open_backup
+from sealwire.sidecars.backup.sealed_reader import SealedReader, begin_reading, open_backup
 from sealwire.sidecars.backup.store import Store
-from sealwire.sidecars.backup.streams import TarSource
 
 _BUFFER_BYTES = 1 << 20
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
@@ -48,7 +47,7 @@ class SealedFiles:
 
     sealed = True
 
-    def __init__(self, open_tar: Callable[[], TarSource], identity: str) -> None:
+    def __init__(self, open_tar: Callable[[], SealedReader], identity: str) -> None:
         self._open_tar = open_tar
         self.identity = identity
 

@@ -78,7 +78,7 @@ def _indexes(client: Client, database: str, name: str) -> tuple[Mapping[str, Any
 
 
 def selected(found: list[CollectionMetadata], only: tuple[str, ...]) -> Iterator[CollectionMetadata]:
-    """Those that `only` names, as a database or as `database.collection`; all where it is empty."""
+    """The collections that `only` names, as a database or as `database.collection`; empty means all."""
     for metadata in found:
         if not only or metadata.database in only or metadata.namespace in only:
             yield metadata

@@ -32,7 +32,7 @@ class Entry:
     uuid: str
     """Which collection of the target it is; "" before it is created, or where the server gives none."""
     documents: int = 0
-    """Those that the server has acknowledged, from the beginning of the collection."""
+    """How many documents the server has acknowledged, from the beginning of the collection."""
     whole: bool = False
     """Whether no more documents follow."""
 
@@ -57,20 +57,20 @@ class Journal:
         return list(self._entries.items())
 
     def begin(self, namespace: str) -> None:
-        """A collection is about to be created. Noted before, so that an end in between leaves no stranger."""
+        """Note that a collection is about to be created, so that a crash in between leaves no unknown one."""
         self._put(namespace, Entry(""))
 
     def created(self, namespace: str, uuid: str) -> None:
-        """It was created, and is empty."""
+        """Note that the collection was created, and is empty."""
         self._put(namespace, Entry(uuid))
 
     def add(self, namespace: str, documents: int) -> None:
-        """So many more documents are acknowledged."""
+        """Note that the server has acknowledged this many more documents."""
         entry = self._entries[namespace]
         self._put(namespace, replace(entry, documents=entry.documents + documents))
 
     def complete(self, namespaces: list[str]) -> None:
-        """All their documents are in place."""
+        """Note that all documents of these collections are in place."""
         for namespace in namespaces:
             self._entries[namespace] = replace(self._entries[namespace], whole=True)
         self._write()

@@ -142,7 +142,7 @@ def _names(slots: Sequence[KeySlot]) -> str:
 
 
 def slots_to_json(slots: Sequence[KeySlot]) -> list[dict[str, Any]]:
-    """As they stand in the header and in the sidecar."""
+    """The slots as the header and the sidecar hold them."""
     return [{"key_id": slot.key_id, "wrapped": strict_json.encode(slot.wrapped)} for slot in slots]
 
 

@@ -227,7 +227,7 @@ def _in_place(journal: Journal, plan: RestorePlan) -> str:
 
 
 def _offset(data: bytes, documents: int) -> int:
-    """Where the document after so many begins."""
+    """The offset at which the next document begins after so many."""
     position = 0
     for number, document in enumerate(split_documents(data)):
         if number == documents:

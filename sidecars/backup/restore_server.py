@@ -39,7 +39,7 @@ class RestoreServer:
         return str(self._client.address)
 
     def version(self) -> str:
-        """As the server calls it."""
+        """The release, as the server names it."""
         return str(self._client.admin.command("buildInfo")["version"])
 
     def existing(self, databases: Sequence[str]) -> dict[str, str]:

@@ -41,13 +41,16 @@ class OpenBackup:
 
 
 class SealedReader:
-    """A `streams.TarSource`. Memory: a few blocks of compression and two chunks, 10 MB in all."""
+    """Gives the tar back. Every byte returned has been authenticated and stands where it was written.
+
+    Memory: a few blocks of compression and two chunks, 10 MB in all.
+    """
 
     def __init__(self, backup: OpenBackup) -> None:
         self._backup = backup
         self._gzip = decompressor(backup.chunks)
         self.sidecar = backup.sidecar
-        """None when there is none beside the backup; its manifest is inside as well."""
+        """None when no sidecar lies beside the backup; the manifest is inside as well."""
         self.position = 0
         """How many bytes of the tar were returned."""
 
@@ -75,6 +78,7 @@ class SealedReader:
     def finish(self) -> None:
         """Read to the authenticated end, and compare length and checksum with the sidecar.
 
+        A tar reader stops before that end, and does not notice a file that was cut behind its tar.
         Raises BackupDamaged, StoreUnavailable.
         """
         while self.read(1 << 20):

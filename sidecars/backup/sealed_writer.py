@@ -70,7 +70,11 @@ def begin_backup(
 
 
 class SealedWriter:
-    """A `streams.TarSink`. Memory: a few blocks of compression and a chunk, 10 MB in all."""
+    """Takes an uncompressed tar; leaving the `with` block without `commit` removes what was written.
+
+    The last member of the tar is `manifest.MANIFEST_MEMBER` with `manifest.serialize(...)` as content; the
+    same manifest is given to `commit`. Memory: a few blocks of compression and a chunk, 10 MB in all.
+    """
 
     def __init__(self, backup: NewBackup) -> None:
         self._backup = backup

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self
 
-from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason, BackupSettingError
 
 PAYLOAD_SUFFIX = ".tar.gz.enc"
 SIDECAR_SUFFIX = ".tar.gz.enc.json"
@@ -66,7 +66,7 @@ class Store(Protocol):
 
     @property
     def address(self) -> str:
-        """For messages; holds no secret."""
+        """The address as messages show it; it holds no secret."""
         ...
 
     def objects(self) -> Sequence[StoredObject]:
@@ -112,6 +112,14 @@ def payload_key(name: str) -> str:
 def sidecar_key(name: str) -> str:
     """The key of the file beside it. Raises BackupSettingError NAME."""
     return _check_name(name) + SIDECAR_SUFFIX
+
+
+def require_small(key: str, content: bytes, max_bytes: int) -> bytes:
+    """`content`, read up to one byte more than is allowed. Raises BackupDamaged TOO_LARGE."""
+    if len(content) > max_bytes:
+        text = f"{key} is larger than {max_bytes} bytes"
+        raise BackupDamaged(BackupReason.TOO_LARGE, text, "restore it from a copy")
+    return content
 
 
 def is_backup_key(key: str) -> bool:

@@ -26,7 +26,7 @@ _MODE = 0o600
 
 
 class Phase(Enum):
-    """Where a volume's story stands."""
+    """How far a volume is."""
 
     SETTING_UP = "setting-up"
     COMPLETE = "complete"
@@ -68,7 +68,7 @@ class Record:
     phase: Phase
     settings: VolumeSettings
     uuid: str
-    """The uuid of the LUKS volume. It is chosen before the volume is made, so that it is known again."""
+    """Id of the LUKS volume, chosen before it is made, so that it is recognised later."""
     erase: bool
     """What the device held may be overwritten: that was typed."""
     service_was_active: bool

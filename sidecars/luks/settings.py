@@ -52,7 +52,7 @@ class Pbkdf:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """As cryptsetup takes them."""
+        """The costs as cryptsetup takes them."""
         given = (
             ("--pbkdf-memory", self.memory_kib),
             ("--pbkdf-force-iterations", self.iterations),
@@ -129,7 +129,7 @@ class VolumeSettings:
 
 
 def to_json(settings: VolumeSettings) -> dict[str, object]:
-    """As the journal keeps it."""
+    """The settings as the journal keeps them."""
     return {
         "device": str(settings.device),
         "name": settings.name,

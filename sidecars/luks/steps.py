@@ -20,7 +20,7 @@ class Step:
     """Whether it need not be done. Looks at the machine where it can, else in the journal."""
     do: Callable[[Context], None]
     undo: Callable[[Context], None]
-    """Also right where the step was never begun."""
+    """May be called where the step was never begun."""
 
 
 STEPS = (

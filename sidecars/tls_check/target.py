@@ -28,7 +28,7 @@ class Kind(Enum):
     MONGODB = "mongodb"
     HTTPS = "https"
     TLS = "tls"
-    """Nothing is known of it; only a MongoDB server is looked for, which must not answer without TLS."""
+    """The protocol is not known. A MongoDB server that answers without TLS is still found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,11 @@ class Settings:
     trust: Trust | None = None
     identity: ClientIdentity | None = None
     timeout_s: float = 5.0
-    """For each connection, from connecting to its end."""
+    """Limit of each connection, from connecting to its end."""
     budget_s: float = 60.0
-    """For the versions and suites of one endpoint."""
+    """Limit of the look at the versions and suites of one endpoint."""
     http_port: int = HTTP_PORT
-    """Where an https:// target is asked for its redirect; 0: nowhere."""
+    """The port at which an https:// target is asked for its redirect; 0 turns this off."""
     fetch: Fetch | None = None
     """Asks authorities about revocation; None: only what servers send along counts."""
 

@@ -32,7 +32,7 @@ class Login:
     role: str
     secret_ids: int
     ends: datetime
-    """When the secret id that lasts longest ends. A machine that starts later is refused."""
+    """The end of the secret id that lasts longest. A machine that starts after it is refused."""
 
     def ends_soon(self, now: datetime) -> bool:
         """Whether it is time to hand out a new one."""

@@ -26,11 +26,11 @@ class HandOver(Unpicklable):
     shares: tuple[bytes, ...] = field(repr=False)
     """Text in clear, armoured age, or binary PGP, as the holders are."""
     root_token: bytes = field(repr=False)
-    """For the first holder as the shares are, or in clear."""
+    """The root token, in clear or encrypted for the first holder as the shares are."""
     suffix: str
     """What a file with a share ends in: nothing, `.age` or `.pgp`."""
     clear_shares: tuple[str, ...] = field(repr=False)
-    """For unsealing at once; none where the server encrypted them."""
+    """The shares in clear, for unsealing at once; empty where the server encrypted them."""
 
 
 def check_numbers(shares: int, threshold: int, holders: Holders) -> None:

@@ -122,7 +122,7 @@ def _key_ids(keyring: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
-    """Where the dump is. How much there will be is what the server said before; documents come and go."""
+    """Shows how far the dump is. The total is what the server said; documents come and go."""
     with document_bar(name) as show:
 
         def tell(now: Progress) -> None:

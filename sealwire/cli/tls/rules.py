@@ -1,5 +1,7 @@
 """`sealwire tls rules`: the rules that TLS is judged by."""
 
+from dataclasses import asdict
+
 import click
 
 from sealwire.cli.options import json_option
@@ -18,13 +20,7 @@ def rules(as_json: bool) -> None:
     """
     rules = RULES.values()
     if as_json:
-        print_json(
-            [
-                {"id": rule.id, "severity": rule.severity.value, "explanation": rule.explanation,
-                 "remedy": rule.remedy, "source": rule.source}
-                for rule in rules
-            ]
-        )  # fmt: skip
+        print_json([asdict(rule) | {"severity": rule.severity.value} for rule in rules])
         return
     columns = ("rule", "default", "what it is about", "source")
     show_table(columns, ((rule.id, rule.severity.value, rule.explanation, rule.source) for rule in rules))

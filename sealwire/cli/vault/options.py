@@ -108,9 +108,9 @@ def _named(  # noqa: PLR0913 - one parameter an option
 
 _USUAL = SetupSettings()
 
-# Gives the command `setup: SetupSettings`: what things are called on the server.
+# Gives the command `settings: SetupSettings`: what things are called on the server.
 names_options = settings(
-    "setup",
+    "settings",
     _named,
     click.option("--prefix", default=_USUAL.prefix, show_default=True, help="Begins every name."),
     click.option("--transit-mount", default=_USUAL.transit_mount, show_default=True),
@@ -128,16 +128,20 @@ names_options = settings(
 
 
 def _wished(
-    setup: SetupSettings, rotation_period: str | None, bound_cidrs: tuple[str, ...], audit_file: str | None
+    settings: SetupSettings, rotation_period: str | None, bound_cidrs: tuple[str, ...], audit_file: str | None
 ) -> SetupSettings:
-    auth = replace(setup.auth, bound_cidrs=bound_cidrs) if isinstance(setup.auth, AppRole) else setup.auth
+    auth = (
+        replace(settings.auth, bound_cidrs=bound_cidrs)
+        if isinstance(settings.auth, AppRole)
+        else settings.auth
+    )
     period_s = None if rotation_period is None else parse_period(rotation_period)
-    return replace(setup, rotation_s=period_s, audit_file=audit_file, auth=auth)
+    return replace(settings, rotation_s=period_s, audit_file=audit_file, auth=auth)
 
 
-# Below `names_options`: adds to `setup` what is wanted beyond names.
+# Below `names_options`: adds to `settings` what is wanted beyond names.
 wish_options = settings(
-    "setup",
+    "settings",
     _wished,
     click.option(
         "--rotation-period", metavar="90d", help="How often keys are made new. Default: a quarter at most."

@@ -23,7 +23,7 @@ from sealwire.sidecars.vault_setup.settings import SetupSettings
 @json_option
 def remove(
     server: ServerOptions,
-    setup: SetupSettings,
+    settings: SetupSettings,
     *,
     destroy_keys: bool,
     dry_run: bool,
@@ -41,19 +41,19 @@ def remove(
       sealwire vault remove --token-file root-token
     """
     admin = server.admin()
-    removals = plan_removal(admin, setup, destroy_keys=destroy_keys)
+    removals = plan_removal(admin, settings, destroy_keys=destroy_keys)
     pending = [each for each in removals if each.fate is Fate.REMOVE]
     if pending and not dry_run:
         if destroy_keys:
             typed = click.prompt(
-                f"Type {setup.prefix} to destroy its keys and all that they protect", err=True
+                f"Type {settings.prefix} to destroy its keys and all that they protect", err=True
             )
-            if typed != setup.prefix:
+            if typed != settings.prefix:
                 raise click.Abort
         elif not yes:
             _show(removals, question_console())
             click.confirm(f"Take away {len(pending)} things?", abort=True, err=True)
-        removals = tuple(carry_out(admin, setup, removals))
+        removals = tuple(carry_out(admin, settings, removals))
     if as_json:
         rows = [dict(zip(("kind", "name", "fate", "reason"), _row(each), strict=True)) for each in removals]
         print_json({"dry_run": dry_run, "removals": rows})

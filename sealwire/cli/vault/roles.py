@@ -30,7 +30,7 @@ from sealwire.sidecars.vault_setup.settings import Role, SetupSettings, parse_pe
 def credentials(  # noqa: PLR0913 - one parameter an option
     role: Role,
     server: ServerOptions,
-    setup: SetupSettings,
+    settings: SetupSettings,
     secret_id_file: Path,
     wrap_ttl: str,
     *,
@@ -50,11 +50,11 @@ def credentials(  # noqa: PLR0913 - one parameter an option
     require_free(secret_id_file)  # before the server makes what nobody would have
     admin = server.admin()
     if dry_run:
-        role_id = logins.role_id_of(admin, setup, role)
+        role_id = logins.role_id_of(admin, settings, role)
         document: dict[str, object] = {"dry_run": True, "role_id": role_id}
         done = "would be written"
     else:
-        made = logins.issue(admin, setup, role, wrap_ttl_s)
+        made = logins.issue(admin, settings, role, wrap_ttl_s)
         # No writer's lock: of two wrapping tokens for one path either is as good.
         create_private(secret_id_file, made.secret_id.token.encode("ascii") + b"\n")
         role_id, secret_id = made.role_id, made.secret_id
@@ -81,7 +81,7 @@ _MAX_TOKEN_BYTES = 4096
 def unwrap(
     role: Role,
     server: ServerOptions,
-    setup: SetupSettings,
+    settings: SetupSettings,
     secret_id_file: Path,
     *,
     dry_run: bool,
@@ -97,7 +97,7 @@ def unwrap(
       sealwire vault unwrap proxy --secret-id-file /etc/sealwire/vault-secret-id
     """
     token = read_private(secret_id_file, _MAX_TOKEN_BYTES).decode("ascii", "replace").strip()
-    path, name = secret_id_path(setup, role), setup.role_name(role)
+    path, name = secret_id_path(settings, role), settings.role_name(role)
     document: dict[str, object] = {"dry_run": dry_run, "role": name, "file": str(secret_id_file)}
     if dry_run:
         document["ttl_s"] = check_wrapped(server.without_login(), token, path)
@@ -117,7 +117,7 @@ def unwrap(
 @dry_run_option
 @json_option
 def revoke(
-    role: Role, server: ServerOptions, setup: SetupSettings, *, yes: bool, dry_run: bool, as_json: bool
+    role: Role, server: ServerOptions, settings: SetupSettings, *, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
     """End every login of ROLE at once: its secret ids and its tokens. The role stays.
 
@@ -127,16 +127,16 @@ def revoke(
     Examples:
       sealwire vault revoke proxy --token-file root-token
     """
-    name = setup.role_name(role)
+    name = settings.role_name(role)
     admin = server.admin()
     if dry_run:
-        count = logins.count_secret_ids(admin, setup, role)
+        count = logins.count_secret_ids(admin, settings, role)
         text = f"{name}: {count} secret ids would end, and all tokens that were made with them"
         answer(text, {"dry_run": True, "role": name, "secret_ids": count}, as_json=as_json)
         return
     if not yes:
         click.confirm(f"End every login of {name}?", abort=True, err=True)
-    ended = logins.revoke(admin, setup, role)
+    ended = logins.revoke(admin, settings, role)
     text = f"{name}: ended {ended.secret_ids} secret ids and {ended.tokens} tokens"
     document = {"dry_run": False, "role": name, "secret_ids": ended.secret_ids, "tokens": ended.tokens}
     answer(text, document, as_json=as_json)

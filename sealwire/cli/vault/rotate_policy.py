@@ -19,7 +19,7 @@ from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period,
 @json_option
 def rotate_policy(  # noqa: PLR0913 - one parameter an option
     server: ServerOptions,
-    setup: SetupSettings,
+    settings: SetupSettings,
     period: str | None,
     *,
     now: bool,
@@ -41,14 +41,14 @@ def rotate_policy(  # noqa: PLR0913 - one parameter an option
     period_s = None if period is None else parse_period(period)
     admin = server.admin()
     rows = []
-    for age in rotation.ages(admin, setup):
-        if key is not None and age.name != f"{setup.prefix}-{key}":
+    for age in rotation.ages(admin, settings):
+        if key is not None and age.name != f"{settings.prefix}-{key}":
             continue
         if not dry_run:
             if period_s is not None:
-                rotation.set_period(admin, setup, age.name, period_s)
+                rotation.set_period(admin, settings, age.name, period_s)
             if now:
-                rotation.rotate_now(admin, setup, age.name)
+                rotation.rotate_now(admin, settings, age.name)
         rows.append(_row(age, age.period_s if period_s is None else period_s, now=now))
     if as_json:
         print_json({"dry_run": dry_run, "keys": rows})

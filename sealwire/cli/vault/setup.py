@@ -28,7 +28,7 @@ from sealwire.sidecars.vault_setup.step import State, Step
 @dry_run_option
 @yes_option
 @json_option
-def setup(server: ServerOptions, setup: SetupSettings, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+def setup(server: ServerOptions, settings: SetupSettings, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Make what Sealwire needs on the server: keys, policies, roles, storage, audit log.
 
     Compares first, and does only what is left to do, so it may be run again at any time. Things of the same
@@ -43,7 +43,7 @@ def setup(server: ServerOptions, setup: SetupSettings, *, dry_run: bool, yes: bo
     """
     require_unsealed(server.seal().status())
     admin = server.admin()
-    steps = plan.compare_all(admin, setup)
+    steps = plan.compare_all(admin, settings)
     if not dry_run:
         plan.require_changeable(steps)
         pending = [step for step in steps if step.request is not None]
@@ -54,7 +54,7 @@ def setup(server: ServerOptions, setup: SetupSettings, *, dry_run: bool, yes: bo
             done = with_bar(
                 plan.carry_out(admin, steps), len(steps), lambda _: "setting up", lambda step: step
             )
-            steps = plan.verify(admin, setup, done)
+            steps = plan.verify(admin, settings, done)
     show_outcome(steps, {"dry_run": dry_run}, as_json=as_json)
     left = [step for step in steps if step.state is State.BY_HAND] if dry_run else plan.outstanding(steps)
     sys.exit(EXIT_DRIFT if left else 0)
@@ -65,7 +65,7 @@ def setup(server: ServerOptions, setup: SetupSettings, *, dry_run: bool, yes: bo
 @names_options
 @wish_options
 @json_option
-def status(server: ServerOptions, setup: SetupSettings, *, as_json: bool) -> None:
+def status(server: ServerOptions, settings: SetupSettings, *, as_json: bool) -> None:
     """Check the seal and everything that `setup` makes; exit code 1 when anything differs.
 
     Also when a key was not rotated in time, or the last secret id of a role ends within two weeks.
@@ -79,10 +79,10 @@ def status(server: ServerOptions, setup: SetupSettings, *, as_json: bool) -> Non
     seal = server.seal().status()
     require_unsealed(seal)
     admin = server.admin()
-    steps = plan.compare_all(admin, setup)
+    steps = plan.compare_all(admin, settings)
     drift = plan.outstanding(steps)
-    keys = () if any(step.state is State.TO_DO for step in steps) else ages(admin, setup)
-    found = () if drift else logins(admin, setup)
+    keys = () if any(step.state is State.TO_DO for step in steps) else ages(admin, settings)
+    found = () if drift else logins(admin, settings)
     more = {
         "seal": _seal_row(seal),
         "keys": [_key_row(key) for key in keys],
