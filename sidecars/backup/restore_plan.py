@@ -106,9 +106,9 @@ def plan(
             database, name = _renamed(described, renames)
             part = Part.VIEW if described.kind is Kind.VIEW else Part.DATA
             planned.append(Planned(described, database, name, part))
-    settled = tuple(_with_bases(planned, renames, left_out))
-    _check_apart(settled)
-    return RestorePlan(tuple(sorted(settled, key=lambda item: item.target)), tuple(left_out))
+    resolved = tuple(_with_bases(planned, renames, left_out))
+    _check_apart(resolved)
+    return RestorePlan(tuple(sorted(resolved, key=lambda item: item.target)), tuple(left_out))
 
 
 def _plan_system(

@@ -35,19 +35,6 @@ TABLES = {
 }
 
 
-class Silent:
-    """Reports to nobody."""
-
-    def begin(self, title: str) -> None:
-        """Nothing."""
-
-    def expect(self, what: str, total_bytes: int) -> None:
-        """Nothing."""
-
-    def advance(self, count_bytes: int) -> None:
-        """Nothing."""
-
-
 def passphrase() -> bytes:
     return PASSPHRASE
 
