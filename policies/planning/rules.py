@@ -116,7 +116,3 @@ class Tables:
 
     operators: Mapping[bytes, Operator]
     stages: Mapping[bytes, Rule[Infer]]
-
-
-NO_TABLES = Tables({}, {})
-"""For a walk that meets neither expressions nor pipelines."""
