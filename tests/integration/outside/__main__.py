@@ -20,6 +20,7 @@ from pymongo.errors import PyMongoError
 
 from sealwire.sidecars.direct import failure
 from sealwire.sidecars.errors import DirectError
+from sealwire.testbed.errors import TestbedError
 from tests.integration.outside.chosen import FIRST_OF_EVERY_NAME, Outside, drop, use
 from tests.integration.outside.report import Report
 from tests.integration.outside.server import Document, Server, UnusableServer, look_at
@@ -31,15 +32,18 @@ _DIFFERED, _CANNOT_RUN = 1, 2
 def main() -> int:
     """Exit code 0: nothing differed; 1: something did; 2: the tests could not run."""
     options = _options()
+    uri = os.environ.get("URI", "")
+    if not uri:
+        return _cannot("no server is named\nhint: make test-server URI=mongodb://user:password@host/")
     try:
-        server = look_at(os.environ.get("URI", ""))
+        server = look_at(uri)
         report = run(server, options.parts, options.seed, options.examples)
-    except DirectError as error:
+    except (DirectError, TestbedError) as error:
         return _cannot(f"{error}\nhint: {error.hint}")
     except UnusableServer as error:
         return _cannot(str(error))
     text = json.dumps(report.to_json(), indent=2) if options.json else "\n".join(report.lines())
-    sys.stdout.write(hidden(text, server) + "\n")
+    sys.stdout.write(text + "\n")
     return _DIFFERED if report.differed or report.left else 0
 
 
@@ -74,6 +78,8 @@ def run(server: Server, parts: tuple[str, ...], seed: int, examples: int) -> Rep
                 rows = [*run_campaigns(Path(folder), seed, examples), *rows]
         finally:
             left = drop(client, prefix)
+    for row in rows:
+        row.differences = [(what, hidden(how, server)) for what, how in row.differences]
     return Report(server, prefix, seed, rows, left)
 
 
