@@ -23,7 +23,7 @@ from tests.build_context import ROOT
 from tests.proxy.session.world import command, reply, sealed, session
 from tests.test_rooms import ARCHITECTURE, data_path_steps
 
-pytestmark = pytest.mark.plain_core("compiled functions are not seen by a profiler")
+pytestmark = pytest.mark.plain_core(reason="compiled functions are not seen by a profiler")
 
 NUMBER = "943 476 5919"
 FIND = command({"find": "patients", "filter": {"nhs_number": NUMBER}, "$db": "clinic"})
