@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from bson import ObjectId, encode
@@ -93,7 +94,7 @@ def workloads(pool: Pool) -> Mapping[str, Workload]:
         Workload(INSERT_ONE, tuple(insert_request(islice(arrivals, 1)) for _ in range(pool.singles)), 1),
         Workload(UPDATE_ONE, tuple(_updates(patients)), 1),
         Workload(INSERT_MANY, tuple(insert_request(islice(arrivals, BATCH)) for _ in range(pool.batches)), 1),
-        Workload(FIND_100, tuple(_of_groups(pool.groups, _find_group)), pool.groups),
+        Workload(FIND_100, tuple(_of_groups(pool.groups, partial(find_group, "cohorts"))), pool.groups),
         Workload(GROUPING, tuple(_of_groups(pool.groups, _group_by_postcode)), pool.groups),
     ]
     numbers = [{"number": number} for number in range(pool.singles // 4)]
@@ -118,25 +119,34 @@ def command(body: Document) -> bytes:
     return message(body | {"$db": DATABASE})
 
 
+def find_one(collection: str, where: Document) -> Document:
+    """The command that drivers make of `find_one`."""
+    return {"find": collection, "filter": where, "limit": 1, "singleBatch": True}
+
+
+def find_group(collection: str, group: int) -> Document:
+    """The command that drivers make of a `find` for a group of documents, in one reply."""
+    return {"find": collection, "filter": {"group": group}, "batchSize": GROUP + 1}
+
+
+def update_one(patient: Document, postcode: str) -> Document:
+    """The command that drivers make of `update_one` by a covered field."""
+    change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": postcode}}}
+    return {"update": "patients", "updates": [change], "ordered": True}
+
+
 def _reading(name: str, collection: str, filters: Iterable[Document]) -> Workload:
-    requests = tuple(
-        command({"find": collection, "filter": each, "limit": 1, "singleBatch": True}) for each in filters
-    )
+    requests = tuple(command(find_one(collection, each)) for each in filters)
     return Workload(name, requests, len(requests))
 
 
 def _updates(patients: list[Document]) -> Iterator[bytes]:
     for patient, other in zip(patients, documents(6), strict=False):
-        change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": other["postcode"]}}}
-        yield command({"update": "patients", "updates": [change], "ordered": True})
+        yield command(update_one(patient, other["postcode"]))
 
 
 def _of_groups(groups: int, make: Callable[[int], Document]) -> Iterator[bytes]:
     return (command(make(number)) for number in range(groups))
-
-
-def _find_group(number: int) -> Document:
-    return {"find": "cohorts", "filter": {"group": number}, "batchSize": GROUP + 1}
 
 
 def _group_by_postcode(number: int) -> Document:

@@ -22,7 +22,7 @@ from bench.report.extents import Extent
 from bench.report.figures import Case, Results, Sample, Tell, take_slices
 from bench.routes.load import Meter, Used, sample_of
 from bench.routes.routes import DIRECT, SEALWIRE, Route
-from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UPDATE_ONE
+from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UPDATE_ONE, find_group, find_one, update_one
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.header import request_id_of
@@ -87,29 +87,13 @@ def _requests(name: str, extent: Extent, seal: Callable[[bytes], bytes]) -> Mapp
     known = chain.from_iterable(repeat(patients))
     groups = chain.from_iterable(repeat([{"group": number} for number in range(len(patients) // GROUP)]))
     return {
-        FIND_ONE: without_end(_find_one, known),
-        INSERT_ONE: without_end(_insert_one, documents(_SEEDS[name])),
-        UPDATE_ONE: without_end(_update_one, known),
-        FIND_100: without_end(_find_group, groups),
+        FIND_ONE: without_end(lambda each: find_one("patients", {"nhs_number": each["nhs_number"]}), known),
+        INSERT_ONE: without_end(
+            lambda each: {"insert": "arrivals", "documents": [each], "ordered": True}, documents(_SEEDS[name])
+        ),
+        UPDATE_ONE: without_end(lambda each: update_one(each, each["postcode"]), known),
+        FIND_100: without_end(lambda each: find_group("patients", each["group"]), groups),
     }
-
-
-def _find_one(patient: Document) -> Document:
-    number = {"nhs_number": patient["nhs_number"]}
-    return {"find": "patients", "filter": number, "limit": 1, "singleBatch": True}
-
-
-def _insert_one(patient: Document) -> Document:
-    return {"insert": "arrivals", "documents": [patient], "ordered": True}
-
-
-def _update_one(patient: Document) -> Document:
-    change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": patient["postcode"]}}}
-    return {"update": "patients", "updates": [change], "ordered": True}
-
-
-def _find_group(group: Document) -> Document:
-    return {"find": "patients", "filter": group, "batchSize": GROUP + 1}
 
 
 def _slice(way: _Asked, workload: str, seconds: float) -> Sample:

@@ -16,6 +16,8 @@ from sealwire.sidecars.tls_check import errors as tls
 from sealwire.sidecars.vault_setup import errors as vault_setup
 from sealwire.testbed import errors as testbed
 
+EX_NO = 1
+"""The command ran, and its answer is no."""
 EX_DATAERR = 65
 EX_NOINPUT = 66
 EX_UNAVAILABLE = 69

@@ -2,11 +2,11 @@
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.groups import DocumentedGroup
-from sealwire.cli.luks.show import EXIT_NO
 
 EXIT_CODES = {
-    EXIT_NO: "`plan`: something stands against it; `status`: something is not encrypted",
+    EX_NO: "`plan`: something stands against it; `status`: something is not encrypted",
     65: "a copy or a header backup is not what it has to be",
     69: "a program, systemd or a privilege is missing, or another command is at work",
     71: "a program of the system failed",

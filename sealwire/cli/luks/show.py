@@ -2,6 +2,7 @@
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.output import answer, print_json
 from sealwire.sidecars.luks import preflight
 from sealwire.sidecars.luks.journal import Journal, Record
@@ -9,8 +10,6 @@ from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.preflight import Finding, Severity
 from sealwire.sidecars.luks.settings import VolumeSettings
 from sealwire.sidecars.luks.steps import STEPS
-
-EXIT_NO = 1
 
 
 def show_plan(machine: Machine, settings: VolumeSettings, *, erase: bool, as_json: bool) -> int:
@@ -31,7 +30,7 @@ def show_plan(machine: Machine, settings: VolumeSettings, *, erase: bool, as_jso
         print_json({"possible": not blocked, "findings": findings, "steps": steps})
     else:
         _show_steps(settings, found)
-    return EXIT_NO if blocked else 0
+    return EX_NO if blocked else 0
 
 
 def _show_steps(settings: VolumeSettings, found: list[Finding]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.luks.options import name_option, on_this_machine
-from sealwire.cli.luks.show import EXIT_NO
 from sealwire.cli.options import PATH, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.luks import status
@@ -54,7 +54,7 @@ def command(
     else:
         rows = ((key.replace("_", " "), _cell(value)) for key, value in report.items())
         show_table(("what", "found"), rows)
-    sys.exit(0 if found.encrypted else EXIT_NO)
+    sys.exit(0 if found.encrypted else EX_NO)
 
 
 def _volume_report(machine: Machine, journal: Journal | None) -> dict[str, Any]:

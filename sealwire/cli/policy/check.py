@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, show_table
 from sealwire.cli.policy_options import policy_argument, read_policy
@@ -38,9 +39,6 @@ def check(policy: Path, as_json: bool) -> None:
     answer(text, [dict(zip(_COLUMNS, row, strict=True)) for row in rows], as_json=as_json)
 
 
-_EXIT_FINDINGS = 1
-
-
 @click.command(name="lint")
 @policy_argument
 @json_option
@@ -60,4 +58,4 @@ def lint_policy(policy: Path, as_json: bool, strict: bool) -> None:
             click.echo(f"{finding.where}: {finding.message} [{finding.rule}]")
         click.echo(f"{policy}: {len(findings)} findings")
     if findings and strict:
-        sys.exit(_EXIT_FINDINGS)
+        sys.exit(EX_NO)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import dry_run_option, json_option, settings, yes_option
 from sealwire.cli.output import print_json, question_console, show_table, with_bar
 from sealwire.cli.policy_options import policy_argument, read_policy
@@ -20,8 +21,6 @@ from sealwire.sidecars.enforcement.change import (
     plan_removal,
 )
 from sealwire.sidecars.enforcement.covered import RIGHTS, covered_collections
-
-_EXIT_SOME_FAILED = 1
 
 
 def _wish(
@@ -101,7 +100,7 @@ def enforce(policy: Path, uri: str, wish: Options | None, *, dry_run: bool, yes:
         print_json({"dry_run": dry_run, "collections": [_row(change) for change in changes]})
     else:
         _show(changes, dry_run=dry_run)
-    sys.exit(_EXIT_SOME_FAILED if any(change.outcome is Outcome.FAILED for change in changes) else 0)
+    sys.exit(EX_NO if any(change.outcome is Outcome.FAILED for change in changes) else 0)
 
 
 def _row(change: Change) -> dict[str, object]:

@@ -10,6 +10,7 @@ from bson import encode
 from bson.errors import BSONError
 from bson.json_util import loads
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import json_option
 from sealwire.cli.output import show_table
 from sealwire.cli.policy_options import policy_argument, read_policy
@@ -18,8 +19,6 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.planning.plan import Plan, RangeEdit, ValueEdit
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import validate
-
-_EXIT_REFUSED = 1
 
 
 @click.command()
@@ -50,7 +49,7 @@ def explain(policy: Path, source: str, database: str | None, as_json: bool) -> N
         plan = plan_command(policies, encoded, 0)
     except Refusal as refusal:
         _show_refusal(refusal, as_json)
-        sys.exit(_EXIT_REFUSED)
+        sys.exit(EX_NO)
     except BsonError as error:
         raise click.UsageError(f"the command is not valid: {error}") from None
     _show_plan(plan, as_json)

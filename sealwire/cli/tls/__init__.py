@@ -2,11 +2,11 @@
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.groups import DocumentedGroup
 
-EXIT_FINDINGS = 1
 EXIT_CODES = {
-    EXIT_FINDINGS: "a rule fails (with --strict: or warns)",
+    EX_NO: "a rule fails (with --strict: or warns)",
     73: "a report or the metrics cannot be written",
     78: "a target, a file of rules, authorities or a client certificate cannot be read",
 }

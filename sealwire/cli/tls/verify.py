@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import json_option
 from sealwire.cli.output import progress
-from sealwire.cli.tls import EXIT_FINDINGS
 from sealwire.cli.tls.options import Address, Period, VerifyOptions, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report
 from sealwire.sidecars.tls_check.files import write_whole
@@ -96,7 +96,7 @@ def verify(**chosen: Any) -> None:
     _show(report, options, metrics)
     bad = (Severity.FAIL, Severity.WARN) if options.strict else (Severity.FAIL,)
     if report.verdict in bad:
-        sys.exit(EXIT_FINDINGS)
+        sys.exit(EX_NO)
 
 
 class _Bar:

@@ -2,11 +2,11 @@
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.groups import DocumentedGroup
 
-EXIT_DRIFT = 1
 EXIT_CODES = {
-    EXIT_DRIFT: "something differs, a share is missing, or an operator has to do a step",
+    EX_NO: "something differs, a share is missing, or an operator has to do a step",
     69: "the server is down, sealed, not initialised or not set up",
     73: "an output file exists, a share could not be handed over, or a needed name is another thing's",
     77: "the login is refused, or the role may not do this",

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import click
 from rich.console import Console
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import dry_run_option, json_option, yes_option
 from sealwire.cli.output import print_json, question_console, show_table, with_bar
-from sealwire.cli.vault import EXIT_DRIFT
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options, wish_options
 from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import plan
@@ -57,7 +57,7 @@ def setup(server: ServerOptions, settings: SetupSettings, *, dry_run: bool, yes:
             steps = plan.verify(admin, settings, done)
     show_outcome(steps, {"dry_run": dry_run}, as_json=as_json)
     left = [step for step in steps if step.state is State.BY_HAND] if dry_run else plan.outstanding(steps)
-    sys.exit(EXIT_DRIFT if left else 0)
+    sys.exit(EX_NO if left else 0)
 
 
 @click.command()
@@ -92,7 +92,7 @@ def status(server: ServerOptions, settings: SetupSettings, *, as_json: bool) -> 
     late = _late(keys, found, datetime.now(UTC))
     for line in late:
         click.echo(line, err=True)
-    sys.exit(EXIT_DRIFT if drift or late else 0)
+    sys.exit(EX_NO if drift or late else 0)
 
 
 def _late(keys: Sequence[KeyAge], found: Sequence[Login], now: datetime) -> list[str]:

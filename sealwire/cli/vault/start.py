@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
 from sealwire.cli.signals import uninterrupted
-from sealwire.cli.vault import EXIT_DRIFT
 from sealwire.cli.vault.options import ServerOptions, server_options
 from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import initialise as first
@@ -130,7 +130,7 @@ def unseal(server: ServerOptions, *, dry_run: bool, as_json: bool) -> None:
     )
     document = {"sealed": status.sealed, "progress": status.progress, "threshold": status.threshold}
     answer(text, document, as_json=as_json)
-    sys.exit(EXIT_DRIFT if status.sealed else 0)
+    sys.exit(EX_NO if status.sealed else 0)
 
 
 def _typed(status: SealStatus) -> Iterator[str]:
