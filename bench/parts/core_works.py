@@ -90,9 +90,10 @@ def sealwire_works(made: Inputs) -> Mapping[str, Work]:
     ping = _answer({"ping": 1, "$db": "admin"})
     pinging, ponging = _conversation(keyring, [ping], [_answer({"ok": 1.0})])
     ask, answer = _conversation(keyring, numbers, singles)
+    batches = [insert_request(each) for each in made.batches]
     return {
         DECRYPT_100: _conversation(keyring, [group], replies)[1],
-        ENCRYPT_1000: _inserting(keyring, [insert_request(each) for each in made.batches]),
+        ENCRYPT_1000: _conversation(keyring, batches, [_answer({"n": BATCH, "ok": 1.0})])[0],
         DECRYPT_WIDE: _conversation(keyring, [_find("wide", {})], wide)[1],
         "find-one: request": ask,
         "find-one: reply": answer,
@@ -221,10 +222,6 @@ def _conversation(keyring: Keyring, requests: list[bytes], replies: list[bytes])
         return _timed(lambda: _bytes_for(session.server_data(reply), ToClient))
 
     return ask, answer
-
-
-def _inserting(keyring: Keyring, requests: list[bytes]) -> Work:
-    return _conversation(keyring, requests, [_answer({"n": BATCH, "ok": 1.0})])[0]
 
 
 def _bare_decryptions(keyring: Keyring, found: list[Document]) -> Work:

@@ -2,12 +2,11 @@
 
 import hashlib
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
-from sealwire.sidecars.backup.blocks import cut
-from sealwire.sidecars.backup.digest import split_documents
+from sealwire.sidecars.backup.blocks import cut_counted
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.manifest import (
     MANIFEST_MEMBER,
@@ -19,7 +18,8 @@ from sealwire.sidecars.backup.manifest import (
 from sealwire.sidecars.backup.sealed_reader import SealedReader
 
 BSON_SUFFIX = ".bson"
-_READ_BYTES = 1 << 20
+# More does not stay in the processor's cache, and takes twice as long.
+_READ_BYTES = 1 << 18
 _HINT = "restore another backup"
 
 
@@ -72,12 +72,17 @@ def read_archive(
 def _observe(file: IO[bytes], where: str, progress: Callable[[int], None]) -> Observed:
     digest, size, documents = hashlib.sha256(), 0, 0
     is_bson = where.endswith(BSON_SUFFIX)
-    for data in cut(file, _READ_BYTES) if is_bson else iter(lambda: file.read(_READ_BYTES), b""):
+    for data, count in cut_counted(file, _READ_BYTES) if is_bson else _raw(file):
         digest.update(data)
         size += len(data)
-        documents += sum(1 for _ in split_documents(data)) if is_bson else 0
+        documents += count
         progress(len(data))
     return Observed(size, digest.hexdigest(), documents if is_bson else None)
+
+
+def _raw(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    while data := file.read(_READ_BYTES):
+        yield data, 0
 
 
 def _damaged(where: str) -> BackupDamaged:

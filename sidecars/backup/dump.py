@@ -131,7 +131,8 @@ def _dump(
             for block in gather(job.metadata.database, job.stored_as, batches, options.block_bytes):
                 yield _Read(job, block, digest(block.data))
 
-        sums = _documents(tar, jobs, read, _threads(options, way), tell, _expected(client, jobs))
+        threads = 1 if way.session is not None else max(1, options.parallel)
+        sums = _documents(tar, jobs, read, threads, tell, _expected(client, jobs))
         whole = Contents(_contents(found, jobs, sums), tuple(notes))
         tar.add(contents.CONTENTS_MEMBER, contents.serialize(whole))
         manifest = Manifest(
@@ -218,10 +219,6 @@ def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
             BackupReason.DUMPER, "mongodump is not on the path", "install it, or take --reader built-in"
         )
     return built_in
-
-
-def _threads(options: DumpOptions, way: Reading) -> int:
-    return 1 if way.session is not None else max(1, options.parallel)
 
 
 def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: list[str]) -> list[_Job]:

@@ -39,7 +39,6 @@ class DumpFiles(Protocol):
 
     def walk(self) -> Iterator[DumpFile]:
         """Every regular file. Raises BackupDamaged, StoreUnavailable."""
-        ...
 
 
 class SealedFiles:

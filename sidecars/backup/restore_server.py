@@ -91,7 +91,7 @@ class RestoreServer:
         refused = []
         database = self._client.get_database(planned.database)
         for index in planned.metadata.indexes:
-            if _is_made_by_itself(index):
+            if dict(index.get("key", {})) == {"_id": 1}:  # made with the collection
                 continue
             wanted = {key: value for key, value in index.items() if key not in ("ns", "v", "clustered")}
             try:
@@ -115,10 +115,6 @@ class RestoreServer:
             for name in names:
                 self._client.admin.drop_collection(name)
         return ""
-
-
-def _is_made_by_itself(index: Mapping[str, Any]) -> bool:
-    return dict(index.get("key", {})) == {"_id": 1}
 
 
 def _batches(data: bytes) -> list[list[RawBSONDocument]]:

@@ -42,7 +42,6 @@ class ReadStream(Protocol):
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, b"" at the end only. Raises StoreUnavailable."""
-        ...
 
 
 class Upload(Protocol):
@@ -50,15 +49,12 @@ class Upload(Protocol):
 
     def write(self, data: bytes) -> None:
         """Take all of `data`. Raises StoreUnavailable."""
-        ...
 
     def commit(self) -> None:
         """Make it durable, then give it its name. Raises BackupExists when the name was taken meanwhile."""
-        ...
 
     def abort(self) -> None:
         """Remove it. May be called at any time, more than once, and raises nothing."""
-        ...
 
 
 class Store(Protocol):
@@ -67,41 +63,32 @@ class Store(Protocol):
     @property
     def address(self) -> str:
         """The address as messages show it; it holds no secret."""
-        ...
 
     def objects(self) -> Sequence[StoredObject]:
         """Payloads and sidecars, sorted by key; other things that lie there are left out."""
-        ...
 
     def exists(self, key: str) -> bool: ...
 
     def begin(self, key: str) -> Upload:
         """Start an object. Raises BackupExists when it is there, or is being written by another process."""
-        ...
 
     def open(self, key: str) -> ReadStream:
         """Raises BackupMissing."""
-        ...
 
     def read_small(self, key: str, max_bytes: int) -> bytes:
         """The whole object. Raises BackupMissing, and BackupDamaged TOO_LARGE before it is read."""
-        ...
 
     def replace_small(self, key: str, content: bytes) -> None:
         """Put an object in place of any other, atomically and durably."""
-        ...
 
     def delete(self, key: str) -> None:
         """Raises BackupMissing."""
-        ...
 
     def leftovers(self, before: datetime) -> Sequence[str]:
         """Uploads that nobody is writing any more and that began before this time."""
-        ...
 
     def remove_leftover(self, leftover: str) -> None:
         """Remove what `leftovers` named."""
-        ...
 
 
 def payload_key(name: str) -> str:

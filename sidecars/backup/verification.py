@@ -120,10 +120,6 @@ def _rebuilt(backup: OpenBackup, manifest: Manifest, now: datetime) -> Sidecar:
         header.slots,
         backup.stream.size,
         backup.stream.sha256,
-        _whole_seconds(now),
+        now.replace(microsecond=0),
         manifest,
     )
-
-
-def _whole_seconds(moment: datetime) -> datetime:
-    return moment.replace(microsecond=0)

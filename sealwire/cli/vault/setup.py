@@ -11,7 +11,6 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import dry_run_option, json_option, yes_option
 from sealwire.cli.output import print_json, question_console, show_table, with_bar
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options, wish_options
-from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup import plan
 from sealwire.sidecars.vault_setup.credentials import Login, logins
 from sealwire.sidecars.vault_setup.initialise import require_unsealed
@@ -84,9 +83,16 @@ def status(server: ServerOptions, settings: SetupSettings, *, as_json: bool) -> 
     keys = () if any(step.state is State.TO_DO for step in steps) else ages(admin, settings)
     found = () if drift else logins(admin, settings)
     more = {
-        "seal": _seal_row(seal),
+        "seal": {
+            "shares": seal.shares,
+            "threshold": seal.threshold,
+            "unseals_itself": seal.unseals_itself,
+        },
         "keys": [_key_row(key) for key in keys],
-        "logins": [_login_row(login) for login in found],
+        "logins": [
+            {"role": login.role, "secret_ids": login.secret_ids, "ends": login.ends.isoformat()}
+            for login in found
+        ],
     }
     show_outcome(steps, more, as_json=as_json)
     late = _late(keys, found, datetime.now(UTC))
@@ -108,14 +114,6 @@ def _late(keys: Sequence[KeyAge], found: Sequence[Login], now: datetime) -> list
             if login.ends_soon(now)
         ),
     ]
-
-
-def _seal_row(seal: SealStatus) -> dict[str, object]:
-    return {"shares": seal.shares, "threshold": seal.threshold, "unseals_itself": seal.unseals_itself}
-
-
-def _login_row(login: Login) -> dict[str, object]:
-    return {"role": login.role, "secret_ids": login.secret_ids, "ends": login.ends.isoformat()}
 
 
 def _key_row(key: KeyAge) -> dict[str, object]:
