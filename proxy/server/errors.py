@@ -8,7 +8,6 @@ class StartReason(Enum):
 
     FILE_MISSING = "file-missing"
     FILE_FORBIDDEN = "file-forbidden"
-    FILE_CHANGING = "file-changing"
     KEY_EXPOSED = "key-exposed"
     KEY_ENCRYPTED = "key-encrypted"
     KEY_MISMATCH = "key-mismatch"
@@ -52,7 +51,7 @@ class KeyringIncomplete(ServerError):
 
 
 class TopologyProblem(ServerError):
-    """Drivers would be told of a replica set member that can be reached only around the proxy."""
+    """Drivers would be told of a replica set member that has no listener here."""
 
 
 class AccessProblem(ServerError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import bson
-import uvloop
 
 from sealwire.keys.data_key import generate_data_key
 from sealwire.keys.keyring import Keyring
@@ -32,7 +31,8 @@ from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.tls import listen_side, upstream_side
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import Loaded
-from sealwire.wire.header import parse_header
+from sealwire.wire.header import request_id_of
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 
 DEADLINE_S = 10.0
@@ -52,12 +52,6 @@ UNAUTHORIZED: dict[str, Any] = {"ok": 0.0, "code": 13, "codeName": "Unauthorized
 T = TypeVar("T")
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a test on uvloop, as in production."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
 
 
 async def soon(work: Awaitable[T]) -> T:
@@ -159,6 +153,7 @@ async def running(loaded: Loaded, sessions: SessionMaker) -> AsyncIterator[Proxy
 def only_connection(proxy: Proxy) -> Connection:
     """The one connection that is open."""
     (connection,) = proxy.services.live
+    assert isinstance(connection, Connection)
     return connection
 
 
@@ -246,10 +241,9 @@ async def hello_server(
         try:
             while True:
                 head = await reader.readexactly(16)
-                header = parse_header(head)
-                message = head + await reader.readexactly(header.message_length - 16)
+                message = head + await reader.readexactly(int32_at(head, 0) - 16)
                 answer = reply if is_hello(message) else other
-                writer.write(build_op_msg(1, header.request_id, bson.encode(answer)))
+                writer.write(build_op_msg(1, request_id_of(head), bson.encode(answer)))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

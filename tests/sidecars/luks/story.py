@@ -4,11 +4,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from sealwire.sidecars.luks import migration
-from sealwire.sidecars.luks.context import Silent
 from sealwire.sidecars.luks.journal import Journal, Phase, journal_path
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks.model import Model
 from tests.sidecars.luks.model_files import Node
+
+
+class Silent:
+    """Reports to nobody."""
+
+    def begin(self, title: str) -> None:
+        """Nothing."""
+
+    def expect(self, what: str, total_bytes: int) -> None:
+        """Nothing."""
+
+    def advance(self, count_bytes: int) -> None:
+        """Nothing."""
+
 
 PASSPHRASE = b"correct horse battery staple"
 KEY_FILE = Path("/etc/cryptsetup-keys.d/mongodb.key")
