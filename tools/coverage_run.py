@@ -165,7 +165,7 @@ def best_row(measured: Measured, module: str) -> Listed | None:
             for test in users
         )
         gain, test = max(tried, default=(0.0, ""))
-        if gain <= percent + 1:
+        if not test or (chosen and gain <= percent + 1):
             break
         chosen.append(test)
         percent = measured.percent(module, chosen)

@@ -1,7 +1,12 @@
-"""Write docs/errors.md and docs/commands.md from the tables in the code; `--check` only compares."""
+"""Write pages, parts of pages and the picture of the rooms from the code; `--check` only compares.
 
+A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -->`.
+"""
+
+import re
 import sys
-from inspect import getdoc
+from collections.abc import Callable
+from inspect import getdoc, getsource
 from pathlib import Path
 
 from sealwire.cli.exit_codes import EXIT_CODES
@@ -9,13 +14,15 @@ from sealwire.policies.commands.matrix import MATRIX, Family
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
+from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
+from tools.rooms import draw as draw_rooms
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 _HEAD = """# Errors
 
-Generated from the code by `tools/generate_docs.py`; a test fails when the two differ.
+Generated from the code by `python -m tools.generate_docs`. A test fails when the two differ.
 
 """
 
@@ -83,7 +90,7 @@ def _exit_codes() -> str:
 
 _MATRIX_HEAD = """# What works on covered fields
 
-Generated from the code by `tools/generate_docs.py`; a test fails when the two differ.
+Generated from the code by `python -m tools.generate_docs`. A test fails when the two differ.
 
 What touches no covered field works as it does without Sealwire. On covered fields an operation is
 
@@ -105,7 +112,7 @@ def _family(family: Family) -> str:
     return (
         f"## {family.title}\n\n| name | on covered fields | reason | note |\n|---|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\nOf names that are not here: {family.others}.\n"
+        + f"\n\nNames that are not listed: {family.others}.\n"
     )
 
 
@@ -119,7 +126,77 @@ def render_matrix() -> str:
     return _MATRIX_HEAD + "\n".join(map(_family, MATRIX))
 
 
-PAGES = {"errors.md": render_errors, "commands.md": render_matrix}
+def render_states() -> str:
+    """The states of a session as two diagrams side by side, which is what the two are."""
+    stay = (State.STAYING, State.DRAINING)
+    rows = [
+        [row for row in TRANSITIONS if (row.before in stay) is about_stay] for about_stay in (False, True)
+    ]
+    regions = [
+        "\n".join(
+            [f"  [*] --> {table[0].before.name}"]
+            + [f"  {row.before.name} --> {row.after.name}: {row.event.value}" for row in table]
+        )
+        for table in rows
+    ]
+    states = "\n".join(f"| `{state.name}` | {_said_of(State, state.name)} |" for state in State)
+    diagrams = "\n\n".join(f"```mermaid\nstateDiagram-v2\n{region}\n```" for region in regions)
+    return f"{diagrams}\n\n| state | meaning |\n|---|---|\n{states}"
+
+
+def _said_of(owner: type, name: str) -> str:
+    """The line of documentation below a member in the source."""
+    found = re.search(rf'^    {name} = .*\n    """(.*)"""$', getsource(owner), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{owner.__name__}.{name} has no documentation")
+    return found[1]
+
+
+PARTS: dict[str, Callable[[], str]] = {"session-states": render_states}
+
+
+def render_architecture() -> str:
+    """The page of the architecture with its generated parts as they should be."""
+    page = (DOCS / "ENCRYPTION_ARCHITECTURE.md").read_text()
+    for name, render in PARTS.items():
+        first, last = f"<!-- generated: {name} -->\n", f"\n<!-- end of {name} -->"
+        before, begun, rest = page.partition(first)
+        _, ended, after = rest.partition(last)
+        if not begun or not ended:
+            raise ValueError(f"docs/ENCRYPTION_ARCHITECTURE.md has no place for {name}")
+        page = before + first + render() + last + after
+    return page
+
+
+_DECISIONS_HEAD = """# Decisions
+
+Generated from the titles of these pages by `python -m tools.generate_docs`. A test fails when the two differ.
+
+| number | decision | status |
+|---|---|---|
+"""
+
+
+def render_decisions() -> str:
+    """The list of the ADRs: number, title and status of each."""
+    rows = []
+    for path in sorted((DOCS / "adr").glob("[0-9]*.md")):
+        text = path.read_text()
+        number, _, title = text.partition("\n")[0].removeprefix("# ").partition(". ")
+        status = re.search(r"^Status: (.*)$", text, re.MULTILINE)
+        if status is None or int(number) != int(path.name[:4]):
+            raise ValueError(f"docs/adr/{path.name} has no status, or another number in its title")
+        rows.append(f"| {number} | [{title}]({path.name}) | {status[1]} |")
+    return _DECISIONS_HEAD + "\n".join(rows) + "\n"
+
+
+PAGES = {
+    "errors.md": render_errors,
+    "commands.md": render_matrix,
+    "ENCRYPTION_ARCHITECTURE.md": render_architecture,
+    "adr/README.md": render_decisions,
+    "rooms.svg": draw_rooms,
+}
 
 
 def main() -> int:
@@ -127,7 +204,7 @@ def main() -> int:
     stale = [name for name, render in PAGES.items() if _stored(name) != render()]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"docs/{name} is out of date: run tools/generate_docs.py", file=sys.stderr)
+            print(f"docs/{name} is out of date: run python -m tools.generate_docs", file=sys.stderr)
         return 1 if stale else 0
     for name in stale:
         (DOCS / name).write_text(PAGES[name]())

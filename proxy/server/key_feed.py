@@ -60,7 +60,7 @@ class LoadFailure:
     """Why the keyring could not be loaded."""
 
     unavailable: bool
-    """Whether the provider did not answer, so that nothing is said against the keys from before."""
+    """Whether the provider did not answer. Then the present keys may still be right."""
     problem: str
     hint: str
 
@@ -97,7 +97,7 @@ class KeyFeed:
         self._heard_at = now - (first.age_s or 0.0)
         self._freshness = Freshness.STALE if from_cache else Freshness.FRESH
         self._failure = _BUG
-        """Of the last load that failed."""
+        """Why the last load failed."""
 
     @property
     def keyring(self) -> Keyring:
@@ -123,16 +123,17 @@ class KeyFeed:
         if self._has(keys):
             return self._keyring
         if self._flight is not None:
-            # It began before the question, but may have come late enough all the same.
+            # It began before the question, and may bring the key all the same.
             await asyncio.shield(self._flight)
             if self._has(keys):
                 return self._keyring
-        # Shielded, for whoever asked first may go away while others wait.
+        # Shielded: the first to ask may go away while others wait.
         return await asyncio.shield(self._want_load())
 
-    async def deliver(self, keys: Sequence[tuple[int, int]], take: Callable[[Keyring | None], None]) -> None:
-        """Call `take` with what `keyring_with` answers."""
-        take(await self.keyring_with(keys))
+    async def load_for(self, keys: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+        """Call `done` when `keyring_with` has its answer; a keyring that it brought was handed on before."""
+        await self.keyring_with(keys)
+        done()
 
     def _has(self, keys: Sequence[tuple[int, int]]) -> bool:
         return self._freshness is not Freshness.EXPIRED and all(self._keyring.knows(*key) for key in keys)
@@ -146,7 +147,7 @@ class KeyFeed:
         return wanted
 
     async def load_anew(self) -> LoadFailure | None:
-        """Load now, or as soon as one may; None when that succeeded, and then its keyring counts already."""
+        """Load now, or as soon as the interval allows. None when it succeeded: its keyring then counts."""
         loaded = await asyncio.shield(self._want_load())
         return self._failure if loaded is None else None
 

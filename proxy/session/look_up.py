@@ -22,11 +22,12 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
 from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.states import Event
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.int32 import int32_at
-from sealwire.wire.op_msg import OpMsg, OpMsgFlag, build_op_msg
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
 _API_OPTIONS: Final = (b"apiVersion", b"apiStrict", b"apiDeprecationErrors")
@@ -55,6 +56,7 @@ def ask(
     database = namespaces[0].partition(".")[0]
     names = tuple(name.partition(".")[2] for name in namespaces)
     conversation.look_up = LookUp(database, names, api, names_only)
+    conversation.states.happened(Event.ASKED)
     return ToServer(_question(request_id, conversation.look_up))
 
 
@@ -94,7 +96,7 @@ def other_names(
             return None
 
     with suppress(Refusal, BsonError):
-        plan_command(conversation.settings.policy, message, body, (0,), sequences, note)
+        plan_command(conversation.shared.settings.policy, message, body, (0,), sequences, note)
     found.pop(namespace, None)
     return list(found)
 
@@ -104,13 +106,10 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
 
     Raises BsonError, ProtocolError.
     """
-    if parsed.flags & OpMsgFlag.MORE_TO_COME:
+    if parsed.flags & MORE_TO_COME:
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
     conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
     asked = conversation.look_up
-    if asked is None:
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.look_up = None
     denied = _is_denied(message, parsed.body)
     if denied and not asked.names_only:
         return [ask(conversation, asked.namespaces, asked.api, names_only=True)]
@@ -123,6 +122,7 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     else:
         size = int32_at(message, parsed.body)
         conversation.unanswered = message[parsed.body : parsed.body + size]
+    conversation.states.happened(Event.ANSWERED)
     return [PauseClient(False)]
 
 

@@ -1,18 +1,17 @@
-"""From the server: handshake replies get our addresses, replies with envelopes are decrypted, others pass."""
+"""From the server: handshake replies get our addresses, envelopes are opened, other replies pass."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeGuard, final
+from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.proxy.session import cursors, look_up, replies
 from sealwire.proxy.session.access import is_speculative_yes, is_yes
-from sealwire.proxy.session.conversation import Conversation, Peer
+from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
-    Close,
     CloseReason,
     Count,
     Counter,
@@ -27,13 +26,10 @@ from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import reveal
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
-from sealwire.wire.header import OpCode, op_code_of, request_id_of, response_to_of
+from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import LongMessage
-from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
-
-_MORE_TO_COME: Final = 2
-_MSG: Final = 2013
 
 _UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey)
 
@@ -42,7 +38,7 @@ MAX_ASKED_KEYS: Final = 64
 
 
 @final
-class ServerSide(Peer):
+class ServerSide(Side):
     """Handles the server's messages, each whole."""
 
     __slots__ = ("_asked_keys", "_unfinished")
@@ -56,7 +52,7 @@ class ServerSide(Peer):
     def message(self, message: bytes) -> list[Effect]:
         """One whole message; with NeedKeys in the answer it has to come again. Raises ProtocolError."""
         op_code = op_code_of(message)
-        if op_code == _MSG:
+        if op_code == MSG:
             return self._op_msg(message, parse_op_msg(message))
         if op_code != OpCode.REPLY:
             raise ProtocolError(WireReason.OPCODE, 12)
@@ -80,29 +76,30 @@ class ServerSide(Peer):
             try:
                 revealed, opened = self._revealed(message, parsed, awaited)
             except _UNREADABLE as error:
-                if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
-                    return [NeedKeys((error.key,))]
+                asked = self._ask_for_key(error)
+                if asked is not None:
+                    return [asked]
                 failure = error
-        more_to_come = bool(parsed.flags & _MORE_TO_COME)
+        more_to_come = bool(parsed.flags & MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
         if len(revealed) > MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
         if failure is not None:
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is RequestKind.COMMAND:
-            return self._passed_on(ToClient(revealed), opened)
+            return self._to_client(ToClient(revealed), opened)
         return self._handshake_reply(request, message, parsed.body)
 
     def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
         """A reply as the client may see it, and how many envelopes were opened. Raises as `reveal`."""
-        conversation = self._conversation
+        shared = self._conversation.shared
         if request.marks:
-            class_name = conversation.settings.policy.class_names[0]
-            message = cursors.mark(message, parsed.body, conversation.keyring, class_name)
+            class_name = shared.settings.policy.class_names[0]
+            message = cursors.mark(message, parsed.body, shared.keyring, class_name)
             parsed = parse_op_msg(message)
         if message.find(MARKER) < 0:
             return message, 0
-        return reveal(message, parsed, conversation.keyring.open_envelope)
+        return reveal(message, parsed, shared.keyring.open_envelope)
 
     def _handshake_reply(self, request: Request, message: bytes, body: int) -> list[Effect]:
         if request.kind is RequestKind.LEGACY_HELLO:
@@ -122,7 +119,7 @@ class ServerSide(Peer):
             raise ProtocolError(WireReason.RESPONSE_TO, 8)
         return request
 
-    def _passed_on(self, reply: ToClient | LongToClient, opened: int) -> list[Effect]:
+    def _to_client(self, reply: ToClient | LongToClient, opened: int) -> list[Effect]:
         """The reply to a command goes to the client, with `opened` envelopes less."""
         effects: list[Effect] = [reply]
         if opened:
@@ -136,7 +133,7 @@ class ServerSide(Peer):
                 return
             self._unfinished = LongReply(message)
         with suppress(BsonError, *_UNREADABLE):
-            self._unfinished.advance(self._conversation.keyring.open_envelope)
+            self._unfinished.advance(self._conversation.shared.keyring.open_envelope)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
@@ -151,7 +148,7 @@ class ServerSide(Peer):
 
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
-        keyring = self._conversation.keyring
+        keyring = self._conversation.shared.keyring
         reply = self._unfinished
         if reply is None:
             request = self._ordinary(message)
@@ -167,9 +164,10 @@ class ServerSide(Peer):
                 pieces = reply.reveal(keyring.open_envelope)
                 opened = reply.opened
             except _UNREADABLE as error:
-                if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
+                asked = self._ask_for_key(error)
+                if asked is not None:
                     self._unfinished = reply
-                    return [NeedKeys((error.key,))]
+                    return [asked]
                 failure = error
         else:
             pieces = list(message.parts)
@@ -181,17 +179,18 @@ class ServerSide(Peer):
         if failure is not None:
             response_to = response_to_of(message.head)
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
-        return self._passed_on(LongToClient(pieces), opened)
+        return self._to_client(LongToClient(pieces), opened)
 
-    def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
-        """Whether to load the keyring again: once for each key that it does not know, and not for ever.
+    def _ask_for_key(self, error: Exception) -> NeedKeys | None:
+        """Have the keyring loaded again if that may help: once for each unknown key, and not without end.
 
-        Each asking is a file to read and a pause; a server that invents class ids must not buy them.
+        Each load reads a file and pauses the session. A server that invents class ids must not cause many.
         """
+        key = error.key if isinstance(error, UnknownKey) else None
         if key is None or key in self._asked_keys or len(self._asked_keys) >= MAX_ASKED_KEYS:
-            return False
+            return None
         self._asked_keys.add(key)
-        return True
+        return self._conversation.need_key(key)
 
     def _withheld(
         self, failure: Exception, response_to: int, request: Request, *, more_to_come: bool
@@ -209,14 +208,14 @@ class ServerSide(Peer):
         ]
         if more_to_come:
             # the server goes on with the stream that the client now takes for ended
-            effects.append(Close(CloseReason.SERVER_PROTOCOL, type(failure).__name__))
+            effects.append(self._conversation.end(CloseReason.SERVER_PROTOCOL, name))
         return effects
 
     def _hello_reply(self, message: bytes, document: int, finish: Callable[[bytes], bytes]) -> list[Effect]:
         try:
-            rewritten = finish(rewrite_hello(message, document, self._conversation.settings.topology))
+            rewritten = finish(rewrite_hello(message, document, self._conversation.topology))
         except UnknownMember as error:
-            return [Close(CloseReason.TOPOLOGY, str(error))]
+            return [self._conversation.end(CloseReason.TOPOLOGY, str(error))]
         if is_speculative_yes(message, document):
             self._conversation.log_in()
         return [ToClient(rewritten)]

@@ -7,27 +7,19 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
-from sealwire.proxy.server.connections.sessions import real_sessions
 from sealwire.proxy.server.observability.logs import configure
 from sealwire.proxy.server.workers import app, supervisor, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
 from sealwire.proxy.server.workers.worker_channel import ChannelError
+from sealwire.proxy.session.session import Session
 
 
-@click.command()
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("sealwire.yaml"),
-    show_default=True,
-    envvar="SEALWIRE_CONFIG",
-    show_envvar=True,
-    help="The configuration file; docs/configuration.md explains its keys.",
-)
+@click.command(name="serve")
+@config_option("The configuration file; docs/configuration.md explains its keys.")
 @click.option("--check", is_flag=True, help="Validate everything, ask the servers, bind nothing, and exit.")
 @click.option("--worker", "number", type=int, hidden=True, help="For the supervisor: run as this worker.")
 def command(config_path: Path, check: bool, number: int | None) -> None:
@@ -69,7 +61,7 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
             click.echo(f"sealwire: hint: {finding.hint}", err=True)
         click.echo("ok: configuration, policy, keyring, certificates and servers")
         return
-    app.serve(loaded, real_sessions)
+    app.serve(loaded, Session)
 
 
 def _worker_command(config_path: Path, number: int) -> list[str]:
@@ -90,4 +82,4 @@ def _run_worker(config_path: Path) -> None:
     def reread() -> Config:
         return worker.share_of(reload_config(config_path, os.environ), seat)
 
-    worker.serve(load(config, reread), real_sessions, line, seat)
+    worker.serve(load(config, reread), Session, line, seat)

@@ -17,6 +17,8 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     """How many answered commands had each operator or stage somewhere in them."""
+    left_out: int = 0
+    """Commands of transactions that the server has not got."""
 
     def count(self, kind: str, answer: Answer, body: Mapping[str, object] | None = None) -> None:
         """One command, and what it came to through Sealwire."""
@@ -39,10 +41,14 @@ class Tally:
         return self.outcomes.total()
 
     @property
+    def refused(self) -> int:
+        """How many of them Sealwire refused."""
+        return self.reasons.total()
+
+    @property
     def share_answered(self) -> float:
         """0 to 1: how many commands were not refused."""
-        refused = sum(count for (_, outcome), count in self.outcomes.items() if outcome is Outcome.REFUSED)
-        return 1 - refused / self.commands if self.commands else 0.0
+        return 1 - self.refused / self.commands if self.commands else 0.0
 
     def table(self) -> list[str]:
         """Lines for people: a row for each kind, then the reasons."""

@@ -20,12 +20,13 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.session import Session
 from sealwire.wire.long_message import PART_BYTES
-from sealwire.wire.op_msg import OpMsgFlag
+from sealwire.wire.op_msg import CHECKSUM_PRESENT
 from tests.proxy.session.test_session import FIND, NHS_ID, ROTATED
 from tests.proxy.session.world import (
     body_of,
     command,
     decoded,
+    load_keys,
     opened,
     reply,
     sealed,
@@ -128,7 +129,7 @@ def test_it_waits_for_a_key_and_what_came_after_it_waits_too() -> None:
     talking.client_data(command(FIND, 2))
     stream = batch(sealed("nhs", "x"), sealed("nhs", "y", 2)) + reply({"a": 1}, 2)
     assert received(talking, stream) == [NeedKeys(((NHS_ID, 2),))]
-    effects = talking.keys_ready(ROTATED)
+    effects = load_keys(talking, ROTATED)
     assert b"".join(pieces_of(effects[0])) == batch("x", "y")
     assert effects[1:] == [Count(Counter.VALUES_DECRYPTED, MANY), ToClient(reply({"a": 1}, 2))]
     assert talking.idle
@@ -139,7 +140,7 @@ def test_without_the_key_it_is_withheld_and_the_next_one_is_opened() -> None:
     talking.client_data(command(FIND, 2))
     stream = batch(sealed("nhs", "x"), sealed("nhs", "y", 2))
     assert received(talking, stream) == [NeedKeys(((NHS_ID, 2),))]
-    effects = talking.keys_ready(None)
+    effects = talking.keys_loaded()
     assert Count(Counter.DECRYPTION_FAILURES, label="UnknownKey") in effects
     assert not any(isinstance(effect, LongToClient) for effect in effects)
     again = stream[:8] + (2).to_bytes(4, "little") + stream[12:]
@@ -147,7 +148,7 @@ def test_without_the_key_it_is_withheld_and_the_next_one_is_opened() -> None:
 
 
 def test_one_with_a_checksum_is_put_together_first() -> None:
-    flags = OpMsgFlag.CHECKSUM_PRESENT
+    flags = CHECKSUM_PRESENT
     effects = received(asked(), batch(sealed("nhs", "x"), flags=flags))
     assert effects[0] == ToClient(batch("x", flags=flags))
 

@@ -72,8 +72,10 @@ async def test_a_standalone_server_passes_the_probe_and_is_told_as_the_advertise
     sessions = FakeSessions()
     async with (
         hello_server(STANDALONE) as port,
-        running(make_loaded(make_config(port, probe=True)), sessions),
+        running(make_loaded(make_config(port, probe=True)), sessions) as proxy,
+        client_of(proxy),
     ):
+        await until(lambda: bool(sessions.topologies))
         (topology,) = sessions.topologies
         assert topology.advertised("whatever:1") == "proxy.test:27018"
 
@@ -82,8 +84,10 @@ async def test_the_only_member_of_a_set_may_call_itself_anything() -> None:
     sessions = FakeSessions()
     async with (
         hello_server(replica_set("inside-the-container:27017")) as port,
-        running(make_loaded(make_config(port, probe=True)), sessions),
+        running(make_loaded(make_config(port, probe=True)), sessions) as proxy,
+        client_of(proxy),
     ):
+        await until(lambda: bool(sessions.topologies))
         (topology,) = sessions.topologies
         assert topology.advertised("inside-the-container:27017") == "proxy.test:27018"
 
@@ -100,15 +104,14 @@ async def test_a_member_without_a_listener_keeps_the_proxy_from_starting(role: s
 
 
 async def test_each_member_of_a_set_is_told_by_the_address_of_its_listener_and_one_may_be_down() -> None:
-    sessions = FakeSessions()
     down = closed_port()
     reply = replica_set("PLACEHOLDER", f"LocalHost:{down}")
     async with hello_server(reply) as port:
         reply["hosts"][0] = f"{LOOPBACK}:{port}"
         config = with_members(make_config(port, probe=True), (LOOPBACK, port), ("localhost", down))
-        async with running(make_loaded(config), sessions) as proxy:
+        async with running(make_loaded(config), FakeSessions()) as proxy:
             assert len(proxy.addresses) == 2
-            first, second = sessions.topologies
+            first, second = proxy._probed.topologies
             assert (first.own, second.own) == ("proxy.test:27018", "proxy.test:27019")
             assert first.advertised(f"{LOOPBACK}:{port}") == "proxy.test:27018"
             assert first.advertised(f"LocalHost:{down}") == "proxy.test:27019"
@@ -151,10 +154,9 @@ async def test_a_server_without_logins_keeps_a_proxy_that_expects_them_from_star
         assert error.reason is StartReason.ACCESS_CONTROL_MISSING
         async with running(make_loaded(replace(config, probe=False)), FakeSessions()):
             pass  # who asks nothing is told nothing
-        sessions = FakeSessions()
         config = replace(config, access_control=AccessControl.NONE)
-        async with running(make_loaded(config), sessions):
-            assert [settings.login_required for settings in sessions.settings] == [False]
+        async with running(make_loaded(config), FakeSessions()) as proxy:
+            assert not proxy.shared.settings.login_required
 
 
 @pytest.mark.parametrize(
@@ -174,10 +176,8 @@ async def test_what_does_not_tell_of_access_control_keeps_nothing_from_starting(
 ) -> None:
     async with hello_server(STANDALONE, other=other) as port:
         config = replace(make_config(port, probe=True), access_control=setting)
-        sessions = FakeSessions()
-        async with running(make_loaded(config), sessions):
-            required = [settings.login_required for settings in sessions.settings]
-            assert required == [setting is AccessControl.REQUIRED]
+        async with running(make_loaded(config), FakeSessions()) as proxy:
+            assert proxy.shared.settings.login_required is (setting is AccessControl.REQUIRED)
     warned = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
     assert (NO_ACCESS_CONTROL.event in warned) is (setting is AccessControl.NONE)
     disagree = other is UNAUTHORIZED and setting is AccessControl.NONE
@@ -302,8 +302,8 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         fake_server() as server,
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
     ):
-        address = proxy.admin_address
-        assert address is not None
+        assert proxy._admin is not None
+        address = proxy._admin.address
         assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
         shown = sha256(POLICY).hexdigest()[:12]
         said = {"status": "ready", "keyring": "ok", "policy": shown}

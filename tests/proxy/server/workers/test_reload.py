@@ -12,8 +12,8 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.session.conversation import Reveal, SessionSettings
 from sealwire.proxy.session.effects import Effect, NeedKeys
+from sealwire.proxy.session.shared import Reveal
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     POLICY,
@@ -52,7 +52,6 @@ async def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: P
             assert not covers(first, b"phone")
             assert covers(second, b"phone")
             assert second.former == (first.policy,)
-            assert second.topology == first.topology
             assert policy_info(proxy) == {shown(WIDER): 1.0}
             assert proxy.health.policies == (shown(WIDER),)
             async with client_of(proxy):
@@ -90,7 +89,6 @@ async def test_nothing_new_leaves_the_sessions_what_they_know(tmp_path: Path) ->
             await reloaded(proxy)
             place.change(limits=Limits(7, 1.0, 2.0, 3.0))
             await reloaded(proxy)
-            assert len(sessions.settings) == 1
             assert len(sessions.made[0].settings) == 1
             assert proxy.services.limits == Limits(7, 1.0, 2.0, 3.0)
 
@@ -99,10 +97,12 @@ async def test_a_policy_that_comes_back_is_no_former_one_of_itself(tmp_path: Pat
     async with fake_server() as server:
         place, sessions = place_for(server.port, tmp_path), FakeSessions()
         async with place.proxy(sessions) as proxy:
+            settings = [proxy.shared.settings]
             for source in (WIDER, POLICY, WIDER):
                 place.write(source)
                 await reloaded(proxy)
-            first, wider, *_, last = sessions.settings
+                settings.append(proxy.shared.settings)
+            first, wider, *_, last = settings
             assert last.policy is wider.policy
             assert last.former == (first.policy,)
 
@@ -129,7 +129,7 @@ async def test_what_needs_a_restart_is_named_and_the_rest_counts(
             place.write(WIDER)
             place.change(admin=Address("127.0.0.1", 1), workers=4, reveal=Reveal.EVERYWHERE)
             await reloaded(proxy)
-            assert sessions.settings[-1].reveal is Reveal.EVERYWHERE
+            assert proxy.shared.settings.reveal is Reveal.EVERYWHERE
             async with client_of(proxy):
                 await server.accepted()
     (said,) = records(caplog, "new values wait for a restart, the old ones count")
@@ -144,13 +144,13 @@ async def test_access_control_can_change_where_the_server_agrees(
         place, sessions = place_for(port, tmp_path), FakeSessions()
         place.change(access_control=AccessControl.NONE, probe=True)
         async with place.proxy(sessions) as proxy:
-            assert not sessions.settings[-1].login_required
+            assert not proxy.shared.settings.login_required
             place.change(access_control=AccessControl.REQUIRED)
             await reloaded(proxy, result="failed")
-            assert len(sessions.settings) == 1
+            assert not proxy.shared.settings.login_required
             place.change(probe=False)
             await reloaded(proxy)
-            assert sessions.settings[-1].login_required
+            assert proxy.shared.settings.login_required
     (said,) = records(caplog, REFUSED)
     assert "access_control" in said["hint"]
     assert len(records(caplog, NO_ACCESS_CONTROL.event)) == 1
@@ -218,7 +218,7 @@ async def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(tmp
         place.write(WIDER)
         task = asyncio.get_running_loop().create_task(proxy.run())
         await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
-        assert covers(sessions.settings[-1], b"phone")
+        assert covers(proxy.shared.settings, b"phone")
         proxy.stop()
         await soon(task)
 
@@ -257,7 +257,7 @@ async def test_a_session_that_waits_for_keys_is_told_and_still_gets_its_answer(t
 
 
 async def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_go_on(tmp_path: Path) -> None:
-    def fail(_settings: SessionSettings) -> None:
+    def fail() -> None:
         raise ValueError("9434765919")
 
     async def end_of(stream: Stream) -> bytes:
@@ -269,7 +269,7 @@ async def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_g
             await server.accepted()
             async with client_of(proxy):
                 await server.accepted()
-                sessions.made[0].use_settings = fail  # type: ignore[assignment, method-assign]
+                sessions.made[0].settings_changed = fail  # type: ignore[method-assign]
                 place.write(WIDER)
                 await reloaded(proxy)
                 with suppress(ConnectionError):

@@ -1,0 +1,137 @@
+"""One transport of a connection: what holds its reading, what arrived during a hold, what it has yet to send.
+
+Large data goes to the transport piece by piece, as it is taken. All at once, TLS would encrypt a copy of the
+whole and keep the room for it as long as the connection lasts.
+"""
+
+import asyncio
+import socket
+from enum import Flag, auto
+
+# Above this much unsent data the other side is no longer read. One message may exceed it, as a whole.
+WRITE_HIGH_BYTES = 256 * 1024
+
+PIECE_BYTES = 128 * 1024
+
+# Pieces of larger data are copies, so that memory is freed as the peer reads and not with its last byte.
+SHARED_BYTES = 1024 * 1024
+
+
+class Hold(Flag):
+    """Why a transport is not read."""
+
+    NONE = 0
+    CONNECTING = auto()
+    KEYS = auto()
+    CLIENT_FULL = auto()
+    SERVER_FULL = auto()
+    LOOK_UP = auto()
+
+
+class Pipe:
+    """One transport, what holds its reading, what arrived during a hold, and what it has yet to send."""
+
+    __slots__ = ("_closing", "_unsent", "full", "held", "lost", "stash", "transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        # A list, though it is taken from in front: it is short, and an empty deque has 600 bytes.
+        self._unsent: list[bytes | memoryview] = []
+        self.full = False
+        """Whether the transport has said that it is above its mark."""
+        self.lost = False
+        self.held = Hold.NONE
+        self.stash: list[bytes] = []
+        self._closing = False
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the peer has not been sent everything."""
+        return bool(self._unsent or self.transport.get_write_buffer_size())
+
+    def write(self, data: bytes) -> None:
+        """Send `data` after all that was written before. Cost: a copy of what is larger than SHARED_BYTES."""
+        if len(data) <= PIECE_BYTES and not self._unsent:
+            self.transport.write(data)
+            return
+        whole = memoryview(data) if len(data) <= SHARED_BYTES else data
+        at = 0
+        if not self._unsent:
+            while at < len(data) and not self.full:
+                self.transport.write(whole[at : at + PIECE_BYTES])
+                at += PIECE_BYTES
+        self._unsent += (whole[start : start + PIECE_BYTES] for start in range(at, len(data), PIECE_BYTES))
+
+    def write_pieces(self, pieces: list[bytes]) -> None:
+        """Send all of `pieces`, and take them: the list is empty afterwards. No copies."""
+        for piece in pieces:
+            if len(piece) <= PIECE_BYTES:
+                self._unsent.append(piece)
+            else:
+                whole = memoryview(piece)
+                starts = range(0, len(piece), PIECE_BYTES)
+                self._unsent += (whole[start : start + PIECE_BYTES] for start in starts)
+        pieces.clear()
+        self._fill()
+
+    def send_on(self) -> bool:
+        """The transport is below its mark again: give it more. Returns whether it is still below."""
+        self.full = False
+        self._fill()
+        if self._closing and not self._unsent:
+            self.transport.close()
+        return not self.full
+
+    def _fill(self) -> None:
+        """Give the transport what it takes."""
+        while self._unsent and not self.full:
+            self.transport.write(self._unsent.pop(0))
+
+    def close(self) -> None:
+        """Close when everything was sent."""
+        self._closing = True
+        if not self._unsent:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._unsent.clear()
+        self.transport.abort()
+
+    def hold(self, reason: Hold) -> None:
+        """Read no more until every reason is released."""
+        self.held |= reason
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def release(self, reason: Hold) -> None:
+        """Read again unless another reason holds."""
+        self.lift(reason)
+        self.read_if_free()
+
+    def lift(self, reason: Hold) -> None:
+        """Take a reason away without reading again yet."""
+        self.held &= ~reason
+
+    def read_if_free(self) -> None:
+        """Read unless a reason holds."""
+        if not self.held and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def keep(self, data: bytes) -> None:
+        """Put bytes aside that arrived during a hold.
+
+        That happens once at most per hold: a read was under way, or uvloop, which starts to read after
+        connection_made whatever was said there, made its first one. So pausing again here bounds the stash.
+        """
+        self.stash.append(data)
+        self.hold(Hold.NONE)
+
+
+def tune(transport: asyncio.BaseTransport) -> None:
+    """Send small messages at once, and notice peers that vanished: keep-alive after 2 minutes of silence."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)

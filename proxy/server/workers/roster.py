@@ -1,0 +1,224 @@
+"""What the supervisor decides: when a worker is started, told to reload or drain, and ended. No I/O.
+
+Theory of operation. Each of the N workers walks
+
+    WAITING -> STARTING -> READY -> (its process ends) -> WAITING, or GONE while draining
+
+One starts at a time: unlocking a key file takes 128 MiB, and what keeps the first one from starting would
+keep all of them, and is to be said once. So when the first one ends before any was ever ready, that is the
+end of all, with its exit code. Later a worker that ends is replaced: at once if it had served for a while,
+else after a pause that doubles. Failures in a row end the proxy only when no worker serves any more: as long
+as one does, clients are better off with it, for example while the provider of the keys is away.
+
+Every method returns orders, to be carried out in order.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+# A worker that served this long had no trouble with its start.
+STABLE_S = 10.0
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+
+# After so many failures in a row, with no worker ready, the proxy gives up.
+MOST_FAILURES = 5
+
+# The probe and the provider of the keys have limits of their own, far below this.
+START_S = 120.0
+
+# What a drain may take beyond its own limit.
+DRAIN_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _ForWorker:
+    number: int
+
+
+class Start(_ForWorker):
+    """Start a process for this worker."""
+
+    __slots__ = ()
+
+
+class Drain(_ForWorker):
+    """Tell this worker to finish what is under way and to end."""
+
+    __slots__ = ()
+
+
+class Reload(_ForWorker):
+    """Tell this worker to read its configuration again."""
+
+    __slots__ = ()
+
+
+class Cut(_ForWorker):
+    """End this worker at once."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AllReady:
+    """Say that every worker is ready; given once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Nothing is left to do."""
+
+    outcome: "Outcome"
+    code: int = 0
+    """Exit code of the worker that decided it; negative: the signal that ended it."""
+
+
+class Outcome(Enum):
+    """How it all ended."""
+
+    DRAINED = "drained"
+    NEVER_STARTED = "never-started"
+    """The first worker ended before it was ready."""
+    GAVE_UP = "gave-up"
+    """Workers ended soon after their start, again and again."""
+
+
+Order = Start | Drain | Reload | Cut | AllReady | Finish
+
+
+class _State(Enum):
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    GONE = "gone"
+
+
+@dataclass(slots=True)
+class _Worker:
+    state: _State = _State.WAITING
+    since_s: float = 0.0
+    """When `state` began. In WAITING: when it ends."""
+    reload: bool = False
+    """A reload came while it started: it may have read the files before."""
+
+
+class Roster:
+    """The workers of one proxy, numbered from 1; `now_s` is any steady clock."""
+
+    def __init__(self, workers: int, drain_s: float) -> None:
+        self._workers = {number: _Worker() for number in range(1, workers + 1)}
+        self._drain_s = drain_s
+        self._failures = 0
+        self._ever_ready = False
+        self._announced = False
+        self._draining_since_s: float | None = None
+        self._finished = False
+
+    @property
+    def draining(self) -> bool:
+        """Whether no worker is started any more."""
+        return self._draining_since_s is not None
+
+    @property
+    def ready(self) -> int:
+        """Workers that accept clients."""
+        return sum(worker.state is _State.READY for worker in self._workers.values())
+
+    def tick(self, now_s: float) -> list[Order]:
+        """The clock, about once a second, and once at the beginning."""
+        if self._draining_since_s is not None:
+            late = now_s - self._draining_since_s >= self._drain_s + DRAIN_GRACE_S
+            return self._cut_running() if late else []
+        overdue: list[Order] = [
+            Cut(number)
+            for number, worker in self._workers.items()
+            if worker.state is _State.STARTING and now_s - worker.since_s >= START_S
+        ]
+        return overdue + self._start_next(now_s)
+
+    def became_ready(self, number: int, now_s: float) -> list[Order]:
+        """A worker accepts clients."""
+        worker = self._workers[number]
+        if worker.state is not _State.STARTING:
+            return []
+        worker.state, worker.since_s = _State.READY, now_s
+        if self.draining:
+            return [Drain(number)]
+        self._ever_ready = True
+        orders: list[Order] = []
+        if worker.reload:
+            worker.reload = False
+            orders.append(Reload(number))
+        if not self._announced and self.ready == len(self._workers):
+            self._announced = True
+            orders.append(AllReady())
+        return orders + self._start_next(now_s)
+
+    def ended(self, number: int, code: int, now_s: float) -> list[Order]:
+        """A worker's process has ended."""
+        worker = self._workers[number]
+        served_s = now_s - worker.since_s if worker.state is _State.READY else 0.0
+        worker.state, worker.reload = _State.GONE, False
+        if self.draining:
+            return self._finish_if_gone()
+        if not self._ever_ready:
+            return self._finish(Outcome.NEVER_STARTED, code)
+        self._failures = 0 if served_s >= STABLE_S else self._failures + 1
+        if self._failures >= MOST_FAILURES and not self.ready:
+            return self._cut_running() + self._finish(Outcome.GAVE_UP, code)
+        worker.state, worker.since_s = _State.WAITING, now_s + self._pause_s()
+        return self._start_next(now_s)
+
+    def allow_drain(self, drain_s: float) -> None:
+        """A drain may take this long from now on."""
+        self._drain_s = drain_s
+
+    def reload(self) -> list[Order]:
+        """The configuration is to be read again by all."""
+        for worker in self._workers.values():
+            worker.reload = worker.state is _State.STARTING
+        return [Reload(number) for number in self._in(_State.READY)]
+
+    def stop(self, now_s: float) -> list[Order]:
+        """Drain all workers; when that is under way, end them at once."""
+        if self.draining:
+            return self._cut_running()
+        self._draining_since_s = now_s
+        for number in self._in(_State.WAITING):
+            self._workers[number].state = _State.GONE
+        return [Drain(number) for number in self._running()] or self._finish_if_gone()
+
+    def _start_next(self, now_s: float) -> list[Order]:
+        if self._finished or self._in(_State.STARTING):
+            return []
+        for number in self._in(_State.WAITING):
+            worker = self._workers[number]
+            if worker.since_s <= now_s:
+                worker.state, worker.since_s = _State.STARTING, now_s
+                return [Start(number)]
+        return []
+
+    def _pause_s(self) -> float:
+        if not self._failures:
+            return 0.0
+        return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (self._failures - 1))
+
+    def _cut_running(self) -> list[Order]:
+        return [Cut(number) for number in self._running()]
+
+    def _running(self) -> list[int]:
+        return self._in(_State.STARTING) + self._in(_State.READY)
+
+    def _in(self, state: _State) -> list[int]:
+        return [number for number, worker in self._workers.items() if worker.state is state]
+
+    def _finish_if_gone(self) -> list[Order]:
+        return self._finish(Outcome.DRAINED, 0) if not self._running() else []
+
+    def _finish(self, outcome: Outcome, code: int) -> list[Order]:
+        if self._finished:
+            return []
+        self._finished = True
+        return [Finish(outcome, code)]
