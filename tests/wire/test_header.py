@@ -66,17 +66,3 @@ def test_a_parser_gets_one_whole_message_of_its_opcode(
     with pytest.raises(ProtocolError) as caught:
         require_message(message, OpCode.MSG, 20)
     assert (caught.value.reason, caught.value.offset) == (reason, offset)
-
-
-def test_the_opcodes_are_those_of_mongodb() -> None:
-    assert {code.name: code.value for code in OpCode} == {
-        "REPLY": 1,
-        "UPDATE": 2001,
-        "INSERT": 2002,
-        "QUERY": 2004,
-        "GET_MORE": 2005,
-        "DELETE": 2006,
-        "KILL_CURSORS": 2007,
-        "COMPRESSED": 2012,
-        "MSG": 2013,
-    }
