@@ -12,7 +12,8 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup test compiled test-compiled test-slow test-server check format lock bench clean
+.PHONY: help setup demo demo-backup test compiled test-compiled coverage mutation test-slow test-server check format lock bench \
+    clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
@@ -39,8 +40,15 @@ compiled: $(INSTALLED)  ## compile the core into build/compiled, when its source
 test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (TESTS=tests/wire ARGS=-x for some)
 	$(BIN)/python tools/compiled_tree.py --run pytest -n 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)
 
+coverage: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests with coverage and hold each module to its threshold
+	$(BIN)/python tools/coverage_run.py $(ARGS)
+
+mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice (ARGS='--room keys --sample 50')
+	$(BIN)/python tools/mutation.py $(or $(ARGS),--sample 300)
+
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer than a minute or install packages
 	$(BIN)/pytest -m slow $(ARGS)
+	$(if $(ARGS),,$(BIN)/python tools/mutation.py --sample 300)
 
 # The program reads URI from its environment. Set it there, and the password is not in the list of processes.
 test-server: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests on a server of yours: make test-server URI=mongodb://...

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from sealwire import core_is_compiled
 
@@ -13,6 +13,15 @@ CORE = "compiled" if core_is_compiled() else "plain"
 # No verdict may hang on how busy the machine is: neither a deadline nor the speed of generating inputs.
 settings.register_profile(
     "sealwire", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+# One failure is enough for tools/mutation.py: it has to be quick, the same each time, and not made small.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("sealwire"),
+    max_examples=40,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("sealwire")
 

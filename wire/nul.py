@@ -23,7 +23,7 @@ def find_nul(buf: bytes, start: int, limit: int) -> int:
     return _scan(buf, start, limit) if _IS_COMPILED else buf.find(0, start, limit)
 
 
-def _scan(buf: bytes, start: i64, limit: i64) -> i64:
+def _scan(buf: bytes, start: i64, limit: i64) -> i64:  # pragma: no cover - only the compiled core calls it
     at = start
     end = min(limit, len(buf))
     while at < end:

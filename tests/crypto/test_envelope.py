@@ -143,3 +143,7 @@ def test_version_prefixes_are_contiguous_in_binary_order() -> None:
     between = [serialize_header(HEADER._replace(key_version=255, bson_type=kind)) for kind in (0x03, 0x13)]
     assert low < between[0] < between[1] < high
     assert struct.unpack(">I", low[8:12]) == (255,)
+
+
+def test_the_longest_value_is_the_longest_document_of_mongodb() -> None:
+    assert MAX_VALUE_BYTES == 16_777_216

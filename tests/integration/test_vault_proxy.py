@@ -22,6 +22,7 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import POLICY, Document
 from tests.proxy.server.site import Running, Site, serving
+from tests.support.measuring import measuring
 from tests.support.openbao import RaftServer, raft_server
 from tests.support.secantus import secantus
 
@@ -61,7 +62,8 @@ def sealwire(bao: RaftServer, *arguments: str) -> "subprocess.CompletedProcess[s
     """A command as an administrator gives it, with Vault's own variables."""
     return subprocess.run(
         [sys.executable, "-m", "sealwire", *arguments],
-        env={
+        env=measuring()
+        | {
             "VAULT_ADDR": bao.address,
             "VAULT_CACERT": str(bao.ca),
             "VAULT_TOKEN": bao.root_token,

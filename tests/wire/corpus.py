@@ -315,6 +315,7 @@ def _scope(value: bytes) -> bytes:
 
 _BAD_SCOPE: dict[str, tuple[bytes, WireReason]] = {
     "scope total cut off": (_scope(int32(14)), _LENGTH),
+    "scope total of two bytes": (_scope(b"\x0e\0"), _LENGTH),
     "scope total negative": (_scope(int32(-1) + _GOOD_SCOPE[4:]), _LENGTH),
     "scope total below the smallest": (_scope(int32(13) + _GOOD_SCOPE[4:]), _LENGTH),
     "scope total one short": (_scope(int32(len(_GOOD_SCOPE) - 1) + _GOOD_SCOPE[4:]), _LENGTH),

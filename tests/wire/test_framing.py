@@ -223,3 +223,7 @@ class TestAccept:
         framer.accept(64)
         with pytest.raises(ProtocolError):
             framer.feed(_message(24))
+
+
+def test_the_longest_message_is_that_of_mongod() -> None:
+    assert MAX_MESSAGE_BYTES == 48_000_000

@@ -269,3 +269,15 @@ def test_a_cursor_in_damaged_bytes_refuses_what_the_walk_refuses(data: bytes, dr
     buf = bytes(damaged)
     sought = _outcome(lambda: Cursor(buf, 0).advance_to(len(buf)))
     assert sought == _outcome(lambda: list(elements(buf, 0)))
+
+
+def test_the_walk_alone_refuses_a_scope_that_ends_before_its_value() -> None:
+    data, reason = INVALID["scope total counts a byte more"]
+    with pytest.raises(BsonError) as caught:
+        list(elements(data, 0))
+    assert caught.value.reason is reason
+
+
+def test_an_element_shows_where_it_lies_and_nothing_of_its_value() -> None:
+    (found,) = elements(document(element(BsonType.STRING, b"name", string(b"secret"))), 0)
+    assert repr(found) == "Element(kind=2, start=4, value=10, end=21)"

@@ -236,3 +236,13 @@ def test_a_long_result_comes_in_pieces_and_large_data_is_one_of_them() -> None:
 def test_a_short_result_is_one_piece_whatever_its_edits() -> None:
     data = bytes(1000)
     assert len(splice_in_pieces(data, [Edit(1, 2, bytes(LARGE_DATA_BYTES), ())], {}, 0, 1000)) == 1
+
+
+def test_what_follows_a_large_piece_is_there() -> None:
+    large = string(b"x" * (JOINED_BYTES + 1))
+    data = document(element(BsonType.STRING, b"a", string(b"1")), _AFTER)
+    (first, _) = elements(data, 0)
+    edit = Edit(first.value, first.end, large, (0,))
+    pieces = splice_in_pieces(data, [edit], resized(data, [edit]), 0, len(data))
+    assert len(pieces) > 1
+    assert b"".join(pieces) == document(element(BsonType.STRING, b"a", large), _AFTER)

@@ -23,6 +23,7 @@ from sealwire.wire.header import request_id_of
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED, is_hello
+from tests.support.measuring import measuring
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Site:
 
 def make_site(folder: Path, server_port: int, **upstream_tls: Any) -> Site:
     """A new key-encryption key, keyring, policy and certificate in `folder`; TLS towards clients."""
-    environ = {"PATH": os.environ["PATH"], "SEALWIRE_KEK": generate_encoded_kek()}
+    environ = measuring() | {"PATH": os.environ["PATH"], "SEALWIRE_KEK": generate_encoded_kek()}
     (folder / "policy.yaml").write_bytes(POLICY)
     keyring = folder / "keyring.json"
     create_keyring(keyring, EnvironmentKek(environ=environ), ["nhs_number"], datetime.now(UTC))

@@ -1,0 +1,62 @@
+"""Every source module has its tests, and the list of those that are tested elsewhere is right."""
+
+import pytest
+
+from tools.coverage_run import (
+    LIST,
+    OWN,
+    Listed,
+    homeless,
+    judge,
+    list_text,
+    mirror,
+    read_list,
+    source_modules,
+)
+
+
+def test_every_source_module_has_a_test_module_or_a_reason() -> None:
+    assert homeless(read_list(LIST.read_text(encoding="utf-8")), source_modules()) == []
+
+
+def test_the_list_is_as_the_command_writes_it() -> None:
+    text = LIST.read_text(encoding="utf-8")
+    assert list_text(read_list(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("module", "tests"),
+    [
+        ("wire/splice.py", "tests/wire/test_splice.py"),
+        ("sealwire/cli/tls/group.py", "tests/cli/tls/test_group.py"),
+    ],
+)
+def test_tests_mirror_the_rooms(module: str, tests: str) -> None:
+    assert mirror(module) == tests
+
+
+def test_links_lead_to_no_module_twice() -> None:
+    modules = source_modules()
+    assert "wire/splice.py" in modules
+    assert not [module for module in modules if module.startswith("sealwire/wire/")]
+
+
+@pytest.mark.parametrize(
+    ("percent", "row", "is_right"),
+    [
+        (OWN, Listed(), True),
+        (OWN - 0.1, Listed(), False),
+        (71.0, Listed(percent=70), True),
+        (69.9, Listed(percent=70), False),
+        (73.0, Listed(percent=70), False),
+        (OWN, Listed(percent=89), False),
+    ],
+)
+def test_a_figure_may_neither_fall_nor_stay_behind(percent: float, row: Listed, *, is_right: bool) -> None:
+    assert (judge("wire/splice.py", percent, row) == []) is is_right
+
+
+def test_a_module_without_tests_and_a_name_without_module_are_found() -> None:
+    problems = homeless({"wire/gone.py": Listed()}, ["wire/untested.py"])
+    assert len(problems) == 2
+    assert homeless({"wire/untested.py": Listed(why="it declares names")}, ["wire/untested.py"]) == []

@@ -1,0 +1,80 @@
+"""The faults that mutation testing puts into the core, and the list of those that nobody can notice."""
+
+from collections import Counter
+
+import pytest
+
+from tests.build_context import ROOT
+from tools.mutants import Mutant, compiled, mutants_of
+from tools.mutation import LIST, ROOMS, TESTS, equivalents, jobs_of, room_of
+
+MODULE = "wire/op_msg.py"
+FOUND = mutants_of(MODULE)
+
+
+def named(function: str, before: str, after: str) -> Mutant:
+    (mutant,) = [each for each in FOUND if each.key == (MODULE, function, before, after)]
+    return mutant
+
+
+@pytest.mark.parametrize(
+    ("function", "before", "after"),
+    [
+        ("", "MAX_SEQUENCES: Final = 16", "MAX_SEQUENCES: Final = 17"),
+        ("_sequence_at", "if start + 4 > limit:", "if start + 4 >= limit:"),
+        ("_sequence_at", "if size < 5 or end > limit:", "if size < 5 and end > limit:"),
+        (
+            "_sequence_at",
+            "nul = find_nul(message, start + 4, end)",
+            "nul = find_nul(message, start - 4, end)",
+        ),
+        ("_parse", "if not body:", "if body:"),
+        ("_parse", "if sequences:", "if not sequences:"),
+        ("_parse", "raise ProtocolError(WireReason.CHECKSUM, end)", "pass"),
+        ("_parse", "_require_distinct(message, body, sequences)", "pass"),
+        ("_parse", "return OpMsg(flags, body, tuple(sequences), end)", "return None"),
+    ],
+)
+def test_every_kind_of_fault_is_made(function: str, before: str, after: str) -> None:
+    assert named(function, before, after).line > 0
+
+
+def test_docstrings_annotations_and_the_text_of_errors_stay() -> None:
+    raises = [mutant.after for mutant in FOUND if mutant.before.startswith("raise ")]
+    assert set(raises) == {"pass"}
+    assert not [mutant for mutant in FOUND if mutant.before.startswith("class ")]
+
+
+def test_a_mutant_is_compiled_with_its_fault_and_nothing_else() -> None:
+    mutant = named("_sequence_at", "if start + 4 > limit:", "if start + 4 >= limit:")
+    code, line = compiled(mutant, "faulty")
+    plain = compile((ROOT / MODULE).read_text(encoding="utf-8"), "plain", "exec")
+    changed = [
+        one.co_name
+        for one, other in zip(code.co_consts, plain.co_consts, strict=True)
+        if hasattr(one, "co_code") and (one.co_code, one.co_consts) != (other.co_code, other.co_consts)
+    ]
+    assert changed == ["_sequence_at"]
+    assert line < mutant.line
+
+
+def test_every_room_of_the_core_has_mutants_and_tests() -> None:
+    for room, pattern in ROOMS.items():
+        files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)]
+        assert files
+        assert {room_of(file) for file in files} == {room}
+        assert (ROOT / TESTS[room]).is_dir()
+
+
+def test_a_part_is_of_one_room() -> None:
+    mutants = [*FOUND, *mutants_of("crypto/errors.py")]
+    parts = jobs_of(mutants)
+    assert Counter(mutant for part in parts for mutant in part) == Counter(mutants)
+    assert all(len({room_of(mutant.module) for mutant in part}) == 1 for part in parts)
+
+
+def test_the_list_holds_mutants_that_exist_each_with_a_reason() -> None:
+    listed = equivalents(LIST.read_text(encoding="utf-8"))
+    existing = {mutant.key for module in {key[0] for key in listed} for mutant in mutants_of(module)}
+    assert [key for key in listed if key not in existing] == []
+    assert all(listed.values())
