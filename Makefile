@@ -32,7 +32,7 @@ demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a b
 	$(BIN)/sealwire demo backup $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 2 --dist loadfile -m "not slow") $(ARGS)
 
 compiled: $(INSTALLED)  ## compile the core into build/compiled, when its sources have changed (needs a C compiler)
 	$(BIN)/python tools/compiled_tree.py
@@ -40,8 +40,8 @@ compiled: $(INSTALLED)  ## compile the core into build/compiled, when its source
 test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (TESTS=tests/wire ARGS=-x for some)
 	$(BIN)/python tools/compiled_tree.py --run pytest -n 2 -m "not slow and not plain_core" $(or $(TESTS),$(COMPILED_TESTS)) $(ARGS)
 
-coverage: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests with coverage and hold each module to its threshold
-	$(BIN)/python tools/coverage_run.py $(ARGS)
+coverage:  ## run the tests with coverage and hold each module to its threshold
+	@$(MAKE) --no-print-directory test MEASURED=1
 
 mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice (ARGS='--room keys --sample 50')
 	$(BIN)/python tools/mutation.py $(or $(ARGS),--sample 300)
