@@ -42,11 +42,12 @@ test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer than a minute or install packages
 	$(BIN)/pytest -m slow $(ARGS)
 
-check: $(INSTALLED)  ## lint, format, types, import contracts, the lock and its known vulnerabilities
+check: $(INSTALLED)  ## lint, format, types, import contracts, dead code, the lock and its known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/dead_code.py
 	$(BIN)/python tools/lock.py --check
 	$(PIP) check
 	$(BIN)/python tools/tracked_files.py

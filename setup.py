@@ -25,7 +25,7 @@ COMPILED = (
     "proxy/server/connections/busy_poll.py",
     "proxy/server/connections/connection.py",
     "proxy/server/observability/counts.py",
-    "proxy/server/connections/side.py",
+    "proxy/server/connections/pipe.py",
 )
 PLAIN = frozenset(
     {

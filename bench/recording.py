@@ -24,7 +24,8 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
-from sealwire.proxy.session.session import Session, SessionSettings
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.header import OpCode
@@ -56,8 +57,8 @@ def load_bench_policy() -> PolicySet:
 
 def make_session(keyring: Keyring, policies: PolicySet) -> Session:
     """The core with the bench's policy, as one connection has it."""
-    settings = SessionSettings(policies, Topology(f"{LOOPBACK}:1"), login_required=False)
-    return Session(settings, keyring)
+    shared = Shared(SessionSettings(policies, login_required=False), keyring)
+    return Session(shared, Topology(f"{LOOPBACK}:1"))
 
 
 def make_keyring(folder: Path, kek: str) -> Keyring:
@@ -168,9 +169,6 @@ def _handshakes() -> dict[str, bytes]:
         "build-info": _command({"buildInfo": 1}),
         "end-sessions": _command({"endSessions": []}),
     }
-
-
-HANDSHAKES = tuple(_handshakes())
 
 
 def bytes_to_server(effects: Iterable[Effect]) -> bytes:

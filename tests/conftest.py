@@ -1,6 +1,7 @@
 """Settings for the whole test run."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +22,13 @@ def pytest_sessionstart() -> None:
     expected = os.environ.get("SEALWIRE_CORE") or CORE
     if expected != CORE:
         raise pytest.UsageError(f"SEALWIRE_CORE asks for the {expected} core, and this is the {CORE} one")
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Where `make coverage` measures, note which test module runs."""
+    measuring = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+    if measuring is not None:
+        measuring.switch_context(nodeid.partition("::")[0])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,7 +1,12 @@
-"""Write docs/errors.md and docs/commands.md from the tables in the code; `--check` only compares."""
+"""Write docs/errors.md, docs/commands.md and parts of other pages from the code; `--check` only compares.
 
+A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -->`.
+"""
+
+import re
 import sys
-from inspect import getdoc
+from collections.abc import Callable
+from inspect import getdoc, getsource
 from pathlib import Path
 
 from sealwire.cli.exit_codes import EXIT_CODES
@@ -9,6 +14,7 @@ from sealwire.policies.commands.matrix import MATRIX, Family
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.proxy.session.effects import CloseReason
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
+from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -119,7 +125,53 @@ def render_matrix() -> str:
     return _MATRIX_HEAD + "\n".join(map(_family, MATRIX))
 
 
-PAGES = {"errors.md": render_errors, "commands.md": render_matrix}
+def render_states() -> str:
+    """The states of a session as two diagrams side by side, which is what the two are."""
+    stay = (State.STAYING, State.DRAINING)
+    rows = [
+        [row for row in TRANSITIONS if (row.before in stay) is about_stay] for about_stay in (False, True)
+    ]
+    regions = [
+        "\n".join(
+            [f"  [*] --> {table[0].before.name}"]
+            + [f"  {row.before.name} --> {row.after.name}: {row.event.value}" for row in table]
+        )
+        for table in rows
+    ]
+    states = "\n".join(f"| `{state.name}` | {_said_of(State, state.name)} |" for state in State)
+    diagrams = "\n\n".join(f"```mermaid\nstateDiagram-v2\n{region}\n```" for region in regions)
+    return f"{diagrams}\n\n| state | meaning |\n|---|---|\n{states}"
+
+
+def _said_of(owner: type, name: str) -> str:
+    """The line of documentation below a member in the source."""
+    found = re.search(rf'^    {name} = .*\n    """(.*)"""$', getsource(owner), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{owner.__name__}.{name} has no documentation")
+    return found[1]
+
+
+PARTS: dict[str, Callable[[], str]] = {"session-states": render_states}
+
+
+def render_architecture() -> str:
+    """The page of the architecture with its generated parts as they should be."""
+    page = (DOCS / "ENCRYPTION_ARCHITECTURE.md").read_text()
+    for name, render in PARTS.items():
+        first, last = f"<!-- generated: {name} -->\n", f"\n<!-- end of {name} -->"
+        before, begun, rest = page.partition(first)
+        _, ended, after = rest.partition(last)
+        if not begun or not ended:
+            raise ValueError(f"docs/ENCRYPTION_ARCHITECTURE.md has no place for {name}")
+        page = before + first + render() + last + after
+    return page
+
+
+PAGES = {
+    "errors.md": render_errors,
+    "commands.md": render_matrix,
+    "ENCRYPTION_ARCHITECTURE.md": render_architecture,
+}
 
 
 def main() -> int:

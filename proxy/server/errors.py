@@ -8,7 +8,6 @@ class StartReason(Enum):
 
     FILE_MISSING = "file-missing"
     FILE_FORBIDDEN = "file-forbidden"
-    FILE_CHANGING = "file-changing"
     KEY_EXPOSED = "key-exposed"
     KEY_ENCRYPTED = "key-encrypted"
     KEY_MISMATCH = "key-mismatch"

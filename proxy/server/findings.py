@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from sealwire.proxy.server.config.settings import AccessControl, Config
 from sealwire.proxy.server.errors import AccessProblem, StartReason
 from sealwire.proxy.server.observability.logs import note
-from sealwire.proxy.session.conversation import Reveal
+from sealwire.proxy.session.shared import Reveal
 
 _log = logging.getLogger("sealwire.server")
 

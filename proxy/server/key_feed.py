@@ -130,9 +130,10 @@ class KeyFeed:
         # Shielded, for whoever asked first may go away while others wait.
         return await asyncio.shield(self._want_load())
 
-    async def deliver(self, keys: Sequence[tuple[int, int]], take: Callable[[Keyring | None], None]) -> None:
-        """Call `take` with what `keyring_with` answers."""
-        take(await self.keyring_with(keys))
+    async def load_for(self, keys: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+        """Call `done` when `keyring_with` has its answer; a keyring that it brought was handed on before."""
+        await self.keyring_with(keys)
+        done()
 
     def _has(self, keys: Sequence[tuple[int, int]]) -> bool:
         return self._freshness is not Freshness.EXPIRED and all(self._keyring.knows(*key) for key in keys)

@@ -32,20 +32,20 @@ class ServerEvents(Protocol):
         """The server has caught up."""
 
 
-class ServerProtocol(asyncio.BaseProtocol):
+class ServerProtocol(asyncio.Protocol):
     """Hands the transport's events to their `ServerEvents`."""
-
-    data_received: Callable[[bytes], None]
-    """asyncio: bytes have arrived. The connection's own method, to save a call."""
 
     def __init__(self, events: ServerEvents) -> None:
         self._events = events
-        self.data_received = events.server_data
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP and TLS stand."""
         stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
         self._events.server_connected(stream)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: the server has sent bytes."""
+        self._events.server_data(data)
 
     def eof_received(self) -> bool:
         """asyncio: the server sends nothing more. False: the transport closes itself."""

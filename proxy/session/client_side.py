@@ -15,11 +15,10 @@ from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session import cursors, look_up, replies
 from sealwire.proxy.session.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
 from sealwire.proxy.session.authentication import CertificateLogin, check_login
-from sealwire.proxy.session.conversation import Conversation, Peer, Reveal
+from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.cursors import Opened
 from sealwire.proxy.session.effects import (
     Audit,
-    Close,
     CloseReason,
     Count,
     Counter,
@@ -33,6 +32,7 @@ from sealwire.proxy.session.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import holds_envelope
 from sealwire.proxy.session.rewrite import Settled, apply_plan
+from sealwire.proxy.session.shared import Reveal
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -42,6 +42,7 @@ from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum, sequence
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements, string_bytes
 
+_FAILURES: Final[tuple[type[Exception], ...]] = (LoginNeeded, CertificateLogin, *replies.FAILURES)
 _MORE_TO_COME: Final = 2
 _MSG: Final = 2013
 _COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
@@ -51,7 +52,7 @@ _COMMAND_COUNTS: Final = {
 
 
 @final
-class ClientSide(Peer):
+class ClientSide(Side):
     """Handles the client's messages, each whole."""
 
     __slots__ = ()
@@ -81,36 +82,26 @@ class ClientSide(Peer):
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         request = Request(RequestKind.LEGACY_HELLO, "hello", "")
-        return [self._pass_on(prepare_hello(message, query.query), request)]
+        return [self._send_on(prepare_hello(message, query.query), request)]
 
     def _op_msg(self, message: bytes) -> list[Effect]:
         parsed = parse_op_msg(message)
-        unanswered, self._conversation.unanswered = self._conversation.unanswered, None
+        conversation = self._conversation
+        unanswered, conversation.unanswered = conversation.unanswered, None
         if unanswered is not None:
             # the command waited for an answer, and the server could give none
             command, namespace = _describe(message, parsed)
             audit = Audit("refused", namespace, command, "NamespaceUnknown")
             return self._denied(audit, unanswered, message, parsed)
-        views = self._conversation.views
         try:
             effects = self._command(message, parsed)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
         except Refusal as refusal:
             effects = self._refused(refusal, message, parsed)
-        except LoginNeeded as needed:
-            audit = Audit("refused", "", _describe(message, parsed)[0], type(needed).__name__)
-            body = replies.login_needed_body(needed.command)
-            effects = self._denied(audit, body, message, parsed)
-        except CertificateLogin as login:
-            audit = Audit("refused", "", "authenticate", type(login).__name__)
-            body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
-            effects = self._denied(audit, body, message, parsed)
-        except tuple(replies.FAILURES) as failure:
-            command, namespace = _describe(message, parsed)
-            audit = Audit("refused", namespace, command, type(failure).__name__)
-            effects = self._denied(audit, replies.failure_body(failure), message, parsed)
-        views.clear()
+        except _FAILURES as failure:
+            effects = self._failed(failure, message, parsed)
+        conversation.views.clear()
         return effects
 
     def _refused(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -122,9 +113,22 @@ class ClientSide(Peer):
         path = replies.one_line(refusal.path)
         if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
             # the path is the namespace that the command names, if its first argument is a name at all
-            path = path if path in self._conversation.settings.policy.collections else ""
+            path = path if path in self._conversation.shared.settings.policy.collections else ""
         audit = Audit("refused", namespace, command, refusal.reason.value, path)
         return self._denied(audit, replies.refusal_body(refusal), message, parsed)
+
+    def _failed(self, failure: Exception, message: bytes, parsed: OpMsg) -> list[Effect]:
+        command, namespace = _describe(message, parsed)
+        if isinstance(failure, LoginNeeded):
+            namespace = ""
+            body = replies.login_needed_body(failure.command)
+        elif isinstance(failure, CertificateLogin):
+            command, namespace = "authenticate", ""
+            body = replies.error_body(replies.AUTHENTICATION_FAILED, replies.CERTIFICATE_LOGIN)
+        else:
+            body = replies.failure_body(failure)
+        audit = Audit("refused", namespace, command, type(failure).__name__)
+        return self._denied(audit, body, message, parsed)
 
     def _command(self, message: bytes, parsed: OpMsg) -> list[Effect]:
         conversation = self._conversation
@@ -133,14 +137,14 @@ class ClientSide(Peer):
         if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
         unanswered = parsed.flags & _MORE_TO_COME
-        settings, keyring = conversation.settings, conversation.keyring
-        known = settings.passing
+        shared = conversation.shared
+        settings, keyring, known = shared.settings, shared.keyring, shared.passing
         target = target_of(message, parsed.body, known.planned)
         if target is not None:
             passing = known.get(target)
             if passing is not None:
                 request, count = passing
-                return [count, self._pass_on(message, None if unanswered else request)]
+                return [count, self._send_on(message, None if unanswered else request)]
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
         if name in HELLO_COMMANDS:
@@ -149,13 +153,13 @@ class ClientSide(Peer):
                 raise Refusal(Reason.SHAPE, rule="this document sequence")
             hello = refresh_checksum(prepare_hello(message, parsed.body))
             request = Request(RequestKind.HELLO, "hello", "")
-            return [self._pass_on(hello, None if unanswered else request)]
+            return [self._send_on(hello, None if unanswered else request)]
         check_login(message, parsed.body, name)
         opened = Opened.NO
         if name in cursors.CURSOR_COMMANDS:
             message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
-        settled = Settled(keyring, settings.max_message_bytes) if len(message) > LONG_BYTES else None
+        settled = Settled(shared) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,
             message,
@@ -166,16 +170,16 @@ class ClientSide(Peer):
             None if settled is None else settled.take,
         )
         edits = () if settled is None else settled.edits
-        rewritten = apply_plan(plan, keyring, settings.max_message_bytes, edits)
+        rewritten = apply_plan(plan, shared, edits)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, label, opened)
-        passed_on = self._pass_on(rewritten[0], None if unanswered else request, rewritten)
+        sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
-            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), passed_on]
+            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
         if target is not None and not plan.protected and not conversation.views.consulted:
             known.remember(target, request, count)
-        return [count, passed_on]
+        return [count, sent_on]
 
     def _check_access(self, message: bytes, parsed: OpMsg) -> None:
         """Raises LoginNeeded for a command that no server answers without a login."""
@@ -190,7 +194,7 @@ class ClientSide(Peer):
             return Request(RequestKind.LOGIN, plan.command, "")
         if name == b"logout":
             self._conversation.log_out()
-        settings = self._conversation.settings
+        settings = self._conversation.shared.settings
         # of a command that nobody knows, the first argument may be anything, and not a name
         namespace = replies.one_line(plan.namespace) if label != "other" or plan.protected else ""
         reveals = plan.reveals or opened is not Opened.NO
@@ -214,7 +218,7 @@ class ClientSide(Peer):
         question = look_up.ask(self._conversation, wanted, api)
         return [Count(Counter.LOOK_UPS), PauseClient(True), question]
 
-    def _pass_on(
+    def _send_on(
         self, message: bytes, request: Request | None, pieces: Sequence[bytes] = ()
     ) -> ToServer | LongToServer:
         """Send `message`, or the pieces of which it is the first, and wait for the reply to `request`."""
@@ -226,14 +230,13 @@ class ClientSide(Peer):
         return LongToServer(list(pieces)) if len(pieces) > 1 else ToServer(message)
 
     def _denied(self, audit: Audit, body: bytes, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Answer a command with an error."""
         effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
         if parsed.flags & _MORE_TO_COME:
             # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
-            return [*effects, Close(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
-        return [
-            *effects,
-            ToClient(replies.command_error(self._conversation.new_id(), request_id_of(message), body)),
-        ]
+            return [*effects, self._conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
+        answer = replies.command_error(self._conversation.new_id(), request_id_of(message), body)
+        return [*effects, ToClient(answer)]
 
 
 def _documents(message: bytes, parsed: OpMsg) -> list[int]:

@@ -1,54 +1,18 @@
-"""What both peers of a session have: the conversation's settings, keys and open requests, and a framer."""
+"""The state of one session that its two sides share."""
 
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
-from sealwire.keys.keyring import Keyring
 from sealwire.policies.aggregation.views import ViewCatalog
-from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.session.effects import CloseReason
+from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys
 from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
-from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.requests import AwaitedRequests
-from sealwire.wire.framing import MAX_MESSAGE_BYTES, Framer
+from sealwire.proxy.session.shared import Shared
+from sealwire.proxy.session.states import Event, States
+from sealwire.wire.framing import Framer
 
 # Before a login. A hello with its metadata has some hundred bytes, a token some thousand.
 MAX_BYTES_BEFORE_LOGIN: Final = 64 * 1024
-
-
-class Reveal(Enum):
-    """In which replies envelopes are opened."""
-
-    PROTECTED = "protected"
-    """To commands that reach a protected collection, a view on one, or a change stream that includes one."""
-    EVERYWHERE = "everywhere"
-    """In every reply, so also where ciphertext was copied into a collection without a policy."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """What all sessions of one listener share."""
-
-    policy: PolicySet
-    topology: Topology
-    max_message_bytes: int = MAX_MESSAGE_BYTES
-    key_wait_s: float = 10.0
-    login_required: bool = True
-    """Whether the server has access control: before a login only handshake and authentication pass."""
-    reveal: Reveal = Reveal.PROTECTED
-    former: tuple[PolicySet, ...] = ()
-    """Policies that counted before this one: cursors that were opened under them are still read."""
-    passing: PassingCommands = field(init=False)
-    """Which commands need not be planned again."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "passing", PassingCommands(self.policy.collection_names))
-
-    @property
-    def policies(self) -> tuple[PolicySet, ...]:
-        """The policy that counts, and those that did."""
-        return (self.policy, *self.former)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +33,49 @@ class LookUp:
         return tuple(f"{self.database}.{name}" for name in self.names)
 
 
-@dataclass(slots=True)
+@final
 class Conversation:
-    """The state that requests leave behind for their replies."""
+    """What requests leave behind for their replies, and the session's states."""
 
-    settings: SessionSettings
-    keyring: Keyring
-    let_in: bool = field(init=False)
-    """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
-    views: ViewCatalog = field(init=False)
-    """What the server has said of names for the command that is being planned."""
-    client_framer: Framer = field(init=False)
-    """Cuts what the client sends; before a login its messages are short."""
-    awaited: AwaitedRequests = field(default_factory=AwaitedRequests)
-    look_up: LookUp | None = None
-    """What the server is being asked just now; the client's messages wait for the answer."""
-    unanswered: bytes | None = None
-    """The error body with which the server failed to answer, for the command that waits."""
-    _logged_in: bool = False
-    _last_id: int = 0
+    __slots__ = (
+        "_last_id",
+        "_logged_in",
+        "_policy",
+        "awaited",
+        "client_framer",
+        "let_in",
+        "look_up",
+        "shared",
+        "states",
+        "topology",
+        "unanswered",
+        "views",
+    )
 
-    def __post_init__(self) -> None:
-        self.let_in = not self.settings.login_required
-        self.views = ViewCatalog(self.settings.policy)
-        self.client_framer = Framer(self._accepted_bytes)
+    def __init__(self, shared: Shared, topology: Topology) -> None:
+        self.shared = shared
+        self.topology = topology
+        """What the client is told of addresses."""
+        self.states = States()
+        self.awaited = AwaitedRequests()
+        self.look_up = LookUp("", (), {}, names_only=False)
+        """What the server is being asked, or was asked last."""
+        self.unanswered: bytes | None = None
+        """The error body with which the server failed to answer, for the command that waits."""
+        self._policy = shared.settings.policy
+        self.views = ViewCatalog(self._policy)
+        """What the server has said of names for the command that is being planned."""
+        self._logged_in = False
+        self._last_id = 0
+        self.let_in = not shared.settings.login_required
+        """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
+        self.client_framer = Framer(self._accepted_bytes())
+        """Cuts what the client sends; before a login its messages are short."""
 
-    @property
     def _accepted_bytes(self) -> int:
         """The longest message that the client may send."""
         longest = ACCEPTED_CLIENT_MESSAGE_BYTES if self.let_in else MAX_BYTES_BEFORE_LOGIN
-        return min(self.settings.max_message_bytes, longest)
+        return min(self.shared.settings.max_message_bytes, longest)
 
     def log_in(self) -> None:
         """The server has said yes to a login."""
@@ -110,25 +87,36 @@ class Conversation:
         self._logged_in = False
         self._judge_access()
 
-    def use_settings(self, settings: SessionSettings) -> None:
+    def settings_changed(self) -> None:
         """Another policy, and other rules of access, count from now on. A login that was made stays."""
-        if settings.policy is not self.settings.policy:
-            self.views = ViewCatalog(settings.policy)
-        self.settings = settings
+        policy = self.shared.settings.policy
+        if policy is not self._policy:
+            self._policy = policy
+            self.views = ViewCatalog(policy)
         self._judge_access()
 
     def _judge_access(self) -> None:
-        self.let_in = self._logged_in or not self.settings.login_required
-        self.client_framer.accept(self._accepted_bytes)
+        self.let_in = self._logged_in or not self.shared.settings.login_required
+        self.client_framer.accept(self._accepted_bytes())
 
     def new_id(self) -> int:
         """Request ids of our own replies; clients match replies by responseTo only."""
         self._last_id = (self._last_id + 1) & 0x7FFF_FFFF
         return self._last_id
 
+    def need_key(self, key: tuple[int, int]) -> NeedKeys:
+        """A reply cannot be opened without this key, (class id, key version)."""
+        self.states.happened(Event.KEY_MISSED)
+        return NeedKeys((key,))
 
-class Peer:
-    """What each of the two who talk has: how its bytes are framed, and what a fault of it is."""
+    def end(self, reason: CloseReason, detail: str = "") -> Close:
+        """The session is over."""
+        self.states.happened(Event.ENDED)
+        return Close(reason, detail)
+
+
+class Side:
+    """One of the two sides of a session: it handles what its peer sends."""
 
     __slots__ = ("_conversation", "fault", "framer")
 
@@ -136,3 +124,4 @@ class Peer:
         self.framer = framer
         self._conversation = conversation
         self.fault = fault
+        """Why the session ends when this peer breaks the protocol."""

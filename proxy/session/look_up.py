@@ -22,6 +22,7 @@ from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, LookUp
 from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
 from sealwire.proxy.session.requests import Request, RequestKind
+from sealwire.proxy.session.states import Event
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
@@ -55,6 +56,7 @@ def ask(
     database = namespaces[0].partition(".")[0]
     names = tuple(name.partition(".")[2] for name in namespaces)
     conversation.look_up = LookUp(database, names, api, names_only)
+    conversation.states.happened(Event.ASKED)
     return ToServer(_question(request_id, conversation.look_up))
 
 
@@ -94,7 +96,7 @@ def other_names(
             return None
 
     with suppress(Refusal, BsonError):
-        plan_command(conversation.settings.policy, message, body, (0,), sequences, note)
+        plan_command(conversation.shared.settings.policy, message, body, (0,), sequences, note)
     found.pop(namespace, None)
     return list(found)
 
@@ -108,9 +110,6 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
     conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
     asked = conversation.look_up
-    if asked is None:
-        raise ProtocolError(WireReason.RESPONSE_TO, 8)
-    conversation.look_up = None
     denied = _is_denied(message, parsed.body)
     if denied and not asked.names_only:
         return [ask(conversation, asked.namespaces, asked.api, names_only=True)]
@@ -123,6 +122,7 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     else:
         size = int32_at(message, parsed.body)
         conversation.unanswered = message[parsed.body : parsed.body + size]
+    conversation.states.happened(Event.ANSWERED)
     return [PauseClient(False)]
 
 

@@ -2,15 +2,14 @@
 
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
+from sealwire.proxy.session.grids import Grids, binary
+from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
 from sealwire.wire.splice import Edit, resized, splice_in_pieces
@@ -24,11 +23,7 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 _ABOVE_DOCUMENTS: Final = 2
 
 _BINARY: Final = bytes((kinds.BIN_DATA,))
-_binary_head: Final = struct.Struct("<iB").pack
 _pack_int32: Final = struct.Struct("<i").pack
-
-# Two centuries of days under one key: about 12 MB in all.
-MAX_KEPT_VALUES: Final = 73_100
 
 
 @final
@@ -40,11 +35,10 @@ class Settled:
     sent before the plan stands. `take` is a `plan.Settler`.
     """
 
-    __slots__ = ("_keyring", "_max_message_bytes", "_size", "edits")
+    __slots__ = ("_shared", "_size", "edits")
 
-    def __init__(self, keyring: Keyring, max_message_bytes: int) -> None:
-        self._keyring = keyring
-        self._max_message_bytes = max_message_bytes
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._size = 0
         self.edits: list[Edit] = []
         """In place of some documents as they came, the same as they are sent."""
@@ -59,7 +53,7 @@ class Settled:
         parents: tuple[int, ...],
     ) -> None:
         """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
-        edits = _edits(message, planned, replacements, self._keyring)
+        edits = _edits(message, planned, replacements, self._shared)
         lengths = resized(message, edits)
         for parent in parents:
             # their other content may change yet
@@ -67,15 +61,13 @@ class Settled:
         _check_documents(edits, lengths, len(parents))
         data = b"".join(splice_in_pieces(message, edits, lengths, start, end))
         self._size += len(data)
-        if self._size > self._max_message_bytes:
+        if self._size > self._shared.settings.max_message_bytes:
             raise Refusal(Reason.TOO_LARGE)
         self.edits.append(Edit(start, end, data, parents))
 
 
-def apply_plan(
-    plan: Plan, keyring: Keyring, max_message_bytes: int, settled: Sequence[Edit] = ()
-) -> list[bytes]:
-    """The message of `plan` with its covered values encrypted: one piece, of a long one several.
+def apply_plan(plan: Plan, shared: Shared, settled: Sequence[Edit] = ()) -> list[bytes]:
+    """The message of `plan` with its covered values encrypted, in one piece; a long one in several.
 
     `settled` are the edits that `Settled` has made of what the plan handed over. Returns the very same bytes
     when there is nothing to change.
@@ -85,10 +77,10 @@ def apply_plan(
     message = plan.buf
     if not plan.edits and not settled:
         return [message]
-    edits = _edits(message, plan.edits, plan.replacements, keyring)
+    edits = _edits(message, plan.edits, plan.replacements, shared)
     edits += settled
     lengths = resized(message, edits)
-    if lengths.get(0, 0) > max_message_bytes:
+    if lengths.get(0, 0) > shared.settings.max_message_bytes:
         raise Refusal(Reason.TOO_LARGE)
     _check_documents(edits, lengths, _ABOVE_DOCUMENTS)
     pieces = splice_in_pieces(message, edits, lengths, 0, len(message))
@@ -99,21 +91,22 @@ def _edits(
     message: bytes,
     planned: Sequence[ValueEdit | RangeEdit],
     replacements: Sequence[Replacement],
-    keyring: Keyring,
+    shared: Shared,
 ) -> list[Edit]:
-    edits = [_edit(message, each, keyring.cipher_for(each.field_class.name)) for each in planned]
+    keyring, grids = shared.keyring, shared.grids
+    edits = [_edit(message, each, keyring.cipher_for(each.field_class.name), grids) for each in planned]
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
 
 
-def _edit(message: bytes, planned: ValueEdit | RangeEdit, cipher: ValueCipher) -> Edit:
+def _edit(message: bytes, planned: ValueEdit | RangeEdit, cipher: ValueCipher, grids: Grids) -> Edit:
     if isinstance(planned, RangeEdit):
-        return _listed(planned, cipher)
+        return _listed(planned, cipher, grids)
     return _encrypted(message, planned, cipher)
 
 
-def _listed(planned: RangeEdit, cipher: ValueCipher) -> Edit:
+def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids) -> Edit:
     """`$in` with an envelope for each value of the range, in the order of the ciphertexts.
 
     In the order of the values the list would tell the server the order that the ciphertexts hide.
@@ -122,26 +115,11 @@ def _listed(planned: RangeEdit, cipher: ValueCipher) -> Edit:
     if domain is None or value_type is None:
         raise TypeError("a range without a domain")
     kind = value_type.kind
-    binaries = sorted(_grid_binary(cipher, kind, value) for value in domain.values(kind, planned.positions))
-    inside = b"".join(b"%b%d\0%b" % (_BINARY, index, binary) for index, binary in enumerate(binaries))
+    values = domain.values(kind, planned.positions)
+    binaries = sorted(grids.encrypted(cipher, kind, value) for value in values)
+    inside = b"".join(b"%b%d\0%b" % (_BINARY, index, each) for index, each in enumerate(binaries))
     data = b"".join((b"\x04$in\0", _pack_int32(len(inside) + 5), inside, b"\0"))
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
-
-
-# Ranges over the same years are asked again and again, and each value costs an AES-SIV call. What is kept are
-# ciphertexts of whole grids, which say nothing about what is stored; see the threat model.
-@lru_cache(maxsize=MAX_KEPT_VALUES)
-def _grid_binary(cipher: ValueCipher, kind: int, value: bytes) -> bytes:
-    return _binary(cipher.encrypt_deterministically(kind, value))
-
-
-def forget_grids() -> None:
-    """Drop what is kept of grids, and with it the ciphers under which they lie."""
-    _grid_binary.cache_clear()
-
-
-def _binary(envelope: bytes) -> bytes:
-    return _binary_head(len(envelope), SUBTYPE) + envelope
 
 
 def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
@@ -155,7 +133,7 @@ def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
         envelope = cipher.encrypt_randomly(planned.kind, value)
     # The name with its NUL lies between the type byte and the value.
     name = message[element.start + 1 : element.value]
-    data = b"".join((_BINARY, name, _binary(envelope)))
+    data = b"".join((_BINARY, name, binary(envelope)))
     return Edit(element.start, element.end, data, planned.parents)
 
 

@@ -9,16 +9,14 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.proxy.session import cursors, look_up, replies
 from sealwire.proxy.session.access import is_speculative_yes, is_yes
-from sealwire.proxy.session.conversation import Conversation, Peer
+from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
-    Close,
     CloseReason,
     Count,
     Counter,
     Effect,
     LongToClient,
-    NeedKeys,
     ToClient,
 )
 from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, rewrite_hello
@@ -42,7 +40,7 @@ MAX_ASKED_KEYS: Final = 64
 
 
 @final
-class ServerSide(Peer):
+class ServerSide(Side):
     """Handles the server's messages, each whole."""
 
     __slots__ = ("_asked_keys", "_unfinished")
@@ -81,7 +79,7 @@ class ServerSide(Peer):
                 revealed, opened = self._revealed(message, parsed, awaited)
             except _UNREADABLE as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
-                    return [NeedKeys((error.key,))]
+                    return [conversation.need_key(error.key)]
                 failure = error
         more_to_come = bool(parsed.flags & _MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
@@ -90,19 +88,19 @@ class ServerSide(Peer):
         if failure is not None:
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is RequestKind.COMMAND:
-            return self._passed_on(ToClient(revealed), opened)
+            return self._to_client(ToClient(revealed), opened)
         return self._handshake_reply(request, message, parsed.body)
 
     def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
         """A reply as the client may see it, and how many envelopes were opened. Raises as `reveal`."""
-        conversation = self._conversation
+        shared = self._conversation.shared
         if request.marks:
-            class_name = conversation.settings.policy.class_names[0]
-            message = cursors.mark(message, parsed.body, conversation.keyring, class_name)
+            class_name = shared.settings.policy.class_names[0]
+            message = cursors.mark(message, parsed.body, shared.keyring, class_name)
             parsed = parse_op_msg(message)
         if message.find(MARKER) < 0:
             return message, 0
-        return reveal(message, parsed, conversation.keyring.open_envelope)
+        return reveal(message, parsed, shared.keyring.open_envelope)
 
     def _handshake_reply(self, request: Request, message: bytes, body: int) -> list[Effect]:
         if request.kind is RequestKind.LEGACY_HELLO:
@@ -122,7 +120,7 @@ class ServerSide(Peer):
             raise ProtocolError(WireReason.RESPONSE_TO, 8)
         return request
 
-    def _passed_on(self, reply: ToClient | LongToClient, opened: int) -> list[Effect]:
+    def _to_client(self, reply: ToClient | LongToClient, opened: int) -> list[Effect]:
         """The reply to a command goes to the client, with `opened` envelopes less."""
         effects: list[Effect] = [reply]
         if opened:
@@ -136,7 +134,7 @@ class ServerSide(Peer):
                 return
             self._unfinished = LongReply(message)
         with suppress(BsonError, *_UNREADABLE):
-            self._unfinished.advance(self._conversation.keyring.open_envelope)
+            self._unfinished.advance(self._conversation.shared.keyring.open_envelope)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
@@ -151,7 +149,7 @@ class ServerSide(Peer):
 
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
-        keyring = self._conversation.keyring
+        keyring = self._conversation.shared.keyring
         reply = self._unfinished
         if reply is None:
             request = self._ordinary(message)
@@ -169,7 +167,7 @@ class ServerSide(Peer):
             except _UNREADABLE as error:
                 if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
                     self._unfinished = reply
-                    return [NeedKeys((error.key,))]
+                    return [self._conversation.need_key(error.key)]
                 failure = error
         else:
             pieces = list(message.parts)
@@ -181,7 +179,7 @@ class ServerSide(Peer):
         if failure is not None:
             response_to = response_to_of(message.head)
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
-        return self._passed_on(LongToClient(pieces), opened)
+        return self._to_client(LongToClient(pieces), opened)
 
     def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
         """Whether to load the keyring again: once for each key that it does not know, and not for ever.
@@ -209,14 +207,14 @@ class ServerSide(Peer):
         ]
         if more_to_come:
             # the server goes on with the stream that the client now takes for ended
-            effects.append(Close(CloseReason.SERVER_PROTOCOL, type(failure).__name__))
+            effects.append(self._conversation.end(CloseReason.SERVER_PROTOCOL, name))
         return effects
 
     def _hello_reply(self, message: bytes, document: int, finish: Callable[[bytes], bytes]) -> list[Effect]:
         try:
-            rewritten = finish(rewrite_hello(message, document, self._conversation.settings.topology))
+            rewritten = finish(rewrite_hello(message, document, self._conversation.topology))
         except UnknownMember as error:
-            return [Close(CloseReason.TOPOLOGY, str(error))]
+            return [self._conversation.end(CloseReason.TOPOLOGY, str(error))]
         if is_speculative_yes(message, document):
             self._conversation.log_in()
         return [ToClient(rewritten)]

@@ -9,12 +9,12 @@ import click
 
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
-from sealwire.proxy.server.connections.sessions import real_sessions
 from sealwire.proxy.server.observability.logs import configure
 from sealwire.proxy.server.workers import app, supervisor, worker
 from sealwire.proxy.server.workers.hangup import hold_reload
 from sealwire.proxy.server.workers.start import load
 from sealwire.proxy.server.workers.worker_channel import ChannelError
+from sealwire.proxy.session.session import Session
 
 
 @click.command()
@@ -69,7 +69,7 @@ def command(config_path: Path, check: bool, number: int | None) -> None:
             click.echo(f"sealwire: hint: {finding.hint}", err=True)
         click.echo("ok: configuration, policy, keyring, certificates and servers")
         return
-    app.serve(loaded, real_sessions)
+    app.serve(loaded, Session)
 
 
 def _worker_command(config_path: Path, number: int) -> list[str]:
@@ -90,4 +90,4 @@ def _run_worker(config_path: Path) -> None:
     def reread() -> Config:
         return worker.share_of(reload_config(config_path, os.environ), seat)
 
-    worker.serve(load(config, reread), real_sessions, line, seat)
+    worker.serve(load(config, reread), Session, line, seat)

@@ -23,19 +23,6 @@ class Reporter(Protocol):
     def advance(self, count_bytes: int) -> None: ...
 
 
-class Silent:
-    """Reports to nobody."""
-
-    def begin(self, title: str) -> None:
-        """Nothing."""
-
-    def expect(self, what: str, total_bytes: int) -> None:
-        """Nothing."""
-
-    def advance(self, count_bytes: int) -> None:
-        """Nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
     """One volume while it is set up, rolled back or finished."""

@@ -25,7 +25,6 @@ class SetupReason(Enum):
     NOT_INITIALISED = "not-initialised"
     SEALED = "sealed"
     SHARE_REFUSED = "share-refused"
-    NOT_ACTIVE = "not-active"
     NOT_SET_UP = "not-set-up"
     AGE_MISSING = "age-missing"
     AGE_FAILED = "age-failed"

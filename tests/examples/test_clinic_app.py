@@ -1,6 +1,5 @@
 """The example applications on a real server: their results agree with what plain Python makes of the data."""
 
-import asyncio
 import json
 import os
 import subprocess
@@ -88,13 +87,9 @@ def test_as_a_program_it_prints_its_steps_and_gets_the_connection_string_from_th
     assert all(step["ms"] > 0 for step in steps)
 
 
-async def _reception(uri: str) -> dict[str, Any]:
+async def test_the_asynchronous_reception_sees_whom_it_registered(uri: str) -> None:
     async with AsyncMongoClient[dict[str, Any]](uri) as client:
-        return await clinic_app_async.run(client)
-
-
-def test_the_asynchronous_reception_sees_whom_it_registered(uri: str) -> None:
-    result = asyncio.run(_reception(uri))
+        result = await clinic_app_async.run(client)
     assert result["names"] == ["Nia Lloyd", "Kwame Mensah", "Priya Sharma"]
     assert result["changed"] == 2
     assert result["notes"] == ["Shares a telephone."] * 2

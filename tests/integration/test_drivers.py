@@ -240,15 +240,13 @@ def test_a_wrong_password_is_refused_by_the_server(clean: Stack) -> None:
     assert caught.value.code == 18
 
 
-def test_the_async_driver(clean: Stack) -> None:
-    async def run() -> list[Document]:
-        async with AsyncMongoClient[Document](clean.proxy.uri(CLINIC, "clinic")) as client:
-            patients = client["clinic"].patients
-            await patients.insert_many([{"_id": number, "nhs_number": str(number)} for number in range(250)])
-            await asyncio.gather(*(patients.find_one({"nhs_number": str(n)}) for n in range(20)))
-            return await patients.find({"nhs_number": {"$in": ["7", "8"]}}).sort("_id").to_list()
-
-    assert asyncio.run(run()) == [{"_id": 7, "nhs_number": "7"}, {"_id": 8, "nhs_number": "8"}]
+async def test_the_async_driver(clean: Stack) -> None:
+    async with AsyncMongoClient[Document](clean.proxy.uri(CLINIC, "clinic")) as client:
+        patients = client["clinic"].patients
+        await patients.insert_many([{"_id": number, "nhs_number": str(number)} for number in range(250)])
+        await asyncio.gather(*(patients.find_one({"nhs_number": str(n)}) for n in range(20)))
+        found = await patients.find({"nhs_number": {"$in": ["7", "8"]}}).sort("_id").to_list()
+    assert found == [{"_id": 7, "nhs_number": "7"}, {"_id": 8, "nhs_number": "8"}]
 
 
 def test_pipeline_updates_store_ciphertext_and_nothing_else(clean: Stack) -> None:

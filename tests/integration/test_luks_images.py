@@ -13,7 +13,7 @@ import pytest
 
 from sealwire.keys.local_wrap import LocalKek
 from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, preflight, volume
-from sealwire.sidecars.luks.context import Silent, mounted_source
+from sealwire.sidecars.luks.context import mounted_source
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
     DeviceRefused,
@@ -24,6 +24,7 @@ from sealwire.sidecars.luks.errors import (
 from sealwire.sidecars.luks.linux import LinuxMachine
 from sealwire.sidecars.luks.settings import Pbkdf
 from sealwire.sidecars.luks.tree import differences, manifest
+from tests.sidecars.luks.story import Silent
 from tests.support.debian import require_programs
 
 pytestmark = pytest.mark.integration

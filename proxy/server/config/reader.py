@@ -34,7 +34,7 @@ from sealwire.proxy.server.config.settings import (
 )
 from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.conversation import Reveal
+from sealwire.proxy.session.shared import Reveal
 
 _SECTIONS = tuple(dict.fromkeys(path[0] for path in KEYS))
 _WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound

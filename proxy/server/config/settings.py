@@ -14,7 +14,7 @@ from sealwire.keys.keyring_store import Place
 from sealwire.keys.providers import ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.conversation import Reveal
+from sealwire.proxy.session.shared import Reveal
 
 
 class Address(NamedTuple):

@@ -9,7 +9,7 @@ Theory of operation. A connection walks CONNECTING -> OPEN -> CLOSING -> CLOSED 
     CLOSED      both transports have ended; the connection is forgotten
 
 No coroutine is written here, since this module may be compiled, and exceptions pass through a compiled one in
-a form that Python has deprecated. What waits calls back: `Upstream.connect_for` and `KeyFeed.deliver`.
+a form that Python has deprecated. What waits calls back: `Upstream.connect_for` and `KeyFeed.load_for`.
 
 Backpressure. Each transport is read only while nobody holds it (`Hold`). A client that does not read holds
 both sides: the server's replies, and its own commands, whose refusals would pile up. A server that does not
@@ -23,10 +23,9 @@ from enum import Enum, auto
 from functools import partial
 from typing import assert_never
 
-from sealwire.keys.keyring import Keyring
+from sealwire.proxy.server.connections.pipe import Hold, Pipe, tune
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionCore
-from sealwire.proxy.server.connections.side import Hold, Side, tune
 from sealwire.proxy.server.errors import UpstreamUnavailable
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.tasks import spawn
@@ -74,8 +73,8 @@ class Connection:
         self.state = State.CONNECTING
         self._awaits_keys = False
         self._session: SessionCore | None = None
-        self.client = Side(transport)
-        self.server: Side | None = None
+        self.client = Pipe(transport)
+        self.server: Pipe | None = None
         self._poll = services.poll
         self._counts = services.metrics.core
         self._services = services
@@ -102,12 +101,12 @@ class Connection:
     def server_connected(self, transport: asyncio.Transport) -> None:
         """The session starts."""
         tune(transport)
-        self.server = Side(transport)
+        self.server = Pipe(transport)
         if self.state is not State.CONNECTING:
             transport.abort()
             return
         try:
-            self._session = self._route.new_session(self._services.keys.keyring)
+            self._session = self._route.new_session()
         except Exception as error:  # noqa: BLE001 - see _bug
             self._bug(error)
             return
@@ -121,12 +120,9 @@ class Connection:
         """Bytes from the client."""
         if self._is_deaf():
             self.client.keep(data)
-        elif self.state is State.OPEN and self._session is not None:
+        elif self._session is not None:
             self._poll.touch()
-            try:
-                self._carry_out(self._session.client_data(data))
-            except Exception as error:  # noqa: BLE001 - see _bug
-                self._bug(error)
+            self._run(partial(self._session.client_data, data))
 
     def client_eof(self) -> None:
         """The client sends nothing more."""
@@ -165,12 +161,9 @@ class Connection:
         """Bytes from the server."""
         if self.server is not None and self._is_deaf():
             self.server.keep(data)
-        elif self.state is State.OPEN and self._session is not None:
+        elif self._session is not None:
             self._poll.touch()
-            try:
-                self._carry_out(self._session.server_data(data))
-            except Exception as error:  # noqa: BLE001 - see _bug
-                self._bug(error)
+            self._run(partial(self._session.server_data, data))
 
     def server_eof(self) -> None:
         """The server sends nothing more."""
@@ -251,8 +244,8 @@ class Connection:
                 case ToClient():
                     self.client.write(effect.data)
                 case LongToServer() | LongToClient():
-                    side = server if isinstance(effect, LongToServer) else self.client
-                    side.write_pieces(effect.pieces)
+                    pipe = server if isinstance(effect, LongToServer) else self.client
+                    pipe.write_pieces(effect.pieces)
                 case Count():
                     self._counts.add(effect)
                 case NeedKeys():
@@ -266,19 +259,12 @@ class Connection:
                     self._close(effect.reason, effect.detail)
                 case _:
                     assert_never(effect)
-        if self._services.draining:
-            self._end_if_drained()
 
-    def use_keyring(self, keyring: Keyring) -> None:
-        """From now on `keyring` counts; a session that waits for keys still gets its answer."""
-        if self._session is not None:
-            self._session.use_keyring(keyring)
-
-    def use_settings(self) -> None:
-        """From now on what its route says counts. A session that is made later finds it there by itself."""
+    def settings_changed(self) -> None:
+        """Tell the session. One that is made later finds the new settings by itself."""
         if self._session is not None:
             try:
-                self._session.use_settings(self._route.settings)
+                self._session.settings_changed()
             except Exception as error:  # noqa: BLE001 - see _bug
                 self._bug(error)
 
@@ -288,29 +274,25 @@ class Connection:
             self.client.hold(Hold.KEYS)
             if self.server is not None:
                 self.server.hold(Hold.KEYS)
-            spawn(self._services.keys.deliver(keys, self._keys_ready), f"keys {self.number}")
+            spawn(self._services.keys.load_for(keys, self._keys_loaded), f"keys {self.number}")
 
-    def _keys_ready(self, keyring: Keyring | None) -> None:
+    def _keys_loaded(self) -> None:
         self._awaits_keys = False
         if self._session is not None:
-            self._run(partial(self._session.keys_ready, keyring))
+            self._run(self._session.keys_loaded)
         self._resume(Hold.KEYS)
 
     def _resume(self, reason: Hold) -> None:
         """Hand over what arrived during a hold, then read again; stop where a step asks for keys."""
-        for side, feed in ((self.client, self.client_data), (self.server, self.server_data)):
-            if side is None or self._awaits_keys:
+        for pipe, feed in ((self.client, self.client_data), (self.server, self.server_data)):
+            if pipe is None or self._awaits_keys:
                 continue
-            side.free(reason)
-            while side.stash and not self._awaits_keys:
-                feed(side.stash.pop(0))
-            side.settle()
+            pipe.lift(reason)
+            while pipe.stash and not self._awaits_keys:
+                feed(pipe.stash.pop(0))
+            pipe.read_if_free()
 
     # -- the end ---------------------------------------------------------------------------------------------
-
-    def _end_if_drained(self) -> None:
-        if not self._awaits_keys and self._session is not None and self._session.idle:
-            self._close(CloseReason.DRAINED, "")
 
     def _close(self, reason: CloseReason, detail: str) -> None:
         if self.state is not State.OPEN:
@@ -331,8 +313,8 @@ class Connection:
     def _has_lingered(self, now_s: float) -> bool:
         waited_s = now_s - self._closed_at_s
         if self._services.draining and waited_s >= DRAIN_LINGER_S:
-            sides = (self.client, self.server)
-            if not any(side and side.has_unsent for side in sides):
+            pipes = (self.client, self.server)
+            if not any(pipe and pipe.has_unsent for pipe in pipes):
                 return True
         return waited_s >= CLOSE_LINGER_S
 

@@ -9,13 +9,12 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
 from typing import cast
 
 from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.connections.connection import Connection
+from sealwire.proxy.server.connections.pipe import tune
 from sealwire.proxy.server.connections.services import Route, Services
-from sealwire.proxy.server.connections.side import tune
 from sealwire.proxy.server.tasks import spawn
 
 _log = logging.getLogger("sealwire.server")
@@ -24,23 +23,23 @@ _log = logging.getLogger("sealwire.server")
 ACCEPT_PAUSE_S = 1.0
 
 
-class ClientProtocol(asyncio.BaseProtocol):
+class ClientProtocol(asyncio.Protocol):
     """Makes a Connection when the client stands (TLS included) and hands the transport's events to it."""
 
     def __init__(self, services: Services, route: Route) -> None:
         self._services = services
         self._route = route
         self._connection: Connection
-        self.data_received: Callable[[bytes], None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: TCP and TLS stand."""
         tune(transport)
         stream = cast(asyncio.Transport, transport)  # uvloop's transports have no common base class
         self._connection = Connection(self._services, self._route, stream)
-        # The connection's own method, to save a call. The loop has looked for it already, so it is told.
-        self.data_received = self._connection.client_data
-        transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: the client has sent bytes."""
+        self._connection.client_data(data)
 
     def eof_received(self) -> bool:
         """asyncio: the client sends nothing more. False: the transport closes itself."""

@@ -1,28 +1,40 @@
-"""What all connections of one proxy share, and where the clients of one listener go."""
+"""What all connections of one proxy use, and where the clients of one listener go."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
-from sealwire.proxy.server.connections.sessions import SessionFactory
+from sealwire.proxy.server.connections.sessions import SessionCore
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink
 from sealwire.proxy.server.observability.logs import LogGate
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.upstream import Upstream
-from sealwire.proxy.session.conversation import SessionSettings
 
-if TYPE_CHECKING:
-    from sealwire.proxy.server.connections.connection import Connection
+
+class OpenConnection(Protocol):
+    """What the proxy tells each connection that is open."""
+
+    def tick(self, now_s: float) -> None:
+        """About once a second."""
+
+    def settings_changed(self) -> None:
+        """What sessions share has other settings."""
+
+    def drain(self) -> None:
+        """Finish what is under way, then close."""
+
+    def abort(self) -> None:
+        """Cut both connections at once, without a flush."""
 
 
 @dataclass(slots=True)
 class Services:
-    """What all connections of one proxy share."""
+    """What all connections of one proxy use."""
 
     keys: KeyFeed
     metrics: Metrics
@@ -30,7 +42,7 @@ class Services:
     limits: Limits
     poll: BusyPoll
     clock: Callable[[], float] = time.monotonic
-    live: "set[Connection]" = field(default_factory=set)
+    live: set[OpenConnection] = field(default_factory=set)
     draining: bool = False
     numbered: int = 0
     gate: LogGate = field(init=False)
@@ -40,7 +52,7 @@ class Services:
         self.gate = LogGate(10.0, self.clock)
         self._empty = asyncio.Event()
 
-    def forget(self, connection: "Connection") -> None:
+    def forget(self, connection: OpenConnection) -> None:
         """`connection` has ended."""
         self.live.discard(connection)
         self.metrics.connections.dec()
@@ -54,10 +66,9 @@ class Services:
             await self._empty.wait()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Route:
-    """Where the clients of one listener go. A reload changes it, for what is open and what comes."""
+    """Where the clients of one listener go."""
 
     upstream: Upstream
-    settings: SessionSettings
-    new_session: SessionFactory
+    new_session: Callable[[], SessionCore]

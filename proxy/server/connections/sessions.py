@@ -1,19 +1,15 @@
-"""The session core as the shell sees it, and how the sessions of one listener are made."""
+"""The session core as the shell sees it, and how a session is made."""
 
 from collections.abc import Callable
 from typing import Protocol
 
-from sealwire.keys.keyring import Keyring
 from sealwire.proxy.session.effects import Effect
-from sealwire.proxy.session.session import Session, SessionSettings
+from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.shared import Shared
 
 
 class SessionCore(Protocol):
     """One client connection and its server connection, without the sockets. Every step returns effects."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether no reply is awaited."""
 
     def client_data(self, data: bytes) -> list[Effect]:
         """The client sent bytes."""
@@ -27,28 +23,19 @@ class SessionCore(Protocol):
     def server_eof(self) -> list[Effect]:
         """The server has gone."""
 
-    def keys_ready(self, keyring: Keyring | None) -> list[Effect]:
-        """The answer to NeedKeys; None when the keyring could not be loaded."""
+    def keys_loaded(self) -> list[Effect]:
+        """The answer to NeedKeys: the keyring was loaded again, or could not be."""
 
-    def use_keyring(self, keyring: Keyring) -> None:
-        """Another keyring counts from the next message on."""
-
-    def use_settings(self, settings: SessionSettings) -> None:
-        """Another policy counts from the next command on."""
+    def settings_changed(self) -> None:
+        """What is shared has other settings."""
 
     def tick(self, now_s: float, /) -> list[Effect]:
         """The monotonic clock, about once a second."""
 
     def drain(self) -> list[Effect]:
-        """The proxy is about to stop: finish what is under way."""
+        """The proxy is about to stop: finish what is under way, then give a Close."""
 
 
-SessionFactory = Callable[[Keyring], SessionCore]
-
-# From what the sessions of one listener share; tests put their own sessions in place here.
-SessionMaker = Callable[[SessionSettings], SessionFactory]
-
-
-def real_sessions(settings: SessionSettings) -> SessionFactory:
-    """Sessions that encrypt and decrypt."""
-    return lambda keyring: Session(settings, keyring)
+# From what the sessions share and what their clients are told of addresses. `session.Session` is one; tests
+# put their own sessions in its place.
+SessionMaker = Callable[[Shared, Topology], SessionCore]

@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Iterable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -52,7 +53,7 @@ from sealwire.proxy.server.workers.open_files import allow_connections
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
 from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe
 from sealwire.proxy.server.workers.worker_channel import Seat
-from sealwire.proxy.session.rewrite import forget_grids
+from sealwire.proxy.session.shared import Shared
 
 _log = logging.getLogger("sealwire.server")
 
@@ -65,24 +66,25 @@ _ABORT_S = 1.0
 class Proxy:
     """One running proxy: `run` starts it and returns when it has drained."""
 
-    def __init__(self, loaded: Loaded, new_sessions: SessionMaker, seat: Seat | None = None) -> None:
+    def __init__(self, loaded: Loaded, new_session: SessionMaker, seat: Seat | None = None) -> None:
         """With a `seat` it is one of several workers: they share ports, and the supervisor has the admin."""
         self.metrics = Metrics()
         self.health = Health()
         self.ready = asyncio.Event()
         self.services: Services
+        self.shared: Shared
+        """What the sessions share; replaced in parts by reloads and by the key feed."""
         self._loaded = loaded
         self._config = loaded.config
         """What counts now; a reload changes it."""
         self._policies: tuple[PolicyFile, ...] = (loaded.policy,)
         """The one that counts, then those that counted before."""
-        self._new_sessions = new_sessions
+        self._new_session = new_session
         self._seat = seat
         self._stopping = asyncio.Event()
         self._reloads = OneAtATime(self._reload, "reload")
         self._upstreams = make_upstreams(loaded)
         self._probed: Probed
-        self._routes: list[Route] = []
         self._listeners: list[Listener] = []
         self._admin: AdminServer | None = None
 
@@ -108,10 +110,12 @@ class Proxy:
         self._probed = await probe(config, self._upstreams)
         audit = open_audit(config.audit, self.metrics, self._worker)
         try:
+            keys = KeyFeed(
+                self._loaded.source, self._loaded.first, config.keys, self.metrics, self._use_keyring
+            )
+            self.shared = Shared(make_settings(config, self._policies), keys.keyring)
             self.services = Services(
-                keys=KeyFeed(
-                    self._loaded.source, self._loaded.first, config.keys, self.metrics, self._hand_on
-                ),
+                keys=keys,
                 metrics=self.metrics,
                 audit=audit,
                 limits=config.limits,
@@ -168,7 +172,7 @@ class Proxy:
     def _put_in_place(self, renewed: Renewed) -> None:
         """From here to the end without a break: no connection sees one half of it."""
         before, config = self._config, renewed.config
-        self._renew_sessions(config, put_first(renewed.policy, self._policies))
+        self._renew_session(config, put_first(renewed.policy, self._policies))
         self._config = config
         self.services.limits = config.limits
         self.services.keys.use_settings(config.keys)
@@ -180,7 +184,7 @@ class Proxy:
         self.metrics.certificate_reloads.labels("loaded").inc()
         self._tell_of(before, renewed)
 
-    def _renew_sessions(self, config: Config, policies: tuple[PolicyFile, ...]) -> None:
+    def _renew_session(self, config: Config, policies: tuple[PolicyFile, ...]) -> None:
         """Let `policies` count for the sessions that are open and for those to come.
 
         Where nothing has changed for them they keep their settings, and with these the server's answers.
@@ -188,13 +192,10 @@ class Proxy:
         if policies[0] is self._policies[0] and _of_sessions(config) == _of_sessions(self._config):
             return
         warn_of_less(self._policies[0].rules, policies[0].rules)
-        made = [make_settings(config, policies, topology) for topology in self._probed.topologies]
         self._policies = policies
-        for route, settings in zip(self._routes, made, strict=True):
-            route.settings = settings
-            route.new_session = self._new_sessions(settings)
+        self.shared.use_settings(make_settings(config, policies))
         for connection in tuple(self.services.live):
-            connection.use_settings()
+            connection.settings_changed()
 
     def _tell_of(self, before: Config, renewed: Renewed) -> None:
         config = self._config
@@ -218,11 +219,11 @@ class Proxy:
         if seat is None:
             self._admin = AdminServer(config.admin, self.health, self.metrics)
         for place, member in enumerate(config.members):
-            settings = make_settings(config, self._policies, self._probed.topologies[place])
-            self._routes.append(Route(self._upstreams[place], settings, self._new_sessions(settings)))
+            new_session = partial(self._new_session, self.shared, self._probed.topologies[place])
+            route = Route(self._upstreams[place], new_session)
             sockets = bind(member.listen) if seat is None else _bind_shared(seat.listeners[place])
             context = self._loaded.listen.context
-            self._listeners.append(Listener(self.services, self._routes[place], sockets, context))
+            self._listeners.append(Listener(self.services, route, sockets, context))
 
     def _announce(self) -> None:
         config = self._config
@@ -254,11 +255,9 @@ class Proxy:
         show_policy(policy, self.metrics)
         show_certificates(listen, upstream, self.metrics)
 
-    def _hand_on(self, keyring: Keyring) -> None:
+    def _use_keyring(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
-        forget_grids()
-        for connection in tuple(self.services.live):
-            connection.use_keyring(keyring)
+        self.shared.use_keyring(keyring)
 
     async def _tick(self) -> None:
         trimmer = memory.Trimmer()
@@ -316,8 +315,8 @@ async def _within(waiting: Awaitable[None], seconds: float) -> bool:
     return True
 
 
-async def _run_with_signals(loaded: Loaded, new_sessions: SessionMaker) -> None:
-    proxy = Proxy(loaded, new_sessions)
+async def _run_with_signals(loaded: Loaded, new_session: SessionMaker) -> None:
+    proxy = Proxy(loaded, new_session)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, proxy.stop)
@@ -325,11 +324,11 @@ async def _run_with_signals(loaded: Loaded, new_sessions: SessionMaker) -> None:
     await proxy.run()
 
 
-def serve(loaded: Loaded, new_sessions: SessionMaker) -> None:
+def serve(loaded: Loaded, new_session: SessionMaker) -> None:
     """Run a proxy on uvloop until SIGTERM or SIGINT. Raises ServerError when it cannot start."""
     memory.fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run_with_signals(loaded, new_sessions))
+        runner.run(_run_with_signals(loaded, new_session))
 
 
 def check(loaded: Loaded) -> list[Finding]:

@@ -79,15 +79,15 @@ def expect_members(config: Config, seat: Seat) -> None:
         )
 
 
-def serve(loaded: Loaded, new_sessions: SessionMaker, line: socket.socket, seat: Seat) -> None:
+def serve(loaded: Loaded, new_session: SessionMaker, line: socket.socket, seat: Seat) -> None:
     """Run until drained. Raises ServerError when it cannot start."""
     memory.fix_thresholds()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(loaded, new_sessions, line, seat))
+        runner.run(_work(loaded, new_session, line, seat))
 
 
-async def _work(loaded: Loaded, new_sessions: SessionMaker, line: socket.socket, seat: Seat) -> None:
-    proxy = Proxy(loaded, new_sessions, seat)
+async def _work(loaded: Loaded, new_session: SessionMaker, line: socket.socket, seat: Seat) -> None:
+    proxy = Proxy(loaded, new_session, seat)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, proxy.drain)

@@ -4,24 +4,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.connections.sessions import SessionFactory
-from sealwire.proxy.session.conversation import SessionSettings
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.shared import SessionSettings, Shared
 
 
 class FakeSession:
     """Echoes between the two sides, except for client bytes that the script has an answer to."""
 
-    def __init__(self, keyring: Keyring, script: Mapping[bytes, Callable[[], list[Effect]]]) -> None:
-        self.keyring = keyring
+    def __init__(self, shared: Shared, script: Mapping[bytes, Callable[[], list[Effect]]]) -> None:
         self.calls: list[str] = []
-        self.answers: list[Keyring | None] = []
-        self.keyrings: list[Keyring] = []
-        self.settings: list[SessionSettings] = []
+        self.answers: list[Keyring] = []
+        """The keyrings that counted when keys were said to be loaded."""
+        self.settings: list[SessionSettings] = [shared.settings]
         """The first, then those of reloads."""
         self.idle = True
+        self._first_keyring = shared.keyring
+        self._shared = shared
         self._script = script
+        self._draining = False
 
     def client_data(self, data: bytes) -> list[Effect]:
         self.calls.append("client_data")
@@ -29,7 +30,7 @@ class FakeSession:
 
     def server_data(self, data: bytes) -> list[Effect]:
         self.calls.append("server_data")
-        return [ToClient(data)]
+        return [ToClient(data), *self._drained()]
 
     def client_eof(self) -> list[Effect]:
         self.calls.append("client_eof")
@@ -39,18 +40,14 @@ class FakeSession:
         self.calls.append("server_eof")
         return [Close(CloseReason.SERVER_EOF)]
 
-    def keys_ready(self, keyring: Keyring | None) -> list[Effect]:
-        self.calls.append("keys_ready")
-        self.answers.append(keyring)
-        return [ToClient(b"no keys" if keyring is None else b"keys")]
+    def keys_loaded(self) -> list[Effect]:
+        self.calls.append("keys_loaded")
+        self.answers.append(self._shared.keyring)
+        return [ToClient(b"no keys" if self._shared.keyring is self._first_keyring else b"keys")]
 
-    def use_keyring(self, keyring: Keyring) -> None:
-        self.calls.append("use_keyring")
-        self.keyrings.append(keyring)
-
-    def use_settings(self, settings: SessionSettings) -> None:
-        self.calls.append("use_settings")
-        self.settings.append(settings)
+    def settings_changed(self) -> None:
+        self.calls.append("settings_changed")
+        self.settings.append(self._shared.settings)
 
     def tick(self, _now_s: float) -> list[Effect]:
         self.calls.append("tick")
@@ -58,7 +55,11 @@ class FakeSession:
 
     def drain(self) -> list[Effect]:
         self.calls.append("drain")
-        return []
+        self._draining = True
+        return self._drained()
+
+    def _drained(self) -> list[Effect]:
+        return [Close(CloseReason.DRAINED)] if self._draining and self.idle else []
 
 
 @dataclass(slots=True)
@@ -67,19 +68,11 @@ class FakeSessions:
 
     script: dict[bytes, Callable[[], list[Effect]]] = field(default_factory=dict)
     made: list[FakeSession] = field(default_factory=list)
-    settings: list[SessionSettings] = field(default_factory=list)
-    """What the proxy has asked factories for, one after the other."""
+    topologies: list[Topology] = field(default_factory=list)
+    """Of each session that was made."""
 
-    @property
-    def topologies(self) -> list[Topology]:
-        return [settings.topology for settings in self.settings]
-
-    def __call__(self, settings: SessionSettings) -> SessionFactory:
-        self.settings.append(settings)
-        return lambda keyring: self._make(settings, keyring)
-
-    def _make(self, settings: SessionSettings, keyring: Keyring) -> FakeSession:
-        session = FakeSession(keyring, self.script)
-        session.settings.append(settings)
+    def __call__(self, shared: Shared, topology: Topology) -> FakeSession:
+        session = FakeSession(shared, self.script)
+        self.topologies.append(topology)
         self.made.append(session)
         return session

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import bson
-import uvloop
 
 from sealwire.keys.data_key import generate_data_key
 from sealwire.keys.keyring import Keyring
@@ -52,12 +51,6 @@ UNAUTHORIZED: dict[str, Any] = {"ok": 0.0, "code": 13, "codeName": "Unauthorized
 T = TypeVar("T")
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a test on uvloop, as in production."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
 
 
 async def soon(work: Awaitable[T]) -> T:
@@ -159,6 +152,7 @@ async def running(loaded: Loaded, sessions: SessionMaker) -> AsyncIterator[Proxy
 def only_connection(proxy: Proxy) -> Connection:
     """The one connection that is open."""
     (connection,) = proxy.services.live
+    assert isinstance(connection, Connection)
     return connection
 
 

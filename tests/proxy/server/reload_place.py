@@ -12,7 +12,7 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.session.conversation import SessionSettings
+from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     POLICY,

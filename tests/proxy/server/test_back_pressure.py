@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from sealwire.proxy.server.connections.connection import State
-from sealwire.proxy.server.connections.side import WRITE_HIGH_BYTES, Hold
+from sealwire.proxy.server.connections.pipe import WRITE_HIGH_BYTES, Hold
 from sealwire.proxy.session.effects import (
     Close,
     CloseReason,
@@ -20,7 +20,6 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     only_connection,
-    run,
     running,
     soon,
     until,
@@ -39,91 +38,79 @@ FLOOD_BYTES = 48 * MEGABYTE
 HELD_BYTES = WRITE_HIGH_BYTES + MEGABYTE
 
 
-def test_a_client_that_does_not_read_stops_the_reading_of_both_sides() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-            client_of(proxy) as (reader, _),
-        ):
-            _, server_writer = await server.accepted()
-            server_writer.write(bytes(FLOOD_BYTES))
-            connection = only_connection(proxy)
-            await until(lambda: connection.server is not None and bool(connection.server.held))
-            assert connection.server is not None
-            assert not connection.server.transport.is_reading()
-            assert not connection.client.transport.is_reading()
-            assert connection.client.transport.get_write_buffer_size() <= HELD_BYTES
-            assert len(await soon(reader.readexactly(FLOOD_BYTES))) == FLOOD_BYTES
-            await until(lambda: connection.client.held is Hold.NONE)
-            assert connection.server.transport.is_reading()
-            assert proxy.metrics.value("sealwire_read_pauses_total", side="client") >= 1
-
-    run(scenario())
+async def test_a_client_that_does_not_read_stops_the_reading_of_both_sides() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as (reader, _),
+    ):
+        _, server_writer = await server.accepted()
+        server_writer.write(bytes(FLOOD_BYTES))
+        connection = only_connection(proxy)
+        await until(lambda: connection.server is not None and bool(connection.server.held))
+        assert connection.server is not None
+        assert not connection.server.transport.is_reading()
+        assert not connection.client.transport.is_reading()
+        assert connection.client.transport.get_write_buffer_size() <= HELD_BYTES
+        assert len(await soon(reader.readexactly(FLOOD_BYTES))) == FLOOD_BYTES
+        await until(lambda: connection.client.held is Hold.NONE)
+        assert connection.server.transport.is_reading()
+        assert proxy.metrics.value("sealwire_read_pauses_total", side="client") >= 1
 
 
-def test_a_server_that_does_not_read_stops_the_client_but_can_still_send() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-            client_of(proxy) as (reader, writer),
-        ):
-            server_reader, server_writer = await server.accepted()
-            writer.write(bytes(FLOOD_BYTES))
-            connection = only_connection(proxy)
-            await until(lambda: Hold.SERVER_FULL in connection.client.held)
-            assert not connection.client.transport.is_reading()
-            assert connection.server is not None
-            assert connection.server.transport.is_reading()
-            assert connection.server.transport.get_write_buffer_size() <= HELD_BYTES
-            server_writer.write(b"stop")
-            assert await soon(reader.readexactly(4)) == b"stop"
-            assert len(await soon(server_reader.readexactly(FLOOD_BYTES))) == FLOOD_BYTES
-            await until(lambda: connection.client.held is Hold.NONE)
-
-    run(scenario())
+async def test_a_server_that_does_not_read_stops_the_client_but_can_still_send() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        server_reader, server_writer = await server.accepted()
+        writer.write(bytes(FLOOD_BYTES))
+        connection = only_connection(proxy)
+        await until(lambda: Hold.SERVER_FULL in connection.client.held)
+        assert not connection.client.transport.is_reading()
+        assert connection.server is not None
+        assert connection.server.transport.is_reading()
+        assert connection.server.transport.get_write_buffer_size() <= HELD_BYTES
+        server_writer.write(b"stop")
+        assert await soon(reader.readexactly(4)) == b"stop"
+        assert len(await soon(server_reader.readexactly(FLOOD_BYTES))) == FLOOD_BYTES
+        await until(lambda: connection.client.held is Hold.NONE)
 
 
 @pytest.mark.parametrize("flood", [ToClient, lambda data: LongToClient([data, b"."])])
-def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does_not_read(
+async def test_replies_of_the_proxy_itself_do_not_pile_up_for_a_client_that_does_not_read(
     flood: Callable[[bytes], Effect],
 ) -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions({b"?": lambda: [flood(bytes(FLOOD_BYTES))]})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), sessions) as proxy,
-            client_of(proxy) as (_, writer),
-        ):
-            await server.accepted()
-            connection = only_connection(proxy)
-            writer.write(b"?")
-            await until(lambda: Hold.CLIENT_FULL in connection.client.held)
-            writer.write(b"?")
-            assert not connection.client.transport.is_reading()
-            assert sessions.made[0].calls.count("client_data") == 1
-
-    run(scenario())
+    sessions = FakeSessions({b"?": lambda: [flood(bytes(FLOOD_BYTES))]})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        await server.accepted()
+        connection = only_connection(proxy)
+        writer.write(b"?")
+        await until(lambda: Hold.CLIENT_FULL in connection.client.held)
+        writer.write(b"?")
+        assert not connection.client.transport.is_reading()
+        assert sessions.made[0].calls.count("client_data") == 1
 
 
-def test_a_peer_that_never_reads_is_cut_when_it_has_lingered_too_long() -> None:
-    async def scenario() -> None:
-        effects: list[Effect] = [ToClient(bytes(FLOOD_BYTES)), Close(CloseReason.CLIENT_PROTOCOL)]
-        sessions = FakeSessions({b"!": lambda: effects})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), sessions) as proxy,
-            client_of(proxy) as (_, writer),
-        ):
-            await server.accepted()
-            connection = only_connection(proxy)
-            writer.write(b"!")
-            await until(lambda: connection.state is State.CLOSING)
-            now = proxy.services.clock()
-            connection.tick(now)
-            assert connection in proxy.services.live
-            connection.tick(now + 3600)
-            await until(lambda: connection.state is State.CLOSED)
-
-    run(scenario())
+async def test_a_peer_that_never_reads_is_cut_when_it_has_lingered_too_long() -> None:
+    effects: list[Effect] = [ToClient(bytes(FLOOD_BYTES)), Close(CloseReason.CLIENT_PROTOCOL)]
+    sessions = FakeSessions({b"!": lambda: effects})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        await server.accepted()
+        connection = only_connection(proxy)
+        writer.write(b"!")
+        await until(lambda: connection.state is State.CLOSING)
+        now = proxy.services.clock()
+        connection.tick(now)
+        assert connection in proxy.services.live
+        connection.tick(now + 3600)
+        await until(lambda: connection.state is State.CLOSED)

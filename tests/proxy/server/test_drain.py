@@ -18,7 +18,6 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     only_connection,
-    run,
     soon,
     until,
 )
@@ -27,71 +26,64 @@ from tests.proxy.server.tls_contexts import client_context
 pytestmark = pytest.mark.integration
 
 
-def test_a_drain_closes_idle_connections_waits_for_busy_ones_and_takes_no_new_ones() -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions()
-        async with fake_server() as server:
-            proxy = Proxy(make_loaded(make_config(server.port)), sessions)
-            serving = asyncio.get_running_loop().create_task(proxy.run())
-            await soon(proxy.ready.wait())
-            async with client_of(proxy) as (idle, _), client_of(proxy) as (busy, _):
-                await server.accepted()
-                _, busy_server = await server.accepted()
-                await until(lambda: len(sessions.made) == 2)
-                sessions.made[1].idle = False
-                address = proxy.addresses[0]
-                proxy.stop()
-                assert await soon(idle.read()) == b""
-                assert proxy.health.phase is Phase.DRAINING
-                with pytest.raises(ConnectionRefusedError):
-                    socket.create_connection(address)
-                sessions.made[1].idle = True
-                busy_server.write(b"last reply")
-                assert await soon(busy.read()) == b"last reply"
-                await soon(serving)
-            assert proxy.metrics.value("sealwire_connections_closed_total", reason="drained") == 2
-
-    run(scenario())
+async def test_a_drain_closes_idle_connections_waits_for_busy_ones_and_takes_no_new_ones() -> None:
+    sessions = FakeSessions()
+    async with fake_server() as server:
+        proxy = Proxy(make_loaded(make_config(server.port)), sessions)
+        serving = asyncio.get_running_loop().create_task(proxy.run())
+        await soon(proxy.ready.wait())
+        async with client_of(proxy) as (idle, _), client_of(proxy) as (busy, _):
+            await server.accepted()
+            _, busy_server = await server.accepted()
+            await until(lambda: len(sessions.made) == 2)
+            sessions.made[1].idle = False
+            address = proxy.addresses[0]
+            proxy.stop()
+            assert await soon(idle.read()) == b""
+            assert proxy.health.phase is Phase.DRAINING
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+            sessions.made[1].idle = True
+            busy_server.write(b"last reply")
+            assert await soon(busy.read()) == b"last reply"
+            await soon(serving)
+        assert proxy.metrics.value("sealwire_connections_closed_total", reason="drained") == 2
 
 
-def test_a_drain_ends_by_its_limit_and_a_second_stop_ends_it_at_once() -> None:
-    async def scenario(drain_s: float, end: Callable[[Proxy], None]) -> None:
-        sessions = FakeSessions()
-        async with fake_server() as server:
-            limits = Limits(drain_s=drain_s)
-            proxy = Proxy(make_loaded(make_config(server.port, limits=limits)), sessions)
-            serving = asyncio.get_running_loop().create_task(proxy.run())
-            await soon(proxy.ready.wait())
-            async with client_of(proxy) as (reader, _):
-                await server.accepted()
-                await until(lambda: bool(sessions.made))
-                sessions.made[0].idle = False
-                proxy.stop()
-                await until(lambda: "drain" in sessions.made[0].calls)
-                end(proxy)
-                assert await soon(reader.read()) == b""
-                await soon(serving)
+@pytest.mark.parametrize(("drain_s", "end"), [(0.05, lambda _proxy: None), (3600, Proxy.stop)])
+async def test_a_drain_ends_by_its_limit_or_at_once_by_a_second_stop(
+    drain_s: float, end: Callable[[Proxy], None]
+) -> None:
+    sessions = FakeSessions()
+    async with fake_server() as server:
+        limits = Limits(drain_s=drain_s)
+        proxy = Proxy(make_loaded(make_config(server.port, limits=limits)), sessions)
+        serving = asyncio.get_running_loop().create_task(proxy.run())
+        await soon(proxy.ready.wait())
+        async with client_of(proxy) as (reader, _):
+            await server.accepted()
+            await until(lambda: bool(sessions.made))
+            sessions.made[0].idle = False
+            proxy.stop()
+            await until(lambda: "drain" in sessions.made[0].calls)
+            end(proxy)
+            assert await soon(reader.read()) == b""
+            await soon(serving)
 
-    run(scenario(0.05, lambda _proxy: None))
-    run(scenario(3600, Proxy.stop))
 
-
-def test_a_drain_does_not_wait_for_an_idle_tls_client_that_never_reads(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        authority = create_authority(tmp_path)
-        issued = authority.issue("proxy")
-        listen_tls = ListenTls(TlsMode.TLS, issued.certificate, issued.key)
-        async with fake_server() as server:
-            proxy = Proxy(make_loaded(make_config(server.port, listen_tls=listen_tls)), FakeSessions())
-            serving = asyncio.get_running_loop().create_task(proxy.run())
-            await soon(proxy.ready.wait())
-            async with client_of(proxy, client_context(authority)) as (_, writer):
-                await server.accepted()
-                connection = only_connection(proxy)
-                writer.transport.pause_reading()  # type: ignore[attr-defined]
-                proxy.stop()
-                await until(lambda: not proxy.services.live)
-                assert connection.client.lost
-                await soon(serving)
-
-    run(scenario())
+async def test_a_drain_does_not_wait_for_an_idle_tls_client_that_never_reads(tmp_path: Path) -> None:
+    authority = create_authority(tmp_path)
+    issued = authority.issue("proxy")
+    listen_tls = ListenTls(TlsMode.TLS, issued.certificate, issued.key)
+    async with fake_server() as server:
+        proxy = Proxy(make_loaded(make_config(server.port, listen_tls=listen_tls)), FakeSessions())
+        serving = asyncio.get_running_loop().create_task(proxy.run())
+        await soon(proxy.ready.wait())
+        async with client_of(proxy, client_context(authority)) as (_, writer):
+            await server.accepted()
+            connection = only_connection(proxy)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            proxy.stop()
+            await until(lambda: not proxy.services.live)
+            assert connection.client.lost
+            await soon(serving)

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,7 +16,7 @@ from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, Freshness, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics
 from tests.keys.samples import NOW
-from tests.proxy.server.harness import run, soon, until
+from tests.proxy.server.harness import soon, until
 
 REFRESH_S = 60.0
 MAX_AGE_S = 600.0
@@ -102,173 +101,144 @@ class Bench:
         return sum(self.metrics.value(name, outcome=outcome) for outcome in ("loaded", "failed"))
 
 
-def scenario(test: Callable[[Bench], Awaitable[None]], age_s: float | None = None) -> None:
-    async def work() -> None:
-        await test(Bench(age_s))
-
-    run(work())
-
-
-def test_all_who_ask_at_once_share_one_load() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.keys.append(data_key(2))
-        bench.source.open.clear()
-        asking = [bench.ask(((2, 1),)) for _ in range(5)]
-        await until(lambda: bench.source.loads == 1)
-        bench.source.open.set()
-        answers = await soon(asyncio.gather(*asking))
-        assert bench.source.loads == 1
-        assert all(answer is bench.feed.keyring for answer in answers)
-        assert bench.metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1
-
-    scenario(test)
+async def test_all_who_ask_at_once_share_one_load() -> None:
+    bench = Bench()
+    bench.source.keys.append(data_key(2))
+    bench.source.open.clear()
+    asking = [bench.ask(((2, 1),)) for _ in range(5)]
+    await until(lambda: bench.source.loads == 1)
+    bench.source.open.set()
+    answers = await soon(asyncio.gather(*asking))
+    assert bench.source.loads == 1
+    assert all(answer is bench.feed.keyring for answer in answers)
+    assert bench.metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1
 
 
-def test_a_reload_loads_before_its_time() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.keys.append(data_key(2))
-        assert await soon(bench.feed.load_anew()) is None
-        assert bench.feed.keyring.knows(2, 1)
-        assert bench.handed_on == [bench.feed.keyring]
-        second = asyncio.get_running_loop().create_task(
-            bench.feed.load_anew()
-        )  # too soon: it waits for its turn
-        await asyncio.sleep(0)
-        assert bench.source.loads == 1
+async def test_a_reload_loads_before_its_time() -> None:
+    bench = Bench()
+    bench.source.keys.append(data_key(2))
+    assert await soon(bench.feed.load_anew()) is None
+    assert bench.feed.keyring.knows(2, 1)
+    assert bench.handed_on == [bench.feed.keyring]
+    second = asyncio.get_running_loop().create_task(bench.feed.load_anew())  # too soon: it waits for its turn
+    await asyncio.sleep(0)
+    assert bench.source.loads == 1
+    await bench.later(RELOAD_INTERVAL_S)
+    assert await soon(second) is None
+    assert bench.source.loads == 2
+
+
+async def test_a_key_that_another_session_brought_in_needs_no_load() -> None:
+    bench = Bench()
+    assert await soon(bench.ask(((1, 1),))) is bench.feed.keyring
+    assert bench.source.loads == 0
+
+
+async def test_a_key_made_right_after_a_load_is_found_by_the_next() -> None:
+    bench = Bench()
+    await soon(bench.ask())
+    bench.source.keys.append(data_key(2))
+    asking = bench.ask(((2, 1),))
+    await bench.later(RELOAD_INTERVAL_S / 2)
+    assert not asking.done()
+    assert bench.source.loads == 1
+    await bench.later(RELOAD_INTERVAL_S / 2)
+    answer = await soon(asking)
+    assert answer is not None
+    assert answer.knows(2, 1)
+
+
+async def test_a_key_made_while_a_load_is_under_way_is_found_by_the_next() -> None:
+    bench = Bench()
+    bench.source.open.clear()
+    first = bench.ask()
+    await until(lambda: bench.source.loads == 1)
+    bench.source.keys.append(data_key(2))
+    second = bench.ask(((2, 1),))
+    await asyncio.sleep(0)
+    bench.source.open.set()
+    early = await soon(first)
+    assert early is not None
+    assert not early.knows(2, 1)
+    await bench.later(RELOAD_INTERVAL_S)
+    late = await soon(second)
+    assert late is not None
+    assert late.knows(2, 1)
+
+
+async def test_keys_that_stay_unknown_do_not_keep_the_provider_busy() -> None:
+    bench = Bench()
+    asking = []
+    for quarter in range(20):
+        asking += [bench.ask(((99, number),)) for number in range(1, 20)]
+        await bench.later(RELOAD_INTERVAL_S / 4)
+        assert bench.source.loads <= quarter // 4 + 2
+    for _ in range(3):
         await bench.later(RELOAD_INTERVAL_S)
-        assert await soon(second) is None
-        assert bench.source.loads == 2
-
-    scenario(test)
-
-
-def test_a_key_that_another_session_brought_in_needs_no_load() -> None:
-    async def test(bench: Bench) -> None:
-        assert await soon(bench.ask(((1, 1),))) is bench.feed.keyring
-        assert bench.source.loads == 0
-
-    scenario(test)
-
-
-def test_a_key_made_right_after_a_load_is_found_by_the_next() -> None:
-    async def test(bench: Bench) -> None:
-        await soon(bench.ask())
-        bench.source.keys.append(data_key(2))
-        asking = bench.ask(((2, 1),))
-        await bench.later(RELOAD_INTERVAL_S / 2)
-        assert not asking.done()
-        assert bench.source.loads == 1
-        await bench.later(RELOAD_INTERVAL_S / 2)
-        answer = await soon(asking)
-        assert answer is not None
-        assert answer.knows(2, 1)
-
-    scenario(test)
-
-
-def test_a_key_made_while_a_load_is_under_way_is_found_by_the_next() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.open.clear()
-        first = bench.ask()
-        await until(lambda: bench.source.loads == 1)
-        bench.source.keys.append(data_key(2))
-        second = bench.ask(((2, 1),))
-        await asyncio.sleep(0)
-        bench.source.open.set()
-        early = await soon(first)
-        assert early is not None
-        assert not early.knows(2, 1)
-        await bench.later(RELOAD_INTERVAL_S)
-        late = await soon(second)
-        assert late is not None
-        assert late.knows(2, 1)
-
-    scenario(test)
-
-
-def test_keys_that_stay_unknown_do_not_keep_the_provider_busy() -> None:
-    async def test(bench: Bench) -> None:
-        asking = []
-        for quarter in range(20):
-            asking += [bench.ask(((99, number),)) for number in range(1, 20)]
-            await bench.later(RELOAD_INTERVAL_S / 4)
-            assert bench.source.loads <= quarter // 4 + 2
-        for _ in range(3):
-            await bench.later(RELOAD_INTERVAL_S)
-        assert all(task.done() for task in asking)
-
-    scenario(test)
+    assert all(task.done() for task in asking)
 
 
 @pytest.mark.parametrize(
     ("error", "bugs"), [(DOWN, 0), (RuntimeError("9434765919"), 1)], ids=["provider down", "bug"]
 )
-def test_a_failed_load_keeps_the_old_keyring_and_is_tried_again(
+async def test_a_failed_load_keeps_the_old_keyring_and_is_tried_again(
     error: Exception, bugs: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(bench: Bench) -> None:
-        old = bench.feed.keyring
-        bench.source.error = error
-        assert await soon(bench.ask()) is None
-        assert bench.state() is Freshness.STALE
-        assert bench.feed.keyring is old
-        assert bench.metrics.value("sealwire_bugs_total") == bugs
-        bench.source.error = None
-        await bench.later(RETRY_S)
-        assert bench.state() is Freshness.FRESH
-        assert bench.feed.keyring is not old
-        assert bench.handed_on == [bench.feed.keyring]
-
-    scenario(test)
+    bench = Bench()
+    old = bench.feed.keyring
+    bench.source.error = error
+    assert await soon(bench.ask()) is None
+    assert bench.state() is Freshness.STALE
+    assert bench.feed.keyring is old
+    assert bench.metrics.value("sealwire_bugs_total") == bugs
+    bench.source.error = None
+    await bench.later(RETRY_S)
+    assert bench.state() is Freshness.FRESH
+    assert bench.feed.keyring is not old
+    assert bench.handed_on == [bench.feed.keyring]
     assert "9434765919" not in "".join(str(vars(record).get("fields")) for record in caplog.records)
 
 
-def test_it_is_loaded_again_from_time_to_time_and_what_is_new_is_handed_on() -> None:
-    async def test(bench: Bench) -> None:
-        await bench.later(REFRESH_S - 1)
-        assert bench.source.loads == 0
-        bench.source.keys.append(data_key(2))
-        await bench.later(1)
-        assert bench.source.loads == 1
-        assert bench.feed.keyring.knows(2, 1)
-        assert bench.handed_on == [bench.feed.keyring]
-
-    scenario(test)
+async def test_it_is_loaded_again_from_time_to_time_and_what_is_new_is_handed_on() -> None:
+    bench = Bench()
+    await bench.later(REFRESH_S - 1)
+    assert bench.source.loads == 0
+    bench.source.keys.append(data_key(2))
+    await bench.later(1)
+    assert bench.source.loads == 1
+    assert bench.feed.keyring.knows(2, 1)
+    assert bench.handed_on == [bench.feed.keyring]
 
 
-def test_the_same_keyring_is_not_handed_on_again() -> None:
-    async def test(bench: Bench) -> None:
-        same = bench.feed.keyring
-        bench.source.load = lambda: same  # type: ignore[method-assign]
-        await soon(bench.ask())
-        assert bench.handed_on == []
-
-    scenario(test)
+async def test_the_same_keyring_is_not_handed_on_again() -> None:
+    bench = Bench()
+    same = bench.feed.keyring
+    bench.source.load = lambda: same  # type: ignore[method-assign]
+    await soon(bench.ask())
+    assert bench.handed_on == []
 
 
-def test_keys_serve_until_nothing_was_heard_for_too_long_and_come_back() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.error = DOWN
-        while bench.clock.now < 50.0 + MAX_AGE_S:
-            await bench.later(RETRY_S)
-            assert bench.feed.keyring.knows(1, 1)
-        assert bench.state() is Freshness.STALE
-        await bench.later(1)
-        assert bench.state() is Freshness.EXPIRED
-        assert not bench.feed.keyring.knows(1, 1)
-        assert bench.handed_on == [bench.feed.keyring]
-        assert bench.source.forgotten == 1
-        assert bench.metrics.value("sealwire_keyring_expired") == 1
-        assert bench.metrics.value("sealwire_keyring_age_seconds") > MAX_AGE_S
-        bench.source.error = None
+async def test_keys_serve_until_nothing_was_heard_for_too_long_and_come_back() -> None:
+    bench = Bench()
+    bench.source.error = DOWN
+    while bench.clock.now < 50.0 + MAX_AGE_S:
         await bench.later(RETRY_S)
-        assert bench.state() is Freshness.FRESH
         assert bench.feed.keyring.knows(1, 1)
-        assert bench.handed_on[-1] is bench.feed.keyring
-        bench.feed.tick()
-        assert bench.metrics.value("sealwire_keyring_expired") == 0
-
-    scenario(test)
+    assert bench.state() is Freshness.STALE
+    await bench.later(1)
+    assert bench.state() is Freshness.EXPIRED
+    assert not bench.feed.keyring.knows(1, 1)
+    assert bench.handed_on == [bench.feed.keyring]
+    assert bench.source.forgotten == 1
+    assert bench.metrics.value("sealwire_keyring_expired") == 1
+    assert bench.metrics.value("sealwire_keyring_age_seconds") > MAX_AGE_S
+    bench.source.error = None
+    await bench.later(RETRY_S)
+    assert bench.state() is Freshness.FRESH
+    assert bench.feed.keyring.knows(1, 1)
+    assert bench.handed_on[-1] is bench.feed.keyring
+    bench.feed.tick()
+    assert bench.metrics.value("sealwire_keyring_expired") == 0
 
 
 def keys_in_memory() -> int:
@@ -277,63 +247,53 @@ def keys_in_memory() -> int:
     return sum(type(each) is ValueCipher for each in gc.get_objects())
 
 
-def test_nobody_keeps_keys_that_were_given_up() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.error = DOWN
-        before = keys_in_memory()
-        await bench.later(MAX_AGE_S + 1)
-        assert keys_in_memory() == before - 1
-
-    scenario(test)
+async def test_nobody_keeps_keys_that_were_given_up() -> None:
+    bench = Bench()
+    bench.source.error = DOWN
+    before = keys_in_memory()
+    await bench.later(MAX_AGE_S + 1)
+    assert keys_in_memory() == before - 1
 
 
-def test_a_session_that_asks_after_the_end_does_not_get_the_keys_back() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.error = DOWN
-        await bench.later(MAX_AGE_S + 1)
-        asking = bench.ask(((1, 1),))
-        await bench.later(RELOAD_INTERVAL_S)
-        assert await soon(asking) is None
-        assert not bench.feed.keyring.knows(1, 1)
-
-    scenario(test)
+async def test_a_session_that_asks_after_the_end_does_not_get_the_keys_back() -> None:
+    bench = Bench()
+    bench.source.error = DOWN
+    await bench.later(MAX_AGE_S + 1)
+    asking = bench.ask(((1, 1),))
+    await bench.later(RELOAD_INTERVAL_S)
+    assert await soon(asking) is None
+    assert not bench.feed.keyring.knows(1, 1)
 
 
-def test_an_answer_that_took_long_is_as_old_as_its_question() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.open.clear()
-        asking = bench.ask()
-        await until(lambda: bench.source.loads == 1)
-        bench.clock.now += 30
-        bench.source.open.set()
-        await soon(asking)
-        bench.feed.tick()
-        assert bench.metrics.value("sealwire_keyring_age_seconds") == 30
-
-    scenario(test)
+async def test_an_answer_that_took_long_is_as_old_as_its_question() -> None:
+    bench = Bench()
+    bench.source.open.clear()
+    asking = bench.ask()
+    await until(lambda: bench.source.loads == 1)
+    bench.clock.now += 30
+    bench.source.open.set()
+    await soon(asking)
+    bench.feed.tick()
+    assert bench.metrics.value("sealwire_keyring_age_seconds") == 30
 
 
-def test_a_keyring_from_a_cache_is_stale_from_the_start_and_as_old_as_the_cache() -> None:
-    async def test(bench: Bench) -> None:
-        assert bench.state() is Freshness.STALE
-        bench.source.error = DOWN
-        await bench.later(0)
-        assert bench.source.loads == 1
-        await bench.later(MAX_AGE_S - 100)
-        assert bench.state() is Freshness.STALE
-        await bench.later(1)
-        assert bench.state() is Freshness.EXPIRED
-
-    scenario(test, age_s=100)
+async def test_a_keyring_from_a_cache_is_stale_from_the_start_and_as_old_as_the_cache() -> None:
+    bench = Bench(100)
+    assert bench.state() is Freshness.STALE
+    bench.source.error = DOWN
+    await bench.later(0)
+    assert bench.source.loads == 1
+    await bench.later(MAX_AGE_S - 100)
+    assert bench.state() is Freshness.STALE
+    await bench.later(1)
+    assert bench.state() is Freshness.EXPIRED
 
 
-def test_the_one_who_started_a_load_may_go_and_the_others_still_get_an_answer() -> None:
-    async def test(bench: Bench) -> None:
-        bench.source.keys.append(data_key(2))
-        starter, other = bench.ask(((2, 1),)), bench.ask(((2, 1),))
-        await until(lambda: bench.source.loads == 1)
-        starter.cancel()
-        assert await soon(other) is bench.feed.keyring
-        assert bench.source.loads == 1
-
-    scenario(test)
+async def test_the_one_who_started_a_load_may_go_and_the_others_still_get_an_answer() -> None:
+    bench = Bench()
+    bench.source.keys.append(data_key(2))
+    starter, other = bench.ask(((2, 1),)), bench.ask(((2, 1),))
+    await until(lambda: bench.source.loads == 1)
+    starter.cancel()
+    assert await soon(other) is bench.feed.keyring
+    assert bench.source.loads == 1

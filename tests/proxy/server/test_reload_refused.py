@@ -13,13 +13,12 @@ from sealwire.keys.data_key import generate_data_key
 from sealwire.keys.errors import DamagedFile, KekUnavailable, KeysReason
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
-from sealwire.proxy.session.conversation import Reveal
+from sealwire.proxy.session.shared import Reveal
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     POLICY,
     client_of,
     fake_server,
-    run,
 )
 from tests.proxy.server.reload_place import (
     BROKEN,
@@ -108,10 +107,10 @@ def place_whose_configuration_changes_meanwhile(place: Place) -> None:
         place_whose_configuration_changes_meanwhile,
     ],
 )
-def test_what_is_wrong_changes_nothing_and_is_said_once(
+async def test_what_is_wrong_changes_nothing_and_is_said_once(
     tmp_path: Path, harm: Callable[[Place], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
+    with caplog.at_level(logging.INFO):
         async with fake_server() as server:
             place, sessions = place_for(server.port, tmp_path), FakeSessions()
             async with place.proxy(sessions) as proxy, client_of(proxy):
@@ -120,7 +119,6 @@ def test_what_is_wrong_changes_nothing_and_is_said_once(
                 place.change(limits=Limits(7))
                 harm(place)
                 await reloaded(proxy, result="failed")
-                assert len(sessions.settings) == 1
                 assert len(sessions.made[0].settings) == 1
                 assert proxy.services.limits == limits
                 assert proxy.health.policies == (shown(POLICY),)
@@ -133,9 +131,6 @@ def test_what_is_wrong_changes_nothing_and_is_said_once(
                 await reloaded(proxy)
                 assert covers(sessions.made[0].settings[-1], b"phone")
                 assert proxy.services.limits == Limits(7)
-
-    with caplog.at_level(logging.INFO):
-        run(scenario())
     said = [record for record in caplog.records if record.getMessage() == REFUSED]
     bugs = [record for record in caplog.records if record.levelname == "CRITICAL"]
     assert len(said) + len(bugs) == 1
@@ -144,69 +139,57 @@ def test_what_is_wrong_changes_nothing_and_is_said_once(
     assert "9434765919" not in "".join(record.getMessage() for record in caplog.records)
 
 
-def test_an_error_has_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place = place_for(server.port, tmp_path)
-            async with place.proxy(FakeSessions()) as proxy:
-                place.write(BROKEN)
-                await reloaded(proxy, result="failed")
-
-    run(scenario())
+async def test_an_error_has_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with fake_server() as server:
+        place = place_for(server.port, tmp_path)
+        async with place.proxy(FakeSessions()) as proxy:
+            place.write(BROKEN)
+            await reloaded(proxy, result="failed")
     (said,) = records(caplog, REFUSED)
     assert said["problem"].startswith(f"{tmp_path / 'policy.yaml'}:6:17: ")
 
 
-def test_a_configuration_that_cannot_be_read_changes_nothing(
+async def test_a_configuration_that_cannot_be_read_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
         raise SourceError("sealwire.yaml", 3, 7, "unknown key 'lisen'", "did you mean 'listen'?")
 
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place = place_for(server.port, tmp_path)
-            async with place.proxy(FakeSessions()) as proxy:
-                place.on_read = fail
-                await reloaded(proxy, result="failed")
-
-    run(scenario())
+    async with fake_server() as server:
+        place = place_for(server.port, tmp_path)
+        async with place.proxy(FakeSessions()) as proxy:
+            place.on_read = fail
+            await reloaded(proxy, result="failed")
     (said,) = records(caplog, REFUSED)
     assert said == {"problem": "sealwire.yaml:3:7: unknown key 'lisen'", "hint": "did you mean 'listen'?"}
 
 
-def test_a_new_class_counts_once_its_key_is_there(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy:
-                place.write(NEW_CLASS)
-                await reloaded(proxy, result="failed")
-                created = datetime(2026, 1, 1, tzinfo=UTC)
-                names = ("nhs_number", "notes")
-                place.keyring = Keyring(
-                    generate_data_key(name, number, 1, created) for number, name in enumerate(names, 1)
-                )
-                await reloaded(proxy)
-                assert "notes" in sessions.settings[-1].policy.classes
-
-    run(scenario())
+async def test_a_new_class_counts_once_its_key_is_there(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy:
+            place.write(NEW_CLASS)
+            await reloaded(proxy, result="failed")
+            created = datetime(2026, 1, 1, tzinfo=UTC)
+            names = ("nhs_number", "notes")
+            place.keyring = Keyring(
+                generate_data_key(name, number, 1, created) for number, name in enumerate(names, 1)
+            )
+            await reloaded(proxy)
+            assert "notes" in proxy.shared.settings.policy.classes
 
 
-def test_a_provider_that_is_away_does_not_hold_up_certificates(tmp_path: Path) -> None:
+async def test_a_provider_that_is_away_does_not_hold_up_certificates(tmp_path: Path) -> None:
     def away() -> Keyring:
         raise KekUnavailable(KeysReason.KEK_UNREACHABLE, "no answer", "start it")
 
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy:
-                await reloaded(proxy)  # brings the keys in: the harness starts without any
-                place.load = away
-                place.write(WIDER)
-                await reloaded(proxy)
-                assert covers(sessions.settings[-1], b"phone")
-                place.write(NEW_CLASS)
-                await reloaded(proxy, result="failed")
-
-    run(scenario())
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy:
+            await reloaded(proxy)  # brings the keys in: the harness starts without any
+            place.load = away
+            place.write(WIDER)
+            await reloaded(proxy)
+            assert covers(proxy.shared.settings, b"phone")
+            place.write(NEW_CLASS)
+            await reloaded(proxy, result="failed")

@@ -14,7 +14,7 @@ from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
 from sealwire.proxy.session.effects import Audit, Count, Counter
 from tests.build_context import ROOT
-from tests.proxy.server.harness import run, until
+from tests.proxy.server.harness import until
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
 
@@ -81,27 +81,23 @@ def test_an_audit_path_that_is_a_folder_is_refused(tmp_path: Path) -> None:
         open_audit(tmp_path, Metrics())
 
 
-def test_a_task_that_fails_is_named_in_the_log_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_fails_is_named_in_the_log_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def fail() -> None:
         raise ValueError("9434765919")
 
-    async def scenario() -> None:
-        task = spawn(fail(), "accept mongo:27017")
-        await until(task.done)
-        await asyncio.sleep(0)
-
-    run(scenario())
+    task = spawn(fail(), "accept mongo:27017")
+    await until(task.done)
+    await asyncio.sleep(0)
     (record,) = caplog.records
     assert vars(record)["fields"] == {"task": "accept mongo:27017"}
     assert "9434765919" not in record.getMessage()
 
 
-def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
-        task = spawn(asyncio.sleep(3600), "waits")
-        task.cancel()
-        await until(task.done)
-        assert task.get_name() == "waits"
-
-    run(scenario())
+async def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    task = spawn(asyncio.sleep(3600), "waits")
+    task.cancel()
+    await until(task.done)
+    assert task.get_name() == "waits"
     assert caplog.records == []

@@ -3,7 +3,7 @@
 import asyncio
 
 from sealwire.proxy.server.tasks import OneAtATime
-from tests.proxy.server.harness import run, until
+from tests.proxy.server.harness import until
 
 
 class Work:
@@ -28,60 +28,48 @@ class Work:
             raise ValueError
 
 
-def test_all_who_ask_during_a_run_share_the_next() -> None:
-    async def scenario() -> None:
-        work = Work()
-        once = OneAtATime(work, "work")
+async def test_all_who_ask_during_a_run_share_the_next() -> None:
+    work = Work()
+    once = OneAtATime(work, "work")
+    once.ask()
+    await until(lambda: work.began == 1)
+    for _ in range(100):
         once.ask()
-        await until(lambda: work.began == 1)
-        for _ in range(100):
-            once.ask()
-        work.may_end.set()
-        await until(lambda: work.ended == 2)
-        await asyncio.sleep(0)
-        assert (work.began, work.most_at_once) == (2, 1)
+    work.may_end.set()
+    await until(lambda: work.ended == 2)
+    await asyncio.sleep(0)
+    assert (work.began, work.most_at_once) == (2, 1)
+    once.ask()
+    await until(lambda: work.ended == 3)
+
+
+async def test_work_that_fails_can_be_asked_for_again() -> None:
+    work = Work()
+    work.fails = True
+    work.may_end.set()
+    once = OneAtATime(work, "work")
+    for count in (1, 2):
         once.ask()
-        await until(lambda: work.ended == 3)
-
-    run(scenario())
+        await until(lambda count=count: work.ended == count)  # type: ignore[misc]
 
 
-def test_work_that_fails_can_be_asked_for_again() -> None:
-    async def scenario() -> None:
-        work = Work()
-        work.fails = True
-        work.may_end.set()
-        once = OneAtATime(work, "work")
-        for count in (1, 2):
-            once.ask()
-            await until(lambda count=count: work.ended == count)  # type: ignore[misc]
-
-    run(scenario())
+async def test_who_asks_during_a_run_that_fails_still_gets_one() -> None:
+    work = Work()
+    work.fails = True
+    once = OneAtATime(work, "work")
+    once.ask()
+    await until(lambda: work.began == 1)
+    once.ask()
+    work.may_end.set()
+    await until(lambda: work.ended == 2)
 
 
-def test_who_asks_during_a_run_that_fails_still_gets_one() -> None:
-    async def scenario() -> None:
-        work = Work()
-        work.fails = True
-        once = OneAtATime(work, "work")
-        once.ask()
-        await until(lambda: work.began == 1)
-        once.ask()
-        work.may_end.set()
-        await until(lambda: work.ended == 2)
-
-    run(scenario())
-
-
-def test_who_asks_before_the_run_begins_gets_that_run() -> None:
-    async def scenario() -> None:
-        work = Work()
-        work.may_end.set()
-        once = OneAtATime(work, "work")
-        once.ask()
-        once.ask()
-        await until(lambda: work.ended == 1)
-        await asyncio.sleep(0)
-        assert work.began == 1
-
-    run(scenario())
+async def test_who_asks_before_the_run_begins_gets_that_run() -> None:
+    work = Work()
+    work.may_end.set()
+    once = OneAtATime(work, "work")
+    once.ask()
+    once.ask()
+    await until(lambda: work.ended == 1)
+    await asyncio.sleep(0)
+    assert work.began == 1

@@ -26,7 +26,6 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     policy_file,
-    run,
     running,
     soon,
     until,
@@ -45,43 +44,37 @@ def stranger(tmp_path: Path) -> Authority:
 
 
 @pytest.mark.integration
-def test_bytes_go_both_ways_with_tls_and_client_certificates_on_both_sides(authority: Authority) -> None:
-    async def scenario() -> None:
-        proxy_certificate = authority.issue("proxy")
-        inward = authority.issue("proxy-as-client", client=True)
-        outer = serving(
-            proxy_certificate, client_ca=authority.certificate_file, require_client_certificate=True
-        )
-        inner = UpstreamTls(TlsMode.TLS, authority.certificate_file, inward.certificate, inward.key)
-        database = server_context(authority.issue("database"), authority.certificate_file)
-        application = client_context(authority, authority.issue("application", client=True))
-        async with fake_server(database) as server:
-            loaded = make_loaded(make_config(server.port, listen_tls=outer, upstream_tls=inner))
-            async with running(loaded, FakeSessions()) as proxy, client_of(proxy, application) as stream:
-                message = bytes(range(256)) * 4096
-                await exchange(server, stream, message, message)
-                _, writer = stream
-                assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
-
-    run(scenario())
+async def test_bytes_go_both_ways_with_tls_and_client_certificates_on_both_sides(
+    authority: Authority,
+) -> None:
+    proxy_certificate = authority.issue("proxy")
+    inward = authority.issue("proxy-as-client", client=True)
+    outer = serving(proxy_certificate, client_ca=authority.certificate_file, require_client_certificate=True)
+    inner = UpstreamTls(TlsMode.TLS, authority.certificate_file, inward.certificate, inward.key)
+    database = server_context(authority.issue("database"), authority.certificate_file)
+    application = client_context(authority, authority.issue("application", client=True))
+    async with fake_server(database) as server:
+        loaded = make_loaded(make_config(server.port, listen_tls=outer, upstream_tls=inner))
+        async with running(loaded, FakeSessions()) as proxy, client_of(proxy, application) as stream:
+            message = bytes(range(256)) * 4096
+            await exchange(server, stream, message, message)
+            _, writer = stream
+            assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
 
 
 @pytest.mark.integration
-def test_tls_1_2_gets_a_forward_secret_authenticated_suite(authority: Authority) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            config = make_config(server.port, listen_tls=serving(authority.issue("proxy")))
-            application = client_context(authority)
-            application.maximum_version = ssl.TLSVersion.TLSv1_2
-            async with (
-                running(make_loaded(config), FakeSessions()) as proxy,
-                client_of(proxy, application) as (_, writer),
-            ):
-                suite = writer.get_extra_info("cipher")[0]
-                assert suite.startswith("ECDHE-")
-                assert "GCM" in suite or "POLY1305" in suite
-
-    run(scenario())
+async def test_tls_1_2_gets_a_forward_secret_authenticated_suite(authority: Authority) -> None:
+    async with fake_server() as server:
+        config = make_config(server.port, listen_tls=serving(authority.issue("proxy")))
+        application = client_context(authority)
+        application.maximum_version = ssl.TLSVersion.TLSv1_2
+        async with (
+            running(make_loaded(config), FakeSessions()) as proxy,
+            client_of(proxy, application) as (_, writer),
+        ):
+            suite = writer.get_extra_info("cipher")[0]
+            assert suite.startswith("ECDHE-")
+            assert "GCM" in suite or "POLY1305" in suite
 
 
 async def refused_handshake(listen_tls: ListenTls, application: ssl.SSLContext) -> None:
@@ -117,45 +110,42 @@ def old_suites(context: ssl.SSLContext) -> ssl.SSLContext:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("weaken", [old_version, old_suites], ids=["TLS 1.1", "CBC suites"])
-def test_weak_clients_are_refused(
+async def test_weak_clients_are_refused(
     authority: Authority, weaken: Callable[[ssl.SSLContext], ssl.SSLContext]
 ) -> None:
-    run(refused_handshake(serving(authority.issue("proxy")), weaken(client_context(authority))))
+    await refused_handshake(serving(authority.issue("proxy")), weaken(client_context(authority)))
 
 
 @pytest.mark.integration
-def test_a_client_without_certificate_is_refused_where_one_is_required(authority: Authority) -> None:
+async def test_a_client_without_certificate_is_refused_where_one_is_required(authority: Authority) -> None:
     required = serving(
         authority.issue("proxy"), client_ca=authority.certificate_file, require_client_certificate=True
     )
-    run(refused_handshake(required, client_context(authority)))
+    await refused_handshake(required, client_context(authority))
 
 
 @pytest.mark.integration
-def test_a_client_certificate_of_another_authority_is_refused_even_where_none_is_required(
+async def test_a_client_certificate_of_another_authority_is_refused_even_where_none_is_required(
     authority: Authority, stranger: Authority
 ) -> None:
     optional = serving(authority.issue("proxy"), client_ca=authority.certificate_file)
     certificate = stranger.issue("application", client=True)
-    run(refused_handshake(optional, client_context(authority, certificate)))
+    await refused_handshake(optional, client_context(authority, certificate))
 
 
 @pytest.mark.integration
-def test_a_client_that_speaks_plaintext_to_a_tls_listener_is_refused(authority: Authority) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            config = make_config(server.port, listen_tls=serving(authority.issue("proxy")))
-            async with (
-                running(make_loaded(config), FakeSessions()) as proxy,
-                client_of(proxy) as (reader, writer),
-            ):
-                writer.write(b"\x3a\x00\x00\x00 not a TLS record")
-                await soon(reader.read())
-                rejected = "sealwire_connections_rejected_total"
-                await until(lambda: proxy.metrics.value(rejected, reason="handshake") == 1)
-                assert server.connections == 0
-
-    run(scenario())
+async def test_a_client_that_speaks_plaintext_to_a_tls_listener_is_refused(authority: Authority) -> None:
+    async with fake_server() as server:
+        config = make_config(server.port, listen_tls=serving(authority.issue("proxy")))
+        async with (
+            running(make_loaded(config), FakeSessions()) as proxy,
+            client_of(proxy) as (reader, writer),
+        ):
+            writer.write(b"\x3a\x00\x00\x00 not a TLS record")
+            await soon(reader.read())
+            rejected = "sealwire_connections_rejected_total"
+            await until(lambda: proxy.metrics.value(rejected, reason="handshake") == 1)
+            assert server.connections == 0
 
 
 class Nobody:
@@ -184,26 +174,25 @@ def good(authority: Authority) -> Issued:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("issue", [expired, elsewhere], ids=["expired", "another host name"])
-def test_a_server_with_a_bad_certificate_is_not_used(
+async def test_a_server_with_a_bad_certificate_is_not_used(
     authority: Authority, issue: Callable[[Authority], Issued]
 ) -> None:
-    run(bad_server(authority, server_context(issue(authority)), StartReason.UPSTREAM_TLS_VERIFY))
+    await bad_server(authority, server_context(issue(authority)), StartReason.UPSTREAM_TLS_VERIFY)
 
 
 @pytest.mark.integration
-def test_a_server_of_another_authority_is_not_used(authority: Authority, stranger: Authority) -> None:
-    run(bad_server(authority, server_context(good(stranger)), StartReason.UPSTREAM_TLS_VERIFY))
+async def test_a_server_of_another_authority_is_not_used(authority: Authority, stranger: Authority) -> None:
+    await bad_server(authority, server_context(good(stranger)), StartReason.UPSTREAM_TLS_VERIFY)
 
 
 @pytest.mark.integration
-def test_a_server_that_answers_a_handshake_with_something_else_is_not_used(authority: Authority) -> None:
-    async def scenario() -> None:
-        async with hello_server({"ok": 1}, greeting=b"\x3a\0\0\0 not a TLS record") as port:
-            with pytest.raises(UpstreamUnavailable) as caught:
-                await soon(tls_upstream(authority, port).connect(lambda: ServerProtocol(Nobody())))
-        assert caught.value.reason is StartReason.UPSTREAM_TLS
-
-    run(scenario())
+async def test_a_server_that_answers_a_handshake_with_something_else_is_not_used(
+    authority: Authority,
+) -> None:
+    async with hello_server({"ok": 1}, greeting=b"\x3a\0\0\0 not a TLS record") as port:
+        with pytest.raises(UpstreamUnavailable) as caught:
+            await soon(tls_upstream(authority, port).connect(lambda: ServerProtocol(Nobody())))
+    assert caught.value.reason is StartReason.UPSTREAM_TLS
 
 
 def tls_upstream(authority: Authority, port: int, server_name: str | None = None) -> Upstream:
@@ -220,73 +209,66 @@ async def bad_server(authority: Authority, database: ssl.SSLContext, reason: Sta
 
 
 @pytest.mark.integration
-def test_the_server_name_of_the_configuration_is_verified_instead_of_the_address(
+async def test_the_server_name_of_the_configuration_is_verified_instead_of_the_address(
     authority: Authority,
 ) -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server(server_context(elsewhere(authority))) as server,
-            running(
-                make_loaded(
-                    make_config(
-                        server.port,
-                        upstream_tls=UpstreamTls(
-                            TlsMode.TLS, authority.certificate_file, server_name="db.example"
-                        ),
-                    )
-                ),
-                FakeSessions(),
-            ) as proxy,
-            client_of(proxy) as (_, writer),
-        ):
-            writer.write(b"x")
-            server_reader, _ = await server.accepted()
-            assert await soon(server_reader.readexactly(1)) == b"x"
-
-    run(scenario())
+    async with (
+        fake_server(server_context(elsewhere(authority))) as server,
+        running(
+            make_loaded(
+                make_config(
+                    server.port,
+                    upstream_tls=UpstreamTls(
+                        TlsMode.TLS, authority.certificate_file, server_name="db.example"
+                    ),
+                )
+            ),
+            FakeSessions(),
+        ) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        writer.write(b"x")
+        server_reader, _ = await server.accepted()
+        assert await soon(server_reader.readexactly(1)) == b"x"
 
 
 @pytest.mark.integration
-def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
+async def test_reloaded_certificates_serve_new_connections_and_open_ones_stay(
     authority: Authority, tmp_path: Path
 ) -> None:
-    async def scenario() -> None:
-        issued = authority.issue("proxy")
-        async with fake_server() as server:
-            config = make_config(server.port, listen_tls=serving(issued))
-            config = replace(config, policy=policy_file(tmp_path))
-            async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
-                async with client_of(proxy, client_context(authority)) as (reader, before):
-                    _, server_writer = await server.accepted()
-                    authority.issue("proxy")  # over the same files
-                    proxy.reload()
-                    await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
-                    async with client_of(proxy, client_context(authority)) as (_, after):
-                        assert serial(after) != serial(before)
-                    server_writer.write(b"still there")
-                    assert await soon(reader.readexactly(11)) == b"still there"
-                assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="loaded") == 1
-                assert proxy.metrics.value("sealwire_certificate_expiry_timestamp_seconds", side="listen") > 0
-
-    run(scenario())
+    issued = authority.issue("proxy")
+    async with fake_server() as server:
+        config = make_config(server.port, listen_tls=serving(issued))
+        config = replace(config, policy=policy_file(tmp_path))
+        async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
+            async with client_of(proxy, client_context(authority)) as (reader, before):
+                _, server_writer = await server.accepted()
+                authority.issue("proxy")  # over the same files
+                proxy.reload()
+                await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
+                async with client_of(proxy, client_context(authority)) as (_, after):
+                    assert serial(after) != serial(before)
+                server_writer.write(b"still there")
+                assert await soon(reader.readexactly(11)) == b"still there"
+            assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="loaded") == 1
+            assert proxy.metrics.value("sealwire_certificate_expiry_timestamp_seconds", side="listen") > 0
 
 
 @pytest.mark.integration
-def test_a_reload_that_fails_keeps_the_certificates_of_before(authority: Authority, tmp_path: Path) -> None:
-    async def scenario() -> None:
-        issued = authority.issue("proxy")
-        async with fake_server() as server:
-            config = make_config(server.port, listen_tls=serving(issued))
-            config = replace(config, policy=policy_file(tmp_path))
-            async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
-                issued.certificate.write_text("no certificate")
-                proxy.reload()
-                await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="failed") == 1)
-                async with client_of(proxy, client_context(authority)) as (_, writer):
-                    assert serial(writer)
-                assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="failed") == 1
-
-    run(scenario())
+async def test_a_reload_that_fails_keeps_the_certificates_of_before(
+    authority: Authority, tmp_path: Path
+) -> None:
+    issued = authority.issue("proxy")
+    async with fake_server() as server:
+        config = make_config(server.port, listen_tls=serving(issued))
+        config = replace(config, policy=policy_file(tmp_path))
+        async with running(make_loaded(config, known_keys), FakeSessions()) as proxy:
+            issued.certificate.write_text("no certificate")
+            proxy.reload()
+            await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="failed") == 1)
+            async with client_of(proxy, client_context(authority)) as (_, writer):
+                assert serial(writer)
+            assert proxy.metrics.value("sealwire_certificate_reloads_total", outcome="failed") == 1
 
 
 def serial(writer: asyncio.StreamWriter) -> str:

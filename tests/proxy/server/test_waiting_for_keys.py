@@ -6,7 +6,7 @@ import pytest
 
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.server.connections.side import Hold
+from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.session.effects import (
     Effect,
@@ -19,7 +19,6 @@ from tests.proxy.server.harness import (
     make_config,
     make_loaded,
     only_connection,
-    run,
     running,
     soon,
     until,
@@ -32,84 +31,74 @@ def need_keys() -> list[Effect]:
     return [NeedKeys(((7, 1),))]
 
 
-def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes_after() -> None:
-    async def scenario() -> None:
-        may_load = threading.Event()
-        fresh = Keyring([])
+async def test_both_sides_wait_while_keys_are_loaded_and_what_arrived_then_comes_after() -> None:
+    may_load = threading.Event()
+    fresh = Keyring([])
 
-        def load() -> Keyring:
-            if not may_load.wait(10):
-                raise TimeoutError
-            return fresh
+    def load() -> Keyring:
+        if not may_load.wait(10):
+            raise TimeoutError
+        return fresh
 
-        sessions = FakeSessions({b"k": need_keys})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port), load), sessions) as proxy,
-            client_of(proxy) as (reader, writer),
-        ):
-            server_reader, server_writer = await server.accepted()
-            connection = only_connection(proxy)
-            writer.write(b"k")
-            await until(lambda: Hold.KEYS in connection.client.held)
-            assert connection.server is not None
-            assert not connection.client.transport.is_reading()
-            assert not connection.server.transport.is_reading()
-            writer.write(b"later")
-            server_writer.write(b"+reply")
-            may_load.set()
-            assert await soon(reader.readexactly(10)) == b"keys+reply"
-            assert await soon(server_reader.readexactly(5)) == b"later"
-            assert sessions.made[0].answers == [fresh]
-            assert sessions.made[0].keyrings == [fresh]
-            assert proxy.services.keys.keyring is fresh
-
-    run(scenario())
+    sessions = FakeSessions({b"k": need_keys})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port), load), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        server_reader, server_writer = await server.accepted()
+        connection = only_connection(proxy)
+        writer.write(b"k")
+        await until(lambda: Hold.KEYS in connection.client.held)
+        assert connection.server is not None
+        assert not connection.client.transport.is_reading()
+        assert not connection.server.transport.is_reading()
+        writer.write(b"later")
+        server_writer.write(b"+reply")
+        may_load.set()
+        assert await soon(reader.readexactly(10)) == b"keys+reply"
+        assert await soon(server_reader.readexactly(5)) == b"later"
+        assert sessions.made[0].answers == [fresh]
+        assert proxy.services.keys.keyring is fresh
 
 
-def test_the_session_is_told_when_keys_cannot_be_loaded() -> None:
-    async def scenario() -> None:
-        def load() -> Keyring:
-            raise DamagedFile(KeysReason.TAMPERED, "keyring.json was altered")
+async def test_the_session_is_told_when_keys_cannot_be_loaded() -> None:
+    def load() -> Keyring:
+        raise DamagedFile(KeysReason.TAMPERED, "keyring.json was altered")
 
-        sessions = FakeSessions({b"k": need_keys})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port), load), sessions) as proxy,
-            client_of(proxy) as (reader, writer),
-        ):
-            await server.accepted()
-            writer.write(b"k")
-            assert await soon(reader.readexactly(7)) == b"no keys"
-            assert proxy.services.keys.freshness is Freshness.STALE
-            assert proxy.metrics.value("sealwire_key_reloads_total", outcome="failed") == 1
-            assert proxy.metrics.value("sealwire_bugs_total") == 0
-
-    run(scenario())
+    sessions = FakeSessions({b"k": need_keys})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port), load), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        await server.accepted()
+        writer.write(b"k")
+        assert await soon(reader.readexactly(7)) == b"no keys"
+        assert proxy.services.keys.freshness is Freshness.STALE
+        assert proxy.metrics.value("sealwire_key_reloads_total", outcome="failed") == 1
+        assert proxy.metrics.value("sealwire_bugs_total") == 0
 
 
-def test_a_client_that_goes_while_keys_are_loaded_gets_no_answer() -> None:
-    async def scenario() -> None:
-        may_load = threading.Event()
+async def test_a_client_that_goes_while_keys_are_loaded_gets_no_answer() -> None:
+    may_load = threading.Event()
 
-        def load() -> Keyring:
-            may_load.wait(10)
-            return Keyring([])
+    def load() -> Keyring:
+        may_load.wait(10)
+        return Keyring([])
 
-        sessions = FakeSessions({b"k": need_keys})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port), load), sessions) as proxy,
-            client_of(proxy) as (_, writer),
-        ):
-            await server.accepted()
-            writer.write(b"k")
-            connection = only_connection(proxy)
-            await until(lambda: Hold.KEYS in connection.client.held)
-            connection.abort()
-            await until(lambda: not proxy.services.live)
-            may_load.set()
-            await until(lambda: proxy.metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1)
-            assert "keys_ready" not in sessions.made[0].calls
-
-    run(scenario())
+    sessions = FakeSessions({b"k": need_keys})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port), load), sessions) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        await server.accepted()
+        writer.write(b"k")
+        connection = only_connection(proxy)
+        await until(lambda: Hold.KEYS in connection.client.held)
+        connection.abort()
+        await until(lambda: not proxy.services.live)
+        may_load.set()
+        await until(lambda: proxy.metrics.value("sealwire_key_reloads_total", outcome="loaded") == 1)
+        assert "keys_loaded" not in sessions.made[0].calls

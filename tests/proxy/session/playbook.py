@@ -28,7 +28,7 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.session import Session
-from tests.proxy.session.world import body_of, decoded, opened, sections
+from tests.proxy.session.world import body_of, decoded, load_keys, opened, sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,16 @@ def server_eof() -> Input:
     return Input("server_eof", lambda session: session.server_eof())
 
 
-def keys_ready(keyring: Keyring | None) -> Input:
+def keys_loaded(keyring: Keyring | None) -> Input:
     """The shell has loaded the keyring, or could not."""
-    return Input("keys_ready", lambda session: session.keys_ready(keyring))
+    return Input("keys_loaded", lambda session: load_keys(session, keyring))
 
 
 def use_keyring(keyring: Keyring) -> Input:
     """The shell has another keyring for all sessions."""
 
     def use(session: Session) -> list[Effect]:
-        session.use_keyring(keyring)
+        session.shared.use_keyring(keyring)
         return []
 
     return Input("use_keyring", use)

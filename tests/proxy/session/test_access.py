@@ -6,9 +6,9 @@ import pytest
 from bson import Binary
 
 from sealwire.proxy.session.access import OPEN_COMMANDS
-from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN, SessionSettings
+from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.effects import CloseReason, ToServer
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session.playbook import (
     Playbook,
     audit,
@@ -20,7 +20,6 @@ from tests.proxy.session.playbook import (
     to_server,
 )
 from tests.proxy.session.world import (
-    OWN_ADDRESS,
     POLICY,
     command,
     legacy_query,
@@ -28,6 +27,7 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     session,
+    use_settings,
 )
 
 NHS = "943 476 5919"
@@ -169,7 +169,7 @@ def test_settings_that_ask_for_a_login_count_for_open_connections() -> None:
     open_one, known = (Playbook(session(login_required=False)) for _ in range(2))
     exchange(known, START, step(1, done=True), 1)
     for play in (open_one, known):
-        play.session.use_settings(SessionSettings(POLICY, Topology(OWN_ADDRESS)))
+        use_settings(play.session, SessionSettings(POLICY))
     assert not is_let_in(open_one)
     assert is_let_in(known)
 

@@ -6,19 +6,17 @@ import pytest
 from bson import Int64
 
 from sealwire.policies.file.loader import load_policy
-from sealwire.proxy.session.conversation import SessionSettings
 from sealwire.proxy.session.effects import Effect, ToClient, ToServer
-from sealwire.proxy.session.handshake import Topology
-from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session.world import (
-    KEYRING,
-    OWN_ADDRESS,
     POLICY_TEXT,
     body_of,
     command,
     opened,
     reply,
     sealed,
+    session_of,
+    use_settings,
 )
 
 NHS = "943 476 5919"
@@ -30,7 +28,7 @@ MORE = {"getMore": Int64(5), "collection": "patients", "$db": "clinic"}
 def settings(text: bytes, *former: SessionSettings) -> SessionSettings:
     policies = tuple(each.policy for each in former)
     policy = load_policy(text, "policy.yaml")
-    return SessionSettings(policy, Topology(OWN_ADDRESS), login_required=False, former=policies)
+    return SessionSettings(policy, login_required=False, former=policies)
 
 
 OLD = settings(POLICY_TEXT)
@@ -55,10 +53,10 @@ def read(effects: list[Effect]) -> list[dict[str, Any]]:
 
 
 def test_a_command_that_waits_for_an_answer_about_its_name_is_planned_by_the_new_policy() -> None:
-    session = Session(OLD, KEYRING)
+    session = session_of(OLD)
     (question,) = sent(session.client_data(command(FIND_WARDS, 7)))
     assert NHS.encode() not in question
-    session.use_settings(WIDER)
+    use_settings(session, WIDER)
     entry = {"name": "wards", "type": "collection"}
     listed = {"id": Int64(0), "ns": "clinic.$cmd.listCollections", "firstBatch": [entry]}
     number = int.from_bytes(question[4:8], "little")
@@ -69,9 +67,9 @@ def test_a_command_that_waits_for_an_answer_about_its_name_is_planned_by_the_new
 
 @pytest.mark.parametrize("new", [WIDER, WITHOUT, ELSEWHERE], ids=["wider", "without", "elsewhere"])
 def test_replies_and_cursors_of_before_are_read(new: SessionSettings) -> None:
-    session = Session(OLD, KEYRING)
+    session = session_of(OLD)
     session.client_data(command(FIND, 7))
-    session.use_settings(new)
+    use_settings(session, new)
     (first,) = read(session.server_data(batch("firstBatch", 7, 5)))
     assert first["firstBatch"] == [{"nhs_number": NHS}]
     session.client_data(command(MORE, 8))

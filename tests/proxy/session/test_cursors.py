@@ -8,14 +8,11 @@ from bson import Int64
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.session.conversation import SessionSettings
-from sealwire.proxy.session.handshake import Topology
-from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session.playbook import Playbook, audit, client, error, pause, server, to_client, to_server
 from tests.proxy.session.test_look_up import asked, told, view
 from tests.proxy.session.world import (
     KEYRING,
-    OWN_ADDRESS,
     POLICY,
     body_of,
     command,
@@ -23,6 +20,8 @@ from tests.proxy.session.world import (
     reply,
     sealed,
     session,
+    session_of,
+    use_settings,
 )
 
 NHS = "943 476 5919"
@@ -127,8 +126,8 @@ def test_a_cursor_on_a_view_is_read_on_when_the_policy_no_longer_knows_its_datab
         "policy.yaml",
     )
     collection = marked()
-    live = Session(settings(POLICY), KEYRING)
-    live.use_settings(settings(elsewhere, POLICY))
+    live = session_of(settings(POLICY))
+    use_settings(live, settings(elsewhere, POLICY))
     play = Playbook(live)
     play >> client(get_more(collection)) << to_server(get_more("shown"))
     play >> server(batch("nextBatch", "clinic.shown", SEALED, response_to=2))
@@ -137,7 +136,7 @@ def test_a_cursor_on_a_view_is_read_on_when_the_policy_no_longer_knows_its_datab
 
 
 def settings(policy: PolicySet, *former: PolicySet) -> SessionSettings:
-    return SessionSettings(policy, Topology(OWN_ADDRESS), login_required=False, former=former)
+    return SessionSettings(policy, login_required=False, former=former)
 
 
 def test_a_cursor_that_was_opened_under_a_former_policy_is_read_on() -> None:
@@ -146,8 +145,8 @@ def test_a_cursor_that_was_opened_under_a_former_policy_is_read_on() -> None:
         b"collections: {other.people: {nhs_number: nhs}}\n",
         "policy.yaml",
     )
-    live = Session(settings(POLICY), KEYRING)
-    live.use_settings(settings(narrower, POLICY))
+    live = session_of(settings(POLICY))
+    use_settings(live, settings(narrower, POLICY))
     play = Playbook(live)
     play >> client(get_more("patients")) << to_server(get_more("patients"))
     play >> server(batch("nextBatch", "clinic.patients", SEALED, response_to=2))

@@ -26,6 +26,7 @@ from tests.proxy.session.world import (
     body_of,
     command,
     decoded,
+    load_keys,
     opened,
     reply,
     sealed,
@@ -128,7 +129,7 @@ def test_it_waits_for_a_key_and_what_came_after_it_waits_too() -> None:
     talking.client_data(command(FIND, 2))
     stream = batch(sealed("nhs", "x"), sealed("nhs", "y", 2)) + reply({"a": 1}, 2)
     assert received(talking, stream) == [NeedKeys(((NHS_ID, 2),))]
-    effects = talking.keys_ready(ROTATED)
+    effects = load_keys(talking, ROTATED)
     assert b"".join(pieces_of(effects[0])) == batch("x", "y")
     assert effects[1:] == [Count(Counter.VALUES_DECRYPTED, MANY), ToClient(reply({"a": 1}, 2))]
     assert talking.idle
@@ -139,7 +140,7 @@ def test_without_the_key_it_is_withheld_and_the_next_one_is_opened() -> None:
     talking.client_data(command(FIND, 2))
     stream = batch(sealed("nhs", "x"), sealed("nhs", "y", 2))
     assert received(talking, stream) == [NeedKeys(((NHS_ID, 2),))]
-    effects = talking.keys_ready(None)
+    effects = talking.keys_loaded()
     assert Count(Counter.DECRYPTION_FAILURES, label="UnknownKey") in effects
     assert not any(isinstance(effect, LongToClient) for effect in effects)
     again = stream[:8] + (2).to_bytes(4, "little") + stream[12:]

@@ -17,6 +17,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.draft import SETTLED_EDITS
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
+from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from tests.proxy.session.world import KEYRING, POLICY, body_of, command, data_key, opened, sealed, sections
@@ -33,13 +34,17 @@ def planned(message: bytes, settler: Settler | None = None, policy: PolicySet = 
     return plan_command(policy, message, parsed.body, (0,), sequences, settler=settler)
 
 
+def shared(keyring: Keyring = KEYRING, limit: int = MAX_MESSAGE_BYTES) -> Shared:
+    return Shared(SessionSettings(POLICY, max_message_bytes=limit), keyring)
+
+
 def applied(message: bytes, keyring: Keyring = KEYRING, limit: int = MAX_MESSAGE_BYTES) -> bytes:
-    return b"".join(apply_plan(planned(message), keyring, limit))
+    return b"".join(apply_plan(planned(message), shared(keyring, limit)))
 
 
 def test_a_plan_without_edits_gives_the_very_same_bytes() -> None:
     plan = planned(command({"find": "patients", "$db": "clinic"}))
-    (piece,) = apply_plan(plan, Keyring([]), 0)
+    (piece,) = apply_plan(plan, shared(Keyring([])))
     assert piece is plan.buf
 
 
@@ -125,7 +130,7 @@ def test_a_range_becomes_one_list_that_does_not_show_the_order_of_its_values() -
     condition = {"$exists": True, "$gte": 100, "$lt": 200}
     message = command({"find": "patients", "filter": {"visits": condition}, "$db": "clinic"})
     plan = plan_command(RANGED, message, parse_op_msg(message).body, (0,))
-    found = body_of(apply_plan(plan, KEYRING, MAX_MESSAGE_BYTES)[0])["filter"]["visits"]
+    found = body_of(apply_plan(plan, shared())[0])["filter"]["visits"]
     assert list(found) == ["$exists", "$in"]
     assert sorted(opened(found["$in"])) == list(range(100, 200))
     assert found["$in"] == sorted(found["$in"])
@@ -137,9 +142,10 @@ MANY = 2 * SETTLED_EDITS + 100
 
 def settled(message: bytes, limit: int = MAX_MESSAGE_BYTES) -> tuple[Plan, Settled, list[bytes]]:
     """As a long message is rewritten: the edits of documents are carried out while others are planned."""
-    taking = Settled(KEYRING, limit)
+    both = shared(KEYRING, limit)
+    taking = Settled(both)
     plan = planned(message, taking.take)
-    return plan, taking, apply_plan(plan, KEYRING, limit, taking.edits)
+    return plan, taking, apply_plan(plan, both, taking.edits)
 
 
 def _many(where: str) -> bytes:
@@ -163,12 +169,10 @@ def test_documents_that_are_settled_on_the_way_are_sent_the_same(where: str) -> 
 def test_statements_with_ranges_are_settled_the_same() -> None:
     deletes = [{"q": {"visits": {"$gte": 1, "$lt": 3}}, "limit": 0}] * MANY
     message = command({"delete": "patients", "$db": "clinic"}, after={"deletes": deletes})
-    taking = Settled(KEYRING, MAX_MESSAGE_BYTES)
+    taking = Settled(shared())
     plan = planned(message, taking.take, RANGED)
-    pieces = apply_plan(plan, KEYRING, MAX_MESSAGE_BYTES, taking.edits)
-    assert b"".join(pieces) == b"".join(
-        apply_plan(planned(message, policy=RANGED), KEYRING, MAX_MESSAGE_BYTES)
-    )
+    pieces = apply_plan(plan, shared(), taking.edits)
+    assert b"".join(pieces) == b"".join(apply_plan(planned(message, policy=RANGED), shared()))
     assert plan.values == MANY
     assert len(plan.replacements) == len(plan.edits) < MANY
 
@@ -184,7 +188,7 @@ def test_a_long_insert_leaves_in_pieces() -> None:
 
 def test_a_refusal_of_the_last_document_refuses_all_of_them() -> None:
     documents: list[dict[str, Any]] = [{"nhs_number": "1"}] * MANY + [{"nhs_number": bson.MinKey()}]
-    taking = Settled(KEYRING, MAX_MESSAGE_BYTES)
+    taking = Settled(shared())
     with pytest.raises(Refusal) as caught:
         planned(command(INSERT, after={"documents": documents}), taking.take)
     assert caught.value.reason is Reason.TYPE

@@ -5,8 +5,9 @@ from bson.binary import Binary
 
 from sealwire.keys.data_key import KeyState
 from sealwire.keys.keyring import Keyring
-from sealwire.proxy.session.conversation import Reveal
 from sealwire.proxy.session.effects import CloseReason, Counter
+from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.states import IllegalTransition
 from tests.proxy.session.playbook import (
     Input,
     Playbook,
@@ -16,7 +17,7 @@ from tests.proxy.session.playbook import (
     close,
     drain,
     error,
-    keys_ready,
+    keys_loaded,
     need_keys,
     server,
     server_eof,
@@ -64,21 +65,21 @@ class TestAnotherKeyring:
         asked(play, 1) >> server(reply({"a": old})) << to_client(reply(PLAIN))
         play >> use_keyring(Keyring([]))
         asked(play, 2) >> server(reply({"a": old}, 2)) << need_keys((NHS_ID, 1))
-        play >> keys_ready(None)
+        play >> keys_loaded(None)
         play << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
         play << error(211, "KeyNotFound", 2)
 
     def test_a_session_that_waits_still_gets_its_answer(self, play: Playbook) -> None:
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
         play >> use_keyring(KEYRING)
-        play >> keys_ready(ROTATED) << to_client(reply(PLAIN))
+        play >> keys_loaded(ROTATED) << to_client(reply(PLAIN))
 
 
 class TestWaitingForKeys:
     def test_a_new_key_is_asked_for_and_the_reply_then_decrypted(self, play: Playbook) -> None:
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
         assert not play.session.idle
-        play >> keys_ready(ROTATED) << to_client(reply(PLAIN))
+        play >> keys_loaded(ROTATED) << to_client(reply(PLAIN))
         assert play.session.idle
 
     def test_what_arrives_meanwhile_is_held_and_handled_in_order(self, play: Playbook) -> None:
@@ -86,7 +87,7 @@ class TestWaitingForKeys:
         play >> client(command(FIND, 3))
         play >> server(reply(PLAIN, 3))
         play >> client(command(FIND, 4), command(FIND, 5))
-        play >> keys_ready(ROTATED)
+        play >> keys_loaded(ROTATED)
         play << to_client(reply(PLAIN, 1)) << to_client(reply(PLAIN, 2)) << to_server(command(FIND, 3))
         play << to_client(reply(PLAIN, 3)) << to_server(command(FIND, 4)) << to_server(command(FIND, 5))
 
@@ -95,14 +96,14 @@ class TestWaitingForKeys:
         self, play: Playbook, keyring: Keyring | None
     ) -> None:
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
-        play >> keys_ready(keyring)
+        play >> keys_loaded(keyring)
         play << audit("undecryptable", "clinic.patients", "find", "UnknownKey") << error(211, "KeyNotFound")
         assert play.count(Counter.DECRYPTION_FAILURES, "UnknownKey") == 1
         asked(play, 2) >> server(reply(PLAIN, 2)) << to_client(reply(PLAIN, 2))
 
     def test_a_key_is_asked_for_once(self, play: Playbook) -> None:
         asked(play, 1, 2) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
-        play >> keys_ready(None) << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
+        play >> keys_loaded(None) << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
         play << error(211, "KeyNotFound")
         play >> server(reply(NEW, 2)) << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
         play << error(211, "KeyNotFound", 2)
@@ -110,9 +111,9 @@ class TestWaitingForKeys:
     def test_each_unknown_key_of_a_reply_is_asked_for(self, play: Playbook) -> None:
         both = {"a": sealed("nhs", "x", version=2), "b": sealed("visits", 1, version=2)}
         asked(play, 1) >> server(reply(both), reply(PLAIN, 9)) << need_keys((NHS_ID, 2))
-        play >> keys_ready(ROTATED) << need_keys((class_id_of("visits"), 2))
+        play >> keys_loaded(ROTATED) << need_keys((class_id_of("visits"), 2))
         complete = Keyring([data_key("nhs", 2), data_key("visits", 2)])
-        play >> keys_ready(complete) << to_client(reply({"a": "x", "b": 1}))
+        play >> keys_loaded(complete) << to_client(reply({"a": "x", "b": 1}))
         play << close(CloseReason.SERVER_PROTOCOL)  # the held reply answers nobody
 
     def test_a_destroyed_key_is_not_asked_for(self) -> None:
@@ -126,19 +127,20 @@ class TestWaitingForKeys:
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
         play >> tick(500.0) >> tick(509.9)
         play >> tick(510.0) << close(CloseReason.KEYS_UNAVAILABLE)
-        play >> keys_ready(ROTATED) >> tick(600.0)
+        play >> keys_loaded(ROTATED) >> tick(600.0)
 
     def test_the_time_counts_anew_for_each_wait(self, play: Playbook) -> None:
         asked(play, 1, 2) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
         play >> tick(0.0) >> tick(9.0)
-        play >> keys_ready(ROTATED) << to_client(reply(PLAIN))
+        play >> keys_loaded(ROTATED) << to_client(reply(PLAIN))
         other = {"b": sealed("visits", 1, version=2)}
         play >> server(reply(other, 2)) << need_keys((class_id_of("visits"), 2))
         play >> tick(20.0) >> tick(29.0)
         play >> tick(30.0) << close(CloseReason.KEYS_UNAVAILABLE)
 
-    def test_keys_that_nobody_asked_for_change_nothing(self, play: Playbook) -> None:
-        play >> keys_ready(ROTATED)
+    def test_keys_that_nobody_asked_for_are_a_bug_and_change_nothing(self, play: Playbook) -> None:
+        with pytest.raises(IllegalTransition):
+            play.session.keys_loaded()
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
 
     def test_a_broken_frame_closes_while_waiting(self, play: Playbook) -> None:
@@ -151,7 +153,7 @@ class TestWaitingForKeys:
 
     def test_a_stream_goes_on_after_the_wait(self, play: Playbook) -> None:
         asked(play, 1) >> server(reply(NEW, 1, 50, flags=MORE_TO_COME)) << need_keys((NHS_ID, 2))
-        play >> keys_ready(ROTATED) << to_client(reply(PLAIN, 1, 50, flags=MORE_TO_COME))
+        play >> keys_loaded(ROTATED) << to_client(reply(PLAIN, 1, 50, flags=MORE_TO_COME))
         play >> server(reply(NEW, 50, 51)) << to_client(reply(PLAIN, 50, 51))
 
 
@@ -219,7 +221,7 @@ class TestDrain:
     def test_waiting_for_keys_is_busy(self, play: Playbook) -> None:
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
         play >> drain()
-        play >> keys_ready(ROTATED) << to_client(reply(PLAIN)) << close(CloseReason.DRAINED)
+        play >> keys_loaded(ROTATED) << to_client(reply(PLAIN)) << close(CloseReason.DRAINED)
 
 
 class TestEnds:
@@ -238,7 +240,7 @@ class TestEnds:
             >> server(reply(PLAIN))
             >> drain()
             >> tick(1.0)
-            >> keys_ready(KEYRING)
+            >> keys_loaded(KEYRING)
         )
 
     def test_a_message_cut_off_by_the_end_is_dropped(self, play: Playbook) -> None:
@@ -256,7 +258,7 @@ class TestEnds:
         asked(play, 1) >> server(reply(NEW)) << need_keys((NHS_ID, 2))
         play >> client(command(FIND, 2))
         play >> client_eof() << close(CloseReason.CLIENT_EOF)
-        play >> keys_ready(ROTATED)
+        play >> keys_loaded(ROTATED)
 
 
 class TestReplies:

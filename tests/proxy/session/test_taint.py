@@ -10,7 +10,8 @@ from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.session.effects import ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
-from sealwire.proxy.session.session import Session, SessionSettings
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.policies.taint.campaign import chosen_seed
 from tests.policies.taint.commands import Case, draw_case
 from tests.policies.taint.outcome import message_of
@@ -31,8 +32,8 @@ _MOST_QUESTIONS = 20
 
 def sent(case: Case) -> tuple[bytes, bytes]:
     """What a session writes to the server for one command, and to the client before any reply to it."""
-    settings = SessionSettings(POLICY, Topology(OWN_ADDRESS, {}), login_required=False)
-    talk = Session(settings, KEYRING)
+    shared = Shared(SessionSettings(POLICY, login_required=False), KEYRING)
+    talk = Session(shared, Topology(OWN_ADDRESS, {}))
     effects = talk.client_data(message_of(case))
     to_server = to_client = b""
     for _ in range(_MOST_QUESTIONS):

@@ -15,7 +15,8 @@ from sealwire.keys.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
-from sealwire.proxy.session.session import Session, SessionSettings
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.strategies import MadeSequence, made_op_msg
 from tests.wire.corpus import document, element
 
@@ -81,7 +82,25 @@ def session(keyring: Keyring = KEYRING, members: dict[str, str] | None = None, *
     """A session that has just begun."""
     topology = Topology(OWN_ADDRESS, members or {})
     settings.setdefault("login_required", False)
-    return Session(SessionSettings(POLICY, topology, **settings), keyring)
+    return Session(Shared(SessionSettings(POLICY, **settings), keyring), topology)
+
+
+def session_of(settings: SessionSettings, keyring: Keyring = KEYRING) -> Session:
+    """A session with settings of its own."""
+    return Session(Shared(settings, keyring), Topology(OWN_ADDRESS))
+
+
+def use_settings(session: Session, settings: SessionSettings) -> None:
+    """Let other settings count for a session that has begun."""
+    session.shared.use_settings(settings)
+    session.settings_changed()
+
+
+def load_keys(session: Session, keyring: Keyring | None) -> list[Effect]:
+    """Answer NeedKeys: the keyring as it is now, or None when it could not be loaded."""
+    if keyring is not None:
+        session.shared.use_keyring(keyring)
+    return session.keys_loaded()
 
 
 def command(

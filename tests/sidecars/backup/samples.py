@@ -4,7 +4,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import bson
@@ -95,6 +95,3 @@ def change(path: Path, edit: Callable[[bytes], bytes]) -> None:
 
 def local(directory: Path) -> LocalStore:
     return LocalStore(directory)
-
-
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)

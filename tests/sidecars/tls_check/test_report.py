@@ -58,7 +58,6 @@ class Page(HTMLParser):
     """Collects tags and text; fails on a tag that is not closed."""
 
     VOID = frozenset({"meta", "br"})
-    OPTIONAL_END = frozenset({"th", "td"})
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ from sealwire.proxy.server.config.settings import (
 )
 from sealwire.proxy.server.errors import FileProblem, StartReason
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.conversation import Reveal
+from sealwire.proxy.session.shared import Reveal
 from tests.build_context import ROOT
 from tests.proxy.server.config_texts import (
     EVERYWHERE,

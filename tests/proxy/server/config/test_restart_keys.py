@@ -22,7 +22,7 @@ from sealwire.proxy.server.config.settings import (
     UpstreamTls,
 )
 from sealwire.proxy.server.observability.logs import LogFormat
-from sealwire.proxy.session.conversation import Reveal
+from sealwire.proxy.session.shared import Reveal
 from tests.proxy.server.harness import make_config, with_members
 
 OLD = make_config(1)

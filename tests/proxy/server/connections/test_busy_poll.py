@@ -14,7 +14,6 @@ from tests.proxy.server.harness import (
     fake_server,
     make_config,
     make_loaded,
-    run,
     running,
 )
 
@@ -92,7 +91,7 @@ def test_it_sleeps_as_soon_as_somebody_else_took_the_processor(monkeypatch: pyte
 
 @pytest.mark.integration
 @pytest.mark.parametrize("busy_poll_us", [0, FOR_EVER_US])
-def test_what_a_connection_receives_keeps_a_proxy_awake_if_that_is_asked_for(
+async def test_what_a_connection_receives_keeps_a_proxy_awake_if_that_is_asked_for(
     busy_poll_us: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = 0
@@ -102,12 +101,8 @@ def test_what_a_connection_receives_keeps_a_proxy_awake_if_that_is_asked_for(
         turns += 1
 
     monkeypatch.setattr(os, "sched_yield", count)
-
-    async def scenario() -> None:
-        async with fake_server() as server:
-            config = replace(make_config(server.port), busy_poll_us=busy_poll_us)
-            async with running(make_loaded(config), FakeSessions()) as proxy, client_of(proxy) as client:
-                await exchange(server, client, b"question", b"answer")
-
-    run(scenario())
+    async with fake_server() as server:
+        config = replace(make_config(server.port), busy_poll_us=busy_poll_us)
+        async with running(make_loaded(config), FakeSessions()) as proxy, client_of(proxy) as client:
+            await exchange(server, client, b"question", b"answer")
     assert (turns > 0) is (busy_poll_us > 0)

@@ -24,7 +24,6 @@ from tests.proxy.server.harness import (
     hang_up,
     make_config,
     make_loaded,
-    run,
     running,
     soon,
     until,
@@ -33,233 +32,194 @@ from tests.proxy.server.harness import (
 pytestmark = pytest.mark.integration
 
 
-def test_bytes_go_both_ways() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-            client_of(proxy) as client,
-        ):
-            await exchange(server, client, b"question", b"answer")
-
-    run(scenario())
+async def test_bytes_go_both_ways() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as client,
+    ):
+        await exchange(server, client, b"question", b"answer")
 
 
-def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-            client_of(proxy) as (_, writer),
-        ):
-            message = bytes(range(256)) * 8192
-            writer.write(message)
-            server_reader, _ = await server.accepted()
-            assert await soon(server_reader.readexactly(len(message))) == message
-
-    run(scenario())
+async def test_bytes_sent_before_the_server_connection_stands_arrive_in_order() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        message = bytes(range(256)) * 8192
+        writer.write(message)
+        server_reader, _ = await server.accepted()
+        assert await soon(server_reader.readexactly(len(message))) == message
 
 
-def test_each_client_gets_a_server_connection_of_its_own() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-            client_of(proxy) as (first, _),
-            client_of(proxy) as (second, _),
-        ):
-            for _ in range(2):
-                _, server_writer = await server.accepted()
-                server_writer.write(b"x")
-            assert await soon(first.readexactly(1)) == b"x"
-            assert await soon(second.readexactly(1)) == b"x"
-            assert proxy.metrics.value("sealwire_client_connections") == 2
-
-    run(scenario())
+async def test_each_client_gets_a_server_connection_of_its_own() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+        client_of(proxy) as (first, _),
+        client_of(proxy) as (second, _),
+    ):
+        for _ in range(2):
+            _, server_writer = await server.accepted()
+            server_writer.write(b"x")
+        assert await soon(first.readexactly(1)) == b"x"
+        assert await soon(second.readexactly(1)) == b"x"
+        assert proxy.metrics.value("sealwire_client_connections") == 2
 
 
-def test_the_server_connection_is_closed_when_the_client_goes() -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions()
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), sessions) as proxy,
-            client_of(proxy) as (_, writer),
-        ):
-            server_reader, _ = await server.accepted()
-            writer.close()
-            assert await soon(server_reader.read()) == b""
-            await until(lambda: not proxy.services.live)
-            assert sessions.made[0].calls.count("client_eof") == 1
-            assert proxy.metrics.value("sealwire_client_connections") == 0
-
-    run(scenario())
+async def test_the_server_connection_is_closed_when_the_client_goes() -> None:
+    sessions = FakeSessions()
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (_, writer),
+    ):
+        server_reader, _ = await server.accepted()
+        writer.close()
+        assert await soon(server_reader.read()) == b""
+        await until(lambda: not proxy.services.live)
+        assert sessions.made[0].calls.count("client_eof") == 1
+        assert proxy.metrics.value("sealwire_client_connections") == 0
 
 
-def test_a_client_that_is_reset_is_forgotten() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        ):
-            raw = socket.create_connection(proxy.addresses[0])
-            server_reader, _ = await server.accepted()
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            raw.close()
-            assert await soon(server_reader.read()) == b""
-            await until(lambda: not proxy.services.live)
-
-    run(scenario())
+async def test_a_client_that_is_reset_is_forgotten() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+    ):
+        raw = socket.create_connection(proxy.addresses[0])
+        server_reader, _ = await server.accepted()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        raw.close()
+        assert await soon(server_reader.read()) == b""
+        await until(lambda: not proxy.services.live)
 
 
-def test_the_client_is_closed_when_the_server_goes_in_mid_message_and_the_proxy_lives_on() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        ):
-            async with client_of(proxy) as (reader, _):
-                _, server_writer = await server.accepted()
-                server_writer.write(b"half a mess")
-                assert await soon(reader.readexactly(11)) == b"half a mess"
-                await hang_up(server_writer)
-                assert await soon(reader.read()) == b""
-            async with client_of(proxy) as (reader, _):
-                _, server_writer = await server.accepted()
-                server_writer.write(b"again")
-                assert await soon(reader.readexactly(5)) == b"again"
-            assert proxy.metrics.value("sealwire_bugs_total") == 0
-
-    run(scenario())
+async def test_the_client_is_closed_when_the_server_goes_in_mid_message_and_the_proxy_lives_on() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+    ):
+        async with client_of(proxy) as (reader, _):
+            _, server_writer = await server.accepted()
+            server_writer.write(b"half a mess")
+            assert await soon(reader.readexactly(11)) == b"half a mess"
+            await hang_up(server_writer)
+            assert await soon(reader.read()) == b""
+        async with client_of(proxy) as (reader, _):
+            _, server_writer = await server.accepted()
+            server_writer.write(b"again")
+            assert await soon(reader.readexactly(5)) == b"again"
+        assert proxy.metrics.value("sealwire_bugs_total") == 0
 
 
-def test_a_client_is_closed_when_the_server_cannot_be_reached() -> None:
-    async def scenario() -> None:
-        with socket.create_server((LOOPBACK, 0)) as free:
-            port = free.getsockname()[1]
-        async with running(make_loaded(make_config(port)), FakeSessions()) as proxy:
-            async with client_of(proxy) as (reader, _):
-                assert await soon(reader.read()) == b""
-            reason = {"reason": "upstream-refused"}
-            assert proxy.metrics.value("sealwire_upstream_connect_failures_total", **reason) == 1
-            await until(lambda: not proxy.services.live)
-
-    run(scenario())
+async def test_a_client_is_closed_when_the_server_cannot_be_reached() -> None:
+    with socket.create_server((LOOPBACK, 0)) as free:
+        port = free.getsockname()[1]
+    async with running(make_loaded(make_config(port)), FakeSessions()) as proxy:
+        async with client_of(proxy) as (reader, _):
+            assert await soon(reader.read()) == b""
+        reason = {"reason": "upstream-refused"}
+        assert proxy.metrics.value("sealwire_upstream_connect_failures_total", **reason) == 1
+        await until(lambda: not proxy.services.live)
 
 
 def bug() -> list[Effect]:
     raise KeyError("9434765919")
 
 
-def test_an_exception_from_the_core_cuts_that_connection_only_and_shows_no_value(
+async def test_an_exception_from_the_core_cuts_that_connection_only_and_shows_no_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions({b"!": bug})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), sessions) as proxy,
-            client_of(proxy) as (other_reader, _),
-        ):
-            _, other_server = await server.accepted()
-            async with client_of(proxy) as (reader, writer):
-                server_reader, _ = await server.accepted()
-                writer.write(b"!")
-                assert await soon(reader.read()) == b""
-                assert await soon(server_reader.read()) == b""
-            assert proxy.metrics.value("sealwire_bugs_total") == 1
-            other_server.write(b"alive")
-            assert await soon(other_reader.readexactly(5)) == b"alive"
-
-    run(scenario())
+    sessions = FakeSessions({b"!": bug})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (other_reader, _),
+    ):
+        _, other_server = await server.accepted()
+        async with client_of(proxy) as (reader, writer):
+            server_reader, _ = await server.accepted()
+            writer.write(b"!")
+            assert await soon(reader.read()) == b""
+            assert await soon(server_reader.read()) == b""
+        assert proxy.metrics.value("sealwire_bugs_total") == 1
+        other_server.write(b"alive")
+        assert await soon(other_reader.readexactly(5)) == b"alive"
     (record,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
     line = SafeFormatter(LogFormat.TEXT).format(record)
     assert "KeyError" in line
     assert "9434765919" not in line
 
 
-def test_a_close_flushes_what_was_written_before() -> None:
-    async def scenario() -> None:
-        size = 4 << 20
-        effects: list[Effect] = [ToServer(b"bye"), ToClient(bytes(size)), Close(CloseReason.CLIENT_PROTOCOL)]
-        sessions = FakeSessions({b"!": lambda: effects})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), sessions) as proxy,
-            client_of(proxy) as (reader, writer),
-        ):
-            server_reader, _ = await server.accepted()
-            writer.write(b"!")
-            assert len(await soon(reader.read(-1))) == size
-            assert await soon(server_reader.read()) == b"bye"
-            reason = {"reason": "client-protocol"}
-            assert proxy.metrics.value("sealwire_connections_closed_total", **reason) == 1
-
-    run(scenario())
+async def test_a_close_flushes_what_was_written_before() -> None:
+    size = 4 << 20
+    effects: list[Effect] = [ToServer(b"bye"), ToClient(bytes(size)), Close(CloseReason.CLIENT_PROTOCOL)]
+    sessions = FakeSessions({b"!": lambda: effects})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        server_reader, _ = await server.accepted()
+        writer.write(b"!")
+        assert len(await soon(reader.read(-1))) == size
+        assert await soon(server_reader.read()) == b"bye"
+        reason = {"reason": "client-protocol"}
+        assert proxy.metrics.value("sealwire_connections_closed_total", **reason) == 1
 
 
-def test_counts_reach_the_metrics() -> None:
-    async def scenario() -> None:
-        effects: list[Effect] = [
-            Count(Counter.COMMANDS, label="find"),
-            Count(Counter.VALUES_ENCRYPTED, 3),
-            ToClient(b"."),
-        ]
-        sessions = FakeSessions({b"!": lambda: effects})
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), sessions) as proxy,
-            client_of(proxy) as (reader, writer),
-        ):
-            await server.accepted()
-            writer.write(b"!")
-            await soon(reader.readexactly(1))
-            assert proxy.metrics.value("sealwire_commands_total", command="find") == 1
-            assert proxy.metrics.value("sealwire_values_encrypted_total") == 3
-
-    run(scenario())
+async def test_counts_reach_the_metrics() -> None:
+    effects: list[Effect] = [
+        Count(Counter.COMMANDS, label="find"),
+        Count(Counter.VALUES_ENCRYPTED, 3),
+        ToClient(b"."),
+    ]
+    sessions = FakeSessions({b"!": lambda: effects})
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        await server.accepted()
+        writer.write(b"!")
+        await soon(reader.readexactly(1))
+        assert proxy.metrics.value("sealwire_commands_total", command="find") == 1
+        assert proxy.metrics.value("sealwire_values_encrypted_total") == 3
 
 
-def test_sessions_hear_the_clock() -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions()
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), sessions) as proxy,
-            client_of(proxy),
-        ):
-            await server.accepted()
-            await until(lambda: bool(sessions.made) and "tick" in sessions.made[0].calls)
-            assert proxy.health.alive
-
-    run(scenario())
+async def test_sessions_hear_the_clock() -> None:
+    sessions = FakeSessions()
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), sessions) as proxy,
+        client_of(proxy),
+    ):
+        await server.accepted()
+        await until(lambda: bool(sessions.made) and "tick" in sessions.made[0].calls)
+        assert proxy.health.alive
 
 
-def test_a_client_above_the_limit_is_turned_away() -> None:
-    async def scenario() -> None:
-        limits = Limits(connections=1, drain_s=5)
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port, limits=limits)), FakeSessions()) as proxy,
-            client_of(proxy),
-        ):
-            await server.accepted()
-            async with client_of(proxy) as (reader, _):
-                assert await soon(reader.read()) == b""
-            assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 1
-            assert server.connections == 1
-
-    run(scenario())
+async def test_a_client_above_the_limit_is_turned_away() -> None:
+    limits = Limits(connections=1, drain_s=5)
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port, limits=limits)), FakeSessions()) as proxy,
+        client_of(proxy),
+    ):
+        await server.accepted()
+        async with client_of(proxy) as (reader, _):
+            assert await soon(reader.read()) == b""
+        assert proxy.metrics.value("sealwire_connections_rejected_total", reason="limit") == 1
+        assert server.connections == 1
 
 
-def test_a_client_that_goes_before_the_server_answers_is_forgotten() -> None:
-    async def scenario() -> None:
-        # A listening socket nobody accepts from: connections stand, TLS never does.
-        with socket.create_server((LOOPBACK, 0)) as silent:
-            config = make_config(silent.getsockname()[1])
-            async with running(make_loaded(config), FakeSessions()) as proxy:
-                async with client_of(proxy):
-                    await until(lambda: len(proxy.services.live) == 1)
-                await until(lambda: not proxy.services.live)
-
-    run(scenario())
+async def test_a_client_that_goes_before_the_server_answers_is_forgotten() -> None:
+    # A listening socket nobody accepts from: connections stand, TLS never does.
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        config = make_config(silent.getsockname()[1])
+        async with running(make_loaded(config), FakeSessions()) as proxy:
+            async with client_of(proxy):
+                await until(lambda: len(proxy.services.live) == 1)
+            await until(lambda: not proxy.services.live)

@@ -39,7 +39,6 @@ from tests.proxy.server.harness import (
     hello_server,
     make_config,
     make_loaded,
-    run,
     running,
     soon,
     until,
@@ -69,72 +68,60 @@ async def start_error(proxy: Proxy) -> ServerError:
     return caught.value
 
 
-def test_a_standalone_server_passes_the_probe_and_is_told_as_the_advertised_address() -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions()
-        async with (
-            hello_server(STANDALONE) as port,
-            running(make_loaded(make_config(port, probe=True)), sessions),
-        ):
-            (topology,) = sessions.topologies
-            assert topology.advertised("whatever:1") == "proxy.test:27018"
+async def test_a_standalone_server_passes_the_probe_and_is_told_as_the_advertised_address() -> None:
+    sessions = FakeSessions()
+    async with (
+        hello_server(STANDALONE) as port,
+        running(make_loaded(make_config(port, probe=True)), sessions) as proxy,
+        client_of(proxy),
+    ):
+        await until(lambda: bool(sessions.topologies))
+        (topology,) = sessions.topologies
+        assert topology.advertised("whatever:1") == "proxy.test:27018"
 
-    run(scenario())
 
-
-def test_the_only_member_of_a_set_may_call_itself_anything() -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions()
-        async with (
-            hello_server(replica_set("inside-the-container:27017")) as port,
-            running(make_loaded(make_config(port, probe=True)), sessions),
-        ):
-            (topology,) = sessions.topologies
-            assert topology.advertised("inside-the-container:27017") == "proxy.test:27018"
-
-    run(scenario())
+async def test_the_only_member_of_a_set_may_call_itself_anything() -> None:
+    sessions = FakeSessions()
+    async with (
+        hello_server(replica_set("inside-the-container:27017")) as port,
+        running(make_loaded(make_config(port, probe=True)), sessions) as proxy,
+        client_of(proxy),
+    ):
+        await until(lambda: bool(sessions.topologies))
+        (topology,) = sessions.topologies
+        assert topology.advertised("inside-the-container:27017") == "proxy.test:27018"
 
 
 @pytest.mark.parametrize("role", ["hosts", "passives", "arbiters"])
-def test_a_member_without_a_listener_keeps_the_proxy_from_starting(role: str) -> None:
-    async def scenario() -> None:
-        reply = replica_set("a:27017")
-        reply[role] = [*reply.get(role, []), "b:27017"]
-        async with hello_server(reply) as port:
-            error = await start_error(Proxy(make_loaded(make_config(port, probe=True)), FakeSessions()))
-            assert isinstance(error, TopologyProblem)
-            assert error.reason is StartReason.MEMBER_WITHOUT_LISTENER
-            assert "b:27017" in str(error)
-
-    run(scenario())
+async def test_a_member_without_a_listener_keeps_the_proxy_from_starting(role: str) -> None:
+    reply = replica_set("a:27017")
+    reply[role] = [*reply.get(role, []), "b:27017"]
+    async with hello_server(reply) as port:
+        error = await start_error(Proxy(make_loaded(make_config(port, probe=True)), FakeSessions()))
+        assert isinstance(error, TopologyProblem)
+        assert error.reason is StartReason.MEMBER_WITHOUT_LISTENER
+        assert "b:27017" in str(error)
 
 
-def test_each_member_of_a_set_is_told_by_the_address_of_its_listener_and_one_may_be_down() -> None:
-    async def scenario() -> None:
-        sessions = FakeSessions()
-        down = closed_port()
-        reply = replica_set("PLACEHOLDER", f"LocalHost:{down}")
-        async with hello_server(reply) as port:
-            reply["hosts"][0] = f"{LOOPBACK}:{port}"
-            config = with_members(make_config(port, probe=True), (LOOPBACK, port), ("localhost", down))
-            async with running(make_loaded(config), sessions) as proxy:
-                assert len(proxy.addresses) == 2
-                first, second = sessions.topologies
-                assert (first.own, second.own) == ("proxy.test:27018", "proxy.test:27019")
-                assert first.advertised(f"{LOOPBACK}:{port}") == "proxy.test:27018"
-                assert first.advertised(f"LocalHost:{down}") == "proxy.test:27019"
-
-    run(scenario())
+async def test_each_member_of_a_set_is_told_by_the_address_of_its_listener_and_one_may_be_down() -> None:
+    down = closed_port()
+    reply = replica_set("PLACEHOLDER", f"LocalHost:{down}")
+    async with hello_server(reply) as port:
+        reply["hosts"][0] = f"{LOOPBACK}:{port}"
+        config = with_members(make_config(port, probe=True), (LOOPBACK, port), ("localhost", down))
+        async with running(make_loaded(config), FakeSessions()) as proxy:
+            assert len(proxy.addresses) == 2
+            first, second = proxy._probed.topologies
+            assert (first.own, second.own) == ("proxy.test:27018", "proxy.test:27019")
+            assert first.advertised(f"{LOOPBACK}:{port}") == "proxy.test:27018"
+            assert first.advertised(f"LocalHost:{down}") == "proxy.test:27019"
 
 
-def test_a_server_that_is_down_keeps_the_proxy_from_starting() -> None:
-    async def scenario() -> None:
-        loaded = make_loaded(make_config(closed_port(), probe=True))
-        error = await start_error(Proxy(loaded, FakeSessions()))
-        assert isinstance(error, UpstreamUnavailable)
-        assert error.reason is StartReason.UPSTREAM_REFUSED
-
-    run(scenario())
+async def test_a_server_that_is_down_keeps_the_proxy_from_starting() -> None:
+    loaded = make_loaded(make_config(closed_port(), probe=True))
+    error = await start_error(Proxy(loaded, FakeSessions()))
+    assert isinstance(error, UpstreamUnavailable)
+    assert error.reason is StartReason.UPSTREAM_REFUSED
 
 
 @pytest.mark.parametrize(
@@ -148,35 +135,28 @@ def test_a_server_that_is_down_keeps_the_proxy_from_starting() -> None:
     ],
     ids=["refuses hello", "hosts of another type", "HTTP", "another opcode", "too long"],
 )
-def test_what_is_not_a_mongodb_server_keeps_the_proxy_from_starting(
+async def test_what_is_not_a_mongodb_server_keeps_the_proxy_from_starting(
     reply: dict[str, Any], greeting: bytes
 ) -> None:
-    async def scenario() -> None:
-        async with hello_server(reply, greeting) as port:
-            error = await start_error(Proxy(make_loaded(make_config(port, probe=True)), FakeSessions()))
-            assert error.reason is StartReason.UPSTREAM_PROTOCOL
-
-    run(scenario())
+    async with hello_server(reply, greeting) as port:
+        error = await start_error(Proxy(make_loaded(make_config(port, probe=True)), FakeSessions()))
+        assert error.reason is StartReason.UPSTREAM_PROTOCOL
 
 
 DATABASES = {"ok": 1.0, "databases": [{"name": "admin"}]}
 
 
-def test_a_server_without_logins_keeps_a_proxy_that_expects_them_from_starting() -> None:
-    async def scenario() -> None:
-        async with hello_server(STANDALONE, other=DATABASES) as port:
-            config = make_config(port, probe=True)
-            error = await start_error(Proxy(make_loaded(config), FakeSessions()))
-            assert isinstance(error, AccessProblem)
-            assert error.reason is StartReason.ACCESS_CONTROL_MISSING
-            async with running(make_loaded(replace(config, probe=False)), FakeSessions()):
-                pass  # who asks nothing is told nothing
-            sessions = FakeSessions()
-            config = replace(config, access_control=AccessControl.NONE)
-            async with running(make_loaded(config), sessions):
-                assert [settings.login_required for settings in sessions.settings] == [False]
-
-    run(scenario())
+async def test_a_server_without_logins_keeps_a_proxy_that_expects_them_from_starting() -> None:
+    async with hello_server(STANDALONE, other=DATABASES) as port:
+        config = make_config(port, probe=True)
+        error = await start_error(Proxy(make_loaded(config), FakeSessions()))
+        assert isinstance(error, AccessProblem)
+        assert error.reason is StartReason.ACCESS_CONTROL_MISSING
+        async with running(make_loaded(replace(config, probe=False)), FakeSessions()):
+            pass  # who asks nothing is told nothing
+        config = replace(config, access_control=AccessControl.NONE)
+        async with running(make_loaded(config), FakeSessions()) as proxy:
+            assert not proxy.shared.settings.login_required
 
 
 @pytest.mark.parametrize(
@@ -191,45 +171,34 @@ def test_a_server_without_logins_keeps_a_proxy_that_expects_them_from_starting()
     ],
 )
 @pytest.mark.parametrize("setting", AccessControl)
-def test_what_does_not_tell_of_access_control_keeps_nothing_from_starting(
+async def test_what_does_not_tell_of_access_control_keeps_nothing_from_starting(
     other: dict[str, Any], setting: AccessControl, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
-        async with hello_server(STANDALONE, other=other) as port:
-            config = replace(make_config(port, probe=True), access_control=setting)
-            sessions = FakeSessions()
-            async with running(make_loaded(config), sessions):
-                required = [settings.login_required for settings in sessions.settings]
-                assert required == [setting is AccessControl.REQUIRED]
-
-    run(scenario())
+    async with hello_server(STANDALONE, other=other) as port:
+        config = replace(make_config(port, probe=True), access_control=setting)
+        async with running(make_loaded(config), FakeSessions()) as proxy:
+            assert proxy.shared.settings.login_required is (setting is AccessControl.REQUIRED)
     warned = {record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
     assert (NO_ACCESS_CONTROL.event in warned) is (setting is AccessControl.NONE)
     disagree = other is UNAUTHORIZED and setting is AccessControl.NONE
     assert (LOGIN_WANTED.event in warned) is disagree
 
 
-def test_one_member_without_logins_is_enough() -> None:
-    async def scenario() -> None:
-        async with (
-            hello_server(STANDALONE) as guarded,
-            hello_server(STANDALONE, other=DATABASES) as open_port,
-        ):
-            config = with_members(make_config(1, probe=True), (LOOPBACK, guarded), ("localhost", open_port))
-            error = await start_error(Proxy(make_loaded(config), FakeSessions()))
-            assert error.reason is StartReason.ACCESS_CONTROL_MISSING
-
-    run(scenario())
+async def test_one_member_without_logins_is_enough() -> None:
+    async with (
+        hello_server(STANDALONE) as guarded,
+        hello_server(STANDALONE, other=DATABASES) as open_port,
+    ):
+        config = with_members(make_config(1, probe=True), (LOOPBACK, guarded), ("localhost", open_port))
+        error = await start_error(Proxy(make_loaded(config), FakeSessions()))
+        assert error.reason is StartReason.ACCESS_CONTROL_MISSING
 
 
-def test_a_server_that_falls_silent_after_hello_is_not_waited_for_without_end() -> None:
-    async def scenario() -> None:
-        async with silent_after_hello() as port:
-            config = make_config(port, probe=True, limits=Limits(connect_s=0.2))
-            async with running(make_loaded(config), FakeSessions()):
-                pass
-
-    run(scenario())
+async def test_a_server_that_falls_silent_after_hello_is_not_waited_for_without_end() -> None:
+    async with silent_after_hello() as port:
+        config = make_config(port, probe=True, limits=Limits(connect_s=0.2))
+        async with running(make_loaded(config), FakeSessions()):
+            pass
 
 
 @asynccontextmanager
@@ -247,91 +216,76 @@ async def silent_after_hello() -> AsyncIterator[int]:
         listening.close()
 
 
-def test_a_server_that_says_nothing_or_hangs_up_keeps_the_proxy_from_starting() -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            limits = Limits(connect_s=0.1)
-            loaded = make_loaded(make_config(server.port, probe=True, limits=limits))
-            assert (await start_error(Proxy(loaded, FakeSessions()))).reason is StartReason.UPSTREAM_PROTOCOL
-        async with fake_server() as server:
-            loaded = make_loaded(make_config(server.port, probe=True))
-            starting = asyncio.get_running_loop().create_task(start_error(Proxy(loaded, FakeSessions())))
-            await server.accepted()
-            await server.hang_up_all()
-            assert (await starting).reason is StartReason.UPSTREAM_PROTOCOL
-
-    run(scenario())
+async def test_a_server_that_says_nothing_or_hangs_up_keeps_the_proxy_from_starting() -> None:
+    async with fake_server() as server:
+        limits = Limits(connect_s=0.1)
+        loaded = make_loaded(make_config(server.port, probe=True, limits=limits))
+        assert (await start_error(Proxy(loaded, FakeSessions()))).reason is StartReason.UPSTREAM_PROTOCOL
+    async with fake_server() as server:
+        loaded = make_loaded(make_config(server.port, probe=True))
+        starting = asyncio.get_running_loop().create_task(start_error(Proxy(loaded, FakeSessions())))
+        await server.accepted()
+        await server.hang_up_all()
+        assert (await starting).reason is StartReason.UPSTREAM_PROTOCOL
 
 
-def test_nothing_is_left_listening_when_one_port_is_in_use() -> None:
-    async def scenario() -> None:
-        with socket.create_server((LOOPBACK, 0)) as taken:
-            free = closed_port()
-            config = with_members(make_config(1), (LOOPBACK, 1), (LOOPBACK, 2))
-            first = replace(config.members[0], listen=Address(LOOPBACK, free))
-            second = replace(config.members[1], listen=Address(LOOPBACK, taken.getsockname()[1]))
-            loaded = make_loaded(replace(config, members=(first, second)))
-            error = await start_error(Proxy(loaded, FakeSessions()))
-            assert isinstance(error, ListenProblem)
-            assert error.reason is StartReason.PORT_IN_USE
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((LOOPBACK, free))
-
-    run(scenario())
+async def test_nothing_is_left_listening_when_one_port_is_in_use() -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        free = closed_port()
+        config = with_members(make_config(1), (LOOPBACK, 1), (LOOPBACK, 2))
+        first = replace(config.members[0], listen=Address(LOOPBACK, free))
+        second = replace(config.members[1], listen=Address(LOOPBACK, taken.getsockname()[1]))
+        loaded = make_loaded(replace(config, members=(first, second)))
+        error = await start_error(Proxy(loaded, FakeSessions()))
+        assert isinstance(error, ListenProblem)
+        assert error.reason is StartReason.PORT_IN_USE
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((LOOPBACK, free))
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_an_address_of_another_machine_cannot_be_listened_on(host: str) -> None:
-    async def scenario() -> None:
-        config = make_config(1)
-        member = replace(config.members[0], listen=Address(host, 0))
-        loaded = make_loaded(replace(config, members=(member,)))
-        error = await start_error(Proxy(loaded, FakeSessions()))
-        assert error.reason is StartReason.ADDRESS_UNUSABLE
-
-    run(scenario())
+async def test_an_address_of_another_machine_cannot_be_listened_on(host: str) -> None:
+    config = make_config(1)
+    member = replace(config.members[0], listen=Address(host, 0))
+    loaded = make_loaded(replace(config, members=(member,)))
+    error = await start_error(Proxy(loaded, FakeSessions()))
+    assert error.reason is StartReason.ADDRESS_UNUSABLE
 
 
-def test_an_audit_file_that_cannot_be_opened_keeps_the_proxy_from_starting(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        config = replace(make_config(1), audit=tmp_path / "missing" / "audit.jsonl")
-        error = await start_error(Proxy(make_loaded(config), FakeSessions()))
-        assert error.reason is StartReason.FILE_MISSING
-        assert not isinstance(error, PermissionProblem)
-
-    run(scenario())
+async def test_an_audit_file_that_cannot_be_opened_keeps_the_proxy_from_starting(tmp_path: Path) -> None:
+    config = replace(make_config(1), audit=tmp_path / "missing" / "audit.jsonl")
+    error = await start_error(Proxy(make_loaded(config), FakeSessions()))
+    assert error.reason is StartReason.FILE_MISSING
+    assert not isinstance(error, PermissionProblem)
 
 
-def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        file = tmp_path / "audit.jsonl"
-        effects: list[Effect] = [
-            Audit("refused", "clinic.patients", "find", "pattern", "nhs_number"),
-            ToClient(b"."),
-        ]
-        async with fake_server() as server:
-            loaded = make_loaded(replace(make_config(server.port), audit=file))
-            async with (
-                running(loaded, FakeSessions({b"!": lambda: effects})) as proxy,
-                client_of(proxy) as (reader, writer),
-            ):
-                await server.accepted()
-                writer.write(b"!")
-                await soon(reader.readexactly(1))
-        line = json.loads(file.read_text())
-        assert line.pop("time").endswith("+00:00")
-        assert line.pop("client").startswith(LOOPBACK)
-        assert line == {
-            "event": "refused",
-            "namespace": "clinic.patients",
-            "command": "find",
-            "reason": "pattern",
-            "path": "nhs_number",
-            "connection": 1,
-        }
-        assert file.stat().st_mode & 0o777 == 0o600
-
-    run(scenario())
+async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    effects: list[Effect] = [
+        Audit("refused", "clinic.patients", "find", "pattern", "nhs_number"),
+        ToClient(b"."),
+    ]
+    async with fake_server() as server:
+        loaded = make_loaded(replace(make_config(server.port), audit=file))
+        async with (
+            running(loaded, FakeSessions({b"!": lambda: effects})) as proxy,
+            client_of(proxy) as (reader, writer),
+        ):
+            await server.accepted()
+            writer.write(b"!")
+            await soon(reader.readexactly(1))
+    line = json.loads(file.read_text())
+    assert line.pop("time").endswith("+00:00")
+    assert line.pop("client").startswith(LOOPBACK)
+    assert line == {
+        "event": "refused",
+        "namespace": "clinic.patients",
+        "command": "find",
+        "reason": "pattern",
+        "path": "nhs_number",
+        "connection": 1,
+    }
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 async def ask(address: Address, path: str) -> tuple[int, bytes]:
@@ -343,53 +297,47 @@ async def ask(address: Address, path: str) -> tuple[int, bytes]:
     return int(head.split()[1]), body
 
 
-def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        ):
-            address = proxy.admin_address
-            assert address is not None
-            assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
-            shown = sha256(POLICY).hexdigest()[:12]
-            said = {"status": "ready", "keyring": "ok", "policy": shown}
-            status, body = await ask(address, "/readyz?probe=1")
-            assert (status, json.loads(body)) == (200, said)
-            status, page = await ask(address, "/metrics")
-            assert status == 200
-            assert b"sealwire_ready 1.0\n" in page
-            assert f'sealwire_policy_info{{sha256="{shown}"}} 1.0\n'.encode() in page
-            assert (await ask(address, "/"))[0] == 404
-            proxy.health.keyring = Freshness.STALE
-            status, body = await ask(address, "/readyz")
-            assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})
-            proxy.health.keyring = Freshness.EXPIRED
-            status, body = await ask(address, "/readyz")
-            assert (status, json.loads(body)) == (503, said | {"keyring": "expired"})
-            proxy.health.keyring = Freshness.FRESH
-            proxy.health.phase = Phase.DRAINING
-            assert (await ask(address, "/readyz"))[0] == 503
-            proxy.health.clock = lambda: proxy.health.beat_at + 3600
-            assert await ask(address, "/healthz") == (503, b'{"status": "stuck"}\n')
-            proxy.health.clock = lambda: proxy.health.beat_at
-
-    run(scenario())
+async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+    ):
+        address = proxy.admin_address
+        assert address is not None
+        assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
+        shown = sha256(POLICY).hexdigest()[:12]
+        said = {"status": "ready", "keyring": "ok", "policy": shown}
+        status, body = await ask(address, "/readyz?probe=1")
+        assert (status, json.loads(body)) == (200, said)
+        status, page = await ask(address, "/metrics")
+        assert status == 200
+        assert b"sealwire_ready 1.0\n" in page
+        assert f'sealwire_policy_info{{sha256="{shown}"}} 1.0\n'.encode() in page
+        assert (await ask(address, "/"))[0] == 404
+        proxy.health.keyring = Freshness.STALE
+        status, body = await ask(address, "/readyz")
+        assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})
+        proxy.health.keyring = Freshness.EXPIRED
+        status, body = await ask(address, "/readyz")
+        assert (status, json.loads(body)) == (503, said | {"keyring": "expired"})
+        proxy.health.keyring = Freshness.FRESH
+        proxy.health.phase = Phase.DRAINING
+        assert (await ask(address, "/readyz"))[0] == 503
+        proxy.health.clock = lambda: proxy.health.beat_at + 3600
+        assert await ask(address, "/healthz") == (503, b'{"status": "stuck"}\n')
+        proxy.health.clock = lambda: proxy.health.beat_at
 
 
-def test_an_exception_in_the_event_loop_is_counted_and_shown_without_its_text(
+async def test_an_exception_in_the_event_loop_is_counted_and_shown_without_its_text(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail() -> None:
         raise ValueError("9434765919")
 
-    async def scenario() -> None:
-        async with (
-            fake_server() as server,
-            running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
-        ):
-            asyncio.get_running_loop().call_soon(fail)
-            await until(lambda: proxy.metrics.value("sealwire_bugs_total") == 1)
-
-    run(scenario())
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
+    ):
+        asyncio.get_running_loop().call_soon(fail)
+        await until(lambda: proxy.metrics.value("sealwire_bugs_total") == 1)
     assert "9434765919" not in "".join(record.getMessage() for record in caplog.records)

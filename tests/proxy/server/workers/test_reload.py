@@ -12,8 +12,8 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
 from sealwire.proxy.server.workers.app import Proxy
-from sealwire.proxy.session.conversation import Reveal, SessionSettings
 from sealwire.proxy.session.effects import Effect, NeedKeys
+from sealwire.proxy.session.shared import Reveal
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     POLICY,
@@ -23,7 +23,6 @@ from tests.proxy.server.harness import (
     hello_server,
     make_loaded,
     only_connection,
-    run,
     soon,
     until,
 )
@@ -41,275 +40,239 @@ from tests.proxy.server.reload_place import (
 pytestmark = pytest.mark.integration
 
 
-def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy, client_of(proxy):
+async def test_a_changed_policy_counts_for_open_and_for_new_sessions(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy, client_of(proxy):
+            await server.accepted()
+            assert policy_info(proxy) == {shown(POLICY): 1.0}
+            place.write(WIDER)
+            await reloaded(proxy)
+            first, second = sessions.made[0].settings
+            assert not covers(first, b"phone")
+            assert covers(second, b"phone")
+            assert second.former == (first.policy,)
+            assert policy_info(proxy) == {shown(WIDER): 1.0}
+            assert proxy.health.policies == (shown(WIDER),)
+            async with client_of(proxy):
                 await server.accepted()
-                assert policy_info(proxy) == {shown(POLICY): 1.0}
+                assert sessions.made[1].settings == [second]
+
+
+async def test_a_connection_that_is_being_opened_during_a_reload_gets_the_new_policy(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy:
+            may_connect = asyncio.Event()
+            connect = proxy._upstreams[0].connect
+
+            async def later(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+                await may_connect.wait()
+                await connect(protocol)
+
+            proxy._upstreams[0].connect = later  # type: ignore[method-assign]
+            async with client_of(proxy):
+                await until(lambda: bool(proxy.services.live))
                 place.write(WIDER)
                 await reloaded(proxy)
-                first, second = sessions.made[0].settings
-                assert not covers(first, b"phone")
-                assert covers(second, b"phone")
-                assert second.former == (first.policy,)
-                assert second.topology == first.topology
-                assert policy_info(proxy) == {shown(WIDER): 1.0}
-                assert proxy.health.policies == (shown(WIDER),)
-                async with client_of(proxy):
-                    await server.accepted()
-                    assert sessions.made[1].settings == [second]
-
-    run(scenario())
-
-
-def test_a_connection_that_is_being_opened_during_a_reload_gets_the_new_policy(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy:
-                may_connect = asyncio.Event()
-                connect = proxy._upstreams[0].connect
-
-                async def later(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-                    await may_connect.wait()
-                    await connect(protocol)
-
-                proxy._upstreams[0].connect = later  # type: ignore[method-assign]
-                async with client_of(proxy):
-                    await until(lambda: bool(proxy.services.live))
-                    place.write(WIDER)
-                    await reloaded(proxy)
-                    may_connect.set()
-                    await server.accepted()
-                    await until(lambda: bool(sessions.made))
-                    assert [covers(settings, b"phone") for settings in sessions.made[0].settings] == [True]
-
-    run(scenario())
-
-
-def test_nothing_new_leaves_the_sessions_what_they_know(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy, client_of(proxy):
+                may_connect.set()
                 await server.accepted()
+                await until(lambda: bool(sessions.made))
+                assert [covers(settings, b"phone") for settings in sessions.made[0].settings] == [True]
+
+
+async def test_nothing_new_leaves_the_sessions_what_they_know(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy, client_of(proxy):
+            await server.accepted()
+            await reloaded(proxy)
+            place.change(limits=Limits(7, 1.0, 2.0, 3.0))
+            await reloaded(proxy)
+            assert len(sessions.made[0].settings) == 1
+            assert proxy.services.limits == Limits(7, 1.0, 2.0, 3.0)
+
+
+async def test_a_policy_that_comes_back_is_no_former_one_of_itself(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy:
+            settings = [proxy.shared.settings]
+            for source in (WIDER, POLICY, WIDER):
+                place.write(source)
                 await reloaded(proxy)
-                place.change(limits=Limits(7, 1.0, 2.0, 3.0))
-                await reloaded(proxy)
-                assert len(sessions.settings) == 1
-                assert len(sessions.made[0].settings) == 1
-                assert proxy.services.limits == Limits(7, 1.0, 2.0, 3.0)
-
-    run(scenario())
+                settings.append(proxy.shared.settings)
+            first, wider, *_, last = settings
+            assert last.policy is wider.policy
+            assert last.former == (first.policy,)
 
 
-def test_a_policy_that_comes_back_is_no_former_one_of_itself(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy:
-                for source in (WIDER, POLICY, WIDER):
-                    place.write(source)
-                    await reloaded(proxy)
-                first, wider, *_, last = sessions.settings
-                assert last.policy is wider.policy
-                assert last.former == (first.policy,)
-
-    run(scenario())
-
-
-def test_what_the_new_policy_does_not_cover_any_more_is_named(
+async def test_what_the_new_policy_does_not_cover_any_more_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy:
-                for source in (WIDER, POLICY + b"  clinic.*:\n    mail: nhs_number\n", WIDER):
-                    place.write(source)
-                    await reloaded(proxy)
-
-    run(scenario())
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy:
+            for source in (WIDER, POLICY + b"  clinic.*:\n    mail: nhs_number\n", WIDER):
+                place.write(source)
+                await reloaded(proxy)
     lost = [said["paths"] for said in records(caplog, "the policy covers less than before")]
     assert lost == ["clinic.patients: phone", "clinic.*: mail"]
 
 
-def test_what_needs_a_restart_is_named_and_the_rest_counts(
+async def test_what_needs_a_restart_is_named_and_the_rest_counts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy:
-                place.write(WIDER)
-                place.change(admin=Address("127.0.0.1", 1), workers=4, reveal=Reveal.EVERYWHERE)
-                await reloaded(proxy)
-                assert sessions.settings[-1].reveal is Reveal.EVERYWHERE
-                async with client_of(proxy):
-                    await server.accepted()
-
-    run(scenario())
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy:
+            place.write(WIDER)
+            place.change(admin=Address("127.0.0.1", 1), workers=4, reveal=Reveal.EVERYWHERE)
+            await reloaded(proxy)
+            assert proxy.shared.settings.reveal is Reveal.EVERYWHERE
+            async with client_of(proxy):
+                await server.accepted()
     (said,) = records(caplog, "new values wait for a restart, the old ones count")
     assert said == {"keys": "admin.address, workers"}
     assert len(records(caplog, REVEALED_EVERYWHERE.event)) == 1
 
 
-def test_access_control_can_change_where_the_server_agrees(
+async def test_access_control_can_change_where_the_server_agrees(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
-        async with hello_server({"ok": 1.0}, other={"ok": 1.0}) as port:
-            place, sessions = place_for(port, tmp_path), FakeSessions()
-            place.change(access_control=AccessControl.NONE, probe=True)
-            async with place.proxy(sessions) as proxy:
-                assert not sessions.settings[-1].login_required
-                place.change(access_control=AccessControl.REQUIRED)
-                await reloaded(proxy, result="failed")
-                assert len(sessions.settings) == 1
-                place.change(probe=False)
-                await reloaded(proxy)
-                assert sessions.settings[-1].login_required
-
-    run(scenario())
+    async with hello_server({"ok": 1.0}, other={"ok": 1.0}) as port:
+        place, sessions = place_for(port, tmp_path), FakeSessions()
+        place.change(access_control=AccessControl.NONE, probe=True)
+        async with place.proxy(sessions) as proxy:
+            assert not proxy.shared.settings.login_required
+            place.change(access_control=AccessControl.REQUIRED)
+            await reloaded(proxy, result="failed")
+            assert not proxy.shared.settings.login_required
+            place.change(probe=False)
+            await reloaded(proxy)
+            assert proxy.shared.settings.login_required
     (said,) = records(caplog, REFUSED)
     assert "access_control" in said["hint"]
     assert len(records(caplog, NO_ACCESS_CONTROL.event)) == 1
 
 
-def test_a_storm_of_signals_becomes_one_reload_and_one_more(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy, client_of(proxy):
-                await server.accepted()
-                may_read, reading = threading.Event(), threading.Event()
+async def test_a_storm_of_signals_becomes_one_reload_and_one_more(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy, client_of(proxy):
+            await server.accepted()
+            may_read, reading = threading.Event(), threading.Event()
 
-                def wait() -> None:
-                    reading.set()
-                    may_read.wait(10)
+            def wait() -> None:
+                reading.set()
+                may_read.wait(10)
 
-                place.on_read = wait
+            place.on_read = wait
+            proxy.reload()
+            await until(reading.is_set)
+            place.write(WIDER)
+            for _ in range(1000):
                 proxy.reload()
-                await until(reading.is_set)
-                place.write(WIDER)
-                for _ in range(1000):
-                    proxy.reload()
-                await asyncio.sleep(0)
-                assert place.reads == 1
-                place.on_read = None
-                may_read.set()
+            await asyncio.sleep(0)
+            assert place.reads == 1
+            place.on_read = None
+            may_read.set()
 
-                def done() -> bool:
-                    proxy.services.keys._earliest_at = 0.0
-                    return proxy.metrics.value("sealwire_reloads_total", result="loaded") == 2
+            def done() -> bool:
+                proxy.services.keys._earliest_at = 0.0
+                return proxy.metrics.value("sealwire_reloads_total", result="loaded") == 2
 
-                await until(done)
-                assert place.reads == 4  # each of the two reads twice
-                assert covers(sessions.made[0].settings[-1], b"phone")
-
-    run(scenario())
+            await until(done)
+            assert place.reads == 4  # each of the two reads twice
+            assert covers(sessions.made[0].settings[-1], b"phone")
 
 
-def test_a_reload_that_is_overtaken_by_a_drain_changes_nothing(
+async def test_a_reload_that_is_overtaken_by_a_drain_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy, client_of(proxy):
-                await server.accepted()
-                may_read = threading.Event()
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy, client_of(proxy):
+            await server.accepted()
+            may_read = threading.Event()
 
-                def wait() -> None:
-                    may_read.wait(10)
+            def wait() -> None:
+                may_read.wait(10)
 
-                place.on_read = wait
-                place.write(WIDER)
-                proxy.reload()
-                sessions.made[0].idle = False
-                proxy.stop()
-                await until(lambda: proxy.services.draining)
-                may_read.set()
-                await until(lambda: bool(records(caplog, "reload comes too late, the proxy is draining")))
-                assert len(sessions.made[0].settings) == 1
-
-    run(scenario())
-
-
-def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            proxy = Proxy(make_loaded(place.config, place.load_keyring, place.reread), sessions)
-            proxy.reload()
+            place.on_read = wait
             place.write(WIDER)
-            task = asyncio.get_running_loop().create_task(proxy.run())
-            await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
-            assert covers(sessions.settings[-1], b"phone")
+            proxy.reload()
+            sessions.made[0].idle = False
             proxy.stop()
-            await soon(task)
+            await until(lambda: proxy.services.draining)
+            may_read.set()
+            await until(lambda: bool(records(caplog, "reload comes too late, the proxy is draining")))
+            assert len(sessions.made[0].settings) == 1
 
-    run(scenario())
+
+async def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        proxy = Proxy(make_loaded(place.config, place.load_keyring, place.reread), sessions)
+        proxy.reload()
+        place.write(WIDER)
+        task = asyncio.get_running_loop().create_task(proxy.run())
+        await until(lambda: proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1)
+        assert covers(proxy.shared.settings, b"phone")
+        proxy.stop()
+        await soon(task)
 
 
 def need_keys() -> list[Effect]:
     return [NeedKeys(((99, 1),))]
 
 
-def test_a_session_that_waits_for_keys_is_told_and_still_gets_its_answer(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions({b"k": need_keys})
-            may_load = threading.Event()
+async def test_a_session_that_waits_for_keys_is_told_and_still_gets_its_answer(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions({b"k": need_keys})
+        may_load = threading.Event()
 
-            def load() -> Keyring:
-                may_load.wait(10)
-                return place.keyring
+        def load() -> Keyring:
+            may_load.wait(10)
+            return place.keyring
 
-            async with place.proxy(sessions) as proxy, client_of(proxy) as (reader, writer):
-                await server.accepted()
-                place.load = load
-                writer.write(b"k")
-                await until(lambda: proxy.services.keys.loading)
-                place.write(WIDER)
-                proxy.reload()
-                may_load.set()
-                assert await soon(reader.readexactly(4)) == b"keys"
+        async with place.proxy(sessions) as proxy, client_of(proxy) as (reader, writer):
+            await server.accepted()
+            place.load = load
+            writer.write(b"k")
+            await until(lambda: proxy.services.keys.loading)
+            place.write(WIDER)
+            proxy.reload()
+            may_load.set()
+            assert await soon(reader.readexactly(4)) == b"keys"
 
-                def done() -> bool:
-                    proxy.services.keys._earliest_at = 0.0
-                    proxy.services.keys.tick()
-                    return proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1
+            def done() -> bool:
+                proxy.services.keys._earliest_at = 0.0
+                proxy.services.keys.tick()
+                return proxy.metrics.value("sealwire_reloads_total", result="loaded") == 1
 
-                await until(done)
-                assert covers(sessions.made[0].settings[-1], b"phone")
-                assert only_connection(proxy) is not None
-
-    run(scenario())
+            await until(done)
+            assert covers(sessions.made[0].settings[-1], b"phone")
+            assert only_connection(proxy) is not None
 
 
-def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_go_on(tmp_path: Path) -> None:
-    def fail(_settings: SessionSettings) -> None:
+async def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_go_on(tmp_path: Path) -> None:
+    def fail() -> None:
         raise ValueError("9434765919")
 
     async def end_of(stream: Stream) -> bytes:
         return await soon(stream[0].read(1))
 
-    async def scenario() -> None:
-        async with fake_server() as server:
-            place, sessions = place_for(server.port, tmp_path), FakeSessions()
-            async with place.proxy(sessions) as proxy, client_of(proxy) as bad:
+    async with fake_server() as server:
+        place, sessions = place_for(server.port, tmp_path), FakeSessions()
+        async with place.proxy(sessions) as proxy, client_of(proxy) as bad:
+            await server.accepted()
+            async with client_of(proxy):
                 await server.accepted()
-                async with client_of(proxy):
-                    await server.accepted()
-                    sessions.made[0].use_settings = fail  # type: ignore[assignment, method-assign]
-                    place.write(WIDER)
-                    await reloaded(proxy)
-                    with suppress(ConnectionError):
-                        assert await end_of(bad) == b""
-                    assert covers(sessions.made[1].settings[-1], b"phone")
-                    assert proxy.metrics.value("sealwire_bugs_total") == 1
-
-    run(scenario())
+                sessions.made[0].settings_changed = fail  # type: ignore[method-assign]
+                place.write(WIDER)
+                await reloaded(proxy)
+                with suppress(ConnectionError):
+                    assert await end_of(bad) == b""
+                assert covers(sessions.made[1].settings[-1], b"phone")
+                assert proxy.metrics.value("sealwire_bugs_total") == 1

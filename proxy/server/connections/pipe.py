@@ -28,7 +28,7 @@ class Hold(Flag):
     LOOK_UP = auto()
 
 
-class Side:
+class Pipe:
     """One transport, what holds its reading, what arrived during a hold, and what it has yet to send."""
 
     __slots__ = ("_closing", "_unsent", "full", "held", "lost", "stash", "transport")
@@ -36,8 +36,7 @@ class Side:
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         # A list, though it is taken from in front: it is short, and an empty deque has 600 bytes.
-        # None: nothing is unsent. With a thousand connections, to look into an empty list is a cache miss.
-        self._unsent: list[bytes | memoryview] | None = None
+        self._unsent: list[bytes | memoryview] = []
         self.full = False
         """Whether the transport has said that it is above its mark."""
         self.lost = False
@@ -53,61 +52,51 @@ class Side:
 
     def write(self, data: bytes) -> None:
         """Send `data` after all that was written before. Cost: a copy of what is larger than SHARED_BYTES."""
-        if len(data) <= PIECE_BYTES and self._unsent is None:
+        if len(data) <= PIECE_BYTES and not self._unsent:
             self.transport.write(data)
             return
         whole = memoryview(data) if len(data) <= SHARED_BYTES else data
         at = 0
-        if self._unsent is None:
+        if not self._unsent:
             while at < len(data) and not self.full:
                 self.transport.write(whole[at : at + PIECE_BYTES])
                 at += PIECE_BYTES
-        self._queue([whole[start : start + PIECE_BYTES] for start in range(at, len(data), PIECE_BYTES)])
+        self._unsent += (whole[start : start + PIECE_BYTES] for start in range(at, len(data), PIECE_BYTES))
 
     def write_pieces(self, pieces: list[bytes]) -> None:
         """Send all of `pieces`, and take them: the list is empty afterwards. No copies."""
-        cut: list[bytes | memoryview] = []
         for piece in pieces:
             if len(piece) <= PIECE_BYTES:
-                cut.append(piece)
+                self._unsent.append(piece)
             else:
                 whole = memoryview(piece)
-                cut += (whole[start : start + PIECE_BYTES] for start in range(0, len(piece), PIECE_BYTES))
+                starts = range(0, len(piece), PIECE_BYTES)
+                self._unsent += (whole[start : start + PIECE_BYTES] for start in starts)
         pieces.clear()
-        self._queue(cut)
         self._fill()
 
     def send_on(self) -> bool:
         """The transport is below its mark again; whether it still is after it got the next pieces."""
         self.full = False
         self._fill()
-        if self._closing and self._unsent is None:
+        if self._closing and not self._unsent:
             self.transport.close()
         return not self.full
-
-    def _queue(self, pieces: list[bytes | memoryview]) -> None:
-        """Send `pieces` after all that is unsent."""
-        if self._unsent is not None:
-            self._unsent += pieces
-        elif pieces:
-            self._unsent = pieces
 
     def _fill(self) -> None:
         """Give the transport what it takes."""
         while self._unsent and not self.full:
             self.transport.write(self._unsent.pop(0))
-        if not self._unsent:
-            self._unsent = None
 
     def close(self) -> None:
         """Close when everything was sent."""
         self._closing = True
-        if self._unsent is None:
+        if not self._unsent:
             self.transport.close()
 
     def abort(self) -> None:
         """Close at once."""
-        self._unsent = None
+        self._unsent.clear()
         self.transport.abort()
 
     def hold(self, reason: Hold) -> None:
@@ -118,15 +107,15 @@ class Side:
 
     def release(self, reason: Hold) -> None:
         """Read again unless another reason holds."""
-        self.free(reason)
-        self.settle()
+        self.lift(reason)
+        self.read_if_free()
 
-    def free(self, reason: Hold) -> None:
+    def lift(self, reason: Hold) -> None:
         """Take a reason away without reading again yet."""
         self.held &= ~reason
 
-    def settle(self) -> None:
-        """Read if nothing holds."""
+    def read_if_free(self) -> None:
+        """Read unless a reason holds."""
         if not self.held and not self.transport.is_closing():
             self.transport.resume_reading()
 

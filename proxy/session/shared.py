@@ -1,0 +1,71 @@
+"""What all sessions of one process share: settings, keys, and what is remembered under them.
+
+The proxy owns it, and nobody else replaces settings or keyring. It has the clock: it gives up a keyring that
+is too old (`proxy.server.key_feed`). Nothing else here ages. What sessions remember depends on the policy or
+on the keys alone, and goes with them. All sessions of a process run in one thread.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+from sealwire.keys.keyring import Keyring
+from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.session.grids import Grids
+from sealwire.proxy.session.passing import PassingCommands
+from sealwire.wire.framing import MAX_MESSAGE_BYTES
+
+
+class Reveal(Enum):
+    """In which replies envelopes are opened."""
+
+    PROTECTED = "protected"
+    """To commands that reach a protected collection, a view on one, or a change stream that includes one."""
+    EVERYWHERE = "everywhere"
+    """In every reply, so also where ciphertext was copied into a collection without a policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What configuration and policy say to sessions."""
+
+    policy: PolicySet
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    key_wait_s: float = 10.0
+    login_required: bool = True
+    """Whether the server has access control: before a login only handshake and authentication pass."""
+    reveal: Reveal = Reveal.PROTECTED
+    former: tuple[PolicySet, ...] = ()
+    """Policies that counted before this one: cursors that were opened under them are still read."""
+
+    @property
+    def policies(self) -> tuple[PolicySet, ...]:
+        """The policy that counts, and those that did."""
+        return (self.policy, *self.former)
+
+
+@final
+class Shared:
+    """What all sessions of one process share; see the module."""
+
+    __slots__ = ("grids", "keyring", "passing", "settings")
+
+    def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
+        self.settings = settings
+        self.keyring = keyring
+        self.passing = PassingCommands(settings.policy.collection_names)
+        """Which commands need not be planned again."""
+        self.grids = Grids()
+
+    def __repr__(self) -> str:
+        return f"Shared({self.keyring!r})"
+
+    def use_settings(self, settings: SessionSettings) -> None:
+        """Another policy or other rules count from the next command on. Tell each session afterwards."""
+        self.settings = settings
+        self.passing = PassingCommands(settings.policy.collection_names)
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        """Another keyring counts from the next message on."""
+        self.keyring = keyring
+        self.grids.clear()

@@ -1,0 +1,127 @@
+"""One transport: large data goes out in pieces, in order, and takes no more room than what is yet to go."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from sealwire.proxy.server.config.settings import ListenTls, TlsMode
+from sealwire.proxy.server.connections.pipe import PIECE_BYTES, SHARED_BYTES, WRITE_HIGH_BYTES, Pipe
+from sealwire.proxy.server.tls import listen_side
+from sealwire.testbed.certificates import create_authority
+from tests.proxy.server.harness import LOOPBACK, soon, until
+from tests.proxy.server.tls_contexts import client_context
+
+pytestmark = pytest.mark.integration
+
+# More than the kernel takes for a peer that does not read (some 10 MB on loopback).
+LARGE = bytes(range(256)) * (24 * 1024 * 1024 // 256)
+# What one transport may hold: its mark, the piece that crossed it, and what TLS adds.
+MOST_IN_TRANSPORT = WRITE_HIGH_BYTES + 2 * PIECE_BYTES
+
+
+class Sending(asyncio.Protocol):
+    """A server's end that drives a Pipe as a connection does."""
+
+    def __init__(self) -> None:
+        self.pipe: Pipe
+        self.made = asyncio.Event()
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.pipe = Pipe(cast(asyncio.Transport, transport))
+        self.made.set()
+
+    def pause_writing(self) -> None:
+        self.pipe.full = True
+
+    def resume_writing(self) -> None:
+        self.pipe.send_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+async def connected(
+    folder: Path, tls: bool
+) -> tuple[asyncio.Server, Sending, asyncio.StreamReader, asyncio.StreamWriter]:
+    """A sending end, and a client that reads nothing until it is asked to."""
+    server_context: ssl.SSLContext | None = None
+    context: ssl.SSLContext | None = None
+    if tls:
+        authority = create_authority(folder)
+        issued = authority.issue("proxy")
+        server_context = listen_side(ListenTls(TlsMode.TLS, issued.certificate, issued.key)).context
+        context = client_context(authority)
+    sending = Sending()
+    server = await asyncio.get_running_loop().create_server(lambda: sending, LOOPBACK, 0, ssl=server_context)
+    name = {} if context is None else {"server_hostname": "localhost"}
+    reader, writer = await soon(
+        asyncio.open_connection(*server.sockets[0].getsockname(), ssl=context, limit=64 * 1024, **name)  # type: ignore[arg-type]
+    )
+    await soon(sending.made.wait())
+    return server, sending, reader, writer
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_large_data_waits_outside_the_transport_and_arrives_in_order(tmp_path: Path, tls: bool) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls)
+    pipe = sending.pipe
+    pipe.write(LARGE)
+    pipe.write(b"and then this")
+    assert pipe.full
+    assert pipe.has_unsent
+    assert pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
+    pipe.close()  # everything is still sent
+    assert await soon(reader.readexactly(len(LARGE))) == LARGE
+    assert await soon(reader.read()) == b"and then this"
+    writer.close()
+    await soon(sending.lost.wait())
+    server.close()
+
+
+@pytest.mark.parametrize("size", [PIECE_BYTES, PIECE_BYTES + 1, SHARED_BYTES, SHARED_BYTES + 1])
+async def test_every_size_arrives(tmp_path: Path, size: int) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls=False)
+    for _ in range(3):
+        sending.pipe.write(LARGE[:size])
+    assert await soon(reader.readexactly(3 * size)) == LARGE[:size] * 3
+    await until(lambda: not sending.pipe.has_unsent)
+    writer.close()
+    await soon(sending.lost.wait())
+    server.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_pieces_are_taken_and_arrive_in_order(tmp_path: Path, tls: bool) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls)
+    sizes = [1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 4]
+    pieces = [LARGE[:size] for size in sizes] + [
+        LARGE[at : at + 100_000] for at in range(0, len(LARGE), 100_000)
+    ]
+    expected = b"".join(pieces)
+    sending.pipe.write_pieces(pieces)
+    assert pieces == []
+    assert sending.pipe.full
+    assert sending.pipe.transport.get_write_buffer_size() <= MOST_IN_TRANSPORT
+    sending.pipe.write_pieces([b"more", b"yet"])
+    assert await soon(reader.readexactly(len(expected))) == expected
+    assert await soon(reader.readexactly(7)) == b"moreyet"
+    await until(lambda: not sending.pipe.has_unsent)
+    writer.close()
+    await soon(sending.lost.wait())
+    server.close()
+
+
+async def test_an_abort_sends_nothing_more(tmp_path: Path) -> None:
+    server, sending, reader, writer = await connected(tmp_path, tls=False)
+    sending.pipe.write(LARGE)
+    sending.pipe.abort()
+    assert sending.pipe.send_on()  # and nothing raises
+    await soon(sending.lost.wait())
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await soon(reader.readexactly(len(LARGE)))
+    writer.close()
+    server.close()
