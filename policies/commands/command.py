@@ -50,6 +50,7 @@ class Command:
         "draft",
         "name",
         "policies",
+        "refused",
         "sequences",
         "walk",
     )
@@ -80,6 +81,8 @@ class Command:
         self.sequences = sequences
         self.collated = False
         """Whether an argument asks for a collation other than the simple one."""
+        self.refused: Refused | None = None
+        """Who is told of statements that are refused, and decides whether the others are judged."""
 
     def namespace(self, collection: str) -> str:
         """`database.collection`."""
@@ -131,6 +134,25 @@ class Command:
                 first = start
             yield walk, start
 
+    def each(self, walk: Walk, name: bytes, statement: "Statement") -> None:
+        """Plan the documents of an argument, or judge each by itself where `refused` wants to know."""
+        refused = self.refused
+        if refused is None:
+            for among, start in self.documents(walk, name):
+                statement(self, among, start)
+            return
+        draft = self.draft
+        edits, replacements = len(draft.edits), len(draft.replacements)
+        for place, (among, start) in enumerate(self.documents(walk, name)):
+            try:
+                statement(self, among, start)
+            except Refusal as refusal:
+                if not refused(place, refusal):
+                    return
+                self.collated = draft.compares = False
+            del draft.edits[edits:]
+            del draft.replacements[replacements:]
+
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one. Raises Refusal(SHAPE)."""
         parts = named_parts(self.buf, document_of(argument, argument))
@@ -150,6 +172,12 @@ class Command:
             raise Refusal(Reason.COLLATION, path=path, rule=self.draft.command)
         self.collated = self.draft.compares = False
 
+
+Statement = Callable[[Command, Walk, int], None]
+"""Plan the document at an offset; the walk is among the documents."""
+
+Refused = Callable[[int, Refusal], bool]
+"""Take note of a statement's place and why it is refused; see `write_errors.RefusedStatements.note`."""
 
 _COLLATION: Final = frozenset(
     b"""locale caseLevel caseFirst strength numericOrdering alternate maxVariable normalization backwards
