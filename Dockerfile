@@ -22,9 +22,9 @@ RUN python -m pip install --require-hashes -r requirements/build.txt -r requirem
 COPY . .
 # grep ends the build where the core is not compiled. compileall: nothing can be written at run time. unchecked-hash: no
 # source file is looked at again.
-RUN SEALWIRE_COMPILE=1 python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+RUN SEALWIRE_COMPILE=1 SEALWIRE_SHORT_SIV=1 python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && python -m pip --python /opt/sealwire/bin/python install --no-deps --no-compile /wheels/sealwire-*.whl \
- && /opt/sealwire/bin/sealwire --version | grep 'compiled core' \
+ && /opt/sealwire/bin/sealwire --version | grep 'compiled core, short AES-SIV' \
  && /opt/sealwire/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/sealwire/lib
 
 FROM python:${PYTHON_VERSION}-slim

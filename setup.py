@@ -3,6 +3,9 @@
 With SEALWIRE_COMPILE=1 the core is compiled by mypyc, from the same sources (docs/adr/0020-compiled-core.md).
 That needs a C compiler, and mypy with the dependencies beside it, which pip brings along unless told not to
 isolate the build. Without it the plain sources run.
+
+With SEALWIRE_SHORT_SIV=1 as well, `crypto/short_siv.py` is compiled with it and so comes into use
+(docs/adr/0021-aes-siv-of-short-values.md). `sealwire --version` names both.
 """
 
 import os
@@ -13,6 +16,7 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 
 IS_COMPILED = os.environ.get("SEALWIRE_COMPILE") == "1"
+HAS_SHORT_SIV = os.environ.get("SEALWIRE_SHORT_SIV") == "1"
 
 # The data path: from bytes to bytes, and between these and the transports.
 COMPILED = (
@@ -40,14 +44,20 @@ PLAIN = frozenset(
 )
 
 
+SHORT_SIV = "crypto/short_siv.py"
+
+
 def compiled_files() -> list[Path]:
     """The files that mypyc compiles, by their paths from here."""
     found = sorted(path for pattern in COMPILED for path in Path().glob(pattern))
-    return [path for path in found if path.name != "__init__.py" and path.as_posix() not in PLAIN]
+    left_out = PLAIN if HAS_SHORT_SIV else PLAIN | {SHORT_SIV}
+    return [path for path in found if path.name != "__init__.py" and path.as_posix() not in left_out]
 
 
 def extensions() -> list[Extension]:
     """The compiled core, when it is asked for and not only described."""
+    if HAS_SHORT_SIV and not IS_COMPILED:
+        raise SystemExit("SEALWIRE_SHORT_SIV=1 needs SEALWIRE_COMPILE=1: it is of no use in a plain core")
     if not IS_COMPILED or not {"egg_info", "dist_info"}.isdisjoint(sys.argv):
         return []
     from mypyc.build import mypycify  # noqa: PLC0415 - only here: nothing else needs it to be there

@@ -5,9 +5,9 @@ and the self-test that runs before anything listens.
 
 The walk: `cipher.ValueCipher` holds the key of one class and version; `encrypt_deterministically` and
 `encrypt_randomly` make an envelope from a BSON type and the value's bytes; `envelope.parse_header` reads
-which key an envelope needs, without any key; `ValueCipher.decrypt` opens it. Short values go through
-`short_siv`, which arranges AES-SIV faster where it is compiled. `associated_data` in `envelope` is the only
-place that says what is authenticated. BSON is neither parsed nor built here.
+which key an envelope needs, without any key; `ValueCipher.decrypt` opens it. Short values go
+through `short_siv` in builds that ask for it (SEALWIRE_SHORT_SIV=1). `associated_data` in `envelope` is the
+only place that says what is authenticated. BSON is neither parsed nor built here.
 
 May not import: any other room, asyncio, socket, ssl, logging, time, subprocess; no files. The only call into
 the operating system is `os.urandom`, for nonces.

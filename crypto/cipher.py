@@ -1,9 +1,9 @@
 """Encrypt and decrypt the values of one class under one key version.
 
 This is the inner loop of the proxy: the library's AES-SIV takes 0.9 us for a short value on the reference
-machine, `short_siv` 0.25 us in a compiled core, and the Python around it must stay well below that. Hence
-headers and associated data are made once per BSON type and found by one dict look-up, and the two directions
-do nothing else but check a length.
+machine, and `short_siv`, in builds that have it, 0.25 us. The Python around it must stay well below that.
+Hence headers and associated data are made once per BSON type and found by one dict look-up, and sealing and
+opening do nothing else but check a length.
 """
 
 from os import urandom
@@ -19,8 +19,8 @@ from sealwire.crypto.envelope import (
     MAX_VALUE_BYTES,
     NONCE_BYTES,
     OVERHEAD_BYTES,
-    Header,
-    Mode,
+    EnvelopeHeader,
+    EnvelopeMode,
     associated_data,
     parse_header,
     serialize_header,
@@ -33,7 +33,7 @@ from sealwire.crypto.errors import (
     UnsupportedValue,
     ValueReason,
 )
-from sealwire.crypto.short_siv import IS_FASTER, SHORT_BYTES, ShortSiv, SivKey
+from sealwire.crypto.short_siv import IS_IN_USE, SHORT_BYTES, ShortSiv, SivKey
 from sealwire.crypto.unpicklable import refuse_to_serialise
 
 TAG_BYTES: Final = 16
@@ -50,7 +50,7 @@ class HeaderCipher:
     __slots__ = ("_decrypt", "_encrypt", "_is_random", "_overhead", "_parts", "_short", "bson_type", "header")
 
     def __init__(
-        self, siv: AESSIV, header: bytes, mode: Mode, bson_type: int, short: ShortSiv | None = None
+        self, siv: AESSIV, header: bytes, mode: EnvelopeMode, bson_type: int, short: ShortSiv | None = None
     ) -> None:
         """`short`, where it is given, seals and opens short values. Deterministic mode only."""
         self.header = header
@@ -60,7 +60,7 @@ class HeaderCipher:
         # of the deterministic mode; AESSIV reads the list and never changes it
         self._parts = associated_data(header)
         self._overhead = OVERHEAD_BYTES[mode]
-        self._is_random = mode is Mode.RANDOM
+        self._is_random = mode is EnvelopeMode.RANDOM
         self._short = short
 
     def __repr__(self) -> str:
@@ -121,17 +121,19 @@ class ValueCipher:
         siv = self._siv = AESSIV(key)
         self.class_id = class_id
         self.key_version = key_version
-        self._to_deterministic = self._prepare(siv, Mode.DETERMINISTIC, SivKey(key) if IS_FASTER else None)
-        self._to_random = self._prepare(siv, Mode.RANDOM, None)
+        self._to_deterministic = self._prepare(
+            siv, EnvelopeMode.DETERMINISTIC, SivKey(key) if IS_IN_USE else None
+        )
+        self._to_random = self._prepare(siv, EnvelopeMode.RANDOM, None)
         self.by_header: dict[bytes, HeaderCipher] = {
             each.header: each for mode in (self._to_deterministic, self._to_random) for each in mode.values()
         }
         """By the 13 bytes themselves: what is found is this class and version, a known mode and type."""
 
-    def _prepare(self, siv: AESSIV, mode: Mode, blocks: SivKey | None) -> dict[int, HeaderCipher]:
+    def _prepare(self, siv: AESSIV, mode: EnvelopeMode, blocks: SivKey | None) -> dict[int, HeaderCipher]:
         made = {}
         for bson_type in ENCRYPTABLE_TYPES:
-            header = serialize_header(Header(mode, self.class_id, self.key_version, bson_type))
+            header = serialize_header(EnvelopeHeader(mode, self.class_id, self.key_version, bson_type))
             short = None if blocks is None else _checked(ShortSiv(blocks, header), siv, header)
             made[bson_type] = HeaderCipher(siv, header, mode, bson_type, short)
         return made

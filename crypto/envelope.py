@@ -42,7 +42,7 @@ ENCRYPTABLE_TYPES: Final = frozenset({0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 
 _HEADER: Final = struct.Struct(">2sBBIIB")
 
 
-class Mode(IntEnum):
+class EnvelopeMode(IntEnum):
     """How equal values relate: deterministic gives equal envelopes, random never does."""
 
     DETERMINISTIC = 1
@@ -51,17 +51,16 @@ class Mode(IntEnum):
 
 # Header, nonce where the mode has one, and SIV.
 OVERHEAD_BYTES: Final = {
-    Mode.DETERMINISTIC: HEADER_BYTES + SIV_BYTES,
-    Mode.RANDOM: HEADER_BYTES + NONCE_BYTES + SIV_BYTES,
+    EnvelopeMode.DETERMINISTIC: HEADER_BYTES + SIV_BYTES,
+    EnvelopeMode.RANDOM: HEADER_BYTES + NONCE_BYTES + SIV_BYTES,
 }
-MAX_ENVELOPE_BYTES: Final = OVERHEAD_BYTES[Mode.RANDOM] + MAX_VALUE_BYTES
 _MODES: Final = {int(mode): (mode, overhead) for mode, overhead in OVERHEAD_BYTES.items()}
 
 
-class Header(NamedTuple):
+class EnvelopeHeader(NamedTuple):
     """What an envelope says of itself."""
 
-    mode: Mode
+    mode: EnvelopeMode
     class_id: int
     """1 to 2**32 - 1."""
     key_version: int
@@ -82,7 +81,7 @@ def associated_data(header: bytes, nonce: bytes | None = None) -> list[bytes]:
     return [header] if nonce is None else [header, nonce]
 
 
-def serialize_header(header: Header) -> bytes:
+def serialize_header(header: EnvelopeHeader) -> bytes:
     """The 13 bytes of `header`. Raises InvalidEnvelope where `parse_header` would refuse them."""
     mode, class_id, key_version, bson_type = header
     if not 0 < class_id <= MAX_ID:
@@ -94,7 +93,7 @@ def serialize_header(header: Header) -> bytes:
     return _HEADER.pack(MAGIC, FORMAT, mode, class_id, key_version, bson_type)
 
 
-def parse_header(envelope: bytes) -> Header:
+def parse_header(envelope: bytes) -> EnvelopeHeader:
     """Read and check the header of `envelope`, the content of a BSON Binary of subtype 0x80.
 
     The whole length is checked, so a header that comes back belongs to an envelope whose every field is
@@ -122,4 +121,4 @@ def parse_header(envelope: bytes) -> Header:
     mode, overhead = known
     if not 0 < len(envelope) - overhead <= MAX_VALUE_BYTES:
         raise InvalidEnvelope(EnvelopeReason.LENGTH)
-    return Header(mode, class_id, key_version, bson_type)
+    return EnvelopeHeader(mode, class_id, key_version, bson_type)

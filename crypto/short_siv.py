@@ -1,5 +1,7 @@
 """AES-256-SIV of short values, with everything made once that does not depend on the value.
 
+In use only in builds that ask for it: SEALWIRE_SHORT_SIV=1 (ADR 21). `sealwire --version` says so.
+
 Most covered values are numbers, dates, codes and names: one to three blocks of AES. There the library's
 AES-SIV spends nearly all of its time on setting up what is the same for every value of one header. This
 module keeps that and does what RFC 5297 arranges around the blocks; each block is the library's AES.
@@ -36,8 +38,9 @@ BLOCK_BYTES: Final = 16
 SHORT_BYTES: Final = 4 * BLOCK_BYTES
 """Up to here this is faster than the library: a block more costs a call here, and next to nothing there."""
 
-IS_FASTER: Final = not __file__.endswith(".py")
-"""Whether it is faster at all: only where this module is compiled."""
+IS_IN_USE: Final = not __file__.endswith(".py")
+"""Whether values are sealed and opened by it: where this module is compiled, as SEALWIRE_SHORT_SIV=1 asks of
+a build. A plain one is slower than the library."""
 
 _BITS: Final = 128
 _ALL: Final = (1 << _BITS) - 1

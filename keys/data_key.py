@@ -15,7 +15,7 @@ CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}", re.ASCII)
 
 
 class KeyState(Enum):
-    """What a data key may do. A key only ever moves downwards in this list."""
+    """What a data key may do. A key only moves down this list."""
 
     ACTIVE = "active"
     """Encrypts and decrypts; one at most in a class."""
@@ -31,7 +31,7 @@ class DataKey(Unpicklable):
 
     class_name: str
     class_id: int
-    """1 to 2**32 - 1; never changes, for it stands in every envelope."""
+    """1 to 2**32 - 1. It never changes, because every envelope contains it."""
     version: int
     """1 to 2**32 - 1, counted up within the class."""
     state: KeyState

@@ -29,7 +29,7 @@ class EnvironmentKek(LocalKek):
 
 def _decode(encoded: str, variable: str) -> bytes:
     try:
-        # The encoded length says it before anything is decoded; validate refuses all but the alphabet.
+        # The length is checked before decoding. `validate` refuses characters outside the alphabet.
         kek = base64.b64decode(encoded, validate=True) if len(encoded) == 44 else b""
     except (binascii.Error, ValueError):
         kek = b""

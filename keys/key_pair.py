@@ -1,8 +1,8 @@
-"""Keys in two halves: who holds the public file can wrap, only who holds the private one can unwrap.
+"""Key pairs: the public file wraps keys, and only the private one unwraps them.
 
-So that the machine that writes backups cannot read them. HPKE (RFC 9180) in base mode with DHKEM(X25519,
-HKDF-SHA256), HKDF-SHA256 and AES-256-GCM. What a wrapped key is bound to goes into HPKE's `info`. Base mode
-does not say who wrapped: whoever has the public file can.
+The machine that writes backups needs only the public half, so it cannot read them. HPKE (RFC 9180) in base
+mode with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and AES-256-GCM. What a wrapped key is bound to goes into
+HPKE's `info`. Base mode does not say who wrapped: whoever has the public file can.
 
     private  {"format": "sealwire-private-key", "version": 1, "id": ..., "scrypt": {...}, "wrapped": 48 B}
     public   {"format": "sealwire-public-key", "version": 1, "id": ..., "public": 32 B}
@@ -56,7 +56,7 @@ class PublicKey:
         return f"{type(self).__name__}(id={self.id!r})"
 
     def wrap(self, key: bytes, associated_data: bytes) -> bytes:
-        """48 bytes longer than `key`, and never twice the same. Raises ValueError for its length."""
+        """48 bytes longer than `key`, and different every time. Raises ValueError for its length."""
         if not 0 < len(key) <= MAX_KEY_BYTES:
             raise ValueError(f"a key to be wrapped has 1 to {MAX_KEY_BYTES} bytes")
         return bytes(_SUITE.encrypt(key, self._key, associated_data))
@@ -101,7 +101,7 @@ def create_key_pair(path: Path, passphrase: str, parameters: ScryptParameters = 
     public = PrivateKey(raw).public
     box = seal(Purpose.PRIVATE_KEY, public.id, raw, passphrase, parameters)
     with writer_lock(path):
-        # The public half first: a pair that is cut short then lacks what it is easy to see the lack of.
+        # The public half is written first. If writing stops in between, the private half is missed at once.
         create_public(public_path(path), _serialize_public(public))
         create_private(path, _serialize_private(box))
     return public.id

@@ -62,7 +62,7 @@ class Keyring:
         return cipher
 
     def knows(self, class_id: int, key_version: int) -> bool:
-        """Whether there is, or was, such a key: a newer keyring would say nothing else of it."""
+        """Whether it holds this key or records its destruction. A newer keyring would say the same."""
         return (class_id, key_version) in self._by_id or (class_id, key_version) in self._destroyed
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:

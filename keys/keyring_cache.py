@@ -51,7 +51,7 @@ class Cached:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class _Origin:
     """What the cache says of itself; bound to what it holds by wrapping the MAC's key with it."""
 
     fetched: str
@@ -67,7 +67,7 @@ class _Header:
 class _Sealed:
     """The whole file, not yet authenticated."""
 
-    header: _Header
+    origin: _Origin
     wrapped_mac_key: bytes
     mac: bytes
     keyring: bytes
@@ -77,9 +77,9 @@ class _Sealed:
             {
                 "format": FORMAT_NAME,
                 "version": FORMAT_VERSION,
-                "fetched": self.header.fetched,
-                "place": self.header.place,
-                "kek_id": self.header.kek_id,
+                "fetched": self.origin.fetched,
+                "place": self.origin.place,
+                "kek_id": self.origin.kek_id,
                 "wrapped_mac_key": strict_json.encode(self.wrapped_mac_key),
                 "mac": strict_json.encode(self.mac),
                 "keyring": self.keyring.decode("ascii", "replace"),
@@ -92,7 +92,7 @@ def _parse(raw: bytes, filename: str) -> _Sealed:
     fields = strict_json.parse(raw, filename)
     fields.format(FORMAT_NAME, FORMAT_VERSION)
     sealed = _Sealed(
-        _Header(fields.text("fetched"), fields.text("place"), fields.text("kek_id")),
+        _Origin(fields.text("fetched"), fields.text("place"), fields.text("kek_id")),
         fields.binary("wrapped_mac_key", 1, MAX_WRAPPED_BYTES),
         fields.binary("mac", MAC_BYTES, MAC_BYTES),
         fields.text("keyring").encode("ascii", "replace"),
@@ -136,11 +136,11 @@ class KeyringCache:
 
         Raises KeySettingError FILE_UNWRITABLE, KeyringBusy; the old cache then stands. Cost: one fsync.
         """
-        header = _Header(format_time(self._now()), self._place, self._source_kek_id)
+        origin = _Origin(format_time(self._now()), self._place, self._source_kek_id)
         keyring = serialize_record(seal_record(keys, generation, self._kek))
         mac_key = os.urandom(MAC_BYTES)
-        wrapped = self._kek.wrap(mac_key, header.associated_data())
-        sealed = _Sealed(header, wrapped, hmac.digest(mac_key, keyring, "sha256"), keyring)
+        wrapped = self._kek.wrap(mac_key, origin.associated_data())
+        sealed = _Sealed(origin, wrapped, hmac.digest(mac_key, keyring, "sha256"), keyring)
         with writer_lock(self._path):
             replace_private(self._path, sealed.serialize())
 
@@ -153,18 +153,18 @@ class KeyringCache:
         """
         sealed = _parse(read_private(self._path, _MAX_BYTES), str(self._path))
         record = parse_record(sealed.keyring, str(self._path))
-        self._require_own(sealed.header, record.kek_id)
+        self._require_own(sealed.origin, record.kek_id)
         try:
-            mac_key = self._kek.unwrap(sealed.wrapped_mac_key, sealed.header.associated_data())
+            mac_key = self._kek.unwrap(sealed.wrapped_mac_key, sealed.origin.associated_data())
         except UnwrapFailed:
             raise self._tampered() from None
         if not hmac.compare_digest(hmac.digest(mac_key, sealed.keyring, "sha256"), sealed.mac):
             raise self._tampered()
-        age = self._age(sealed.header.fetched)
+        age = self._age(sealed.origin.fetched)
         return Cached(open_record(record, self._kek, self._path), record.generation, age)
 
-    def _require_own(self, header: _Header, kek_id: str) -> None:
-        if (header.place, header.kek_id) != (self._place, self._source_kek_id):
+    def _require_own(self, origin: _Origin, kek_id: str) -> None:
+        if (origin.place, origin.kek_id) != (self._place, self._source_kek_id):
             raise KekDenied(
                 KeysReason.KEK_OTHER,
                 f"{self._path} is the cache of another keyring, or of another key-encryption key",

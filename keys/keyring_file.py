@@ -39,7 +39,7 @@ from sealwire.keys.keyring_record import (
 from sealwire.keys.keyring_store import KeyringStore, as_store
 
 _MAC_KEY_ASSOCIATED_DATA = wrap_associated_data(Purpose.KEYRING_MAC)
-# Positive in a signed 32-bit field too, as some tools show the four bytes.
+# Some tools show the four bytes as a signed number, so ids stay positive there.
 _CLASS_IDS = 2**31 - 1
 
 
@@ -210,7 +210,7 @@ def _with_new_classes(
 
 
 def _unused_class_id(used: set[int]) -> int:
-    """Random, not counted up: two keyrings that meet one day hardly ever gave one id to two classes."""
+    """A random id: should two keyrings be merged one day, their ids hardly ever collide."""
     while (class_id := randbelow(_CLASS_IDS) + 1) in used:
         pass
     return class_id

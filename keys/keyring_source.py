@@ -29,7 +29,7 @@ class FirstKeyring(Unpicklable):
     """Why the keyring comes from the cache; None when it comes from the store."""
 
     def take(self) -> Keyring:
-        """Hand the keyring over and keep none: whoever gives it up later then holds the only one."""
+        """Hand the keyring over. The taker then has the only reference, and can let the keys go."""
         keyring, self.keyring = self.keyring, Keyring([])
         return keyring
 

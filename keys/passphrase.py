@@ -12,7 +12,7 @@ from sealwire.keys.private_file import read_private
 DEFAULT_VARIABLE = "SEALWIRE_PASSPHRASE"
 MIN_CHARACTERS = 20
 MIN_DIFFERENT_CHARACTERS = 8
-# Longer ones add nothing, and scrypt's first step hashes them whole.
+# Longer passphrases add no strength, and scrypt hashes all of them in its first step.
 MAX_BYTES = 4096
 
 _HINT = f"take at least {MIN_CHARACTERS} characters: five or more random words, or a password generator"
@@ -64,7 +64,7 @@ def passphrase_from_environment(
 
 
 def check_strength(text: str) -> None:
-    """Refuse passphrases that would fall to the first minutes of guessing. Raises KeySettingError.
+    """Refuse passphrases that are guessed within minutes. Raises KeySettingError.
 
     No estimate of entropy: those praise what a word list finds at once. Length, variety, and no pattern that
     repeats or counts are what can be checked honestly.

@@ -143,7 +143,7 @@ def create_public(path: Path, content: bytes) -> None:
 
 
 def require_free(path: Path) -> None:
-    """Raises AlreadyExists where something stands at `path`: for what must not be made in vain."""
+    """Raises AlreadyExists where something is at `path`. For callers whose work would be lost later."""
     if os.path.lexists(path):
         raise AlreadyExists(
             KeysReason.FILE_EXISTS, f"{path} exists already", "choose another path, or move it away"

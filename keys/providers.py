@@ -118,15 +118,6 @@ class Providers:
         return self._connection
 
 
-def open_kek(
-    settings: ProviderSettings,
-    environ: Mapping[str, str] | None = None,
-    prompt: Callable[[], str] | None = None,
-) -> KeyEncryptionKey:
-    """Open one KEK where no keyring in Vault is needed as well. As `Providers.kek`."""
-    return Providers(environ).kek(settings, prompt)
-
-
 def find_passphrase(
     file: Path | None, environ: Mapping[str, str] | None = None, prompt: Callable[[], str] | None = None
 ) -> str:

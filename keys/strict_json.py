@@ -10,7 +10,7 @@ from sealwire.keys.errors import DamagedFile, KeysReason
 
 
 class Fields:
-    """One JSON object while it is read. `done()` refuses what nobody asked for.
+    """One JSON object while it is read. `done()` refuses fields that were not read.
 
     `where` names the file and the place in it, for messages; values are never shown.
     """
@@ -115,12 +115,12 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def serialize(content: Mapping[str, Any]) -> bytes:
-    """The one text of `content`: fields in the given order, one a line, ASCII, a newline at the end."""
+    """The canonical text of `content`: fields in the given order, one a line, ASCII, a newline at the end."""
     return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
 
 
 def require_exact(raw: bytes, canonical: bytes, filename: str) -> None:
-    """Refuse a file that says the same as `canonical` in other bytes: Sealwire did not write that.
+    """Refuse a file with the content of `canonical` in other bytes: Sealwire did not write it.
 
     With it a change of any byte is noticed, also where JSON and base64 would read over it.
     Raises DamagedFile TAMPERED.

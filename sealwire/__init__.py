@@ -15,3 +15,16 @@ def core_is_compiled() -> bool:
     from sealwire.wire import raw_bson  # noqa: PLC0415 - the package itself imports no room
 
     return not str(raw_bson.__file__).endswith(".py")
+
+
+def short_siv_is_in_use() -> bool:
+    """Whether this build arranges AES-SIV of short values itself (docs/adr/0021)."""
+    from sealwire.crypto.short_siv import IS_IN_USE  # noqa: PLC0415 - the package itself imports no room
+
+    return IS_IN_USE
+
+
+def core_name() -> str:
+    """What runs in the data path, as `--version` says it."""
+    core = "compiled core" if core_is_compiled() else "plain core"
+    return f"{core}, short AES-SIV" if short_siv_is_in_use() else core

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from sealwire.crypto.envelope import FORMAT, MAGIC, SUBTYPE, Mode
+from sealwire.crypto.envelope import FORMAT, MAGIC, SUBTYPE, EnvelopeMode
 from sealwire.sidecars.direct_errors import DirectReason, ServerDenied, ServerUnreachable, UnusableUri
 
 Client = MongoClient[RawBSONDocument]
@@ -29,7 +29,11 @@ _BAD_VALUE = 2
 
 # A well-formed envelope of no key. A server ignores it in a comment, Sealwire refuses it from a client (G4).
 _PROBE = Binary(
-    MAGIC + bytes((FORMAT, Mode.DETERMINISTIC)) + b"\0\0\0\1\0\0\0\1" + bytes((_BSON_STRING,)) + bytes(32),
+    MAGIC
+    + bytes((FORMAT, EnvelopeMode.DETERMINISTIC))
+    + b"\0\0\0\1\0\0\0\1"
+    + bytes((_BSON_STRING,))
+    + bytes(32),
     SUBTYPE,
 )
 

@@ -25,7 +25,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 from hypothesis import strategies as st
 
-from sealwire.wire.raw_bson import BsonType
+from tests.bson_types import BsonType
 from tests.wire.corpus import VALID, binary, code_with_scope, document, element, int32, string
 
 _MAX_LEAVES = 12

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire import core_is_compiled
+from sealwire import core_is_compiled, core_name, short_siv_is_in_use
 from tests.build_context import ROOT
 from tests.conftest import CORE
 
@@ -24,6 +24,7 @@ def core_modules() -> list[str]:
 
 def test_the_core_is_compiled_as_a_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEALWIRE_SHORT_SIV", str(int(short_siv_is_in_use())))
     modules = core_modules()
     compiled = {name for name in modules if not str(import_module(name).__file__).endswith(".py")}
     assert compiled == (set(modules) if core_is_compiled() else set())
@@ -32,10 +33,26 @@ def test_the_core_is_compiled_as_a_whole_or_not_at_all(monkeypatch: pytest.Monke
     )
 
 
+def test_short_aes_siv_is_a_choice_of_the_build_and_of_a_compiled_core_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert core_is_compiled() or not short_siv_is_in_use()
+    for choice in ("0", "1"):
+        monkeypatch.setenv("SEALWIRE_SHORT_SIV", choice)
+        assert ("sealwire.crypto.short_siv" in core_modules()) is (choice == "1")
+    monkeypatch.delenv("SEALWIRE_COMPILE", raising=False)
+    command = [sys.executable, "setup.py", "--name"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "SEALWIRE_COMPILE=1" in done.stderr
+
+
 def test_child_processes_run_the_same_core() -> None:
     command = [sys.executable, "-m", "sealwire", "--version"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout.split()[-2:] == [CORE, "core"]
+    assert done.stdout.endswith(f", {core_name()}\n")
+    assert core_name().startswith(f"{CORE} core")
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]])
@@ -70,4 +87,4 @@ def test_without_a_compiler_the_plain_core_may_be_run_and_is_named() -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     first, second = done.stdout.splitlines()
     assert first.startswith("core: plain, ")
-    assert second.endswith(f"{CORE} core")
+    assert second.endswith(f", {core_name()}")

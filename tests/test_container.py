@@ -77,8 +77,8 @@ def test_the_core_is_compiled_and_the_compiler_stays_behind() -> None:
     (compiler, _, build) = [arguments for name, arguments in steps if name == "RUN"][:3]
     assert "--no-install-recommends gcc libc6-dev" in compiler
     assert compiler.endswith("rm -rf /var/lib/apt/lists/*")
-    assert build.startswith("SEALWIRE_COMPILE=1 ")
-    assert "grep 'compiled core'" in build
+    assert build.startswith("SEALWIRE_COMPILE=1 SEALWIRE_SHORT_SIV=1 ")
+    assert "grep 'compiled core, short AES-SIV'" in build
     assert "apt-get" not in final_stage()["RUN"]
 
 
@@ -97,7 +97,12 @@ def test_the_steps_of_the_image_give_a_sealwire_that_runs_from_read_only_files(t
     pip(builder, *locked, "-r", str(lock.lock_path("build")), *runtime)
     pip(venv, *locked, "--only-binary", ":all:", *runtime)
     options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
-    pip(builder, "wheel", *options, environment=os.environ | {"SEALWIRE_COMPILE": "1"})
+    pip(
+        builder,
+        "wheel",
+        *options,
+        environment=os.environ | {"SEALWIRE_COMPILE": "1", "SEALWIRE_SHORT_SIV": "1"},
+    )
     pip(venv, "install", "--no-compile", "--no-deps", *map(str, wheels.glob("*.whl")))
     python = venv / "bin" / "python"
     compiled = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(venv / "lib")]
@@ -106,7 +111,7 @@ def test_the_steps_of_the_image_give_a_sealwire_that_runs_from_read_only_files(t
     before = {path for path in venv.rglob("*") if path.is_file()}
     done = subprocess.run([venv / "bin" / "sealwire", "--version"], check=True, capture_output=True, env={})
     assert done.stdout.startswith(b"sealwire, version ")
-    assert done.stdout.endswith(b"compiled core\n")
+    assert done.stdout.endswith(b"compiled core, short AES-SIV\n")
     imports = (
         "import sealwire.wire, sealwire.crypto, sealwire.keys, sealwire.policies, sealwire.proxy, uvloop"
     )

@@ -97,16 +97,22 @@ def compile_core(names: list[str]) -> None:
     TREE.mkdir(parents=True)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     options = ["--no-deps", "--no-build-isolation", "--target", str(TREE), "."]
-    subprocess.run([*command, *options], cwd=ROOT, env=os.environ | {"SEALWIRE_COMPILE": "1"}, check=True)
+    environment = os.environ | {"SEALWIRE_COMPILE": "1", "SEALWIRE_SHORT_SIV": short_siv()}
+    subprocess.run([*command, *options], cwd=ROOT, env=environment, check=True)
     for room in ROOMS:
         (TREE / room).symlink_to(Path("sealwire") / room)
     core_of_tree()
     STAMP.write_text(digest, encoding="utf-8")
 
 
+def short_siv() -> str:
+    """The option of the build: like the image, unless the environment says otherwise."""
+    return os.environ.get("SEALWIRE_SHORT_SIV", "1")
+
+
 def digest_of(names: list[str]) -> str:
-    """SHA-256 over the interpreter's version and these files, in hex."""
-    digest = hashlib.sha256(platform.python_version().encode())
+    """SHA-256 over the interpreter's version, the option of the build and these files, in hex."""
+    digest = hashlib.sha256(f"{platform.python_version()} {short_siv()}".encode())
     for name in sorted(names):
         content = (ROOT / name).read_bytes()
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)

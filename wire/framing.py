@@ -79,7 +79,7 @@ class Framer:
 
         How the stream was cut into chunks never shows in the messages. When a length is wrong, the
         messages before it in the same chunk are not returned: the connection is about to be closed, and
-        acting on less of what a broken peer sent is the safe side.
+        acting on less of what a broken peer sent is safer.
 
         Raises: ProtocolError MESSAGE_LENGTH, `offset` counted from the start of the stream; and again
                 at every later call.
@@ -90,14 +90,6 @@ class Framer:
 
     def feed_in_parts(self, data: bytes) -> list[bytes | LongMessage]:
         """As `feed`; with `long_messages`, one that is long and came in chunks is given as a LongMessage."""
-        if self._broken_at is None and self._partial is None and len(data) >= HEADER_BYTES:
-            length = int32_at(data, 0)
-            if length == len(data) <= self._max_message_bytes:
-                self._consumed += length
-                return [data]
-        return self._feed(data)
-
-    def _feed(self, data: bytes) -> list[bytes | LongMessage]:
         if self._broken_at is not None:
             raise ProtocolError(WireReason.MESSAGE_LENGTH, self._broken_at)
         messages: list[bytes | LongMessage] = []
@@ -108,7 +100,7 @@ class Framer:
             end = at + self._length_of(data, at)
             if end > len(data):
                 break
-            messages.append(data[at:end])
+            messages.append(data if end - at == len(data) else data[at:end])
             self._consumed += end - at
             at = end
         if at < len(data):

@@ -2,7 +2,7 @@
 
 import struct
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from sealwire.wire.errors import ProtocolError, WireReason
 from sealwire.wire.int32 import int32_at
@@ -13,29 +13,16 @@ HEADER_BYTES: Final = 16
 _HEADER: Final = struct.Struct("<iiii")
 
 
+MSG: Final = 2013
+"""OP_MSG's code as a plain integer: comparing with a member of an IntEnum is a call in a compiled core."""
+
+
 class OpCode(IntEnum):
-    """Every opcode that MongoDB has spoken; which of them are let through is the session's decision."""
+    """The opcodes that this room reads and writes. A peer may send any other; the session refuses it."""
 
     REPLY = 1
-    UPDATE = 2001
-    INSERT = 2002
     QUERY = 2004
-    GET_MORE = 2005
-    DELETE = 2006
-    KILL_CURSORS = 2007
-    COMPRESSED = 2012
-    MSG = 2013
-
-
-class Header(NamedTuple):
-    """The standard message header. All four are signed 32-bit, as on the wire."""
-
-    message_length: int
-    """Bytes of the whole message, the header included."""
-    request_id: int
-    response_to: int
-    op_code: int
-    """Compare with `OpCode`; a plain integer, because a peer may send any value."""
+    MSG = MSG
 
 
 def op_code_of(message: bytes) -> int:
@@ -51,17 +38,6 @@ def request_id_of(message: bytes) -> int:
 def response_to_of(message: bytes) -> int:
     """The id of the message that a whole message answers."""
     return int32_at(message, 8)
-
-
-def parse_header(buf: bytes, offset: int = 0) -> Header:
-    """The header at `offset`. The length in it is not judged here: framing has bounded it.
-
-    Raises: ProtocolError MESSAGE_TRUNCATED when 16 bytes are not there.
-    Cost:   O(1), no copy.
-    """
-    if len(buf) - offset < HEADER_BYTES:
-        raise ProtocolError(WireReason.MESSAGE_TRUNCATED, offset)
-    return Header._make(_HEADER.unpack_from(buf, offset))
 
 
 def build_header(payload_bytes: int, request_id: int, response_to: int, op_code: OpCode) -> bytes:

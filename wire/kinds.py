@@ -1,7 +1,6 @@
 """The type bytes of BSON as plain integers, by the names MongoDB's `$type` gives them.
 
-`raw_bson.BsonType` is the same as an enumeration, for annotations, messages and tables. Code that runs for
-every element compares with these: a compiler puts them in place, and an interpreter compares integers faster.
+Plain integers, and no enumeration: they are compared for every element, and a compiler puts them in place.
 Source: bsonspec.org version 1.1, the deprecated types included.
 """
 

@@ -1,4 +1,4 @@
-"""A message of a megabyte or more, in parts and never in one piece: who reads it lets go of what it has read.
+"""A message of a megabyte or more, in parts: whoever reads it can let go of what it has read.
 
 A message in one buffer is there until its last byte was used, and what is made from it lies beside it. Of one
 in parts, each part can go as soon as its content has been written elsewhere.

@@ -11,26 +11,21 @@ Source: OP_MSG (driver specifications); MongoDB manual, "Wire Protocol", OP_MSG.
 
 import struct
 from collections.abc import Iterator
-from enum import IntFlag
 from typing import Final, NamedTuple, final
 
 from mypy_extensions import mypyc_attr
 
 from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import ProtocolError, WireReason
-from sealwire.wire.header import HEADER_BYTES, OpCode, build_header, require_message
+from sealwire.wire.header import HEADER_BYTES, MSG, OpCode, build_header, op_code_of, require_message
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.nul import find_nul
 from sealwire.wire.raw_bson import MIN_DOCUMENT_BYTES, document_end, elements
 
-
-class OpMsgFlag(IntFlag):
-    """Flag bits of OP_MSG. The low 16 are required: a peer that does not know one must refuse the message."""
-
-    CHECKSUM_PRESENT = 1 << 0
-    MORE_TO_COME = 1 << 1
-    EXHAUST_ALLOWED = 1 << 16
-
+# The low 16 flag bits are required: a peer that does not know one must refuse the message. These are all of
+# them. A high one, such as 1 << 16 (exhaustAllowed), passes.
+CHECKSUM_PRESENT: Final = 1 << 0
+MORE_TO_COME: Final = 1 << 1
 
 # Commands use two at most (bulkWrite: ops and nsInfo), and mongod closes the connection on more than two,
 # a limit it may raise (SERVER-31829). Without a bound, a message of 48 MB could hold six million empty
@@ -41,10 +36,7 @@ CHECKSUM_BYTES: Final = 4
 _SECTIONS: Final = HEADER_BYTES + 4
 _SMALLEST_BYTES: Final = _SECTIONS + 1 + MIN_DOCUMENT_BYTES
 
-# Plain integers: IntFlag arithmetic makes an object at every step, and these stand on the hot path.
-_CHECKSUM_PRESENT: Final = 1
-_UNKNOWN_REQUIRED: Final = 0xFFFF & ~int(OpMsgFlag.CHECKSUM_PRESENT | OpMsgFlag.MORE_TO_COME)
-_MSG: Final = 2013
+_UNKNOWN_REQUIRED: Final = 0xFFFF & ~(CHECKSUM_PRESENT | MORE_TO_COME)
 
 _uint32: Final = struct.Struct("<I")
 
@@ -63,7 +55,7 @@ class Sequence(NamedTuple):
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see raw_bson.Cursor
 class OpMsg:
     """Where the parts of an OP_MSG lie. All offsets count from the header's first byte."""
 
@@ -71,7 +63,7 @@ class OpMsg:
 
     def __init__(self, flags: int, body: int, sequences: tuple[Sequence, ...], end: int) -> None:
         self.flags = flags
-        """The flag bits as received; test with `OpMsgFlag`."""
+        """The flag bits as received."""
         self.body = body
         """Offset of the body document."""
         self.sequences = sequences
@@ -104,11 +96,12 @@ def parse_op_msg(message: bytes) -> OpMsg:
             checksum also O(bytes).
     """
     size = len(message)
-    # Nearly every message: no flags, and one body that fills it. Other shapes take the long way.
+    # Nearly every message: no flags, and one body that fills it. Other shapes take the long way. For two
+    # messages this saves 2,000 of the 94,000 instructions of a find-one.
     if (
         size >= _SMALLEST_BYTES
         and int32_at(message, 0) == size
-        and int32_at(message, 12) == _MSG
+        and op_code_of(message) == MSG
         and not int32_at(message, HEADER_BYTES)
         and not message[_SECTIONS]
         and int32_at(message, _SECTIONS + 1) == size - _SECTIONS - 1
@@ -124,7 +117,7 @@ def _parse(message: bytes) -> OpMsg:
     if flags & _UNKNOWN_REQUIRED:
         raise ProtocolError(WireReason.FLAGS, HEADER_BYTES)
     end = len(message)
-    if flags & _CHECKSUM_PRESENT:
+    if flags & CHECKSUM_PRESENT:
         end -= CHECKSUM_BYTES
         if _uint32.unpack_from(message, end)[0] != crc32c(message[:end]):
             raise ProtocolError(WireReason.CHECKSUM, end)
@@ -199,7 +192,7 @@ def sequence_documents(message: bytes, sequence: Sequence) -> Iterator[int]:
 def build_op_msg(request_id: int, response_to: int, body: bytes, flags: int = 0) -> bytes:
     """An OP_MSG with one body section; with the checksum when `flags` says so. Cost: O(bytes)."""
     payload = b"".join((_uint32.pack(flags), b"\0", body))
-    if not flags & _CHECKSUM_PRESENT:
+    if not flags & CHECKSUM_PRESENT:
         return build_header(len(payload), request_id, response_to, OpCode.MSG) + payload
     covered = build_header(len(payload) + CHECKSUM_BYTES, request_id, response_to, OpCode.MSG) + payload
     return covered + _uint32.pack(crc32c(covered))
@@ -207,7 +200,7 @@ def build_op_msg(request_id: int, response_to: int, body: bytes, flags: int = 0)
 
 def has_no_checksum(head: bytes) -> bool:
     """Whether an OP_MSG that begins with `head`, header and flags at least, ends with its last section."""
-    return not head[HEADER_BYTES] & _CHECKSUM_PRESENT
+    return not head[HEADER_BYTES] & CHECKSUM_PRESENT
 
 
 def refresh_checksum(message: bytes) -> bytes:
@@ -217,7 +210,7 @@ def refresh_checksum(message: bytes) -> bytes:
     Cost: O(bytes), two copies, when there is a checksum; else O(1).
     """
     require_message(message, OpCode.MSG, _SECTIONS)
-    if not message[HEADER_BYTES] & _CHECKSUM_PRESENT:
+    if not message[HEADER_BYTES] & CHECKSUM_PRESENT:
         return message
     covered = message[:-CHECKSUM_BYTES]
     if len(covered) < _SECTIONS:

@@ -3,7 +3,7 @@
     OP_QUERY  header | int32 flags | cstring namespace | int32 skip | int32 return | document [| document]
     OP_REPLY  header | int32 flags | int64 cursor | int32 first | int32 number | documents
 
-Nothing else of the legacy protocol is read here: since MongoDB 5.1 servers take OP_QUERY for hello only.
+Nothing else of the legacy protocol is read: since MongoDB 5.1 servers accept OP_QUERY for hello only.
 Source: MongoDB manual, "Wire Protocol", legacy opcodes.
 """
 

@@ -6,7 +6,6 @@ Source: bsonspec.org version 1.1, the deprecated types included.
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -23,32 +22,6 @@ MAX_DEPTH: Final = 200
 MIN_DOCUMENT_BYTES: Final = 5
 
 
-class BsonType(IntEnum):
-    """Element type bytes, by the names MongoDB's `$type` gives them."""
-
-    DOUBLE = kinds.DOUBLE
-    STRING = kinds.STRING
-    OBJECT = kinds.OBJECT
-    ARRAY = kinds.ARRAY
-    BIN_DATA = kinds.BIN_DATA
-    UNDEFINED = kinds.UNDEFINED
-    OBJECT_ID = kinds.OBJECT_ID
-    BOOL = kinds.BOOL
-    DATE = kinds.DATE
-    NULL = kinds.NULL
-    REGEX = kinds.REGEX
-    DB_POINTER = kinds.DB_POINTER
-    JAVASCRIPT = kinds.JAVASCRIPT
-    SYMBOL = kinds.SYMBOL
-    JAVASCRIPT_WITH_SCOPE = kinds.JAVASCRIPT_WITH_SCOPE
-    INT = kinds.INT
-    TIMESTAMP = kinds.TIMESTAMP
-    LONG = kinds.LONG
-    DECIMAL = kinds.DECIMAL
-    MAX_KEY = kinds.MAX_KEY
-    MIN_KEY = kinds.MIN_KEY
-
-
 _FIXED_BYTES: Final = {
     kinds.DOUBLE: 8,
     kinds.UNDEFINED: 0,
@@ -63,13 +36,13 @@ _FIXED_BYTES: Final = {
     kinds.MAX_KEY: 0,
     kinds.MIN_KEY: 0,
 }
-# By type byte. VARIABLE: the value's own bytes tell its length.
+# The same by type byte, which saves 2,400 of the 94,000 instructions of a find-one. VARIABLE: the value's own
+# bytes tell its length.
 _VARIABLE: Final = 0xFF
 _SIZES: Final = bytes(_FIXED_BYTES.get(kind, _VARIABLE) for kind in range(256))
 
 
 @final
-@mypyc_attr(acyclic=True)
 class Element:
     """One element of a document, as offsets into the buffer that holds it. Nothing changes it once made."""
 
@@ -77,7 +50,7 @@ class Element:
 
     def __init__(self, kind: int, name: bytes, start: int, value: int, end: int) -> None:
         self.kind = kind
-        """Type byte; compare with `BsonType`."""
+        """Type byte; compare with `kinds`."""
         self.name = name
         """Field name without its NUL, undecoded."""
         self.start = start
@@ -142,6 +115,8 @@ def elements(buf: bytes, start: int) -> Iterator[Element]:
         raise BsonError(WireReason.BSON_TERMINATOR, at)
 
 
+# Kept for the next one: for Cursor, OpMsg and what puts messages together this saves 2,100 of the 94,000
+# instructions of a find-one. No cycle can lead through one of them.
 @final
 @mypyc_attr(acyclic=True, free_list_len=1)
 class Cursor:
@@ -217,33 +192,15 @@ def value_end(buf: bytes, kind: int, value: int, limit: int) -> int:
         if end > limit:
             raise BsonError(WireReason.BSON_LENGTH, value)
         return end
-    if kind > kinds.BIN_DATA or not kind:
-        return _rare_end(buf, kind, value, limit)
-    if value + 5 > limit:
-        raise BsonError(WireReason.BSON_LENGTH, value)
-    length = int32_at(buf, value)
-    if kind == kinds.STRING:
-        end = value + 4 + length
-        if length < 1 or end > limit:
-            raise BsonError(WireReason.BSON_LENGTH, value)
-        if buf[end - 1]:
-            raise BsonError(WireReason.BSON_STRING, value)
-        return end
-    if kind == kinds.BIN_DATA:
-        end = value + 5 + length
-        if length < 0 or end > limit:
-            raise BsonError(WireReason.BSON_LENGTH, value)
-        return end
-    # an object or an array: the others up to here have a fixed size
-    return document_end(buf, value, limit)
-
-
-def _rare_end(buf: bytes, kind: int, value: int, limit: int) -> int:
-    if kind in (kinds.JAVASCRIPT, kinds.SYMBOL):
+    if kind in (kinds.STRING, kinds.JAVASCRIPT, kinds.SYMBOL):
         return _string_end(buf, value, limit)
-    if kind == kinds.REGEX:
-        return _cstring_end(buf, _cstring_end(buf, value, limit), limit)
-    if kind == kinds.DB_POINTER:
+    if kind in (kinds.OBJECT, kinds.ARRAY):
+        return document_end(buf, value, limit)
+    if kind == kinds.BIN_DATA:
+        end = _binary_end(buf, value, limit)
+    elif kind == kinds.REGEX:
+        end = _cstring_end(buf, _cstring_end(buf, value, limit), limit)
+    elif kind == kinds.DB_POINTER:
         end = _string_end(buf, value, limit) + 12
     elif kind == kinds.JAVASCRIPT_WITH_SCOPE:
         end = _code_with_scope_end(buf, value, limit)
@@ -252,6 +209,15 @@ def _rare_end(buf: bytes, kind: int, value: int, limit: int) -> int:
     if end > limit:
         raise BsonError(WireReason.BSON_LENGTH, value)
     return end
+
+
+def _binary_end(buf: bytes, value: int, limit: int) -> int:
+    if value + 5 > limit:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    length = int32_at(buf, value)
+    if length < 0:
+        raise BsonError(WireReason.BSON_LENGTH, value)
+    return value + 5 + length
 
 
 def _string_end(buf: bytes, value: int, limit: int) -> int:

@@ -15,7 +15,6 @@ LARGE_DATA_BYTES: Final = 64 * 1024
 
 
 @final
-@mypyc_attr(acyclic=True)
 class Edit:
     """Put `data` in place of `buf[start:end]`."""
 
@@ -116,7 +115,7 @@ def _order(edit: Edit) -> tuple[int, int]:
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see raw_bson.Cursor
 class _Output:
     """Joins small pieces. A large message is never there as a list of its pieces and once more joined."""
 

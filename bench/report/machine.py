@@ -7,7 +7,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sealwire import core_is_compiled
+from sealwire import core_name
 
 _PACKAGES = ("sealwire", "pymongo", "cryptography", "uvloop", "pymongocrypt", "SecantusDB")
 
@@ -22,7 +22,7 @@ def describe_machine() -> dict[str, object]:
         "python": platform.python_version(),
         "openssl": ssl.OPENSSL_VERSION,
         "packages": {name: _version(name) for name in _PACKAGES},
-        "core": "compiled" if core_is_compiled() else "plain Python",
+        "core": core_name(),
         "commit": _commit(),
         "load_before": [round(load, 2) for load in os.getloadavg()],
     }

@@ -32,7 +32,7 @@ _LIFE_BEFORE_RENEWAL = 2 / 3
 
 @dataclass(slots=True)
 class _Held:
-    """The lease in use and when to do something about it, on the connection's clock; None: never."""
+    """The lease in use and when to do something about it, on the connection's clock. None means never."""
 
     lease: Lease
     granted_s: float | None
@@ -107,7 +107,7 @@ class VaultConnection(Unpicklable):
                 self._log_in_again()
                 return operation(self._client)
             except requests.exceptions.ConnectionError as error:
-                # A connection kept from before a restart is found dead only now.
+                # Only now it shows that a kept connection did not survive a restart of the server.
                 if not repeatable or isinstance(
                     error, requests.exceptions.Timeout | requests.exceptions.SSLError
                 ):
@@ -139,7 +139,7 @@ class VaultConnection(Unpicklable):
         self._client.token = lease.token
 
     def _token_lives(self) -> bool:
-        """Whether the server still knows the token, and so refused what was asked and not who asked."""
+        """Whether the server still knows the token. Then it refused the request, and not the login."""
         try:
             self._client.auth.token.lookup_self()
         except hvac_errors.Forbidden:

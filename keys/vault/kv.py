@@ -115,7 +115,7 @@ class KvStore:
                     "raise its max_entry_size, or keep the keyring in a file",
                 ) from None
             raise
-        # Version 1 of the engine takes anything and answers with nothing.
+        # Version 1 of the engine accepts any body and answers with an empty one.
         if not isinstance(answer, dict):
             raise KeySettingError(
                 KeysReason.VAULT_PATH,

@@ -1,4 +1,4 @@
-"""Ways to come by a token: from the environment, an agent's file, AppRole, Kubernetes, a TLS certificate.
+"""Ways to get a token: from the environment, an agent's file, AppRole, Kubernetes, a TLS certificate.
 
 Each login is asked for a `Lease` when there is none, or when the last one ends and could not be renewed. What
 it needs is read at that moment, so that a rotated file counts from the next login on.
@@ -30,7 +30,7 @@ class Lease(Unpicklable):
 
     token: str = field(repr=False)
     ttl_s: float | None
-    """None: it does not end, or does not say when."""
+    """None when it does not end, or does not say when."""
     renewable: bool
 
 
@@ -67,13 +67,13 @@ def make_login(settings: AuthSettings, environ: Mapping[str, str] | None = None)
 
 
 class GivenToken:
-    """A token that somebody else fetched, and may exchange at its place."""
+    """A token that another program fetched, and may replace in the same place."""
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
 
     def log_in(self, client: Client) -> Lease:
-        """Ask the server how long the token lives; a token that may not ask is taken as it is."""
+        """Ask the server how long the token lives. A token without that right is used as it is."""
         token = self._read()
         client.token = token
         try:
@@ -138,7 +138,7 @@ class AppRoleLogin(MethodLogin):
         return {"role_id": self._settings.role or "", "secret_id": secret_id}
 
     def _unwrap(self, client: Client, wrapping_token: str) -> str:
-        """Where the wrapping token came from is looked at first: anybody can wrap something of their own."""
+        """Check first where the wrapping token came from: anybody can wrap data of their own."""
         try:
             found = client.write_data("sys/wrapping/lookup", data={"token": wrapping_token})
             parts = str(found["data"]["creation_path"]).split("/")

@@ -40,7 +40,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class AuthMethod(Enum):
-    """How a token is come by; the value is what the setting `auth` says."""
+    """How a token is obtained. The value is that of the setting `auth`."""
 
     TOKEN = "token"  # noqa: S105 - a method's name
     """From the environment: BAO_TOKEN or VAULT_TOKEN."""
@@ -53,7 +53,7 @@ class AuthMethod(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AuthSettings:
-    """One method, and what it needs; what it does not need is None."""
+    """One method and what it needs. Fields of other methods are None."""
 
     method: AuthMethod
     mount: str = ""
@@ -75,10 +75,10 @@ class VaultSettings:
     auth: AuthSettings
     namespace: str | None = None
     ca: Path | None = None
-    """None: the system's trust store."""
+    """None means the system's trust store."""
     certificate: Path | None = None
     key: Path | None = None
-    """None: in the certificate's file."""
+    """None means that the key is in the certificate's file."""
     timeout_s: float = USUAL_TIMEOUT_S
     """Longest wait for a connection, and for the next bytes of an answer."""
     deadline_s: float = USUAL_DEADLINE_S

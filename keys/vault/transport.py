@@ -1,4 +1,4 @@
-"""HTTP to Vault with bounds: TLS as everywhere in Sealwire, no redirect, no proxy, no answer without end."""
+"""HTTP to Vault: TLS as everywhere in Sealwire, no redirect, no proxy, answers of bounded length."""
 
 import ssl
 from typing import Any
@@ -74,7 +74,7 @@ class _Transport(HTTPAdapter):
         return host, {}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing: the context verifies, and this would add the authorities that come with certifi."""
+        """Do nothing. The context verifies, and requests would add the authorities of certifi."""
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         response = super().send(*args, **kwargs)

@@ -51,7 +51,7 @@ class KeyringIncomplete(ServerError):
 
 
 class TopologyProblem(ServerError):
-    """Drivers would be told of a replica set member that can be reached only around the proxy."""
+    """Drivers would be told of a replica set member that has no listener here."""
 
 
 class AccessProblem(ServerError):

@@ -1,4 +1,4 @@
-"""What is allowed and deserves a word: said at every start, by a reload that brings it, and by `--check`."""
+"""What is allowed and deserves a warning: at every start, at a reload that brings it, and by `--check`."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -79,7 +79,7 @@ def warn(found: Sequence[Finding]) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether only this machine can connect. A name is none, but for the one that always is."""
+    """Whether only this machine can connect. Of names, only `localhost` counts."""
     if host.lower() == "localhost":
         return True
     try:

@@ -60,7 +60,7 @@ class LoadFailure:
     """Why the keyring could not be loaded."""
 
     unavailable: bool
-    """Whether the provider did not answer, so that nothing is said against the keys from before."""
+    """Whether the provider did not answer. Then the present keys may still be right."""
     problem: str
     hint: str
 
@@ -123,11 +123,11 @@ class KeyFeed:
         if self._has(keys):
             return self._keyring
         if self._flight is not None:
-            # It began before the question, but may have come late enough all the same.
+            # It began before the question, and may bring the key all the same.
             await asyncio.shield(self._flight)
             if self._has(keys):
                 return self._keyring
-        # Shielded, for whoever asked first may go away while others wait.
+        # Shielded: the first to ask may go away while others wait.
         return await asyncio.shield(self._want_load())
 
     async def load_for(self, keys: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
@@ -147,7 +147,7 @@ class KeyFeed:
         return wanted
 
     async def load_anew(self) -> LoadFailure | None:
-        """Load now, or as soon as one may; None when that succeeded, and then its keyring counts already."""
+        """Load now, or as soon as the interval allows. None when it succeeded: its keyring then counts."""
         loaded = await asyncio.shield(self._want_load())
         return self._failure if loaded is None else None
 

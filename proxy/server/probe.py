@@ -17,7 +17,7 @@ from sealwire.proxy.server.errors import StartReason, UpstreamUnavailable
 from sealwire.proxy.server.upstream import Upstream
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer
-from sealwire.wire.header import parse_header
+from sealwire.wire.header import response_to_of
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg
 
 # A hello reply has about 1 KB; hosts are bounded by the 50 members of a replica set.
@@ -25,7 +25,7 @@ MAX_REPLY_BYTES = 256 * 1024
 
 _HELLO: Final[Mapping[str, Any]] = {"hello": 1, "$db": "admin"}
 
-# Needs a login wherever there is access control, and changes nothing. One name, for there may be thousands.
+# It needs a login wherever there is access control, and changes nothing. The filter keeps the answer short.
 _NEEDS_LOGIN: Final[Mapping[str, Any]] = {
     "listDatabases": 1,
     "nameOnly": True,
@@ -67,7 +67,7 @@ async def ask_hello(upstream: Upstream, limits: Limits) -> Hello:
 
 
 async def _access_of(probe: "_ProbeProtocol", limits: Limits) -> AccessControl | None:
-    """What the server says to a command that needs a login. Raises nothing: hello has told who it is."""
+    """What the server says to a command that needs a login. Raises nothing: hello was answered before."""
     try:
         reply = _document_of(await probe.ask(_NEEDS_LOGIN, limits.connect_s))
     except (OSError, ProtocolError, bson.errors.BSONError, ValueError):  # TimeoutError is an OSError
@@ -99,7 +99,7 @@ class _ProbeProtocol(asyncio.Protocol):
         self._transport.write(build_op_msg(self._request_id, 0, bson.encode(command)))
         async with asyncio.timeout(limit_s):
             message = await self._reply
-        if parse_header(message).response_to != self._request_id:
+        if response_to_of(message) != self._request_id:
             raise ValueError
         return message
 

@@ -31,7 +31,7 @@ def _finish(task: asyncio.Task[None]) -> None:
 
 
 class OneAtATime:
-    """A piece of work that is asked for now and then; all who ask while it runs get one more run after it."""
+    """Work that is asked for now and then. Requests that come while it runs are met by one more run."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         self._work = work
@@ -54,7 +54,7 @@ class OneAtATime:
             self._wanted = False  # the loop is ending
             raise
         finally:
-            # Also after a bug: whoever asked meanwhile has not had a run yet.
+            # Also after a bug, because requests that came meanwhile have not been met.
             self._running = self._wanted
             if self._wanted:
                 spawn(self._run(), self._name)

@@ -1,7 +1,7 @@
 """The one login that cannot pass through a proxy: MONGODB-X509.
 
 It names the user by the certificate of the TLS connection, and the server's connection has the proxy's own:
-passed on, every client would be logged in as the proxy. All other mechanisms carry their proof in messages,
+sent on, every client would be logged in as the proxy. All other mechanisms carry their proof in messages,
 which pass as received.
 Source: Authentication (driver specifications), MONGODB-X509 and speculative authentication.
 """

@@ -1,4 +1,4 @@
-"""From the client: a handshake is prepared, a command is planned and passed on, rewritten or refused."""
+"""From the client: a handshake is prepared, a command is planned and sent on, or refused."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -38,15 +38,13 @@ from sealwire.proxy.session.write_errors import WriteErrors
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
-from sealwire.wire.header import OpCode, op_code_of, request_id_of
+from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of
 from sealwire.wire.long_message import LONG_BYTES
-from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum, sequence_documents
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum, sequence_documents
 from sealwire.wire.op_query import parse_op_query
 from sealwire.wire.raw_bson import Cursor, elements, string_bytes
 
 _FAILURES: Final[tuple[type[Exception], ...]] = (LoginNeeded, CertificateLogin, *replies.FAILURES)
-_MORE_TO_COME: Final = 2
-_MSG: Final = 2013
 _COUNTED_COMMANDS: Final = frozenset(name.decode() for name in KNOWN_COMMANDS)
 _COMMAND_COUNTS: Final = {
     label: Count(Counter.COMMANDS, label=label) for label in (*_COUNTED_COMMANDS, "other")
@@ -65,7 +63,7 @@ class ClientSide(Side):
     def message(self, message: bytes) -> list[Effect]:
         """One whole message. Raises ProtocolError."""
         op_code = op_code_of(message)
-        if op_code == _MSG:
+        if op_code == MSG:
             return self._op_msg(message)
         if op_code == OpCode.QUERY:
             return self._op_query(message)
@@ -167,7 +165,7 @@ class ClientSide(Side):
             self._check_access(message, parsed)
         if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
-        unanswered = parsed.flags & _MORE_TO_COME
+        unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
         target = target_of(message, parsed.body, known.planned)
@@ -267,7 +265,7 @@ class ClientSide(Side):
     def _denied(self, audit: Audit, body: bytes, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Answer a command with an error."""
         effects: list[Effect] = [Count(Counter.REFUSALS, label=audit.reason), audit]
-        if parsed.flags & _MORE_TO_COME:
+        if parsed.flags & MORE_TO_COME:
             # No reply is awaited, so the only way to say no is to close (design, rule 4 of the core).
             return [*effects, self._conversation.end(CloseReason.REFUSED_UNACKNOWLEDGED, audit.reason)]
         answer = replies.command_error(self._conversation.new_id(), request_id_of(message), body)

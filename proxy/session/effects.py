@@ -1,14 +1,13 @@
 """What the core asks of the shell. A closed union: the shell ends its dispatch with `assert_never`.
 
-Those that carry short messages or count are made for each message. They are not frozen, and write their
-`__init__` out: that costs a quarter of what a frozen dataclass costs. Nobody changes one all the same.
+Those that carry short messages or count are made for each message. They are not frozen and write their
+`__init__` out: a generated one is not compiled. With `requests.Request` that saves 9,500 of the 94,000
+instructions of a find-one. Nobody changes one all the same.
 """
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import final
-
-from mypy_extensions import mypyc_attr
 
 
 class CloseReason(Enum):
@@ -37,7 +36,6 @@ class Counter(StrEnum):
 
 
 @final
-@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class ToServer:
     """Write these bytes to the server."""
@@ -49,7 +47,6 @@ class ToServer:
 
 
 @final
-@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class ToClient:
     """Write these bytes to the client."""
@@ -110,7 +107,6 @@ class Audit:
 
 
 @final
-@mypyc_attr(acyclic=True)
 @dataclass(slots=True, init=False)
 class Count:
     """Add `amount` to a counter."""

@@ -20,9 +20,10 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.proxy.session.reveal import OpenEnvelope, reveal_elements
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
-from sealwire.wire.header import HEADER_BYTES, OpCode, op_code_of
+from sealwire.wire.header import HEADER_BYTES, MSG, op_code_of
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.long_message import HEAD_BYTES, LongMessage, regrouped
+from sealwire.wire.op_msg import MORE_TO_COME
 from sealwire.wire.raw_bson import MAX_DEPTH, MIN_DOCUMENT_BYTES, value_end
 
 WINDOW_BYTES: Final = 256 * 1024
@@ -30,7 +31,6 @@ WINDOW_BYTES: Final = 256 * 1024
 where a chunk was. With 32, 64 and 128 KiB the allocator found such room less often: a reply of 15 MiB took
 one or two MiB more."""
 
-_MORE_TO_COME: Final = 2
 _FLAGS: Final = HEADER_BYTES
 _KIND: Final = _FLAGS + 4
 _BODY: Final = _KIND + 1
@@ -42,8 +42,8 @@ def is_plain(message: LongMessage) -> bool:
     """Whether it is an OP_MSG of one body and nothing else, without a checksum, as servers answer."""
     head = message.head
     return (
-        op_code_of(head) == OpCode.MSG
-        and int32_at(head, _FLAGS) in (0, _MORE_TO_COME)
+        op_code_of(head) == MSG
+        and int32_at(head, _FLAGS) in (0, MORE_TO_COME)
         and head[_KIND] == 0
         and int32_at(head, _BODY) == message.size - _BODY
     )
@@ -51,7 +51,7 @@ def is_plain(message: LongMessage) -> bool:
 
 def has_more_to_come(message: LongMessage) -> bool:
     """Whether a plain message says that another one follows without a request."""
-    return int32_at(message.head, _FLAGS) == _MORE_TO_COME
+    return int32_at(message.head, _FLAGS) == MORE_TO_COME
 
 
 @final

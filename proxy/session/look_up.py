@@ -27,7 +27,7 @@ from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import request_id_of, response_to_of
 from sealwire.wire.int32 import int32_at
-from sealwire.wire.op_msg import OpMsg, OpMsgFlag, build_op_msg
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
 _API_OPTIONS: Final = (b"apiVersion", b"apiStrict", b"apiDeprecationErrors")
@@ -106,7 +106,7 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
 
     Raises BsonError, ProtocolError.
     """
-    if parsed.flags & OpMsgFlag.MORE_TO_COME:
+    if parsed.flags & MORE_TO_COME:
         raise ProtocolError(WireReason.RESPONSE_TO, 8)
     conversation.awaited.answer(response_to_of(message), request_id_of(message), more_to_come=False)
     asked = conversation.look_up

@@ -1,4 +1,4 @@
-"""The memory of commands that pass untouched: what to count, and what their replies need."""
+"""The memory of commands that pass: what to count, and what their replies need."""
 
 from typing import Final, final
 

@@ -36,7 +36,7 @@ _LENGTH_BYTES: Final = 4
 def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
     """An OP_MSG with its envelopes opened, and how many these were; the same bytes when there are none.
 
-    Raises what `open_envelope` raises; then nothing of the message may be passed on. BsonError.
+    Raises what `open_envelope` raises; then nothing of the message may be sent on. BsonError.
     Cost: O(bytes); for each envelope its own opening and the elements before it in its document.
     """
     rewriter = _Rewriter(message, open_envelope)
@@ -94,7 +94,7 @@ def _found(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson.Cursor
 class _Rewriter:
     """Copies a buffer, opening envelopes on the way and correcting the lengths around them.
 

@@ -1,8 +1,8 @@
-"""From the server: handshake replies get our addresses, replies with envelopes are decrypted, others pass."""
+"""From the server: handshake replies get our addresses, envelopes are opened, other replies pass."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeGuard, final
+from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
@@ -17,6 +17,7 @@ from sealwire.proxy.session.effects import (
     Counter,
     Effect,
     LongToClient,
+    NeedKeys,
     ToClient,
 )
 from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, rewrite_hello
@@ -25,13 +26,10 @@ from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import reveal
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
-from sealwire.wire.header import OpCode, op_code_of, request_id_of, response_to_of
+from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of
 from sealwire.wire.long_message import LongMessage
-from sealwire.wire.op_msg import OpMsg, parse_op_msg, refresh_checksum
+from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
-
-_MORE_TO_COME: Final = 2
-_MSG: Final = 2013
 
 _UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey)
 
@@ -54,7 +52,7 @@ class ServerSide(Side):
     def message(self, message: bytes) -> list[Effect]:
         """One whole message; with NeedKeys in the answer it has to come again. Raises ProtocolError."""
         op_code = op_code_of(message)
-        if op_code == _MSG:
+        if op_code == MSG:
             return self._op_msg(message, parse_op_msg(message))
         if op_code != OpCode.REPLY:
             raise ProtocolError(WireReason.OPCODE, 12)
@@ -78,10 +76,11 @@ class ServerSide(Side):
             try:
                 revealed, opened = self._revealed(message, parsed, awaited)
             except _UNREADABLE as error:
-                if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
-                    return [conversation.need_key(error.key)]
+                asked = self._ask_for_key(error)
+                if asked is not None:
+                    return [asked]
                 failure = error
-        more_to_come = bool(parsed.flags & _MORE_TO_COME)
+        more_to_come = bool(parsed.flags & MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
         if len(revealed) > MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
@@ -173,9 +172,10 @@ class ServerSide(Side):
                 pieces = reply.reveal(keyring.open_envelope)
                 opened = reply.opened
             except _UNREADABLE as error:
-                if isinstance(error, UnknownKey) and self._is_worth_asking(error.key):
+                asked = self._ask_for_key(error)
+                if asked is not None:
                     self._unfinished = reply
-                    return [self._conversation.need_key(error.key)]
+                    return [asked]
                 failure = error
         else:
             pieces = list(message.parts)
@@ -189,15 +189,16 @@ class ServerSide(Side):
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         return self._to_client(LongToClient(pieces), opened)
 
-    def _is_worth_asking(self, key: tuple[int, int] | None) -> TypeGuard[tuple[int, int]]:
-        """Whether to load the keyring again: once for each key that it does not know, and not for ever.
+    def _ask_for_key(self, error: Exception) -> NeedKeys | None:
+        """Have the keyring loaded again if that may help: once for each unknown key, and not without end.
 
-        Each asking is a file to read and a pause; a server that invents class ids must not buy them.
+        Each load reads a file and pauses the session. A server that invents class ids must not cause many.
         """
+        key = error.key if isinstance(error, UnknownKey) else None
         if key is None or key in self._asked_keys or len(self._asked_keys) >= MAX_ASKED_KEYS:
-            return False
+            return None
         self._asked_keys.add(key)
-        return True
+        return self._conversation.need_key(key)
 
     def _withheld(
         self, failure: Exception, response_to: int, request: Request, *, more_to_come: bool

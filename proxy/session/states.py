@@ -65,14 +65,9 @@ TRANSITIONS: Final = (
     # a reply to an earlier command may come while the question is open
     Transition(State.LOOKING_UP, Event.KEY_MISSED, State.WAITING_FOR_BOTH),
     Transition(State.WAITING_FOR_BOTH, Event.KEYS_LOADED, State.LOOKING_UP),
-    Transition(State.OPEN, Event.ENDED, State.CLOSED),
-    Transition(State.LOOKING_UP, Event.ENDED, State.CLOSED),
-    Transition(State.WAITING_FOR_KEYS, Event.ENDED, State.CLOSED),
-    Transition(State.WAITING_FOR_BOTH, Event.ENDED, State.CLOSED),
     Transition(State.STAYING, Event.DRAIN, State.DRAINING),
     Transition(State.DRAINING, Event.DRAIN, State.DRAINING),
-    Transition(State.STAYING, Event.ENDED, State.CLOSED),
-    Transition(State.DRAINING, Event.ENDED, State.CLOSED),
+    *(Transition(state, Event.ENDED, State.CLOSED) for state in State if state is not State.CLOSED),
 )
 
 _AFTER: Final = {(before, event): after for before, event, after in TRANSITIONS}

@@ -2,7 +2,7 @@
 
 import click
 
-from sealwire import __version__, core_is_compiled
+from sealwire import __version__, core_name
 from sealwire.cli.exit_codes import fail
 from sealwire.cli.lazy_group import LazyGroup
 
@@ -24,7 +24,7 @@ SUBCOMMANDS = {
 @click.version_option(
     __version__,
     prog_name="sealwire",
-    message=f"%(prog)s, version %(version)s, {'compiled' if core_is_compiled() else 'plain'} core",
+    message=f"%(prog)s, version %(version)s, {core_name()}",
 )
 def sealwire() -> None:
     """MongoDB transparent encryption proxy."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.crypto.cipher import TAG_BYTES, ValueCipher
-from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, MAX_VALUE_BYTES, Mode, parse_header
+from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, MAX_VALUE_BYTES, EnvelopeMode, parse_header
 from sealwire.crypto.errors import (
     DecryptionFailed,
     EnvelopeReason,
@@ -23,17 +23,17 @@ OTHERS = (ValueCipher(KEY, 0x01020305, 5), ValueCipher(KEY, 0x01020304, 6), Valu
 
 types = st.sampled_from(sorted(ENCRYPTABLE_TYPES))
 values = st.binary(min_size=1, max_size=120)
-modes = st.sampled_from(Mode)
+modes = st.sampled_from(EnvelopeMode)
 
 
-def encrypt(mode: Mode, bson_type: int, value: bytes) -> bytes:
-    if mode is Mode.DETERMINISTIC:
+def encrypt(mode: EnvelopeMode, bson_type: int, value: bytes) -> bytes:
+    if mode is EnvelopeMode.DETERMINISTIC:
         return CIPHER.encrypt_deterministically(bson_type, value)
     return CIPHER.encrypt_randomly(bson_type, value)
 
 
 @given(mode=modes, bson_type=types, value=values)
-def test_a_value_comes_back_with_its_type(mode: Mode, bson_type: int, value: bytes) -> None:
+def test_a_value_comes_back_with_its_type(mode: EnvelopeMode, bson_type: int, value: bytes) -> None:
     envelope = encrypt(mode, bson_type, value)
     assert parse_header(envelope) == (mode, 0x01020304, 5, bson_type)
     assert CIPHER.decrypt(envelope) == (bson_type, value)
@@ -62,23 +62,25 @@ def test_deterministic_envelopes_are_equal_exactly_when_type_and_bytes_are(
 
 
 @given(mode=modes, bson_type=types, value=values)
-def test_the_plaintext_does_not_show(mode: Mode, bson_type: int, value: bytes) -> None:
+def test_the_plaintext_does_not_show(mode: EnvelopeMode, bson_type: int, value: bytes) -> None:
     marked = b"9434765919" + value
     assert b"9434765919" not in encrypt(mode, bson_type, marked)
 
 
 @given(mode=modes, bson_type=types, value=values)
-def test_an_envelope_opens_under_no_other_class_or_version(mode: Mode, bson_type: int, value: bytes) -> None:
+def test_an_envelope_opens_under_no_other_class_or_version(
+    mode: EnvelopeMode, bson_type: int, value: bytes
+) -> None:
     envelope = encrypt(mode, bson_type, value)
     for other in OTHERS:
         with pytest.raises(DecryptionFailed):
             other.decrypt(envelope)
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", list(EnvelopeMode))
 @pytest.mark.parametrize("other", OTHERS, ids=repr)
 def test_a_header_rewritten_for_another_class_or_version_does_not_open(
-    other: ValueCipher, mode: Mode
+    other: ValueCipher, mode: EnvelopeMode
 ) -> None:
     envelope = encrypt(mode, 0x02, bytes(40))
     ids = other.class_id.to_bytes(4, "big") + other.key_version.to_bytes(4, "big")
@@ -88,7 +90,7 @@ def test_a_header_rewritten_for_another_class_or_version_does_not_open(
 
 @given(mode=modes, bson_type=types, said=types, value=values)
 def test_an_envelope_said_to_hold_another_type_does_not_open(
-    mode: Mode, bson_type: int, said: int, value: bytes
+    mode: EnvelopeMode, bson_type: int, said: int, value: bytes
 ) -> None:
     envelope = encrypt(mode, bson_type, value)
     moved = envelope[:12] + bytes((said,)) + envelope[13:]
@@ -100,15 +102,15 @@ def test_an_envelope_said_to_hold_another_type_does_not_open(
 
 
 @given(mode=modes, value=st.binary(min_size=17, max_size=80))
-def test_an_envelope_said_to_be_of_the_other_mode_does_not_open(mode: Mode, value: bytes) -> None:
+def test_an_envelope_said_to_be_of_the_other_mode_does_not_open(mode: EnvelopeMode, value: bytes) -> None:
     envelope = encrypt(mode, 0x05, value)
-    other = Mode.RANDOM if mode is Mode.DETERMINISTIC else Mode.DETERMINISTIC
+    other = EnvelopeMode.RANDOM if mode is EnvelopeMode.DETERMINISTIC else EnvelopeMode.DETERMINISTIC
     with pytest.raises(DecryptionFailed):
         CIPHER.decrypt(envelope[:3] + bytes((other,)) + envelope[4:])
 
 
 @given(mode=modes, value=values, data=st.data())
-def test_any_flipped_bit_is_noticed(mode: Mode, value: bytes, data: st.DataObject) -> None:
+def test_any_flipped_bit_is_noticed(mode: EnvelopeMode, value: bytes, data: st.DataObject) -> None:
     envelope = bytearray(encrypt(mode, 0x05, value))
     bit = data.draw(st.integers(0, 8 * len(envelope) - 1))
     envelope[bit // 8] ^= 1 << bit % 8
@@ -117,7 +119,7 @@ def test_any_flipped_bit_is_noticed(mode: Mode, value: bytes, data: st.DataObjec
 
 
 @given(mode=modes, value=values, data=st.data())
-def test_any_other_length_is_noticed(mode: Mode, value: bytes, data: st.DataObject) -> None:
+def test_any_other_length_is_noticed(mode: EnvelopeMode, value: bytes, data: st.DataObject) -> None:
     envelope = encrypt(mode, 0x05, value)
     cut = data.draw(st.integers(0, len(envelope) - 1))
     more = data.draw(st.binary(min_size=1, max_size=20))
@@ -139,24 +141,24 @@ def test_malformed_bytes_under_a_known_header_are_invalid_before_the_key_is_used
     assert caught.value.reason is EnvelopeReason.LENGTH
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", list(EnvelopeMode))
 @pytest.mark.parametrize("bson_type", [0x00, 0x06, 0x0A, 0x14, 0x7F, 0xFF, 256, -1])
-def test_types_that_stay_in_clear_are_not_encrypted(mode: Mode, bson_type: int) -> None:
+def test_types_that_stay_in_clear_are_not_encrypted(mode: EnvelopeMode, bson_type: int) -> None:
     with pytest.raises(UnsupportedValue) as caught:
         encrypt(mode, bson_type, b"x")
     assert caught.value.reason is ValueReason.BSON_TYPE
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-def test_values_have_at_least_one_byte_and_fit_in_a_document(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", list(EnvelopeMode))
+def test_values_have_at_least_one_byte_and_fit_in_a_document(mode: EnvelopeMode) -> None:
     for value, reason in ((b"", ValueReason.EMPTY), (bytes(MAX_VALUE_BYTES + 1), ValueReason.TOO_LONG)):
         with pytest.raises(UnsupportedValue) as caught:
             encrypt(mode, 0x02, value)
         assert caught.value.reason is reason
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-def test_the_largest_value_fits(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", list(EnvelopeMode))
+def test_the_largest_value_fits(mode: EnvelopeMode) -> None:
     value = bytes(MAX_VALUE_BYTES)
     assert CIPHER.decrypt(encrypt(mode, 0x05, value)) == (0x05, value)
 

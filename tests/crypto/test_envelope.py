@@ -8,27 +8,28 @@ from sealwire.crypto.envelope import (
     ENCRYPTABLE_TYPES,
     HEADER_BYTES,
     MARKER,
-    MAX_ENVELOPE_BYTES,
     MAX_ID,
     MAX_VALUE_BYTES,
     OVERHEAD_BYTES,
     SUBTYPE,
-    Header,
-    Mode,
+    EnvelopeHeader,
+    EnvelopeMode,
     associated_data,
     parse_header,
     serialize_header,
 )
 from sealwire.crypto.errors import EnvelopeReason, InvalidEnvelope
 
-HEADER = Header(Mode.DETERMINISTIC, 0x01020304, 7, 0x02)
+HEADER = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, 0x01020304, 7, 0x02)
 SHORTEST = bytes.fromhex("5357010101020304000000070200000000000000000000000000000000ff")
 
 ids = st.integers(1, MAX_ID)
-headers = st.builds(Header, st.sampled_from(Mode), ids, ids, st.sampled_from(sorted(ENCRYPTABLE_TYPES)))
+headers = st.builds(
+    EnvelopeHeader, st.sampled_from(EnvelopeMode), ids, ids, st.sampled_from(sorted(ENCRYPTABLE_TYPES))
+)
 
 
-def body(mode: Mode, value_bytes: int = 1) -> bytes:
+def body(mode: EnvelopeMode, value_bytes: int = 1) -> bytes:
     return bytes(OVERHEAD_BYTES[mode] - HEADER_BYTES + value_bytes)
 
 
@@ -48,12 +49,14 @@ def test_the_marker_is_the_subtype_and_the_magic() -> None:
 
 
 @given(header=headers)
-def test_what_is_serialized_is_parsed_again(header: Header) -> None:
+def test_what_is_serialized_is_parsed_again(header: EnvelopeHeader) -> None:
     assert parse_header(serialize_header(header) + body(header.mode)) == header
 
 
 @given(header=headers, other=headers)
-def test_headers_sort_by_class_then_version_within_a_mode(header: Header, other: Header) -> None:
+def test_headers_sort_by_class_then_version_within_a_mode(
+    header: EnvelopeHeader, other: EnvelopeHeader
+) -> None:
     other = other._replace(mode=header.mode)
     by_bytes = serialize_header(header) < serialize_header(other)
     assert by_bytes == (header < other)
@@ -98,21 +101,20 @@ def test_zero_is_neither_a_class_nor_a_version() -> None:
     assert reason_for(SHORTEST[:8] + bytes(4) + SHORTEST[12:]) is EnvelopeReason.KEY_VERSION
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-def test_an_envelope_holds_at_least_one_byte_of_value(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", list(EnvelopeMode))
+def test_an_envelope_holds_at_least_one_byte_of_value(mode: EnvelopeMode) -> None:
     header = HEADER._replace(mode=mode)
     assert parse_header(serialize_header(header) + body(mode, 1)) == header
     for missing in range(1, OVERHEAD_BYTES[mode] + 2):
         assert reason_for((serialize_header(header) + body(mode, 1))[:-missing]) is EnvelopeReason.LENGTH
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-def test_an_envelope_holds_no_more_than_the_largest_value(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", list(EnvelopeMode))
+def test_an_envelope_holds_no_more_than_the_largest_value(mode: EnvelopeMode) -> None:
     header = HEADER._replace(mode=mode)
     longest = serialize_header(header) + body(mode, MAX_VALUE_BYTES)
     assert parse_header(longest) == header
     assert reason_for(longest + b"\0") is EnvelopeReason.LENGTH
-    assert len(longest) <= MAX_ENVELOPE_BYTES
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_an_envelope_holds_no_more_than_the_largest_value(mode: Mode) -> None:
         (HEADER._replace(bson_type=0x0A), EnvelopeReason.BSON_TYPE),
     ],
 )
-def test_no_header_is_written_that_would_not_be_read(header: Header, reason: EnvelopeReason) -> None:
+def test_no_header_is_written_that_would_not_be_read(header: EnvelopeHeader, reason: EnvelopeReason) -> None:
     with pytest.raises(InvalidEnvelope) as caught:
         serialize_header(header)
     assert caught.value.reason is reason

@@ -9,7 +9,7 @@ import pytest
 
 from sealwire.crypto import cipher as cipher_module
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.crypto.envelope import Mode, parse_header
+from sealwire.crypto.envelope import EnvelopeMode, parse_header
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from tests.crypto import make_envelope_vectors
 
@@ -70,7 +70,7 @@ def test_a_good_vector_is_read_and_written_exactly(
     cipher = CIPHERS[vector["class_id"], vector["key_version"]]
     envelope, value = bytes.fromhex(vector["envelope"]), bytes.fromhex(vector["value"])
     assert cipher.decrypt(envelope) == (vector["bson_type"], value)
-    if vector["mode"] == Mode.RANDOM:
+    if vector["mode"] == EnvelopeMode.RANDOM:
         monkeypatch.setattr(cipher_module, "urandom", lambda _length: bytes.fromhex(DOCUMENT["nonce"]))
         assert cipher.encrypt_randomly(vector["bson_type"], value) == envelope
     else:

@@ -22,7 +22,7 @@ from sealwire.keys.keyring_file import read_record
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.wire.framing import Framer
-from sealwire.wire.header import OpCode, parse_header
+from sealwire.wire.header import OpCode, op_code_of
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.raw_bson import document_end
 from tests.build_context import ROOT
@@ -138,7 +138,7 @@ def _by_example(connections: list[bytearray], count: int) -> list[list[Document]
 
 def _commands(stream: bytes) -> Iterator[Document]:
     for message in Framer().feed(stream):
-        if parse_header(message).op_code != OpCode.MSG:
+        if op_code_of(message) != OpCode.MSG:
             continue  # the handshake
         parsed = parse_op_msg(message)
         command = decode(message[parsed.body : document_end(message, parsed.body, parsed.end)])

@@ -9,9 +9,9 @@ from sealwire.keys.local_wrap import LocalKek
 from sealwire.keys.providers import (
     DEFAULT_PROVIDER,
     ProviderKind,
+    Providers,
     ProviderSettings,
     find_passphrase,
-    open_kek,
     parse_provider,
 )
 from tests.keys.samples import CHEAP_SCRYPT, KEK_A, PASSPHRASE
@@ -36,7 +36,7 @@ def test_everything_else_is_refused_and_not_shown(setting: str) -> None:
 
 
 def test_the_environment_provider_opens() -> None:
-    assert open_kek(parse_provider("env:K"), {"K": ENCODED}).id == LocalKek(KEK_A).id
+    assert Providers({"K": ENCODED}).kek(parse_provider("env:K")).id == LocalKek(KEK_A).id
 
 
 def test_a_key_file_opens_with_a_passphrase_from_each_source(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ def test_a_key_file_opens_with_a_passphrase_from_each_source(tmp_path: Path) -> 
     file.touch(0o600)
     file.write_text(PASSPHRASE + "\n")
     setting = f"file:{tmp_path / 'kek.json'}"
-    assert open_kek(parse_provider(setting, file), {}).id == kek_id
-    assert open_kek(parse_provider(setting), {"SEALWIRE_PASSPHRASE": PASSPHRASE}).id == kek_id
-    assert open_kek(parse_provider(setting), {}, lambda: PASSPHRASE).id == kek_id
+    assert Providers({}).kek(parse_provider(setting, file)).id == kek_id
+    assert Providers({"SEALWIRE_PASSPHRASE": PASSPHRASE}).kek(parse_provider(setting)).id == kek_id
+    assert Providers({}).kek(parse_provider(setting), lambda: PASSPHRASE).id == kek_id
 
 
 def test_the_sources_have_an_order(tmp_path: Path) -> None:

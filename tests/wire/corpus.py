@@ -8,7 +8,8 @@ The builders are public: they write exactly what they are told, so tests can mak
 import struct
 
 from sealwire.wire.errors import WireReason
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType
+from sealwire.wire.raw_bson import MAX_DEPTH
+from tests.bson_types import BsonType
 
 
 def int32(value: int) -> bytes:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
-from sealwire.wire.header import OpCode, parse_header
+from sealwire.wire.header import OpCode
 from sealwire.wire.op_query import (
     OpQuery,
     OpReply,
@@ -147,7 +147,7 @@ def test_the_documents_of_a_reply_are_found(documents: list[bytes], flags: int) 
 @given(_INT32, _INT32, corpus_documents(), st.integers(0, 15))
 def test_a_built_reply_is_parsed_again(request_id: int, response_to: int, body: bytes, flags: int) -> None:
     message = build_op_reply(request_id, response_to, body, flags)
-    head = parse_header(message)
+    head = struct.unpack_from("<iiii", message)
     assert head == (len(message), request_id, response_to, OpCode.REPLY)
     (start,) = parse_op_reply(message).documents
     assert message[start:] == body

@@ -14,7 +14,6 @@ from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import (
     MAX_DEPTH,
-    BsonType,
     Cursor,
     document_end,
     elements,
@@ -23,6 +22,7 @@ from sealwire.wire.raw_bson import (
     string_bytes,
     validate,
 )
+from tests.bson_types import BsonType
 from tests.strategies import bson_documents
 from tests.wire.corpus import INVALID, VALID, code_with_scope, document, element, int32, nested, string
 

@@ -1,7 +1,7 @@
 """The proxy's settings: sealwire.yaml and its overrides, frozen, and the policy file read as it stands.
 
 Owns: `settings.Config`, `reader.load_config`, which settings a reload can change (`restart_keys`), and what
-sessions are told of them (`session_settings`).
+sessions are told of them (`policy_file`).
 
 May not import: proxy.server.connections, proxy.server.workers, asyncio.
 """

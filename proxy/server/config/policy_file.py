@@ -1,4 +1,4 @@
-"""The policy as it was read from its file, with the hash that tells one content from another."""
+"""The policy as it was read from its file, the hash of its content, and what sessions are told of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ from pathlib import Path
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.reader import read_named_file
+from sealwire.proxy.server.config.settings import AccessControl, Config
+from sealwire.proxy.session.shared import SessionSettings
 
-# A cursor lives ten minutes without a getMore; so many changes of the policy in that time are no operation.
+# A cursor lives ten minutes without a getMore. Nobody changes a policy so often in that time.
 MAX_FORMER_POLICIES = 16
 
 _SHOWN_DIGITS = 12
@@ -47,3 +49,13 @@ def put_first(policy: PolicyFile, before: Sequence[PolicyFile]) -> tuple[PolicyF
     same = next((old for old in before if old.sha256 == policy.sha256), policy)
     others = tuple(old for old in before if old.sha256 != policy.sha256)
     return (same, *others[:MAX_FORMER_POLICIES])
+
+
+def make_settings(config: Config, policies: Sequence[PolicyFile]) -> SessionSettings:
+    """What sessions go by; `policies`: the one that counts, then the former."""
+    return SessionSettings(
+        policies[0].rules,
+        login_required=config.access_control is AccessControl.REQUIRED,
+        reveal=config.reveal,
+        former=tuple(policy.rules for policy in policies[1:]),
+    )

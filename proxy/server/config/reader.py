@@ -42,7 +42,7 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` to do without on purpose"
 _DAY_S = 86_400.0
 
-# Far more than any machine has use for: one worker fills one core.
+# One worker fills one core, so no machine has use for more.
 MAX_WORKERS = 64
 
 # Beyond this a sleep costs next to nothing in comparison.
@@ -61,7 +61,7 @@ def reload_config(path: Path, environ: Mapping[str, str]) -> Config:
 
 
 def expect_file(path: Path) -> None:
-    """A pipe gave its content at the start, and whoever opens it again waits for ever. Raises FileProblem."""
+    """A pipe gives its content once, and opening it again would wait for ever. Raises FileProblem."""
     if path.exists() and not path.is_file():
         raise FileProblem(
             StartReason.FILE_MISSING,

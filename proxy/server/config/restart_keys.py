@@ -37,7 +37,7 @@ def _changed_members(old: Config, new: Config) -> list[str]:
     return [key for key, value in _MEMBER_KEYS.items() if value(one) != value(other)]
 
 
-def settled(old: Config, new: Config) -> Config:
+def effective(old: Config, new: Config) -> Config:
     """What counts after a reload: `new`, but for what needs a restart."""
     return replace(
         new,

@@ -15,7 +15,7 @@ ToPath = Callable[[Node], Path]
 """Makes the path in a node absolute."""
 
 _YEAR_S = 366 * 86_400.0
-# A day in which Vault is down is a bad day; a clinic that cannot read its records is a worse one.
+# Vault may be down for a day. A clinic must be able to read its records meanwhile.
 _USUAL_VAULT_AGE_S = 86_400.0
 _NUMBERS = ("timeout_s", "deadline_s")
 
@@ -88,7 +88,7 @@ def _read_cache(node: Node, path: ToPath) -> CacheSettings:
 
 
 def read_vault(node: Node | None, path: ToPath, environ: Mapping[str, str], where: Node) -> VaultSettings:
-    """The section `vault`, or what Vault's own variables say; `where` takes the blame without a section.
+    """The section `vault`, or what Vault's own variables say; without a section, errors point at `where`.
 
     Raises SourceError.
     """

@@ -101,7 +101,7 @@ class KeySettings:
 
     refresh_s: float = 60.0
     max_age_s: float | None = None
-    """How long the keys serve after the provider was last asked with success. None: for ever."""
+    """How long keys are used after the provider last answered. None means for ever."""
     cache: CacheSettings | None = None
 
 
@@ -127,10 +127,10 @@ class Config:
     workers: int = 1
     """Processes that serve clients."""
     busy_poll_us: int = 0
-    """How long the event loop stays awake after each event, microseconds. 0: not at all."""
+    """How long the event loop stays awake after each event, in microseconds. 0 means not at all."""
     keys: KeySettings = KeySettings()
     vault: VaultSettings | None = None
-    """None: where the environment says, if a key or keyring lies there."""
+    """None means that the environment says where Vault is, if a key or keyring lies there."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
 

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import final
 
-# Offered to others, the processor is back within a microsecond, unless somebody took it.
+# When no other process takes the processor, `sched_yield` returns within a microsecond.
 TAKEN_S = 20e-6
 
 
 @final
 class BusyPoll:
-    """Keeps one event loop awake for `span_s` seconds after each `touch`, at most; 0: lets it sleep."""
+    """Keeps one event loop awake for `span_s` seconds after each `touch`, at most; with 0 it sleeps."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class BusyPoll:
         self._is_turning = False
 
     def touch(self) -> None:
-        """Something has arrived, so more may follow. Cost: a look at the clock, without a span nothing."""
+        """Something has arrived, so more may follow. Cost: a reading of the clock, or nothing."""
         if not self._span_s:
             return
         self._until_s = self._clock() + self._span_s

@@ -95,7 +95,7 @@ class Connection:
         self._services.metrics.upstream_failures.labels(error.reason.value).inc()
         kind, fields = error.reason.value, {"problem": str(error), "hint": error.hint}
         self._services.gate.note(_log, logging.ERROR, "server connection failed", kind, **fields)
-        # Closed without a reply: to a driver this is a network error, and those it retries.
+        # Closed without a reply: a driver sees a network error, and retries.
         self.abort()
 
     def server_connected(self, transport: asyncio.Transport) -> None:
@@ -221,7 +221,7 @@ class Connection:
         self._forget_if_over()
 
     def _is_deaf(self) -> bool:
-        """Whether what arrives must wait: there is no session yet, or it could not go on."""
+        """Whether what arrives must wait: there is no session yet, or it waits for keys."""
         return self._awaits_keys or self.state is State.CONNECTING
 
     # -- effects ---------------------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ class Connection:
         return waited_s >= CLOSE_LINGER_S
 
     def _bug(self, error: Exception) -> None:
-        """Something that no contract allows was raised: this conversation cannot be trusted any more.
+        """An unexpected exception was raised: this conversation cannot be trusted any more.
 
         Both connections are cut without a flush; the process and all other connections go on.
         """

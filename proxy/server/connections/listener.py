@@ -19,7 +19,7 @@ from sealwire.proxy.server.tasks import spawn
 
 _log = logging.getLogger("sealwire.server")
 
-# After "too many open files" and the like: the connection stays in the backlog, and a retry at once spins.
+# After an error such as "too many open files" the connection stays in the backlog: a retry at once spins.
 ACCEPT_PAUSE_S = 1.0
 
 

@@ -13,7 +13,7 @@ WRITE_HIGH_BYTES = 256 * 1024
 
 PIECE_BYTES = 128 * 1024
 
-# Pieces of more than this are copies: memory goes as the peer reads, not with its last byte.
+# Pieces of larger data are copies, so that memory is freed as the peer reads and not with its last byte.
 SHARED_BYTES = 1024 * 1024
 
 
@@ -76,7 +76,7 @@ class Pipe:
         self._fill()
 
     def send_on(self) -> bool:
-        """The transport is below its mark again; whether it still is after it got the next pieces."""
+        """The transport is below its mark again: give it more. Returns whether it is still below."""
         self.full = False
         self._fill()
         if self._closing and not self._unsent:

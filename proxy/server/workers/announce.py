@@ -12,7 +12,7 @@ from sealwire.proxy.server.tls import TlsSide
 
 _log = logging.getLogger("sealwire.server")
 
-# Of a long list the first ones tell what happened.
+# The first paths of a long list are enough to tell what happened.
 _MOST_PATHS = 10
 
 

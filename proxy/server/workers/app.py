@@ -23,8 +23,7 @@ import uvloop
 from sealwire.files.errors import SourceError
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.config.policy_file import PolicyFile, put_first
-from sealwire.proxy.server.config.session_settings import make_settings
+from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.listener import Listener
@@ -59,7 +58,7 @@ _log = logging.getLogger("sealwire.server")
 
 TICK_S = 1.0
 
-# After the last cut the loop gets this long to report the ends.
+# How long the loop may take to report that the last connections were cut.
 _ABORT_S = 1.0
 
 
@@ -96,11 +95,6 @@ class Proxy:
     @property
     def _worker(self) -> int | None:
         return None if self._seat is None else self._seat.number
-
-    @property
-    def admin_address(self) -> Address | None:
-        """Where the admin server answers, once it is bound."""
-        return self._admin.address if self._admin is not None else None
 
     async def run(self) -> None:
         """Start, serve until `stop`, drain. Raises ServerError when it cannot start."""
@@ -150,7 +144,7 @@ class Proxy:
         self._reloads.ask()
 
     async def _reload(self) -> None:
-        """One reload. Asked for during the start, it waits: what had been read then may be older."""
+        """One reload. During the start it waits, because the start may have read older files."""
         await self.ready.wait()
         services = self.services
         try:
@@ -170,7 +164,7 @@ class Proxy:
         self._put_in_place(renewed)
 
     def _put_in_place(self, renewed: Renewed) -> None:
-        """From here to the end without a break: no connection sees one half of it."""
+        """Put everything in place in one step of the loop, so that no connection sees half of it."""
         before, config = self._config, renewed.config
         self._renew_session(config, put_first(renewed.policy, self._policies))
         self._config = config

@@ -48,7 +48,7 @@ class Trimmer:
         self._due_at_s = 0.0
 
     def tick(self, now_s: float, changes: int) -> None:
-        """About once a second; `changes` is how many connections came and went so far. Cost: mostly none."""
+        """About once a second; `changes` is how many connections came and went so far. Usually free."""
         if changes != self._changes and now_s >= self._due_at_s:
             self._changes = changes
             self._due_at_s = now_s + TRIM_INTERVAL_S

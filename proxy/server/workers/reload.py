@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.reader import expect_file
-from sealwire.proxy.server.config.restart_keys import changed, settled
+from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding
@@ -78,7 +78,7 @@ class Reload:
         except ServerError:
             self._metrics.certificate_reloads.labels("failed").inc()
             raise
-        return read, Renewed(settled(now, read), policy, listen, upstream, tuple(changed(now, read)))
+        return read, Renewed(effective(now, read), policy, listen, upstream, tuple(changed(now, read)))
 
     def _is_different(self, read: Config, renewed: Renewed) -> bool:
         """Whether the files say something else by now. Raises what reading them raises."""

@@ -1,6 +1,6 @@
 """The process that starts workers and answers for them: it holds the ports and the admin address, no key.
 
-What happens when is decided by `supervision.Supervision`; here its orders are carried out. Workers are
+What happens when is decided by `roster.Roster`; here its orders are carried out. Workers are
 started by running the program again: they inherit the environment, standard error and one socket.
 """
 
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 
 from sealwire.files.errors import SourceError
 from sealwire.proxy.server.admin import AdminServer
-from sealwire.proxy.server.config.restart_keys import changed, settled
+from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import Address, Config
 from sealwire.proxy.server.errors import ServerError, StartReason, WorkersFailed
 from sealwire.proxy.server.health import Health, JointHealth, Phase
@@ -27,8 +27,7 @@ from sealwire.proxy.server.tasks import OneAtATime, spawn
 from sealwire.proxy.server.workers.announce import announce_addresses
 from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.joint_metrics import JointMetrics, families_of
-from sealwire.proxy.server.workers.start import ReadConfig
-from sealwire.proxy.server.workers.supervision import (
+from sealwire.proxy.server.workers.roster import (
     AllReady,
     Cut,
     Drain,
@@ -36,9 +35,10 @@ from sealwire.proxy.server.workers.supervision import (
     Order,
     Outcome,
     Reload,
+    Roster,
     Start,
-    Supervision,
 )
+from sealwire.proxy.server.workers.start import ReadConfig
 from sealwire.proxy.server.workers.worker_channel import (
     Ask,
     Beat,
@@ -64,7 +64,7 @@ WorkerCommand = Callable[[int], Sequence[str]]
 
 
 class SupervisorMetrics:
-    """What no worker can count."""
+    """Figures that only the supervisor has."""
 
     def __init__(self, workers: int) -> None:
         self.registry = CollectorRegistry()
@@ -91,7 +91,7 @@ class Supervisor:
         self._reread = reread
         self._reloads = OneAtATime(self._reload, "reload")
         self._command = command
-        self._supervision = Supervision(config.workers, config.limits.drain_s)
+        self._roster = Roster(config.workers, config.limits.drain_s)
         self._health = JointHealth(Health(beat_at=time.monotonic()))
         self._joint = JointMetrics()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -130,8 +130,8 @@ class Supervisor:
         """Drain all workers; a second call ends them at once."""
         if not self._health.draining:
             self._health.draining = True
-            note(_log, logging.INFO, "draining", workers=self._supervision.ready)
-        self._carry_out(self._supervision.stop(time.monotonic()))
+            note(_log, logging.INFO, "draining", workers=self._roster.ready)
+        self._carry_out(self._roster.stop(time.monotonic()))
 
     def reload(self) -> None:
         """Let all workers read everything again, unless the configuration itself is wrong already."""
@@ -142,18 +142,18 @@ class Supervisor:
         try:
             read = await asyncio.to_thread(self._reread)
         except (SourceError, ServerError) as error:
-            # Said once, here; what nobody could read, no worker is asked to.
+            # It is said once, here. Workers are not asked to read what cannot be read.
             self.metrics.reloads.labels("failed").inc()
             note(_log, logging.ERROR, "reload refused, nothing changed", problem=str(error), hint=error.hint)
             return
-        self._config = config = settled(before, read)
+        self._config = config = effective(before, read)
         if (config.log_level, config.log_format) != (before.log_level, before.log_format):
             configure(config.log_level, config.log_format)
         if waiting := changed(before, read):
             keys = ", ".join(waiting)
             note(_log, logging.WARNING, "new values wait for a restart, the old ones count", keys=keys)
-        self._supervision.allow_drain(config.limits.drain_s)
-        self._carry_out(self._supervision.reload())
+        self._roster.allow_drain(config.limits.drain_s)
+        self._carry_out(self._roster.reload())
 
     def render(self) -> bytes:
         """The metrics page, for the admin address's threads. Raises TimeoutError."""
@@ -170,14 +170,14 @@ class Supervisor:
         if waiting:
             await asyncio.wait(waiting, timeout=FIGURES_S)
         self._answers = {key: answer for key, answer in self._answers.items() if answer not in waiting}
-        self.metrics.ready.set(self._supervision.ready)
+        self.metrics.ready.set(self._roster.ready)
         return self._joint.render(families_of(self.metrics.registry))
 
     async def _tick(self) -> None:
         while True:
             now_s = time.monotonic()
             self._health.own.beat_at = now_s
-            self._carry_out(self._supervision.tick(now_s))
+            self._carry_out(self._roster.tick(now_s))
             await asyncio.sleep(TICK_S)
 
     def _carry_out(self, orders: list[Order]) -> None:
@@ -194,7 +194,7 @@ class Supervisor:
                 case AllReady():
                     for member, sockets in zip(self._config.members, self._reserved, strict=True):
                         announce_addresses(member, _addresses(sockets))
-                    note(_log, logging.INFO, "ready", workers=self._supervision.ready)
+                    note(_log, logging.INFO, "ready", workers=self._roster.ready)
                 case Finish():
                     if order.outcome is Outcome.DRAINED:
                         note(_log, logging.INFO, "stopped")
@@ -254,7 +254,7 @@ class Supervisor:
                     case _:
                         raise ChannelError(type(message).__name__)
         except (asyncio.IncompleteReadError, OSError):
-            return  # it is ending; its process tells how
+            return  # the worker is ending; the exit of its process tells how
         except ChannelError as error:
             note(_log, logging.CRITICAL, "bug: a worker says what none should", error, worker=number)
             self._signal(number, signal.SIGKILL)
@@ -263,7 +263,7 @@ class Supervisor:
         now_s = time.monotonic()
         self._health.workers[number] = Health(beat.phase, beat.keyring, now_s, policy=beat.policy)
         if beat.phase is Phase.READY:
-            self._carry_out(self._supervision.became_ready(number, now_s))
+            self._carry_out(self._roster.became_ready(number, now_s))
 
     def _worker_ended(self, number: int, code: int) -> None:
         self._processes.pop(number, None)
@@ -275,9 +275,9 @@ class Supervisor:
         for (worker, _), answer in self._answers.items():
             if worker == number and not answer.done():
                 answer.set_result(None)
-        orders = self._supervision.ended(number, code, time.monotonic())
+        orders = self._roster.ended(number, code, time.monotonic())
         said_why = any(isinstance(order, Finish) and order.code > 0 for order in orders)
-        if not self._supervision.draining and not said_why:
+        if not self._roster.draining and not said_why:
             how = "exit" if code >= 0 else "signal"
             self.metrics.exits.labels(how).inc()
             note(_log, logging.ERROR, "worker ended", worker=number, **{how: abs(code)})
@@ -292,7 +292,7 @@ def _send(process: asyncio.subprocess.Process, what: signal.Signals) -> None:
     try:
         process.send_signal(what)
     except ProcessLookupError:
-        return  # it has just ended; `_run_worker` hears of it
+        return  # the worker has just ended, and `_run_worker` is told
 
 
 async def _run_with_signals(supervisor: Supervisor) -> Finish:

@@ -5,7 +5,7 @@
     worker -> supervisor   Beat, about once a second from the moment it accepts: the event loop turns
                            Figures, the answer to an Ask
 
-No key, value or name of a client crosses it. Either side takes the end of the stream for the other's end.
+No key, value or name of a client crosses it. The end of the stream means that the other has ended.
 """
 
 import asyncio

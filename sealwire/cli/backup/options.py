@@ -81,13 +81,13 @@ class KeyOptions:
     """One for both, so that they share one connection to Vault."""
 
     def recipients(self) -> list[Recipient]:
-        """What `--recipient` names. Raises as `load_public_key` and `open_kek` do."""
+        """What `--recipient` names. Raises as `load_public_key` and `Providers.kek` do."""
         return [self._recipient(setting) for setting in self.recipient_settings]
 
     def identities(self) -> list[Identity]:
         """What `--key` names; asks for passphrases on a terminal.
 
-        Raises as `load_private_key` and `open_kek` do.
+        Raises as `load_private_key` and `Providers.kek` do.
         """
         return [self._identity(setting) for setting in self.key_settings]
 

@@ -25,7 +25,7 @@ from bench.routes.talker import Talker
 from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UNPROTECTED
 from sealwire.crypto.envelope import MARKER
 from sealwire.testbed.ports import LOOPBACK
-from sealwire.wire.header import parse_header
+from sealwire.wire.header import response_to_of
 from sealwire.wire.op_msg import build_op_msg
 from tests.support.skips import skip_or_fail
 
@@ -62,7 +62,7 @@ def ask(port: int, request_id: int, body: dict[str, object]) -> bytes:
 
 def test_the_canned_server_plays_replies_in_turns_and_names_the_request(canned: Started) -> None:
     found = [ask(canned.port, number, {"find": "small", "limit": number}) for number in (77, 78, 79)]
-    assert [parse_header(each).response_to for each in found] == [77, 78, 79]
+    assert [response_to_of(each) for each in found] == [77, 78, 79]
     assert [each[16:] for each in found] == [ONE[16:], TWO[16:], ONE[16:]]
     assert ask(canned.port, 80, {"find": "big"})[16:] == BIG[16:]
 
@@ -81,7 +81,7 @@ def test_the_canned_server_takes_requests_in_pieces_and_several_at_once(canned: 
         data = b""
         while len(data) < len(ONE) + len(BIG):
             data += connection.recv(1 << 20)
-    assert [parse_header(each).response_to for each in split_messages(data)] == [5, 6]
+    assert [response_to_of(each) for each in split_messages(data)] == [5, 6]
 
 
 def test_a_shape_is_command_and_collection() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sealwire.cli import main
 from sealwire.keys.keyring_file import open_record, read_record
-from sealwire.keys.providers import open_kek, parse_provider
+from sealwire.keys.providers import Providers, parse_provider
 from tests.keys.samples import PASSPHRASE, edit_json
 
 
@@ -203,7 +203,7 @@ def test_no_output_ever_holds_a_key(run: Run) -> None:
     ]
     record = read_record(Path("k.json"))
     shown = "".join(outcome.out + outcome.err for outcome in outcomes)
-    for key in open_record(record, open_kek(parse_provider("env:SEALWIRE_KEK")), Path("k.json")):
+    for key in open_record(record, Providers().kek(parse_provider("env:SEALWIRE_KEK")), Path("k.json")):
         assert key.material is not None
         assert key.material.hex()[:16] not in shown
     for entry in json.loads(Path("k.json").read_bytes())["classes"]:

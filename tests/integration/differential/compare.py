@@ -5,7 +5,7 @@ from typing import Any
 import bson
 from bson import Binary, Decimal128
 
-from sealwire.crypto.envelope import MAGIC, SUBTYPE, Mode, parse_header
+from sealwire.crypto.envelope import MAGIC, SUBTYPE, EnvelopeMode, parse_header
 from sealwire.keys.keyring import Keyring
 from sealwire.policies.file.schema import Mode as PolicyMode
 from sealwire.policies.file.schema import PathNode
@@ -87,7 +87,7 @@ def wrongly_stored(value: Any, node: PathNode | None, keyring: Keyring, path: st
             return [f"{path}: plaintext"]
         header = parse_header(bytes(value))
         own = keyring.cipher_for(node.leaf.name).class_id
-        wanted = Mode.RANDOM if node.leaf.mode is PolicyMode.RANDOM else Mode.DETERMINISTIC
+        wanted = EnvelopeMode.RANDOM if node.leaf.mode is PolicyMode.RANDOM else EnvelopeMode.DETERMINISTIC
         right = header.class_id == own and header.mode == wanted
         return [] if right else [f"{path}: another class or mode"]
     if isinstance(value, dict):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sealwire.policies.file.coercion import coerce
 from sealwire.policies.file.schema import ValueType
-from sealwire.wire.raw_bson import BsonType, elements
+from sealwire.wire.raw_bson import elements
+from tests.bson_types import BsonType
 
 INT_MAX, LONG_MAX = 2**31 - 1, 2**63 - 1
 NUMERIC = (ValueType.INT, ValueType.LONG, ValueType.DOUBLE)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType, freeze, matches
-from sealwire.wire.raw_bson import BsonType
+from tests.bson_types import BsonType
 
 HEAD = b"version: 1\nclasses: {a: {mode: random}, b: {mode: deterministic, type: int}}\ncollections:\n"
 

@@ -31,7 +31,8 @@ from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.server.tls import listen_side, upstream_side
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.server.workers.start import Loaded
-from sealwire.wire.header import parse_header
+from sealwire.wire.header import request_id_of
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 
 DEADLINE_S = 10.0
@@ -240,10 +241,9 @@ async def hello_server(
         try:
             while True:
                 head = await reader.readexactly(16)
-                header = parse_header(head)
-                message = head + await reader.readexactly(header.message_length - 16)
+                message = head + await reader.readexactly(int32_at(head, 0) - 16)
                 answer = reply if is_hello(message) else other
-                writer.write(build_op_msg(1, header.request_id, bson.encode(answer)))
+                writer.write(build_op_msg(1, request_id_of(head), bson.encode(answer)))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

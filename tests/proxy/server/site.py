@@ -19,7 +19,8 @@ import yaml
 from sealwire.keys.environment import EnvironmentKek, generate_encoded_kek
 from sealwire.keys.keyring_file import create_keyring
 from sealwire.testbed.certificates import Authority, create_authority
-from sealwire.wire.header import parse_header
+from sealwire.wire.header import request_id_of
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY, UNAUTHORIZED, is_hello
 
@@ -131,10 +132,9 @@ def hello_thread() -> Iterator[int]:
     def talk(accepted: socket.socket) -> None:
         with accepted:
             while len(head := accepted.recv(16, socket.MSG_WAITALL)) == 16:
-                header = parse_header(head)
-                message = head + accepted.recv(header.message_length - 16, socket.MSG_WAITALL)
+                message = head + accepted.recv(int32_at(head, 0) - 16, socket.MSG_WAITALL)
                 reply = {"ok": 1.0} if is_hello(message) else UNAUTHORIZED
-                accepted.sendall(build_op_msg(1, header.request_id, bson.encode(reply)))
+                accepted.sendall(build_op_msg(1, request_id_of(head), bson.encode(reply)))
 
     def accept() -> None:
         while True:

@@ -16,7 +16,7 @@ from sealwire.proxy.session.handshake import (
     rewrite_hello,
 )
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import BsonType
+from tests.bson_types import BsonType
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server
 from tests.proxy.session.world import (
     OWN_ADDRESS,

@@ -20,7 +20,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.session import Session
 from sealwire.wire.long_message import PART_BYTES
-from sealwire.wire.op_msg import OpMsgFlag
+from sealwire.wire.op_msg import CHECKSUM_PRESENT
 from tests.proxy.session.test_session import FIND, NHS_ID, ROTATED
 from tests.proxy.session.world import (
     body_of,
@@ -148,7 +148,7 @@ def test_without_the_key_it_is_withheld_and_the_next_one_is_opened() -> None:
 
 
 def test_one_with_a_checksum_is_put_together_first() -> None:
-    flags = OpMsgFlag.CHECKSUM_PRESENT
+    flags = CHECKSUM_PRESENT
     effects = received(asked(), batch(sealed("nhs", "x"), flags=flags))
     assert effects[0] == ToClient(batch("x", flags=flags))
 

@@ -17,8 +17,9 @@ from sealwire.proxy.session.long_reply import WINDOW_BYTES, LongReply, has_more_
 from sealwire.proxy.session.reveal import OpenEnvelope, reveal
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.long_message import PART_BYTES, LongMessage
-from sealwire.wire.op_msg import OpMsgFlag, build_op_msg, parse_op_msg
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType
+from sealwire.wire.op_msg import CHECKSUM_PRESENT, MORE_TO_COME, build_op_msg, parse_op_msg
+from sealwire.wire.raw_bson import MAX_DEPTH
+from tests.bson_types import BsonType
 from tests.proxy.session.world import KEYRING, command, data_key, reply, sealed
 from tests.strategies import bson_documents
 from tests.wire.corpus import binary, document, element, int32, string
@@ -177,8 +178,8 @@ def test_the_parts_are_let_go_on_the_way(early: bool) -> None:
     ("message", "plain", "more"),
     [
         (reply({"ok": 1.0}), True, False),
-        (build_op_msg(1, 2, bson.encode({}), OpMsgFlag.MORE_TO_COME), True, True),
-        (build_op_msg(1, 2, bson.encode({}), OpMsgFlag.CHECKSUM_PRESENT), False, False),
+        (build_op_msg(1, 2, bson.encode({}), MORE_TO_COME), True, True),
+        (build_op_msg(1, 2, bson.encode({}), CHECKSUM_PRESENT), False, False),
         (build_op_msg(1, 2, bson.encode({}), 1 << 16), False, False),
         (command({"x": 1}, after={"a": [{}]}), False, False),
         (command({"x": 1}, first={"a": [{}]}), False, False),

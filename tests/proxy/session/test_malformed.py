@@ -15,7 +15,7 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.proxy.session.effects import Close, CloseReason, ToClient, ToServer
 from sealwire.wire.op_msg import parse_op_msg
-from sealwire.wire.raw_bson import BsonType
+from tests.bson_types import BsonType
 from tests.proxy.session.verdicts import assert_closed_or_answered
 from tests.proxy.session.world import (
     command,

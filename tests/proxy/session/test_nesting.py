@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.proxy.session.effects import Close, ToClient, ToServer
-from sealwire.wire.raw_bson import BsonType
+from tests.bson_types import BsonType
 from tests.proxy.session.verdicts import assert_closed_or_answered, assert_parses
 from tests.proxy.session.world import command, encoded, sealed, session, written
 from tests.strategies import made_op_msg

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, SUBTYPE
 from sealwire.proxy.session.effects import Audit, Close, Count, Effect, ToClient, ToServer
 from sealwire.wire.op_msg import parse_op_msg
-from sealwire.wire.raw_bson import BsonType, elements, validate
+from sealwire.wire.raw_bson import elements, validate
+from tests.bson_types import BsonType
 from tests.proxy.session.commands import Marked, marks_of, protected_commands
 from tests.proxy.session.world import (
     command,

@@ -16,7 +16,8 @@ from sealwire.keys.keyring import Keyring
 from sealwire.proxy.session.reveal import holds_envelope, reveal
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg, sequence_documents
-from sealwire.wire.raw_bson import MAX_DEPTH, BsonType, elements, scope_document, validate
+from sealwire.wire.raw_bson import MAX_DEPTH, elements, scope_document, validate
+from tests.bson_types import BsonType
 from tests.proxy.session.world import KEYRING, command, envelope, reply, sealed, sealed_randomly
 from tests.strategies import bson_documents
 from tests.wire.corpus import INVALID, VALID, binary, code_with_scope, document, element, int32, string

@@ -6,8 +6,8 @@ from sealwire.proxy.session.states import TRANSITIONS, Event, IllegalTransition,
 from tests.proxy.session.playbook import Playbook, client, need_keys, server, to_server
 from tests.proxy.session.world import body_of, class_id_of, command, reply, sealed
 
-STAY = {State.STAYING, State.DRAINING}
-MESSAGES = set(State) - STAY - {State.CLOSED}
+STAY = (State.STAYING, State.DRAINING)
+MESSAGES = tuple(state for state in State if state not in {*STAY, State.CLOSED})
 
 
 def states_in(messages: State, stay: State) -> States:

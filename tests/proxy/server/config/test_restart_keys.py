@@ -8,7 +8,7 @@ import pytest
 
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import vault_settings
-from sealwire.proxy.server.config.restart_keys import changed, settled
+from sealwire.proxy.server.config.restart_keys import changed, effective
 from sealwire.proxy.server.config.settings import (
     KEYS,
     AccessControl,
@@ -65,7 +65,7 @@ COUNTING: dict[str, Any] = {
 def test_a_key_that_waits_is_named_and_keeps_its_value(key: str) -> None:
     new = WAITING[key]
     assert changed(OLD, new) == [key]
-    assert settled(OLD, new) == OLD
+    assert effective(OLD, new) == OLD
 
 
 @pytest.mark.parametrize("name", COUNTING)
@@ -73,7 +73,7 @@ def test_a_key_that_counts_is_not_named(name: str) -> None:
     new = replace(OLD, **{name: COUNTING[name]})
     assert new != OLD
     assert changed(OLD, new) == []
-    assert settled(OLD, new) == new
+    assert effective(OLD, new) == new
 
 
 def test_every_field_of_the_configuration_waits_or_counts() -> None:

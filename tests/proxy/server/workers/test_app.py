@@ -302,8 +302,8 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         fake_server() as server,
         running(make_loaded(make_config(server.port)), FakeSessions()) as proxy,
     ):
-        address = proxy.admin_address
-        assert address is not None
+        assert proxy._admin is not None
+        address = proxy._admin.address
         assert await ask(address, "/healthz") == (200, b'{"status": "ok"}\n')
         shown = sha256(POLICY).hexdigest()[:12]
         said = {"status": "ready", "keyring": "ok", "policy": shown}

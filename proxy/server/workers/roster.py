@@ -1,4 +1,4 @@
-"""What the supervisor decides: when a worker is started, told, ended; without processes and clocks.
+"""What the supervisor decides: when a worker is started, told to reload or drain, and ended. No I/O.
 
 Theory of operation. Each of the N workers walks
 
@@ -99,12 +99,12 @@ class _State(Enum):
 class _Worker:
     state: _State = _State.WAITING
     since_s: float = 0.0
-    """When `state` began; WAITING: when it ends."""
+    """When `state` began. In WAITING: when it ends."""
     reload: bool = False
     """A reload came while it started: it may have read the files before."""
 
 
-class Supervision:
+class Roster:
     """The workers of one proxy, numbered from 1; `now_s` is any steady clock."""
 
     def __init__(self, workers: int, drain_s: float) -> None:

@@ -1,0 +1,184 @@
+"""What the supervisor decides, without processes: who starts when, who is replaced, and when it gives up."""
+
+import pytest
+
+from sealwire.proxy.server.workers.roster import (
+    DRAIN_GRACE_S,
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    MOST_FAILURES,
+    STABLE_S,
+    START_S,
+    AllReady,
+    Cut,
+    Drain,
+    Finish,
+    Order,
+    Outcome,
+    Reload,
+    Roster,
+    Start,
+)
+
+DRAIN_S = 30.0
+
+
+def started(workers: int, now_s: float = 100.0) -> Roster:
+    """All workers ready at `now_s`."""
+    roster = Roster(workers, DRAIN_S)
+    roster.tick(now_s)
+    for number in range(1, workers + 1):
+        roster.became_ready(number, now_s)
+    assert roster.ready == workers
+    return roster
+
+
+def test_workers_start_one_after_the_other_and_all_are_announced_once() -> None:
+    roster = Roster(3, DRAIN_S)
+    assert roster.tick(1.0) == [Start(1)]
+    assert roster.tick(2.0) == []
+    assert roster.became_ready(1, 3.0) == [Start(2)]
+    assert roster.became_ready(1, 3.5) == []  # every beat says so again
+    assert roster.became_ready(2, 4.0) == [Start(3)]
+    assert roster.became_ready(3, 5.0) == [AllReady()]
+    roster.ended(2, 0, 50.0)
+    assert roster.became_ready(2, 51.0) == []
+
+
+@pytest.mark.parametrize("code", [78, -9, 0])
+def test_the_first_worker_speaks_for_all_when_it_cannot_start(code: int) -> None:
+    roster = Roster(4, DRAIN_S)
+    roster.tick(1.0)
+    assert roster.ended(1, code, 2.0) == [Finish(Outcome.NEVER_STARTED, code)]
+    assert roster.tick(1e6) == []
+
+
+def test_a_worker_that_had_served_is_replaced_at_once() -> None:
+    roster = started(2, 100.0)
+    assert roster.ended(2, -11, 100.0 + STABLE_S) == [Start(2)]
+    assert roster.ready == 1
+
+
+def test_a_worker_that_ends_soon_is_replaced_after_a_pause_that_doubles_up_to_a_limit() -> None:
+    roster = started(2, 100.0)
+    now_s, pauses = 100.0, []
+    for _ in range(10):
+        assert roster.ended(2, 1, now_s) == []
+        pause_s = 0.0
+        while not (orders := roster.tick(now_s + pause_s)):
+            pause_s += FIRST_PAUSE_S / 2
+        assert orders == [Start(2)]
+        pauses.append(pause_s)
+        now_s += pause_s
+    assert pauses[:4] == [FIRST_PAUSE_S * factor for factor in (1, 2, 4, 8)]
+    assert pauses[-1] == LONGEST_PAUSE_S
+
+
+def test_failures_without_end_leave_the_proxy_alone_while_one_worker_serves() -> None:
+    roster = started(2, 100.0)
+    orders: list[Order] = []
+    for round_ in range(20):
+        now_s = 100.0 + 100 * round_
+        orders += roster.ended(2, 69, now_s) + roster.tick(now_s + 99)
+    assert not any(isinstance(order, Finish) for order in orders)
+
+
+def test_it_gives_up_when_workers_fail_in_a_row_and_none_serves() -> None:
+    roster = started(2, 100.0)
+    roster.ended(1, -11, 101.0)
+    orders = roster.ended(2, -11, 101.0)
+    now_s, failures = 101.0, 2
+    while not any(isinstance(order, Finish) for order in orders):
+        now_s += LONGEST_PAUSE_S
+        (start,) = orders or roster.tick(now_s)
+        assert isinstance(start, Start)
+        orders = roster.ended(start.number, -11, now_s)
+        failures += 1
+    assert orders == [Finish(Outcome.GAVE_UP, -11)]
+    assert failures == MOST_FAILURES
+    assert roster.tick(1e6) == []
+
+
+def test_one_worker_that_lasts_forgives_the_failures_before_it() -> None:
+    roster = started(1, 100.0)
+    now_s = 100.0
+    for _ in range(3 * MOST_FAILURES):
+        orders = roster.ended(1, -11, now_s)
+        assert not any(isinstance(order, Finish) for order in orders)
+        now_s += 100
+        if Start(1) not in orders:
+            assert roster.tick(now_s) == [Start(1)]
+        roster.became_ready(1, now_s)
+        now_s += STABLE_S + 1
+
+
+def test_a_start_without_end_is_cut() -> None:
+    roster = started(2, 100.0)
+    roster.ended(2, 1, 100.0 + STABLE_S)
+    assert roster.tick(100.0 + STABLE_S + START_S) == [Cut(2)]
+    assert roster.ended(2, -9, 300.0) == []
+    assert roster.tick(400.0) == [Start(2)]
+
+
+def test_a_reload_reaches_those_that_are_ready_and_later_the_one_that_starts() -> None:
+    roster = Roster(2, DRAIN_S)
+    roster.tick(1.0)
+    roster.became_ready(1, 2.0)
+    assert roster.reload() == [Reload(1)]
+    assert roster.became_ready(2, 3.0) == [Reload(2), AllReady()]
+    assert roster.reload() == [Reload(1), Reload(2)]
+
+
+def test_a_replacement_that_was_reloaded_while_it_started_and_died_owes_nothing() -> None:
+    roster = started(2, 100.0)
+    roster.ended(2, 1, 200.0)
+    roster.reload()
+    roster.ended(2, 1, 201.0)
+    assert roster.tick(300.0) == [Start(2)]
+    assert roster.became_ready(2, 301.0) == []
+
+
+def test_a_stop_drains_all_and_ends_when_the_last_has_gone() -> None:
+    roster = started(2, 100.0)
+    assert roster.stop(200.0) == [Drain(1), Drain(2)]
+    assert roster.ended(1, 0, 201.0) == []
+    assert roster.ended(2, 0, 202.0) == [Finish(Outcome.DRAINED)]
+
+
+def test_a_second_stop_ends_them_at_once() -> None:
+    roster = started(2, 100.0)
+    roster.stop(200.0)
+    roster.ended(1, 0, 201.0)
+    assert roster.stop(201.0) == [Cut(2)]
+    assert roster.ended(2, -9, 201.5) == [Finish(Outcome.DRAINED)]
+
+
+def test_a_drain_has_a_limit_and_starts_nobody() -> None:
+    roster = started(2, 100.0)
+    roster.ended(2, -11, 101.0)
+    assert roster.stop(102.0) == [Drain(1)]
+    assert roster.tick(102.0 + DRAIN_S) == []
+    assert roster.tick(102.0 + DRAIN_S + DRAIN_GRACE_S) == [Cut(1)]
+
+
+def test_a_reload_can_give_a_drain_more_time() -> None:
+    roster = started(1)
+    roster.allow_drain(10 * DRAIN_S)
+    roster.stop(200.0)
+    assert roster.tick(200.0 + DRAIN_S + DRAIN_GRACE_S) == []
+    assert roster.tick(200.0 + 10 * DRAIN_S + DRAIN_GRACE_S) == [Cut(1)]
+
+
+def test_a_worker_that_becomes_ready_during_a_drain_is_told_again() -> None:
+    roster = Roster(2, DRAIN_S)
+    roster.tick(1.0)
+    assert roster.stop(2.0) == [Drain(1)]
+    assert roster.became_ready(1, 3.0) == [Drain(1)]
+    assert roster.ended(1, 0, 4.0) == [Finish(Outcome.DRAINED)]
+
+
+def test_a_stop_while_all_wait_for_their_turn_ends_at_once() -> None:
+    roster = started(1, 100.0)
+    roster.ended(1, 1, 101.0)
+    assert roster.stop(101.1) == [Finish(Outcome.DRAINED)]
+    assert roster.tick(1000.0) == []
