@@ -127,7 +127,7 @@ class ClientSide(Side):
         """
         conversation = self._conversation
         views = conversation.views
-        if parsed.flags & _MORE_TO_COME or views.unseen:
+        if parsed.flags & MORE_TO_COME or views.unseen:
             raise refusal
         policy = conversation.shared.settings.policy
         sequences = _document_sequences(message, parsed)
