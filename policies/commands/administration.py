@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sealwire.policies.aggregation.server_collections import refuse_buckets, server_documents
+from sealwire.policies.aggregation.server_collections import refuse_buckets
 from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, raw_data
 from sealwire.policies.commands.command import passed as pass_argument
 from sealwire.policies.commands.reach import name_in, refuse_writing_views
@@ -14,6 +14,7 @@ from sealwire.policies.planning.rules import Rule, encrypted, family, passed, re
 from sealwire.policies.planning.trees import same_values
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element
 
 _DESCRIBING = frozenset(b"index key keyPattern cursor cursors collation".split()) | frozenset(GENERIC)
 
@@ -121,16 +122,29 @@ def _clone_as_capped(command: Command) -> None:
 
 
 def _map_reduce(command: Command) -> None:
-    """Its output may be any collection of any database; with JavaScript in it there is nothing to follow."""
-    if command.policies.protects_database(command.database) or b"out" not in command.arguments:
-        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
-    source = name_in(command, command.arguments[command.name]) or ""
-    is_servers = belongs_to_server(command.database, source)
-    if is_servers and server_documents(command.policies, command.database, source) is not None:
-        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
-    out = command.arguments[b"out"]
-    if out.kind == kinds.OBJECT and b"db" in named_parts(command.buf, out.value):
-        raise Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+    """JavaScript reads and writes documents in ways that nobody follows: neither may be protected."""
+    source = name_in(command, command.arguments[command.name])
+    refusal = Refusal(Reason.JAVASCRIPT, rule="mapReduce")
+    if source is None or b"out" not in command.arguments:
+        raise refusal
+    for namespace in (command.namespace(source), *_outputs(command, command.arguments[b"out"])):
+        database, _, collection = namespace.partition(".")
+        refuse_buckets(command.policies, database, collection)
+        if command.reached(namespace) is not None:
+            raise refusal
+        if namespace != command.namespace(source) and belongs_to_server(database, collection):
+            raise refusal
+
+
+def _outputs(command: Command, out: Element) -> list[str]:
+    """The collection that `out` names: bare, or as `{merge: name, db}` and its like; none for inline."""
+    if out.kind != kinds.OBJECT:
+        name = name_in(command, out)
+        return [] if name is None else [command.namespace(name)]
+    parts = named_parts(command.buf, out.value)
+    database = name_in(command, parts.get(b"db")) or command.database
+    names = [name_in(command, parts.get(kind)) for kind in (b"replace", b"merge", b"reduce")]
+    return [f"{database}.{name}" for name in names if name is not None]
 
 
 def _refuse_with_policy(command: Command) -> None:
@@ -142,7 +156,8 @@ BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
     **family("create collMod", encrypted(define_view, "a view on a protected collection: its pipeline")),
     b"cloneCollectionAsCapped": refused(_clone_as_capped, Reason.NAMESPACE, "from or to a protected one"),
     **family(
-        "mapReduce mapreduce", refused(_map_reduce, Reason.JAVASCRIPT, "in a database with protected ones")
+        "mapReduce mapreduce",
+        refused(_map_reduce, Reason.JAVASCRIPT, "passes from and to what is not protected"),
     ),
     **family(
         """applyOps doTxn eval $eval copydb clone setQuerySettings removeQuerySettings

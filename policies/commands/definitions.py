@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from sealwire.policies.aggregation.projections import plan_project_stage
 from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, collation, passed
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
@@ -20,7 +21,7 @@ from sealwire.policies.planning.rules import Rule, encrypted, family
 from sealwire.policies.planning.values import is_random, note_comparison
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 _INDEX_KINDS = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 _NONE: Final = frozenset[int]()
@@ -61,7 +62,7 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     _check_options(command, parts, _INDEX_OPTIONS, "createIndexes")
     covered: PathNode | None = None
     for field in elements(command.buf, document_of(key, key)):
-        covered = _index_field(walk, field) or covered
+        covered = _index_field(walk, field, parts.get(b"wildcardProjection")) or covered
     _refuse_weights(walk, parts.get(b"weights"))
     if covered is not None:
         lifetime = parts.get(b"expireAfterSeconds")
@@ -117,12 +118,12 @@ def _refuse_weights(walk: Walk, weights: Element | None) -> None:
             raise Refusal(Reason.INDEX, path=covered.path, rule="weights")
 
 
-def _index_field(walk: Walk, field: Element) -> PathNode | None:
+def _index_field(walk: Walk, field: Element, projection: Element | None) -> PathNode | None:
     """The covered node that an indexed path leads to. Raises Refusal(INDEX)."""
     if b"$**" in field.name:
         prefix = field.name.removesuffix(b"$**").removesuffix(b".")
-        below = follow(walk.node, prefix) if prefix else walk.node
-        if below is not None and below.covers:
+        below = follow(walk.node, prefix) if prefix else _projected(walk, projection)
+        if below is not None and _shows(below):
             raise Refusal(Reason.INDEX, path=below.path, rule="a wildcard index")
         return None
     covered = follow(walk.node, field.name)
@@ -134,6 +135,20 @@ def _index_field(walk: Walk, field: Element) -> PathNode | None:
     if covered.holds_random:
         raise Refusal(Reason.INDEX, path=covered.path, rule="an index on a random class")
     return covered
+
+
+def _projected(walk: Walk, projection: Element | None) -> PathNode:
+    """What a wildcard index sees of the documents: all but what its projection leaves out."""
+    if projection is None or projection.kind != kinds.OBJECT:
+        return walk.node
+    return plan_project_stage(walk, projection)
+
+
+def _shows(node: PathNode) -> bool:
+    """Whether an index of every field at or below a node would hold ciphertext."""
+    if node.absent:
+        return False
+    return node.leaf is not None or node.opaque or any(map(_shows, node.children.values()))
 
 
 def create(command: Command, walk: Walk) -> None:
@@ -152,6 +167,24 @@ def _default_collation(command: Command, walk: Walk, argument: Element) -> None:
     for leaf in leaves(walk.node):
         if not is_random(leaf):
             note_comparison(command.draft, leaf)
+
+
+def _time_series(command: Command, walk: Walk, argument: Element) -> None:
+    """Measurements may be covered, and so may what they are grouped by; time is what the server orders by."""
+    parts = named_parts(command.buf, document_of(argument, argument))
+    for name, part in parts.items():
+        if part.kind not in _TIME_SERIES.get(name, _NONE):
+            raise Refusal(Reason.SHAPE, path=walk.node.path, rule=f"timeseries with {operator_name(part)}")
+    time = parts.get(b"timeField")
+    covered = None if time is None else follow(walk.node, string_bytes(command.buf, time))
+    if covered is not None:
+        raise Refusal(Reason.INDEX, path=covered.path, rule="timeField")
+
+
+_TIME_SERIES: Final[dict[bytes, frozenset[int]]] = {
+    **dict.fromkeys((b"timeField", b"metaField", b"granularity"), _TEXT),
+    **dict.fromkeys((b"bucketMaxSpanSeconds", b"bucketRoundingSeconds"), FLAGS),
+}
 
 
 def _modified_index(command: Command, walk: Walk, argument: Element) -> None:
@@ -179,6 +212,7 @@ _DEFINED: Final[dict[bytes, Argument]] = {
     ),
     b"validator": _validator,
     b"collation": _default_collation,
+    b"timeseries": _time_series,
 }
 _DEFINITIONS: Final = {b"create": _DEFINED, b"collMod": {**_DEFINED, b"index": _modified_index}}
 

@@ -40,6 +40,21 @@ def bounded(node: PathNode) -> PathNode:
     return node
 
 
+def is_below_scalars(node: PathNode, path: bytes) -> bool:
+    """Whether a path leads into values of a deterministic class, which are scalars or arrays of them."""
+    if not has_dot(path):
+        return False
+    current = node
+    for part in parts_of(path):
+        if current.leaf is not None and not is_transparent(part):
+            return current.leaf.mode is Mode.DETERMINISTIC
+        child = current.child(part)
+        if child is None and not is_transparent(part):
+            return False
+        current = child or current
+    return False
+
+
 def follow(node: PathNode, path: bytes) -> PathNode | None:
     """The node that `path` leads to from `node`; None when nothing there or below it is covered.
 

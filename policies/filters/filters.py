@@ -9,11 +9,12 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer_plain
-from sealwire.policies.file.paths import follow
+from sealwire.policies.file.paths import follow, is_below_scalars
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.filters.json_schema import plan_schema
 from sealwire.policies.filters.operands import (
     BRANCHES,
-    check_type,
+    asks_for_absence,
     comment,
     exists,
     misplaced,
@@ -22,6 +23,8 @@ from sealwire.policies.filters.operands import (
     refuse_javascript,
     refuse_operator,
     refuse_pattern,
+    stored_type,
+    type_number,
 )
 from sealwire.policies.planning.arguments import (
     array_items,
@@ -35,7 +38,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
-from sealwire.policies.planning.values import is_random, match_range
+from sealwire.policies.planning.values import is_random, match_range, put_int
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -96,13 +99,14 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
     b"$expr": encrypted(infer_plain, "see the expressions"),
     **family("$comment $sampleRate $alwaysTrue $alwaysFalse", passed(no_document)),
     b"$where": refused(refuse_javascript, Reason.JAVASCRIPT),
-    **family(
-        "$text $jsonSchema", refused(refuse_operator, Reason.OPERATOR, "on any field of the collection")
-    ),
+    b"$jsonSchema": passed(plan_schema, "where it says nothing of covered values"),
+    b"$text": refused(refuse_operator, Reason.OPERATOR, "on any field of the collection"),
 }
 
 
 def _field(walk: Walk, element: Element) -> None:
+    if is_below_scalars(walk.node, element.name) and asks_for_absence(walk.buf, element):
+        return  # no document is stored there, in plaintext or as ciphertext
     target = follow(walk.node, element.name)
     if target is None:
         pass_condition(walk.buf, element)
@@ -139,13 +143,13 @@ def _compare(walk: Walk, element: Element) -> None:
 
 
 def _range(walk: Walk, element: Element) -> None:
-    """The range operators beside each other become one `$in`, so none may stand there already."""
+    """The range operators beside each other become one `$in`, or a `$not` where there is an `$in`."""
     names = named_parts(walk.buf, walk.parents[-1])
     ranges = [part for name, part in names.items() if name in _RANGE]
-    if walk.node.leaf is None or b"$in" in names:
+    if walk.node.leaf is None or {b"$in", b"$not"} <= names.keys():
         raise Refusal(Reason.RANGE, path=walk.node.path, rule=operator_name(ranges[0]))
     if element.start == ranges[0].start:
-        match_range(walk, ranges, walk.node)
+        match_range(walk, ranges, walk.node, is_among=b"$in" in names)
 
 
 def _in(walk: Walk, element: Element) -> None:
@@ -208,12 +212,19 @@ def _size(walk: Walk, element: Element) -> None:
 
 
 def _type(walk: Walk, element: Element) -> None:
-    """Passes above covered fields only: a sub-document stays one, an encrypted value becomes binary."""
+    """Asks whether a value is a document, an array, null or of the class's one type; ciphertext is binary."""
     node = walk.node
-    if (node.leaf is not None or node.opaque) and not node.absent:
-        raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
-    for item in array_items(walk.buf, element) if element.kind == kinds.ARRAY else [element]:
-        check_type(walk, item)
+    is_listed = element.kind == kinds.ARRAY
+    inner = walk.inside(element.value) if is_listed else walk
+    for item in array_items(walk.buf, element) if is_listed else [element]:
+        asked = type_number(inner, item)
+        if node.absent or (node.leaf is None and not node.opaque):
+            continue
+        found = stored_type(node, asked)
+        if found is None:
+            raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
+        if found != asked:
+            put_int(inner, item, found)
 
 
 def _refuse_on_random(walk: Walk, element: Element) -> None:
@@ -231,7 +242,7 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$exists": passed(exists),
     b"$comment": passed(comment),
     b"$size": passed(_size, "deterministic classes"),
-    b"$type": refused(_type, Reason.OPERATOR, "passes on a sub-document with covered fields"),
+    b"$type": passed(_type, "deterministic classes; of a random class only `null`"),
     **family("$regex $options", refused(refuse_pattern, Reason.PATTERN)),
     **family(
         """$mod $bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear

@@ -3,6 +3,8 @@
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.quantities import NUMERIC
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
 from sealwire.policies.planning.walk import Walk
@@ -14,12 +16,20 @@ BRANCHES: Final = frozenset({b"$and", b"$or", b"$nor"})
 
 _MISPLACED: Final = (b"$expr", b"$where")
 
-# By their numbers, from 1; those of 127 and -1 stand last. "number" means four of them.
-_TYPE_NAMES: Final = frozenset(
-    b"""double string object array binData undefined objectId bool date null regex dbPointer javascript
-    symbol javascriptWithScope int timestamp long decimal maxKey minKey number""".split()
-)
-_TYPE_NUMBERS: Final = frozenset({*range(1, 20), 127, -1})
+_TYPE_NAMES: Final = b"""double string object array binData undefined objectId bool date null regex dbPointer
+    javascript symbol javascriptWithScope int timestamp long decimal""".split()
+_NUMBER: Final = 0
+"""Stands for "number", which is four types."""
+_MIN_KEY: Final = -1
+_TYPES: Final = {
+    **{name: number for number, name in enumerate(_TYPE_NAMES, start=1)},
+    b"maxKey": 127,
+    b"minKey": _MIN_KEY,
+    b"number": _NUMBER,
+}
+_TYPE_NUMBERS: Final = frozenset(_TYPES.values()) - {_NUMBER}
+_KEPT: Final = frozenset({kinds.NULL, kinds.ARRAY})
+"""Types that encryption keeps, in a deterministic class."""
 
 
 def pass_condition(buf: bytes, element: Element) -> None:
@@ -72,15 +82,38 @@ def misplaced(element: Element) -> Refusal:
     return Refusal(Reason.OPERATOR, rule=f"{operator_name(element)} in a condition on a field")
 
 
-def check_type(walk: Walk, element: Element) -> None:
-    """An operand of `$type`: a type by name or number. Raises Refusal(SHAPE) for what is none."""
-    is_known = (
-        string_bytes(walk.buf, element) in _TYPE_NAMES
-        if element.kind == kinds.STRING
-        else whole_number(walk.buf, element) in _TYPE_NUMBERS
-    )
-    if not is_known:
-        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="a type that $type does not know")
+def type_number(walk: Walk, element: Element) -> int:
+    """The type that an operand of `$type` names. Raises Refusal(SHAPE) for what names none."""
+    if element.kind == kinds.STRING:
+        named = _TYPES.get(string_bytes(walk.buf, element))
+        if named is not None:
+            return named
+    elif (number := whole_number(walk.buf, element)) in _TYPE_NUMBERS:
+        return number
+    raise Refusal(Reason.SHAPE, path=walk.node.path, rule="a type that $type does not know")
+
+
+def stored_type(node: PathNode, asked: int) -> int | None:
+    """The type to ask for in place of another one, where values of a class are stored; None: nobody can say.
+
+    A deterministic class holds one type, so that every other is asked for in vain, as MinKey is.
+    """
+    if asked == kinds.NULL:
+        return asked
+    if node.leaf is None or node.leaf.value_type is None:
+        return None
+    if asked in _KEPT:
+        return asked
+    is_its_type = asked == node.leaf.kind or (asked == _NUMBER and node.leaf.kind in NUMERIC)
+    return kinds.BIN_DATA if is_its_type else _MIN_KEY
+
+
+def asks_for_absence(buf: bytes, element: Element) -> bool:
+    """Whether a condition is `{$exists: ...}`, and nothing else."""
+    if element.kind != kinds.OBJECT:
+        return False
+    operators = list(elements(buf, element.value))
+    return len(operators) == 1 and operators[0].name == b"$exists" and operators[0].kind in FLAGS
 
 
 def exists(walk: Walk, element: Element) -> None:

@@ -59,7 +59,7 @@ class ValueEdit:
 class RangeEdit:
     """Put `$in` with the values at `positions` in place of one range operator."""
 
-    __slots__ = ("element", "field_class", "node", "parents", "positions", "use")
+    __slots__ = ("element", "field_class", "is_among", "node", "parents", "positions", "use")
 
     def __init__(
         self,
@@ -68,12 +68,15 @@ class RangeEdit:
         field_class: FieldClass,
         positions: range,
         parents: tuple[int, ...],
+        is_among: bool = False,
     ) -> None:
         self.element: Final = element
         self.node: Final = node
         self.field_class: Final = field_class
         self.positions: Final = positions
         self.parents: Final = parents
+        self.is_among: Final = is_among
+        """Whether an `$in` stands beside it, so that the same has to be said by `$not` and `$nin`."""
         self.use: Final = Use.MATCH
         """Ranges compare, and store nothing."""
 

@@ -89,9 +89,10 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
     _add(walk, element, node, Use.MATCH, value)
 
 
-def match_range(walk: Walk, conditions: list[Element], node: PathNode) -> None:
+def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_among: bool) -> None:
     """Cover range operators on one leaf: together they become one `$in`. Raises Refusal.
 
+    With `is_among` an `$in` stands beside them already, and they become the same by `$not` and `$nin`.
     In an upsert's filter not for a single value: a server may take `$in` of one for an equality to store.
     """
     field_class = _leaf_class(node)
@@ -109,8 +110,24 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode) -> None:
     draft = walk.draft
     draft.budget.spend(LISTED_BYTES * len(found), len(found))
     note_comparison(draft, node)
-    draft.edits.append(RangeEdit(conditions[0], node, field_class, found, walk.parents))
+    draft.edits.append(RangeEdit(conditions[0], node, field_class, found, walk.parents, is_among))
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
+
+
+def put_int(walk: Walk, element: Element, number: int) -> None:
+    """Put a number that says nothing of a stored value in place of an element's own value."""
+    _put(walk, element, kinds.INT, number.to_bytes(4, "little", signed=True))
+
+
+def put_string(walk: Walk, element: Element, text: bytes) -> None:
+    """Put a text that says nothing of a stored value in place of an element's own value."""
+    _put(walk, element, kinds.STRING, (len(text) + 1).to_bytes(4, "little") + text + b"\0")
+
+
+def _put(walk: Walk, element: Element, kind: int, value: bytes) -> None:
+    # the name with its NUL lies between the type byte and the value
+    data = bytes((kind,)) + walk.buf[element.start + 1 : element.value] + value
+    walk.draft.replacements.append(Replacement(element, walk.parents, data))
 
 
 def note_comparison(draft: Draft, node: PathNode) -> None:

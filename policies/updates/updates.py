@@ -4,6 +4,7 @@ An update is a replacement document, or operators on paths, or a pipeline.
 """
 
 from collections.abc import Callable
+from struct import pack
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -24,7 +25,7 @@ from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
-from sealwire.policies.planning.values import note_comparison
+from sealwire.policies.planning.values import note_comparison, put_string
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.array_filters import plan_array_filters
 from sealwire.policies.updates.paths import array_target_of, arrays_in, identifiers_of, target_of
@@ -85,29 +86,18 @@ def _set(walk: Walk, operator: Element) -> None:
 
 
 def _unset(walk: Walk, operator: Element) -> None:
-    """The server ignores the value; one that could be a stored value has no business in clear there."""
+    """The server ignores the value, which could be one that is stored: nothing goes in its place."""
     for argument in elements(walk.buf, operator.value):
-        target = target_of(walk, argument.name)
-        if target is not None and walk.buf[argument.value : argument.end] not in _UNSET_VALUES:
-            raise Refusal(Reason.SHAPE, path=target.path, rule=operator_name(operator))
         check_nested(walk.buf, argument)
+        target = target_of(walk, argument.name)
+        if target is not None and walk.buf[argument.value : argument.end] not in _USUAL:
+            put_string(walk, argument, b"")
 
 
-# What drivers and people write behind a name in $unset: null, the empty string, true, false, 1 or 0 of any
-# number type but decimal.
-_UNSET_VALUES: Final = frozenset(
-    [
-        b"",
-        b"\1\0\0\0\0",
-        b"\0",
-        b"\1",
-        bytes(4),
-        b"\1\0\0\0",
-        bytes(8),
-        b"\1" + bytes(7),
-        bytes(6) + b"\xf0\x3f",
-    ]
+_USUAL: Final = frozenset(
+    [b"", b"\1\0\0\0\0", b"\0", b"\1", *(pack(form, flag) for form in ("<i", "<q", "<d") for flag in (0, 1))]
 )
+"""What most write behind a name in `$unset`, whatever its type: null, "", false, true, 0 and 1."""
 
 
 def _uncovered_only(walk: Walk, operator: Element) -> None:

@@ -75,7 +75,7 @@ def apply_plan(plan: Plan, shared: Shared, settled: Sequence[Edit] = ()) -> list
     Cost: O(message) and one AES-SIV call a value.
     """
     message = plan.buf
-    if not plan.edits and not settled:
+    if not plan.edits and not plan.replacements and not settled:
         return [message]
     edits = _edits(message, plan.edits, plan.replacements, shared)
     edits += settled
@@ -118,7 +118,12 @@ def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids) -> Edit:
     values = domain.values(kind, planned.positions)
     binaries = sorted(grids.encrypted(cipher, kind, value) for value in values)
     inside = b"".join(b"%b%d\0%b" % (_BINARY, index, each) for index, each in enumerate(binaries))
-    data = b"".join((b"\x04$in\0", _pack_int32(len(inside) + 5), inside, b"\0"))
+    array = b"".join((_pack_int32(len(inside) + 5), inside, b"\0"))
+    data = b"\x04$in\0" + array
+    if planned.is_among:
+        # a document has one `$in`; each path of a class with a range holds one value, so this means the same
+        condition = b"\x04$nin\0" + array
+        data = b"".join((b"\x03$not\0", _pack_int32(len(condition) + 5), condition, b"\0"))
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
 
 

@@ -8,7 +8,7 @@ from sealwire.policies.commands.administration import ADMINISTRATION
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.rules import Verdict
-from tests.policies.support import covered, plan_of, reason, refusal_of
+from tests.policies.support import COVERED_PATHS, covered, plan_of, reason, refusal_of
 
 ENGLISH = {"locale": "en", "strength": 2}
 
@@ -78,6 +78,18 @@ def test_options_that_an_index_has_pass() -> None:
     assert covered({"collMod": "patients", "index": {"name": "name_1", "hidden": True}}) == []
 
 
+@pytest.mark.parametrize(
+    "projection",
+    [
+        {"age": 1, "address.city": 1},
+        dict.fromkeys([path.split(".")[0] for path in COVERED_PATHS], 0),
+        dict.fromkeys(COVERED_PATHS, 0),
+    ],
+)
+def test_a_wildcard_index_works_where_it_sees_no_covered_field(projection: dict[str, int]) -> None:
+    assert covered(index({"$**": 1}, wildcardProjection=projection)) == []
+
+
 def test_a_partial_index_has_its_filter_covered() -> None:
     command = index({"name": 1}, partialFilterExpression={"postcode": "a", "nhs_number": {"$exists": True}})
     assert covered(command) == [("postcode", "a")]
@@ -97,6 +109,10 @@ def test_a_partial_index_has_its_filter_covered() -> None:
         (index({"$**": 1}), Reason.INDEX),
         (index({"$**": "text"}), Reason.INDEX),
         (index({"address.$**": 1}), Reason.INDEX),
+        (index({"$**": 1}, wildcardProjection={"address": 1}), Reason.INDEX),
+        (index({"$**": 1}, wildcardProjection={"nhs_number": 0}), Reason.INDEX),
+        (index({"$**": 1}, wildcardProjection={"age": 1, "nhs_number": 0}), Reason.INDEX),
+        (index({"address.$**": 1}, wildcardProjection={"age": 1}), Reason.INDEX),
         (index({"notes.x": 1}), Reason.BELOW_ENCRYPTED),
         (index({"nhs_number": 1}, collation=ENGLISH), Reason.COLLATION),
         (index({"name": 1}, collation=ENGLISH, partialFilterExpression={"tags": "a"}), Reason.COLLATION),
@@ -119,6 +135,8 @@ def test_indexes_that_cannot_work_are_refused(command: dict[str, Any], expected:
         ({"create": "patients", "capped": True, "size": 5, "max": 5}, []),
         ({"create": "patients", "validator": {"postcode": {"$in": ["a"]}}}, [("postcode", "a")]),
         ({"create": "patients", "validator": None, "collation": None}, []),
+        ({"create": "patients", "timeseries": {"timeField": "t", "metaField": "nhs_number"}}, []),
+        ({"create": "patients", "validator": {"$jsonSchema": {"required": ["born"]}}}, []),
         ({"create": "patients", "clusteredIndex": {"key": {"_id": 1}, "unique": True}}, []),
         ({"create": "patients", "changeStreamPreAndPostImages": {"enabled": True}}, []),
         ({"collMod": "patients", "validator": {"tags": "a"}, "validationLevel": "strict"}, [("tags", "a")]),
@@ -136,10 +154,18 @@ def test_collections_are_made_with_their_validator_covered(
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ({"create": "patients", "validator": {"$jsonSchema": {}}}, Reason.OPERATOR),
+        (
+            {
+                "create": "patients",
+                "validator": {"$jsonSchema": {"properties": {"born": {"bsonType": "date"}}}},
+            },
+            Reason.OPERATOR,
+        ),
         ({"create": "patients", "validator": {"visits": {"$gt": 5}}}, Reason.RANGE),
         ({"create": "patients", "collation": ENGLISH}, Reason.COLLATION),
-        ({"create": "patients", "timeseries": {"timeField": "t"}}, Reason.SHAPE),
+        ({"create": "patients", "timeseries": {"timeField": "born"}}, Reason.INDEX),
+        ({"create": "patients", "timeseries": {"timeField": "t", "secret": "a"}}, Reason.SHAPE),
+        ({"create": "patients", "timeseries": {"timeField": {"a": "b"}}}, Reason.SHAPE),
         ({"create": "patients", "viewOn": "wards", "pipeline": []}, Reason.NAMESPACE),
         (
             {"collMod": "patients", "index": {"keyPattern": {"born": 1}, "expireAfterSeconds": 5}},
@@ -185,6 +211,9 @@ def test_collections_are_made_with_their_validator_covered(
         ({"mapReduce": "patients", "map": "f", "reduce": "g", "out": "x"}, Reason.JAVASCRIPT),
         ({"mapreduce": "wards", "map": "f", "reduce": "g", "out": "patients"}, Reason.JAVASCRIPT),
         ({"mapReduce": "x", "map": "f", "reduce": "g", "$db": "stats"}, Reason.JAVASCRIPT),
+        ({"mapReduce": "wards", "out": {"replace": "patients", "db": "tenant_1"}}, Reason.JAVASCRIPT),
+        ({"mapReduce": "wards", "out": "system.views"}, Reason.JAVASCRIPT),
+        ({"mapReduce": 5, "out": "sums"}, Reason.JAVASCRIPT),
         (
             {"mapReduce": "x", "out": {"replace": "patients", "db": "clinic"}, "$db": "stats"},
             Reason.JAVASCRIPT,
@@ -243,6 +272,9 @@ def test_a_collection_may_not_be_renamed_to_one_with_other_classes(target: str) 
         {"create": "wards", "validator": {"$jsonSchema": {}}},
         {"create": "view", "viewOn": "wards", "pipeline": [{"$match": {}}]},
         {"mapReduce": "x", "map": "f", "reduce": "g", "out": {"inline": 1}, "$db": "stats"},
+        {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"inline": 1}},
+        {"mapReduce": "wards", "map": "f", "reduce": "g", "out": "sums"},
+        {"mapReduce": "wards", "map": "f", "reduce": "g", "out": {"merge": "sums", "db": "stats"}},
         {"createIndexes": "wards", "indexes": [{"key": {"$**": "text"}}]},
     ],
 )

@@ -82,8 +82,8 @@ BEYOND: dict[str, Command] = {
     "create": {"create": "v", "viewOn": "patients", "pipeline": [{"$match": {NHS: "a"}}]},
     "collMod": {"collMod": "v", "viewOn": "patients", "pipeline": [{"$match": {NHS: "a"}}]},
     "cloneCollectionAsCapped": {"cloneCollectionAsCapped": "x", "toCollection": "patients", "size": 1},
-    "mapReduce": {"mapReduce": "x", "map": "", "reduce": "", "out": "y"},
-    "mapreduce": {"mapreduce": "x", "map": "", "reduce": "", "out": "y"},
+    "mapReduce": {"mapReduce": "patients", "map": "", "reduce": "", "out": "y"},
+    "mapreduce": {"mapreduce": "patients", "map": "", "reduce": "", "out": "y"},
 }
 
 CONDITIONS: dict[str, Any] = {
@@ -91,6 +91,7 @@ CONDITIONS: dict[str, Any] = {
     "$not": {"$eq": "a"},
     "$elemMatch": {"$eq": "a"},
     "$exists": True,
+    "$type": "string",
     **dict.fromkeys(_RANGES, 5),
     "$size": 2,
 }
@@ -182,6 +183,7 @@ PUSH: dict[str, Any] = {"$each": {"$each": ["a"]}, "$sort": {"$each": [], "$sort
 FILTERS: dict[str, Any] = {
     **{key: [{NHS: "a"}] for key in ("$and", "$or", "$nor")},
     "$expr": {"$eq": [FIELD, "a"]},
+    "$jsonSchema": {"required": [NHS]},
 }
 UPDATE_STAGES: dict[str, Any] = {
     **{key: {NHS: {"$literal": "a"}} for key in ("$set", "$addFields", "$project")},

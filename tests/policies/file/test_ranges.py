@@ -85,7 +85,7 @@ def test_the_list_holds_exactly_what_satisfies_all_conditions(condition: dict[st
         # of no value, it would match everything below $not, where the server rejects it
         ({"b": {"$gt": re.compile("1")}}, Reason.RANGE),
         ({"a": {"$not": {"$lte": re.compile("1")}}}, Reason.RANGE),
-        ({"b": {"$gt": datetime(2000, 1, 1), "$in": [datetime(2000, 1, 1)]}}, Reason.RANGE),
+        ({"a": {"$gt": 118, "$in": [119], "$not": {"$eq": 1}}}, Reason.RANGE),
         ({"s": {"$gt": {"b": datetime(2000, 1, 1)}}}, Reason.RANGE),
         ({"b": {"$gt": datetime(1900, 1, 1)}}, Reason.RANGE_SIZE),
         ({"a": {"$gte": 0}}, Reason.RANGE_SIZE),
@@ -107,6 +107,12 @@ def test_ranges_work_wherever_a_filter_stands() -> None:
         made = plan(command)
         assert all(isinstance(edit, RangeEdit) for edit in made.edits)
         assert len(made.replacements) == len(made.edits) > 0
+
+
+def test_a_range_beside_a_list_is_said_another_way() -> None:
+    made = plan({"find": "c", "filter": {"a": {"$in": [1, 5], "$gte": 3, "$lt": 7}}})
+    assert [type(edit).__name__ for edit in made.edits] == ["ValueEdit", "ValueEdit", "RangeEdit"]
+    assert [edit.is_among for edit in made.edits if isinstance(edit, RangeEdit)] == [True]
 
 
 def test_a_range_of_one_value_in_the_filter_of_an_upsert_is_refused() -> None:

@@ -137,6 +137,16 @@ def test_a_range_becomes_one_list_that_does_not_show_the_order_of_its_values() -
     assert opened(found["$in"]) != sorted(opened(found["$in"]))
 
 
+def test_a_range_beside_a_list_becomes_a_list_of_its_own() -> None:
+    condition = {"$in": [5, 7], "$gte": 6, "$lt": 9}
+    message = command({"find": "patients", "filter": {"visits": condition}, "$db": "clinic"})
+    plan = plan_command(RANGED, message, parse_op_msg(message).body, (0,))
+    found = body_of(apply_plan(plan, shared())[0])["filter"]["visits"]
+    assert list(found) == ["$in", "$not"]
+    assert opened(found["$in"]) == [5, 7]
+    assert sorted(opened(found["$not"]["$nin"])) == [6, 7, 8]
+
+
 MANY = 2 * SETTLED_EDITS + 100
 
 

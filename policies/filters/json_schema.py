@@ -1,0 +1,102 @@
+"""`$jsonSchema` in filters and validators: fine as long as it says nothing of covered values.
+
+Whether a field is there, and how many there are, encryption keeps. What a schema says of a value's type or
+content is passed on for fields in clear and refused for covered ones.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.paths import follow, has_dot
+from sealwire.policies.planning.arguments import (
+    array_items,
+    check_nested,
+    document_of,
+    named_parts,
+    operator_name,
+)
+from sealwire.policies.planning.walk import Walk
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements
+
+
+def plan_schema(walk: Walk, element: Element) -> None:
+    """Check a schema for documents with the walk's covered paths. Raises Refusal, BsonError."""
+    start = document_of(element, element)
+    inner = walk.inside(start)
+    for keyword in named_parts(walk.buf, start).values():
+        rule = _KEYWORDS.get(keyword.name)
+        is_beyond = walk.node.opaque or (walk.node.leaf is not None and keyword.name not in _REMARKS)
+        if rule is None or is_beyond:
+            raise _covered(walk, keyword)
+        rule(inner, keyword)
+
+
+def _covered(walk: Walk, keyword: Element) -> Refusal:
+    return Refusal(Reason.OPERATOR, path=walk.node.path, rule=f"{operator_name(keyword)} of $jsonSchema")
+
+
+def _of_shape(walk: Walk, keyword: Element) -> None:
+    """It speaks of what is there, or of nothing at all."""
+    check_nested(walk.buf, keyword)
+
+
+def _properties(walk: Walk, keyword: Element) -> None:
+    start = document_of(keyword, keyword)
+    inner = walk.inside(start)
+    for name, schema in named_parts(walk.buf, start).items():
+        child = follow(walk.node, name)
+        if child is None:
+            check_nested(walk.buf, schema)
+        elif has_dot(name):
+            # it reads like a covered path, and is a field's name to the server
+            raise Refusal(Reason.SHAPE, path=child.path, rule="a field name with a dot")
+        else:
+            plan_schema(inner.at(child), schema)
+
+
+def _dependencies(walk: Walk, keyword: Element) -> None:
+    """Names that have to be there as well, or schemas of the whole document."""
+    start = document_of(keyword, keyword)
+    for dependency in elements(walk.buf, start):
+        if dependency.kind == kinds.ARRAY:
+            check_nested(walk.buf, dependency)
+        else:
+            plan_schema(walk.inside(start), dependency)
+
+
+def _branches(walk: Walk, keyword: Element) -> None:
+    inner = walk.inside(keyword.value)
+    for schema in array_items(walk.buf, keyword):
+        plan_schema(inner, schema)
+
+
+def _items(walk: Walk, keyword: Element) -> None:
+    """One schema for all items, or one for each: paths see through arrays, so they are at the same node."""
+    if keyword.kind == kinds.ARRAY:
+        _branches(walk, keyword)
+    elif keyword.kind != kinds.BOOL:
+        plan_schema(walk, keyword)
+
+
+def _flag(walk: Walk, keyword: Element) -> None:
+    """Whether there may be other names. A schema for them would be one for covered fields too."""
+    if keyword.kind != kinds.BOOL:
+        raise _covered(walk, keyword)
+
+
+_REMARKS: Final = frozenset({b"title", b"description"})
+
+_KEYWORDS: Final[dict[bytes, Callable[[Walk, Element], None]]] = {
+    **dict.fromkeys(
+        b"title description required minProperties maxProperties minItems maxItems bsonType type".split(),
+        _of_shape,
+    ),
+    b"properties": _properties,
+    b"dependencies": _dependencies,
+    **dict.fromkeys((b"allOf", b"anyOf", b"oneOf"), _branches),
+    b"not": plan_schema,
+    **dict.fromkeys((b"items", b"additionalItems"), _items),
+    b"additionalProperties": _flag,
+}
