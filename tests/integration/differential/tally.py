@@ -17,10 +17,13 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     """How many answered commands had each operator or stage somewhere in them."""
+    left_out: int = 0
+    """How many statements were refused while others of their command were carried out."""
 
     def count(self, kind: str, answer: Answer, body: Mapping[str, object] | None = None) -> None:
         """One command, and what it came to through Sealwire."""
         self.outcomes[kind, answer.outcome] += 1
+        self.left_out += len(answer.left_out)
         if answer.reason is not None:
             self.reasons[answer.reason.value] += 1
         if answer.outcome is Outcome.ANSWERED:
@@ -29,6 +32,7 @@ class Tally:
     def add(self, other: Self) -> None:
         """Everything that another run counted."""
         self.examples += other.examples
+        self.left_out += other.left_out
         self.outcomes += other.outcomes
         self.reasons += other.reasons
         self.answered += other.answered
@@ -54,7 +58,8 @@ class Tally:
         every = [sum(self.outcomes[kind, outcome] for kind in kinds) for outcome in Outcome]
         lines.append(self._row("all", every))
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
-        return [*lines, f"refusals by reason: {reasons or 'none'}"]
+        lines.append(f"refusals by reason: {reasons or 'none'}")
+        return [*lines, f"statements left out while others were carried out: {self.left_out}"]
 
     @staticmethod
     def _row(kind: str, counts: list[int]) -> str:
@@ -66,7 +71,7 @@ class Tally:
         """What `from_json` reads."""
         rows = [[kind, outcome.value, count] for (kind, outcome), count in self.outcomes.items()]
         return {
-            **{"examples": self.examples, "outcomes": rows},
+            **{"examples": self.examples, "left_out": self.left_out, "outcomes": rows},
             **{"reasons": dict(self.reasons), "answered": dict(self.answered)},
         }
 
@@ -74,7 +79,8 @@ class Tally:
     def from_json(cls, said: dict[str, Any]) -> Self:
         """The tally of another process."""
         outcomes = Counter({(kind, Outcome(outcome)): count for kind, outcome, count in said["outcomes"]})
-        return cls(said["examples"], outcomes, Counter(said["reasons"]), Counter(said["answered"]))
+        reasons, answered = Counter(said["reasons"]), Counter(said["answered"])
+        return cls(said["examples"], outcomes, reasons, answered, said["left_out"])
 
 
 def _operators(value: object) -> Iterator[str]:
