@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from sealwire.policies.aggregation.server_collections import refuse_buckets
-from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, raw_data
-from sealwire.policies.commands.command import passed as pass_argument
+from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, raw_data, unread
 from sealwire.policies.commands.reach import name_in, refuse_writing_views
 from sealwire.policies.commands.view_definitions import define_view
 from sealwire.policies.errors import Reason, Refusal
@@ -110,7 +109,7 @@ def rename_collection(command: Command) -> None:
     command.draft.reach()
     command.draft.namespace = readable(named[0])
     names = (command.name, b"to", b"dropTarget", b"stayTemp")
-    known: dict[bytes, Argument] = dict.fromkeys(names, pass_argument)
+    known: dict[bytes, Argument] = dict.fromkeys(names, unread)
     apply_arguments(command, command.walk, command.arguments, {**GENERIC, **known})
 
 

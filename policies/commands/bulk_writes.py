@@ -7,12 +7,12 @@ So that list is read first, wherever it lies; the operations follow, each with i
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, constants, passed
-from sealwire.policies.commands.commands import (
+from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, constants, unread
+from sealwire.policies.commands.data_commands import (
     BULK_DELETE_PARTS,
     BULK_UPDATE_PARTS,
     delete_statement,
-    passing,
+    plain_arguments,
     update_statement,
 )
 from sealwire.policies.commands.reach import NO_NAME, name_in, refuse_writing_views
@@ -57,7 +57,7 @@ def bulk_write(command: Command) -> None:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
     command.draft.protected = True
     command.draft.namespace = readable(protected[0].namespace)
-    apply_arguments(command, command.walk, command.arguments, {command.name: passed, **_ARGUMENTS})
+    apply_arguments(command, command.walk, command.arguments, {command.name: unread, **_ARGUMENTS})
     bound = bind_constants(command.walk, command.arguments.get(b"let"))
 
     def operation(command: Command, among: Walk, start: int) -> None:
@@ -70,7 +70,9 @@ def bulk_write(command: Command) -> None:
 
 _ARGUMENTS: dict[bytes, Argument] = {
     **GENERIC,
-    **passing("ops nsInfo ordered bypassDocumentValidation bypassEmptyTsReplacement errorsOnly cursor"),
+    **plain_arguments(
+        "ops nsInfo ordered bypassDocumentValidation bypassEmptyTsReplacement errorsOnly cursor"
+    ),
     b"let": constants,
 }
 
@@ -143,7 +145,7 @@ def _document(command: Command, walk: Walk, argument: Element) -> None:
     plan_document(walk.to(Use.STORE), document_of(argument, argument), walk.node)
 
 
-_INSERT_PARTS: dict[bytes, Argument] = {b"insert": passed, b"document": _document}
+_INSERT_PARTS: dict[bytes, Argument] = {b"insert": unread, b"document": _document}
 
 
 def _insert(command: Command, walk: Walk, parts: dict[bytes, Element]) -> None:

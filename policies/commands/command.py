@@ -188,7 +188,7 @@ Argument = Callable[[Command, Walk, Element], None]
 """Cover one argument; the walk is among the arguments."""
 
 
-def passed(command: Command, walk: Walk, argument: Element) -> None:
+def unread(command: Command, walk: Walk, argument: Element) -> None:
     """An argument that carries no value of a stored document."""
     del walk
     check_nested(command.buf, argument)
@@ -237,7 +237,7 @@ _GENERIC: dict[bytes, Argument] = dict.fromkeys(
     b"""$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
     txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
     maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings""".split(),
-    passed,
+    unread,
 )
 GENERIC: Final[dict[bytes, Argument]] = {**_GENERIC, b"rawData": raw_data}
 """Arguments that every command takes."""

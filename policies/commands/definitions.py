@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sealwire.policies.aggregation.projections import plan_project_stage
-from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, collation, passed
+from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, collation, unread
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import PathNode, leaves
@@ -48,7 +48,7 @@ _MODIFIED_OPTIONS: Final[dict[bytes, frozenset[int]]] = {
 
 def create_indexes(command: Command, walk: Walk) -> None:
     """Ordinary and hashed indexes work on ciphertext; text, geo, TTL and wildcard ones cannot."""
-    table: dict[bytes, Argument] = {command.name: passed, b"indexes": passed, b"commitQuorum": passed}
+    table: dict[bytes, Argument] = {command.name: unread, b"indexes": unread, b"commitQuorum": unread}
     apply_arguments(command, walk, command.arguments, {**GENERIC, **table})
     for among, start in command.documents(walk, b"indexes"):
         _index(command, among.inside(start), start)
@@ -153,7 +153,7 @@ def _shows(node: PathNode) -> bool:
 
 def create(command: Command, walk: Walk) -> None:
     """`create` and `collMod` of a protected collection: its validator is covered like a filter."""
-    apply_arguments(command, walk, command.arguments, {command.name: passed, **_DEFINITIONS[command.name]})
+    apply_arguments(command, walk, command.arguments, {command.name: unread, **_DEFINITIONS[command.name]})
 
 
 def _validator(command: Command, walk: Walk, argument: Element) -> None:
@@ -208,7 +208,7 @@ _DEFINED: Final[dict[bytes, Argument]] = {
         b"""capped size max validationLevel validationAction indexOptionDefaults storageEngine
         autoIndexId flags changeStreamPreAndPostImages recordPreImages cappedSize cappedMax prepareUnique
         dryRun idIndex clusteredIndex expireAfterSeconds""".split(),
-        passed,
+        unread,
     ),
     b"validator": _validator,
     b"collation": _default_collation,

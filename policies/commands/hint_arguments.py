@@ -3,7 +3,7 @@
 What a hint may do then, `hints` decides.
 """
 
-from sealwire.policies.commands.command import Argument, Command, passed
+from sealwire.policies.commands.command import Argument, Command, unread
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING
@@ -28,7 +28,7 @@ def hint(command: Command, walk: Walk, argument: Element) -> None:
 
     Raises Refusal(SHAPE), BsonError.
     """
-    passed(command, walk, argument)
+    unread(command, walk, argument)
     if argument.kind != kinds.OBJECT:
         return
     for part in elements(walk.buf, argument.value):

@@ -19,9 +19,15 @@ from sealwire.policies.commands.administration import (
 )
 from sealwire.policies.commands.bulk_writes import bulk_write
 from sealwire.policies.commands.change_streams import watched
-from sealwire.policies.commands.command import GENERIC, Command, DocumentSequence, Refused, apply_arguments
-from sealwire.policies.commands.command import passed as pass_argument
-from sealwire.policies.commands.commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
+from sealwire.policies.commands.command import (
+    GENERIC,
+    Command,
+    DocumentSequence,
+    Refused,
+    apply_arguments,
+    unread,
+)
+from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_view_catalog
@@ -129,12 +135,12 @@ def _dispatch(command: Command) -> None:
     if whole is not None:
         whole.handler(command)
         return
-    unread = PASSED_COMMANDS.get(command.name)
-    if unread is not None:
+    passing = PASSED_COMMANDS.get(command.name)
+    if passing is not None:
         if command.sequences:
             # the server would take one for an argument
             raise Refusal(Reason.SHAPE, rule="this document sequence")
-        unread.handler(command)
+        passing.handler(command)
         return
     collection = collection_of(command)
     if collection is None:
@@ -209,7 +215,7 @@ def _planned_already(command: Command, walk: Walk, argument: Element) -> None:
     del command, walk, argument
 
 
-_EXPLAIN: Final = {**GENERIC, b"explain": _planned_already, b"verbosity": pass_argument}
+_EXPLAIN: Final = {**GENERIC, b"explain": _planned_already, b"verbosity": unread}
 
 
 def _explain(command: Command) -> None:

@@ -10,7 +10,7 @@ refused, and its plan is made as that of any other command.
 
 from typing import Final, final
 
-from sealwire.policies.commands.commands import SEQUENCES
+from sealwire.policies.commands.data_commands import SEQUENCES
 from sealwire.policies.errors import EXPLANATIONS, Reason, Refusal
 
 STATEMENTS: Final[dict[bytes, bytes]] = {**SEQUENCES, b"bulkWrite": b"ops"}

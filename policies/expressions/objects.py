@@ -36,13 +36,13 @@ def check_merged(walk: Walk, operator: Element, target: PathNode) -> None:
 class _Merged:
     """What is known of the documents that were merged so far."""
 
-    __slots__ = ("_fields", "_is_numbered", "_names", "_path", "_unsettled")
+    __slots__ = ("_fields", "_is_numbered", "_names", "_path", "_uncertain")
 
     def __init__(self) -> None:
         self._fields: dict[bytes, PathNode] = {}
         self._names: set[bytes] | None = set()
         """Those that the result can have, while they are known."""
-        self._unsettled: set[bytes] = set()
+        self._uncertain: set[bytes] = set()
         """Fields that another document of unknown fields may change."""
         self._path = ""
         self._is_numbered = False
@@ -51,18 +51,18 @@ class _Merged:
         """Put a document's fields over the others'; `literal` names them, None where any may be there.
 
         What a document of unknown fields may have changed, another one may change without a difference. So
-        only unsettled fields are looked at again. Cost: O(its fields and these), over many documents linear.
+        only uncertain fields are looked at again. Cost: O(its fields and these), over many documents linear.
         """
         right, fields, names = node.children, self._fields, self._names
-        for name in sorted(right.keys() | self._unsettled if literal is None else literal):
+        for name in sorted(right.keys() | self._uncertain if literal is None else literal):
             there = right.get(name, NOTHING)
             if names is None or name in names:
                 there = either(fields.get(name, NOTHING), there)
             fields[name] = there
         if literal is None:
-            self._unsettled = set(right)
+            self._uncertain = set(right)
         else:
-            self._unsettled |= literal
+            self._uncertain |= literal
         self._names = None if names is None or literal is None else names | literal
         is_numbered = node.behind_number is not None
         self._is_numbered = (

@@ -1,4 +1,4 @@
-"""Conditions and expressions that could be answered on ciphertext, on plaintext and through Sealwire: one answer."""
+"""Conditions and expressions that ciphertext can answer: plaintext and Sealwire give one answer."""
 
 from collections.abc import Iterator
 from datetime import datetime

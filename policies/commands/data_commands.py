@@ -18,7 +18,7 @@ from sealwire.policies.commands.command import (
     apply_arguments,
     collation,
     constants,
-    passed,
+    unread,
 )
 from sealwire.policies.commands.hint_arguments import (
     aggregate_hint,
@@ -47,9 +47,9 @@ Handler = Callable[[Command, Walk], None]
 """Covers a command; the walk is among its arguments, over the documents that they speak of."""
 
 
-def passing(names: str) -> dict[bytes, Argument]:
+def plain_arguments(names: str) -> dict[bytes, Argument]:
     """A table of arguments that carry no value of a stored document."""
-    return dict.fromkeys(names.encode().split(), passed)
+    return dict.fromkeys(names.encode().split(), unread)
 
 
 def _filter(command: Command, walk: Walk, argument: Element) -> None:
@@ -90,7 +90,7 @@ def _whole(command: Command, walk: Walk, table: dict[bytes, Argument]) -> None:
 
 _FIND: Final = {
     **GENERIC,
-    **passing(
+    **plain_arguments(
         "find min max skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
         "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
     ),
@@ -120,7 +120,7 @@ def _count_fields(command: Command, walk: Walk, argument: Element) -> None:
 
 _COUNT: Final = {
     **GENERIC,
-    **passing("count limit skip"),
+    **plain_arguments("count limit skip"),
     b"fields": _count_fields,
     b"query": _filter,
     b"hint": hint,
@@ -134,7 +134,7 @@ def _count(command: Command, walk: Walk) -> None:
 
 _DISTINCT: Final = {
     **GENERIC,
-    **passing("distinct key"),
+    **plain_arguments("distinct key"),
     b"query": _filter,
     b"hint": hint,
     b"collation": collation,
@@ -153,10 +153,10 @@ def _distinct(command: Command, walk: Walk) -> None:
         note_comparison(command.draft, covered)
 
 
-_WRITE_PASSED: Final = passing("ordered bypassDocumentValidation bypassEmptyTsReplacement")
-_INSERT: Final = {**GENERIC, **passing("insert documents"), **_WRITE_PASSED}
-_UPDATE: Final = {**GENERIC, **passing("update updates"), **_WRITE_PASSED, b"let": constants}
-_DELETE: Final = {**GENERIC, **passing("delete deletes ordered"), b"let": constants}
+_WRITE_OPTIONS: Final = plain_arguments("ordered bypassDocumentValidation bypassEmptyTsReplacement")
+_INSERT: Final = {**GENERIC, **plain_arguments("insert documents"), **_WRITE_OPTIONS}
+_UPDATE: Final = {**GENERIC, **plain_arguments("update updates"), **_WRITE_OPTIONS, b"let": constants}
+_DELETE: Final = {**GENERIC, **plain_arguments("delete deletes ordered"), b"let": constants}
 
 
 def _insert(command: Command, walk: Walk) -> None:
@@ -195,7 +195,7 @@ def _planned_apart(command: Command, walk: Walk, argument: Element) -> None:
 
 def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) -> UpdateParts:
     table = {
-        **passing(others),
+        **plain_arguments(others),
         filter_name: _filter,
         update: _planned_apart,
         bound: constants,
@@ -258,7 +258,7 @@ def _one_delete(command: Command, among: Walk, start: int) -> None:
 
 
 def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
-    return {**passing(others), filter_name: _filter, b"hint": hint, b"collation": collation}
+    return {**plain_arguments(others), filter_name: _filter, b"hint": hint, b"collation": collation}
 
 
 _DELETE_PARTS: Final = _delete_parts(b"q", "limit")
@@ -283,7 +283,7 @@ def _find_and_modify(command: Command, walk: Walk) -> None:
 
 _AGGREGATE: Final = {
     **GENERIC,
-    **passing("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
+    **plain_arguments("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
     b"hint": aggregate_hint,
     b"pipeline": _pipeline,
     b"collation": collation,
