@@ -16,12 +16,12 @@ from sealwire.policies.errors import EXPLANATIONS, Reason, Refusal
 STATEMENTS: Final[dict[bytes, bytes]] = {**SEQUENCES, b"bulkWrite": b"ops"}
 """The commands that have write errors, and the argument of each that has its statements."""
 
-_VALIDATION_FAILED: Final = 121
+VALIDATION_FAILED: Final = 121
 
 CODES: Final[dict[Reason, int]] = {
     # as a server answers to a document that does not fit the validator of its collection
-    Reason.TYPE: _VALIDATION_FAILED,
-    Reason.GRID: _VALIDATION_FAILED,
+    Reason.TYPE: VALIDATION_FAILED,
+    Reason.GRID: VALIDATION_FAILED,
     **{
         reason: EXPLANATIONS[reason][0].code
         for reason in (
