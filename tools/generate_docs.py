@@ -57,14 +57,14 @@ def _write_errors() -> str:
     others = ", ".join(f"`{reason.value}`" for reason, code in CODES.items() if code != VALIDATION_FAILED)
     return (
         "## Write errors\n\n"
-        "A single document or statement of `insert`, `update`, `delete` or `bulkWrite` that is refused is left "
-        "out of the command, and so is what follows it when the command is ordered. The reply has a write error "
-        "for it, `{index, code, errmsg}` or in `bulkWrite` `{ok: 0, idx, code, errmsg}`, beside those of the "
+        "A single document or statement of `insert`, `update`, `delete` or `bulkWrite` that is refused is "
+        "left out of the command, and so is what follows it when the command is ordered. The reply has a "
+        "write error for it, `{index, code, errmsg}` or in `bulkWrite` `{ok: 0, idx, code, errmsg}`, beside those of the "
         "server. When nothing is left to send, Sealwire answers at once.\n\n"
         f"- code {VALIDATION_FAILED}, as of a validator: {failed}\n"
         f"- the code of the table above: {others}\n\n"
-        "The whole command is refused for every other reason, in a transaction, when it is unacknowledged, and "
-        f"when it is a `bulkWrite` of more than {MAX_BULK_BYTES >> 20} MiB or with a `batchSize`.\n"
+        "The whole command is refused for every other reason, in a transaction, when it is unacknowledged, "
+        f"and when it is a `bulkWrite` of more than {MAX_BULK_BYTES >> 20} MiB or with a `batchSize`.\n"
     )
 
 

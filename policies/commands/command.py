@@ -35,6 +35,13 @@ class DocumentSequence:
     parents: Parents
 
 
+Statement = Callable[["Command", Walk, int], None]
+"""Plan the document at an offset; the walk is among the documents."""
+
+Refused = Callable[[int, Refusal], bool]
+"""Take note of a statement's place and why it is refused; see `write_errors.RefusedStatements.note`."""
+
+
 @final
 @mypyc_attr(acyclic=True, free_list_len=1)
 class Command:
@@ -134,7 +141,7 @@ class Command:
                 first = start
             yield walk, start
 
-    def each(self, walk: Walk, name: bytes, statement: "Statement") -> None:
+    def each(self, walk: Walk, name: bytes, statement: Statement) -> None:
         """Plan the documents of an argument, or judge each by itself where `refused` wants to know."""
         refused = self.refused
         if refused is None:
@@ -172,12 +179,6 @@ class Command:
             raise Refusal(Reason.COLLATION, path=path, rule=self.draft.command)
         self.collated = self.draft.compares = False
 
-
-Statement = Callable[[Command, Walk, int], None]
-"""Plan the document at an offset; the walk is among the documents."""
-
-Refused = Callable[[int, Refusal], bool]
-"""Take note of a statement's place and why it is refused; see `write_errors.RefusedStatements.note`."""
 
 _COLLATION: Final = frozenset(
     b"""locale caseLevel caseFirst strength numericOrdering alternate maxVariable normalization backwards
