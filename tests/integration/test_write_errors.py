@@ -41,6 +41,7 @@ def ways(clean: Stack) -> Iterator[tuple[Collection[Document], Collection[Docume
         collection.create_index("nhs_number", unique=True)
     yield clean.clinic.patients, plain
     clean.direct.drop_database("plain")
+    clean.raw.drop_collection("patients")
 
 
 def answer(collection: Collection[Document], write: Any) -> dict[str, Any]:
