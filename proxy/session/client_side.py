@@ -1,5 +1,6 @@
 """From the client: a handshake is prepared, a command is planned and sent on, or refused."""
 
+from collections import Counter as Tally
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final, final
@@ -133,11 +134,13 @@ class ClientSide(Side):
         sequences = _document_sequences(message, parsed)
         left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered)
         command, namespace = _describe(message, parsed)
-        effects: list[Effect] = []
+        reasons = Tally(each.reason.value for _, each in left_out.refused)
+        effects: list[Effect] = [
+            Count(Counter.REFUSALS, amount, reason) for reason, amount in reasons.items()
+        ]
         for _, each in left_out.refused:
-            reason = each.reason.value
-            effects.append(Count(Counter.REFUSALS, label=reason))
-            effects.append(Audit("refused", namespace, command, reason, replies.one_line(each.path)))
+            path = replies.one_line(each.path)
+            effects.append(Audit("refused", namespace, command, each.reason.value, path))
         shorter, errors = left_out.message, left_out.errors
         if shorter:
             return effects + self._command(shorter, parse_op_msg(shorter), errors)
