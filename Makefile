@@ -12,7 +12,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup test compiled test-compiled test-slow check format lock bench clean
+.PHONY: help setup demo demo-backup test compiled test-compiled test-slow test-server check format lock bench clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
@@ -41,6 +41,10 @@ test-compiled: $(INSTALLED)  ## run the data path's tests on the compiled core (
 
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer than a minute or install packages
 	$(BIN)/pytest -m slow $(ARGS)
+
+# The program reads URI from its environment. Set it there, and the password is not in the list of processes.
+test-server: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests on a server of yours: make test-server URI=mongodb://...
+	@$(BIN)/python -m tests.integration.outside $(ARGS)
 
 check: $(INSTALLED)  ## lint, format, types, import contracts, dead code, the lock and its known vulnerabilities
 	$(BIN)/ruff check .

@@ -16,20 +16,20 @@ from bench.parts.core import measure_core
 from bench.parts.memory import measure_memory
 from bench.parts.real import measure_node, measure_pymongo, real_server
 from bench.parts.server import measure_server
+from bench.report.extents import EXTENTS, FULL, QUICK, TINY, Extent
 from bench.report.figures import Results
+from bench.report.goals import GOALS
 from bench.report.machine import describe_machine
 from bench.report.plots import draw
-from bench.report.profiles import FULL, PROFILES, QUICK, TINY, Profile
 from bench.report.report import TITLES, Report, show, write
-from bench.report.targets import TARGETS
 from bench.routes.peers import versions
-from sealwire.testbed.errors import DemoError
+from sealwire.testbed.errors import TestbedError
 
 PARTS = ("core", "canned", "canned-tls", "real", "node", "memory")
 REAL_PARTS = {"real", "node"}
 
 _WIDTH = 150
-"""Of tables that go into a file."""
+"""The width of tables that go into a file."""
 
 
 def main() -> int:
@@ -41,17 +41,17 @@ def main() -> int:
     if arguments.list:
         _list(console)
         return 0
-    profile: Profile = PROFILES[arguments.profile]
+    extent: Extent = EXTENTS[arguments.profile]
     if arguments.rounds:
-        profile = replace(
-            profile, rounds=arguments.rounds, core_rounds=arguments.rounds, real_rounds=arguments.rounds
+        extent = replace(
+            extent, rounds=arguments.rounds, core_rounds=arguments.rounds, real_rounds=arguments.rounds
         )
     machine = describe_machine() | {"peers": versions()}
     with tempfile.TemporaryDirectory(prefix="sealwire-bench-") as name, console.status("") as status:
-        run = Run(profile, Path(name), status.update, arguments.generators)
+        run = Run(extent, Path(name), status.update, arguments.generators)
         run.parts(arguments.only or PARTS, real_tls=arguments.real_tls)
     machine |= {"libmongocrypt": run.libmongocrypt} if run.libmongocrypt else {}
-    report = Report(machine, profile.name, run.results, run.seconds)
+    report = Report(machine, extent.name, run.results, run.seconds)
     show(console, report)
     if not arguments.no_file:
         path = write(report)
@@ -63,12 +63,12 @@ def main() -> int:
 class Run:
     """The parts of one run; what they share is made when the first one needs it."""
 
-    def __init__(self, profile: Profile, folder: Path, tell: Callable[[str], None], generators: int) -> None:
+    def __init__(self, extent: Extent, folder: Path, tell: Callable[[str], None], generators: int) -> None:
         self.results = Results()
         self.libmongocrypt: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.failed = False
-        self._profile = profile
+        self._extent = extent
         self._folder = folder
         self._tell = tell
         self._generators = generators
@@ -91,35 +91,35 @@ class Run:
             started = time.monotonic()
             try:
                 step()
-            except (RuntimeError, OSError, EOFError, ValueError, DemoError) as error:
+            except (RuntimeError, OSError, EOFError, ValueError, TestbedError) as error:
                 self.failed = True
                 self.results.not_measured[name] = f"failed: {type(error).__name__}: {error}"
             self.seconds[name] = time.monotonic() - started
 
     def _core(self) -> None:
-        self.libmongocrypt = measure_core(self._profile, self.results)
+        self.libmongocrypt = measure_core(self._extent, self.results)
 
     def _canned(self, *, tls: bool) -> None:
         prepared, count = self._recorded(), self._generators
-        measure_canned(prepared, self._profile, self.results, self._tell, generators=count, tls=tls)
+        measure_canned(prepared, self._extent, self.results, self._tell, generators=count, tls=tls)
 
     def _memory(self) -> None:
-        measure_memory(self._recorded(), self._profile, self.results, self._tell)
+        measure_memory(self._recorded(), self._extent, self.results, self._tell)
 
     def _real(self, names: Sequence[str], *, tls: bool) -> None:
         """Both drivers over one loaded server."""
-        with real_server(self._folder / "real", self._profile, tls=tls) as real:
+        with real_server(self._folder / "real", self._extent, tls=tls) as real:
             if "real" in names:
-                measure_pymongo(real, self._profile, self.results, self._tell, tls=tls)
+                measure_pymongo(real, self._extent, self.results, self._tell, tls=tls)
                 if not tls:
-                    measure_server(real, self._profile, self.results, self._tell)
+                    measure_server(real, self._extent, self.results, self._tell)
             if "node" in names:
-                measure_node(real, self._profile, self.results, self._tell, tls=tls)
+                measure_node(real, self._extent, self.results, self._tell, tls=tls)
 
     def _recorded(self) -> Prepared:
         if self._prepared is None:
             self._tell("recording what the server answers")
-            self._prepared = prepare(self._folder / "recorded", self._profile)
+            self._prepared = prepare(self._folder / "recorded", self._extent)
         return self._prepared
 
 
@@ -130,13 +130,13 @@ def _parse() -> argparse.Namespace:
         epilog="docs/benchmarks.md explains method and limits",
     )
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--profile", choices=PROFILES, default=FULL.name, help="how much (default full)")
-    for profile, text in (
+    chosen.add_argument("--profile", choices=EXTENTS, default=FULL.name, help="how much (default full)")
+    for extent, text in (
         (QUICK, "what the targets need, 4 to 5 minutes"),
         (TINY, "everything once, means nothing"),
     ):
         chosen.add_argument(
-            f"--{profile.name}", dest="profile", action="store_const", const=profile.name, help=text
+            f"--{extent.name}", dest="profile", action="store_const", const=extent.name, help=text
         )
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be repeated")
     parser.add_argument("--rounds", type=int, help="interleaved rounds, instead of the profile's")
@@ -152,8 +152,8 @@ def _list(console: Console) -> None:
     for title in TITLES.values():
         console.print(f"  {title}", soft_wrap=True)
     console.print("targets:")
-    for target in TARGETS:
-        console.print(f"  {target.name}: {target.text} {target.bound.value} {target.limit:g}", soft_wrap=True)
+    for goal in GOALS:
+        console.print(f"  {goal.name}: {goal.text} {goal.bound.value} {goal.limit:g}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Rate:
     step: str
     route: str
     megabytes_s: float
-    """Of documents, uncompressed, a second."""
+    """Megabytes of uncompressed documents a second."""
     output_bytes: int
     ratio: float
     """The time, compared with Sealwire's in the same round."""

@@ -15,17 +15,15 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 
-from bson import encode
-
-from bench.dataset import DATABASE, GROUP, documents
+from bench.dataset import DATABASE, GROUP, Document, documents
+from bench.messages import REQUEST_ID, message
 from bench.parts.core_works import encrypted_reply
 from bench.recording import load_bench_policy, make_keyring, make_session
-from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, REQUEST_ID, UNPROTECTED, UPDATE_ONE, Pool
+from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, UNPROTECTED, UPDATE_ONE, Pool
 from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
-from sealwire.wire.op_msg import build_op_msg
 
 COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
 """Operations that are counted: enough that what happens now and then does not show."""
@@ -100,16 +98,16 @@ def _drive(workload: str, count: int) -> None:
 def _replies(keyring: Keyring) -> Mapping[str, Callable[[], bytes]]:
     ward = {"firstBatch": [{"_id": 1, "beds": 3}], "id": 0, "ns": f"{DATABASE}.wards"}
     return {
-        UNPROTECTED: lambda: _reply({"cursor": ward, "ok": 1.0}),
+        UNPROTECTED: lambda: _answer({"cursor": ward, "ok": 1.0}),
         FIND_ONE: lambda: encrypted_reply(keyring, "patients", list(islice(documents(1), 1))),
         FIND_100: lambda: encrypted_reply(keyring, "cohorts", list(islice(documents(2), GROUP))),
-        UPDATE_ONE: lambda: _reply({"n": 1, "nModified": 1, "ok": 1.0}),
-        INSERT_MANY: lambda: _reply({"n": BATCH, "ok": 1.0}),
+        UPDATE_ONE: lambda: _answer({"n": 1, "nModified": 1, "ok": 1.0}),
+        INSERT_MANY: lambda: _answer({"n": BATCH, "ok": 1.0}),
     }
 
 
-def _reply(body: Mapping[str, object], response_to: int = REQUEST_ID) -> bytes:
-    return build_op_msg(REQUEST_ID, response_to, encode(body))
+def _answer(body: Document) -> bytes:
+    return message(body, REQUEST_ID)
 
 
 if __name__ == "__main__":

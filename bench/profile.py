@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 from bench.parts.canned import prepare, start_canned
-from bench.report.profiles import CONNECTIONS, QUICK
+from bench.report.extents import CONNECTIONS, QUICK
 from bench.report.report import RESULTS
 from bench.routes.load import Load
 from bench.routes.routes import SEALWIRE, start_routes

@@ -34,7 +34,7 @@ from bench.zipf import zipfian
 _SHARE_OF_READS = {MIX_A: 0.50, MIX_B: 0.95, MIX_C: 1.0}
 _LOADED_AT_ONCE = 500
 SEED = 11
-"""Of the patients that are stored."""
+"""The seed of the patients that are stored."""
 Operation = Callable[[], object]
 Seal = Callable[[Document], Document]
 """Encrypts the covered values of a document or filter, where the application has to."""

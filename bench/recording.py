@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import yaml
 from bson import encode
 
-from bench.dataset import DATABASE, Document, policy
-from bench.workloads import BATCH, REQUEST_ID, Pool, Workload, insert_request, stored, workloads
+from bench.dataset import Document, policy
+from bench.messages import REQUEST_ID, ask
+from bench.workloads import BATCH, Pool, Workload, command, insert_request, stored, workloads
 from sealwire.keys.environment import EnvironmentKek
 from sealwire.keys.keyring import Keyring
 from sealwire.keys.keyring_file import create_keyring
@@ -29,11 +31,8 @@ from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.header import OpCode
-from sealwire.wire.op_msg import build_op_msg
 
 REQUESTS, PLAIN, ENCRYPTED = "requests", "plain", "encrypted"
-BODY = 21
-"""Where the document of a message with one section begins."""
 _LOADED_AT_ONCE_BYTES = 8 << 20
 Ask = Callable[[bytes], bytes]
 
@@ -87,54 +86,32 @@ def record(folder: Path, keyring: Keyring, pool: Pool) -> Recording:
         connection = stack.enter_context(socket.create_connection((LOOPBACK, database.port)))
         session = make_session(keyring, load_bench_policy())
 
-        def ask(message: bytes) -> bytes:
-            connection.sendall(message)
-            return read_message(connection)
+        ask_plainly = partial(ask, connection)
 
         def ask_encrypted(message: bytes) -> bytes:
             effects = session.client_data(message)
             while True:
                 # before the client's own message, the session may have a question: what a name is
-                reply = ask(bytes_to_server(effects))
+                reply = ask(connection, bytes_to_server(effects))
                 effects = session.server_data(reply)
                 if bytes_to_client(effects):
                     return reply
 
-        _record_all(recording, pool, PLAIN, ask, ask)
-        ask(build_op_msg(REQUEST_ID, 0, encode({"dropDatabase": 1, "$db": DATABASE})))
-        _record_all(recording, pool, ENCRYPTED, ask_encrypted, ask)
+        _record_all(recording, pool, PLAIN, ask_plainly, ask_plainly)
+        ask_plainly(command({"dropDatabase": 1}))
+        _record_all(recording, pool, ENCRYPTED, ask_encrypted, ask_plainly)
     return recording
 
 
-def read_message(connection: socket.socket) -> bytes:
-    """One whole message, where no other can follow. Raises EOFError when the other side closes."""
-    held = bytearray()
-    while len(held) < 4 or len(held) < int.from_bytes(held[:4], "little"):
-        data = connection.recv(1 << 18)
-        if not data:
-            raise EOFError("the server closed the connection")
-        held += data
-    return bytes(held)
-
-
-def split_messages(data: bytes) -> Iterator[bytes]:
-    """The messages that lie one after another."""
-    position = 0
-    while position < len(data):
-        length = int.from_bytes(data[position : position + 4], "little")
-        yield data[position : position + length]
-        position += length
-
-
-def _record_all(recording: Recording, pool: Pool, kind: str, ask: Ask, ask_plainly: Ask) -> None:
+def _record_all(recording: Recording, pool: Pool, kind: str, ask_either: Ask, ask_plainly: Ask) -> None:
     for each in stored(pool):
         for batch in _batches(each.contents):
-            ask(insert_request(batch, each.collection))
+            ask_either(insert_request(batch, each.collection))
         index = {"key": {each.indexed: 1}, "name": each.indexed}
         if each.indexed != "_id":
-            ask(_command({"createIndexes": each.collection, "indexes": [index]}))
+            ask_either(command({"createIndexes": each.collection, "indexes": [index]}))
     for name, workload in recording.workloads.items():
-        replies = b"".join(ask(request) for request in workload.requests[: workload.answers])
+        replies = b"".join(ask_either(request) for request in workload.requests[: workload.answers])
         recording.file(name, kind).write_bytes(replies)
     for name, request in _handshakes().items():
         recording.file(name, kind).write_bytes(ask_plainly(request))
@@ -154,20 +131,16 @@ def _batches(contents: list[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def _command(command: Document) -> bytes:
-    return build_op_msg(REQUEST_ID, 0, encode(command | {"$db": DATABASE}))
-
-
 def _handshakes() -> dict[str, bytes]:
     """What drivers and Sealwire ask of their own accord."""
     query = bytes(4) + b"admin.$cmd\0" + struct.pack("<ii", 0, -1) + encode({"isMaster": 1, "helloOk": True})
     legacy = struct.pack("<iiii", 16 + len(query), REQUEST_ID, 0, OpCode.QUERY) + query
     return {
         "legacy-hello": legacy,
-        "hello": _command({"hello": 1}),
-        "ismaster": _command({"ismaster": 1}),
-        "build-info": _command({"buildInfo": 1}),
-        "end-sessions": _command({"endSessions": []}),
+        "hello": command({"hello": 1}),
+        "ismaster": command({"ismaster": 1}),
+        "build-info": command({"buildInfo": 1}),
+        "end-sessions": command({"endSessions": []}),
     }
 
 

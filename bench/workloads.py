@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from bson import ObjectId, encode
@@ -17,9 +18,8 @@ from bench.dataset import (
     field_documents,
     sized_documents,
 )
-from sealwire.wire.op_msg import build_op_msg
+from bench.messages import message
 
-REQUEST_ID = 7
 BATCH = 1_000
 PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
     "ping",
@@ -30,7 +30,7 @@ PING, UNPROTECTED, FIND_ONE, INSERT_ONE, UPDATE_ONE = (
 )
 INSERT_MANY, FIND_100, GROUPING = "insert-1000", "find-100", "aggregate-group"
 MIXES = MIX_A, MIX_B, MIX_C = "mix-a", "mix-b", "mix-c"
-"""As in YCSB: half reads and half updates; 95 % reads; only reads. Only drivers do them."""
+"""YCSB's mixes: half reads and half updates; 95 % reads; only reads. Only drivers do them."""
 CORE_WORKLOADS = (PING, UNPROTECTED, FIND_ONE, INSERT_ONE, INSERT_MANY, UPDATE_ONE, FIND_100, GROUPING)
 FIELD_WORKLOADS = tuple(f"fields-{covered}" for covered in COVERED_FIELDS)
 SIZE_WORKLOADS = tuple(f"size-{size}k" for size in SIZES_KIB)
@@ -44,7 +44,7 @@ class Pool:
     groups: int
     batches: int
     sized_kib: int
-    """Of documents of one size, in KiB altogether."""
+    """The KiB of all documents of one size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,13 @@ def workloads(pool: Pool) -> Mapping[str, Workload]:
     patients = list(islice(documents(1), pool.singles))
     arrivals = documents(5)
     made = [
-        Workload(PING, (_message({"ping": 1}),), 1),
+        Workload(PING, (command({"ping": 1}),), 1),
         _reading(UNPROTECTED, "wards", ({"_id": number} for number in range(WARDS))),
         _reading(FIND_ONE, "patients", ({"nhs_number": each["nhs_number"]} for each in patients)),
         Workload(INSERT_ONE, tuple(insert_request(islice(arrivals, 1)) for _ in range(pool.singles)), 1),
         Workload(UPDATE_ONE, tuple(_updates(patients)), 1),
         Workload(INSERT_MANY, tuple(insert_request(islice(arrivals, BATCH)) for _ in range(pool.batches)), 1),
-        Workload(FIND_100, tuple(_of_groups(pool.groups, _find_group)), pool.groups),
+        Workload(FIND_100, tuple(_of_groups(pool.groups, partial(find_group, "cohorts"))), pool.groups),
         Workload(GROUPING, tuple(_of_groups(pool.groups, _group_by_postcode)), pool.groups),
     ]
     numbers = [{"number": number} for number in range(pool.singles // 4)]
@@ -107,36 +107,46 @@ def workloads(pool: Pool) -> Mapping[str, Workload]:
 
 def insert_request(contents: Iterable[Document], collection: str = "arrivals") -> bytes:
     """One insert command with its documents as a document sequence, as drivers send it."""
-    body = encode({"insert": collection, "ordered": True, "$db": DATABASE})
+    body = {"insert": collection, "ordered": True, "$db": DATABASE}
     sequence = b"documents\0" + b"".join(encode({"_id": ObjectId()} | document) for document in contents)
     section = b"\1" + (len(sequence) + 4).to_bytes(4, "little") + sequence
-    message = build_op_msg(REQUEST_ID, 0, body) + section
-    return len(message).to_bytes(4, "little") + message[4:]
+    whole = message(body) + section
+    return len(whole).to_bytes(4, "little") + whole[4:]
 
 
-def _message(command: Document) -> bytes:
-    return build_op_msg(REQUEST_ID, 0, encode(command | {"$db": DATABASE}))
+def command(body: Document) -> bytes:
+    """A command on the bench's database, as drivers send it."""
+    return message(body | {"$db": DATABASE})
+
+
+def find_one(collection: str, where: Document) -> Document:
+    """The command that drivers make of `find_one`."""
+    return {"find": collection, "filter": where, "limit": 1, "singleBatch": True}
+
+
+def find_group(collection: str, group: int) -> Document:
+    """The command that drivers make of a `find` for a group of documents, in one reply."""
+    return {"find": collection, "filter": {"group": group}, "batchSize": GROUP + 1}
+
+
+def update_one(patient: Document, postcode: str) -> Document:
+    """The command that drivers make of `update_one` by a covered field."""
+    change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": postcode}}}
+    return {"update": "patients", "updates": [change], "ordered": True}
 
 
 def _reading(name: str, collection: str, filters: Iterable[Document]) -> Workload:
-    requests = tuple(
-        _message({"find": collection, "filter": each, "limit": 1, "singleBatch": True}) for each in filters
-    )
+    requests = tuple(command(find_one(collection, each)) for each in filters)
     return Workload(name, requests, len(requests))
 
 
 def _updates(patients: list[Document]) -> Iterator[bytes]:
     for patient, other in zip(patients, documents(6), strict=False):
-        change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": other["postcode"]}}}
-        yield _message({"update": "patients", "updates": [change], "ordered": True})
+        yield command(update_one(patient, other["postcode"]))
 
 
 def _of_groups(groups: int, make: Callable[[int], Document]) -> Iterator[bytes]:
-    return (_message(make(number)) for number in range(groups))
-
-
-def _find_group(number: int) -> Document:
-    return {"find": "cohorts", "filter": {"group": number}, "batchSize": GROUP + 1}
+    return (command(make(number)) for number in range(groups))
 
 
 def _group_by_postcode(number: int) -> Document:

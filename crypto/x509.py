@@ -18,7 +18,7 @@ class Validity(NamedTuple):
 
 
 def certificate_validity(pem: bytes) -> Validity:
-    """Of the first certificate in `pem`, which is the holder's own. Raises InvalidCertificate."""
+    """When the first certificate in `pem`, the holder's own, is valid. Raises InvalidCertificate."""
     try:
         first = x509.load_pem_x509_certificates(pem)[0]
     except ValueError:

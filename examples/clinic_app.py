@@ -210,8 +210,8 @@ def distinct_postcodes(clinic: Clinic) -> Document:
 
 def count_by_ward(clinic: Clinic) -> Document:
     """Patients by ward, and those of some postcodes by sex: grouped by fields that are not secret."""
-    settled = clinic.known[1 :: max(1, len(clinic.known) // 20)]
-    postcodes = [patient["postcode"] for patient in settled]
+    chosen = clinic.known[1 :: max(1, len(clinic.known) // 20)]
+    postcodes = [patient["postcode"] for patient in chosen]
     wards = clinic.patients.aggregate(
         [{"$group": {"_id": "$ward", "patients": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
     )

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire.crypto.envelope import FORMAT, MAGIC, SUBTYPE, EnvelopeMode
-from sealwire.sidecars.direct_errors import DirectReason, ServerDenied, ServerUnreachable, UnusableUri
+from sealwire.sidecars.errors import DirectReason, ServerDenied, ServerUnreachable, UnusableUri
 
 Client = MongoClient[RawBSONDocument]
 

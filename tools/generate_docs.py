@@ -1,4 +1,4 @@
-"""Write docs/errors.md, docs/commands.md and parts of other pages from the code; `--check` only compares.
+"""Write pages, parts of pages and the picture of the rooms from the code; `--check` only compares.
 
 A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -->`.
 """
@@ -18,12 +18,13 @@ from sealwire.proxy.session.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
+from tools.rooms import draw as draw_rooms
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 _HEAD = """# Errors
 
-Generated from the code by `tools/generate_docs.py`; a test fails when the two differ.
+Generated from the code by `python -m tools.generate_docs`. A test fails when the two differ.
 
 """
 
@@ -107,7 +108,7 @@ def _exit_codes() -> str:
 
 _MATRIX_HEAD = """# What works on covered fields
 
-Generated from the code by `tools/generate_docs.py`; a test fails when the two differ.
+Generated from the code by `python -m tools.generate_docs`. A test fails when the two differ.
 
 What touches no covered field works as it does without Sealwire. On covered fields an operation is
 
@@ -129,7 +130,7 @@ def _family(family: Family) -> str:
     return (
         f"## {family.title}\n\n| name | on covered fields | reason | note |\n|---|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\nOf names that are not here: {family.others}.\n"
+        + f"\n\nNames that are not listed: {family.others}.\n"
     )
 
 
@@ -185,10 +186,34 @@ def render_architecture() -> str:
     return page
 
 
+_DECISIONS_HEAD = """# Decisions
+
+Generated from the titles of these pages by `python -m tools.generate_docs`. A test fails when the two differ.
+
+| number | decision | status |
+|---|---|---|
+"""
+
+
+def render_decisions() -> str:
+    """The list of the ADRs: number, title and status of each."""
+    rows = []
+    for path in sorted((DOCS / "adr").glob("[0-9]*.md")):
+        text = path.read_text()
+        number, _, title = text.partition("\n")[0].removeprefix("# ").partition(". ")
+        status = re.search(r"^Status: (.*)$", text, re.MULTILINE)
+        if status is None or int(number) != int(path.name[:4]):
+            raise ValueError(f"docs/adr/{path.name} has no status, or another number in its title")
+        rows.append(f"| {number} | [{title}]({path.name}) | {status[1]} |")
+    return _DECISIONS_HEAD + "\n".join(rows) + "\n"
+
+
 PAGES = {
     "errors.md": render_errors,
     "commands.md": render_matrix,
     "ENCRYPTION_ARCHITECTURE.md": render_architecture,
+    "adr/README.md": render_decisions,
+    "rooms.svg": draw_rooms,
 }
 
 
@@ -197,7 +222,7 @@ def main() -> int:
     stale = [name for name, render in PAGES.items() if _stored(name) != render()]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"docs/{name} is out of date: run tools/generate_docs.py", file=sys.stderr)
+            print(f"docs/{name} is out of date: run python -m tools.generate_docs", file=sys.stderr)
         return 1 if stale else 0
     for name in stale:
         (DOCS / name).write_text(PAGES[name]())

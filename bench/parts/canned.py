@@ -2,7 +2,7 @@
 stands between them weighs as heavily as it can: an upper bound for the relative overhead.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,31 +11,30 @@ from tempfile import TemporaryDirectory
 
 from bson import decode
 
-from bench.recording import (
-    BODY,
-    ENCRYPTED,
-    PLAIN,
-    Recording,
-    make_keyring,
-    read_message,
-    record,
-    split_messages,
-)
-from bench.report.figures import Case, Results, take_turns
-from bench.report.profiles import CONNECTIONS, Profile
-from bench.routes.children import Started, module_server
+from bench.messages import BODY, ask, split_messages
+from bench.recording import ENCRYPTED, PLAIN, Recording, make_keyring, record
+from bench.report.extents import CONNECTIONS, Extent
+from bench.report.figures import Case, Results, Tell, take_slices
 from bench.routes.load import Load
-from bench.routes.routes import DIRECT, FORWARDER, SEALWIRE, Ground, Route, connected, start_routes
+from bench.routes.routes import (
+    DIRECT,
+    FORWARDER,
+    SEALWIRE,
+    Ground,
+    Route,
+    connected,
+    module_server,
+    start_routes,
+)
 from bench.workloads import FIND_ONE, GROUPING, UNPROTECTED
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.child import Started
 
 PART = "canned"
 _SHAPE_ROUTES = (DIRECT, FORWARDER, SEALWIRE)
-_WARM_UP = 0.5
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +49,27 @@ class Prepared:
     kek: str = field(repr=False)
 
 
-def prepare(folder: Path, profile: Profile) -> Prepared:
+def prepare(folder: Path, extent: Extent) -> Prepared:
     """Record what the canned servers play."""
     kek = generate_encoded_kek()
     keyring = make_keyring(folder, kek)
-    recording = record(folder / "recording", keyring, profile.pool)
+    recording = record(folder / "recording", keyring, extent.pool)
     return Prepared(folder, recording, keyring, folder / "keyring.json", kek)
 
 
 def measure_canned(
-    prepared: Prepared, profile: Profile, results: Results, tell: Tell, *, generators: int, tls: bool
+    prepared: Prepared, extent: Extent, results: Results, tell: Tell, *, generators: int, tls: bool
 ) -> None:
     """All cases with or without TLS on both sides; adds to `results`."""
     with ExitStack() as stack:
         load = stack.enter_context(Load(generators))
         ground = start_canned(stack, prepared, tls=tls)
-        routes, missing = start_routes(stack, ground, profile.canned_routes)
+        routes, missing = start_routes(stack, ground, extent.canned_routes)
         results.not_measured |= {f"{PART} {name}": reason for name, reason in missing.items()}
-        for case, names in _cases(profile, tls=tls):
+        for case, names in _cases(extent, tls=tls):
             tell(str(case))
             chosen = {name: route for name, route in routes.items() if name in names}
-            _measure(load, case, chosen, prepared.recording, profile, results)
+            _measure(load, case, chosen, prepared.recording, extent, results)
 
 
 def start_canned(stack: ExitStack, prepared: Prepared, *, tls: bool) -> Ground:
@@ -95,8 +94,7 @@ def verify(route: Route, recording: Recording, workload: str) -> None:
     request = next(split_messages(recording.file(workload).read_bytes()))
     expected = decode(next(split_messages(recording.file(workload, PLAIN).read_bytes()))[BODY:])
     with connected(route) as connection:
-        connection.sendall(request)
-        reply = read_message(connection)
+        reply = ask(connection, request)
     found = decode(reply[BODY:])
     count, wanted = (len(each.get("cursor", {}).get("firstBatch", ())) for each in (found, expected))
     # groups by postcode differ in number from reply to reply, and so may be those of another one
@@ -105,18 +103,18 @@ def verify(route: Route, recording: Recording, workload: str) -> None:
         raise ValueError(f"{route.name} answers {workload} with something else than the server")
 
 
-def _cases(profile: Profile, *, tls: bool) -> Iterator[tuple[Case, tuple[str, ...]]]:
+def _cases(extent: Extent, *, tls: bool) -> Iterator[tuple[Case, tuple[str, ...]]]:
     """What is measured, and over which routes."""
     if tls:
-        for name in profile.canned_tls:
-            yield Case(PART, name, CONNECTIONS, tls=True), profile.canned_routes
+        for name in extent.canned_tls:
+            yield Case(PART, name, CONNECTIONS, tls=True), extent.canned_routes
         return
-    for name in profile.canned:
-        yield Case(PART, name, CONNECTIONS), profile.canned_routes
-    for name in profile.shapes:
+    for name in extent.canned:
+        yield Case(PART, name, CONNECTIONS), extent.canned_routes
+    for name in extent.shapes:
         yield Case(PART, name, CONNECTIONS), _SHAPE_ROUTES
     for name in (UNPROTECTED, FIND_ONE):
-        for connections in profile.connections:
+        for connections in extent.connections:
             yield Case(PART, name, connections), _SHAPE_ROUTES
 
 
@@ -125,15 +123,14 @@ def _measure(
     case: Case,
     routes: Mapping[str, Route],
     recording: Recording,
-    profile: Profile,
+    extent: Extent,
     results: Results,
 ) -> None:
     requests = recording.file(case.workload)
     for route in routes.values():
         verify(route, recording, case.workload)
         load.open(route, case.connections)
-        load.run(route, requests, profile.slice_s * _WARM_UP)
-    slices = {name: partial(load.run, route, requests, profile.slice_s) for name, route in routes.items()}
-    results.series += take_turns(case, slices, profile.rounds)
+    runs = {name: partial(load.run, route, requests) for name, route in routes.items()}
+    results.series += take_slices(case, runs, extent.slice_s, extent.rounds)
     for route in routes.values():
         load.close(route)

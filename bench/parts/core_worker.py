@@ -1,4 +1,4 @@
-"""One side of the in-process works, in a process of its own: python -m bench.parts.core_worker SIDE POOL
+"""One library of the in-process works, by itself: python -m bench.parts.core_worker LIBRARY POOL
 
 It reads and answers lines (`bench.routes.talker`).
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from bench.parts.core_works import Work, inputs, libmongocrypt, pymongocrypt_works, sealwire_works
 from bench.routes.talker import Answer, serve
 
-SIDES = {"sealwire": sealwire_works, "pymongocrypt": pymongocrypt_works}
+WORKS_OF = {"sealwire": sealwire_works, "pymongocrypt": pymongocrypt_works}
 
 
 def run(work: Work, seconds: float) -> tuple[int, float]:
@@ -22,9 +22,9 @@ def run(work: Work, seconds: float) -> tuple[int, float]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prepare the works of one side, then serve lines until the input ends."""
-    side, pool = arguments
-    works: Mapping[str, Work] = SIDES[side](inputs(int(pool)))
+    """Prepare the works of one library, then serve lines until the input ends."""
+    library, pool = arguments
+    works: Mapping[str, Work] = WORKS_OF[library](inputs(int(pool)))
 
     def tell() -> Answer:
         return {"works": list(works), "libmongocrypt": libmongocrypt()}

@@ -22,8 +22,8 @@ from pymongocrypt.synchronous.explicit_encrypter import ExplicitEncrypter
 from pymongocrypt.synchronous.state_machine import MongoCryptCallback
 
 from bench.dataset import COVERED, DATABASE, GROUP, WIDE_FIELDS, Document, documents, wide_documents
+from bench.messages import BODY, REQUEST_ID, message
 from bench.recording import (
-    BODY,
     bytes_to_client,
     bytes_to_server,
     load_bench_policy,
@@ -35,7 +35,7 @@ from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
 from sealwire.proxy.session.effects import Effect, ToClient, ToServer
 from sealwire.wire.int32 import int32_at
-from sealwire.wire.op_msg import build_op_msg, parse_op_msg, sequence_documents
+from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 
 DECRYPT_100, ENCRYPT_1000, DECRYPT_WIDE = "decrypt-100", "encrypt-1000", "decrypt-1500-fields"
 COMPARED = (DECRYPT_100, ENCRYPT_1000, DECRYPT_WIDE)
@@ -51,7 +51,7 @@ Work = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The same documents for every side."""
+    """The same documents for every library."""
 
     replies: list[list[Document]]
     batches: list[list[Document]]
@@ -87,12 +87,13 @@ def sealwire_works(made: Inputs) -> Mapping[str, Work]:
     numbers = [
         _find("patients", {"nhs_number": each["nhs_number"]}) for found in made.replies for each in found
     ]
-    ping = _message({"ping": 1, "$db": "admin"})
-    pinging, ponging = _conversation(keyring, [ping], [_message({"ok": 1.0})])
+    ping = _answer({"ping": 1, "$db": "admin"})
+    pinging, ponging = _conversation(keyring, [ping], [_answer({"ok": 1.0})])
     ask, answer = _conversation(keyring, numbers, singles)
+    batches = [insert_request(each) for each in made.batches]
     return {
         DECRYPT_100: _conversation(keyring, [group], replies)[1],
-        ENCRYPT_1000: _inserting(keyring, [insert_request(each) for each in made.batches]),
+        ENCRYPT_1000: _conversation(keyring, batches, [_answer({"n": BATCH, "ok": 1.0})])[0],
         DECRYPT_WIDE: _conversation(keyring, [_find("wide", {})], wide)[1],
         "find-one: request": ask,
         "find-one: reply": answer,
@@ -198,7 +199,7 @@ def encrypted_reply(keyring: Keyring, collection: str, contents: list[Document])
     for start in range(0, len(contents), BATCH):
         request = insert_request(contents[start : start + BATCH], collection)
         sent = _bytes_for(session.client_data(request), ToServer)
-        session.server_data(_message({"n": BATCH, "ok": 1.0}))
+        session.server_data(_answer({"n": BATCH, "ok": 1.0}))
         sequence = parse_op_msg(sent).sequences[0]
         raw += [sent[at : at + int32_at(sent, at)] for at in sequence_documents(sent, sequence)]
     return _reply([RawBSONDocument(each) for each in raw])
@@ -221,10 +222,6 @@ def _conversation(keyring: Keyring, requests: list[bytes], replies: list[bytes])
         return _timed(lambda: _bytes_for(session.server_data(reply), ToClient))
 
     return ask, answer
-
-
-def _inserting(keyring: Keyring, requests: list[bytes]) -> Work:
-    return _conversation(keyring, requests, [_message({"n": BATCH, "ok": 1.0})])[0]
 
 
 def _bare_decryptions(keyring: Keyring, found: list[Document]) -> Work:
@@ -263,12 +260,12 @@ def _bytes_for(effects: Sequence[Effect], kind: type[ToClient | ToServer]) -> by
 
 
 def _find(collection: str, where: Document) -> bytes:
-    return _message({"find": collection, "filter": where, "$db": DATABASE})
+    return _answer({"find": collection, "filter": where, "$db": DATABASE})
 
 
 def _reply(contents: Sequence[Any]) -> bytes:
-    return _message({"cursor": {"firstBatch": contents, "id": 0, "ns": f"{DATABASE}.cohorts"}, "ok": 1.0})
+    return _answer({"cursor": {"firstBatch": contents, "id": 0, "ns": f"{DATABASE}.cohorts"}, "ok": 1.0})
 
 
-def _message(body: Document) -> bytes:
-    return build_op_msg(7, 7, encode(body))
+def _answer(body: Document) -> bytes:
+    return message(body, REQUEST_ID)

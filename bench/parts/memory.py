@@ -5,7 +5,7 @@ Every figure is of a fresh process that was warmed up: what it holds then is wha
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
@@ -13,14 +13,15 @@ from itertools import islice
 from bson import decode, encode
 
 from bench.dataset import DATABASE, LARGE_REPLIES, Document, documents, sized_documents
+from bench.messages import BODY, REQUEST_ID, ask, split_messages
 from bench.parts.canned import Prepared, start_canned
 from bench.parts.core_works import encrypted_reply
-from bench.recording import ENCRYPTED, REQUESTS, read_message, split_messages
-from bench.report.figures import Case, Metric, Results, Sample, take_turns
-from bench.report.profiles import Profile
+from bench.recording import ENCRYPTED, PLAIN, REQUESTS
+from bench.report.extents import Extent
+from bench.report.figures import Case, Metric, Results, Sample, Tell, take_turns
 from bench.routes.processes import peak_kib, reset_peak, resident_kib
 from bench.routes.routes import SEALWIRE, Route, connected, start_routes
-from bench.workloads import FIND_ONE, REQUEST_ID, insert_request
+from bench.workloads import FIND_ONE, command, insert_request
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.op_msg import build_op_msg
 
@@ -38,10 +39,9 @@ _RECEIVE_BUFFER_BYTES = 64 << 10
 _SETTLED_WITHIN_S = 15.0
 # A driver's command has some bytes besides its documents.
 _COMMAND_BYTES = 1_000
-Tell = Callable[[str], None]
 
 
-def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell: Tell) -> None:
+def measure_memory(prepared: Prepared, extent: Extent, results: Results, tell: Tell) -> None:
     """All figures; adds to `results`. Cost: 8 s a round."""
     for name, size in LARGE_REPLIES.items():
         _record_large_replies(prepared, name, size)
@@ -49,18 +49,18 @@ def measure_memory(prepared: Prepared, profile: Profile, results: Results, tell:
         case = Case(PART, IDLE, tls=tls)
         tell(str(case))
         idle = {
-            route: partial(_idle_connections, prepared, profile, route, tls=tls)
-            for route in profile.memory_routes
+            route: partial(_idle_connections, prepared, extent, route, tls=tls)
+            for route in extent.memory_routes
         }
-        results.series += take_turns(case, idle, profile.memory_rounds)
+        results.series += take_turns(case, idle, extent.memory_rounds)
     for name in BATCHES:
         tell(name)
-        insert = {SEALWIRE: partial(_insert_batch, prepared, profile, name)}
-        results.series += take_turns(Case(PART, name), insert, profile.memory_rounds)
+        insert = {SEALWIRE: partial(_insert_batch, prepared, extent, name)}
+        results.series += take_turns(Case(PART, name), insert, extent.memory_rounds)
     for name in LARGE_REPLIES:
         tell(name)
-        slow = {SEALWIRE: partial(_slow_reader, prepared, profile, name)}
-        results.series += take_turns(Case(PART, name), slow, profile.memory_rounds)
+        slow = {SEALWIRE: partial(_slow_reader, prepared, extent, name)}
+        results.series += take_turns(Case(PART, name), slow, extent.memory_rounds)
 
 
 def _record_large_replies(prepared: Prepared, name: str, size: int) -> None:
@@ -70,9 +70,9 @@ def _record_large_replies(prepared: Prepared, name: str, size: int) -> None:
     if len(reply) > size:
         raise RuntimeError(f"{name}: a reply of {len(reply)} bytes")
     recording = prepared.recording
-    recording.file(name, REQUESTS).write_bytes(_message({"find": name, "filter": {}}))
+    recording.file(name, REQUESTS).write_bytes(command({"find": name, "filter": {}}))
     recording.file(name, ENCRYPTED).write_bytes(reply)
-    recording.file(name, "plain").write_bytes(reply)
+    recording.file(name, PLAIN).write_bytes(reply)
 
 
 @contextmanager
@@ -87,41 +87,41 @@ def _fresh(prepared: Prepared, name: str, *, tls: bool) -> Iterator[Route]:
         requests = list(split_messages(prepared.recording.file(FIND_ONE).read_bytes()))
         with connected(route) as connection:
             for request in islice(requests, _WARM_UP_ASKED):
-                _ask(connection, request)
+                ask(connection, request)
         yield route
 
 
-def _idle_connections(prepared: Prepared, profile: Profile, name: str, *, tls: bool) -> Sample:
+def _idle_connections(prepared: Prepared, extent: Extent, name: str, *, tls: bool) -> Sample:
     """Resident memory that each of many connections adds, greeted and then left alone."""
-    count = profile.idle_connections
+    count = extent.idle_connections
     with _fresh(prepared, name, tls=tls) as route, ExitStack() as stack:
         assert route.between is not None
 
         def greet() -> None:
-            _ask(stack.enter_context(connected(route)), _message({"hello": 1}))
+            ask(stack.enter_context(connected(route)), command({"hello": 1}))
 
         for _ in range(_WARM_UP_CONNECTIONS):
             greet()
-        before = _settled(route.between, profile.quiet_s)
+        before = _settled(route.between, extent.quiet_s)
         for _ in range(count):
             greet()
-        after = _settled(route.between, profile.quiet_s)
+        after = _settled(route.between, extent.quiet_s)
     return {Metric.PER_CONNECTION: (after - before) / count, Metric.RESIDENT: after}
 
 
-def _insert_batch(prepared: Prepared, profile: Profile, name: str) -> Sample:
+def _insert_batch(prepared: Prepared, extent: Extent, name: str) -> Sample:
     """The peak while a batch is inserted in messages as large as a driver makes them."""
-    size = profile.batch_mb * 1_000_000
+    size = extent.batch_mb * 1_000_000
     with _fresh(prepared, SEALWIRE, tls=False) as route, connected(route) as connection:
         assert route.between is not None
-        hello = decode(_ask(connection, _message({"hello": 1}))[21:])
+        hello = decode(ask(connection, command({"hello": 1}))[BODY:])
         limit = min(size, hello["maxMessageSizeBytes"]) - _COMMAND_BYTES
-        idle = _settled(route.between, profile.quiet_s)
+        idle = _settled(route.between, extent.quiet_s)
         reset_peak(route.between)
         largest = 0
         for request in _insert_requests(BATCHES[name], size, limit):
             largest = max(largest, len(request))
-            if decode(_ask(connection, request)[21:]).get("ok") != 1:
+            if decode(ask(connection, request)[BODY:]).get("ok") != 1:
                 raise RuntimeError("the batch was refused")
         above = (peak_kib(route.between) - idle) * 1024
     return {
@@ -147,21 +147,21 @@ def _insert_requests(kind: str, size: int, limit: int) -> Iterator[bytes]:
         left -= max(held, 2 * _DOCUMENT_BYTES)
 
 
-def _slow_reader(prepared: Prepared, profile: Profile, name: str) -> Sample:
+def _slow_reader(prepared: Prepared, extent: Extent, name: str) -> Sample:
     """The peak while a client has asked for much and reads nothing; afterwards it reads all of it."""
-    replies = -(-profile.result_mb * 1_000_000 // LARGE_REPLIES[name])
-    command = encode({"find": name, "filter": {}, "$db": DATABASE})
-    requests = b"".join(build_op_msg(REQUEST_ID + number, 0, command) for number in range(1, replies + 1))
+    replies = -(-extent.result_mb * 1_000_000 // LARGE_REPLIES[name])
+    find = encode({"find": name, "filter": {}, "$db": DATABASE})
+    requests = b"".join(build_op_msg(REQUEST_ID + number, 0, find) for number in range(1, replies + 1))
     with _fresh(prepared, SEALWIRE, tls=False) as route, socket.socket() as connection:
         assert route.between is not None
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         connection.settimeout(60)
         connection.connect((LOOPBACK, route.port))
-        _ask(connection, _message({"hello": 1}))
-        idle = _settled(route.between, profile.quiet_s)
+        ask(connection, command({"hello": 1}))
+        idle = _settled(route.between, extent.quiet_s)
         reset_peak(route.between)
         connection.sendall(requests)
-        stalled = _settled(route.between, profile.quiet_s) - idle
+        stalled = _settled(route.between, extent.quiet_s) - idle
         above = peak_kib(route.between) - idle
         _read_all(connection, replies)
     return {Metric.ABOVE_IDLE: above * 1024 / _MIB, Metric.STALLED: stalled * 1024 / _MIB}
@@ -190,12 +190,3 @@ def _settled(pid: int, quiet_s: float) -> int:
         if now > highest:
             highest, since = now, time.monotonic()
     return resident_kib(pid)
-
-
-def _ask(connection: socket.socket, request: bytes) -> bytes:
-    connection.sendall(request)
-    return read_message(connection)
-
-
-def _message(command: Document) -> bytes:
-    return build_op_msg(REQUEST_ID, 0, encode(command | {"$db": DATABASE}))

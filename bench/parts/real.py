@@ -5,7 +5,7 @@ Every route has a database of its own in one server, but all Sealwires share the
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,10 +13,9 @@ from pathlib import Path
 
 from bench.dataset import DATABASE
 from bench.recording import make_keyring
-from bench.report.figures import Case, Results, Sample, take_turns
-from bench.report.profiles import Profile
-from bench.report.targets import LATENCY, REAL_THREADS, THROUGHPUT
-from bench.routes.children import Started
+from bench.report.extents import Extent
+from bench.report.figures import Case, Results, Sample, Tell, take_slices
+from bench.report.goals import LATENCY, REAL_THREADS, THROUGHPUT
 from bench.routes.load import Meter, sample_of
 from bench.routes.routes import CLIENT_SIDE, SEALWIRES, Ground, Route, start_routes
 from bench.routes.talker import Talker, unpack
@@ -24,13 +23,14 @@ from bench.workloads import FIND_ONE, INSERT_ONE
 from sealwire.keys.environment import generate_encoded_kek
 from sealwire.keys.keyring import Keyring
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.child import Started
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
 from sealwire.testbed.ports import LOOPBACK
 
-NODE = Path(__file__).resolve().parent.parent / "tests" / "node"
+_BENCH = Path(__file__).resolve().parents[1]
+NODE = _BENCH.parent / "tests" / "node"
+NODE_DRIVER = _BENCH / "node_driver.mjs"
 _NODE_CONNECTIONS = 8
-_WARM_UP = 0.5
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,14 @@ def database_of(route: str) -> str:
 
 
 @contextmanager
-def real_server(folder: Path, profile: Profile, *, tls: bool) -> Iterator[Real]:
+def real_server(folder: Path, extent: Extent, *, tls: bool) -> Iterator[Real]:
     """Start server, routes and drivers, and load every database. Cost: 1 ms for each document and route."""
     folder.mkdir(parents=True)
     with ExitStack() as stack:
         ground, keys = _ground(stack, folder, tls=tls)
-        wanted = tuple(name for name in profile.real_routes if name != CLIENT_SIDE)
+        wanted = tuple(name for name in extent.real_routes if name != CLIENT_SIDE)
         routes, missing = start_routes(stack, ground, wanted)
-        if CLIENT_SIDE in profile.real_routes:
+        if CLIENT_SIDE in extent.real_routes:
             # it goes to the server directly: what it costs it costs in the application
             routes[CLIENT_SIDE] = Route(
                 CLIENT_SIDE, ground.plain.port, None, ground.plain.pid, ground.trusted
@@ -67,44 +67,44 @@ def real_server(folder: Path, profile: Profile, *, tls: bool) -> Iterator[Real]:
         for seed, (name, route) in enumerate(routes.items()):
             drivers[name] = stack.enter_context(Talker([sys.executable, "-m", "bench.routes.pymongo_driver"]))
             # the databases hold the same patients, so that they are equally large and equally hard
-            order = _start_order(route, seed) | {"documents": profile.real_documents}
+            order = _start_order(route, seed) | {"documents": extent.real_documents}
             loading = name not in SEALWIRES or name == ours[0]
             drivers[name].ask(order | {"encrypting": name == CLIENT_SIDE, "loading": loading})
         yield Real(ground.plain, keys, routes, drivers, missing)
 
 
-def measure_pymongo(real: Real, profile: Profile, results: Results, tell: Tell, *, tls: bool) -> None:
+def measure_pymongo(real: Real, extent: Extent, results: Results, tell: Tell, *, tls: bool) -> None:
     """Latency with one thread, then throughput with several; adds to `results`."""
     results.not_measured |= {f"pymongo {name}": reason for name, reason in real.missing.items()}
-    busy = _busy_routes(real, profile)
+    busy = _busy_routes(real, extent)
     for part, threads, routes in ((LATENCY, 1, real.routes), (THROUGHPUT, REAL_THREADS, busy)):
-        for name in profile.real:
+        for name in extent.real:
             case = Case(f"pymongo-{part}", name, threads, tls)
             tell(str(case))
-            _measure(case, routes, real.drivers, profile, results)
+            _measure(case, routes, real.drivers, extent, results)
 
 
-def measure_node(real: Real, profile: Profile, results: Results, tell: Tell, *, tls: bool) -> None:
+def measure_node(real: Real, extent: Extent, results: Results, tell: Tell, *, tls: bool) -> None:
     """Find-one and insert-one with the Node.js driver; adds to `results`."""
     if shutil.which("node") is None or not (NODE / "node_modules" / "mongodb").is_dir():
         results.not_measured["node"] = "no Node.js, or its packages are not installed (`make bench` does it)"
         return
     with ExitStack() as stack:
         drivers: dict[str, Talker] = {}
-        for seed, (name, route) in enumerate(_busy_routes(real, profile).items()):
+        for seed, (name, route) in enumerate(_busy_routes(real, extent).items()):
             if name != CLIENT_SIDE:
-                command: list[str | Path] = ["node", Path(__file__).with_name("node_driver.mjs"), NODE]
+                command: list[str | Path] = ["node", NODE_DRIVER, NODE]
                 drivers[name] = stack.enter_context(Talker(command))
                 drivers[name].ask(_start_order(route, seed))
         for threads in (1, _NODE_CONNECTIONS):
             for name in (FIND_ONE, INSERT_ONE):
                 case = Case("node", name, threads, tls)
                 tell(str(case))
-                _measure(case, real.routes, drivers, profile, results)
+                _measure(case, real.routes, drivers, extent, results)
 
 
-def _busy_routes(real: Real, profile: Profile) -> Mapping[str, Route]:
-    return {name: route for name, route in real.routes.items() if name in profile.real_busy_routes}
+def _busy_routes(real: Real, extent: Extent) -> Mapping[str, Route]:
+    return {name: route for name, route in real.routes.items() if name in extent.real_busy_routes}
 
 
 def _ground(stack: ExitStack, folder: Path, *, tls: bool) -> tuple[Ground, Keyring]:
@@ -132,16 +132,12 @@ def _start_order(route: Route, seed: int) -> dict[str, object]:
 
 
 def _measure(
-    case: Case, routes: Mapping[str, Route], drivers: Mapping[str, Talker], profile: Profile, results: Results
+    case: Case, routes: Mapping[str, Route], drivers: Mapping[str, Talker], extent: Extent, results: Results
 ) -> None:
-    slices = {
-        name: partial(_slice, drivers[name], route, case, profile.real_slice_s)
-        for name, route in routes.items()
-        if name in drivers
+    runs = {
+        name: partial(_slice, drivers[name], route, case) for name, route in routes.items() if name in drivers
     }
-    for name in slices:
-        _slice(drivers[name], routes[name], case, profile.real_slice_s * _WARM_UP)
-    results.series += take_turns(case, slices, profile.real_rounds)
+    results.series += take_slices(case, runs, extent.real_slice_s, extent.real_rounds)
 
 
 def _slice(driver: Talker, route: Route, case: Case, seconds: float) -> Sample:

@@ -11,29 +11,27 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
 
-from bson import decode, encode
+from bson import decode
 
 from bench.dataset import GROUP, Document, documents
+from bench.messages import BODY, ask, message
 from bench.parts.real import Real, database_of
 from bench.pymongo_operations import SEED
-from bench.recording import BODY, bytes_to_server, load_bench_policy, make_session, read_message
-from bench.report.figures import Case, Results, Sample, take_turns
-from bench.report.profiles import Profile
+from bench.recording import bytes_to_server, load_bench_policy, make_session
+from bench.report.extents import Extent
+from bench.report.figures import Case, Results, Sample, Tell, take_slices
 from bench.routes.load import Meter, Used, sample_of
 from bench.routes.routes import DIRECT, SEALWIRE, Route
-from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, REQUEST_ID, UPDATE_ONE
+from bench.workloads import FIND_100, FIND_ONE, INSERT_ONE, UPDATE_ONE, find_group, find_one, update_one
 from sealwire.proxy.session.session import Session
 from sealwire.testbed.ports import LOOPBACK
 from sealwire.wire.header import request_id_of
-from sealwire.wire.op_msg import build_op_msg
 
 PART = "server"
 AS_STORED = "as-stored"
 """The route on which the server is asked as Sealwire asks it."""
 _SEEDS = {DIRECT: 8_001, AS_STORED: 8_002}
-_WARM_UP = 0.5
 Requests = Iterator[bytes]
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +43,20 @@ class _Asked:
     requests: Mapping[str, Requests]
 
 
-def measure_server(real: Real, profile: Profile, results: Results, tell: Tell) -> None:
+def measure_server(real: Real, extent: Extent, results: Results, tell: Tell) -> None:
     """Every operation both ways; adds to `results`. Needs what the other parts have loaded."""
     session = make_session(real.keys, load_bench_policy())
     seal = partial(_sealed, session)
     with _connect(real.server.port) as one, _connect(real.server.port) as other:
         asked = {
-            DIRECT: _Asked(_route(DIRECT, real), one, _requests(DIRECT, profile, bytes)),
-            AS_STORED: _Asked(_route(AS_STORED, real), other, _requests(AS_STORED, profile, seal)),
+            DIRECT: _Asked(_route(DIRECT, real), one, _requests(DIRECT, extent, bytes)),
+            AS_STORED: _Asked(_route(AS_STORED, real), other, _requests(AS_STORED, extent, seal)),
         }
         for workload in (FIND_ONE, INSERT_ONE, UPDATE_ONE, FIND_100):
             case = Case(PART, workload)
             tell(str(case))
-            slices = {
-                name: partial(_slice, way, workload, profile.real_slice_s) for name, way in asked.items()
-            }
-            for way in asked.values():
-                _slice(way, workload, profile.real_slice_s * _WARM_UP)
-            results.series += take_turns(case, slices, profile.real_rounds)
+            runs = {name: partial(_slice, way, workload) for name, way in asked.items()}
+            results.series += take_slices(case, runs, extent.real_slice_s, extent.real_rounds)
 
 
 def _connect(port: int) -> socket.socket:
@@ -75,47 +69,31 @@ def _route(name: str, real: Real) -> Route:
     return Route(name, real.server.port, None, real.server.pid, None)
 
 
-def _sealed(session: Session, message: bytes) -> bytes:
+def _sealed(session: Session, request: bytes) -> bytes:
     """The command as Sealwire sends it on."""
-    sent = bytes_to_server(session.client_data(message))
-    session.server_data(build_op_msg(1, request_id_of(sent), encode({"ok": 1.0})))
+    sent = bytes_to_server(session.client_data(request))
+    session.server_data(message({"ok": 1.0}, request_id_of(sent)))
     return sent
 
 
-def _requests(name: str, profile: Profile, seal: Callable[[bytes], bytes]) -> Mapping[str, Requests]:
+def _requests(name: str, extent: Extent, seal: Callable[[bytes], bytes]) -> Mapping[str, Requests]:
     database = database_of(SEALWIRE if name == AS_STORED else name)
-    patients = list(islice(documents(SEED), profile.real_documents))
+    patients = list(islice(documents(SEED), extent.real_documents))
 
     def without_end(command: Callable[[Document], Document], source: Iterator[Document]) -> Requests:
         for each in source:
-            yield seal(build_op_msg(REQUEST_ID, 0, encode(command(each) | {"$db": database})))
+            yield seal(message(command(each) | {"$db": database}))
 
     known = chain.from_iterable(repeat(patients))
     groups = chain.from_iterable(repeat([{"group": number} for number in range(len(patients) // GROUP)]))
     return {
-        FIND_ONE: without_end(_find_one, known),
-        INSERT_ONE: without_end(_insert_one, documents(_SEEDS[name])),
-        UPDATE_ONE: without_end(_update_one, known),
-        FIND_100: without_end(_find_group, groups),
+        FIND_ONE: without_end(lambda each: find_one("patients", {"nhs_number": each["nhs_number"]}), known),
+        INSERT_ONE: without_end(
+            lambda each: {"insert": "arrivals", "documents": [each], "ordered": True}, documents(_SEEDS[name])
+        ),
+        UPDATE_ONE: without_end(lambda each: update_one(each, each["postcode"]), known),
+        FIND_100: without_end(lambda each: find_group("patients", each["group"]), groups),
     }
-
-
-def _find_one(patient: Document) -> Document:
-    number = {"nhs_number": patient["nhs_number"]}
-    return {"find": "patients", "filter": number, "limit": 1, "singleBatch": True}
-
-
-def _insert_one(patient: Document) -> Document:
-    return {"insert": "arrivals", "documents": [patient], "ordered": True}
-
-
-def _update_one(patient: Document) -> Document:
-    change = {"q": {"nhs_number": patient["nhs_number"]}, "u": {"$set": {"postcode": patient["postcode"]}}}
-    return {"update": "patients", "updates": [change], "ordered": True}
-
-
-def _find_group(group: Document) -> Document:
-    return {"find": "patients", "filter": group, "batchSize": GROUP + 1}
 
 
 def _slice(way: _Asked, workload: str, seconds: float) -> Sample:
@@ -126,8 +104,7 @@ def _slice(way: _Asked, workload: str, seconds: float) -> Sample:
     while taken < seconds:
         request = next(way.requests[workload])
         began, used_before = time.perf_counter(), time.process_time()
-        way.connection.sendall(request)
-        reply = read_message(way.connection)
+        reply = ask(way.connection, request)
         latencies.append(time.perf_counter() - began)
         used += time.process_time() - used_before
         taken += latencies[-1]

@@ -7,8 +7,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.report.extents import CONNECTIONS
 from bench.report.figures import Case, Metric, Results
-from bench.report.profiles import CONNECTIONS
 from bench.routes.routes import (
     CLIENT_SIDE,
     DIRECT,

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report.figures import Case, Metric, Results, Series, Spread
-from bench.report.targets import Verdict, verdicts
+from bench.report.goals import Verdict, verdicts
 from bench.routes.routes import FORWARDER, SEALWIRE_POLLING
 
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).parents[1] / "results"
 TITLES = {
     "core": "core: in process, one thread, no sockets",
     "canned": "canned: recorded replies, raw sockets; the upper bound of the relative overhead",
@@ -45,7 +45,7 @@ class Report:
     """Everything of one run."""
 
     machine: Mapping[str, object]
-    profile: str
+    extent: str
     results: Results
     seconds: Mapping[str, float]
     """How long each part took."""
@@ -54,7 +54,7 @@ class Report:
         """Plain values: each route's spreads and samples, and every target with its verdict."""
         return {
             "machine": dict(self.machine),
-            "profile": self.profile,
+            "profile": self.extent,
             "seconds": {name: round(taken, 1) for name, taken in self.seconds.items()},
             "targets": [_verdict_as_json(each) for each in verdicts(self.results)],
             "not_measured": self.results.not_measured,
@@ -78,12 +78,12 @@ def show(console: Console, report: Report) -> None:
         console.print(_part_table(TITLES.get(part, part), part, results))
     for name, reason in results.not_measured.items():
         console.print(f"not measured: {name}: {reason}", soft_wrap=True)
-    console.print(_target_table(verdicts(results)))
+    console.print(_goal_table(verdicts(results)))
     machine = report.machine
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
         f"core: {machine['core']}, load before {machine['load_before']}, commit {machine['commit']}, "
-        f"profile {report.profile}, {sum(report.seconds.values()):.0f} s: "
+        f"profile {report.extent}, {sum(report.seconds.values()):.0f} s: "
         + ", ".join(f"{name} {taken:.0f} s" for name, taken in report.seconds.items()),
         soft_wrap=True,
     )
@@ -131,7 +131,7 @@ def _number(spread: Spread | None) -> str:
     return f"{spread.median:,.0f}" if spread.median >= 100 else f"{spread.median:.3g}"
 
 
-def _target_table(found: Sequence[Verdict]) -> Table:
+def _goal_table(found: Sequence[Verdict]) -> Table:
     table = Table(title="must reach", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for heading in ("name", "what"):
         table.add_column(heading, overflow="fold")
@@ -139,12 +139,12 @@ def _target_table(found: Sequence[Verdict]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     words = {True: "reached", False: "NOT REACHED", None: "not measured"}
     for each in found:
-        target = each.target
-        bound = f"{target.bound.value} {target.limit:g}"
+        goal = each.goal
+        bound = f"{goal.bound.value} {goal.limit:g}"
         polling, forwarder = each.beside.get(SEALWIRE_POLLING), each.beside.get(FORWARDER)
         cells = [bound, _spread(each.figure), words[each.reached]]
-        cells += [_spread(polling), words[target.allows(polling)] if polling else "", _spread(forwarder)]
-        table.add_row(target.name, target.text, *cells)
+        cells += [_spread(polling), words[goal.allows(polling)] if polling else "", _spread(forwarder)]
+        table.add_row(goal.name, goal.text, *cells)
     return table
 
 
@@ -153,16 +153,16 @@ def _spread(spread: Spread | None) -> str:
 
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
-    target = verdict.target
+    goal = verdict.goal
     return {
-        "name": target.name,
-        "text": target.text,
-        "bound": target.bound.value,
-        "limit": target.limit,
+        "name": goal.name,
+        "text": goal.text,
+        "bound": goal.bound.value,
+        "limit": goal.limit,
         "figure": None if verdict.figure is None else asdict(verdict.figure),
         "reached": verdict.reached,
         "beside": {
-            route: {"figure": None if figure is None else asdict(figure), "reached": target.allows(figure)}
+            route: {"figure": None if figure is None else asdict(figure), "reached": goal.allows(figure)}
             for route, figure in verdict.beside.items()
         },
     }

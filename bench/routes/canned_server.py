@@ -11,12 +11,14 @@ import gc
 import ssl
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import cast
 
 import uvloop
+
+from bench.messages import split_messages
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2048
@@ -45,18 +47,10 @@ def load(folder: Path, kind: str) -> Mapping[bytes, NextReply]:
     """The replies of a recording by the shape of their requests."""
     found: dict[bytes, NextReply] = {}
     for requests in sorted(folder.glob("*.requests")):
-        first = next(_split(requests.read_bytes()))
-        replies = _split(requests.with_suffix(f".{kind}").read_bytes())
+        first = next(split_messages(requests.read_bytes()))
+        replies = split_messages(requests.with_suffix(f".{kind}").read_bytes())
         found[shape(first)] = cycle([(reply[:8], reply[12:]) for reply in replies]).__next__
     return found
-
-
-def _split(data: bytes) -> Iterator[bytes]:
-    position = 0
-    while position < len(data):
-        length = _int32(data, position)[0]
-        yield data[position : position + length]
-        position += length
 
 
 class _Canned(asyncio.Protocol):

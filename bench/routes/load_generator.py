@@ -19,7 +19,7 @@ from typing import Any, cast
 import uvloop
 from bson import decode
 
-from bench.recording import BODY, split_messages
+from bench.messages import BODY, split_messages
 from bench.routes.talker import pack, serve
 
 LOOPBACK = "127.0.0.1"
@@ -133,11 +133,7 @@ class Generator:
             links = []
             for number in range(connections):
                 _, link = await self._loop.create_connection(
-                    lambda number=number: Link(number),
-                    LOOPBACK,
-                    port,
-                    ssl=context,
-                    server_hostname=host,
+                    lambda number=number: Link(number), LOOPBACK, port, ssl=context, server_hostname=host
                 )
                 links.append(link)
             return links

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.routes.children import Started, started
 from sealwire.testbed.certificates import Issued
+from sealwire.testbed.child import Started, started
 from sealwire.testbed.ports import LOOPBACK, free_port
 from tools.debian_programs import find_file, find_program, library_environment
 

@@ -2,16 +2,17 @@
 
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.dataset import write_policy
-from bench.routes.children import Started, module_server
 from bench.routes.peers import Material, haproxy, nginx
 from sealwire.testbed.certificates import Authority
-from sealwire.testbed.ports import LOOPBACK
+from sealwire.testbed.child import Started, started
+from sealwire.testbed.ports import LOOPBACK, free_port
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 DIRECT, FORWARDER, NGINX, HAPROXY = "direct", "forwarder", "nginx", "haproxy"
@@ -87,6 +88,15 @@ def start_routes(
         else:
             found[name] = Route(name, server.port, server.pid, backend.pid, ground.trusted)
     return found, missing
+
+
+@contextmanager
+def module_server(module: str, folder: Path, arguments: Sequence[str | Path]) -> Iterator[Started]:
+    """`python -m module PORT *arguments`, as `started`."""
+    port = free_port()
+    command = [sys.executable, "-m", module, str(port), *arguments]
+    with started(command, port, folder / f"{module}-{port}.log") as server:
+        yield server
 
 
 def start_sealwire(stack: ExitStack, ground: Ground, name: str) -> Started:

@@ -55,7 +55,7 @@ _CONFIG: Final[dict[str, PathNode | None]] = {
         )
     ),
 }
-"""Of the database `config`: None for those that hold no covered value. All others may hold anything."""
+"""The collections of `config`; None for those that hold no covered value. Others may hold anything."""
 
 
 def server_documents(policies: PolicySet, database: str, collection: str) -> PathNode | None:

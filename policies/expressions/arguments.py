@@ -59,7 +59,7 @@ def _is_written(buf: bytes, element: Element) -> bool:
 def known_value(walk: Walk, argument: Element) -> Element | None:
     """The value whose type is that of an argument, which `$literal` may hold; None for what is computed.
 
-    Of a document or an array that is written out only that is known. Cost: O(1).
+    A document or an array that is written out is known by its type alone. Cost: O(1).
     """
     if argument.kind == kinds.STRING:
         return None if walk.buf[argument.value + 4] == _DOLLAR else argument

@@ -42,7 +42,7 @@ class Unit(Enum):
     MONTH = "month"
     YEAR = "year"
     ONE = "one"
-    """Of integers."""
+    """The unit of integers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,11 @@ class Rule(Generic[H_co]):
     verdict: Verdict
     handler: H_co
     reason: Reason | None = None
-    """Of a refusal."""
+    """Why it is refused, where it is."""
     note: str = ""
     """For the reader of the matrix: the condition under which the verdict holds."""
     signature: Signature | None = None
-    """Of an expression operator or an accumulator: the arguments that it takes."""
+    """The arguments that an expression operator or an accumulator takes."""
 
 
 def encrypted(handler: H, note: str = "") -> Rule[H]:
@@ -116,7 +116,3 @@ class Tables:
 
     operators: Mapping[bytes, Operator]
     stages: Mapping[bytes, Rule[Infer]]
-
-
-NO_TABLES = Tables({}, {})
-"""For a walk that meets neither expressions nor pipelines."""

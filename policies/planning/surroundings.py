@@ -32,4 +32,4 @@ def _nothing(namespace: str) -> PathNode | None:
 
 
 NO_SURROUNDINGS: Final = Surroundings(_nothing, "")
-"""Of what has no pipeline."""
+"""What surrounds a command without a pipeline."""

@@ -97,7 +97,7 @@ class KeyFeed:
         self._heard_at = now - (first.age_s or 0.0)
         self._freshness = Freshness.STALE if from_cache else Freshness.FRESH
         self._failure = _BUG
-        """Of the last load that failed."""
+        """Why the last load failed."""
 
     @property
     def keyring(self) -> Keyring:

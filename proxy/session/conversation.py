@@ -21,7 +21,7 @@ class LookUp:
 
     database: str
     names: tuple[str, ...]
-    """Of collections or views in it."""
+    """The names of collections or views in it."""
     api: dict[str, object]
     """The options of the waiting command that say which API it speaks."""
     names_only: bool

@@ -1,26 +1,24 @@
-"""The `sealwire` command: one file a subcommand, `error:` and `hint:` lines, documented exit codes."""
+"""The `sealwire` command: one module a subcommand, `error:` and `hint:` lines, documented exit codes.
+
+A subcommand with commands of its own is a room, whose `__init__` is the group. Commands read options and show
+results: what they do is in the sidecars, the proxy and the keys.
+"""
 
 import click
 
 from sealwire import __version__, core_name
 from sealwire.cli.exit_codes import fail
-from sealwire.cli.lazy_group import LazyGroup
+from sealwire.cli.groups import LazyGroup
 
-# Subcommands are imported when they are called, so that `sealwire --help` starts fast.
-SUBCOMMANDS = {
-    "serve": "sealwire.cli.serve",
-    "healthcheck": "sealwire.cli.healthcheck",
-    "policy": "sealwire.cli.policy.group",
-    "keys": "sealwire.cli.keys.group",
-    "tls": "sealwire.cli.tls.group",
-    "demo": "sealwire.cli.demo",
-    "backup": "sealwire.cli.backup.group",
-    "vault": "sealwire.cli.vault.group",
-    "luks": "sealwire.cli.luks.group",
-}
+_MODULES = ("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "vault", "luks")
 
 
-@click.group(cls=LazyGroup, modules=SUBCOMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package="sealwire.cli",
+    modules={name: (name,) for name in _MODULES},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(
     __version__,
     prog_name="sealwire",

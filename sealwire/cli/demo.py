@@ -1,28 +1,40 @@
-"""`sealwire demo`: an unchanged application before and behind Sealwire, side by side."""
+"""`sealwire demo`: an unchanged application before and behind Sealwire, and a backup's whole life."""
 
+import json
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sealwire.cli.demo_backup import backup
-from sealwire.cli.demo_progress import progress
 from sealwire.cli.exit_codes import EX_DATAERR
+from sealwire.cli.options import Decorator, json_option
 from sealwire.cli.signals import ended_in_order
 from sealwire.demo import render, report
-from sealwire.demo.stage import SETUP_STEPS, Stage, build
+from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
+from sealwire.demo.stage import SETUP_STEPS, Announce, Stage, build
 from sealwire.demo.story import STORY_STEPS, Story, tell
 
+_seed_option = click.option(
+    "--seed", type=int, default=1948, show_default=True, help="Other seeds invent other patients."
+)
 
-@click.group(invoke_without_command=True)
-@click.option("--patients", type=click.IntRange(100, 200_000), default=5_000, show_default=True)
-@click.option("--seed", type=int, default=1948, show_default=True, help="Other seeds invent other patients.")
+
+def _patients_option(default: int) -> Decorator:
+    return click.option("--patients", type=click.IntRange(100, 200_000), default=default, show_default=True)
+
+
+@click.group(name="demo", invoke_without_command=True)
+@_patients_option(5_000)
+@_seed_option
 @click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C; print connection strings.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON for programs.")
+@json_option
 @click.pass_context
 def command(context: click.Context, patients: int, seed: int, keep: bool, as_json: bool) -> None:
     """Run the clinic's application directly and through Sealwire, and compare.
@@ -40,10 +52,9 @@ def command(context: click.Context, patients: int, seed: int, keep: bool, as_jso
         return
     console = Console()
     with ExitStack() as stack:
-        stack.enter_context(ended_in_order())
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sealwire-demo-"))
-        with progress(console, SETUP_STEPS + STORY_STEPS, quiet=as_json) as announce:
-            stage = stack.enter_context(build(Path(folder), patients, seed, announce))
+        folder = stack.enter_context(_folder())
+        with _progress(console, SETUP_STEPS + STORY_STEPS, quiet=as_json) as announce:
+            stage = stack.enter_context(build(folder, patients, seed, announce))
             story = tell(stage, announce)
         _show(console, story, stage, keep=keep, as_json=as_json)
         if keep:
@@ -51,7 +62,57 @@ def command(context: click.Context, patients: int, seed: int, keep: bool, as_jso
     sys.exit(0 if story.holds else EX_DATAERR)
 
 
-command.add_command(backup)
+@command.command()
+@_patients_option(1_000)
+@_seed_option
+@json_option
+def backup(patients: int, seed: int, as_json: bool) -> None:
+    """Make, search, verify, drill, rekey and restore a backup of the clinic.
+
+    Through the real parts: a database and Sealwire with TLS, and the commands that an operator types. Exit
+    code 65 when something that is shown did not hold.
+
+    \b
+    Examples:
+      sealwire demo backup
+      sealwire demo backup --patients 20000 --json
+    """
+    console = Console()
+    with (
+        _folder() as folder,
+        _progress(console, SETUP_STEPS + BACKUP_STEPS, quiet=as_json) as announce,
+        build(folder, patients, seed, announce, write_policy(folder)) as stage,
+    ):
+        story = tell_backup(stage, announce)
+    if as_json:
+        click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))
+    else:
+        render.show_backup(console, story)
+    sys.exit(0 if story.holds else EX_DATAERR)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Where a demo puts everything; a signal leaves the block as an exception does."""
+    with ended_in_order(), tempfile.TemporaryDirectory(prefix="sealwire-demo-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _progress(console: Console, steps: int, *, quiet: bool) -> Iterator[Announce]:
+    """A bar over the steps of a demo, told what begins; gone at the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task("", total=steps)
+        begun = 0
+
+        def announce(text: str) -> None:
+            nonlocal begun
+            # What is announced has only begun; the bar counts what is done.
+            bar.update(task, description=f"{text:<46}", completed=begun)
+            begun += 1
+
+        yield announce
 
 
 def _show(console: Console, story: Story, stage: Stage, *, keep: bool, as_json: bool) -> None:

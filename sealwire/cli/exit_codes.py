@@ -9,13 +9,15 @@ from sealwire.crypto import errors as crypto
 from sealwire.files import errors as files
 from sealwire.keys import errors as keys
 from sealwire.proxy.server import errors as server
-from sealwire.sidecars import direct_errors as direct
+from sealwire.sidecars import errors as direct
 from sealwire.sidecars.backup import errors as backup
 from sealwire.sidecars.luks import errors as luks
 from sealwire.sidecars.tls_check import errors as tls
 from sealwire.sidecars.vault_setup import errors as vault_setup
-from sealwire.testbed import errors as demo
+from sealwire.testbed import errors as testbed
 
+EX_NO = 1
+"""The command ran, and its answer is no."""
 EX_DATAERR = 65
 EX_NOINPUT = 66
 EX_UNAVAILABLE = 69
@@ -51,7 +53,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     server.UpstreamUnavailable: EX_UNAVAILABLE,
     server.NotReady: EX_UNAVAILABLE,
     server.WorkersFailed: EX_SOFTWARE,
-    demo.DemoError: EX_UNAVAILABLE,
+    testbed.TestbedError: EX_UNAVAILABLE,
     direct.UnusableUri: EX_CONFIG,
     direct.ServerUnreachable: EX_UNAVAILABLE,
     direct.ServerDenied: EX_NOPERM,
@@ -97,8 +99,13 @@ def fail(error: Exception) -> NoReturn:
     code = exit_code(error)
     if code is None:
         raise error
-    click.echo(f"sealwire: error: {error}", err=True)
+    show_error(error)
+    sys.exit(code)
+
+
+def show_error(error: Exception, about: str = "") -> None:
+    """One line, which begins with `about`, and one with the hint, if the error has one."""
+    click.echo(f"sealwire: error: {about}{error}", err=True)
     hint = getattr(error, "hint", "")
     if hint:
         click.echo(f"sealwire: hint: {hint}", err=True)
-    sys.exit(code)

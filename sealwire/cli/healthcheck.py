@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config
 from sealwire.proxy.server.errors import NotReady, StartReason
 
@@ -13,17 +14,8 @@ TIMEOUT_S = 3.0
 
 
 @click.command()
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("sealwire.yaml"),
-    show_default=True,
-    envvar="SEALWIRE_CONFIG",
-    show_envvar=True,
-    help="The configuration that the proxy runs with; its admin address is asked.",
-)
-def command(config_path: Path) -> None:
+@config_option("The configuration that the proxy runs with; its admin address is asked.")
+def healthcheck(config_path: Path) -> None:
     """Exit 0 when /readyz of the running proxy says ready, 69 otherwise.
 
     \b

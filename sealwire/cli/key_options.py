@@ -2,25 +2,18 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import click
 from rich.console import Console
 
+from sealwire.cli.options import PATH, settings
 from sealwire.keys.kek import KeyEncryptionKey
 from sealwire.keys.key_file import KeyFileKek
 from sealwire.keys.keyring_store import KeyringStore, parse_place
 from sealwire.keys.passphrase import check_strength
-from sealwire.keys.providers import (
-    DEFAULT_PROVIDER,
-    ProviderKind,
-    Providers,
-    find_passphrase,
-    parse_provider,
-)
-
-F = TypeVar("F", bound=Callable[..., object])
+from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, find_passphrase, parse_provider
 
 keyring_option = click.option(
     "--keyring",
@@ -30,52 +23,66 @@ keyring_option = click.option(
     required=True,
     help="The keyring: a file, or a document in Vault (KV version 2).",
 )
-kek_option = click.option(
-    "--kek",
-    "kek_setting",
-    metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME",
-    envvar="SEALWIRE_KEK_PROVIDER",
-    show_envvar=True,
-    default=DEFAULT_PROVIDER,
-    show_default=True,
-    help="Where the key-encryption key is. Never the key itself.",
-)
 passphrase_file_option = click.option(
     "--passphrase-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     envvar="SEALWIRE_PASSPHRASE_FILE",
     show_envvar=True,
     help="Passphrase of the key file; else $SEALWIRE_PASSPHRASE, else a prompt.",
 )
 
 
-def kek_options(function: F) -> F:
-    """The three options of every command that opens a keyring."""
-    return keyring_option(kek_option(passphrase_file_option(function)))
+@dataclass(frozen=True, slots=True)
+class KekOptions:
+    """What the options say of a key-encryption key; it is opened when it is asked for."""
+
+    kek_setting: str
+    passphrase_file: Path | None
+
+    def open(self, providers: Providers | None = None) -> KeyEncryptionKey:
+        """As `open_kek`."""
+        return open_kek(self.kek_setting, self.passphrase_file, providers)
 
 
-def open_store_from_option(keyring: str, providers: Providers) -> KeyringStore:
-    """The keyring's store that --keyring names. Raises KeySettingError."""
+kek_options = settings(
+    "kek",
+    KekOptions,
+    click.option(
+        "--kek",
+        "kek_setting",
+        metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME",
+        envvar="SEALWIRE_KEK_PROVIDER",
+        show_envvar=True,
+        default=DEFAULT_PROVIDER,
+        show_default=True,
+        help="Where the key-encryption key is. Never the key itself.",
+    ),
+    passphrase_file_option,
+)
+
+
+def open_keyring_store(keyring: str, providers: Providers) -> KeyringStore:
+    """The store that --keyring names. Raises KeySettingError."""
     return providers.store(parse_place(keyring))
 
 
-def open_kek_from_options(
-    kek_setting: str, passphrase_file: Path | None, providers: Providers | None = None
+def open_kek(
+    setting: str, passphrase_file: Path | None, providers: Providers | None = None
 ) -> KeyEncryptionKey:
-    """The KEK that the options name; asks for a passphrase only on a terminal. Raises as `Providers.kek`.
+    """The KEK that an option names; asks for a passphrase only on a terminal. Raises as `Providers.kek`.
 
     `providers` is given where a keyring is opened as well, so that both share one connection to Vault.
     """
-    settings = parse_provider(kek_setting, passphrase_file)
-    if settings.kind is not ProviderKind.KEY_FILE:
-        return (providers or Providers()).kek(settings)
+    provider = parse_provider(setting, passphrase_file)
+    if provider.kind is not ProviderKind.KEY_FILE:
+        return (providers or Providers()).kek(provider)
     # Asked for before the spinner starts, which would draw over the prompt.
-    passphrase = find_passphrase(passphrase_file, prompt=_prompt())
+    passphrase = ask_passphrase(passphrase_file)
     with Console(stderr=True).status("deriving the key from the passphrase"):
-        return KeyFileKek(Path(settings.location), passphrase)
+        return KeyFileKek(Path(provider.location), passphrase)
 
 
-def find_passphrase_from_options(passphrase_file: Path | None) -> str:
+def ask_passphrase(passphrase_file: Path | None) -> str:
     """A passphrase that exists; asked for only on a terminal. Raises as `find_passphrase` does."""
     return find_passphrase(passphrase_file, prompt=_prompt())
 

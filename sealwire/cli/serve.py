@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sealwire.cli.options import config_option
 from sealwire.proxy.server.config.reader import load_config, reload_config
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.observability.logs import configure
@@ -17,17 +18,8 @@ from sealwire.proxy.server.workers.worker_channel import ChannelError
 from sealwire.proxy.session.session import Session
 
 
-@click.command()
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("sealwire.yaml"),
-    show_default=True,
-    envvar="SEALWIRE_CONFIG",
-    show_envvar=True,
-    help="The configuration file; docs/configuration.md explains its keys.",
-)
+@click.command(name="serve")
+@config_option("The configuration file; docs/configuration.md explains its keys.")
 @click.option("--check", is_flag=True, help="Validate everything, ask the servers, bind nothing, and exit.")
 @click.option("--worker", "number", type=int, hidden=True, help="For the supervisor: run as this worker.")
 def command(config_path: Path, check: bool, number: int | None) -> None:

@@ -1,49 +1,46 @@
 """Options that say which server a command works on: a connection string that no other user can read."""
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 from click.core import ParameterSource
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from sealwire.cli.options import PATH, settings
 from sealwire.keys.private_file import read_private
-from sealwire.sidecars.direct_errors import DirectReason, UnusableUri
+from sealwire.sidecars.errors import DirectReason, UnusableUri
 
 MAX_URI_BYTES = 65_536
 
 
-def server_options(function: Callable[..., None]) -> Callable[..., None]:
-    """`--uri` and `--uri-file`; the command gets what they lead to as `uri`, "" where neither was given."""
+def _chosen_uri(uri: str | None, uri_file: Path | None) -> str:
+    if _was_typed("uri") and _was_typed("uri_file"):
+        raise click.UsageError("--uri and --uri-file exclude each other")
+    if _was_typed("uri"):
+        uri_file = None  # what was typed goes before what the environment has
+    refuse_typed_password("uri", uri)
+    return read_uri(uri_file) if uri_file is not None else uri or ""
 
-    @wraps(function)
-    def collected(**options: Any) -> None:
-        uri, uri_file = options.pop("uri"), options.pop("uri_file")
-        if _was_typed("uri") and _was_typed("uri_file"):
-            raise click.UsageError("--uri and --uri-file exclude each other")
-        if _was_typed("uri"):
-            uri_file = None  # what was typed goes before what the environment has
-        refuse_typed_password("uri", uri)
-        function(uri=read_uri(uri_file) if uri_file is not None else uri or "", **options)
 
-    uri_file_option = click.option(
-        "--uri-file",
-        type=click.Path(path_type=Path),
-        envvar="SEALWIRE_SERVER_URI_FILE",
-        show_envvar=True,
-        help="A file with the connection string, open to its owner only.",
-    )
-    uri_option = click.option(
+# The command gets `uri: str`, "" where neither was given.
+server_options = settings(
+    "uri",
+    _chosen_uri,
+    click.option(
         "--uri",
         envvar="SEALWIRE_SERVER_URI",
         show_envvar=True,
         help="The server itself, not Sealwire. With a password only from the environment.",
-    )
-    decorated: Callable[..., None] = uri_option(uri_file_option(collected))
-    return decorated
+    ),
+    click.option(
+        "--uri-file",
+        type=PATH,
+        envvar="SEALWIRE_SERVER_URI_FILE",
+        show_envvar=True,
+        help="A file with the connection string, open to its owner only.",
+    ),
+)
 
 
 def required_uri(uri: str) -> str:
@@ -62,11 +59,6 @@ def read_uri(path: Path) -> str:
         raise UnusableUri(DirectReason.URI, f"{path} holds no connection string", hint) from None
 
 
-def _was_typed(name: str) -> bool:
-    source = click.get_current_context().get_parameter_source(name)
-    return source is ParameterSource.COMMANDLINE
-
-
 def refuse_typed_password(name: str, uri: str | None) -> None:
     """Arguments are shown to every user of the machine, and stay in histories. Raises UnusableUri."""
     if uri is None or not _was_typed(name):
@@ -82,3 +74,7 @@ def refuse_typed_password(name: str, uri: str | None) -> None:
             "the connection string on the command line has a password in it, which other users can see",
             "change that password; then put the string into the environment or a file; --help names both",
         )
+
+
+def _was_typed(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -12,7 +12,7 @@ from bson import json_util
 
 from sealwire.demo.dataset import Dataset
 from sealwire.demo.layout import CLINIC_APP
-from sealwire.testbed.errors import DemoError, DemoReason
+from sealwire.testbed.errors import TestbedError, TestbedReason
 
 URI_VARIABLE = "MONGODB_URI"
 
@@ -31,7 +31,7 @@ def run_application(
 ) -> tuple[AppStep, ...]:
     """Run it to its end, telling `on_step` of each step as it is finished.
 
-    Raises:  DemoError (APPLICATION_FAILED) when it ends with an exit code; `log` holds its standard error
+    Raises:  TestbedError (APPLICATION_FAILED) when it ends with an exit code; `log` holds its standard error
     """
     command = [sys.executable, str(CLINIC_APP), str(dataset.patients_file), str(dataset.appointments_file)]
     # The connection string holds a password: in the environment, not in the arguments that `ps` shows.
@@ -51,7 +51,9 @@ def run_application(
     if process.returncode != 0:
         last = (log.read_text(errors="replace").splitlines() or ["no message"])[-1]
         text = f"the application ended with exit code {process.returncode} after {len(steps)} steps: {last}"
-        raise DemoError(DemoReason.APPLICATION_FAILED, text, f"run {CLINIC_APP.name} by itself to see more")
+        raise TestbedError(
+            TestbedReason.APPLICATION_FAILED, text, f"run {CLINIC_APP.name} by itself to see more"
+        )
     return tuple(steps)
 
 

@@ -110,7 +110,7 @@ class _Operator:
 def tell_backup(stage: Stage, announce: Announce) -> BackupStory:
     """Fill the clinic through Sealwire, then make, check, drill, rekey and restore a backup of it.
 
-    Raises:  DemoError when the application fails; a step that fails is a failed check instead
+    Raises:  TestbedError when the application fails; a step that fails is a failed check instead
     """
     announce("filling the clinic through Sealwire")
     run_application(stage.sealwire_uri, stage.dataset, stage.folder / "application.log", lambda _: None)

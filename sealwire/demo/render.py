@@ -1,4 +1,4 @@
-"""The story on a terminal, with rich. Shows nothing that `story` did not check."""
+"""Both stories on a terminal, with rich. Shows nothing that `story` and `backup_story` did not check."""
 
 import json
 from typing import Any
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sealwire.demo.application import AppStep
+from sealwire.demo.backup_story import BackupStory
 from sealwire.demo.inspection import flatten, is_envelope
 from sealwire.demo.stage import Stage
 from sealwire.demo.story import Check, Story, shown_patient
@@ -22,8 +23,8 @@ _STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
 
 
 def show(console: Console, story: Story) -> None:
-    """Print the whole story."""
-    width = min(max(console.width, _NARROWEST), _WIDEST)
+    """Print the whole story of the application."""
+    width = _width(console)
     console.print()
     console.print(Rule("[bold]Sealwire: one application, two connection strings"), width=width)
     console.print(_connection_strings(story), width=width)
@@ -31,6 +32,21 @@ def show(console: Console, story: Story) -> None:
     console.print(_record(story, width))
     console.print(_search(story), width=width)
     console.print(_verdict(story), width=width)
+
+
+def show_backup(console: Console, story: BackupStory) -> None:
+    """Print the whole story of the backup: one line a step."""
+    width = _width(console)
+    console.print()
+    console.print(Rule("[bold]Sealwire: a backup of the clinic, from its making to its restore"), width=width)
+    table = Table.grid(padding=(0, 1))
+    for number, check in enumerate(story.checks, 1):
+        table.add_row(f"{number}.", _mark(check), check.claim)
+        table.add_row("", "", Text(check.detail, style="dim"))
+    console.print(table, width=width)
+    console.print(
+        f"{story.patients:,} patients; each step is a `sealwire backup` command", width=width, style="dim"
+    )
 
 
 def show_connections(console: Console, stage: Stage) -> None:
@@ -56,6 +72,10 @@ def summary(result: dict[str, Any]) -> str:
         text = value[:6] if key == "digest" else _plain(value)
         parts.append(f"#{text}" if key == "digest" else f"{key.replace('_', ' ')} {text}")
     return ", ".join(parts)
+
+
+def _width(console: Console) -> int:
+    return min(max(console.width, _NARROWEST), _WIDEST)
 
 
 def _plain(value: object) -> str:

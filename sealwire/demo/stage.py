@@ -10,7 +10,8 @@ from pathlib import Path
 from sealwire.demo.dataset import Dataset, make_dataset
 from sealwire.demo.layout import POLICY_FILE
 from sealwire.testbed.certificates import Authority, create_authority
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls, User
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
+from sealwire.testbed.mongo_server import User
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 CLINIC = "clinic"
@@ -44,7 +45,7 @@ class Stage:
 
     @property
     def raw_uri(self) -> str:
-        """For whoever looks into the guarded database past Sealwire, as its administrator can."""
+        """The connection string of the guarded database's administrator, past Sealwire."""
         return self.guarded.uri(self.administrator, CLINIC)
 
 
@@ -54,7 +55,7 @@ def build(
 ) -> Iterator[Stage]:
     """Start everything in `folder`, end everything with the block, also when starting fails half-way.
 
-    Raises:  DemoError
+    Raises:  TestbedError
     Cost:    about 6 s on two cores, most of it the two databases' start, stop and start with users
     """
     user = User(CLINIC, secrets.token_urlsafe(12), (("readWrite", CLINIC),))

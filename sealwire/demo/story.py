@@ -65,7 +65,7 @@ class Story:
 def tell(stage: Stage, announce: Announce) -> Story:
     """Run the application twice, then look at what it left.
 
-    Raises:  DemoError when the application fails; a claim that does not hold is a failed check instead
+    Raises:  TestbedError when the application fails; a claim that does not hold is a failed check instead
     """
     direct = _run(stage, stage.direct_uri, "directly", announce)
     guarded = _run(stage, stage.sealwire_uri, "through Sealwire", announce)

@@ -1,10 +1,21 @@
 """One child process: started in its own session, its output in a file, ended politely and surely."""
 
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from sealwire.testbed.errors import TestbedError, TestbedReason
+from sealwire.testbed.ports import LOOPBACK
+
+Arguments = Sequence[str | Path]
+
+START_WITHIN_S = 20.0
 TERMINATE_WITHIN_S = 15.0
+_LOOK_AGAIN_S = 0.02
 _TAIL_BYTES = 4_000
 _TAIL_LINES = 6
 
@@ -12,9 +23,7 @@ _TAIL_LINES = 6
 class Child:
     """A running process. `stop` is safe to call at any time, also twice."""
 
-    def __init__(
-        self, arguments: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, arguments: Arguments, log: Path, environment: Mapping[str, str] | None = None) -> None:
         """Start it.
 
         Raises:  OSError when the program cannot be executed
@@ -38,8 +47,25 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """None while it runs. A negative code is the signal that ended it."""
         return self._process.poll()
+
+    def wait_until(self, answers: Callable[[], bool], name: str, within_s: float = START_WITHIN_S) -> None:
+        """Wait until it answers; `name` begins the message where it does not.
+
+        Raises:  TestbedError (DIED, SILENT) with the end of its output
+        """
+        deadline = time.monotonic() + within_s
+        while self.exit_code is None:
+            if answers():
+                return
+            if time.monotonic() > deadline:
+                text = f"{name} did not answer in {within_s:.0f} s: {self.last_lines()}"
+                raise TestbedError(TestbedReason.SILENT, text, f"see {self.log}; the machine may be too busy")
+            time.sleep(_LOOK_AGAIN_S)
+        text = f"{name} ended while it started: {self.last_lines()}"
+        hint = f"see {self.log}; another process may have its port or its folder"
+        raise TestbedError(TestbedReason.DIED, text, hint)
 
     def stop(self) -> int:
         """Ask it to end, insist after 15 s, return its exit code."""
@@ -62,3 +88,35 @@ class Child:
             output.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             lines = output.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server on this machine."""
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def started(
+    command: Arguments, port: int, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Started]:
+    """Run `command` until the block ends; the block begins when it accepts connections on `port`.
+
+    Raises:  TestbedError (DIED, SILENT)
+    """
+    child = Child(command, log, environment)
+    try:
+        child.wait_until(lambda: _accepts(port), Path(command[0]).name)
+        yield Started(port, child.pid)
+    finally:
+        child.stop()
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,23 +1,25 @@
-"""What can go wrong in the demo."""
+"""What can go wrong with the processes of a test bed."""
 
 from enum import Enum
 
 
-class DemoReason(Enum):
-    """Why the demo stopped."""
+class TestbedReason(Enum):
+    """Why a part is missing."""
 
-    DATABASE_MISSING = "database-missing"
-    DATABASE_DIED = "database-died"
-    DATABASE_SILENT = "database-silent"
-    PROXY_DIED = "proxy-died"
-    PROXY_SILENT = "proxy-silent"
+    __test__ = False  # no test, whatever pytest takes the name for
+
+    PROGRAM_MISSING = "program-missing"
+    DIED = "died"
+    SILENT = "silent"
     APPLICATION_FAILED = "application-failed"
 
 
-class DemoError(Exception):
+class TestbedError(Exception):
     """A part of the demo did not start or did not finish. The text names the part, `hint` the next step."""
 
-    def __init__(self, reason: DemoReason, text: str, hint: str) -> None:
+    __test__ = False
+
+    def __init__(self, reason: TestbedReason, text: str, hint: str) -> None:
         super().__init__(text)
         self.reason = reason
         self.hint = hint

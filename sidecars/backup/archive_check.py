@@ -1,12 +1,12 @@
 """Read the tar of a backup from front to end and say what is in it, without keeping or restoring anything."""
 
 import hashlib
-import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
+from sealwire.sidecars.backup.blocks import cut_counted
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 from sealwire.sidecars.backup.manifest import (
     MANIFEST_MEMBER,
@@ -15,14 +15,11 @@ from sealwire.sidecars.backup.manifest import (
     Manifest,
     parse,
 )
-from sealwire.sidecars.backup.streams import TarSource
+from sealwire.sidecars.backup.sealed_reader import SealedReader
 
 BSON_SUFFIX = ".bson"
-_READ_BYTES = 1 << 20
-_MIN_DOCUMENT_BYTES = 5
-# The largest message of the wire protocol: no server has a document, or an oplog entry, that is longer.
-_MAX_DOCUMENT_BYTES = 48_000_000
-_LENGTH = struct.Struct("<i")
+# More does not stay in the processor's cache, and takes twice as long.
+_READ_BYTES = 1 << 18
 _HINT = "restore another backup"
 
 
@@ -36,55 +33,8 @@ class Observed:
     """How many BSON documents a `.bson` file is made of."""
 
 
-class BsonFraming:
-    """Counts the documents of a stream of BSON by their lengths, each ended by its NUL."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._pending = b""
-        self._left = 0
-        """Bytes of the current document that have not come yet."""
-        self.documents = 0
-
-    def feed(self, data: bytes) -> None:
-        """Raises BackupDamaged BSON."""
-        data = self._pending + data
-        start = 0
-        while True:
-            if self._left > len(data) - start:
-                self._left -= len(data) - start
-                self._pending = b""
-                return
-            if self._left:
-                start += self._left
-                self._end_document(data[start - 1])
-            if len(data) - start < _LENGTH.size:
-                self._pending = data[start:]
-                return
-            (length,) = _LENGTH.unpack_from(data, start)
-            if not _MIN_DOCUMENT_BYTES <= length <= _MAX_DOCUMENT_BYTES:
-                raise self._refusal()
-            self._left = length
-
-    def finish(self) -> None:
-        """Raises BackupDamaged BSON when the stream ends within a document."""
-        if self._left or self._pending:
-            raise self._refusal()
-
-    def _end_document(self, last_byte: int) -> None:
-        if last_byte != 0:
-            raise self._refusal()
-        self._left = 0
-        self.documents += 1
-
-    def _refusal(self) -> BackupDamaged:
-        return BackupDamaged(
-            BackupReason.BSON, f"{self._where} is not BSON after {self.documents} documents", _HINT
-        )
-
-
 def read_archive(
-    source: TarSource, where: str, progress: Callable[[int], None]
+    source: SealedReader, where: str, progress: Callable[[int], None]
 ) -> tuple[dict[str, Observed], Manifest]:
     """Every file of the tar by its path, and the manifest, which is the last one.
 
@@ -120,17 +70,19 @@ def read_archive(
 
 
 def _observe(file: IO[bytes], where: str, progress: Callable[[int], None]) -> Observed:
-    digest, size = hashlib.sha256(), 0
-    framing = BsonFraming(where) if where.endswith(BSON_SUFFIX) else None
-    while data := file.read(_READ_BYTES):
+    digest, size, documents = hashlib.sha256(), 0, 0
+    is_bson = where.endswith(BSON_SUFFIX)
+    for data, count in cut_counted(file, _READ_BYTES) if is_bson else _raw(file):
         digest.update(data)
         size += len(data)
-        if framing is not None:
-            framing.feed(data)
+        documents += count
         progress(len(data))
-    if framing is not None:
-        framing.finish()
-    return Observed(size, digest.hexdigest(), None if framing is None else framing.documents)
+    return Observed(size, digest.hexdigest(), documents if is_bson else None)
+
+
+def _raw(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    while data := file.read(_READ_BYTES):
+        yield data, 0
 
 
 def _damaged(where: str) -> BackupDamaged:

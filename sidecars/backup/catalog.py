@@ -7,13 +7,7 @@ from datetime import datetime
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
 from sealwire.sidecars.backup.sealed_reader import read_sidecar
 from sealwire.sidecars.backup.sidecar import Sidecar
-from sealwire.sidecars.backup.store import (
-    PAYLOAD_SUFFIX,
-    SIDECAR_SUFFIX,
-    Store,
-    StoredObject,
-    payload_key,
-)
+from sealwire.sidecars.backup.store import PAYLOAD_SUFFIX, SIDECAR_SUFFIX, Store, StoredObject, payload_key
 
 
 @dataclass(frozen=True, slots=True)

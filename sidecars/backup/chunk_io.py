@@ -1,7 +1,6 @@
 """Chunks to and from a store: bytes of any length in, whole chunks sealed and counted; and the way back."""
 
 import hashlib
-from types import TracebackType
 from typing import Self
 
 from sealwire.sidecars.backup.chunks import TAG_BYTES, ChunkCipher
@@ -40,7 +39,7 @@ class ChunkWriter:
 
     @property
     def sha256(self) -> str:
-        """Of all bytes uploaded, in hexadecimal."""
+        """The checksum of all bytes uploaded, in hexadecimal."""
         return self._sha256.hexdigest()
 
     def _put(self, data: bytes) -> None:
@@ -73,7 +72,7 @@ class ChunkReader:
         return data
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """As `read`, for decompressors that bring their own buffer."""
+        """The same as `read`, for decompressors that bring their own buffer."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -100,10 +99,8 @@ class CountedStream:
         self._stream.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._stream.__exit__(*error)
 
     def read_exactly(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end of the object."""
@@ -118,5 +115,5 @@ class CountedStream:
 
     @property
     def sha256(self) -> str:
-        """Of all bytes read so far, in hexadecimal."""
+        """The checksum of all bytes read so far, in hexadecimal."""
         return self._sha256.hexdigest()

@@ -4,9 +4,11 @@ What comes out is ordinary gzip. While one thread compresses and seals, the othe
 """
 
 import zlib
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 from isal import igzip_threaded
+
+from sealwire.sidecars.backup.chunk_io import ChunkReader, ChunkWriter
 
 # ISA-L's levels are 0 to 3. On dumps of encrypted collections, 3 saves 1 % more and takes twice as long.
 LEVEL = 2
@@ -17,21 +19,7 @@ DECOMPRESSION_ERRORS = (EOFError, zlib.error, OSError)
 """What reading a gzip stream raises when it is none; BadGzipFile is an OSError."""
 
 
-class ByteSink(Protocol):
-    """What compressed bytes go to."""
-
-    def write(self, data: bytes, /) -> int: ...
-
-    def flush(self) -> None: ...
-
-
-class ByteSource(Protocol):
-    """What compressed bytes come from."""
-
-    def readinto(self, buffer: memoryview, /) -> int: ...
-
-
-def compressor(target: ByteSink) -> BinaryIO:
+def compressor(target: ChunkWriter) -> BinaryIO:
     """Write into it; closing it ends the gzip stream in `target`, which stays open.
 
     An exception of `target.write` comes out of a later write, or of close. Memory: a few blocks.
@@ -39,12 +27,12 @@ def compressor(target: ByteSink) -> BinaryIO:
     return _open(target, "wb")
 
 
-def decompressor(source: ByteSource) -> BinaryIO:
+def decompressor(source: ChunkReader) -> BinaryIO:
     """Read from it. What `source` raises comes out of the read that would have needed the bytes."""
     return _open(source, "rb")
 
 
-def _open(stream: ByteSink | ByteSource, mode: str) -> BinaryIO:
+def _open(stream: ChunkWriter | ChunkReader, mode: str) -> BinaryIO:
     opened = igzip_threaded.open(  # type: ignore[no-untyped-call]
         stream, mode, compresslevel=LEVEL, threads=THREADS, block_size=BLOCK_BYTES
     )

@@ -32,9 +32,7 @@ class ContentDigest:
 
     def __add__(self, other: Self) -> "ContentDigest":
         return ContentDigest(
-            self.documents + other.documents,
-            self.size + other.size,
-            (self.total + other.total) % _MODULUS,
+            self.documents + other.documents, self.size + other.size, (self.total + other.total) % _MODULUS
         )
 
     @property
@@ -52,16 +50,16 @@ def split_documents(data: bytes | memoryview) -> Iterator[memoryview]:
     position, end = 0, len(view)
     while position < end:
         if end - position < _SMALLEST:
-            raise _not_bson()
+            raise not_bson()
         (size,) = _length(view, position)
         begin, position = position, position + size
         if not _SMALLEST <= size <= MAX_DOCUMENT_BYTES or position > end or view[position - 1]:
-            raise _not_bson()
+            raise not_bson()
         yield view[begin:position]
 
 
 def digest(data: bytes | memoryview) -> ContentDigest:
-    """Of whole documents one after another.
+    """The digest of whole documents that stand one after another.
 
     Cost:    about 1 µs a document and 1 ns a byte
     Raises:  BackupDamaged BSON
@@ -74,7 +72,8 @@ def digest(data: bytes | memoryview) -> ContentDigest:
     return ContentDigest(documents, len(data), total % _MODULUS)
 
 
-def _not_bson() -> BackupDamaged:
+def not_bson() -> BackupDamaged:
+    """The error for documents whose lengths do not add up."""
     return BackupDamaged(
         BackupReason.BSON, "documents of the dump are cut or are no BSON", "restore another backup"
     )

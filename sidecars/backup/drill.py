@@ -14,8 +14,8 @@ from sealwire.sidecars.backup.errors import BackupReason, RestoreStopped, Target
 from sealwire.sidecars.backup.journal import opened
 from sealwire.sidecars.backup.restore import Restore, Tell
 from sealwire.sidecars.backup.restore_plan import plan
+from sealwire.sidecars.backup.restore_server import RestoreServer
 from sealwire.sidecars.backup.survey import Survey
-from sealwire.sidecars.backup.target import Target
 from sealwire.sidecars.direct import Client, failure
 
 _OWN = frozenset({"admin", "config", "local"})
@@ -38,10 +38,10 @@ def drill(
     Users and roles are left out: they would be those of the drill's server.
     Raises:  TargetOccupied for a server that is not empty; what a restore raises
     """
-    target = Target(client)
+    server = RestoreServer(client)
     try:
         foreign = sorted(set(client.list_database_names()) - _OWN)
-        version = target.version()
+        version = server.version()
     except PyMongoError as error:
         text = f"the drill's server does not answer: {failure(error)}"
         raise RestoreStopped(BackupReason.TARGET_REFUSED, text, "check its address") from None

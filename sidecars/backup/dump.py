@@ -24,7 +24,7 @@ from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.metadata import CollectionMetadata, Kind
 from sealwire.sidecars.backup.parallel import produced
 from sealwire.sidecars.backup.readers import DriverReader, MongodumpReader, Reader, find_mongodump
-from sealwire.sidecars.backup.streams import TarSink
+from sealwire.sidecars.backup.sealed_writer import SealedWriter
 from sealwire.sidecars.backup.tar_writer import TarWriter
 from sealwire.sidecars.direct import Client, failure
 
@@ -35,7 +35,7 @@ class ReaderChoice(Enum):
     """What reads the documents."""
 
     AUTO = "auto"
-    """At a snapshot the driver, which mongodump cannot use; else mongodump where it is on the path."""
+    """The driver where there is a snapshot, which mongodump cannot use; else mongodump, if it is there."""
     BUILT_IN = "built-in"
     MONGODUMP = "mongodump"
 
@@ -62,7 +62,7 @@ class Progress:
 
     namespace: str
     collections: int
-    """Those that are whole."""
+    """How many collections are whole."""
     of_collections: int
     size: int
     """Bytes of documents."""
@@ -98,7 +98,10 @@ class _Read:
 
 
 def dump(
-    client: Client, sink: TarSink, options: DumpOptions, tell: Callable[[Progress], None] = lambda _: None
+    client: Client,
+    sink: SealedWriter,
+    options: DumpOptions,
+    tell: Callable[[Progress], None] = lambda _: None,
 ) -> Dumped:
     """Read the server that `client` is connected to into `sink`, and commit it.
 
@@ -111,13 +114,9 @@ def dump(
 
 
 def _dump(
-    client: Client,
-    tar: TarWriter,
-    options: DumpOptions,
-    created: datetime,
-    tell: Callable[[Progress], None],
+    client: Client, tar: TarWriter, options: DumpOptions, created: datetime, tell: Callable[[Progress], None]
 ) -> Dumped:
-    found, notes = _survey(client, options.only)
+    found, notes = _selected(client, options.only)
     version = str(client.admin.command("buildInfo")["version"])
     with reading(client, options.consistency, _tried_on(found)) as way:
         reader = _reader(client, options, way)
@@ -132,7 +131,8 @@ def _dump(
             for block in gather(job.metadata.database, job.stored_as, batches, options.block_bytes):
                 yield _Read(job, block, digest(block.data))
 
-        sums = _documents(tar, jobs, read, _threads(options, way), tell, _expected(client, jobs))
+        threads = 1 if way.session is not None else max(1, options.parallel)
+        sums = _documents(tar, jobs, read, threads, tell, _expected(client, jobs))
         whole = Contents(_contents(found, jobs, sums), tuple(notes))
         tar.add(contents.CONTENTS_MEMBER, contents.serialize(whole))
         manifest = Manifest(
@@ -149,10 +149,10 @@ def _dump(
         return Dumped(tar.finish(manifest), whole)
 
 
-def survey(client: Client, only: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+def namespaces(client: Client, only: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """Namespace and kind of everything that `dump` would read. Raises as it does."""
     with _telling_failures():
-        return [(found.namespace, found.kind.value) for found in _survey(client, only)[0]]
+        return [(found.namespace, found.kind.value) for found in _selected(client, only)[0]]
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _telling_failures() -> Iterator[None]:
         ) from None
 
 
-def _survey(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
+def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
     found: list[CollectionMetadata] = []
     notes: list[str] = []
     for database in inventory.databases(client):
@@ -219,10 +219,6 @@ def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
             BackupReason.DUMPER, "mongodump is not on the path", "install it, or take --reader built-in"
         )
     return built_in
-
-
-def _threads(options: DumpOptions, way: Reading) -> int:
-    return 1 if way.session is not None else max(1, options.parallel)
 
 
 def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: list[str]) -> list[_Job]:

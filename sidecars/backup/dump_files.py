@@ -1,9 +1,10 @@
 """The files of a dump one after another, wherever they are: in a backup, a tar, a tar.gz or a directory."""
 
 import gzip
+import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import IO, Protocol, cast
 
 from sealwire.sidecars.backup.blocks import Readable
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason, BackupSettingError
+from sealwire.sidecars.backup.key_slots import Identity
 from sealwire.sidecars.backup.names import METADATA
-from sealwire.sidecars.backup.streams import TarSource
+from sealwire.sidecars.backup.sealed_reader import SealedReader, begin_reading, open_backup
+from sealwire.sidecars.backup.store import Store
 
 _BUFFER_BYTES = 1 << 20
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
@@ -36,7 +39,6 @@ class DumpFiles(Protocol):
 
     def walk(self) -> Iterator[DumpFile]:
         """Every regular file. Raises BackupDamaged, StoreUnavailable."""
-        ...
 
 
 class SealedFiles:
@@ -44,7 +46,7 @@ class SealedFiles:
 
     sealed = True
 
-    def __init__(self, open_tar: Callable[[], TarSource], identity: str) -> None:
+    def __init__(self, open_tar: Callable[[], SealedReader], identity: str) -> None:
         self._open_tar = open_tar
         self.identity = identity
 
@@ -95,6 +97,14 @@ class DirectoryFiles:
             for path in files:
                 with path.open("rb") as stream:
                     yield DumpFile(path.relative_to(self._path).as_posix(), stream)
+
+
+def open_sealed(store: Store, name: str, identities: Sequence[Identity]) -> SealedFiles:
+    """The backup `name`, opened with one of `identities`. Raises as `open_backup` does."""
+    backup = begin_reading(store, name, identities)
+    backup.stream.__exit__(None, None, None)
+    identity = hashlib.sha256(backup.header.header.backup_id).hexdigest()
+    return SealedFiles(lambda: open_backup(store, name, identities), identity)
 
 
 def open_plain(path: Path) -> DumpFiles:

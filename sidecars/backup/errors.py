@@ -1,20 +1,8 @@
-"""What can be wrong with a backup. Every error has a stable reason and a next step, and shows no value.
-
-BackupError
-|- BackupSettingError   an option, an address or a policy of retention is not usable
-|- BackupMissing        no backup of this name, or a part of it is not there
-|- BackupExists         a backup of this name is there already
-|- BackupDamaged        the file is not what was sealed; nothing of the damaged part was returned
-|- BackupKeyDenied      none of the given keys opens it
-|- BackupIncomplete     what is inside does not add up to its manifest
-|- StoreUnavailable     the store does not answer, refuses us, or is full
-|- SourceFailed         the server that is backed up does not answer, or not as asked
-|- TargetOccupied       a restore would go where something is already
-|- RestoreStopped       a restore could not go on; a second run continues
-`- PlaintextOverdue     unencrypted backups are still there after the transition
-"""
+"""What can be wrong with a backup. Every error has a stable reason and a next step, and shows no value."""
 
 from enum import Enum
+
+from sealwire.sidecars.errors import SidecarError
 
 
 class BackupReason(Enum):
@@ -72,13 +60,8 @@ class BackupReason(Enum):
     OVERDUE = "overdue"
 
 
-class BackupError(Exception):
-    """Base of the room. `str()` is one line; `hint` is the next step, or empty."""
-
-    def __init__(self, reason: BackupReason, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.hint = hint
+class BackupError(SidecarError[BackupReason]):
+    """Base of the room."""
 
 
 class BackupSettingError(BackupError):

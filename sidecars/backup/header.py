@@ -14,13 +14,7 @@ from hashlib import sha256
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
-from sealwire.sidecars.backup.key_slots import (
-    BACKUP_ID_BYTES,
-    BackupKeys,
-    KeySlot,
-    read_slots,
-    slots_to_json,
-)
+from sealwire.sidecars.backup.key_slots import BACKUP_ID_BYTES, BackupKeys, KeySlot, read_slots, slots_to_json
 
 MAGIC = b"SWBACKUP"
 FORMAT_NAME = "sealwire-backup"
@@ -36,7 +30,7 @@ _HINT = "restore another backup, and find out who wrote to this one"
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class BackupHeader:
     """What stands in front of the chunks."""
 
     backup_id: bytes
@@ -46,7 +40,7 @@ class Header:
     slots: tuple[KeySlot, ...]
 
 
-def seal_header(header: Header, keys: BackupKeys) -> tuple[bytes, bytes]:
+def seal_header(header: BackupHeader, keys: BackupKeys) -> tuple[bytes, bytes]:
     """The header's bytes, tag included; and the tag by itself, which the payload key is derived with."""
     content = strict_json.serialize(
         {
@@ -65,10 +59,10 @@ def seal_header(header: Header, keys: BackupKeys) -> tuple[bytes, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class RawHeader:
+class UncheckedHeader:
     """A header that was read and not yet authenticated."""
 
-    header: Header
+    header: BackupHeader
     untagged: bytes
     tag: bytes
 
@@ -83,7 +77,7 @@ class RawHeader:
             raise BackupDamaged(BackupReason.HEADER, f"{where}: the header was altered", _HINT)
 
 
-def read_header(read: Callable[[int], bytes], where: str) -> RawHeader:
+def read_header(read: Callable[[int], bytes], where: str) -> UncheckedHeader:
     """Read a header with `read(n)`, which returns n bytes or, at the end of the file, fewer.
 
     Raises BackupDamaged NOT_A_BACKUP, TRUNCATED, FORMAT_VERSION, HEADER; nothing is authenticated yet.
@@ -102,18 +96,18 @@ def read_header(read: Callable[[int], bytes], where: str) -> RawHeader:
     if len(rest) < length + TAG_BYTES:
         raise _truncated(where)
     content, tag = rest[:length], rest[length:]
-    return RawHeader(_parse(content, where), prefix + content, tag)
+    return UncheckedHeader(_parse(content, where), prefix + content, tag)
 
 
 def _truncated(where: str) -> BackupDamaged:
     return BackupDamaged(BackupReason.TRUNCATED, f"{where} ends within its header", _HINT)
 
 
-def _parse(content: bytes, where: str) -> Header:
+def _parse(content: bytes, where: str) -> BackupHeader:
     try:
         fields = strict_json.parse(content, where)
         fields.format(FORMAT_NAME, FORMAT_VERSION)
-        header = Header(
+        header = BackupHeader(
             fields.binary("id", BACKUP_ID_BYTES, BACKUP_ID_BYTES),
             fields.integer("chunk_bytes", MIN_CHUNK_BYTES, MAX_CHUNK_BYTES),
             read_slots(fields),

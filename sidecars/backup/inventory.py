@@ -63,8 +63,8 @@ def logins(client: Client) -> tuple[CollectionMetadata, ...] | None:
 def is_skipped(database: str, collection: str) -> bool:
     """Whether mongodump leaves this collection out.
 
-    Of system collections only those of admin are data, and stored JavaScript; of admin, users and roles come
-    by `logins` and the keys that sign cluster times stay behind.
+    System collections are no data, but for those of admin and stored JavaScript. The users and roles of admin
+    come by `logins`, and the keys that sign cluster times stay behind.
     """
     if database == "admin":
         return collection.startswith("system.")
@@ -78,7 +78,7 @@ def _indexes(client: Client, database: str, name: str) -> tuple[Mapping[str, Any
 
 
 def selected(found: list[CollectionMetadata], only: tuple[str, ...]) -> Iterator[CollectionMetadata]:
-    """Those that `only` names, as a database or as `database.collection`; all where it is empty."""
+    """The collections that `only` names, as a database or as `database.collection`; empty means all."""
     for metadata in found:
         if not only or metadata.database in only or metadata.namespace in only:
             yield metadata

@@ -5,6 +5,7 @@ holds names and numbers, no document.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ class Entry:
     uuid: str
     """Which collection of the target it is; "" before it is created, or where the server gives none."""
     documents: int = 0
-    """Those that the server has acknowledged, from the beginning of the collection."""
+    """How many documents the server has acknowledged, from the beginning of the collection."""
     whole: bool = False
     """Whether no more documents follow."""
 
@@ -56,20 +57,20 @@ class Journal:
         return list(self._entries.items())
 
     def begin(self, namespace: str) -> None:
-        """A collection is about to be created. Noted before, so that an end in between leaves no stranger."""
+        """Note that a collection is about to be created, so that a crash in between leaves no unknown one."""
         self._put(namespace, Entry(""))
 
     def created(self, namespace: str, uuid: str) -> None:
-        """It was created, and is empty."""
+        """Note that the collection was created, and is empty."""
         self._put(namespace, Entry(uuid))
 
     def add(self, namespace: str, documents: int) -> None:
-        """So many more documents are acknowledged."""
+        """Note that the server has acknowledged this many more documents."""
         entry = self._entries[namespace]
         self._put(namespace, replace(entry, documents=entry.documents + documents))
 
     def complete(self, namespaces: list[str]) -> None:
-        """All their documents are in place."""
+        """Note that all documents of these collections are in place."""
         for namespace in namespaces:
             self._entries[namespace] = replace(self._entries[namespace], whole=True)
         self._write()
@@ -90,6 +91,13 @@ def purpose_of(dump_identity: str, target_identity: str, pairs: list[tuple[str, 
     """Tells one restore from every other: which dump goes where under which names."""
     whole = strict_json.serialize({"dump": dump_identity, "target": target_identity, "pairs": pairs})
     return hashlib.sha256(whole).hexdigest()
+
+
+def default_path(purpose: str) -> Path:
+    """Where the journal is kept unless another place is named: the state folder of this user."""
+    base = os.environ.get("XDG_STATE_HOME")
+    folder = Path(base) if base else Path.home() / ".local" / "state"
+    return folder / "sealwire" / f"restore-{purpose[:16]}.json"
 
 
 @contextmanager

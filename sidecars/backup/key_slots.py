@@ -16,12 +16,7 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import strict_json
 from sealwire.keys.errors import UnwrapFailed
 from sealwire.keys.kek import Purpose, wrap_associated_data
-from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
-    BackupKeyDenied,
-    BackupReason,
-    BackupSettingError,
-)
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupKeyDenied, BackupReason, BackupSettingError
 
 BACKUP_ID_BYTES = 16
 DATA_KEY_BYTES = 32
@@ -147,7 +142,7 @@ def _names(slots: Sequence[KeySlot]) -> str:
 
 
 def slots_to_json(slots: Sequence[KeySlot]) -> list[dict[str, Any]]:
-    """As they stand in the header and in the sidecar."""
+    """The slots as the header and the sidecar hold them."""
     return [{"key_id": slot.key_id, "wrapped": strict_json.encode(slot.wrapped)} for slot in slots]
 
 

@@ -11,20 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import PRIVATE_MODE, flush_directory, replace_private
 from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
     BackupError,
     BackupExists,
     BackupMissing,
     BackupReason,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.store import NO_SPACE, StoredObject, Upload, is_backup_key
+from sealwire.sidecars.backup.store import NO_SPACE, StoredObject, Upload, is_backup_key, require_small
 
 _PARTIAL_SUFFIX = ".partial"
 _DENIED = {
@@ -75,11 +73,7 @@ class LocalStore:
     def read_small(self, key: str, max_bytes: int) -> bytes:
         with self.open(key) as stream:
             content = stream.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise BackupDamaged(
-                BackupReason.TOO_LARGE, f"{key} is larger than {max_bytes} bytes", "restore it from a copy"
-            )
-        return content
+        return require_small(key, content, max_bytes)
 
     def replace_small(self, key: str, content: bytes) -> None:
         try:
@@ -118,9 +112,7 @@ class LocalReadStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def read(self, size: int) -> bytes:

@@ -5,7 +5,7 @@ reader refuses what says the same in other bytes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -55,7 +55,7 @@ class Member:
     size: int
     """Bytes."""
     sha256: str
-    """Of those bytes, in hexadecimal."""
+    """Checksum of those bytes, in hexadecimal."""
     documents: int | None = None
     """How many BSON documents the file is made of; None for a file that is not BSON."""
     namespace: str | None = None
@@ -77,7 +77,7 @@ class Manifest:
     """When the dump began; UTC, whole seconds."""
     finished: datetime
     tool_version: str
-    """Of Sealwire."""
+    """The release of Sealwire."""
     dumper: str
     """What read the server: `built-in`, or `mongodump` with its version."""
     server_version: str
@@ -85,7 +85,7 @@ class Manifest:
     window: tuple[ClusterTime, ClusterTime] | None
     """First and last moment shown; None exactly for Consistency.NONE."""
     policy_sha256: str | None
-    """Of the policy file in force; None when none was named."""
+    """Checksum of the policy file in force; None when none was named."""
     key_ids: tuple[str, ...]
     """The keys that the covered fields inside need, as the keyring names them; not those of the backup."""
     members: tuple[Member, ...]
@@ -115,6 +115,14 @@ class Manifest:
     def size(self) -> int:
         """Bytes of all members, before compression."""
         return sum(member.size for member in self.members)
+
+    def documents_size(self, namespaces: Collection[str]) -> int:
+        """Bytes of the documents of these collections."""
+        return sum(
+            member.size
+            for member in self.members
+            if member.documents is not None and member.namespace in namespaces
+        )
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
@@ -171,8 +179,8 @@ def from_fields(fields: strict_json.Fields) -> Manifest:
     """The manifest that a JSON object holds. Raises DamagedFile, ValueError."""
     fields.format(_FORMAT, _VERSION)
     manifest = Manifest(
-        created=_time(fields.text("created")),
-        finished=_time(fields.text("finished")),
+        created=parse_time(fields.text("created")),
+        finished=parse_time(fields.text("finished")),
         tool_version=fields.text("tool_version"),
         dumper=fields.text("dumper"),
         server_version=fields.text("server_version"),
@@ -212,11 +220,12 @@ def _cluster_time(item: object) -> ClusterTime:
 
 
 def format_time(moment: datetime) -> str:
-    """As times stand in the manifest."""
+    """A time as the manifest writes it."""
     return moment.strftime(_TIME)
 
 
-def _time(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
+    """What `format_time` wrote. Raises ValueError."""
     return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
 
 

@@ -30,11 +30,11 @@ class CollectionMetadata:
     name: str
     kind: Kind
     options: Mapping[str, Any]
-    """As `create` takes them."""
+    """The options as `create` takes them."""
     indexes: tuple[Mapping[str, Any], ...]
-    """As `createIndexes` takes them; the one on _id among them."""
+    """The indexes as `createIndexes` takes them; the one on _id is among them."""
     uuid: str | None = None
-    """Of the collection on the server it was read from, in hexadecimal."""
+    """The id that the collection had on the server it was read from, in hexadecimal."""
 
     def __repr__(self) -> str:
         return f"CollectionMetadata({self.namespace!r}, {self.kind})"

@@ -35,7 +35,6 @@ class Reader(Protocol):
 
     def batches(self, database: str, collection: str, session: ClientSession | None) -> Iterator[bytes]:
         """All documents in the order in which the server keeps them. Raises SourceFailed."""
-        ...
 
 
 class DriverReader:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from sealwire.sidecars.backup.catalog import Entry
 from sealwire.sidecars.backup.chunk_io import ChunkReader, CountedStream
 from sealwire.sidecars.backup.chunks import ChunkCipher
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupExists, BackupMissing, BackupReason
@@ -35,6 +36,13 @@ class Rekeyed:
     before: tuple[str, ...]
     """Ids of the keys that opened it."""
     after: tuple[str, ...]
+
+
+def plan_rekey(entry: Entry, recipients: Sequence[Recipient], *, anew: bool) -> Rekeyed:
+    """What `rewrap`, or `reencrypt` where `anew`, would make of a backup; nothing is opened."""
+    before = () if entry.sidecar is None else _ids(entry.sidecar)
+    after = tuple(recipient.id for recipient in recipients)
+    return Rekeyed(successor(entry.name) if anew else entry.name, entry.name if anew else None, before, after)
 
 
 def rewrap(

@@ -21,11 +21,11 @@ from sealwire.sidecars.backup.errors import (
     RestoreStopped,
     TargetOccupied,
 )
-from sealwire.sidecars.backup.journal import Journal
+from sealwire.sidecars.backup.journal import Journal, purpose_of
 from sealwire.sidecars.backup.readers import DriverReader
 from sealwire.sidecars.backup.restore_plan import Part, Planned, RestorePlan
+from sealwire.sidecars.backup.restore_server import RestoreServer
 from sealwire.sidecars.backup.survey import Reading, Survey, owner_of, pieces
-from sealwire.sidecars.backup.target import Target
 from sealwire.sidecars.direct import Client, failure
 
 _NAMED = 5
@@ -64,23 +64,24 @@ class Restore:
         self._files = files
         self._found = found
         self._plan = plan
-        self._target = Target(client)
+        self._server = RestoreServer(client)
         self._reader = DriverReader(client)
         self._filling: dict[str, _Filling] = {}
 
-    def target_identity(self) -> str:
-        """Of the server, for the journal. Raises PyMongoError."""
-        return self._target.identity()
+    def purpose(self) -> str:
+        """Tells this restore from every other, for the journal. Raises PyMongoError."""
+        pairs = [(planned.source, planned.target) for planned in self._plan.collections]
+        return purpose_of(self._files.identity, self._server.identity(), pairs)
 
     def occupied(self) -> list[Planned]:
         """Planned collections and views that the server has already. Raises PyMongoError."""
-        there = self._target.existing(self._plan.databases())
+        there = self._server.existing(self._plan.databases())
         return [planned for planned in self._plan.collections if planned.target in there]
 
     def drop(self) -> None:
         """Remove what is where the restore goes; nothing else. Raises PyMongoError."""
         for planned in self.occupied():
-            self._target.drop(planned)
+            self._server.drop(planned)
 
     def run(self, journal: Journal, tell: Tell = lambda _: None) -> RestoreReport:
         """Put everything in place and compare.
@@ -111,7 +112,7 @@ class Restore:
             )
 
     def _create_all(self, journal: Journal) -> None:
-        there = self._target.existing(self._plan.databases())
+        there = self._server.existing(self._plan.databases())
         for planned in self._plan.collections:
             if planned.part is Part.VIEW:
                 continue
@@ -132,8 +133,8 @@ class Restore:
             else:
                 self._filling[planned.target] = _Filling(planned, 0, False, ContentDigest())
             journal.begin(planned.target)
-            self._target.create(planned)
-            journal.created(planned.target, self._target.uuid(planned))
+            self._server.create(planned)
+            journal.created(planned.target, self._server.uuid(planned))
 
     def _fill(self, journal: Journal, tell: Tell) -> None:
         by_source = {filling.planned.source: filling for filling in self._filling.values()}
@@ -160,7 +161,7 @@ class Restore:
             return
         if skipped:
             data = data[_offset(data, skipped) :]
-        self._target.insert(filling.planned, data, buckets=filling.buckets, in_doubt=filling.in_doubt)
+        self._server.insert(filling.planned, data, buckets=filling.buckets, in_doubt=filling.in_doubt)
         filling.in_doubt = False
         journal.add(filling.planned.target, arrived.documents - skipped)
 
@@ -176,18 +177,18 @@ class Restore:
     def _finish(self, filling: _Filling, tell: Tell) -> CollectionResult:
         planned = filling.planned
         tell(RestoreProgress(planned.target, "indexes", 0))
-        refused = self._target.create_indexes(planned) if planned.part is Part.DATA else ()
+        refused = self._server.create_indexes(planned) if planned.part is Part.DATA else ()
         tell(RestoreProgress(planned.target, "comparing", 0))
         return compare(planned, filling.sent, held(self._reader, planned, buckets=filling.buckets), refused)
 
     def _take_over_logins(self) -> tuple[str, ...]:
         names = [planned.name for planned in self._plan.collections if planned.part is Part.LOGINS]
-        refused = self._target.take_over_logins(names) if names else ""
+        refused = self._server.take_over_logins(names) if names else ""
         return (refused,) if refused else ()
 
     def _create_views(self) -> list[CollectionResult]:
         """A server makes views in any order, also those on views that come later."""
-        there = self._target.existing(self._plan.databases())
+        there = self._server.existing(self._plan.databases())
         results = []
         for planned in self._plan.collections:
             if planned.part is not Part.VIEW:
@@ -195,7 +196,7 @@ class Restore:
             remarks: tuple[str, ...] = ()
             try:
                 if planned.target not in there:
-                    self._target.create(planned)
+                    self._server.create(planned)
             except OperationFailure as error:
                 remarks = (f"the view was refused with code {error.code}",)
             outcome = Outcome.INCOMPLETE if remarks else Outcome.RESTORED
@@ -226,7 +227,7 @@ def _in_place(journal: Journal, plan: RestorePlan) -> str:
 
 
 def _offset(data: bytes, documents: int) -> int:
-    """Where the document after so many begins."""
+    """The offset at which the next document begins after so many."""
     position = 0
     for number, document in enumerate(split_documents(data)):
         if number == documents:

@@ -39,7 +39,7 @@ class Planned:
     name: str
     part: Part
     view_on: str | None = None
-    """Of a view: the collection it shows, by its name on the target."""
+    """The collection that a view shows, by its name on the target; None for what is no view."""
 
     @property
     def source(self) -> str:
@@ -62,6 +62,10 @@ class RestorePlan:
     def databases(self) -> tuple[str, ...]:
         """Databases of the target that get something."""
         return tuple(sorted({planned.database for planned in self.collections}))
+
+    def sources(self) -> frozenset[str]:
+        """Namespaces of the dump that are restored."""
+        return frozenset(planned.source for planned in self.collections)
 
 
 def parse_rename(text: str) -> Rename:
@@ -102,17 +106,13 @@ def plan(
             database, name = _renamed(described, renames)
             part = Part.VIEW if described.kind is Kind.VIEW else Part.DATA
             planned.append(Planned(described, database, name, part))
-    settled = tuple(_with_bases(planned, renames, left_out))
-    _check_apart(settled)
-    return RestorePlan(tuple(sorted(settled, key=lambda item: item.target)), tuple(left_out))
+    resolved = tuple(_with_bases(planned, renames, left_out))
+    _check_apart(resolved)
+    return RestorePlan(tuple(sorted(resolved, key=lambda item: item.target)), tuple(left_out))
 
 
 def _plan_system(
-    described: CollectionMetadata,
-    planned: list[Planned],
-    left_out: list[tuple[str, str]],
-    *,
-    logins: bool,
+    described: CollectionMetadata, planned: list[Planned], left_out: list[tuple[str, str]], *, logins: bool
 ) -> None:
     place = _LOGINS.get(described.name)
     if place is None:

@@ -1,8 +1,7 @@
 """Which backups to keep: the newest of each day, week and month, and the last good one whatever happens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
 
 from sealwire.sidecars.backup.catalog import Entry
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
@@ -56,9 +55,9 @@ def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision,
     for entry in newest_first[: policy.last]:
         reasons[entry.name].append("last")
     for label, count, period in (
-        ("daily", policy.daily, _day),
-        ("weekly", policy.weekly, _week),
-        ("monthly", policy.monthly, _month),
+        ("daily", policy.daily, "%Y-%m-%d"),
+        ("weekly", policy.weekly, "%G-%V"),
+        ("monthly", policy.monthly, "%Y-%m"),
     ):
         for entry in _newest_of_each(newest_first, period)[:count]:
             reasons[entry.name].append(label)
@@ -73,22 +72,9 @@ def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision,
     return tuple(Decision(entry, tuple(reasons[entry.name])) for entry in oldest_first)
 
 
-def _newest_of_each(
-    newest_first: Sequence[Entry], period: Callable[[datetime], tuple[int, ...]]
-) -> list[Entry]:
-    newest: dict[tuple[int, ...], Entry] = {}
+def _newest_of_each(newest_first: Sequence[Entry], period: str) -> list[Entry]:
+    """Entries of one period have the same time as `period` writes it; `%G-%V` is the ISO week."""
+    newest: dict[str, Entry] = {}
     for entry in newest_first:
-        newest.setdefault(period(entry.created), entry)
+        newest.setdefault(entry.created.strftime(period), entry)
     return list(newest.values())
-
-
-def _day(moment: datetime) -> tuple[int, ...]:
-    return (moment.year, moment.month, moment.day)
-
-
-def _week(moment: datetime) -> tuple[int, ...]:
-    return tuple(moment.isocalendar()[:2])
-
-
-def _month(moment: datetime) -> tuple[int, ...]:
-    return (moment.year, moment.month)

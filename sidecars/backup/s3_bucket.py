@@ -63,7 +63,7 @@ class S3Bucket:
 
     @property
     def address(self) -> str:
-        """For messages."""
+        """The address as messages show it."""
         return f"{SCHEME}{self.name}/{self.prefix}"
 
     def object(self, key: str) -> dict[str, str]:

@@ -7,18 +7,16 @@ does the same.
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Self
 
 from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
     BackupError,
     BackupMissing,
     BackupReason,
     StoreUnavailable,
 )
 from sealwire.sidecars.backup.s3_bucket import S3Bucket
-from sealwire.sidecars.backup.store import StoredObject, Upload, is_backup_key
+from sealwire.sidecars.backup.store import StoredObject, Upload, is_backup_key, require_small
 
 # An upload has at most 10,000 parts: 5,000 of 32 MiB and as many of 64 MiB make 469 GiB.
 PART_BYTES = 32 << 20
@@ -75,11 +73,7 @@ class S3Store:
             answer = self._bucket.client.get_object(**self._bucket.object(key))
             with closing(answer["Body"]) as body:
                 content = bytes(body.read(max_bytes + 1))
-        if len(content) > max_bytes:
-            raise BackupDamaged(
-                BackupReason.TOO_LARGE, f"{key} is larger than {max_bytes} bytes", "restore it from a copy"
-            )
-        return content
+        return require_small(key, content, max_bytes)
 
     def replace_small(self, key: str, content: bytes) -> None:
         with self._bucket.translated(key):
@@ -126,9 +120,7 @@ class S3ReadStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._close()
 
     def read(self, size: int) -> bytes:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from sealwire.sidecars.backup.chunk_io import ChunkReader, CountedStream
 from sealwire.sidecars.backup.chunks import ChunkCipher
 from sealwire.sidecars.backup.compression import DECOMPRESSION_ERRORS, decompressor
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
-from sealwire.sidecars.backup.header import RawHeader, read_header
+from sealwire.sidecars.backup.header import UncheckedHeader, read_header
 from sealwire.sidecars.backup.key_slots import BackupKeys, Identity, unwrap_slots
 from sealwire.sidecars.backup.sidecar import MAX_SIDECAR_BYTES, RawSidecar, Sidecar, parse_sidecar
 from sealwire.sidecars.backup.store import Store, payload_key, sidecar_key
@@ -23,7 +22,7 @@ class OpenBackup:
 
     name: str
     keys: BackupKeys
-    header: RawHeader
+    header: UncheckedHeader
     sidecar: Sidecar | None
     stream: CountedStream
     chunks: ChunkReader
@@ -42,26 +41,27 @@ class OpenBackup:
 
 
 class SealedReader:
-    """A `streams.TarSource`. Memory: a few blocks of compression and two chunks, 10 MB in all."""
+    """Gives the tar back. Every byte returned has been authenticated and stands where it was written.
+
+    Memory: a few blocks of compression and two chunks, 10 MB in all.
+    """
 
     def __init__(self, backup: OpenBackup) -> None:
         self._backup = backup
         self._gzip = decompressor(backup.chunks)
         self.sidecar = backup.sidecar
-        """None when there is none beside the backup; its manifest is inside as well."""
+        """None when no sidecar lies beside the backup; the manifest is inside as well."""
         self.position = 0
         """How many bytes of the tar were returned."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
             self._gzip.close()
         finally:
-            self._backup.stream.__exit__(kind, error, trace)
+            self._backup.stream.__exit__(*error)
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, b"" at the end. Raises BackupDamaged, StoreUnavailable."""
@@ -78,6 +78,7 @@ class SealedReader:
     def finish(self) -> None:
         """Read to the authenticated end, and compare length and checksum with the sidecar.
 
+        A tar reader stops before that end, and does not notice a file that was cut behind its tar.
         Raises BackupDamaged, StoreUnavailable.
         """
         while self.read(1 << 20):
@@ -101,7 +102,7 @@ def open_backup(store: Store, name: str, identities: Sequence[Identity]) -> Seal
 
 
 def begin_reading(store: Store, name: str, identities: Sequence[Identity]) -> OpenBackup:
-    """Header and sidecar, authenticated. The caller closes `stream`. Raises as `open_backup` does."""
+    """BackupHeader and sidecar, authenticated. The caller closes `stream`. Raises as `open_backup` does."""
     key = payload_key(name)
     raw_sidecar = read_sidecar(store, name)
     stream = CountedStream(store.open(key))
@@ -127,7 +128,7 @@ def read_sidecar(store: Store, name: str) -> RawSidecar | None:
 
 
 def authenticate(
-    name: str, header: RawHeader, sidecar: RawSidecar | None, identities: Sequence[Identity]
+    name: str, header: UncheckedHeader, sidecar: RawSidecar | None, identities: Sequence[Identity]
 ) -> BackupKeys:
     """The keys of a backup, after header and sidecar were found genuine and to belong together.
 

@@ -5,21 +5,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 
 from sealwire.sidecars.backup.chunk_io import ChunkWriter
 from sealwire.sidecars.backup.chunks import ChunkCipher
 from sealwire.sidecars.backup.compression import compressor
 from sealwire.sidecars.backup.errors import BackupExists, BackupReason
-from sealwire.sidecars.backup.header import DEFAULT_CHUNK_BYTES, Header, seal_header
-from sealwire.sidecars.backup.key_slots import (
-    BACKUP_ID_BYTES,
-    BackupKeys,
-    KeySlot,
-    Recipient,
-    generate_keys,
-)
+from sealwire.sidecars.backup.header import DEFAULT_CHUNK_BYTES, BackupHeader, seal_header
+from sealwire.sidecars.backup.key_slots import BACKUP_ID_BYTES, BackupKeys, KeySlot, Recipient, generate_keys
 from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.sidecar import Sidecar, seal_sidecar
 from sealwire.sidecars.backup.store import Store, Upload, payload_key, sidecar_key
@@ -66,7 +59,7 @@ def begin_backup(
     key, backup_id = payload_key(name), os.urandom(BACKUP_ID_BYTES)
     keys = generate_keys(backup_id)
     slots = keys.wrap_for(recipients)
-    header, tag = seal_header(Header(backup_id, chunk_bytes, slots), keys)
+    header, tag = seal_header(BackupHeader(backup_id, chunk_bytes, slots), keys)
     upload = store.begin(key)
     try:
         chunks = ChunkWriter(upload, header, ChunkCipher(keys.payload_key(tag)), chunk_bytes)
@@ -77,7 +70,11 @@ def begin_backup(
 
 
 class SealedWriter:
-    """A `streams.TarSink`. Memory: a few blocks of compression and a chunk, 10 MB in all."""
+    """Takes an uncompressed tar; leaving the `with` block without `commit` removes what was written.
+
+    The last member of the tar is `manifest.MANIFEST_MEMBER` with `manifest.serialize(...)` as content; the
+    same manifest is given to `commit`. Memory: a few blocks of compression and a chunk, 10 MB in all.
+    """
 
     def __init__(self, backup: NewBackup) -> None:
         self._backup = backup
@@ -88,9 +85,7 @@ class SealedWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._abort()
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:

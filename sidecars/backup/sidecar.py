@@ -7,7 +7,7 @@ it is genuine. Re-wrapping replaces this small file and nothing else; its slots 
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -15,13 +15,7 @@ from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile
 from sealwire.sidecars.backup import manifest as manifests
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
-from sealwire.sidecars.backup.key_slots import (
-    BACKUP_ID_BYTES,
-    BackupKeys,
-    KeySlot,
-    read_slots,
-    slots_to_json,
-)
+from sealwire.sidecars.backup.key_slots import BACKUP_ID_BYTES, BackupKeys, KeySlot, read_slots, slots_to_json
 from sealwire.sidecars.backup.manifest import MAX_MANIFEST_BYTES, Manifest
 
 FORMAT_NAME = "sealwire-backup-sidecar"
@@ -31,7 +25,6 @@ MAX_SIDECAR_BYTES = MAX_MANIFEST_BYTES * 2
 
 _MAX_NUMBER = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +35,9 @@ class Sidecar:
     slots: tuple[KeySlot, ...]
     """Who can open it now."""
     payload_bytes: int
-    """Of the sealed file, header included."""
+    """Length of the sealed file, header included."""
     payload_sha256: str
-    """Of the same bytes: damage shows without any key."""
+    """Checksum of the same bytes: damage shows without any key."""
     verified: datetime | None
     """When it was last read to the end and found sound; None after a failure, and before."""
     manifest: Manifest
@@ -74,12 +67,13 @@ def parse_sidecar(raw: bytes, where: str) -> RawSidecar:
     try:
         fields = strict_json.parse(raw, where)
         fields.format(FORMAT_NAME, FORMAT_VERSION)
+        verified = fields.optional_text("verified")
         sidecar = Sidecar(
             backup_id=fields.binary("id", BACKUP_ID_BYTES, BACKUP_ID_BYTES),
             slots=read_slots(fields),
             payload_bytes=fields.integer("payload_bytes", 0, _MAX_NUMBER),
             payload_sha256=fields.text("payload_sha256"),
-            verified=_time(fields.optional_text("verified")),
+            verified=None if verified is None else manifests.parse_time(verified),
             manifest=manifests.from_fields(fields.object("manifest")),
         )
         mac = fields.binary("mac", MAC_BYTES, MAC_BYTES)
@@ -101,17 +95,13 @@ def _to_json(sidecar: Sidecar) -> dict[str, Any]:
         "slots": slots_to_json(sidecar.slots),
         "payload_bytes": sidecar.payload_bytes,
         "payload_sha256": sidecar.payload_sha256,
-        "verified": None if sidecar.verified is None else sidecar.verified.strftime(_TIME),
+        "verified": None if sidecar.verified is None else manifests.format_time(sidecar.verified),
         "manifest": manifests.to_json(sidecar.manifest),
     }
 
 
 def _mac(keys: BackupKeys, content: dict[str, Any]) -> bytes:
     return hmac.digest(keys.sidecar_key(), strict_json.serialize(content), sha256)
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.strptime(text, _TIME).replace(tzinfo=UTC)
 
 
 def _damaged(where: str) -> BackupDamaged:

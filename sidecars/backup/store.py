@@ -9,10 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Protocol, Self
 
-from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason, BackupSettingError
 
 PAYLOAD_SUFFIX = ".tar.gz.enc"
 SIDECAR_SUFFIX = ".tar.gz.enc.json"
@@ -39,13 +38,10 @@ class ReadStream(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, b"" at the end only. Raises StoreUnavailable."""
-        ...
 
 
 class Upload(Protocol):
@@ -53,15 +49,12 @@ class Upload(Protocol):
 
     def write(self, data: bytes) -> None:
         """Take all of `data`. Raises StoreUnavailable."""
-        ...
 
     def commit(self) -> None:
         """Make it durable, then give it its name. Raises BackupExists when the name was taken meanwhile."""
-        ...
 
     def abort(self) -> None:
         """Remove it. May be called at any time, more than once, and raises nothing."""
-        ...
 
 
 class Store(Protocol):
@@ -69,42 +62,33 @@ class Store(Protocol):
 
     @property
     def address(self) -> str:
-        """For messages; holds no secret."""
-        ...
+        """The address as messages show it; it holds no secret."""
 
     def objects(self) -> Sequence[StoredObject]:
         """Payloads and sidecars, sorted by key; other things that lie there are left out."""
-        ...
 
     def exists(self, key: str) -> bool: ...
 
     def begin(self, key: str) -> Upload:
         """Start an object. Raises BackupExists when it is there, or is being written by another process."""
-        ...
 
     def open(self, key: str) -> ReadStream:
         """Raises BackupMissing."""
-        ...
 
     def read_small(self, key: str, max_bytes: int) -> bytes:
         """The whole object. Raises BackupMissing, and BackupDamaged TOO_LARGE before it is read."""
-        ...
 
     def replace_small(self, key: str, content: bytes) -> None:
         """Put an object in place of any other, atomically and durably."""
-        ...
 
     def delete(self, key: str) -> None:
         """Raises BackupMissing."""
-        ...
 
     def leftovers(self, before: datetime) -> Sequence[str]:
         """Uploads that nobody is writing any more and that began before this time."""
-        ...
 
     def remove_leftover(self, leftover: str) -> None:
         """Remove what `leftovers` named."""
-        ...
 
 
 def payload_key(name: str) -> str:
@@ -115,6 +99,14 @@ def payload_key(name: str) -> str:
 def sidecar_key(name: str) -> str:
     """The key of the file beside it. Raises BackupSettingError NAME."""
     return _check_name(name) + SIDECAR_SUFFIX
+
+
+def require_small(key: str, content: bytes, max_bytes: int) -> bytes:
+    """`content`, read up to one byte more than is allowed. Raises BackupDamaged TOO_LARGE."""
+    if len(content) > max_bytes:
+        text = f"{key} is larger than {max_bytes} bytes"
+        raise BackupDamaged(BackupReason.TOO_LARGE, text, "restore it from a copy")
+    return content
 
 
 def is_backup_key(key: str) -> bool:

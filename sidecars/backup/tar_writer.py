@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from sealwire.sidecars.backup.manifest import MANIFEST_MEMBER, Manifest, Member, serialize
-from sealwire.sidecars.backup.streams import TarSink
+from sealwire.sidecars.backup.sealed_writer import SealedWriter
 
 _FILE_MODE = 0o600
 
@@ -17,7 +17,7 @@ class TarWriter:
     Format:  POSIX.1-2001 (pax), which every tar reads, with names and sizes of any length
     """
 
-    def __init__(self, sink: TarSink, created: datetime) -> None:
+    def __init__(self, sink: SealedWriter, created: datetime) -> None:
         self._sink = sink
         self._created = int(created.timestamp())
         self._members: list[Member] = []

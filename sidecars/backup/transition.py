@@ -12,12 +12,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from sealwire.sidecars.backup.errors import (
-    BackupMissing,
-    BackupReason,
-    PlaintextOverdue,
-    StoreUnavailable,
-)
+from sealwire.sidecars.backup.errors import BackupMissing, BackupReason, PlaintextOverdue, StoreUnavailable
 
 DEFAULT_DAYS = 7
 

@@ -16,14 +16,14 @@ from sealwire.sidecars.backup.errors import (
 )
 from sealwire.sidecars.backup.manifest import MANIFEST_MEMBER
 from sealwire.sidecars.backup.names import DATA, PARTS, Content, split_path
+from sealwire.sidecars.backup.sealed_reader import SealedReader
 from sealwire.sidecars.backup.store import NO_SPACE
-from sealwire.sidecars.backup.streams import TarSource
 
 _READ_BYTES = 1 << 20
 _DIRECTORY_MODE, _FILE_MODE = 0o700, 0o600
 
 
-def unpack(source: TarSource, directory: Path) -> int:
+def unpack(source: SealedReader, directory: Path) -> int:
     """Write everything below `directory`, which is made; how many files there are then.
 
     An end half-way leaves nothing: a half collection would look whole to mongorestore.
@@ -50,7 +50,7 @@ def require_new(directory: Path) -> None:
         raise _unwritable(directory, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
 
-def _write_all(source: TarSource, directory: Path) -> int:
+def _write_all(source: SealedReader, directory: Path) -> int:
     written: set[Path] = set()
     for file in SealedFiles(lambda: source, "").walk():
         if file.path in (MANIFEST_MEMBER, CONTENTS_MEMBER):
@@ -67,7 +67,7 @@ def _write_all(source: TarSource, directory: Path) -> int:
 
 
 def _joined(path: str) -> str:
-    """Where a member goes: a part to the file that all of them make."""
+    """The file that a member belongs to. All parts of a collection belong to one file."""
     name = split_path(path)
     if name is None:
         text = "the backup has a file of no collection"

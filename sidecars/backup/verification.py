@@ -5,20 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sealwire.sidecars.backup.archive_check import Observed, read_archive
-from sealwire.sidecars.backup.errors import (
-    BackupDamaged,
-    BackupIncomplete,
-    BackupReason,
-    StoreUnavailable,
-)
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupIncomplete, BackupReason, StoreUnavailable
 from sealwire.sidecars.backup.key_slots import BackupKeys, Identity
 from sealwire.sidecars.backup.manifest import Manifest
-from sealwire.sidecars.backup.sealed_reader import (
-    OpenBackup,
-    SealedReader,
-    begin_reading,
-    read_sidecar,
-)
+from sealwire.sidecars.backup.sealed_reader import OpenBackup, SealedReader, begin_reading, read_sidecar
 from sealwire.sidecars.backup.sidecar import Sidecar, seal_sidecar
 from sealwire.sidecars.backup.store import Store, payload_key, sidecar_key
 
@@ -130,10 +120,6 @@ def _rebuilt(backup: OpenBackup, manifest: Manifest, now: datetime) -> Sidecar:
         header.slots,
         backup.stream.size,
         backup.stream.sha256,
-        _whole_seconds(now),
+        now.replace(microsecond=0),
         manifest,
     )
-
-
-def _whole_seconds(moment: datetime) -> datetime:
-    return moment.replace(microsecond=0)

@@ -68,7 +68,7 @@ class _Builder:
         self._done: dict[tuple[str, int, int], tuple[Schema, int]] = {}
 
     def branch(self, node: PathNode, arrays: int, names: int) -> tuple[Schema, int]:
-        """For a value above covered ones. `arrays` and `names`: how many of each may lie from here on."""
+        """The schema of a value above covered ones; so many arrays and names may still lie below it."""
         key = (node.path, arrays, names)
         if key not in self._done:
             schema, nodes = self.document(node, arrays, names)
@@ -77,7 +77,7 @@ class _Builder:
         return self._done[key]
 
     def document(self, node: PathNode, arrays: int, names: int) -> tuple[Schema, int]:
-        """The same for what is a document, not an array."""
+        """The schema of a value that is a document, not an array."""
         properties = {}
         nodes = 1
         for name, child in node.children.items():

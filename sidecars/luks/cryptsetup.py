@@ -22,7 +22,7 @@ Secret = bytes | Path
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class LuksHeader:
     """What a LUKS2 header says in clear."""
 
     uuid: str
@@ -64,7 +64,7 @@ def format_device(machine: Machine, device: Path, uuid: str, passphrase: bytes, 
     )
 
 
-def read_header(machine: Machine, device: Path) -> Header | None:
+def read_header(machine: Machine, device: Path) -> LuksHeader | None:
     """The header of `device`, or of a header backup; None when there is no LUKS2 header."""
     if machine.run(["cryptsetup", "isLuks", "--type", "luks2", str(device)]).code != 0:
         return None
@@ -77,7 +77,7 @@ def read_header(machine: Machine, device: Path) -> Header | None:
         segment = next(iter(content["segments"].values()))
         slots = sorted((int(number), slot) for number, slot in content["keyslots"].items())
         # The segment names the cipher; the key size is that of what the key slots hold.
-        return Header(
+        return LuksHeader(
             uuid.text,
             segment["encryption"],
             8 * slots[0][1]["key_size"] if slots else 0,

@@ -17,7 +17,7 @@ _STAGING_MODE = 0o700
 
 
 def is_copied(context: Context) -> bool:
-    """By the journal: the guard has kept the service from the directory since."""
+    """The journal tells: the guard has kept the service from the directory since."""
     return context.was_done(StepId.COPY_DATA)
 
 
@@ -40,7 +40,7 @@ def undo_copy(context: Context) -> None:
 
 
 def is_switched(context: Context) -> bool:
-    """By the journal, for the old directory may have been wiped since."""
+    """The journal tells, since the old directory may have been wiped meanwhile."""
     return context.was_done(StepId.SWITCH_DIRECTORY)
 
 
@@ -74,7 +74,7 @@ def undo_switch(context: Context) -> None:
 
 
 def has_tables(context: Context) -> bool:
-    """By the lines, and by the journal: written but not reloaded, systemd does not know them."""
+    """The lines and the journal tell: systemd does not know lines that were written and not reloaded."""
     settings, uuid = context.settings, context.journal.record.uuid
     crypttab = tables.read(context.machine, tables.CRYPTTAB)
     fstab = tables.read(context.machine, tables.FSTAB)
@@ -110,7 +110,7 @@ def is_mounted(context: Context) -> bool:
 
 
 def mount(context: Context) -> None:
-    """By the units that the boot uses, so that a wrong table is found now and not at night."""
+    """Mount by the units that the boot uses, so that a wrong table is found now and not at night."""
     settings = context.settings
     if settings.key_file is not None:
         context.ensure_closed()

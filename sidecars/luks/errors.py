@@ -1,17 +1,8 @@
-"""What can be wrong with a LUKS volume. Every error has a stable reason and a next step, and shows no secret.
-
-LuksError
-|- LuksSettingError   a setting is malformed, or does not fit the machine
-|- MachineUnfit       a program, systemd or a privilege is missing
-|- DeviceRefused      the device or the data directory may not be used for this
-|- LuksKeyDenied      no key slot opens with this passphrase or key file
-|- CommandFailed      a program of the system failed
-|- VerificationFailed what was copied, stored or mounted is not what it has to be
-|- WrongState         the journal says that this is not the moment for it
-`- NotConfirmed       a question that destroys something was not answered as it must be
-"""
+"""What can be wrong with a LUKS volume. Every error has a stable reason and a next step."""
 
 from enum import Enum
+
+from sealwire.sidecars.errors import SidecarError
 
 
 class LuksReason(Enum):
@@ -46,13 +37,8 @@ class LuksReason(Enum):
     CONFIRMATION = "confirmation"
 
 
-class LuksError(Exception):
-    """Base of the room. `str()` is one line; `hint` is the next step, or empty."""
-
-    def __init__(self, reason: LuksReason, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.hint = hint
+class LuksError(SidecarError[LuksReason]):
+    """Base of the room."""
 
 
 class LuksSettingError(LuksError):

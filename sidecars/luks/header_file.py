@@ -32,7 +32,7 @@ _MAX_WRAPPED_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderHead:
+class SealedHeader:
     """What can be read of a sealed header without a key."""
 
     uuid: str
@@ -50,12 +50,12 @@ def seal(raw: bytes, uuid: str, created: str, kek: KeyEncryptionKey) -> bytes:
         raise ValueError("the header is too long")
     key = secrets.token_bytes(_KEY_BYTES)
     wrapped = kek.wrap(key, _wrap_data(uuid))
-    head = _head(HeaderHead(uuid, created, kek.id), wrapped)
+    head = _head(SealedHeader(uuid, created, kek.id), wrapped)
     before = len(head).to_bytes(_LENGTH_BYTES, "big") + head
     return before + AESSIV(key).encrypt(raw, [before])
 
 
-def read_head(sealed: bytes, where: str) -> HeaderHead:
+def read_head(sealed: bytes, where: str) -> SealedHeader:
     """What the file says of itself; nothing of it is proved. Raises DamagedFile."""
     return _split(sealed, where)[0]
 
@@ -80,21 +80,21 @@ def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> bytes:
         ) from None
 
 
-def _split(sealed: bytes, where: str) -> tuple[HeaderHead, bytes, bytes, bytes]:
+def _split(sealed: bytes, where: str) -> tuple[SealedHeader, bytes, bytes, bytes]:
     end = _LENGTH_BYTES + int.from_bytes(sealed[:_LENGTH_BYTES], "big")
     if not _LENGTH_BYTES < end <= min(_LENGTH_BYTES + _MAX_HEAD_BYTES, len(sealed) - _SIV_BYTES):
         raise DamagedFile(KeysReason.SCHEMA, f"{where} is not a sealed LUKS header", "check the path")
     raw = sealed[_LENGTH_BYTES:end]
     fields = strict_json.parse(raw, where)
     fields.format(FORMAT_NAME, FORMAT_VERSION)
-    head = HeaderHead(fields.text("uuid"), fields.text("created"), fields.text("kek_id"))
+    head = SealedHeader(fields.text("uuid"), fields.text("created"), fields.text("kek_id"))
     wrapped = fields.binary("wrapped", 1, _MAX_WRAPPED_BYTES)
     fields.done()
     strict_json.require_exact(raw, _head(head, wrapped), where)
     return head, wrapped, sealed[:end], sealed[end:]
 
 
-def _head(head: HeaderHead, wrapped: bytes) -> bytes:
+def _head(head: SealedHeader, wrapped: bytes) -> bytes:
     return strict_json.serialize(
         {
             "format": FORMAT_NAME,

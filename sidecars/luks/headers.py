@@ -23,11 +23,11 @@ class Restorable:
     """A header that was opened and checked, and what it would replace."""
 
     raw: bytes
-    header: cryptsetup.Header
-    replaced: cryptsetup.Header | None
+    header: cryptsetup.LuksHeader
+    replaced: cryptsetup.LuksHeader | None
 
 
-def look(machine: Machine, volume: Path, target: Path) -> cryptsetup.Header:
+def look(machine: Machine, volume: Path, target: Path) -> cryptsetup.LuksHeader:
     """The header of `volume`, which could be written to the new file `target`. Changes nothing.
 
     Raises DeviceRefused DEVICE_NOT_LUKS; LuksSettingError when `target` exists
@@ -41,7 +41,7 @@ def look(machine: Machine, volume: Path, target: Path) -> cryptsetup.Header:
     return header
 
 
-def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey) -> cryptsetup.Header:
+def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey) -> cryptsetup.LuksHeader:
     """Seal the header of `volume` into the new file `target`.
 
     Raises as `look`; CommandFailed

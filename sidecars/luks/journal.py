@@ -6,12 +6,15 @@
 The file is written whole before and after each step. It holds no secret.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final, Self
 
 from sealwire.keys import strict_json
+from sealwire.keys.private_file import writer_lock
 from sealwire.sidecars.luks.errors import LuksReason, WrongState
 from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import VolumeSettings, from_fields, to_json
@@ -23,7 +26,7 @@ _MODE = 0o600
 
 
 class Phase(Enum):
-    """Where a volume's story stands."""
+    """How far a volume is."""
 
     SETTING_UP = "setting-up"
     COMPLETE = "complete"
@@ -65,7 +68,7 @@ class Record:
     phase: Phase
     settings: VolumeSettings
     uuid: str
-    """Of the LUKS volume; chosen before it is made, so that it is known again."""
+    """Id of the LUKS volume, chosen before it is made, so that it is recognised later."""
     erase: bool
     """What the device held may be overwritten: that was typed."""
     service_was_active: bool
@@ -143,6 +146,15 @@ _NEXT = {
 def journal_path(name: str) -> Path:
     """Where the journal of the volume `name` is; the name was checked by VolumeSettings."""
     return DIRECTORY / f"{name}.json"
+
+
+@contextmanager
+def only_writer(machine: Machine, name: str) -> Iterator[None]:
+    """One command at a time may change the volume `name`. Raises KeyringBusy."""
+    path = journal_path(name)
+    machine.make_directory(path.parent, 0o700)
+    with writer_lock(path):
+        yield
 
 
 def _serialize(record: Record) -> bytes:

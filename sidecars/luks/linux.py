@@ -12,14 +12,7 @@ from typing import IO
 
 from sealwire.keys.private_file import replace_private
 from sealwire.sidecars.luks.errors import CommandFailed, LuksReason
-from sealwire.sidecars.luks.machine import (
-    SECOND_SECRET,
-    Completed,
-    Entry,
-    FileStatus,
-    OpenFile,
-    Progress,
-)
+from sealwire.sidecars.luks.machine import SECOND_SECRET, Completed, Entry, FileStatus, OpenFile, Progress
 from sealwire.sidecars.luks.tree import manifest, used_bytes
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

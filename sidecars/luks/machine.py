@@ -83,7 +83,6 @@ class Machine(Protocol):
         `secret` is its standard input. Where an argument is SECOND_SECRET, the program finds the path of a
         pipe with `second_secret` in it. `on_line` gets its output line by line while it runs.
         """
-        ...
 
     def has_program(self, name: str) -> bool: ...
 
@@ -91,27 +90,21 @@ class Machine(Protocol):
 
     def read(self, path: Path, max_bytes: int = 1 << 20) -> bytes | None:
         """The content; None where there is no such file. Raises CommandFailed when it is longer."""
-        ...
 
     def write(self, path: Path, content: bytes, mode: int) -> None:
         """Put a whole file in place, or leave the old one."""
-        ...
 
     def create_image(self, path: Path, size_bytes: int) -> None:
         """A file of this size with its blocks allocated, mode 0600; one that is there already is kept."""
-        ...
 
     def remove(self, path: Path) -> None:
         """Remove a file; one that is not there is no error."""
-        ...
 
     def make_directory(self, path: Path, mode: int) -> None:
         """Make a directory and its parents; one that is there already is no error and keeps its mode."""
-        ...
 
     def remove_directory(self, path: Path) -> None:
         """Remove an empty directory; one that is not there is no error."""
-        ...
 
     def rename(self, old: Path, new: Path) -> None: ...
 
@@ -119,18 +112,14 @@ class Machine(Protocol):
 
     def names_in(self, path: Path) -> tuple[str, ...]:
         """What a directory holds, sorted; nothing where there is no such directory."""
-        ...
 
     def free_bytes(self, path: Path) -> int: ...
 
     def used_bytes(self, path: Path) -> int:
         """What the files below a directory take on disk."""
-        ...
 
     def open_files(self, pid: int) -> tuple[OpenFile, ...]:
         """The regular files that a process has open, its working directory included."""
-        ...
 
     def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
         """Every entry below `root` by its relative path, files read to their end; `lost+found` left out."""
-        ...

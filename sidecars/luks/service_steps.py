@@ -29,7 +29,7 @@ def undo_stop(context: Context) -> None:
 
 
 def is_guarded(context: Context) -> bool:
-    """By the file, and by the journal: written but not reloaded, systemd does not know it."""
+    """The file and the journal tell: systemd does not know a file that was written and not reloaded."""
     wanted = tables.drop_in(context.settings).encode()
     return context.was_done(StepId.GUARD_SERVICE) and context.machine.read(context.settings.drop_in) == wanted
 

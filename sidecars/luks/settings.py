@@ -52,7 +52,7 @@ class Pbkdf:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """As cryptsetup takes them."""
+        """The costs as cryptsetup takes them."""
         given = (
             ("--pbkdf-memory", self.memory_kib),
             ("--pbkdf-force-iterations", self.iterations),
@@ -69,7 +69,7 @@ class VolumeSettings:
     device: Path
     """A block device, or a file image."""
     name: str = "mongodb"
-    """Of the mapping: /dev/mapper/NAME."""
+    """The name of the mapping: /dev/mapper/NAME."""
     data_directory: Path = Path("/var/lib/mongodb")
     service: str = "mongod.service"
     key_file: Path | None = None
@@ -129,7 +129,7 @@ class VolumeSettings:
 
 
 def to_json(settings: VolumeSettings) -> dict[str, object]:
-    """As the journal keeps it."""
+    """The settings as the journal keeps them."""
     return {
         "device": str(settings.device),
         "name": settings.name,

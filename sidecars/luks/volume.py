@@ -12,7 +12,7 @@ from sealwire.sidecars.luks.settings import Pbkdf
 _MOUNT_MODE = 0o700
 
 
-def require_luks(machine: Machine, device: Path) -> cryptsetup.Header:
+def require_luks(machine: Machine, device: Path) -> cryptsetup.LuksHeader:
     """The header of `device`. Raises DeviceRefused DEVICE_MISSING, DEVICE_NOT_LUKS."""
     if machine.status(device) is None:
         raise DeviceRefused(LuksReason.DEVICE_MISSING, f"{device} does not exist", "see `lsblk`")

@@ -3,7 +3,7 @@
 Owns: reading targets, the probes, what was seen (facts), the rules and their findings, and the report.
 
 The walk: `target.parse_target` turns what the operator wrote into endpoints and drops every secret in it.
-`verify.verify_target` looks at each endpoint over short connections, one after another: `offers` sends
+`verify.verify_targets` looks at each endpoint over short connections, one after another: `offers` sends
 ClientHellos of its own (`client_hello`, `server_answer`) to learn versions and suites; `handshake` makes real
 connections through pyOpenSSL, on which `mongodb` or `http` speak; `certificate` and `revocation` read the
 chain. The result is `facts`, which `findings` judges by `rules`; `report`, `page` and `metrics` show it.

@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+from sealwire.sidecars.errors import SidecarError
+
 
 class TlsCheckReason(Enum):
     """Stable names, for tests and scripts."""
@@ -16,13 +18,8 @@ class TlsCheckReason(Enum):
     METRICS_ADDRESS = "metrics-address"
 
 
-class TlsCheckError(Exception):
-    """Base of the room: one line and the next step. No text quotes a target, which may hold a password."""
-
-    def __init__(self, reason: TlsCheckReason, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.hint = hint
+class TlsCheckError(SidecarError[TlsCheckReason]):
+    """Base of the room. No text quotes a target, which may hold a password."""
 
 
 class UnusableTarget(TlsCheckError):

@@ -20,7 +20,7 @@ class Plaintext(Enum):
     ACCEPTED = "accepted"
     REDIRECTED = "redirected to https"
     CLOSED = "no such port"
-    """For HTTPS: nothing listens on the port of plain http."""
+    """Nothing listens on the port of plain http (HTTPS only)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Judges facts by the rules. Pure: the same facts, rules and time give the same findings."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
 
 from sealwire.sidecars.tls_check.certificate import CertificateFacts
 from sealwire.sidecars.tls_check.client_hello import ProtocolVersion
@@ -176,9 +175,3 @@ def _application(facts: EndpointFacts, shown: Presented, thresholds: Thresholds)
         yield "hsts-missing", "no Strict-Transport-Security with a max-age"
     elif seconds < thresholds.hsts_days * 86_400:
         yield "hsts-short", f"max-age is {seconds // 86_400} days"
-
-
-def by_place(findings: Iterable[Finding]) -> dict[str, tuple[Finding, ...]]:
-    """The findings of each place, in the order of their severity."""
-    ordered = sorted(findings, key=lambda finding: finding.where)
-    return {where: tuple(found) for where, found in groupby(ordered, key=lambda finding: finding.where)}

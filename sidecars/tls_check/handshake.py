@@ -58,7 +58,7 @@ class _Notes:
     """(error, depth) pairs."""
     certificate_request: bool = False
     refused: bool = False
-    """By a fatal alert, or by hanging up in the handshake."""
+    """The server sent a fatal alert, or hung up in the handshake."""
     staple: bytes = b""
 
 

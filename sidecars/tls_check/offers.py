@@ -40,7 +40,7 @@ class VersionSupport:
 _SILENT_AFTER = 2
 
 
-def survey_versions(dial: Dial, host: str, until: float) -> tuple[VersionSupport, ...]:
+def accepted_versions(dial: Dial, host: str, until: float) -> tuple[VersionSupport, ...]:
     """Every version, oldest first; asked newest first, because some servers fall silent at the old ones.
 
     Units:   `until` in seconds of time.monotonic(): no new connection is opened after it
@@ -51,7 +51,7 @@ def survey_versions(dial: Dial, host: str, until: float) -> tuple[VersionSupport
     hung_up = False
     left = list(ProtocolVersion)
     while left:
-        result, closed = _survey(dial, left.pop(), host, until)
+        result, closed = _accepted(dial, left.pop(), host, until)
         found.append(result)
         hung_up |= closed
         if len(found) == _SILENT_AFTER and all(version.trouble is Trouble.TIMEOUT for version in found):
@@ -77,7 +77,7 @@ def _still_takes(dial: Dial, found: Iterable[VersionSupport], host: str) -> bool
     return True
 
 
-def _survey(dial: Dial, version: ProtocolVersion, host: str, until: float) -> tuple[VersionSupport, bool]:
+def _accepted(dial: Dial, version: ProtocolVersion, host: str, until: float) -> tuple[VersionSupport, bool]:
     """One version, and whether the last offer was answered by hanging up."""
     tls13 = version is ProtocolVersion.TLS13
     left = {code: suite for code, suite in SUITES.items() if suite.tls13 == tls13}

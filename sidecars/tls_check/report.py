@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from sealwire.sidecars.tls_check.certificate import CertificateFacts
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Presented, TargetFacts
 from sealwire.sidecars.tls_check.findings import Finding, judge
 from sealwire.sidecars.tls_check.offers import VersionSupport
+from sealwire.sidecars.tls_check.revocation import Revocation
 from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity
 
 FORMAT = "sealwire-tls-report"
@@ -87,17 +89,10 @@ def _target(report: TargetReport) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, str]:
+def _finding(finding: Finding) -> dict[str, Any]:
     rule = RULES[finding.rule]
-    return {
-        "where": finding.where,
-        "rule": finding.rule,
-        "severity": finding.severity.value,
-        "detail": finding.detail,
-        "explanation": rule.explanation,
-        "remedy": rule.remedy,
-        "source": rule.source,
-    }
+    more = {"explanation": rule.explanation, "remedy": rule.remedy, "source": rule.source}
+    return _plain(finding) | more
 
 
 def _endpoint(facts: EndpointFacts) -> dict[str, Any]:
@@ -105,30 +100,23 @@ def _endpoint(facts: EndpointFacts) -> dict[str, Any]:
     return {
         "endpoint": facts.endpoint.label,
         "discovered": facts.discovered,
-        "trouble": facts.trouble.value if facts.trouble else None,
-        "application_trouble": facts.application_trouble.value if facts.application_trouble else None,
-        "plaintext": facts.plaintext.value if facts.plaintext else None,
+        "trouble": facts.trouble and facts.trouble.value,
+        "application_trouble": facts.application_trouble and facts.application_trouble.value,
+        "plaintext": facts.plaintext and facts.plaintext.value,
         "versions": [_version(version) for version in facts.versions],
-        "presented": _presented(facts.presented) if facts.presented else None,
+        "presented": facts.presented and _presented(facts.presented),
         "http": {"status": http.status, "hsts": http.hsts} if http else None,
     }
 
 
 def _version(found: VersionSupport) -> dict[str, Any]:
-    return {
-        "version": found.version.label,
-        "support": found.support.value,
-        "trouble": found.trouble.value if found.trouble else None,
-        "suites": [
-            {
-                "name": suite.name,
-                "code": f"{suite.code:04x}",
-                "verdict": suite.verdict.value,
-                "why": suite.why,
-            }
-            for suite in found.suites
-        ],
-    }
+    suites = [
+        {"name": suite.name, "code": f"{suite.code:04x}", "verdict": suite.verdict.value, "why": suite.why}
+        for suite in found.suites
+    ]
+    trouble = found.trouble and found.trouble.value
+    support = found.support.value
+    return {"version": found.version.label, "support": support, "trouble": trouble, "suites": suites}
 
 
 def _presented(shown: Presented) -> dict[str, Any]:
@@ -139,14 +127,15 @@ def _presented(shown: Presented) -> dict[str, Any]:
         "distrust": shown.distrust or None,
         "names_host": shown.names_host,
         "client_certificate": shown.client_certificate.value,
-        "revocation": {
-            "status": shown.revocation.status.value,
-            "via": shown.revocation.via.value,
-            "stapled": shown.revocation.stapled,
-            "staple_valid": shown.revocation.staple_valid,
-        },
+        "revocation": _plain(shown.revocation),
         "chain": [_certificate(certificate) for certificate in shown.chain],
     }
+
+
+def _plain(facts: Finding | Revocation) -> dict[str, Any]:
+    """The fields by their names, enums by their values."""
+    values = ((field.name, getattr(facts, field.name)) for field in fields(facts))
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values}
 
 
 def _certificate(facts: CertificateFacts) -> dict[str, Any]:

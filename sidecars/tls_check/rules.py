@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from sealwire.files.yaml_source import Node, parse_yaml
+
 
 class Severity(Enum):
     """What a finding means for the exit code."""
@@ -122,3 +124,21 @@ class RuleSet:
     def severity(self, rule: str) -> Severity:
         """Raises:  KeyError for a rule that does not exist"""
         return self.severities.get(rule, RULES[rule].severity)
+
+
+def parse_rules(source: bytes, filename: str) -> RuleSet:
+    """A YAML file with `rules` (severity by id) and `thresholds`. Raises SourceError."""
+    entries = parse_yaml(source, filename, "docs/operations/tls.md").entries((), ("rules", "thresholds"))
+    severities, thresholds = {}, Thresholds()
+    if "rules" in entries:
+        severities = {name: _severity(node) for name, node in entries["rules"].entries((), RULES).items()}
+    if "thresholds" in entries:
+        given = entries["thresholds"].entries((), tuple(Thresholds.__dataclass_fields__))
+        thresholds = Thresholds(**{name: node.integer(0, MAX_DAYS) for name, node in given.items()})
+    return RuleSet(severities, thresholds)
+
+
+def _severity(node: Node) -> Severity:
+    if node.value is False:  # YAML 1.1 reads a bare `off` so
+        return Severity.OFF
+    return Severity(node.choice([severity.value for severity in Severity]))

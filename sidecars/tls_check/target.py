@@ -1,5 +1,6 @@
 """Reads what the operator wants verified. What may be secret in it is dropped here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,6 +14,7 @@ from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.names import server_name
 
 MAX_TARGET_CHARACTERS = 8192
+MAX_TARGETS = 1000
 MONGODB_PORT = 27017
 HTTPS_PORT = 443
 HTTP_PORT = 80
@@ -26,7 +28,7 @@ class Kind(Enum):
     MONGODB = "mongodb"
     HTTPS = "https"
     TLS = "tls"
-    """Nothing is known of it; only a MongoDB server is looked for, which must not answer without TLS."""
+    """The protocol is not known. A MongoDB server that answers without TLS is still found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,27 @@ class Target:
     """tlsCAFile of the connection string."""
     identity: Path | None = None
     """tlsCertificateKeyFile of the connection string."""
+
+
+def parse_targets(arguments: Sequence[str], filename: str = "", content: str = "") -> tuple[Target, ...]:
+    """Targets that were given one by one, and those of a file: one a line, `#` begins a comment line.
+
+    Raises UnusableTarget with the number of the target or the line, never with its text.
+    """
+    places = [(f"target {number}", text) for number, text in enumerate(arguments, 1)]
+    numbered = [(f"{filename}:{number}", line.strip()) for number, line in enumerate(content.splitlines(), 1)]
+    places += [(place, line) for place, line in numbered if line and not line.startswith("#")]
+    if not 0 < len(places) <= MAX_TARGETS:
+        text = "no target is given" if not places else f"there are more than {MAX_TARGETS} targets"
+        hint = "name one, or a file of them with --targets-file"
+        raise UnusableTarget(TlsCheckReason.NO_TARGETS, text, hint)
+    targets = []
+    for place, text in places:
+        try:
+            targets.append(parse_target(text))
+        except UnusableTarget as error:
+            raise UnusableTarget(error.reason, f"{place}: {error}", error.hint) from None
+    return tuple(targets)
 
 
 def parse_target(text: str) -> Target:

@@ -5,11 +5,13 @@ one idle connection would keep their clients out.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Lock
+from typing import Protocol
 
 from sealwire.sidecars.tls_check.certificate import describe
 from sealwire.sidecars.tls_check.errors import UnusableTarget
@@ -18,18 +20,13 @@ from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
 from sealwire.sidecars.tls_check.http import HttpAnswer, get
 from sealwire.sidecars.tls_check.mongodb import Hello, ask_hello
 from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host
-from sealwire.sidecars.tls_check.offers import VersionSupport, survey_versions
+from sealwire.sidecars.tls_check.offers import VersionSupport, accepted_versions
 from sealwire.sidecars.tls_check.revocation import Fetch, check_revocation
 from sealwire.sidecars.tls_check.stream import Stream, StreamFailed, TcpStream, Trouble
-from sealwire.sidecars.tls_check.target import (
-    HTTP_PORT,
-    HTTPS_PORT,
-    Endpoint,
-    Kind,
-    Target,
-    parse_address,
-)
+from sealwire.sidecars.tls_check.target import HTTP_PORT, HTTPS_PORT, Endpoint, Kind, Target, parse_address
 from sealwire.sidecars.tls_check.trust import ClientIdentity, Trust, load_identity, load_trust
+
+PARALLEL_TARGETS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +36,13 @@ class Settings:
     trust: Trust | None = None
     identity: ClientIdentity | None = None
     timeout_s: float = 5.0
-    """For each connection, from connecting to its end."""
+    """Limit of each connection, from connecting to its end."""
     budget_s: float = 60.0
-    """For the versions and suites of one endpoint."""
+    """Limit of the look at the versions and suites of one endpoint."""
     http_port: int = HTTP_PORT
-    """Where an https:// target is asked for its redirect; 0: nowhere."""
+    """The port at which an https:// target is asked for its redirect; 0 turns this off."""
     fetch: Fetch | None = None
     """Asks authorities about revocation; None: only what servers send along counts."""
-
-
-class AddressLocks:
-    """One lock for each address, so that no two targets look at one server at the same time."""
-
-    def __init__(self) -> None:
-        self._guard = Lock()
-        self._locks: dict[tuple[str, int], Lock] = {}
-
-    def lock(self, endpoint: Endpoint) -> Lock:
-        with self._guard:
-            return self._locks.setdefault((endpoint.host, endpoint.port), Lock())
 
 
 def settings_for(target: Target, settings: Settings) -> Settings:
@@ -70,18 +55,49 @@ def settings_for(target: Target, settings: Settings) -> Settings:
     return replace(settings, trust=trust, identity=identity)
 
 
-Progress = Callable[[Endpoint], None]
-"""Told of each endpoint before it is looked at."""
+class Watcher(Protocol):
+    """Told how far a run is; from several threads."""
+
+    def look_at(self, endpoint: Endpoint) -> None:
+        """Before an endpoint is looked at."""
+
+    def done(self) -> None:
+        """After a target."""
 
 
-def verify_target(
-    target: Target, settings: Settings, locks: AddressLocks, progress: Progress = lambda _: None
-) -> TargetFacts:
-    """Everything that can be seen of one target. What is wrong with a server is in the result.
+class _Locks:
+    """One lock for each address, so that no two targets look at one server at the same time."""
 
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._locks: dict[tuple[str, int], Lock] = {}
+
+    def lock(self, endpoint: Endpoint) -> Lock:
+        with self._guard:
+            return self._locks.setdefault((endpoint.host, endpoint.port), Lock())
+
+
+def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watcher) -> list[TargetFacts]:
+    """Targets at the same time, the endpoints of each one after another, in the order that was given.
+
+    What is wrong with a server is in the result.
     Cost:    some 10 to 60 connections for each endpoint; at most budget_s + 4 timeout_s of waiting
-    Raises:  UnusableFile for files that the connection string names
+    Raises:  UnusableFile for files that a connection string names
     """
+    locks = _Locks()
+
+    def look(target: Target) -> TargetFacts:
+        try:
+            return _verify(target, settings, locks, watcher)
+        finally:
+            watcher.done()
+
+    with ThreadPoolExecutor(min(PARALLEL_TARGETS, len(targets))) as pool:
+        return list(pool.map(look, targets))
+
+
+def _verify(target: Target, settings: Settings, locks: _Locks, watcher: Watcher) -> TargetFacts:
+    """Everything that can be seen of one target."""
     settings = settings_for(target, settings)
     waiting = [(endpoint, False) for endpoint in target.endpoints]
     found: dict[str, EndpointFacts] = {}
@@ -89,7 +105,7 @@ def verify_target(
     for endpoint, discovered in waiting:
         if endpoint.label in found:
             continue
-        progress(endpoint)
+        watcher.look_at(endpoint)
         with locks.lock(endpoint):
             look = _Look(endpoint, settings)
             found[endpoint.label] = replace(look.run(), discovered=discovered)
@@ -123,7 +139,7 @@ class _Look:
     def run(self) -> EndpointFacts:
         until = time.monotonic() + self.settings.budget_s
         try:
-            self.versions = survey_versions(self._dial, self.endpoint.host, until)
+            self.versions = accepted_versions(self._dial, self.endpoint.host, until)
         except StreamFailed as failure:
             return EndpointFacts(self.endpoint, trouble=failure.trouble)
         accepted = any(version.suites for version in self.versions)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KeysError, KeySettingError
-from sealwire.keys.vault.admin import Wrapped
+from sealwire.keys.vault.admin import Wrapped, unwrap
+from sealwire.keys.vault.connection import VaultConnection
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
@@ -31,7 +32,7 @@ class Login:
     role: str
     secret_ids: int
     ends: datetime
-    """Of the secret id that lasts longest: after it a machine that starts is refused."""
+    """The end of the secret id that lasts longest. A machine that starts after it is refused."""
 
     def ends_soon(self, now: datetime) -> bool:
         """Whether it is time to hand out a new one."""
@@ -77,6 +78,17 @@ def secret_id_path(settings: SetupSettings, role: Role) -> str:
             "a pod logs in by its service account",
         )
     return f"{_role_path(settings, role)}/secret-id"
+
+
+def take_out(connection: VaultConnection, token: str, path: str) -> str:
+    """The secret id that `token` wraps, made at `path`. Possible once; raises as `unwrap` does.
+
+    Raises ServerState NOT_SET_UP for what is no secret id
+    """
+    secret_id = unwrap(connection, token, path).get("secret_id")
+    if not isinstance(secret_id, str):
+        raise ServerState(SetupReason.NOT_SET_UP, "what was wrapped is no secret id", "make a fresh one")
+    return secret_id
 
 
 def logins(server: Server, settings: SetupSettings) -> tuple[Login, ...]:

@@ -1,15 +1,11 @@
 """What stops a Vault set-up. Every error has a stable reason and a next step, and shows no secret.
 
 Errors of the connection and the login are those of sealwire.keys.
-
-VaultSetupError
-|- UnusableSetting     an option, a share or a holder's key cannot be used
-|- ServerState         the server is not in the state that the command needs
-|- HandOverFailed      a secret could not be handed over
-`- NotChangeable       a difference that no set-up may change by itself
 """
 
 from enum import Enum
+
+from sealwire.sidecars.errors import SidecarError
 
 
 class SetupReason(Enum):
@@ -32,13 +28,8 @@ class SetupReason(Enum):
     OUTPUT = "output"
 
 
-class VaultSetupError(Exception):
-    """Base of this sidecar. `str()` is one line; `hint` is the next step."""
-
-    def __init__(self, reason: SetupReason, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.hint = hint
+class VaultSetupError(SidecarError[SetupReason]):
+    """Base of the room."""
 
 
 class UnusableSetting(VaultSetupError):

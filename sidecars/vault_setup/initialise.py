@@ -26,11 +26,11 @@ class HandOver(Unpicklable):
     shares: tuple[bytes, ...] = field(repr=False)
     """Text in clear, armoured age, or binary PGP, as the holders are."""
     root_token: bytes = field(repr=False)
-    """For the first holder as the shares are, or in clear."""
+    """The root token, in clear or encrypted for the first holder as the shares are."""
     suffix: str
     """What a file with a share ends in: nothing, `.age` or `.pgp`."""
     clear_shares: tuple[str, ...] = field(repr=False)
-    """For unsealing at once; none where the server encrypted them."""
+    """The shares in clear, for unsealing at once; empty where the server encrypted them."""
 
 
 def check_numbers(shares: int, threshold: int, holders: Holders) -> None:
@@ -56,6 +56,24 @@ def require_empty(seal: Seal) -> None:
             SetupReason.ALREADY_INITIALISED,
             "the server is initialised already",
             "unseal it with its shares: sealwire vault unseal",
+        )
+
+
+def require_unsealed(status: SealStatus) -> None:
+    """Raises ServerState NOT_INITIALISED, SEALED."""
+    _require_initialised(status)
+    if status.sealed:
+        raise ServerState(
+            SetupReason.SEALED,
+            f"the server is sealed; {status.progress} of {status.threshold} shares were given",
+            "give the shares: sealwire vault unseal",
+        )
+
+
+def _require_initialised(status: SealStatus) -> None:
+    if not status.initialised:
+        raise ServerState(
+            SetupReason.NOT_INITIALISED, "the server has no keys yet", "make them: sealwire vault init"
         )
 
 
@@ -110,10 +128,7 @@ def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
     Raises:  ServerState NOT_INITIALISED, SHARE_REFUSED, with how many still count; KekUnavailable
     """
     status = seal.status()
-    if not status.initialised:
-        raise ServerState(
-            SetupReason.NOT_INITIALISED, "the server has no keys yet", "make them: sealwire vault init"
-        )
+    _require_initialised(status)
     if not status.sealed:
         return status
     for share in shares:

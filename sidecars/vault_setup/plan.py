@@ -15,7 +15,7 @@ from sealwire.sidecars.vault_setup.settings import SetupSettings
 from sealwire.sidecars.vault_setup.step import State, Step, compare
 
 
-def survey(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
+def compare_all(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
     """One step a resource, in the order of making. Changes nothing.
 
     Cost:    one read a resource, about twenty
@@ -70,7 +70,7 @@ def verify(server: Server, settings: SetupSettings, done: Sequence[Step]) -> tup
     The audit device is as carrying out left it: a second look would not know what was tried.
     """
     audits = [step for step in done if step.kind is Kind.AUDIT]
-    return (*(step for step in survey(server, settings) if step.kind is not Kind.AUDIT), *audits)
+    return (*(step for step in compare_all(server, settings) if step.kind is not Kind.AUDIT), *audits)
 
 
 def outstanding(steps: Sequence[Step]) -> tuple[Step, ...]:

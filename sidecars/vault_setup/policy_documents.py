@@ -106,7 +106,7 @@ def _auditor(settings: SetupSettings) -> tuple[Rule, ...]:
 
 
 def _secret_ids(settings: SetupSettings, auth: str) -> tuple[Rule, ...]:
-    """To see when logins end. An accessor names a secret id, and does not log in."""
+    """Rules for seeing when logins end. An accessor names a secret id, and does not log in."""
     paths = [f"{auth}/role/{settings.role_name(role)}/secret-id" for role in Role]
     return tuple(
         rule for path in paths for rule in (Rule(path, ("list",)), Rule(f"{path}-accessor/lookup", USE))

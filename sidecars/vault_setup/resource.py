@@ -53,12 +53,12 @@ class Resource:
     change: Request | None
     """What makes fields differ no more; None where a difference is an operator's to decide."""
     listing: str | None = None
-    """Where `path` cannot be read by itself: the list that has the resource under `entry`."""
+    """The list that has the resource under `entry`, for a `path` that cannot be read by itself."""
     entry: str = ""
     fixed: frozenset[str] = frozenset()
     """Fields that stay as they were made."""
     holds: str | None = None
-    """For mounts: what lists the content, so that only an empty one is taken away."""
+    """The list of a mount's content, so that only an empty mount is taken away."""
 
 
 @dataclass(frozen=True, slots=True)

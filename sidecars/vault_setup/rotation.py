@@ -3,10 +3,8 @@
 Rotating adds a version: new wraps use it, and what older versions wrapped still opens until it is re-wrapped.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason
 from sealwire.sidecars.vault_setup.server import Server
@@ -54,8 +52,5 @@ def _age(server: Server, settings: SetupSettings, name: str) -> KeyAge:
             SetupReason.NOT_SET_UP, f"the server has no key {name}", "set it up first: sealwire vault setup"
         )
     version = int(found["latest_version"])
-    return KeyAge(name, version, _made(found, version), int(found["auto_rotate_period"]))
-
-
-def _made(found: Mapping[str, Any], version: int) -> datetime:
-    return datetime.fromtimestamp(int(found["keys"][str(version)]), UTC)
+    made = datetime.fromtimestamp(int(found["keys"][str(version)]), UTC)
+    return KeyAge(name, version, made, int(found["auto_rotate_period"]))

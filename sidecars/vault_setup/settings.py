@@ -1,9 +1,11 @@
 """What an operator chooses about a set-up, checked once. Holds no secret."""
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from pathlib import Path
 
 from sealwire.sidecars.vault_setup.errors import SetupReason, UnusableSetting
 
@@ -13,6 +15,7 @@ QUARTER_S = 90 * DAY_S
 # The server's own minimum for transit keys.
 MIN_ROTATION_S = HOUR_S
 MAX_ROTATION_S = 10 * 365 * DAY_S
+_MAX_PEM_BYTES = 64 * 1024
 
 # Names become part of API paths and of policies, where `*`, `+` and quotes have a meaning.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
@@ -117,6 +120,19 @@ class SetupSettings:
     def role_name(self, role: Role) -> str:
         """What a role and its policy are called on the server."""
         return f"{self.prefix}-{role.value}"
+
+
+def read_kubernetes(host: str, ca: Path, mount: str, namespace: str) -> Kubernetes:
+    """The login whose API server's CA is in the file `ca`. Raises UnusableSetting AUTH."""
+    try:
+        with ca.open("rb") as file:
+            pem = file.read(_MAX_PEM_BYTES).decode("ascii")
+        ssl.create_default_context(cadata=pem)
+    except (OSError, ValueError):
+        raise UnusableSetting(
+            SetupReason.AUTH, f"{ca} cannot be read as a PEM certificate", "give the API server's CA"
+        ) from None
+    return Kubernetes(host, pem, mount, namespace)
 
 
 def address_or_network(text: str) -> IPv4Address | IPv6Address | IPv4Network | IPv6Network:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.report import report
-from bench.report.targets import TARGETS
+from bench.report.goals import GOALS
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +19,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_lists_its_parts_and_targets() -> None:
     done = bench("bench", "--list")
     assert done.returncode == 0
-    for target in TARGETS:
+    for target in GOALS:
         assert target.name in done.stdout
 
 

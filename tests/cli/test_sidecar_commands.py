@@ -6,11 +6,8 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from sealwire.cli.backup import group as backup
-from sealwire.cli.documented_group import ALWAYS, DocumentedGroup
-from sealwire.cli.luks import group as luks
-from sealwire.cli.tls import group as tls
-from sealwire.cli.vault import group as vault
+from sealwire.cli import backup, luks, tls, vault
+from sealwire.cli.groups import ALWAYS, DocumentedGroup
 from tests.build_context import ROOT
 
 GROUPS: dict[str, click.Group] = {

@@ -53,7 +53,7 @@ class Case:
     parts: list[bytes]
     data: bytes
     plaintext: bytes | None
-    """None: has to be refused."""
+    """None where it has to be refused."""
 
 
 def cases() -> Iterator[Case]:

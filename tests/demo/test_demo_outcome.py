@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from sealwire.cli import demo
 from sealwire.cli.exit_codes import EX_DATAERR, EX_UNAVAILABLE, exit_code
 from sealwire.demo.story import Check, Story
-from sealwire.testbed.errors import DemoError, DemoReason
+from sealwire.testbed.errors import TestbedError, TestbedReason
 from tests.demo.test_render import STORY
 
 HOLDS = replace(STORY, checks=(Check("all is well", True, "7 of 7"),))
@@ -46,4 +46,4 @@ def test_too_few_patients_are_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_part_that_does_not_start_has_its_exit_code() -> None:
-    assert exit_code(DemoError(DemoReason.DATABASE_DIED, "it ended", "try again")) == EX_UNAVAILABLE
+    assert exit_code(TestbedError(TestbedReason.DIED, "it ended", "try again")) == EX_UNAVAILABLE

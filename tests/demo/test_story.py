@@ -14,7 +14,7 @@ from sealwire.demo.inspection import Refused, SearchPlan, Stored
 from sealwire.demo.story import Sight
 from sealwire.examples.clinic_app import STEPS
 from sealwire.examples.patients import generate_patients
-from sealwire.testbed.database import User, connection_string
+from sealwire.testbed.mongo_server import User, connection_string
 
 # magic, format, mode, class id, key version, BSON type, SIV, one byte of ciphertext
 ENVELOPE = Binary(b"SW\x01\x01" + bytes((0, 0, 0, 9)) + bytes((0, 0, 0, 1)) + b"\x02" + bytes(17), SUBTYPE)

@@ -16,7 +16,7 @@ from sealwire.sidecars.backup import consistency
 from sealwire.sidecars.backup.comparison import RestoreReport
 from sealwire.sidecars.backup.dump import Dumped, DumpOptions, dump
 from sealwire.sidecars.backup.dump_files import DumpFiles, SealedFiles
-from sealwire.sidecars.backup.journal import opened, purpose_of
+from sealwire.sidecars.backup.journal import opened
 from sealwire.sidecars.backup.local_store import LocalStore
 from sealwire.sidecars.backup.restore import Restore
 from sealwire.sidecars.backup.restore_plan import RestorePlan, parse_rename, plan
@@ -124,8 +124,7 @@ def planned(found: Survey, *renames: str, only: tuple[str, ...] = ("clinic",)) -
 def restored(client: Client, files: DumpFiles, folder: Path, *renames: str) -> RestoreReport:
     found = survey(files)
     restore = Restore(client, files, found, planned(found, *renames))
-    purpose = purpose_of(files.identity, restore.target_identity(), [])
-    with opened(folder / "journal.json", purpose) as journal:
+    with opened(folder / "journal.json", restore.purpose()) as journal:
         return restore.run(journal)
 
 

@@ -13,6 +13,7 @@ from pymongo.database import Database
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.outside.chosen import chosen, drop, named, prefixed, standing
 from tests.integration.tls_verify_command import AUTHORITY
 from tests.integration.vault_command import Command, ReadyVault
 from tests.sidecars.tls_check.certificates import Odd, make
@@ -20,7 +21,7 @@ from tests.support.debian_programs import require_program
 from tests.support.openbao import RaftServer
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
-POLICY = Path(__file__).with_name("policy.yaml")
+POLICY = prefixed(Path(__file__).with_name("policy.yaml"))
 
 Document = dict[str, Any]
 
@@ -39,18 +40,31 @@ class Stack:
     @property
     def raw(self) -> Database[Document]:
         """The clinic's database as it is stored."""
-        return self.direct["clinic"]
+        return self.direct[named("clinic")]
 
     @property
     def clinic(self) -> Database[Document]:
         """The clinic's database as the application sees it."""
-        return self.client["clinic"]
+        return self.client[named("clinic")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_outside() -> None:
+    """On a server that the user named each file begins in an empty place, as it does on one of its own."""
+    outside = chosen()
+    if outside is not None:
+        with MongoClient[Document](outside.server.uri) as client:
+            assert drop(client, outside.prefix) == []
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Started once a test run: about 6 s."""
     folder = tmp_path_factory.mktemp("stack")
+    if chosen() is not None:
+        with standing(folder, POLICY) as found:
+            yield Stack(found.database, found.proxy, found.direct, found.client)
+        return
     authority = create_authority(folder / "certificates")
     with secantus(folder, users=USERS, authority=authority) as database:
         options = ProxyOptions(

@@ -56,7 +56,7 @@ class Desk:
         return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
 
     def names(self) -> list[str]:
-        """Of the backups that are there under a name."""
+        """The names of the backups that are there."""
         return sorted(path.name for path in self.store.glob("[!.]*.enc"))
 
 
@@ -182,7 +182,7 @@ def wait_for_bytes(store: Path, size: int, process: subprocess.Popen[str]) -> No
 
 
 def sizes(store: Path) -> Iterator[int]:
-    """Of the files that are no finished backup."""
+    """The sizes of the files that are no finished backup."""
     for path in store.iterdir():
         try:
             if not path.name.startswith("sound"):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.cli.backup.restoring import documents_size
 from sealwire.sidecars.backup.consistency import Wanted
 from sealwire.sidecars.backup.dump import DumpOptions, Progress, dump
 from sealwire.sidecars.backup.errors import (
@@ -17,7 +16,7 @@ from sealwire.sidecars.backup.local_store import LocalStore
 from sealwire.sidecars.backup.manifest import Consistency
 from sealwire.sidecars.backup.sealed_writer import create_backup
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.direct_errors import DirectReason, UnusableUri
+from sealwire.sidecars.errors import DirectReason, UnusableUri
 from tests.integration.backup_source import (
     Server,
     assert_same,
@@ -83,8 +82,8 @@ def test_whoever_waits_is_told_how_much_there_is(server: Server, tmp_path: Path)
     documents = sum(collection.content.size for collection in found.contents.collections)
     assert told[-1].size == documents
     assert told[0].of_size == pytest.approx(documents, rel=0.1)
-    assert documents_size(found.manifest, {"clinic.long"}) == documents
-    assert documents_size(found.manifest, ()) == 0
+    assert found.manifest.documents_size({"clinic.long"}) == documents
+    assert found.manifest.documents_size(()) == 0
 
 
 @pytest.mark.parametrize("blocks_before", [0, 1, 3])

@@ -8,6 +8,7 @@ from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateMany, U
 from pymongo.errors import ClientBulkWriteException
 
 from tests.integration.conftest import Document, Stack
+from tests.integration.outside.chosen import named
 from tests.integration.test_drivers import is_envelope
 from tests.support.secantus import ROOT
 
@@ -24,7 +25,9 @@ def client(clean: Stack) -> Iterator[MongoClient[Document]]:
 def test_each_operation_goes_by_the_policy_of_its_collection(
     clean: Stack, client: MongoClient[Document]
 ) -> None:
-    patients, appointments, wards = "clinic.patients", "clinic.appointments", "clinic.wards"
+    patients, appointments, wards = (
+        named(f"clinic.{name}") for name in ("patients", "appointments", "wards")
+    )
     writes: list[Any] = [
         InsertOne({"_id": 1, "nhs_number": "1", "contacts": [{"phone": "10"}]}, namespace=patients),
         InsertOne({"_id": 1, "patient_nhs": "1", "nhs_number": "clear"}, namespace=appointments),
@@ -61,7 +64,7 @@ def test_a_duplicate_is_named_in_clear_and_the_rest_is_written(
 ) -> None:
     clean.clinic.patients.create_index("nhs_number", unique=True)
     inserts: list[Any] = [
-        InsertOne({"nhs_number": number}, namespace="clinic.patients") for number in ("1", "1", "2")
+        InsertOne({"nhs_number": number}, namespace=named("clinic.patients")) for number in ("1", "1", "2")
     ]
     with pytest.raises(ClientBulkWriteException) as caught:
         client.bulk_write(inserts, ordered=False, verbose_results=True)
@@ -74,9 +77,9 @@ def test_one_refused_operation_is_a_write_error_of_its_own(
     clean: Stack, client: MongoClient[Document]
 ) -> None:
     writes: list[Any] = [
-        InsertOne({"_id": 1}, namespace="clinic.wards"),
-        InsertOne({"nhs_number": 5}, namespace="clinic.patients"),
-        InsertOne({"_id": 2}, namespace="clinic.wards"),
+        InsertOne({"_id": 1}, namespace=named("clinic.wards")),
+        InsertOne({"nhs_number": 5}, namespace=named("clinic.patients")),
+        InsertOne({"_id": 2}, namespace=named("clinic.wards")),
     ]
     for ordered, written in ((True, 1), (False, 2)):
         clean.raw.wards.delete_many({})

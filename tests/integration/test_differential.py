@@ -20,11 +20,12 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PathNode
 from tests.integration.conftest import POLICY, Document, Stack
 from tests.integration.operations import documents, filters, pipelines, update_pipelines, updates
+from tests.integration.outside.chosen import named
 from tests.integration.test_drivers import is_envelope
 
 pytestmark = pytest.mark.integration
 
-COVERED = load_policy(POLICY.read_bytes(), POLICY.name).covered("clinic.patients")
+COVERED = load_policy(POLICY.read_bytes(), POLICY.name).covered(named("clinic.patients"))
 Answer = tuple[str, Any]
 Operation = tuple[str, Callable[[Collection[Document]], Any]]
 answered: Counter[str] = Counter()
@@ -125,7 +126,7 @@ def run(collection: Collection[Document], operation: Operation) -> Answer:
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(stored=documents, done=st.lists(operations, min_size=1, max_size=6))
 def test_the_same_answer_or_a_refusal(stack: Stack, stored: list[Document], done: list[Operation]) -> None:
-    plain, covered = stack.direct["plain"].patients, stack.clinic.patients
+    plain, covered = stack.direct[named("plain")].patients, stack.clinic.patients
     plain.delete_many({})
     stack.raw.patients.delete_many({})
     plain.insert_many([dict(document) for document in stored])

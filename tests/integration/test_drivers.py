@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient, DeleteOne, InsertOne, MongoClient, UpdateO
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
 from tests.integration.conftest import Document, Stack
+from tests.integration.outside.chosen import named, own_server, replica_set
 from tests.support.secantus import CLINIC, ROOT
 
 pytestmark = pytest.mark.integration
@@ -118,7 +119,7 @@ def test_unique_indexes_hold_and_the_duplicate_is_named_in_clear(clean: Stack) -
     assert caught.value.details is not None
     assert caught.value.details["keyValue"] == {"nhs_number": "1"}
     explained = clean.clinic.patients.find({"nhs_number": "1"}).explain()
-    assert explained["queryPlanner"]["winningPlan"]["inputStage"]["stage"] == "IXSCAN"
+    assert "IXSCAN" in str(explained["queryPlanner"]["winningPlan"])  # servers nest it differently
 
 
 def test_bulk_writes_and_batches_larger_than_one_message_of_documents(clean: Stack) -> None:
@@ -165,6 +166,7 @@ def test_a_refusal_is_an_ordinary_command_error(clean: Stack, query: Document, c
     clean.client.admin.command("ping")
 
 
+@replica_set()
 def test_transactions_commit_and_abort(clean: Stack) -> None:
     clean.clinic.patients.insert_one({"nhs_number": "0"})
     with clean.client.start_session() as session:
@@ -177,6 +179,7 @@ def test_transactions_commit_and_abort(clean: Stack) -> None:
     assert clean.clinic.patients.count_documents({"nhs_number": "1"}) == 1
 
 
+@replica_set()
 def test_change_streams_come_out_in_clear(clean: Stack) -> None:
     clean.clinic.patients.insert_one({"nhs_number": "0"})
     with clean.clinic.patients.watch(max_await_time_ms=2000, full_document="updateLookup") as stream:
@@ -212,38 +215,40 @@ def test_aggregations_group_by_covered_fields(clean: Stack) -> None:
 
 
 def test_patterns_protect_collections_made_later(clean: Stack) -> None:
-    database = clean.direct["tenant_7"]
+    database = clean.direct[named("tenant_7")]
     with MongoClient[Document](clean.proxy.uri(ROOT, "admin")) as client:
-        client["tenant_7"].patients.insert_one({"nhs_number": "1"})
-        assert client["tenant_7"].patients.find_one({"nhs_number": "1"})
+        client[named("tenant_7")].patients.insert_one({"nhs_number": "1"})
+        assert client[named("tenant_7")].patients.find_one({"nhs_number": "1"})
         assert is_envelope(database.patients.find_one()["nhs_number"])  # type: ignore[index]
         with pytest.raises(OperationFailure) as caught:
-            client["tenant_7"].patients.rename("archive")
+            client[named("tenant_7")].patients.rename("archive")
         assert caught.value.code == 238
-        client.admin.command("renameCollection", "tenant_7.patients", to="tenant_8.patients")
-        assert client["tenant_8"].patients.count_documents({"nhs_number": "1"}) == 1
-    clean.direct.drop_database("tenant_7")
-    clean.direct.drop_database("tenant_8")
+        client.admin.command("renameCollection", named("tenant_7.patients"), to=named("tenant_8.patients"))
+        assert client[named("tenant_8")].patients.count_documents({"nhs_number": "1"}) == 1
+    clean.direct.drop_database(named("tenant_7"))
+    clean.direct.drop_database(named("tenant_8"))
 
 
+@own_server("the names and the number of its members are the server's own")
 def test_the_driver_stays_on_the_proxy_and_sees_a_replica_set(clean: Stack) -> None:
     assert clean.client.topology_description.topology_type_name.startswith("ReplicaSet")
     assert {f"{host}:{port}" for host, port in clean.client.nodes} == {clean.proxy.address}
 
 
+@own_server("a wrong login might lock the user out")
 def test_a_wrong_password_is_refused_by_the_server(clean: Stack) -> None:
-    uri = clean.proxy.uri(CLINIC, "clinic")
+    uri = clean.proxy.uri(CLINIC, named("clinic"))
     with (
         MongoClient[Document](uri, password="not the password") as client,
         pytest.raises(OperationFailure) as caught,
     ):
-        client["clinic"].patients.find_one()
+        client[named("clinic")].patients.find_one()
     assert caught.value.code == 18
 
 
 async def test_the_async_driver(clean: Stack) -> None:
-    async with AsyncMongoClient[Document](clean.proxy.uri(CLINIC, "clinic")) as client:
-        patients = client["clinic"].patients
+    async with AsyncMongoClient[Document](clean.proxy.uri(CLINIC, named("clinic"))) as client:
+        patients = client[named("clinic")].patients
         await patients.insert_many([{"_id": number, "nhs_number": str(number)} for number in range(250)])
         await asyncio.gather(*(patients.find_one({"nhs_number": str(n)}) for n in range(20)))
         found = await patients.find({"nhs_number": {"$in": ["7", "8"]}}).sort("_id").to_list()

@@ -12,20 +12,21 @@ from bson.regex import Regex
 from click.testing import CliRunner, Result
 from pymongo.errors import OperationFailure
 
-from sealwire.cli.policy.enforce_change import Options, Outcome, carry_out, plan_install
-from sealwire.cli.policy.enforce_survey import survey
-from sealwire.cli.policy.group import command
+from sealwire.cli.policy import command
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
-from sealwire.sidecars.direct_errors import DirectError, DirectReason
+from sealwire.sidecars.enforcement.change import Options, Outcome, carry_out, plan_install
+from sealwire.sidecars.enforcement.covered import covered_collections
 from sealwire.sidecars.enforcement.validators import MARK
+from sealwire.sidecars.errors import DirectError, DirectReason
 from tests.integration.conftest import POLICY, Document, Stack
+from tests.integration.outside.chosen import named, own_server
 from tests.support.secantus import CLINIC, ROOT, secantus
 
 pytestmark = pytest.mark.integration
 
 POLICIES = load_policy(POLICY.read_bytes(), "policy.yaml")
-PATIENTS = "clinic.patients"
+PATIENTS = named("clinic.patients")
 SEALED = Binary(b"SW\x01\x01" + bytes(45), 0x80)
 
 
@@ -175,16 +176,16 @@ def test_plaintext_that_is_there_already_is_counted_and_stops_it(clean: Stack) -
 def test_patterns_reach_every_collection_that_exists_and_names_are_created_on_demand(clean: Stack) -> None:
     uri = clean.database.uri(ROOT)
     try:
-        for database in ("tenant_a", "tenant_b", "other"):
+        for database in map(named, ("tenant_a", "tenant_b", "other")):
             clean.direct[database].create_collection("patients")
-        clean.direct["tenant_a"].create_collection("doctors")
+        clean.direct[named("tenant_a")].create_collection("doctors")
         rows = report(run("--yes", "--json", uri=uri))
         assert {name: row["outcome"] for name, row in rows.items()} == {
             PATIENTS: "skipped",
-            "clinic.appointments": "skipped",
-            "clinic.restored": "skipped",
-            "tenant_a.patients": "installed",
-            "tenant_b.patients": "installed",
+            named("clinic.appointments"): "skipped",
+            named("clinic.restored"): "skipped",
+            named("tenant_a.patients"): "installed",
+            named("tenant_b.patients"): "installed",
         }
         rows = report(run("--yes", "--json", "--create", uri=uri))
         assert [row["outcome"] for row in rows.values()] == [*["created"] * 3, "already", "already"]
@@ -192,7 +193,7 @@ def test_patterns_reach_every_collection_that_exists_and_names_are_created_on_de
             clean.raw.appointments.insert_one({"patient_nhs": "x"})
         clean.clinic.appointments.insert_one({"patient_nhs": "x"})
     finally:
-        for database in ("tenant_a", "tenant_b", "other"):
+        for database in map(named, ("tenant_a", "tenant_b", "other")):
             clean.direct.drop_database(database)
 
 
@@ -214,6 +215,7 @@ def test_nothing_changes_in_a_dry_run_or_without_consent(clean: Stack, arguments
     assert MARK in options_of(clean)["validator"]["$jsonSchema"]["title"]
 
 
+@own_server("needs a user without rights")
 def test_a_user_without_the_rights_is_told_and_nothing_changes(clean: Stack) -> None:
     clean.raw.create_collection("patients")
     before = options_of(clean)
@@ -228,7 +230,7 @@ def test_a_user_without_the_rights_is_told_and_nothing_changes(clean: Stack) -> 
 def test_what_the_server_refuses_is_a_failed_outcome_with_its_code(clean: Stack) -> None:
     clean.raw.create_collection("patients")
     with connected(clean.database.uri(ROOT)) as client:
-        (target,) = (found for found in survey(client, POLICIES) if found.namespace == PATIENTS)
+        (target,) = (found for found in covered_collections(client, POLICIES) if found.namespace == PATIENTS)
         change = plan_install(client, target, Options())
         clean.raw.drop_collection("patients")
         done = carry_out(client, change)
@@ -238,11 +240,10 @@ def test_what_the_server_refuses_is_a_failed_outcome_with_its_code(clean: Stack)
 SECRET = "p4ssw0rd"
 
 BAD_URIS: tuple[tuple[Callable[[Stack], str], DirectReason], ...] = (
-    (lambda stack: stack.proxy.uri(CLINIC, "clinic"), DirectReason.SEALWIRE),
+    (lambda stack: stack.proxy.uri(CLINIC, named("clinic")), DirectReason.SEALWIRE),
     (lambda _stack: f"mongodb://root:{SECRET}/1@host", DirectReason.URI),
     (lambda _stack: f"mongodb://root:{SECRET}@host:{SECRET}/", DirectReason.URI),
     (lambda _stack: SECRET, DirectReason.URI),
-    (lambda stack: stack.database.uri(ROOT).replace("root%20password", SECRET), DirectReason.DENIED),
     (
         lambda _stack: f"mongodb://root:{SECRET}@127.0.0.1:1/?serverSelectionTimeoutMS=100",
         DirectReason.UNREACHABLE,
@@ -250,7 +251,14 @@ BAD_URIS: tuple[tuple[Callable[[Stack], str], DirectReason], ...] = (
 )
 
 
-@pytest.mark.parametrize(("uri", "reason"), BAD_URIS)
+WRONG_PASSWORD = pytest.param(
+    lambda stack: stack.database.uri(ROOT).replace("root%20password", SECRET),
+    DirectReason.DENIED,
+    marks=own_server("a wrong login might lock the user out"),
+)
+
+
+@pytest.mark.parametrize(("uri", "reason"), [*BAD_URIS, WRONG_PASSWORD])
 def test_a_connection_that_will_not_do_is_one_error_without_the_password(
     stack: Stack, uri: Callable[[Stack], str], reason: DirectReason
 ) -> None:
@@ -262,6 +270,7 @@ def test_a_connection_that_will_not_do_is_one_error_without_the_password(
     assert error.__suppress_context__ or error.__context__ is None
 
 
+@own_server("needs a server without logins")
 def test_the_server_itself_is_taken_for_itself_without_a_login(tmp_path: Path) -> None:
     with secantus(tmp_path, replica_set=False) as database:
         result = run("--create", "--yes", "--json", uri=database.uri())

@@ -10,6 +10,7 @@ from pymongo.collection import Collection
 
 from tests.integration.conftest import Document, Stack
 from tests.integration.operations import documents
+from tests.integration.outside.chosen import named
 from tests.integration.test_differential import canonical, run
 
 pytestmark = pytest.mark.integration
@@ -73,7 +74,7 @@ def _aggregate(pipeline: list[Document]) -> tuple[str, Any]:
 def test_expressions_give_the_same_answer_or_a_refusal(
     stack: Stack, stored: list[Document], chosen: list[tuple[Any, list[Document]]]
 ) -> None:
-    plain, covered = stack.direct["plain"].patients, stack.clinic.patients
+    plain, covered = stack.direct[named("plain")].patients, stack.clinic.patients
     plain.delete_many({})
     stack.raw.patients.delete_many({})
     plain.insert_many([dict(document) for document in stored])

@@ -11,6 +11,7 @@ from pymongo.database import Database
 
 from tests.integration.conftest import Document, Stack
 from tests.integration.operations import documents, filters
+from tests.integration.outside.chosen import named
 from tests.integration.test_differential import canonical, run
 
 pytestmark = pytest.mark.integration
@@ -98,7 +99,7 @@ answered: Counter[str] = Counter()
 
 def _load(stack: Stack, **stored: list[Document]) -> tuple[Database[Document], Database[Document]]:
     """The same documents in a plaintext database and, through Sealwire, in the clinic's."""
-    plain = stack.direct["plain"]
+    plain = stack.direct[named("plain")]
     for name, rows in stored.items():
         plain[name].delete_many({})
         stack.raw[name].delete_many({})

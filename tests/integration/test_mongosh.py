@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Stack
+from tests.integration.outside.chosen import named
 from tests.node_programs import require_mongosh
 from tests.support.secantus import CLINIC, ROOT
 
@@ -29,7 +30,7 @@ def run(uri: str, script: str) -> Any:
 
 
 def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean: Stack) -> None:
-    through = clean.proxy.uri(CLINIC, "clinic")
+    through = clean.proxy.uri(CLINIC, named("clinic"))
     seen = run(
         through,
         """
@@ -47,8 +48,8 @@ def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean:
             one: db.patients.findOne({"contacts.phone": "01632960002", visits: 2}),
             all: db.patients.countDocuments({}),
             groups: db.patients.aggregate([{$group: {_id: "$nhs_number", n: {$sum: 1}}}]).toArray(),
-            stage: db.patients.find({nhs_number: "9434765919"})
-                .explain().queryPlanner.winningPlan.inputStage.stage,
+            indexed: EJSON.stringify(db.patients.find({nhs_number: "9434765919"})
+                .explain().queryPlanner.winningPlan).includes("IXSCAN"),
             refused,
         };
         """,
@@ -63,9 +64,9 @@ def test_crud_in_mongosh_is_plaintext_through_sealwire_and_binary_past_it(clean:
         },
         "all": 1,
         "groups": [{"_id": "9434765919", "n": 1}],
-        "stage": "IXSCAN",
+        "indexed": True,
         "refused": "NotImplemented",
     }
-    stored = run(clean.database.uri(ROOT, "clinic"), "return db.patients.findOne({_id: 1});")
+    stored = run(clean.database.uri(ROOT, named("clinic")), "return db.patients.findOne({_id: 1});")
     assert {stored[name]["$binary"]["subType"] for name in ("nhs_number", "visits", "notes")} == {"80"}
     assert stored["contacts"][0]["phone"]["$binary"]["subType"] == "80"

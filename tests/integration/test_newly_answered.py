@@ -1,4 +1,4 @@
-"""Conditions and expressions that ciphertext can answer: plaintext and Sealwire give one answer."""
+"""What could be answered on ciphertext, and is: one answer, on plaintext and through Sealwire."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,6 +11,7 @@ from tests.integration.differential.command import Command
 from tests.integration.differential.runner import PLAIN, Runner
 from tests.integration.differential.sides import Outcome, Side
 from tests.integration.differential.values import Document
+from tests.integration.outside.chosen import named
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +24,7 @@ classes:
   notes: {mode: random}
 collections:
   clinic.patients: {nhs: nhs, tags: nhs, visits: visits, born: day, notes: notes, contacts.nhs: nhs}
-"""
+""".replace("clinic.", named("clinic."))
 DAYS = [datetime(1970, 1, day) for day in (1, 5, 9)]
 PATIENTS: list[Document] = [
     {"_id": 0, "nhs": "a", "tags": ["a", "b"], "visits": 5, "born": DAYS[0], "notes": "n", "w": 1},
@@ -41,7 +42,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side
 
 
 def _filled(runner: Runner) -> tuple[Side, Side]:
-    covered, plain = Side(runner.client, "clinic"), Side(runner.direct, PLAIN)
+    covered, plain = Side(runner.client, named("clinic")), Side(runner.direct, PLAIN)
     for name in (covered.name, PLAIN):
         runner.direct.drop_database(name)
     insert = Command("", {"insert": "patients", "documents": PATIENTS})

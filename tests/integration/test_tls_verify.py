@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from sealwire.cli.tls.group import command
+from sealwire.cli.tls import command
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.metrics import TlsMetrics
 from sealwire.testbed.certificates import create_authority

@@ -10,7 +10,7 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import settings_from_environment
-from sealwire.sidecars.vault_setup.plan import carry_out, outstanding, survey
+from sealwire.sidecars.vault_setup.plan import carry_out, compare_all, outstanding
 from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSettings
 from sealwire.testbed.certificates import create_authority
 from tests.build_context import ROOT
@@ -111,10 +111,10 @@ def test_the_fake_of_the_unit_tests_goes_through_the_same_steps(tmp_path: Path, 
     with dev_server(tmp_path / "bao") as server:
         real = admin_with(server, server.root_token)
         for _ in range(2):
-            steps = [survey(each, settings) for each in (real, fake)]
+            steps = [compare_all(each, settings) for each in (real, fake)]
             assert steps[0] == steps[1]
             assert list(carry_out(real, steps[0])) == list(carry_out(fake, steps[1]))
-        assert [step.kind.value for step in outstanding(survey(real, settings))] == ["audit device"]
+        assert [step.kind.value for step in outstanding(compare_all(real, settings))] == ["audit device"]
 
 
 def test_the_auditor_of_a_kubernetes_set_up_sees_all_of_it(vault: ReadyVault) -> None:

@@ -7,6 +7,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from tests.integration.conftest import Document, Stack
+from tests.integration.outside.chosen import named
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +52,7 @@ QUERIES: list[tuple[str, Document]] = [
 @pytest.fixture
 def databases(stack: Stack) -> tuple[Database[Document], Database[Document]]:
     """The same documents in a plaintext database and, through Sealwire, in the clinic's; no views yet."""
-    plain = stack.direct["plain"]
+    plain = stack.direct[named("plain")]
     for name in VIEWS:
         plain.drop_collection(name)
         stack.clinic.drop_collection(name)

@@ -18,6 +18,7 @@ from pymongo.errors import (
 )
 
 from tests.integration.conftest import Document, Stack
+from tests.integration.outside.chosen import named, replica_set
 from tests.support.secantus import ROOT
 
 pytestmark = pytest.mark.integration
@@ -35,12 +36,12 @@ BAD: list[Document] = [{"_id": number, "nhs_number": number, "w": "f0rb1dden"} f
 @pytest.fixture
 def ways(clean: Stack) -> Iterator[tuple[Collection[Document], Collection[Document]]]:
     """The covered collection through Sealwire, and the plain one with its validator."""
-    clean.direct.drop_database("plain")
-    plain = clean.direct["plain"].create_collection("patients", validator={"$jsonSchema": SCHEMA})
+    clean.direct.drop_database(named("plain"))
+    plain = clean.direct[named("plain")].create_collection("patients", validator={"$jsonSchema": SCHEMA})
     for collection in (clean.clinic.patients, plain):
         collection.create_index("nhs_number", unique=True)
     yield clean.clinic.patients, plain
-    clean.direct.drop_database("plain")
+    clean.direct.drop_database(named("plain"))
     clean.raw.drop_collection("patients")
 
 
@@ -137,6 +138,7 @@ def test_one_write_alone_raises_a_write_error(
     assert list(covered.find()) == [GOOD[0]]
 
 
+@replica_set()
 def test_a_write_in_a_transaction_fails_as_a_whole(
     clean: Stack, ways: tuple[Collection[Document], Collection[Document]]
 ) -> None:
@@ -164,7 +166,7 @@ def test_the_commands_themselves_answer_alike(
     ]
     replies = []
     with MongoClient[Document](clean.proxy.uri(ROOT, "admin")) as through:
-        for client, database in ((through, "clinic"), (clean.direct, "plain")):
+        for client, database in ((through, named("clinic")), (clean.direct, named("plain"))):
             body = {"bulkWrite": 1, "ops": ops, "nsInfo": [{"ns": f"{database}.patients"}]}
             reply = client.admin.command({**body, "ordered": ordered, "errorsOnly": False})
             items = reply["cursor"]["firstBatch"]
@@ -180,7 +182,7 @@ def test_a_bulk_of_the_client_fails_as_with_a_validator(
 ) -> None:
     found = []
     with MongoClient[Document](clean.proxy.uri(ROOT, "admin")) as through:
-        for client, database in ((through, "clinic"), (clean.direct, "plain")):
+        for client, database in ((through, named("clinic")), (clean.direct, named("plain"))):
             namespace = f"{database}.patients"
             writes: list[Any] = [
                 InsertOne(dict(GOOD[0]), namespace=namespace),

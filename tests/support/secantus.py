@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sealwire.testbed.certificates import Authority
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls, User
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls
+from sealwire.testbed.mongo_server import User
 
 ROOT = User("root", "root password: 100% ?", (("root", "admin"),))
 CLINIC = User("clinic", "clinic/password@1", (("readWrite", "clinic"),))

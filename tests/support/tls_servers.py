@@ -1,16 +1,14 @@
 """Real servers to verify: `openssl s_server` and nginx, each as strong or as weak as a test wants it."""
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealwire.testbed.child import Child
+from sealwire.testbed.child import started
 from sealwire.testbed.ports import LOOPBACK, free_port
 from tests.support.debian_programs import require_program
 
-UP_WITHIN_S = 15.0
 STRONG = ("-min_protocol", "TLSv1.2", "-cipher", "ECDHE+AESGCM:ECDHE+CHACHA20")
 WEAK = ("-min_protocol", "TLSv1", "-cipher", "ALL:COMPLEMENTOFALL:@SECLEVEL=0")
 
@@ -22,12 +20,8 @@ def openssl_server(pem: Path, *options: str) -> Iterator[int]:
     port = free_port()
     command: list[str | Path] = [openssl, "s_server", "-accept", f"{LOOPBACK}:{port}", "-quiet"]
     command += ["-cert", pem, "-key", pem, "-cert_chain", pem, *options]
-    child = Child(command, pem.with_suffix(".log"))
-    try:
-        _wait(child, port)
+    with started(command, port, pem.with_suffix(".log")):
         yield port
-    finally:
-        child.stop()
 
 
 @contextmanager
@@ -54,12 +48,8 @@ http {{
 }}
 """
     )
-    child = Child([program, "-p", folder, "-c", config], folder / "nginx.log")
-    try:
-        _wait(child, https_port)
+    with started([program, "-p", folder, "-c", config], https_port, folder / "nginx.log"):
         yield https_port, http_port
-    finally:
-        child.stop()
 
 
 class SilentServer:
@@ -82,17 +72,3 @@ class SilentServer:
 
     def close(self) -> None:
         self._listener.close()
-
-
-def _wait(child: Child, port: int) -> None:
-    deadline = time.monotonic() + UP_WITHIN_S
-    while time.monotonic() < deadline:
-        if child.exit_code is not None:
-            break
-        try:
-            socket.create_connection((LOOPBACK, port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise RuntimeError(f"the server did not start: {child.last_lines()}")

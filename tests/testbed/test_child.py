@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.testbed.child import Child
+from sealwire.testbed.errors import TestbedError, TestbedReason
 
 STUBBORN = """
 import signal, time
@@ -60,3 +61,16 @@ def test_a_given_environment_replaces_the_own(tmp_path: Path) -> None:
         pass
     assert "ONLY" in child.last_lines()
     assert "PATH" not in child.last_lines()
+
+
+def test_waiting_ends_when_it_answers_or_says_why_not(tmp_path: Path) -> None:
+    child = Child(
+        [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(60)"], tmp_path / "a"
+    )
+    child.wait_until(lambda: "ready" in child.last_lines(), "it")
+    with pytest.raises(TestbedError) as silent:
+        child.wait_until(lambda: False, "it", within_s=0)
+    child.stop()
+    with pytest.raises(TestbedError) as died:
+        child.wait_until(lambda: False, "it")
+    assert (silent.value.reason, died.value.reason) == (TestbedReason.SILENT, TestbedReason.DIED)

@@ -9,8 +9,9 @@ from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from sealwire.testbed import database
 from sealwire.testbed.certificates import create_authority
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, User, connection_string
-from sealwire.testbed.errors import DemoError, DemoReason
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
+from sealwire.testbed.errors import TestbedError, TestbedReason
+from sealwire.testbed.mongo_server import User, connection_string
 from tests.support.secantus import CLINIC, ROOT, USERS, secantus
 
 
@@ -29,9 +30,9 @@ def test_a_users_repr_hides_the_password() -> None:
 
 def test_a_missing_server_program_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(DemoError) as caught:
+    with pytest.raises(TestbedError) as caught:
         database.server_program()
-    assert caught.value.reason is DemoReason.DATABASE_MISSING
+    assert caught.value.reason is TestbedReason.PROGRAM_MISSING
     assert "pip install" in caught.value.hint
 
 
@@ -40,9 +41,9 @@ def test_a_server_that_ends_at_once_is_reported_after_three_ports(tmp_path: Path
     storage = tmp_path / "database"
     storage.write_text("a file where the folder should be")
     process = DatabaseProcess(DatabaseOptions(storage))
-    with pytest.raises(DemoError) as caught:
+    with pytest.raises(TestbedError) as caught:
         process.start()
-    assert caught.value.reason is DemoReason.DATABASE_DIED
+    assert caught.value.reason is TestbedReason.DIED
 
 
 @pytest.mark.integration

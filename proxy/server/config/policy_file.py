@@ -23,7 +23,7 @@ class PolicyFile:
 
     rules: PolicySet
     sha256: str
-    """Of the file's bytes, in hex."""
+    """The hash of the file's bytes, in hex."""
 
     @property
     def shown(self) -> str:

@@ -59,7 +59,7 @@ class UpstreamTls:
 
     mode: TlsMode
     ca: Path | None = None
-    """None: the system's trust store."""
+    """None means the system's trust store."""
     certificate: Path | None = None
     key: Path | None = None
     server_name: str | None = None

@@ -1,7 +1,6 @@
 """`sealwire backup create`: dump a server into a sealed backup."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,23 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from sealwire.cli.backup.options import (
-    KeyOptions,
-    document_bar,
-    dry_run_option,
-    json_option,
-    store_option,
-    writing_options,
-)
+from sealwire.cli.backup.options import KeyOptions, store_option, writing_options
+from sealwire.cli.options import PRESENT_FILE, dry_run_option, json_option
+from sealwire.cli.output import document_bar, print_json, show_table
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.keys.keyring_file import read_record
 from sealwire.sidecars.backup.consistency import Wanted
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, Progress, ReaderChoice, dump, survey
+from sealwire.sidecars.backup.dump import Dumped, DumpOptions, Progress, ReaderChoice, dump, namespaces
 from sealwire.sidecars.backup.open_store import open_store
 from sealwire.sidecars.backup.sealed_writer import create_backup
 from sealwire.sidecars.direct import connected
@@ -60,19 +52,19 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
     "--policy",
     envvar="SEALWIRE_BACKUP_POLICY",
     show_envvar=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PRESENT_FILE,
     help="Note this policy file's checksum in the manifest.",
 )
 @click.option(
     "--keyring",
     envvar="SEALWIRE_BACKUP_KEYRING",
     show_envvar=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PRESENT_FILE,
     help="Note the ids of this keyring's keys in the manifest: those that the covered fields need.",
 )
 @dry_run_option
 @json_option
-def command(  # noqa: PLR0913 - one parameter an option
+def create(  # noqa: PLR0913 - one parameter an option
     *,
     name: str | None,
     store_address: str,
@@ -114,7 +106,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, RIGHTS) as client:
         if dry_run:
-            _show_plan(name, store_address, survey(client, only), as_json=as_json)
+            _show_plan(name, store_address, namespaces(client, only), as_json=as_json)
             return
         with create_backup(store, name, recipients) as sink, _bar(name) as tell:
             dumped = dump(client, sink, options, tell)
@@ -130,7 +122,7 @@ def _key_ids(keyring: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
-    """Where the dump is. How much there will be is what the server said before; documents come and go."""
+    """Shows how far the dump is. The total is what the server said; documents come and go."""
     with document_bar(name) as show:
 
         def tell(now: Progress) -> None:
@@ -143,19 +135,16 @@ def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
 def _show_plan(name: str, store: str, found: list[tuple[str, str]], *, as_json: bool) -> None:
     if as_json:
         rows = [{"namespace": namespace, "kind": kind} for namespace, kind in found]
-        click.echo(json.dumps({"dry_run": True, "name": name, "store": store, "collections": rows}, indent=2))
+        print_json({"dry_run": True, "name": name, "store": store, "collections": rows})
         return
-    table = Table("collection", "kind")
-    for row in found:
-        table.add_row(*row)
-    Console(markup=False).print(table)
+    show_table(("collection", "kind"), found)
     click.echo(f"{name}: {len(found)} collections and views would be backed up to {store}")
 
 
 def _show(name: str, store: str, dumped: Dumped, *, as_json: bool) -> None:
     manifest = dumped.manifest
     if as_json:
-        click.echo(json.dumps(_as_json(name, store, dumped), indent=2))
+        print_json({"name": name, "store": store, **_document(dumped)})
         return
     click.echo(
         f"{name}: {manifest.documents:,} documents of {len(manifest.namespaces)} collections and views, "
@@ -166,11 +155,9 @@ def _show(name: str, store: str, dumped: Dumped, *, as_json: bool) -> None:
         click.echo(f"note: {note}")
 
 
-def _as_json(name: str, store: str, dumped: Dumped) -> dict[str, Any]:
+def _document(dumped: Dumped) -> dict[str, Any]:
     manifest = dumped.manifest
     return {
-        "name": name,
-        "store": store,
         "documents": manifest.documents,
         "size": manifest.size,
         "consistency": manifest.consistency.value,

@@ -1,30 +1,17 @@
-"""Options of the backup commands: where backups are, who may open them, what opens them."""
+"""Options of the backup commands: where backups are, who may open them, what opens them, how many to keep."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from functools import wraps
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TransferSpeedColumn,
-)
 
-from sealwire.cli.exit_codes import exit_code
-from sealwire.cli.key_options import (
-    find_passphrase_from_options,
-    open_kek_from_options,
-    passphrase_file_option,
-)
+from sealwire.cli.exit_codes import exit_code, show_error
+from sealwire.cli.key_options import ask_passphrase, open_kek, passphrase_file_option
+from sealwire.cli.options import settings
 from sealwire.keys.errors import KeysError
 from sealwire.keys.key_pair import load_private_key, load_public_key
 from sealwire.keys.providers import Providers
@@ -45,8 +32,6 @@ store_option = click.option(
     show_default=True,
     help="Where the backups are.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
 _recipient_option = click.option(
     "--recipient",
@@ -93,99 +78,43 @@ class KeyOptions:
 
     def _recipient(self, setting: str) -> Recipient:
         if setting.startswith(PRIVATE_PREFIX):
-            raise BackupSettingError(
-                BackupReason.RECIPIENT,
-                "a recipient is the public half of a key pair",
-                "write public:PATH.pub",
-            )
+            text, hint = "a recipient is the public half of a key pair", "write public:PATH.pub"
+            raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
         if setting.startswith(PUBLIC_PREFIX):
             return load_public_key(Path(setting.removeprefix(PUBLIC_PREFIX)))
-        return open_kek_from_options(setting, self.passphrase_file, self.providers)
+        return open_kek(setting, self.passphrase_file, self.providers)
 
     def _identity(self, setting: str) -> Identity:
         if setting.startswith(PUBLIC_PREFIX):
-            raise BackupSettingError(
-                BackupReason.RECIPIENT,
-                "a public key opens nothing",
-                "write private:PATH, where the other half is",
-            )
+            text, hint = "a public key opens nothing", "write private:PATH, where the other half is"
+            raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
         if not setting.startswith(PRIVATE_PREFIX):
-            return open_kek_from_options(setting, self.passphrase_file, self.providers)
+            return open_kek(setting, self.passphrase_file, self.providers)
         # Asked for before the spinner starts, which would draw over the prompt.
-        passphrase = find_passphrase_from_options(self.passphrase_file)
+        passphrase = ask_passphrase(self.passphrase_file)
         with Console(stderr=True).status("deriving the key from the passphrase"):
             return load_private_key(Path(setting.removeprefix(PRIVATE_PREFIX)), passphrase)
 
 
-def writing_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that makes backups; it gets them as `keys`."""
-    return _recipient_option(passphrase_file_option(_collecting(function)))
+# Each gives the command `keys: KeyOptions`.
+writing_options = settings("keys", KeyOptions, _recipient_option, passphrase_file_option)
+reading_options = settings("keys", KeyOptions, _key_option, passphrase_file_option)
+rekeying_options = settings("keys", KeyOptions, _key_option, _recipient_option, passphrase_file_option)
 
-
-def reading_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that opens backups; it gets them as `keys`."""
-    return _key_option(passphrase_file_option(_collecting(function)))
-
-
-def rekeying_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Both."""
-    return _key_option(_recipient_option(passphrase_file_option(_collecting(function))))
-
-
-def _collecting(function: Callable[..., None]) -> Callable[..., None]:
-    @wraps(function)
-    def collected(**options: Any) -> None:
-        names = [item.name for item in fields(KeyOptions)]
-        given = {name: options.pop(name) for name in names if name in options}
-        function(keys=KeyOptions(**given), **options)
-
-    return collected
-
-
-def retention_options(function: Callable[..., None]) -> Callable[..., None]:
-    """How many backups to keep; the command gets them as `policy`. None at all is a BackupSettingError."""
-
-    @wraps(function)
-    def collected(**options: Any) -> None:
-        numbers = {item.name: options.pop(f"keep_{item.name}") for item in fields(RetentionPolicy)}
-        function(policy=RetentionPolicy(**numbers), **options)
-
-    decorated: Callable[..., None] = collected
-    # The last one applied stands first in --help.
-    for name, what in (
-        ("--keep-monthly", "The newest of each of N months."),
-        ("--keep-weekly", "The newest of each of N weeks."),
-        ("--keep-daily", "The newest of each of N days."),
-        ("--keep-last", "The newest N."),
-    ):
-        option = click.option(name, metavar="N", type=click.IntRange(min=0), default=0, help=what)
-        decorated = option(decorated)
-    return decorated
-
-
-@contextmanager
-def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while something long runs; call it with the bytes done since the last call."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(label, total=total)
-        yield lambda done: progress.update(task, advance=done)
-
-
-@contextmanager
-def document_bar(label: str) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar on standard error; call it with what is at work, the bytes done, and those of all if known."""
-    columns = (
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
+# Gives the command `policy: RetentionPolicy`; BackupSettingError where nothing would be kept.
+retention_options = settings(
+    "policy",
+    RetentionPolicy,
+    *(
+        click.option(f"--keep-{name}", name, metavar="N", type=click.IntRange(min=0), default=0, help=what)
+        for name, what in (
+            ("last", "The newest N."),
+            ("daily", "The newest of each of N days."),
+            ("weekly", "The newest of each of N weeks."),
+            ("monthly", "The newest of each of N months."),
+        )
+    ),
+)
 
 
 class Failures:
@@ -200,10 +129,7 @@ class Failures:
         try:
             yield
         except (BackupError, KeysError) as error:
-            about = "" if str(error).startswith(name) else f"{name}: "
-            click.echo(f"sealwire: error: {about}{error}", err=True)
-            if error.hint:
-                click.echo(f"sealwire: hint: {error.hint}", err=True)
+            show_error(error, "" if str(error).startswith(name) else f"{name}: ")
             self._first = self._first or error
 
     def exit(self) -> None:

@@ -1,28 +1,18 @@
 """`sealwire backup rekey`: other keys for backups that exist."""
 
-import json
-from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from sealwire.cli.backup.options import (
-    Failures,
-    KeyOptions,
-    dry_run_option,
-    json_option,
-    names_argument,
-    progress_bar,
-    rekeying_options,
-    store_option,
-)
+from sealwire.cli.backup.options import Failures, KeyOptions, names_argument, rekeying_options, store_option
+from sealwire.cli.options import dry_run_option, json_option
+from sealwire.cli.output import print_json, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import Entry, choose, read_catalog
-from sealwire.sidecars.backup.key_slots import Identity, Recipient
+from sealwire.sidecars.backup.catalog import choose, read_catalog
 from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.rekey import Rekeyed, reencrypt, rewrap, successor
-from sealwire.sidecars.backup.store import Store
+from sealwire.sidecars.backup.rekey import plan_rekey, reencrypt, rewrap
 
 
 @click.command()
@@ -32,13 +22,8 @@ from sealwire.sidecars.backup.store import Store
 @rekeying_options
 @dry_run_option
 @json_option
-def command(
-    names: tuple[str, ...],
-    anew: bool,
-    store_address: str,
-    keys: KeyOptions,
-    dry_run: bool,
-    as_json: bool,
+def rekey(
+    names: tuple[str, ...], anew: bool, store_address: str, keys: KeyOptions, dry_run: bool, as_json: bool
 ) -> None:
     """Let other keys open the backups: those of --recipient, and no other. --key opens them now.
 
@@ -64,51 +49,18 @@ def command(
     for entry in entries:
         with ended_in_order(), failures.collect(entry.name), progress_bar(entry.name, entry.size) as progress:
             if dry_run:
-                row = _plan(entry, identities, recipients, anew=anew)
+                done = plan_rekey(entry, recipients, anew=anew)
+            elif anew:
+                done = reencrypt(store, entry.name, identities, recipients, progress)
             else:
-                row = _row(_rekey(store, entry, identities, recipients, progress if anew else None))
-            rows.append(row)
+                done = rewrap(store, entry.name, identities, recipients)
+            opens = not dry_run or any(identity.id in done.before for identity in identities)
+            rows.append(asdict(done) | {"key_given": opens})
             if not as_json:
-                click.echo(_line(row, dry_run=dry_run))
+                click.echo(_line(rows[-1], dry_run=dry_run))
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "backups": rows}, indent=2))
+        print_json({"dry_run": dry_run, "backups": rows})
     failures.exit()
-
-
-def _rekey(
-    store: Store,
-    entry: Entry,
-    identities: list[Identity],
-    recipients: list[Recipient],
-    progress: Callable[[int], None] | None,
-) -> Rekeyed:
-    """Encrypt anew where there is progress to tell, wrap anew else."""
-    if progress is None:
-        return rewrap(store, entry.name, identities, recipients)
-    return reencrypt(store, entry.name, identities, recipients, progress)
-
-
-def _plan(
-    entry: Entry, identities: list[Identity], recipients: list[Recipient], *, anew: bool
-) -> dict[str, Any]:
-    before = [] if entry.sidecar is None else [slot.key_id for slot in entry.sidecar.slots]
-    return {
-        "name": successor(entry.name) if anew else entry.name,
-        "replaced": entry.name if anew else None,
-        "before": before,
-        "after": [recipient.id for recipient in recipients],
-        "key_given": any(identity.id in before for identity in identities),
-    }
-
-
-def _row(done: Rekeyed) -> dict[str, Any]:
-    return {
-        "name": done.name,
-        "replaced": done.replaced,
-        "before": done.before,
-        "after": done.after,
-        "key_given": True,
-    }
 
 
 def _line(row: dict[str, Any], *, dry_run: bool) -> str:

@@ -1,5 +1,6 @@
 """How a plan of a restore, and what became of it, look on a terminal and as JSON."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -45,16 +46,7 @@ def show_report(console: Console, report: RestoreReport) -> None:
 
 def report_json(report: RestoreReport) -> dict[str, Any]:
     """The same for programs."""
-    rows = [
-        {
-            "source": result.source,
-            "target": result.target,
-            "documents": result.documents,
-            "outcome": result.outcome.value,
-            "remarks": list(result.remarks),
-        }
-        for result in report.collections
-    ]
+    rows = [asdict(result) | {"outcome": result.outcome.value} for result in report.collections]
     return {
         "holds": report.holds,
         "collections": rows,

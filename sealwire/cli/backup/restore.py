@@ -1,8 +1,8 @@
-"""`sealwire backup restore`: a sealed backup into a server, or as a drill into one that is thrown away."""
+"""`sealwire backup restore` and `restore-dump`: into a server, or as a drill into one that is thrown away."""
 
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,32 +10,24 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sealwire.cli.backup.options import KeyOptions, progress_bar, reading_options, store_option
-from sealwire.cli.backup.restoring import (
-    RestoreChoices,
-    documents_size,
-    finish,
-    identity_of,
-    progress,
-    restore_into,
-    restoring_options,
-)
+from sealwire.cli.backup.options import KeyOptions, reading_options, store_option
+from sealwire.cli.backup.restoring import RestoreChoices, finish, progress, restore_into, restoring_options
+from sealwire.cli.options import PATH
+from sealwire.cli.output import progress_bar
 from sealwire.cli.server_options import refuse_typed_password, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.catalog import read_catalog
 from sealwire.sidecars.backup.drill import drill
-from sealwire.sidecars.backup.dump_files import SealedFiles
-from sealwire.sidecars.backup.key_slots import Identity
+from sealwire.sidecars.backup.dump_files import DumpFiles, open_plain, open_sealed
 from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.open_store import open_store
 from sealwire.sidecars.backup.restore_plan import plan
-from sealwire.sidecars.backup.sealed_reader import begin_reading, open_backup
-from sealwire.sidecars.backup.store import Store
 from sealwire.sidecars.backup.survey import survey
 from sealwire.sidecars.backup.verification import verify_backup
 from sealwire.sidecars.direct import Client, connected
-from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, User
+from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
+from sealwire.testbed.mongo_server import User
 
 
 @click.command()
@@ -56,7 +48,7 @@ from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, User
     show_envvar=True,
     help="An empty server for the drill. Default: one of the `demo` extra, on this machine.",
 )
-def command(  # noqa: PLR0913 - one parameter an option
+def restore(  # noqa: PLR0913 - one parameter an option
     *,
     name: str,
     store_address: str,
@@ -85,30 +77,31 @@ def command(  # noqa: PLR0913 - one parameter an option
     refuse_typed_password("drill_uri", drill_uri)
     selftest.run()
     store = open_store(store_address)
-    manifest = _manifest(store, name)
-    total = None if manifest is None else manifest.size
+    sidecar = read_catalog(store).find(name).sidecar
+    manifest = None if sidecar is None else sidecar.manifest  # not authenticated: only for the bars
     identities = keys.identities()
     if not (no_verify_first or choices.dry_run):
+        total = None if manifest is None else manifest.size
         with ended_in_order(), progress_bar(f"verifying {name}", total) as done:
             verify_backup(store, name, identities, datetime.now(UTC), done)
-    files = SealedFiles(lambda: open_backup(store, name, identities), _identity(store, name, identities))
+    files = open_sealed(store, name, identities)
     if is_drill:
         _drill(files, drill_uri, choices, manifest)
     else:
         restore_into(uri, files, choices, manifest)
 
 
-def _drill(files: SealedFiles, uri: str | None, choices: RestoreChoices, manifest: Manifest | None) -> None:
+def _drill(files: DumpFiles, uri: str | None, choices: RestoreChoices, manifest: Manifest | None) -> None:
     found = survey(files)
     chosen = plan(list(found.collections.values()), only=choices.only)
-    total = documents_size(manifest, {planned.source for planned in chosen.collections})
-    with ended_in_order(), _drill_server(uri) as client, progress(total) as tell:
+    with ended_in_order(), _drill_server(uri) as client, progress(chosen, manifest) as tell:
         report = drill(client, files, found, choices.only, tell)
-    console = Console(highlight=False)
     if not choices.as_json:
-        console.print(f"drill: restored into {report.server_version} in {report.seconds:,.1f} s, and removed")
+        Console(highlight=False).print(
+            f"drill: restored into {report.server_version} in {report.seconds:,.1f} s, and removed"
+        )
     more = {"drill": True, "server_version": report.server_version, "seconds": round(report.seconds, 3)}
-    finish(console, report.restored, as_json=choices.as_json, more=more)
+    finish(report.restored, as_json=choices.as_json, more=more)
 
 
 @contextmanager
@@ -128,13 +121,19 @@ def _drill_server(uri: str | None) -> Iterator[Client]:
         yield client
 
 
-def _manifest(store: Store, name: str) -> Manifest | None:
-    """As the sidecar has it, which nobody has authenticated yet."""
-    sidecar = read_catalog(store).find(name).sidecar
-    return None if sidecar is None else sidecar.manifest
+@click.command()
+@click.argument("path", type=PATH)
+@server_options
+@restoring_options
+def restore_dump(path: Path, uri: str, choices: RestoreChoices) -> None:
+    """Restore PATH, a directory that mongodump wrote or a .tar or .tar.gz of one, and compare afterwards.
 
+    Such a dump has no authentication: what somebody changed in it is restored as it is. It goes on like
+    `backup restore` does when it was broken off.
 
-def _identity(store: Store, name: str, identities: Sequence[Identity]) -> str:
-    backup = begin_reading(store, name, identities)
-    backup.stream.__exit__(None, None, None)
-    return identity_of(backup.header.header.backup_id)
+    \b
+    Examples:
+      sealwire backup restore-dump /var/backups/dump --uri-file /etc/sealwire/uri --dry-run
+      sealwire backup restore-dump dump.tar.gz --uri-file /etc/sealwire/uri --rename clinic=clinic_copy
+    """
+    restore_into(uri, open_plain(path), choices)

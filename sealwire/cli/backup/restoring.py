@@ -1,27 +1,24 @@
 """What `backup restore` and `backup restore-dump` share: options, the question before --drop, the report."""
 
-import hashlib
-import json
-import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from sealwire.cli.backup.options import document_bar, dry_run_option, json_option
 from sealwire.cli.backup.report import plan_json, report_json, show_plan, show_report
 from sealwire.cli.exit_codes import EX_DATAERR
+from sealwire.cli.options import PATH, dry_run_option, json_option, settings
+from sealwire.cli.output import document_bar, print_json
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
 from sealwire.sidecars.backup.comparison import RestoreReport
 from sealwire.sidecars.backup.dump_files import DumpFiles
-from sealwire.sidecars.backup.journal import opened, purpose_of
+from sealwire.sidecars.backup.journal import default_path, opened
 from sealwire.sidecars.backup.manifest import Manifest
 from sealwire.sidecars.backup.restore import Restore, RestoreProgress
 from sealwire.sidecars.backup.restore_plan import RestorePlan, parse_rename, plan
@@ -45,38 +42,23 @@ class RestoreChoices:
     as_json: bool
 
 
-def restoring_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The options; the command gets them as `choices`."""
-
-    @wraps(function)
-    def collected(**options: Any) -> None:
-        given = {field.name: options.pop(field.name) for field in fields(RestoreChoices)}
-        function(choices=RestoreChoices(**given), **options)
-
-    decorated: Callable[..., None] = collected
-    for option in reversed(
-        (
-            click.option(
-                "--rename",
-                multiple=True,
-                metavar="OLD=NEW",
-                help="DB=DB or DB.COLL=DB.COLL; repeatable.",
-            ),
-            click.option("--only", multiple=True, metavar="DB|DB.COLL", help="Not everything; repeatable."),
-            click.option("--users", is_flag=True, help="Users and roles as well: they can then log in."),
-            click.option("--drop", is_flag=True, help="Replace collections that are there; asks first."),
-            click.option("--yes", is_flag=True, help="Do not ask before --drop."),
-            click.option(
-                "--journal",
-                type=click.Path(path_type=Path),
-                help="Where to note what is done, to go on from. Default: in ~/.local/state/sealwire.",
-            ),
-            dry_run_option,
-            json_option,
-        )
-    ):
-        decorated = option(decorated)
-    return decorated
+# The command gets `choices: RestoreChoices`.
+restoring_options = settings(
+    "choices",
+    RestoreChoices,
+    click.option("--rename", multiple=True, metavar="OLD=NEW", help="DB=DB or DB.COLL=DB.COLL; repeatable."),
+    click.option("--only", multiple=True, metavar="DB|DB.COLL", help="Not everything; repeatable."),
+    click.option("--users", is_flag=True, help="Users and roles as well: they can then log in."),
+    click.option("--drop", is_flag=True, help="Replace collections that are there; asks first."),
+    click.option("--yes", is_flag=True, help="Do not ask before --drop."),
+    click.option(
+        "--journal",
+        type=PATH,
+        help="Where to note what is done, to go on from. Default: in ~/.local/state/sealwire.",
+    ),
+    dry_run_option,
+    json_option,
+)
 
 
 def restore_into(
@@ -89,51 +71,37 @@ def restore_into(
     renames = [parse_rename(text) for text in choices.rename]
     found = survey(files)
     chosen = plan(list(found.collections.values()), renames, choices.only, logins=choices.users)
-    console = Console(highlight=False)
     with ended_in_order(), connected(required_uri(uri), RIGHTS) as client:
         restore = Restore(client, files, found, chosen)
         if choices.dry_run:
-            _show_plan(console, restore, chosen, as_json=choices.as_json)
+            _show_plan(restore, chosen, as_json=choices.as_json)
             return
-        pairs = [(planned.source, planned.target) for planned in chosen.collections]
-        purpose = purpose_of(files.identity, restore.target_identity(), pairs)
-        path = choices.journal or _state_folder() / f"restore-{purpose[:16]}.json"
+        purpose = restore.purpose()
+        path = choices.journal or default_path(purpose)
         with opened(path, purpose) as journal:
             if choices.drop and not journal.resumed:
                 _drop(restore, yes=choices.yes)
             if journal.resumed:
                 click.echo(f"continuing from {path}", err=True)
-            with progress(documents_size(manifest, {source for source, _ in pairs})) as tell:
+            with progress(chosen, manifest) as tell:
                 report = restore.run(journal, tell)
             journal.remove()
-    finish(console, report, as_json=choices.as_json)
+    finish(report, as_json=choices.as_json)
 
 
-def documents_size(manifest: Manifest | None, namespaces: Collection[str]) -> int | None:
-    """Bytes of the documents of these collections, as far as a manifest tells."""
-    if manifest is None:
-        return None
-    return sum(
-        member.size
-        for member in manifest.members
-        if member.documents is not None and member.namespace in namespaces
-    )
-
-
-def finish(
-    console: Console, report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None = None
-) -> None:
+def finish(report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None = None) -> None:
     """Show the report and end the process with its exit code."""
     if as_json:
-        click.echo(json.dumps((more or {}) | report_json(report), indent=2))
+        print_json((more or {}) | report_json(report))
     else:
-        show_report(console, report)
+        show_report(Console(highlight=False), report)
     sys.exit(0 if report.holds else EX_DATAERR)
 
 
 @contextmanager
-def progress(total: int | None) -> Iterator[Callable[[RestoreProgress], None]]:
-    """What is being done now, and how much of `total` bytes of documents is in place, if that is known."""
+def progress(chosen: RestorePlan, manifest: Manifest | None) -> Iterator[Callable[[RestoreProgress], None]]:
+    """What is being done now, and how much of all documents is in place, if that is known."""
+    total = None if manifest is None else manifest.documents_size(chosen.sources())
     with document_bar("restoring") as show:
         size = 0
 
@@ -145,11 +113,12 @@ def progress(total: int | None) -> Iterator[Callable[[RestoreProgress], None]]:
         yield tell
 
 
-def _show_plan(console: Console, restore: Restore, chosen: RestorePlan, *, as_json: bool) -> None:
+def _show_plan(restore: Restore, chosen: RestorePlan, *, as_json: bool) -> None:
     occupied = [planned.target for planned in restore.occupied()]
     if as_json:
-        click.echo(json.dumps(plan_json(chosen) | {"occupied": occupied}, indent=2))
+        print_json(plan_json(chosen) | {"occupied": occupied})
         return
+    console = Console(highlight=False)
     show_plan(console, chosen)
     for target in occupied:
         console.print(f"[yellow]in the way:[/] {target} is there already")
@@ -168,13 +137,3 @@ def _drop(restore: Restore, *, yes: bool) -> None:
         if typed.strip() != databases:
             raise click.Abort
     restore.drop()
-
-
-def _state_folder() -> Path:
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "sealwire"
-
-
-def identity_of(raw: bytes) -> str:
-    """What tells a backup from others, for its journal."""
-    return hashlib.sha256(raw).hexdigest()

@@ -1,15 +1,18 @@
-"""`sealwire backup schedule`: the files that make backups run every day."""
+"""`sealwire backup schedule` and `transition`: backups every day, and the end of plaintext ones."""
 
-import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from sealwire.cli.backup.options import dry_run_option, json_option, retention_options
+from sealwire.cli.backup.options import retention_options
+from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.output import answer, print_json
 from sealwire.keys.private_file import create_public
+from sealwire.sidecars.backup.manifest import format_time
 from sealwire.sidecars.backup.retention import RetentionPolicy
 from sealwire.sidecars.backup.schedule import Schedule, kubernetes_cron_job, systemd_units
+from sealwire.sidecars.backup.transition import DEFAULT_DAYS, check_transition, write_metrics
 
 _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 
@@ -29,7 +32,7 @@ _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 @retention_options
 @dry_run_option
 @json_option
-def command(  # noqa: PLR0913 - one parameter an option
+def schedule(  # noqa: PLR0913 - one parameter an option
     kind: str,
     at: str,
     directory: str,
@@ -62,10 +65,61 @@ def command(  # noqa: PLR0913 - one parameter an option
             {"name": name, "path": None if output is None else str(output / name), "text": text}
             for name, text in files.items()
         ]
-        click.echo(json.dumps({"dry_run": dry_run, "files": rows}, indent=2))
+        print_json({"dry_run": dry_run, "files": rows})
     else:
         for name, text in files.items():
             done = "would be written" if dry_run else "written"
             click.echo(text if output is None else f"{output / name}: {done}")
     if kind == "systemd" and output is not None and not dry_run:
         click.echo("next: systemctl daemon-reload && systemctl enable --now sealwire-backup.timer", err=True)
+
+
+@click.command()
+@click.option(
+    "--directory",
+    type=PATH,
+    default=Path("/var/backups/mongodb"),
+    show_default=True,
+    help="Where plaintext backups may be; looked through with all below it.",
+)
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    envvar="SEALWIRE_PLAINTEXT_SINCE",
+    show_envvar=True,
+    required=True,
+    help="The day of the first encrypted backup.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(0, 366),
+    envvar="SEALWIRE_PLAINTEXT_DAYS",
+    show_envvar=True,
+    default=DEFAULT_DAYS,
+    show_default=True,
+    help="How long plaintext backups may stay beside the encrypted ones.",
+)
+@click.option("--metrics", type=PATH, help="Write a .prom file for node_exporter's collector.")
+@json_option
+def transition(directory: Path, since: datetime, days: int, metrics: Path | None, as_json: bool) -> None:
+    """Exit 65 when plaintext backups are left after the transition, and say which is the first.
+
+    Dumps, tars, gzips, zips and archives of mongodump are found by what they begin with. Nothing is removed.
+
+    \b
+    Examples:
+      sealwire backup transition --since 2026-11-25
+      sealwire backup transition --since 2026-11-25 --metrics /var/lib/node_exporter/sealwire_backup.prom
+    """
+    status = check_transition(directory, since.date(), days, datetime.now(UTC))
+    if metrics is not None:
+        write_metrics(status, metrics)
+    document = {
+        "files": [str(path) for path in status.files],
+        "bytes": status.size,
+        "end": format_time(status.end),
+        "overdue": status.overdue,
+    }
+    text = f"{len(status.files)} plaintext backup file(s), {status.size} bytes"
+    answer(f"{text}\nthe transition ends {document['end']}", document, as_json=as_json)
+    status.require_in_time()

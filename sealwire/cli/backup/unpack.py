@@ -1,19 +1,13 @@
 """`sealwire backup unpack`: a sealed backup as the directory that mongorestore reads."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from sealwire.cli.backup.options import (
-    KeyOptions,
-    dry_run_option,
-    json_option,
-    progress_bar,
-    reading_options,
-    store_option,
-)
+from sealwire.cli.backup.options import KeyOptions, reading_options, store_option
+from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.output import answer, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.catalog import read_catalog
@@ -23,9 +17,9 @@ from sealwire.sidecars.backup.unpack import require_new, unpack
 from sealwire.sidecars.backup.verification import verify_backup
 
 
-@click.command()
+@click.command(name="unpack")
 @click.argument("name")
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @store_option
 @reading_options
 @dry_run_option
@@ -54,9 +48,9 @@ def command(
     document = {"name": name, "directory": str(directory), "bytes": found.manifest.size}
     if dry_run:
         text = f"{name}: sound; {found.manifest.size:,} bytes would be written to {directory}"
-        click.echo(json.dumps({"dry_run": True, **document}, indent=2) if as_json else text)
+        answer(text, {"dry_run": True, **document}, as_json=as_json)
         return
     with ended_in_order(), open_backup(store, name, identities) as source:
         files = unpack(source, directory)
     whole = {"dry_run": False, **document, "files": files}
-    click.echo(json.dumps(whole, indent=2) if as_json else f"{name}: {files} files in {directory}")
+    answer(f"{name}: {files} files in {directory}", whole, as_json=as_json)

@@ -1,20 +1,13 @@
 """`sealwire backup verify`: decrypt backups and check every checksum and count, without restoring."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from sealwire.cli.backup.options import (
-    Failures,
-    KeyOptions,
-    json_option,
-    names_argument,
-    progress_bar,
-    reading_options,
-    store_option,
-)
+from sealwire.cli.backup.options import Failures, KeyOptions, names_argument, reading_options, store_option
+from sealwire.cli.options import json_option
+from sealwire.cli.output import print_json, progress_bar
 from sealwire.crypto import selftest
 from sealwire.sidecars.backup.catalog import choose, read_catalog
 from sealwire.sidecars.backup.open_store import open_store
@@ -27,13 +20,7 @@ from sealwire.sidecars.backup.verification import Verification, verify_backup
 @store_option
 @reading_options
 @json_option
-def command(
-    names: tuple[str, ...],
-    latest: bool,
-    store_address: str,
-    keys: KeyOptions,
-    as_json: bool,
-) -> None:
+def verify(names: tuple[str, ...], latest: bool, store_address: str, keys: KeyOptions, as_json: bool) -> None:
     """Read backups to their authenticated end, and hold every file against the manifest.
 
     All of the store, or only those named. What is sound is noted in its sidecar, where prune looks; a lost
@@ -59,7 +46,7 @@ def command(
             if not as_json:
                 click.echo(_line(found))
     if as_json:
-        click.echo(json.dumps({"sound": rows}, indent=2))
+        print_json({"sound": rows})
     failures.exit()
 
 

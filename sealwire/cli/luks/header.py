@@ -1,37 +1,27 @@
-"""The subcommands of `sealwire luks` for the header of a volume: back it up, put it back, open a backup."""
+"""`sealwire luks backup-header`, `restore-header` and `unseal-header`: the header of a volume, kept safe."""
 
 from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import kek_option, open_kek_from_options, passphrase_file_option
-from sealwire.cli.luks.options import (
-    PATH,
-    answer,
-    confirm_option,
-    device_argument,
-    dry_run_option,
-    json_option,
-    require_typed,
-)
-from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.cli.key_options import KekOptions, kek_options
+from sealwire.cli.luks.asking import require_typed
+from sealwire.cli.luks.options import confirm_option, device_argument, on_this_machine
+from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.output import answer
+from sealwire.sidecars.luks import headers
+from sealwire.sidecars.luks.machine import Machine
 
 
-@click.command(name="backup-header")
+@click.command()
+@on_this_machine
 @device_argument
 @click.option("--to", "target", type=PATH, required=True, help="The file to write.")
-@kek_option
-@passphrase_file_option
+@kek_options
 @dry_run_option
 @json_option
 def backup_header(
-    *,
-    device: Path,
-    target: Path,
-    kek_setting: str,
-    passphrase_file: Path | None,
-    dry_run: bool,
-    as_json: bool,
+    machine: Machine, device: Path, target: Path, kek: KekOptions, *, dry_run: bool, as_json: bool
 ) -> None:
     """Write the header of the volume on DEVICE to an encrypted file.
 
@@ -43,33 +33,33 @@ def backup_header(
     Examples:
       sealwire luks backup-header /dev/sdb --to mongodb.header --kek file:kek.json
     """
-    from sealwire.sidecars.luks import headers  # noqa: PLC0415 - cryptography is needed by this only
-
-    kek = open_kek_from_options(kek_setting, passphrase_file)
-    machine, volume, file = LinuxMachine(), device.absolute(), target.absolute()
-    header = headers.look(machine, volume, file) if dry_run else headers.back_up(machine, volume, file, kek)
+    opened = kek.open()
+    volume, file = device.absolute(), target.absolute()
+    header = (
+        headers.look(machine, volume, file) if dry_run else headers.back_up(machine, volume, file, opened)
+    )
     slots = len(header.key_slots)
     text = (
         f"{target}: {'would hold the ' if dry_run else ''}header of volume {header.uuid}, {slots} key slots"
     )
-    document = {"file": str(file), "volume": header.uuid, "key_slots": slots, "kek": kek.id}
-    answer(f"{text}, under {kek.id}", {"dry_run": dry_run, **document}, as_json=as_json)
+    document = {"file": str(file), "volume": header.uuid, "key_slots": slots, "kek": opened.id}
+    answer(f"{text}, under {opened.id}", {"dry_run": dry_run, **document}, as_json=as_json)
 
 
-@click.command(name="restore-header")
+@click.command()
+@on_this_machine
 @device_argument
 @click.option("--from", "source", type=PATH, required=True, help="What backup-header wrote.")
-@kek_option
-@passphrase_file_option
+@kek_options
 @confirm_option
 @dry_run_option
 @json_option
 def restore_header(  # noqa: PLR0913 - one parameter an option
-    *,
+    machine: Machine,
     device: Path,
     source: Path,
-    kek_setting: str,
-    passphrase_file: Path | None,
+    kek: KekOptions,
+    *,
     confirm: str | None,
     dry_run: bool,
     as_json: bool,
@@ -83,12 +73,9 @@ def restore_header(  # noqa: PLR0913 - one parameter an option
     Examples:
       sealwire luks restore-header /dev/sdb --from mongodb.header --kek file:kek.json
     """
-    from sealwire.sidecars.luks import headers  # noqa: PLC0415 - cryptography is needed by this only
-
-    machine = LinuxMachine()
-    kek = open_kek_from_options(kek_setting, passphrase_file)
+    opened = kek.open()
     path, source = device.absolute(), source.absolute()
-    found = headers.open_backup(machine, path, source, kek)
+    found = headers.open_backup(machine, path, source, opened)
     slots = len(found.header.key_slots)
     document = {"device": str(path), "file": str(source), "volume": found.header.uuid, "key_slots": slots}
     if dry_run:
@@ -99,7 +86,7 @@ def restore_header(  # noqa: PLR0913 - one parameter an option
     kept = None
     if found.replaced is not None:
         kept = headers.free_name(machine, source)
-        headers.back_up(machine, path, kept, kek)
+        headers.back_up(machine, path, kept, opened)
         click.echo(f"{kept}: the header that was replaced", err=True)
     headers.restore(machine, path, found)
     text = f"{path} has the header of {source}: volume {found.header.uuid}, {slots} key slots"
@@ -107,21 +94,15 @@ def restore_header(  # noqa: PLR0913 - one parameter an option
     answer(text, {"dry_run": False, **document, "replaced_kept_in": replaced}, as_json=as_json)
 
 
-@click.command(name="unseal-header")
+@click.command()
+@on_this_machine
 @click.option("--from", "source", type=PATH, required=True, help="What backup-header wrote.")
 @click.option("--to", "target", type=PATH, required=True, help="The file to write, for recovery.sh.")
-@kek_option
-@passphrase_file_option
+@kek_options
 @dry_run_option
 @json_option
 def unseal_header(
-    *,
-    source: Path,
-    target: Path,
-    kek_setting: str,
-    passphrase_file: Path | None,
-    dry_run: bool,
-    as_json: bool,
+    machine: Machine, source: Path, target: Path, kek: KekOptions, *, dry_run: bool, as_json: bool
 ) -> None:
     """Decrypt a saved header, for a machine where only cryptsetup is. Destroy the result after use.
 
@@ -129,13 +110,8 @@ def unseal_header(
     Examples:
       sealwire luks unseal-header --from mongodb.header --to /dev/shm/header --kek file:kek.json
     """
-    from sealwire.sidecars.luks import headers  # noqa: PLC0415 - cryptography is needed by this only
-
-    kek = open_kek_from_options(kek_setting, passphrase_file)
+    opened = kek.open()
     file = target.absolute()
-    uuid = headers.unseal(LinuxMachine(), source.absolute(), file, kek, dry_run=dry_run)
+    uuid = headers.unseal(machine, source.absolute(), file, opened, dry_run=dry_run)
     text = f"{target}: {'would hold the ' if dry_run else ''}header of volume {uuid}, in clear"
     answer(text, {"dry_run": dry_run, "file": str(file), "volume": uuid}, as_json=as_json)
-
-
-SUBCOMMANDS = (backup_header, restore_header, unseal_header)

@@ -1,47 +1,43 @@
-"""The subcommands of `sealwire luks` for a volume that exists: open, close, keys."""
+"""`sealwire luks open`, `close` and `add-key`: for a volume that exists."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from sealwire.cli.luks.options import (
-    PATH,
-    answer,
+    SecretOptions,
     device_argument,
-    dry_run_option,
-    json_option,
     name_option,
-    passphrase_option,
+    on_this_machine,
     passphrase_reader,
     pbkdf_options,
+    secret_options,
 )
+from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.output import answer
 from sealwire.sidecars.luks import cryptsetup, volume
 from sealwire.sidecars.luks.cryptsetup import Secret
 from sealwire.sidecars.luks.journal import Journal, journal_path
-from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.machine import Machine
 from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
-
-_key_file_option = click.option("--key-file", type=PATH, help="Open with this key file, not a passphrase.")
 
 
 @click.command(name="open")
+@on_this_machine
 @device_argument
 @name_option
-@_key_file_option
-@passphrase_option
+@secret_options
 @click.option("--mount", "where", type=PATH, help="Mount it here as well.")
 @click.option("--read-only", is_flag=True, help="Nothing on the volume can be changed.")
 @dry_run_option
 @json_option
-def open_command(  # noqa: PLR0913 - one parameter an option
-    *,
+def open_volume(  # noqa: PLR0913 - one parameter an option
+    machine: Machine,
     device: Path,
     name: str,
-    key_file: Path | None,
-    passphrase_from: str,
+    secret: SecretOptions,
     where: Path | None,
+    *,
     read_only: bool,
     dry_run: bool,
     as_json: bool,
@@ -53,14 +49,13 @@ def open_command(  # noqa: PLR0913 - one parameter an option
       sealwire luks open /dev/sdb --name rescue --read-only --mount /mnt/rescue
       sealwire luks open /dev/sdb --key-file /etc/cryptsetup-keys.d/mongodb.key
     """
-    machine = LinuxMachine()
     checked = VolumeSettings(device.absolute(), name)
     volume.require_openable(machine, checked.device, name)
-    secret = _secret(machine, key_file, passphrase_from)
+    given = secret.read(machine)
     mounted = None if where is None else where.absolute()
     if not dry_run:
-        volume.open_and_mount(machine, checked.device, name, secret, mounted, read_only=read_only)
-    elif not cryptsetup.opens(machine, checked.device, secret):
+        volume.open_and_mount(machine, checked.device, name, given, mounted, read_only=read_only)
+    elif not cryptsetup.opens(machine, checked.device, given):
         raise cryptsetup.denied(checked.device)
     text = f"/dev/mapper/{name} {'would be' if dry_run else 'is'} open"
     text += "" if mounted is None else f", mounted at {mounted}"
@@ -70,11 +65,12 @@ def open_command(  # noqa: PLR0913 - one parameter an option
 
 
 @click.command()
+@on_this_machine
 @name_option
 @click.option("--mount", "where", type=PATH, help="Where it is mounted. Default: as it was set up.")
 @dry_run_option
 @json_option
-def close(*, name: str, where: Path | None, dry_run: bool, as_json: bool) -> None:
+def close(machine: Machine, name: str, where: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Close a volume: stop the service that it was set up for, unmount it, take the mapping away.
 
     \b
@@ -82,7 +78,6 @@ def close(*, name: str, where: Path | None, dry_run: bool, as_json: bool) -> Non
       sealwire luks close
       sealwire luks close --name rescue --mount /mnt/rescue
     """
-    machine = LinuxMachine()
     checked = VolumeSettings(Path("/dev/null"), name)
     service = None
     if machine.read(journal_path(checked.name)) is not None:
@@ -98,10 +93,10 @@ def close(*, name: str, where: Path | None, dry_run: bool, as_json: bool) -> Non
     answer(text, document, as_json=as_json)
 
 
-@click.command(name="add-key")
+@click.command()
+@on_this_machine
 @device_argument
-@_key_file_option
-@passphrase_option
+@secret_options
 @click.option("--new-key-file", type=PATH, help="Add this key file, which has to exist.")
 @click.option(
     "--new-passphrase-from",
@@ -114,15 +109,15 @@ def close(*, name: str, where: Path | None, dry_run: bool, as_json: bool) -> Non
 @dry_run_option
 @json_option
 def add_key(  # noqa: PLR0913 - one parameter an option
-    *,
+    machine: Machine,
     device: Path,
-    key_file: Path | None,
-    passphrase_from: str,
+    secret: SecretOptions,
     new_key_file: Path | None,
     new_passphrase_from: str,
+    pbkdf: Pbkdf,
+    *,
     dry_run: bool,
     as_json: bool,
-    **costs: Any,
 ) -> None:
     """Give the volume on DEVICE one more passphrase or key file, for instance for recovery.
 
@@ -133,11 +128,9 @@ def add_key(  # noqa: PLR0913 - one parameter an option
       sealwire luks add-key /dev/sdb
       sealwire luks add-key /dev/sdb --key-file boot.key --new-passphrase-from fd:3 3< recovery.txt
     """
-    machine = LinuxMachine()
     path = VolumeSettings(device.absolute()).device
-    pbkdf = Pbkdf(costs["pbkdf_memory"], costs["pbkdf_iterations"], costs["pbkdf_threads"])
     volume.require_luks(machine, path)
-    present = _secret(machine, key_file, passphrase_from)
+    present = secret.read(machine)
     if dry_run:
         if not cryptsetup.opens(machine, path, present):
             raise cryptsetup.denied(path)
@@ -152,13 +145,3 @@ def add_key(  # noqa: PLR0913 - one parameter an option
     count = volume.add_key(machine, path, present, new, pbkdf)
     text = f"{path} has {count} key slots now; back up its header again"
     answer(text, {"dry_run": False, "device": str(path), "key_slots": count}, as_json=as_json)
-
-
-def _secret(machine: LinuxMachine, key_file: Path | None, passphrase_from: str) -> Secret:
-    if key_file is not None:
-        return key_file.absolute()
-    read: Callable[[], bytes] = passphrase_reader(passphrase_from, machine)
-    return read()
-
-
-SUBCOMMANDS = (open_command, close, add_key)

@@ -1,29 +1,41 @@
 """`sealwire policy enforce`: let the server itself reject plaintext in covered fields."""
 
-import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from sealwire.cli.policy.enforce_change import Change, Options, Outcome, carry_out, plan_install, plan_removal
-from sealwire.cli.policy.enforce_survey import RIGHTS, Target, survey
-from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import PolicySet
-from sealwire.sidecars.direct import Client, connected
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.options import dry_run_option, json_option, settings, yes_option
+from sealwire.cli.output import print_json, question_console, show_table, with_bar
+from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.enforcement.change import (
+    Change,
+    Options,
+    Outcome,
+    carry_out,
+    plan_install,
+    plan_removal,
+)
+from sealwire.sidecars.enforcement.covered import RIGHTS, covered_collections
 
-_EXIT_SOME_FAILED = 1
-_S = TypeVar("_S", Target, Change)
-_T = TypeVar("_T")
+
+def _wish(
+    remove: bool, create: bool, level: str | None, action: str | None, allow_existing: bool
+) -> Options | None:
+    """What to install; None: remove what was installed."""
+    if not remove:
+        return Options(level, action, create, allow_existing)
+    if create or allow_existing or level or action:
+        raise click.UsageError("--remove takes none of --create, --allow-existing, --level and --action")
+    return None
 
 
-@click.command(name="enforce")
-@click.argument("policy", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.command()
+@policy_argument
 @click.option(
     "--uri",
     required=True,
@@ -31,29 +43,27 @@ _T = TypeVar("_T")
     show_envvar=True,
     help="The server itself, not Sealwire. From the environment no other user of the machine sees it.",
 )
-@click.option("--remove", is_flag=True, help="Take the validators away; what was there before comes back.")
-@click.option("--create", is_flag=True, help="Create collections that POLICY names and that do not exist.")
-@click.option(
-    "--level", type=click.Choice(["strict", "moderate"]), help="validationLevel. Default: see above."
+@settings(
+    "wish",
+    _wish,
+    click.option(
+        "--remove", is_flag=True, help="Take the validators away; what was there before comes back."
+    ),
+    click.option(
+        "--create", is_flag=True, help="Create collections that POLICY names and that do not exist."
+    ),
+    click.option(
+        "--level", type=click.Choice(["strict", "moderate"]), help="validationLevel. Default: see above."
+    ),
+    click.option(
+        "--action", type=click.Choice(["error", "warn"]), help="validationAction. Default: see above."
+    ),
+    click.option("--allow-existing", is_flag=True, help="Install although documents hold plaintext already."),
 )
-@click.option("--action", type=click.Choice(["error", "warn"]), help="validationAction. Default: see above.")
-@click.option("--allow-existing", is_flag=True, help="Install although documents hold plaintext already.")
-@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask before changing the server.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def enforce(  # noqa: PLR0913 - one parameter an option
-    *,
-    policy: Path,
-    uri: str,
-    remove: bool,
-    create: bool,
-    level: str | None,
-    action: str | None,
-    allow_existing: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+@dry_run_option
+@yes_option
+@json_option
+def enforce(policy: Path, uri: str, wish: Options | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Install validators that reject plaintext in the fields that POLICY covers.
 
     A client that goes round Sealwire then gets error 121 instead of writing plaintext. Validators that are
@@ -66,70 +76,51 @@ def enforce(  # noqa: PLR0913 - one parameter an option
       SEALWIRE_SERVER_URI=mongodb://... sealwire policy enforce policy.yaml --yes --json
       sealwire policy enforce policy.yaml --uri mongodb://... --remove
     """
-    if remove and (create or allow_existing or level or action):
-        raise click.UsageError("--remove takes none of --create, --allow-existing, --level and --action")
-    policies = load_policy(policy.read_bytes(), str(policy))
-    options = Options(level, action, create, allow_existing)
+    policies = read_policy(policy)
     with connected(uri, RIGHTS) as client:
-        changes = _plan(client, policies, None if remove else options)
+        found = covered_collections(client, policies)
+        changes = with_bar(
+            found,
+            len(found),
+            lambda each: f"looking at {each.namespace}",
+            lambda each: plan_removal(each) if wish is None else plan_install(client, each, wish),
+        )
         pending = [change for change in changes if change.command is not None]
         if pending and not dry_run:
             if not yes:
-                _show(changes, Console(stderr=True, markup=False))
+                _show(changes, question_console())
                 click.confirm(f"Change {len(pending)} collections?", abort=True, err=True)
-            changes = _with_progress("changing", changes, lambda change: carry_out(client, change))
+            changes = with_bar(
+                changes,
+                len(changes),
+                lambda change: f"changing {change.namespace}",
+                lambda change: carry_out(client, change),
+            )
     if as_json:
-        click.echo(_as_json(changes, dry_run=dry_run))
+        print_json({"dry_run": dry_run, "collections": [_row(change) for change in changes]})
     else:
-        _show(changes, Console(markup=False), dry_run=dry_run)
-    sys.exit(_EXIT_SOME_FAILED if any(change.outcome is Outcome.FAILED for change in changes) else 0)
+        _show(changes, dry_run=dry_run)
+    sys.exit(EX_NO if any(change.outcome is Outcome.FAILED for change in changes) else 0)
 
 
-def _plan(client: Client, policies: PolicySet, options: Options | None) -> list[Change]:
-    """What is to be done to each collection; without options, to remove what was installed."""
-
-    def plan(target: Target) -> Change:
-        return plan_removal(target) if options is None else plan_install(client, target, options)
-
-    return _with_progress("looking at", survey(client, policies), plan)
-
-
-def _with_progress(text: str, items: Iterable[_S], step: Callable[[_S], _T]) -> list[_T]:
-    """`step` of every item, with a bar over them on standard error where that is a terminal."""
-    items = list(items)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    done = []
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(text, total=len(items))
-        for item in items:
-            progress.update(task, description=f"{text} {item.namespace}")
-            done.append(step(item))
-            progress.advance(task)
-    return done
+def _row(change: Change) -> dict[str, object]:
+    return {
+        "namespace": change.namespace,
+        "outcome": change.outcome.value,
+        "reason": change.reason,
+        "plaintext": dict(change.plaintext),
+    }
 
 
-def _as_json(changes: list[Change], *, dry_run: bool) -> str:
-    rows = [
-        {
-            "namespace": change.namespace,
-            "outcome": change.outcome.value,
-            "reason": change.reason,
-            "plaintext": dict(change.plaintext),
-        }
+def _show(changes: Sequence[Change], console: Console | None = None, *, dry_run: bool = True) -> None:
+    columns = ("collection", "would be" if dry_run else "outcome", "documents with plaintext", "reason")
+    rows = (
+        (
+            change.namespace,
+            change.outcome.value,
+            "\n".join(f"{path}: {count}" for path, count in change.plaintext.items()),
+            change.reason,
+        )
         for change in changes
-    ]
-    return json.dumps({"dry_run": dry_run, "collections": rows}, indent=2)
-
-
-def _show(changes: list[Change], console: Console, *, dry_run: bool = True) -> None:
-    table = Table("collection", "would be" if dry_run else "outcome", "documents with plaintext", "reason")
-    for change in changes:
-        counts = "\n".join(f"{path}: {count}" for path, count in change.plaintext.items())
-        table.add_row(change.namespace, change.outcome.value, counts, change.reason)
-    console.print(table)
+    )
+    show_table(columns, rows, console)

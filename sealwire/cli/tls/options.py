@@ -6,18 +6,16 @@ from pathlib import Path
 
 import click
 
-from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
+from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.config.reader import read_named_file
-from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
 from sealwire.sidecars.tls_check.revocation import http_fetch
-from sealwire.sidecars.tls_check.rules import MAX_DAYS, RULES, RuleSet, Severity, Thresholds
-from sealwire.sidecars.tls_check.target import Target, parse_target
+from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity, parse_rules
+from sealwire.sidecars.tls_check.target import Target, parse_targets
 from sealwire.sidecars.tls_check.trust import load_identity, load_trust
 from sealwire.sidecars.tls_check.verify import Settings
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_PERIOD_S = 30 * 86_400
-MAX_TARGETS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,8 @@ def read_settings(options: VerifyOptions) -> Settings:
 
 def read_rules(file: Path | None, changes: tuple[str, ...]) -> RuleSet:
     """The rules: defaults, then the file, then `--rule ID=SEVERITY`. Raises SourceError, click.UsageError."""
-    severities, thresholds = _read_file(file) if file is not None else ({}, Thresholds())
+    rules = RuleSet() if file is None else parse_rules(read_named_file(file, "the rules"), str(file))
+    severities = dict(rules.severities)
     for change in changes:
         name, _, word = change.partition("=")
         if name not in RULES:
@@ -67,50 +66,15 @@ def read_rules(file: Path | None, changes: tuple[str, ...]) -> RuleSet:
         if word not in {severity.value for severity in Severity}:
             raise click.UsageError(f"--rule {name}: write {name}=warn, {name}=fail or {name}=off")
         severities[name] = Severity(word)
-    return RuleSet(severities, thresholds)
-
-
-def _read_file(file: Path) -> tuple[dict[str, Severity], Thresholds]:
-    root = parse_yaml(read_named_file(file, "the rules"), str(file), "docs/operations/tls.md")
-    entries = root.entries((), ("rules", "thresholds"))
-    severities = {}
-    if "rules" in entries:
-        severities = {name: _severity(node) for name, node in entries["rules"].entries((), RULES).items()}
-    if "thresholds" not in entries:
-        return severities, Thresholds()
-    names = tuple(Thresholds.__dataclass_fields__)
-    given = entries["thresholds"].entries((), names)
-    return severities, Thresholds(**{name: node.integer(0, MAX_DAYS) for name, node in given.items()})
-
-
-def _severity(node: Node) -> Severity:
-    if node.value is False:  # YAML 1.1 reads a bare `off` so
-        return Severity.OFF
-    return Severity(node.choice([severity.value for severity in Severity]))
+    return RuleSet(severities, rules.thresholds)
 
 
 def read_targets(arguments: tuple[str, ...], file: Path | None) -> tuple[Target, ...]:
-    """Targets of the command line and of a file: one a line, `#` begins a comment line.
-
-    Raises UnusableTarget with the number of the target or the line, never with its text.
-    """
-    lines = [(f"target {number}", text) for number, text in enumerate(arguments, 1)]
-    if file is not None:
-        content = read_named_file(file, "the targets")[:MAX_SOURCE_BYTES].decode("utf-8", "replace")
-        numbered = [(f"{file}:{number}", line.strip()) for number, line in enumerate(content.splitlines(), 1)]
-        lines += [(place, line) for place, line in numbered if line and not line.startswith("#")]
-    if not 0 < len(lines) <= MAX_TARGETS:
-        hint = "name one, or a file of them with --targets-file"
-        text = "no target is given" if not lines else f"there are more than {MAX_TARGETS} targets"
-        raise UnusableTarget(TlsCheckReason.NO_TARGETS, text, hint)
-    return tuple(_target(place, text) for place, text in lines)
-
-
-def _target(place: str, text: str) -> Target:
-    try:
-        return parse_target(text)
-    except UnusableTarget as error:
-        raise UnusableTarget(error.reason, f"{place}: {error}", error.hint) from None
+    """Targets of the command line and of a file. Raises as `parse_targets`."""
+    if file is None:
+        return parse_targets(arguments)
+    content = read_named_file(file, "the targets")[:MAX_SOURCE_BYTES].decode("utf-8", "replace")
+    return parse_targets(arguments, str(file), content)
 
 
 class Period(click.ParamType[float]):

@@ -1,28 +1,17 @@
 """`sealwire vault credentials`, `unwrap` and `revoke`: a role's login, handed over and taken back."""
 
-import json
 from pathlib import Path
 
 import click
 
-from sealwire.cli.vault.options import (
-    ServerOptions,
-    dry_run_option,
-    json_option,
-    names_options,
-    server_options,
-    yes_option,
-)
+from sealwire.cli.options import PATH, dry_run_option, json_option, yes_option
+from sealwire.cli.output import answer, print_json
+from sealwire.cli.vault.options import ServerOptions, names_options, role_argument, server_options
 from sealwire.keys.private_file import create_private, read_private, replace_private, require_free
 from sealwire.keys.vault.admin import check_wrapped
-from sealwire.keys.vault.admin import unwrap as take_out
 from sealwire.sidecars.vault_setup import credentials as logins
-from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason
+from sealwire.sidecars.vault_setup.credentials import secret_id_path, take_out
 from sealwire.sidecars.vault_setup.settings import Role, SetupSettings, parse_period
-
-_MAX_TOKEN_BYTES = 4096
-
-role_argument = click.argument("role", type=click.Choice([role.value for role in Role]))
 
 
 @click.command()
@@ -31,7 +20,7 @@ role_argument = click.argument("role", type=click.Choice([role.value for role in
 @names_options
 @click.option(
     "--secret-id-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="New file for the wrapping token, which opens once. The secret id itself is not in it.",
 )
@@ -39,12 +28,12 @@ role_argument = click.argument("role", type=click.Choice([role.value for role in
 @dry_run_option
 @json_option
 def credentials(  # noqa: PLR0913 - one parameter an option
-    *,
-    role: str,
+    role: Role,
     server: ServerOptions,
     settings: SetupSettings,
     secret_id_file: Path,
     wrap_ttl: str,
+    *,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -61,48 +50,40 @@ def credentials(  # noqa: PLR0913 - one parameter an option
     require_free(secret_id_file)  # before the server makes what nobody would have
     admin = server.admin()
     if dry_run:
-        _show_credential(logins.role_id_of(admin, settings, Role(role)), secret_id_file, as_json=as_json)
-        return
-    made = logins.issue(admin, settings, Role(role), wrap_ttl_s)
-    # No writer's lock: of two wrapping tokens for one path either is as good.
-    create_private(secret_id_file, made.secret_id.token.encode("ascii") + b"\n")
+        role_id = logins.role_id_of(admin, settings, role)
+        document: dict[str, object] = {"dry_run": True, "role_id": role_id}
+        done = "would be written"
+    else:
+        made = logins.issue(admin, settings, role, wrap_ttl_s)
+        # No writer's lock: of two wrapping tokens for one path either is as good.
+        create_private(secret_id_file, made.secret_id.token.encode("ascii") + b"\n")
+        role_id, secret_id = made.role_id, made.secret_id
+        document = {"wrapping_accessor": secret_id.accessor, "ttl_s": secret_id.ttl_s}
+        document = {"dry_run": False, "role_id": role_id, **document}
+        done = f"opens once, within {secret_id.ttl_s} s"
     if as_json:
-        row = {
-            "dry_run": False,
-            "role_id": made.role_id,
-            "wrapping_accessor": made.secret_id.accessor,
-            "ttl_s": made.secret_id.ttl_s,
-        }
-        click.echo(json.dumps(row, indent=2))
-        return
-    click.echo(made.role_id)
-    click.echo(f"{secret_id_file}: opens once, within {made.secret_id.ttl_s} s", err=True)
-
-
-def _show_credential(role_id: str, secret_id_file: Path, *, as_json: bool) -> None:
-    """What would be made."""
-    if as_json:
-        click.echo(json.dumps({"dry_run": True, "role_id": role_id}, indent=2))
+        print_json(document)
         return
     click.echo(role_id)
-    click.echo(f"{secret_id_file}: would be written", err=True)
+    click.echo(f"{secret_id_file}: {done}", err=True)
+
+
+_MAX_TOKEN_BYTES = 4096
 
 
 @click.command()
 @role_argument
 @server_options
 @names_options
-@click.option(
-    "--secret-id-file", type=click.Path(path_type=Path), required=True, help="As `credentials` wrote it."
-)
+@click.option("--secret-id-file", type=PATH, required=True, help="As `credentials` wrote it.")
 @dry_run_option
 @json_option
 def unwrap(
-    *,
-    role: str,
+    role: Role,
     server: ServerOptions,
     settings: SetupSettings,
     secret_id_file: Path,
+    *,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -116,20 +97,16 @@ def unwrap(
       sealwire vault unwrap proxy --secret-id-file /etc/sealwire/vault-secret-id
     """
     token = read_private(secret_id_file, _MAX_TOKEN_BYTES).decode("ascii", "replace").strip()
-    path = logins.secret_id_path(settings, Role(role))
-    document = {"dry_run": dry_run, "role": settings.role_name(Role(role)), "file": str(secret_id_file)}
+    path, name = secret_id_path(settings, role), settings.role_name(role)
+    document: dict[str, object] = {"dry_run": dry_run, "role": name, "file": str(secret_id_file)}
     if dry_run:
-        ttl_s = check_wrapped(server.without_login(), token, path)
-        text = f"{secret_id_file}: opens, once, within {ttl_s} s of its making"
-        click.echo(json.dumps({**document, "ttl_s": ttl_s}, indent=2) if as_json else text)
-        return
-    found = take_out(server.without_login(), token, path)
-    secret_id = found.get("secret_id")
-    if not isinstance(secret_id, str):
-        raise ServerState(SetupReason.NOT_SET_UP, "what was wrapped is no secret id", "make a fresh one")
-    replace_private(secret_id_file, secret_id.encode("ascii") + b"\n")
-    text = f"{secret_id_file}: holds the secret id of {settings.role_name(Role(role))}"
-    click.echo(json.dumps(document, indent=2) if as_json else text)
+        document["ttl_s"] = check_wrapped(server.without_login(), token, path)
+        text = f"{secret_id_file}: opens, once, within {document['ttl_s']} s of its making"
+    else:
+        secret_id = take_out(server.without_login(), token, path)
+        replace_private(secret_id_file, secret_id.encode("ascii") + b"\n")
+        text = f"{secret_id_file}: holds the secret id of {name}"
+    answer(text, document, as_json=as_json)
 
 
 @click.command()
@@ -140,13 +117,7 @@ def unwrap(
 @dry_run_option
 @json_option
 def revoke(
-    *,
-    role: str,
-    server: ServerOptions,
-    settings: SetupSettings,
-    yes: bool,
-    dry_run: bool,
-    as_json: bool,
+    role: Role, server: ServerOptions, settings: SetupSettings, *, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
     """End every login of ROLE at once: its secret ids and its tokens. The role stays.
 
@@ -156,24 +127,16 @@ def revoke(
     Examples:
       sealwire vault revoke proxy --token-file root-token
     """
-    name = settings.role_name(Role(role))
+    name = settings.role_name(role)
     admin = server.admin()
     if dry_run:
-        count = logins.count_secret_ids(admin, settings, Role(role))
+        count = logins.count_secret_ids(admin, settings, role)
         text = f"{name}: {count} secret ids would end, and all tokens that were made with them"
-        row = {"dry_run": True, "role": name, "secret_ids": count}
-        click.echo(json.dumps(row, indent=2) if as_json else text)
+        answer(text, {"dry_run": True, "role": name, "secret_ids": count}, as_json=as_json)
         return
     if not yes:
         click.confirm(f"End every login of {name}?", abort=True, err=True)
-    ended = logins.revoke(admin, settings, Role(role))
-    if as_json:
-        row = {
-            "dry_run": False,
-            "role": name,
-            "secret_ids": ended.secret_ids,
-            "tokens": ended.tokens,
-        }
-        click.echo(json.dumps(row, indent=2))
-    else:
-        click.echo(f"{name}: ended {ended.secret_ids} secret ids and {ended.tokens} tokens")
+    ended = logins.revoke(admin, settings, role)
+    text = f"{name}: ended {ended.secret_ids} secret ids and {ended.tokens} tokens"
+    document = {"dry_run": False, "role": name, "secret_ids": ended.secret_ids, "tokens": ended.tokens}
+    answer(text, document, as_json=as_json)

@@ -1,23 +1,23 @@
 """`sealwire vault init` and `unseal`: a server's first keys, and its shares after every restart."""
 
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.options import PATH, dry_run_option, json_option
+from sealwire.cli.output import answer
 from sealwire.cli.signals import uninterrupted
-from sealwire.cli.vault.options import ServerOptions, dry_run_option, json_option, server_options
-from sealwire.keys.errors import KeysError
-from sealwire.keys.private_file import create_private
-from sealwire.keys.vault.seal import SealStatus, VaultSeal
-from sealwire.sidecars.vault_setup import initialise as start
+from sealwire.cli.vault.options import ServerOptions, server_options
+from sealwire.keys.vault.seal import SealStatus
+from sealwire.sidecars.vault_setup import initialise as first
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, SetupReason
-from sealwire.sidecars.vault_setup.holders import Holders, parse_holders
-
-_EXIT_SEALED = 1
-_MAX_SHARE_CHARACTERS = 4096
+from sealwire.sidecars.vault_setup.hand_over import Places
+from sealwire.sidecars.vault_setup.holders import parse_holders
+from sealwire.sidecars.vault_setup.initialise import MAX_SHARES
+from sealwire.sidecars.vault_setup.initialise import unseal as give
 
 
 @click.command()
@@ -32,24 +32,22 @@ _MAX_SHARE_CHARACTERS = 4096
     multiple=True,
     help="An age recipient, or a file with a PGP public key; once for each share. Encrypts the shares.",
 )
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="New directory for a file a share; else the terminal."
-)
+@click.option("--output", type=PATH, help="New directory for a file a share; else the terminal.")
 @click.option(
     "--root-token-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Write the root token here, in clear, for `setup`. Revoke it afterwards.",
 )
 @dry_run_option
 @json_option
 def init(  # noqa: PLR0913 - one parameter an option
-    *,
     server: ServerOptions,
     shares: int,
     threshold: int,
     holders: tuple[str, ...],
     output: Path | None,
     root_token_file: Path | None,
+    *,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -72,105 +70,46 @@ def init(  # noqa: PLR0913 - one parameter an option
             "shares are shown on a terminal only, not where they would be kept by accident",
             "give --output DIRECTORY",
         )
-    start.check_numbers(shares, threshold, people)
+    first.check_numbers(shares, threshold, people)
     seal = server.seal()
+    places = Places(output, root_token_file)
+    sealed = None
     if dry_run:
-        start.require_empty(seal)
-        _prepare(output, root_token_file)
-        if output is not None:
-            output.rmdir()
-        _report_init(shares, threshold, output, None, as_json=as_json)
-        return
-    _prepare(output, root_token_file)
-    with uninterrupted():
-        made = _make(seal, shares, threshold, people, output, root_token_file)
-    status = start.unseal(seal, made.clear_shares) if made.clear_shares else seal.status()
-    _report_init(shares, threshold, output, status.sealed, as_json=as_json)
-
-
-def _make(
-    seal: VaultSeal,
-    shares: int,
-    threshold: int,
-    people: Holders,
-    output: Path | None,
-    root_token_file: Path | None,
-) -> start.HandOver:
-    """The server's first keys, and their only copy where it belongs."""
-    try:
-        made = start.initialise(seal, shares, threshold, people, clear_root_token=root_token_file is not None)
-    except BaseException:
-        if output is not None:
-            output.rmdir()
-        raise
-    try:
-        _hand_over(made, output, root_token_file)
-    except KeysError as error:
-        raise HandOverFailed(
-            SetupReason.OUTPUT,
-            f"the server has keys that nobody holds: {error}",
-            "empty the server's storage, and begin again",
-        ) from None
-    return made
-
-
-def _report_init(
-    shares: int, threshold: int, output: Path | None, sealed: bool | None, *, as_json: bool
-) -> None:
-    """What was done, or would be where `sealed` is None. No share and no token."""
-    if as_json:
-        row = {
-            "dry_run": sealed is None,
-            "shares": shares,
-            "threshold": threshold,
-            "output": None if output is None else str(output),
-            "sealed": sealed,
-        }
-        click.echo(json.dumps(row, indent=2))
-    elif sealed is None:
-        click.echo(f"{shares} shares would be made, {threshold} of which unseal the server")
+        first.require_empty(seal)
+        places.prepare()
+        places.give_up()
+        text = f"{shares} shares would be made, {threshold} of which unseal the server"
     else:
-        click.echo("sealed: the holders unseal it" if sealed else "unsealed")
+        places.prepare()
+        with uninterrupted():
+            clear = root_token_file is not None
+            made = places.fill(
+                lambda: first.initialise(seal, shares, threshold, people, clear_root_token=clear), click.echo
+            )
+            secrets = len(made.shares) + (root_token_file is None)
+            where = output or "the terminal; clear it when they are written down"
+            click.echo(f"{secrets} secrets went to {where}. Nobody has a copy of them.", err=True)
+        status = first.unseal(seal, made.clear_shares) if made.clear_shares else seal.status()
+        sealed = status.sealed
+        text = "sealed: the holders unseal it" if sealed else "unsealed"
+    document = {
+        "dry_run": dry_run,
+        "shares": shares,
+        "threshold": threshold,
+        "output": None if output is None else str(output),
+        "sealed": sealed,
+    }
+    answer(text, document, as_json=as_json)
 
 
-def _prepare(output: Path | None, root_token_file: Path | None) -> None:
-    """What can go wrong with the places has to go wrong before there is anything to lose.
-
-    No writer's lock: the server makes its first keys once, so nobody else gets as far as writing.
-    """
-    if root_token_file is not None:
-        create_private(root_token_file, b"")
-        root_token_file.unlink()
-    if output is not None:
-        try:
-            output.mkdir(mode=0o700)
-        except OSError as error:
-            raise HandOverFailed(
-                SetupReason.OUTPUT, f"{output} cannot be made: {error.strerror}", "name a new directory"
-            ) from None
-
-
-def _hand_over(made: start.HandOver, output: Path | None, root_token_file: Path | None) -> None:
-    items = {f"share-{number}{made.suffix}": share for number, share in enumerate(made.shares, start=1)}
-    if root_token_file is None:
-        items[f"root-token{made.suffix}"] = made.root_token
-    else:
-        create_private(root_token_file, made.root_token + b"\n")
-    for name, content in items.items():
-        if output is not None:
-            create_private(output / name, content + (b"" if name.endswith((".age", ".pgp")) else b"\n"))
-        else:
-            shown = content.hex() if name.endswith(".pgp") else content.decode("ascii")
-            click.echo(f"{name}:\n{shown}\n")
-    where = "the terminal; clear it when they are written down" if output is None else str(output)
-    click.echo(f"{len(items)} secrets went to {where}. Nobody has a copy of them.", err=True)
+_MAX_SHARE_CHARACTERS = 4096
 
 
 @click.command()
 @server_options
 @dry_run_option
 @json_option
-def unseal(*, server: ServerOptions, dry_run: bool, as_json: bool) -> None:
+def unseal(server: ServerOptions, *, dry_run: bool, as_json: bool) -> None:
     """Give one or more shares to a sealed server, one a line; asks for them on a terminal.
 
     Each holder may do it from his own machine: the server counts. Exit code 1 while it is still sealed. With
@@ -182,14 +121,16 @@ def unseal(*, server: ServerOptions, dry_run: bool, as_json: bool) -> None:
       age -d -i my.key share-2.age | sealwire vault unseal
     """
     seal = server.seal()
-    if dry_run:
-        status = start.unseal(seal, ())
-        _report(status, as_json=as_json)
-        sys.exit(_EXIT_SEALED if status.sealed else 0)
-    shares = _typed(seal.status()) if sys.stdin.isatty() else _piped()
-    status = start.unseal(seal, shares)
-    _report(status, as_json=as_json)
-    sys.exit(_EXIT_SEALED if status.sealed else 0)
+    shares: Iterable[str] = ()
+    if not dry_run:
+        shares = _typed(seal.status()) if sys.stdin.isatty() else _piped()
+    status = give(seal, shares)
+    text = (
+        f"sealed; {status.progress} of {status.threshold} shares were given" if status.sealed else "unsealed"
+    )
+    document = {"sealed": status.sealed, "progress": status.progress, "threshold": status.threshold}
+    answer(text, document, as_json=as_json)
+    sys.exit(EX_NO if status.sealed else 0)
 
 
 def _typed(status: SealStatus) -> Iterator[str]:
@@ -202,18 +143,8 @@ def _typed(status: SealStatus) -> Iterator[str]:
 
 
 def _piped() -> Iterator[str]:
-    for _ in range(start.MAX_SHARES):
+    for _ in range(MAX_SHARES):
         share = sys.stdin.readline(_MAX_SHARE_CHARACTERS).strip()
         if not share:
             return
         yield share
-
-
-def _report(status: SealStatus, *, as_json: bool = False) -> None:
-    if as_json:
-        row = {"sealed": status.sealed, "progress": status.progress, "threshold": status.threshold}
-        click.echo(json.dumps(row, indent=2))
-    elif status.sealed:
-        click.echo(f"sealed; {status.progress} of {status.threshold} shares were given")
-    else:
-        click.echo("unsealed")

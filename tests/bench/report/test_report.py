@@ -6,12 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.parts.real import NODE, NODE_DRIVER
 from bench.report.figures import Case, Metric, Results, Series
+from bench.report.goals import GOALS
 from bench.report.machine import describe_machine
 from bench.report.plots import draw
-from bench.report.report import Report, show, write
-from bench.report.targets import TARGETS
+from bench.report.report import RESULTS, Report, show, write
 from sealwire import core_name
+from tests.build_context import ROOT
 
 
 def results() -> Results:
@@ -62,21 +64,21 @@ def test_the_json_has_machine_figures_samples_and_targets(tmp_path: Path) -> Non
         "sealwire-polling": {"figure": {"median": 1.14, "low": 1.14, "high": 1.14}, "reached": True},
         "forwarder": {"figure": {"median": 1.23, "low": 1.23, "high": 1.23}, "reached": False},
     }
-    assert set(by_name) == {each.name for each in TARGETS}
+    assert set(by_name) == {each.name for each in GOALS}
 
 
 def test_the_tables_name_every_target_and_what_is_missing() -> None:
     out = io.StringIO()
     show(Console(file=out, width=160), report())
     text = out.getvalue()
-    assert all(each.name in text for each in TARGETS)
+    assert all(each.name in text for each in GOALS)
     assert "not measured: canned haproxy: not to be had with apt" in text
     assert "0.67 (0.67-0.67)" in text
     (row,) = (line for line in text.splitlines() if line.strip().startswith("latency-find-one"))
     cells = ("1.30 (1.30-1.30)", "NOT REACHED", "1.14 (1.14-1.14)", "reached", "1.23 (1.23-1.23)")
     places = [row.index(cell) for cell in cells]
     assert places == sorted(places)
-    assert text.count("not measured") == len(TARGETS) - 1  # all targets but two, and the peer
+    assert text.count("not measured") == len(GOALS) - 1  # all targets but two, and the peer
 
 
 def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
@@ -94,3 +96,9 @@ def test_pictures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
 def test_the_same_figures_give_the_same_picture(tmp_path: Path) -> None:
     first, second = (draw(results(), tmp_path, name)[0] for name in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_results_and_the_driver_of_node_lie_where_the_bench_is() -> None:
+    assert RESULTS == ROOT / "bench" / "results"
+    assert NODE_DRIVER.is_file()
+    assert (NODE / "package.json").is_file()

@@ -1,73 +1,13 @@
-"""`sealwire luks` as an operator meets it: what it asks, prints and answers, on the machine in memory."""
+"""`sealwire luks` from plan to finish; its mistakes, and what is never shown."""
 
 import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from sealwire.cli import main
-from sealwire.cli.luks import group as luks
-from sealwire.cli.luks import header as luks_header
-from sealwire.cli.luks import volume as luks_volume
-from sealwire.sidecars.luks import journal
 from sealwire.sidecars.luks.machine import Completed
-from tests.cli.keys.test_group import Outcome
+from tests.cli.luks.runs import DEVICE, OPTIONS
+from tests.cli.runs import Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.model_files import PowerCut
-from tests.sidecars.luks.test_preflight import SIGNATURES, Site, change, site
-
-Run = Callable[..., Outcome]
-
-DEVICE = str(story.SETTINGS.device)
-OPTIONS = ["--key-file", str(story.KEY_FILE), "--file-system", "ext4"]
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A machine in memory behind the commands; only the lock of the journal is a real file."""
-    model = site()
-    monkeypatch.setattr(journal, "DIRECTORY", tmp_path)
-    monkeypatch.setattr(luks, "LinuxMachine", lambda: model)
-    monkeypatch.setattr(luks_volume, "LinuxMachine", lambda: model)
-    monkeypatch.setattr(luks_header, "LinuxMachine", lambda: model)
-    return model
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["sealwire", "luks", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Outcome(caught.value.code, captured.out, captured.err)
-
-    return run
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> list[str]:
-    path = tmp_path / "secret"
-    path.touch(0o600)
-    path.write_bytes(story.PASSPHRASE)
-    return ["--passphrase-from", f"file:{path}"]
-
-
-def test_a_plan_says_yes_or_no_by_its_exit_code(machine: Site, run: Run) -> None:
-    assert run("plan", DEVICE, *OPTIONS).code == 0
-    change("wipefs", SIGNATURES)(machine)
-    shown = run("plan", DEVICE, *OPTIONS, "--json")
-    assert shown.code == 1
-    plan = json.loads(shown.out)
-    assert plan["possible"] is False
-    assert [finding["reason"] for finding in plan["findings"]] == ["device-not-empty"]
-    assert len(plan["steps"]) == 11
-    assert run("plan", DEVICE, *OPTIONS, "--erase").code == 0
-    assert machine.changes == 0
+from tests.sidecars.luks.test_preflight import Site
 
 
 def test_from_plan_to_finish(machine: Site, run: Run, secret: list[str]) -> None:
@@ -124,94 +64,6 @@ def test_programs_read_what_each_command_did(machine: Site, run: Run, secret: li
     assert said(*rescue) == {"dry_run": False, **opened}
     said("close", "--name", "rescue", "--mount", "/run/rescue")
     assert said("rollback", "--yes", *secret)["phase"] == "rolled-back"
-
-
-def test_a_dry_run_of_opening_and_closing_says_what_would_fail(
-    machine: Site, run: Run, secret: list[str], tmp_path: Path
-) -> None:
-    run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    assert run("open", DEVICE, *secret, "--dry-run").code == 78  # open already
-    assert run("close", "--name", "other", "--dry-run").code == 78
-    (tmp_path / "secret").write_text("wrong")
-    assert run("open", DEVICE, *secret, "--name", "rescue", "--dry-run").code == 77
-
-
-def test_a_volume_is_given_up_only_after_its_name_was_typed(
-    machine: Site, run: Run, secret: list[str]
-) -> None:
-    run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    assert run("rollback", "--abandon-volume", "--yes").code == 77
-    assert machine.mounts
-    assert run("rollback", "--abandon-volume", "--confirm", "mongodb").code == 0
-    assert machine.mounts == {}
-
-
-def test_status_is_no_where_the_data_is_in_clear(machine: Site, run: Run) -> None:
-    assert run("status").code == 78
-    where = ["--data-directory", story.DATA, "--service", "mongod.service"]
-    shown = run("status", *where, "--json")
-    assert shown.code == 1
-    assert json.loads(shown.out)["plain_files"] == [f"{story.DATA}/journal"]
-    assert run("status", *where).code == 1
-
-
-def test_a_set_up_that_was_cut_off_is_resumed_and_not_begun_again(
-    machine: Site, run: Run, secret: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine.cut_before = 20
-    with pytest.raises(PowerCut):
-        run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    machine.boot()
-    again = run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    assert again.code == 78
-    assert "--resume" in again.err
-    assert run("setup", DEVICE, "--resume").code == 2
-    assert run("setup").code == 2
-    assert run("setup", "--resume", *secret).code == 0
-    story.assert_data_is_whole(machine)
-    assert machine.mounts
-
-
-def test_a_device_that_holds_something_is_erased_only_after_its_name_was_typed(
-    machine: Site, run: Run, secret: list[str]
-) -> None:
-    change("wipefs", SIGNATURES)(machine)
-    begin = ["setup", DEVICE, *OPTIONS, *secret]
-    assert run(*begin, "--yes").code == 73
-    assert run(*begin, "--erase", "--yes").code == 77
-    assert run(*begin, "--erase", "--confirm", "/dev/sdc").code == 77
-    assert machine.changes == 0
-    assert run(*begin, "--erase", "--confirm", DEVICE).code == 0
-
-
-def test_nothing_is_stopped_before_the_passphrase_is_known_and_strong(
-    machine: Site, run: Run, tmp_path: Path, secret: list[str]
-) -> None:
-    (tmp_path / "secret").write_text("short")
-    weak = run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    assert weak.code == 78
-    assert "short" not in weak.err.replace("shorter", "")
-    assert run("setup", DEVICE, *OPTIONS, "--yes").code == 78  # no terminal to ask on
-    assert run("setup", DEVICE, *OPTIONS, *secret).code == 77  # neither --yes
-    assert machine.changes == 0
-    assert machine.active
-
-
-def test_volumes_are_opened_and_closed(machine: Site, run: Run, secret: list[str], tmp_path: Path) -> None:
-    run("setup", DEVICE, *OPTIONS, *secret, "--yes")
-    assert run("close").code == 0
-    assert not machine.active
-    assert machine.mappings == machine.mounts == {}
-    assert run("close").code == 78
-    (tmp_path / "secret").write_text("wrong")
-    assert run("open", DEVICE, *secret).code == 77
-    (tmp_path / "secret").write_bytes(story.PASSPHRASE)
-    opened = run("open", DEVICE, *secret, "--name", "rescue", "--read-only", "--mount", "/run/rescue")
-    assert opened.code == 0
-    assert machine.mounts == {"/run/rescue": "rescue"}
-    assert run("open", DEVICE, *secret, "--name", "rescue").code == 78
-    assert run("close", "--name", "rescue", "--mount", "/run/rescue").code == 0
-    assert machine.mappings == {}
 
 
 def test_each_mistake_has_one_error_a_hint_and_its_exit_code(

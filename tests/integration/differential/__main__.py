@@ -23,8 +23,7 @@ def main() -> None:
     chosen = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
-        runner = run_campaign(Path(folder), chosen.seed, chosen.examples, malformed=chosen.malformed)
-    tally = runner.tally
+        tally = run_campaign(Path(folder), chosen.seed, chosen.examples, malformed=chosen.malformed)
     if chosen.json:
         json.dump(tally.to_json(), sys.stdout)
         return

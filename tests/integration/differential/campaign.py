@@ -6,18 +6,16 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from pymongo import MongoClient
 
 from sealwire.keys.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring_file import load_keyring
 from sealwire.policies.file.loader import load_policy
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.differential.malformed import malformed_sequences
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence, any_sequence
-from tests.integration.differential.shapes import draw_shapes, policy_yaml
-from tests.integration.differential.values import Document
-from tests.support.secantus import secantus
+from tests.integration.differential.shapes import Shape, draw_shapes, policy_yaml
+from tests.integration.differential.tally import Tally
+from tests.integration.outside.chosen import has_transactions, standing
 
 SHAPES = 8
 _PHASES = (Phase.generate, Phase.shrink)  # no saved examples: with another seed the policies differ
@@ -29,39 +27,40 @@ def both_ways(folder: Path, rules: str) -> Iterator[Runner]:
     policy = folder / "policy.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     policy.write_text(rules)
-    with secantus(folder) as database:
-        options = ProxyOptions(folder / "sealwire", policy, database.address, access_control=False)
-        with (
-            ProxyProcess(options) as proxy,
-            database.connect() as direct,
-            MongoClient[Document](proxy.uri()) as client,
-        ):
-            kek = EnvironmentKek(environ={DEFAULT_VARIABLE: options.kek})
-            loaded = load_policy(policy.read_bytes(), policy.name)
-            yield Runner(direct, client, loaded, load_keyring(proxy.keyring, kek))
+    with standing(folder, policy) as found:
+        kek = EnvironmentKek(environ={DEFAULT_VARIABLE: found.proxy.options.kek})
+        loaded = load_policy(policy.read_bytes(), policy.name)
+        keyring = load_keyring(found.proxy.keyring, kek)
+        yield Runner(found.direct, found.client, loaded, keyring, has_transactions())
 
 
-def run_campaign(folder: Path, seed: int, examples: int, *, malformed: bool = False) -> Runner:
+def run_campaign(folder: Path, seed: int, examples: int, *, malformed: bool = False) -> Tally:
     """`examples` sequences drawn from `seed`, of commands that are answered or of such that are rejected.
 
     Raises AssertionError with the smallest that differs.
     """
-    drawn = malformed_sequences if malformed else any_sequence
     shapes = draw_shapes(seed, SHAPES)
     with both_ways(folder, policy_yaml(shapes)) as runner:
+        compare_many(runner, shapes, seed, examples, malformed=malformed)
+        return runner.tally
 
-        @seeded(seed)
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            phases=_PHASES,
-            suppress_health_check=list(HealthCheck),
-            report_multiple_bugs=False,
-        )
-        @given(sequence=drawn(shapes))
-        def compare(sequence: Sequence) -> None:
-            runner.run(sequence)
 
-        compare()
-        return runner
+def compare_many(
+    runner: Runner, shapes: tuple[Shape, ...], seed: int, examples: int, *, malformed: bool = False
+) -> None:
+    """As `run_campaign`, on a server that stands: `runner` counts up to the first difference."""
+
+    @seeded(seed)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=_PHASES,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @given(sequence=(malformed_sequences if malformed else any_sequence)(shapes))
+    def compare(sequence: Sequence) -> None:
+        runner.run(sequence)
+
+    compare()

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from tests.integration.outside.chosen import named
+
 PEOPLE, VISITS, KEPT = "people", "visits", "kept"
 """The collection that commands work on, one to join with it, and one that pipelines may write to."""
 
@@ -84,7 +86,7 @@ class Shape:
     @property
     def database(self) -> str:
         """Where its collections lie."""
-        return f"shape{self.number}_a"
+        return named(f"shape{self.number}_a")
 
     def class_of(self, path: str) -> str:
         """The class of a path in `people`; empty when it is in clear."""
@@ -133,7 +135,7 @@ def policy_yaml(shapes: tuple[Shape, ...]) -> str:
     """The policy file for all of them; every second database is named by a pattern."""
     collections = {}
     for shape in shapes:
-        database = f"shape{shape.number}_*" if shape.number % 2 else shape.database
+        database = named(f"shape{shape.number}_*") if shape.number % 2 else shape.database
         for name, rules in zip(COLLECTIONS, (shape.people, shape.visits, shape.kept), strict=True):
             collections[f"{database}.{name}"] = dict(rules)
     whole = {"version": 1, "classes": {name: dict(said) for name, said in CLASSES.items()}}

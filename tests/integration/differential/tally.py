@@ -18,12 +18,14 @@ class Tally:
     answered: Counter[str] = field(default_factory=Counter)
     """How many answered commands had each operator or stage somewhere in them."""
     left_out: int = 0
-    """How many statements were refused while others of their command were carried out."""
+    """Commands of transactions that the server has not got."""
+    refused_statements: int = 0
+    """Those that were refused while others of their command were carried out."""
 
     def count(self, kind: str, answer: Answer, body: Mapping[str, object] | None = None) -> None:
         """One command, and what it came to through Sealwire."""
         self.outcomes[kind, answer.outcome] += 1
-        self.left_out += len(answer.left_out)
+        self.refused_statements += len(answer.left_out)
         if answer.reason is not None:
             self.reasons[answer.reason.value] += 1
         if answer.outcome is Outcome.ANSWERED:
@@ -33,6 +35,7 @@ class Tally:
         """Everything that another run counted."""
         self.examples += other.examples
         self.left_out += other.left_out
+        self.refused_statements += other.refused_statements
         self.outcomes += other.outcomes
         self.reasons += other.reasons
         self.answered += other.answered
@@ -43,10 +46,14 @@ class Tally:
         return self.outcomes.total()
 
     @property
+    def refused(self) -> int:
+        """How many of them Sealwire refused."""
+        return self.reasons.total()
+
+    @property
     def share_answered(self) -> float:
         """0 to 1: how many commands were not refused."""
-        refused = sum(count for (_, outcome), count in self.outcomes.items() if outcome is Outcome.REFUSED)
-        return 1 - refused / self.commands if self.commands else 0.0
+        return 1 - self.refused / self.commands if self.commands else 0.0
 
     def table(self) -> list[str]:
         """Lines for people: a row for each kind, then the reasons."""
@@ -59,7 +66,7 @@ class Tally:
         lines.append(self._row("all", every))
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
         lines.append(f"refusals by reason: {reasons or 'none'}")
-        return [*lines, f"statements left out while others were carried out: {self.left_out}"]
+        return [*lines, f"statements refused while others were carried out: {self.refused_statements}"]
 
     @staticmethod
     def _row(kind: str, counts: list[int]) -> str:
@@ -71,16 +78,18 @@ class Tally:
         """What `from_json` reads."""
         rows = [[kind, outcome.value, count] for (kind, outcome), count in self.outcomes.items()]
         return {
-            **{"examples": self.examples, "left_out": self.left_out, "outcomes": rows},
+            **{"examples": self.examples, "outcomes": rows},
             **{"reasons": dict(self.reasons), "answered": dict(self.answered)},
+            "refused_statements": self.refused_statements,
         }
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Self:
         """The tally of another process."""
         outcomes = Counter({(kind, Outcome(outcome)): count for kind, outcome, count in said["outcomes"]})
-        reasons, answered = Counter(said["reasons"]), Counter(said["answered"])
-        return cls(said["examples"], outcomes, reasons, answered, said["left_out"])
+        found = cls(said["examples"], outcomes, Counter(said["reasons"]), Counter(said["answered"]))
+        found.refused_statements = said["refused_statements"]
+        return found
 
 
 def _operators(value: object) -> Iterator[str]:

@@ -19,7 +19,7 @@ class Finding:
     """One command that the planner got wrong."""
 
     seed: int
-    """Of the case: `draw_case` draws it again."""
+    """What the case was drawn from: `draw_case` draws it again."""
     problem: str
     case: Case
 

@@ -98,7 +98,7 @@ CONSTANTS: tuple[Any, ...] = (
     *(Int64(5), 1.5, Decimal128("2.5"), DatetimeMS(0), ObjectId(bytes(12)), Binary(b"x"), Regex("x")),
     *(Timestamp(0, 0), Code("x"), MinKey(), MaxKey(), [], {}, ["a"], {"x": "a"}),
 )
-"""Of every BSON type that the driver encodes, without a marker."""
+"""A value of every BSON type that the driver encodes, without a marker."""
 
 
 def wire_form(value: Any) -> Any:

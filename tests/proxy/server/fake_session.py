@@ -69,7 +69,7 @@ class FakeSessions:
     script: dict[bytes, Callable[[], list[Effect]]] = field(default_factory=dict)
     made: list[FakeSession] = field(default_factory=list)
     topologies: list[Topology] = field(default_factory=list)
-    """Of each session that was made."""
+    """The topology of each session that was made."""
 
     def __call__(self, shared: Shared, topology: Topology) -> FakeSession:
         session = FakeSession(shared, self.script)

@@ -6,11 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sealwire.sidecars.backup.archive_check import BsonFraming
-from sealwire.sidecars.backup.errors import BackupDamaged, BackupError, BackupReason, StoreUnavailable
+from sealwire.sidecars.backup.errors import BackupError, BackupReason, StoreUnavailable
 from sealwire.sidecars.backup.local_store import LocalStore
 from sealwire.sidecars.backup.manifest import MANIFEST_MEMBER, Manifest, serialize
 from sealwire.sidecars.backup.sealed_reader import read_sidecar
@@ -182,40 +179,13 @@ def test_links_and_devices_in_the_tar_are_refused(store: LocalStore) -> None:
     assert reason_of(store) is BackupReason.ARCHIVE
 
 
-@given(count=st.integers(0, 12), cuts=st.lists(st.integers(1, 40)))
-def test_documents_are_counted_in_any_pieces(count: int, cuts: list[int]) -> None:
-    data = documents(count, "some text")
-    framing = BsonFraming("x")
-    for cut in cuts:
-        framing.feed(data[:cut])
-        data = data[cut:]
-    framing.feed(data)
-    framing.finish()
-    assert framing.documents == count
-
-
 @pytest.mark.parametrize(
-    "data",
-    [
-        b"\x04\0\0\0",
-        b"\0\0\0\0",
-        b"\xff\xff\xff\xff",
-        b"\x05\0\0\0\x01",
-        (48_000_001).to_bytes(4, "little"),
-        b"\x05\0\0",
-        b"\x06\0\0\0\0",
-    ],
+    "data", [b"\x04\0\0\0", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x05\0\0\0\x01", b"\x05\0\0", b"\x06\0\0\0\0"]
 )
-def test_what_is_no_bson_is_refused(data: bytes) -> None:
-    framing = BsonFraming("x")
-
-    def feed() -> None:
-        framing.feed(data)
-        framing.finish()
-
-    with pytest.raises(BackupDamaged) as caught:
-        feed()
-    assert caught.value.reason is BackupReason.BSON
+def test_a_member_that_is_no_bson_is_refused(store: LocalStore, data: bytes) -> None:
+    found = [member("clinic/patients.bson", data, "clinic.patients", 1)]
+    seal_files(store, [("clinic/patients.bson", data)], make_manifest(found))
+    assert reason_of(store) is BackupReason.BSON
 
 
 def test_a_member_says_what_it_is() -> None:

@@ -9,17 +9,6 @@ from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks.model import Model
 from tests.sidecars.luks.model_files import Node
 
-PASSPHRASE = b"correct horse battery staple"
-KEY_FILE = Path("/etc/cryptsetup-keys.d/mongodb.key")
-DATA = "/var/lib/mongodb"
-OLD = "/var/lib/mongodb.plain"
-SETTINGS = VolumeSettings(Path("/dev/sdb"), key_file=KEY_FILE, file_system=FileSystem.EXT4)
-WITHOUT_KEY_FILE = replace(SETTINGS, key_file=None)
-TABLES = {
-    "etc/fstab": b"UUID=1 / ext4 defaults 0 1\n/dev/sdc /srv ext4 ro 0 2",
-    "etc/crypttab": b"# none yet\n",
-}
-
 
 class Silent:
     """Reports to nobody."""
@@ -32,6 +21,18 @@ class Silent:
 
     def advance(self, count_bytes: int) -> None:
         """Nothing."""
+
+
+PASSPHRASE = b"correct horse battery staple"
+KEY_FILE = Path("/etc/cryptsetup-keys.d/mongodb.key")
+DATA = "/var/lib/mongodb"
+OLD = "/var/lib/mongodb.plain"
+SETTINGS = VolumeSettings(Path("/dev/sdb"), key_file=KEY_FILE, file_system=FileSystem.EXT4)
+WITHOUT_KEY_FILE = replace(SETTINGS, key_file=None)
+TABLES = {
+    "etc/fstab": b"UUID=1 / ext4 defaults 0 1\n/dev/sdc /srv ext4 ro 0 2",
+    "etc/crypttab": b"# none yet\n",
+}
 
 
 def passphrase() -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.tls_check.client_hello import ProtocolVersion
-from sealwire.sidecars.tls_check.offers import Support, VersionSupport, survey_versions
+from sealwire.sidecars.tls_check.offers import Support, VersionSupport, accepted_versions
 from sealwire.sidecars.tls_check.stream import Dial, Stream, StreamFailed, Trouble
 from tests.sidecars.tls_check.certificates import Odd, make
 from tests.sidecars.tls_check.memory_server import MemoryServer, server_context
@@ -50,7 +50,7 @@ class Scripted:
 
 
 def survey(dial: Dial, until: float = math.inf) -> dict[ProtocolVersion, VersionSupport]:
-    return {found.version: found for found in survey_versions(dial, "localhost", until)}
+    return {found.version: found for found in accepted_versions(dial, "localhost", until)}
 
 
 def test_all_suites_of_a_server_are_found_and_nothing_else(pem: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.vault.admin import Wrapped
-from sealwire.sidecars.vault_setup.plan import carry_out, survey
+from sealwire.sidecars.vault_setup.plan import carry_out, compare_all
 from sealwire.sidecars.vault_setup.settings import SetupSettings
 
 # What a key has besides what it was made with.
@@ -93,7 +93,7 @@ def set_up(settings: SetupSettings | None = None) -> FakeServer:
     """A server on which a set-up has run."""
     server = FakeServer()
     settings = SetupSettings(audit_file="/var/log/audit.log") if settings is None else settings
-    for _ in carry_out(server, survey(server, settings)):
+    for _ in carry_out(server, compare_all(server, settings)):
         pass
     server.writes.clear()
     return server

@@ -8,7 +8,7 @@ from sealwire.keys.errors import KeySettingError
 from sealwire.sidecars.vault_setup.audit import configuration
 from sealwire.sidecars.vault_setup.desired import MARK, resources
 from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
-from sealwire.sidecars.vault_setup.plan import carry_out, outstanding, survey, verify
+from sealwire.sidecars.vault_setup.plan import carry_out, compare_all, outstanding, verify
 from sealwire.sidecars.vault_setup.resource import AtMost, Kind, differences
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, AppRole, Kubernetes, SetupSettings
 from sealwire.sidecars.vault_setup.step import State, Step
@@ -30,18 +30,18 @@ def step_of(steps: tuple[Step, ...], kind: Kind, name: str) -> Step:
 @pytest.mark.parametrize("auth", EVERY_AUTH)
 def test_an_empty_server_gets_everything_once(auth: AppRole | Kubernetes) -> None:
     settings, server = replace(SETTINGS, auth=auth), FakeServer()
-    steps = survey(server, settings)
+    steps = compare_all(server, settings)
     assert states(steps) == {State.TO_DO}
     assert states(tuple(carry_out(server, steps))) == {State.SATISFIED}
     assert len(server.writes) == len(steps)
-    again = survey(server, settings)
+    again = compare_all(server, settings)
     assert outstanding(again) == ()
     assert all(step.request is None for step in again)
 
 
 def test_looking_changes_nothing() -> None:
     server = FakeServer()
-    survey(server, SETTINGS)
+    compare_all(server, SETTINGS)
     assert server.writes == []
 
 
@@ -49,9 +49,9 @@ def test_a_set_up_that_stopped_in_the_middle_goes_on_from_there() -> None:
     server = FakeServer()
     server.fails_at = "sys/auth/approle"
     with pytest.raises(KeySettingError):
-        list(carry_out(server, survey(server, SETTINGS)))
+        list(carry_out(server, compare_all(server, SETTINGS)))
     server.fails_at = None
-    left = outstanding(survey(server, SETTINGS))
+    left = outstanding(compare_all(server, SETTINGS))
     assert {step.kind for step in left} == {Kind.AUTH, Kind.ROLE, Kind.AUDIT}
     assert states(tuple(carry_out(server, left))) == {State.SATISFIED}
 
@@ -76,11 +76,11 @@ def test_a_set_up_that_stopped_in_the_middle_goes_on_from_there() -> None:
 def test_drift_is_found_and_mended(path: str, change: dict[str, object], kind: Kind, name: str) -> None:
     server = set_up()
     server.objects[path].update(change)
-    (drift,) = outstanding(survey(server, SETTINGS))
+    (drift,) = outstanding(compare_all(server, SETTINGS))
     assert (drift.kind, drift.name, drift.state) == (kind, name, State.DIFFERS)
     assert {each.field for each in drift.differences} == set(change)
     list(carry_out(server, (drift,)))
-    assert outstanding(survey(server, SETTINGS)) == ()
+    assert outstanding(compare_all(server, SETTINGS)) == ()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_key_that_was_made_otherwise_is_left_alone_and_stops_everything(field:
         "deletion_allowed": False,
         field: value,
     }
-    steps = survey(server, SETTINGS)
+    steps = compare_all(server, SETTINGS)
     assert step_of(steps, Kind.KEY, "sealwire-proxy").state is State.BY_HAND
     with pytest.raises(NotChangeable) as caught:
         list(carry_out(server, steps))
@@ -105,14 +105,14 @@ def test_a_key_that_was_made_otherwise_is_left_alone_and_stops_everything(field:
 def test_a_mount_of_another_type_is_left_alone() -> None:
     server = FakeServer()
     server.listings["sys/mounts"]["secret/"] = {"type": "kv", "options": {"version": "1"}}
-    step = step_of(survey(server, SETTINGS), Kind.MOUNT, "secret")
+    step = step_of(compare_all(server, SETTINGS), Kind.MOUNT, "secret")
     assert (step.state, step.request) == (State.BY_HAND, None)
 
 
 def test_a_mount_that_was_there_before_serves_and_is_not_marked() -> None:
     server = FakeServer()
     server.listings["sys/mounts"]["transit/"] = {"type": "transit", "description": "of the payroll"}
-    list(carry_out(server, survey(server, SETTINGS)))
+    list(carry_out(server, compare_all(server, SETTINGS)))
     assert server.listings["sys/mounts"]["transit/"]["description"] == "of the payroll"
     assert server.listings["sys/mounts"]["secret/"]["description"] == MARK
 
@@ -120,14 +120,17 @@ def test_a_mount_that_was_there_before_serves_and_is_not_marked() -> None:
 def test_oftener_than_quarterly_is_fine_unless_a_period_is_asked_for() -> None:
     server = set_up()
     server.objects["transit/keys/sealwire-proxy"]["auto_rotate_period"] = 3600
-    assert outstanding(survey(server, SETTINGS)) == ()
+    assert outstanding(compare_all(server, SETTINGS)) == ()
     exact = replace(SETTINGS, rotation_s=7200)
-    assert {step.name for step in outstanding(survey(server, exact))} == {"sealwire-proxy", "sealwire-backup"}
+    assert {step.name for step in outstanding(compare_all(server, exact))} == {
+        "sealwire-proxy",
+        "sealwire-backup",
+    }
 
 
 def test_where_the_api_takes_no_audit_device_the_step_is_by_hand_with_the_text_to_write() -> None:
     server = FakeServer(takes_audit=False)
-    done = tuple(carry_out(server, survey(server, SETTINGS)))
+    done = tuple(carry_out(server, compare_all(server, SETTINGS)))
     (left,) = outstanding(verify(server, SETTINGS, done))
     assert (left.kind, left.state) == (Kind.AUDIT, State.BY_HAND)
     assert configuration("/var/log/audit.log") in left.advice
@@ -136,8 +139,8 @@ def test_where_the_api_takes_no_audit_device_the_step_is_by_hand_with_the_text_t
 def test_any_audit_device_is_enough_and_none_is_drift() -> None:
     server = FakeServer()
     server.listings["sys/audit"]["syslog/"] = {"type": "syslog"}
-    assert step_of(survey(server, SETTINGS), Kind.AUDIT, "syslog").state is State.SATISFIED
-    without = survey(FakeServer(), SetupSettings())
+    assert step_of(compare_all(server, SETTINGS), Kind.AUDIT, "syslog").state is State.SATISFIED
+    without = compare_all(FakeServer(), SetupSettings())
     assert step_of(without, Kind.AUDIT, "sealwire").state is State.BY_HAND
 
 

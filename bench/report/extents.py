@@ -1,0 +1,149 @@
+"""How much is measured: the whole, what a change is judged by, or the least that runs everything.
+
+The lesser ones name what they have otherwise than the whole.
+"""
+
+from dataclasses import dataclass, replace
+
+from bench.routes.routes import (
+    CLIENT_SIDE,
+    DIRECT,
+    FORWARDER,
+    NGINX,
+    ROUTES,
+    SEALWIRE,
+    SEALWIRE_2,
+    SEALWIRE_POLLING,
+)
+from bench.workloads import (
+    CORE_WORKLOADS,
+    FIELD_WORKLOADS,
+    FIND_100,
+    FIND_ONE,
+    GROUPING,
+    INSERT_MANY,
+    INSERT_ONE,
+    MIXES,
+    PING,
+    SIZE_WORKLOADS,
+    UNPROTECTED,
+    UPDATE_ONE,
+    Pool,
+)
+
+CONNECTIONS = 16
+END_TO_END = (FIND_ONE, INSERT_ONE, FIND_100, UPDATE_ONE, *MIXES)
+"""Operations whose overhead over a real server has a target."""
+FEW, MANY = 10, 1_000
+_REAL_ROUTES = (DIRECT, FORWARDER, NGINX, CLIENT_SIDE, SEALWIRE, SEALWIRE_2, SEALWIRE_POLLING)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Rounds, and seconds a slice; what is measured over which routes."""
+
+    name: str
+    pool: Pool
+    rounds: int
+    slice_s: float
+    canned_routes: tuple[str, ...]
+    canned: tuple[str, ...]
+    canned_tls: tuple[str, ...]
+    shapes: tuple[str, ...]
+    """Workloads of fields and sizes."""
+    connections: tuple[int, ...]
+    core_pool: int
+    """Different replies of 100 documents, and as many values in the other works."""
+    core_rounds: int
+    core_slice_s: float
+    real_routes: tuple[str, ...]
+    real_busy_routes: tuple[str, ...]
+    """The routes that are also asked with several threads, and by the Node.js driver."""
+    real: tuple[str, ...]
+    real_documents: int
+    real_rounds: int
+    real_slice_s: float
+    memory_routes: tuple[str, ...]
+    """The routes whose idle connections are weighed. All other figures of memory are Sealwire's."""
+    memory_rounds: int
+    idle_connections: int
+    batch_mb: int
+    result_mb: int
+    quiet_s: float
+    """How long memory must not have grown to count as settled."""
+
+
+FULL = Extent(
+    name="full",
+    pool=Pool(singles=4096, groups=64, batches=24, sized_kib=16 << 10),
+    rounds=7,
+    slice_s=0.6,
+    canned_routes=ROUTES,
+    canned=CORE_WORKLOADS,
+    canned_tls=(UNPROTECTED, FIND_ONE, INSERT_ONE, FIND_100),
+    shapes=FIELD_WORKLOADS + SIZE_WORKLOADS,
+    connections=(1, FEW, 100, MANY),
+    core_pool=100,
+    core_rounds=9,
+    core_slice_s=0.5,
+    real_routes=_REAL_ROUTES,
+    real_busy_routes=_REAL_ROUTES,
+    real=(PING, UNPROTECTED, *END_TO_END, INSERT_MANY, GROUPING),
+    real_documents=3_000,
+    real_rounds=9,
+    real_slice_s=0.4,
+    memory_routes=(SEALWIRE, FORWARDER, NGINX),
+    memory_rounds=2,
+    idle_connections=1_000,
+    batch_mb=48,
+    result_mb=100,
+    quiet_s=1.0,
+)
+
+QUICK = replace(
+    FULL,
+    name="quick",
+    pool=Pool(singles=4096, groups=32, batches=8, sized_kib=4 << 10),
+    rounds=5,
+    slice_s=0.4,
+    canned_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE),
+    canned=(UNPROTECTED, FIND_ONE, INSERT_ONE, FIND_100),
+    canned_tls=(FIND_ONE,),
+    shapes=(),
+    connections=(FEW, MANY),
+    core_pool=50,
+    core_rounds=5,
+    core_slice_s=0.25,
+    real_routes=(DIRECT, FORWARDER, NGINX, SEALWIRE, SEALWIRE_POLLING),
+    real_busy_routes=(DIRECT, FORWARDER, SEALWIRE, SEALWIRE_POLLING),
+    real=END_TO_END,
+    real_documents=2_000,
+    real_rounds=7,
+    real_slice_s=0.25,
+    memory_routes=(SEALWIRE,),
+    memory_rounds=1,
+    idle_connections=500,
+)
+
+TINY = replace(
+    FULL,
+    name="tiny",
+    pool=Pool(singles=64, groups=2, batches=1, sized_kib=1 << 10),
+    rounds=1,
+    slice_s=0.02,
+    canned_tls=(FIND_ONE,),
+    connections=(FEW, MANY),
+    core_pool=4,
+    core_rounds=1,
+    core_slice_s=0.02,
+    real_documents=200,
+    real_rounds=1,
+    real_slice_s=0.05,
+    memory_rounds=1,
+    idle_connections=20,
+    batch_mb=2,
+    result_mb=40,
+    quiet_s=0.2,
+)
+
+EXTENTS = {extent.name: extent for extent in (FULL, QUICK, TINY)}

@@ -1,0 +1,110 @@
+"""`sealwire keys create` and `create-kek`: data keys, and the key that wraps them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from sealwire.cli.key_options import (
+    KekOptions,
+    ask_new_passphrase,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+    passphrase_file_option,
+)
+from sealwire.cli.options import PATH, PRESENT_FILE
+from sealwire.cli.policy_options import read_policy
+from sealwire.crypto import selftest
+from sealwire.keys.environment import DEFAULT_VARIABLE, generate_encoded_kek
+from sealwire.keys.key_file import create_key_file
+from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring_file import add_classes, create_keyring, load_keyring
+from sealwire.keys.keyring_store import KeyringStore
+from sealwire.keys.providers import Providers
+
+
+@click.command()
+@click.argument("class_names", metavar="[CLASS]...", nargs=-1)
+@click.option("--policy", type=PRESENT_FILE, help="Make a key for every class of this policy that has none.")
+@keyring_option
+@kek_options
+def create(class_names: tuple[str, ...], policy: Path | None, keyring: str, kek: KekOptions) -> None:
+    """Make a key for each CLASS, and the keyring if there is none.
+
+    A class named here must not have a key yet; a class of --policy that has one keeps it, so the command may
+    be run again after every change of the policy.
+
+    \b
+    Examples:
+      sealwire keys create --keyring keyring.json --policy policy.yaml
+      sealwire keys create --keyring keyring.json nhs_number postcode
+      sealwire keys create --keyring keyring.json --kek file:kek.json notes
+      sealwire keys create --keyring vault:secret/sealwire/keyring --kek vault:transit/sealwire notes
+    """
+    wanted = read_policy(policy).class_names if policy is not None else ()
+    if not class_names and policy is None:
+        raise click.UsageError("name a class, or give --policy")
+    selftest.run()
+    providers = Providers()
+    store = open_keyring_store(keyring, providers)
+    opened = kek.open(providers)
+    now = datetime.now(UTC)
+    if not store.exists():
+        new = _in_order(class_names, wanted)
+        _report(store, create_keyring(store, opened, new, now), new)
+        click.echo(
+            "Back up the keyring and the key-encryption key, apart from each other and from the database.\n"
+            f"Without both ({opened.id}) nothing that is encrypted can be read again by anyone.",
+            err=True,
+        )
+        return
+    present = load_keyring(store, opened).class_names
+    new = _in_order(class_names, (name for name in wanted if name not in present))
+    if new:
+        _report(store, add_classes(store, opened, new, now), new)
+    else:
+        click.echo(f"{store}: every class has a key already")
+
+
+def _in_order(named: tuple[str, ...], from_policy: Iterable[str]) -> tuple[str, ...]:
+    """Classes named twice on the command line stay twice, and are refused; the policy only adds to them."""
+    return (*named, *(name for name in from_policy if name not in named))
+
+
+def _report(store: KeyringStore, keyring: Keyring, names: Iterable[str]) -> None:
+    for name in names:
+        cipher = keyring.cipher_for(name)
+        click.echo(f"{store}: created key {name}, id {cipher.class_id}, version {cipher.key_version}")
+
+
+@click.command()
+@click.option("--file", "path", type=PATH, help="Write a passphrase-protected key file.")
+@passphrase_file_option
+def create_kek(path: Path | None, passphrase_file: Path | None) -> None:
+    """Make a key-encryption key: printed as base64, or in a file under a passphrase.
+
+    The passphrase never comes from the command line: from --passphrase-file, $SEALWIRE_PASSPHRASE, or a
+    prompt. At least 20 characters.
+
+    \b
+    Examples:
+      export SEALWIRE_KEK="$(sealwire keys create-kek)"
+      sealwire keys create-kek --file kek.json
+      sealwire keys create-kek --file kek.json --passphrase-file passphrase.txt
+    """
+    if path is None:
+        click.echo(generate_encoded_kek())
+        click.echo(
+            f"This line is the key itself, for the environment variable {DEFAULT_VARIABLE}. Keep it in a\n"
+            "secret store, not in a file beside the keyring. It is shown once and stored nowhere.",
+            err=True,
+        )
+        return
+    passphrase = ask_new_passphrase(passphrase_file)
+    with Console(stderr=True).status("deriving a key from the passphrase"):
+        kek_id = create_key_file(path, passphrase)
+    click.echo(f"{path}: created key-encryption key {kek_id}")
+    click.echo("Back up the file and its passphrase, apart from each other.", err=True)

@@ -1,0 +1,93 @@
+"""What commands print: one answer for people or for programs, tables, and bars while something takes long."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column, Table
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def print_json(document: object) -> None:
+    """Print a document for programs."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def answer(text: str, document: object, *, as_json: bool) -> None:
+    """Print `document` for programs, else `text`."""
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(text)
+
+
+def show_table(
+    columns: Sequence[str | Column],
+    rows: Iterable[Iterable[object]],
+    console: Console | None = None,
+    title: str | None = None,
+) -> None:
+    """Print a table on `console`, by default standard output. Cells are text, never markup."""
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*map(str, row))
+    (console or Console(markup=False)).print(table)
+
+
+def question_console() -> Console:
+    """Standard error, for a table that a question is about: standard output stays for programs."""
+    return Console(stderr=True, markup=False)
+
+
+@contextmanager
+def progress(*columns: ProgressColumn) -> Iterator[Progress]:
+    """Bars on standard error, where that is a terminal; gone at the end of the block."""
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        yield bars
+
+
+@contextmanager
+def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar over bytes; call it with the bytes done since the last call."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with progress(*columns) as bars:
+        task = bars.add_task(label, total=total)
+        yield lambda done: bars.update(task, advance=done)
+
+
+@contextmanager
+def document_bar(label: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar over bytes; call it with what is at work, the bytes done, and those of all if known."""
+    text = TextColumn("{task.description}", markup=False)
+    with progress(BarColumn(), DownloadColumn(), TimeElapsedColumn(), text) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda text, done, total: bars.update(task, description=text, completed=done, total=total)
+
+
+def with_bar(items: Iterable[S], total: int, describe: Callable[[S], str], step: Callable[[S], T]) -> list[T]:
+    """`step` of every item, with a bar over `total` of them."""
+    done = []
+    text = TextColumn("{task.description}", markup=False)
+    with progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
+        task = bars.add_task("", total=total)
+        for item in items:
+            bars.update(task, description=describe(item))
+            done.append(step(item))
+            bars.advance(task)
+    return done

@@ -1,0 +1,61 @@
+"""`sealwire policy check` and `lint`: whether a policy is valid, and what in it is weak."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.options import json_option
+from sealwire.cli.output import answer, show_table
+from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.policies.file.lint import lint
+from sealwire.policies.file.schema import leaves
+
+_COLUMNS = ("namespace", "path", "class", "mode")
+
+
+@click.command()
+@policy_argument
+@json_option
+def check(policy: Path, as_json: bool) -> None:
+    """Validate POLICY and list what it covers.
+
+    \b
+    Example:
+      sealwire policy check policy.yaml
+    """
+    policies = read_policy(policy)
+    rows = [
+        (namespace, leaf.path, leaf.leaf.name, leaf.leaf.mode.value)
+        for namespace, tree in (*policies.collections.items(), *policies.patterns)
+        for leaf in leaves(tree)
+        if leaf.leaf is not None
+    ]
+    if not as_json:
+        show_table(_COLUMNS, rows)
+    text = f"{policy}: {len(rows)} covered paths, {len(policies.classes)} classes"
+    answer(text, [dict(zip(_COLUMNS, row, strict=True)) for row in rows], as_json=as_json)
+
+
+@click.command(name="lint")
+@policy_argument
+@json_option
+@click.option("--strict", is_flag=True, help="Exit with code 1 when there are findings.")
+def lint_policy(policy: Path, as_json: bool, strict: bool) -> None:
+    """Warn of choices in POLICY that are valid but weak.
+
+    \b
+    Example:
+      sealwire policy lint policy.yaml --strict
+    """
+    findings = lint(read_policy(policy))
+    if as_json:
+        click.echo(json.dumps([{"rule": f.rule, "where": f.where, "message": f.message} for f in findings]))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.where}: {finding.message} [{finding.rule}]")
+        click.echo(f"{policy}: {len(findings)} findings")
+    if findings and strict:
+        sys.exit(EX_NO)

@@ -1,0 +1,144 @@
+"""`sealwire tls verify`: what the TLS of servers is worth, once or again and again."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.options import json_option
+from sealwire.cli.output import progress
+from sealwire.cli.tls.options import Address, Period, VerifyOptions, read_rules, read_settings, read_targets
+from sealwire.cli.tls.show import show_report
+from sealwire.sidecars.tls_check.files import write_whole
+from sealwire.sidecars.tls_check.metrics import TlsMetrics
+from sealwire.sidecars.tls_check.page import to_html
+from sealwire.sidecars.tls_check.report import Report, make_report, to_json
+from sealwire.sidecars.tls_check.rules import RuleSet, Severity
+from sealwire.sidecars.tls_check.target import Endpoint, Target
+from sealwire.sidecars.tls_check.verify import Settings, settings_for, verify_targets
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(name="verify")
+@click.argument("targets", metavar="TARGET...", nargs=-1)
+@click.option("--targets-file", type=_FILE, help="More targets, one a line; for those with a password.")
+@click.option("--ca", type=_FILE, help="Trust the authorities in this PEM file, instead of the system's.")
+@click.option("--client-certificate", type=_FILE, help="PEM with certificate and key, for mutual TLS.")
+@click.option("--rule", metavar="ID=off|warn|fail", multiple=True, help="Change a rule. Repeatable.")
+@click.option("--rules", type=_FILE, help="YAML file with rules and thresholds.")
+@click.option("--strict", is_flag=True, help="Exit with code 1 for warnings as well.")
+@click.option("--revocation", is_flag=True, help="Ask the authorities by OCSP or CRL.")
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=80,
+    show_default=True,
+    help="Where https:// targets are asked for their redirect; 0: nowhere.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 300),
+    default=5.0,
+    show_default=True,
+    help="Seconds for each connection.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds for all versions and suites of one server.",
+)
+@json_option
+@click.option("--quiet", is_flag=True, help="Print findings only, and nothing when there are none: for cron.")
+@click.option("--html", type=_FILE, help="Write the report as one HTML page.")
+@click.option("--metrics-file", type=_FILE, help="Write Prometheus metrics, for a textfile collector.")
+@click.option("--watch", type=Period(), metavar="PERIOD", help="Verify again every PERIOD, such as 6h.")
+@click.option("--metrics-listen", type=Address(), metavar="HOST:PORT", help="With --watch: serve /metrics.")
+def verify(**chosen: Any) -> None:
+    """Connect to each TARGET as a client would and report what its TLS is worth.
+
+    TARGET is a MongoDB connection string (all its members are looked at), an https:// URL or HOST:PORT. No
+    login is needed, and none is made: leave user and password out. Changes nothing anywhere.
+
+    Exit code 0 when no rule fails, 1 when one does (with --strict: or warns), 78 for a target or file that
+    cannot be read.
+
+    \b
+    Examples:
+      sealwire tls verify 'mongodb://db1.example:27017/?tls=true' --ca authority.crt
+      sealwire tls verify https://clinic.example/ --html report.html
+      sealwire tls verify db1.example:27017 --rule no-tls13=fail --rule hsts-missing=off --json
+      sealwire tls verify --targets-file targets.txt --quiet --strict
+      sealwire tls verify --targets-file targets.txt --watch 6h --metrics-listen 127.0.0.1:9186
+    """
+    options = VerifyOptions(**chosen)
+    if options.metrics_listen is not None and options.watch is None:
+        raise click.UsageError("--metrics-listen needs --watch: a single run ends before anybody can ask")
+    rules = read_rules(options.rules, options.rule)
+    targets = read_targets(options.targets, options.targets_file)
+    settings = read_settings(options)
+    for target in targets:
+        settings_for(target, settings)  # a file that cannot be used is said before anything is looked at
+    metrics = TlsMetrics()
+    if options.watch is not None:
+        _watch(lambda: _run(targets, settings, rules), options, metrics, options.watch)
+        return
+    report = _run(targets, settings, rules)
+    _show(report, options, metrics)
+    bad = (Severity.FAIL, Severity.WARN) if options.strict else (Severity.FAIL,)
+    if report.verdict in bad:
+        sys.exit(EX_NO)
+
+
+class _Bar:
+    """Shows which endpoint is looked at, and how many targets are done."""
+
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def look_at(self, endpoint: Endpoint) -> None:
+        self._bars.update(self._task, description=endpoint.label)
+
+    def done(self) -> None:
+        self._bars.advance(self._task)
+
+
+def _run(targets: tuple[Target, ...], settings: Settings, rules: RuleSet) -> Report:
+    with progress(*Progress.get_default_columns()) as bars:
+        bar = _Bar(bars, bars.add_task("verifying", total=len(targets)))
+        return make_report(verify_targets(targets, settings, bar), rules)
+
+
+def _show(report: Report, options: VerifyOptions, metrics: TlsMetrics) -> None:
+    """Files first: a terminal that went away is not to keep them from being written."""
+    metrics.update(report)
+    if options.html is not None:
+        write_whole(options.html, to_html(report).encode())
+    if options.metrics_file is not None:
+        metrics.write(options.metrics_file)
+    if options.as_json:
+        click.echo(to_json(report), nl=False)
+    else:
+        show_report(report, Console(), quiet=options.quiet)
+
+
+def _watch(run: Callable[[], Report], options: VerifyOptions, metrics: TlsMetrics, period_s: float) -> None:
+    """Run again and again until SIGINT or SIGTERM; a period is counted from the end of a run."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    if options.metrics_listen is not None:
+        metrics.listen(*options.metrics_listen)
+    while not ended.is_set():
+        _show(run(), options, metrics)
+        ended.wait(period_s)

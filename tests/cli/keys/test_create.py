@@ -1,0 +1,64 @@
+"""`sealwire keys create` and `create-kek`: what is made, and what is warned of."""
+
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.keyring_file import read_record
+from tests.cli.runs import Run
+from tests.keys.samples import PASSPHRASE
+
+
+def test_create_makes_a_keyring_then_adds_to_it(run: Run) -> None:
+    first = run("create", "--keyring", "k.json", "nhs_number", "postcode")
+    second = run("create", "--keyring", "k.json", "notes")
+    assert (first.code, second.code) == (0, 0)
+    assert [entry.name for entry in read_record(Path("k.json")).classes] == [
+        "nhs_number",
+        "postcode",
+        "notes",
+    ]
+
+
+def test_create_takes_the_classes_of_a_policy_and_may_be_run_again(run: Run, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "version: 1\n"
+        "classes:\n"
+        "  nhs_number: {mode: deterministic, type: string}\n"
+        "  notes: {mode: random}\n"
+        "collections:\n"
+        "  clinic.patients: {nhs_number: nhs_number, notes: notes}\n"
+    )
+    assert run("create", "--keyring", "k.json", "notes").code == 0
+    before = read_record(Path("k.json")).classes
+    assert run("create", "--keyring", "k.json", "--policy", "policy.yaml").code == 0
+    after = read_record(Path("k.json"))
+    assert [entry.name for entry in after.classes] == ["notes", "nhs_number"]
+    assert after.classes[:1] == before
+    again = run("create", "--keyring", "k.json", "--policy", "policy.yaml")
+    assert again.code == 0
+    assert read_record(Path("k.json")) == after
+
+
+def test_a_key_file_protects_a_keyring(
+    run: Run, passphrase_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEALWIRE_KEK")
+    assert run("create-kek", "--file", "kek.json", "--passphrase-file", str(passphrase_file)).code == 0
+    monkeypatch.setenv("SEALWIRE_KEK_PROVIDER", "file:kek.json")
+    monkeypatch.setenv("SEALWIRE_PASSPHRASE_FILE", str(passphrase_file))
+    assert run("create", "--keyring", "k.json", "notes").code == 0
+    assert run("verify", "--keyring", "k.json").code == 0
+    monkeypatch.delenv("SEALWIRE_PASSPHRASE_FILE")
+    monkeypatch.setenv("SEALWIRE_PASSPHRASE", PASSPHRASE + "x")
+    wrong = run("verify", "--keyring", "k.json")
+    assert wrong.code == 77
+    assert PASSPHRASE not in wrong.err + wrong.out
+
+
+def test_a_printed_kek_comes_with_a_warning_on_the_other_stream(run: Run) -> None:
+    printed = run("create-kek")
+    assert len(printed.out.strip()) == 44
+    assert printed.err
+    assert printed.out.strip() not in printed.err

@@ -1,0 +1,29 @@
+"""`sealwire keys list` and `verify`: what they prove, and what not."""
+
+import json
+
+import pytest
+
+from tests.cli.runs import Run
+
+
+def test_list_needs_no_kek_and_says_that_it_proves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("create", "--keyring", "k.json", "nhs_number")
+    monkeypatch.delenv("SEALWIRE_KEK")
+    monkeypatch.setenv("SEALWIRE_KEYRING", "k.json")
+    listed = json.loads(run("list", "--json").out)
+    assert listed["authenticated"] is False
+    (key,) = listed["keys"]
+    assert set(key) == {"class", "id", "version", "state", "created"}
+    assert (key["class"], key["version"], key["state"]) == ("nhs_number", 1, "active")
+    assert "nhs_number" in run("list").out
+
+
+def test_verify_reports_a_sound_keyring(run: Run) -> None:
+    run("create", "--keyring", "k.json", "nhs_number")
+    verified = json.loads(run("verify", "--keyring", "k.json", "--json").out)
+    assert verified["authenticated"] is True
+    assert verified["keys"] == json.loads(run("list", "--keyring", "k.json", "--json").out)["keys"]
+    plain = run("verify", "--keyring", "k.json")
+    assert plain.code == 0
+    assert "1 of 1" in plain.out

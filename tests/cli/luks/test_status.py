@@ -1,0 +1,16 @@
+"""`sealwire luks status`: the answer of the kernel."""
+
+import json
+
+from tests.cli.runs import Run
+from tests.sidecars.luks import story
+from tests.sidecars.luks.test_preflight import Site
+
+
+def test_status_is_no_where_the_data_is_in_clear(machine: Site, run: Run) -> None:
+    assert run("status").code == 78
+    where = ["--data-directory", story.DATA, "--service", "mongod.service"]
+    shown = run("status", *where, "--json")
+    assert shown.code == 1
+    assert json.loads(shown.out)["plain_files"] == [f"{story.DATA}/journal"]
+    assert run("status", *where).code == 1

@@ -1,0 +1,37 @@
+"""Answers for people or programs; nothing that a table shows is markup."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from sealwire.cli.output import answer, show_table, with_bar
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_answer_is_a_text_or_a_document(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    answer("done", {"done": True}, as_json=as_json)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"done": True} if as_json else shown == "done\n"
+
+
+def test_cells_are_text_and_never_markup() -> None:
+    out = io.StringIO()
+    show_table(("name", "count"), [("[red]x[/]", 3)], Console(file=out, width=80, markup=False))
+    assert "[red]x[/]" in out.getvalue()
+
+
+def test_every_item_is_described_before_its_step() -> None:
+    seen: list[str] = []
+
+    def describe(item: int) -> str:
+        seen.append(f"about {item}")
+        return str(item)
+
+    def step(item: int) -> int:
+        seen.append(f"did {item}")
+        return item * 10
+
+    assert with_bar([1, 2], 2, describe, step) == [10, 20]
+    assert seen == ["about 1", "did 1", "about 2", "did 2"]

@@ -1,0 +1,111 @@
+"""Every page is in the index, and what pages name of this repository is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.build_context import ROOT
+
+DOCS = ROOT / "docs"
+INDEX = DOCS / "README.md"
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
+ROOTS = (ROOT, ROOT / "sealwire", ROOT / "tests")
+"""Where a path may begin: the rooms' tests mirror the rooms."""
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+LINK = re.compile(r"\]\(([^)#\s]+)[^)\s]*\)")
+CODE = re.compile(r"`([^`\n]+)`")
+NAMED_FILE = re.compile(r"(?<![\w./-])((?:[\w-]+/)+[\w-]+\.(?:py|sh|yaml|toml|mjs))\b")
+DOTTED = re.compile(r"^(?:python -m )?((?:[a-z_]\w*\.)+\w+)(?:\(\))?$")
+
+
+def linked(page: Path) -> list[Path]:
+    """The files that a page links to."""
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    return [(page.parent / link).resolve() for link in links if not link.startswith(("http", "mailto"))]
+
+
+def is_there(path: str) -> bool:
+    return any((root / path).exists() for root in ROOTS)
+
+
+def modules_named(text: str) -> list[str]:
+    """Dotted names in code whose first part is a folder of Python modules here."""
+    dotted = (DOTTED.match(code) for code in CODE.findall(text))
+    names = [found[1].removeprefix("sealwire.") for found in dotted if found is not None]
+    return [name for name in names if _folder(name.partition(".")[0]) is not None and not is_there(name)]
+
+
+def _folder(name: str) -> Path | None:
+    return next((root / name for root in ROOTS if (root / name / "__init__.py").is_file()), None)
+
+
+def is_module_or_name(dotted: str) -> bool:
+    """Whether `room.module`, `room.module.name` or `room.name` is there."""
+    first, *parts = dotted.split(".")
+    folder = _folder(first)
+    while folder is not None and parts and (folder / parts[0]).is_dir():
+        folder = folder / parts.pop(0)
+    if folder is None or not parts:
+        return folder is not None
+    module = folder / f"{parts[0]}.py"
+    source = module if module.is_file() else folder / "__init__.py"
+    names = parts[1:] if module.is_file() else parts
+    text = source.read_text(encoding="utf-8") if source.is_file() else ""
+    return all(re.search(rf"\b{name}\b", text) for name in names)
+
+
+# The configuration has sections that are called as rooms are.
+SETTINGS = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", (DOCS / "configuration.md").read_text())) | {
+    "keys.cache"
+}
+
+
+@each_page
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    assert [str(target) for target in linked(page) if not target.exists()] == []
+
+
+@each_page
+def test_the_files_that_a_page_names_are_there(page: Path) -> None:
+    named = set(NAMED_FILE.findall(page.read_text(encoding="utf-8")))
+    assert sorted(path for path in named if not is_there(path)) == []
+
+
+@each_page
+def test_the_modules_that_a_page_names_are_there(page: Path) -> None:
+    named = set(modules_named(page.read_text(encoding="utf-8"))) - SETTINGS
+    assert sorted(name for name in named if not is_module_or_name(name)) == []
+
+
+def test_a_page_that_names_what_is_gone_is_noticed() -> None:
+    text = "`proxy.session.reveal` `policies.planning.gone` `wire/framing.py` wire/gone.py"
+    assert NAMED_FILE.findall(text) == ["wire/framing.py", "wire/gone.py"]
+    assert [is_there(path) for path in NAMED_FILE.findall(text)] == [True, False]
+    named = modules_named(text)
+    assert named == ["proxy.session.reveal", "policies.planning.gone"]
+    assert [is_module_or_name(name) for name in named] == [True, False]
+
+
+def test_every_page_is_in_the_index_once() -> None:
+    decisions = DOCS / "adr"
+    pages = [page for page in PAGES[1:] if page != INDEX and page.parent != decisions]
+    listed = [target for target in linked(INDEX) if target != ROOT / "README.md"]
+    assert sorted(listed) == sorted([*pages, decisions / "README.md"])
+
+
+def test_every_decision_is_listed_with_its_title() -> None:
+    listed = linked(DOCS / "adr" / "README.md")
+    assert sorted(set(listed)) == sorted(path for path in (DOCS / "adr").glob("0*.md"))
+
+
+def test_one_run_of_each_bench_is_kept_and_its_page_links_to_it() -> None:
+    kept = {path.name for path in (ROOT / "bench" / "results").glob("*[0-9]T*Z-*")}
+    runs = sorted(name.removesuffix(".json") for name in kept if name.endswith(".json"))
+    assert len([run for run in runs if run.startswith("backup-")]) == 1
+    assert len(runs) == 2
+    assert [name for name in kept if not name.startswith(tuple(runs))] == []
+    linked_runs = {path.name for path in linked(DOCS / "benchmarks.md") if path.parent.name == "results"}
+    assert f"{runs[0]}.json" in linked_runs
