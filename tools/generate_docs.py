@@ -11,8 +11,10 @@ from pathlib import Path
 
 from sealwire.cli.exit_codes import EXIT_CODES
 from sealwire.policies.commands.matrix import MATRIX, Family
+from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.proxy.session.effects import CloseReason
+from sealwire.proxy.session.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
@@ -48,6 +50,22 @@ def _refusals() -> str:
         "`{ok: 0, code, codeName, errmsg}`, without retry labels. The errmsg names the operator and the "
         "covered path, never a value, and ends in the reason.\n\n"
         "| reason | code | why | instead |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _write_errors() -> str:
+    failed = ", ".join(f"`{reason.value}`" for reason, code in CODES.items() if code == VALIDATION_FAILED)
+    others = ", ".join(f"`{reason.value}`" for reason, code in CODES.items() if code != VALIDATION_FAILED)
+    return (
+        "## Write errors\n\n"
+        "A single document or statement of `insert`, `update`, `delete` or `bulkWrite` that is refused is "
+        "left out of the command, and so is what follows it when the command is ordered. The reply has a "
+        "write error for it, `{index, code, errmsg}` or in `bulkWrite` `{ok: 0, idx, code, errmsg}`, beside "
+        "those of the server. When nothing is left to send, Sealwire answers at once.\n\n"
+        f"- code {VALIDATION_FAILED}, as of a validator: {failed}\n"
+        f"- the code of the table above: {others}\n\n"
+        "The whole command is refused for every other reason, in a transaction, when it is unacknowledged, "
+        f"and when it is a `bulkWrite` of more than {MAX_BULK_BYTES >> 20} MiB or with a `batchSize`.\n"
     )
 
 
@@ -118,7 +136,7 @@ def _family(family: Family) -> str:
 
 def render_errors() -> str:
     """The page of errors."""
-    return _HEAD + "\n".join([_refusals(), _failures(), _logins(), _closes(), _exit_codes()])
+    return _HEAD + "\n".join([_refusals(), _write_errors(), _failures(), _logins(), _closes(), _exit_codes()])
 
 
 def render_matrix() -> str:

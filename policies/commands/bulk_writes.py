@@ -59,8 +59,11 @@ def bulk_write(command: Command) -> None:
     command.draft.namespace = readable(protected[0].namespace)
     apply_arguments(command, command.walk, command.arguments, {command.name: unread, **_ARGUMENTS})
     bound = bind_constants(command.walk, command.arguments.get(b"let"))
-    for among, start in command.documents(bound, _OPERATIONS):
+
+    def operation(command: Command, among: Walk, start: int) -> None:
         _operation(command, among.inside(start), named_parts(command.buf, start), targets)
+
+    command.each(bound, _OPERATIONS, operation)
     if bound is not command.walk:
         cover_constants(bound)
 

@@ -35,6 +35,13 @@ class DocumentSequence:
     parents: Parents
 
 
+Statement = Callable[["Command", Walk, int], None]
+"""Plan the document at an offset; the walk is among the documents."""
+
+Refused = Callable[[int, Refusal], bool]
+"""Take note of a statement's place and why it is refused; see `write_errors.RefusedStatements.note`."""
+
+
 @final
 @mypyc_attr(acyclic=True, free_list_len=1)
 class Command:
@@ -50,6 +57,7 @@ class Command:
         "draft",
         "name",
         "policies",
+        "refused",
         "sequences",
         "walk",
     )
@@ -80,6 +88,8 @@ class Command:
         self.sequences = sequences
         self.collated = False
         """Whether an argument asks for a collation other than the simple one."""
+        self.refused: Refused | None = None
+        """Who is told of statements that are refused, and decides whether the others are judged."""
 
     def namespace(self, collection: str) -> str:
         """`database.collection`."""
@@ -130,6 +140,25 @@ class Command:
                 draft.settle(edits, replacements, first, start, walk.parents)
                 first = start
             yield walk, start
+
+    def each(self, walk: Walk, name: bytes, statement: Statement) -> None:
+        """Plan the documents of an argument, or judge each by itself where `refused` wants to know."""
+        refused = self.refused
+        if refused is None:
+            for among, start in self.documents(walk, name):
+                statement(self, among, start)
+            return
+        draft = self.draft
+        edits, replacements = len(draft.edits), len(draft.replacements)
+        for place, (among, start) in enumerate(self.documents(walk, name)):
+            try:
+                statement(self, among, start)
+            except Refusal as refusal:
+                if not refused(place, refusal):
+                    return
+                self.collated = draft.compares = False
+            del draft.edits[edits:]
+            del draft.replacements[replacements:]
 
     def note_collation(self, argument: Element) -> None:
         """Remember a collation that is not the simple, bytewise one. Raises Refusal(SHAPE)."""

@@ -161,14 +161,21 @@ _DELETE: Final = {**GENERIC, **plain_arguments("delete deletes ordered"), b"let"
 
 def _insert(command: Command, walk: Walk) -> None:
     _whole(command, walk, _INSERT)
-    for among, start in command.documents(walk.to(Use.STORE), b"documents"):
-        plan_document(among, start, walk.node)
+    command.each(walk.to(Use.STORE), b"documents", _document)
+
+
+def _document(command: Command, among: Walk, start: int) -> None:
+    del command
+    plan_document(among, start, among.node)
 
 
 def _update(command: Command, walk: Walk) -> None:
     _whole(command, walk, _UPDATE)
-    for among, start in command.documents(walk, b"updates"):
-        update_statement(command, among.inside(start), named_parts(command.buf, start), _UPDATE_PARTS)
+    command.each(walk, b"updates", _one_update)
+
+
+def _one_update(command: Command, among: Walk, start: int) -> None:
+    update_statement(command, among.inside(start), named_parts(command.buf, start), _UPDATE_PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +250,11 @@ def _plan_statement(
 
 def _delete(command: Command, walk: Walk) -> None:
     _whole(command, walk, _DELETE)
-    for among, start in command.documents(walk, b"deletes"):
-        delete_statement(command, among.inside(start), named_parts(command.buf, start), _DELETE_PARTS)
+    command.each(walk, b"deletes", _one_delete)
+
+
+def _one_delete(command: Command, among: Walk, start: int) -> None:
+    delete_statement(command, among.inside(start), named_parts(command.buf, start), _DELETE_PARTS)
 
 
 def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:

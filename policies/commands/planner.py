@@ -19,7 +19,14 @@ from sealwire.policies.commands.administration import (
 )
 from sealwire.policies.commands.bulk_writes import bulk_write
 from sealwire.policies.commands.change_streams import watched
-from sealwire.policies.commands.command import GENERIC, Command, DocumentSequence, apply_arguments, unread
+from sealwire.policies.commands.command import (
+    GENERIC,
+    Command,
+    DocumentSequence,
+    Refused,
+    apply_arguments,
+    unread,
+)
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
@@ -80,13 +87,15 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     sequences: tuple[DocumentSequence, ...] = (),
     covered: Callable[[str], PathNode | None] | None = None,
     settler: Settler | None = None,
+    refused: Refused | None = None,
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
     `parents` are the offsets of the lengths above the body (0 for a message's own). The plan's edits are
     empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
     it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
-    they are many. Raises Refusal, BsonError, and what these two raise. Cost: O(elements walked).
+    they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
+    then. Raises Refusal, BsonError, and what these three raise. Cost: O(elements walked).
     """
     draft = Draft(buf, TABLES, settler)
     arguments = named_parts(buf, body)
@@ -103,6 +112,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         arguments,
         sequences,
     )
+    command.refused = refused
     draft.command = _TEXTS.get(command.name) or printable(command.name)
     if not policies.protects_anything:
         collection = None if command.name in PASSED_COMMANDS else collection_of(command)

@@ -16,6 +16,8 @@ _double = struct.Struct("<d")
 _int = struct.Struct("<i")
 _long = struct.Struct("<q")
 
+_NEGATIVE_ZERO = _double.pack(-0.0)
+
 _NUMERIC_CLASSES = frozenset({ValueType.INT, ValueType.LONG, ValueType.DOUBLE})
 _LIMITS = {ValueType.INT: (-(2**31), 2**31 - 1), ValueType.LONG: (-(2**63), 2**63 - 1)}
 
@@ -39,6 +41,13 @@ def coerce(kind: int, value: bytes, declared: ValueType) -> bytes | None:
     return value
 
 
+def is_negative_zero(kind: int, value: bytes) -> bool:
+    """Whether a number is -0.0, which equals 0.0 and is not the same. Cost: O(1)."""
+    if kind == kinds.DOUBLE:
+        return value == _NEGATIVE_ZERO
+    return kind == kinds.DECIMAL and bool(value[15] & 0x80) and not read_number(kind, value)
+
+
 def _coerce_number(kind: int, value: bytes, declared: ValueType) -> bytes | None:
     if kind == declared.kind and declared is not ValueType.DOUBLE:
         return value
@@ -49,7 +58,7 @@ def _coerce_number(kind: int, value: bytes, declared: ValueType) -> bytes | None
 
 
 def _to_double(number: int | float | Decimal) -> bytes | None:
-    """NaN has many encodings and is refused; -0.0 becomes the 0.0 that it equals."""
+    """NaN has many encodings and is refused; -0.0 becomes the 0.0 that it equals, to be compared."""
     try:
         converted = float(number)
     except OverflowError:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.coercion import coerce
+from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
 from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
@@ -51,6 +51,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
         value = _coerced(walk.buf, element, field_class)
         if value is None:
             raise Refusal(Reason.TYPE, path=node.path)
+        _check_zero(walk.buf, element, node, field_class)
     _add(walk, element, node, Use.STORE, value)
 
 
@@ -82,6 +83,8 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
             if walk.use is Use.SEED:
                 raise Refusal(Reason.TYPE, path=node.path)
             validate_value(walk.buf, element)
+        elif walk.use is Use.SEED:
+            _check_zero(walk.buf, element, node, field_class)
     note_comparison(walk.draft, node)
     _add(walk, element, node, Use.MATCH, value)
 
@@ -154,6 +157,14 @@ def _check_random(buf: bytes, element: Element, node: PathNode) -> None:
     if element.kind == kinds.TIMESTAMP and not any(buf[element.value : element.end]):
         # the server puts its own time in the place of an empty one
         raise Refusal(Reason.TYPE, path=node.path, rule="an empty timestamp")
+
+
+def _check_zero(buf: bytes, element: Element, node: PathNode, field_class: FieldClass) -> None:
+    """Refuse to store a double that would come back as another: -0.0 has the ciphertext of 0.0."""
+    if field_class.value_type is ValueType.DOUBLE and is_negative_zero(
+        element.kind, buf[element.value : element.end]
+    ):
+        raise Refusal(Reason.TYPE, path=node.path, rule="-0.0")
 
 
 def _coerced(buf: bytes, element: Element, field_class: FieldClass) -> bytes | None:

@@ -1,5 +1,6 @@
 """From the client: a handshake is prepared, a command is planned and sent on, or refused."""
 
+from collections import Counter as Tally
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final, final
@@ -29,10 +30,12 @@ from sealwire.proxy.session.effects import (
     ToServer,
 )
 from sealwire.proxy.session.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.left_out import leave_out
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.reveal import holds_envelope
 from sealwire.proxy.session.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.write_errors import WriteErrors
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -92,7 +95,10 @@ class ClientSide(Side):
             audit = Audit("refused", namespace, command, "NamespaceUnknown")
             return self._denied(audit, unanswered, message, parsed)
         try:
-            effects = self._command(message, parsed)
+            try:
+                effects = self._command(message, parsed)
+            except Refusal as refusal:
+                effects = self._shortened(refusal, message, parsed)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
         except Refusal as refusal:
@@ -115,6 +121,33 @@ class ClientSide(Side):
         audit = Audit("refused", namespace, command, refusal.reason.value, path)
         return self._denied(audit, replies.refusal_body(refusal), message, parsed)
 
+    def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Send a write without the statements that are refused, whose errors come with the reply.
+
+        Raises the refusal where it stands for the whole command, and as `_command`.
+        """
+        conversation = self._conversation
+        views = conversation.views
+        if parsed.flags & MORE_TO_COME or views.unseen:
+            raise refusal
+        policy = conversation.shared.settings.policy
+        sequences = _document_sequences(message, parsed)
+        left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered)
+        command, namespace = _describe(message, parsed)
+        reasons = Tally(each.reason.value for _, each in left_out.refused)
+        effects: list[Effect] = [
+            Count(Counter.REFUSALS, amount, reason) for reason, amount in reasons.items()
+        ]
+        for _, each in left_out.refused:
+            path = replies.one_line(each.path)
+            effects.append(Audit("refused", namespace, command, each.reason.value, path))
+        shorter, errors = left_out.message, left_out.errors
+        if shorter:
+            return effects + self._command(shorter, parse_op_msg(shorter), errors)
+        request_id = request_id_of(message)
+        answer = replies.command_error(conversation.new_id(), request_id, errors.unsent_body())
+        return [*effects, ToClient(errors.merge(answer, parse_op_msg(answer).body))]
+
     def _failed(self, failure: Exception, message: bytes, parsed: OpMsg) -> list[Effect]:
         command, namespace = _describe(message, parsed)
         if isinstance(failure, LoginNeeded):
@@ -128,7 +161,8 @@ class ClientSide(Side):
         audit = Audit("refused", namespace, command, type(failure).__name__)
         return self._denied(audit, body, message, parsed)
 
-    def _command(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+    def _command(self, message: bytes, parsed: OpMsg, errors: WriteErrors | None = None) -> list[Effect]:
+        """Plan a command and send it on; `errors` are those of statements that it had and were left out."""
         conversation = self._conversation
         if not conversation.let_in:
             self._check_access(message, parsed)
@@ -171,7 +205,7 @@ class ClientSide(Side):
         rewritten = apply_plan(plan, shared, edits)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
-        request = self._request(plan, name, label, opened)
+        request = self._request(plan, name, label, opened, errors)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
             return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
@@ -186,7 +220,9 @@ class ClientSide(Side):
         if name not in OPEN_COMMANDS:
             raise LoginNeeded(printable(name))
 
-    def _request(self, plan: Plan, name: bytes, label: str, opened: Opened) -> Request:
+    def _request(
+        self, plan: Plan, name: bytes, label: str, opened: Opened, errors: WriteErrors | None
+    ) -> Request:
         """What the reply needs: what it answers, and whether its envelopes are opened."""
         if name in LOGIN_COMMANDS:
             return Request(RequestKind.LOGIN, plan.command, "")
@@ -195,11 +231,13 @@ class ClientSide(Side):
         settings = self._conversation.shared.settings
         # of a command that nobody knows, the first argument may be anything, and not a name
         namespace = replies.one_line(plan.namespace) if label != "other" or plan.protected else ""
-        reveals = plan.reveals or opened is not Opened.NO
+        reveals = plan.reveals or opened is not Opened.NO or errors is not None
         marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
         if settings.reveal is Reveal.EVERYWHERE:
             reveals, marks = True, False
-        return Request(RequestKind.COMMAND, plan.command, namespace, reveals=reveals, marks=marks)
+        return Request(
+            RequestKind.COMMAND, plan.command, namespace, reveals=reveals, marks=marks, errors=errors
+        )
 
     def _ask(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:
         """Ask the server what names are; the message comes again when it has answered."""

@@ -79,8 +79,12 @@ def failure_body(error: Exception) -> bytes:
 
 def error_body(code: tuple[int, str], message: str) -> bytes:
     """`{ok: 0, errmsg, code, codeName}`; the message is made printable and bounded."""
-    errmsg = one_line(message, _MAX_MESSAGE_CHARACTERS)
-    return encode({"ok": 0.0, "errmsg": errmsg, "code": code[0], "codeName": code[1]})
+    return encode({"ok": 0.0, "errmsg": error_text(message), "code": code[0], "codeName": code[1]})
+
+
+def error_text(message: str) -> str:
+    """A message of ours as it stands in an error: printable and bounded."""
+    return one_line(message, _MAX_MESSAGE_CHARACTERS)
 
 
 def login_needed_body(command: str) -> bytes:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from sealwire.proxy.session.write_errors import WriteErrors
+
 # Drivers send one request at a time on a connection. Only unacknowledged writes overlap, and no reply to them
 # is awaited. A client that opens more than this is broken or hostile.
 MAX_AWAITED: Final = 1024
@@ -33,15 +35,25 @@ class Request:
     """Whether envelopes in the reply are opened."""
     marks: bool
     """Whether a cursor in the reply has to bring back that its replies are opened (`cursors`)."""
+    errors: WriteErrors | None
+    """Of the statements that were left out of it."""
 
     def __init__(
-        self, kind: RequestKind, command: str, namespace: str, *, reveals: bool = False, marks: bool = False
+        self,
+        kind: RequestKind,
+        command: str,
+        namespace: str,
+        *,
+        reveals: bool = False,
+        marks: bool = False,
+        errors: WriteErrors | None = None,
     ) -> None:
         self.kind = kind
         self.command = command
         self.namespace = namespace
         self.reveals = reveals
         self.marks = marks
+        self.errors = errors
 
 
 @final

@@ -7,7 +7,7 @@ from typing import Final, final
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.proxy.session import cursors, look_up, replies
+from sealwire.proxy.session import cursors, duplicates, look_up, replies
 from sealwire.proxy.session.access import is_speculative_yes, is_yes
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
@@ -93,13 +93,19 @@ class ServerSide(Side):
     def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
         """A reply as the client may see it, and how many envelopes were opened. Raises as `reveal`."""
         shared = self._conversation.shared
+        if request.errors is not None:
+            message = request.errors.merge(message, parsed.body)
+            parsed = parse_op_msg(message)
         if request.marks:
             class_name = shared.settings.policy.class_names[0]
             message = cursors.mark(message, parsed.body, shared.keyring, class_name)
             parsed = parse_op_msg(message)
         if message.find(MARKER) < 0:
             return message, 0
-        return reveal(message, parsed, shared.keyring.open_envelope)
+        revealed, opened = reveal(message, parsed, shared.keyring.open_envelope)
+        if opened and request.command in duplicates.COMMANDS:
+            revealed = duplicates.name_in_clear(message, parsed.body, revealed)
+        return revealed, opened
 
     def _handshake_reply(self, request: Request, message: bytes, body: int) -> list[Effect]:
         if request.kind is RequestKind.LEGACY_HELLO:
@@ -139,6 +145,8 @@ class ServerSide(Side):
         """The request that a long message answers, if the answer can be read in parts."""
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or request.kind is not RequestKind.COMMAND or request.marks:
+            return None
+        if request.errors is not None or request.command in duplicates.WRITES:
             return None
         return request if is_plain(message) else None
 

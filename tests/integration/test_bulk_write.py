@@ -73,13 +73,21 @@ def test_a_duplicate_is_named_in_clear_and_the_rest_is_written(
     assert sorted(patient["nhs_number"] for patient in clean.clinic.patients.find()) == ["1", "2"]
 
 
-def test_one_refused_operation_refuses_the_whole_command(clean: Stack, client: MongoClient[Document]) -> None:
+def test_one_refused_operation_is_a_write_error_of_its_own(
+    clean: Stack, client: MongoClient[Document]
+) -> None:
     writes: list[Any] = [
         InsertOne({"_id": 1}, namespace=named("clinic.wards")),
         InsertOne({"nhs_number": 5}, namespace=named("clinic.patients")),
+        InsertOne({"_id": 2}, namespace=named("clinic.wards")),
     ]
-    with pytest.raises(ClientBulkWriteException) as caught:
-        client.bulk_write(writes)
-    assert caught.value.error is not None
-    assert getattr(caught.value.error, "code", None) == 14
-    assert clean.raw.wards.count_documents({}) == 0
+    for ordered, written in ((True, 1), (False, 2)):
+        clean.raw.wards.delete_many({})
+        with pytest.raises(ClientBulkWriteException) as caught:
+            client.bulk_write(writes, ordered=ordered)
+        errors: Any = caught.value.write_errors
+        assert [(error["idx"], error["code"]) for error in errors] == [(1, 121)]
+        assert caught.value.partial_result is not None
+        assert caught.value.partial_result.inserted_count == written
+        assert clean.raw.wards.count_documents({}) == written
+    assert clean.raw.patients.count_documents({}) == 0

@@ -62,6 +62,7 @@ def test_the_same_answers_or_refusals(record_property: Record) -> None:
     tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
     answered = {kind for kind, outcome in tally.outcomes if outcome is Outcome.ANSWERED}
     assert {kind for kind, _ in tally.outcomes} == answered
+    assert tally.refused_statements > FEW_EXAMPLES / 20
 
 
 @pytest.mark.slow

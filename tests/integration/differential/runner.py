@@ -91,7 +91,7 @@ class Run:
         if command.malformed:
             self._rejected(command, through)
         elif through.outcome is not Outcome.REFUSED:
-            self._same(command, through, self.plain.run(command))
+            self._same(command, through, self.plain.run(command, None, through.left_out))
         self._compare_rows(command.changes, command.kind)
         return through
 
@@ -101,7 +101,7 @@ class Run:
         The codes need not agree: Sealwire may name what it refuses before the server finds another fault.
         """
         if through.outcome is not Outcome.REFUSED:
-            plain = self.plain.run(command)
+            plain = self.plain.run(command, None, through.left_out)
             if not through.outcome is plain.outcome is Outcome.ERROR:
                 self._same(command, through, plain)
         if through.outcome is not Outcome.ANSWERED:
@@ -150,7 +150,7 @@ class Run:
 
 
 def _insert(name: str, documents: list[Document]) -> Command:
-    return Command("insert", {"insert": name, "documents": documents})
+    return Command("insert", {"insert": name, "documents": documents, "ordered": False})
 
 
 def _end(session: ClientSession, *, commits: bool) -> Answer:

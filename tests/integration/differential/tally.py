@@ -19,10 +19,13 @@ class Tally:
     """How many answered commands had each operator or stage somewhere in them."""
     left_out: int = 0
     """Commands of transactions that the server has not got."""
+    refused_statements: int = 0
+    """Those that were refused while others of their command were carried out."""
 
     def count(self, kind: str, answer: Answer, body: Mapping[str, object] | None = None) -> None:
         """One command, and what it came to through Sealwire."""
         self.outcomes[kind, answer.outcome] += 1
+        self.refused_statements += len(answer.left_out)
         if answer.reason is not None:
             self.reasons[answer.reason.value] += 1
         if answer.outcome is Outcome.ANSWERED:
@@ -31,6 +34,8 @@ class Tally:
     def add(self, other: Self) -> None:
         """Everything that another run counted."""
         self.examples += other.examples
+        self.left_out += other.left_out
+        self.refused_statements += other.refused_statements
         self.outcomes += other.outcomes
         self.reasons += other.reasons
         self.answered += other.answered
@@ -60,7 +65,8 @@ class Tally:
         every = [sum(self.outcomes[kind, outcome] for kind in kinds) for outcome in Outcome]
         lines.append(self._row("all", every))
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
-        return [*lines, f"refusals by reason: {reasons or 'none'}"]
+        lines.append(f"refusals by reason: {reasons or 'none'}")
+        return [*lines, f"statements refused while others were carried out: {self.refused_statements}"]
 
     @staticmethod
     def _row(kind: str, counts: list[int]) -> str:
@@ -74,13 +80,16 @@ class Tally:
         return {
             **{"examples": self.examples, "outcomes": rows},
             **{"reasons": dict(self.reasons), "answered": dict(self.answered)},
+            "refused_statements": self.refused_statements,
         }
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Self:
         """The tally of another process."""
         outcomes = Counter({(kind, Outcome(outcome)): count for kind, outcome, count in said["outcomes"]})
-        return cls(said["examples"], outcomes, Counter(said["reasons"]), Counter(said["answered"]))
+        found = cls(said["examples"], outcomes, Counter(said["reasons"]), Counter(said["answered"]))
+        found.refused_statements = said["refused_statements"]
+        return found
 
 
 def _operators(value: object) -> Iterator[str]:

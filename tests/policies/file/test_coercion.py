@@ -11,7 +11,7 @@ from bson.binary import Binary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.policies.file.coercion import coerce
+from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.schema import ValueType
 from sealwire.wire.raw_bson import elements
 from tests.bson_types import BsonType
@@ -113,6 +113,21 @@ def test_other_classes_take_their_own_type_and_no_number(declared: ValueType) ->
     assert coerce(declared.kind, own, declared) == own
     assert coerced(5, declared) is None
     assert coerced(5.0, declared) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "is_negative"),
+    [
+        *((-0.0, True), (Decimal128("-0"), True), (Decimal128("-0E+99"), True), (Decimal128("-0.00"), True)),
+        *((0.0, False), (Decimal128("0"), False), (Decimal128("-1"), False), (-1.0, False), (0, False)),
+        *((Int64(0), False), (-5e-324, False), (Decimal128("-Infinity"), False), (Decimal128("-NaN"), False)),
+        (Decimal128("-1E-6176"), False),
+    ],
+)
+def test_a_zero_with_a_sign_is_told_from_one_without(value: Any, is_negative: bool) -> None:
+    data = encode({"v": value})
+    (element,) = elements(data, 0)
+    assert is_negative_zero(element.kind, data[element.value : element.end]) is is_negative
 
 
 def test_a_symbol_is_a_string() -> None:

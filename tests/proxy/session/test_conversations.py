@@ -273,7 +273,7 @@ def test_a_refused_unacknowledged_write_closes_without_an_answer(play: Playbook)
         (on_patients("find", filter={"nhs_number": {"$regex": NHS}}), *_REFUSED, "pattern", "nhs_number"),
         (on_patients("find", sort={"nhs_number": 1}), *_REFUSED, "sort", "nhs_number"),
         (on_patients("find", filter={"notes": NHS}), *_REFUSED, "random-equality", "notes"),
-        (on_patients("insert", documents=[{"visits": NHS}]), 14, "TypeMismatch", "type", "visits"),
+        (on_patients("findAndModify", update={"visits": NHS}), 14, "TypeMismatch", "type", "visits"),
         (on_patients("find", newArgument=NHS), 2, "BadValue", "shape", ""),
     ],
 )
