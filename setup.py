@@ -25,7 +25,7 @@ COMPILED = (
     "policies/*.py",
     "policies/*/*.py",
     "proxy/session/*.py",
-    "keys/keyring.py",
+    "keys/keyring/keyring.py",
     "proxy/server/connections/busy_poll.py",
     "proxy/server/connections/connection.py",
     "proxy/server/observability/counts.py",

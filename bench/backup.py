@@ -29,8 +29,8 @@ from bench.dataset import COVERED, documents
 from bench.report.machine import describe_machine
 from bench.report.report import RESULTS
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys.environment import generate_encoded_kek
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.backup.blocks import Block, cut, gather
 from sealwire.sidecars.backup.digest import ContentDigest, digest
 from sealwire.sidecars.backup.local_store import LocalStore

@@ -22,8 +22,8 @@ from bench.recording import load_bench_policy, make_keyring, make_session
 from bench.workloads import BATCH, FIND_100, FIND_ONE, INSERT_MANY, UNPROTECTED, UPDATE_ONE, Pool
 from bench.workloads import workloads as all_workloads
 from sealwire import core_is_compiled
-from sealwire.keys.environment import generate_encoded_kek
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.keyring.keyring import Keyring
 
 COUNTS = {UNPROTECTED: 500, FIND_ONE: 500, UPDATE_ONE: 500, FIND_100: 10, INSERT_MANY: 2}
 """Operations that are counted: enough that what happens now and then does not show."""

@@ -19,9 +19,9 @@ from bson import encode
 from bench.dataset import Document, policy
 from bench.messages import REQUEST_ID, ask
 from bench.workloads import BATCH, Pool, Workload, command, insert_request, stored, workloads
-from sealwire.keys.environment import EnvironmentKek
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_file import create_keyring
+from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer

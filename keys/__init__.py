@@ -1,13 +1,13 @@
 """Which key a class has, whether it may be used, and where it lies wrapped.
 
-Owns: data keys and their states, the runtime keyring, the stores that keyrings lie in, key-encryption keys
-(KEKs) and where they come from, and the rules for files that hold secrets.
+Owns the rooms `keyring` (data keys, the runtime keyring, its record and stores), `kek` (key-encryption keys
+and where they come from) and `vault`, and the rules for files that hold secrets.
 
-The walk: `providers.Providers` makes a `kek.KeyEncryptionKey` and a `keyring_store.KeyringStore` from
-settings; `keyring_file.load_keyring` reads the store, checks the keyring and unwraps every data key;
-the `keyring.Keyring` it returns answers `cipher_for(class name)` and `cipher_by_id(class id, version)` from
-memory. Deriving from a passphrase happens once, in the KEK's constructor, so that loading again is cheap.
-`vault` is loaded only where a setting names it.
+The walk: `providers.Providers` makes a `kek.kek.KeyEncryptionKey` and a `keyring.store.KeyringStore` from
+settings; `keyring.file.load_keyring` reads the store, checks the keyring and unwraps every data key; the
+`keyring.keyring.Keyring` it returns answers `cipher_for(class name)` and `cipher_by_id(class id, version)`
+from memory. Deriving from a passphrase happens once, in the KEK's constructor, so that loading again is
+cheap. `vault` is loaded only where a setting names it.
 
 May not import: wire, policies, proxy, asyncio, logging. Of the rooms it uses crypto. Keys never leave in a
 repr, an exception or a pickle. Python cannot wipe memory: whoever reads this process's memory has the keys.

@@ -7,13 +7,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from sealwire.keys.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.kek import KeyEncryptionKey
-from sealwire.keys.key_file import KeyFileKek
-from sealwire.keys.keyring_store import FileStore, KeyringStore, Place, VaultDocument
-from sealwire.keys.passphrase import DEFAULT_VARIABLE as PASSPHRASE_VARIABLE
-from sealwire.keys.passphrase import passphrase_from_environment, read_passphrase_file
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.kek.key_file import KeyFileKek
+from sealwire.keys.kek.passphrase import DEFAULT_VARIABLE as PASSPHRASE_VARIABLE
+from sealwire.keys.kek.passphrase import passphrase_from_environment, read_passphrase_file
+from sealwire.keys.keyring.store import FileStore, KeyringStore, Place, VaultDocument
 
 if TYPE_CHECKING:
     from sealwire.keys.vault.connection import VaultConnection

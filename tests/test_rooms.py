@@ -17,6 +17,8 @@ ROOMS = (
         "crypto",
         "files",
         "keys",
+        "keys/keyring",
+        "keys/kek",
         "keys/vault",
         "policies",
         "proxy/session",

@@ -20,8 +20,8 @@ from bench.routes.load import Meter, sample_of
 from bench.routes.routes import CLIENT_SIDE, SEALWIRES, Ground, Route, start_routes
 from bench.routes.talker import Talker, unpack
 from bench.workloads import FIND_ONE, INSERT_ONE
-from sealwire.keys.environment import generate_encoded_kek
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.kek.environment import generate_encoded_kek
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.child import Started
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess, ServerTls

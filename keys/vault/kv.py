@@ -17,8 +17,8 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.keyring_record import MAX_FILE_BYTES
-from sealwire.keys.keyring_store import VaultDocument
+from sealwire.keys.keyring.record import MAX_FILE_BYTES
+from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.errors import failed, says
 from sealwire.keys.vault.settings import check_path
@@ -27,7 +27,7 @@ FIELD = "keyring"
 
 
 class KvStore:
-    """A `keyring_store.KeyringStore` in Vault. Every call asks the server."""
+    """A `keyring.store.KeyringStore` in Vault. Every call asks the server."""
 
     def __init__(self, connection: VaultConnection, document: VaultDocument) -> None:
         """Connects to nothing. Raises KeySettingError VAULT_SETTING."""

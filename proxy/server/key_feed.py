@@ -18,8 +18,8 @@ from enum import Enum
 from typing import Protocol
 
 from sealwire.keys.errors import KekUnavailable, KeysError
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_source import FirstKeyring
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -34,7 +34,7 @@ _Answer = asyncio.Future[Keyring | None]
 
 
 class Source(Protocol):
-    """`keyring_source.KeyringSource`, or a test's stand-in."""
+    """`keys.keyring.source.KeyringSource`, or a test's stand-in."""
 
     def load(self) -> Keyring:
         """The keyring as it is now, the same object where it has not changed. Blocks; raises KeysError."""

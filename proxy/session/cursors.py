@@ -20,7 +20,7 @@ from hmac import compare_digest
 from typing import Final
 
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PolicySet
 from sealwire.wire import kinds

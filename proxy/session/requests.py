@@ -36,7 +36,7 @@ class Request:
     marks: bool
     """Whether a cursor in the reply has to bring back that its replies are opened (`cursors`)."""
     errors: WriteErrors | None
-    """Of the statements that were left out of it."""
+    """The errors of the statements that were left out of it."""
 
     def __init__(
         self,

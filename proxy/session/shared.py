@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.passing import PassingCommands

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 
 from sealwire.cli.options import PATH, settings
-from sealwire.keys.kek import KeyEncryptionKey
-from sealwire.keys.key_file import KeyFileKek
-from sealwire.keys.keyring_store import KeyringStore, parse_place
-from sealwire.keys.passphrase import check_strength
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.kek.key_file import KeyFileKek
+from sealwire.keys.kek.passphrase import check_strength
+from sealwire.keys.keyring.store import KeyringStore, parse_place
 from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, find_passphrase, parse_provider
 
 keyring_option = click.option(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from sealwire.keys.environment import DEFAULT_VARIABLE, generate_encoded_kek
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
 from sealwire.testbed.certificates import Issued
 from sealwire.testbed.child import Arguments
 from sealwire.testbed.errors import TestbedError, TestbedReason

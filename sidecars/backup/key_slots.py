@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys import strict_json
 from sealwire.keys.errors import UnwrapFailed
-from sealwire.keys.kek import Purpose, wrap_associated_data
+from sealwire.keys.kek.kek import Purpose, wrap_associated_data
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupKeyDenied, BackupReason, BackupSettingError
 
 BACKUP_ID_BYTES = 16

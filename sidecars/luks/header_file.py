@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysReason
-from sealwire.keys.kek import KeyEncryptionKey, Purpose, wrap_associated_data
+from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
 from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed
 
 FORMAT_NAME = "sealwire-luks-header"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sealwire.keys.kek import KeyEncryptionKey
-from sealwire.keys.keyring_record import format_time
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.keyring.record import format_time
 from sealwire.sidecars.luks import cryptsetup, device, header_file
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, LuksSettingError, VerificationFailed
 from sealwire.sidecars.luks.machine import Machine

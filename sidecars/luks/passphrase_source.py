@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import assert_never
 
-from sealwire.keys.passphrase import MAX_BYTES, check_strength, normalize, read_passphrase_file
+from sealwire.keys.kek.passphrase import MAX_BYTES, check_strength, normalize, read_passphrase_file
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
 from sealwire.sidecars.luks.machine import Machine

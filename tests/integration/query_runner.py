@@ -18,7 +18,7 @@ from bson import decode, decode_all
 from bson.json_util import loads
 
 from sealwire.demo.layout import POLICY_FILE
-from sealwire.keys.keyring_file import read_record
+from sealwire.keys.keyring.file import read_record
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from sealwire.wire.framing import Framer

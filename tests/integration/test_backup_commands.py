@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from sealwire.keys.environment import generate_encoded_kek
+from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.testbed.database import DatabaseProcess
 from tests.support.memory import peak_memory
 from tests.support.secantus import ROOT, secantus

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.key_pair import load_public_key
+from sealwire.keys.kek.key_pair import load_public_key
 from tests.build_context import ROOT
 from tests.keys.samples import PASSPHRASE
 from tests.sidecars.backup.samples import local, seal

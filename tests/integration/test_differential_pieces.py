@@ -6,8 +6,8 @@ import pytest
 from bson import Binary, Decimal128, Int64
 from pymongo.errors import OperationFailure
 
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_file import create_keyring
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from tests.integration.differential.compare import canonical, opened, wrongly_stored

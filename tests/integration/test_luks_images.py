@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, preflight, volume
 from sealwire.sidecars.luks.context import mounted_source
 from sealwire.sidecars.luks.errors import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.key_pair import create_key_pair
+from sealwire.keys.kek.key_pair import create_key_pair
 from tests.build_context import ROOT as REPOSITORY
 from tests.integration.conftest import Stack
 from tests.support.doc_commands import run_document

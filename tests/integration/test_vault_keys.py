@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sealwire.keys.errors import KekDenied, KeysError, KeySettingError, KeysReason, UnwrapFailed
-from sealwire.keys.keyring_file import add_classes, create_keyring, load_keyring, read_record
-from sealwire.keys.keyring_store import KeyringStore, VaultDocument
+from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
+from sealwire.keys.keyring.store import KeyringStore, VaultDocument
 from sealwire.keys.providers import Providers, parse_provider
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.kv import KvStore

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from sealwire.keys.errors import UnwrapFailed
-from sealwire.keys.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
+from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
 from tests.keys.samples import KEK_A
 
 KEY = bytes(range(64))

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sealwire.keys.environment import EnvironmentKek
-from sealwire.keys.kek import KeyEncryptionKey
-from sealwire.keys.key_file import KeyFileKek, create_key_file
-from sealwire.keys.local_wrap import LocalKek
-from sealwire.keys.passphrase_box import ScryptParameters
+from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.kek.key_file import KeyFileKek, create_key_file
+from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.kek.passphrase_box import ScryptParameters
 
 NOW = datetime(2026, 1, 31, 12, 30, 15, tzinfo=UTC)
 PASSPHRASE = "river-otter-lamp-vest-quorum"

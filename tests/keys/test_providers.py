@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KeysError, KeySettingError, KeysReason
-from sealwire.keys.key_file import create_key_file
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.key_file import create_key_file
+from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.keys.providers import (
     DEFAULT_PROVIDER,
     ProviderKind,

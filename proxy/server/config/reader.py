@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
-from sealwire.keys.keyring_store import VaultDocument
+from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.setting_names import (

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sealwire.files.yaml_source import Node
-from sealwire.keys.environment import DEFAULT_VARIABLE
 from sealwire.keys.errors import KeySettingError
-from sealwire.keys.keyring_store import Place, VaultDocument, parse_place
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE
+from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import OPTIONS, PATH_OPTIONS, VaultSettings, vault_settings
 from sealwire.proxy.server.config.settings import CacheSettings, KeySettings

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from sealwire.keys.keyring_store import Place
+from sealwire.keys.keyring.store import Place
 from sealwire.keys.providers import ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.observability.logs import LogFormat

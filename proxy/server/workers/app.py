@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 
 from sealwire.files.errors import SourceError
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
 from sealwire.proxy.server.config.settings import Address, Config

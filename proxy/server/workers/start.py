@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeysError, UnknownKey
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_cache import KeyringCache
-from sealwire.keys.keyring_source import FirstKeyring, KeyringSource
+from sealwire.keys.keyring.cache import KeyringCache
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy

@@ -15,7 +15,7 @@ from sealwire.cli.output import document_bar, print_json, show_table
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.keys.keyring_file import read_record
+from sealwire.keys.keyring.file import read_record
 from sealwire.sidecars.backup.consistency import Wanted
 from sealwire.sidecars.backup.dump import Dumped, DumpOptions, Progress, ReaderChoice, dump, namespaces
 from sealwire.sidecars.backup.open_store import open_store

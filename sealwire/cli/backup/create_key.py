@@ -9,7 +9,7 @@ from sealwire.cli.key_options import ask_new_passphrase, passphrase_file_option
 from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
 from sealwire.crypto import selftest
-from sealwire.keys.key_pair import create_key_pair, public_path
+from sealwire.keys.kek.key_pair import create_key_pair, public_path
 from sealwire.keys.private_file import require_free
 
 

@@ -13,7 +13,7 @@ from sealwire.cli.exit_codes import exit_code, show_error
 from sealwire.cli.key_options import ask_passphrase, open_kek, passphrase_file_option
 from sealwire.cli.options import settings
 from sealwire.keys.errors import KeysError
-from sealwire.keys.key_pair import load_private_key, load_public_key
+from sealwire.keys.kek.key_pair import load_private_key, load_public_key
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.key_slots import Identity, Recipient

@@ -18,11 +18,11 @@ from sealwire.cli.key_options import (
 from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.policy_options import read_policy
 from sealwire.crypto import selftest
-from sealwire.keys.environment import DEFAULT_VARIABLE, generate_encoded_kek
-from sealwire.keys.key_file import create_key_file
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_file import add_classes, create_keyring, load_keyring
-from sealwire.keys.keyring_store import KeyringStore
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
+from sealwire.keys.kek.key_file import create_key_file
+from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.providers import Providers
 
 

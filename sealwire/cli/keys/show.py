@@ -9,11 +9,11 @@ import click
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
 from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, show_table
-from sealwire.keys.data_key import KeyState
-from sealwire.keys.keyring_file import read_record
-from sealwire.keys.keyring_record import format_time
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.record import format_time
+from sealwire.keys.keyring.verification import verify_keyring
 from sealwire.keys.providers import Providers
-from sealwire.keys.verification import verify_keyring
 
 Row = tuple[str, int, int, KeyState, datetime]
 """Class, id, version, state, and when the key was made."""

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from sealwire.keys.key_pair import load_public_key
+from sealwire.keys.kek.key_pair import load_public_key
 from tests.cli.runs import Run
 from tests.keys.samples import PASSPHRASE
 

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from sealwire.keys.key_pair import create_key_pair, load_public_key
+from sealwire.keys.kek.key_pair import create_key_pair, load_public_key
 from tests.cli.runs import Run
 from tests.keys.samples import CHEAP_SCRYPT, NOW, PASSPHRASE
 from tests.sidecars.backup.samples import KEK, change, local, seal

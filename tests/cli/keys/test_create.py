@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.keyring_file import read_record
+from sealwire.keys.keyring.file import read_record
 from tests.cli.runs import Run
 from tests.keys.samples import PASSPHRASE
 

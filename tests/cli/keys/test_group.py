@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.keyring_file import open_record, read_record
+from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.providers import Providers, parse_provider
 from tests.cli.keys.runs import MISTAKES
 from tests.cli.runs import Run

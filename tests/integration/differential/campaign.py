@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from sealwire.keys.environment import DEFAULT_VARIABLE, EnvironmentKek
-from sealwire.keys.keyring_file import load_keyring
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
+from sealwire.keys.keyring.file import load_keyring
 from sealwire.policies.file.loader import load_policy
 from tests.integration.differential.malformed import malformed_sequences
 from tests.integration.differential.runner import Runner

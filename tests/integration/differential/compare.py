@@ -6,7 +6,7 @@ import bson
 from bson import Binary, Decimal128
 
 from sealwire.crypto.envelope import MAGIC, SUBTYPE, EnvelopeMode, parse_header
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import Mode as PolicyMode
 from sealwire.policies.file.schema import PathNode
 from tests.integration.differential.values import Document

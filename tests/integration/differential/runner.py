@@ -6,7 +6,7 @@ from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from tests.integration.differential.command import Command
 from tests.integration.differential.compare import canonical, opened, wrongly_stored

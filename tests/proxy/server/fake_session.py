@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.shared import SessionSettings, Shared

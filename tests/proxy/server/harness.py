@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import bson
 
-from sealwire.keys.data_key import generate_data_key
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_source import FirstKeyring
+from sealwire.keys.keyring.data_key import generate_data_key
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.config.settings import (

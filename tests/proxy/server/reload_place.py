@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.policy_file import parse_policy
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.workers.app import Proxy

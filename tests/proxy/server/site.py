@@ -16,8 +16,8 @@ from typing import Any
 import bson
 import yaml
 
-from sealwire.keys.environment import EnvironmentKek, generate_encoded_kek
-from sealwire.keys.keyring_file import create_keyring
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.wire.header import request_id_of
 from sealwire.wire.int32 import int32_at

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys.data_key import DataKey, generate_data_key
 from sealwire.keys.errors import KekUnavailable, KeysReason
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_source import FirstKeyring
+from sealwire.keys.keyring.data_key import DataKey, generate_data_key
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.key_feed import RELOAD_INTERVAL_S, RETRY_S, Freshness, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sealwire.files.errors import SourceError
-from sealwire.keys.data_key import generate_data_key
 from sealwire.keys.errors import DamagedFile, KekUnavailable, KeysReason
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.data_key import generate_data_key
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import Limits, ListenTls, TlsMode
 from sealwire.proxy.session.shared import Reveal
 from tests.proxy.server.fake_session import FakeSessions

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from sealwire.cli import sealwire
-from sealwire.keys.environment import generate_encoded_kek
+from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.testbed.certificates import create_authority
 from tests.proxy.server.harness import LOOPBACK, POLICY
 from tests.proxy.server.site import Site, hello_thread, make_site, serving

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.connections.pipe import Hold
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.session.effects import (

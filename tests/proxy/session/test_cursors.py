@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bson import Int64
 
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.shared import SessionSettings

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.reveal import OpenEnvelope, reveal
 from sealwire.wire.errors import BsonError, WireReason

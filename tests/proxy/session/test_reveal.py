@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sealwire.crypto.envelope import MARKER, SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.reveal import holds_envelope, reveal
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg, sequence_documents

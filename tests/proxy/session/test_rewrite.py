@@ -8,7 +8,7 @@ import pytest
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.crypto.errors import UnsupportedValue
 from sealwire.keys.errors import UnknownKey
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal

@@ -3,8 +3,8 @@
 import pytest
 from bson.binary import Binary
 
-from sealwire.keys.data_key import KeyState
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import CloseReason, Counter
 from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.states import IllegalTransition

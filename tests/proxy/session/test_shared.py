@@ -1,6 +1,6 @@
 """What sessions share: what is remembered goes with what it rests on."""
 
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.handshake import Topology

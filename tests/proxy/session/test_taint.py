@@ -6,8 +6,8 @@ What the planner decides is carried out here by the session itself, which also a
 import struct
 from datetime import UTC, datetime
 
-from sealwire.keys.data_key import DataKey, KeyState
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session

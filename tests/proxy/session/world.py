@@ -10,8 +10,8 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.data_key import DataKey, KeyState
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.handshake import Topology

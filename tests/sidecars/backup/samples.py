@@ -9,8 +9,8 @@ from pathlib import Path
 
 import bson
 
-from sealwire.keys.key_pair import PrivateKey
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.key_pair import PrivateKey
+from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.backup.key_slots import Recipient
 from sealwire.sidecars.backup.local_store import LocalStore
 from sealwire.sidecars.backup.manifest import MANIFEST_MEMBER, Consistency, Manifest, Member, serialize

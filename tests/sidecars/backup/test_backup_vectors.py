@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sealwire.keys.key_pair import PrivateKey
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.key_pair import PrivateKey
+from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.backup.key_slots import Identity
 from sealwire.sidecars.backup.local_store import LocalStore
 from sealwire.sidecars.backup.sealed_reader import open_backup

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.luks import header_file
 from sealwire.sidecars.luks.errors import LuksError, VerificationFailed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.keyring_store import VaultDocument
+from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
 from sealwire.proxy.server.config.reader import load_config, parse_config

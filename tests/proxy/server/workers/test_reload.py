@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
 from sealwire.proxy.server.workers.app import Proxy

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.keys.data_key import KeyState
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.keyring_record import (
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.record import (
     MAX_CLASSES,
     ClassRecord,
     KeyRecord,

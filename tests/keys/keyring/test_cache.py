@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sealwire.keys.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysError, KeySettingError, KeysReason
-from sealwire.keys.keyring_cache import KeyringCache
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.keyring.cache import KeyringCache
+from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from tests.keys.samples import KEK_A, KEK_B, NOW, edit_json
 
 CACHE_KEK = LocalKek(KEK_A)

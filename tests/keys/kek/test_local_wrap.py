@@ -3,7 +3,7 @@ import hmac
 
 import pytest
 
-from sealwire.keys.local_wrap import LocalKek, looks_random
+from sealwire.keys.kek.local_wrap import LocalKek, looks_random
 from tests.crypto import reference_siv
 from tests.keys.samples import KEK_A
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason
-from sealwire.keys.keyring_store import FileStore, KeyringStore, VaultDocument, as_store, parse_place
+from sealwire.keys.keyring.store import FileStore, KeyringStore, VaultDocument, as_store, parse_place
 from sealwire.keys.private_file import writer_lock
 from tests.keys.store_contract import StoreContract
 

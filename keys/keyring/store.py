@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason
-from sealwire.keys.keyring_record import MAX_FILE_BYTES
+from sealwire.keys.keyring.record import MAX_FILE_BYTES
 from sealwire.keys.private_file import create_private, read_private, replace_private, writer_lock
 
 VAULT_PREFIX = "vault:"

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealwire.keys import passphrase_box
 from sealwire.keys.errors import (
     AlreadyExists,
     DamagedFile,
@@ -17,8 +16,9 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.key_file import KeyFileKek, create_key_file
-from sealwire.keys.passphrase_box import DEFAULT_SCRYPT, ScryptParameters
+from sealwire.keys.kek import passphrase_box
+from sealwire.keys.kek.key_file import KeyFileKek, create_key_file
+from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, ScryptParameters
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from sealwire.crypto import selftest
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.errors import DecryptionFailed
-from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.kek import KeyEncryptionKey
-from sealwire.keys.keyring_file import open_record, read_record
-from sealwire.keys.keyring_store import KeyringStore
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.keyring.store import KeyringStore
 
 _STRING = 0x02
 _SAMPLE = b"\x07\0\0\0sample\0"

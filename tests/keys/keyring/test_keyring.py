@@ -4,9 +4,9 @@ import pickle
 import pytest
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
-from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
-from sealwire.keys.keyring import Keyring
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from tests.keys.samples import NOW
 
 

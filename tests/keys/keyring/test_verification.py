@@ -5,11 +5,11 @@ import pytest
 from sealwire.crypto import selftest
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.errors import DecryptionFailed, SelfTestFailed
-from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.errors import DamagedFile, KekDenied, KeysReason
-from sealwire.keys.keyring_file import seal_record
-from sealwire.keys.keyring_record import serialize_record
-from sealwire.keys.verification import verify_keyring
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.file import seal_record
+from sealwire.keys.keyring.record import serialize_record
+from sealwire.keys.keyring.verification import verify_keyring
 from tests.keys.samples import KEK_B, NOW, edit_json, local_kek
 
 KEK = local_kek()

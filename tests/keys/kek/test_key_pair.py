@@ -16,7 +16,7 @@ from sealwire.keys.errors import (
     UnsafeFile,
     UnwrapFailed,
 )
-from sealwire.keys.key_pair import (
+from sealwire.keys.kek.key_pair import (
     PrivateKey,
     PublicKey,
     create_key_pair,

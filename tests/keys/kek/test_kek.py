@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.kek import Purpose, wrap_associated_data
+from sealwire.keys.kek.kek import Purpose, wrap_associated_data
 from tests.keys.kek_contract import KekContract, Pair
 from tests.keys.samples import KEK_A, KEK_B, PROVIDERS
 

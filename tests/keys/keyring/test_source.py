@@ -14,11 +14,11 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.keyring_cache import KeyringCache
-from sealwire.keys.keyring_file import add_classes, create_keyring
-from sealwire.keys.keyring_source import KeyringSource
-from sealwire.keys.keyring_store import FileStore
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.keyring.cache import KeyringCache
+from sealwire.keys.keyring.file import add_classes, create_keyring
+from sealwire.keys.keyring.source import KeyringSource
+from sealwire.keys.keyring.store import FileStore
 from tests.keys.samples import KEK_A, KEK_B, NOW
 
 HOUR = timedelta(hours=1)

@@ -6,8 +6,8 @@ from typing import NoReturn, final
 from sealwire.crypto.cipher import HeaderCipher, ValueCipher
 from sealwire.crypto.envelope import HEADER_BYTES, parse_header
 from sealwire.crypto.unpicklable import refuse_to_serialise
-from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState
 
 
 @final
@@ -21,7 +21,7 @@ class Keyring:
     __slots__ = ("__weakref__", "_active", "_by_header", "_by_id", "_destroyed", "class_names", "generation")
 
     def __init__(self, keys: Iterable[DataKey], generation: int = 0) -> None:
-        """`keys` as `keyring_file` checked them: no (class id, version) twice, one active key a class."""
+        """`keys` as `file` checked them: no (class id, version) twice, one active key a class."""
         self.generation = generation
         """Counts the writes of the keyring file; a later file has a higher one."""
         self._by_id: dict[tuple[int, int], ValueCipher] = {}

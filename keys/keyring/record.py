@@ -5,7 +5,7 @@
          {"version": ..., "state": ..., "created": ..., "wrapped": 80 B or null}]}],
      "mac": 32 B}
 
-Nothing in it is secret without the KEK. Nothing here is authenticated yet: `keyring_file` does that.
+Nothing in it is secret without the KEK. Nothing here is authenticated yet: `file` does that.
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import Any
 
 from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys import strict_json
-from sealwire.keys.data_key import CLASS_NAME, KeyState
+from sealwire.keys.keyring.data_key import CLASS_NAME, KeyState
 from sealwire.keys.strict_json import Fields
 
 FORMAT_NAME = "sealwire-keyring"

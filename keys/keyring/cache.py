@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sealwire.keys import strict_json
-from sealwire.keys.data_key import DataKey
 from sealwire.keys.errors import DamagedFile, KekDenied, KeySettingError, KeysReason, UnwrapFailed
-from sealwire.keys.kek import KeyEncryptionKey, Purpose, wrap_associated_data
-from sealwire.keys.keyring_file import open_record, seal_record
-from sealwire.keys.keyring_record import (
+from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
+from sealwire.keys.keyring.data_key import DataKey
+from sealwire.keys.keyring.file import open_record, seal_record
+from sealwire.keys.keyring.record import (
     MAC_BYTES,
     MAX_FILE_BYTES,
     MAX_WRAPPED_BYTES,

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from sealwire.keys.data_key import DataKey, KeyState, check_class_name, generate_data_key
 from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.keyring.data_key import DataKey, KeyState, check_class_name, generate_data_key
 from tests.keys.samples import NOW
 
 MATERIAL = bytes(range(64))

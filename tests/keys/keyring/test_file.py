@@ -12,8 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.keys import keyring_file
-from sealwire.keys.data_key import DataKey, KeyState
 from sealwire.keys.errors import (
     AlreadyExists,
     DamagedFile,
@@ -25,8 +23,11 @@ from sealwire.keys.errors import (
     KeySettingError,
     KeysReason,
 )
-from sealwire.keys.kek import KeyEncryptionKey, Purpose, wrap_associated_data
-from sealwire.keys.keyring_file import (
+from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, wrap_associated_data
+from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.keyring import file as keyring_file
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.file import (
     add_classes,
     create_keyring,
     load_keyring,
@@ -34,8 +35,7 @@ from sealwire.keys.keyring_file import (
     read_record,
     seal_record,
 )
-from sealwire.keys.keyring_record import MAX_CLASSES, authenticated_bytes, parse_record, serialize_record
-from sealwire.keys.local_wrap import LocalKek
+from sealwire.keys.keyring.record import MAX_CLASSES, authenticated_bytes, parse_record, serialize_record
 from sealwire.keys.private_file import writer_lock
 from tests.keys.samples import KEK_B, NOW, PROVIDERS, edit_json, local_kek
 

@@ -15,7 +15,6 @@ from itertools import groupby
 from pathlib import Path
 from secrets import randbelow
 
-from sealwire.keys.data_key import DataKey, check_class_name, generate_data_key
 from sealwire.keys.errors import (
     AlreadyExists,
     DamagedFile,
@@ -24,9 +23,10 @@ from sealwire.keys.errors import (
     KeysReason,
     UnwrapFailed,
 )
-from sealwire.keys.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_record import (
+from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
+from sealwire.keys.keyring.data_key import DataKey, check_class_name, generate_data_key
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.record import (
     MAC_BYTES,
     MAX_CLASSES,
     ClassRecord,
@@ -36,7 +36,7 @@ from sealwire.keys.keyring_record import (
     parse_record,
     serialize_record,
 )
-from sealwire.keys.keyring_store import KeyringStore, as_store
+from sealwire.keys.keyring.store import KeyringStore, as_store
 
 _MAC_KEY_ASSOCIATED_DATA = wrap_associated_data(Purpose.KEYRING_MAC)
 # Some tools show the four bytes as a signed number, so ids stay positive there.

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.data_key import DataKey
 from sealwire.keys.errors import KekUnavailable, KeysError
-from sealwire.keys.kek import KeyEncryptionKey
-from sealwire.keys.keyring import Keyring
-from sealwire.keys.keyring_cache import KeyringCache
-from sealwire.keys.keyring_file import authenticate, check_generation, open_record, read_record
-from sealwire.keys.keyring_record import KeyringRecord
-from sealwire.keys.keyring_store import KeyringStore
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.keyring.cache import KeyringCache
+from sealwire.keys.keyring.data_key import DataKey
+from sealwire.keys.keyring.file import authenticate, check_generation, open_record, read_record
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.record import KeyringRecord
+from sealwire.keys.keyring.store import KeyringStore
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.errors import KeysError, KeySettingError, KeysReason, UnsafeFile
-from sealwire.keys.passphrase import (
+from sealwire.keys.kek.passphrase import (
     check_strength,
     normalize,
     passphrase_from_environment,

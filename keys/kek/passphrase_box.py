@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import DamagedFile, KekDenied, KekUnavailable, KeySettingError, KeysReason
-from sealwire.keys.kek import Purpose, wrap_associated_data
-from sealwire.keys.local_wrap import SIV_BYTES
-from sealwire.keys.passphrase import check_strength, normalize
+from sealwire.keys.kek.kek import Purpose, wrap_associated_data
+from sealwire.keys.kek.local_wrap import SIV_BYTES
+from sealwire.keys.kek.passphrase import check_strength, normalize
 
 SALT_BYTES = 32
 SECRET_BYTES = 32
