@@ -64,7 +64,7 @@ def test_a_command_that_only_one_way_rejects_is_noticed(tmp_path: Path) -> None:
 def test_a_rejected_command_that_does_something_is_noticed(tmp_path: Path) -> None:
     shapes = draw_shapes(1, SHAPES)
     stored = Command("insert", {"insert": "people", "documents": [{"_id": 1}]})
-    bad = {"q": {}, "u": {"$unheard": {"w": 1}}}
+    bad = {"q": {}, "u": {"$unheard": 1}}
     rejected_one = Command("malformed update", {"update": "people", "updates": [bad]}, malformed=True)
     with both_ways(tmp_path, policy_yaml(shapes)) as runner:
         run = Run(runner, Sequence(shapes[0], [], [], [], [stored, rejected_one]))

@@ -85,6 +85,10 @@ def test_a_window_is_over_a_partition_by_equality() -> None:
         (gather({"$setUnion": "$notes"}), Reason.RANDOM_EQUALITY),
         (gather({"$setUnion": "$contacts"}), Reason.RANDOM_EQUALITY),
         (gather({"$accumulator": {}}), Reason.JAVASCRIPT),
+        (
+            {"$bucket": {"groupBy": "$age", "boundaries": [0], "output": {"a.b": {"$sum": 1}}}},
+            Reason.SHAPE,
+        ),
         ({"$bucket": {"groupBy": "$visits", "boundaries": [0, 5]}}, Reason.COMPUTE),
         ({"$bucket": {"groupBy": "$age", "boundaries": [0, "$visits"]}}, Reason.COMPUTE),
         (

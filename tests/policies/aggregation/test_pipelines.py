@@ -245,6 +245,19 @@ def test_what_no_server_takes_for_a_collection_is_left_to_it(stage: Stage) -> No
     assert reason(run(stage, on="patients")) in {Reason.SHAPE, Reason.TARGET}
 
 
+def nested(levels: int) -> list[Any]:
+    """A pipeline with so many others inside each other."""
+    pipeline: list[Any] = [{"$match": {"nhs_number": "a"}}]
+    for _ in range(levels):
+        pipeline = [{"$unionWith": {"coll": "patients", "pipeline": pipeline}}]
+    return pipeline
+
+
+def test_as_many_pipelines_are_nested_as_the_server_takes_and_no_more() -> None:
+    assert covered(run(*nested(20))) == [("nhs_number", "a")]
+    assert reason(run(*nested(21))) is Reason.SHAPE
+
+
 @pytest.mark.parametrize("on", ["wards", "patients"])
 def test_pipelines_nested_without_end_are_refused(on: str) -> None:
     pipeline: list[Any] = []

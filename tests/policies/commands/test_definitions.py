@@ -327,3 +327,13 @@ def test_a_policy_that_protects_nothing_refuses_nothing_that_could_reach_everyth
     empty = load_policy(b"version: 1\nclasses: {a: {mode: random}}\ncollections: {}\n", "p")
     assert plan_of({"applyOps": [], "$db": "admin"}, empty).edits == []
     assert refusal_of({"applyOps": [], "$db": "admin"}).reason is Reason.COMMAND
+
+
+def test_a_default_collation_is_taken_where_no_covered_string_is_ever_compared() -> None:
+    policies = load_policy(
+        b"version: 1\nclasses: {notes: {mode: random}, born: {mode: deterministic, type: date}}\n"
+        b"collections: {clinic.patients: {notes: notes, born: born}}\n",
+        "policy.yaml",
+    )
+    plan = plan_of({"create": "patients", "collation": {"locale": "en"}}, policies)
+    assert (plan.protected, plan.edits) == (True, [])

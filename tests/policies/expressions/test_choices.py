@@ -238,3 +238,46 @@ def test_branches_deeper_than_the_server_takes_are_refused() -> None:
     for _ in range(120):
         expression = {"$cond": [True, expression, 0]}
     assert reason(where(expression)) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"$ifNull": ["$nhs_number", "none"]},
+        {"$ifNull": ["$nhs_number", "$other_nhs", None, {"$literal": "none"}]},
+        {"$cond": [{"$eq": ["$age", 5]}, "$nhs_number", "none"]},
+        {"$cond": {"if": True, "then": "none", "else": "$nhs_number"}},
+        {"$switch": {"branches": [{"case": True, "then": "$nhs_number"}], "default": "none"}},
+    ],
+)
+def test_a_constant_beside_one_class_joins_it(expression: Any) -> None:
+    assert covered(yields(expression, {"$limit": 1})) == [("nhs_number", "none")]
+    assert covered(yields(expression, {"$match": {"x": "a"}})) == [
+        ("nhs_number", "none"),
+        ("nhs_number", "a"),
+    ]
+    assert covered(yields(expression, {"$group": {"_id": "$x"}})) == [("nhs_number", "none")]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"$ifNull": ["$notes", "none"]},
+        {"$ifNull": ["$visits", 5.0]},
+        {"$ifNull": ["$nhs_number", ["none"]]},
+        {"$ifNull": ["$nhs_number", {"$concat": ["a", "b"]}]},
+        {"$ifNull": ["$address", "none"]},
+        {"$ifNull": ["$nhs_number", "$postcode", "none"]},
+    ],
+)
+def test_a_constant_that_cannot_join_stays_and_the_result_has_no_class(expression: Any) -> None:
+    assert covered(yields(expression, {"$limit": 1})) == []
+    assert reason(yields(expression, {"$match": {"x": "a"}})) is Reason.COMPUTE
+
+
+@pytest.mark.parametrize("name", ["$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$cmp"])
+@pytest.mark.parametrize("path", ["$nhs_number", "$notes", "$address", "$contacts.note"])
+def test_a_comparison_with_null_tells_what_is_there(name: str, path: str) -> None:
+    for null in (None, {"$literal": None}):
+        assert covered(yields({name: [path, null]}, {"$match": {"x": True}})) == []
+        assert covered(yields({name: [null, path]}, {"$match": {"x": True}})) == []

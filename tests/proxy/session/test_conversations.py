@@ -217,6 +217,7 @@ def test_an_envelope_in_the_answer_about_an_unprotected_collection_stays_one(pla
     answer = reply(cursor("firstBatch", {"copy": SEALED}), flags=CHECKSUM)
     play >> client(find) << to_server(find)
     play >> server(answer) << to_client(answer)
+    assert play.count(Counter.VALUES_DECRYPTED) == 0
 
 
 def test_it_is_decrypted_too_where_everything_is_to_be() -> None:
@@ -226,6 +227,10 @@ def test_it_is_decrypted_too_where_everything_is_to_be() -> None:
         play >> client(find) << to_server(find)
         play >> server(reply(cursor("firstBatch", {"copy": SEALED}), flags=CHECKSUM))
         play << to_client(reply(cursor("firstBatch", {"copy": NHS}), flags=CHECKSUM))
+    # such a cursor needs no mark: what it yields later is opened all the same
+    play >> client(find) << to_server(find)
+    play >> server(reply(cursor("firstBatch", {"copy": SEALED}, cursor_id=7)))
+    play << to_client(reply(cursor("firstBatch", {"copy": NHS}, cursor_id=7)))
     play.finish()
 
 

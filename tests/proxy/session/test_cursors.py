@@ -156,3 +156,9 @@ def test_a_cursor_that_was_opened_under_a_former_policy_is_read_on() -> None:
     answer = batch("firstBatch", "clinic.patients", SEALED, 0, 3)
     play >> server(answer) << to_client(answer)
     play.finish()
+
+
+@pytest.mark.parametrize("body", [{"$db": 5}, {}])
+def test_a_get_more_without_a_database_is_refused_and_names_no_cursor(play: Playbook, body: Any) -> None:
+    play >> client(command({"getMore": Int64(CURSOR), "collection": "patients", **body}))
+    play << audit("refused", "", "getMore", "shape") << error(2, "BadValue")

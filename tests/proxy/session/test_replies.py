@@ -73,6 +73,11 @@ def test_one_line_is_bounded_printable_and_encodable(text: str, limit: int) -> N
     assert len(line.encode().splitlines()) <= 1
 
 
+def test_an_error_text_has_a_thousand_characters_at_most() -> None:
+    assert len(replies.error_text("x" * 5000)) == 1024
+    assert replies.error_text("x" * 1024) == "x" * 1024
+
+
 def test_printable_text_stays_as_it_is() -> None:
     assert replies.one_line("clinic.überweisung") == "clinic.überweisung"
 
