@@ -48,7 +48,7 @@ mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice
 
 test-slow: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests that take longer than a minute or install packages
 	$(BIN)/pytest -m slow $(ARGS)
-	$(if $(ARGS),,$(BIN)/python tools/mutation.py --sample 300)
+	$(if $(ARGS),,$(BIN)/python tools/mutation.py --sample 300 --seed 7)
 
 # The program reads URI from its environment. Set it there, and the password is not in the list of processes.
 test-server: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests on a server of yours: make test-server URI=mongodb://...

@@ -7,7 +7,7 @@ from sealwire.policies.commands.command import GENERIC, Argument, Command, apply
 from sealwire.policies.commands.reach import name_in, refuse_writing_views
 from sealwire.policies.commands.view_definitions import define_view
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode, belongs_to_server
+from sealwire.policies.file.schema import NOTHING, PathNode, belongs_to_server
 from sealwire.policies.planning.arguments import named_parts, operator_name, readable
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
@@ -110,7 +110,7 @@ def rename_collection(command: Command) -> None:
     command.draft.namespace = readable(named[0])
     names = (command.name, b"to", b"dropTarget", b"stayTemp")
     known: dict[bytes, Argument] = dict.fromkeys(names, unread)
-    apply_arguments(command, command.walk, command.arguments, {**GENERIC, **known})
+    apply_arguments(command, command.over(NOTHING), command.arguments, {**GENERIC, **known})
 
 
 def _clone_as_capped(command: Command) -> None:

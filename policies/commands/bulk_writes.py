@@ -18,7 +18,7 @@ from sealwire.policies.commands.data_commands import (
 from sealwire.policies.commands.reach import NO_NAME, name_in, refuse_writing_views
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import check_nested, document_of, named_parts, readable
 from sealwire.policies.planning.documents import plan_document
 from sealwire.policies.planning.numbers import is_true, whole_number
@@ -57,14 +57,15 @@ def bulk_write(command: Command) -> None:
         raise Refusal(Reason.SHAPE, rule="nsInfo")
     command.draft.protected = True
     command.draft.namespace = readable(protected[0].namespace)
-    apply_arguments(command, command.walk, command.arguments, {command.name: unread, **_ARGUMENTS})
-    bound = bind_constants(command.walk, command.arguments.get(b"let"))
+    walk = command.over(NOTHING)
+    apply_arguments(command, walk, command.arguments, {command.name: unread, **_ARGUMENTS})
+    bound = bind_constants(walk, command.arguments.get(b"let"))
 
     def operation(command: Command, among: Walk, start: int) -> None:
         _operation(command, among.inside(start), named_parts(command.buf, start), targets)
 
     command.each(bound, _OPERATIONS, operation)
-    if bound is not command.walk:
+    if bound is not walk:
         cover_constants(bound)
 
 

@@ -8,7 +8,7 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.aggregation.server_collections import server_documents
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
+from sealwire.policies.file.schema import PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -56,10 +56,10 @@ class Command:
         "database",
         "draft",
         "name",
+        "parents",
         "policies",
         "refused",
         "sequences",
-        "walk",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - see `plan_command`
@@ -82,8 +82,8 @@ class Command:
         self.name = next(iter(arguments))
         self.body = body
         """Offset of the command document."""
-        self.walk = Walk(draft, NOTHING, parents, Use.MATCH)
-        """Among the body's elements, before it is known whose documents they speak of."""
+        self.parents = parents
+        """Lengths above the body's elements, the body's own included."""
         self.arguments = arguments
         self.sequences = sequences
         self.collated = False
@@ -94,6 +94,10 @@ class Command:
     def namespace(self, collection: str) -> str:
         """`database.collection`."""
         return f"{self.database}.{collection}"
+
+    def over(self, node: PathNode) -> Walk:
+        """The walk among the body's elements, which speak of documents with these covered paths."""
+        return Walk(self.draft, node, self.parents, Use.MATCH)
 
     @property
     def surroundings(self) -> Surroundings:

@@ -45,7 +45,7 @@ def _current_op(command: Command) -> None:
             continue
         if name in _BRANCHES:
             for branch in array_items(command.buf, argument):
-                plan_filter(command.walk.at(_CURRENT_OP), document_of(branch, argument))
+                plan_filter(command.over(_CURRENT_OP), document_of(branch, argument))
         elif name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(argument))
         elif follow(_CURRENT_OP, name) is not None:
@@ -57,7 +57,7 @@ def _current_op(command: Command) -> None:
 def _filtered(command: Command, argument: Element | None, node: PathNode) -> None:
     """A filter on documents with the covered paths `node`; what is no document is no filter."""
     if argument is not None and argument.kind == kinds.OBJECT:
-        plan_filter(command.walk.at(node), argument.value)
+        plan_filter(command.over(node), argument.value)
 
 
 def _profile(command: Command) -> None:

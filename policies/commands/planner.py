@@ -163,7 +163,7 @@ def _dispatch(command: Command) -> None:
     if rule is None:
         raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)
     _check_sequences(command)
-    rule.handler(command, command.walk.at(node))
+    rule.handler(command, command.over(node))
     command.check_collation(node.path)
 
 
@@ -208,7 +208,7 @@ def _administer_only(command: Command, namespace: str) -> None:
     command.draft.reveals = True
     if rule is None:
         raise Refusal(Reason.COMMAND, path=namespace, rule=command.draft.command)
-    rule.handler(command, command.walk)
+    rule.handler(command, command.over(NOTHING))
 
 
 def _planned_already(command: Command, walk: Walk, argument: Element) -> None:
@@ -236,12 +236,12 @@ def _explain(command: Command) -> None:
         command.covered,
         command.database,
         start,
-        (*command.walk.parents, start),
+        (*command.parents, start),
         arguments,
     )
     _dispatch(nested)
     if command.draft.protected:
-        apply_arguments(command, command.walk, command.arguments, _EXPLAIN)
+        apply_arguments(command, command.over(NOTHING), command.arguments, _EXPLAIN)
     command.draft.command = f"explain {printable(nested.name)}"
 
 
@@ -265,7 +265,7 @@ def _without_collection(command: Command) -> None:
         draft.protected = True
         node = NOTHING
     if node is not None:
-        aggregate(command, command.walk.at(node))
+        aggregate(command, command.over(node))
 
 
 def _check_sequences(command: Command) -> None:

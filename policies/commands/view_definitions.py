@@ -64,7 +64,7 @@ def _keep_pipeline(command: Command, node: PathNode) -> None:
 
 def _plan(command: Command, pipeline: Element, node: PathNode) -> None:
     command.draft.reach()
-    plan_pipeline(command.walk.at(node).reading(command.surroundings), pipeline)
+    plan_pipeline(command.over(node).reading(command.surroundings), pipeline)
     _check_collation(command, node)
 
 

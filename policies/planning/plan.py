@@ -4,7 +4,7 @@ The classes here are made for every command or value. They write their `__init__
 NamedTuple or a dataclass costs several times as much in a compiled core; nothing changes one once made.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, final
 
@@ -117,8 +117,8 @@ class Plan:
         namespace: str,
         protected: bool,
         reveals: bool,
-        edits: Sequence[ValueEdit | RangeEdit],
-        replacements: Sequence[Replacement],
+        edits: list[ValueEdit | RangeEdit],
+        replacements: list[Replacement],
         settled: int,
     ) -> None:
         self.buf: Final = buf
