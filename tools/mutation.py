@@ -238,9 +238,9 @@ def jobs_of(mutants: Sequence[Mutant]) -> list[list[Mutant]]:
     return [part[at : at + PART] for part in by_room.values() for at in range(0, len(part), PART)]
 
 
-def judged_in_parallel(mutants: Sequence[Mutant]) -> Iterator[Judged]:
+def judged_in_parallel(mutants: Sequence[Mutant], processes: int) -> Iterator[Judged]:
     """Each mutant's end, as its part is done."""
-    with ProcessPoolExecutor(PROCESSES, get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), max_tasks_per_child=1) as pool:
         for done in as_completed([pool.submit(judge, part) for part in jobs_of(mutants)]):
             yield from done.result()
 
@@ -250,6 +250,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="how many mutants to draw; all without it")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--room", choices=ROOMS, action="append")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--module", help="only this module, such as wire/op_msg.py")
     arguments = parser.parse_args()
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
@@ -262,7 +263,7 @@ def main() -> int:
     print(f"mutation: seed {seed}, {count} of {len(open_to_tests)} mutants", flush=True)
     begun = time.monotonic()
     tally: Counter[Fate] = Counter()
-    for judged in judged_in_parallel(drawn):
+    for judged in judged_in_parallel(drawn, arguments.processes):
         tally[judged.fate] += 1
         if judged.fate is not Fate.KILLED:
             print(f"{judged.fate.name.lower()}: {judged.mutant}  ({judged.seconds:.0f} s)", flush=True)

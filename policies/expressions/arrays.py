@@ -106,16 +106,20 @@ def infer_reduced(walk: Walk, operator: Element) -> PathNode:
 
 
 def infer_zipped(walk: Walk, operator: Element) -> PathNode:
-    """`$zip`: arrays of one element of each input, or of `defaults` where an input is too short."""
+    """`$zip`: arrays of one element of each input. Beside covered ones no default fills what is too short.
+
+    The server takes a list of inputs that is written out, and a flag that is no expression.
+    """
     inner, parts = named_arguments(walk, operator)
-    inputs = parts[b"inputs"]
-    among = inner.inside(inputs.value) if inputs.kind == kinds.ARRAY else inner
-    arrays = array_items(walk.buf, inputs) if inputs.kind == kinds.ARRAY else [inputs]
-    nodes = [array_of(infer(among, array), operator) for array in arrays]
-    if b"useLongestLength" in parts:
-        refuse_covered(infer(inner, parts[b"useLongestLength"]), operator)
+    if b"useLongestLength" in parts and parts[b"useLongestLength"].kind != kinds.BOOL:
+        raise Refusal(Reason.SHAPE, rule="useLongestLength of $zip")
+    among = inner.inside(parts[b"inputs"].value)
+    inputs = array_items(walk.buf, parts[b"inputs"])
+    nodes = [array_of(infer(among, array), operator) for array in inputs]
     if b"defaults" in parts:
-        nodes.append(infer(inner, parts[b"defaults"]))
+        filling = infer(inner, parts[b"defaults"])
+        for node in (filling, *nodes):
+            refuse_covered(node, operator)
     return merge(nodes)
 
 

@@ -200,3 +200,25 @@ def test_many_documents_merged_are_followed_field_by_field() -> None:
 def test_membership_takes_no_collation() -> None:
     find = {**where({"$in": ["$nhs_number", ["a"]]}), "collation": {"locale": "en"}}
     assert reason(find) is Reason.COLLATION
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ({"inputs": "$tags"}, Reason.SHAPE),
+        ({"inputs": ["$tags"], "useLongestLength": "secret"}, Reason.SHAPE),
+        ({"inputs": ["$tags"], "useLongestLength": {"$eq": ["$age", 1]}}, Reason.SHAPE),
+        ({"inputs": ["$tags", "$list"], "useLongestLength": True, "defaults": ["a", "b"]}, Reason.COMPUTE),
+        ({"inputs": ["$list"], "useLongestLength": True, "defaults": ["$nhs_number"]}, Reason.COMPUTE),
+        ({"inputs": ["$notes", "$list"]}, Reason.COMPUTE),
+    ],
+)
+def test_what_zip_cannot_do_with_covered_arrays_is_refused(argument: Any, expected: Reason) -> None:
+    assert reason(yields({"$zip": argument}, {"$limit": 1})) is expected
+
+
+def test_arrays_of_one_class_are_zipped_and_keep_it() -> None:
+    zipped = {"$zip": {"inputs": ["$tags", "$tags"], "useLongestLength": True}}
+    assert covered(yields(zipped, {"$match": {"x": "a"}})) == [("tags", "a")]
+    plain = {"$zip": {"inputs": ["$list", ["x"]], "useLongestLength": True, "defaults": [1, 2]}}
+    assert covered(yields(plain, {"$match": {"x": "a"}})) == []
