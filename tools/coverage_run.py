@@ -28,10 +28,11 @@ LIST = ROOT / "tests" / "coverage.toml"
 ROOMS = ("crypto", "examples", "files", "keys", "policies", "proxy", "sealwire", "sidecars", "wire")
 TOTAL = 95.0
 OWN = 90.0
-SLACK = 3
+SLACK = 8
 """By how much a module may be above its figure: what hypothesis draws differs from run to run."""
-SWAY = 2
-"""By how much it may be below its figure, or above the threshold, for the same reason."""
+SWAY = 6
+"""By how much it may be below its figure, or above the threshold. In a small module one branch is that much,
+and which of two events comes first differs between machines."""
 HOMES = 3
 """How many test modules may be a module's own."""
 

