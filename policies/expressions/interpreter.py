@@ -136,14 +136,19 @@ def infer_unknown(walk: Walk, operator: Element) -> PathNode:
 
 
 def _names_covered(walk: Walk, element: Element) -> bool:
-    """Whether a string at or below an element reads like the path of something covered."""
+    """Whether a string or a name at or below an element reads like the path of something covered."""
     if element.kind == kinds.STRING:
         text = string_bytes(walk.buf, element)
         return bool(text) and not text.startswith(b"$") and follow(walk.node, text) is not None
     if element.kind not in (kinds.OBJECT, kinds.ARRAY):
         return False
     inner = walk.inside(element.value)
-    return any(_names_covered(inner, item) for item in elements(walk.buf, element.value))
+    is_document = element.kind == kinds.OBJECT
+    return any(
+        (is_document and not item.name.startswith(b"$") and follow(walk.node, item.name) is not None)
+        or _names_covered(inner, item)
+        for item in elements(walk.buf, element.value)
+    )
 
 
 def results_of(walk: Walk, operator: Element) -> list[Place]:
@@ -172,7 +177,7 @@ def check(walk: Walk, element: Element, target: PathNode) -> None:
     compute in clear. Raises Refusal, BsonError. Cost: O(elements).
     """
     check_single(element, target, several=element.kind == kinds.ARRAY)
-    if target.leaf is not None and is_random(target) and element.kind != kinds.STRING:
+    if _is_whole(target) and element.kind != kinds.STRING:
         constant = written(walk, element)
         if constant is not None:
             # a random class encrypts an array or a sub-document as a whole
@@ -181,7 +186,7 @@ def check(walk: Walk, element: Element, target: PathNode) -> None:
     if element.kind == kinds.STRING and walk.buf[element.value + 4] == _DOLLAR:
         _check_reference(walk, element, target)
     elif element.kind == kinds.ARRAY:
-        if target.leaf is not None and is_random(target):
+        if _is_whole(target):
             raise computed(target, element)
         inner = walk.inside(element.value)
         for item in elements(walk.buf, element.value):
@@ -202,6 +207,11 @@ def check_single(element: Element, target: PathNode, *, several: bool) -> None:
     is_nested = "." in target.path or (target.leaf is None and target.path != "")
     if (several or is_nested) and is_ranged(target):
         raise computed(target, element)
+
+
+def _is_whole(target: PathNode) -> bool:
+    """Whether one envelope is stored at a path, whatever the value is: the class is random."""
+    return target.leaf is not None and is_random(target)
 
 
 def is_ranged(target: PathNode) -> bool:
@@ -227,7 +237,7 @@ def _check_reference(walk: Walk, element: Element, target: PathNode) -> None:
     if not same_values(found, target) or (name not in _DOCUMENT and is_ranged(target)):
         # what a variable holds may be several values
         raise computed(target, element)
-    if target.leaf is not None and is_random(target) and (name not in _DOCUMENT or has_dot(path)):
+    if _is_whole(target) and (name not in _DOCUMENT or has_dot(path)):
         # a path that leads through an array yields many envelopes, where the class stores one
         raise computed(target, element)
 
@@ -263,7 +273,7 @@ def _check_operator(walk: Walk, element: Element, target: PathNode) -> None:
     # what the operators without a check of their own yield may be an array of the class's values
     check_single(operator, target, several=True)
     found = infer(walk, element)
-    if (target.leaf is not None and is_random(target)) or is_ranged(target) or not same_values(found, target):
+    if _is_whole(target) or is_ranged(target) or not same_values(found, target):
         raise computed(target, operator)
 
 
@@ -276,6 +286,6 @@ def check_results(walk: Walk, operator: Element, target: PathNode) -> None:
 def check_elements(walk: Walk, operator: Element, target: PathNode) -> None:
     """The check of an operator that yields elements of its results, which are arrays."""
     check_single(operator, target, several=True)
-    if target.leaf is not None and is_random(target):
+    if _is_whole(target):
         raise computed(target, operator)
     check_results(walk, operator, target)

@@ -14,11 +14,11 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.json_schema import plan_schema
 from sealwire.policies.filters.operands import (
     BRANCHES,
-    asks_for_absence,
     comment,
     exists,
     misplaced,
     no_document,
+    only_exists,
     pass_condition,
     refuse_javascript,
     refuse_operator,
@@ -105,8 +105,11 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
 
 
 def _field(walk: Walk, element: Element) -> None:
-    if is_below_scalars(walk.node, element.name) and asks_for_absence(walk.buf, element):
-        return  # no document is stored there, in plaintext or as ciphertext
+    if is_below_scalars(walk.node, element.name):
+        operator = only_exists(walk.buf, element)
+        if operator is not None:
+            exists(walk, operator)  # no document is stored there, in plaintext or as ciphertext
+            return
     target = follow(walk.node, element.name)
     if target is None:
         pass_condition(walk.buf, element)

@@ -15,7 +15,9 @@ from sealwire.policies.planning.arguments import (
     document_of,
     named_parts,
     operator_name,
+    text_of,
 )
+from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -37,9 +39,18 @@ def _covered(walk: Walk, keyword: Element) -> Refusal:
     return Refusal(Reason.OPERATOR, path=walk.node.path, rule=f"{operator_name(keyword)} of $jsonSchema")
 
 
-def _of_shape(walk: Walk, keyword: Element) -> None:
-    """It speaks of what is there, or of nothing at all."""
-    check_nested(walk.buf, keyword)
+def _remark(walk: Walk, keyword: Element) -> None:
+    text_of(walk.buf, keyword)
+
+
+def _names(walk: Walk, keyword: Element) -> None:
+    """Names of fields or types, one or several: they speak of what is there."""
+    for item in array_items(walk.buf, keyword) if keyword.kind == kinds.ARRAY else [keyword]:
+        text_of(walk.buf, item)
+
+
+def _count(walk: Walk, keyword: Element) -> None:
+    whole_number(walk.buf, keyword)
 
 
 def _properties(walk: Walk, keyword: Element) -> None:
@@ -61,7 +72,7 @@ def _dependencies(walk: Walk, keyword: Element) -> None:
     start = document_of(keyword, keyword)
     for dependency in elements(walk.buf, start):
         if dependency.kind == kinds.ARRAY:
-            check_nested(walk.buf, dependency)
+            _names(walk, dependency)
         else:
             plan_schema(walk.inside(start), dependency)
 
@@ -89,10 +100,9 @@ def _flag(walk: Walk, keyword: Element) -> None:
 _REMARKS: Final = frozenset({b"title", b"description"})
 
 _KEYWORDS: Final[dict[bytes, Callable[[Walk, Element], None]]] = {
-    **dict.fromkeys(
-        b"title description required minProperties maxProperties minItems maxItems bsonType type".split(),
-        _of_shape,
-    ),
+    **dict.fromkeys(_REMARKS, _remark),
+    **dict.fromkeys((b"required", b"bsonType", b"type"), _names),
+    **dict.fromkeys((b"minProperties", b"maxProperties", b"minItems", b"maxItems"), _count),
     b"properties": _properties,
     b"dependencies": _dependencies,
     **dict.fromkeys((b"allOf", b"anyOf", b"oneOf"), _branches),

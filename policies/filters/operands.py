@@ -108,12 +108,12 @@ def stored_type(node: PathNode, asked: int) -> int | None:
     return kinds.BIN_DATA if is_its_type else _MIN_KEY
 
 
-def asks_for_absence(buf: bytes, element: Element) -> bool:
-    """Whether a condition is `{$exists: ...}`, and nothing else."""
+def only_exists(buf: bytes, element: Element) -> Element | None:
+    """The `$exists` of a condition that has nothing else; None for any other condition."""
     if element.kind != kinds.OBJECT:
-        return False
+        return None
     operators = list(elements(buf, element.value))
-    return len(operators) == 1 and operators[0].name == b"$exists" and operators[0].kind in FLAGS
+    return operators[0] if len(operators) == 1 and operators[0].name == b"$exists" else None
 
 
 def exists(walk: Walk, element: Element) -> None:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import parse_op_msg, refresh_checksum
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
@@ -54,8 +55,12 @@ def name_in_clear(message: bytes, body: int, revealed: bytes) -> bytes:
     Only the texts of errors whose keys had envelopes change. Raises BsonError. Cost: O(bytes).
     """
     edits: list[Edit] = []
-    clear = _duplicates(revealed, parse_op_msg(revealed).body)
-    for covered, found in zip(_duplicates(message, body), clear, strict=True):
+    stored = list(_duplicates(message, body))
+    clear = list(_duplicates(revealed, parse_op_msg(revealed).body))
+    if len(stored) != len(clear):
+        # an envelope stands where no server puts a client's value
+        raise BsonError(WireReason.BSON_VALUE, body)
+    for covered, found in zip(stored, clear, strict=True):
         head, names_key, _ = string_bytes(revealed, found.text).partition(_KEY)
         if names_key and message.find(MARKER, covered.key.value, covered.key.end) >= 0:
             text = b"".join((head, _KEY, _shown_key(revealed, found.key), b"\0"))

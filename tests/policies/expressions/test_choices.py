@@ -122,6 +122,7 @@ def test_equality_covers_its_constant(expression: Any, edits: list[tuple[str, An
         ({"$eq": ["$contacts", "$contacts"]}, Reason.RANDOM_EQUALITY),
         ({"$unheardOf": "$nhs_number"}, Reason.OPERATOR),
         ({"$unheardOf": {"field": "nhs_number"}}, Reason.OPERATOR),
+        ({"$unheardOf": {"nhs_number": 1}}, Reason.OPERATOR),
         ({"$unheardOf": [{"$unheardOf": "$$ROOT"}]}, Reason.OPERATOR),
         ({"$add": [1, 2], "$x": 1}, Reason.SHAPE),
         ({"$cond": [1, 2]}, Reason.SHAPE),

@@ -54,6 +54,13 @@ def test_a_schema_of_shapes_and_of_fields_in_clear_passes(schema: dict[str, Any]
         ({"properties": {"nhs_number": "a"}}, Reason.SHAPE),
         ({"required": ["a"], "properties": 5}, Reason.SHAPE),
         ("a", Reason.SHAPE),
+        *(
+            ({keyword: operand}, Reason.SHAPE)
+            for keyword, operand in (
+                *(("title", 5), ("description", {"a": "b"}), ("required", [5]), ("bsonType", {"a": "b"})),
+                *(("minProperties", "secret"), ("maxItems", 1.5), ("dependencies", {"age": [{"a": "b"}]})),
+            )
+        ),
     ],
 )
 def test_a_schema_that_speaks_of_covered_values_is_refused(schema: Any, expected: Reason) -> None:
