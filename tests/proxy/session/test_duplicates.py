@@ -8,7 +8,7 @@ from bson import Binary, Decimal128, Int64, ObjectId, Timestamp
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.proxy.session.effects import ToClient
+from sealwire.proxy.session.effects import Close, CloseReason, ToClient
 from sealwire.wire.long_message import LONG_BYTES
 from tests.proxy.session.world import body_of, command, material, reply, sealed, session, value_bytes, written
 
@@ -124,3 +124,13 @@ def test_a_long_reply_shows_it_too() -> None:
     errors = [{"index": n, **COVERED, "padding": "x" * 1000} for n in range(LONG_BYTES // 1000)]
     found = answered(INSERT, {"n": 0, "writeErrors": errors, "ok": 1.0})["writeErrors"]
     assert {each["errmsg"] for each in found} == {CLEAR}
+
+
+@pytest.mark.parametrize("name", ["errmsg", "keyValue"])
+def test_a_server_that_puts_an_envelope_where_no_value_is_ends_the_session(name: str) -> None:
+    answer = {"ok": 0.0, **duplicate(nhs_number=sealed("nhs", "9434765919"))}
+    talk = session()
+    talk.client_data(MODIFY)
+    shown = any_envelope("x") if name == "errmsg" else any_envelope({"nhs_number": "x"})
+    effects = talk.server_data(reply({**answer, name: shown}))
+    assert [effect.reason for effect in effects if isinstance(effect, Close)] == [CloseReason.SERVER_PROTOCOL]
