@@ -1,7 +1,9 @@
 """Settings for the whole test run."""
 
+import importlib
 import os
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -31,13 +33,28 @@ def pytest_sessionstart() -> None:
     expected = os.environ.get("SEALWIRE_CORE") or CORE
     if expected != CORE:
         raise pytest.UsageError(f"SEALWIRE_CORE asks for the {expected} core, and this is the {CORE} one")
+    if _measuring() is not None:
+        _import_everything()
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
     """Where `make coverage` measures, note which test module runs."""
-    measuring = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
-    if measuring is not None:
+    if (measuring := _measuring()) is not None:
         measuring.switch_context(nodeid.partition("::")[0])
+
+
+def _measuring() -> Any:
+    """The measurement that `make coverage` has started in this process, or None."""
+    return sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+
+
+def _import_everything() -> None:
+    """The command line imports as it goes. What runs at import would count for whichever test came first."""
+    from tools.coverage_run import source_modules
+
+    for module in source_modules():
+        path = f"sealwire/{module.removeprefix('sealwire/')}".removesuffix(".py").removesuffix("/__init__")
+        importlib.import_module(path.replace("/", "."))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
