@@ -63,6 +63,11 @@ class KeysReason(Enum):
     VAULT_SLOW = "vault-slow"
     VAULT_TLS = "vault-tls"
     VAULT_FAILED = "vault-failed"
+    KMS_SETTING = "kms-setting"
+    KMS_LOGIN = "kms-login"
+    KMS_DENIED = "kms-denied"
+    KMS_KEY = "kms-key"
+    KMS_FAILED = "kms-failed"
 
 
 class KeysError(Exception):

@@ -28,6 +28,12 @@ class ProviderKind(Enum):
     ENVIRONMENT = "env"
     KEY_FILE = "file"
     VAULT_TRANSIT = "vault"
+    AWS_KMS = "aws"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a service on the network holds the KEK, which may be away at a start."""
+        return self in (ProviderKind.VAULT_TRANSIT, ProviderKind.AWS_KMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,16 @@ class ProviderSettings:
 
     kind: ProviderKind
     location: str
-    """A variable's name, a path, or `MOUNT/NAME` of a transit key."""
+    """A variable's name, a path, `MOUNT/NAME` of a transit key, or the name of a key in AWS KMS."""
     passphrase_file: Path | None = None
     """For a key file; without it the passphrase comes from the environment or a prompt."""
 
 
 def parse_provider(setting: str, passphrase_file: Path | None = None) -> ProviderSettings:
-    """Read `env:VARIABLE`, `file:PATH` or `vault:MOUNT/NAME`. Opens nothing; raises KeySettingError."""
+    """Read `env:VARIABLE`, `file:PATH`, `vault:MOUNT/NAME` or `aws:KEY`. Opens nothing.
+
+    Raises KeySettingError PROVIDER.
+    """
     prefix, _, location = setting.partition(":")
     try:
         kind = ProviderKind(prefix)
@@ -53,7 +62,7 @@ def parse_provider(setting: str, passphrase_file: Path | None = None) -> Provide
         raise KeySettingError(
             KeysReason.PROVIDER,
             "the key-encryption key's place is not understood",
-            "write env:VARIABLE, file:PATH or vault:transit/NAME",
+            "write env:VARIABLE, file:PATH, vault:transit/NAME or aws:KEY",
         )
     return ProviderSettings(kind, location, passphrase_file)
 
@@ -75,7 +84,7 @@ class Providers:
     def kek(self, settings: ProviderSettings, prompt: Callable[[], str] | None = None) -> KeyEncryptionKey:
         """Open a KEK; once a process, since a key file takes 0.4 s and a moment of 128 MiB.
 
-        `prompt` asks a human for a passphrase, as the last resort. A key in Vault is not asked for yet.
+        `prompt` asks a human for a passphrase, as the last resort. A remote key is not asked for yet.
         Raises:  KeySettingError, UnsafeFile, DamagedFile, KekDenied, KekUnavailable
         """
         match settings.kind:
@@ -88,6 +97,8 @@ class Providers:
                 from sealwire.keys.vault.transit import TransitKek  # noqa: PLC0415 - see _vault_connection
 
                 return TransitKek(self._vault_connection(), settings.location)
+            case ProviderKind.AWS_KMS:
+                return _aws_kek(settings.location)
             case _:
                 assert_never(settings.kind)
 
@@ -116,6 +127,16 @@ class Providers:
             settings = self._vault or settings_from_environment(self._environ)
             self._connection = VaultConnection(settings, self._environ)
         return self._connection
+
+
+def _aws_kek(location: str) -> KeyEncryptionKey:
+    try:
+        from sealwire.keys.kek.aws import AwsKek  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise KeySettingError(
+            KeysReason.KMS_SETTING, "keys in AWS KMS need boto3", "pip install 'sealwire[aws]'"
+        ) from None
+    return AwsKek(location)
 
 
 def find_passphrase(

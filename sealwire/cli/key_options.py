@@ -50,7 +50,7 @@ kek_options = settings(
     click.option(
         "--kek",
         "kek_setting",
-        metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME",
+        metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY",
         envvar="SEALWIRE_KEK_PROVIDER",
         show_envvar=True,
         default=DEFAULT_PROVIDER,

@@ -180,7 +180,7 @@ class _Reader:
             reveal=_choice(top, "reveal", Reveal.PROTECTED),
             keyring=keyring,
             kek=kek,
-            keys=read_keys(top.get("keys"), self._path, in_vault=in_vault),
+            keys=read_keys(top.get("keys"), self._path, remote=in_vault or kek.kind.is_remote),
             vault=vault_settings,
             admin=_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464),
             log_level=log["level"].choice(levels) if "level" in log else "info",

@@ -15,8 +15,8 @@ ToPath = Callable[[Node], Path]
 """Makes the path in a node absolute."""
 
 _YEAR_S = 366 * 86_400.0
-# Vault may be down for a day. A clinic must be able to read its records meanwhile.
-_USUAL_VAULT_AGE_S = 86_400.0
+# A key service may be away for a day. A clinic must be able to read its records meanwhile.
+_USUAL_REMOTE_AGE_S = 86_400.0
 _NUMBERS = ("timeout_s", "deadline_s")
 
 
@@ -35,18 +35,21 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
         "environment": ("variable",),
         "file": ("path", "passphrase_file"),
         "vault": ("name", "mount"),
+        "aws": ("name",),
     }
-    entries = node.entries(("provider",), tuple(key for known in keys.values() for key in known))
+    every = tuple(dict.fromkeys(key for known in keys.values() for key in known))
+    entries = node.entries(("provider",), every)
     provider = entries["provider"].choice(tuple(keys))
-    for other, known in keys.items():
-        if other != provider:
-            refuse_leftovers(entries, known, f"with `provider: {provider}`")
+    others = tuple(key for key in every if key not in keys[provider])
+    refuse_leftovers(entries, others, f"with `provider: {provider}`")
     if provider == "environment":
         variable = entries["variable"].text() if "variable" in entries else DEFAULT_VARIABLE
         return ProviderSettings(ProviderKind.ENVIRONMENT, variable)
+    if "name" in keys[provider] and "name" not in entries:
+        raise node.error("missing key 'name'", "name the key in Vault's transit engine, or in AWS KMS")
+    if provider == "aws":
+        return ProviderSettings(ProviderKind.AWS_KMS, entries["name"].text())
     if provider == "vault":
-        if "name" not in entries:
-            raise node.error("missing key 'name'", "name the key in Vault's transit engine")
         mount = entries["mount"].text().strip("/") if "mount" in entries else "transit"
         return ProviderSettings(ProviderKind.VAULT_TRANSIT, f"{mount}/{entries['name'].text()}")
     if "path" not in entries:
@@ -55,10 +58,13 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
     return ProviderSettings(ProviderKind.KEY_FILE, str(path(entries["path"])), passphrase_file)
 
 
-def read_keys(node: Node | None, path: ToPath, *, in_vault: bool) -> KeySettings:
-    """The section `keys`; None where there is none. Raises SourceError."""
+def read_keys(node: Node | None, path: ToPath, *, remote: bool) -> KeySettings:
+    """The section `keys`; None where there is none. Raises SourceError.
+
+    `remote`: the KEK or the keyring lies with a service, and without it keys have an age.
+    """
     entries = node.entries((), ("refresh_s", "max_age_s", "cache")) if node is not None else {}
-    max_age_s = _USUAL_VAULT_AGE_S if in_vault else None
+    max_age_s = _USUAL_REMOTE_AGE_S if remote else None
     if "max_age_s" in entries:
         max_age_s = entries["max_age_s"].number(1, _YEAR_S)
     refresh = entries.get("refresh_s")
@@ -77,8 +83,8 @@ def _read_cache(node: Node, path: ToPath) -> CacheSettings:
         kek = parse_provider(setting.text(), passphrase_file)
     except KeySettingError as error:
         raise setting.error(str(error), error.hint) from None
-    if kek.kind is ProviderKind.VAULT_TRANSIT:
-        raise setting.error("a cache under a key in Vault is of no use", "write env:VARIABLE or file:PATH")
+    if kek.kind.is_remote:
+        raise setting.error("a cache under a remote key is of no use", "write env:VARIABLE or file:PATH")
     if kek.kind is ProviderKind.KEY_FILE:
         location = path(Node(setting.filename, setting.line, setting.column, kek.location))
         kek = ProviderSettings(kek.kind, str(location), passphrase_file)

@@ -118,6 +118,12 @@ def test_keys_and_keyring_may_lie_in_vault() -> None:
     )
 
 
+def test_the_kek_may_lie_in_aws_and_then_keys_have_an_age_and_need_no_vault() -> None:
+    config = parse(SHORT.replace("{provider: environment}", "{provider: aws, name: alias/clinic}"))
+    assert config.kek == ProviderSettings(ProviderKind.AWS_KMS, "alias/clinic")
+    assert (config.keys.max_age_s, config.vault) == (86_400, None)
+
+
 def test_vaults_own_variables_fill_in_what_the_section_leaves_open() -> None:
     text = SHORT.replace("kek: {provider: environment}", "kek: {provider: vault, name: clinic}")
     environ = {"VAULT_ADDR": "https://v:8200", "VAULT_NAMESPACE": "ns", "VAULT_CACERT": "/ca.crt"}
@@ -138,6 +144,7 @@ def test_vaults_own_variables_fill_in_what_the_section_leaves_open() -> None:
         ("vault: {address: 'https://v', token: x}", 1),
         ("keys: {cache: {path: c, kek: 'vault:transit/k'}}", 1),
         ("keys: {cache: {path: c, kek: '?'}}", 1),
+        ("keys: {cache: {path: c, kek: 'aws:alias/a'}}", 1),
         ("keys: {cache: {path: c}}", 1),
         ("keys: {max_age_s: 0}", 1),
     ],
@@ -182,6 +189,8 @@ def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> N
         ("{provider: environment", "@{provider: file", "key file"),
         ("provider: environment", "provider: environment, path: @x", "remove"),
         ("provider: environment", "provider: file, path: x, variable: @y", "remove"),
+        ("provider: environment", "provider: aws, name: a, mount: @m", "remove"),
+        ("{provider: environment", "@{provider: aws", "AWS"),
         ("kek:", "limits: {connections: @0}\nkek:", ""),
         ("kek:", "limits: {drain_s: @soon}\nkek:", ""),
         ("kek:", "log: {level: @loud}\nkek:", ""),

@@ -1,0 +1,113 @@
+"""The contract of KEKs, and a whole keyring, under a key in moto's KMS.
+
+moto is not AWS: a disabled key still encrypts there. Those answers are stubbed in tests/keys/kek/test_aws.py.
+"""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from moto.server import ThreadedMotoServer
+
+from sealwire.keys.errors import DamagedFile, KekDenied, KekUnavailable, KeysError, KeysReason, UnwrapFailed
+from sealwire.keys.kek.aws import AwsKek
+from sealwire.keys.keyring.file import create_keyring, load_keyring, read_record
+from sealwire.keys.providers import Providers, parse_provider
+from tests.keys.kek_contract import AD, KEY, KekContract, Pair
+from tests.keys.samples import NOW
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def kms(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """boto3's settings, and a client to make keys with."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    client = boto3.client("kms")
+    yield client
+    client.close()
+
+
+def new_key(kms: Any) -> str:
+    return str(kms.create_key()["KeyMetadata"]["Arn"])
+
+
+class TestAws(KekContract):
+    @pytest.fixture
+    def pair(self, kms: Any) -> Pair:
+        return AwsKek(new_key(kms)), AwsKek(new_key(kms))
+
+
+def test_kms_itself_refuses_another_context(kms: Any) -> None:
+    """The mark in front is computed for the wrong associated data, as a forger would."""
+    kek = AwsKek(new_key(kms))
+    sealed = kek.wrap(KEY, AD)[16:]
+
+    class Forger(AwsKek):
+        __slots__ = ()
+
+        def forged(self) -> bytes:
+            return self._mark(sealed, b"other") + sealed
+
+    forged = Forger(kek._key)
+    with pytest.raises(UnwrapFailed):
+        forged.unwrap(forged.forged(), b"other")
+
+
+def test_the_context_is_a_digest(kms: Any) -> None:
+    arn = new_key(kms)
+    sealed = AwsKek(arn).wrap(KEY, AD)[16:]
+    context = {"sealwire": sha256(AD).hexdigest()}
+    opened = kms.decrypt(KeyId=arn, CiphertextBlob=sealed, EncryptionContext=context)
+    assert opened["Plaintext"] == KEY
+
+
+def test_a_keyring_lives_under_an_alias(kms: Any, tmp_path: Path) -> None:
+    kms.create_alias(AliasName="alias/sealwire", TargetKeyId=new_key(kms))
+    kek = Providers({}).kek(parse_provider("aws:alias/sealwire"))
+    assert kek.id == "aws:alias/sealwire"
+    place = tmp_path / "keyring.json"
+    create_keyring(place, kek, ("a", "b"), NOW)
+    assert load_keyring(place, Providers({}).kek(parse_provider("aws:alias/sealwire"))).class_names == (
+        "a",
+        "b",
+    )
+    assert read_record(place).kek_id == kek.id
+
+
+def test_a_keyring_of_another_key_of_the_same_name_is_damaged(kms: Any, tmp_path: Path) -> None:
+    kms.create_alias(AliasName="alias/moved", TargetKeyId=new_key(kms))
+    kek = AwsKek("alias/moved")
+    create_keyring(tmp_path / "k", kek, ("notes",), NOW)
+    kms.update_alias(AliasName="alias/moved", TargetKeyId=new_key(kms))
+    with pytest.raises(KeysError) as caught:
+        load_keyring(tmp_path / "k", kek)
+    assert isinstance(caught.value, DamagedFile | KekDenied)
+
+
+def test_a_key_that_is_not_there_and_a_service_that_is_away(
+    kms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeysError) as caught:
+        AwsKek("alias/nobody").wrap(KEY, AD)
+    assert caught.value.reason is KeysReason.KMS_KEY
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:9")
+    with pytest.raises(KekUnavailable) as away:
+        AwsKek(new_key(kms)).wrap(KEY, AD)
+    assert away.value.reason is KeysReason.KEK_UNREACHABLE
