@@ -1,7 +1,8 @@
 """From settings such as `file:/etc/sealwire/kek.json` to an open key-encryption key and a keyring's store."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,11 +30,12 @@ class ProviderKind(Enum):
     KEY_FILE = "file"
     VAULT_TRANSIT = "vault"
     AWS_KMS = "aws"
+    PKCS11 = "pkcs11"
 
     @property
     def is_remote(self) -> bool:
-        """Whether a service on the network holds the KEK, which may be away at a start."""
-        return self in (ProviderKind.VAULT_TRANSIT, ProviderKind.AWS_KMS)
+        """Whether the KEK lies outside of this process, and may be away when it is needed."""
+        return self not in (ProviderKind.ENVIRONMENT, ProviderKind.KEY_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,13 @@ class ProviderSettings:
 
     kind: ProviderKind
     location: str
-    """A variable's name, a path, `MOUNT/NAME` of a transit key, or the name of a key in AWS KMS."""
+    """A variable's name, a path, `MOUNT/NAME` of a transit key, a name in AWS KMS, a PKCS#11 URI."""
     passphrase_file: Path | None = None
     """For a key file; without it the passphrase comes from the environment or a prompt."""
 
 
 def parse_provider(setting: str, passphrase_file: Path | None = None) -> ProviderSettings:
-    """Read `env:VARIABLE`, `file:PATH`, `vault:MOUNT/NAME` or `aws:KEY`. Opens nothing.
+    """Read `env:VARIABLE`, `file:PATH`, `vault:MOUNT/NAME`, `aws:KEY` or a PKCS#11 URI. Opens nothing.
 
     Raises KeySettingError PROVIDER.
     """
@@ -62,7 +64,7 @@ def parse_provider(setting: str, passphrase_file: Path | None = None) -> Provide
         raise KeySettingError(
             KeysReason.PROVIDER,
             "the key-encryption key's place is not understood",
-            "write env:VARIABLE, file:PATH, vault:transit/NAME or aws:KEY",
+            "write env:VARIABLE, file:PATH, vault:transit/NAME, aws:KEY or pkcs11:URI",
         )
     return ProviderSettings(kind, location, passphrase_file)
 
@@ -98,7 +100,13 @@ class Providers:
 
                 return TransitKek(self._vault_connection(), settings.location)
             case ProviderKind.AWS_KMS:
-                return _aws_kek(settings.location)
+                with _extra("aws"):
+                    from sealwire.keys.kek.aws import AwsKek  # noqa: PLC0415 - an extra
+                return AwsKek(settings.location)
+            case ProviderKind.PKCS11:
+                with _extra("pkcs11"):
+                    from sealwire.keys.kek.pkcs11 import TokenKek  # noqa: PLC0415 - an extra
+                return TokenKek(settings.location, self._environ)
             case _:
                 assert_never(settings.kind)
 
@@ -129,14 +137,15 @@ class Providers:
         return self._connection
 
 
-def _aws_kek(location: str) -> KeyEncryptionKey:
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Around the import of a provider whose library is an extra. Raises KeySettingError KMS_SETTING."""
     try:
-        from sealwire.keys.kek.aws import AwsKek  # noqa: PLC0415 - an extra
+        yield
     except ImportError:
         raise KeySettingError(
-            KeysReason.KMS_SETTING, "keys in AWS KMS need boto3", "pip install 'sealwire[aws]'"
+            KeysReason.KMS_SETTING, f"a key by {name}: needs a library", f"pip install 'sealwire[{name}]'"
         ) from None
-    return AwsKek(location)
 
 
 def find_passphrase(

@@ -50,7 +50,7 @@ kek_options = settings(
     click.option(
         "--kek",
         "kek_setting",
-        metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY",
+        metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|pkcs11:URI",
         envvar="SEALWIRE_KEK_PROVIDER",
         show_envvar=True,
         default=DEFAULT_PROVIDER,

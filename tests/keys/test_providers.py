@@ -25,6 +25,7 @@ def test_settings_name_a_variable_or_a_path() -> None:
     assert parse_provider("file:/a:b", Path("p")) == ProviderSettings(
         ProviderKind.KEY_FILE, "/a:b", Path("p")
     )
+    assert parse_provider("pkcs11:token=a;object=b?module-path=/c").kind is ProviderKind.PKCS11
     assert parse_provider("aws:arn:aws:kms:r:1:key/2").location == "arn:aws:kms:r:1:key/2"
     assert parse_provider(DEFAULT_PROVIDER).location == "SEALWIRE_KEK"
 
@@ -42,13 +43,22 @@ def test_a_remote_key_is_one_that_may_be_away(kind: ProviderKind) -> None:
     assert kind.is_remote == (kind not in (ProviderKind.ENVIRONMENT, ProviderKind.KEY_FILE))
 
 
-def test_without_its_library_a_provider_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "sealwire.keys.kek.aws", raising=False)
+@pytest.mark.parametrize(
+    ("setting", "library", "module", "extra"),
+    [
+        ("aws:alias/a", "boto3", "aws", "sealwire[aws]"),
+        ("pkcs11:token=a;object=b?module-path=/c", "pkcs11", "pkcs11", "sealwire[pkcs11]"),
+    ],
+)
+def test_without_its_library_a_provider_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, setting: str, library: str, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"sealwire.keys.kek.{module}", raising=False)
     with pytest.raises(KeySettingError) as caught:
-        Providers({}).kek(parse_provider("aws:alias/a"))
+        Providers({}).kek(parse_provider(setting))
     assert caught.value.reason is KeysReason.KMS_SETTING
-    assert "sealwire[aws]" in caught.value.hint
+    assert extra in caught.value.hint
 
 
 def test_the_environment_provider_opens() -> None:

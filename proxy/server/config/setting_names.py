@@ -36,6 +36,7 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
         "file": ("path", "passphrase_file"),
         "vault": ("name", "mount"),
         "aws": ("name",),
+        "pkcs11": ("name",),
     }
     every = tuple(dict.fromkeys(key for known in keys.values() for key in known))
     entries = node.entries(("provider",), every)
@@ -46,9 +47,9 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
         variable = entries["variable"].text() if "variable" in entries else DEFAULT_VARIABLE
         return ProviderSettings(ProviderKind.ENVIRONMENT, variable)
     if "name" in keys[provider] and "name" not in entries:
-        raise node.error("missing key 'name'", "name the key in Vault's transit engine, or in AWS KMS")
-    if provider == "aws":
-        return ProviderSettings(ProviderKind.AWS_KMS, entries["name"].text())
+        raise node.error("missing key 'name'", "name the key: in Vault's transit engine, in AWS KMS, by URI")
+    if provider in ("aws", "pkcs11"):
+        return ProviderSettings(ProviderKind(provider), entries["name"].text())
     if provider == "vault":
         mount = entries["mount"].text().strip("/") if "mount" in entries else "transit"
         return ProviderSettings(ProviderKind.VAULT_TRANSIT, f"{mount}/{entries['name'].text()}")

@@ -1,0 +1,154 @@
+"""The contract of KEKs, and a whole keyring, under keys in a SoftHSM token."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+
+from sealwire.keys.errors import (
+    KekUnavailable,
+    KeysError,
+    KeySettingError,
+    KeysReason,
+    UnwrapFailed,
+)
+from sealwire.keys.kek.pkcs11 import PIN_VARIABLE, TokenKek
+from sealwire.keys.keyring.file import create_keyring, load_keyring
+from sealwire.keys.providers import Providers, parse_provider
+from tests.keys.kek_contract import AD, KEY, KekContract, Pair
+from tests.keys.samples import NOW
+from tests.support.softhsm import PIN, SoftHsm, soft_hsm
+
+pytestmark = pytest.mark.integration
+
+ENVIRON = {PIN_VARIABLE: PIN}
+
+
+@pytest.fixture(scope="module")
+def hsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
+    return soft_hsm(tmp_path_factory.mktemp("hsm"))
+
+
+def label() -> str:
+    return f"k-{token_hex(4)}"
+
+
+def new_kek(hsm: SoftHsm) -> TokenKek:
+    return TokenKek(hsm.make_key(label()), ENVIRON)
+
+
+class TestToken(KekContract):
+    @pytest.fixture
+    def pair(self, hsm: SoftHsm) -> Pair:
+        return new_kek(hsm), new_kek(hsm)
+
+
+def refused(kek: TokenKek) -> KeysError:
+    with pytest.raises(KeysError) as caught:
+        kek.wrap(KEY, AD)
+    assert caught.value.__cause__ is None
+    assert PIN not in str(caught.value) + caught.value.hint
+    return caught.value
+
+
+class Forger(TokenKek):
+    """Writes the mark anew over what was altered."""
+
+    __slots__ = ()
+
+    def forge(self, sealed: bytes, associated_data: bytes) -> bytes:
+        return self._mark(sealed, associated_data) + sealed
+
+
+def test_the_token_itself_refuses_another_context_and_altered_bytes(hsm: SoftHsm) -> None:
+    kek = Forger(hsm.make_key(label()), ENVIRON)
+    sealed = kek.wrap(KEY, AD)[16:]
+    other = new_kek(hsm).wrap(KEY, AD)[16:]
+    altered = sealed[:-1] + bytes((sealed[-1] ^ 1,))
+    assert kek.unwrap(kek.forge(sealed, AD), AD) == KEY
+    for candidate, bound in (
+        (sealed, b"other"),
+        (altered, AD),
+        (sealed[:20], AD),
+        (other, AD),
+        (b"short", AD),
+    ):
+        with pytest.raises(UnwrapFailed):
+            kek.unwrap(kek.forge(candidate, bound), bound)
+
+
+def test_a_keyring_lives_under_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
+    pin = tmp_path / "pin"
+    pin.touch(0o600)
+    pin.write_text(PIN + "\n")
+    setting = f"pkcs11:{hsm.make_key(label())}&pin-source=file:{pin}"
+    create_keyring(tmp_path / "k", Providers({}).kek(parse_provider(setting)), ("a", "b"), NOW)
+    assert load_keyring(tmp_path / "k", Providers({}).kek(parse_provider(setting))).class_names == ("a", "b")
+
+
+def test_two_keks_of_one_process_share_the_token(hsm: SoftHsm) -> None:
+    first, second = new_kek(hsm), new_kek(hsm)
+    assert first.unwrap(first.wrap(KEY, AD), AD) == second.unwrap(second.wrap(KEY, AD), AD) == KEY
+
+
+# The library's search for a key ends in its finaliser, which then has no session.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_lost_session_is_opened_anew(hsm: SoftHsm) -> None:
+    kek = new_kek(hsm)
+    wrapped = kek.wrap(KEY, AD)
+    assert kek._session is not None
+    kek._session.close()
+    assert kek.unwrap(wrapped, AD) == KEY
+
+
+def test_a_key_that_the_token_would_give_out_is_refused(hsm: SoftHsm) -> None:
+    for attributes in ({"extractable": True}, {"sensitive": False}):
+        error = refused(TokenKek(hsm.make_key(label(), **attributes), ENVIRON))
+        assert (type(error), error.reason) == (KeySettingError, KeysReason.KMS_KEY)
+
+
+def test_a_short_key_and_none_are_refused(hsm: SoftHsm) -> None:
+    for place in (hsm.make_key(label(), bits=128), hsm.place("nothing")):
+        error = refused(TokenKek(place, ENVIRON))
+        assert (type(error), error.reason) == (KeySettingError, KeysReason.KMS_KEY)
+
+
+def test_two_keys_of_one_label_are_refused(hsm: SoftHsm) -> None:
+    name = label()
+    hsm.make_key(name)
+    error = refused(TokenKek(hsm.make_key(name), ENVIRON))
+    assert (type(error), error.reason) == (KeySettingError, KeysReason.KMS_KEY)
+
+
+def test_a_token_that_is_not_plugged_in_is_unavailable(hsm: SoftHsm) -> None:
+    error = refused(TokenKek(hsm.place("k", token="elsewhere"), ENVIRON))
+    assert (type(error), error.reason) == (KekUnavailable, KeysReason.KEK_UNREACHABLE)
+
+
+def test_a_wrong_pin_is_denied_and_a_missing_one_is_a_setting(tmp_path: Path, hsm: SoftHsm) -> None:
+    """In processes of their own: here the token is logged in to, which counts for every session."""
+    place = hsm.make_key(label())
+    assert run_alone(place, {PIN_VARIABLE: "00000000"}) == "KekDenied kms-login"
+    assert run_alone(place, {}) == "KeySettingError kms-login"
+    assert run_alone(place, {PIN_VARIABLE: PIN}) == "wrapped"
+
+
+def run_alone(place: str, environ: dict[str, str]) -> str:
+    program = (
+        "import sys\n"
+        "from sealwire.keys.errors import KeysError\n"
+        "from sealwire.keys.kek.pkcs11 import TokenKek\n"
+        "try:\n"
+        "    TokenKek(sys.argv[1]).wrap(b'key', b'')\n"
+        "    print('wrapped')\n"
+        "except KeysError as error:\n"
+        "    print(type(error).__name__, error.reason.value)\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != PIN_VARIABLE} | environ
+    done = subprocess.run(
+        [sys.executable, "-c", program, place], env=environ, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
