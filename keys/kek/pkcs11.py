@@ -110,7 +110,7 @@ class TokenKek(RemoteKek):
     Costs: the library's, and one search for the key a call; a login at the first.
     """
 
-    __slots__ = ("_busy", "_environ", "_session", "_uri")
+    __slots__ = ("_busy", "_environ", "_refused_pin", "_session", "_uri")
 
     def __init__(self, location: str, environ: Mapping[str, str] | None = None) -> None:
         """Loads no library yet. Raises KeySettingError KMS_SETTING."""
@@ -119,6 +119,8 @@ class TokenKek(RemoteKek):
         self._environ = os.environ if environ is None else environ
         self._busy = threading.Lock()
         self._session: pkcs11.Session | None = None
+        self._refused_pin: str | None = None
+        """Never tried twice: a token locks itself after some mistakes, and a proxy asks every minute."""
 
     def _encrypt(self, key: bytes, context: str) -> bytes:
         return self._call("wrap", lambda held: _seal(held, key, context))
@@ -157,12 +159,17 @@ class TokenKek(RemoteKek):
             library = pkcs11.lib(self._uri.module)
         except token_errors.PKCS11Error:
             raise _setting("the library for PKCS#11 cannot be loaded") from None
-        token = library.get_token(token_label=self._uri.token)
+        token, pin = library.get_token(token_label=self._uri.token), self._pin()
+        if pin == self._refused_pin:
+            raise token_errors.PinIncorrect
         try:
-            return token.open(user_pin=self._pin())
+            return token.open(user_pin=pin)
         except token_errors.UserAlreadyLoggedIn:
             # One login counts for all sessions of a process with a token (PKCS#11 section 5.6.8).
             return token.open()
+        except token_errors.PinIncorrect:
+            self._refused_pin = pin
+            raise
 
     def _pin(self) -> str:
         if self._uri.pin_file is not None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from secrets import token_hex
 
+import pkcs11
 import pytest
 
 from sealwire.keys.errors import (
@@ -134,6 +135,25 @@ def test_a_wrong_pin_is_denied_and_a_missing_one_is_a_setting(tmp_path: Path, hs
     assert run_alone(place, {PIN_VARIABLE: "00000000"}) == "KekDenied kms-login"
     assert run_alone(place, {}) == "KeySettingError kms-login"
     assert run_alone(place, {PIN_VARIABLE: PIN}) == "wrapped"
+
+
+def test_a_wrong_pin_is_tried_once(monkeypatch: pytest.MonkeyPatch, hsm: SoftHsm) -> None:
+    kek = TokenKek(hsm.make_key(label()), {PIN_VARIABLE: "00000000"})
+    tried: list[str] = []
+
+    class Token:
+        def open(self, user_pin: str) -> None:
+            tried.append(user_pin)
+            raise pkcs11.exceptions.PinIncorrect
+
+    class Library:
+        def get_token(self, token_label: str) -> Token:
+            return Token()
+
+    monkeypatch.setattr(pkcs11, "lib", lambda module: Library())
+    for _ in "12":
+        assert refused(kek).reason is KeysReason.KMS_LOGIN
+    assert tried == ["00000000"]
 
 
 def run_alone(place: str, environ: dict[str, str]) -> str:
