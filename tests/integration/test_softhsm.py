@@ -150,7 +150,7 @@ def test_a_wrong_pin_is_tried_once(monkeypatch: pytest.MonkeyPatch, hsm: SoftHsm
         def get_token(self, token_label: str) -> Token:
             return Token()
 
-    monkeypatch.setattr(pkcs11, "lib", lambda module: Library())
+    monkeypatch.setattr(pkcs11, "lib", lambda _module: Library())
     for _ in "12":
         assert refused(kek).reason is KeysReason.KMS_LOGIN
     assert tried == ["00000000"]
