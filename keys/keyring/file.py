@@ -100,6 +100,30 @@ def add_classes(
     return load_keyring(store, kek, record.generation + 1)
 
 
+def rewrap(
+    place: Path | KeyringStore, kek: KeyEncryptionKey, new_kek: KeyEncryptionKey, *, dry_run: bool = False
+) -> KeyringRecord:
+    """Wrap every key of the keyring anew under `new_kek`, which may be `kek`; return what is then written.
+
+    The data keys stay, and so does the data. What is to be written is opened with `new_kek` first: a keyring
+    is never replaced by one that does not open. The store replaces it whole or not at all.
+
+    Raises:  what `load_keyring` raises of either KEK; KeyringBusy
+    Cost:    three requests to a KEK for each key; `dry_run` makes them too, and writes nothing
+    """
+    store = as_store(place)
+    before = store.read()
+    record = parse_record(before, str(store))
+    keys = open_record(record, kek, store)
+    sealed = seal_record(keys, record.generation + 1, new_kek)
+    content = _readable_bytes(sealed, store)
+    if open_record(parse_record(content, str(store)), new_kek, store) != keys:
+        raise _tampered(store)
+    if not dry_run:
+        store.replace(before, content)
+    return sealed
+
+
 def read_record(place: Path | KeyringStore) -> KeyringRecord:
     """What the store says, not yet authenticated: fit to be shown, never to be used.
 

@@ -1,4 +1,4 @@
-"""`sealwire keys`: make a key-encryption key and a keyring, list the keyring, prove that it works."""
+"""`sealwire keys`: make a key-encryption key and a keyring, list and prove it, wrap it anew."""
 
 import click
 
@@ -9,7 +9,7 @@ from sealwire.cli.groups import LazyGroup
     name="keys",
     cls=LazyGroup,
     package=__name__,
-    modules={"create": ("create", "create-kek"), "show": ("list", "verify")},
+    modules={"create": ("create", "create-kek"), "rewrap": ("rewrap",), "show": ("list", "verify")},
 )
 def command() -> None:
-    """Create, list and verify keys."""
+    """Create, list, verify and rewrap keys."""

@@ -44,6 +44,7 @@ def test_no_output_ever_holds_a_key(run: Run) -> None:
         run("verify", "--keyring", "k.json"),
         run("verify", "--keyring", "k.json", "--json"),
         run("create", "--keyring", "k.json", "a"),
+        run("rewrap", "--keyring", "k.json"),
     ]
     record = read_record(Path("k.json"))
     shown = "".join(outcome.out + outcome.err for outcome in outcomes)
@@ -54,7 +55,7 @@ def test_no_output_ever_holds_a_key(run: Run) -> None:
         assert entry["keys"][0]["wrapped"][:16] not in shown
 
 
-@pytest.mark.parametrize("subcommand", ["create", "create-kek", "list", "verify"])
+@pytest.mark.parametrize("subcommand", ["create", "create-kek", "list", "rewrap", "verify"])
 def test_help_has_examples(run: Run, subcommand: str) -> None:
     shown = run(subcommand, "--help")
     assert shown.code == 0

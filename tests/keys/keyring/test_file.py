@@ -33,6 +33,7 @@ from sealwire.keys.keyring.file import (
     load_keyring,
     open_record,
     read_record,
+    rewrap,
     seal_record,
 )
 from sealwire.keys.keyring.record import MAX_CLASSES, authenticated_bytes, parse_record, serialize_record
@@ -326,3 +327,58 @@ def test_neither_the_file_nor_any_error_holds_key_material(path: Path) -> None:
         for shown in (key.material, key.material.hex().encode(), base64.b64encode(key.material)):
             assert shown[:16] not in raw
             assert all(shown[:16] not in text.encode() for text in texts)
+
+
+def test_rewrapping_keeps_the_keys_and_changes_what_opens_them(path: Path) -> None:
+    before = open_record(read_record(path), KEK, path)
+    record = rewrap(path, KEK, OTHER_KEK)
+    assert (record.kek_id, record.generation) == (OTHER_KEK.id, 2)
+    assert read_record(path) == record
+    assert open_record(record, OTHER_KEK, path) == before
+    assert refusal(path).reason is KeysReason.KEK_OTHER
+
+
+def test_rewrapping_under_the_same_key_wraps_anew(path: Path) -> None:
+    wrapped = read_record(path).wrapped_mac_key
+    record = rewrap(path, KEK, KEK)
+    assert (record.kek_id, record.generation) == (KEK.id, 2)
+    assert record.wrapped_mac_key != wrapped
+    assert load_keyring(path, KEK).class_names == ("nhs_number", "postcode")
+
+
+def test_a_dry_run_of_rewrapping_writes_nothing(path: Path) -> None:
+    content = path.read_bytes()
+    assert rewrap(path, KEK, OTHER_KEK, dry_run=True).kek_id == OTHER_KEK.id
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_new_key_that_does_not_open_what_it_wraps_replaces_nothing(path: Path, dry_run: bool) -> None:
+    class Broken(LocalKek):
+        def wrap(self, key: bytes, associated_data: bytes) -> bytes:
+            return super().wrap(bytes(len(key)), associated_data)
+
+    content = path.read_bytes()
+    with pytest.raises(KeysError):
+        rewrap(path, KEK, Broken(KEK_B), dry_run=dry_run)
+    assert path.read_bytes() == content
+
+
+def test_rewrapping_needs_the_old_key(path: Path) -> None:
+    content = path.read_bytes()
+    with pytest.raises(KekDenied) as caught:
+        rewrap(path, OTHER_KEK, KEK)
+    assert caught.value.reason is KeysReason.KEK_OTHER
+    assert path.read_bytes() == content
+
+
+def test_destroyed_and_older_keys_are_rewrapped_as_they_are(tmp_path: Path) -> None:
+    keys = (
+        DataKey("a", 1, 1, KeyState.DESTROYED, NOW, None),
+        DataKey("a", 1, 2, KeyState.DECRYPT_ONLY, NOW, bytes(range(64))),
+        DataKey("a", 1, 3, KeyState.ACTIVE, NOW, bytes(range(64, 128))),
+    )
+    path = tmp_path / "k"
+    path.touch(0o600)
+    path.write_bytes(serialize_record(seal_record(keys, 5, KEK)))
+    assert open_record(rewrap(path, KEK, OTHER_KEK), OTHER_KEK, path) == keys
