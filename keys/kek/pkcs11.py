@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pkcs11
 from pkcs11 import exceptions as token_errors
@@ -115,7 +115,7 @@ class TokenKek(RemoteKek):
     def __init__(self, location: str, environ: Mapping[str, str] | None = None) -> None:
         """Loads no library yet. Raises KeySettingError KMS_SETTING."""
         self._uri = parse_uri(location)
-        super().__init__(f"pkcs11:{self._uri.token}/{self._uri.key}")
+        super().__init__(f"pkcs11:{quote(self._uri.token)}/{quote(self._uri.key)}")
         self._environ = os.environ if environ is None else environ
         self._busy = threading.Lock()
         self._session: pkcs11.Session | None = None

@@ -45,6 +45,8 @@ def test_everything_else_is_refused_and_not_shown(place: str) -> None:
 
 def test_the_id_names_token_and_key_and_not_the_library() -> None:
     assert TokenKek(PLACE).id == "pkcs11:clinic/kek"
+    # a keyring's record holds no spaces
+    assert TokenKek(PLACE.replace("clinic", "the%20clinic")).id == "pkcs11:the%20clinic/kek"
 
 
 def test_a_library_that_cannot_be_loaded_is_a_setting() -> None:
