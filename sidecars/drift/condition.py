@@ -1,0 +1,77 @@
+"""In what condition one stored value is, judged by its envelope's header and the keyring's record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from sealwire.crypto.envelope import MARKER, EnvelopeMode, parse_header
+from sealwire.crypto.errors import InvalidEnvelope
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.record import KeyringRecord
+from sealwire.policies.file.schema import FieldClass, Mode
+from sealwire.wire import kinds
+
+_MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
+_LENGTH_BYTES = 4
+"""Of a BSON Binary, before its subtype."""
+
+
+class Condition(Enum):
+    """What a stored value is. All but the first two need somebody."""
+
+    PROTECTED = "protected"
+    """An envelope of the path's class, mode and newest key."""
+    OLDER_KEY = "older-key"
+    """The same of an older key, which still opens it."""
+    PLAINTEXT = "plaintext"
+    OTHER_CLASS = "other-class"
+    """An envelope of another class of the keyring, or of the other mode: it equals nothing here."""
+    UNKNOWN_KEY = "unknown-key"
+    """An envelope of a class or version that the keyring does not have."""
+    DESTROYED_KEY = "destroyed-key"
+    """An envelope that nobody opens any more."""
+    DAMAGED = "damaged"
+    """Begins like an envelope and is none."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing has to be done."""
+        return self in (Condition.PROTECTED, Condition.OLDER_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Which key versions there are, by class id; without any material."""
+
+    ids: Mapping[str, int]
+    states: Mapping[tuple[int, int], KeyState]
+    newest: Mapping[int, int]
+
+    @classmethod
+    def of(cls, record: KeyringRecord) -> "Keys":
+        """The keys of a keyring's record, which need not be authenticated: nothing is opened with them."""
+        return cls(
+            ids={entry.name: entry.class_id for entry in record.classes},
+            states={
+                (entry.class_id, key.version): key.state for entry in record.classes for key in entry.keys
+            },
+            newest={entry.class_id: max(key.version for key in entry.keys) for entry in record.classes},
+        )
+
+    def judge(self, kind: int, value: bytes, field: FieldClass) -> Condition:
+        """The condition of a value of BSON type `kind` where `field` is expected. Cost: O(1)."""
+        if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
+            return Condition.PLAINTEXT
+        try:
+            header = parse_header(value[_LENGTH_BYTES + 1 :])
+        except InvalidEnvelope:
+            return Condition.DAMAGED
+        state = self.states.get((header.class_id, header.key_version))
+        if state is None:
+            return Condition.UNKNOWN_KEY
+        if header.class_id != self.ids.get(field.name) or header.mode is not _MODES[field.mode]:
+            return Condition.OTHER_CLASS
+        if state is KeyState.DESTROYED:
+            return Condition.DESTROYED_KEY
+        newest = header.key_version == self.newest[header.class_id]
+        return Condition.PROTECTED if newest else Condition.OLDER_KEY

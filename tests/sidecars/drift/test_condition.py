@@ -1,0 +1,50 @@
+"""The condition of one stored value."""
+
+import pytest
+from bson.binary import Binary
+
+from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
+from sealwire.policies.file.schema import FieldClass, Mode, ValueType
+from sealwire.sidecars.drift.condition import Condition
+from sealwire.wire import kinds
+from tests.sidecars.drift.samples import KEYS, NOTE, NOTES, OLD, envelope, stored
+
+FIELD = FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING)
+
+
+@pytest.mark.parametrize(
+    ("value", "condition"),
+    [
+        (envelope(), Condition.PROTECTED),
+        (envelope(version=2), Condition.OLDER_KEY),
+        (envelope(version=1), Condition.DESTROYED_KEY),
+        (envelope(version=4), Condition.UNKNOWN_KEY),
+        (envelope(class_id=12), Condition.UNKNOWN_KEY),
+        (envelope(mode=EnvelopeMode.RANDOM), Condition.OTHER_CLASS),
+        (envelope(NOTES, 1), Condition.OTHER_CLASS),
+        (envelope(OLD, 1), Condition.OTHER_CLASS),
+        (NOTE, Condition.OTHER_CLASS),
+        (Binary(bytes(envelope())[:20], SUBTYPE), Condition.DAMAGED),
+        (Binary(b"SW\x02" + bytes(60), SUBTYPE), Condition.DAMAGED),
+        (Binary(b"SX\x01" + bytes(60), SUBTYPE), Condition.PLAINTEXT),
+        (Binary(bytes(envelope()), 0), Condition.PLAINTEXT),
+        (Binary(bytes(envelope()), 6), Condition.PLAINTEXT),
+        (Binary(b"", SUBTYPE), Condition.PLAINTEXT),
+    ],
+)
+def test_a_binary_is_what_its_header_and_the_keyring_say(value: Binary, condition: Condition) -> None:
+    assert KEYS.judge(kinds.BIN_DATA, stored(value), FIELD) is condition
+
+
+@pytest.mark.parametrize("kind", [kinds.STRING, kinds.OBJECT, kinds.ARRAY, kinds.BOOL])
+def test_what_is_no_binary_is_plaintext_whatever_its_bytes(kind: int) -> None:
+    assert KEYS.judge(kind, stored(envelope()), FIELD) is Condition.PLAINTEXT
+
+
+def test_a_class_without_a_key_has_no_envelope() -> None:
+    other = FieldClass("none", Mode.DETERMINISTIC, ValueType.STRING)
+    assert KEYS.judge(kinds.BIN_DATA, stored(envelope()), other) is Condition.OTHER_CLASS
+
+
+def test_only_ciphertext_that_opens_is_sound() -> None:
+    assert {each for each in Condition if each.is_sound} == {Condition.PROTECTED, Condition.OLDER_KEY}
