@@ -13,18 +13,18 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Protocol
 
-from sealwire.sidecars.tls_check.certificate import describe
+from sealwire.sidecars.tls_check.certificate.certificate import describe
+from sealwire.sidecars.tls_check.certificate.revocation import Fetch, check_revocation
+from sealwire.sidecars.tls_check.certificate.trust import ClientIdentity, Trust, load_identity, load_trust
+from sealwire.sidecars.tls_check.connection.handshake import ClientCertificate, TlsStream
+from sealwire.sidecars.tls_check.connection.http import HttpAnswer, get
+from sealwire.sidecars.tls_check.connection.mongodb import Hello, ask_hello
+from sealwire.sidecars.tls_check.connection.offers import VersionSupport, accepted_versions
+from sealwire.sidecars.tls_check.connection.stream import Stream, StreamFailed, TcpStream, Trouble
 from sealwire.sidecars.tls_check.errors import UnusableTarget
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presented, TargetFacts
-from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
-from sealwire.sidecars.tls_check.http import HttpAnswer, get
-from sealwire.sidecars.tls_check.mongodb import Hello, ask_hello
 from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host
-from sealwire.sidecars.tls_check.offers import VersionSupport, accepted_versions
-from sealwire.sidecars.tls_check.revocation import Fetch, check_revocation
-from sealwire.sidecars.tls_check.stream import Stream, StreamFailed, TcpStream, Trouble
 from sealwire.sidecars.tls_check.target import HTTP_PORT, HTTPS_PORT, Endpoint, Kind, Target, parse_address
-from sealwire.sidecars.tls_check.trust import ClientIdentity, Trust, load_identity, load_trust
 
 PARALLEL_TARGETS = 8
 

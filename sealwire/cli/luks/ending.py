@@ -14,9 +14,9 @@ from sealwire.cli.luks.options import (
 from sealwire.cli.luks.show import change_json, show_state
 from sealwire.cli.options import dry_run_option, json_option
 from sealwire.cli.output import answer
-from sealwire.sidecars.luks import migration
-from sealwire.sidecars.luks.journal import Journal, Phase, journal_path, only_writer
-from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.migration import migration
+from sealwire.sidecars.luks.migration.journal import Journal, Phase, journal_path, only_writer
 
 
 @click.command()

@@ -9,8 +9,8 @@ from sealwire.cli.luks.asking import require_typed
 from sealwire.cli.luks.options import confirm_option, device_argument, on_this_machine
 from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
-from sealwire.sidecars.luks import headers
-from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.volume import headers
 
 
 @click.command()

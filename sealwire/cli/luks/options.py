@@ -10,11 +10,11 @@ import click
 
 from sealwire.cli.options import PATH, settings
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.sidecars.luks.cryptsetup import Secret
-from sealwire.sidecars.luks.linux import LinuxMachine
-from sealwire.sidecars.luks.machine import Machine
-from sealwire.sidecars.luks.passphrase_source import parse_source, read_passphrase
+from sealwire.sidecars.luks.machine.linux import LinuxMachine
+from sealwire.sidecars.luks.machine.machine import Machine
 from sealwire.sidecars.luks.settings import FileSystem, Pbkdf, VolumeSettings
+from sealwire.sidecars.luks.volume.cryptsetup import Secret
+from sealwire.sidecars.luks.volume.passphrase_source import parse_source, read_passphrase
 
 device_argument = click.argument("device", type=PATH)
 name_option = click.option(

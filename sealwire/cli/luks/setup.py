@@ -19,10 +19,10 @@ from sealwire.cli.luks.options import (
 from sealwire.cli.luks.show import change_json, show_notes, show_plan, show_state
 from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
-from sealwire.sidecars.luks import device as devices
-from sealwire.sidecars.luks import migration, preflight
-from sealwire.sidecars.luks.journal import Journal, journal_path, only_writer
-from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.machine import device as devices
+from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.migration import migration, preflight
+from sealwire.sidecars.luks.migration.journal import Journal, journal_path, only_writer
 from sealwire.sidecars.luks.settings import VolumeSettings
 
 

@@ -12,10 +12,10 @@ from sealwire.cli.luks.options import name_option, on_this_machine
 from sealwire.cli.options import PATH, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.luks import status
-from sealwire.sidecars.luks.cryptsetup import read_header
 from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
-from sealwire.sidecars.luks.journal import Journal, journal_path
-from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.migration.journal import Journal, journal_path
+from sealwire.sidecars.luks.volume.cryptsetup import read_header
 
 
 @click.command(name="status")

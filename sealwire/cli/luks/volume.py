@@ -15,11 +15,11 @@ from sealwire.cli.luks.options import (
 )
 from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer
-from sealwire.sidecars.luks import cryptsetup, volume
-from sealwire.sidecars.luks.cryptsetup import Secret
-from sealwire.sidecars.luks.journal import Journal, journal_path
-from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.migration.journal import Journal, journal_path
 from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
+from sealwire.sidecars.luks.volume import cryptsetup, volume
+from sealwire.sidecars.luks.volume.cryptsetup import Secret
 
 
 @click.command(name="open")

@@ -8,10 +8,10 @@ import click
 
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.config.reader import read_named_file
-from sealwire.sidecars.tls_check.revocation import http_fetch
-from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity, parse_rules
+from sealwire.sidecars.tls_check.certificate.revocation import http_fetch
+from sealwire.sidecars.tls_check.certificate.trust import load_identity, load_trust
+from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, parse_rules
 from sealwire.sidecars.tls_check.target import Target, parse_targets
-from sealwire.sidecars.tls_check.trust import load_identity, load_trust
 from sealwire.sidecars.tls_check.verify import Settings
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -16,11 +16,11 @@ from sealwire.cli.options import json_option
 from sealwire.cli.output import progress
 from sealwire.cli.tls.options import Address, Period, VerifyOptions, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report
-from sealwire.sidecars.tls_check.files import write_whole
-from sealwire.sidecars.tls_check.metrics import TlsMetrics
-from sealwire.sidecars.tls_check.page import to_html
-from sealwire.sidecars.tls_check.report import Report, make_report, to_json
-from sealwire.sidecars.tls_check.rules import RuleSet, Severity
+from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
+from sealwire.sidecars.tls_check.report.files import write_whole
+from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
+from sealwire.sidecars.tls_check.report.page import to_html
+from sealwire.sidecars.tls_check.report.report import Report, make_report, to_json
 from sealwire.sidecars.tls_check.target import Endpoint, Target
 from sealwire.sidecars.tls_check.verify import Settings, settings_for, verify_targets
 

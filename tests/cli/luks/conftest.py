@@ -7,10 +7,10 @@ import pytest
 
 from sealwire.cli import main
 from sealwire.cli.luks import options
-from sealwire.sidecars.luks import journal
+from sealwire.sidecars.luks.migration import journal
 from tests.cli.runs import Outcome, Run
 from tests.sidecars.luks import story
-from tests.sidecars.luks.test_preflight import Site, site
+from tests.sidecars.luks.migration.test_preflight import Site, site
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from sealwire.cli.tls.options import VerifyOptions, read_rules, read_targets
 from sealwire.cli.tls.verify import verify
-from sealwire.sidecars.tls_check.metrics import TlsMetrics
-from sealwire.sidecars.tls_check.report import make_report
-from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity, Thresholds
-from sealwire.sidecars.tls_check.suites import Verdict
+from sealwire.sidecars.tls_check.connection.suites import Verdict
+from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, Thresholds
+from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
+from sealwire.sidecars.tls_check.report.report import make_report
 from tests.cli.tls.runs import PAGE, blocks, rules_file
 from tests.sidecars.tls_check.samples import DATABASE, target_facts
 

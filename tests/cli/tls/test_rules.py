@@ -5,7 +5,7 @@ import json
 from click.testing import CliRunner
 
 from sealwire.cli.tls import command
-from sealwire.sidecars.tls_check.rules import RULES
+from sealwire.sidecars.tls_check.judging.rules import RULES
 
 
 def test_the_rules_are_listed() -> None:
