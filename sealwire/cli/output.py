@@ -1,8 +1,9 @@
 """What commands print: one answer for people or for programs, tables, and bars while something takes long."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import click
@@ -19,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from sealwire.cli.options import dry_run_option, json_option, settings
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -34,6 +37,22 @@ def answer(text: str, document: object, *, as_json: bool) -> None:
         print_json(document)
     else:
         click.echo(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a command goes about it: whether it only says what it would do, and whether a program reads that."""
+
+    dry_run: bool
+    as_json: bool
+
+    def answer(self, text: str, document: Mapping[str, object]) -> None:
+        """As `answer`; the document says whether it was a dry run."""
+        answer(text, {"dry_run": self.dry_run, **document}, as_json=self.as_json)
+
+
+# Gives the command `manner: Manner`.
+manner_options = settings("manner", Manner, dry_run_option, json_option)
 
 
 def show_table(

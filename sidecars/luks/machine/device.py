@@ -87,9 +87,7 @@ def disks_below(machine: Machine, path: Path) -> frozenset[str]:
     if status is not None and status.is_block_device:
         source = str(path)
     else:
-        existing = next(parent for parent in (path, *path.parents) if machine.status(parent) is not None)
-        found = machine.run(["findmnt", "--noheadings", "--output", "SOURCE", "--target", str(existing)])
-        source = found.text.splitlines()[-1].partition("[")[0] if found.code == 0 and found.text else ""
+        source = mount_of(machine, path, "SOURCE").partition("[")[0]
     if not source.startswith("/dev/"):
         return frozenset()
     listing = machine.run(["lsblk", "--json", "--inverse", "--tree", "--output", "NAME,PATH", source])
@@ -98,6 +96,13 @@ def disks_below(machine: Machine, path: Path) -> frozenset[str]:
     roots = json.loads(listing.out)["blockdevices"]
     nodes = [node for root in roots for node in (root, *_descendants(root))]
     return frozenset(str(node["path"]) for node in nodes if not node.get("children"))
+
+
+def mount_of(machine: Machine, path: Path, column: str) -> str:
+    """What findmnt says in `column` of the mount that `path` is or would be on; empty for nothing."""
+    existing = next(parent for parent in (path, *path.parents) if machine.status(parent) is not None)
+    found = machine.run(["findmnt", "--noheadings", "--output", column, "--target", str(existing)])
+    return found.text.splitlines()[-1] if found.code == 0 and found.text else ""
 
 
 def mounted_source(machine: Machine, directory: Path) -> str | None:

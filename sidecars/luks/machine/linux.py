@@ -25,6 +25,7 @@ from sealwire.sidecars.luks.machine.tree import manifest, used_bytes
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Nothing of this process's own environment, which may hold a passphrase; and messages that do not change.
 _ENVIRONMENT = {"PATH": _SEARCH_PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "HOME": "/"}
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 class LinuxMachine:
@@ -66,17 +67,13 @@ class LinuxMachine:
         return os.geteuid() == 0
 
     def read(self, path: Path, max_bytes: int = 1 << 20) -> bytes | None:
-        with _failures_of(path):
-            try:
-                with path.open("rb") as file:
-                    content = file.read(max_bytes + 1)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        if len(content) > max_bytes:
-            raise CommandFailed(
-                LuksReason.COMMAND, f"{path} is larger than {max_bytes} bytes", "check what it is"
-            )
-        return content
+        with _failures_of(path), suppress(*_ABSENT), path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+            if len(content) > max_bytes:
+                text = f"{path} is larger than {max_bytes} bytes"
+                raise CommandFailed(LuksReason.COMMAND, text, "check what it is")
+            return content
+        return None
 
     def write(self, path: Path, content: bytes, mode: int) -> None:
         with _failures_of(path):
@@ -119,27 +116,23 @@ class LinuxMachine:
             _flush(new.parent)
 
     def status(self, path: Path) -> FileStatus | None:
-        with _failures_of(path):
-            try:
-                found = path.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        return FileStatus(
-            stat.S_ISDIR(found.st_mode),
-            stat.S_ISREG(found.st_mode),
-            stat.S_ISBLK(found.st_mode),
-            stat.S_IMODE(found.st_mode),
-            found.st_size,
-            _device(found.st_dev),
-            _device(found.st_rdev) if stat.S_ISBLK(found.st_mode) else "",
-        )
+        with _failures_of(path), suppress(*_ABSENT):
+            found = path.stat()
+            return FileStatus(
+                stat.S_ISDIR(found.st_mode),
+                stat.S_ISREG(found.st_mode),
+                stat.S_ISBLK(found.st_mode),
+                stat.S_IMODE(found.st_mode),
+                found.st_size,
+                _device(found.st_dev),
+                _device(found.st_rdev) if stat.S_ISBLK(found.st_mode) else "",
+            )
+        return None
 
     def names_in(self, path: Path) -> tuple[str, ...]:
-        with _failures_of(path):
-            try:
-                return tuple(sorted(os.listdir(path)))  # noqa: PTH208 - names are wanted
-            except (FileNotFoundError, NotADirectoryError):
-                return ()
+        with _failures_of(path), suppress(*_ABSENT):
+            return tuple(sorted(os.listdir(path)))  # noqa: PTH208 - names are wanted
+        return ()
 
     def free_bytes(self, path: Path) -> int:
         with _failures_of(path):
@@ -153,7 +146,7 @@ class LinuxMachine:
     def open_files(self, pid: int) -> tuple[OpenFile, ...]:
         found: set[OpenFile] = set()
         process = Path("/proc") / str(pid)
-        for link in [process / "cwd", *_children(process / "fd")]:
+        for link in [process / "cwd", *(process / "fd" / name for name in self.names_in(process / "fd"))]:
             # A process opens and closes files while it is looked at.
             with _failures_of(link), suppress(FileNotFoundError, ProcessLookupError):
                 status = link.stat()
@@ -164,14 +157,6 @@ class LinuxMachine:
     def manifest(self, root: Path, progress: Progress) -> dict[str, Entry]:
         with _failures_of(root):
             return manifest(root, progress)
-
-
-def _children(directory: Path) -> list[Path]:
-    with _failures_of(directory):
-        try:
-            return list(directory.iterdir())
-        except FileNotFoundError:
-            return []
 
 
 def _device(number: int) -> str:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sealwire.sidecars.luks.errors import LuksReason, VerificationFailed
-from sealwire.sidecars.luks.machine.machine import Machine, failed, must
+from sealwire.sidecars.luks.machine.machine import Machine, must
 from sealwire.sidecars.luks.machine.tree import differences
 from sealwire.sidecars.luks.migration.context import Reporter
 
@@ -32,9 +32,7 @@ def copy_tree(machine: Machine, source: Path, target: Path, reporter: Reporter, 
             seen = max(seen, now)
 
     arguments = ["rsync", *_OPTIONS, *(["--checksum"] if again else []), f"{source}/", f"{target}/"]
-    done = machine.run(arguments, on_line=count)
-    if done.code != 0:
-        raise failed(arguments, done)
+    must(machine, arguments, on_line=count)
     must(machine, ["sync", "--file-system", str(target)])
 
 

@@ -4,22 +4,20 @@ On the way back the volume may hold newer data than the plaintext copy, since it
 time after the tables were written a boot may have mounted it and started the service.
 """
 
+from pathlib import Path
+
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed
 from sealwire.sidecars.luks.machine.device import mounted_source
 from sealwire.sidecars.luks.machine.machine import must
 from sealwire.sidecars.luks.migration import tables
-from sealwire.sidecars.luks.migration.context import Context, is_immutable, is_volume_mounted
+from sealwire.sidecars.luks.migration.context import Context
 from sealwire.sidecars.luks.migration.copying import copy_tree, verify_tree
 from sealwire.sidecars.luks.migration.journal import StepId
+from sealwire.sidecars.luks.volume import volume
 
 # Nobody but root can even look in; the immutable flag then stops root as well.
 _BARE_MODE = 0o000
-_STAGING_MODE = 0o700
-
-
-def is_copied(context: Context) -> bool:
-    """The journal tells: the guard has kept the service from the directory since."""
-    return context.was_done(StepId.COPY_DATA)
+_OLD_MODE = 0o700
 
 
 def copy(context: Context) -> None:
@@ -35,14 +33,9 @@ def copy(context: Context) -> None:
 
 
 def undo_copy(context: Context) -> None:
-    if context.journal.record.may_have_run(StepId.COPY_DATA):
+    if context.may_have_run(StepId.COPY_DATA):
         _unmount_staging(context)
         context.ensure_closed()
-
-
-def is_switched(context: Context) -> bool:
-    """The journal tells, since the old directory may have been wiped meanwhile."""
-    return context.was_done(StepId.SWITCH_DIRECTORY)
 
 
 def switch(context: Context) -> None:
@@ -51,11 +44,9 @@ def switch(context: Context) -> None:
     if machine.status(settings.old_directory) is None:
         machine.rename(settings.data_directory, settings.old_directory)
     if machine.names_in(settings.data_directory):
-        raise DeviceRefused(
-            LuksReason.DATA_DIRECTORY,
-            f"{settings.old_directory} is not ours: it appeared while the data was copied",
-            "move it away, then sealwire luks setup --resume",
-        )
+        text = f"{settings.old_directory} is not ours: it appeared while the data was copied"
+        hint = "move it away, then sealwire luks setup --resume"
+        raise DeviceRefused(LuksReason.DATA_DIRECTORY, text, hint)
     machine.make_directory(settings.data_directory, _BARE_MODE)
     must(machine, ["chattr", "+i", str(settings.data_directory)])
 
@@ -63,12 +54,12 @@ def switch(context: Context) -> None:
 def undo_switch(context: Context) -> None:
     """Whatever of the switch was done: afterwards the data directory is the plaintext one."""
     machine, settings = context.machine, context.settings
-    if not context.journal.record.may_have_run(StepId.SWITCH_DIRECTORY):
-        return
-    if machine.status(settings.old_directory) is None:
+    if not context.may_have_run(StepId.SWITCH_DIRECTORY) or machine.status(settings.old_directory) is None:
         return
     if machine.status(settings.data_directory) is not None:
-        if is_immutable(machine, settings.data_directory):
+        # The attribute that keeps even root from writing in it.
+        listed = machine.run(["lsattr", "-d", str(settings.data_directory)])
+        if listed.code == 0 and "i" in listed.text.split(maxsplit=1)[0]:
             must(machine, ["chattr", "-i", str(settings.data_directory)])
         machine.remove_directory(settings.data_directory)
     machine.rename(settings.old_directory, settings.data_directory)
@@ -76,25 +67,22 @@ def undo_switch(context: Context) -> None:
 
 def has_tables(context: Context) -> bool:
     """The lines and the journal tell: systemd does not know lines that were written and not reloaded."""
-    settings, uuid = context.settings, context.journal.record.uuid
-    crypttab = tables.read(context.machine, tables.CRYPTTAB)
-    fstab = tables.read(context.machine, tables.FSTAB)
-    return (
-        context.was_done(StepId.WRITE_TABLES)
-        and tables.has_entry(crypttab, settings.name, tables.crypttab_line(settings, uuid))
-        and tables.has_entry(fstab, settings.name, tables.fstab_line(settings))
+    return context.was_done(StepId.WRITE_TABLES) and all(
+        tables.has_entry(tables.read(context.machine, path), context.settings.name, line)
+        for path, line in _wanted_lines(context).items()
     )
 
 
 def write_tables(context: Context) -> None:
-    settings, uuid = context.settings, context.journal.record.uuid
-    for path, line in (
-        (tables.CRYPTTAB, tables.crypttab_line(settings, uuid)),
-        (tables.FSTAB, tables.fstab_line(settings)),
-    ):
-        text = tables.with_entry(tables.read(context.machine, path), settings.name, line)
+    for path, line in _wanted_lines(context).items():
+        text = tables.with_entry(tables.read(context.machine, path), context.settings.name, line)
         tables.change(context.machine, path, text)
     context.reload_units()
+
+
+def _wanted_lines(context: Context) -> dict[Path, str]:
+    crypttab = tables.crypttab_line(context.settings, context.journal.record.uuid)
+    return {tables.CRYPTTAB: crypttab, tables.FSTAB: tables.fstab_line(context.settings)}
 
 
 def undo_tables(context: Context) -> None:
@@ -107,7 +95,8 @@ def undo_tables(context: Context) -> None:
 
 
 def is_mounted(context: Context) -> bool:
-    return is_volume_mounted(context, context.settings.data_directory)
+    source = mounted_source(context.machine, context.settings.data_directory)
+    return source == str(context.settings.mapper)
 
 
 def mount(context: Context) -> None:
@@ -121,16 +110,14 @@ def mount(context: Context) -> None:
         context.ensure_open()
     must(context.machine, ["systemctl", "start", str(settings.data_directory)])
     if not is_mounted(context):
-        raise VerificationFailed(
-            LuksReason.NOT_ENCRYPTED,
-            f"{settings.mapper} is not what is mounted at {settings.data_directory}",
-            "see `systemctl status` of the mount unit; another line of fstab may name the directory",
-        )
+        text = f"{settings.mapper} is not what is mounted at {settings.data_directory}"
+        hint = "see `systemctl status` of the mount unit; another line of fstab may name the directory"
+        raise VerificationFailed(LuksReason.NOT_ENCRYPTED, text, hint)
 
 
 def undo_mount(context: Context) -> None:
     """Bring the newest data home, unless the volume is given up; then take the volume away."""
-    if not context.journal.record.may_have_run(StepId.WRITE_TABLES):
+    if not context.may_have_run(StepId.WRITE_TABLES):
         return
     if not context.abandon_volume:
         _copy_back(context)
@@ -146,7 +133,7 @@ def _copy_back(context: Context) -> None:
     if not is_mounted(context):
         _mount_staging(context, read_only=True)
         source = settings.staging
-    machine.make_directory(settings.old_directory, _STAGING_MODE)
+    machine.make_directory(settings.old_directory, _OLD_MODE)
     copy_tree(machine, source, settings.old_directory, context.reporter, again=True)
     verify_tree(machine, source, settings.old_directory, context.reporter)
     _unmount_staging(context)
@@ -156,11 +143,8 @@ def _mount_staging(context: Context, *, read_only: bool = False) -> None:
     settings = context.settings
     _unmount_staging(context)
     context.ensure_open()
-    context.machine.make_directory(settings.staging, _STAGING_MODE)
-    options = "nodev,nosuid,noexec" + (",ro" if read_only else "")
-    kind = settings.file_system.value
-    arguments = ["mount", "-t", kind, "-o", options, str(settings.mapper), str(settings.staging)]
-    must(context.machine, arguments)
+    kind = ("-t", settings.file_system.value)
+    volume.mount(context.machine, settings.mapper, settings.staging, *kind, read_only=read_only)
 
 
 def _unmount_staging(context: Context) -> None:

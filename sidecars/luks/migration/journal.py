@@ -85,33 +85,37 @@ class Record:
 class Journal:
     """The record, and the file that always holds it."""
 
-    def __init__(self, machine: Machine, path: Path, record: Record) -> None:
+    def __init__(self, machine: Machine, record: Record) -> None:
         self._machine = machine
-        self.path = path
         self.record = record
 
     @classmethod
-    def open(cls, machine: Machine, path: Path) -> Self:
-        """Read `path`. Raises WrongState JOURNAL_MISSING, DamagedFile."""
+    def find(cls, machine: Machine, name: str) -> Self | None:
+        """The journal of the volume `name`, if it has one. Raises DamagedFile."""
+        path = journal_path(name)
         raw = machine.read(path)
-        if raw is None:
-            raise WrongState(
-                LuksReason.JOURNAL_MISSING,
-                f"{path} does not exist: no volume was set up under this name",
-                "check --name; `sealwire luks setup` sets one up",
-            )
-        return cls(machine, path, _parse(raw, str(path)))
+        return None if raw is None else cls(machine, _parse(raw, str(path)))
 
     @classmethod
-    def create(cls, machine: Machine, path: Path, record: Record) -> Self:
+    def open(cls, machine: Machine, name: str) -> Self:
+        """The journal of the volume `name`. Raises WrongState JOURNAL_MISSING, DamagedFile."""
+        journal = cls.find(machine, name)
+        if journal is None:
+            text = f"{journal_path(name)} does not exist: no volume was set up under this name"
+            hint = "check --name; `sealwire luks setup` sets one up"
+            raise WrongState(LuksReason.JOURNAL_MISSING, text, hint)
+        return journal
+
+    @classmethod
+    def create(cls, machine: Machine, record: Record) -> Self:
         """Begin a journal. The caller has looked that none is there which is still needed."""
-        machine.make_directory(path.parent, 0o700)
-        journal = cls(machine, path, record)
+        machine.make_directory(DIRECTORY, 0o700)
+        journal = cls(machine, record)
         journal.save(record)
         return journal
 
     def save(self, record: Record) -> None:
-        self._machine.write(self.path, _serialize(record), _MODE)
+        self._machine.write(journal_path(record.settings.name), _serialize(record), _MODE)
         self.record = record
 
     def mark(self, step: StepId, state: StepState) -> None:
@@ -126,11 +130,8 @@ class Journal:
         """Raises WrongState JOURNAL_PHASE unless the record is in one of `phases`."""
         if self.record.phase not in phases:
             name, phase = self.record.settings.name, self.record.phase
-            raise WrongState(
-                LuksReason.JOURNAL_PHASE,
-                f"volume {name} is {phase.value}: not the moment to {command}",
-                _NEXT[phase],
-            )
+            text = f"volume {name} is {phase.value}: not the moment to {command}"
+            raise WrongState(LuksReason.JOURNAL_PHASE, text, _NEXT[phase])
 
 
 _NEXT = {
@@ -151,9 +152,8 @@ def journal_path(name: str) -> Path:
 @contextmanager
 def only_writer(machine: Machine, name: str) -> Iterator[None]:
     """One command at a time may change the volume `name`. Raises KeyringBusy."""
-    path = journal_path(name)
-    machine.make_directory(path.parent, 0o700)
-    with writer_lock(path):
+    machine.make_directory(DIRECTORY, 0o700)
+    with writer_lock(journal_path(name)):
         yield
 
 

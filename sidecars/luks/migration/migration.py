@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from sealwire.sidecars.luks import status
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, VerificationFailed, WrongState
@@ -11,7 +10,7 @@ from sealwire.sidecars.luks.machine import device
 from sealwire.sidecars.luks.machine.machine import Machine, must
 from sealwire.sidecars.luks.migration import preflight
 from sealwire.sidecars.luks.migration.context import Context, Reporter
-from sealwire.sidecars.luks.migration.journal import Journal, Phase, Record, StepId, StepState, journal_path
+from sealwire.sidecars.luks.migration.journal import Journal, Phase, Record, StepId, StepState
 from sealwire.sidecars.luks.migration.steps import STEPS
 from sealwire.sidecars.luks.settings import VolumeSettings
 
@@ -21,21 +20,21 @@ def begin(machine: Machine, settings: VolumeSettings, *, erase: bool) -> Journal
 
     Raises the first error of the pre-flight checks; WrongState when a volume of this name is under way.
     """
-    path = journal_path(settings.name)
-    require_no_journal(machine, path)
+    require_no_journal(machine, settings.name)
     preflight.require(machine, settings, erase=erase)
     was_active = machine.run(["systemctl", "is-active", "--quiet", settings.service]).code == 0
     if settings.image_bytes is not None or not device.signatures(machine, settings.device):
         erase = False  # there was nothing to confirm: what appears there later was not meant
     settings = replace(settings, device=device.stable_name(machine, settings.device))
     record = Record(Phase.SETTING_UP, settings, str(uuid.uuid4()), erase, was_active, {})
-    return Journal.create(machine, path, record)
+    return Journal.create(machine, record)
 
 
-def require_no_journal(machine: Machine, path: Path) -> None:
-    """Raises WrongState JOURNAL_PHASE when the journal at `path` is still needed."""
-    if machine.read(path) is not None:
-        Journal.open(machine, path).require("set it up anew", Phase.ROLLED_BACK)
+def require_no_journal(machine: Machine, name: str) -> None:
+    """Raises WrongState JOURNAL_PHASE when the journal of the volume `name` is still needed."""
+    journal = Journal.find(machine, name)
+    if journal is not None:
+        journal.require("set it up anew", Phase.ROLLED_BACK)
 
 
 def go_on(machine: Machine, journal: Journal, passphrase: Callable[[], bytes], reporter: Reporter) -> None:
@@ -50,7 +49,7 @@ def go_on(machine: Machine, journal: Journal, passphrase: Callable[[], bytes], r
     if journal.record.phase is Phase.COMPLETE:
         return
     for step in STEPS:
-        if not step.holds(context):
+        if not step.need_not_be_done(context):
             reporter.begin(step.title)
             journal.mark(step.id, StepState.BEGUN)
             step.do(context)

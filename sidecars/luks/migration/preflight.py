@@ -1,8 +1,6 @@
 """What stands against setting up a volume, found before anything is changed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, MachineUnfit
@@ -23,13 +21,9 @@ _OTHERS = 0o077
 _PROGRAMS = {
     "cryptsetup": "apt-get install cryptsetup-bin, or dnf install cryptsetup",
     "rsync": "apt-get install rsync, or dnf install rsync",
-    "lsblk": "apt-get install util-linux",
-    "wipefs": "apt-get install util-linux",
-    "findmnt": "apt-get install util-linux",
-    "mount": "apt-get install mount",
-    "umount": "apt-get install mount",
-    "chattr": "apt-get install e2fsprogs",
-    "lsattr": "apt-get install e2fsprogs",
+    **dict.fromkeys(("lsblk", "wipefs", "findmnt"), "apt-get install util-linux"),
+    **dict.fromkeys(("mount", "umount"), "apt-get install mount"),
+    **dict.fromkeys(("chattr", "lsattr"), "apt-get install e2fsprogs"),
 }
 _LOOKING = ("cryptsetup", "lsblk", "wipefs", "findmnt", "systemctl")
 # What reads crypttab at boot. Debian 13 has it in a package of its own, which cryptsetup does not pull in.
@@ -39,26 +33,10 @@ _GENERATORS = (
 )
 
 
-class Severity(Enum):
-    """BLOCKS stops setup; NOTE is for the operator to read."""
+def examine(machine: Machine, settings: VolumeSettings, *, erase: bool) -> tuple[list[LuksError], list[str]]:
+    """The errors that setup would end with, and what is only to be read. Changes nothing.
 
-    BLOCKS = "blocks"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was found. A blocking one has the error that setup ends with."""
-
-    severity: Severity
-    message: str
-    error: LuksError | None = None
-
-
-def examine(machine: Machine, settings: VolumeSettings, *, erase: bool) -> list[Finding]:
-    """Everything found, blocking ones first. Changes nothing; reads the device's first blocks only.
-
-    Raises CommandFailed when a program that has to look fails itself.
+    Reads the device's first blocks only. Raises CommandFailed when a program that has to look fails itself.
     """
     blocking = list(_machine_problems(machine, settings))
     # The rest needs the right to look, and what looks: a wrong device is to be named at once.
@@ -66,17 +44,15 @@ def examine(machine: Machine, settings: VolumeSettings, *, erase: bool) -> list[
         blocking += _directory_problems(machine, settings)
         blocking += _device_problems(machine, settings, erase=erase)
         blocking += _key_file_problems(machine, settings)
-    found = [Finding(Severity.BLOCKS, str(error), error) for error in blocking]
-    return found + [Finding(Severity.NOTE, text) for text in _notes(machine, settings)]
+    return blocking, list(_notes(machine, settings))
 
 
-def require(machine: Machine, settings: VolumeSettings, *, erase: bool) -> list[Finding]:
-    """`examine`, then raise the first blocking error, or return the notes."""
-    found = examine(machine, settings, erase=erase)
-    for finding in found:
-        if finding.error is not None:
-            raise finding.error
-    return found
+def require(machine: Machine, settings: VolumeSettings, *, erase: bool) -> list[str]:
+    """`examine`, then raise the first error, or return what is to be read."""
+    blocking, notes = examine(machine, settings, erase=erase)
+    for error in blocking:
+        raise error
+    return notes
 
 
 def require_programs(machine: Machine, settings: VolumeSettings) -> None:
@@ -96,11 +72,9 @@ def _machine_problems(machine: Machine, settings: VolumeSettings) -> Iterator[Lu
             LuksReason.NO_SYSTEMD, "systemd does not run this machine", "see recovery.sh for doing it by hand"
         )
     elif not any(machine.has_program(path) for path in _GENERATORS):
-        yield MachineUnfit(
-            LuksReason.PROGRAM_MISSING,
-            "systemd cannot unlock volumes at boot: systemd-cryptsetup is not installed",
-            "apt-get install systemd-cryptsetup, or dnf install systemd-udev",
-        )
+        text = "systemd cannot unlock volumes at boot: systemd-cryptsetup is not installed"
+        hint = "apt-get install systemd-cryptsetup, or dnf install systemd-udev"
+        yield MachineUnfit(LuksReason.PROGRAM_MISSING, text, hint)
 
 
 _MKFS_HINT = "apt-get install xfsprogs, or give --file-system ext4"
@@ -253,9 +227,7 @@ def _key_file_problems(machine: Machine, settings: VolumeSettings) -> Iterator[L
 
 
 def _is_read_only(machine: Machine, path: Path) -> bool:
-    existing = next(parent for parent in (path, *path.parents) if machine.status(parent) is not None)
-    found = machine.run(["findmnt", "--noheadings", "--output", "OPTIONS", "--target", str(existing)])
-    return "ro" in found.text.split(",")
+    return "ro" in device.mount_of(machine, path, "OPTIONS").split(",")
 
 
 def _notes(machine: Machine, settings: VolumeSettings) -> Iterator[str]:

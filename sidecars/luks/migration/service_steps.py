@@ -13,20 +13,10 @@ _HOLD_MODE = 0o600
 _HOLD_DIRECTORY_MODE = 0o700
 
 
-def is_stopped(context: Context) -> bool:
-    return not context.service_is_active()
-
-
-def stop(context: Context) -> None:
-    context.stop_service()
-
-
 def undo_stop(context: Context) -> None:
     """The end of every rollback: the service runs again, if it did before."""
     context.machine.remove(context.settings.hold)
-    if context.journal.record.service_was_active:
-        must(context.machine, ["systemctl", "start", context.settings.service])
-        _require_active(context)
+    _start_again(context)
 
 
 def is_guarded(context: Context) -> bool:
@@ -60,16 +50,12 @@ def is_running(context: Context) -> bool:
 
 def start(context: Context) -> None:
     """Start the service if it ran before, and look that what it has open lies on dm-crypt."""
-    if context.journal.record.service_was_active:
-        must(context.machine, ["systemctl", "start", context.settings.service])
-        _require_active(context)
+    _start_again(context)
     found = status.look(context.machine, context.settings.data_directory, context.settings.service)
     if not found.encrypted:
-        raise VerificationFailed(
-            LuksReason.NOT_ENCRYPTED,
-            f"{context.settings.data_directory} or a file in it does not lie on an encrypted device",
-            "see `sealwire luks status`; `sealwire luks rollback` goes back",
-        )
+        text = f"{context.settings.data_directory} or a file in it does not lie on an encrypted device"
+        hint = "see `sealwire luks status`; `sealwire luks rollback` goes back"
+        raise VerificationFailed(LuksReason.NOT_ENCRYPTED, text, hint)
 
 
 def undo_start(context: Context) -> None:
@@ -79,11 +65,11 @@ def undo_start(context: Context) -> None:
     context.stop_service()
 
 
-def _require_active(context: Context) -> None:
-    """systemctl does not fail when a condition of the unit keeps it from starting."""
-    if not context.service_is_active():
-        raise VerificationFailed(
-            LuksReason.SERVICE_DOWN,
-            f"{context.settings.service} did not stay up",
-            f"see `journalctl -u {context.settings.service}`, mend it, then run the same command again",
-        )
+def _start_again(context: Context) -> None:
+    """If it ran before. systemctl does not fail when a condition of the unit keeps it from starting."""
+    service = context.settings.service
+    if context.journal.record.service_was_active:
+        must(context.machine, ["systemctl", "start", service])
+        if not context.service_is_active():
+            hint = f"see `journalctl -u {service}`, mend it, then run the same command again"
+            raise VerificationFailed(LuksReason.SERVICE_DOWN, f"{service} did not stay up", hint)

@@ -95,10 +95,6 @@ def add_second_key(context: Context) -> None:
         )
 
 
-def has_file_system(context: Context) -> bool:
-    return context.was_done(StepId.MAKE_FILE_SYSTEM)
-
-
 def make_file_system(context: Context) -> None:
     kind = context.settings.file_system
     discard = () if context.settings.discard else _KEEP_BLOCKS[kind]
@@ -109,5 +105,5 @@ def make_file_system(context: Context) -> None:
 
 def leave(context: Context) -> None:
     """The undoing of these steps: nothing is destroyed, the mapping is closed."""
-    if context.journal.record.may_have_run(StepId.MAKE_FILE_SYSTEM):
+    if context.may_have_run(StepId.MAKE_FILE_SYSTEM):
         context.ensure_closed()

@@ -4,6 +4,7 @@ Source: cryptsetup(8) and its subcommand pages, 2.4 and later.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +69,19 @@ def read_header(machine: Machine, device: Path) -> LuksHeader | None:
         ) from None
 
 
-def opens(machine: Machine, device: Path, secret: Secret) -> bool:
-    """Whether a key slot opens with `secret`; nothing is mapped. Raises CommandFailed."""
+def require_opens(machine: Machine, device: Path, secret: Secret) -> None:
+    """A key slot opens with `secret`; nothing is mapped. Raises LuksKeyDenied, CommandFailed."""
     arguments = ["cryptsetup", "open", "--test-passphrase", *_key(secret), str(device)]
-    done = machine.run(arguments, secret=_given(secret))
-    if done.code not in (0, _NO_KEY):
-        raise failed(arguments, done)
-    return done.code == 0
+    _must_open(machine, device, arguments, secret=_given(secret))
+
+
+def opens(machine: Machine, device: Path, secret: Secret) -> bool:
+    """Whether a key slot opens with `secret`. Raises CommandFailed."""
+    try:
+        require_opens(machine, device, secret)
+    except LuksKeyDenied:
+        return False
+    return True
 
 
 def open_volume(
@@ -90,11 +97,7 @@ def open_volume(
     options = ["--type", "luks2", *(["--readonly"] if read_only else [])]
     options += ["--allow-discards"] if discard else []
     arguments = ["cryptsetup", "open", *options, *_key(secret), str(device), name]
-    done = machine.run(arguments, secret=_given(secret))
-    if done.code == _NO_KEY:
-        raise denied(device)
-    if done.code != 0:
-        raise failed(arguments, done)
+    _must_open(machine, device, arguments, secret=_given(secret))
 
 
 def is_open(machine: Machine, name: str) -> bool:
@@ -106,16 +109,18 @@ def close_volume(machine: Machine, name: str) -> None:
     must(machine, ["cryptsetup", "close", name])
 
 
+def ensure_closed(machine: Machine, name: str) -> None:
+    """Stop the unit that systemd may have for the mapping, then close what is left. Raises as above."""
+    machine.run(["systemctl", "stop", f"systemd-cryptsetup@{name}.service"])
+    if is_open(machine, name):
+        close_volume(machine, name)
+
+
 def add_key(machine: Machine, device: Path, present: Secret, new: Secret, pbkdf: Pbkdf) -> None:
     """Put `new` into a free key slot. Raises LuksKeyDenied, CommandFailed."""
     new_key = str(new) if isinstance(new, Path) else SECOND_SECRET
     arguments = ["cryptsetup", "luksAddKey", *_key(present), *pbkdf.arguments, str(device), new_key]
-    second = b"" if isinstance(new, Path) else new
-    done = machine.run(arguments, secret=_given(present), second_secret=second)
-    if done.code == _NO_KEY:
-        raise denied(device)
-    if done.code != 0:
-        raise failed(arguments, done)
+    _must_open(machine, device, arguments, secret=_given(present), second=_given(new))
 
 
 def save_header(machine: Machine, device: Path, target: Path) -> None:
@@ -129,12 +134,16 @@ def restore_header(machine: Machine, device: Path, source: Path) -> None:
     must(machine, [*arguments, "--header-backup-file", str(source)])
 
 
-def denied(device: Path) -> LuksKeyDenied:
-    return LuksKeyDenied(
-        LuksReason.KEY_WRONG,
-        f"no key slot of {device} opens with this passphrase or key file",
-        "try the other passphrase or key file; if none opens, restore the header from its backup",
-    )
+def _must_open(
+    machine: Machine, device: Path, arguments: Sequence[str], *, secret: bytes, second: bytes = b""
+) -> None:
+    done = machine.run(arguments, secret=secret, second_secret=second)
+    if done.code == _NO_KEY:
+        text = f"no key slot of {device} opens with this passphrase or key file"
+        hint = "try the other passphrase or key file; if none opens, restore the header from its backup"
+        raise LuksKeyDenied(LuksReason.KEY_WRONG, text, hint)
+    if done.code != 0:
+        raise failed(arguments, done)
 
 
 def _key(secret: Secret) -> list[str]:

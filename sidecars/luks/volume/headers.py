@@ -13,6 +13,7 @@ from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, LuksSetting
 from sealwire.sidecars.luks.machine import device
 from sealwire.sidecars.luks.machine.machine import Machine
 from sealwire.sidecars.luks.volume import cryptsetup, header_file
+from sealwire.sidecars.luks.volume.volume import require_luks
 
 # In memory, never on a disk: an unsealed header must not lie where it can be found later.
 _MEMORY = Path("/run/sealwire-luks")
@@ -31,15 +32,10 @@ class Restorable:
 def look(machine: Machine, volume: Path, target: Path) -> cryptsetup.LuksHeader:
     """The header of `volume`, which could be written to the new file `target`. Changes nothing.
 
-    Raises DeviceRefused DEVICE_NOT_LUKS; LuksSettingError when `target` exists
+    Raises as `require_luks`; LuksSettingError when `target` exists
     """
     _require_new(machine, target)
-    header = cryptsetup.read_header(machine, volume)
-    if header is None:
-        raise DeviceRefused(
-            LuksReason.DEVICE_NOT_LUKS, f"{volume} has no LUKS2 header that can be read", "check the device"
-        )
-    return header
+    return require_luks(machine, volume)
 
 
 def back_up(machine: Machine, volume: Path, target: Path, kek: KeyEncryptionKey) -> cryptsetup.LuksHeader:
@@ -67,26 +63,24 @@ def open_backup(machine: Machine, volume: Path, source: Path, kek: KeyEncryption
     if found is None:
         raise DeviceRefused(LuksReason.DEVICE_MISSING, f"{volume} is no device or image", "see `lsblk`")
     if found.parts or found.mounted_at:
-        raise DeviceRefused(
-            LuksReason.DEVICE_IN_USE, f"{volume} is open: {', '.join(found.parts)}", "sealwire luks close"
-        )
+        text = f"{volume} is open: {', '.join(found.parts)}"
+        raise DeviceRefused(LuksReason.DEVICE_IN_USE, text, "sealwire luks close")
     raw = header_file.unseal(sealed, kek, str(source))
     named = header_file.read_head(sealed, str(source)).uuid
     with _file_in_memory(machine) as plain:
         machine.write(plain, raw, _SEALED_MODE)
         header = cryptsetup.read_header(machine, plain)
     if header is None or header.uuid != named:
-        raise VerificationFailed(
-            LuksReason.HEADER_FILE, f"{source} does not hold the LUKS2 header that it names", "another copy"
-        )
+        text = f"{source} does not hold the LUKS2 header that it names"
+        raise VerificationFailed(LuksReason.HEADER_FILE, text, "another copy")
     replaced = cryptsetup.read_header(machine, volume)
     if replaced is not None and replaced.uuid != header.uuid:
-        raise VerificationFailed(
-            LuksReason.HEADER_OTHER,
-            f"{source} is of volume {header.uuid}, and {volume} is {replaced.uuid}",
-            "find the backup of this volume: another one's header would destroy it",
-        )
-    _require_room(volume, found, raw)
+        text = f"{source} is of volume {header.uuid}, and {volume} is {replaced.uuid}"
+        hint = "find the backup of this volume: another one's header would destroy it"
+        raise VerificationFailed(LuksReason.HEADER_OTHER, text, hint)
+    if found.size_bytes <= len(raw):
+        text = f"{volume} is smaller than the header: not the volume"
+        raise DeviceRefused(LuksReason.SPACE, text, "check the device")
     return Restorable(raw, header, replaced)
 
 
@@ -136,13 +130,6 @@ def _read_sealed(machine: Machine, source: Path) -> bytes:
     if sealed is None:
         raise LuksSettingError(LuksReason.SETTING, f"{source} does not exist", "check the path")
     return sealed
-
-
-def _require_room(volume: Path, found: device.Device, raw: bytes) -> None:
-    if found.size_bytes <= len(raw):
-        raise DeviceRefused(
-            LuksReason.SPACE, f"{volume} is smaller than the header: not the volume", "check the device"
-        )
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sealwire.sidecars.luks.errors import DeviceRefused, LuksReason, LuksSettingError, WrongState
+from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, LuksSettingError, WrongState
 from sealwire.sidecars.luks.machine.device import mounted_source
-from sealwire.sidecars.luks.machine.machine import Machine, failed, must
-from sealwire.sidecars.luks.settings import Pbkdf
+from sealwire.sidecars.luks.machine.machine import Machine, must
+from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
 from sealwire.sidecars.luks.volume import cryptsetup
 from sealwire.sidecars.luks.volume.cryptsetup import Secret
 
@@ -18,11 +18,9 @@ def require_luks(machine: Machine, device: Path) -> cryptsetup.LuksHeader:
         raise DeviceRefused(LuksReason.DEVICE_MISSING, f"{device} does not exist", "see `lsblk`")
     header = cryptsetup.read_header(machine, device)
     if header is None:
-        raise DeviceRefused(
-            LuksReason.DEVICE_NOT_LUKS,
-            f"{device} has no LUKS2 header that can be read",
-            "check the device; if it is the right one, sealwire luks restore-header",
-        )
+        text = f"{device} has no LUKS2 header that can be read"
+        hint = "check the device; if it is the right one, sealwire luks restore-header"
+        raise DeviceRefused(LuksReason.DEVICE_NOT_LUKS, text, hint)
     return header
 
 
@@ -42,22 +40,27 @@ def require_open(machine: Machine, name: str) -> None:
 
 
 def open_and_mount(
-    machine: Machine, device: Path, name: str, secret: Secret, where: Path | None, *, read_only: bool
+    machine: Machine, wanted: VolumeSettings, secret: Secret, where: Path | None, *, read_only: bool
 ) -> None:
-    """Map `device` to /dev/mapper/`name`, and mount it at `where` if that is given.
+    """Map the device of `wanted` under its name, and mount it at `where` if that is given.
 
     Raises DeviceRefused, LuksSettingError NAME_TAKEN, LuksKeyDenied, CommandFailed
     """
-    require_openable(machine, device, name)
-    cryptsetup.open_volume(machine, device, name, secret, read_only=read_only)
-    if where is None:
-        return
+    require_openable(machine, wanted.device, wanted.name)
+    cryptsetup.open_volume(machine, wanted.device, wanted.name, secret, read_only=read_only)
+    if where is not None:
+        try:
+            mount(machine, wanted.mapper, where, read_only=read_only)
+        except LuksError:
+            cryptsetup.close_volume(machine, wanted.name)
+            raise
+
+
+def mount(machine: Machine, mapper: Path, where: Path, *kind: str, read_only: bool = False) -> None:
+    """Mount a mapping for whoever copies; `kind` are more options of mount(8). Raises CommandFailed."""
     machine.make_directory(where, _MOUNT_MODE)
     options = "nodev,nosuid,noexec" + (",ro" if read_only else "")
-    done = machine.run(["mount", "-o", options, f"/dev/mapper/{name}", str(where)])
-    if done.code != 0:
-        cryptsetup.close_volume(machine, name)
-        raise failed(["mount", "-o", options], done)
+    must(machine, ["mount", *kind, "-o", options, str(mapper), str(where)])
 
 
 def unmount_and_close(machine: Machine, name: str, service: str | None, where: Path | None) -> None:
@@ -70,9 +73,7 @@ def unmount_and_close(machine: Machine, name: str, service: str | None, where: P
         must(machine, ["systemctl", "stop", service])
     if where is not None and mounted_source(machine, where) == f"/dev/mapper/{name}":
         must(machine, ["umount", str(where)])
-    machine.run(["systemctl", "stop", f"systemd-cryptsetup@{name}.service"])
-    if cryptsetup.is_open(machine, name):
-        cryptsetup.close_volume(machine, name)
+    cryptsetup.ensure_closed(machine, name)
 
 
 def add_key(machine: Machine, device: Path, present: Secret, new: Secret, pbkdf: Pbkdf) -> int:
@@ -82,6 +83,5 @@ def add_key(machine: Machine, device: Path, present: Secret, new: Secret, pbkdf:
     """
     require_luks(machine, device)
     cryptsetup.add_key(machine, device, present, new, pbkdf)
-    if not cryptsetup.opens(machine, device, new):
-        raise cryptsetup.denied(device)
+    cryptsetup.require_opens(machine, device, new)
     return len(require_luks(machine, device).key_slots)

@@ -16,10 +16,10 @@ RECORD = Record(Phase.SETTING_UP, SETTINGS, "u-1", False, True, {StepId.FORMAT: 
 
 def test_what_is_saved_is_what_is_read() -> None:
     machine = running_machine()
-    journal = Journal.create(machine, PATH, RECORD)
+    journal = Journal.create(machine, RECORD)
     journal.mark(StepId.FORMAT, StepState.DONE)
     journal.enter(Phase.COMPLETE)
-    found = Journal.open(machine, PATH).record
+    found = Journal.open(machine, SETTINGS.name).record
     assert found.state(StepId.FORMAT) is StepState.DONE
     assert found.state(StepId.MOUNT) is StepState.PENDING
     assert replace(found, steps={}) == replace(RECORD, phase=Phase.COMPLETE, steps={})
@@ -29,7 +29,7 @@ def test_what_is_saved_is_what_is_read() -> None:
 
 def test_marking_what_is_marked_already_writes_nothing() -> None:
     machine = running_machine()
-    journal = Journal.create(machine, PATH, RECORD)
+    journal = Journal.create(machine, RECORD)
     before = machine.changes
     journal.mark(StepId.FORMAT, StepState.BEGUN)
     journal.enter(Phase.SETTING_UP)
@@ -50,7 +50,7 @@ def test_marking_what_is_marked_already_writes_nothing() -> None:
 )
 def test_a_damaged_journal_is_refused(damage: object) -> None:
     machine = running_machine()
-    Journal.create(machine, PATH, RECORD)
+    Journal.create(machine, RECORD)
     node = machine.node(PATH)
     assert node is not None
     assert callable(damage)
@@ -58,18 +58,18 @@ def test_a_damaged_journal_is_refused(damage: object) -> None:
     assert changed != node.content
     node.content = changed
     with pytest.raises(DamagedFile):
-        Journal.open(machine, PATH)
+        Journal.open(machine, SETTINGS.name)
 
 
 def test_no_journal_is_an_answer_of_its_own() -> None:
     with pytest.raises(WrongState) as caught:
-        Journal.open(running_machine(), PATH)
+        Journal.open(running_machine(), SETTINGS.name)
     assert caught.value.reason is LuksReason.JOURNAL_MISSING
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_has_a_way_on(phase: Phase) -> None:
-    journal = Journal.create(running_machine(), PATH, replace(RECORD, phase=phase))
+    journal = Journal.create(running_machine(), replace(RECORD, phase=phase))
     with pytest.raises(WrongState) as caught:
         journal.require("do it")
     assert caught.value.reason is LuksReason.JOURNAL_PHASE

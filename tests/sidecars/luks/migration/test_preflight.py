@@ -12,7 +12,6 @@ from sealwire.sidecars.luks.errors import DeviceRefused, LuksError, LuksReason, 
 from sealwire.sidecars.luks.machine import device
 from sealwire.sidecars.luks.machine.machine import Completed, FileStatus
 from sealwire.sidecars.luks.migration import migration, preflight
-from sealwire.sidecars.luks.migration.preflight import Severity
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks import story
 from tests.sidecars.luks.model import Model
@@ -57,8 +56,7 @@ def disk(**node: object) -> Completed:
 def errors(
     machine: Model, settings: VolumeSettings = story.SETTINGS, *, erase: bool = False
 ) -> list[LuksError]:
-    found = preflight.examine(machine, settings, erase=erase)
-    return [finding.error for finding in found if finding.error is not None]
+    return preflight.examine(machine, settings, erase=erase)[0]
 
 
 def reasons(
@@ -236,15 +234,11 @@ def test_notes_tell_of_selinux_apparmor_swap_and_the_question_at_boot() -> None:
     ):
         machine.tree[path] = Node(content, 0o444)
     settings = replace(story.SETTINGS, key_file=None, discard=True)
-    notes = [
-        finding.message
-        for finding in preflight.examine(machine, settings, erase=False)
-        if finding.severity is Severity.NOTE
-    ]
+    _, notes = preflight.examine(machine, settings, erase=False)
     for word in ("SELinux", "AppArmor", "swap", "passphrase at the console", "add-key", "discards"):
         assert any(word in note for note in notes), word
     assert not any(
-        "passphrase at" in f.message for f in preflight.examine(site(), story.SETTINGS, erase=False)
+        "passphrase at" in note for note in preflight.examine(site(), story.SETTINGS, erase=False)[1]
     )
 
 
