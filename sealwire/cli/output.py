@@ -41,7 +41,7 @@ def answer(text: str, document: object, *, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a command goes about it: whether it only says what it would do, and whether a program reads that."""
+    """How a command goes about it: whether it changes nothing, and whether a program reads its answer."""
 
     dry_run: bool
     as_json: bool

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Protocol
 
 from sealwire.sidecars.tls_check.certificate.certificate import describe
 from sealwire.sidecars.tls_check.certificate.revocation import Fetch, check_revocation
@@ -55,26 +54,18 @@ def settings_for(target: Target, settings: Settings) -> Settings:
     return replace(settings, trust=trust, identity=identity)
 
 
-class Watcher(Protocol):
+@dataclass(frozen=True, slots=True)
+class Watcher:
     """Told how far a run is; from several threads."""
 
-    def look_at(self, endpoint: Endpoint) -> None:
-        """Before an endpoint is looked at."""
+    look_at: Callable[[Endpoint], None]
+    """Called before an endpoint is looked at."""
+    done: Callable[[], None]
+    """Called after a target."""
 
-    def done(self) -> None:
-        """After a target."""
 
-
-class _Locks:
-    """One lock for each address, so that no two targets look at one server at the same time."""
-
-    def __init__(self) -> None:
-        self._guard = Lock()
-        self._locks: dict[tuple[str, int], Lock] = {}
-
-    def lock(self, endpoint: Endpoint) -> Lock:
-        with self._guard:
-            return self._locks.setdefault((endpoint.host, endpoint.port), Lock())
+Locks = dict[tuple[str, int], Lock]
+"""One for each address, so that no two targets look at one server at the same time."""
 
 
 def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watcher) -> list[TargetFacts]:
@@ -84,7 +75,7 @@ def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watch
     Cost:    some 10 to 60 connections for each endpoint; at most budget_s + 4 timeout_s of waiting
     Raises:  UnusableFile for files that a connection string names
     """
-    locks = _Locks()
+    locks: Locks = {}
 
     def look(target: Target) -> TargetFacts:
         try:
@@ -96,7 +87,7 @@ def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watch
         return list(pool.map(look, targets))
 
 
-def _verify(target: Target, settings: Settings, locks: _Locks, watcher: Watcher) -> TargetFacts:
+def _verify(target: Target, settings: Settings, locks: Locks, watcher: Watcher) -> TargetFacts:
     """Everything that can be seen of one target."""
     settings = settings_for(target, settings)
     waiting = [(endpoint, False) for endpoint in target.endpoints]
@@ -106,7 +97,7 @@ def _verify(target: Target, settings: Settings, locks: _Locks, watcher: Watcher)
         if endpoint.label in found:
             continue
         watcher.look_at(endpoint)
-        with locks.lock(endpoint):
+        with locks.setdefault((endpoint.host, endpoint.port), Lock()):
             look = _Look(endpoint, settings)
             found[endpoint.label] = replace(look.run(), discovered=discovered)
         if target.discover and look.hello is not None:
@@ -134,7 +125,7 @@ class _Look:
     http: HttpAnswer | None = None
     application_trouble: Trouble | None = None
     trouble: Trouble | None = None
-    versions: tuple[VersionSupport, ...] = field(default=())
+    versions: tuple[VersionSupport, ...] = ()
 
     def run(self) -> EndpointFacts:
         until = time.monotonic() + self.settings.budget_s
@@ -147,15 +138,8 @@ class _Look:
             self.trouble = next((found.trouble for found in self.versions if found.trouble), None)
         plaintext = self._plaintext()
         presented = self._presented() if accepted else None
-        return EndpointFacts(
-            self.endpoint,
-            self.versions,
-            plaintext,
-            presented,
-            self.trouble,
-            self.application_trouble,
-            self.http,
-        )
+        troubles = (self.trouble, self.application_trouble)
+        return EndpointFacts(self.endpoint, self.versions, plaintext, presented, *troubles, self.http)
 
     def _dial(self) -> Stream:
         return TcpStream(self.endpoint.host, self.endpoint.port, self.settings.timeout_s)

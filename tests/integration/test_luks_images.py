@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.sidecars import luks
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
     DeviceRefused,
@@ -280,7 +281,7 @@ def slots(image: Path) -> dict[str, object]:
 
 
 def test_recovery_script_knows_a_volume_without_python(image: Path, tmp_path: Path) -> None:
-    script = Path(volume.__file__).with_name("recovery.sh")
+    script = Path(luks.__file__).with_name("recovery.sh")
     shell = shutil.which("dash") or "sh"
 
     def run(*arguments: str) -> int:

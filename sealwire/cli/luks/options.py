@@ -144,10 +144,16 @@ secret_options = settings(
     ),
     passphrase_option,
 )
+
+
+def _new_secret(new_key_file: Path | None, new_passphrase_from: str) -> SecretOptions:
+    return SecretOptions(new_key_file, new_passphrase_from)
+
+
 # The same for what is to open it as well: gives the command `new: SecretOptions`.
 new_secret_options = settings(
     "new",
-    lambda new_key_file, new_passphrase_from: SecretOptions(new_key_file, new_passphrase_from),
+    _new_secret,
     click.option(
         "--new-key-file", type=PATH, callback=absolute, help="Add this key file, which has to exist."
     ),

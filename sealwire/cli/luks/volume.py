@@ -23,9 +23,13 @@ from sealwire.sidecars.luks.settings import Pbkdf, VolumeSettings
 from sealwire.sidecars.luks.volume import cryptsetup, volume
 
 
+def _named(device: Path, name: str) -> VolumeSettings:
+    return VolumeSettings(device, name)
+
+
 @click.command(name="open")
 @on_this_machine
-@settings("wanted", lambda device, name: VolumeSettings(device, name), device_argument, name_option)
+@settings("wanted", _named, device_argument, name_option)
 @secret_options
 @click.option("--mount", "where", type=PATH, callback=absolute, help="Mount it here as well.")
 @click.option("--read-only", is_flag=True, help="Nothing on the volume can be changed.")

@@ -1,7 +1,6 @@
 """Options of `sealwire tls verify` that take some reading: rules, targets in a file, a period, an address."""
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -18,63 +17,48 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_PERIOD_S = 30 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
-    """The options of `tls verify`, named as on the command line."""
-
-    targets: tuple[str, ...] = field(repr=False)
-    """As written: there may be passwords in them, so they go no further than `read_targets`."""
-    targets_file: Path | None
-    ca: Path | None
-    client_certificate: Path | None
-    rule: tuple[str, ...]
-    rules: Path | None
-    strict: bool
-    revocation: bool
-    http_port: int
-    timeout: float
-    budget: float
-    as_json: bool
-    quiet: bool
-    html: Path | None
-    metrics_file: Path | None
-    watch: float | None
-    metrics_listen: tuple[str, int] | None
-
-
-def read_settings(options: VerifyOptions) -> Settings:
+def read_settings(
+    ca: Path | None,
+    client_certificate: Path | None,
+    revocation: bool,
+    http_port: int,
+    timeout: float,
+    budget: float,
+) -> Settings:
     """How to look. Raises UnusableFile."""
-    identity = options.client_certificate
     return Settings(
-        trust=load_trust(options.ca) if options.ca is not None else None,
-        identity=load_identity(identity) if identity is not None else None,
-        timeout_s=options.timeout,
-        budget_s=options.budget,
-        http_port=options.http_port,
-        fetch=http_fetch(options.timeout) if options.revocation else None,
+        trust=load_trust(ca) if ca is not None else None,
+        identity=load_identity(client_certificate) if client_certificate is not None else None,
+        timeout_s=timeout,
+        budget_s=budget,
+        http_port=http_port,
+        fetch=http_fetch(timeout) if revocation else None,
     )
 
 
-def read_rules(file: Path | None, changes: tuple[str, ...]) -> RuleSet:
+def read_rules(rules: Path | None, rule: tuple[str, ...]) -> RuleSet:
     """The rules: defaults, then the file, then `--rule ID=SEVERITY`. Raises SourceError, click.UsageError."""
-    rules = RuleSet() if file is None else parse_rules(read_named_file(file, "the rules"), str(file))
-    severities = dict(rules.severities)
-    for change in changes:
+    found = RuleSet() if rules is None else parse_rules(read_named_file(rules, "the rules"), str(rules))
+    severities = dict(found.severities)
+    for change in rule:
         name, _, word = change.partition("=")
         if name not in RULES:
             raise click.UsageError(f"--rule: no rule '{name}'; `sealwire tls rules` lists them")
         if word not in {severity.value for severity in Severity}:
             raise click.UsageError(f"--rule {name}: write {name}=warn, {name}=fail or {name}=off")
         severities[name] = Severity(word)
-    return RuleSet(severities, rules.thresholds)
+    return RuleSet(severities, found.thresholds)
 
 
-def read_targets(arguments: tuple[str, ...], file: Path | None) -> tuple[Target, ...]:
-    """Targets of the command line and of a file. Raises as `parse_targets`."""
-    if file is None:
-        return parse_targets(arguments)
-    content = read_named_file(file, "the targets")[:MAX_SOURCE_BYTES].decode("utf-8", "replace")
-    return parse_targets(arguments, str(file), content)
+def read_targets(targets: tuple[str, ...], targets_file: Path | None) -> tuple[Target, ...]:
+    """Targets of the command line and of a file; there may be passwords in both, and none in the result.
+
+    Raises as `parse_targets`
+    """
+    if targets_file is None:
+        return parse_targets(targets)
+    content = read_named_file(targets_file, "the targets")[:MAX_SOURCE_BYTES].decode("utf-8", "replace")
+    return parse_targets(targets, str(targets_file), content)
 
 
 class Period(click.ParamType[float]):

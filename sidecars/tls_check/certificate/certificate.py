@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+E = TypeVar("E", bound=x509.ExtensionType)
 
 MAX_TEXT = 200
 """Characters kept of a name that somebody else chose."""
@@ -57,7 +60,7 @@ def describe(certificate: x509.Certificate) -> CertificateFacts:
         not_after=certificate.not_valid_after_utc,
         ocsp=_ocsp_urls(certificate),
         crl=_crl_urls(certificate),
-        must_staple=_extension(certificate, ExtensionOID.TLS_FEATURE) is not None,
+        must_staple=_extension(certificate, x509.TLSFeature) is not None,
     )
 
 
@@ -75,8 +78,8 @@ def _name(certificate: x509.Certificate, which: str) -> str:
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
-    extension = _extension(certificate, ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
-    if not isinstance(extension, x509.SubjectAlternativeName):
+    extension = _extension(certificate, x509.SubjectAlternativeName)
+    if extension is None:
         return ()
     found = [str(name) for name in extension.get_values_for_type(x509.DNSName)]
     found += [str(address) for address in extension.get_values_for_type(x509.IPAddress)]
@@ -127,18 +130,14 @@ def _self_signed(certificate: x509.Certificate) -> bool:
 
 
 def _ocsp_urls(certificate: x509.Certificate) -> tuple[str, ...]:
-    extension = _extension(certificate, ExtensionOID.AUTHORITY_INFORMATION_ACCESS)
-    if not isinstance(extension, x509.AuthorityInformationAccess):
-        return ()
-    ocsp = [entry for entry in extension if entry.access_method == AuthorityInformationAccessOID.OCSP]
-    return _urls([entry.access_location for entry in ocsp])
+    entries = _extension(certificate, x509.AuthorityInformationAccess) or ()
+    is_ocsp = AuthorityInformationAccessOID.OCSP
+    return _urls([entry.access_location for entry in entries if entry.access_method == is_ocsp])
 
 
 def _crl_urls(certificate: x509.Certificate) -> tuple[str, ...]:
-    extension = _extension(certificate, ExtensionOID.CRL_DISTRIBUTION_POINTS)
-    if not isinstance(extension, x509.CRLDistributionPoints):
-        return ()
-    return _urls([name for point in extension for name in point.full_name or ()])
+    points = _extension(certificate, x509.CRLDistributionPoints) or ()
+    return _urls([name for point in points for name in point.full_name or ()])
 
 
 def _urls(names: list[x509.GeneralName]) -> tuple[str, ...]:
@@ -146,8 +145,8 @@ def _urls(names: list[x509.GeneralName]) -> tuple[str, ...]:
     return tuple(printable(url) for url in urls[:MAX_NAMES])
 
 
-def _extension(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> x509.ExtensionType | None:
+def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
     try:
-        return certificate.extensions.get_extension_for_oid(oid).value
+        return certificate.extensions.get_extension_for_class(kind).value
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return None

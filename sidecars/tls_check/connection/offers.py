@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion, client_hello
-from sealwire.sidecars.tls_check.connection.server_answer import MAX_ANSWER_BYTES, Choice, NotTls, read_answer
+from sealwire.sidecars.tls_check.connection.server_answer import (
+    MAX_ANSWER_BYTES,
+    Choice,
+    Refusal,
+    read_answer,
+)
 from sealwire.sidecars.tls_check.connection.stream import Dial, Stream, StreamFailed, Trouble
 from sealwire.sidecars.tls_check.connection.suites import SUITES, Suite
 
@@ -115,7 +120,7 @@ def _offer(dial: Dial, version: ProtocolVersion, suites: Iterable[int], host: st
     return None
 
 
-def _ask(stream: Stream, hello: bytes) -> object:
+def _ask(stream: Stream, hello: bytes) -> Choice | Refusal:
     stream.send(hello)
     received = b""
     while len(received) < MAX_ANSWER_BYTES:
@@ -126,4 +131,4 @@ def _ask(stream: Stream, hello: bytes) -> object:
         answer = read_answer(received)
         if answer is not None:
             return answer
-    return NotTls()
+    return Refusal.NOT_TLS

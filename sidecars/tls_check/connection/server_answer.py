@@ -1,6 +1,7 @@
 """Reads the first answer to a ClientHello: what the server chose, an alert, or something that is not TLS."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 MAX_ANSWER_BYTES = 1 << 16
 """More than four full records; a ServerHello has some hundred bytes."""
@@ -21,26 +22,18 @@ class Choice:
     suite: int
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """The server refuses; `description` is the number of RFC 8446 section 6."""
+class Refusal(Enum):
+    """The server does not take the offer."""
 
-    description: int
-
-
-@dataclass(frozen=True, slots=True)
-class NotTls:
-    """The bytes are not an answer to a ClientHello."""
-
-
-Answer = Choice | Alert | NotTls
+    ALERT = "alert"
+    NOT_TLS = "the bytes are no answer to a ClientHello"
 
 
 class _Malformed(Exception):
     """The bytes break the structure that the RFC gives them."""
 
 
-def read_answer(received: bytes) -> Answer | None:
+def read_answer(received: bytes) -> Choice | Refusal | None:
     """The server's answer; None while more bytes are needed.
 
     Source:  RFC 5246 sections 6.2.1, 7.2, 7.4.1.3; RFC 8446 sections 4.1.3, 4.2.1, 5.1
@@ -51,20 +44,20 @@ def read_answer(received: bytes) -> Answer | None:
         while len(rest) >= 5:
             kind, major, length = rest[0], rest[1], int.from_bytes(rest[3:5], "big")
             if major != 3 or kind not in (_ALERT, _HANDSHAKE) or not 0 < length <= _MAX_RECORD_BYTES:
-                return NotTls()
+                return Refusal.NOT_TLS
             if len(rest) < 5 + length:
                 return None
             content, rest = rest[5 : 5 + length], rest[5 + length :]
             if kind == _ALERT:
-                return Alert(content[1]) if length == 2 else NotTls()
+                return Refusal.ALERT if length == 2 else Refusal.NOT_TLS
             messages += content
             choice = _server_hello(messages)
             if choice is not None:
                 return choice
     except _Malformed:
-        return NotTls()
+        return Refusal.NOT_TLS
     # A first byte is enough to tell that something else is speaking.
-    return NotTls() if rest and rest[0] not in (_ALERT, _HANDSHAKE) else None
+    return Refusal.NOT_TLS if rest and rest[0] not in (_ALERT, _HANDSHAKE) else None
 
 
 def _server_hello(messages: bytes) -> Choice | None:

@@ -2,10 +2,10 @@
 
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import Protocol, Self
+from typing import Protocol
 
 
 class Trouble(Enum):
@@ -31,8 +31,7 @@ class StreamFailed(Exception):
 class Stream(Protocol):
     """A connection: plain, or inside TLS. All methods raise StreamFailed; none waits past its deadline."""
 
-    def send(self, content: bytes) -> None:
-        """Send all of `content`."""
+    def send(self, content: bytes) -> None: ...
 
     def receive(self, max_bytes: int) -> bytes:
         """At least one byte; empty when the other side has ended."""
@@ -63,42 +62,33 @@ class TcpStream:
         self._deadline = time.monotonic() + timeout_s
         try:
             self._socket = socket.create_connection((host, port), timeout_s)
-        except socket.gaierror:
-            raise StreamFailed(Trouble.UNRESOLVED) from None
-        except UnicodeError:  # a label longer than 63 characters
+        except (socket.gaierror, UnicodeError):  # UnicodeError: a label longer than 63 characters
             raise StreamFailed(Trouble.UNRESOLVED) from None
         except OSError as error:
             raise StreamFailed(_trouble(error)) from None
 
     def send(self, content: bytes) -> None:
-        self._bound()
-        try:
+        with self._in_time():
             self._socket.sendall(content)
-        except OSError as error:
-            raise StreamFailed(_trouble(error)) from None
 
     def receive(self, max_bytes: int) -> bytes:
-        self._bound()
-        try:
+        with self._in_time():
             return self._socket.recv(max_bytes)
-        except OSError as error:
-            raise StreamFailed(_trouble(error)) from None
 
     def close(self) -> None:
         with suppress(OSError):
             self._socket.close()
 
-    def _bound(self) -> None:
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise StreamFailed(Trouble.TIMEOUT)
-        self._socket.settimeout(left)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            self._socket.settimeout(left)
+            yield
+        except OSError as error:
+            raise StreamFailed(_trouble(error)) from None
 
 
 def _trouble(error: OSError) -> Trouble:
