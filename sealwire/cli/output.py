@@ -39,22 +39,6 @@ def answer(text: str, document: object, *, as_json: bool) -> None:
         click.echo(text)
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a command goes about it: whether it changes nothing, and whether a program reads its answer."""
-
-    dry_run: bool
-    as_json: bool
-
-    def answer(self, text: str, document: Mapping[str, object]) -> None:
-        """As `answer`; the document says whether it was a dry run."""
-        answer(text, {"dry_run": self.dry_run, **document}, as_json=self.as_json)
-
-
-# Gives the command `manner: Manner`.
-manner_options = settings("manner", Manner, dry_run_option, json_option)
-
-
 def show_table(
     columns: Sequence[str | Column],
     rows: Iterable[Iterable[object]],
@@ -66,6 +50,31 @@ def show_table(
     for row in rows:
         table.add_row(*map(str, row))
     (console or Console(markup=False)).print(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a command goes about it: whether it changes nothing, and whether a program reads its answer."""
+
+    dry_run: bool
+    as_json: bool
+
+    def answer(self, text: str, document: Mapping[str, object]) -> None:
+        """As `answer`; the document says whether it was a dry run."""
+        answer(text, {"dry_run": self.dry_run, **document}, as_json=self.as_json)
+
+    def show_table(
+        self, columns: Sequence[str], rows: Iterable[Iterable[object]], document: Mapping[str, object]
+    ) -> None:
+        """As `answer`, with a table in place of the text."""
+        if self.as_json:
+            self.answer("", document)
+        else:
+            show_table(columns, rows)
+
+
+# Gives the command `manner: Manner`.
+manner_options = settings("manner", Manner, dry_run_option, json_option)
 
 
 def question_console() -> Console:

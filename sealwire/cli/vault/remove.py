@@ -1,12 +1,9 @@
 """`sealwire vault remove`: the way back from `setup`."""
 
-from collections.abc import Sequence
-
 import click
-from rich.console import Console
 
-from sealwire.cli.options import dry_run_option, json_option, yes_option
-from sealwire.cli.output import print_json, question_console, show_table
+from sealwire.cli.options import yes_option
+from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options
 from sealwire.sidecars.vault_setup.removal import Fate, Removal, carry_out, plan_removal
 from sealwire.sidecars.vault_setup.settings import SetupSettings
@@ -18,17 +15,10 @@ from sealwire.sidecars.vault_setup.settings import SetupSettings
 @click.option(
     "--destroy-keys", is_flag=True, help="Destroy the keys too: what they wrapped is lost for good."
 )
-@dry_run_option
 @yes_option
-@json_option
+@manner_options
 def remove(
-    server: ServerOptions,
-    settings: SetupSettings,
-    *,
-    destroy_keys: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
+    server: ServerOptions, settings: SetupSettings, manner: Manner, *, destroy_keys: bool, yes: bool
 ) -> None:
     """Take away what `setup` made: roles, policies, and what it mounted, if empty. Keys stay.
 
@@ -43,26 +33,21 @@ def remove(
     admin = server.admin()
     removals = plan_removal(admin, settings, destroy_keys=destroy_keys)
     pending = [each for each in removals if each.fate is Fate.REMOVE]
-    if pending and not dry_run:
+    if pending and not manner.dry_run:
         if destroy_keys:
-            typed = click.prompt(
-                f"Type {settings.prefix} to destroy its keys and all that they protect", err=True
-            )
-            if typed != settings.prefix:
+            question = f"Type {settings.prefix} to destroy its keys and all that they protect"
+            if click.prompt(question, err=True) != settings.prefix:
                 raise click.Abort
         elif not yes:
-            _show(removals, question_console())
+            show_table(_COLUMNS, map(_row, removals), question_console())
             click.confirm(f"Take away {len(pending)} things?", abort=True, err=True)
         removals = tuple(carry_out(admin, settings, removals))
-    if as_json:
-        rows = [dict(zip(("kind", "name", "fate", "reason"), _row(each), strict=True)) for each in removals]
-        print_json({"dry_run": dry_run, "removals": rows})
-    else:
-        _show(removals)
+    rows = [_row(each) for each in removals]
+    names = ("kind", "name", "fate", "reason")
+    manner.show_table(_COLUMNS, rows, {"removals": [dict(zip(names, row, strict=True)) for row in rows]})
 
 
-def _show(removals: Sequence[Removal], console: Console | None = None) -> None:
-    show_table(("what", "name", "fate", "why"), map(_row, removals), console)
+_COLUMNS = ("what", "name", "fate", "why")
 
 
 def _row(removal: Removal) -> tuple[str, str, str, str]:
