@@ -3,9 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import assert_never
 
 from sealwire.keys.kek.passphrase import MAX_BYTES, check_strength, normalize, read_passphrase_file
 from sealwire.keys.providers import Providers
@@ -14,37 +12,26 @@ from sealwire.sidecars.luks.machine.machine import Machine
 
 Prompt = Callable[[], str]
 
+_PROMPT = "prompt"
 _FORMS = "prompt, fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD"
-
-
-class SourceKind(Enum):
-    """The value is the setting's prefix."""
-
-    PROMPT = "prompt"
-    DESCRIPTOR = "fd"
-    FILE = "file"
-    CREDENTIAL = "systemd-creds"
-    VAULT = "vault"
 
 
 @dataclass(frozen=True, slots=True)
 class PassphraseSource:
-    """Says where the passphrase is. Holds no secret."""
+    """Says where the passphrase is: a form's prefix, and what stands behind it. Holds no secret."""
 
-    kind: SourceKind
+    kind: str
     location: str = ""
 
 
 def parse_source(setting: str) -> PassphraseSource:
     """Read a setting. Raises LuksSettingError SECRET_SOURCE, which does not show it."""
-    prefix, _, location = setting.partition(":")
-    try:
-        kind = SourceKind(prefix)
-    except ValueError:
-        raise _not_understood() from None
+    kind, _, location = setting.partition(":")
     numeric = location.isascii() and location.isdigit() and len(location) < 8
-    if bool(location) is (kind is SourceKind.PROMPT) or (kind is SourceKind.DESCRIPTOR and not numeric):
-        raise _not_understood()
+    fits = numeric if kind == "fd" else bool(location) is (kind != _PROMPT)
+    if kind not in (_PROMPT, *_READERS) or not fits:
+        text = "the passphrase's place is not understood"
+        raise LuksSettingError(LuksReason.SECRET_SOURCE, text, f"write {_FORMS}")
     return PassphraseSource(kind, location)
 
 
@@ -57,51 +44,31 @@ def read_passphrase(
     Raises KeySettingError PASSPHRASE_WEAK, PASSPHRASE_MISSING; what reading a private file raises;
     LuksSettingError SECRET_SOURCE; what Vault raises, see `keys.vault.secret`
     """
-    text = _read(source, machine, prompt)
+    is_typed = source.kind == _PROMPT
+    text = prompt() if is_typed else _READERS[source.kind](source.location, machine)
     if is_new:
         check_strength(text)
     return normalize(text)
 
 
-def _read(source: PassphraseSource, machine: Machine, prompt: Prompt) -> str:
-    match source.kind:
-        case SourceKind.PROMPT:
-            return prompt()
-        case SourceKind.DESCRIPTOR:
-            return _line(_from_descriptor(int(source.location)))
-        case SourceKind.FILE:
-            return read_passphrase_file(Path(source.location))
-        case SourceKind.CREDENTIAL:
-            return _line(_from_credential(source.location, machine))
-        case SourceKind.VAULT:
-            return Providers().vault_text(source.location, MAX_BYTES)
-        case _:
-            assert_never(source.kind)
-
-
-def _from_descriptor(number: int) -> bytes:
+def _from_descriptor(number: str, _: Machine) -> str:
     content = b""
     try:
-        while len(content) <= MAX_BYTES and (chunk := os.read(number, MAX_BYTES + 1)):
+        while len(content) <= MAX_BYTES and (chunk := os.read(int(number), MAX_BYTES + 1)):
             content += chunk
     except OSError as error:
-        raise LuksSettingError(
-            LuksReason.SECRET_SOURCE,
-            f"descriptor {number} cannot be read: {error.strerror}",
-            "open it in the shell: 3< FILE",
-        ) from None
-    return content
+        text = f"descriptor {number} cannot be read: {error.strerror}"
+        raise LuksSettingError(LuksReason.SECRET_SOURCE, text, "open it in the shell: 3< FILE") from None
+    return _line(content)
 
 
-def _from_credential(path: str, machine: Machine) -> bytes:
+def _from_credential(path: str, machine: Machine) -> str:
     done = machine.run(["systemd-creds", "decrypt", path, "-"])
     if done.code != 0:
-        raise LuksSettingError(
-            LuksReason.SECRET_SOURCE,
-            f"systemd-creds does not decrypt {path}",
-            "it has to be made on this machine, under the name that its file has: systemd-creds encrypt",
-        )
-    return done.out
+        text = f"systemd-creds does not decrypt {path}"
+        hint = "it has to be made on this machine, under the name that its file has: systemd-creds encrypt"
+        raise LuksSettingError(LuksReason.SECRET_SOURCE, text, hint)
+    return _line(done.out)
 
 
 def _line(content: bytes) -> str:
@@ -114,7 +81,10 @@ def _line(content: bytes) -> str:
     return "" if "\n" in text else text
 
 
-def _not_understood() -> LuksSettingError:
-    return LuksSettingError(
-        LuksReason.SECRET_SOURCE, "the passphrase's place is not understood", f"write {_FORMS}"
-    )
+# By their prefix in a setting.
+_READERS: dict[str, Callable[[str, Machine], str]] = {
+    "fd": _from_descriptor,
+    "file": lambda path, _: read_passphrase_file(Path(path)),
+    "systemd-creds": _from_credential,
+    "vault": lambda location, _: Providers().vault_text(location, MAX_BYTES),
+}

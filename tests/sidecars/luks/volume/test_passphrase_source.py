@@ -10,7 +10,6 @@ from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
 from sealwire.sidecars.luks.machine.machine import Completed
 from sealwire.sidecars.luks.volume.passphrase_source import (
     PassphraseSource,
-    SourceKind,
     parse_source,
     read_passphrase,
 )
@@ -33,10 +32,10 @@ def descriptor_with(content: bytes) -> int:
 @pytest.mark.parametrize(
     ("setting", "source"),
     [
-        ("prompt", PassphraseSource(SourceKind.PROMPT)),
-        ("fd:3", PassphraseSource(SourceKind.DESCRIPTOR, "3")),
-        ("file:/a:b", PassphraseSource(SourceKind.FILE, "/a:b")),
-        ("systemd-creds:/x", PassphraseSource(SourceKind.CREDENTIAL, "/x")),
+        ("prompt", PassphraseSource("prompt")),
+        ("fd:3", PassphraseSource("fd", "3")),
+        ("file:/a:b", PassphraseSource("file", "/a:b")),
+        ("systemd-creds:/x", PassphraseSource("systemd-creds", "/x")),
     ],
 )
 def test_the_forms(setting: str, source: PassphraseSource) -> None:
