@@ -2,10 +2,8 @@
 
 import io
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from click.testing import Result
 from rich.console import Console
 
 from sealwire.cli.tls.show import show_report
@@ -18,8 +16,6 @@ from tests.sidecars.tls_check.samples import target_facts
 SECRET = "Geheimnis-7"
 
 PAGE = ROOT / "docs" / "operations" / "tls.md"
-
-Run = Callable[..., Result]
 
 
 def rules_file(folder: Path, text: str) -> Path:
