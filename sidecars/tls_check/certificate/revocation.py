@@ -68,12 +68,10 @@ def check_revocation(
     Shape:   `staple` DER or empty; `fetch` None: the authority is not asked
     Source:  RFC 6960 sections 3.2, 4.2.2.2; RFC 5280 section 6.3
     """
-    stapled = _judge_ocsp(staple, certificate, issuer) if staple else Status.UNKNOWN
-    valid = stapled is not Status.UNKNOWN
-    if valid or fetch is None:
-        status = stapled if valid else Status.NOT_ASKED
-        return Revocation(status, Via.STAPLE if valid else Via.NOTHING, bool(staple), valid)
-    status, via = _ask(certificate, issuer, fetch)
+    status, via = _judge_ocsp(staple, certificate, issuer), Via.STAPLE
+    valid = status is not Status.UNKNOWN
+    if not valid:
+        status, via = (Status.NOT_ASKED, Via.NOTHING) if fetch is None else _ask(certificate, issuer, fetch)
     return Revocation(status, via, bool(staple), valid)
 
 
@@ -114,12 +112,8 @@ def _judge_ocsp(der: bytes, certificate: x509.Certificate, issuer: x509.Certific
         )
     except (ValueError, UnsupportedAlgorithm):
         return Status.UNKNOWN
-    if not counts:
-        return Status.UNKNOWN
-    return {
-        ocsp.OCSPCertStatus.GOOD: Status.GOOD,
-        ocsp.OCSPCertStatus.REVOKED: Status.REVOKED,
-    }.get(response.certificate_status, Status.UNKNOWN)
+    said = {ocsp.OCSPCertStatus.GOOD: Status.GOOD, ocsp.OCSPCertStatus.REVOKED: Status.REVOKED}
+    return said.get(response.certificate_status, Status.UNKNOWN) if counts else Status.UNKNOWN
 
 
 def _is_about(response: ocsp.OCSPResponse, certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -137,8 +131,7 @@ def _signed_for(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
     """Signed by the issuer, or by a responder whose certificate the issuer made for this purpose."""
     for signer in (issuer, *_responders(response, issuer)):
         try:
-            key = signer.public_key()
-            _verify(key, response)
+            _verify(signer.public_key(), response)
         except (InvalidSignature, ValueError, UnsupportedAlgorithm, TypeError):
             continue
         return True
@@ -177,18 +170,16 @@ def _judge_crl(content: bytes, certificate: x509.Certificate, issuer: x509.Certi
     try:
         load = x509.load_pem_x509_crl if content.startswith(b"-----") else x509.load_der_x509_crl
         crl = load(content)
-        key = issuer.public_key()
         counts = (
             crl.issuer == issuer.subject
             and _current(crl.last_update_utc, crl.next_update_utc)
-            and crl.is_signature_valid(key)  # type: ignore[arg-type]  # other keys raise TypeError
+            and crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # others: TypeError
         )
         entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return Status.UNKNOWN
-    if not counts:
-        return Status.UNKNOWN
-    return Status.GOOD if entry is None else Status.REVOKED
+    known = Status.GOOD if entry is None else Status.REVOKED
+    return known if counts else Status.UNKNOWN
 
 
 def _current(this_update: datetime, next_update: datetime | None) -> bool:

@@ -1,5 +1,6 @@
 """Judges facts by the rules. Pure: the same facts, rules and time give the same findings."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from sealwire.sidecars.tls_check.certificate.revocation import Status
 from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion
 from sealwire.sidecars.tls_check.connection.handshake import ClientCertificate
 from sealwire.sidecars.tls_check.connection.offers import Support
-from sealwire.sidecars.tls_check.connection.suites import Suite, Verdict
+from sealwire.sidecars.tls_check.connection.suites import Verdict
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presented, TargetFacts
 from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity, Thresholds
 from sealwire.sidecars.tls_check.target import Kind
@@ -59,7 +60,10 @@ def _endpoint(facts: EndpointFacts, thresholds: Thresholds, now: datetime) -> It
         else:
             yield "plaintext-accepted", "a MongoDB hello without TLS is answered"
     if not facts.accepted:
-        yield from _nothing_accepted(facts)
+        if facts.trouble is not None and facts.plaintext is not Plaintext.ACCEPTED:
+            yield "unreachable", facts.trouble.value
+        else:
+            yield "no-tls", "no version of TLS is accepted"
         return
     yield from _versions(facts)
     yield from _suites(facts)
@@ -69,13 +73,6 @@ def _endpoint(facts: EndpointFacts, thresholds: Thresholds, now: datetime) -> It
         return
     yield from _presented(facts.presented, thresholds, now)
     yield from _application(facts, facts.presented, thresholds)
-
-
-def _nothing_accepted(facts: EndpointFacts) -> Iterator[Broken]:
-    if facts.trouble is not None and facts.plaintext is not Plaintext.ACCEPTED:
-        yield "unreachable", facts.trouble.value
-    else:
-        yield "no-tls", "no version of TLS is accepted"
 
 
 def _versions(facts: EndpointFacts) -> Iterator[Broken]:
@@ -90,26 +87,22 @@ def _versions(facts: EndpointFacts) -> Iterator[Broken]:
         yield "no-tls13", "not accepted"
     for found in facts.versions:
         if found.support is Support.UNKNOWN or found.trouble is not None:
-            yield (
-                "incomplete",
-                f"{found.version.label}: {found.trouble.value if found.trouble else 'no answer'}",
-            )
+            why = found.trouble.value if found.trouble else "no answer"
+            yield "incomplete", f"{found.version.label}: {why}"
 
 
 def _suites(facts: EndpointFacts) -> Iterator[Broken]:
     """One finding for each kind of weakness; the report lists every suite by itself."""
-    weak: dict[tuple[str, str], dict[Suite, None]] = {}
-    versions: dict[tuple[str, str], dict[str, None]] = {}
+    weak: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for found in facts.accepted:
         for suite in found.suites:
             if suite.verdict in _BY_VERDICT:
-                kind = (_BY_VERDICT[suite.verdict], suite.why)
-                weak.setdefault(kind, {})[suite] = None
-                versions.setdefault(kind, {})[found.version.label.removeprefix("TLS ")] = None
-    for (rule, why), suites in weak.items():
-        first, more = next(iter(suites)).name, len(suites) - 1
-        names = f"{first} and {more} more" if more else first
-        yield rule, f"{why}: {names} (TLS {', '.join(versions[rule, why])})"
+                version = found.version.label.removeprefix("TLS ")
+                weak[_BY_VERDICT[suite.verdict], suite.why].append((suite.name, version))
+    for (rule, why), taken in weak.items():
+        (first, *more), versions = (list(dict.fromkeys(column)) for column in zip(*taken, strict=True))
+        names = f"{first} and {len(more)} more" if more else first
+        yield rule, f"{why}: {names} (TLS {', '.join(versions)})"
 
 
 def _presented(shown: Presented, thresholds: Thresholds, now: datetime) -> Iterator[Broken]:
@@ -123,9 +116,8 @@ def _presented(shown: Presented, thresholds: Thresholds, now: datetime) -> Itera
         if not certificate.key_strong:
             yield "key-weak", f"{certificate.subject}: {certificate.key}"
         # Nobody relies on the signature of an authority's own certificate.
-        if not certificate.signature_strong and (
-            certificate is shown.chain[0] or not certificate.self_signed
-        ):
+        relied_on = certificate is shown.chain[0] or not certificate.self_signed
+        if relied_on and not certificate.signature_strong:
             yield "signature-weak", f"{certificate.subject}: {certificate.signature}"
     yield from _revocation(shown)
     if shown.client_certificate is not ClientCertificate.REQUIRED:
@@ -142,10 +134,8 @@ def _validity(certificate: CertificateFacts, thresholds: Thresholds, now: dateti
     elif left < timedelta(days=thresholds.expires_warn_days):
         yield "certificate-expires-soon", f"{end}, {left.days} days left"
     if certificate.not_before > now:
-        yield (
-            "certificate-not-yet-valid",
-            f"{certificate.subject}: {certificate.not_before:%Y-%m-%d %H:%M} UTC",
-        )
+        begin = f"{certificate.not_before:%Y-%m-%d %H:%M} UTC"
+        yield "certificate-not-yet-valid", f"{certificate.subject}: {begin}"
 
 
 def _revocation(shown: Presented) -> Iterator[Broken]:

@@ -44,10 +44,7 @@ class Report:
     @property
     def verdict(self) -> Severity:
         """The worst severity found; OFF when nothing was."""
-        for severity in (Severity.FAIL, Severity.WARN):
-            if self.count(severity):
-                return severity
-        return Severity.OFF
+        return next((worst for worst in (Severity.FAIL, Severity.WARN) if self.count(worst)), Severity.OFF)
 
 
 def make_report(seen: Iterable[TargetFacts], rules: RuleSet) -> Report:

@@ -1,8 +1,8 @@
-"""`sealwire tls verify` in this process."""
+"""`sealwire tls`."""
 
 import pytest
 
 
 @pytest.fixture
 def begins_with() -> tuple[str, ...]:
-    return ("tls", "verify")
+    return ("tls",)
