@@ -61,32 +61,22 @@ def read_targets(targets: tuple[str, ...], targets_file: Path | None) -> tuple[T
     return parse_targets(targets, str(targets_file), content)
 
 
-class Period(click.ParamType[float]):
-    """A time such as `30s`, `15m`, `6h` or `1d`, as seconds."""
-
-    name = "period"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; click shows the failure as wrong usage."""
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"([0-9]{1,7})([smhd])", str(value))
-        seconds = int(match.group(1)) * _UNITS_S[match.group(2)] if match else 0
-        if not 0 < seconds <= _LONGEST_PERIOD_S:
-            self.fail("write a number and s, m, h or d, such as 6h; at most 30d", param, ctx)
-        return float(seconds)
+def read_period(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """Seconds of a time such as `30s`, `15m`, `6h` or `1d`; click shows the failure as wrong usage."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,7})([smhd])", text)
+    seconds = int(match.group(1)) * _UNITS_S[match.group(2)] if match else 0
+    if not 0 < seconds <= _LONGEST_PERIOD_S:
+        raise click.BadParameter("write a number and s, m, h or d, such as 6h; at most 30d")
+    return float(seconds)
 
 
-class Address(click.ParamType[tuple[str, int]]):
-    """`HOST:PORT` to listen on, as a pair."""
-
-    name = "address"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Host and port; click shows the failure as wrong usage."""
-        host, _, port = str(value).rpartition(":")
-        if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
-            self.fail("write HOST:PORT, such as 127.0.0.1:9186", param, ctx)
-        return host.strip("[]"), int(port)
+def read_address(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """Host and port of `HOST:PORT` to listen on; click shows the failure as wrong usage."""
+    if text is None:
+        return None
+    host, _colon, port = text.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        raise click.BadParameter("write HOST:PORT, such as 127.0.0.1:9186")
+    return host.strip("[]"), int(port)

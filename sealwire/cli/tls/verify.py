@@ -13,7 +13,7 @@ from rich.progress import Progress
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import json_option, settings
 from sealwire.cli.output import progress
-from sealwire.cli.tls.options import Address, Period, read_rules, read_settings, read_targets
+from sealwire.cli.tls.options import read_address, read_period, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report
 from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
 from sealwire.sidecars.tls_check.report.files import write_whole
@@ -82,8 +82,12 @@ class Output:
 @click.option("--quiet", is_flag=True, help="Print findings only, and nothing when there are none: for cron.")
 @click.option("--html", type=_FILE, help="Write the report as one HTML page.")
 @click.option("--metrics-file", type=_FILE, help="Write Prometheus metrics, for a textfile collector.")
-@click.option("--watch", type=Period(), metavar="PERIOD", help="Verify again every PERIOD, such as 6h.")
-@click.option("--metrics-listen", type=Address(), metavar="HOST:PORT", help="With --watch: serve /metrics.")
+@click.option(
+    "--watch", callback=read_period, metavar="PERIOD", help="Verify again every PERIOD, such as 6h."
+)
+@click.option(
+    "--metrics-listen", callback=read_address, metavar="HOST:PORT", help="With --watch: serve /metrics."
+)
 @settings("rules", read_rules)
 @settings("targets", read_targets)
 @settings("look", read_settings)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sealwire.sidecars.luks.machine.machine import Machine, must
-from sealwire.sidecars.luks.migration.journal import Journal, StepId, StepState
+from sealwire.sidecars.luks.migration.journal import Journal, Record, StepId
 from sealwire.sidecars.luks.settings import VolumeSettings
 from sealwire.sidecars.luks.volume import cryptsetup
 from sealwire.sidecars.luks.volume.cryptsetup import Secret
@@ -34,20 +34,17 @@ class Context:
     """On the way back: leave what is on the volume where it is, for it cannot be opened any more."""
 
     @property
+    def record(self) -> Record:
+        return self.journal.record
+
+    @property
     def settings(self) -> VolumeSettings:
         return self.journal.record.settings
-
-    def was_done(self, step: StepId) -> bool:
-        return self.journal.record.state(step) is StepState.DONE
-
-    def may_have_run(self, step: StepId) -> bool:
-        """Begun or done, and not undone since."""
-        return self.journal.record.may_have_run(step)
 
     def unlock_secret(self) -> Secret:
         """What opens the volume: the key file once it has a key slot, else the passphrase."""
         key_file = self.settings.key_file
-        if key_file is not None and self.may_have_run(StepId.MAKE_FILE_SYSTEM):
+        if key_file is not None and self.record.may_have_run(StepId.MAKE_FILE_SYSTEM):
             return key_file
         return self.passphrase()
 

@@ -33,7 +33,7 @@ def copy(context: Context) -> None:
 
 
 def undo_copy(context: Context) -> None:
-    if context.may_have_run(StepId.COPY_DATA):
+    if context.record.may_have_run(StepId.COPY_DATA):
         _unmount_staging(context)
         context.ensure_closed()
 
@@ -54,7 +54,10 @@ def switch(context: Context) -> None:
 def undo_switch(context: Context) -> None:
     """Whatever of the switch was done: afterwards the data directory is the plaintext one."""
     machine, settings = context.machine, context.settings
-    if not context.may_have_run(StepId.SWITCH_DIRECTORY) or machine.status(settings.old_directory) is None:
+    if (
+        not context.record.may_have_run(StepId.SWITCH_DIRECTORY)
+        or machine.status(settings.old_directory) is None
+    ):
         return
     if machine.status(settings.data_directory) is not None:
         # The attribute that keeps even root from writing in it.
@@ -67,7 +70,7 @@ def undo_switch(context: Context) -> None:
 
 def has_tables(context: Context) -> bool:
     """The lines and the journal tell: systemd does not know lines that were written and not reloaded."""
-    return context.was_done(StepId.WRITE_TABLES) and all(
+    return context.record.was_done(StepId.WRITE_TABLES) and all(
         tables.has_entry(tables.read(context.machine, path), context.settings.name, line)
         for path, line in _wanted_lines(context).items()
     )
@@ -81,7 +84,7 @@ def write_tables(context: Context) -> None:
 
 
 def _wanted_lines(context: Context) -> dict[Path, str]:
-    crypttab = tables.crypttab_line(context.settings, context.journal.record.uuid)
+    crypttab = tables.crypttab_line(context.settings, context.record.uuid)
     return {tables.CRYPTTAB: crypttab, tables.FSTAB: tables.fstab_line(context.settings)}
 
 
@@ -117,7 +120,7 @@ def mount(context: Context) -> None:
 
 def undo_mount(context: Context) -> None:
     """Bring the newest data home, unless the volume is given up; then take the volume away."""
-    if not context.may_have_run(StepId.WRITE_TABLES):
+    if not context.record.may_have_run(StepId.WRITE_TABLES):
         return
     if not context.abandon_volume:
         _copy_back(context)

@@ -77,6 +77,9 @@ class Record:
     def state(self, step: StepId) -> StepState:
         return self.steps.get(step, StepState.PENDING)
 
+    def was_done(self, step: StepId) -> bool:
+        return self.state(step) is StepState.DONE
+
     def may_have_run(self, step: StepId) -> bool:
         """Begun or done, and not undone since."""
         return self.state(step) in (StepState.BEGUN, StepState.DONE)

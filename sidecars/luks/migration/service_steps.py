@@ -22,7 +22,10 @@ def undo_stop(context: Context) -> None:
 def is_guarded(context: Context) -> bool:
     """The file and the journal tell: systemd does not know a file that was written and not reloaded."""
     wanted = tables.drop_in(context.settings).encode()
-    return context.was_done(StepId.GUARD_SERVICE) and context.machine.read(context.settings.drop_in) == wanted
+    return (
+        context.record.was_done(StepId.GUARD_SERVICE)
+        and context.machine.read(context.settings.drop_in) == wanted
+    )
 
 
 def guard(context: Context) -> None:
@@ -44,8 +47,8 @@ def undo_guard(context: Context) -> None:
 
 
 def is_running(context: Context) -> bool:
-    wanted = context.journal.record.service_was_active
-    return context.was_done(StepId.START_SERVICE) and (context.service_is_active() or not wanted)
+    wanted = context.record.service_was_active
+    return context.record.was_done(StepId.START_SERVICE) and (context.service_is_active() or not wanted)
 
 
 def start(context: Context) -> None:
@@ -68,7 +71,7 @@ def undo_start(context: Context) -> None:
 def _start_again(context: Context) -> None:
     """If it ran before. systemctl does not fail when a condition of the unit keeps it from starting."""
     service = context.settings.service
-    if context.journal.record.service_was_active:
+    if context.record.service_was_active:
         must(context.machine, ["systemctl", "start", service])
         if not context.service_is_active():
             hint = f"see `journalctl -u {service}`, mend it, then run the same command again"

@@ -25,7 +25,7 @@ class Step:
     """May be called where the step was never begun."""
 
     def need_not_be_done(self, context: Context) -> bool:
-        return context.was_done(self.id) if self.holds is None else self.holds(context)
+        return context.record.was_done(self.id) if self.holds is None else self.holds(context)
 
 
 STEPS = (

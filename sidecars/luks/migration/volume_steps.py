@@ -42,8 +42,8 @@ def is_formatted(context: Context) -> bool:
     """
     device = context.settings.device
     header = cryptsetup.read_header(context.machine, device)
-    found = header is not None and header.uuid == context.journal.record.uuid and 0 in header.key_slots
-    if not found and context.was_done(StepId.FORMAT):
+    found = header is not None and header.uuid == context.record.uuid and 0 in header.key_slots
+    if not found and context.record.was_done(StepId.FORMAT):
         raise DeviceRefused(
             LuksReason.DEVICE_NOT_LUKS,
             f"{device} does not have the volume any more that was made on it",
@@ -58,13 +58,13 @@ def format_volume(context: Context) -> None:
         context.machine.create_image(settings.device, settings.image_bytes)
     _require_as_before(context)
     cryptsetup.format_device(
-        context.machine, settings.device, context.journal.record.uuid, context.passphrase(), settings.pbkdf
+        context.machine, settings.device, context.record.uuid, context.passphrase(), settings.pbkdf
     )
 
 
 def _require_as_before(context: Context) -> None:
     """A look at what is about to be overwritten, which a boot may have given another disk's name."""
-    path, record = context.settings.device, context.journal.record
+    path, record = context.settings.device, context.record
     found = look_at(context.machine, path)
     if found is None or found.mounted_at or found.parts:
         raise DeviceRefused(
@@ -105,5 +105,5 @@ def make_file_system(context: Context) -> None:
 
 def leave(context: Context) -> None:
     """The undoing of these steps: nothing is destroyed, the mapping is closed."""
-    if context.may_have_run(StepId.MAKE_FILE_SYSTEM):
+    if context.record.may_have_run(StepId.MAKE_FILE_SYSTEM):
         context.ensure_closed()

@@ -15,7 +15,7 @@ from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion,
 from sealwire.sidecars.tls_check.connection.server_answer import (
     MAX_ANSWER_BYTES,
     Choice,
-    Refusal,
+    Rejection,
     read_answer,
 )
 from sealwire.sidecars.tls_check.connection.stream import Dial, Stream, StreamFailed, Trouble
@@ -120,7 +120,7 @@ def _offer(dial: Dial, version: ProtocolVersion, suites: Iterable[int], host: st
     return None
 
 
-def _ask(stream: Stream, hello: bytes) -> Choice | Refusal:
+def _ask(stream: Stream, hello: bytes) -> Choice | Rejection:
     stream.send(hello)
     received = b""
     while len(received) < MAX_ANSWER_BYTES:
@@ -131,4 +131,4 @@ def _ask(stream: Stream, hello: bytes) -> Choice | Refusal:
         answer = read_answer(received)
         if answer is not None:
             return answer
-    return Refusal.NOT_TLS
+    return Rejection.NOT_TLS

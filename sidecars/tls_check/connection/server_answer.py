@@ -22,7 +22,7 @@ class Choice:
     suite: int
 
 
-class Refusal(Enum):
+class Rejection(Enum):
     """The server does not take the offer."""
 
     ALERT = "alert"
@@ -33,7 +33,7 @@ class _Malformed(Exception):
     """The bytes break the structure that the RFC gives them."""
 
 
-def read_answer(received: bytes) -> Choice | Refusal | None:
+def read_answer(received: bytes) -> Choice | Rejection | None:
     """The server's answer; None while more bytes are needed.
 
     Source:  RFC 5246 sections 6.2.1, 7.2, 7.4.1.3; RFC 8446 sections 4.1.3, 4.2.1, 5.1
@@ -44,20 +44,20 @@ def read_answer(received: bytes) -> Choice | Refusal | None:
         while len(rest) >= 5:
             kind, major, length = rest[0], rest[1], int.from_bytes(rest[3:5], "big")
             if major != 3 or kind not in (_ALERT, _HANDSHAKE) or not 0 < length <= _MAX_RECORD_BYTES:
-                return Refusal.NOT_TLS
+                return Rejection.NOT_TLS
             if len(rest) < 5 + length:
                 return None
             content, rest = rest[5 : 5 + length], rest[5 + length :]
             if kind == _ALERT:
-                return Refusal.ALERT if length == 2 else Refusal.NOT_TLS
+                return Rejection.ALERT if length == 2 else Rejection.NOT_TLS
             messages += content
             choice = _server_hello(messages)
             if choice is not None:
                 return choice
     except _Malformed:
-        return Refusal.NOT_TLS
+        return Rejection.NOT_TLS
     # A first byte is enough to tell that something else is speaking.
-    return Refusal.NOT_TLS if rest and rest[0] not in (_ALERT, _HANDSHAKE) else None
+    return Rejection.NOT_TLS if rest and rest[0] not in (_ALERT, _HANDSHAKE) else None
 
 
 def _server_hello(messages: bytes) -> Choice | None:

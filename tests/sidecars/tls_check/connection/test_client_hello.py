@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.sidecars.tls_check.connection.client_hello import ProtocolVersion, client_hello
-from sealwire.sidecars.tls_check.connection.server_answer import Choice, Refusal, read_answer
+from sealwire.sidecars.tls_check.connection.server_answer import Choice, Rejection, read_answer
 from sealwire.sidecars.tls_check.connection.suites import SUITES
 from tests.sidecars.tls_check.certificates import Odd, make
 from tests.sidecars.tls_check.memory_server import CHUNK, MemoryServer, server_context
@@ -45,12 +45,12 @@ def test_only_the_offered_suites_are_taken(pem: Path) -> None:
 def test_a_version_below_the_servers_is_refused(pem: Path) -> None:
     for version in (ProtocolVersion.TLS10, ProtocolVersion.TLS11):
         found = answer(server_context(pem), client_hello(version, SUITES, "localhost"))
-        assert found == Refusal.ALERT  # protocol_version
+        assert found == Rejection.ALERT  # protocol_version
 
 
 def test_suites_that_a_server_does_not_have_are_refused(pem: Path) -> None:
     found = answer(server_context(pem), client_hello(ProtocolVersion.TLS12, [0x0005], "localhost"))
-    assert found == Refusal.ALERT  # handshake_failure
+    assert found == Rejection.ALERT  # handshake_failure
 
 
 def test_no_hello_has_a_length_on_which_old_load_balancers_hang() -> None:

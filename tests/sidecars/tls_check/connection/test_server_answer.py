@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwire.sidecars.tls_check.connection.server_answer import Choice, Refusal, read_answer
+from sealwire.sidecars.tls_check.connection.server_answer import Choice, Rejection, read_answer
 
 
 def vector(content: bytes, length_bytes: int) -> bytes:
@@ -32,20 +32,20 @@ SELECTS_13 = b"\x00\x17\x00\x00" + b"\x00\x2b\x00\x02\x03\x04"
         (record(server_hello(extensions=None)), Choice(0x0303, 0xC02F)),
         (record(server_hello(session_id=bytes(32))), Choice(0x0303, 0xC02F)),
         (record(server_hello(0x1301, SELECTS_13)), Choice(0x0304, 0x1301)),
-        (record(b"\x02\x28", 21), Refusal.ALERT),
-        (b"HTTP/1.1 400 Bad Request\r\n", Refusal.NOT_TLS),
-        (b"H", Refusal.NOT_TLS),
-        (record(b"\x0e\0\0\0"), Refusal.NOT_TLS),
-        (record(b"\x02\x28\0", 21), Refusal.NOT_TLS),
-        (bytes((22, 2, 0, 0, 1, 0)), Refusal.NOT_TLS),
-        (bytes((22, 3, 3, 0xFF, 0xFF)), Refusal.NOT_TLS),
-        (bytes((22, 3, 3, 0, 0)), Refusal.NOT_TLS),
-        (record(b"\x02\xff\xff\xff"), Refusal.NOT_TLS),
-        (record(server_hello(extensions=b"\x00\x2b\x00\x09\x03")), Refusal.NOT_TLS),
-        (record(b"\x02" + vector(b"\x03\x03", 3)), Refusal.NOT_TLS),
+        (record(b"\x02\x28", 21), Rejection.ALERT),
+        (b"HTTP/1.1 400 Bad Request\r\n", Rejection.NOT_TLS),
+        (b"H", Rejection.NOT_TLS),
+        (record(b"\x0e\0\0\0"), Rejection.NOT_TLS),
+        (record(b"\x02\x28\0", 21), Rejection.NOT_TLS),
+        (bytes((22, 2, 0, 0, 1, 0)), Rejection.NOT_TLS),
+        (bytes((22, 3, 3, 0xFF, 0xFF)), Rejection.NOT_TLS),
+        (bytes((22, 3, 3, 0, 0)), Rejection.NOT_TLS),
+        (record(b"\x02\xff\xff\xff"), Rejection.NOT_TLS),
+        (record(server_hello(extensions=b"\x00\x2b\x00\x09\x03")), Rejection.NOT_TLS),
+        (record(b"\x02" + vector(b"\x03\x03", 3)), Rejection.NOT_TLS),
     ],
 )
-def test_an_answer_is_read(received: bytes, expected: Choice | Refusal) -> None:
+def test_an_answer_is_read(received: bytes, expected: Choice | Rejection) -> None:
     assert read_answer(received) == expected
 
 
@@ -71,4 +71,4 @@ def test_what_follows_the_hello_does_not_matter() -> None:
 )
 def test_no_bytes_make_the_reader_fail(received: bytes) -> None:
     found = read_answer(received)
-    assert found is None or isinstance(found, Choice | Refusal)
+    assert found is None or isinstance(found, Choice | Rejection)
