@@ -64,13 +64,17 @@ class Manner:
         answer(text, {"dry_run": self.dry_run, **document}, as_json=self.as_json)
 
     def show_table(
-        self, columns: Sequence[str], rows: Iterable[Iterable[object]], document: Mapping[str, object]
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Iterable[object]],
+        document: Mapping[str, object],
+        title: str | None = None,
     ) -> None:
         """As `answer`, with a table in place of the text."""
         if self.as_json:
             self.answer("", document)
         else:
-            show_table(columns, rows)
+            show_table(columns, rows, title=title)
 
 
 # Gives the command `manner: Manner`.

@@ -16,10 +16,9 @@ from sealwire.cli.output import progress
 from sealwire.cli.tls.options import read_address, read_period, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report
 from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
-from sealwire.sidecars.tls_check.report.files import write_whole
 from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
 from sealwire.sidecars.tls_check.report.page import to_html
-from sealwire.sidecars.tls_check.report.report import Report, make_report, to_json
+from sealwire.sidecars.tls_check.report.report import Report, make_report, to_json, write_whole
 from sealwire.sidecars.tls_check.target import Target
 from sealwire.sidecars.tls_check.verify import Settings, Watcher, settings_for, verify_targets
 

@@ -15,10 +15,9 @@ from sealwire.cli.vault.options import ServerOptions, names_options, server_opti
 from sealwire.sidecars.vault_setup import plan
 from sealwire.sidecars.vault_setup.credentials import Login, logins
 from sealwire.sidecars.vault_setup.initialise import require_unsealed
-from sealwire.sidecars.vault_setup.resource import AtMost, Difference
+from sealwire.sidecars.vault_setup.resource import AtMost, Difference, State, Step
 from sealwire.sidecars.vault_setup.rotation import KeyAge, ages
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period
-from sealwire.sidecars.vault_setup.step import State, Step
 
 
 @click.command()

@@ -10,8 +10,7 @@ from prometheus_client.exposition import generate_latest
 
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.judging.rules import Severity
-from sealwire.sidecars.tls_check.report.files import write_whole
-from sealwire.sidecars.tls_check.report.report import Report
+from sealwire.sidecars.tls_check.report.report import Report, write_whole
 
 _PLACE = ("target", "endpoint")
 

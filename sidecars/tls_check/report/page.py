@@ -85,20 +85,24 @@ def _endpoint(facts: EndpointFacts, findings: tuple[Finding, ...]) -> str:
         rows += _shown(facts.presented)
     if facts.http is not None:
         rows.append(("HSTS", escape(facts.http.hsts or "none")))
+    shown = facts.presented
+    chain = "" if shown is None else _table(map(_certificate, shown.chain), _CHAIN_HEAD)
     suites = _suites(facts.accepted) if facts.accepted else ""
-    return f"{_findings(findings)}<table>{_rows(rows)}</table>\n{_chain(facts.presented)}{suites}"
+    return f"{_findings(findings)}<table>{_rows(rows)}</table>\n{chain}{suites}"
 
 
 def _findings(findings: tuple[Finding, ...]) -> str:
     if not findings:
         return f"<p>{_word('pass', 'pass')} nothing to complain of</p>\n"
-    rows = "".join(
-        f"<tr><td>{_word(found.severity.value, found.severity.value)}</td><td><code>{found.rule}</code></td>"
-        f"<td>{escape(found.detail)}<br><small>{escape(RULES[found.rule].explanation)}. Remedy: "
-        f"{escape(RULES[found.rule].remedy)}. Source: {escape(RULES[found.rule].source)}</small></td></tr>\n"
+    return _table(
+        (
+            _word(found.severity.value, found.severity.value),
+            f"<code>{found.rule}</code>",
+            f"{escape(found.detail)}<br><small>{escape(RULES[found.rule].explanation)}. Remedy: "
+            f"{escape(RULES[found.rule].remedy)}. Source: {escape(RULES[found.rule].source)}</small>",
+        )
         for found in findings
     )
-    return f"<table>{rows}</table>\n"
 
 
 def _versions(versions: Iterable[VersionSupport]) -> str:
@@ -118,38 +122,35 @@ def _shown(shown: Presented) -> list[tuple[str, str]]:
     ]
 
 
-def _chain(shown: Presented | None) -> str:
-    if shown is None:
-        return ""
-    head = "<tr>" + "".join(f"<th>{name}</th>" for name in _CHAIN_HEAD) + "</tr>\n"
-    rows = "".join(_certificate(certificate) for certificate in shown.chain)
-    return f"<table>{head}{rows}</table>\n"
-
-
-def _certificate(facts: CertificateFacts) -> str:
-    names = ", ".join(facts.names) or "-"
-    expires = f"{facts.not_after:%Y-%m-%d}<br><small>{days_left(facts)} days left</small>"
-    cells = (
+def _certificate(facts: CertificateFacts) -> tuple[str, ...]:
+    return (
         f"{escape(facts.subject) or '-'}<br><small>issued by {escape(facts.issuer)}</small>",
-        escape(names),
+        escape(", ".join(facts.names) or "-"),
         escape(facts.key),
         escape(facts.signature),
-        expires,
+        f"{facts.not_after:%Y-%m-%d}<br><small>{days_left(facts)} days left</small>",
     )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
 
 
 def _suites(versions: Iterable[VersionSupport]) -> str:
-    rows = "".join(
-        f"<tr><td>{found.version.label}</td><td><code>{suite.name}</code></td>"
-        f"<td>{_word(_SUITE_CLASS[suite.verdict], suite.verdict.value)}</td>"
-        f"<td>{escape(suite.why)} <small>{escape(suite.source)}</small></td></tr>\n"
+    table = _table(
+        (
+            found.version.label,
+            f"<code>{suite.name}</code>",
+            _word(_SUITE_CLASS[suite.verdict], suite.verdict.value),
+            f"{escape(suite.why)} <small>{escape(suite.source)}</small>",
+        )
         for found in versions
         for suite in found.suites
     )
-    return (
-        f"<details><summary>Cipher suites, in the server's order</summary><table>{rows}</table></details>\n"
-    )
+    return f"<details><summary>Cipher suites, in the server's order</summary>{table}</details>\n"
+
+
+def _table(rows: Iterable[Iterable[str]], head: Iterable[str] = ()) -> str:
+    """Cells are HTML already."""
+    names = "".join(f"<th>{name}</th>" for name in head)
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>\n" for line in (names, *lines) if line) + "</table>\n"
 
 
 def _rows(rows: Iterable[tuple[str, str]]) -> str:

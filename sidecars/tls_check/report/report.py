@@ -1,15 +1,20 @@
-"""A whole run: what was seen of each target, what is wrong with it, and the verdict; and its form as JSON."""
+"""A whole run: what was seen of each target, what is wrong with it, the verdict; as JSON, and as files."""
 
 import json
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from sealwire.sidecars.tls_check.certificate.certificate import CertificateFacts
 from sealwire.sidecars.tls_check.certificate.revocation import Revocation
 from sealwire.sidecars.tls_check.connection.offers import VersionSupport
+from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Presented, TargetFacts
 from sealwire.sidecars.tls_check.judging.findings import Finding, judge
 from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity
@@ -147,3 +152,25 @@ def days_left(facts: CertificateFacts) -> int:
 
 def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+_MODE = 0o644  # a report holds no secret, and node_exporter reads as somebody else
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace `path` by a file with `content`, so that readers see the old one or the new one, whole.
+
+    Raises OutputProblem OUTPUT; the old file stays then
+    """
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        hint = "check the folder, its permissions and the space on it"
+        text = f"{path} cannot be written: {error.strerror or 'error'}"
+        raise OutputProblem(TlsCheckReason.OUTPUT, text, hint) from None

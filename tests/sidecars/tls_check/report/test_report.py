@@ -14,10 +14,9 @@ from sealwire.sidecars.tls_check.connection.stream import Trouble
 from sealwire.sidecars.tls_check.errors import OutputProblem, TlsCheckReason
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext
 from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
-from sealwire.sidecars.tls_check.report.files import write_whole
 from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
 from sealwire.sidecars.tls_check.report.page import to_html
-from sealwire.sidecars.tls_check.report.report import FORMAT, Report, make_report, to_json
+from sealwire.sidecars.tls_check.report.report import FORMAT, Report, make_report, to_json, write_whole
 from tests.sidecars.tls_check.samples import CERTIFICATE, DATABASE, PRESENTED, WEB, target_facts
 
 EVIL = "\"><script>alert(1)</script>'&"
