@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.cli.options import Decorator, json_option
 from sealwire.cli.signals import ended_in_order
-from sealwire.demo import render, report
+from sealwire.demo import render
 from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
 from sealwire.demo.stage import SETUP_STEPS, Announce, Stage, build
 from sealwire.demo.story import STORY_STEPS, Story, tell
@@ -117,7 +117,7 @@ def _progress(console: Console, steps: int, *, quiet: bool) -> Iterator[Announce
 
 def _show(console: Console, story: Story, stage: Stage, *, keep: bool, as_json: bool) -> None:
     if as_json:
-        click.echo(report.as_json(story, stage, connections=keep))
+        click.echo(render.as_json(story, stage, connections=keep))
         return
     render.show(console, story)
     if keep:

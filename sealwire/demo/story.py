@@ -134,9 +134,8 @@ def check_results(direct: tuple[AppStep, ...], guarded: tuple[AppStep, ...]) -> 
     pairs = list(zip(direct, guarded, strict=False))
     different = [one.name for one, other in pairs if (one.name, one.result) != (other.name, other.result)]
     same = not different and len(direct) == len(guarded) == len(STEPS)
-    return Check(
-        claim, same, f"{len(pairs)} steps" if same else f"different: {', '.join(different) or 'length'}"
-    )
+    detail = f"{len(pairs)} steps" if same else f"different: {', '.join(different) or 'length'}"
+    return Check(claim, same, detail)
 
 
 def check_sights(plain: Sight, guarded: Sight) -> Check:

@@ -9,10 +9,9 @@ from typing import Any
 from sealwire.sidecars.vault_setup import audit
 from sealwire.sidecars.vault_setup.desired import resources
 from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
-from sealwire.sidecars.vault_setup.resource import Kind, Resource
+from sealwire.sidecars.vault_setup.resource import Kind, Resource, State, Step, compare
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import SetupSettings
-from sealwire.sidecars.vault_setup.step import State, Step, compare
 
 
 def compare_all(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
