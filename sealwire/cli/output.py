@@ -16,6 +16,7 @@ from rich.progress import (
     ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Column, Table
@@ -98,6 +99,20 @@ def progress(*columns: ProgressColumn) -> Iterator[Progress]:
 def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar over bytes; call it with the bytes done since the last call."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with progress(*columns) as bars:
+        task = bars.add_task(label, total=total)
+        yield lambda done: bars.update(task, advance=done)
+
+
+@contextmanager
+def document_count_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over documents, with rate and time left; call it with those done since the last call."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with progress(*columns) as bars:
         task = bars.add_task(label, total=total)
         yield lambda done: bars.update(task, advance=done)

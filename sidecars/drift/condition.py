@@ -13,7 +13,7 @@ from sealwire.wire import kinds
 
 _MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
 _LENGTH_BYTES = 4
-"""Of a BSON Binary, before its subtype."""
+"""They stand before the subtype of a BSON Binary."""
 
 
 class Condition(Enum):

@@ -42,7 +42,7 @@ class _Tally:
     values: Counter[Condition] = field(default_factory=Counter)
 
 
-class Scan:
+class Census:
     """The counts of one collection while its documents are read."""
 
     def __init__(self, tree: PathNode, keys: Keys) -> None:
@@ -117,9 +117,9 @@ def _values(raw: bytes, element: Element, field_class: FieldClass, depth: int) -
         yield element.kind, raw[element.value : element.end]
 
 
-def scan(documents: Iterable[bytes], tree: PathNode, keys: Keys) -> Scan:
+def scan(documents: Iterable[bytes], tree: PathNode, keys: Keys) -> Census:
     """Read all of `documents`, BSON as it is stored. Raises BsonError. Cost: O(bytes), bounded memory."""
-    result = Scan(tree, keys)
+    result = Census(tree, keys)
     for raw in documents:
         result.read(raw)
     return result

@@ -9,15 +9,17 @@ from bson import encode
 from pymongo.errors import PyMongoError
 
 from sealwire.policies.file.schema import leaves
+from sealwire.sidecars.covered import CoveredCollection, Validation
 from sealwire.sidecars.direct import Client, failure
-from sealwire.sidecars.enforcement.covered import CoveredCollection
 from sealwire.sidecars.enforcement.validators import (
     SchemaTooLarge,
-    Validation,
     combine,
     covering_schema,
     take_apart,
 )
+
+RIGHTS = "log in as a user that may list collections, find, and collMod (dbAdmin and read)"
+"""The hint where the server denies something."""
 
 
 class Outcome(Enum):

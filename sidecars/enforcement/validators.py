@@ -9,10 +9,10 @@ Source: MongoDB manual, "$jsonSchema" and "Schema Validation".
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sealwire.policies.file.schema import Mode, PathNode
+from sealwire.sidecars.covered import Validation
 
 MARK: Final = "sealwire policy enforce 1"
 """Begins the title of every schema that is ours; the number changes when its meaning does."""
@@ -37,15 +37,6 @@ Schema = dict[str, Any]
 
 class SchemaTooLarge(Exception):
     """The covered paths of a collection are too deep or too many for one validator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """How a collection validates its documents; what is None was never set."""
-
-    validator: Mapping[str, Any] | None = None
-    level: str | None = None
-    action: str | None = None
 
 
 def covering_schema(root: PathNode, only: str | None = None) -> Schema:

@@ -147,7 +147,7 @@ def test_a_wrong_pin_is_tried_once(monkeypatch: pytest.MonkeyPatch, hsm: SoftHsm
             raise pkcs11.exceptions.PinIncorrect
 
     class Library:
-        def get_token(self, token_label: str) -> Token:
+        def get_token(self, **_: str) -> Token:
             return Token()
 
     monkeypatch.setattr(pkcs11, "lib", lambda _module: Library())

@@ -1,4 +1,4 @@
-"""`sealwire policy`: look at a policy and at what it does to a command; only enforce needs a server."""
+"""`sealwire policy`: look at a policy and what it does; only drift and enforce need a server."""
 
 import click
 
@@ -9,7 +9,12 @@ from sealwire.cli.groups import LazyGroup
     name="policy",
     cls=LazyGroup,
     package=__name__,
-    modules={"check": ("check", "lint"), "explain": ("explain",), "enforce": ("enforce",)},
+    modules={
+        "check": ("check", "lint"),
+        "explain": ("explain",),
+        "enforce": ("enforce",),
+        "drift": ("drift",),
+    },
 )
 def command() -> None:
-    """Check a policy file, lint it, explain what it does to a command, or make the server enforce it."""
+    """Check a policy file, lint it, explain or enforce it, or find what is stored otherwise."""

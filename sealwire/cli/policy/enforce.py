@@ -9,8 +9,10 @@ from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.options import settings, yes_option
 from sealwire.cli.output import Manner, manner_options, question_console, show_table, with_bar
 from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.enforcement.change import (
+    RIGHTS,
     Change,
     Options,
     Outcome,
@@ -18,7 +20,6 @@ from sealwire.sidecars.enforcement.change import (
     plan_install,
     plan_removal,
 )
-from sealwire.sidecars.enforcement.covered import RIGHTS, covered_collections
 
 
 def _wish(

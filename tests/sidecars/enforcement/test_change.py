@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sealwire.sidecars.covered import CoveredCollection, Validation
 from sealwire.sidecars.enforcement.change import (
     Change,
     Options,
@@ -12,10 +13,9 @@ from sealwire.sidecars.enforcement.change import (
     plan_install,
     plan_removal,
 )
-from sealwire.sidecars.enforcement.covered import CoveredCollection
-from sealwire.sidecars.enforcement.validators import Validation, covering_schema, take_apart
+from sealwire.sidecars.enforcement.validators import covering_schema, take_apart
 from tests.sidecars.enforcement.fake_server import FakeServer
-from tests.sidecars.enforcement.test_covered import POLICY
+from tests.sidecars.test_covered import POLICY
 
 TREE = POLICY.collections["clinic.patients"]
 PATIENTS = CoveredCollection("clinic.patients", TREE, exists=True)

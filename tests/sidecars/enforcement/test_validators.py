@@ -13,11 +13,11 @@ from secantus.query import matches  # type: ignore[import-untyped]
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.sidecars.covered import Validation
 from sealwire.sidecars.enforcement.validators import (
     LEAF_ARRAYS,
     MARK,
     SchemaTooLarge,
-    Validation,
     combine,
     covering_schema,
     take_apart,

@@ -1,8 +1,7 @@
 """What a policy covers on a server: by name, by pattern, and what does not exist yet."""
 
 from sealwire.policies.file.loader import load_policy
-from sealwire.sidecars.enforcement.covered import covered_collections
-from sealwire.sidecars.enforcement.validators import Validation
+from sealwire.sidecars.covered import Validation, covered_collections
 from tests.sidecars.enforcement.fake_server import FakeServer
 
 POLICY = load_policy(

@@ -7,10 +7,16 @@ from typing import Any
 
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.enforcement.validators import Validation
 
-RIGHTS = "log in as a user that may list collections, find, and collMod (dbAdmin and read)"
-"""The hint where the server denies something."""
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How a collection validates its documents; what is None was never set."""
+
+    validator: Mapping[str, Any] | None = None
+    level: str | None = None
+    action: str | None = None
+
 
 _NO_VALIDATION = Validation()
 

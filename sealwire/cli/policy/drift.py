@@ -1,0 +1,111 @@
+"""`sealwire policy drift`: where stored values are not what the policy says."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.key_options import keyring_option, open_keyring_store
+from sealwire.cli.options import json_option
+from sealwire.cli.output import document_count_bar, print_json, show_table
+from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.cli.server_options import required_uri, server_options
+from sealwire.keys.keyring.file import read_record
+from sealwire.keys.providers import Providers
+from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.drift.collections import RIGHTS, CollectionReport, read_collection, size_of
+from sealwire.sidecars.drift.condition import Condition, Keys
+from sealwire.sidecars.drift.scan import PathReport
+
+_COLUMNS = ("collection", "path", "class", "documents", "values", "look at")
+
+
+@click.command()
+@policy_argument
+@keyring_option
+@server_options
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Read N random documents of each collection, not all.",
+)
+@json_option
+def drift(policy: Path, keyring: str, uri: str, sample: int | None, as_json: bool) -> None:
+    """Read what is stored, and say where it is not what POLICY and the keyring say.
+
+    It finds values in plaintext, envelopes of unknown or destroyed keys or of another class, and covered
+    paths that no document has, with the nearest name: a misspelt path covers nothing. It reads the server
+    past Sealwire and decrypts nothing. It needs no key-encryption key, and shows no value.
+
+    Exit code 1 when a value is not as it should be, or a collection could not be read.
+
+    \b
+    Examples:
+      sealwire policy drift policy.yaml --keyring keyring.json --uri-file server.uri
+      SEALWIRE_SERVER_URI=mongodb://... sealwire policy drift policy.yaml --keyring keyring.json --sample 1000
+      sealwire policy drift policy.yaml --keyring keyring.json --uri-file server.uri --json
+    """
+    policies = read_policy(policy)
+    keys = Keys.of(read_record(open_keyring_store(keyring, Providers())))
+    with connected(required_uri(uri), RIGHTS) as client:
+        reports = []
+        for found in covered_collections(client, policies):
+            size = size_of(client, found)
+            with document_count_bar(found.namespace, min(size, sample or size)) as progress:
+                reports.append(read_collection(client, found, keys, sample, progress))
+    if as_json:
+        print_json({"sample": sample, "collections": [_document(report) for report in reports]})
+    else:
+        show_table(_COLUMNS, (row for report in reports for row in _rows(report)))
+    sys.exit(EX_NO if any(_needs_somebody(report) for report in reports) else 0)
+
+
+def _needs_somebody(report: CollectionReport) -> bool:
+    """What does not exist, or is a view, holds nothing that could be wrong."""
+    return not report.is_sound and bool(report.paths)
+
+
+def _document(report: CollectionReport) -> dict[str, Any]:
+    return {
+        "namespace": report.namespace,
+        "documents": report.documents,
+        "skipped": report.skipped or None,
+        "paths": [
+            {
+                "path": path.path,
+                "class": path.class_name,
+                "documents": path.documents,
+                "values": {condition.value: path.values.get(condition, 0) for condition in Condition},
+                "nearest": path.hint or None,
+            }
+            for path in report.paths
+        ],
+    }
+
+
+def _rows(report: CollectionReport) -> Iterator[tuple[str, ...]]:
+    if report.skipped:
+        yield report.namespace, "", "", str(report.documents), "", report.skipped
+    for path in report.paths:
+        values = sum(path.values.values())
+        yield (
+            report.namespace,
+            path.path,
+            path.class_name,
+            str(path.documents),
+            str(values),
+            _problem(report, path),
+        )
+
+
+def _problem(report: CollectionReport, path: PathReport) -> str:
+    if not path.documents:
+        meant = f"; did you mean {path.hint}?" if path.hint else ""
+        return f"no document has this path{meant}" if report.documents else ""
+    counts = [f"{path.values[each]} {each.value}" for each in Condition if path.values.get(each)]
+    return ", ".join(counts[1:] if path.values.get(Condition.PROTECTED) else counts)

@@ -1,0 +1,71 @@
+"""Reads the covered collections of a server, each as it is stored."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pymongo.errors import PyMongoError
+
+from sealwire.sidecars.covered import CoveredCollection
+from sealwire.sidecars.direct import RAW, Client, failure
+from sealwire.sidecars.drift.condition import Keys
+from sealwire.sidecars.drift.scan import Census, PathReport
+
+RIGHTS = "log in as a user that may list collections and read them (read)"
+"""The hint where the server denies something."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionReport:
+    """What one collection holds."""
+
+    namespace: str
+    documents: int
+    """Documents that were read."""
+    paths: tuple[PathReport, ...]
+    skipped: str = ""
+    """Why it was not read, or not to its end."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it was read, and every value in it is ciphertext that its class opens."""
+        return not self.skipped and all(path.is_sound for path in self.paths)
+
+
+def size_of(client: Client, found: CoveredCollection) -> int:
+    """About how many documents it has; 0 where the server does not say."""
+    database, _, name = found.namespace.partition(".")
+    try:
+        return client.get_database(database).get_collection(name).estimated_document_count()
+    except PyMongoError:
+        return 0
+
+
+def read_collection(
+    client: Client, found: CoveredCollection, keys: Keys, sample: int | None, progress: Callable[[int], None]
+) -> CollectionReport:
+    """Read all documents, or a random `sample` of them; `progress` is told of each.
+
+    A view holds nothing of its own, and is skipped. What the server refuses becomes a report, so that the
+    other collections are read. Raises BsonError for what is no document.
+    """
+    if not found.exists or found.kind == "view":
+        why = "a view holds nothing of its own" if found.exists else "does not exist"
+        return CollectionReport(found.namespace, 0, (), why)
+    census = Census(found.tree, keys)
+    skipped = ""
+    try:
+        for raw in _documents(client, found.namespace, sample):
+            census.read(raw)
+            progress(1)
+    except PyMongoError as error:
+        skipped = f"not read to its end: {failure(error)}"
+    return CollectionReport(found.namespace, census.documents, tuple(census.report()), skipped)
+
+
+def _documents(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:
+    database, _, name = namespace.partition(".")
+    collection = client.get_database(database, RAW).get_collection(name)
+    pipeline = [] if sample is None else [{"$sample": {"size": sample}}]
+    with collection.aggregate(pipeline) as cursor:
+        for document in cursor:
+            yield bytes(document.raw)

@@ -1,0 +1,106 @@
+"""`sealwire policy drift` on a server that holds what it should not."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.binary import Binary
+from click.testing import CliRunner, Result
+
+from sealwire.cli.policy import command
+from sealwire.keys.keyring.file import create_keyring
+from tests.integration.conftest import POLICY, Stack
+from tests.integration.outside.chosen import named
+from tests.keys.samples import local_kek
+from tests.support.secantus import CLINIC, ROOT
+
+pytestmark = pytest.mark.integration
+
+NHS = "943 476 5919"
+
+
+def run(stack: Stack, *arguments: str, keyring: Path | None = None) -> Result:
+    """The command as an operator gives it; the connection string comes from the environment."""
+    words = ["drift", str(POLICY), "--keyring", str(keyring or stack.proxy.keyring), *arguments]
+    return CliRunner().invoke(command, words, env={"SEALWIRE_SERVER_URI": stack.database.uri(ROOT)})
+
+
+def paths(result: Result, name: str = "patients") -> dict[str, dict[str, Any]]:
+    reports = {each["namespace"]: each for each in json.loads(result.stdout)["collections"]}
+    return {each["path"]: each for each in reports[named(f"clinic.{name}")]["paths"]}
+
+
+def test_what_the_proxy_wrote_is_sound(clean: Stack) -> None:
+    clean.clinic["patients"].insert_many([{"nhs_number": NHS, "phones": ["1", "2"]}, {"notes": "x"}])
+    result = run(clean, "--json")
+    assert result.exit_code == 0
+    assert paths(result)["nhs_number"]["values"]["protected"] == 1
+    assert paths(result)["phones"]["values"]["protected"] == 2
+    assert NHS not in result.output
+
+
+def test_plaintext_and_foreign_envelopes_are_counted_and_not_shown(clean: Stack) -> None:
+    clean.clinic["patients"].insert_one({"_id": 1, "nhs_number": NHS, "notes": "x"})
+    ours = clean.raw["patients"].find_one({"_id": 1})
+    assert ours is not None
+    foreign = bytearray(ours["nhs_number"])
+    foreign[4:8] = b"\x7f\xff\xff\xfe"
+    clean.raw["patients"].insert_many(
+        [
+            {"nhs_number": NHS},
+            {"nhs_number": Binary(bytes(foreign), 0x80)},
+            {"address": {"postcode": ours["nhs_number"]}},
+            {"notes": Binary(bytes(ours["notes"])[:14], 0x80)},
+        ]
+    )
+    result = run(clean, "--json")
+    assert result.exit_code == 1
+    found = {
+        path: {name: count for name, count in each["values"].items() if count}
+        for path, each in paths(result).items()
+    }
+    assert found["nhs_number"] == {"protected": 1, "plaintext": 1, "unknown-key": 1}
+    assert found["address.postcode"] == {"other-class": 1}
+    assert found["notes"] == {"protected": 1, "damaged": 1}
+    assert NHS not in result.output
+    table = run(clean)
+    assert (table.exit_code, NHS in table.output) == (1, False)
+
+
+def test_a_misspelt_path_is_named(clean: Stack) -> None:
+    clean.clinic["patients"].insert_one({"nhs_number": NHS, "adress": {"postcode": "L1"}})
+    result = run(clean, "--json")
+    assert result.exit_code == 0
+    assert paths(result)["address.postcode"]["nearest"] == "adress.postcode"
+
+
+def test_another_keyring_knows_none_of_the_keys(clean: Stack, tmp_path: Path) -> None:
+    clean.clinic["patients"].insert_one({"nhs_number": NHS})
+    other = tmp_path / "keyring.json"
+    create_keyring(other, local_kek(), ["nhs_number"], datetime.now(UTC))
+    result = run(clean, "--json", keyring=other)
+    assert result.exit_code == 1
+    assert paths(result)["nhs_number"]["values"]["unknown-key"] == 1
+
+
+def test_a_sample_reads_no_more_than_it_says(clean: Stack) -> None:
+    clean.clinic["patients"].insert_many([{"nhs_number": f"{number}"} for number in range(20)])
+    result = run(clean, "--json", "--sample", "5")
+    assert result.exit_code == 0
+    assert paths(result)["nhs_number"]["documents"] == 5
+
+
+def test_a_view_and_what_does_not_exist_are_skipped(clean: Stack) -> None:
+    clean.raw.create_collection("patients", viewOn="wards", pipeline=[])
+    result = run(clean, "--json")
+    assert result.exit_code == 0
+    reports = {each["namespace"]: each["skipped"] for each in json.loads(result.stdout)["collections"]}
+    assert set(reports.values()) == {"a view holds nothing of its own", "does not exist"}
+
+
+def test_without_rights_the_error_says_which(clean: Stack) -> None:
+    words = ["drift", str(POLICY), "--keyring", str(clean.proxy.keyring)]
+    done = CliRunner().invoke(command, words, env={"SEALWIRE_SERVER_URI": clean.proxy.uri(CLINIC, "clinic")})
+    assert done.exit_code != 0
