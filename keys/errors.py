@@ -63,6 +63,7 @@ class KeysReason(Enum):
     VAULT_SLOW = "vault-slow"
     VAULT_TLS = "vault-tls"
     VAULT_FAILED = "vault-failed"
+    SHARES = "shares"
     KMS_SETTING = "kms-setting"
     KMS_LOGIN = "kms-login"
     KMS_DENIED = "kms-denied"

@@ -35,6 +35,7 @@ class Purpose(Enum):
     BACKUP_KEY = b"backup-key"
     KEYRING_CACHE = b"keyring-cache"
     LUKS_HEADER = b"luks-header"
+    KEYRING_EXPORT = b"keyring-export"
 
 
 # Changing what is bound, or how it is written down, needs a new label.

@@ -84,6 +84,20 @@ def create_keyring(
     return load_keyring(store, kek)
 
 
+def create_from_keys(
+    place: Path | KeyringStore, kek: KeyEncryptionKey, keys: Sequence[DataKey], generation: int
+) -> KeyringRecord:
+    """Write a new keyring that holds `keys`, and prove that it opens. `generation` is that of the old one.
+
+    Raises:  AlreadyExists FILE_EXISTS; KeySettingError FILE_UNWRITABLE; KeyringBusy; as `load_keyring`
+    """
+    store = as_store(place)
+    sealed = seal_record(keys, generation + 1, kek)
+    store.create(_readable_bytes(sealed, store))
+    load_keyring(store, kek, generation + 1)
+    return sealed
+
+
 def add_classes(
     place: Path | KeyringStore, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime
 ) -> Keyring:

@@ -1,7 +1,7 @@
 """Reads documents as they are stored, and counts the condition of every covered value by its path."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -115,11 +115,3 @@ def _values(raw: bytes, element: Element, field_class: FieldClass, depth: int) -
             yield from _values(raw, item, field_class, depth + 1)
     elif element.kind not in _EMPTY:
         yield element.kind, raw[element.value : element.end]
-
-
-def scan(documents: Iterable[bytes], tree: PathNode, keys: Keys) -> Census:
-    """Read all of `documents`, BSON as it is stored. Raises BsonError. Cost: O(bytes), bounded memory."""
-    result = Census(tree, keys)
-    for raw in documents:
-        result.read(raw)
-    return result

@@ -1,4 +1,4 @@
-"""`sealwire keys`: make a key-encryption key and a keyring, list and prove it, wrap it anew."""
+"""`sealwire keys`: make keys, prove that they work, wrap them anew, and put them in the safe."""
 
 import click
 
@@ -9,7 +9,12 @@ from sealwire.cli.groups import LazyGroup
     name="keys",
     cls=LazyGroup,
     package=__name__,
-    modules={"create": ("create", "create-kek"), "rewrap": ("rewrap",), "show": ("list", "verify")},
+    modules={
+        "create": ("create", "create-kek"),
+        "rewrap": ("rewrap",),
+        "export": ("export", "import"),
+        "show": ("list", "verify"),
+    },
 )
 def command() -> None:
-    """Create, list, verify and rewrap keys."""
+    """Create, list, verify, rewrap, export and import keys."""

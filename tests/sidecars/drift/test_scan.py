@@ -6,7 +6,7 @@ import bson
 import pytest
 
 from sealwire.sidecars.drift.condition import Condition
-from sealwire.sidecars.drift.scan import PathReport, scan
+from sealwire.sidecars.drift.scan import Census, PathReport
 from sealwire.wire.errors import BsonError
 from tests.sidecars.drift.samples import KEYS, NOTE, envelope, policy
 
@@ -14,7 +14,9 @@ OURS = envelope()
 
 
 def reports(rules: str, *documents: dict[str, Any]) -> dict[str, PathReport]:
-    found = scan((bson.encode(document) for document in documents), policy(rules), KEYS)
+    found = Census(policy(rules), KEYS)
+    for document in documents:
+        found.read(bson.encode(document))
     assert found.documents == len(documents)
     return {each.path: each for each in found.report()}
 
@@ -86,7 +88,7 @@ def test_nothing_of_a_value_is_in_a_report() -> None:
 
 def test_what_is_no_document_is_said() -> None:
     with pytest.raises(BsonError):
-        scan([b"\x05\0\0\0"], policy("nhs: nhs"), KEYS)
+        Census(policy("nhs: nhs"), KEYS).read(b"\x05\0\0\0")
 
 
 def test_a_document_without_end_of_depth_is_read_to_a_bound() -> None:

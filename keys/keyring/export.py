@@ -1,0 +1,115 @@
+"""A keyring for the safe: all data keys under a key of their own, which a passphrase or shares give back.
+
+    {"format": "sealwire-keyring-export", "version": 1, "kek_id": ..., "threshold": k,
+     "scrypt": {...}, "wrapped": 48 B, "keyring": the text of a keyring file, under that key}
+
+`threshold` is 0 with a passphrase; with shares `scrypt` and `wrapped` are missing. The key is fresh for each
+export. The keyring's MAC, under the same key, binds everything in it; a passphrase box binds the key's id.
+Neither the keyring's own key-encryption key nor its provider is needed to open an export.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from sealwire.keys import strict_json
+from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose
+from sealwire.keys.kek.local_wrap import KEK_BYTES, LocalKek
+from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, PassphraseBox, ScryptParameters, read_box, seal
+from sealwire.keys.keyring.data_key import DataKey
+from sealwire.keys.keyring.file import open_record, seal_record
+from sealwire.keys.keyring.record import MAX_FILE_BYTES, KeyringRecord, parse_record, serialize_record
+from sealwire.keys.keyring.shares import MAX_SHARES, combine, split
+
+FORMAT_NAME = "sealwire-keyring-export"
+FORMAT_VERSION = 1
+MAX_EXPORT_BYTES = 2 * MAX_FILE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What stands in an export's file."""
+
+    record: KeyringRecord
+    """Wrapped under the export's own key."""
+    threshold: int
+    """How many shares open it; 0: a passphrase does."""
+    box: PassphraseBox | None
+
+    def open(self, kek: LocalKek, where: str) -> tuple[DataKey, ...]:
+        """All data keys. Raises as `file.open_record`."""
+        return open_record(self.record, kek, where)
+
+    def by_passphrase(self, passphrase: str, where: str) -> LocalKek:
+        """The export's own key. Raises as `PassphraseBox.open`; KeySettingError SHARES. Cost: one scrypt."""
+        if self.box is None:
+            raise KeySettingError(
+                KeysReason.SHARES,
+                f"{where} has no passphrase: {self.threshold} shares open it",
+                "give each by --share FILE",
+            )
+        return LocalKek(self.box.open(passphrase, where))
+
+    def by_shares(self, shares: list[str], where: str) -> LocalKek:
+        """The export's own key. Raises as `shares.combine`; KeySettingError SHARES."""
+        if self.box is not None:
+            raise KeySettingError(
+                KeysReason.SHARES, f"{where} has no shares: a passphrase opens it", "give --passphrase-file"
+            )
+        return LocalKek(combine(shares))
+
+
+def under_passphrase(
+    record: KeyringRecord,
+    kek: KeyEncryptionKey,
+    place: object,
+    passphrase: str,
+    parameters: ScryptParameters = DEFAULT_SCRYPT,
+) -> Export:
+    """Export the keyring `record` of `place`, which `kek` opens. Raises as `open_record` and `seal`.
+
+    Cost: one scrypt, and one unwrapping of each key.
+    """
+    keys, own = open_record(record, kek, place), os.urandom(KEK_BYTES)
+    box = seal(Purpose.KEYRING_EXPORT, LocalKek(own).id, own, passphrase, parameters)
+    return Export(seal_record(keys, record.generation, LocalKek(own)), 0, box)
+
+
+def under_shares(
+    record: KeyringRecord, kek: KeyEncryptionKey, place: object, threshold: int, count: int
+) -> tuple[Export, list[str]]:
+    """The same, with `count` shares of which `threshold` open it. Raises as `open_record` and `split`."""
+    own = os.urandom(KEK_BYTES)
+    shares = split(own, threshold, count)
+    keys = open_record(record, kek, place)
+    return Export(seal_record(keys, record.generation, LocalKek(own)), threshold, None), shares
+
+
+def serialize_export(export: Export) -> bytes:
+    """The file's bytes."""
+    box: dict[str, Any] = {} if export.box is None else export.box.to_json()
+    return strict_json.serialize(
+        {
+            "format": FORMAT_NAME,
+            "version": FORMAT_VERSION,
+            "kek_id": export.record.kek_id,
+            "threshold": export.threshold,
+            **box,
+            "keyring": serialize_record(export.record).decode("ascii"),
+        }
+    )
+
+
+def parse_export(raw: bytes, where: str) -> Export:
+    """Read what `serialize_export` wrote. Raises DamagedFile. Nothing is authenticated yet."""
+    fields = strict_json.parse(raw, where)
+    fields.format(FORMAT_NAME, FORMAT_VERSION)
+    kek_id = fields.text("kek_id")
+    threshold = fields.integer("threshold", 0, MAX_SHARES)
+    box = None if threshold else read_box(fields, Purpose.KEYRING_EXPORT, kek_id, where)
+    record = parse_record(fields.text("keyring").encode("ascii", "replace"), where)
+    fields.done()
+    export = Export(record, threshold, box)
+    strict_json.require_exact(raw, serialize_export(export), where)
+    return export

@@ -1,0 +1,143 @@
+"""A keyring for the safe, and back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.errors import AlreadyExists, DamagedFile, KekDenied, KeysError, KeySettingError, KeysReason
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.export import (
+    Export,
+    parse_export,
+    serialize_export,
+    under_passphrase,
+    under_shares,
+)
+from sealwire.keys.keyring.file import create_from_keys, load_keyring, seal_record
+from sealwire.keys.keyring.keyring import Keyring
+from tests.keys.samples import CHEAP_SCRYPT, KEK_B, NOW, PASSPHRASE, local_kek
+
+KEK, NEW_KEK = local_kek(), local_kek(KEK_B)
+KEYS = (
+    DataKey("a", 1, 1, KeyState.DESTROYED, NOW, None),
+    DataKey("a", 1, 2, KeyState.DECRYPT_ONLY, NOW, bytes(range(64))),
+    DataKey("a", 1, 3, KeyState.ACTIVE, NOW, bytes(range(64, 128))),
+    DataKey("b", 2, 1, KeyState.ACTIVE, NOW, bytes(range(128, 192))),
+)
+RECORD = seal_record(KEYS, 5, KEK)
+
+
+def passphrase_export() -> Export:
+    return under_passphrase(RECORD, KEK, "k", PASSPHRASE, CHEAP_SCRYPT)
+
+
+def reread(export: Export) -> Export:
+    return parse_export(serialize_export(export), "export")
+
+
+def test_a_passphrase_gives_all_keys_back() -> None:
+    export = reread(passphrase_export())
+    own = export.by_passphrase(PASSPHRASE, "export")
+    assert export.open(own, "export") == KEYS
+    assert (export.threshold, export.record.generation) == (0, 5)
+
+
+def test_shares_give_all_keys_back() -> None:
+    export, shares = under_shares(RECORD, KEK, "k", 2, 3)
+    export = reread(export)
+    assert export.threshold == 2
+    assert export.open(export.by_shares(shares[1:], "export"), "export") == KEYS
+
+
+def test_each_export_has_a_key_of_its_own() -> None:
+    assert passphrase_export().record.kek_id not in (KEK.id, passphrase_export().record.kek_id)
+
+
+def test_a_keyring_made_of_an_export_opens_under_the_new_key(tmp_path: Path) -> None:
+    export = reread(passphrase_export())
+    keys = export.open(export.by_passphrase(PASSPHRASE, "export"), "export")
+    place = tmp_path / "k"
+    record = create_from_keys(place, NEW_KEK, keys, export.record.generation)
+    assert (record.generation, record.kek_id) == (6, NEW_KEK.id)
+    loaded, before = load_keyring(place, NEW_KEK, 6), load_keyring_of(tmp_path)
+    for name in ("a", "b"):
+        value = loaded.cipher_for(name).encrypt_deterministically(0x08, b"\\1")
+        assert before.cipher_for(name).encrypt_deterministically(0x08, b"\\1") == value
+    with pytest.raises(AlreadyExists):
+        create_from_keys(place, NEW_KEK, keys, 5)
+
+
+def load_keyring_of(folder: Path) -> Keyring:
+    create_from_keys(folder / "old", KEK, KEYS, 5)
+    return load_keyring(folder / "old", KEK)
+
+
+def test_a_wrong_passphrase_and_the_wrong_way_are_refused() -> None:
+    export = passphrase_export()
+    with pytest.raises(KekDenied) as caught:
+        export.by_passphrase(PASSPHRASE + "x", "export")
+    assert caught.value.reason is KeysReason.PASSPHRASE_WRONG
+    with pytest.raises(KeySettingError) as wrong:
+        export.by_shares([], "export")
+    assert wrong.value.reason is KeysReason.SHARES
+    shared, _ = under_shares(RECORD, KEK, "k", 2, 2)
+    with pytest.raises(KeySettingError) as without:
+        shared.by_passphrase(PASSPHRASE, "export")
+    assert without.value.reason is KeysReason.SHARES
+
+
+def test_a_weak_passphrase_makes_no_export() -> None:
+    with pytest.raises(KeySettingError) as caught:
+        under_passphrase(RECORD, KEK, "k", "short", CHEAP_SCRYPT)
+    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
+
+
+def test_another_kek_exports_nothing() -> None:
+    with pytest.raises(KekDenied):
+        under_shares(RECORD, NEW_KEK, "k", 2, 2)
+
+
+def test_shares_of_another_export_do_not_open_it() -> None:
+    (first, _), (_, shares) = (under_shares(RECORD, KEK, "k", 2, 2) for _ in "12")
+    with pytest.raises(KeysError) as caught:
+        first.open(first.by_shares(shares, "export"), "export")
+    assert caught.value.reason is KeysReason.KEK_OTHER
+
+
+@pytest.mark.parametrize("name", ["kek_id", "threshold", "keyring", "wrapped", "scrypt", "version"])
+def test_a_changed_field_is_noticed(name: str) -> None:
+    document = json.loads(serialize_export(passphrase_export()))
+    changes = {
+        "kek_id": "local:0000000000000000",
+        "threshold": 2,
+        "keyring": document["keyring"].replace('"generation": 5', '"generation": 6'),
+        "wrapped": document["wrapped"][:-8] + "AAAAAAA=",
+        "scrypt": document["scrypt"] | {"n": 2048},
+        "version": 2,
+    }
+    assert document[name] != changes[name]
+    raw = json.dumps(document | {name: changes[name]}, indent=1).encode() + b"\n"
+    with pytest.raises((DamagedFile, KekDenied)):
+        opened(raw)
+
+
+def opened(raw: bytes) -> tuple[DataKey, ...]:
+    export = parse_export(raw, "export")
+    return export.open(export.by_passphrase(PASSPHRASE, "export"), "export")
+
+
+def test_every_cut_is_noticed() -> None:
+    raw = serialize_export(passphrase_export())
+    for end in range(0, len(raw), 37):
+        with pytest.raises(DamagedFile):
+            parse_export(raw[:end], "export")
+
+
+def test_nothing_of_a_key_is_in_an_export() -> None:
+    raw = serialize_export(passphrase_export())
+    export, shares = under_shares(RECORD, KEK, "k", 2, 2)
+    for key in KEYS:
+        for held in (raw, serialize_export(export), "".join(shares).encode()):
+            assert key.material is None or key.material[:8] not in held
+    assert PASSPHRASE.encode() not in raw
