@@ -31,6 +31,10 @@ ROOMS = (
     ),
     *("policies/commands", "sidecars/enforcement", "sealwire/testbed"),
     *(f"proxy/server/{name}" for name in ("config", "observability", "connections", "workers")),
+    *(
+        f"sidecars/backup/{name}"
+        for name in ("stores", "sealed", "archive", "dumping", "keeping", "restoring")
+    ),
 )
 WALKED = (
     *ROOMS,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup import consistency
-from sealwire.sidecars.backup.consistency import Wanted
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, ReaderChoice, dump
+from sealwire.sidecars.backup.dumping import consistency
+from sealwire.sidecars.backup.dumping.consistency import Wanted
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, ReaderChoice, dump
+from sealwire.sidecars.backup.dumping.readers import find_mongodump
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.readers import find_mongodump
-from sealwire.sidecars.backup.sealed_writer import create_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
 from tests.integration.conftest import Stack
 from tests.sidecars.backup.samples import KEK

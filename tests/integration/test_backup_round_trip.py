@@ -9,23 +9,23 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.sidecars.backup.comparison import Outcome
-from sealwire.sidecars.backup.drill import drill
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, dump
-from sealwire.sidecars.backup.dump_files import DirectoryFiles, DumpFiles, TarFiles
+from sealwire.sidecars.backup.archive.dump_files import DirectoryFiles, DumpFiles, TarFiles
+from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
 from sealwire.sidecars.backup.errors import (
     BackupDamaged,
     BackupReason,
     RestoreStopped,
     TargetOccupied,
 )
-from sealwire.sidecars.backup.journal import opened
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.restore import Restore
-from sealwire.sidecars.backup.restore_plan import plan
-from sealwire.sidecars.backup.sealed_reader import open_backup
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.survey import survey
+from sealwire.sidecars.backup.restoring.comparison import Outcome
+from sealwire.sidecars.backup.restoring.drill import drill
+from sealwire.sidecars.backup.restoring.journal import opened
+from sealwire.sidecars.backup.restoring.plan import plan
+from sealwire.sidecars.backup.restoring.restore import Restore
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
 from tests.integration.backup_source import (
     Server,

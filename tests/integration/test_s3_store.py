@@ -13,7 +13,6 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from sealwire.cli import main
-from sealwire.sidecars.backup import s3_store
 from sealwire.sidecars.backup.errors import (
     BackupExists,
     BackupMissing,
@@ -21,17 +20,18 @@ from sealwire.sidecars.backup.errors import (
     BackupSettingError,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.prune import LEFTOVER_AGE, plan_prune, prune
-from sealwire.sidecars.backup.rekey import reencrypt, rewrap
-from sealwire.sidecars.backup.retention import RetentionPolicy
-from sealwire.sidecars.backup.s3_store import S3Store
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.store import Store
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.keeping.prune import LEFTOVER_AGE, plan_prune, prune
+from sealwire.sidecars.backup.keeping.rekey import reencrypt, rewrap
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores import s3_store
+from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.stores.s3_store import S3Store
+from sealwire.sidecars.backup.stores.store import Store
 from tests.keys.samples import KEK_A, KEK_B, NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, seal
-from tests.sidecars.backup.store_contract import KEY, StoreContract
+from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
 
 pytestmark = pytest.mark.integration
 

@@ -11,11 +11,11 @@ from rich.table import Column
 from sealwire.cli.backup.options import retention_options, store_option
 from sealwire.cli.options import dry_run_option, json_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.sidecars.backup.catalog import Entry, read_catalog
-from sealwire.sidecars.backup.manifest import format_time
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.prune import PrunePlan, plan_prune, prune
-from sealwire.sidecars.backup.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
+from sealwire.sidecars.backup.keeping.prune import PrunePlan, plan_prune, prune
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.sealed.manifest import format_time
+from sealwire.sidecars.backup.stores.open_store import open_store
 
 
 @click.command(name="list")

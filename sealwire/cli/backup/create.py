@@ -16,10 +16,17 @@ from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
-from sealwire.sidecars.backup.consistency import Wanted
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, Progress, ReaderChoice, dump, namespaces
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.sealed_writer import create_backup
+from sealwire.sidecars.backup.dumping.consistency import Wanted
+from sealwire.sidecars.backup.dumping.dump import (
+    Dumped,
+    DumpOptions,
+    Progress,
+    ReaderChoice,
+    dump,
+    namespaces,
+)
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.open_store import open_store
 from sealwire.sidecars.direct import connected
 
 RIGHTS = "log in as a user with the role `backup` (or read on what --only names)"

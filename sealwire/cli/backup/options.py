@@ -16,8 +16,8 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.kek.key_pair import load_private_key, load_public_key
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
-from sealwire.sidecars.backup.key_slots import Identity, Recipient
-from sealwire.sidecars.backup.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 
 PUBLIC_PREFIX = "public:"
 PRIVATE_PREFIX = "private:"

@@ -10,9 +10,9 @@ from sealwire.cli.options import dry_run_option, json_option
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import choose, read_catalog
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.rekey import plan_rekey, reencrypt, rewrap
+from sealwire.sidecars.backup.keeping.catalog import choose, read_catalog
+from sealwire.sidecars.backup.keeping.rekey import plan_rekey, reencrypt, rewrap
+from sealwire.sidecars.backup.stores.open_store import open_store
 
 
 @click.command()

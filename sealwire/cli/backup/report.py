@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sealwire.sidecars.backup.comparison import Outcome, RestoreReport
-from sealwire.sidecars.backup.restore_plan import RestorePlan
+from sealwire.sidecars.backup.restoring.comparison import Outcome, RestoreReport
+from sealwire.sidecars.backup.restoring.plan import RestorePlan
 
 _STYLES = {Outcome.RESTORED: "green", Outcome.INCOMPLETE: "yellow", Outcome.DIFFERENT: "bold red"}
 

@@ -17,14 +17,14 @@ from sealwire.cli.output import progress_bar
 from sealwire.cli.server_options import refuse_typed_password, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import read_catalog
-from sealwire.sidecars.backup.drill import drill
-from sealwire.sidecars.backup.dump_files import DumpFiles, open_plain, open_sealed
-from sealwire.sidecars.backup.manifest import Manifest
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.restore_plan import plan
-from sealwire.sidecars.backup.survey import survey
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, open_sealed
+from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.keeping.catalog import read_catalog
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.restoring.drill import drill
+from sealwire.sidecars.backup.restoring.plan import plan
+from sealwire.sidecars.backup.sealed.manifest import Manifest
+from sealwire.sidecars.backup.stores.open_store import open_store
 from sealwire.sidecars.direct import Client, connected
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.mongo_server import User

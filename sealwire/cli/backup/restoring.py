@@ -16,13 +16,13 @@ from sealwire.cli.options import PATH, dry_run_option, json_option, settings
 from sealwire.cli.output import document_bar, print_json
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
-from sealwire.sidecars.backup.comparison import RestoreReport
-from sealwire.sidecars.backup.dump_files import DumpFiles
-from sealwire.sidecars.backup.journal import default_path, opened
-from sealwire.sidecars.backup.manifest import Manifest
-from sealwire.sidecars.backup.restore import Restore, RestoreProgress
-from sealwire.sidecars.backup.restore_plan import RestorePlan, parse_rename, plan
-from sealwire.sidecars.backup.survey import survey
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles
+from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.restoring.comparison import RestoreReport
+from sealwire.sidecars.backup.restoring.journal import default_path, opened
+from sealwire.sidecars.backup.restoring.plan import RestorePlan, parse_rename, plan
+from sealwire.sidecars.backup.restoring.restore import Restore, RestoreProgress
+from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.direct import connected
 
 RIGHTS = "log in as a user with the role `restore`"

@@ -9,10 +9,10 @@ from sealwire.cli.backup.options import retention_options
 from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer, print_json
 from sealwire.keys.private_file import create_public
-from sealwire.sidecars.backup.manifest import format_time
-from sealwire.sidecars.backup.retention import RetentionPolicy
-from sealwire.sidecars.backup.schedule import Schedule, kubernetes_cron_job, systemd_units
-from sealwire.sidecars.backup.transition import DEFAULT_DAYS, check_transition, write_metrics
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.schedule import Schedule, kubernetes_cron_job, systemd_units
+from sealwire.sidecars.backup.keeping.transition import DEFAULT_DAYS, check_transition, write_metrics
+from sealwire.sidecars.backup.sealed.manifest import format_time
 
 _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 

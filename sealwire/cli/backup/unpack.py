@@ -10,11 +10,11 @@ from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import read_catalog
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.sealed_reader import open_backup
-from sealwire.sidecars.backup.unpack import require_new, unpack
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.keeping.catalog import read_catalog
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.restoring.unpack import require_new, unpack
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.stores.open_store import open_store
 
 
 @click.command(name="unpack")

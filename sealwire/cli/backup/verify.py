@@ -9,9 +9,9 @@ from sealwire.cli.backup.options import Failures, KeyOptions, names_argument, re
 from sealwire.cli.options import json_option
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import choose, read_catalog
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.verification import Verification, verify_backup
+from sealwire.sidecars.backup.keeping.catalog import choose, read_catalog
+from sealwire.sidecars.backup.keeping.verification import Verification, verify_backup
+from sealwire.sidecars.backup.stores.open_store import open_store
 
 
 @click.command()

@@ -5,8 +5,8 @@ import io
 from rich.console import Console
 
 from sealwire.cli.backup.report import plan_json, report_json, show_plan, show_report
-from sealwire.sidecars.backup.comparison import CollectionResult, Outcome, RestoreReport
-from sealwire.sidecars.backup.restore_plan import RestorePlan
+from sealwire.sidecars.backup.restoring.comparison import CollectionResult, Outcome, RestoreReport
+from sealwire.sidecars.backup.restoring.plan import RestorePlan
 
 LEFT_OUT = (("clinic.old", "no such collection"),)
 REPORT = RestoreReport(

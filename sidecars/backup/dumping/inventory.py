@@ -1,0 +1,84 @@
+"""What there is on a server to be dumped, by mongodump's rules."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from bson.son import SON
+from pymongo.errors import OperationFailure
+
+from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, from_server
+from sealwire.sidecars.backup.archive.names import BUCKETS
+from sealwire.sidecars.direct import Client
+
+# Decoded, but with what Python knows nothing of left as BSON has it.
+_DECODED: CodecOptions[SON[str, Any]] = CodecOptions(document_class=SON)
+
+_NEVER_DUMPED = frozenset({"local", "config"})
+# Unauthorized, and what Atlas says instead
+_UNAUTHORIZED = (13, 8000)
+
+
+def databases(client: Client) -> list[str]:
+    """The databases to be dumped, admin first: a server may not list it. Raises PyMongoError."""
+    listed = set(client.list_database_names())
+    return ["admin", *sorted(listed - _NEVER_DUMPED - {"admin"})]
+
+
+def collections(client: Client, database: str) -> list[CollectionMetadata]:
+    """Collections and views of a database, sorted by name. Raises PyMongoError."""
+    found = []
+    for described in client.get_database(database, _DECODED).list_collections():
+        name = described["name"]
+        if not is_skipped(database, name):
+            indexes = () if described.get("type") == "view" else _indexes(client, database, name)
+            found.append(from_server(database, described, indexes))
+    return sorted(found, key=lambda metadata: metadata.name)
+
+
+def has_buckets(client: Client, database: str, name: str) -> bool:
+    """Whether a time-series collection's documents are in a collection of buckets that can be read."""
+    options: Mapping[str, Any] = {"name": BUCKETS + name}
+    return any(True for _ in client.get_database(database, _DECODED).list_collections(filter=options))
+
+
+def logins(client: Client) -> tuple[CollectionMetadata, ...] | None:
+    """Users and roles, as collections of admin; None where this user may not read them.
+
+    mongodump finds them in the list of collections; a server may leave them out of it and still have them.
+    """
+    admin = client.get_database("admin", _DECODED)
+    found = []
+    for name in ("system.users", "system.roles", "system.version"):
+        try:
+            admin.get_collection(name).find_one({}, {"_id": 1})
+        except OperationFailure as error:
+            if error.code in _UNAUTHORIZED:
+                return None
+            raise
+        found.append(from_server("admin", {"name": name}, ()))
+    return tuple(found)
+
+
+def is_skipped(database: str, collection: str) -> bool:
+    """Whether mongodump leaves this collection out.
+
+    System collections are no data, but for those of admin and stored JavaScript. The users and roles of admin
+    come by `logins`, and the keys that sign cluster times stay behind.
+    """
+    if database == "admin":
+        return collection.startswith("system.")
+    if collection.startswith("system."):
+        return collection != "system.js"
+    return "$" in collection and ".oplog.$" not in collection
+
+
+def _indexes(client: Client, database: str, name: str) -> tuple[Mapping[str, Any], ...]:
+    return tuple(client.get_database(database, _DECODED).get_collection(name).list_indexes())
+
+
+def selected(found: list[CollectionMetadata], only: tuple[str, ...]) -> Iterator[CollectionMetadata]:
+    """The collections that `only` names, as a database or as `database.collection`; empty means all."""
+    for metadata in found:
+        if not only or metadata.database in only or metadata.namespace in only:
+            yield metadata
