@@ -34,7 +34,7 @@ from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.sidecars.backup.archive.blocks import Block, cut, gather
 from sealwire.sidecars.backup.archive.digest import ContentDigest, digest
 from sealwire.sidecars.backup.archive.names import part_path
-from sealwire.sidecars.backup.archive.tar_writer import TarWriter
+from sealwire.sidecars.backup.archive.tar import TarWriter
 from sealwire.sidecars.backup.dumping.parallel import produced
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.manifest import Consistency, Manifest

@@ -26,7 +26,7 @@ from sealwire.sidecars.backup.dumping.dump import (
     namespaces,
 )
 from sealwire.sidecars.backup.sealed.writer import create_backup
-from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.direct import connected
 
 RIGHTS = "log in as a user with the role `backup` (or read on what --only names)"
@@ -74,7 +74,7 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
 def create(  # noqa: PLR0913 - one parameter an option
     *,
     name: str | None,
-    store_address: str,
+    store: Store,
     keys: KeyOptions,
     uri: str,
     only: tuple[str, ...],
@@ -99,7 +99,6 @@ def create(  # noqa: PLR0913 - one parameter an option
           --recipient public:backup.pub --policy policy.yaml --keyring keyring.json --json
     """
     selftest.run()
-    store = open_store(store_address)
     options = DumpOptions(
         required_uri(uri),
         only,
@@ -113,11 +112,11 @@ def create(  # noqa: PLR0913 - one parameter an option
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, RIGHTS) as client:
         if dry_run:
-            _show_plan(name, store_address, namespaces(client, only), as_json=as_json)
+            _show_plan(name, store.address, namespaces(client, only), as_json=as_json)
             return
         with create_backup(store, name, recipients) as sink, _bar(name) as tell:
             dumped = dump(client, sink, options, tell)
-    _show(name, store_address, dumped, as_json=as_json)
+    _show(name, store.address, dumped, as_json=as_json)
 
 
 def _key_ids(keyring: Path) -> tuple[str, ...]:

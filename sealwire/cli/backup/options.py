@@ -18,19 +18,27 @@ from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
 from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
+from sealwire.sidecars.backup.stores.open_store import open_store
 
 PUBLIC_PREFIX = "public:"
 PRIVATE_PREFIX = "private:"
 
-store_option = click.option(
-    "--store",
-    "store_address",
-    metavar="DIRECTORY|s3://BUCKET/PREFIX",
-    envvar="SEALWIRE_BACKUP_STORE",
-    show_envvar=True,
-    default="/var/backups/mongodb",
-    show_default=True,
-    help="Where the backups are.",
+DEFAULT_DIRECTORY = "/var/backups/mongodb"
+
+# Gives the command `store: Store`.
+store_option = settings(
+    "store",
+    open_store,
+    click.option(
+        "--store",
+        "address",
+        metavar="DIRECTORY|s3://BUCKET/PREFIX",
+        envvar="SEALWIRE_BACKUP_STORE",
+        show_envvar=True,
+        default=DEFAULT_DIRECTORY,
+        show_default=True,
+        help="Where the backups are.",
+    ),
 )
 names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
 _recipient_option = click.option(

@@ -7,14 +7,13 @@ from sealwire.keys.errors import DamagedFile
 from sealwire.sidecars.backup.archive.digest import ContentDigest
 from sealwire.sidecars.backup.archive.metadata import Kind
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
-from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS
+from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
 
 CONTENTS_MEMBER = "sealwire-contents.json"
 MAX_CONTENTS_BYTES = 64 << 20
 
 _FORMAT = "sealwire-backup-contents"
 _VERSION = 1
-_MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,8 @@ def parse(raw: bytes) -> Contents:
         fields.done()
         strict_json.require_exact(raw, serialize(contents), CONTENTS_MEMBER)
     except (DamagedFile, ValueError):
-        raise BackupDamaged(
-            BackupReason.MANIFEST,
-            f"{CONTENTS_MEMBER} is not what this release reads",
-            "restore another backup",
-        ) from None
+        text = f"{CONTENTS_MEMBER} is not what this release reads"
+        raise BackupDamaged(BackupReason.MANIFEST, text, "restore another backup") from None
     return contents
 
 
@@ -90,8 +86,8 @@ def _collection(item: object) -> CollectionContent:
         Kind(fields.text("kind")),
         bool(fields.integer("in_snapshot", 0, 1)),
         ContentDigest(
-            fields.integer("documents", 0, _MAX_NUMBER),
-            fields.integer("size", 0, _MAX_NUMBER),
+            fields.integer("documents", 0, MAX_NUMBER),
+            fields.integer("size", 0, MAX_NUMBER),
             int(fields.text("sha256_sum"), 16),
         ),
     )

@@ -6,12 +6,17 @@ from enum import Enum
 from typing import Any
 
 from bson.binary import Binary
+from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps, loads
+from bson.son import SON
 
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
 
 MAX_METADATA_BYTES = 48_000_000
+
+DECODED: CodecOptions[SON[str, Any]] = CodecOptions(document_class=SON)
+"""How a server's answers are read: decoded, but with what Python knows nothing of left as BSON has it."""
 
 
 class Kind(Enum):
@@ -97,9 +102,8 @@ def parse(raw: bytes, database: str, stem_name: str) -> CollectionMetadata:
         if "\0" in name or not name:
             raise ValueError
     except (BSONError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError):
-        raise BackupDamaged(
-            BackupReason.ARCHIVE, f"a metadata file of {database} cannot be read", "use another dump"
-        ) from None
+        text = f"a metadata file of {database} cannot be read"
+        raise BackupDamaged(BackupReason.ARCHIVE, text, "use another dump") from None
     return CollectionMetadata(database, name, kind, options, tuple(indexes), uuid)
 
 

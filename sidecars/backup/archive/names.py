@@ -88,9 +88,8 @@ def split_path(path: str) -> FileName | None:
     """
     pieces = path.split("/")
     if any(piece in ("", ".", "..") or "\0" in piece for piece in pieces):
-        raise BackupDamaged(
-            BackupReason.ARCHIVE, "a file of the dump lies outside of it", "do not restore it"
-        )
+        text = "a file of the dump lies outside of it"
+        raise BackupDamaged(BackupReason.ARCHIVE, text, "do not restore it")
     if len(pieces) == 3 and pieces[1].endswith(PARTS) and _PART.fullmatch(pieces[2]):
         number = int(pieces[2].removesuffix(DATA))
         return FileName(pieces[0], pieces[1].removesuffix(PARTS), Content.DOCUMENTS, number)

@@ -1,7 +1,7 @@
 """What is in a dump, before anything of it is restored; and its documents as blocks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sealwire.sidecars.backup.archive import contents, metadata, names
@@ -33,10 +33,8 @@ class Survey:
 
     def metadata_of(self, database: str, collection: str) -> CollectionMetadata | None:
         """The collection of this name."""
-        for found in self.collections.values():
-            if (found.database, found.name) == (database, collection):
-                return found
-        return None
+        wanted = (database, collection)
+        return next((one for one in self.collections.values() if (one.database, one.name) == wanted), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +46,6 @@ class Piece:
 
     def __repr__(self) -> str:
         return f"Piece({self.key}, {len(self.data)} bytes)"
-
-
-@dataclass(slots=True)
-class Reading:
-    """A walk over the documents. `contents` is known when a sealed backup was read to its end."""
-
-    contents: Contents | None = field(default=None)
 
 
 def survey(files: DumpFiles) -> Survey:
@@ -86,36 +77,28 @@ def survey(files: DumpFiles) -> Survey:
     return Survey(found, level, tuple(ignored))
 
 
-def pieces(files: DumpFiles, found: Survey, way: Reading) -> Iterator[Piece]:
-    """All documents, in blocks of about BLOCK_BYTES; `way.contents` is set on the way.
+def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:
+    """All documents, in blocks of about BLOCK_BYTES; what a sealed backup says of them comes behind them.
 
-    Raises:  BackupDamaged BSON, ARCHIVE; what the files raise
+    Raises:  BackupDamaged BSON, ARCHIVE, MANIFEST; what the files raise
     """
     parts: dict[FileKey, int] = {}
     for file in files.walk():
         if files.sealed and file.path == CONTENTS_MEMBER:
-            way.contents = contents.parse(_bounded(file.stream, contents.MAX_CONTENTS_BYTES))
+            yield contents.parse(_bounded(file.stream, contents.MAX_CONTENTS_BYTES))
         if files.sealed and file.path in (CONTENTS_MEMBER, MANIFEST_MEMBER):
             continue
         name = _split(file.path, found.level)
         if name is None or name.content is Content.METADATA:
             continue
         key = FileKey(name.database, name.stem)
-        _in_turn(parts, key, name)
+        # Parts are numbered without gaps; one that is missing must not pass for the end.
+        number = parts[key] = parts.get(key, 0) + 1
+        if number != (name.part or 1):
+            text = f"part {name.part or 1} of {name.database}.{name.collection} is out of its turn"
+            raise BackupDamaged(BackupReason.ARCHIVE, text, "restore another backup")
         for data in cut(_opened(file), BLOCK_BYTES):
             yield Piece(key, data)
-
-
-def _in_turn(parts: dict[FileKey, int], key: FileKey, name: FileName) -> None:
-    """Parts are numbered without gaps; one that is missing must not pass for the end."""
-    number = name.part or 1
-    if number != parts.get(key, 0) + 1:
-        raise BackupDamaged(
-            BackupReason.ARCHIVE,
-            f"part {number} of {name.database}.{name.collection} is out of its turn",
-            "restore another backup",
-        )
-    parts[key] = number
 
 
 def owner_of(found: Survey, key: FileKey) -> tuple[CollectionMetadata | None, bool]:
@@ -153,7 +136,6 @@ def _bounded(stream: Readable, most: int) -> bytes:
     while data := stream.read(1 << 20):
         held += data
         if len(held) > most:
-            raise BackupDamaged(
-                BackupReason.TOO_LARGE, "a file of the dump is too large", "do not restore it"
-            )
+            text = "a file of the dump is too large"
+            raise BackupDamaged(BackupReason.TOO_LARGE, text, "do not restore it")
     return bytes(held)

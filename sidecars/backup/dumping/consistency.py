@@ -48,11 +48,8 @@ def reading(client: Client, wanted: Wanted, namespace: tuple[str, str] | None) -
                 yield Reading(session, moment)
                 return
     if wanted is Wanted.SNAPSHOT:
-        raise SourceFailed(
-            BackupReason.SNAPSHOT_REFUSED,
-            "the server offers no snapshot",
-            "MongoDB 5.0 or newer as a replica set does; or take --consistency auto",
-        )
+        hint = "MongoDB 5.0 or newer as a replica set does; or take --consistency auto"
+        raise SourceFailed(BackupReason.SNAPSHOT_REFUSED, "the server offers no snapshot", hint)
     yield Reading(None, last_write(client))
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
-from pathlib import Path
 
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -19,7 +18,7 @@ from sealwire.sidecars.backup.archive.blocks import BLOCK_BYTES, Block, gather
 from sealwire.sidecars.backup.archive.contents import CollectionContent, Contents
 from sealwire.sidecars.backup.archive.digest import ContentDigest, digest
 from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
-from sealwire.sidecars.backup.archive.tar_writer import TarWriter
+from sealwire.sidecars.backup.archive.tar import TarWriter
 from sealwire.sidecars.backup.dumping import inventory, readers
 from sealwire.sidecars.backup.dumping.consistency import Reading, Wanted, obtained, reading
 from sealwire.sidecars.backup.dumping.parallel import produced
@@ -119,7 +118,8 @@ def _dump(
 ) -> Dumped:
     found, notes = _selected(client, options.only)
     version = str(client.admin.command("buildInfo")["version"])
-    with reading(client, options.consistency, _tried_on(found)) as way:
+    tried_on = next(((one.database, one.name) for one in found if _takes_snapshot(one)), None)
+    with reading(client, options.consistency, tried_on) as way:
         reader = _reader(client, options, way)
         for described in found:
             path = names.metadata_path(described.database, described.name)
@@ -134,7 +134,13 @@ def _dump(
 
         threads = 1 if way.session is not None else max(1, options.parallel)
         sums = _documents(tar, jobs, read, threads, tell, _expected(client, jobs))
-        whole = Contents(_contents(found, jobs, sums), tuple(notes))
+        in_snapshot = {job.metadata.namespace for job in jobs if job.in_snapshot}
+
+        def content(one: CollectionMetadata) -> CollectionContent:
+            name = one.namespace
+            return CollectionContent(name, one.kind, name in in_snapshot, sums.get(name, ContentDigest()))
+
+        whole = Contents(tuple(map(content, found)), tuple(notes))
         tar.add(contents.CONTENTS_MEMBER, contents.serialize(whole))
         manifest = Manifest(
             created,
@@ -161,11 +167,9 @@ def _telling_failures() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise SourceFailed(
-            BackupReason.SOURCE_LOST,
-            f"the server did not answer what a backup has to know: {failure(error)}",
-            "nothing was kept of this backup; the user needs the role `backup`",
-        ) from None
+        text = f"the server did not answer what a backup has to know: {failure(error)}"
+        hint = "nothing was kept of this backup; the user needs the role `backup`"
+        raise SourceFailed(BackupReason.SOURCE_LOST, text, hint) from None
 
 
 def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
@@ -180,11 +184,8 @@ def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMet
                 raise
             notes.append("admin: the user may not list its collections")
     if not found and only:
-        raise BackupSettingError(
-            BackupReason.SELECTION,
-            "nothing on the server has a name that --only gives",
-            "names are DATABASE or DATABASE.COLLECTION",
-        )
+        text = "nothing on the server has a name that --only gives"
+        raise BackupSettingError(BackupReason.SELECTION, text, "names are DATABASE or DATABASE.COLLECTION")
     if only and "admin" not in only:
         notes.append("users and roles: not asked for")
         return found, notes
@@ -192,13 +193,6 @@ def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMet
     if logins is None:
         notes.append("users and roles: the user may not read them; the role `backup` may")
     return [*(logins or ()), *found], notes
-
-
-def _tried_on(found: list[CollectionMetadata]) -> tuple[str, str] | None:
-    for described in found:
-        if _takes_snapshot(described):
-            return described.database, described.name
-    return None
 
 
 def _takes_snapshot(described: CollectionMetadata) -> bool:
@@ -214,11 +208,10 @@ def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
         return built_in
     program = find_mongodump()
     if program is not None:
-        return MongodumpReader(Path(program), options.uri, built_in)
+        return MongodumpReader(program, options.uri, built_in)
     if options.reader is ReaderChoice.MONGODUMP:
-        raise SourceFailed(
-            BackupReason.DUMPER, "mongodump is not on the path", "install it, or take --reader built-in"
-        )
+        hint = "install it, or take --reader built-in"
+        raise SourceFailed(BackupReason.DUMPER, "mongodump is not on the path", hint)
     return built_in
 
 
@@ -273,21 +266,6 @@ def _path(block: Block) -> str:
     if block.number == 1 and block.last:
         return names.data_path(block.database, block.collection)
     return names.part_path(block.database, block.collection, block.number)
-
-
-def _contents(
-    found: list[CollectionMetadata], jobs: list[_Job], sums: dict[str, ContentDigest]
-) -> tuple[CollectionContent, ...]:
-    in_snapshot = {job.metadata.namespace for job in jobs if job.in_snapshot}
-    return tuple(
-        CollectionContent(
-            described.namespace,
-            described.kind,
-            described.namespace in in_snapshot,
-            sums.get(described.namespace, ContentDigest()),
-        )
-        for described in found
-    )
 
 
 def _now() -> datetime:

@@ -3,16 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bson.codec_options import CodecOptions
-from bson.son import SON
 from pymongo.errors import OperationFailure
 
-from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, from_server
+from sealwire.sidecars.backup.archive.metadata import DECODED, CollectionMetadata, from_server
 from sealwire.sidecars.backup.archive.names import BUCKETS
 from sealwire.sidecars.direct import Client
-
-# Decoded, but with what Python knows nothing of left as BSON has it.
-_DECODED: CodecOptions[SON[str, Any]] = CodecOptions(document_class=SON)
 
 _NEVER_DUMPED = frozenset({"local", "config"})
 # Unauthorized, and what Atlas says instead
@@ -28,18 +23,19 @@ def databases(client: Client) -> list[str]:
 def collections(client: Client, database: str) -> list[CollectionMetadata]:
     """Collections and views of a database, sorted by name. Raises PyMongoError."""
     found = []
-    for described in client.get_database(database, _DECODED).list_collections():
+    for described in client.get_database(database, DECODED).list_collections():
         name = described["name"]
         if not is_skipped(database, name):
-            indexes = () if described.get("type") == "view" else _indexes(client, database, name)
-            found.append(from_server(database, described, indexes))
+            is_view = described.get("type") == "view"
+            indexes = () if is_view else client.get_database(database, DECODED)[name].list_indexes()
+            found.append(from_server(database, described, tuple(indexes)))
     return sorted(found, key=lambda metadata: metadata.name)
 
 
 def has_buckets(client: Client, database: str, name: str) -> bool:
     """Whether a time-series collection's documents are in a collection of buckets that can be read."""
     options: Mapping[str, Any] = {"name": BUCKETS + name}
-    return any(True for _ in client.get_database(database, _DECODED).list_collections(filter=options))
+    return any(True for _ in client.get_database(database, DECODED).list_collections(filter=options))
 
 
 def logins(client: Client) -> tuple[CollectionMetadata, ...] | None:
@@ -47,7 +43,7 @@ def logins(client: Client) -> tuple[CollectionMetadata, ...] | None:
 
     mongodump finds them in the list of collections; a server may leave them out of it and still have them.
     """
-    admin = client.get_database("admin", _DECODED)
+    admin = client.get_database("admin", DECODED)
     found = []
     for name in ("system.users", "system.roles", "system.version"):
         try:
@@ -71,10 +67,6 @@ def is_skipped(database: str, collection: str) -> bool:
     if collection.startswith("system."):
         return collection != "system.js"
     return "$" in collection and ".oplog.$" not in collection
-
-
-def _indexes(client: Client, database: str, name: str) -> tuple[Mapping[str, Any], ...]:
-    return tuple(client.get_database(database, _DECODED).get_collection(name).list_indexes())
 
 
 def selected(found: list[CollectionMetadata], only: tuple[str, ...]) -> Iterator[CollectionMetadata]:

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from bson.codec_options import CodecOptions
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure, PyMongoError
 
 from sealwire.sidecars.backup.archive.blocks import cut
+from sealwire.sidecars.backup.archive.metadata import DECODED
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.direct import Client, failure
 
@@ -25,7 +25,6 @@ _MOST_DOCUMENTS = 10_000
 _GUESSED_DOCUMENT = 4096
 _SNAPSHOT_TOO_OLD = 239
 _VERSION_WITHIN_S = 20.0
-_DECODED: CodecOptions[dict[str, Any]] = CodecOptions(document_class=dict)
 
 
 class Reader(Protocol):
@@ -50,26 +49,20 @@ class DriverReader:
         """Raises SourceFailed SNAPSHOT_OLD, SOURCE_LOST"""
         source = self._client.get_database(database).get_collection(collection)
         try:
-            cursor = source.find_raw_batches(
-                {}, batch_size=self._batch_size(database, collection), session=session
+            average = int(
+                statistics(self._client, database, collection).get("avgObjSize") or _GUESSED_DOCUMENT
             )
-            with cursor:
+            batch_size = max(1, min(_MOST_DOCUMENTS, self._batch_bytes // max(1, average)))
+            with source.find_raw_batches({}, batch_size=batch_size, session=session) as cursor:
                 yield from cursor
-        except OperationFailure as error:
-            if error.code == _SNAPSHOT_TOO_OLD:
-                raise SourceFailed(
-                    BackupReason.SNAPSHOT_OLD,
-                    f"the server gave the snapshot up while {database}.{collection} was read",
-                    "raise minSnapshotHistoryWindowInSeconds on the server, or take --consistency none",
-                ) from None
-            raise _lost(database, collection, failure(error)) from None
         except PyMongoError as error:
-            raise _lost(database, collection, failure(error)) from None
-
-    def _batch_size(self, database: str, collection: str) -> int:
-        """Documents in a reply of about `batch_bytes`; a guess where the server does not tell."""
-        average = int(statistics(self._client, database, collection).get("avgObjSize") or _GUESSED_DOCUMENT)
-        return max(1, min(_MOST_DOCUMENTS, self._batch_bytes // max(1, average)))
+            if isinstance(error, OperationFailure) and error.code == _SNAPSHOT_TOO_OLD:
+                text = f"the server gave the snapshot up while {database}.{collection} was read"
+                hint = "raise minSnapshotHistoryWindowInSeconds on the server, or take --consistency none"
+                raise SourceFailed(BackupReason.SNAPSHOT_OLD, text, hint) from None
+            text = f"the server stopped answering while {database}.{collection} was read: {failure(error)}"
+            hint = "nothing was kept of this backup; earlier ones are as they were; try again"
+            raise SourceFailed(BackupReason.SOURCE_LOST, text, hint) from None
 
 
 class MongodumpReader:
@@ -96,11 +89,9 @@ class MongodumpReader:
             if process.stdout is not None:
                 yield from cut(process.stdout, BATCH_BYTES)
         if process.returncode != 0:
-            raise SourceFailed(
-                BackupReason.DUMPER,
-                f"mongodump ended with exit code {process.returncode} while it read {database}.{collection}",
-                "run mongodump by itself to see more, or take --reader built-in",
-            )
+            how = f"mongodump ended with exit code {process.returncode}"
+            hint = "run mongodump by itself to see more, or take --reader built-in"
+            raise SourceFailed(BackupReason.DUMPER, f"{how} while it read {database}.{collection}", hint)
 
     @contextmanager
     def _running(self, database: str, collection: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -130,7 +121,7 @@ class MongodumpReader:
 def statistics(client: Client, database: str, collection: str) -> dict[str, Any]:
     """What the server says of a collection's size; nothing where it may not be asked."""
     with suppress(OperationFailure):
-        return client.get_database(database, _DECODED).command("collStats", collection)
+        return client.get_database(database, DECODED).command("collStats", collection)
     return {}
 
 
@@ -164,16 +155,5 @@ def _version(program: Path) -> str:
         line = done.stdout.splitlines()[0]
         return line.split("version:")[1].strip()[:64]
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        raise SourceFailed(
-            BackupReason.DUMPER,
-            "mongodump is on the path and does not tell its version",
-            "mend it, or take --reader built-in",
-        ) from None
-
-
-def _lost(database: str, collection: str, why: str) -> SourceFailed:
-    return SourceFailed(
-        BackupReason.SOURCE_LOST,
-        f"the server stopped answering while {database}.{collection} was read: {why}",
-        "nothing was kept of this backup; earlier ones are as they were; try again",
-    )
+        text = "mongodump is on the path and does not tell its version"
+        raise SourceFailed(BackupReason.DUMPER, text, "mend it, or take --reader built-in") from None

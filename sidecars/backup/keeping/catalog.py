@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
+from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.reader import read_sidecar
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar
 from sealwire.sidecars.backup.stores.store import (
@@ -30,6 +31,16 @@ class Entry:
     problem: BackupReason | None
     """What can be seen without a key: SIDECAR_MISSING, SIDECAR, or TRUNCATED for another length."""
 
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the sidecar says is inside. Not authenticated."""
+        return None if self.sidecar is None else self.sidecar.manifest
+
+    @property
+    def dump_size(self) -> int | None:
+        """Bytes before compression, for whoever waits; None where no sidecar says it."""
+        return None if self.manifest is None else self.manifest.size
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -45,7 +56,8 @@ class Catalog:
         for entry in self.entries:
             if entry.name == name:
                 return entry
-        raise missing(name)
+        text = f"{payload_key(name)} does not exist"
+        raise BackupMissing(BackupReason.MISSING, text, "sealwire backup list shows what there is")
 
 
 def read_catalog(store: Store) -> Catalog:
@@ -53,11 +65,8 @@ def read_catalog(store: Store) -> Catalog:
     objects = store.objects()
     payloads = [item for item in objects if item.key.endswith(PAYLOAD_SUFFIX)]
     names = {item.key.removesuffix(PAYLOAD_SUFFIX) for item in payloads}
-    orphans = tuple(
-        item
-        for item in objects
-        if item.key.endswith(SIDECAR_SUFFIX) and item.key.removesuffix(SIDECAR_SUFFIX) not in names
-    )
+    sidecars = (item for item in objects if item.key.endswith(SIDECAR_SUFFIX))
+    orphans = tuple(item for item in sidecars if item.key.removesuffix(SIDECAR_SUFFIX) not in names)
     entries = [_entry(store, item) for item in payloads]
     return Catalog(tuple(sorted(entries, key=lambda entry: (entry.created, entry.name))), orphans)
 
@@ -72,23 +81,15 @@ def choose(catalog: Catalog, names: Sequence[str]) -> tuple[Entry, ...]:
     return tuple(catalog.find(name) for name in names) if names else catalog.entries
 
 
-def missing(name: str) -> BackupMissing:
-    """The error for a backup that is not in the store."""
-    return BackupMissing(
-        BackupReason.MISSING,
-        f"{payload_key(name)} does not exist",
-        "sealwire backup list shows what there is",
-    )
-
-
 def _entry(store: Store, payload: StoredObject) -> Entry:
     name = payload.key.removesuffix(PAYLOAD_SUFFIX)
     try:
         raw = read_sidecar(store, name)
+        problem = BackupReason.SIDECAR_MISSING
     except BackupDamaged as error:
-        return Entry(name, payload.size, payload.modified, None, error.reason)
+        raw, problem = None, error.reason
     if raw is None:
-        return Entry(name, payload.size, payload.modified, None, BackupReason.SIDECAR_MISSING)
-    sidecar = raw.sidecar
-    problem = None if payload.size == sidecar.payload_bytes else BackupReason.TRUNCATED
-    return Entry(name, payload.size, sidecar.manifest.created, sidecar, problem)
+        return Entry(name, payload.size, payload.modified, None, problem)
+    whole = payload.size == raw.sidecar.payload_bytes
+    created = raw.sidecar.manifest.created
+    return Entry(name, payload.size, created, raw.sidecar, None if whole else BackupReason.TRUNCATED)

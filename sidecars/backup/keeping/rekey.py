@@ -8,12 +8,12 @@ and only then the old one is removed.
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupExists, BackupMissing, BackupReason
 from sealwire.sidecars.backup.keeping.catalog import Entry
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
-from sealwire.sidecars.backup.sealed.chunks import ChunkCipher
 from sealwire.sidecars.backup.sealed.header import read_header
 from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
 from sealwire.sidecars.backup.sealed.reader import OpenBackup, begin_reading
@@ -56,7 +56,7 @@ def rewrap(
     Cost:    reads and writes some kilobytes
     """
     backup = begin_reading(store, name, identities)
-    with backup.stream:
+    with closing(backup.stream):
         sidecar = _require_sidecar(backup)
     slots = backup.keys.wrap_for(recipients)
     store.replace_small(sidecar_key(name), seal_sidecar(replace(sidecar, slots=slots), backup.keys))
@@ -79,13 +79,10 @@ def reencrypt(
     """
     target = successor(name)
     if store.exists(payload_key(target)):
-        raise BackupExists(
-            BackupReason.EXISTS,
-            f"{payload_key(target)} exists already",
-            f"sealwire backup verify {target}; if it is sound, delete {payload_key(name)} and its sidecar",
-        )
+        hint = f"sealwire backup verify {target}; if it is sound, delete {payload_key(name)} and its sidecar"
+        raise BackupExists(BackupReason.EXISTS, f"{payload_key(target)} exists already", hint)
     backup = begin_reading(store, name, identities)
-    with backup.stream:
+    with closing(backup.stream):
         sidecar = _require_sidecar(backup)
         new = begin_backup(store, target, recipients)
         try:
@@ -108,42 +105,38 @@ def successor(name: str) -> str:
 
 def _require_sidecar(backup: OpenBackup) -> Sidecar:
     if backup.sidecar is None:
-        raise BackupMissing(
-            BackupReason.SIDECAR_MISSING,
-            f"{sidecar_key(backup.name)} does not exist",
-            f"sealwire backup verify {backup.name} writes it again",
-        )
+        text = f"{sidecar_key(backup.name)} does not exist"
+        hint = f"sealwire backup verify {backup.name} writes it again"
+        raise BackupMissing(BackupReason.SIDECAR_MISSING, text, hint)
     return backup.sidecar
 
 
-def _copy(backup: OpenBackup, new: NewBackup, progress: Callable[[int], None]) -> bytes:
-    """Chunk by chunk, without decompressing; the SHA-256 of what was copied."""
+def _drain(chunks: ChunkReader, take: Callable[[bytes], object]) -> bytes:
+    """Give `take` chunk by chunk, without decompressing; the SHA-256 of all."""
     digest = hashlib.sha256()
-    while data := backup.chunks.read(_READ_BYTES):
+    while data := chunks.read(_READ_BYTES):
         digest.update(data)
-        new.chunks.write(data)
-        progress(len(data))
-    backup.check_end()
+        take(data)
     return digest.digest()
+
+
+def _copy(backup: OpenBackup, new: NewBackup, progress: Callable[[int], None]) -> bytes:
+    digest = _drain(backup.chunks, lambda data: progress(new.chunks.write(data)))
+    backup.check_end()
+    return digest
 
 
 def _read_back(store: Store, new: NewBackup, written: Sidecar, digest: bytes) -> None:
     """The old one is removed only when the new one says the same. Raises BackupDamaged ALTERED."""
     key = payload_key(new.name)
-    found = hashlib.sha256()
-    with CountedStream(store.open(key)) as stream:
+    with closing(CountedStream(store.open(key))) as stream:
         header = read_header(stream.read_exactly, key)
         header.authenticate(new.keys, key)
-        cipher = ChunkCipher(new.keys.payload_key(header.tag))
-        chunks = ChunkReader(stream, cipher, header.header.chunk_bytes, key)
-        while data := chunks.read(_READ_BYTES):
-            found.update(data)
-    if found.digest() != digest or stream.sha256 != written.payload_sha256:
-        raise BackupDamaged(
-            BackupReason.ALTERED,
-            f"{key} does not read as it was written",
-            "the old backup was kept; check the disk, then delete the new one and try again",
-        )
+        chunks = ChunkReader(stream, new.keys.payload_key(header.tag), header.chunk_bytes, key)
+        found = _drain(chunks, lambda _: None)
+    if found != digest or stream.sha256 != written.payload_sha256:
+        hint = "the old backup was kept; check the disk, then delete the new one and try again"
+        raise BackupDamaged(BackupReason.ALTERED, f"{key} does not read as it was written", hint)
 
 
 def _ids(sidecar: Sidecar) -> tuple[str, ...]:

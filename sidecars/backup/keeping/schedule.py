@@ -15,9 +15,12 @@ SERVICE = "sealwire-backup.service"
 TIMER = "sealwire-backup.timer"
 CRONJOB = "sealwire-backup.yaml"
 
+PROGRAM = "/opt/sealwire/bin/sealwire"
+_ENVIRONMENT_FILE = "/etc/sealwire/backup.env"
+_IMAGE = "sealwire:0.1.0"
+
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./-]+", re.ASCII)
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
-_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9_./:@-]{0,254}", re.ASCII)
 
 _HARDENING = """\
 # Keys must not reach a disk.
@@ -81,36 +84,26 @@ class Schedule:
     """Hours and minutes, UTC."""
     directory: str = "/var/backups/mongodb"
     """The store, where it is a directory; also the one that is searched for plaintext backups."""
-    program: str = "/opt/sealwire/bin/sealwire"
-    environment_file: str = "/etc/sealwire/backup.env"
-    image: str = "sealwire:0.1.0"
     plaintext_since: date | None = None
     """When the transition from plaintext backups began; None when there are none."""
 
     def __post_init__(self) -> None:
         """Raises BackupSettingError SCHEDULE."""
-        paths = (self.directory, self.program, self.environment_file)
-        for path in paths:
-            if not _PLAIN_PATH.fullmatch(path) or ".." in PurePosixPath(path).parts:
-                raise _refusal("a path is absolute and made of letters, digits and '_./-'")
+        hint = "see sealwire backup schedule --help"
+        if not _PLAIN_PATH.fullmatch(self.directory) or ".." in PurePosixPath(self.directory).parts:
+            text = "a path is absolute and made of letters, digits and '_./-'"
+            raise BackupSettingError(BackupReason.SCHEDULE, text, hint)
         if not _TIME.fullmatch(self.at):
-            raise _refusal("a time of day is HH:MM")
-        if not _IMAGE.fullmatch(self.image):
-            raise _refusal("an image is NAME:TAG")
-
-    @property
-    def _clock(self) -> tuple[int, int]:
-        hour, minute = self.at.split(":")
-        return int(hour), int(minute)
+            raise BackupSettingError(BackupReason.SCHEDULE, "a time of day is HH:MM", hint)
 
 
 def systemd_units(schedule: Schedule) -> dict[str, str]:
     """File names and texts, for /etc/systemd/system."""
     steps = _steps(schedule)
-    after = "\n".join(f"ExecStartPost={schedule.program} {step}" for step in steps[1:])
+    after = "\n".join(f"ExecStartPost={PROGRAM} {step}" for step in steps[1:])
     service = f"""\
 # Written by `sealwire backup schedule systemd`. SEALWIRE_SERVER_URI, SEALWIRE_BACKUP_RECIPIENTS and
-# SEALWIRE_BACKUP_STORE are in {schedule.environment_file} (0600, root), and SEALWIRE_BACKUP_POLICY and
+# SEALWIRE_BACKUP_STORE are in {_ENVIRONMENT_FILE} (0600, root), and SEALWIRE_BACKUP_POLICY and
 # SEALWIRE_BACKUP_KEYRING, which are noted in each backup, if there are such files. The user owns
 # {schedule.directory} (0700).
 [Unit]
@@ -122,9 +115,9 @@ After=network-online.target
 Type=oneshot
 User=sealwire-backup
 Group=sealwire-backup
-EnvironmentFile={schedule.environment_file}
+EnvironmentFile={_ENVIRONMENT_FILE}
 Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-ExecStart={schedule.program} {steps[0]}
+ExecStart={PROGRAM} {steps[0]}
 {after}
 ReadWritePaths=-{schedule.directory}
 Nice=10
@@ -151,11 +144,8 @@ WantedBy=timers.target
 
 def kubernetes_cron_job(schedule: Schedule) -> dict[str, str]:
     """File name and text, for `kubectl apply -f`."""
-    hour, minute = schedule._clock
-    create, *rest = _steps(schedule)
-    first = _container("create", create, schedule)
-    others = "".join(_container(step.split()[1], step, schedule) for step in rest[:-1])
-    last = _container(rest[-1].split()[1], rest[-1], schedule)
+    hour, minute = map(int, schedule.at.split(":"))
+    *first, last = (_container(step, schedule) for step in _steps(schedule))
     text = f"""\
 # Written by `sealwire backup schedule kubernetes`. The Secret sealwire-backup holds SEALWIRE_SERVER_URI,
 # SEALWIRE_BACKUP_RECIPIENTS and SEALWIRE_BACKUP_STORE; the Secret sealwire-backup-keys holds the public key,
@@ -186,16 +176,17 @@ spec:
               type: RuntimeDefault
           # One after the other; a step that fails ends the job.
           initContainers:
-{first}{others}          containers:
+{"".join(first)}          containers:
 {last}{_VOLUMES}"""
     return {CRONJOB: text}
 
 
-def _container(name: str, arguments: str, schedule: Schedule) -> str:
-    quoted = ", ".join(f'"{argument}"' for argument in arguments.split())
+def _container(step: str, schedule: Schedule) -> str:
+    arguments = step.split()
+    quoted = ", ".join(f'"{argument}"' for argument in arguments)
     return f"""\
-            - name: {name}
-              image: {schedule.image}
+            - name: {arguments[1]}
+              image: {_IMAGE}
               args: [{quoted}]
               envFrom:
                 - secretRef:
@@ -225,7 +216,3 @@ def _steps(schedule: Schedule) -> list[str]:
         since = schedule.plaintext_since.isoformat()
         steps.append(f"backup transition --directory {schedule.directory} --since {since}")
     return steps
-
-
-def _refusal(what: str) -> BackupSettingError:
-    return BackupSettingError(BackupReason.SCHEDULE, what, "see sealwire backup schedule --help")

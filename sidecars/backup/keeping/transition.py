@@ -6,6 +6,7 @@ by their names.
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ DEFAULT_DAYS = 7
 
 _HEAD_BYTES = 512
 _GZIP = b"\x1f\x8b\x08"
-_TAR = (257, b"ustar")
+_TAR, _TAR_AT = b"ustar", 257
 # mongodump --archive: 0x8199e26d, little-endian.
 _ARCHIVE = b"\x6d\xe2\x99\x81"
 _ZIP = b"PK\x03\x04"
@@ -44,12 +45,10 @@ class TransitionStatus:
     def require_in_time(self) -> None:
         """Raises PlaintextOverdue."""
         if self.overdue:
-            raise PlaintextOverdue(
-                BackupReason.OVERDUE,
-                f"{len(self.files)} plaintext backup file(s) are left, the first is {self.files[0]}",
-                "verify an encrypted backup, then remove them; the transition ended "
-                f"{self.end.date().isoformat()}",
-            )
+            ended = self.end.date().isoformat()
+            text = f"{len(self.files)} plaintext backup file(s) are left, the first is {self.files[0]}"
+            hint = f"verify an encrypted backup, then remove them; the transition ended {ended}"
+            raise PlaintextOverdue(BackupReason.OVERDUE, text, hint)
 
 
 def check_transition(directory: Path, since: date, days: int, now: datetime) -> TransitionStatus:
@@ -61,26 +60,21 @@ def check_transition(directory: Path, since: date, days: int, now: datetime) -> 
     if not directory.is_dir():
         raise BackupMissing(BackupReason.MISSING, f"{directory} is not a directory", "name the directory")
     try:
-        found = sorted(path for path in _files_below(directory) if looks_like_plaintext(path))
+        found = sorted(path for path in _files_below(directory) if _is_plaintext(path))
         size = sum(path.stat().st_size for path in found)
     except OSError as error:
-        raise StoreUnavailable(
-            BackupReason.STORE_DENIED, f"{error.filename}: {error.strerror}", "run as a user who may read it"
-        ) from None
+        text = f"{error.filename}: {error.strerror}"
+        raise StoreUnavailable(BackupReason.STORE_DENIED, text, "run as a user who may read it") from None
     return TransitionStatus(tuple(found), size, end, now)
 
 
-def looks_like_plaintext(path: Path) -> bool:
-    """Whether the file is a dump, a tar, a gzip, a zip or an archive of mongodump, by its first bytes.
-
-    Raises OSError.
-    """
+def _is_plaintext(path: Path) -> bool:
+    """Whether the file is a dump, a tar, a gzip, a zip or an archive of mongodump, by its first bytes."""
     if path.name.endswith(_SUFFIXES):
         return True
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    offset, magic = _TAR
-    return head.startswith((_GZIP, _ARCHIVE, _ZIP)) or head[offset:].startswith(magic)
+    return head.startswith((_GZIP, _ARCHIVE, _ZIP)) or head.startswith(_TAR, _TAR_AT)
 
 
 def write_metrics(status: TransitionStatus, path: Path) -> None:
@@ -97,20 +91,15 @@ def write_metrics(status: TransitionStatus, path: Path) -> None:
     try:
         write_to_textfile(str(path), registry)
     except OSError as error:
-        raise StoreUnavailable(
-            BackupReason.STORE_DENIED, f"{path}: {error.strerror}", "check the collector's directory"
-        ) from None
+        text, hint = f"{path}: {error.strerror}", "check the collector's directory"
+        raise StoreUnavailable(BackupReason.STORE_DENIED, text, hint) from None
 
 
-def _files_below(directory: Path) -> list[Path]:
+def _files_below(directory: Path) -> Iterator[Path]:
     """Every regular file; links are not followed, for what they lead to is somebody else's."""
-    found = []
     for parent, _, names in os.walk(directory, onerror=_raise):
-        for name in names:
-            path = Path(parent) / name
-            if stat.S_ISREG(path.lstat().st_mode):
-                found.append(path)
-    return found
+        paths = (Path(parent) / name for name in names)
+        yield from (path for path in paths if stat.S_ISREG(path.lstat().st_mode))
 
 
 def _raise(error: OSError) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sealwire.sidecars.backup.archive.archive_check import Observed, read_archive
+from sealwire.sidecars.backup.archive.tar import Observed, read_archive
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupIncomplete, BackupReason, StoreUnavailable
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity
 from sealwire.sidecars.backup.sealed.manifest import Manifest
@@ -50,7 +50,10 @@ def verify_backup(
         raise
     rebuilt = backup.sidecar is None
     if rebuilt:
-        recorded = _replace(store, name, backup.keys, _rebuilt(backup, manifest, now))
+        id_, slots, stream = backup.header.backup_id, backup.header.slots, backup.stream
+        moment = now.replace(microsecond=0)
+        sidecar = Sidecar(id_, slots, stream.size, stream.sha256, moment, manifest)
+        recorded = _replace(store, name, backup.keys, sidecar)
     else:
         recorded = _record(store, backup, now)
     return Verification(name, manifest, recorded, rebuilt and recorded)
@@ -60,9 +63,8 @@ def _check(reader: SealedReader, name: str, progress: Callable[[int], None]) -> 
     files, manifest = read_archive(reader, payload_key(name), progress)
     reader.finish()
     if reader.sidecar is not None and reader.sidecar.manifest != manifest:
-        raise BackupDamaged(
-            BackupReason.MANIFEST, f"{name}: the manifests beside it and inside it differ", _HINT
-        )
+        text = f"{name}: the manifests beside it and inside it differ"
+        raise BackupDamaged(BackupReason.MANIFEST, text, _HINT)
     compare(files, manifest, name)
     return manifest
 
@@ -72,26 +74,23 @@ def compare(files: dict[str, Observed], manifest: Manifest, name: str) -> None:
 
     Raises BackupIncomplete MEMBER_UNKNOWN, MEMBER_MISSING, COUNT, CHECKSUM.
     """
+
+    def wrong(reason: BackupReason, text: str) -> BackupIncomplete:
+        return BackupIncomplete(reason, f"{name}: {text}", _HINT)
+
     listed = {member.path for member in manifest.members}
     for path in files:
         if path not in listed:
-            raise BackupIncomplete(
-                BackupReason.MEMBER_UNKNOWN, f"{name}: {path} is not in the manifest", _HINT
-            )
+            raise wrong(BackupReason.MEMBER_UNKNOWN, f"{path} is not in the manifest")
     for member in manifest.members:
         found = files.get(member.path)
         if found is None:
-            raise BackupIncomplete(BackupReason.MEMBER_MISSING, f"{name}: {member.path} is missing", _HINT)
+            raise wrong(BackupReason.MEMBER_MISSING, f"{member.path} is missing")
         if member.documents is not None and found.documents != member.documents:
-            raise BackupIncomplete(
-                BackupReason.COUNT,
-                f"{name}: {member.path} has {found.documents} documents, not {member.documents}",
-                _HINT,
-            )
+            text = f"{member.path} has {found.documents} documents, not {member.documents}"
+            raise wrong(BackupReason.COUNT, text)
         if (found.size, found.sha256) != (member.size, member.sha256):
-            raise BackupIncomplete(
-                BackupReason.CHECKSUM, f"{name}: {member.path} has another checksum than its manifest", _HINT
-            )
+            raise wrong(BackupReason.CHECKSUM, f"{member.path} has another checksum than its manifest")
 
 
 def _record(store: Store, backup: OpenBackup, verified: datetime | None) -> bool:
@@ -111,15 +110,3 @@ def _replace(store: Store, name: str, keys: BackupKeys, sidecar: Sidecar) -> boo
     except StoreUnavailable:
         return False
     return True
-
-
-def _rebuilt(backup: OpenBackup, manifest: Manifest, now: datetime) -> Sidecar:
-    header = backup.header.header
-    return Sidecar(
-        header.backup_id,
-        header.slots,
-        backup.stream.size,
-        backup.stream.sha256,
-        now.replace(microsecond=0),
-        manifest,
-    )

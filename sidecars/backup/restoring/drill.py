@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,9 @@ from pymongo.errors import PyMongoError
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles
 from sealwire.sidecars.backup.archive.survey import Survey
 from sealwire.sidecars.backup.errors import BackupReason, RestoreStopped, TargetOccupied
-from sealwire.sidecars.backup.restoring.comparison import RestoreReport
 from sealwire.sidecars.backup.restoring.journal import opened
 from sealwire.sidecars.backup.restoring.plan import plan
-from sealwire.sidecars.backup.restoring.restore import Restore, Tell
+from sealwire.sidecars.backup.restoring.restore import Restore, RestoreReport, Tell
 from sealwire.sidecars.backup.restoring.server import RestoreServer
 from sealwire.sidecars.direct import Client, failure
 
@@ -46,11 +46,9 @@ def drill(
         text = f"the drill's server does not answer: {failure(error)}"
         raise RestoreStopped(BackupReason.TARGET_REFUSED, text, "check its address") from None
     if foreign:
-        raise TargetOccupied(
-            BackupReason.TARGET_OCCUPIED,
-            f"the drill's server is not empty: it has the database {foreign[0]}",
-            "a drill takes an empty server, since it removes everything that it restored",
-        )
+        text = f"the drill's server is not empty: it has the database {foreign[0]}"
+        hint = "a drill takes an empty server, since it removes everything that it restored"
+        raise TargetOccupied(BackupReason.TARGET_OCCUPIED, text, hint)
     chosen = plan(list(found.collections.values()), only=only)
     restore = Restore(client, files, found, chosen)
     began = time.monotonic()
@@ -61,13 +59,7 @@ def drill(
         ):
             report = restore.run(journal, tell)
     finally:
-        _clean_up(restore)
+        # A server that is gone keeps what it has; the error that ended the drill says so already.
+        with suppress(PyMongoError):
+            restore.drop()
     return DrillReport(version, time.monotonic() - began, report)
-
-
-def _clean_up(restore: Restore) -> None:
-    """A server that is gone keeps what it has; the error that ended the drill says so already."""
-    try:
-        restore.drop()
-    except PyMongoError:
-        return

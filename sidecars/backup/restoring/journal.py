@@ -6,23 +6,21 @@ holds names and numbers, no document.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sealwire.keys import strict_json
 from sealwire.keys.errors import KeysError
 from sealwire.keys.private_file import read_private, replace_private, writer_lock
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.backup.sealed.manifest import MAX_MEMBERS, MAX_NUMBER
 
 MAX_JOURNAL_BYTES = 64 << 20
 
 _FORMAT = "sealwire-restore-journal"
 _VERSION = 1
-_MAX_COLLECTIONS = 1_000_000
-_MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,48 +41,38 @@ class Journal:
     def __init__(self, path: Path, purpose: str, entries: dict[str, Entry]) -> None:
         self.path = path
         self._purpose = purpose
-        self._entries = entries
+        self.entries = entries
+        """In the order in which they were begun."""
         self.resumed = bool(entries)
 
-    def __getitem__(self, namespace: str) -> Entry:
-        return self._entries[namespace]
-
-    def __contains__(self, namespace: str) -> bool:
-        return namespace in self._entries
-
-    def items(self) -> list[tuple[str, Entry]]:
-        """All entries, in the order in which they were begun."""
-        return list(self._entries.items())
-
-    def begin(self, namespace: str) -> None:
-        """Note that a collection is about to be created, so that a crash in between leaves no unknown one."""
-        self._put(namespace, Entry(""))
-
-    def created(self, namespace: str, uuid: str) -> None:
-        """Note that the collection was created, and is empty."""
-        self._put(namespace, Entry(uuid))
+    def begin(self, namespace: str, uuid: str = "") -> None:
+        """Note an empty collection: before it is made, so that a crash leaves no unknown one; and after."""
+        self.entries[namespace] = Entry(uuid)
+        self._write()
 
     def add(self, namespace: str, documents: int) -> None:
         """Note that the server has acknowledged this many more documents."""
-        entry = self._entries[namespace]
-        self._put(namespace, replace(entry, documents=entry.documents + documents))
+        entry = self.entries[namespace]
+        self.entries[namespace] = replace(entry, documents=entry.documents + documents)
+        self._write()
 
-    def complete(self, namespaces: list[str]) -> None:
+    def complete(self, namespaces: Iterable[str]) -> None:
         """Note that all documents of these collections are in place."""
         for namespace in namespaces:
-            self._entries[namespace] = replace(self._entries[namespace], whole=True)
+            self.entries[namespace] = replace(self.entries[namespace], whole=True)
         self._write()
 
     def remove(self) -> None:
         """The restore is done; there is nothing to go on with."""
         self.path.unlink(missing_ok=True)
 
-    def _put(self, namespace: str, entry: Entry) -> None:
-        self._entries[namespace] = entry
-        self._write()
-
     def _write(self) -> None:
-        replace_private(self.path, _serialize(self._purpose, self._entries))
+        rows = [
+            {"namespace": namespace} | asdict(entry) | {"whole": int(entry.whole)}
+            for namespace, entry in self.entries.items()
+        ]
+        content = {"format": _FORMAT, "version": _VERSION, "purpose": self._purpose, "collections": rows}
+        replace_private(self.path, strict_json.serialize(content))
 
 
 def purpose_of(dump_identity: str, target_identity: str, pairs: list[tuple[str, str]]) -> str:
@@ -112,11 +100,8 @@ def opened(path: Path, purpose: str) -> Iterator[Journal]:
         with writer_lock(path):
             found = _read(path) if path.exists() else (purpose, {})
             if found[0] != purpose:
-                raise BackupSettingError(
-                    BackupReason.JOURNAL_OTHER,
-                    f"{path} is the journal of another restore",
-                    "name another file with --journal",
-                )
+                text = f"{path} is the journal of another restore"
+                raise BackupSettingError(BackupReason.JOURNAL_OTHER, text, "name another file with --journal")
             yield Journal(path, purpose, found[1])
     except KeysError as error:
         raise BackupSettingError(BackupReason.JOURNAL, f"the journal: {error}", error.hint) from None
@@ -125,31 +110,15 @@ def opened(path: Path, purpose: str) -> Iterator[Journal]:
         raise BackupSettingError(BackupReason.JOURNAL, text, "name another file with --journal") from None
 
 
-def _serialize(purpose: str, entries: dict[str, Entry]) -> bytes:
-    rows = [
-        {
-            "namespace": namespace,
-            "uuid": entry.uuid,
-            "documents": entry.documents,
-            "whole": int(entry.whole),
-        }
-        for namespace, entry in entries.items()
-    ]
-    return strict_json.serialize(
-        {"format": _FORMAT, "version": _VERSION, "purpose": purpose, "collections": rows}
-    )
-
-
 def _read(path: Path) -> tuple[str, dict[str, Entry]]:
     fields = strict_json.parse(read_private(path, MAX_JOURNAL_BYTES), str(path))
     fields.format(_FORMAT, _VERSION)
     purpose = fields.text("purpose")
     entries: dict[str, Entry] = {}
-    rows: list[Any] = fields.sequence("collections", _MAX_COLLECTIONS)
-    for row in rows:
+    for row in fields.sequence("collections", MAX_MEMBERS):
         item = strict_json.Fields(row, str(path))
         namespace = item.text("namespace")
-        uuid, documents = item.text("uuid"), item.integer("documents", 0, _MAX_NUMBER)
+        uuid, documents = item.text("uuid"), item.integer("documents", 0, MAX_NUMBER)
         entries[namespace] = Entry(uuid, documents, bool(item.integer("whole", 0, 1)))
         item.done()
     fields.done()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 
 from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
 from sealwire.sidecars.backup.archive.names import split_namespace
@@ -14,7 +14,7 @@ USERS, ROLES = "sealwire_restored_users", "sealwire_restored_roles"
 _LOGINS = {"system.users": USERS, "system.roles": ROLES}
 
 
-class Part(Enum):
+class Part(StrEnum):
     """What a planned collection is to a restore."""
 
     DATA = "data"
@@ -151,11 +151,8 @@ def _check_names(found: Sequence[CollectionMetadata], renames: Sequence[Rename],
     known = {described.namespace for described in found} | {described.database for described in found}
     for name in (*only, *(rename.source for rename in renames)):
         if name not in known:
-            raise BackupSettingError(
-                BackupReason.SELECTION,
-                f"there is no {name} in the backup",
-                "names are DATABASE or DATABASE.COLLECTION; --dry-run shows all",
-            )
+            hint = "names are DATABASE or DATABASE.COLLECTION; --dry-run shows all"
+            raise BackupSettingError(BackupReason.SELECTION, f"there is no {name} in the backup", hint)
 
 
 def _check_apart(planned: Sequence[Planned]) -> None:

@@ -7,13 +7,17 @@ off goes on from its journal.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
 
 from pymongo.errors import OperationFailure, PyMongoError
 
+from sealwire.sidecars.backup.archive.contents import Contents
 from sealwire.sidecars.backup.archive.digest import ContentDigest, digest, split_documents
 from sealwire.sidecars.backup.archive.dump_files import DumpFiles
-from sealwire.sidecars.backup.archive.survey import Reading, Survey, owner_of, pieces
+from sealwire.sidecars.backup.archive.names import BUCKETS
+from sealwire.sidecars.backup.archive.survey import Survey, owner_of, pieces
 from sealwire.sidecars.backup.dumping.readers import DriverReader
 from sealwire.sidecars.backup.errors import (
     BackupError,
@@ -22,19 +26,48 @@ from sealwire.sidecars.backup.errors import (
     RestoreStopped,
     TargetOccupied,
 )
-from sealwire.sidecars.backup.restoring.comparison import (
-    CollectionResult,
-    Outcome,
-    RestoreReport,
-    compare,
-    held,
-)
 from sealwire.sidecars.backup.restoring.journal import Journal, purpose_of
 from sealwire.sidecars.backup.restoring.plan import Part, Planned, RestorePlan
 from sealwire.sidecars.backup.restoring.server import RestoreServer
 from sealwire.sidecars.direct import Client, failure
 
 _NAMED = 5
+
+
+class Outcome(StrEnum):
+    """What became of one collection or view."""
+
+    RESTORED = "restored"
+    """In place, with the same documents byte for byte."""
+    INCOMPLETE = "incomplete"
+    """The documents are the same; something beside them, such as an index, is not."""
+    DIFFERENT = "different"
+    """The server does not hold the documents that the dump holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionResult:
+    """One row of a report."""
+
+    source: str
+    target: str
+    documents: int
+    outcome: Outcome
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """Everything that a restore did."""
+
+    collections: tuple[CollectionResult, ...]
+    left_out: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything planned is in place and the same."""
+        return not self.remarks and all(result.outcome is Outcome.RESTORED for result in self.collections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +88,13 @@ class _Filling:
     """One collection while its documents arrive."""
 
     planned: Planned
-    before: int
+    before: int = 0
     """Documents that an earlier run put in place."""
-    in_doubt: bool
+    in_doubt: bool = False
     """Whether the next block may be there in part."""
-    sent: ContentDigest
-    buckets: bool = False
+    sent: ContentDigest = field(default_factory=ContentDigest)
+    stored_as: str = ""
+    """The collection that takes the documents: of a time series its buckets."""
 
 
 class Restore:
@@ -100,7 +134,7 @@ class Restore:
         with self._saying_what_is_in_place(journal):
             self._create_all(journal)
             self._fill(journal, tell)
-            journal.complete(list(self._filling))
+            journal.complete(self._filling)
             results = [self._finish(filling, tell) for filling in self._filling.values()]
             remarks = self._take_over_logins()
             results += self._create_views()
@@ -111,52 +145,51 @@ class Restore:
         there = [planned.target for planned in self.occupied()]
         if there:
             more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
-            raise TargetOccupied(
-                BackupReason.TARGET_OCCUPIED,
-                f"the server already has {', '.join(there[:_NAMED])}{more}",
-                "restore under another name with --rename, or replace them with --drop",
-            )
+            text = f"the server already has {', '.join(there[:_NAMED])}{more}"
+            hint = "restore under another name with --rename, or replace them with --drop"
+            raise TargetOccupied(BackupReason.TARGET_OCCUPIED, text, hint)
 
     def _create_all(self, journal: Journal) -> None:
         there = self._server.existing(self._plan.databases())
         for planned in self._plan.collections:
             if planned.part is Part.VIEW:
                 continue
-            if planned.target in journal:
-                entry = journal[planned.target]
-                uuid = there.get(planned.target)
+            filling = self._filling[planned.target] = _Filling(planned, stored_as=planned.name)
+            entry, uuid = journal.entries.get(planned.target), there.get(planned.target)
+            if entry is not None:
                 if entry.uuid and uuid != entry.uuid:
-                    raise RestoreStopped(
-                        BackupReason.JOURNAL_OTHER,
-                        f"{planned.target} is not the collection that this restore began",
-                        f"begin anew: remove {journal.path}, and give --drop if it may be replaced",
-                    )
-                self._filling[planned.target] = _Filling(
-                    planned, entry.documents, not entry.whole, ContentDigest()
-                )
+                    text = f"{planned.target} is not the collection that this restore began"
+                    hint = f"begin anew: remove {journal.path}, and give --drop if it may be replaced"
+                    raise RestoreStopped(BackupReason.JOURNAL_OTHER, text, hint)
+                filling.before, filling.in_doubt = entry.documents, not entry.whole
                 if entry.uuid or uuid is not None:
                     continue
-            else:
-                self._filling[planned.target] = _Filling(planned, 0, False, ContentDigest())
             journal.begin(planned.target)
             self._server.create(planned)
-            journal.created(planned.target, self._server.uuid(planned))
+            journal.begin(planned.target, self._server.uuid(planned))
 
     def _fill(self, journal: Journal, tell: Tell) -> None:
         by_source = {filling.planned.source: filling for filling in self._filling.values()}
-        way = Reading()
+        expected: dict[str, ContentDigest] | None = None
         size = 0
-        for piece in pieces(self._files, self._found, way):
+        for piece in pieces(self._files, self._found):
+            if isinstance(piece, Contents):
+                expected = piece.digests()
+                continue
             owner, buckets = owner_of(self._found, piece.key)
             filling = by_source.get(owner.namespace) if owner is not None else None
             if filling is None:
                 continue
-            filling.buckets = buckets
+            filling.stored_as = (BUCKETS if buckets else "") + filling.planned.name
             self._put(filling, piece.data, journal)
             size += len(piece.data)
             tell(RestoreProgress(filling.planned.target, "documents", size))
-        if way.contents is not None:
-            self._check_sent(way.contents.digests())
+        for filling in self._filling.values():
+            source = filling.planned.source
+            if expected is not None and expected.get(source) != filling.sent:
+                text = f"{source} is not in the backup as its contents say"
+                hint = "do not trust this backup; restore another one"
+                raise BackupIncomplete(BackupReason.CHECKSUM, text, hint)
 
     def _put(self, filling: _Filling, data: bytes, journal: Journal) -> None:
         """Insert what an earlier run has not; the digest is of everything."""
@@ -167,25 +200,26 @@ class Restore:
             return
         if skipped:
             data = data[_offset(data, skipped) :]
-        self._server.insert(filling.planned, data, buckets=filling.buckets, in_doubt=filling.in_doubt)
+        self._server.insert(filling.planned, filling.stored_as, data, in_doubt=filling.in_doubt)
         filling.in_doubt = False
         journal.add(filling.planned.target, arrived.documents - skipped)
-
-    def _check_sent(self, expected: dict[str, ContentDigest]) -> None:
-        for filling in self._filling.values():
-            if expected.get(filling.planned.source) != filling.sent:
-                raise BackupIncomplete(
-                    BackupReason.CHECKSUM,
-                    f"{filling.planned.source} is not in the backup as its contents say",
-                    "do not trust this backup; restore another one",
-                )
 
     def _finish(self, filling: _Filling, tell: Tell) -> CollectionResult:
         planned = filling.planned
         tell(RestoreProgress(planned.target, "indexes", 0))
-        refused = self._server.create_indexes(planned) if planned.part is Part.DATA else ()
+        remarks = self._server.create_indexes(planned) if planned.part is Part.DATA else ()
         tell(RestoreProgress(planned.target, "comparing", 0))
-        return compare(planned, filling.sent, held(self._reader, planned, buckets=filling.buckets), refused)
+        found = ContentDigest()
+        for batch in self._reader.batches(planned.database, filling.stored_as, None):
+            found += digest(batch)
+        # counts first, since they say more
+        if filling.sent.documents != found.documents:
+            remarks = (*remarks, f"{found.documents} documents instead of {filling.sent.documents}")
+        elif filling.sent != found:
+            remarks = (*remarks, "as many documents, but not the same bytes")
+        alike = Outcome.INCOMPLETE if remarks else Outcome.RESTORED
+        outcome = alike if filling.sent == found else Outcome.DIFFERENT
+        return CollectionResult(planned.source, planned.target, found.documents, outcome, remarks)
 
     def _take_over_logins(self) -> tuple[str, ...]:
         names = [planned.name for planned in self._plan.collections if planned.part is Part.LOGINS]
@@ -225,7 +259,7 @@ class Restore:
 def _in_place(journal: Journal, plan: RestorePlan) -> str:
     """What a broken-off restore leaves, in one sentence."""
     planned = [item.target for item in plan.collections if item.part is not Part.VIEW]
-    begun = [(name, entry) for name, entry in journal.items() if entry.documents]
+    begun = [(name, entry) for name, entry in journal.entries.items() if entry.documents]
     if not begun:
         return f"no document of {len(planned)} collections is in place"
     shown = ", ".join(f"{name} ({entry.documents} documents)" for name, entry in begun[-_NAMED:])
@@ -234,9 +268,4 @@ def _in_place(journal: Journal, plan: RestorePlan) -> str:
 
 def _offset(data: bytes, documents: int) -> int:
     """The offset at which the next document begins after so many."""
-    position = 0
-    for number, document in enumerate(split_documents(data)):
-        if number == documents:
-            break
-        position += len(document)
-    return position
+    return sum(len(document) for document in islice(split_documents(data), documents))

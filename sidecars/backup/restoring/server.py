@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bson.binary import Binary
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from bson.son import SON
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from sealwire.sidecars.backup.archive.digest import split_documents
-from sealwire.sidecars.backup.archive.names import BUCKETS
+from sealwire.sidecars.backup.archive.metadata import DECODED
 from sealwire.sidecars.backup.errors import BackupReason, RestoreStopped
 from sealwire.sidecars.backup.restoring.plan import ROLES, USERS, Planned
 from sealwire.sidecars.direct import RAW, Client
 
-_DECODED: CodecOptions[SON[str, Any]] = CodecOptions(document_class=SON)
 _MAJORITY = WriteConcern("majority")
 _DUPLICATE = 11000
 _INSERT_DOCUMENTS = 2_000
@@ -33,7 +31,7 @@ class RestoreServer:
 
     def identity(self) -> str:
         """Tells this server or replica set from others, also after another member became primary."""
-        hello: Mapping[str, Any] = self._client.get_database("admin", _DECODED).command("hello")
+        hello: Mapping[str, Any] = self._client.get_database("admin", DECODED).command("hello")
         if hello.get("setName"):
             return f"{hello['setName']} {sorted(hello.get('hosts', ()))}"
         return str(self._client.address)
@@ -46,11 +44,10 @@ class RestoreServer:
         """Namespace and uuid ("" without one) of every collection and view of these databases."""
         found = {}
         for database in databases:
-            for described in self._client.get_database(database, _DECODED).list_collections():
+            for described in self._client.get_database(database, DECODED).list_collections():
                 uuid = (described.get("info") or {}).get("uuid")
-                found[f"{database}.{described['name']}"] = (
-                    bytes(uuid).hex() if isinstance(uuid, Binary) else ""
-                )
+                name = f"{database}.{described['name']}"
+                found[name] = bytes(uuid).hex() if isinstance(uuid, Binary) else ""
         return found
 
     def uuid(self, planned: Planned) -> str:
@@ -69,17 +66,15 @@ class RestoreServer:
         command = SON([("create", planned.name), *options.items()])
         self._client.get_database(planned.database).command(command)
 
-    def insert(self, planned: Planned, data: bytes, *, buckets: bool, in_doubt: bool) -> None:
-        """Insert the documents, byte for byte as they are, acknowledged by a majority.
+    def insert(self, planned: Planned, name: str, data: bytes, *, in_doubt: bool) -> None:
+        """Insert the documents into `name`, byte for byte as they are, acknowledged by a majority.
 
         Validators do not apply: what the source held is what is restored. Of a block in doubt some may be
         there from the run before; those are left, and the comparison at the end looks at their content.
         Raises:  RestoreStopped TARGET_REFUSED, PyMongoError
         """
-        name = BUCKETS + planned.name if buckets else planned.name
-        collection = self._client.get_database(planned.database, RAW).get_collection(
-            name, write_concern=_MAJORITY
-        )
+        database = self._client.get_database(planned.database, RAW)
+        collection = database.get_collection(name, write_concern=_MAJORITY)
         for batch in _batches(data):
             try:
                 collection.insert_many(batch, ordered=not in_doubt, bypass_document_validation=True)
@@ -137,8 +132,5 @@ def _refuse_unless_there(error: BulkWriteError, planned: Planned, *, in_doubt: b
         codes.add("write concern")
     if in_doubt and codes == {_DUPLICATE}:
         return
-    raise RestoreStopped(
-        BackupReason.TARGET_REFUSED,
-        f"the server refused documents of {planned.target} with code {', '.join(map(str, codes))}",
-        "see the server's log",
-    )
+    text = f"the server refused documents of {planned.target} with code {', '.join(map(str, codes))}"
+    raise RestoreStopped(BackupReason.TARGET_REFUSED, text, "see the server's log")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from sealwire.sidecars.backup.archive.contents import CONTENTS_MEMBER
-from sealwire.sidecars.backup.archive.dump_files import SealedFiles
+from sealwire.sidecars.backup.archive.dump_files import walk_sealed
 from sealwire.sidecars.backup.archive.names import DATA, PARTS, Content, split_path
 from sealwire.sidecars.backup.errors import (
     BackupDamaged,
@@ -32,16 +32,13 @@ def unpack(source: SealedReader, directory: Path) -> int:
     """
     try:
         directory.mkdir(mode=_DIRECTORY_MODE)
+        try:
+            return _write_all(source, directory)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
     except OSError as error:
         raise _unwritable(directory, error) from None
-    try:
-        return _write_all(source, directory)
-    except OSError as error:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise _unwritable(directory, error) from None
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
 
 
 def require_new(directory: Path) -> None:
@@ -52,7 +49,7 @@ def require_new(directory: Path) -> None:
 
 def _write_all(source: SealedReader, directory: Path) -> int:
     written: set[Path] = set()
-    for file in SealedFiles(lambda: source, "").walk():
+    for file in walk_sealed(source):
         if file.path in (MANIFEST_MEMBER, CONTENTS_MEMBER):
             continue
         target = directory / _joined(file.path)
@@ -79,13 +76,9 @@ def _joined(path: str) -> str:
 
 def _unwritable(directory: Path, error: OSError) -> BackupError:
     if error.errno in NO_SPACE:
-        return StoreUnavailable(
-            BackupReason.STORE_FULL,
-            f"no space for {directory}; nothing of it was left there",
-            "free space, or name a directory where there is room for the whole dump",
-        )
-    return BackupSettingError(
-        BackupReason.ADDRESS,
-        f"{directory} cannot be written: {error.strerror}",
-        "name a directory that does not exist, in one that this user may write to",
-    )
+        text = f"no space for {directory}; nothing of it was left there"
+        hint = "free space, or name a directory where there is room for the whole dump"
+        return StoreUnavailable(BackupReason.STORE_FULL, text, hint)
+    text = f"{directory} cannot be written: {error.strerror}"
+    hint = "name a directory that does not exist, in one that this user may write to"
+    return BackupSettingError(BackupReason.ADDRESS, text, hint)

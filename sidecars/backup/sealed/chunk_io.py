@@ -1,23 +1,48 @@
-"""Chunks to and from a store: bytes of any length in, whole chunks sealed and counted; and the way back."""
+"""Chunks to and from a store: bytes of any length in, whole chunks sealed and counted; and the way back.
+
+What the chunks hold is ordinary gzip, by Intel's ISA-L through python-isal (ADR 12).
+"""
 
 import hashlib
-from typing import Self
+from typing import BinaryIO, cast
+
+from isal import igzip_threaded
 
 from sealwire.sidecars.backup.sealed.chunks import TAG_BYTES, ChunkCipher
 from sealwire.sidecars.backup.stores.store import ReadStream, Upload
 
+# ISA-L's levels are 0 to 3. On dumps of encrypted collections, 3 saves 1 % more and takes twice as long.
+_GZIP_LEVEL = 2
 
-class ChunkWriter:
-    """Cuts what is written into chunks, seals them, and uploads them behind `header`."""
 
-    def __init__(self, upload: Upload, header: bytes, cipher: ChunkCipher, chunk_bytes: int) -> None:
-        self._upload = upload
-        self._cipher = cipher
-        self._chunk_bytes = chunk_bytes
-        self._pending = bytearray()
+class Counted:
+    """Bytes that pass: how many there were, and their checksum."""
+
+    def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
         self.size = 0
-        """Bytes uploaded."""
+
+    def _count(self, data: bytes) -> bytes:
+        self._sha256.update(data)
+        self.size += len(data)
+        return data
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of all bytes so far, in hexadecimal."""
+        return self._sha256.hexdigest()
+
+
+class ChunkWriter(Counted):
+    """Cuts what is written into chunks, seals them, and uploads them behind `header`."""
+
+    def __init__(self, upload: Upload, header: bytes, key: bytes, chunk_bytes: int) -> None:
+        """`key`: as `ChunkCipher` takes it."""
+        super().__init__()
+        self._upload = upload
+        self._cipher = ChunkCipher(key)
+        self._chunk_bytes = chunk_bytes
+        self._pending = bytearray()
         self._put(header)
 
     def write(self, data: bytes, /) -> int:
@@ -37,23 +62,17 @@ class ChunkWriter:
         self._put(self._cipher.seal(bytes(self._pending), last=True))
         self._pending.clear()
 
-    @property
-    def sha256(self) -> str:
-        """The checksum of all bytes uploaded, in hexadecimal."""
-        return self._sha256.hexdigest()
-
     def _put(self, data: bytes) -> None:
-        self._sha256.update(data)
-        self.size += len(data)
-        self._upload.write(data)
+        self._upload.write(self._count(data))
 
 
 class ChunkReader:
     """Opens the chunks that stand behind a header, one at a time; no byte leaves it unauthenticated."""
 
-    def __init__(self, stream: "CountedStream", cipher: ChunkCipher, chunk_bytes: int, where: str) -> None:
+    def __init__(self, stream: "CountedStream", key: bytes, chunk_bytes: int, where: str) -> None:
+        """`key`: as `ChunkCipher` takes it."""
         self._stream = stream
-        self._cipher = cipher
+        self._cipher = ChunkCipher(key)
         self._sealed_bytes = chunk_bytes + TAG_BYTES
         self._where = where
         self._ahead = b""
@@ -87,20 +106,13 @@ class ChunkReader:
         return plaintext
 
 
-class CountedStream:
+class CountedStream(Counted):
     """A stored object while it is read: how long it is, and its checksum."""
 
     def __init__(self, stream: ReadStream) -> None:
+        super().__init__()
         self._stream = stream
-        self._sha256 = hashlib.sha256()
-        self.size = 0
-
-    def __enter__(self) -> Self:
-        self._stream.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stream.__exit__(*error)
+        self.close = stream.close
 
     def read_exactly(self, size: int) -> bytes:
         """`size` bytes, fewer only at the end of the object."""
@@ -108,12 +120,16 @@ class CountedStream:
         while size > 0 and (part := self._stream.read(size)):
             parts.append(part)
             size -= len(part)
-        data = b"".join(parts)
-        self._sha256.update(data)
-        self.size += len(data)
-        return data
+        return self._count(b"".join(parts))
 
-    @property
-    def sha256(self) -> str:
-        """The checksum of all bytes read so far, in hexadecimal."""
-        return self._sha256.hexdigest()
+
+def gzipped(stream: ChunkWriter | ChunkReader, mode: str) -> BinaryIO:
+    """The bytes inside gzip; `mode` is "rb" or "wb". Memory: a few blocks.
+
+    One thread compresses and seals while another reads the server. What `stream` raises comes out of a later
+    write, or of close; of the read that would have needed the bytes. Closing it leaves `stream` open.
+    """
+    opened = igzip_threaded.open(  # type: ignore[no-untyped-call]
+        stream, mode, compresslevel=_GZIP_LEVEL, threads=1, block_size=1 << 20
+    )
+    return cast(BinaryIO, opened)

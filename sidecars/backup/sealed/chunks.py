@@ -54,12 +54,10 @@ class ChunkCipher(Unpicklable):
     def _refusal(self, sealed: bytes, *, last: bool, where: str) -> BackupDamaged:
         hint = "restore another backup, and find out what happened to this one"
         if last and self._is_inner(sealed):
-            return BackupDamaged(
-                BackupReason.TRUNCATED, f"{where} was cut off in chunk {self._counter}", hint
-            )
-        return BackupDamaged(
-            BackupReason.ALTERED, f"{where} was altered or cut off in chunk {self._counter}", hint
-        )
+            text = f"{where} was cut off in chunk {self._counter}"
+            return BackupDamaged(BackupReason.TRUNCATED, text, hint)
+        text = f"{where} was altered or cut off in chunk {self._counter}"
+        return BackupDamaged(BackupReason.ALTERED, text, hint)
 
     def _is_inner(self, sealed: bytes) -> bool:
         """Whether `sealed` is a genuine chunk that others stood behind: a cut at the border of two."""
@@ -73,11 +71,8 @@ class ChunkCipher(Unpicklable):
         if self._ended:
             raise ValueError("the last chunk was processed already")
         if self._counter >= MAX_CHUNKS:
-            raise BackupDamaged(
-                BackupReason.TOO_LARGE,
-                f"a backup has at most {MAX_CHUNKS} chunks",
-                "back up databases in several files",
-            )
+            text = f"a backup has at most {MAX_CHUNKS} chunks"
+            raise BackupDamaged(BackupReason.TOO_LARGE, text, "back up databases in several files")
         return self._counter.to_bytes(11, "big") + bytes((last,))
 
     def _advance(self, *, last: bool) -> None:

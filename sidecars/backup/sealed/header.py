@@ -7,7 +7,7 @@ HMAC under a key derived from the data key also commits to that key: no header o
 
 import hmac
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -36,25 +36,34 @@ _HINT = "restore another backup, and find out who wrote to this one"
 
 
 @dataclass(frozen=True, slots=True)
-class BackupHeader:
-    """What stands in front of the chunks."""
+class UncheckedHeader:
+    """What stands in front of the chunks, read and not yet authenticated."""
 
     backup_id: bytes
     """16 random bytes."""
     chunk_bytes: int
     """Plaintext bytes of every chunk but the last."""
     slots: tuple[KeySlot, ...]
+    untagged: bytes
+    tag: bytes
+
+    def authenticate(self, keys: BackupKeys, where: str) -> None:
+        """Raises BackupDamaged HEADER."""
+        if not hmac.compare_digest(self.tag, _tag(keys, self.untagged)):
+            raise _altered(where)
 
 
-def seal_header(header: BackupHeader, keys: BackupKeys) -> tuple[bytes, bytes]:
+def seal_header(
+    backup_id: bytes, chunk_bytes: int, slots: Sequence[KeySlot], keys: BackupKeys
+) -> tuple[bytes, bytes]:
     """The header's bytes, tag included; and the tag by itself, which the payload key is derived with."""
     content = strict_json.serialize(
         {
             "format": FORMAT_NAME,
             "version": FORMAT_VERSION,
-            "id": strict_json.encode(header.backup_id),
-            "chunk_bytes": header.chunk_bytes,
-            "slots": slots_to_json(header.slots),
+            "id": strict_json.encode(backup_id),
+            "chunk_bytes": chunk_bytes,
+            "slots": slots_to_json(slots),
         }
     )
     if len(content) > MAX_JSON_BYTES:
@@ -64,25 +73,6 @@ def seal_header(header: BackupHeader, keys: BackupKeys) -> tuple[bytes, bytes]:
     return untagged + tag, tag
 
 
-@dataclass(frozen=True, slots=True)
-class UncheckedHeader:
-    """A header that was read and not yet authenticated."""
-
-    header: BackupHeader
-    untagged: bytes
-    tag: bytes
-
-    @property
-    def size(self) -> int:
-        """Bytes before the first chunk."""
-        return len(self.untagged) + TAG_BYTES
-
-    def authenticate(self, keys: BackupKeys, where: str) -> None:
-        """Raises BackupDamaged HEADER."""
-        if not hmac.compare_digest(self.tag, _tag(keys, self.untagged)):
-            raise BackupDamaged(BackupReason.HEADER, f"{where}: the header was altered", _HINT)
-
-
 def read_header(read: Callable[[int], bytes], where: str) -> UncheckedHeader:
     """Read a header with `read(n)`, which returns n bytes or, at the end of the file, fewer.
 
@@ -90,40 +80,36 @@ def read_header(read: Callable[[int], bytes], where: str) -> UncheckedHeader:
     """
     prefix = read(len(MAGIC) + _LENGTH.size)
     if not prefix.startswith(MAGIC):
-        raise BackupDamaged(
-            BackupReason.NOT_A_BACKUP, f"{where} is not a sealed backup", "check that the name is right"
-        )
+        hint = "check that the name is right"
+        raise BackupDamaged(BackupReason.NOT_A_BACKUP, f"{where} is not a sealed backup", hint)
     if len(prefix) < len(MAGIC) + _LENGTH.size:
         raise _truncated(where)
     (length,) = _LENGTH.unpack_from(prefix, len(MAGIC))
     if length > MAX_JSON_BYTES:
-        raise BackupDamaged(BackupReason.HEADER, f"{where}: the header was altered", _HINT)
+        raise _altered(where)
     rest = read(length + TAG_BYTES)
     if len(rest) < length + TAG_BYTES:
         raise _truncated(where)
-    content, tag = rest[:length], rest[length:]
-    return UncheckedHeader(_parse(content, where), prefix + content, tag)
+    try:
+        fields = strict_json.parse(rest[:length], where)
+        fields.format(FORMAT_NAME, FORMAT_VERSION)
+        backup_id = fields.binary("id", BACKUP_ID_BYTES, BACKUP_ID_BYTES)
+        chunk_bytes = fields.integer("chunk_bytes", MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
+        slots = read_slots(fields)
+        fields.done()
+    except DamagedFile as error:
+        if error.reason is KeysReason.FORMAT_VERSION:
+            raise BackupDamaged(BackupReason.FORMAT_VERSION, str(error), error.hint) from None
+        raise _altered(where) from None
+    return UncheckedHeader(backup_id, chunk_bytes, slots, prefix + rest[:length], rest[length:])
 
 
 def _truncated(where: str) -> BackupDamaged:
     return BackupDamaged(BackupReason.TRUNCATED, f"{where} ends within its header", _HINT)
 
 
-def _parse(content: bytes, where: str) -> BackupHeader:
-    try:
-        fields = strict_json.parse(content, where)
-        fields.format(FORMAT_NAME, FORMAT_VERSION)
-        header = BackupHeader(
-            fields.binary("id", BACKUP_ID_BYTES, BACKUP_ID_BYTES),
-            fields.integer("chunk_bytes", MIN_CHUNK_BYTES, MAX_CHUNK_BYTES),
-            read_slots(fields),
-        )
-        fields.done()
-    except DamagedFile as error:
-        if error.reason is KeysReason.FORMAT_VERSION:
-            raise BackupDamaged(BackupReason.FORMAT_VERSION, str(error), error.hint) from None
-        raise BackupDamaged(BackupReason.HEADER, f"{where}: the header was altered", _HINT) from None
-    return header
+def _altered(where: str) -> BackupDamaged:
+    return BackupDamaged(BackupReason.HEADER, f"{where}: the header was altered", _HINT)
 
 
 def _tag(keys: BackupKeys, untagged: bytes) -> bytes:

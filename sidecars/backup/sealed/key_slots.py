@@ -4,7 +4,6 @@ A recipient is anything that wraps: a key-encryption key of any provider, or a p
 anything that unwraps. A slot names the key that opens it, so that nothing is tried at random.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -78,14 +77,12 @@ class BackupKeys(Unpicklable):
     def wrap_for(self, recipients: Sequence[Recipient]) -> tuple[KeySlot, ...]:
         """One slot for each. Raises BackupSettingError RECIPIENT; what a provider raises."""
         if len({recipient.id for recipient in recipients}) != len(recipients):
-            raise BackupSettingError(
-                BackupReason.RECIPIENT, "a recipient is named twice", "name each of them once"
-            )
+            text, hint = "a recipient is named twice", "name each of them once"
+            raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
         if not 0 < len(recipients) <= MAX_SLOTS:
+            hint = "name a key-encryption key or a public key as recipient"
             raise BackupSettingError(
-                BackupReason.RECIPIENT,
-                f"a backup has 1 to {MAX_SLOTS} recipients",
-                "name a key-encryption key or a public key as recipient",
+                BackupReason.RECIPIENT, f"a backup has 1 to {MAX_SLOTS} recipients", hint
             )
         return tuple(
             KeySlot(item.id, item.wrap(self._data_key, _bound(self._backup_id, item.id)))
@@ -96,11 +93,6 @@ class BackupKeys(Unpicklable):
         return HKDF(algorithm=SHA256(), length=32, salt=self._backup_id, info=info).derive(self._data_key)
 
 
-def generate_keys(backup_id: bytes) -> BackupKeys:
-    """A fresh data key."""
-    return BackupKeys(os.urandom(DATA_KEY_BYTES), backup_id)
-
-
 def unwrap_slots(
     slots: Sequence[KeySlot], backup_id: bytes, identities: Sequence[Identity], where: str
 ) -> BackupKeys:
@@ -108,37 +100,28 @@ def unwrap_slots(
 
     Raises:  BackupKeyDenied NO_KEY, KEY_OTHER; BackupDamaged HEADER; what a provider raises
     """
+    names = ", ".join(slot.key_id for slot in slots)
     if not identities:
-        raise BackupKeyDenied(BackupReason.NO_KEY, f"{where} needs a key", f"give one of: {_names(slots)}")
+        raise BackupKeyDenied(BackupReason.NO_KEY, f"{where} needs a key", f"give one of: {names}")
     for slot in slots:
         for identity in identities:
             if identity.id == slot.key_id:
                 return _unwrap(slot, backup_id, identity, where)
-    raise BackupKeyDenied(
-        BackupReason.KEY_OTHER,
-        f"{where} is not encrypted for the given key",
-        f"it opens with: {_names(slots)}",
-    )
+    text = f"{where} is not encrypted for the given key"
+    raise BackupKeyDenied(BackupReason.KEY_OTHER, text, f"it opens with: {names}")
 
 
 def _unwrap(slot: KeySlot, backup_id: bytes, identity: Identity, where: str) -> BackupKeys:
     try:
-        data_key = identity.unwrap(slot.wrapped, _bound(backup_id, slot.key_id))
-        return BackupKeys(data_key, backup_id)
+        return BackupKeys(identity.unwrap(slot.wrapped, _bound(backup_id, slot.key_id)), backup_id)
     except (UnwrapFailed, ValueError):
-        raise BackupDamaged(
-            BackupReason.HEADER,
-            f"{where}: the wrapped key does not open, it was altered or belongs to another backup",
-            "restore another backup, and find out who wrote to this one",
-        ) from None
+        text = f"{where}: the wrapped key does not open, it was altered or belongs to another backup"
+        hint = "restore another backup, and find out who wrote to this one"
+        raise BackupDamaged(BackupReason.HEADER, text, hint) from None
 
 
 def _bound(backup_id: bytes, key_id: str) -> bytes:
     return wrap_associated_data(Purpose.BACKUP_KEY, backup_id, key_id.encode("ascii"))
-
-
-def _names(slots: Sequence[KeySlot]) -> str:
-    return ", ".join(slot.key_id for slot in slots)
 
 
 def slots_to_json(slots: Sequence[KeySlot]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ reader refuses what says the same in other bytes.
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -21,9 +21,9 @@ MAX_MEMBERS = 1_000_000
 
 _FORMAT = "sealwire-backup-manifest"
 _VERSION = 1
-_MAX_NUMBER = 2**63 - 1
+MAX_NUMBER = 2**63 - 1
 _MAX_TEXT = 1024
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -63,7 +63,7 @@ class Member:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what cannot be; `parse` says it as BackupDamaged."""
-        if not _SHA256.fullmatch(self.sha256):
+        if not SHA256.fullmatch(self.sha256):
             raise ValueError("a checksum is 64 hexadecimal digits")
         if not 0 < len(self.path) <= _MAX_TEXT or self.path == MANIFEST_MEMBER:
             raise ValueError("a member's path is empty, too long or taken")
@@ -118,11 +118,8 @@ class Manifest:
 
     def documents_size(self, namespaces: Collection[str]) -> int:
         """Bytes of the documents of these collections."""
-        return sum(
-            member.size
-            for member in self.members
-            if member.documents is not None and member.namespace in namespaces
-        )
+        documents = (member for member in self.members if member.documents is not None)
+        return sum(member.size for member in documents if member.namespace in namespaces)
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
@@ -136,19 +133,11 @@ def to_json(manifest: Manifest) -> dict[str, Any]:
         "dumper": manifest.dumper,
         "server_version": manifest.server_version,
         "consistency": manifest.consistency.value,
-        "window": [
-            {"seconds": moment.seconds, "increment": moment.increment} for moment in manifest.window or ()
-        ],
+        "window": [{"seconds": at.seconds, "increment": at.increment} for at in manifest.window or ()],
         "policy_sha256": manifest.policy_sha256,
         "key_ids": list(manifest.key_ids),
         "members": [
-            {
-                "path": member.path,
-                "size": member.size,
-                "sha256": member.sha256,
-                "documents": -1 if member.documents is None else member.documents,
-                "namespace": member.namespace,
-            }
+            asdict(member) | {"documents": -1 if member.documents is None else member.documents}
             for member in manifest.members
         ],
     }
@@ -167,11 +156,8 @@ def parse(raw: bytes, where: str) -> Manifest:
         manifest = from_fields(strict_json.parse(raw, where))
         strict_json.require_exact(raw, serialize(manifest), where)
     except (DamagedFile, ValueError):
-        raise BackupDamaged(
-            BackupReason.MANIFEST,
-            f"{where} is not a manifest that this release reads",
-            "restore another backup",
-        ) from None
+        text = f"{where} is not a manifest that this release reads"
+        raise BackupDamaged(BackupReason.MANIFEST, text, "restore another backup") from None
     return manifest
 
 
@@ -196,13 +182,11 @@ def from_fields(fields: strict_json.Fields) -> Manifest:
 
 def _member(item: object) -> Member:
     fields = strict_json.Fields(item, "a member")
-    path, size, sha256 = fields.text("path"), fields.integer("size", 0, _MAX_NUMBER), fields.text("sha256")
-    documents = fields.integer("documents", -1, _MAX_NUMBER)
-    member = Member(
-        path, size, sha256, None if documents < 0 else documents, fields.optional_text("namespace")
-    )
+    path, size, sha256 = fields.text("path"), fields.integer("size", 0, MAX_NUMBER), fields.text("sha256")
+    documents = fields.integer("documents", -1, MAX_NUMBER)
+    namespace = fields.optional_text("namespace")
     fields.done()
-    return member
+    return Member(path, size, sha256, None if documents < 0 else documents, namespace)
 
 
 def _window(items: Sequence[object]) -> tuple[ClusterTime, ClusterTime] | None:

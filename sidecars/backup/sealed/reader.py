@@ -1,17 +1,16 @@
 """From a sealed backup to the bytes of its tar. Nothing that was not authenticated is ever returned."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupMissing, BackupReason
-from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
-from sealwire.sidecars.backup.sealed.chunks import ChunkCipher
-from sealwire.sidecars.backup.sealed.compression import DECOMPRESSION_ERRORS, decompressor
+from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream, gzipped
 from sealwire.sidecars.backup.sealed.header import UncheckedHeader, read_header
 from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, Identity, unwrap_slots
 from sealwire.sidecars.backup.sealed.sidecar import MAX_SIDECAR_BYTES, RawSidecar, Sidecar, parse_sidecar
-from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
+from sealwire.sidecars.backup.stores.store import Store, payload_key, read_small, sidecar_key
 
 _HINT = "restore another backup, and find out what happened to this one"
 
@@ -29,15 +28,10 @@ class OpenBackup:
 
     def check_end(self) -> None:
         """After the last chunk: the file is as long as its sidecar says. Raises BackupDamaged."""
-        if self.sidecar is None:
-            return
-        if (self.stream.size, self.stream.sha256) != (
-            self.sidecar.payload_bytes,
-            self.sidecar.payload_sha256,
-        ):
-            raise BackupDamaged(
-                BackupReason.SIDECAR_OTHER, f"{self.name}: the sidecar describes another file", _HINT
-            )
+        known, read = self.sidecar, (self.stream.size, self.stream.sha256)
+        if known is not None and read != (known.payload_bytes, known.payload_sha256):
+            text = f"{self.name}: the sidecar describes another file"
+            raise BackupDamaged(BackupReason.SIDECAR_OTHER, text, _HINT)
 
 
 class SealedReader:
@@ -48,11 +42,9 @@ class SealedReader:
 
     def __init__(self, backup: OpenBackup) -> None:
         self._backup = backup
-        self._gzip = decompressor(backup.chunks)
+        self._gzip = gzipped(backup.chunks, "rb")
         self.sidecar = backup.sidecar
         """None when no sidecar lies beside the backup; the manifest is inside as well."""
-        self.position = 0
-        """How many bytes of the tar were returned."""
 
     def __enter__(self) -> Self:
         return self
@@ -61,19 +53,16 @@ class SealedReader:
         try:
             self._gzip.close()
         finally:
-            self._backup.stream.__exit__(*error)
+            self._backup.stream.close()
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, b"" at the end. Raises BackupDamaged, StoreUnavailable."""
         try:
-            data = self._gzip.read(size)
-        except DECOMPRESSION_ERRORS:
+            return self._gzip.read(size)
+        except (EOFError, zlib.error, OSError):
             # Authentic bytes that are no gzip: written by something else that had the key.
-            raise BackupDamaged(
-                BackupReason.COMPRESSION, f"{self._backup.name} does not decompress", _HINT
-            ) from None
-        self.position += len(data)
-        return data
+            text = f"{self._backup.name} does not decompress"
+            raise BackupDamaged(BackupReason.COMPRESSION, text, _HINT) from None
 
     def finish(self) -> None:
         """Read to the authenticated end, and compare length and checksum with the sidecar.
@@ -85,9 +74,8 @@ class SealedReader:
             pass
         # gzip ends before the last chunk does when something stands behind it.
         if self._backup.chunks.read(1):
-            raise BackupDamaged(
-                BackupReason.COMPRESSION, f"{self._backup.name}: bytes behind the end of the archive", _HINT
-            )
+            text = f"{self._backup.name}: bytes behind the end of the archive"
+            raise BackupDamaged(BackupReason.COMPRESSION, text, _HINT)
         self._backup.check_end()
 
 
@@ -102,19 +90,18 @@ def open_backup(store: Store, name: str, identities: Sequence[Identity]) -> Seal
 
 
 def begin_reading(store: Store, name: str, identities: Sequence[Identity]) -> OpenBackup:
-    """BackupHeader and sidecar, authenticated. The caller closes `stream`. Raises as `open_backup` does."""
+    """Header and sidecar, authenticated. The caller closes `stream`. Raises as `open_backup` does."""
     key = payload_key(name)
     raw_sidecar = read_sidecar(store, name)
     stream = CountedStream(store.open(key))
     try:
         header = read_header(stream.read_exactly, key)
         keys = authenticate(name, header, raw_sidecar, identities)
-        cipher = ChunkCipher(keys.payload_key(header.tag))
-        chunks = ChunkReader(stream, cipher, header.header.chunk_bytes, key)
+        chunks = ChunkReader(stream, keys.payload_key(header.tag), header.chunk_bytes, key)
         sidecar = None if raw_sidecar is None else raw_sidecar.sidecar
         return OpenBackup(name, keys, header, sidecar, stream, chunks)
     except BaseException:
-        stream.__exit__(None, None, None)
+        stream.close()
         raise
 
 
@@ -122,7 +109,7 @@ def read_sidecar(store: Store, name: str) -> RawSidecar | None:
     """The file beside it, not authenticated; None when there is none. Raises BackupDamaged SIDECAR."""
     key = sidecar_key(name)
     try:
-        return parse_sidecar(store.read_small(key, MAX_SIDECAR_BYTES), key)
+        return parse_sidecar(read_small(store, key, MAX_SIDECAR_BYTES), key)
     except BackupMissing:
         return None
 
@@ -134,14 +121,12 @@ def authenticate(
 
     Raises BackupKeyDenied; BackupDamaged SIDECAR_OTHER, HEADER, SIDECAR.
     """
-    key, backup_id = payload_key(name), header.header.backup_id
+    key, backup_id = payload_key(name), header.backup_id
     if sidecar is not None and sidecar.sidecar.backup_id != backup_id:
-        raise BackupDamaged(
-            BackupReason.SIDECAR_OTHER,
-            f"{name}: payload and sidecar belong to different backups",
-            "one of the two was replaced; move the sidecar away to open the payload by itself",
-        )
-    slots = header.header.slots if sidecar is None else sidecar.sidecar.slots
+        text = f"{name}: payload and sidecar belong to different backups"
+        hint = "one of the two was replaced; move the sidecar away to open the payload by itself"
+        raise BackupDamaged(BackupReason.SIDECAR_OTHER, text, hint)
+    slots = header.slots if sidecar is None else sidecar.sidecar.slots
     keys = unwrap_slots(slots, backup_id, identities, key)
     header.authenticate(keys, key)
     if sidecar is not None:

@@ -5,7 +5,6 @@ it is genuine. Re-wrapping replaces this small file and nothing else; its slots 
 """
 
 import hmac
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -22,15 +21,12 @@ from sealwire.sidecars.backup.sealed.key_slots import (
     read_slots,
     slots_to_json,
 )
-from sealwire.sidecars.backup.sealed.manifest import MAX_MANIFEST_BYTES, Manifest
+from sealwire.sidecars.backup.sealed.manifest import MAX_MANIFEST_BYTES, MAX_NUMBER, SHA256, Manifest
 
 FORMAT_NAME = "sealwire-backup-sidecar"
 FORMAT_VERSION = 1
 MAC_BYTES = 32
 MAX_SIDECAR_BYTES = MAX_MANIFEST_BYTES * 2
-
-_MAX_NUMBER = 2**63 - 1
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +73,14 @@ def parse_sidecar(raw: bytes, where: str) -> RawSidecar:
         sidecar = Sidecar(
             backup_id=fields.binary("id", BACKUP_ID_BYTES, BACKUP_ID_BYTES),
             slots=read_slots(fields),
-            payload_bytes=fields.integer("payload_bytes", 0, _MAX_NUMBER),
+            payload_bytes=fields.integer("payload_bytes", 0, MAX_NUMBER),
             payload_sha256=fields.text("payload_sha256"),
             verified=None if verified is None else manifests.parse_time(verified),
             manifest=manifests.from_fields(fields.object("manifest")),
         )
         mac = fields.binary("mac", MAC_BYTES, MAC_BYTES)
         fields.done()
-        if not _SHA256.fullmatch(sidecar.payload_sha256):
+        if not SHA256.fullmatch(sidecar.payload_sha256):
             fields.refuse("has a payload_sha256 that is none")
         canonical = strict_json.serialize(_to_json(sidecar) | {"mac": strict_json.encode(mac)})
         strict_json.require_exact(raw, canonical, where)
@@ -111,8 +107,6 @@ def _mac(keys: BackupKeys, content: dict[str, Any]) -> bytes:
 
 
 def _damaged(where: str) -> BackupDamaged:
-    return BackupDamaged(
-        BackupReason.SIDECAR,
-        f"{where} was altered, or was not written by this release",
-        "restore it from a copy; without it the backup still opens with the keys it was made for",
-    )
+    hint = "restore it from a copy; without it the backup still opens with the keys it was made for"
+    text = f"{where} was altered, or was not written by this release"
+    return BackupDamaged(BackupReason.SIDECAR, text, hint)

@@ -8,16 +8,14 @@ from datetime import datetime
 from typing import Self
 
 from sealwire.sidecars.backup.errors import BackupExists, BackupReason
-from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter
-from sealwire.sidecars.backup.sealed.chunks import ChunkCipher
-from sealwire.sidecars.backup.sealed.compression import compressor
-from sealwire.sidecars.backup.sealed.header import DEFAULT_CHUNK_BYTES, BackupHeader, seal_header
+from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter, gzipped
+from sealwire.sidecars.backup.sealed.header import DEFAULT_CHUNK_BYTES, seal_header
 from sealwire.sidecars.backup.sealed.key_slots import (
     BACKUP_ID_BYTES,
+    DATA_KEY_BYTES,
     BackupKeys,
     KeySlot,
     Recipient,
-    generate_keys,
 )
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
@@ -44,12 +42,10 @@ class NewBackup:
         """
         self.chunks.finish()
         if self.store.exists(payload_key(self.name)):
-            raise BackupExists(
-                BackupReason.EXISTS, f"{payload_key(self.name)} exists already", "choose another name"
-            )
-        sidecar = Sidecar(
-            self.backup_id, self.slots, self.chunks.size, self.chunks.sha256, verified, manifest
-        )
+            text = f"{payload_key(self.name)} exists already"
+            raise BackupExists(BackupReason.EXISTS, text, "choose another name")
+        chunks = self.chunks
+        sidecar = Sidecar(self.backup_id, self.slots, chunks.size, chunks.sha256, verified, manifest)
         self.store.replace_small(sidecar_key(self.name), seal_sidecar(sidecar, self.keys))
         self.upload.commit()
         return sidecar
@@ -63,12 +59,12 @@ def begin_backup(
     Raises:  BackupSettingError NAME, RECIPIENT; BackupExists; StoreUnavailable; what a provider raises
     """
     key, backup_id = payload_key(name), os.urandom(BACKUP_ID_BYTES)
-    keys = generate_keys(backup_id)
+    keys = BackupKeys(os.urandom(DATA_KEY_BYTES), backup_id)
     slots = keys.wrap_for(recipients)
-    header, tag = seal_header(BackupHeader(backup_id, chunk_bytes, slots), keys)
+    header, tag = seal_header(backup_id, chunk_bytes, slots, keys)
     upload = store.begin(key)
     try:
-        chunks = ChunkWriter(upload, header, ChunkCipher(keys.payload_key(tag)), chunk_bytes)
+        chunks = ChunkWriter(upload, header, keys.payload_key(tag), chunk_bytes)
     except BaseException:
         upload.abort()
         raise
@@ -84,7 +80,7 @@ class SealedWriter:
 
     def __init__(self, backup: NewBackup) -> None:
         self._backup = backup
-        self._gzip = compressor(backup.chunks)
+        self._gzip = gzipped(backup.chunks, "wb")
         self._written = 0
         self._open = True
 
@@ -103,9 +99,6 @@ class SealedWriter:
     def tell(self) -> int:
         """How many bytes of the tar were taken."""
         return self._written
-
-    def flush(self) -> None:
-        """Does nothing."""
 
     def commit(self, manifest: Manifest) -> None:
         """Make it a backup, durably. Raises StoreUnavailable, BackupExists; nothing has a name then."""

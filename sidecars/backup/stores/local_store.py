@@ -11,18 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.private_file import PRIVATE_MODE, flush_directory, replace_private
-from sealwire.sidecars.backup.errors import (
-    BackupError,
-    BackupExists,
-    BackupMissing,
-    BackupReason,
-    StoreUnavailable,
-)
-from sealwire.sidecars.backup.stores.store import NO_SPACE, StoredObject, Upload, is_backup_key, require_small
+from sealwire.sidecars.backup.errors import BackupExists, BackupMissing, BackupReason, StoreUnavailable
+from sealwire.sidecars.backup.stores.store import NO_SPACE, ReadStream, StoredObject, Upload, is_backup_key
 
 _PARTIAL_SUFFIX = ".partial"
 _DENIED = {
@@ -40,11 +34,8 @@ class LocalStore:
         self._directory = directory
         with _translated(directory):
             if not stat.S_ISDIR(directory.stat().st_mode):
-                raise BackupMissing(
-                    BackupReason.MISSING,
-                    f"{directory} is not a directory",
-                    "name a directory, or s3://BUCKET",
-                )
+                hint = "name a directory, or s3://BUCKET"
+                raise BackupMissing(BackupReason.MISSING, f"{directory} is not a directory", hint)
 
     @property
     def address(self) -> str:
@@ -61,29 +52,24 @@ class LocalStore:
         return sorted(found, key=lambda item: item.key)
 
     def exists(self, key: str) -> bool:
-        return os.path.lexists(self._path(key))
+        return os.path.lexists(self._directory / key)
 
     def begin(self, key: str) -> Upload:
-        return LocalUpload(self._path(key), self._partial(key))
+        return LocalUpload(self._directory / key)
 
-    def open(self, key: str) -> "LocalReadStream":
-        with _translated(self._path(key)):
-            return LocalReadStream(self._path(key))
-
-    def read_small(self, key: str, max_bytes: int) -> bytes:
-        with self.open(key) as stream:
-            content = stream.read(max_bytes + 1)
-        return require_small(key, content, max_bytes)
+    def open(self, key: str) -> ReadStream:
+        with _translated(self._directory / key):
+            return LocalReadStream(self._directory / key)
 
     def replace_small(self, key: str, content: bytes) -> None:
         try:
-            replace_private(self._path(key), content)
+            replace_private(self._directory / key, content)
         except KeySettingError as error:
             raise StoreUnavailable(BackupReason.STORE_UNREACHABLE, str(error), error.hint) from None
 
     def delete(self, key: str) -> None:
-        with _translated(self._path(key)):
-            self._path(key).unlink()
+        with _translated(self._directory / key):
+            (self._directory / key).unlink()
             flush_directory(self._directory)
 
     def leftovers(self, before: datetime) -> Sequence[str]:
@@ -95,12 +81,6 @@ class LocalStore:
         with _translated(self._directory):
             (self._directory / leftover).unlink(missing_ok=True)
 
-    def _path(self, key: str) -> Path:
-        return self._directory / key
-
-    def _partial(self, key: str) -> Path:
-        return self._directory / f".{key}{_PARTIAL_SUFFIX}"
-
 
 class LocalReadStream:
     """An open file."""
@@ -108,12 +88,7 @@ class LocalReadStream:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO = path.open("rb", buffering=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self.close = self._file.close
 
     def read(self, size: int) -> bytes:
         with _translated(self._path):
@@ -123,11 +98,11 @@ class LocalReadStream:
 class LocalUpload:
     """A hidden file beside its future name, locked while it is written."""
 
-    def __init__(self, target: Path, partial: Path) -> None:
+    def __init__(self, target: Path) -> None:
         """Raises BackupExists, StoreUnavailable."""
         self._target = target
-        self._partial = partial
-        with _translated(partial):
+        self._partial = target.with_name(f".{target.name}{_PARTIAL_SUFFIX}")
+        with _translated(self._partial):
             self._file = self._claim()
 
     def _claim(self) -> BinaryIO:
@@ -211,23 +186,14 @@ def _translated(path: Path) -> Iterator[None]:
     """Turn what the system says into this room's errors."""
     try:
         yield
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "check the name, or create the directory"
+        raise BackupMissing(BackupReason.MISSING, f"{path} does not exist", hint) from None
     except OSError as error:
-        raise _translate(path, error) from None
-
-
-def _translate(path: Path, error: OSError) -> BackupError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return BackupMissing(
-            BackupReason.MISSING, f"{path} does not exist", "check the name, or create the directory"
-        )
-    if error.errno in NO_SPACE:
-        return StoreUnavailable(
-            BackupReason.STORE_FULL,
-            f"no space for {path}",
-            "free space, or prune; earlier backups are untouched",
-        )
-    if error.errno in _DENIED:
-        return StoreUnavailable(BackupReason.STORE_DENIED, f"{path}: {error.strerror}", _DENIED[error.errno])
-    return StoreUnavailable(
-        BackupReason.STORE_UNREACHABLE, f"{path}: {error.strerror}", "check the disk or the mount"
-    )
+        if error.errno in NO_SPACE:
+            hint = "free space, or prune; earlier backups are untouched"
+            raise StoreUnavailable(BackupReason.STORE_FULL, f"no space for {path}", hint) from None
+        denied = error.errno in _DENIED
+        reason = BackupReason.STORE_DENIED if denied else BackupReason.STORE_UNREACHABLE
+        hint = _DENIED.get(error.errno or 0, "check the disk or the mount")
+        raise StoreUnavailable(reason, f"{path}: {error.strerror}", hint) from None

@@ -7,9 +7,10 @@ small `NAME.tar.gz.enc.json`, which is replaced as a whole.
 import errno
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Protocol
 
 from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason, BackupSettingError
 
@@ -34,14 +35,12 @@ class StoredObject:
 
 
 class ReadStream(Protocol):
-    """Bytes of one object, from its beginning. Closing may be left to the `with` block."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
+    """Bytes of one object, from its beginning."""
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, b"" at the end only. Raises StoreUnavailable."""
+
+    def close(self) -> None: ...
 
 
 class Upload(Protocol):
@@ -75,9 +74,6 @@ class Store(Protocol):
     def open(self, key: str) -> ReadStream:
         """Raises BackupMissing."""
 
-    def read_small(self, key: str, max_bytes: int) -> bytes:
-        """The whole object. Raises BackupMissing, and BackupDamaged TOO_LARGE before it is read."""
-
     def replace_small(self, key: str, content: bytes) -> None:
         """Put an object in place of any other, atomically and durably."""
 
@@ -101,8 +97,12 @@ def sidecar_key(name: str) -> str:
     return _check_name(name) + SIDECAR_SUFFIX
 
 
-def require_small(key: str, content: bytes, max_bytes: int) -> bytes:
-    """`content`, read up to one byte more than is allowed. Raises BackupDamaged TOO_LARGE."""
+def read_small(store: Store, key: str, max_bytes: int) -> bytes:
+    """The whole object. Raises BackupMissing, BackupDamaged TOO_LARGE, StoreUnavailable."""
+    content = b""
+    with closing(store.open(key)) as stream:
+        while len(content) <= max_bytes and (data := stream.read(max_bytes + 1 - len(content))):
+            content += data
     if len(content) > max_bytes:
         text = f"{key} is larger than {max_bytes} bytes"
         raise BackupDamaged(BackupReason.TOO_LARGE, text, "restore it from a copy")
@@ -111,17 +111,14 @@ def require_small(key: str, content: bytes, max_bytes: int) -> bytes:
 
 def is_backup_key(key: str) -> bool:
     """Whether an object of this key is a payload or a sidecar."""
-    for suffix in (SIDECAR_SUFFIX, PAYLOAD_SUFFIX):
-        if key.endswith(suffix):
-            return _NAME.fullmatch(key.removesuffix(suffix)) is not None
-    return False
+    names = (key.removesuffix(end) for end in (SIDECAR_SUFFIX, PAYLOAD_SUFFIX) if key.endswith(end))
+    return any(_NAME.fullmatch(name) for name in names)
 
 
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise BackupSettingError(
-            BackupReason.NAME,
-            "a backup's name is 1 to 128 letters, digits, '_', '.' or '-', and begins with a letter or digit",
-            "give the name without .tar.gz.enc",
+        text = (
+            "a backup's name is 1 to 128 letters, digits, '_', '.' or '-', and begins with a letter or digit"
         )
+        raise BackupSettingError(BackupReason.NAME, text, "give the name without .tar.gz.enc")
     return name

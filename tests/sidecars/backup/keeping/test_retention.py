@@ -7,8 +7,13 @@ from hypothesis import strategies as st
 
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
 from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
-from sealwire.sidecars.backup.keeping.prune import LEFTOVER_AGE, plan_prune, prune
-from sealwire.sidecars.backup.keeping.retention import RetentionPolicy, decide
+from sealwire.sidecars.backup.keeping.retention import (
+    LEFTOVER_AGE,
+    RetentionPolicy,
+    decide,
+    plan_prune,
+    prune,
+)
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.key_slots import KeySlot
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar

@@ -14,7 +14,7 @@ def test_a_second_run_finds_what_the_first_one_did(tmp_path: Path) -> None:
     with opened(path, "one") as journal:
         assert not journal.resumed
         journal.begin("clinic.a")
-        journal.created("clinic.a", "ab")
+        journal.begin("clinic.a", "ab")
         journal.add("clinic.a", 5)
         journal.begin("clinic.b")
         # as a killed process leaves it: nothing is written at the end
@@ -22,13 +22,13 @@ def test_a_second_run_finds_what_the_first_one_did(tmp_path: Path) -> None:
         assert [row["documents"] for row in found["collections"]] == [5, 0]
     with opened(path, "one") as journal:
         assert journal.resumed
-        assert journal.items() == [("clinic.a", Entry("ab", 5)), ("clinic.b", Entry(""))]
+        assert list(journal.entries.items()) == [("clinic.a", Entry("ab", 5)), ("clinic.b", Entry(""))]
         journal.complete(["clinic.a"])
-        assert journal["clinic.a"].whole
+        assert journal.entries["clinic.a"].whole
         journal.remove()
     with opened(path, "another") as journal:
         assert not journal.resumed
-        assert "clinic.a" not in journal
+        assert "clinic.a" not in journal.entries
 
 
 def test_the_journal_of_another_restore_is_refused(tmp_path: Path) -> None:
