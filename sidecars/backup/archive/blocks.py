@@ -1,18 +1,16 @@
 """A collection's documents as blocks of bounded size: what is written, journaled and inserted at once."""
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from sealwire.sidecars.backup.archive.digest import MAX_DOCUMENT_BYTES, not_bson
+from sealwire.sidecars.backup.archive.digest import document_ends, not_bson
 
 BLOCK_BYTES = 8 << 20
 """A block ends with the document that reaches this; it can be larger by one reply of a server (16 MiB)."""
 
 # More does not stay in the processor's cache, and takes twice as long.
 _READ_BYTES = 1 << 18
-_length = struct.Struct("<i").unpack_from
 
 
 class Readable(Protocol):
@@ -69,7 +67,8 @@ def cut_counted(stream: Readable, size: int = BLOCK_BYTES) -> Iterator[tuple[byt
     complete = documents = 0
     while data := stream.read(_READ_BYTES):
         held += data
-        complete, documents = _complete(held, complete, documents)
+        ends = [complete, *document_ends(held, complete)]
+        complete, documents = ends[-1], documents + len(ends) - 1
         if complete >= size:
             yield bytes(memoryview(held)[:complete]), documents
             del held[:complete]
@@ -78,19 +77,3 @@ def cut_counted(stream: Readable, size: int = BLOCK_BYTES) -> Iterator[tuple[byt
         raise not_bson()
     if held:
         yield bytes(held), documents
-
-
-def _complete(held: bytearray, position: int, documents: int) -> tuple[int, int]:
-    """Up to where `held` is whole documents, and how many; both are known up to `position`."""
-    end = len(held)
-    while end - position >= 4:
-        (size,) = _length(held, position)
-        if not 5 <= size <= MAX_DOCUMENT_BYTES:
-            raise not_bson()
-        if size > end - position:
-            break
-        position += size
-        documents += 1
-        if held[position - 1]:
-            raise not_bson()
-    return position, documents

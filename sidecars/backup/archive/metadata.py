@@ -1,6 +1,6 @@
 """What a collection is besides its documents: kind, options, indexes; as a server tells it and as a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -48,6 +48,10 @@ class CollectionMetadata:
     def namespace(self) -> str:
         """`database.name`"""
         return f"{self.database}.{self.name}"
+
+    def named_by(self, only: Sequence[str]) -> bool:
+        """Whether `only` names it, by its database or its namespace; an empty one names everything."""
+        return not only or self.database in only or self.namespace in only
 
     @property
     def capped(self) -> bool:
@@ -105,11 +109,6 @@ def parse(raw: bytes, database: str, stem_name: str) -> CollectionMetadata:
         text = f"a metadata file of {database} cannot be read"
         raise BackupDamaged(BackupReason.ARCHIVE, text, "use another dump") from None
     return CollectionMetadata(database, name, kind, options, tuple(indexes), uuid)
-
-
-def without_metadata(database: str, name: str) -> CollectionMetadata:
-    """A collection of which only the documents were dumped."""
-    return CollectionMetadata(database, name, Kind.COLLECTION, {}, ())
 
 
 def _kind_of(options: Mapping[str, Any]) -> Kind:

@@ -48,7 +48,6 @@ class FileName:
     content: Content
     part: int | None = None
     """Its number, from 1; None for a file that is whole."""
-    gzipped: bool = False
 
     @property
     def collection(self) -> str:
@@ -96,15 +95,8 @@ def split_path(path: str) -> FileName | None:
     if len(pieces) != 2:
         return None
     database, name = pieces
-    gzipped = name.endswith(_GZIP)
     name = name.removesuffix(_GZIP)
     for ending, content in ((METADATA, Content.METADATA), (DATA, Content.DOCUMENTS)):
         if name.endswith(ending) and name != ending:
-            return FileName(database, name.removesuffix(ending), content, gzipped=gzipped)
+            return FileName(database, name.removesuffix(ending), content)
     return None
-
-
-def split_namespace(namespace: str) -> tuple[str, str]:
-    """Database and collection of `database.collection`."""
-    database, _, collection = namespace.partition(".")
-    return database, collection

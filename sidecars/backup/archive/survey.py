@@ -28,8 +28,6 @@ class Survey:
     collections: dict[FileKey, CollectionMetadata]
     level: int = 0
     """How many folders stand above those of the databases: one where a directory `dump` was packed."""
-    ignored: tuple[str, ...] = ()
-    """Files that are none of a collection, such as an oplog."""
 
     def metadata_of(self, database: str, collection: str) -> CollectionMetadata | None:
         """The collection of this name."""
@@ -61,20 +59,18 @@ def survey(files: DumpFiles) -> Survey:
         paths[file.path] = _bounded(_opened(file), metadata.MAX_METADATA_BYTES) if is_metadata else None
     level = 0 if files.sealed else _level(list(paths))
     found: dict[FileKey, CollectionMetadata] = {}
-    ignored: list[str] = []
     for path, content in paths.items():
         name = _split(path, level)
-        if name is None:
-            ignored.append(path)
+        if name is None:  # of no collection, such as an oplog
             continue
         key = FileKey(name.database, name.stem)
         if content is not None:
             found[key] = metadata.parse(content, name.database, name.collection)
         elif key not in found and not name.collection.startswith(names.BUCKETS):
-            found[key] = metadata.without_metadata(name.database, name.collection)
+            found[key] = CollectionMetadata(name.database, name.collection, Kind.COLLECTION, {}, ())
     if not found:
         raise BackupDamaged(BackupReason.ARCHIVE, "there is no collection in this dump", "check the path")
-    return Survey(found, level, tuple(ignored))
+    return Survey(found, level)
 
 
 def pieces(files: DumpFiles, found: Survey) -> Iterator[Piece | Contents]:

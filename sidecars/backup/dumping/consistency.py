@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from bson.son import SON
 from bson.timestamp import Timestamp
 from pymongo.client_session import ClientSession
 from pymongo.errors import ConfigurationError, OperationFailure
@@ -14,6 +13,9 @@ from pymongo.errors import ConfigurationError, OperationFailure
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
 from sealwire.sidecars.backup.sealed.manifest import ClusterTime, Consistency
 from sealwire.sidecars.direct import Client
+
+_FIRST: dict[str, Any] = {"projection": {"_id": 1}, "limit": 1, "singleBatch": True}
+"""What `find` is asked for where only its answer's form counts."""
 
 
 class Wanted(Enum):
@@ -80,9 +82,7 @@ def _snapshot_time(client: Client, session: ClientSession, namespace: tuple[str,
     """
     database, collection = namespace
     try:
-        reply = client.get_database(database).command(
-            "find", collection, projection={"_id": 1}, limit=1, singleBatch=True, session=session
-        )
+        reply = client.get_database(database).command("find", collection, **_FIRST, session=session)
     except (OperationFailure, ConfigurationError):
         return None
     moment = _cluster_time(reply["cursor"].get("atClusterTime"))
@@ -97,9 +97,8 @@ def refuses_lost_history(client: Client, namespace: tuple[str, str]) -> bool:
     """
     database, collection = namespace
     long_ago = {"level": "snapshot", "atClusterTime": Timestamp(1, 1)}
-    command = SON([("find", collection), ("projection", {"_id": 1}), ("limit", 1), ("singleBatch", True)])
     try:
-        client.get_database(database).command(command, readConcern=long_ago)
+        client.get_database(database).command("find", collection, **_FIRST, readConcern=long_ago)
     except OperationFailure:
         return True
     return False

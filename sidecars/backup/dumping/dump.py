@@ -4,6 +4,7 @@ Options and indexes come before any document, so that a restore knows them in on
 blocks (`blocks`), read by several threads where no snapshot binds them to one session, and written by one.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from sealwire.sidecars.backup.archive.tar import TarWriter
 from sealwire.sidecars.backup.dumping import inventory, readers
 from sealwire.sidecars.backup.dumping.consistency import Reading, Wanted, obtained, reading
 from sealwire.sidecars.backup.dumping.parallel import produced
-from sealwire.sidecars.backup.dumping.readers import DriverReader, MongodumpReader, Reader, find_mongodump
+from sealwire.sidecars.backup.dumping.readers import MONGODUMP, DriverReader, MongodumpReader, Reader
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError, SourceFailed
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.writer import SealedWriter
@@ -177,7 +178,7 @@ def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMet
     notes: list[str] = []
     for database in inventory.databases(client):
         try:
-            found += inventory.selected(inventory.collections(client, database), only)
+            found += [one for one in inventory.collections(client, database) if one.named_by(only)]
         except OperationFailure:
             # admin stays closed to a user of a few databases; of the others each was listed for this user
             if database != "admin":
@@ -206,7 +207,7 @@ def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
         return built_in
     if options.reader is ReaderChoice.AUTO and way.session is not None:
         return built_in
-    program = find_mongodump()
+    program = shutil.which(MONGODUMP)
     if program is not None:
         return MongodumpReader(program, options.uri, built_in)
     if options.reader is ReaderChoice.MONGODUMP:

@@ -1,6 +1,6 @@
 """What there is on a server to be dumped, by mongodump's rules."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pymongo.errors import OperationFailure
@@ -67,10 +67,3 @@ def is_skipped(database: str, collection: str) -> bool:
     if collection.startswith("system."):
         return collection != "system.js"
     return "$" in collection and ".oplog.$" not in collection
-
-
-def selected(found: list[CollectionMetadata], only: tuple[str, ...]) -> Iterator[CollectionMetadata]:
-    """The collections that `only` names, as a database or as `database.collection`; empty means all."""
-    for metadata in found:
-        if not only or metadata.database in only or metadata.namespace in only:
-            yield metadata

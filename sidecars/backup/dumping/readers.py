@@ -1,11 +1,9 @@
 """The documents of one collection, from the driver or from mongodump, as bytes that nobody decodes."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, Protocol
 
 from pymongo.client_session import ClientSession
@@ -73,7 +71,7 @@ class MongodumpReader:
     and time series) is read through the driver.
     """
 
-    def __init__(self, program: Path, uri: str, fallback: Reader) -> None:
+    def __init__(self, program: str, uri: str, fallback: Reader) -> None:
         self._program = program
         self._uri = uri
         self._fallback = fallback
@@ -96,7 +94,7 @@ class MongodumpReader:
     @contextmanager
     def _running(self, database: str, collection: str) -> Iterator[subprocess.Popen[bytes]]:
         with _config_pipe(self._uri) as descriptor:
-            command = [str(self._program), "--quiet", f"--config=/dev/fd/{descriptor}", f"--db={database}"]
+            command = [self._program, "--quiet", f"--config=/dev/fd/{descriptor}", f"--db={database}"]
             command += [f"--collection={collection}", "--out=-"]
             process = subprocess.Popen(  # noqa: S603 - no shell, and the names are single arguments
                 command,
@@ -125,12 +123,6 @@ def statistics(client: Client, database: str, collection: str) -> dict[str, Any]
     return {}
 
 
-def find_mongodump() -> Path | None:
-    """mongodump on the path, if it is there."""
-    found = shutil.which(MONGODUMP)
-    return None if found is None else Path(found)
-
-
 @contextmanager
 def _config_pipe(uri: str) -> Iterator[int]:
     """A descriptor from which mongodump's configuration can be read, once. Closed in this process after."""
@@ -146,11 +138,11 @@ def _config_pipe(uri: str) -> Iterator[int]:
         os.close(read_end)
 
 
-def _version(program: Path) -> str:
+def _version(program: str) -> str:
     """The first word that looks like a version. Raises SourceFailed DUMPER"""
     try:
         done = subprocess.run(  # noqa: S603 - the program that was found on the path
-            [str(program), "--version"], capture_output=True, timeout=_VERSION_WITHIN_S, check=True, text=True
+            [program, "--version"], capture_output=True, timeout=_VERSION_WITHIN_S, check=True, text=True
         )
         line = done.stdout.splitlines()[0]
         return line.split("version:")[1].strip()[:64]

@@ -49,8 +49,7 @@ def drill(
         text = f"the drill's server is not empty: it has the database {foreign[0]}"
         hint = "a drill takes an empty server, since it removes everything that it restored"
         raise TargetOccupied(BackupReason.TARGET_OCCUPIED, text, hint)
-    chosen = plan(list(found.collections.values()), only=only)
-    restore = Restore(client, files, found, chosen)
+    restore = Restore(client, files, found, plan(list(found.collections.values()), only=only))
     began = time.monotonic()
     try:
         with (

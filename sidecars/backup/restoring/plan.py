@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
-from sealwire.sidecars.backup.archive.names import split_namespace
 from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
 
 USERS, ROLES = "sealwire_restored_users", "sealwire_restored_roles"
@@ -96,7 +95,7 @@ def plan(
     planned: list[Planned] = []
     left_out: list[tuple[str, str]] = []
     for described in sorted(found, key=lambda described: described.namespace):
-        if only and described.database not in only and described.namespace not in only:
+        if not described.named_by(only):
             continue
         if described.database in ("config", "local"):
             left_out.append((described.namespace, "belongs to the server it was read from"))
@@ -126,7 +125,8 @@ def _plan_system(
 def _renamed(described: CollectionMetadata, renames: Sequence[Rename]) -> tuple[str, str]:
     exact = [rename.target for rename in renames if rename.source == described.namespace]
     if exact:
-        return split_namespace(exact[-1])
+        database, _, name = exact[-1].partition(".")
+        return database, name
     whole = [rename.target for rename in renames if rename.source == described.database]
     return (whole[-1] if whole else described.database), described.name
 

@@ -53,15 +53,13 @@ class UncheckedHeader:
             raise _altered(where)
 
 
-def seal_header(
-    backup_id: bytes, chunk_bytes: int, slots: Sequence[KeySlot], keys: BackupKeys
-) -> tuple[bytes, bytes]:
+def seal_header(keys: BackupKeys, chunk_bytes: int, slots: Sequence[KeySlot]) -> tuple[bytes, bytes]:
     """The header's bytes, tag included; and the tag by itself, which the payload key is derived with."""
     content = strict_json.serialize(
         {
             "format": FORMAT_NAME,
             "version": FORMAT_VERSION,
-            "id": strict_json.encode(backup_id),
+            "id": strict_json.encode(keys.backup_id),
             "chunk_bytes": chunk_bytes,
             "slots": slots_to_json(slots),
         }

@@ -4,9 +4,10 @@ A recipient is anything that wraps: a key-encryption key of any provider, or a p
 anything that unwraps. A slot names the key that opens it, so that nothing is tried at random.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -54,13 +55,18 @@ class KeySlot:
 class BackupKeys(Unpicklable):
     """What is derived from a data key: one key a purpose, bound to the backup's id by HKDF-SHA256."""
 
-    __slots__ = ("_backup_id", "_data_key")
+    __slots__ = ("_data_key", "backup_id")
 
     def __init__(self, data_key: bytes, backup_id: bytes) -> None:
         if len(data_key) != DATA_KEY_BYTES or len(backup_id) != BACKUP_ID_BYTES:
             raise ValueError("a data key has 32 bytes and a backup id has 16")
         self._data_key = data_key
-        self._backup_id = backup_id
+        self.backup_id = backup_id
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A fresh data key, for a backup with a fresh id."""
+        return cls(os.urandom(DATA_KEY_BYTES), os.urandom(BACKUP_ID_BYTES))
 
     def header_key(self) -> bytes:
         """32 bytes for HMAC-SHA256 over the header."""
@@ -85,12 +91,12 @@ class BackupKeys(Unpicklable):
                 BackupReason.RECIPIENT, f"a backup has 1 to {MAX_SLOTS} recipients", hint
             )
         return tuple(
-            KeySlot(item.id, item.wrap(self._data_key, _bound(self._backup_id, item.id)))
+            KeySlot(item.id, item.wrap(self._data_key, _bound(self.backup_id, item.id)))
             for item in recipients
         )
 
     def _derive(self, info: bytes) -> bytes:
-        return HKDF(algorithm=SHA256(), length=32, salt=self._backup_id, info=info).derive(self._data_key)
+        return HKDF(algorithm=SHA256(), length=32, salt=self.backup_id, info=info).derive(self._data_key)
 
 
 def unwrap_slots(

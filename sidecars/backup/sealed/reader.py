@@ -90,16 +90,26 @@ def open_backup(store: Store, name: str, identities: Sequence[Identity]) -> Seal
 
 
 def begin_reading(store: Store, name: str, identities: Sequence[Identity]) -> OpenBackup:
-    """Header and sidecar, authenticated. The caller closes `stream`. Raises as `open_backup` does."""
+    """Header and sidecar, found genuine and to belong together. The caller closes `stream`.
+
+    Raises:  as `open_backup` does
+    """
     key = payload_key(name)
-    raw_sidecar = read_sidecar(store, name)
+    raw = read_sidecar(store, name)
     stream = CountedStream(store.open(key))
     try:
         header = read_header(stream.read_exactly, key)
-        keys = authenticate(name, header, raw_sidecar, identities)
+        if raw is not None and raw.sidecar.backup_id != header.backup_id:
+            text = f"{name}: payload and sidecar belong to different backups"
+            hint = "one of the two was replaced; move the sidecar away to open the payload by itself"
+            raise BackupDamaged(BackupReason.SIDECAR_OTHER, text, hint)
+        slots = header.slots if raw is None else raw.sidecar.slots
+        keys = unwrap_slots(slots, header.backup_id, identities, key)
+        header.authenticate(keys, key)
+        if raw is not None:
+            raw.authenticate(keys, sidecar_key(name))
         chunks = ChunkReader(stream, keys.payload_key(header.tag), header.chunk_bytes, key)
-        sidecar = None if raw_sidecar is None else raw_sidecar.sidecar
-        return OpenBackup(name, keys, header, sidecar, stream, chunks)
+        return OpenBackup(name, keys, header, None if raw is None else raw.sidecar, stream, chunks)
     except BaseException:
         stream.close()
         raise
@@ -112,23 +122,3 @@ def read_sidecar(store: Store, name: str) -> RawSidecar | None:
         return parse_sidecar(read_small(store, key, MAX_SIDECAR_BYTES), key)
     except BackupMissing:
         return None
-
-
-def authenticate(
-    name: str, header: UncheckedHeader, sidecar: RawSidecar | None, identities: Sequence[Identity]
-) -> BackupKeys:
-    """The keys of a backup, after header and sidecar were found genuine and to belong together.
-
-    Raises BackupKeyDenied; BackupDamaged SIDECAR_OTHER, HEADER, SIDECAR.
-    """
-    key, backup_id = payload_key(name), header.backup_id
-    if sidecar is not None and sidecar.sidecar.backup_id != backup_id:
-        text = f"{name}: payload and sidecar belong to different backups"
-        hint = "one of the two was replaced; move the sidecar away to open the payload by itself"
-        raise BackupDamaged(BackupReason.SIDECAR_OTHER, text, hint)
-    slots = header.slots if sidecar is None else sidecar.sidecar.slots
-    keys = unwrap_slots(slots, backup_id, identities, key)
-    header.authenticate(keys, key)
-    if sidecar is not None:
-        sidecar.authenticate(keys, sidecar_key(name))
-    return keys

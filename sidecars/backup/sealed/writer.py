@@ -1,6 +1,5 @@
 """From tar bytes to a sealed backup: gzip, chunks, header, and a name only when all of it is durable."""
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,13 +9,7 @@ from typing import Self
 from sealwire.sidecars.backup.errors import BackupExists, BackupReason
 from sealwire.sidecars.backup.sealed.chunk_io import ChunkWriter, gzipped
 from sealwire.sidecars.backup.sealed.header import DEFAULT_CHUNK_BYTES, seal_header
-from sealwire.sidecars.backup.sealed.key_slots import (
-    BACKUP_ID_BYTES,
-    DATA_KEY_BYTES,
-    BackupKeys,
-    KeySlot,
-    Recipient,
-)
+from sealwire.sidecars.backup.sealed.key_slots import BackupKeys, KeySlot, Recipient
 from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
 from sealwire.sidecars.backup.stores.store import Store, Upload, payload_key, sidecar_key
@@ -28,7 +21,6 @@ class NewBackup:
 
     store: Store
     name: str
-    backup_id: bytes
     keys: BackupKeys
     slots: tuple[KeySlot, ...]
     upload: Upload
@@ -45,7 +37,7 @@ class NewBackup:
             text = f"{payload_key(self.name)} exists already"
             raise BackupExists(BackupReason.EXISTS, text, "choose another name")
         chunks = self.chunks
-        sidecar = Sidecar(self.backup_id, self.slots, chunks.size, chunks.sha256, verified, manifest)
+        sidecar = Sidecar(self.keys.backup_id, self.slots, chunks.size, chunks.sha256, verified, manifest)
         self.store.replace_small(sidecar_key(self.name), seal_sidecar(sidecar, self.keys))
         self.upload.commit()
         return sidecar
@@ -58,17 +50,16 @@ def begin_backup(
 
     Raises:  BackupSettingError NAME, RECIPIENT; BackupExists; StoreUnavailable; what a provider raises
     """
-    key, backup_id = payload_key(name), os.urandom(BACKUP_ID_BYTES)
-    keys = BackupKeys(os.urandom(DATA_KEY_BYTES), backup_id)
+    key, keys = payload_key(name), BackupKeys.generate()
     slots = keys.wrap_for(recipients)
-    header, tag = seal_header(backup_id, chunk_bytes, slots, keys)
+    header, tag = seal_header(keys, chunk_bytes, slots)
     upload = store.begin(key)
     try:
         chunks = ChunkWriter(upload, header, keys.payload_key(tag), chunk_bytes)
     except BaseException:
         upload.abort()
         raise
-    return NewBackup(store, name, backup_id, keys, slots, upload, chunks)
+    return NewBackup(store, name, keys, slots, upload, chunks)
 
 
 class SealedWriter:

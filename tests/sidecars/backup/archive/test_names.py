@@ -54,7 +54,7 @@ def test_every_name_comes_back(collection: str) -> None:
 
 
 def test_gzipped_files_of_mongodump_are_known() -> None:
-    assert names.split_path("clinic/a.bson.gz") == FileName("clinic", "a", Content.DOCUMENTS, gzipped=True)
+    assert names.split_path("clinic/a.bson.gz") == FileName("clinic", "a", Content.DOCUMENTS)
 
 
 @pytest.mark.parametrize(
