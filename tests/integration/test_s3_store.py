@@ -185,6 +185,23 @@ def test_credentials_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.reason is BackupReason.STORE_DENIED
 
 
+def test_settings_that_boto3_does_not_take_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(BackupSettingError) as caught:
+        open_store("s3://bucket")
+    assert caught.value.reason is BackupReason.ADDRESS
+
+
+def test_more_parts_than_s3_takes_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_store, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(s3_store, "MAX_PARTS", 1)
+    upload = store.begin(KEY)
+    with pytest.raises(StoreUnavailable) as caught:
+        upload.write(bytes(10 << 20))
+    assert caught.value.reason is BackupReason.TOO_LARGE
+    upload.abort()
+
+
 @pytest.mark.parametrize("address", ["s3://", "s3://user:password@host", "http://host/bucket"])
 def test_addresses_that_are_none_are_refused_and_not_shown(address: str) -> None:
     with pytest.raises(BackupSettingError) as caught:

@@ -1,5 +1,8 @@
 """Nothing that was changed, cut, exchanged or added in a sealed backup is ever read as content."""
 
+import gzip
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +15,16 @@ from sealwire.sidecars.backup.errors import (
     BackupKeyDenied,
     BackupReason,
 )
-from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.reader import begin_reading, open_backup
+from sealwire.sidecars.backup.sealed.sidecar import seal_sidecar
+from sealwire.sidecars.backup.sealed.writer import begin_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.sidecars.backup.samples import (
     KEK,
     SMALL_CHUNK,
     change,
     make_dump,
+    make_manifest,
     seal,
 )
 from tests.sidecars.backup.sealed.sealed_samples import PAYLOAD, SIDECAR, read_all, refusal
@@ -178,3 +184,21 @@ class TestSidecarDamage:
         other = wrapped((tmp_path / "other.tar.gz.enc.json").read_bytes())
         change(tmp_path / SIDECAR, lambda content: content.replace(wrapped(content), other))
         assert refusal(store).reason is BackupReason.HEADER
+
+    def test_one_with_the_key_that_describes_another_file(self, store: LocalStore) -> None:
+        seal(store)
+        with closing((backup := begin_reading(store, "b", [KEK])).stream):
+            assert backup.sidecar is not None
+            other = replace(backup.sidecar, payload_sha256="0" * 64)
+        store.replace_small(SIDECAR, seal_sidecar(other, backup.keys))
+        assert refusal(store).reason is BackupReason.SIDECAR_OTHER
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(make_dump()[0]) + b"more"], ids=["no gzip", "more behind it"]
+)
+def test_authentic_bytes_that_are_no_gzip_are_refused(store: LocalStore, content: bytes) -> None:
+    new = begin_backup(store, "b", [KEK])
+    new.chunks.write(content)
+    new.commit(make_manifest())
+    assert refusal(store).reason is BackupReason.COMPRESSION
