@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from sealwire.cli.backup.options import KeyOptions, store_option, writing_options
 from sealwire.cli.options import PRESENT_FILE, dry_run_option, json_option
-from sealwire.cli.output import document_bar, print_json, show_table
+from sealwire.cli.output import answer, document_bar, print_json, show_table
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
@@ -148,22 +147,16 @@ def _show_plan(name: str, store: str, found: list[tuple[str, str]], *, as_json: 
 
 
 def _show(name: str, store: str, dumped: Dumped, *, as_json: bool) -> None:
-    manifest = dumped.manifest
-    if as_json:
-        print_json({"name": name, "store": store, **_document(dumped)})
-        return
-    click.echo(
+    manifest, contents = dumped.manifest, dumped.contents
+    lines = (
         f"{name}: {manifest.documents:,} documents of {len(manifest.namespaces)} collections and views, "
-        f"{manifest.size / 1e6:,.1f} MB before compression, in {store}"
+        f"{manifest.size / 1e6:,.1f} MB before compression, in {store}",
+        f"consistency: {manifest.consistency.value}, read by {manifest.dumper}",
+        *(f"note: {note}" for note in contents.notes),
     )
-    click.echo(f"consistency: {manifest.consistency.value}, read by {manifest.dumper}")
-    for note in dumped.contents.notes:
-        click.echo(f"note: {note}")
-
-
-def _document(dumped: Dumped) -> dict[str, Any]:
-    manifest = dumped.manifest
-    return {
+    document = {
+        "name": name,
+        "store": store,
         "documents": manifest.documents,
         "size": manifest.size,
         "consistency": manifest.consistency.value,
@@ -177,7 +170,8 @@ def _document(dumped: Dumped) -> dict[str, Any]:
                 "documents": found.content.documents,
                 "size": found.content.size,
             }
-            for found in dumped.contents.collections
+            for found in contents.collections
         ],
-        "notes": list(dumped.contents.notes),
+        "notes": list(contents.notes),
     }
+    answer("\n".join(lines), document, as_json=as_json)

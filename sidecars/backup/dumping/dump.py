@@ -203,14 +203,13 @@ def _takes_snapshot(described: CollectionMetadata) -> bool:
 
 def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
     built_in = DriverReader(client, options.block_bytes // 2)
-    if options.reader is ReaderChoice.BUILT_IN:
-        return built_in
-    if options.reader is ReaderChoice.AUTO and way.session is not None:
+    required, at_snapshot = options.reader is ReaderChoice.MONGODUMP, way.session is not None
+    if options.reader is ReaderChoice.BUILT_IN or (at_snapshot and not required):
         return built_in
     program = shutil.which(MONGODUMP)
     if program is not None:
         return MongodumpReader(program, options.uri, built_in)
-    if options.reader is ReaderChoice.MONGODUMP:
+    if required:
         hint = "install it, or take --reader built-in"
         raise SourceFailed(BackupReason.DUMPER, "mongodump is not on the path", hint)
     return built_in

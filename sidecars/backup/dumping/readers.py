@@ -1,10 +1,11 @@
 """The documents of one collection, from the driver or from mongodump, as bytes that nobody decodes."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure, PyMongoError
@@ -25,26 +26,21 @@ _SNAPSHOT_TOO_OLD = 239
 _VERSION_WITHIN_S = 20.0
 
 
-class Reader(Protocol):
-    """Reads collections; `name` stands in the manifest as what read the server."""
-
-    name: str
-
-    def batches(self, database: str, collection: str, session: ClientSession | None) -> Iterator[bytes]:
-        """All documents in the order in which the server keeps them. Raises SourceFailed."""
-
-
 class DriverReader:
     """Reads through the driver, at a session's snapshot where there is one."""
 
     name = "built-in"
+    """What stands in the manifest as what read the server."""
 
     def __init__(self, client: Client, batch_bytes: int = BATCH_BYTES) -> None:
         self._client = client
         self._batch_bytes = batch_bytes
 
     def batches(self, database: str, collection: str, session: ClientSession | None) -> Iterator[bytes]:
-        """Raises SourceFailed SNAPSHOT_OLD, SOURCE_LOST"""
+        """All documents in the order in which the server keeps them.
+
+        Raises:  SourceFailed SNAPSHOT_OLD, SOURCE_LOST
+        """
         source = self._client.get_database(database).get_collection(collection)
         try:
             average = int(
@@ -71,14 +67,14 @@ class MongodumpReader:
     and time series) is read through the driver.
     """
 
-    def __init__(self, program: str, uri: str, fallback: Reader) -> None:
+    def __init__(self, program: str, uri: str, fallback: DriverReader) -> None:
         self._program = program
         self._uri = uri
         self._fallback = fallback
         self.name = f"mongodump {_version(program)}"
 
     def batches(self, database: str, collection: str, session: ClientSession | None) -> Iterator[bytes]:
-        """Raises SourceFailed DUMPER"""
+        """The same. Raises SourceFailed DUMPER, and as the driver's reader does."""
         if database == "admin" or collection.startswith("system."):
             yield from self._fallback.batches(database, collection, session)
             return
@@ -116,6 +112,9 @@ class MongodumpReader:
             process.wait()
 
 
+Reader = DriverReader | MongodumpReader
+
+
 def statistics(client: Client, database: str, collection: str) -> dict[str, Any]:
     """What the server says of a collection's size; nothing where it may not be asked."""
     with suppress(OperationFailure):
@@ -126,8 +125,8 @@ def statistics(client: Client, database: str, collection: str) -> dict[str, Any]
 @contextmanager
 def _config_pipe(uri: str) -> Iterator[int]:
     """A descriptor from which mongodump's configuration can be read, once. Closed in this process after."""
-    # quoted as JSON would be, which is YAML
-    text = 'uri: "' + uri.replace("\\", "\\\\").replace('"', '\\"') + '"\n'
+    # JSON's quotes are YAML's
+    text = f"uri: {json.dumps(uri, ensure_ascii=False)}\n"
     read_end, write_end = os.pipe()
     try:
         # shorter than the 64 KiB that a pipe holds, so that this does not wait for a reader

@@ -100,7 +100,12 @@ def plan(
         if described.database in ("config", "local"):
             left_out.append((described.namespace, "belongs to the server it was read from"))
         elif described.database == "admin" and described.name.startswith("system."):
-            _plan_system(described, planned, left_out, logins=logins)
+            place = _LOGINS.get(described.name)
+            if place is not None and logins:
+                planned.append(Planned(described, "admin", place, Part.LOGINS))
+            else:
+                why = "the server has its own" if place is None else "only with --users"
+                left_out.append((described.namespace, why))
         else:
             database, name = _renamed(described, renames)
             part = Part.VIEW if described.kind is Kind.VIEW else Part.DATA
@@ -108,18 +113,6 @@ def plan(
     resolved = tuple(_with_bases(planned, renames, left_out))
     _check_apart(resolved)
     return RestorePlan(tuple(sorted(resolved, key=lambda item: item.target)), tuple(left_out))
-
-
-def _plan_system(
-    described: CollectionMetadata, planned: list[Planned], left_out: list[tuple[str, str]], *, logins: bool
-) -> None:
-    place = _LOGINS.get(described.name)
-    if place is None:
-        left_out.append((described.namespace, "the server has its own"))
-    elif logins:
-        planned.append(Planned(described, "admin", place, Part.LOGINS))
-    else:
-        left_out.append((described.namespace, "only with --users"))
 
 
 def _renamed(described: CollectionMetadata, renames: Sequence[Rename]) -> tuple[str, str]:
