@@ -33,7 +33,6 @@ class Consent:
             raise _not_confirmed(f"type {wanted}, or --confirm {wanted}")
 
     def require_yes(self, question: str) -> None:
-        """Ask yes or no. Raises NotConfirmed."""
         if not self.yes and not (sys.stdin.isatty() and click.confirm(question, err=True)):
             raise _not_confirmed("answer yes, or give --yes")
 

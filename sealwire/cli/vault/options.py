@@ -56,7 +56,6 @@ class ServerOptions:
         return VaultConnection(patient, login=NoLogin())
 
     def seal(self) -> VaultSeal:
-        """The server's seal."""
         return VaultSeal(self.without_login())
 
     def _environ(self) -> dict[str, str]:
