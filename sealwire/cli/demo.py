@@ -110,13 +110,6 @@ def _progress(console: Console, steps: int, *, quiet: bool) -> Iterator[Announce
     """A bar over the steps of a demo, told what begins; gone at the end."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task("", total=steps)
-        begun = 0
-
-        def announce(text: str) -> None:
-            nonlocal begun
-            # What is announced has only begun; the bar counts what is done.
-            bar.update(task, description=f"{text:<46}", completed=begun)
-            begun += 1
-
-        yield announce
+        # What is announced has only begun; the bar counts what is done.
+        task = bar.add_task("", total=steps, completed=-1, visible=False)
+        yield lambda text: bar.update(task, description=f"{text:<46}", advance=1, visible=True)

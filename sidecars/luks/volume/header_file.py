@@ -10,7 +10,7 @@ since: hence it is encrypted, under a data key of its own that a key-encryption 
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -95,9 +95,7 @@ def _head(head: SealedHeader, wrapped: bytes) -> bytes:
         {
             "format": FORMAT_NAME,
             "version": FORMAT_VERSION,
-            "uuid": head.uuid,
-            "created": head.created,
-            "kek_id": head.kek_id,
+            **asdict(head),
             "wrapped": strict_json.encode(wrapped),
         }
     )
