@@ -123,7 +123,6 @@ def shown_patient(patients: tuple[Patient, ...]) -> Patient:
 
 
 def without_password(uri: str) -> str:
-    """A connection string that can be shown."""
     return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:…@", uri)
 
 
