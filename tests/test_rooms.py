@@ -35,6 +35,8 @@ ROOMS = (
         f"sidecars/backup/{name}"
         for name in ("stores", "sealed", "archive", "dumping", "keeping", "restoring")
     ),
+    *(f"sidecars/luks/{name}" for name in ("machine", "volume", "migration")),
+    *(f"sidecars/tls_check/{name}" for name in ("certificate", "connection", "judging", "report")),
 )
 WALKED = (
     *ROOMS,
