@@ -24,7 +24,6 @@ _STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
 
 
 def show(console: Console, story: Story) -> None:
-    """Print the whole story of the application."""
     width = _width(console)
     console.print()
     console.print(Rule("[bold]Sealwire: one application, two connection strings"), width=width)
@@ -132,7 +131,6 @@ def _runs(story: Story, width: int) -> RenderableType:
 
 
 def total_ms(steps: tuple[AppStep, ...]) -> float:
-    """What a run's steps took together, in milliseconds."""
     return sum(step.milliseconds for step in steps)
 
 

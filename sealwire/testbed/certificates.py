@@ -106,17 +106,9 @@ def _alternatives(hosts: Sequence[str]) -> list[x509.GeneralName]:
 
 
 def _signing_only() -> x509.KeyUsage:
-    return x509.KeyUsage(
-        key_cert_sign=True,
-        crl_sign=True,
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment")
+    others = dict.fromkeys((*names, "key_agreement", "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(key_cert_sign=True, crl_sign=True, **others)
 
 
 def _store(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Issued:

@@ -48,7 +48,6 @@ class ProxyProcess(MongoServer):
         self.options = options
         self.admin_port = 0
         self.config_file = options.folder / "sealwire.yaml"
-        """The configuration that it runs with."""
         self.keyring = options.folder / "keyring.json"
         """The keyring that `start` makes where it is missing."""
 

@@ -52,7 +52,6 @@ class Pbkdf:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The costs as cryptsetup takes them."""
         given = (
             ("--pbkdf-memory", self.memory_kib),
             ("--pbkdf-force-iterations", self.iterations),

@@ -149,9 +149,8 @@ def _mongodb(text: str) -> Target:
     options: dict[str, Any] = {str(name).lower(): value for name, value in parsed["options"].items()}
     nodes = [(str(host), port) for host, port in parsed["nodelist"] if port is not None]
     if len(nodes) != len(parsed["nodelist"]):
-        raise UnusableTarget(
-            TlsCheckReason.TARGET, "a connection string names a socket file", "name HOST:PORT"
-        )
+        problem = "a connection string names a socket file"
+        raise UnusableTarget(TlsCheckReason.TARGET, problem, "name HOST:PORT")
     endpoints = tuple(Endpoint(Kind.MONGODB, _checked_host(host), port) for host, port in nodes)
     return Target(
         label=f"mongodb://{','.join(endpoint.label for endpoint in endpoints)}/",

@@ -7,7 +7,7 @@ one idle connection would keep their clients out.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
@@ -109,10 +109,9 @@ def _verify(target: Target, settings: Settings, locks: Locks, watcher: Watcher) 
 def _members(hello: Hello) -> list[Endpoint]:
     members = []
     for text in hello.members:
-        try:
+        # what a server calls its members is its own affair; what is no address reaches no client
+        with suppress(UnusableTarget):
             members.append(parse_address(text, Kind.MONGODB))
-        except UnusableTarget:  # what a server calls its members is its own affair; it reaches no client
-            continue
     return members
 
 

@@ -37,7 +37,6 @@ def set_period(server: Server, settings: SetupSettings, name: str, period_s: int
 
 
 def rotate_now(server: Server, settings: SetupSettings, name: str) -> None:
-    """Add a version to key `name`."""
     server.write(f"{_path(settings, name)}/rotate", {})
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sealwire.cli.luks.options import confirm_option, yes_option
 from sealwire.cli.options import settings
@@ -33,7 +33,6 @@ class Consent:
             raise _not_confirmed(f"type {wanted}, or --confirm {wanted}")
 
     def require_yes(self, question: str) -> None:
-        """Ask yes or no. Raises NotConfirmed."""
         if not self.yes and not (sys.stdin.isatty() and click.confirm(question, err=True)):
             raise _not_confirmed("answer yes, or give --yes")
 
@@ -52,24 +51,17 @@ class Display:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task: TaskID | None = None
+        self._task = progress.add_task("", visible=False)
 
     def begin(self, title: str) -> None:
-        self._clear()
+        self._progress.update(self._task, visible=False)
         self._progress.console.print(f"luks: {title}", markup=False, highlight=False)
 
     def expect(self, what: str, total_bytes: int) -> None:
-        self._clear()
-        self._task = self._progress.add_task(what, total=total_bytes)
+        self._progress.reset(self._task, description=what, total=total_bytes, visible=True)
 
     def advance(self, count_bytes: int) -> None:
-        if self._task is not None:
-            self._progress.advance(self._task, count_bytes)
-
-    def _clear(self) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
+        self._progress.advance(self._task, count_bytes)
 
 
 @contextmanager

@@ -102,21 +102,17 @@ volume_options = settings(
 )
 
 
-OF_VOLUME, NEW_PASSPHRASE = "Passphrase of the volume", "New passphrase"
-
-
-def passphrase_reader(
-    setting: str, machine: Machine, text: str = OF_VOLUME, *, is_new: bool = False
-) -> Callable[[], bytes]:
+def passphrase_reader(setting: str, machine: Machine, *, is_new: bool = False) -> Callable[[], bytes]:
     """Reads it when it is first needed, and once; a new one is typed twice and has to be strong."""
     source = parse_source(setting)
 
     def ask() -> str:
         if not sys.stdin.isatty():
-            problem = "a passphrase is needed and there is no terminal to ask on"
+            text = "a passphrase is needed and there is no terminal to ask on"
             hint = "give --passphrase-from fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD"
-            raise KeySettingError(KeysReason.PASSPHRASE_MISSING, problem, hint)
-        return str(click.prompt(text, hide_input=True, confirmation_prompt=is_new, err=True))
+            raise KeySettingError(KeysReason.PASSPHRASE_MISSING, text, hint)
+        question = "New passphrase" if is_new else "Passphrase of the volume"
+        return str(click.prompt(question, hide_input=True, confirmation_prompt=is_new, err=True))
 
     return cache(lambda: read_passphrase(source, machine, ask, is_new=is_new))
 
@@ -128,11 +124,11 @@ class SecretOptions:
     key_file: Path | None
     passphrase_from: str
 
-    def read(self, machine: Machine, text: str = OF_VOLUME, *, is_new: bool = False) -> Secret:
+    def read(self, machine: Machine, *, is_new: bool = False) -> Secret:
         """The key file's path, or the passphrase. Raises as `read_passphrase` does."""
         if self.key_file is not None:
             return self.key_file
-        return passphrase_reader(self.passphrase_from, machine, text, is_new=is_new)()
+        return passphrase_reader(self.passphrase_from, machine, is_new=is_new)()
 
 
 # Gives the command `secret: SecretOptions`.

@@ -6,8 +6,6 @@ import click
 
 from sealwire.cli.luks.asking import Consent, at_work, consent_options
 from sealwire.cli.luks.options import (
-    NEW_PASSPHRASE,
-    OF_VOLUME,
     absolute,
     device_argument,
     on_this_machine,
@@ -74,8 +72,7 @@ def setup(  # noqa: PLR0913 - one parameter an option
       sealwire luks setup /dev/sdb --passphrase-from systemd-creds:/etc/credstore.encrypted/mongodb-luks --yes
       sealwire luks setup --resume
     """
-    text = OF_VOLUME if resume else NEW_PASSPHRASE
-    passphrase = passphrase_reader(passphrase_from, machine, text, is_new=not resume)
+    passphrase = passphrase_reader(passphrase_from, machine, is_new=not resume)
     if resume:
         if volume.device != NO_DEVICE:
             raise click.UsageError("--resume takes everything from the journal: give no DEVICE")

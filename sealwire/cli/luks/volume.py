@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from sealwire.cli.luks.options import (
-    NEW_PASSPHRASE,
     SecretOptions,
     absolute,
     device_argument,
@@ -117,7 +116,7 @@ def add_key(
         cryptsetup.require_opens(machine, path, present)
         manner.answer(f"{path} opens with the present key; one more would be added", {"device": str(path)})
         return
-    added = new.read(machine, NEW_PASSPHRASE, is_new=True)
+    added = new.read(machine, is_new=True)
     count = volume.add_key(machine, path, present, added, pbkdf)
     text = f"{path} has {count} key slots now; back up its header again"
     manner.answer(text, {"device": str(path), "key_slots": count})

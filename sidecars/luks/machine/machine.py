@@ -136,7 +136,6 @@ def must(machine: Machine, arguments: Sequence[str], **given: Any) -> Completed:
 
 
 def failed(arguments: Sequence[str], done: Completed) -> CommandFailed:
-    """The error for a program that ended badly."""
     said = done.err.decode(errors="replace").strip().splitlines()
     last = "".join(character for character in said[-1] if character.isprintable())[:200] if said else ""
     verb = next((word for word in arguments[1:] if not word.startswith(("-", "/"))), "")

@@ -31,7 +31,6 @@ def used_bytes(root: Path) -> int:
 
 
 def differences(source: dict[str, Entry], copy: dict[str, Entry]) -> list[str]:
-    """The paths at which two trees differ, sorted."""
     return sorted(name for name in source.keys() | copy.keys() if source.get(name) != copy.get(name))
 
 

@@ -8,7 +8,6 @@ from sealwire.sidecars.luks.machine.machine import Machine, must
 from sealwire.sidecars.luks.migration.journal import Journal, Record, StepId
 from sealwire.sidecars.luks.settings import VolumeSettings
 from sealwire.sidecars.luks.volume import cryptsetup
-from sealwire.sidecars.luks.volume.cryptsetup import Secret
 
 
 class Reporter(Protocol):
@@ -41,17 +40,12 @@ class Context:
     def settings(self) -> VolumeSettings:
         return self.journal.record.settings
 
-    def unlock_secret(self) -> Secret:
-        """What opens the volume: the key file once it has a key slot, else the passphrase."""
-        key_file = self.settings.key_file
-        if key_file is not None and self.record.may_have_run(StepId.MAKE_FILE_SYSTEM):
-            return key_file
-        return self.passphrase()
-
     def ensure_open(self) -> None:
+        """By the key file once it has a key slot, else by the passphrase."""
         wanted = self.settings
         if not cryptsetup.is_open(self.machine, wanted.name):
-            secret = self.unlock_secret()
+            has_slot = self.record.may_have_run(StepId.MAKE_FILE_SYSTEM)
+            secret = (wanted.key_file if has_slot else None) or self.passphrase()
             cryptsetup.open_volume(self.machine, wanted.device, wanted.name, secret, discard=wanted.discard)
 
     def ensure_closed(self) -> None:

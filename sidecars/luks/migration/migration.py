@@ -92,9 +92,8 @@ def require_plaintext_copy(machine: Machine, journal: Journal) -> None:
     journal.require("abandon the volume", Phase.SETTING_UP, Phase.COMPLETE, Phase.ROLLING_BACK)
     old = journal.record.settings.old_directory
     if journal.record.may_have_run(StepId.WRITE_TABLES) and machine.status(old) is None:
-        raise WrongState(
-            LuksReason.JOURNAL_PHASE, f"{old} is gone: the volume has the only data", "restore a backup"
-        )
+        text = f"{old} is gone: the volume has the only data"
+        raise WrongState(LuksReason.JOURNAL_PHASE, text, "restore a backup")
 
 
 def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:
@@ -107,17 +106,12 @@ def finish(machine: Machine, journal: Journal, reporter: Reporter) -> None:
     settings = journal.record.settings
     found = status.look(machine, settings.data_directory, settings.service)
     if not found.encrypted:
-        raise VerificationFailed(
-            LuksReason.NOT_ENCRYPTED,
-            f"{settings.data_directory} does not lie on the encrypted volume now: nothing was wiped",
-            "see `sealwire luks status`",
-        )
+        text = f"{settings.data_directory} does not lie on the encrypted volume now: nothing was wiped"
+        raise VerificationFailed(LuksReason.NOT_ENCRYPTED, text, "see `sealwire luks status`")
     if journal.record.service_was_active and found.service_pid is None:
-        raise VerificationFailed(
-            LuksReason.SERVICE_DOWN,
-            f"{settings.service} is not running: nothing was wiped",
-            "start it, and see that it works on the encrypted volume",
-        )
+        text = f"{settings.service} is not running: nothing was wiped"
+        hint = "start it, and see that it works on the encrypted volume"
+        raise VerificationFailed(LuksReason.SERVICE_DOWN, text, hint)
     if machine.status(settings.old_directory) is not None:
         reporter.begin(f"overwrite and remove {settings.old_directory}")
         journal.enter(Phase.WIPING)
@@ -137,8 +131,5 @@ def _require_space(machine: Machine, settings: VolumeSettings) -> None:
     old = settings.old_directory
     there = machine.used_bytes(old) if machine.status(old) is not None else 0
     if needed > machine.free_bytes(old.parent) + there:
-        raise DeviceRefused(
-            LuksReason.SPACE,
-            f"{old.parent} has no room for {needed >> 20} MiB of data: nothing was changed",
-            "make room, then run it again",
-        )
+        text = f"{old.parent} has no room for {needed >> 20} MiB of data: nothing was changed"
+        raise DeviceRefused(LuksReason.SPACE, text, "make room, then run it again")

@@ -68,9 +68,8 @@ def _machine_problems(machine: Machine, settings: VolumeSettings) -> Iterator[Lu
         if not machine.has_program(name):
             yield MachineUnfit(LuksReason.PROGRAM_MISSING, f"{name} is not installed", hint)
     if machine.status(Path("/run/systemd/system")) is None:
-        yield MachineUnfit(
-            LuksReason.NO_SYSTEMD, "systemd does not run this machine", "see recovery.sh for doing it by hand"
-        )
+        text = "systemd does not run this machine"
+        yield MachineUnfit(LuksReason.NO_SYSTEMD, text, "see recovery.sh for doing it by hand")
     elif not any(machine.has_program(path) for path in _GENERATORS):
         text = "systemd cannot unlock volumes at boot: systemd-cryptsetup is not installed"
         hint = "apt-get install systemd-cryptsetup, or dnf install systemd-udev"
@@ -84,29 +83,18 @@ def _directory_problems(machine: Machine, settings: VolumeSettings) -> Iterator[
     data = settings.data_directory
     status = machine.status(data)
     if status is None or not status.is_directory or not machine.names_in(data):
-        yield DeviceRefused(
-            LuksReason.DATA_DIRECTORY,
-            f"{data} is not a directory with data in it",
-            "name MongoDB's dbPath with --data-directory",
-        )
+        text = f"{data} is not a directory with data in it"
+        yield DeviceRefused(LuksReason.DATA_DIRECTORY, text, "name MongoDB's dbPath with --data-directory")
     elif mounted_source(machine, data) is not None:
-        yield DeviceRefused(
-            LuksReason.DATA_IS_MOUNT,
-            f"{data} is a mount point itself and cannot be moved aside",
-            "move its content into a directory of it and make that the dbPath: see docs/operations/luks.md",
-        )
+        text = f"{data} is a mount point itself and cannot be moved aside"
+        hint = "move its content into a directory of it and make that the dbPath: see docs/operations/luks.md"
+        yield DeviceRefused(LuksReason.DATA_IS_MOUNT, text, hint)
     if machine.status(settings.old_directory) is not None:
-        yield DeviceRefused(
-            LuksReason.DATA_DIRECTORY,
-            f"{settings.old_directory} exists already: the plaintext data would be put there",
-            "move it away, or find out whose it is",
-        )
+        text = f"{settings.old_directory} exists already: the plaintext data would be put there"
+        yield DeviceRefused(LuksReason.DATA_DIRECTORY, text, "move it away, or find out whose it is")
     if machine.run(["systemctl", "cat", settings.service]).code != 0:
-        yield LuksSettingError(
-            LuksReason.SERVICE_UNKNOWN,
-            f"systemd knows no {settings.service}",
-            "name the unit that runs MongoDB with --service",
-        )
+        hint = "name the unit that runs MongoDB with --service"
+        yield LuksSettingError(LuksReason.SERVICE_UNKNOWN, f"systemd knows no {settings.service}", hint)
 
 
 def _device_problems(machine: Machine, settings: VolumeSettings, *, erase: bool) -> Iterator[LuksError]:
@@ -123,60 +111,43 @@ def _device_problems(machine: Machine, settings: VolumeSettings, *, erase: bool)
     else:
         yield from _content_problems(path, found, erase=erase)
         yield from _space_problems(machine, settings, found.size_bytes)
-    if cryptsetup.is_open(machine, settings.name) or any(
-        tables.is_taken(tables.read(machine, table), field, column)
-        for table, field, column in (
-            (tables.CRYPTTAB, settings.name, 0),
-            (tables.FSTAB, str(settings.data_directory), 1),
-        )
-    ):
-        yield LuksSettingError(
-            LuksReason.NAME_TAKEN,
-            f"a mapping {settings.name}, or a line for it or the directory in crypttab or fstab, exists",
-            "choose another --name, or take the line away",
-        )
+    name_taken = tables.is_taken(tables.read(machine, tables.CRYPTTAB), settings.name, 0)
+    place_taken = tables.is_taken(tables.read(machine, tables.FSTAB), str(settings.data_directory), 1)
+    if name_taken or place_taken or cryptsetup.is_open(machine, settings.name):
+        text = f"a mapping {settings.name}, or a line for it or the directory in crypttab or fstab, exists"
+        yield LuksSettingError(LuksReason.NAME_TAKEN, text, "choose another --name, or take the line away")
 
 
 def _content_problems(path: Path, found: device.Device, *, erase: bool) -> Iterator[LuksError]:
     if found.mounted_at or found.parts:
         used = found.mounted_at or found.parts
-        yield DeviceRefused(
-            LuksReason.DEVICE_IN_USE, f"{path} is in use: {', '.join(used)}", "unmount it, or name another"
-        )
+        text = f"{path} is in use: {', '.join(used)}"
+        yield DeviceRefused(LuksReason.DEVICE_IN_USE, text, "unmount it, or name another")
     if found.is_read_only:
         yield DeviceRefused(LuksReason.DEVICE_READ_ONLY, f"{path} is read-only", "name another device")
     if found.signatures and not erase:
-        yield DeviceRefused(
-            LuksReason.DEVICE_NOT_EMPTY,
-            f"{path} is not empty: it holds {', '.join(found.signatures)}",
-            "look what it is; --erase overwrites it for good",
-        )
+        text = f"{path} is not empty: it holds {', '.join(found.signatures)}"
+        hint = "look what it is; --erase overwrites it for good"
+        yield DeviceRefused(LuksReason.DEVICE_NOT_EMPTY, text, hint)
 
 
 def _image_problems(machine: Machine, settings: VolumeSettings) -> Iterator[LuksError]:
     path = settings.device
     if machine.status(path) is not None:
-        yield DeviceRefused(
-            LuksReason.DEVICE_NOT_EMPTY, f"{path} exists already", "name a file that is not there yet"
-        )
+        text = f"{path} exists already"
+        yield DeviceRefused(LuksReason.DEVICE_NOT_EMPTY, text, "name a file that is not there yet")
     elif machine.status(path.parent) is None:
-        yield DeviceRefused(
-            LuksReason.DEVICE_MISSING, f"{path.parent} does not exist", "make the directory first"
-        )
+        text = f"{path.parent} does not exist"
+        yield DeviceRefused(LuksReason.DEVICE_MISSING, text, "make the directory first")
     elif path.is_relative_to(settings.data_directory):
-        yield DeviceRefused(
-            LuksReason.DEVICE_KIND,
-            "the image would lie in the directory that it replaces",
-            "name another place",
-        )
+        text = "the image would lie in the directory that it replaces"
+        yield DeviceRefused(LuksReason.DEVICE_KIND, text, "name another place")
     elif _is_read_only(machine, path.parent):
-        yield DeviceRefused(
-            LuksReason.DEVICE_READ_ONLY, f"{path.parent} is on a read-only file system", "name another place"
-        )
+        text = f"{path.parent} is on a read-only file system"
+        yield DeviceRefused(LuksReason.DEVICE_READ_ONLY, text, "name another place")
     elif machine.free_bytes(path.parent) < (settings.image_bytes or 0):
-        yield DeviceRefused(
-            LuksReason.SPACE, f"{path.parent} has no room for the image", "a smaller image, or another place"
-        )
+        text = f"{path.parent} has no room for the image"
+        yield DeviceRefused(LuksReason.SPACE, text, "a smaller image, or another place")
     else:
         yield from _space_problems(machine, settings, settings.image_bytes or 0)
 
@@ -193,11 +164,8 @@ def _space_problems(machine: Machine, settings: VolumeSettings, size_bytes: int)
     used = machine.used_bytes(settings.data_directory)
     needed = int(used * _OVERHEAD_FACTOR) + _OVERHEAD_BYTES
     if size_bytes < needed:
-        yield DeviceRefused(
-            LuksReason.SPACE,
-            f"{settings.device} has {size_bytes >> 20} MiB, the data needs {needed >> 20} MiB",
-            "take a larger device",
-        )
+        text = f"{settings.device} has {size_bytes >> 20} MiB, the data needs {needed >> 20} MiB"
+        yield DeviceRefused(LuksReason.SPACE, text, "take a larger device")
 
 
 def _key_file_problems(machine: Machine, settings: VolumeSettings) -> Iterator[LuksError]:
@@ -206,24 +174,19 @@ def _key_file_problems(machine: Machine, settings: VolumeSettings) -> Iterator[L
         return
     status = machine.status(key_file)
     if status is not None and (not status.is_regular or status.mode & _OTHERS or status.size_bytes < 32):
-        yield LuksSettingError(
-            LuksReason.KEY_FILE_PLACE,
-            f"{key_file} is not a private file of at least 32 bytes",
-            "chmod 400 it, or name a file that is not there yet: one is made",
-        )
+        text = f"{key_file} is not a private file of at least 32 bytes"
+        hint = "chmod 400 it, or name a file that is not there yet: one is made"
+        yield LuksSettingError(LuksReason.KEY_FILE_PLACE, text, hint)
     if status is None and _is_read_only(machine, key_file):
-        yield LuksSettingError(
-            LuksReason.KEY_FILE_PLACE, f"{key_file} cannot be written: read-only", "mount it writable"
-        )
+        text = f"{key_file} cannot be written: read-only"
+        yield LuksSettingError(LuksReason.KEY_FILE_PLACE, text, "mount it writable")
     if machine.status(settings.device) is None and settings.image_bytes is None:
         return
     volume = device.disks_below(machine, settings.device)
     if volume & device.disks_below(machine, key_file):
-        yield LuksSettingError(
-            LuksReason.KEY_FILE_PLACE,
-            f"{key_file} would lie on the disk that it opens: whoever takes the disk has both",
-            "put it on another device, or leave --key-file out and give the passphrase at boot",
-        )
+        text = f"{key_file} would lie on the disk that it opens: whoever takes the disk has both"
+        hint = "put it on another device, or leave --key-file out and give the passphrase at boot"
+        yield LuksSettingError(LuksReason.KEY_FILE_PLACE, text, hint)
 
 
 def _is_read_only(machine: Machine, path: Path) -> bool:

@@ -82,7 +82,6 @@ def is_taken(text: str, field: str, column: int) -> bool:
 
 
 def change(machine: Machine, path: Path, text: str) -> None:
-    """Write a table back with the mode it had."""
     status = machine.status(path)
     machine.write(path, text.encode(), _NEW_FILE_MODE if status is None else status.mode)
 

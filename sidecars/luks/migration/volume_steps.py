@@ -44,11 +44,9 @@ def is_formatted(context: Context) -> bool:
     header = cryptsetup.read_header(context.machine, device)
     found = header is not None and header.uuid == context.record.uuid and 0 in header.key_slots
     if not found and context.record.was_done(StepId.FORMAT):
-        raise DeviceRefused(
-            LuksReason.DEVICE_NOT_LUKS,
-            f"{device} does not have the volume any more that was made on it",
-            "is it the same disk? else sealwire luks restore-header, or sealwire luks rollback",
-        )
+        text = f"{device} does not have the volume any more that was made on it"
+        hint = "is it the same disk? else sealwire luks restore-header, or sealwire luks rollback"
+        raise DeviceRefused(LuksReason.DEVICE_NOT_LUKS, text, hint)
     return found
 
 
@@ -67,19 +65,14 @@ def _require_as_before(context: Context) -> None:
     path, record = context.settings.device, context.record
     found = look_at(context.machine, path)
     if found is None or found.mounted_at or found.parts:
-        raise DeviceRefused(
-            LuksReason.DEVICE_IN_USE,
-            f"{path} is missing, or in use since",
-            "name it anew: rollback, then setup",
-        )
+        text = f"{path} is missing, or in use since"
+        raise DeviceRefused(LuksReason.DEVICE_IN_USE, text, "name it anew: rollback, then setup")
     header = cryptsetup.read_header(context.machine, path) if found.signatures else None
     is_ours = header is not None and header.uuid == record.uuid
     if found.signatures and not record.erase and not is_ours:
-        raise DeviceRefused(
-            LuksReason.DEVICE_NOT_EMPTY,
-            f"{path} holds {', '.join(found.signatures)}, and was empty when this was begun",
-            "is it the same disk? sealwire luks rollback, then setup with --erase",
-        )
+        text = f"{path} holds {', '.join(found.signatures)}, and was empty when this was begun"
+        hint = "is it the same disk? sealwire luks rollback, then setup with --erase"
+        raise DeviceRefused(LuksReason.DEVICE_NOT_EMPTY, text, hint)
 
 
 def has_second_key(context: Context) -> bool:

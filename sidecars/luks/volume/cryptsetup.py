@@ -64,9 +64,8 @@ def read_header(machine: Machine, device: Path) -> LuksHeader | None:
             tuple(slot["kdf"]["type"] for _, slot in slots),
         )
     except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
-        raise VerificationFailed(
-            LuksReason.DEVICE_NOT_LUKS, f"the header of {device} is not understood", "look at luksDump"
-        ) from None
+        text = f"the header of {device} is not understood"
+        raise VerificationFailed(LuksReason.DEVICE_NOT_LUKS, text, "look at luksDump") from None
 
 
 def require_opens(machine: Machine, device: Path, secret: Secret) -> None:
@@ -129,7 +128,6 @@ def save_header(machine: Machine, device: Path, target: Path) -> None:
 
 
 def restore_header(machine: Machine, device: Path, source: Path) -> None:
-    """Put a saved header over that of `device`."""
     arguments = ["cryptsetup", "luksHeaderRestore", "--batch-mode", str(device)]
     must(machine, [*arguments, "--header-backup-file", str(source)])
 

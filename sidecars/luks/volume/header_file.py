@@ -10,7 +10,7 @@ since: hence it is encrypted, under a data key of its own that a key-encryption 
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -66,18 +66,14 @@ def unseal(sealed: bytes, kek: KeyEncryptionKey, where: str) -> bytes:
     """
     head, wrapped, before, body = _split(sealed, where)
     if head.kek_id != kek.id:
-        raise KekDenied(
-            KeysReason.KEK_OTHER,
-            f"{where} was sealed under key-encryption key {head.kek_id}, this is {kek.id}",
-            "name that one with --kek",
-        )
+        text = f"{where} was sealed under key-encryption key {head.kek_id}, this is {kek.id}"
+        raise KekDenied(KeysReason.KEK_OTHER, text, "name that one with --kek")
     key = kek.unwrap(wrapped, _wrap_data(head.uuid))
     try:
         return AESSIV(key).decrypt(body, [before])
     except (InvalidTag, ValueError):
-        raise VerificationFailed(
-            LuksReason.HEADER_FILE, f"{where} was altered or cut off", "take another copy of it"
-        ) from None
+        text = f"{where} was altered or cut off"
+        raise VerificationFailed(LuksReason.HEADER_FILE, text, "take another copy of it") from None
 
 
 def _split(sealed: bytes, where: str) -> tuple[SealedHeader, bytes, bytes, bytes]:
@@ -99,9 +95,7 @@ def _head(head: SealedHeader, wrapped: bytes) -> bytes:
         {
             "format": FORMAT_NAME,
             "version": FORMAT_VERSION,
-            "uuid": head.uuid,
-            "created": head.created,
-            "kek_id": head.kek_id,
+            **asdict(head),
             "wrapped": strict_json.encode(wrapped),
         }
     )

@@ -28,9 +28,8 @@ def require_openable(machine: Machine, device: Path, name: str) -> None:
     """Raises as `require_luks`; LuksSettingError NAME_TAKEN when there is a mapping of this name."""
     require_luks(machine, device)
     if cryptsetup.is_open(machine, name):
-        raise LuksSettingError(
-            LuksReason.NAME_TAKEN, f"/dev/mapper/{name} is open already", "close it, or choose another --name"
-        )
+        text = f"/dev/mapper/{name} is open already"
+        raise LuksSettingError(LuksReason.NAME_TAKEN, text, "close it, or choose another --name")
 
 
 def require_open(machine: Machine, name: str) -> None:

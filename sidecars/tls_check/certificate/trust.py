@@ -42,11 +42,9 @@ def load_trust(file: Path | None) -> Trust:
     try:
         return Trust(tuple(x509.load_pem_x509_certificates(_read(file))))
     except (OSError, ValueError):
-        raise UnusableFile(
-            TlsCheckReason.AUTHORITIES,
-            f"{file}: no certificates of authorities in PEM form",
-            "name a readable file; look at it with `openssl x509 -in FILE -text`",
-        ) from None
+        text = f"{file}: no certificates of authorities in PEM form"
+        hint = "name a readable file; look at it with `openssl x509 -in FILE -text`"
+        raise UnusableFile(TlsCheckReason.AUTHORITIES, text, hint) from None
 
 
 def load_identity(file: Path) -> ClientIdentity:
@@ -63,11 +61,9 @@ def load_identity(file: Path) -> ClientIdentity:
 
 
 def _no_identity(file: Path) -> UnusableFile:
-    return UnusableFile(
-        TlsCheckReason.CLIENT_CERTIFICATE,
-        f"{file}: no certificate with its private key in PEM form, without a passphrase",
-        "put both into one file, mode 0600, as tlsCertificateKeyFile of MongoDB's drivers",
-    )
+    text = f"{file}: no certificate with its private key in PEM form, without a passphrase"
+    hint = "put both into one file, mode 0600, as tlsCertificateKeyFile of MongoDB's drivers"
+    return UnusableFile(TlsCheckReason.CLIENT_CERTIFICATE, text, hint)
 
 
 def _read(file: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from io import BytesIO
 
 MAX_ANSWER_BYTES = 1 << 16
 """More than four full records; a ServerHello has some hundred bytes."""
@@ -70,43 +71,31 @@ def _server_hello(messages: bytes) -> Choice | None:
         raise _Malformed
     if len(messages) < 4 + length:
         return None
-    reader = _Reader(messages[4 : 4 + length])
-    version = reader.number(2)
-    reader.take(32)
-    reader.take(reader.number(1))
-    suite = reader.number(2)
-    reader.take(1)
-    if not reader.at_end:
-        version = _selected_version(_Reader(reader.take(reader.number(2))), version)
+    body = BytesIO(messages[4 : 4 + length])
+    version = _number(body, 2)
+    _take(body, 32)
+    _take(body, _number(body, 1))
+    suite = _number(body, 2)
+    _take(body, 1)
+    if body.tell() < length:
+        version = _selected_version(BytesIO(_take(body, _number(body, 2))), version)
     return Choice(version, suite)
 
 
-def _selected_version(extensions: "_Reader", legacy_version: int) -> int:
-    while not extensions.at_end:
-        kind = extensions.number(2)
-        content = _Reader(extensions.take(extensions.number(2)))
-        if kind == _SUPPORTED_VERSIONS:
-            return content.number(2)
+def _selected_version(extensions: BytesIO, legacy_version: int) -> int:
+    while kind := extensions.read(2):
+        content = _take(extensions, _number(extensions, 2))
+        if int.from_bytes(kind, "big") == _SUPPORTED_VERSIONS:
+            return _number(BytesIO(content), 2)
     return legacy_version
 
 
-class _Reader:
-    """Takes bytes from the front and refuses to read past the end."""
+def _take(source: BytesIO, count: int) -> bytes:
+    taken = source.read(count)
+    if len(taken) < count:
+        raise _Malformed
+    return taken
 
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._offset = 0
 
-    @property
-    def at_end(self) -> bool:
-        return self._offset == len(self._content)
-
-    def take(self, count: int) -> bytes:
-        end = self._offset + count
-        if end > len(self._content):
-            raise _Malformed
-        taken, self._offset = self._content[self._offset : end], end
-        return taken
-
-    def number(self, count: int) -> int:
-        return int.from_bytes(self.take(count), "big")
+def _number(source: BytesIO, count: int) -> int:
+    return int.from_bytes(_take(source, count), "big")

@@ -41,6 +41,8 @@ class Suite:
 
 _BCP = "RFC 9325 section 4.1"
 _RECOMMENDED = "RFC 9325 section 4.2, NCSC, Mozilla intermediate"
+_PHASED_OUT = "NCSC TLS guidance, Mozilla intermediate"
+_ECDHE_ONLY = "RFC 9325 section 4.2, which names ECDHE only"
 
 # The first mark found in a name decides: worst first. (mark, verdict, why, source)
 _MARKS: tuple[tuple[str, Verdict, str, str], ...] = (
@@ -54,19 +56,9 @@ _MARKS: tuple[tuple[str, Verdict, str, str], ...] = (
     ("TLS_RSA_", Verdict.NO_FORWARD_SECRECY, "RSA key transport", _BCP),
     ("TLS_DH_", Verdict.NO_FORWARD_SECRECY, "static Diffie-Hellman", _BCP),
     ("TLS_ECDH_", Verdict.NO_FORWARD_SECRECY, "static Diffie-Hellman", _BCP),
-    (
-        "_CBC_",
-        Verdict.LEGACY,
-        "CBC with the MAC inside (Lucky 13)",
-        "NCSC TLS guidance, Mozilla intermediate",
-    ),
+    ("_CBC_", Verdict.LEGACY, "CBC with the MAC inside (Lucky 13)", _PHASED_OUT),
     ("_DHE_DSS_", Verdict.LEGACY, "DSA certificates", "FIPS 186-5, which withdraws DSA"),
-    (
-        "_DHE_",
-        Verdict.LEGACY,
-        "finite-field groups that nobody negotiates",
-        "RFC 9325 section 4.2, which names ECDHE only",
-    ),
+    ("_DHE_", Verdict.LEGACY, "finite-field groups that nobody negotiates", _ECDHE_ONLY),
     ("_CCM_8", Verdict.LEGACY, "a tag of 64 bits", "IANA registry: not recommended"),
     ("_ARIA_", Verdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),
     ("_CAMELLIA_", Verdict.SUFFICIENT, "not among the suites that guidance names", _RECOMMENDED),

@@ -153,11 +153,10 @@ def _revocation(shown: Presented) -> Iterator[Broken]:
 def _application(facts: EndpointFacts, shown: Presented, thresholds: Thresholds) -> Iterator[Broken]:
     kind = facts.endpoint.kind
     if facts.application_trouble is not None:
+        rule = "mongodb-hello" if kind is Kind.MONGODB else "https-answer"
         if shown.client_certificate is ClientCertificate.REQUIRED:
-            yield "client-certificate-needed", facts.application_trouble.value
-        else:
-            rule = "mongodb-hello" if kind is Kind.MONGODB else "https-answer"
-            yield rule, facts.application_trouble.value
+            rule = "client-certificate-needed"
+        yield rule, facts.application_trouble.value
     if facts.http is None:
         return
     seconds = facts.http.hsts_seconds

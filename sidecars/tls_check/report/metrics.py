@@ -61,11 +61,9 @@ class TlsMetrics:
         try:
             start_http_server(port, host, self.registry)
         except OSError:
-            raise OutputProblem(
-                TlsCheckReason.METRICS_ADDRESS,
-                "the address for metrics cannot be bound",
-                "choose a free port on an address of this machine",
-            ) from None
+            text = "the address for metrics cannot be bound"
+            hint = "choose a free port on an address of this machine"
+            raise OutputProblem(TlsCheckReason.METRICS_ADDRESS, text, hint) from None
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
