@@ -4,7 +4,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.reshaping import names_of
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import document_of, named_parts, operator_name
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.wire import kinds
@@ -49,12 +49,12 @@ def events_of(documents: PathNode) -> PathNode:
         b"fullDocument": documents,
         b"fullDocumentBeforeChange": documents,
         b"documentKey": documents,
-        b"updateDescription": PathNode(documents.path, freeze(update)),
+        b"updateDescription": PathNode(documents.path, update),
         b"operationDescription": OPAQUE,
         b"stateBeforeChange": OPAQUE,
         b"rawUpdateDescription": OPAQUE,
     }
-    return PathNode(documents.path, freeze(children))
+    return PathNode(documents.path, children)
 
 
 def check_options(buf: bytes, stage: Element) -> None:

@@ -7,7 +7,7 @@ policy has it: the same classes at the same paths, and nothing covered beside.
 from sealwire.policies.aggregation.joins import variables_of
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import NOTHING, PathNode, leaves
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -126,7 +126,7 @@ def _may_be_several(node: PathNode, target: PathNode) -> bool:
     if target.leaf is not None:
         return target.leaf.domain is not None and node.rearranged
     if node.moved:
-        return any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
+        return target.is_ranged
     return any(
         _may_be_several(node.children[name], below)
         for name, below in target.children.items()

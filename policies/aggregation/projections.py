@@ -15,7 +15,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import follow, is_transparent
 from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.file.schema import PathNode, freeze
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_elem_match
 from sealwire.policies.filters.operands import refuse_misplaced
 from sealwire.policies.planning.arguments import (
@@ -26,7 +26,6 @@ from sealwire.policies.planning.arguments import (
     operator_name,
 )
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
-from sealwire.policies.planning.values import is_random
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -122,7 +121,7 @@ def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
         name: _kept(child, below[name]) if name in below else replace(child, absent=True)
         for name, child in node.children.items()
     }
-    return replace(node, children=freeze(children))
+    return replace(node, children=children)
 
 
 def _kept(node: PathNode, paths: list[bytes]) -> PathNode:
@@ -147,7 +146,7 @@ def _array_operator(walk: Walk, element: Element, path: bytes) -> None:
     """Both work on a covered array in deterministic mode; `$elemMatch` as in a filter."""
     target = follow(walk.node, path)
     operator = only_element(walk.buf, element.value, "a projection of an array")
-    if target is not None and is_random(target):
+    if target is not None and target.is_random:
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
     if operator.name == b"$slice":
         _slice(walk.buf, operator, target)

@@ -7,7 +7,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import is_of_every_class
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import bounded, follow, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import first_name
 from sealwire.policies.planning.trees import beside, doubtful
 from sealwire.policies.planning.walk import Walk
@@ -131,7 +131,7 @@ def _without(node: PathNode, branch: _Branch) -> PathNode:
     if node.is_gone:
         # what is put into it brings it back, but nothing of what it held
         children = {name: replace(child, absent=True) for name, child in children.items()}
-        node = replace(node, children=freeze(children), absent=False)
+        node = replace(node, children=children, absent=False)
     is_changed = False
     for name, below in branch.below.items():
         child = node.child(name)
@@ -210,7 +210,7 @@ def replaced(old: PathNode, new: PathNode, known: Names = _ANY) -> PathNode:
     if old.opaque:
         # any name may be one that was covered, except for those that are known now
         named = {name: new.children.get(name, NOTHING) for name in known.names}
-        return PathNode(old.path, freeze({**new.children, **named}), opaque=True, absent=True)
+        return PathNode(old.path, {**new.children, **named}, opaque=True, absent=True)
     is_numbered = any(map(is_transparent, known.names))
     children = dict(new.children)
     for name, child in old.children.items():
@@ -229,4 +229,4 @@ def replaced(old: PathNode, new: PathNode, known: Names = _ANY) -> PathNode:
             left = replace(child, absent=True)
         if left is not None and left.covers:
             children[name] = left
-    return bounded(replace(new, path=new.path or old.path, children=freeze(children)))
+    return bounded(replace(new, path=new.path or old.path, children=children))

@@ -9,7 +9,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.server_stages import showing
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode, PolicySet, freeze
+from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import readable
 from sealwire.policies.planning.trees import OPAQUE
 
@@ -58,7 +58,7 @@ _CONFIG: Final[dict[str, PathNode | None]] = {
 """The collections of `config`; None for those that hold no covered value. Others may hold anything."""
 
 
-def server_documents(policies: PolicySet, database: str, collection: str) -> PathNode | None:
+def server_documents(policies: PolicySet, namespace: str) -> PathNode | None:
     """The covered paths of a collection that belongs to the server; None when nothing in it is covered.
 
     `belongs_to_server` tells which do. Raises Refusal(NAMESPACE) for the buckets of a protected time-series
@@ -66,7 +66,8 @@ def server_documents(policies: PolicySet, database: str, collection: str) -> Pat
     """
     if not policies.protects_anything:
         return None
-    refuse_buckets(policies, database, collection)
+    refuse_buckets(policies, namespace)
+    database, _, collection = namespace.partition(".")
     if collection == "system.profile":
         return PROFILE
     if database == "config":
@@ -80,14 +81,13 @@ def server_documents(policies: PolicySet, database: str, collection: str) -> Pat
     return None
 
 
-_VIEWS: Final = PathNode("", freeze({b"pipeline": OPAQUE}))
-_JAVASCRIPT: Final = PathNode("", freeze({b"value": OPAQUE}))
+_VIEWS: Final = PathNode("", {b"pipeline": OPAQUE})
+_JAVASCRIPT: Final = PathNode("", {b"value": OPAQUE})
 
 
-def refuse_buckets(policies: PolicySet, database: str, collection: str) -> None:
+def refuse_buckets(policies: PolicySet, namespace: str) -> None:
     """The buckets of a time-series collection hold its values at other paths. Raises Refusal(NAMESPACE)."""
-    if not collection.startswith(_BUCKETS):
-        return
-    namespace = f"{database}.{collection.removeprefix(_BUCKETS)}"
-    if policies.covered(namespace) is not None:
-        raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule="buckets")
+    database, _, collection = namespace.partition(".")
+    series = f"{database}.{collection.removeprefix(_BUCKETS)}"
+    if series != namespace and policies.covered(series) is not None:
+        raise Refusal(Reason.NAMESPACE, path=readable(series), rule="buckets")

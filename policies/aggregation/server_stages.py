@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import document_of, named_parts, operator_name
 from sealwire.policies.planning.draft import Draft
 from sealwire.wire import kinds
@@ -95,7 +95,7 @@ def showing(clear: str) -> PathNode:
         below.setdefault(name.encode(), []).append(rest)
     return PathNode(
         "",
-        freeze({name: NOTHING if "" in rest else showing(" ".join(rest)) for name, rest in below.items()}),
+        {name: NOTHING if "" in rest else showing(" ".join(rest)) for name, rest in below.items()},
         opaque=True,
     )
 

@@ -41,7 +41,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer, infer_plain
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.filters.filters import plan_filter
 from sealwire.policies.planning.arguments import array_items, document_of, named_parts, operator_name
 from sealwire.policies.planning.rules import (
@@ -56,7 +56,6 @@ from sealwire.policies.planning.rules import (
 )
 from sealwire.policies.planning.signatures import check_names
 from sealwire.policies.planning.trees import OPAQUE, document_node, placed, whole_inside
-from sealwire.policies.planning.values import is_random
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -83,7 +82,7 @@ def _added(walk: Walk, element: Element) -> PathNode | None:
     # the fields of a literal are added to those of a sub-document that is there already
     if old.leaf is None:
         return PathNode(old.path, opaque=True)
-    if is_random(old) and not old.absent:
+    if old.is_random and not old.absent:
         # as a path below it would be
         raise Refusal(Reason.BELOW_ENCRYPTED, path=old.path)
     return value
@@ -110,7 +109,7 @@ def _unwind(walk: Walk, stage: Element) -> PathNode:
         check_flag(parts[b"preserveNullAndEmptyArrays"])
     if b"includeArrayIndex" in parts:
         node = assign_path(node, field_path(walk.buf, parts[b"includeArrayIndex"]), NOTHING)
-    if target is not None and is_random(target) and not target.absent:
+    if target is not None and target.is_random and not target.absent:
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
     return node
 
@@ -181,7 +180,7 @@ def _redact(walk: Walk, stage: Element) -> PathNode:
     if whole is not None:
         raise Refusal(Reason.COMPUTE, path=whole.path, rule="$$DESCEND")
     everywhere = dict.fromkeys(_names_of(node), replace(OPAQUE, path=node.path))
-    infer_plain(walk.at(PathNode(node.path, freeze(everywhere))), stage)
+    infer_plain(walk.at(PathNode(node.path, everywhere)), stage)
     return node
 
 

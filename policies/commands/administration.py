@@ -73,8 +73,7 @@ def check_any_namespace(command: Command) -> None:
 
 
 def _refuse_protected(command: Command, namespace: str) -> None:
-    database, _, collection = namespace.partition(".")
-    refuse_buckets(command.policies, database, collection)
+    refuse_buckets(command.policies, namespace)
     if command.policies.covered(namespace) is not None:
         raise Refusal(
             Reason.NAMESPACE, path=readable(namespace), rule=operator_name(command.arguments[command.name])
@@ -96,8 +95,7 @@ def rename_collection(command: Command) -> None:
         if namespace:
             _refuse_protected(command, command.namespace(namespace))  # as a server might that is lax
             refuse_writing_views(command, namespace)
-            database, _, collection = namespace.partition(".")
-            refuse_buckets(command.policies, database, collection)
+            refuse_buckets(command.policies, namespace)
         nodes.append(command.policies.covered(namespace))
         named.append(namespace)
     source, target = nodes
@@ -126,12 +124,11 @@ def _map_reduce(command: Command) -> None:
     refusal = Refusal(Reason.JAVASCRIPT, rule="mapReduce")
     if source is None or b"out" not in command.arguments:
         raise refusal
-    for namespace in (command.namespace(source), *_outputs(command, command.arguments[b"out"])):
-        database, _, collection = namespace.partition(".")
-        refuse_buckets(command.policies, database, collection)
-        if command.reached(namespace) is not None:
-            raise refusal
-        if namespace != command.namespace(source) and belongs_to_server(database, collection):
+    read = command.namespace(source)
+    for namespace in (read, *_outputs(command, command.arguments[b"out"])):
+        refuse_buckets(command.policies, namespace)
+        is_servers = namespace != read and belongs_to_server(namespace)
+        if command.reached(namespace) is not None or is_servers:
             raise refusal
 
 

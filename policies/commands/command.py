@@ -110,9 +110,8 @@ class Command:
         The draft is told which of these it reaches. Raises NamespaceUnknown (see `ViewCatalog.covered`);
         Refusal for buckets of a protected collection.
         """
-        database, _, collection = namespace.partition(".")
-        if belongs_to_server(database, collection):
-            node = server_documents(self.policies, database, collection)
+        if belongs_to_server(namespace):
+            node = server_documents(self.policies, namespace)
             self.draft.others = self.draft.others or node is not None
             return node
         node = self.covered(namespace)

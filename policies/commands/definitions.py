@@ -18,7 +18,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.numbers import FLAGS, whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family
-from sealwire.policies.planning.values import is_random, note_comparison
+from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -165,7 +165,7 @@ def _default_collation(command: Command, walk: Walk, argument: Element) -> None:
     """Every later comparison would be under it, so no class may hold strings that can be compared."""
     collation(command, walk, argument)
     for leaf in leaves(walk.node):
-        if not is_random(leaf):
+        if not leaf.is_random:
             note_comparison(command.draft, leaf)
 
 

@@ -12,7 +12,7 @@ from sealwire.policies.aggregation.server_stages import documents_of, showing
 from sealwire.policies.commands.command import GENERIC, Command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import PathNode, freeze
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_filter
 from sealwire.policies.planning.arguments import (
     array_items,
@@ -90,9 +90,7 @@ def _cluster_parameter(command: Command) -> None:
     _filtered_inside(command, parameters.get(b"auditConfig"))
 
 
-_COLLECTIONS: Final = PathNode(
-    "", freeze({b"options": PathNode("", freeze({b"validator": OPAQUE, b"pipeline": OPAQUE}))})
-)
+_COLLECTIONS: Final = PathNode("", {b"options": PathNode("", {b"validator": OPAQUE, b"pipeline": OPAQUE})})
 
 
 def _list_collections(command: Command) -> None:

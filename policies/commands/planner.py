@@ -174,9 +174,9 @@ def _beside_policy(command: Command, namespace: str, collection: str) -> PathNod
     the server knows.
     """
     node: PathNode | None = None
-    if belongs_to_server(command.database, collection):
+    if belongs_to_server(namespace):
         refuse_view_catalog(command, collection)
-        refuse_buckets(command.policies, command.database, collection)
+        refuse_buckets(command.policies, namespace)
         node = command.reached(namespace) if command.name in _READING else None
     if node is None and command.name == b"aggregate":
         shown = first_stage(command)
@@ -189,8 +189,7 @@ def _beside_policy(command: Command, namespace: str, collection: str) -> PathNod
 def _unprotected(command: Command, collection: str) -> None:
     """A command on a collection without protection passes, if it is known that it reaches no other."""
     # sharding and a few other commands name the whole namespace
-    database, _, inner = collection.partition(".")
-    refuse_buckets(command.policies, database, inner)
+    refuse_buckets(command.policies, collection)
     if command.policies.covered(collection) is not None:
         _administer_only(command, readable(collection))
     elif command.name not in _WITHOUT_PROTECTION:

@@ -30,7 +30,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.signatures import check_names, signature_of
 from sealwire.policies.planning.trees import merge, same_values
-from sealwire.policies.planning.values import is_random, note_comparison, store
+from sealwire.policies.planning.values import note_comparison, store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -70,7 +70,7 @@ def infer_choice(walk: Walk, operator: Element) -> PathNode:
 
 def _can_join(node: PathNode) -> bool:
     """Whether a constant may be made one of a node's values."""
-    return node.leaf is not None and not is_random(node) and not node.absent and node.leaf.domain is None
+    return node.leaf is not None and not node.is_random and not node.absent and node.leaf.domain is None
 
 
 def _constant_of(node: PathNode, walk: Walk, result: Element) -> Place | None:

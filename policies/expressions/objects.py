@@ -7,7 +7,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import arguments_of, named_arguments, written
 from sealwire.policies.expressions.interpreter import check_results, computed, infer
 from sealwire.policies.file.paths import bounded, has_dot, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import first_name, operator_name
 from sealwire.policies.planning.trees import OPAQUE, either, placed
 from sealwire.policies.planning.walk import Walk
@@ -78,7 +78,7 @@ class _Merged:
         if self._is_numbered:
             # in a path this number would be an index, and lead past the field
             return replace(OPAQUE, path=next(iter(covered.values())).path)
-        return bounded(PathNode(self._path, freeze(dict(covered))))
+        return bounded(PathNode(self._path, dict(covered)))
 
 
 def _literal_names(buf: bytes, argument: Element) -> set[bytes] | None:
@@ -115,7 +115,7 @@ def infer_pairs(walk: Walk, operator: Element) -> PathNode:
     if not node.covers:
         return NOTHING
     value = replace(OPAQUE, path=node.path)
-    return PathNode(node.path, freeze({b"v": value}))
+    return PathNode(node.path, {b"v": value})
 
 
 def infer_from_pairs(walk: Walk, operator: Element) -> PathNode:

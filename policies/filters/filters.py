@@ -38,7 +38,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
-from sealwire.policies.planning.values import is_random, match_range, put_int
+from sealwire.policies.planning.values import match_range, put_int
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -231,7 +231,7 @@ def _type(walk: Walk, element: Element) -> None:
 
 
 def _refuse_on_random(walk: Walk, element: Element) -> None:
-    if is_random(walk.node) and not walk.node.absent:
+    if walk.node.is_random and not walk.node.absent:
         raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule=operator_name(element))
 
 

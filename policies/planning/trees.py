@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sealwire.policies.file.paths import bounded, is_transparent
-from sealwire.policies.file.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, Mode, PathNode
 
 OPAQUE = PathNode("", opaque=True)
 
@@ -15,7 +15,7 @@ def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
     if covered and any(name.isdigit() for name in children):
         # in a path this number would be an index, and lead past the field
         return replace(OPAQUE, path=next(iter(covered.values())).path)
-    return bounded(PathNode("", freeze(covered))) if covered else NOTHING
+    return bounded(PathNode("", covered)) if covered else NOTHING
 
 
 def doubtful(path: str) -> PathNode:
@@ -61,7 +61,7 @@ def _same_absence(left: PathNode, right: PathNode) -> bool:
 def _as_present(node: PathNode) -> PathNode:
     """The tree in which ciphertext may be wherever there is a class."""
     children = {name: _as_present(child) for name, child in node.children.items()}
-    return replace(node, children=freeze(children), absent=False)
+    return replace(node, children=children, absent=False)
 
 
 def placed(node: PathNode) -> PathNode:
@@ -81,7 +81,7 @@ def present(node: PathNode) -> PathNode:
     behind = None if node.behind_number is None else present(node.behind_number)
     left = {name: child for name, child in children.items() if child.covers}
     # with nothing there, it does not matter what a policy says of fields with a number for a name
-    return replace(node, children=freeze(left), behind_number=behind if behind and behind.covers else None)
+    return replace(node, children=left, behind_number=behind if behind and behind.covers else None)
 
 
 def whole_inside(node: PathNode) -> PathNode | None:
@@ -126,7 +126,7 @@ def either(left: PathNode, right: PathNode) -> PathNode:
     if left.behind_number is not None or right.behind_number is not None:
         behind = either(left.behind_number or left, right.behind_number or right)
     moved = left.moved or right.moved
-    return bounded(PathNode(covered.path, freeze(children), behind_number=behind, moved=moved))
+    return bounded(PathNode(covered.path, children, behind_number=behind, moved=moved))
 
 
 def beside(there: PathNode, gone: PathNode) -> PathNode:
@@ -145,6 +145,4 @@ def beside(there: PathNode, gone: PathNode) -> PathNode:
     for name, child in gone.children.items():
         children[name] = beside(there.children.get(name, NOTHING), child)
     behind = None if there.behind_number is None else beside(there.behind_number, gone)
-    return bounded(
-        replace(there, path=there.path or gone.path, children=freeze(children), behind_number=behind)
-    )
+    return bounded(replace(there, path=there.path or gone.path, children=children, behind_number=behind))

@@ -144,11 +144,6 @@ def in_array(walk: Walk, array: Element) -> Walk:
     return walk.in_arrays(1).inside(array.value)
 
 
-def is_random(node: PathNode) -> bool:
-    """Whether a value here is encrypted as a whole, or may be: an array of it is no array to the server."""
-    return node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM)
-
-
 def _check_random(buf: bytes, element: Element, node: PathNode) -> None:
     validate_value(buf, element)
     if element.kind == kinds.ARRAY and _holds_null(buf, element):

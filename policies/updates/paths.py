@@ -8,7 +8,6 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent, parts_of
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import document_of, operator_name
-from sealwire.policies.planning.values import is_random
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -36,7 +35,7 @@ def target_of(walk: Walk, path: bytes) -> PathNode | None:
 def array_target_of(walk: Walk, operator: Element, argument: Element) -> PathNode | None:
     """The same for an operator on an array, which in random mode is none to the server."""
     target = target_of(walk, argument.name)
-    if target is not None and is_random(target):
+    if target is not None and target.is_random:
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
     return target
 
