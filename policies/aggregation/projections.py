@@ -9,7 +9,6 @@ from sealwire.policies.aggregation.reshaping import (
     assign_paths,
     assigned_value,
     drop_paths,
-    is_document_literal,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer
@@ -22,6 +21,7 @@ from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
     document_of,
+    is_document_literal,
     only_element,
     operator_name,
 )

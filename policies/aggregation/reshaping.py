@@ -8,7 +8,7 @@ from sealwire.policies.expressions.arguments import is_of_every_class
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import bounded, follow, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import first_name
+from sealwire.policies.planning.arguments import is_document_literal
 from sealwire.policies.planning.trees import beside, doubtful
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -145,11 +145,6 @@ def _without(node: PathNode, branch: _Branch) -> PathNode:
         else:
             del children[name]
     return node.changed(children) if is_changed else node
-
-
-def is_document_literal(buf: bytes, element: Element) -> bool:
-    """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
-    return element.kind == kinds.OBJECT and not first_name(buf, element.value).startswith(b"$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,13 @@ Commands, filters, keys and definitions of everybody stand in their documents, c
 is known to hold none is in clear; all else can be forwarded, and nothing can be compared with it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.aggregation.stage_arguments import FLAG, TEXT, Shape, each, shaped, typed
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import document_of, named_parts, operator_name
 from sealwire.policies.planning.draft import Draft
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
-
-_FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
+from sealwire.wire.raw_bson import Element
 
 
 def first_documents(draft: Draft, stage: Element) -> PathNode | None:
@@ -34,57 +30,16 @@ def first_documents(draft: Draft, stage: Element) -> PathNode | None:
 
 @dataclass(frozen=True, slots=True)
 class _ServerStage:
-    check: "_Check"
+    check: Shape
     documents: PathNode
 
 
-_Check = Callable[[bytes, Element, Element], None]
-"""Checks one argument of the stage that comes last. Raises Refusal(SHAPE)."""
+def _document(**known: Shape) -> Shape:
+    return shaped({name.encode(): shape for name, shape in known.items()})
 
 
-def _flag(buf: bytes, argument: Element, stage: Element) -> None:
-    del buf
-    if argument.kind not in _FLAGS:
-        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-
-
-def _text(buf: bytes, argument: Element, stage: Element) -> None:
-    del buf
-    if argument.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-
-
-def _key(buf: bytes, argument: Element, stage: Element) -> None:
-    del buf
-    if argument.kind != kinds.BIN_DATA:
-        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-
-
-def _document(**known: _Check) -> _Check:
-    """A document that has no other names than these."""
-    checks = {name.encode(): check for name, check in known.items()}
-
-    def check(buf: bytes, argument: Element, stage: Element) -> None:
-        for name, part in named_parts(buf, document_of(argument, stage)).items():
-            if name not in checks:
-                raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-            checks[name](buf, part, stage)
-
-    return check
-
-
-def _flags(names: str) -> _Check:
-    return _document(**dict.fromkeys(names.split(), _flag))
-
-
-def _many(one: _Check) -> _Check:
-    def check(buf: bytes, argument: Element, stage: Element) -> None:
-        if argument.kind != kinds.ARRAY:
-            raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-        for item in elements(buf, argument.value):
-            one(buf, item, stage)
-
-    return check
+def _flags(names: str) -> Shape:
+    return _document(**dict.fromkeys(names.split(), FLAG))
 
 
 def showing(clear: str) -> PathNode:
@@ -101,7 +56,7 @@ def showing(clear: str) -> PathNode:
 
 
 _SESSIONS = _ServerStage(
-    _document(users=_many(_document(user=_text, db=_text)), allUsers=_flag),
+    _document(users=each(kinds.ARRAY, _document(user=TEXT, db=TEXT)), allUsers=FLAG),
     showing("_id lastUse user"),
 )
 
@@ -132,7 +87,7 @@ _STAGES: dict[bytes, _ServerStage] = {
     b"$listSessions": _SESSIONS,
     b"$listLocalSessions": _SESSIONS,
     b"$queryStats": _ServerStage(
-        _document(transformIdentifiers=_document(algorithm=_text, hmacKey=_key)),
+        _document(transformIdentifiers=_document(algorithm=TEXT, hmacKey=typed(kinds.BIN_DATA))),
         showing("asOf keyHash metrics queryShapeHash"),
     ),
     b"$querySettings": _ServerStage(
@@ -148,7 +103,7 @@ _STAGES: dict[bytes, _ServerStage] = {
         ),
     ),
     b"$listSampledQueries": _ServerStage(
-        _document(namespace=_text), showing("_id ns collUuid collectionUuid cmdName expireAt")
+        _document(namespace=TEXT), showing("_id ns collUuid collectionUuid cmdName expireAt")
     ),
     b"$indexStats": _ServerStage(
         _document(),
@@ -159,7 +114,7 @@ _STAGES: dict[bytes, _ServerStage] = {
     ),
     b"$collStats": _ServerStage(
         _document(
-            latencyStats=_document(histograms=_flag),
+            latencyStats=_document(histograms=FLAG),
             storageStats=_flags("scale verbose waitForLock numericOnly"),
             count=_document(),
             queryExecStats=_document(),
@@ -178,7 +133,7 @@ _STAGES: dict[bytes, _ServerStage] = {
     ),
     b"$shardedDataDistribution": _ServerStage(_document(), showing("ns shards")),
     b"$operationMetrics": _ServerStage(_flags("clearMetrics"), showing("db localTime")),
-    b"$listMqlEntities": _ServerStage(_document(entityType=_text), showing("entityType name")),
+    b"$listMqlEntities": _ServerStage(_document(entityType=TEXT), showing("entityType name")),
 }
 
 SERVER_STAGES = tuple(_STAGES)

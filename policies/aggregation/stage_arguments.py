@@ -1,55 +1,78 @@
-"""The arguments of stages: which names each takes, and the places where a name or a number decides."""
+"""The arguments of stages: documents by the names and types they have, and names and numbers that decide."""
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.planning.arguments import array_items, operator_name, text_of
-from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.signatures import check_names, signature_of, signatures_in
+from sealwire.policies.planning.arguments import array_items, document_of, named_parts, operator_name, text_of
+from sealwire.policies.planning.numbers import FLAGS, whole_number
+from sealwire.policies.planning.signatures import check_names, signature_of
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
-
-STAGE_SIGNATURES: Final = signatures_in(
-    """
-    x: match project addFields set unset group sort facet redact documents out merge replaceWith
-       changeStream changeStreamSplitLargeEvent unwind unionWith
-       search searchMeta vectorSearch rankFusion scoreFusion listSearchIndexes
-       currentOp listSessions listLocalSessions queryStats querySettings planCacheStats listSampledQueries
-       indexStats collStats listClusterCatalog listCatalog shardedDataDistribution operationMetrics
-       listMqlEntities
-    1: limit skip count sortByCount
-    {newRoot}: replaceRoot
-    {size}: sample
-    {groupBy boundaries default? output?}: bucket
-    {groupBy buckets granularity? output?}: bucketAuto
-    {partitionBy? sortBy? output}: setWindowFields
-    {partitionBy? sortBy? output} | {partitionByFields? sortBy? output}: fill
-    {field partitionByFields? range}: densify
-    """
-) | {
-    b"$geoNear": signature_of(
-        """{near distanceField? key? query? includeLocs? spherical? maxDistance? minDistance?
-        distanceMultiplier?}"""
-    ),
-    b"$lookup": signature_of(
-        """{from? let? pipeline as} | {from localField foreignField as}
-        | {from? localField foreignField let? pipeline as}"""
-    ),
-    b"$graphLookup": signature_of(
-        """{from startWith connectFromField connectToField as maxDepth? depthField?
-        restrictSearchWithMatch?}"""
-    ),
-}
-"""`x` stands for what its handler, or its module, holds against its own list of names."""
-
-UNWIND: Final = signature_of("{path includeArrayIndex? preserveNullAndEmptyArrays?}").named
-UNION_WITH: Final = signature_of("{coll? pipeline?}").named
-"""Where these two are given a document, it is one of arguments, whatever its first name is."""
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 _RANGE: Final = signature_of("{step bounds unit?}").named
 _BOUNDS: Final = frozenset({b"full", b"partition"})
-_UNITS: Final = frozenset(b"year quarter month week day hour minute second millisecond".split())
+UNITS: Final = frozenset(b"year quarter month week day hour minute second millisecond".split())
+
+Shape = Callable[[bytes, Element, Element], None]
+"""Checks an argument of the stage, or command, that comes last. Raises Refusal(SHAPE)."""
+
+
+def typed(*types: int) -> Shape:
+    """A value of one of these types."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        del buf
+        if argument.kind not in types:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(named)} with {operator_name(argument)}")
+
+    return check
+
+
+FLAG: Final = typed(*FLAGS)
+TEXT: Final = typed(kinds.STRING)
+
+
+def shaped(known: Mapping[bytes, Shape]) -> Shape:
+    """A document that has no other names than these."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        check_shapes(buf, named_parts(buf, document_of(argument, named)), named, known)
+
+    return check
+
+
+def check_shapes(
+    buf: bytes, parts: Mapping[bytes, Element], named: Element, known: Mapping[bytes, Shape]
+) -> None:
+    """Hold the parts of a document against the names and shapes that it may have. Raises Refusal(SHAPE)."""
+    for name, part in parts.items():
+        if name not in known:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(named)} with {operator_name(part)}")
+        known[name](buf, part, named)
+
+
+def unless_null(shape: Shape) -> Shape:
+    """The same, or null, which stands for an option that is not set."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        if argument.kind != kinds.NULL:
+            shape(buf, argument, named)
+
+    return check
+
+
+def each(kind: int, shape: Shape) -> Shape:
+    """An array of such values, or a document of them under any names: `kind` tells which."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        if argument.kind != kind:
+            raise Refusal(Reason.SHAPE, rule=operator_name(named))
+        for item in elements(buf, argument.value):
+            shape(buf, item, named)
+
+    return check
 
 
 def at_least(buf: bytes, number: Element, least: int) -> int:
@@ -100,15 +123,15 @@ def check_range(buf: bytes, part: Element) -> None:
     parts = check_names(buf, part, *_RANGE)
     unit, bounds = parts.get(b"unit"), parts[b"bounds"]
     is_known = parts[b"step"].kind in NUMERIC
-    is_known = is_known and (unit is None or _is_word(buf, unit, _UNITS))
+    is_known = is_known and (unit is None or is_word(buf, unit, UNITS))
     if bounds.kind == kinds.ARRAY:
         ends = array_items(buf, bounds)
         is_known = is_known and len(ends) == 2 and all(end.kind in NUMERIC | {kinds.DATE} for end in ends)
     else:
-        is_known = is_known and _is_word(buf, bounds, _BOUNDS)
+        is_known = is_known and is_word(buf, bounds, _BOUNDS)
     if not is_known:
         raise Refusal(Reason.SHAPE, rule="$densify")
 
 
-def _is_word(buf: bytes, part: Element, words: frozenset[bytes]) -> bool:
+def is_word(buf: bytes, part: Element, words: frozenset[bytes]) -> bool:
     return part.kind == kinds.STRING and string_bytes(buf, part) in words

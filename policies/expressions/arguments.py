@@ -24,11 +24,6 @@ def arguments_of(walk: Walk, operator: Element) -> list[Place]:
     return [(inner, item) for item in elements(walk.buf, operator.value)]
 
 
-def named_arguments(walk: Walk, operator: Element) -> tuple[Walk, dict[bytes, Element]]:
-    """The arguments of an operator that takes them by name, and the walk among them."""
-    return walk.inside(operator.value), named_parts(walk.buf, operator.value)
-
-
 def written(walk: Walk, argument: Element) -> Place | None:
     """A constant, without `$literal` around it; None for what the server computes. Raises BsonError.
 

@@ -6,7 +6,7 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import written
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.planning.arguments import document_of, first_name, named_parts, printable
+from sealwire.policies.planning.arguments import document_of, is_document_literal, named_parts, printable
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.values import match, note_comparison, store
 from sealwire.policies.planning.variables import Constant
@@ -70,9 +70,9 @@ def _reads_document(buf: bytes, element: Element, depth: int) -> bool:
 
 def _has_input(buf: bytes, operator: Element) -> bool:
     """Whether a `$getField` says what document it takes the field from."""
-    if operator.kind != kinds.OBJECT or first_name(buf, operator.value).startswith(b"$"):
-        return False
-    return any(part.name == b"input" for part in elements(buf, operator.value))
+    return is_document_literal(buf, operator) and any(
+        part.name == b"input" for part in elements(buf, operator.value)
+    )
 
 
 def match_constant(walk: Walk, constant: Element, node: PathNode, rule: str) -> None:

@@ -30,7 +30,6 @@ from sealwire.policies.expressions.choices import (
     infer_order,
     infer_result,
     let_results,
-    refuse_javascript,
     switch_results,
 )
 from sealwire.policies.expressions.interpreter import check_elements, check_results
@@ -40,7 +39,6 @@ from sealwire.policies.expressions.objects import (
     infer_from_pairs,
     infer_merged,
     infer_pairs,
-    refuse_by_name,
 )
 from sealwire.policies.expressions.sets import (
     infer_comparison,
@@ -50,7 +48,7 @@ from sealwire.policies.expressions.sets import (
     infer_membership,
     infer_union,
 )
-from sealwire.policies.planning.rules import Operator, encrypted, operators, passed, refused
+from sealwire.policies.planning.rules import Operator, encrypted, never, operators, passed, refused
 
 _ARRAYS: Final = "deterministic classes"
 _SETS: Final = "constants and fields of one deterministic class"
@@ -112,10 +110,11 @@ OPERATORS: Final[dict[bytes, Operator]] = {
     **operators("0+: setUnion", passed(infer_union, "fields of one deterministic class")),
     **operators("{}: rand", passed(infer_nothing)),
     **operators("1: size isArray", passed(infer_shape, _ARRAYS)),
-    **operators("x: function accumulator", refused(refuse_javascript, Reason.JAVASCRIPT, "on any field")),
+    **operators("x: function accumulator", never(Reason.JAVASCRIPT, "on any field")),
+    # they name a field by a computed string
     **operators(
         "{field input value}: setField\n{field input}: unsetField",
-        refused(refuse_by_name, Reason.COMPUTE, "on any field"),
+        never(Reason.COMPUTE, "on any field"),
     ),
     **operators(
         """

@@ -20,9 +20,6 @@ from sealwire.policies.filters.operands import (
     no_document,
     only_exists,
     pass_condition,
-    refuse_javascript,
-    refuse_operator,
-    refuse_pattern,
     stored_type,
     type_number,
 )
@@ -37,7 +34,7 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
+from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
 from sealwire.policies.planning.values import match_range, put_int
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -98,9 +95,9 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
     **family("$and $or $nor", encrypted(_branches, "each condition for itself")),
     b"$expr": encrypted(infer_plain, "see the expressions"),
     **family("$comment $sampleRate $alwaysTrue $alwaysFalse", passed(no_document)),
-    b"$where": refused(refuse_javascript, Reason.JAVASCRIPT),
+    b"$where": never(Reason.JAVASCRIPT),
     b"$jsonSchema": passed(plan_schema, "where it says nothing of covered values"),
-    b"$text": refused(refuse_operator, Reason.OPERATOR, "on any field of the collection"),
+    b"$text": never(Reason.OPERATOR, "on any field of the collection"),
 }
 
 
@@ -246,10 +243,10 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$comment": passed(comment),
     b"$size": passed(_size, "deterministic classes"),
     b"$type": passed(_type, "deterministic classes; of a random class only `null`"),
-    **family("$regex $options", refused(refuse_pattern, Reason.PATTERN)),
+    **family("$regex $options", never(Reason.PATTERN)),
     **family(
         """$mod $bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear
         $geoWithin $geoIntersects $near $nearSphere $within $maxDistance $minDistance""",
-        refused(refuse_operator, Reason.OPERATOR),
+        never(Reason.OPERATOR),
     ),
 }

@@ -5,12 +5,13 @@ the documentation says of a name is what stands beside its handler; a test holds
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
-from sealwire.policies.errors import Reason
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.arguments import operator_name
 from sealwire.policies.planning.signatures import Signature, signatures_in
 from sealwire.wire.raw_bson import Element
 
@@ -43,7 +44,7 @@ class Rule(Generic[H_co]):
     note: str = ""
     """For the reader of the matrix: the condition under which the verdict holds."""
     signature: Signature | None = None
-    """The arguments that an expression operator or an accumulator takes."""
+    """The arguments that an expression operator, an accumulator or a stage takes."""
 
 
 def encrypted(handler: H, note: str = "") -> Rule[H]:
@@ -61,6 +62,15 @@ def refused(handler: H, reason: Reason, note: str = "") -> Rule[H]:
     return Rule(Verdict.REFUSED, handler, reason, note)
 
 
+def never(reason: Reason, note: str = "") -> Rule[Callable[["Walk", Element], NoReturn]]:
+    """Refused for this reason wherever it stands with covered paths in reach."""
+
+    def refuse(walk: "Walk", element: Element) -> NoReturn:
+        raise Refusal(reason, path=walk.node.path, rule=operator_name(element))
+
+    return refused(refuse, reason, note)
+
+
 def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
     """The same row for several names, separated by white space."""
     return dict.fromkeys(names.encode().split(), rule)
@@ -72,13 +82,6 @@ def signed(notation: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
         name: Rule(rule.verdict, rule.handler, rule.reason, rule.note, signature)
         for name, signature in signatures_in(notation).items()
     }
-
-
-def with_signatures(
-    rows: Mapping[bytes, Rule[H]], signatures: Mapping[bytes, Signature]
-) -> dict[bytes, Rule[H]]:
-    """The rows with their signatures. Raises KeyError for a row that has none."""
-    return {name: replace(rule, signature=signatures[name]) for name, rule in rows.items()}
 
 
 Infer = Callable[["Walk", Element], PathNode]

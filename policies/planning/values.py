@@ -137,6 +137,14 @@ def note_comparison(draft: Draft, node: PathNode) -> None:
         draft.compares = True
 
 
+def tell_apart(walk: Walk, node: PathNode, rule: str) -> None:
+    """Note that values at a node are told apart by equality. Raises Refusal(RANDOM_EQUALITY)."""
+    if node.holds_random:
+        raise Refusal(Reason.RANDOM_EQUALITY, path=node.path, rule=rule)
+    if node.covers:
+        note_comparison(walk.draft, node)
+
+
 def in_array(walk: Walk, array: Element) -> Walk:
     """The walk among the items of an array of values. Raises BsonError(BSON_DEPTH)."""
     if len(walk.parents) > MAX_DEPTH:
