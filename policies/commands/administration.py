@@ -25,7 +25,7 @@ def _administer(command: Command, walk: Walk) -> None:
     """
     for name, argument in command.arguments.items():
         if name == b"rawData" and argument.kind != kinds.NULL:
-            raw_data(command, walk, argument)
+            raw_data(walk, argument)
         if argument.kind in (kinds.OBJECT, kinds.ARRAY) and name not in _DESCRIBING:
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=operator_name(argument))
     if command.sequences:
@@ -108,7 +108,7 @@ def rename_collection(command: Command) -> None:
     command.draft.namespace = readable(named[0])
     names = (command.name, b"to", b"dropTarget", b"stayTemp")
     known: dict[bytes, Argument] = dict.fromkeys(names, unread)
-    apply_arguments(command, command.over(NOTHING), command.arguments, {**GENERIC, **known})
+    apply_arguments(command.over(NOTHING), command.arguments, {**GENERIC, **known})
 
 
 def _clone_as_capped(command: Command) -> None:

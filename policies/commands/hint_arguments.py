@@ -16,19 +16,19 @@ from sealwire.policies.filters.hints import (
     takes_some,
 )
 from sealwire.policies.filters.index_bounds import fixed_by_bounds
-from sealwire.policies.planning.arguments import string_of
+from sealwire.policies.planning.arguments import given, string_of
 from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 
-def hint(command: Command, walk: Walk, argument: Element) -> None:
+def hint(walk: Walk, argument: Element) -> None:
     """A key pattern names its index, a string too: no value of a document has business in it.
 
     Raises Refusal(SHAPE), BsonError.
     """
-    unread(command, walk, argument)
+    unread(walk, argument)
     if argument.kind != kinds.OBJECT:
         return
     for part in elements(walk.buf, argument.value):
@@ -36,29 +36,36 @@ def hint(command: Command, walk: Walk, argument: Element) -> None:
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule="hint")
 
 
-def find_hint(command: Command, walk: Walk, argument: Element) -> None:
-    """`hint` of `find`. Raises Refusal(SORT), BsonError."""
-    hint(command, walk, argument)
-    buf, arguments = walk.buf, command.arguments
-    is_cut = any(is_given(buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
-    if not is_cut or sorts(buf, arguments.get(b"sort")):
+def find_hint(command: Command, walk: Walk) -> None:
+    """What `hint` chooses in a `find`. Raises Refusal(SORT), BsonError."""
+    arguments = command.arguments
+    argument = given(arguments, b"hint")
+    if argument is None:
         return
-    if _is_view(command, walk):
-        refuse_hint_on_view(buf, argument, walk.node)
-        return
-    refuse_hint(buf, argument, walk.node, _given(arguments, b"filter"), fixed_by_bounds(buf, arguments))
+    is_cut = any(is_given(walk.buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
+    if is_cut and not sorts(walk.buf, arguments.get(b"sort")):
+        conditions = _given(arguments, b"filter")
+        _refuse(command, walk, argument, conditions, fixed_by_bounds(walk.buf, arguments))
 
 
-def aggregate_hint(command: Command, walk: Walk, argument: Element) -> None:
-    """`hint` of `aggregate`: it is for the stages up to the first that has an order of its own."""
-    hint(command, walk, argument)
-    pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None or not takes_some(walk.buf, pipeline):
-        return
+def aggregate_hint(command: Command, walk: Walk) -> None:
+    """The same in an `aggregate`: it is for the stages up to the first that has an order of its own."""
+    argument, pipeline = given(command.arguments, b"hint"), command.arguments.get(b"pipeline")
+    if argument is not None and pipeline is not None and takes_some(walk.buf, pipeline):
+        _refuse(command, walk, argument, leading_conditions(walk.buf, pipeline))
+
+
+def _refuse(
+    command: Command,
+    walk: Walk,
+    argument: Element,
+    conditions: list[Element],
+    bounded: frozenset[bytes] = frozenset(),
+) -> None:
     if _is_view(command, walk):
         refuse_hint_on_view(walk.buf, argument, walk.node)
-        return
-    refuse_hint(walk.buf, argument, walk.node, leading_conditions(walk.buf, pipeline))
+    else:
+        refuse_hint(walk.buf, argument, walk.node, conditions, bounded)
 
 
 def _is_view(command: Command, walk: Walk) -> bool:
@@ -75,11 +82,10 @@ def _given(arguments: dict[bytes, Element], name: bytes) -> list[Element]:
     return [] if found is None else [found]
 
 
-def refuse_hint_on_one(
-    walk: Walk, argument: Element, statement: dict[bytes, Element], filter_name: bytes
-) -> None:
+def refuse_hint_on_one(walk: Walk, statement: dict[bytes, Element], filter_name: bytes) -> None:
     """The same for a statement that writes to the first document found. Raises Refusal(SORT), BsonError."""
-    if argument.kind != kinds.NULL and not sorts(walk.buf, statement.get(b"sort")):
+    argument = given(statement, b"hint")
+    if argument is not None and not sorts(walk.buf, statement.get(b"sort")):
         refuse_hint(walk.buf, argument, walk.node, _given(statement, filter_name))
 
 

@@ -25,6 +25,7 @@ from sealwire.policies.commands.command import (
     DocumentSequence,
     Refused,
     apply_arguments,
+    planned_apart,
     unread,
 )
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
@@ -43,9 +44,8 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
-from sealwire.policies.planning.walk import Parents, Walk
+from sealwire.policies.planning.walk import Parents
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
@@ -164,7 +164,7 @@ def _dispatch(command: Command) -> None:
         raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)
     _check_sequences(command)
     rule.handler(command, command.over(node))
-    command.check_collation(node.path)
+    draft.check_collation(node.path)
 
 
 def _beside_policy(command: Command, namespace: str, collection: str) -> PathNode | None:
@@ -210,11 +210,7 @@ def _administer_only(command: Command, namespace: str) -> None:
     rule.handler(command, command.over(NOTHING))
 
 
-def _planned_already(command: Command, walk: Walk, argument: Element) -> None:
-    del command, walk, argument
-
-
-_EXPLAIN: Final = {**GENERIC, b"explain": _planned_already, b"verbosity": unread}
+_EXPLAIN: Final = {**GENERIC, b"explain": planned_apart, b"verbosity": unread}
 
 
 def _explain(command: Command) -> None:
@@ -240,7 +236,7 @@ def _explain(command: Command) -> None:
     )
     _dispatch(nested)
     if command.draft.protected:
-        apply_arguments(command, command.over(NOTHING), command.arguments, _EXPLAIN)
+        apply_arguments(command.over(NOTHING), command.arguments, _EXPLAIN)
     command.draft.command = f"explain {printable(nested.name)}"
 
 

@@ -1,26 +1,24 @@
 """Commands that make views: the pipeline is covered like any over what the view reads."""
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
-from sealwire.policies.commands.command import Command
+from sealwire.policies.commands.command import Command, collation
 from sealwire.policies.commands.reach import name_in, protected_in_pipeline
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import readable
+from sealwire.policies.planning.arguments import given, readable
 from sealwire.policies.planning.trees import OPAQUE
-from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
 
 def define_view(command: Command) -> None:
     """`create` and `collMod` of a view. What touches nothing protected passes. Raises Refusal, BsonError."""
-    given = [_given(command, name) for name in (b"viewOn", b"pipeline")]
-    if not any(given):
+    viewed, pipeline = given(command.arguments, b"viewOn"), given(command.arguments, b"pipeline")
+    if viewed is None and pipeline is None:
         return
     target = name_in(command, command.arguments[command.name])
     if target is None:
         return
     _refuse_known_name(command, command.namespace(target))
-    viewed, pipeline = given
     if not command.policies.protects_database(command.database):
         node = NOTHING
     elif viewed is None:
@@ -32,11 +30,6 @@ def define_view(command: Command) -> None:
         _keep_pipeline(command, node)
     elif node.covers or protected_in_pipeline(command) is not None:
         _plan(command, pipeline, node)
-
-
-def _given(command: Command, name: bytes) -> Element | None:
-    argument = command.arguments.get(name)
-    return None if argument is None or argument.kind == kinds.NULL else argument
 
 
 def _refuse_known_name(command: Command, namespace: str) -> None:
@@ -69,8 +62,8 @@ def _plan(command: Command, pipeline: Element, node: PathNode) -> None:
 
 
 def _check_collation(command: Command, node: PathNode) -> None:
-    own_collation = command.arguments.get(b"collation")
-    if own_collation is not None and own_collation.kind != kinds.NULL:
-        command.note_collation(own_collation)
+    own_collation = given(command.arguments, b"collation")
+    if own_collation is not None:
+        collation(command.over(node), own_collation)
         command.draft.compares = True  # every later comparison would be under it
-    command.check_collation(node.path)
+    command.draft.check_collation(node.path)

@@ -3,8 +3,6 @@
 What does not have the expected shape is refused here; names that go into a refusal are made safe here.
 """
 
-from collections.abc import Mapping
-
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
@@ -53,7 +51,7 @@ def is_document_literal(buf: bytes, element: Element) -> bool:
     return element.kind == kinds.OBJECT and not first_name(buf, element.value).startswith(b"$")
 
 
-def given(parts: Mapping[bytes, Element], name: bytes) -> Element | None:
+def given(parts: dict[bytes, Element], name: bytes) -> Element | None:
     """The argument of this name; None also for null, which drivers send for what is not set."""
     part = parts.get(name)
     return None if part is None or part.kind == kinds.NULL else part

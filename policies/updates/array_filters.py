@@ -5,25 +5,23 @@ from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_condition
 from sealwire.policies.filters.operands import BRANCHES, pass_condition
-from sealwire.policies.planning.arguments import array_items, document_of, operator_name
+from sealwire.policies.planning.arguments import operator_name
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire.raw_bson import Element, elements
 
 
 def plan_array_filters(walk: Walk, array_filters: Element, identifiers: dict[bytes, PathNode | None]) -> None:
     """Cover them; `identifiers` says what each stands for. Raises Refusal, BsonError."""
-    inner = walk.inside(array_filters.value)
-    for item in array_items(walk.buf, array_filters):
-        _array_filter(inner, document_of(item, array_filters), identifiers)
+    inner, starts = walk.documents(array_filters)
+    for start in starts:
+        _array_filter(inner, start, identifiers)
 
 
 def _array_filter(walk: Walk, start: int, identifiers: dict[bytes, PathNode | None]) -> None:
     inner = walk.inside(start)
     for element in elements(walk.buf, start):
         if element.name in BRANCHES:
-            below = inner.inside(element.value)
-            for branch in array_items(walk.buf, element):
-                _array_filter(below, document_of(branch, element), identifiers)
+            plan_array_filters(inner, element, identifiers)
             continue
         if element.name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(element))

@@ -7,10 +7,10 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent, parts_of
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.planning.arguments import document_of, operator_name
+from sealwire.policies.planning.arguments import document_of
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import elements
 
 # A number is looked for in bytes at once (`paths.has_dot`).
 _DOLLAR: Final = ord("$")
@@ -30,14 +30,6 @@ def target_of(walk: Walk, path: bytes) -> PathNode | None:
             if part.startswith(b"$") and _POSITIONAL.fullmatch(part) is None:
                 raise Refusal(Reason.SHAPE, path=found.path, rule="a path with an odd $")
     return found
-
-
-def array_target_of(walk: Walk, operator: Element, argument: Element) -> PathNode | None:
-    """The same for an operator on an array, which in random mode is none to the server."""
-    target = target_of(walk, argument.name)
-    if target is not None and target.is_random:
-        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
-    return target
 
 
 def arrays_in(path: bytes) -> int:
