@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from sealwire.policies.aggregation.server_collections import refuse_buckets
-from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, raw_data, unread
+from sealwire.policies.commands.command import GENERIC, Command, apply_arguments, plain_arguments, raw_data
 from sealwire.policies.commands.reach import name_in, refuse_writing_views
 from sealwire.policies.commands.view_definitions import define_view
 from sealwire.policies.errors import Reason, Refusal
@@ -28,8 +28,7 @@ def _administer(command: Command, walk: Walk) -> None:
             raw_data(walk, argument)
         if argument.kind in (kinds.OBJECT, kinds.ARRAY) and name not in _DESCRIBING:
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=operator_name(argument))
-    if command.sequences:
-        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    command.refuse_sequences()
 
 
 def _refuse_command(command: Command, walk: Walk) -> None:
@@ -66,8 +65,7 @@ def check_any_namespace(command: Command) -> None:
     """
     rule = BEYOND_TARGET.get(command.name)
     if command.sequences and (command.name == b"aggregate" or command.name in _CHECKED):
-        # the server would take one for the argument that is checked here, or for a pipeline
-        raise Refusal(Reason.SHAPE, rule="this document sequence")
+        command.refuse_sequences()
     if rule is not None:
         rule.handler(command)
 
@@ -85,9 +83,7 @@ def rename_collection(command: Command) -> None:
 
     Raises Refusal.
     """
-    if command.sequences:
-        # the server would take one for an argument that is read here
-        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    command.refuse_sequences()
     nodes: list[PathNode | None] = []
     named: list[str] = []
     for name in (command.name, b"to"):
@@ -106,8 +102,7 @@ def rename_collection(command: Command) -> None:
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
     command.draft.reach()
     command.draft.namespace = readable(named[0])
-    names = (command.name, b"to", b"dropTarget", b"stayTemp")
-    known: dict[bytes, Argument] = dict.fromkeys(names, unread)
+    known = plain_arguments("renameCollection to dropTarget stayTemp")
     apply_arguments(command.over(NOTHING), command.arguments, {**GENERIC, **known})
 
 

@@ -97,6 +97,11 @@ class Command:
         """The walk among the body's elements, which speak of documents with these covered paths."""
         return Walk(self.draft, node, self.parents, Use.MATCH)
 
+    def refuse_sequences(self) -> None:
+        """The server would take one for an argument that is read here. Raises Refusal(SHAPE)."""
+        if self.sequences:
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+
     @property
     def surroundings(self) -> Surroundings:
         """What its pipelines may refer to."""

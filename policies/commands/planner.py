@@ -137,9 +137,7 @@ def _dispatch(command: Command) -> None:
         return
     passing = PASSED_COMMANDS.get(command.name)
     if passing is not None:
-        if command.sequences:
-            # the server would take one for an argument
-            raise Refusal(Reason.SHAPE, rule="this document sequence")
+        command.refuse_sequences()
         passing.handler(command)
         return
     collection = collection_of(command)
@@ -191,7 +189,11 @@ def _unprotected(command: Command, collection: str) -> None:
     # sharding and a few other commands name the whole namespace
     refuse_buckets(command.policies, collection)
     if command.policies.covered(collection) is not None:
-        _administer_only(command, readable(collection))
+        command.draft.reveals = True
+        rule = ADMINISTRATION.get(command.name)
+        if rule is None:
+            raise Refusal(Reason.COMMAND, path=readable(collection), rule=command.draft.command)
+        rule.handler(command, command.over(NOTHING))
     elif command.name not in _WITHOUT_PROTECTION:
         _refuse_unknown(command)
 
@@ -200,14 +202,6 @@ def _refuse_unknown(command: Command) -> None:
     """What a command does that nobody knows here, only the operator can say."""
     if command.name not in command.policies.allowed_commands:
         raise Refusal(Reason.COMMAND, rule=command.draft.command)
-
-
-def _administer_only(command: Command, namespace: str) -> None:
-    rule = ADMINISTRATION.get(command.name)
-    command.draft.reveals = True
-    if rule is None:
-        raise Refusal(Reason.COMMAND, path=namespace, rule=command.draft.command)
-    rule.handler(command, command.over(NOTHING))
 
 
 _EXPLAIN: Final = {**GENERIC, b"explain": planned_apart, b"verbosity": unread}
@@ -225,14 +219,9 @@ def _explain(command: Command) -> None:
         database.kind != kinds.STRING or string_of(command.buf, database) != command.database
     ):
         raise Refusal(Reason.SHAPE, rule="explain of another database")
+    parents = (*command.parents, start)
     nested = Command(
-        command.draft,
-        command.policies,
-        command.covered,
-        command.database,
-        start,
-        (*command.parents, start),
-        arguments,
+        command.draft, command.policies, command.covered, command.database, start, parents, arguments
     )
     _dispatch(nested)
     if command.draft.protected:
@@ -253,10 +242,7 @@ def _without_collection(command: Command) -> None:
     node = watched(command)
     if node is not None and node.covers:
         draft.reach()
-    if node is None and first_stage(command) in SERVER_STAGES:
-        draft.protected = True
-        node = NOTHING
-    if node is None and protected_in_pipeline(command) is not None:
+    if node is None and (first_stage(command) in SERVER_STAGES or protected_in_pipeline(command) is not None):
         draft.protected = True
         node = NOTHING
     if node is not None:

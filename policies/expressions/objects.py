@@ -1,15 +1,14 @@
 """Expressions on documents: `$mergeObjects`, `$getField`, `$objectToArray` and its inverse."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import arguments_of, written
 from sealwire.policies.expressions.interpreter import check_results, computed, infer
-from sealwire.policies.file.paths import bounded, has_dot, is_transparent
+from sealwire.policies.file.paths import has_dot, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import is_document_literal, operator_name
-from sealwire.policies.planning.trees import OPAQUE, either, placed
+from sealwire.policies.planning.trees import OPAQUE, document_node, either, placed
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -72,13 +71,7 @@ class _Merged:
 
     def node(self) -> PathNode:
         """The tree of the merged documents."""
-        covered: Mapping[bytes, PathNode] = {name: node for name, node in self._fields.items() if node.covers}
-        if not covered:
-            return NOTHING
-        if self._is_numbered:
-            # in a path this number would be an index, and lead past the field
-            return replace(OPAQUE, path=next(iter(covered.values())).path)
-        return bounded(PathNode(self._path, dict(covered)))
+        return document_node(self._fields, self._path, is_numbered=self._is_numbered)
 
 
 def _literal_names(buf: bytes, argument: Element) -> set[bytes] | None:

@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sealwire.policies.file.paths import bounded, is_transparent
-from sealwire.policies.file.schema import NOTHING, Mode, PathNode
+from sealwire.policies.file.schema import NOTHING, PathNode
 
 OPAQUE = PathNode("", opaque=True)
 
 
-def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
-    """The tree of a document made of these fields."""
+def document_node(
+    children: Mapping[bytes, PathNode], path: str = "", *, is_numbered: bool = False
+) -> PathNode:
+    """The tree of a document made of these fields, one of which may have a number for a name."""
     covered = {name: node for name, node in children.items() if node.covers}
-    if covered and any(name.isdigit() for name in children):
+    if covered and (is_numbered or any(name.isdigit() for name in children)):
         # in a path this number would be an index, and lead past the field
         return replace(OPAQUE, path=next(iter(covered.values())).path)
-    return bounded(PathNode("", covered)) if covered else NOTHING
+    return bounded(PathNode(path, covered)) if covered else NOTHING
 
 
 def doubtful(path: str) -> PathNode:
@@ -91,7 +93,7 @@ def whole_inside(node: PathNode) -> PathNode | None:
     """
     if node.absent:
         return None
-    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
+    if node.is_random:
         return node
     below = [*node.children.values()]
     if node.behind_number is not None:
@@ -136,10 +138,8 @@ def beside(there: PathNode, gone: PathNode) -> PathNode:
     """
     if there.leaf is not None or there.opaque:
         return there
-    if gone.leaf is not None or gone.opaque:
-        return PathNode(gone.path, opaque=True, absent=is_in_clear(there))
     names = there.children.keys() | gone.children.keys()
-    if any(map(is_transparent, names)):
+    if gone.leaf is not None or gone.opaque or any(map(is_transparent, names)):
         return PathNode(gone.path, opaque=True, absent=is_in_clear(there))
     children = dict(there.children)
     for name, child in gone.children.items():
