@@ -8,8 +8,8 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.filters.filters import plan_filter
-from sealwire.policies.planning.arguments import check_nested, document_of, operator_name, text_of
+from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.planning.arguments import check_nested, operator_name, text_of
 from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -26,7 +26,7 @@ def geo_near(walk: Walk, stage: Element) -> PathNode:
     for name, part in parts.items():
         check_nested(walk.buf, part)
         if name == b"query":
-            plan_filter(inner, document_of(part, part))
+            plan_filter_argument(inner, part)
         elif name in _PATHS:
             result = _path(walk, part, result)
         elif name in _VALUES and (name != b"near" or part.kind not in FLAGS) and _is_place(walk.buf, part):

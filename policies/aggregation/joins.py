@@ -15,8 +15,8 @@ from sealwire.policies.expressions.constants import match_constant
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.filters.filters import plan_filter
-from sealwire.policies.planning.arguments import document_of, named_parts, operator_name, text_of
+from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.planning.arguments import named_parts, operator_name, text_of
 from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.trees import OPAQUE, either, is_in_clear, placed, same_values
 from sealwire.policies.planning.values import note_comparison
@@ -49,9 +49,8 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
         match_constant(inner, parts[b"startWith"], target, "$graphLookup")
     else:
         _check_join(walk, first, target, stage)
-    restriction = parts.get(b"restrictSearchWithMatch")
-    if restriction is not None:
-        plan_filter(inner.at(foreign), document_of(restriction, restriction))
+    if b"restrictSearchWithMatch" in parts:
+        plan_filter_argument(inner.at(foreign), parts[b"restrictSearchWithMatch"])
     if b"maxDepth" in parts:
         at_least(walk.buf, parts[b"maxDepth"], 0)
     if b"depthField" in parts:

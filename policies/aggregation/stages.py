@@ -39,8 +39,8 @@ from sealwire.policies.expressions.interpreter import infer, infer_plain
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.filters.filters import plan_filter
-from sealwire.policies.planning.arguments import document_of, is_document_literal, named_parts, one_or_more
+from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.planning.arguments import is_document_literal, named_parts, one_or_more
 from sealwire.policies.planning.rules import (
     Infer,
     Rule,
@@ -59,7 +59,7 @@ from sealwire.wire.raw_bson import Element
 
 
 def _match(walk: Walk, stage: Element) -> PathNode:
-    plan_filter(walk, document_of(stage, stage))
+    plan_filter_argument(walk, stage)
     return walk.node
 
 

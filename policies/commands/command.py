@@ -9,7 +9,6 @@ from mypy_extensions import mypyc_attr
 from sealwire.policies.aggregation.server_collections import server_documents
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet, belongs_to_server
-from sealwire.policies.filters.filters import plan_filter
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -184,11 +183,6 @@ def unread(walk: Walk, argument: Element) -> None:
 def planned_apart(walk: Walk, argument: Element) -> None:
     """An argument that is planned before the others, or when they have been."""
     del walk, argument
-
-
-def filter_argument(walk: Walk, argument: Element) -> None:
-    """A filter, or a validator, which is covered like one."""
-    plan_filter(walk, document_of(argument, argument))
 
 
 def collation(walk: Walk, argument: Element) -> None:

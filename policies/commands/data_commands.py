@@ -20,7 +20,6 @@ from sealwire.policies.commands.command import (
     apply_arguments,
     collation,
     constants,
-    filter_argument,
     plain_arguments,
     planned_apart,
 )
@@ -33,6 +32,7 @@ from sealwire.policies.commands.hint_arguments import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
+from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.filters.index_bounds import plan_index_bounds
 from sealwire.policies.planning.arguments import given, named_parts, string_of
 from sealwire.policies.planning.documents import plan_document
@@ -66,7 +66,7 @@ _FIND: Final = {
         "find min max skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
         "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
     ),
-    b"filter": filter_argument,
+    b"filter": plan_filter_argument,
     b"projection": plan_projection,
     b"sort": plan_sort,
     b"hint": hint,
@@ -93,7 +93,7 @@ _COUNT: Final = {
     **GENERIC,
     **plain_arguments("count limit skip"),
     b"fields": _count_fields,
-    b"query": filter_argument,
+    b"query": plan_filter_argument,
     b"hint": hint,
     b"collation": collation,
 }
@@ -106,7 +106,7 @@ def _count(command: Command, walk: Walk) -> None:
 _DISTINCT: Final = {
     **GENERIC,
     **plain_arguments("distinct key"),
-    b"query": filter_argument,
+    b"query": plan_filter_argument,
     b"hint": hint,
     b"collation": collation,
 }
@@ -157,7 +157,7 @@ class UpdateParts:
 def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) -> UpdateParts:
     table = {
         **plain_arguments(others),
-        filter_name: filter_argument,
+        filter_name: plan_filter_argument,
         update: planned_apart,
         bound: constants,
         b"sort": plan_sort,
@@ -212,7 +212,12 @@ def _one_delete(among: Walk, start: int) -> None:
 
 
 def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
-    return {**plain_arguments(others), filter_name: filter_argument, b"hint": hint, b"collation": collation}
+    return {
+        **plain_arguments(others),
+        filter_name: plan_filter_argument,
+        b"hint": hint,
+        b"collation": collation,
+    }
 
 
 _DELETE_PARTS: Final = _delete_parts(b"q", "limit")

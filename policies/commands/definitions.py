@@ -20,13 +20,13 @@ from sealwire.policies.commands.command import (
     Command,
     apply_arguments,
     collation,
-    filter_argument,
     plain_arguments,
     unread,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import PathNode, leaves
+from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import (
     check_nested,
     document_of,
@@ -92,7 +92,7 @@ def _index(command: Command, walk: Walk, start: int) -> None:
     if own_collation is not None:
         collation(walk, own_collation)
     if partial is not None:
-        filter_argument(walk, partial)
+        plan_filter_argument(walk, partial)
     command.draft.check_collation(covered.path if covered is not None else "")
 
 
@@ -200,7 +200,7 @@ _DEFINED: Final[dict[bytes, Argument]] = {
         autoIndexId flags changeStreamPreAndPostImages recordPreImages cappedSize cappedMax prepareUnique
         dryRun idIndex clusteredIndex expireAfterSeconds"""
     ),
-    b"validator": filter_argument,
+    b"validator": plan_filter_argument,
     b"collation": _default_collation,
     b"timeseries": _time_series,
 }

@@ -18,7 +18,6 @@ from sealwire.policies.commands.administration import (
     rename_collection,
 )
 from sealwire.policies.commands.bulk_writes import bulk_write
-from sealwire.policies.commands.change_streams import watched
 from sealwire.policies.commands.command import (
     GENERIC,
     Command,
@@ -31,7 +30,7 @@ from sealwire.policies.commands.command import (
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
-from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_view_catalog
+from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_view_catalog, watched
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import (

@@ -63,30 +63,27 @@ def _adds_nothing(walk: Walk, array: Element) -> bool:
 
 def infer_mapped(walk: Walk, operator: Element) -> PathNode:
     """`$map`: the variable is an element, whose covered paths are the array's."""
-    inner, parts = walk.parts(operator)
-    array = array_of(infer(inner, parts[b"input"]), operator)
-    name = _variable_name(walk, parts.get(b"as"), operator)
-    return infer(inner.binding({name: array}), parts[b"in"])
+    _, parts, inner = _over_elements(walk, operator)
+    return infer(inner, parts[b"in"])
 
 
 def infer_filtered(walk: Walk, operator: Element) -> PathNode:
     """`$filter`: some of the elements, by a condition on each."""
-    inner, parts = walk.parts(operator)
-    array = array_of(infer(inner, parts[b"input"]), operator)
-    name = _variable_name(walk, parts.get(b"as"), operator)
-    refuse_covered(infer(inner.binding({name: array}), parts[b"cond"]), operator)
+    array, parts, inner = _over_elements(walk, operator)
+    refuse_covered(infer(inner, parts[b"cond"]), operator)
     if b"limit" in parts:
         infer_number(inner, parts[b"limit"], operator)
     return array
 
 
-def _variable_name(walk: Walk, part: Element | None, operator: Element) -> bytes:
-    if part is None:
-        return b"this"
-    name = string_bytes(walk.buf, part)
+def _over_elements(walk: Walk, operator: Element) -> tuple[PathNode, dict[bytes, Element], Walk]:
+    """The array, all arguments, and the walk in which the variable that `as` names is an element."""
+    inner, parts = walk.parts(operator)
+    array = array_of(infer(inner, parts[b"input"]), operator)
+    name = string_bytes(walk.buf, parts[b"as"]) if b"as" in parts else b"this"
     if not is_variable_name(name):
         raise Refusal(Reason.SHAPE, rule=operator_name(operator))
-    return name
+    return array, parts, inner.binding({name: array})
 
 
 def infer_reduced(walk: Walk, operator: Element) -> PathNode:

@@ -123,12 +123,6 @@ def variables_of(walk: Walk, let: Element) -> dict[bytes, PathNode]:
     return {name: infer(inner, value) for name, value in bindings.items()}
 
 
-def infer_result(walk: Walk, operator: Element) -> PathNode:
-    """What an operator yields that has one result."""
-    ((place, result),) = results_of(walk, operator)
-    return infer(place, result)
-
-
 def infer_equality(walk: Walk, operator: Element) -> PathNode:
     """`$eq` and `$ne`: two values covered alike, or a covered field and a constant, which is then covered.
 

@@ -10,7 +10,7 @@ a stage, a pipeline update and a view.
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, written
+from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, refuse_covered, written
 from sealwire.policies.expressions.constants import cover_reference
 from sealwire.policies.file.paths import follow, has_dot, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
@@ -49,9 +49,7 @@ def infer_plain(walk: Walk, element: Element) -> None:
 
 def infer_number(walk: Walk, number: Element, operator: Element) -> None:
     """Cover an argument that must be a whole number of 32 bits, or null. Raises Refusal(SHAPE, COMPUTE)."""
-    node = infer(walk, number)
-    if node.covers:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
+    refuse_covered(infer(walk, number), operator)
     value = known_value(walk, number)
     if value is None or value.kind == kinds.NULL:
         return

@@ -39,7 +39,7 @@ OPERATORS: Final[dict[bytes, Operator]] = {
     ),
     **operators(
         "{vars in}: let",
-        passed(choices.infer_result, "variables keep their class"),
+        passed(choices.infer_choice, "variables keep their class"),
         results=choices.let_results,
         check=interpreter.check_results,
     ),

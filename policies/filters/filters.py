@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.arguments import arguments_of
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.paths import follow, is_below_scalars
 from sealwire.policies.file.schema import PathNode
@@ -58,6 +59,11 @@ def plan_filter(walk: Walk, start: int) -> None:
             _field(inner, element)
 
 
+def plan_filter_argument(walk: Walk, argument: Element) -> None:
+    """Cover an argument, or a stage, that is a filter. Raises Refusal, BsonError. Cost: O(elements)."""
+    plan_filter(walk, document_of(argument, argument))
+
+
 def plan_element_filter(walk: Walk, start: int) -> None:
     """Cover a filter for the sub-documents at the walk's node, as `$elemMatch` and `$pull` have it.
 
@@ -67,9 +73,9 @@ def plan_element_filter(walk: Walk, start: int) -> None:
     inner = walk.inside(start)
     for element in elements(walk.buf, start):
         if element.name in BRANCHES:
-            below = inner.inside(element.value)
-            for branch in array_items(walk.buf, element):
-                plan_element_filter(below, document_of(branch, element))
+            below, starts = inner.documents(element)
+            for branch in starts:
+                plan_element_filter(below, branch)
         elif element.name == b"$expr":
             raise misplaced(element)
         elif element.name.startswith(b"$"):
@@ -164,8 +170,7 @@ def _in(walk: Walk, element: Element) -> None:
 
 def _all(walk: Walk, element: Element) -> None:
     """`$all` takes values, or `{$elemMatch: ...}` documents and nothing beside them."""
-    inner = walk.inside(element.value)
-    items = array_items(walk.buf, element)
+    inner, items = walk.items(element)
     conditions = [item for item in items if is_operator_document(walk.buf, item)]
     if conditions and len(conditions) != len(items):
         raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$all of values and operators")
@@ -214,9 +219,7 @@ def _size(walk: Walk, element: Element) -> None:
 def _type(walk: Walk, element: Element) -> None:
     """Asks whether a value is a document, an array, null or of the class's one type; ciphertext is binary."""
     node = walk.node
-    is_listed = element.kind == kinds.ARRAY
-    inner = walk.inside(element.value) if is_listed else walk
-    for item in array_items(walk.buf, element) if is_listed else [element]:
+    for inner, item in arguments_of(walk, element):
         asked = type_number(inner, item)
         if node.absent or (node.leaf is None and not node.opaque):
             continue

@@ -6,9 +6,9 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.budget import Budget
-from sealwire.policies.planning.foreign_names import ForeignNames
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.rules import Tables
+from sealwire.policies.planning.surroundings import ForeignNames
 
 # So many edits of documents are worth settling while the planner goes on: some 200 kB.
 SETTLED_EDITS = 1024

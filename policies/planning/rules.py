@@ -5,7 +5,7 @@ the documentation says of a name is what stands beside its handler; a test holds
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
@@ -47,6 +47,9 @@ class Rule(Generic[H_co]):
     """The arguments that an expression operator, an accumulator or a stage takes."""
 
 
+R = TypeVar("R", bound=Rule[Callable[..., object]])
+
+
 def encrypted(handler: H, note: str = "") -> Rule[H]:
     """It works, and its values are covered."""
     return Rule(Verdict.ENCRYPTED, handler, None, note)
@@ -76,12 +79,9 @@ def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
     return dict.fromkeys(names.encode().split(), rule)
 
 
-def signed(notation: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
+def signed(notation: str, rule: R) -> dict[bytes, R]:
     """The same row for the names in a notation of signatures (`signatures_in`), each with its own."""
-    return {
-        name: Rule(rule.verdict, rule.handler, rule.reason, rule.note, signature)
-        for name, signature in signatures_in(notation).items()
-    }
+    return {name: replace(rule, signature=signature) for name, signature in signatures_in(notation).items()}
 
 
 Infer = Callable[["Walk", Element], PathNode]
@@ -107,10 +107,8 @@ def operators(
     notation: str, rule: Rule[Infer], *, check: Check | None = None, results: Results | None = None
 ) -> dict[bytes, Operator]:
     """The same row for the operators in a notation of signatures."""
-    return {
-        name: Operator(rule.verdict, rule.handler, rule.reason, rule.note, signature, check, results)
-        for name, signature in signatures_in(notation).items()
-    }
+    row = Operator(rule.verdict, rule.handler, rule.reason, rule.note, None, check, results)
+    return signed(notation, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,7 @@ from sealwire.policies.planning.rules import Rule, encrypted, family, passed, re
 from sealwire.policies.planning.trees import same_values
 from sealwire.policies.planning.values import put_string, tell_apart
 from sealwire.policies.planning.walk import Walk
-from sealwire.policies.updates.array_filters import plan_array_filters
-from sealwire.policies.updates.paths import arrays_in, identifiers_of, target_of
+from sealwire.policies.updates.paths import arrays_in, identifiers_of, plan_array_filters, target_of
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
