@@ -6,7 +6,7 @@ fields in clear.
 
 from typing import Final
 
-from sealwire.policies.aggregation.sorting import plan_sort
+from sealwire.policies.aggregation.stage_arguments import plan_sort
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import array_of
 from sealwire.policies.expressions.choices import infer_nothing

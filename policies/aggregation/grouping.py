@@ -1,6 +1,7 @@
-"""Stages that gather documents: `$group` and its kin, and `$setWindowFields`.
+"""Stages that gather documents (`$group` and its kin, `$setWindowFields`), or fill gaps between them.
 
-Documents are told apart by equality of a key, which equal ciphertext keeps.
+Documents are told apart by equality of a key, which equal ciphertext keeps, and ordered by fields in clear.
+A value that `$fill` carries on keeps its class; one that it computes, or puts in, must be what lies there.
 """
 
 from typing import Final
@@ -12,15 +13,22 @@ from sealwire.policies.aggregation.accumulators import (
     tell_apart_by,
 )
 from sealwire.policies.aggregation.reshaping import assign_paths, names_of, replaced
-from sealwire.policies.aggregation.sorting import plan_sort
-from sealwire.policies.aggregation.stage_arguments import UNITS, at_least, check_field_name
+from sealwire.policies.aggregation.stage_arguments import (
+    UNITS,
+    at_least,
+    check_field_name,
+    check_range,
+    plan_sort,
+)
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.interpreter import infer_plain
+from sealwire.policies.expressions.arguments import is_of_every_class
+from sealwire.policies.expressions.interpreter import infer, infer_plain
+from sealwire.policies.file.paths import follow
 from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import array_items, is_operator_document, text_of
 from sealwire.policies.planning.signatures import check_names, signature_of
-from sealwire.policies.planning.trees import document_node
+from sealwire.policies.planning.trees import document_node, same_values
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -120,3 +128,43 @@ def _check_window(walk: Walk, window: Element) -> None:
                 is_known = False
     if not is_known:
         raise Refusal(Reason.SHAPE, rule="a window")
+
+
+def fill(walk: Walk, stage: Element) -> PathNode:
+    """`{partitionBy or partitionByFields, sortBy, output: {field: {value} or {method}}}`. Raises Refusal."""
+    inner, parts = walk.parts(stage)
+    plan_partitions(inner, parts)
+    below, fields = inner.parts(parts[b"output"])
+    filled = [(name, _filled(below, field)) for name, field in fields.items()]
+    return assign_paths(walk.node, [(name, value) for name, value in filled if value is not None])
+
+
+def _filled(walk: Walk, field: Element) -> PathNode | None:
+    """What a filled field is; None where that is what it was. Raises Refusal where it is of two kinds."""
+    inner, how = walk.parts(field)
+    target = follow(walk.node, field.name) or NOTHING
+    if how.keys() == {b"value"}:
+        value = infer(inner, how[b"value"])
+        if target.absent and not value.covers and not is_of_every_class(walk.buf, how[b"value"]):
+            # a constant that was meant for the field that was there
+            raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
+        if target.is_gone or (target.is_doubtful and not value.covers):
+            return value
+        if (target.covers or value.covers) and not same_values(target, value):
+            raise Refusal(Reason.COMPUTE, path=(target if target.covers else value).path, rule="$fill")
+    elif how.keys() != {b"method"} or how[b"method"].kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule="$fill")
+    elif target.covers and string_bytes(walk.buf, how[b"method"]) != b"locf" and not target.absent:
+        raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
+    return None if target.covers else NOTHING
+
+
+def densify(walk: Walk, stage: Element) -> PathNode:
+    """`{field, partitionByFields, range}`: documents between others, by a field in clear. Raises Refusal."""
+    inner, parts = walk.parts(stage)
+    plan_partitions(inner, parts)
+    found = follow(walk.node, text_of(walk.buf, parts[b"field"]))
+    if found is not None and not found.absent:
+        raise Refusal(Reason.SORT, path=found.path, rule="$densify")
+    check_range(walk.buf, parts[b"range"])
+    return walk.node

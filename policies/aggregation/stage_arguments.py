@@ -1,13 +1,25 @@
-"""The arguments of stages: documents by the names and types they have, and names and numbers that decide."""
+"""The arguments of stages: documents by the names and types they have, names and numbers that decide, orders.
+
+Ciphertext has no order, so no covered path may take part in one.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.paths import follow
 from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.planning.arguments import array_items, document_of, named_parts, operator_name, text_of
+from sealwire.policies.planning.arguments import (
+    array_items,
+    document_of,
+    named_parts,
+    only_element,
+    operator_name,
+    text_of,
+)
 from sealwire.policies.planning.numbers import FLAGS, whole_number
 from sealwire.policies.planning.signatures import check_names, signature_of
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
@@ -83,13 +95,6 @@ def at_least(buf: bytes, number: Element, least: int) -> int:
     return found
 
 
-def field_name(buf: bytes, part: Element) -> bytes:
-    """A name that a stage gives to a field: no path, and no reference. Raises Refusal(SHAPE)."""
-    name = text_of(buf, part)
-    check_field_name(name, part)
-    return name
-
-
 def check_field_name(name: bytes, part: Element) -> None:
     """Raises Refusal(SHAPE) for a name that no field of a document can be given."""
     if not name or name.startswith(b"$") or b"." in name or b"\0" in name:
@@ -112,12 +117,6 @@ def referred_path(buf: bytes, part: Element) -> bytes:
     return text[1:]
 
 
-def check_flag(part: Element) -> None:
-    """Raises Refusal(SHAPE) for anything but true and false."""
-    if part.kind != kinds.BOOL:
-        raise Refusal(Reason.SHAPE, rule=operator_name(part))
-
-
 def check_range(buf: bytes, part: Element) -> None:
     """`{step, unit, bounds}` of `$densify`: numbers, dates, and words that it knows. Raises Refusal."""
     parts = check_names(buf, part, *_RANGE)
@@ -135,3 +134,26 @@ def check_range(buf: bytes, part: Element) -> None:
 
 def is_word(buf: bytes, part: Element, words: frozenset[bytes]) -> bool:
     return part.kind == kinds.STRING and string_bytes(buf, part) in words
+
+
+def plan_sort(walk: Walk, specification: Element) -> None:
+    """Refuse a sort specification that orders by a covered path. Raises Refusal(SORT), BsonError.
+
+    A covered path that a stage has taken away has no order, and takes a direction and nothing else.
+    Directions of other paths are the server's affair: none of them is a value of a document.
+    """
+    for key in elements(walk.buf, document_of(specification, specification)):
+        covered = None if key.name == b"$natural" else follow(walk.node, key.name)
+        if covered is not None and not covered.absent:
+            raise Refusal(Reason.SORT, path=covered.path, rule="sort")
+        if key.kind in (kinds.OBJECT, kinds.ARRAY):
+            _check_meta(walk.buf, key)
+        elif covered is not None and whole_number(walk.buf, key) not in (1, -1):
+            raise Refusal(Reason.SHAPE, path=covered.path, rule="a direction that is neither 1 nor -1")
+
+
+def _check_meta(buf: bytes, key: Element) -> None:
+    """The one document that may stand for a direction is `{$meta: "textScore"}`, which names no field."""
+    meta = only_element(buf, document_of(key, key), "a sort key")
+    if meta.name != b"$meta" or meta.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule="a sort key")

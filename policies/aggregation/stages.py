@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from sealwire.policies.aggregation import grouping
 from sealwire.policies.aggregation.events import EVENT_FIELDS, check_options, events_of
-from sealwire.policies.aggregation.filling import densify, fill
 from sealwire.policies.aggregation.geo_near import geo_near
-from sealwire.policies.aggregation.grouping import bucket, group, set_window_fields, sort_by_count
 from sealwire.policies.aggregation.joins import graph_lookup, lookup, union_with
 from sealwire.policies.aggregation.outputs import merge_into, out
 from sealwire.policies.aggregation.pipelines import plan_pipeline
@@ -25,14 +24,13 @@ from sealwire.policies.aggregation.reshaping import (
     written_names,
 )
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
-from sealwire.policies.aggregation.sorting import plan_sort
 from sealwire.policies.aggregation.stage_arguments import (
     at_least,
     check_field_name,
-    check_flag,
-    field_name,
     field_path,
+    plan_sort,
     referred_path,
+    typed,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer, infer_plain
@@ -40,7 +38,7 @@ from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.filters.filters import plan_filter_argument
-from sealwire.policies.planning.arguments import is_document_literal, named_parts, one_or_more
+from sealwire.policies.planning.arguments import is_document_literal, named_parts, one_or_more, text_of
 from sealwire.policies.planning.rules import (
     Infer,
     Rule,
@@ -101,7 +99,7 @@ def _unwind(walk: Walk, stage: Element) -> PathNode:
     node = walk.node
     target = follow(node, referred_path(walk.buf, parts[b"path"]))
     if b"preserveNullAndEmptyArrays" in parts:
-        check_flag(parts[b"preserveNullAndEmptyArrays"])
+        typed(kinds.BOOL)(walk.buf, parts[b"preserveNullAndEmptyArrays"], stage)
     if b"includeArrayIndex" in parts:
         node = assign_path(node, field_path(walk.buf, parts[b"includeArrayIndex"]), NOTHING)
     if target is not None and target.is_random and not target.absent:
@@ -126,7 +124,9 @@ def _server_stage(walk: Walk, stage: Element) -> PathNode:
 
 
 def _count(walk: Walk, stage: Element) -> PathNode:
-    return replaced(walk.node, NOTHING, names_of([field_name(walk.buf, stage)]))
+    name = text_of(walk.buf, stage)
+    check_field_name(name, stage)
+    return replaced(walk.node, NOTHING, names_of([name]))
 
 
 def _replace_root(walk: Walk, stage: Element) -> PathNode:
@@ -201,18 +201,18 @@ STAGES: Final[dict[bytes, Rule[Infer]]] = {
     b"$project": encrypted(plan_project_stage, "see the expressions"),
     **family("$addFields $set", encrypted(_add_fields, "see the expressions")),
     b"$unset": passed(_unset),
-    b"$group": passed(group, "deterministic classes; see the accumulators"),
-    **signed("1: sortByCount", passed(sort_by_count, "deterministic classes")),
+    b"$group": passed(grouping.group, "deterministic classes; see the accumulators"),
+    **signed("1: sortByCount", passed(grouping.sort_by_count, "deterministic classes")),
     **signed(
         """
         {groupBy boundaries default? output?}: bucket
         {groupBy buckets granularity? output?}: bucketAuto
         """,
-        refused(bucket, Reason.COMPUTE, "passes by fields in clear"),
+        refused(grouping.bucket, Reason.COMPUTE, "passes by fields in clear"),
     ),
     **signed(
         "{partitionBy? sortBy? output}: setWindowFields",
-        passed(set_window_fields, "partitions as `$group`, ordered by fields in clear"),
+        passed(grouping.set_window_fields, "partitions as `$group`, ordered by fields in clear"),
     ),
     b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
     **signed(
@@ -225,11 +225,13 @@ STAGES: Final[dict[bytes, Rule[Infer]]] = {
     **signed("{newRoot}: replaceRoot\nx: replaceWith", encrypted(_replace_root, "see the expressions")),
     **signed(
         "{partitionBy? sortBy? output} | {partitionByFields? sortBy? output}: fill",
-        encrypted(fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"),
+        encrypted(
+            grouping.fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
+        ),
     ),
     **signed(
         "{field partitionByFields? range}: densify",
-        passed(densify, "partitions as `$group`, by a field in clear"),
+        passed(grouping.densify, "partitions as `$group`, by a field in clear"),
     ),
     **signed(
         "{near distanceField? key? query? includeLocs? spherical? maxDistance? minDistance? "

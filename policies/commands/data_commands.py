@@ -11,8 +11,7 @@ from typing import Final
 from sealwire.policies.aggregation.accumulators import tell_apart_by
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.projections import plan_projection
-from sealwire.policies.aggregation.sorting import plan_sort
-from sealwire.policies.aggregation.stage_arguments import FLAG, each
+from sealwire.policies.aggregation.stage_arguments import FLAG, each, plan_sort
 from sealwire.policies.commands.command import (
     GENERIC,
     Argument,

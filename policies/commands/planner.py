@@ -30,7 +30,7 @@ from sealwire.policies.commands.command import (
 from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
-from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_view_catalog, watched
+from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import (
@@ -151,7 +151,7 @@ def _dispatch(command: Command) -> None:
     if node is not None:
         draft.reveals = command.name != b"aggregate" or first_stage(command) not in OTHERS_COMMANDS
     else:
-        node = _beside_policy(command, namespace, collection)
+        node = _beside_policy(command, namespace)
     if node is None:
         _unprotected(command, collection)
         return
@@ -164,7 +164,7 @@ def _dispatch(command: Command) -> None:
     draft.check_collation(node.path)
 
 
-def _beside_policy(command: Command, namespace: str, collection: str) -> PathNode | None:
+def _beside_policy(command: Command, namespace: str) -> PathNode | None:
     """The covered paths of what a command reads under a name that the policy does not protect.
 
     It may be a view, or the server's own; a pipeline may reach further, or begin with a stage that shows what
@@ -172,7 +172,7 @@ def _beside_policy(command: Command, namespace: str, collection: str) -> PathNod
     """
     node: PathNode | None = None
     if belongs_to_server(namespace):
-        refuse_view_catalog(command, collection)
+        refuse_writing_views(command, namespace)
         refuse_buckets(command.policies, namespace)
         node = command.reached(namespace) if command.name in _READING else None
     if node is None and command.name == b"aggregate":

@@ -1,11 +1,11 @@
 """What a command reaches beside the collection that its first argument names, or when it names none."""
 
+from collections.abc import Iterator
+
 from sealwire.policies.commands.command import Command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet
 from sealwire.policies.planning.arguments import (
-    array_items,
-    first_name,
     named_parts,
     operator_name,
     readable,
@@ -42,26 +42,28 @@ def protected_in_pipeline(command: Command) -> str | None:
 
 def first_stage(command: Command) -> bytes:
     """The name of the first stage of the command's pipeline; empty when there is none. Cost: O(1)."""
+    stage = next(_stages(command), None)
+    return b"" if stage is None else stage.name
+
+
+def _stages(command: Command) -> Iterator[Element | None]:
+    """The stages of the command's pipeline one by one; None for what is none."""
     pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None or pipeline.kind != kinds.ARRAY:
-        return b""
-    stage = next(elements(command.buf, pipeline.value), None)
-    if stage is None or stage.kind != kinds.OBJECT:
-        return b""
-    return first_name(command.buf, stage.value)
+    if pipeline is not None and pipeline.kind == kinds.ARRAY:
+        for item in elements(command.buf, pipeline.value):
+            yield next(elements(command.buf, item.value), None) if item.kind == kinds.OBJECT else None
 
 
 _READS = frozenset(b"find aggregate count distinct listIndexes collStats collstats getMore explain".split())
 
 
-def refuse_view_catalog(command: Command, collection: str) -> None:
-    """A view is a document in `system.views`: written there, it could be one on a protected collection."""
-    if command.name not in _READS:
-        refuse_writing_views(command, command.namespace(collection))
-
-
 def refuse_writing_views(command: Command, namespace: str) -> None:
-    """The same for a namespace that is written to. Raises Refusal."""
+    """A view is a document in `system.views`: written there, it could be one on a protected collection.
+
+    Raises Refusal.
+    """
+    if command.name in _READS:
+        return
     database, _, collection = namespace.partition(".")
     if collection == "system.views" and command.policies.protects_database(database):
         raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule=command.draft.command)
@@ -74,19 +76,16 @@ def watched(command: Command) -> PathNode | None:
     forwarded, and nothing else. But a `$match` right behind that lets through one collection's only makes it
     like a stream on that one. Cost: O(paths of the protected collections in reach).
     """
-    pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None or pipeline.kind != kinds.ARRAY:
+    stages, policies = _stages(command), command.policies
+    stream = next(stages, None)
+    if stream is None or stream.name != b"$changeStream":
         return None
-    stages = [_stage(command.buf, item) for item in array_items(command.buf, pipeline)[:2]]
-    if not stages or stages[0] is None or stages[0].name != b"$changeStream":
-        return None
-    stream, policies = stages[0], command.policies
     cluster = stream.kind == kinds.OBJECT and b"allChangesForCluster" in named_parts(
         command.buf, stream.value
     )
     if not (policies.protects_anything if cluster else policies.protects_database(command.database)):
         return NOTHING
-    chosen = stages[1] if len(stages) == 2 else None
+    chosen = next(stages, None)
     # under a collation, a name would match others as well
     if chosen is not None and b"collation" not in command.arguments:
         namespace = _chosen(command.buf, chosen, None if cluster else command.database)
@@ -101,12 +100,6 @@ def _of_any(policies: PolicySet, database: str | None) -> PathNode:
     for node in policies.in_reach(database):
         documents = either(documents, node)
     return documents
-
-
-def _stage(buf: bytes, item: Element) -> Element | None:
-    if item.kind != kinds.OBJECT:
-        return None
-    return next(elements(buf, item.value), None)
 
 
 def _chosen(buf: bytes, stage: Element, database: str | None) -> str | None:

@@ -1,6 +1,8 @@
 """Constants of a command: bind them to their variables, and cover those that meet a covered path."""
 
 import re
+from collections import Counter
+from itertools import islice
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
@@ -146,10 +148,7 @@ def _holds_document(buf: bytes, element: Element) -> bool:
 
 def count_mentions(buf: bytes) -> dict[bytes, int]:
     """How often a message has each name of a variable. Raises Refusal(TOO_LARGE). Cost: O(bytes)."""
-    counts: dict[bytes, int] = {}
-    for place, match_ in enumerate(_MENTION.finditer(buf)):
-        if place == MAX_MENTIONS:
-            raise Refusal(Reason.TOO_LARGE, rule="references to variables")
-        name = match_[1]
-        counts[name] = counts.get(name, 0) + 1
-    return counts
+    names = [found[1] for found in islice(_MENTION.finditer(buf), MAX_MENTIONS + 1)]
+    if len(names) > MAX_MENTIONS:
+        raise Refusal(Reason.TOO_LARGE, rule="references to variables")
+    return Counter(names)
