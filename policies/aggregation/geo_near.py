@@ -15,7 +15,6 @@ from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
-_VALUES = frozenset(b"near spherical maxDistance minDistance distanceMultiplier".split())
 _PATHS = frozenset(b"distanceField includeLocs key".split())
 
 
@@ -29,7 +28,7 @@ def geo_near(walk: Walk, stage: Element) -> PathNode:
             plan_filter_argument(inner, part)
         elif name in _PATHS:
             result = _path(walk, part, result)
-        elif name in _VALUES and (name != b"near" or part.kind not in FLAGS) and _is_place(walk.buf, part):
+        elif (name != b"near" or part.kind not in FLAGS) and _is_place(walk.buf, part):
             infer_plain(inner, part)
         else:
             raise Refusal(Reason.SHAPE, rule=f"$geoNear with {operator_name(part)}")

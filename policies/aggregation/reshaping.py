@@ -8,7 +8,7 @@ from sealwire.policies.expressions.arguments import is_of_every_class
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import bounded, follow, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import is_document_literal
+from sealwire.policies.planning.arguments import REFERENCE, is_document_literal
 from sealwire.policies.planning.trees import beside, doubtful
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -16,9 +16,6 @@ from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
 Assignment = tuple[bytes, PathNode | None]
 """A path, and the tree of the value that is put there; None when the stage leaves no value."""
-
-
-_OF_REFERENCES = frozenset({b"$ref", b"$id", b"$db"})
 
 
 @dataclass(slots=True)
@@ -66,7 +63,7 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
         parts = path.split(b".")
         if len(parts) > MAX_DEPTH:
             raise Refusal(Reason.SHAPE, rule="nesting")
-        if any(not part or (part.startswith(b"$") and part not in _OF_REFERENCES) for part in parts):
+        if any(not part or (part.startswith(b"$") and part not in REFERENCE) for part in parts):
             raise Refusal(Reason.SHAPE, path=node.path, rule="a path that no field can have")
         if is_putting and covered is not None and any(part.isdigit() for part in parts):
             # here a number is a field's name and in a filter also an index: the tree cannot tell them apart

@@ -74,15 +74,13 @@ def server_documents(policies: PolicySet, namespace: str) -> PathNode | None:
         return _CONFIG.get(collection, OPAQUE)
     if database == "local" and collection.startswith(("oplog.", "temp", "initial_sync")):
         return _OPLOG if collection.startswith("oplog.") else OPAQUE
-    if collection == "system.views":
-        return _VIEWS if policies.protects_database(database) else None
-    if collection == "system.js":
-        return _JAVASCRIPT if policies.protects_database(database) else None
-    return None
+    return _DEFINITIONS.get(collection) if policies.protects_database(database) else None
 
 
-_VIEWS: Final = PathNode("", {b"pipeline": OPAQUE})
-_JAVASCRIPT: Final = PathNode("", {b"value": OPAQUE})
+_DEFINITIONS: Final = {
+    "system.views": PathNode("", {b"pipeline": OPAQUE}),
+    "system.js": PathNode("", {b"value": OPAQUE}),
+}
 
 
 def refuse_buckets(policies: PolicySet, namespace: str) -> None:

@@ -4,8 +4,6 @@ Commands, filters, keys and definitions of everybody stand in their documents, c
 is known to hold none is in clear; all else can be forwarded, and nothing can be compared with it.
 """
 
-from dataclasses import dataclass
-
 from sealwire.policies.aggregation.stage_arguments import FLAG, TEXT, Shape, each, shaped, typed
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.draft import Draft
@@ -22,16 +20,11 @@ def first_documents(draft: Draft, stage: Element) -> PathNode | None:
     found = _STAGES.get(stage.name)
     if found is None:
         return None
-    found.check(draft.buf, stage, stage)
+    check, documents = found
+    check(draft.buf, stage, stage)
     if stage.name in OTHERS_COMMANDS:
         draft.others = True
-    return found.documents
-
-
-@dataclass(frozen=True, slots=True)
-class _ServerStage:
-    check: Shape
-    documents: PathNode
+    return documents
 
 
 def _document(**known: Shape) -> Shape:
@@ -55,13 +48,14 @@ def showing(clear: str) -> PathNode:
     )
 
 
-_SESSIONS = _ServerStage(
+_SESSIONS = (
     _document(users=each(kinds.ARRAY, _document(user=TEXT, db=TEXT)), allUsers=FLAG),
     showing("_id lastUse user"),
 )
 
-_STAGES: dict[bytes, _ServerStage] = {
-    b"$currentOp": _ServerStage(
+# of each: what its arguments have to be, and what it yields
+_STAGES: dict[bytes, tuple[Shape, PathNode]] = {
+    b"$currentOp": (
         _flags(
             "allUsers idleConnections idleCursors idleSessions localOps backtrace targetAllNodes truncateOps"
         ),
@@ -86,15 +80,15 @@ _STAGES: dict[bytes, _ServerStage] = {
     ),
     b"$listSessions": _SESSIONS,
     b"$listLocalSessions": _SESSIONS,
-    b"$queryStats": _ServerStage(
+    b"$queryStats": (
         _document(transformIdentifiers=_document(algorithm=TEXT, hmacKey=typed(kinds.BIN_DATA))),
         showing("asOf keyHash metrics queryShapeHash"),
     ),
-    b"$querySettings": _ServerStage(
+    b"$querySettings": (
         _flags("showDebugQueryShape"),
         showing("queryShapeHash settings.queryFramework settings.reject settings.indexHints"),
     ),
-    b"$planCacheStats": _ServerStage(
+    b"$planCacheStats": (
         _flags("allHosts"),
         showing(
             """version host shard queryHash queryShapeHash planCacheKey planCacheShapeHash isActive works
@@ -102,17 +96,18 @@ _STAGES: dict[bytes, _ServerStage] = {
             securityLevel candidatePlanScores"""
         ),
     ),
-    b"$listSampledQueries": _ServerStage(
-        _document(namespace=TEXT), showing("_id ns collUuid collectionUuid cmdName expireAt")
+    b"$listSampledQueries": (
+        _document(namespace=TEXT),
+        showing("_id ns collUuid collectionUuid cmdName expireAt"),
     ),
-    b"$indexStats": _ServerStage(
+    b"$indexStats": (
         _document(),
         showing(
             """name key host shard accesses building spec.v spec.key spec.name spec.unique spec.sparse
             spec.hidden spec.expireAfterSeconds"""
         ),
     ),
-    b"$collStats": _ServerStage(
+    b"$collStats": (
         _document(
             latencyStats=_document(histograms=FLAG),
             storageStats=_flags("scale verbose waitForLock numericOnly"),
@@ -121,19 +116,17 @@ _STAGES: dict[bytes, _ServerStage] = {
         ),
         showing("ns shard host localTime latencyStats storageStats count queryExecStats"),
     ),
-    b"$listClusterCatalog": _ServerStage(
+    b"$listClusterCatalog": (
         _flags("shards balancingConfiguration tracked"),
         showing(
             """ns db type idIndex shards sharded shardKey tracked balancingEnabled
             balancingEnabledReason autoMergingEnabled chunkSize info"""
         ),
     ),
-    b"$listCatalog": _ServerStage(
-        _document(), showing("db name type ns shard ident idxIdent viewOn md.ns md.idxIdent")
-    ),
-    b"$shardedDataDistribution": _ServerStage(_document(), showing("ns shards")),
-    b"$operationMetrics": _ServerStage(_flags("clearMetrics"), showing("db localTime")),
-    b"$listMqlEntities": _ServerStage(_document(entityType=TEXT), showing("entityType name")),
+    b"$listCatalog": (_document(), showing("db name type ns shard ident idxIdent viewOn md.ns md.idxIdent")),
+    b"$shardedDataDistribution": (_document(), showing("ns shards")),
+    b"$operationMetrics": (_flags("clearMetrics"), showing("db localTime")),
+    b"$listMqlEntities": (_document(entityType=TEXT), showing("entityType name")),
 }
 
 SERVER_STAGES = tuple(_STAGES)
@@ -144,7 +137,5 @@ OTHERS_COMMANDS = frozenset(
 )
 """Those that show what other people's commands say."""
 
-
-def documents_of(stage: bytes) -> PathNode:
-    """The covered paths of what one of these stages shows; a command may show the same."""
-    return _STAGES[stage].documents
+CURRENT_OP = _STAGES[b"$currentOp"][1]
+"""What `$currentOp` shows, and the command of that name."""

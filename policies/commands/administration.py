@@ -148,9 +148,8 @@ def _outputs(command: Command, out: Element) -> list[str]:
     return [f"{database}.{name}" for name in names if name is not None]
 
 
-def _refuse_with_policy(command: Command) -> None:
-    if command.policies.protects_anything:
-        raise Refusal(Reason.COMMAND, rule=operator_name(command.arguments[command.name]))
+def _refuse_anywhere(command: Command) -> None:
+    raise Refusal(Reason.COMMAND, rule=operator_name(command.arguments[command.name]))
 
 
 def _define_view(command: Command) -> None:
@@ -218,7 +217,7 @@ BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
     **family(
         """applyOps doTxn eval $eval copydb clone setQuerySettings removeQuerySettings
         internalRenameIfOptionsAndIndexesMatch""",
-        refused(_refuse_with_policy, Reason.COMMAND, "wherever they point"),
+        refused(_refuse_anywhere, Reason.COMMAND, "wherever they point"),
     ),
 }
 """Commands that may reach a protected collection which they do not name, or name second."""

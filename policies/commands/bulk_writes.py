@@ -4,7 +4,7 @@ It runs on the admin database and names its collections in full, in a list that 
 So that list is read first, wherever it lies; the operations follow, each with its own covered paths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sealwire.policies.commands.command import (
@@ -56,7 +56,9 @@ def bulk_write(command: Command) -> None:
     the command is not looked at, and what is wrong with it the server says.
     Raises Refusal, BsonError. Cost: O(elements).
     """
-    _refuse_other_sequences(command)
+    # that none is given twice, the message's parser has seen to
+    if any(sequence.identifier not in (_OPERATIONS, _NAMESPACES) for sequence in command.sequences):
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
     targets = _targets(command)
     protected = [target for target in targets if target is not None and target.node is not None]
     if not protected:
@@ -84,13 +86,6 @@ _ARGUMENTS: dict[bytes, Argument] = {
     ),
     b"let": constants,
 }
-
-
-def _refuse_other_sequences(command: Command) -> None:
-    """Only these two may be sequences; that none is given twice, the message's parser has seen to."""
-    for sequence in command.sequences:
-        if sequence.identifier not in (_OPERATIONS, _NAMESPACES):
-            raise Refusal(Reason.SHAPE, rule="this document sequence")
 
 
 def _targets(command: Command) -> list[_Target | None]:
@@ -149,12 +144,8 @@ def _insert(walk: Walk, parts: dict[bytes, Element]) -> None:
         plan_document(walk.to(Use.STORE), document_of(document, document), walk.node)
 
 
-def _update(walk: Walk, parts: dict[bytes, Element]) -> None:
-    update_statement(walk, parts, BULK_UPDATE_PARTS)
-
-
-def _delete(walk: Walk, parts: dict[bytes, Element]) -> None:
-    delete_statement(walk, parts, BULK_DELETE_PARTS)
-
-
-_HANDLERS = {b"insert": _insert, b"update": _update, b"delete": _delete}
+_HANDLERS: dict[bytes, Callable[[Walk, dict[bytes, Element]], None]] = {
+    b"insert": _insert,
+    b"update": lambda walk, parts: update_statement(walk, parts, BULK_UPDATE_PARTS),
+    b"delete": lambda walk, parts: delete_statement(walk, parts, BULK_DELETE_PARTS),
+}

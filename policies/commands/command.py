@@ -96,6 +96,12 @@ class Command:
         """The walk among the body's elements, which speak of documents with these covered paths."""
         return Walk(self.draft, node, self.parents, Use.MATCH)
 
+    @property
+    def collection(self) -> str | None:
+        """The collection that the first argument names, or None when it names none."""
+        target = self.arguments[self.name]
+        return string_of(self.buf, target) if target.kind == kinds.STRING else None
+
     def refuse_sequences(self) -> None:
         """The server would take one for an argument that is read here. Raises Refusal(SHAPE)."""
         if self.sequences:

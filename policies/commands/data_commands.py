@@ -5,7 +5,7 @@ table; what stands in no table is refused.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from sealwire.policies.aggregation.accumulators import tell_apart_by
@@ -33,7 +33,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.filters.index_bounds import plan_index_bounds
-from sealwire.policies.planning.arguments import given, named_parts, string_of
+from sealwire.policies.planning.arguments import given, named_parts
 from sealwire.policies.planning.documents import plan_document
 from sealwire.policies.planning.numbers import is_given
 from sealwire.policies.planning.plan import Use
@@ -153,9 +153,11 @@ class UpdateParts:
     table: dict[bytes, Argument]
 
 
-def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) -> UpdateParts:
+def _update_parts(
+    filter_name: bytes, update: bytes, bound: bytes, others: dict[bytes, Argument]
+) -> UpdateParts:
     table = {
-        **plain_arguments(others),
+        **others,
         filter_name: plan_filter_argument,
         update: planned_apart,
         bound: constants,
@@ -167,15 +169,14 @@ def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) 
     return UpdateParts(filter_name, update, bound, table)
 
 
-_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", "multi upsert")
-BULK_UPDATE_PARTS = _update_parts(b"filter", b"updateMods", b"constants", "update multi upsert")
-"""In an operation of `bulkWrite`; its `update` is the number of the collection."""
-_FIND_AND_MODIFY_PARTS = _update_parts(
-    b"query", b"update", b"let", "upsert new remove bypassDocumentValidation findAndModify findandmodify"
+_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", plain_arguments("multi upsert"))
+BULK_UPDATE_PARTS = _update_parts(
+    b"filter", b"updateMods", b"constants", plain_arguments("update multi upsert")
 )
-_FIND_AND_MODIFY: Final = replace(
-    _FIND_AND_MODIFY_PARTS,
-    table={**GENERIC, **_FIND_AND_MODIFY_PARTS.table, b"fields": plan_projection},
+"""In an operation of `bulkWrite`; its `update` is the number of the collection."""
+_MODIFIED = plain_arguments("upsert new remove bypassDocumentValidation findAndModify findandmodify")
+_FIND_AND_MODIFY: Final = _update_parts(
+    b"query", b"update", b"let", {**GENERIC, **_MODIFIED, b"fields": plan_projection}
 )
 
 
@@ -266,9 +267,3 @@ DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
 
 SEQUENCES: dict[bytes, bytes] = {b"insert": b"documents", b"update": b"updates", b"delete": b"deletes"}
 """The one document sequence that a command may carry."""
-
-
-def collection_of(command: Command) -> str | None:
-    """The collection that the command's first argument names, or None when it names none."""
-    target = command.arguments[command.name]
-    return string_of(command.buf, target) if target.kind == kinds.STRING else None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sealwire.policies.aggregation.server_collections import PROFILE
-from sealwire.policies.aggregation.server_stages import documents_of, showing
+from sealwire.policies.aggregation.server_stages import CURRENT_OP, showing
 from sealwire.policies.commands.command import GENERIC, Command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
@@ -34,7 +34,6 @@ def _unread(command: Command) -> None:
     """Nothing in it is a document of a collection, or is compared with one."""
 
 
-_CURRENT_OP = documents_of(b"$currentOp")
 _FLAGS: Final = frozenset({b"currentOp", b"$all", b"$ownOps", b"$truncateOps", *GENERIC})
 
 
@@ -45,10 +44,10 @@ def _current_op(command: Command) -> None:
             continue
         if name in BRANCHES:
             for branch in array_items(command.buf, argument):
-                plan_filter(command.over(_CURRENT_OP), document_of(branch, argument))
+                plan_filter(command.over(CURRENT_OP), document_of(branch, argument))
         elif name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(argument))
-        elif follow(_CURRENT_OP, name) is not None:
+        elif follow(CURRENT_OP, name) is not None:
             raise Refusal(Reason.COMPUTE, path=operator_name(argument), rule="currentOp")
         else:
             check_nested(command.buf, argument)

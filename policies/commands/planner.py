@@ -27,19 +27,13 @@ from sealwire.policies.commands.command import (
     planned_apart,
     unread,
 )
-from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
+from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
 from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
-from sealwire.policies.planning.arguments import (
-    document_of,
-    named_parts,
-    printable,
-    readable,
-    string_of,
-)
+from sealwire.policies.planning.arguments import document_of, named_parts, printable, readable, string_of
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
@@ -114,7 +108,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     command.refused = refused
     draft.command = _TEXTS.get(command.name) or printable(command.name)
     if not policies.protects_anything:
-        collection = None if command.name in PASSED_COMMANDS else collection_of(command)
+        collection = None if command.name in PASSED_COMMANDS else command.collection
         draft.namespace = "" if collection is None else readable(command.namespace(collection))
         return draft.plan()
     _dispatch(command)
@@ -139,7 +133,7 @@ def _dispatch(command: Command) -> None:
         command.refuse_sequences()
         passing.handler(command)
         return
-    collection = collection_of(command)
+    collection = command.collection
     if collection is None:
         _without_collection(command)
         return

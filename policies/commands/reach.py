@@ -1,16 +1,12 @@
 """What a command reaches beside the collection that its first argument names, or when it names none."""
 
 from collections.abc import Iterator
+from functools import reduce
 
 from sealwire.policies.commands.command import Command
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet
-from sealwire.policies.planning.arguments import (
-    named_parts,
-    operator_name,
-    readable,
-    string_of,
-)
+from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.arguments import named_parts, operator_name, readable, string_of
 from sealwire.policies.planning.namespaces import foreign_namespaces
 from sealwire.policies.planning.trees import either
 from sealwire.wire import kinds
@@ -83,7 +79,7 @@ def watched(command: Command) -> PathNode | None:
     cluster = stream.kind == kinds.OBJECT and b"allChangesForCluster" in named_parts(
         command.buf, stream.value
     )
-    if not (policies.protects_anything if cluster else policies.protects_database(command.database)):
+    if not cluster and not policies.protects_database(command.database):
         return NOTHING
     chosen = next(stages, None)
     # under a collation, a name would match others as well
@@ -91,15 +87,7 @@ def watched(command: Command) -> PathNode | None:
         namespace = _chosen(command.buf, chosen, None if cluster else command.database)
         if namespace is not None:
             return policies.covered(namespace) or NOTHING
-    return _of_any(policies, None if cluster else command.database)
-
-
-def _of_any(policies: PolicySet, database: str | None) -> PathNode:
-    """The tree of a document of any collection of a database, or of the cluster."""
-    documents = NOTHING
-    for node in policies.in_reach(database):
-        documents = either(documents, node)
-    return documents
+    return reduce(either, policies.in_reach(None if cluster else command.database), NOTHING)
 
 
 def _chosen(buf: bytes, stage: Element, database: str | None) -> str | None:

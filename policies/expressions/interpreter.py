@@ -15,6 +15,7 @@ from sealwire.policies.expressions.constants import cover_reference
 from sealwire.policies.file.paths import follow, has_dot, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
+    REFERENCE,
     check_nested,
     first_name,
     named_parts,
@@ -36,7 +37,6 @@ PENDING: Final = PathNode("", opaque=True)
 
 _DOLLAR: Final = ord("$")
 _DOCUMENT: Final = frozenset({b"ROOT", b"CURRENT"})
-_DBREF: Final = frozenset({b"$ref", b"$id", b"$db"})
 _INT32: Final = 2**31
 
 
@@ -107,7 +107,7 @@ def _field_of(node: PathNode, path: bytes) -> PathNode:
     if found is not None:
         return found
     for part in path.split(b"."):
-        if not part or (part.startswith(b"$") and part not in _DBREF) or b"\0" in part:
+        if not part or (part.startswith(b"$") and part not in REFERENCE) or b"\0" in part:
             raise Refusal(Reason.SHAPE, rule="a path with an empty or an odd name")
     return NOTHING
 

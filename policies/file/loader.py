@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
-from sealwire.policies.file.schema import (
-    FieldClass,
-    Mode,
-    PathNode,
-    PolicySet,
-    ValueType,
-    belongs_to_server,
-)
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType, belongs_to_server
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _COMMAND_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_]{0,62}")

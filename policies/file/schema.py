@@ -137,10 +137,7 @@ class PathNode:
         object.__setattr__(self, "_by_name", dict(self.children))
         object.__setattr__(self, "children", MappingProxyType(self._by_name))
         below = self._by_name.values()
-        random = self.opaque or any(child.holds_random for child in below)
-        if self.leaf is not None:
-            random = self.leaf.mode is Mode.RANDOM
-        random = random and not self.absent
+        random = self.is_random or any(child.holds_random for child in below)
         covers = self.leaf is not None or self.opaque or any(child.covers for child in below)
         hidden = self.behind_number is not None and self.behind_number.covers
         object.__setattr__(self, "covers", covers or hidden)
@@ -148,7 +145,7 @@ class PathNode:
         object.__setattr__(self, "reshaped", reshaped)
         rearranged = self.moved or any(child.rearranged for child in below)
         object.__setattr__(self, "rearranged", rearranged)
-        object.__setattr__(self, "holds_random", random)
+        object.__setattr__(self, "holds_random", random and not self.absent)
         object.__setattr__(self, "size", 1 + sum(child.size for child in below))
         object.__setattr__(self, "depth", max((1 + child.depth for child in below), default=0))
 

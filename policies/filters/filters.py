@@ -36,7 +36,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
-from sealwire.policies.planning.values import match_range, put_int
+from sealwire.policies.planning.values import match_range, put
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -227,7 +227,7 @@ def _type(walk: Walk, element: Element) -> None:
         if found is None:
             raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
         if found != asked:
-            put_int(inner, item, found)
+            put(inner, item, kinds.INT, found.to_bytes(4, "little", signed=True))
 
 
 def _refuse_on_random(walk: Walk, element: Element) -> None:

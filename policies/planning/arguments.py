@@ -3,6 +3,8 @@
 What does not have the expected shape is refused here; names that go into a refusal are made safe here.
 """
 
+from typing import Final
+
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
@@ -18,14 +20,15 @@ def is_operator_document(buf: bytes, element: Element) -> bool:
     name = first_name(buf, element.value)
     if not name.startswith(b"$"):
         return False
-    if name not in _REFERENCE:
+    if name not in REFERENCE:
         return True
     names = {part.name for part in elements(buf, element.value)}
     return not names.issuperset(_REFERENCE_NEEDS)
 
 
-_REFERENCE_NEEDS = frozenset({b"$ref", b"$id"})
-_REFERENCE = _REFERENCE_NEEDS | {b"$db"}
+_REFERENCE_NEEDS: Final = frozenset({b"$ref", b"$id"})
+REFERENCE: Final = _REFERENCE_NEEDS | {b"$db"}
+"""The fields of a DBRef: the only names with a dollar that a value may have."""
 
 
 def first_name(buf: bytes, start: int) -> bytes:

@@ -7,9 +7,15 @@ meets an argument that it would leave unread, where the server would have read i
 from dataclasses import dataclass, replace
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.arguments import is_document_literal, named_parts, operator_name, printable
+from sealwire.policies.planning.arguments import (
+    is_document_literal,
+    named_parts,
+    one_or_more,
+    operator_name,
+    printable,
+)
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Cursor, Element
+from sealwire.wire.raw_bson import Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def check_arguments(buf: bytes, operator: Element, signature: Signature | None) 
         check_names(buf, operator, *signature.named)
     if is_named or signature.whole:
         return
-    count = _length(buf, operator.value) if operator.kind == kinds.ARRAY else 1
+    count = len(one_or_more(buf, operator))
     if count < signature.least or (signature.most is not None and count > signature.most):
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with {count} arguments")
 
@@ -105,11 +111,3 @@ def check_names(buf: bytes, element: Element, *ways: Names) -> dict[bytes, Eleme
             raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} with {printable(name)}")
     missing = min(ways[0].required.difference(parts), default=b"a name")
     raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} without {printable(missing)}")
-
-
-def _length(buf: bytes, start: int) -> int:
-    """How many items the array at `start` has."""
-    cursor, count = Cursor(buf, start), 0
-    while cursor.advance():
-        count += 1
-    return count

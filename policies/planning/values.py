@@ -114,17 +114,8 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
 
 
-def put_int(walk: Walk, element: Element, number: int) -> None:
-    """Put a number that says nothing of a stored value in place of an element's own value."""
-    _put(walk, element, kinds.INT, number.to_bytes(4, "little", signed=True))
-
-
-def put_string(walk: Walk, element: Element, text: bytes) -> None:
-    """Put a text that says nothing of a stored value in place of an element's own value."""
-    _put(walk, element, kinds.STRING, (len(text) + 1).to_bytes(4, "little") + text + b"\0")
-
-
-def _put(walk: Walk, element: Element, kind: int, value: bytes) -> None:
+def put(walk: Walk, element: Element, kind: int, value: bytes) -> None:
+    """Put a value that says nothing of a stored one in place of an element's own."""
     # the name with its NUL lies between the type byte and the value
     data = bytes((kind,)) + walk.buf[element.start + 1 : element.value] + value
     walk.draft.replacements.append(Replacement(element, walk.parents, data))

@@ -41,13 +41,9 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
         rule.handler(inner.inside(start), stage)
 
 
-def _set(walk: Walk, stage: Element) -> None:
-    _assignments(walk, document_of(stage, stage), walk.node, flags=False)
-
-
-def _project(walk: Walk, stage: Element) -> None:
-    """Flags keep or drop what is there; anything else assigns."""
-    _assignments(walk, document_of(stage, stage), walk.node, flags=True)
+def _assign(walk: Walk, stage: Element) -> None:
+    """In `$project` flags keep or drop what is there; anything else assigns."""
+    _assignments(walk, document_of(stage, stage), walk.node, flags=stage.name == b"$project")
 
 
 def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool) -> None:
@@ -91,8 +87,8 @@ def _replace_with(walk: Walk, stage: Element) -> None:
 
 
 STAGES: Final[dict[bytes, Rule[Callable[[Walk, Element], None]]]] = {
-    **family("$set $addFields", encrypted(_set)),
-    b"$project": encrypted(_project),
+    **family("$set $addFields", encrypted(_assign)),
+    b"$project": encrypted(_assign),
     b"$unset": passed(_unset),
     b"$replaceRoot": encrypted(_replace_root),
     b"$replaceWith": encrypted(_replace_with),

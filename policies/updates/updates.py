@@ -24,7 +24,7 @@ from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
-from sealwire.policies.planning.values import put_string, tell_apart
+from sealwire.policies.planning.values import put, tell_apart
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.paths import arrays_in, identifiers_of, plan_array_filters, target_of
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
@@ -114,7 +114,7 @@ def _unset(walk: Walk, operator: Element, argument: Element) -> None:
     del operator
     check_nested(walk.buf, argument)
     if walk.buf[argument.value : argument.end] not in _USUAL:
-        put_string(walk, argument, b"")
+        put(walk, argument, kinds.STRING, b"\1\0\0\0\0")
 
 
 _USUAL: Final = frozenset(
