@@ -132,25 +132,27 @@ class Command:
         Each comes with the walk among them. It is to be planned before the next one is taken: what has become
         many edits is settled in between.
         """
+        draft = self.draft
+        for among, documents in self._lists(walk, name):
+            edits, replacements = len(draft.edits), len(draft.replacements)
+            first = -1
+            for start in documents:
+                if first < 0:
+                    first = start
+                elif len(draft.edits) - edits >= SETTLED_EDITS:
+                    draft.settle(edits, replacements, first, start, among.parents)
+                    first = start
+                yield among, start
+
+    def _lists(self, walk: Walk, name: bytes) -> Iterator[tuple[Walk, Iterable[int]]]:
+        """The array and the sequences of that name."""
         argument = self.arguments.get(name)
         if argument is not None:
             inside = (document_of(item, argument) for item in array_items(self.buf, argument))
-            yield from self._settling(walk.inside(argument.value), inside)
+            yield walk.inside(argument.value), inside
         for sequence in self.sequences:
             if sequence.identifier == name:
-                yield from self._settling(walk.beneath(sequence.parents), sequence.documents)
-
-    def _settling(self, walk: Walk, documents: Iterable[int]) -> Iterator[tuple[Walk, int]]:
-        draft = self.draft
-        edits, replacements = len(draft.edits), len(draft.replacements)
-        first = -1
-        for start in documents:
-            if first < 0:
-                first = start
-            elif len(draft.edits) - edits >= SETTLED_EDITS:
-                draft.settle(edits, replacements, first, start, walk.parents)
-                first = start
-            yield walk, start
+                yield walk.beneath(sequence.parents), sequence.documents
 
     def each(self, walk: Walk, name: bytes, statement: Statement) -> None:
         """Plan the documents of an argument, or judge each by itself where `refused` wants to know."""

@@ -1,7 +1,5 @@
 """Cover single values: what may be stored at a covered path, and what may be compared with it."""
 
-from typing import Final
-
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stored
@@ -13,8 +11,6 @@ from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
-
-_UNSTORABLE: Final = frozenset({kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
 
 
 def cover(walk: Walk, element: Element, node: PathNode) -> None:
@@ -33,7 +29,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     field_class = _leaf_class(node)
     if element.kind == kinds.NULL:
         return
-    if element.kind in _UNSTORABLE:
+    if _is_unstorable(element.kind):
         raise Refusal(Reason.TYPE, path=node.path)
     if field_class.mode is Mode.RANDOM:
         _check_random(walk.buf, element, node)
@@ -69,7 +65,7 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
         raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
     if element.kind == kinds.REGEX:
         raise Refusal(Reason.PATTERN, path=node.path)
-    if element.kind in _UNSTORABLE:
+    if _is_unstorable(element.kind):
         raise Refusal(Reason.TYPE, path=node.path)
     if element.kind == kinds.ARRAY:
         inner = in_array(walk, element)
@@ -141,6 +137,10 @@ def in_array(walk: Walk, array: Element) -> Walk:
     if len(walk.parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, array.start)
     return walk.in_arrays(1).inside(array.value)
+
+
+def _is_unstorable(kind: int) -> bool:
+    return kind in (kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY)
 
 
 def _check_random(buf: bytes, element: Element, node: PathNode) -> None:
