@@ -3,7 +3,7 @@
 from typing import Final
 
 from sealwire.policies.aggregation.reshaping import names_of
-from sealwire.policies.aggregation.stage_arguments import TEXT, shaped, typed, unless_null
+from sealwire.policies.aggregation.stage_arguments import TEXT, Shape, shaped, typed, unless_null
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.wire import kinds
@@ -15,13 +15,13 @@ _FIELDS: Final = b"""_id operationType clusterTime wallTime ns nsType to collect
 EVENT_FIELDS: Final = names_of(_FIELDS)
 """The fields of an event; servers have no others."""
 
-_TOKEN: Final = shaped(
+_TOKEN: Final[Shape] = shaped(
     {
         b"_data": unless_null(typed(kinds.STRING, kinds.BIN_DATA)),
         b"_typeBits": unless_null(typed(kinds.BIN_DATA)),
     }
 )
-check_options: Final = shaped(
+check_options: Final[Shape] = shaped(
     {
         **dict.fromkeys((b"fullDocument", b"fullDocumentBeforeChange"), unless_null(TEXT)),
         **dict.fromkeys((b"resumeAfter", b"startAfter"), _TOKEN),

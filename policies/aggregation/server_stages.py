@@ -137,5 +137,5 @@ OTHERS_COMMANDS = frozenset(
 )
 """Those that show what other people's commands say."""
 
-CURRENT_OP = _STAGES[b"$currentOp"][1]
+CURRENT_OP: PathNode = _STAGES[b"$currentOp"][1]
 """What `$currentOp` shows, and the command of that name."""

@@ -42,8 +42,8 @@ def typed(*types: int) -> Shape:
     return check
 
 
-FLAG: Final = typed(*FLAGS)
-TEXT: Final = typed(kinds.STRING)
+FLAG: Final[Shape] = typed(*FLAGS)
+TEXT: Final[Shape] = typed(kinds.STRING)
 
 
 def shaped(known: Mapping[bytes, Shape]) -> Shape:

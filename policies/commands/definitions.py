@@ -43,9 +43,9 @@ from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 _INDEX_KINDS = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
-_FLAG: Final = unless_null(FLAG)
-_TEXT: Final = unless_null(TEXT)
-_DOCUMENT: Final = unless_null(typed(kinds.OBJECT))
+_FLAG: Final[Shape] = unless_null(FLAG)
+_TEXT: Final[Shape] = unless_null(TEXT)
+_DOCUMENT: Final[Shape] = unless_null(typed(kinds.OBJECT))
 
 _INDEX_OPTIONS: Final[dict[bytes, Shape]] = {
     **dict.fromkeys(
@@ -170,7 +170,7 @@ def _time_series(walk: Walk, argument: Element) -> None:
         raise Refusal(Reason.INDEX, path=covered.path, rule="timeField")
 
 
-_TIME_SERIES: Final = shaped(
+_TIME_SERIES: Final[Shape] = shaped(
     {
         **dict.fromkeys((b"timeField", b"metaField", b"granularity"), TEXT),
         **dict.fromkeys((b"bucketMaxSpanSeconds", b"bucketRoundingSeconds"), FLAG),

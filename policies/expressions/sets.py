@@ -96,9 +96,9 @@ def _of_class(is_known: Callable[[list[bool]], bool]) -> Infer:
     return infer_set
 
 
-infer_intersection: Final = _of_class(any)
+infer_intersection: Final[Infer] = _of_class(any)
 """What all have."""
-infer_difference: Final = _of_class(lambda sets: sets[0])
+infer_difference: Final[Infer] = _of_class(lambda sets: sets[0])
 """What the first has: constants there would come out as they went in, some covered and some not."""
-infer_union: Final = _of_class(all)
+infer_union: Final[Infer] = _of_class(all)
 """What any of them has: no constants among them, for the same reason."""

@@ -27,7 +27,7 @@ def is_operator_document(buf: bytes, element: Element) -> bool:
 
 
 _REFERENCE_NEEDS: Final = frozenset({b"$ref", b"$id"})
-REFERENCE: Final = _REFERENCE_NEEDS | {b"$db"}
+REFERENCE: Final[frozenset[bytes]] = _REFERENCE_NEEDS | {b"$db"}
 """The fields of a DBRef: the only names with a dollar that a value may have."""
 
 

@@ -225,7 +225,7 @@ def _pulled(walk: Walk, operator: Element, argument: Element) -> None:
         plan_element_filter(walk, argument.value)
 
 
-_PULLED: Final = _on_arrays(_pulled)
+_PULLED: Final[Handler] = _on_arrays(_pulled)
 
 
 def _pull_all(walk: Walk, operator: Element, argument: Element) -> None:
