@@ -122,17 +122,17 @@ def check_range(buf: bytes, part: Element) -> None:
     parts = check_names(buf, part, *_RANGE)
     unit, bounds = parts.get(b"unit"), parts[b"bounds"]
     is_known = parts[b"step"].kind in NUMERIC
-    is_known = is_known and (unit is None or is_word(buf, unit, UNITS))
+    is_known = is_known and (unit is None or _is_word(buf, unit, UNITS))
     if bounds.kind == kinds.ARRAY:
         ends = array_items(buf, bounds)
         is_known = is_known and len(ends) == 2 and all(end.kind in NUMERIC | {kinds.DATE} for end in ends)
     else:
-        is_known = is_known and is_word(buf, bounds, _BOUNDS)
+        is_known = is_known and _is_word(buf, bounds, _BOUNDS)
     if not is_known:
         raise Refusal(Reason.SHAPE, rule="$densify")
 
 
-def is_word(buf: bytes, part: Element, words: frozenset[bytes]) -> bool:
+def _is_word(buf: bytes, part: Element, words: frozenset[bytes]) -> bool:
     return part.kind == kinds.STRING and string_bytes(buf, part) in words
 
 
