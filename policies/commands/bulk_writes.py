@@ -14,7 +14,6 @@ from sealwire.policies.commands.command import (
     apply_arguments,
     constants,
     plain_arguments,
-    planned_apart,
     unread,
 )
 from sealwire.policies.commands.data_commands import (
@@ -27,7 +26,7 @@ from sealwire.policies.commands.reach import NO_NAME, name_in, refuse_writing_vi
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import check_nested, document_of, given, named_parts, readable
+from sealwire.policies.planning.arguments import check_nested, document_of, named_parts, readable
 from sealwire.policies.planning.documents import plan_document
 from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.plan import Use
@@ -137,15 +136,14 @@ def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Targe
         check_nested(walk.buf, part)
 
 
-def _insert(walk: Walk, parts: dict[bytes, Element]) -> None:
-    apply_arguments(walk, parts, {b"insert": unread, b"document": planned_apart})
-    document = given(parts, b"document")
-    if document is not None:
-        plan_document(walk.to(Use.STORE), document_of(document, document), walk.node)
+def _document(walk: Walk, argument: Element) -> None:
+    plan_document(walk.to(Use.STORE), document_of(argument, argument), walk.node)
 
+
+_INSERT_PARTS: dict[bytes, Argument] = {b"insert": unread, b"document": _document}
 
 _HANDLERS: dict[bytes, Callable[[Walk, dict[bytes, Element]], None]] = {
-    b"insert": _insert,
+    b"insert": lambda walk, parts: apply_arguments(walk, parts, _INSERT_PARTS),
     b"update": lambda walk, parts: update_statement(walk, parts, BULK_UPDATE_PARTS),
     b"delete": lambda walk, parts: delete_statement(walk, parts, BULK_DELETE_PARTS),
 }
