@@ -14,11 +14,11 @@ from sealwire.policies.aggregation.reshaping import (
     replaced,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType, freeze
+from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
 from tests.policies.support import plan_of
 
 NHS = PathNode("nhs", leaf=FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING))
-TREE = PathNode("", freeze({b"nhs": NHS, b"a": PathNode("a", freeze({b"b": NHS, b"c": NHS}))}))
+TREE = PathNode("", {b"nhs": NHS, b"a": PathNode("a", {b"b": NHS, b"c": NHS})})
 
 
 def child(node: PathNode, *names: bytes) -> PathNode:

@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import bounded, follow, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode
 from tests.policies.support import POLICY
 
 ROOT = POLICY.collections["clinic.patients"]
@@ -55,7 +55,7 @@ def test_no_path_leads_into_an_encrypted_value(path: str) -> None:
 
 
 def test_anything_below_an_opaque_node_is_opaque() -> None:
-    opaque = PathNode("", freeze({b"x": PathNode("x", opaque=True)}))
+    opaque = PathNode("", {b"x": PathNode("x", opaque=True)})
     found = follow(opaque, b"x.y.z")
     assert found is not None
     assert found.opaque
@@ -65,11 +65,11 @@ def test_anything_below_an_opaque_node_is_opaque() -> None:
 def test_a_tree_past_the_bounds_is_refused() -> None:
     deep = PathNode("", opaque=True)
     for _ in range(100):
-        deep = bounded(PathNode("", freeze({b"d": deep})))
+        deep = bounded(PathNode("", {b"d": deep}))
     with pytest.raises(Refusal):
-        bounded(PathNode("", freeze({b"d": deep})))
+        bounded(PathNode("", {b"d": deep}))
     wide = PathNode("", opaque=True)
     for _ in range(13):
-        wide = bounded(PathNode("", freeze({b"a": wide, b"b": wide})))
+        wide = bounded(PathNode("", {b"a": wide, b"b": wide}))
     with pytest.raises(Refusal):
-        bounded(PathNode("", freeze({b"a": wide, b"b": wide})))
+        bounded(PathNode("", {b"a": wide, b"b": wide}))
