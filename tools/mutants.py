@@ -52,6 +52,8 @@ class Mutant:
     after: str
     """The statement without and with the fault, without the statements inside it."""
     line: int
+    lines: int
+    """How many lines the statement has, without those of the statements inside it."""
     node: int
     choice: int
     """Where the fault is: the number of the node in the tree, and which of its faults."""
@@ -127,7 +129,8 @@ def mutants_of(module: str) -> list[Mutant]:
             tree.parents[new] = parent
             tree.replace(new, node)
             function, _ = tree.function(node)
-            found.append(Mutant(module, function, before, after, statement.lineno, number, choice))
+            lines = _lines(statement)
+            found.append(Mutant(module, function, before, after, statement.lineno, lines, number, choice))
     return found
 
 
@@ -216,6 +219,12 @@ def _is_text(node: ast.BinOp) -> bool:
         or (isinstance(side, ast.Constant) and isinstance(side.value, str | bytes))
         for side in (node.left, node.right)
     )
+
+
+def _lines(statement: ast.stmt) -> int:
+    body: list[ast.stmt] = getattr(statement, "body", [])
+    end = body[0].lineno - 1 if body else statement.end_lineno or statement.lineno
+    return max(end - statement.lineno, 0) + 1
 
 
 def _header(statement: ast.stmt) -> str:
