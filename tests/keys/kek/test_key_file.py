@@ -158,9 +158,33 @@ def test_too_little_memory_is_not_a_wrong_passphrase(path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "numbers", [(0, 8, 1), (1 << 9, 8, 1), (1 << 21, 1, 1), (3000, 8, 1), (1 << 20, 16, 1)]
+    "numbers",
+    [
+        *[(0, 8, 1), (1 << 9, 8, 1), (1 << 21, 1, 1), (3000, 8, 1), (1 << 20, 16, 1), (1 << 20, 9, 1)],
+        *[(1 << 10, 0, 1), (1 << 10, 17, 1), (1 << 10, 1, 0), (1 << 10, 1, 17), (1 << 19, 16, 17)],
+    ],
 )
 def test_impossible_parameters_cannot_be_made(numbers: tuple[int, int, int]) -> None:
     with pytest.raises(KeySettingError) as caught:
         ScryptParameters(*numbers)
     assert caught.value.reason is KeysReason.SCRYPT_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    "numbers", [(1 << 10, 1, 1), (1 << 10, 16, 16), (1 << 20, 8, 1), (1 << 20, 1, 16), (1 << 19, 16, 16)]
+)
+def test_parameters_at_their_bounds_can_be_made(numbers: tuple[int, int, int]) -> None:
+    made = ScryptParameters(*numbers)
+    assert (made.n, made.r, made.p) == numbers
+
+
+def test_a_file_of_4096_bytes_is_read_and_a_longer_one_is_not(path: Path) -> None:
+    original = path.read_bytes()
+    path.write_bytes(original.ljust(4096))
+    assert refusal(path).reason is KeysReason.TAMPERED
+    path.write_bytes(original.ljust(4097))
+    assert refusal(path).reason is KeysReason.FILE_TOO_LARGE
+
+
+def test_the_format_is_the_first(path: Path) -> None:
+    assert json.loads(path.read_bytes())["version"] == 1

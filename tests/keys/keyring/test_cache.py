@@ -70,14 +70,30 @@ def test_a_newer_copy_takes_its_place(path: Path) -> None:
     assert (cached.keys, cached.generation, cached.age) == (KEYS[:1], 6, timedelta(0))
 
 
-@pytest.mark.parametrize("age", [HOUR + timedelta(seconds=1), -timedelta(minutes=6)], ids=["old", "future"])
+@pytest.mark.parametrize(
+    "age", [HOUR + timedelta(seconds=1), -timedelta(minutes=5, seconds=1)], ids=["old", "future"]
+)
 def test_it_is_refused_when_it_is_too_old_or_from_the_future(path: Path, age: timedelta) -> None:
     error = refusal(cache_at(path, NOW + age))
     assert (type(error), error.reason) == (KeySettingError, KeysReason.CACHE_TOO_OLD)
 
 
-def test_a_clock_that_went_back_a_little_is_no_age(path: Path) -> None:
-    assert cache_at(path, NOW - timedelta(minutes=1)).read().age == timedelta(0)
+@pytest.mark.parametrize("minutes", [1, 5])
+def test_a_clock_that_went_back_a_little_is_no_age(path: Path, minutes: int) -> None:
+    assert cache_at(path, NOW - timedelta(minutes=minutes)).read().age == timedelta(0)
+    assert cache_at(path, NOW + HOUR).read().age == HOUR
+
+
+def test_the_format_is_the_first(path: Path) -> None:
+    assert json.loads(path.read_bytes())["version"] == 1
+
+
+def test_a_cache_of_twice_the_longest_keyring_is_read_and_a_longer_one_is_not(path: Path) -> None:
+    original = path.read_bytes()
+    path.write_bytes(original.ljust(16 << 20))
+    assert refusal(cache_at(path)).reason is KeysReason.TAMPERED
+    path.write_bytes(original.ljust((16 << 20) + 1))
+    assert refusal(cache_at(path)).reason is KeysReason.FILE_TOO_LARGE
 
 
 @pytest.mark.parametrize(
