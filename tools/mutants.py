@@ -104,13 +104,17 @@ class _Tree:
         return ".".join([*reversed(classes), outermost.name]), line
 
     def replace(self, node: ast.AST, new: ast.AST) -> None:
-        parent = self.parents[node]
-        for field, value in ast.iter_fields(parent):
-            if value is node:
-                setattr(parent, field, new)
-            elif isinstance(value, list) and node in value:
-                value[value.index(node)] = new
+        _put(self.parents[node], node, new)
         ast.fix_missing_locations(ast.copy_location(new, node))
+
+
+def _put(parent: ast.AST, node: ast.AST, new: ast.AST) -> None:
+    """Put `new` in the place of a child."""
+    for field, value in ast.iter_fields(parent):
+        if value is node:
+            setattr(parent, field, new)
+        elif isinstance(value, list) and node in value:
+            value[value.index(node)] = new
 
 
 def mutants_of(module: str) -> list[Mutant]:
@@ -122,12 +126,10 @@ def mutants_of(module: str) -> list[Mutant]:
             continue
         for choice, new in enumerate(_faults(node, tree.parents.get(node))):
             statement = tree.statement(node)
-            before = _header(statement)
-            tree.replace(node, new)
+            before, parent = _header(statement), tree.parents[node]
+            _put(parent, node, new)
             after = _header(new if isinstance(new, ast.stmt) else statement)
-            parent = tree.parents[node]
-            tree.parents[new] = parent
-            tree.replace(new, node)
+            _put(parent, new, node)
             function, _ = tree.function(node)
             lines = _lines(statement)
             found.append(Mutant(module, function, before, after, statement.lineno, lines, number, choice))
@@ -159,6 +161,7 @@ def _left_alone(node: ast.AST) -> Iterator[ast.AST]:
         (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("cast", "TypeVar", "assert_never"))
         or (isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call))
+        or (isinstance(node, ast.Expr) and ast.unparse(node).startswith("assert_never("))
     ):
         yield node
 

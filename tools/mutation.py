@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -172,22 +173,20 @@ def in_child(work: Callable[[], None]) -> tuple[Fate, float]:
     return fate, time.monotonic() - begun
 
 
-def exchange(mutant: Mutant, functions: Iterable[FunctionType]) -> bool:
-    """Give the living function the code with the fault. False: there is none to be found."""
+def targets(mutant: Mutant, functions: Iterable[FunctionType]) -> list[tuple[FunctionType, CodeType]]:
+    """The living functions that have the fault, with the code that has it; none for what runs at import."""
+    if not mutant.function:
+        return []
     code, line = compiled(mutant, "mutant")
-    wanted = [
-        each for each in _codes(code) if (each.co_qualname, each.co_firstlineno) == (mutant.function, line)
-    ]
+    place = mutant.function, line
+    (faulty,) = [each for each in _codes(code) if (each.co_qualname, each.co_firstlineno) == place]
     file = str(ROOT / mutant.module)
-    found = False
-    for function in functions:
-        old = function.__code__
-        if (old.co_qualname, old.co_firstlineno) == (mutant.function, line) and os.path.realpath(
-            old.co_filename
-        ) == file:
-            function.__code__ = wanted[0]
-            found = True
-    return found
+    return [
+        (each, faulty)
+        for each in functions
+        if (each.__code__.co_qualname, each.__code__.co_firstlineno) == place
+        and os.path.realpath(each.__code__.co_filename) == file
+    ]
 
 
 def _codes(code: CodeType) -> Iterable[CodeType]:
@@ -226,6 +225,13 @@ def import_and_run(mutant: Mutant, reach: Reach) -> None:
     run_tests(room_of(mutant.module), lambda items: run_in_turn(in_turn(mutant, items, reach)))
 
 
+def exchange_and_run(pairs: Sequence[tuple[FunctionType, CodeType]], tests: Sequence[pytest.Item]) -> None:
+    """Run the tests with the fault in living functions. Does not return."""
+    for function, code in pairs:
+        function.__code__ = code
+    run_in_turn(tests)
+
+
 def room_of(module: str) -> str:
     first, second = Path(module).parts[:2]
     return second if first == "proxy" else first
@@ -248,13 +254,10 @@ def judge(mutants: Sequence[Mutant], reach: Reach) -> list[Judged]:
         functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
         gc.freeze()
         for mutant in mutants:
-            tests = in_turn(mutant, items, reach)
-
-            def work(mutant: Mutant = mutant, tests: list[pytest.Item] = tests) -> None:
-                if exchange(mutant, functions):
-                    run_in_turn(tests)
-                import_and_run(mutant, reach)
-
+            if pairs := targets(mutant, functions):
+                work = partial(exchange_and_run, pairs, in_turn(mutant, items, reach))
+            else:
+                work = partial(import_and_run, mutant, reach)
             judged.append(Judged(mutant, *in_child(work)))
 
     run_tests(room_of(mutants[0].module), serve)

@@ -1,7 +1,7 @@
 """Which test runs which line of a room, so that a fault is shown to no test that cannot notice it.
 
-The room's tests run once under coverage.py, each with fixtures and caches of its own: what the first test of many
-would leave behind for the others, each of them then makes itself.
+The room's tests run once under coverage.py, each with fixtures and caches of its own: what the first of several
+tests would leave behind for the others, each of them then makes itself.
 """
 
 import functools
@@ -37,7 +37,7 @@ class Reach:
 
 
 class _Switch:
-    """A pytest plugin: a line's context is the test that runs it. (To tests/conftest.py it is the test's module.)"""
+    """A pytest plugin: a line's context is the test that runs it. To tests/conftest.py it is the module."""
 
     def __init__(self, measuring: Coverage) -> None:
         self._measuring = measuring
