@@ -1,7 +1,7 @@
 """Which test runs which line of a room, so that a fault is shown to no test that cannot notice it.
 
-The room's tests run once under coverage.py, each with fixtures and caches of its own: what the first of several
-tests would leave behind for the others, each of them then makes itself.
+The room's tests run once under coverage.py, each with fixtures and caches of its own: what one would leave
+behind for others, each of them then makes itself.
 """
 
 import functools

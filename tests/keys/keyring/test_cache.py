@@ -13,6 +13,7 @@ from sealwire.keys.errors import DamagedFile, KekDenied, KeysError, KeySettingEr
 from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
+from sealwire.keys.strict_json import encode
 from tests.keys.samples import KEK_A, KEK_B, NOW, edit_json
 
 CACHE_KEK = LocalKek(KEK_A)
@@ -82,6 +83,20 @@ def test_it_is_refused_when_it_is_too_old_or_from_the_future(path: Path, age: ti
 def test_a_clock_that_went_back_a_little_is_no_age(path: Path, minutes: int) -> None:
     assert cache_at(path, NOW - timedelta(minutes=minutes)).read().age == timedelta(0)
     assert cache_at(path, NOW + HOUR).read().age == HOUR
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"),
+    [
+        (0, KeysReason.SCHEMA),
+        (1, KeysReason.TAMPERED),
+        (4096, KeysReason.TAMPERED),
+        (4097, KeysReason.SCHEMA),
+    ],
+)
+def test_a_wrapped_mac_key_has_1_to_4096_bytes(path: Path, length: int, reason: KeysReason) -> None:
+    edit_json(path, lambda whole: whole.update(wrapped_mac_key=encode(bytes(length))))
+    assert refusal(cache_at(path)).reason is reason
 
 
 def test_the_format_is_the_first(path: Path) -> None:

@@ -107,6 +107,7 @@ SCHEMA_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "empty mac key": lambda whole: whole.update(wrapped_mac_key=""),
     "classes an object": lambda whole: whole.update(classes={}),
     "long mac": lambda whole: whole.update(mac=encode(bytes(33))),
+    "generation too large": lambda whole: whole.update(generation=2**63 + 1),
     "mac key too long": lambda whole: whole.update(wrapped_mac_key=encode(bytes(4097))),
     "material too long": key_of_first_class(2, {"wrapped": encode(bytes(4097))}),
     "empty material": key_of_first_class(2, {"wrapped": ""}),
@@ -158,6 +159,12 @@ def test_a_record_as_large_as_it_may_be_is_read() -> None:
         with pytest.raises(DamagedFile) as caught:
             parse_record(serialize_record(larger), "f")
         assert caught.value.reason is KeysReason.SCHEMA
+
+
+def test_numbers_at_their_bounds_are_read() -> None:
+    keys = (KeyRecord(2**32 - 1, KeyState.ACTIVE, NOW, b"w"),)
+    record = KeyringRecord(2**63, "a", b"m", (ClassRecord("c", 2**32 - 1, keys),), bytes(32))
+    assert parse_record(serialize_record(record), "f") == record
 
 
 def test_the_format_is_the_first() -> None:

@@ -1,6 +1,7 @@
-"""Trees of covered paths, written as text: `k` and `l` are deterministic classes, `r` a random one, `?` is opaque.
+"""Trees of covered paths, written as text.
 
-`-` stands before what is absent, `>` before what was moved, `|` before what is behind a number.
+`k` and `l` are deterministic classes, `r` is a random one, `?` is opaque. `-` stands before what is absent,
+`>` before what was moved, `|` before what is behind a number.
 """
 
 from typing import Any
