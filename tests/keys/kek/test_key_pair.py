@@ -119,17 +119,20 @@ def test_both_files_have_the_first_format_and_the_id_that_is_returned(tmp_path: 
         assert (document["version"], document["id"]) == (1, key_id)
 
 
-def test_files_of_4096_bytes_are_read_and_longer_ones_are_not(path: Path) -> None:
-    for file, load in (
-        (path, lambda: load_private_key(path, PASSPHRASE)),
-        (public_path(path), lambda: load_public_key(public_path(path))),
-    ):
-        original = file.read_bytes()
-        for length, reason in ((4096, KeysReason.TAMPERED), (4097, KeysReason.FILE_TOO_LARGE)):
-            file.write_bytes(original.ljust(length))
-            with pytest.raises(DamagedFile) as caught:
-                load()
-            assert caught.value.reason is reason
+@pytest.mark.parametrize(
+    ("length", "reason"), [(4096, KeysReason.TAMPERED), (4097, KeysReason.FILE_TOO_LARGE)]
+)
+def test_files_of_4096_bytes_are_read_and_longer_ones_are_not(
+    path: Path, length: int, reason: KeysReason
+) -> None:
+    for file in (path, public_path(path)):
+        file.write_bytes(file.read_bytes().ljust(length))
+    with pytest.raises(DamagedFile) as caught:
+        load_private_key(path, PASSPHRASE)
+    assert caught.value.reason is reason
+    with pytest.raises(DamagedFile) as caught:
+        load_public_key(public_path(path))
+    assert caught.value.reason is reason
 
 
 @pytest.mark.parametrize("length", [31, 33])

@@ -34,4 +34,6 @@ def test_a_kek_has_32_bytes(length: int) -> None:
 def test_placeholders_do_not_look_random() -> None:
     assert not looks_random(bytes(32))
     assert not looks_random(b"0123456789" * 3 + b"01")
+    assert looks_random(bytes(range(12)) + bytes(20))
+    assert not looks_random(bytes(range(11)) + bytes(21))
     assert looks_random(hashlib.sha256(b"any").digest())
