@@ -68,6 +68,11 @@ def test_a_tree_past_the_bounds_is_refused() -> None:
         deep = bounded(PathNode("", freeze({b"d": deep})))
     with pytest.raises(Refusal):
         bounded(PathNode("", freeze({b"d": deep})))
+    leaf = PathNode("", opaque=True)
+    largest = PathNode("", freeze({b"%d" % number: leaf for number in range(19_999)}))
+    assert bounded(largest) is largest
+    with pytest.raises(Refusal):
+        bounded(PathNode("", freeze({**largest.children, b"one more": leaf})))
     wide = PathNode("", opaque=True)
     for _ in range(13):
         wide = bounded(PathNode("", freeze({b"a": wide, b"b": wide})))
