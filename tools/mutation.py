@@ -82,6 +82,9 @@ class Judged:
     fate: Fate
     seconds: float
 
+    def __str__(self) -> str:
+        return f"{self.fate.name.lower()}: {self.mutant}  ({self.seconds:.0f} s)"
+
 
 class Runner:
     """A pytest plugin: once the tests are collected, `work` takes the place of running them."""
@@ -259,6 +262,8 @@ def judge(mutants: Sequence[Mutant], reach: Reach) -> list[Judged]:
             else:
                 work = partial(import_and_run, mutant, reach)
             judged.append(Judged(mutant, *in_child(work)))
+            if judged[-1].fate is not Fate.KILLED:
+                print(f"\n{judged[-1]}", flush=True)
 
     run_tests(room_of(mutants[0].module), serve)
     return judged
@@ -319,8 +324,6 @@ def main() -> int:
     tally: Counter[Fate] = Counter()
     for judged in judged_in_parallel(drawn, arguments.processes):
         tally[judged.fate] += 1
-        if judged.fate is not Fate.KILLED:
-            print(f"{judged.fate.name.lower()}: {judged.mutant}  ({judged.seconds:.0f} s)", flush=True)
     noticed = 100 * (count - tally[Fate.SURVIVED]) / count
     fates = ", ".join(f"{tally[fate]} {fate.name.lower().replace('_', ' ')}" for fate in Fate)
     seconds = time.monotonic() - begun
