@@ -67,6 +67,15 @@ def test_what_is_taken_from_a_covered_array_keeps_its_class(
     assert covered(yields(expression, {"$match": match})) == edits
 
 
+@pytest.mark.parametrize("number", [2**31 - 1, -(2**31)])
+def test_a_place_in_an_array_has_32_bits(number: int) -> None:
+    beyond = number + (1 if number > 0 else -1)
+    assert covered(yields({"$arrayElemAt": ["$tags", Int64(number)]}, {"$match": {"x": "a"}})) == [
+        ("tags", "a")
+    ]
+    assert reason(yields({"$arrayElemAt": ["$tags", Int64(beyond)]}, {"$limit": 1})) is Reason.SHAPE
+
+
 HANDLERS = (infer_part, infer_concatenation, infer_mapped, infer_filtered, infer_merged)
 
 

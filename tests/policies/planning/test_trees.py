@@ -1,14 +1,10 @@
-"""Trees of covered paths, written as text.
-
-`k` and `l` are deterministic classes, `r` is a random one, `?` is opaque. `-` stands before what is absent,
-`>` before what was moved, `|` before what is behind a number.
-"""
+"""Trees of covered paths: what two have in common, and how they make one."""
 
 from typing import Any
 
 import pytest
 
-from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode, freeze
 from sealwire.policies.planning.trees import (
     beside,
     document_node,
@@ -20,38 +16,7 @@ from sealwire.policies.planning.trees import (
     same_values,
     whole_inside,
 )
-
-CLASSES = {
-    "k": FieldClass("k", Mode.DETERMINISTIC, ValueType.STRING),
-    "l": FieldClass("l", Mode.DETERMINISTIC, ValueType.INT),
-    "r": FieldClass("r", Mode.RANDOM, None),
-}
-
-Shape = str | dict[str, Any]
-"""A text as above, or the shapes of children by name; `-`, `>` and `|` are keys there."""
-
-
-def node(shape: Shape) -> PathNode:
-    if isinstance(shape, dict):
-        children = {name.encode(): node(part) for name, part in shape.items() if name not in "->|"}
-        behind = node(shape["|"]) if "|" in shape else None
-        return PathNode("", freeze(children), behind_number=behind, absent="-" in shape, moved=">" in shape)
-    name = shape.lstrip("->")
-    return PathNode("", leaf=CLASSES.get(name), opaque=name == "?", absent="-" in shape, moved=">" in shape)
-
-
-def shown(tree: PathNode | None) -> str:
-    if tree is None:
-        return "None"
-    text = "-" * tree.absent + ">" * tree.moved
-    text += tree.leaf.name if tree.leaf else "?" * tree.opaque
-    if tree.children:
-        text += (
-            "{"
-            + " ".join(f"{name.decode()}:{shown(tree.children[name])}" for name in sorted(tree.children))
-            + "}"
-        )
-    return text + (f"|{shown(tree.behind_number)}" if tree.behind_number is not None else "")
+from tests.policies.tree_text import CLASSES, Shape, node, shown
 
 
 @pytest.mark.parametrize(
