@@ -30,6 +30,12 @@ _SHORT = element(BsonType.NULL, b"before")
 _AFTER = element(BsonType.INT, b"after", int32(7))
 
 
+def test_an_edit_may_end_where_what_is_spliced_ends_and_no_further() -> None:
+    assert splice_in_pieces(b"abcdef", [Edit(2, 4, b"X", ())], {}, 1, 4) == [b"bX"]
+    with pytest.raises(ValueError, match="outside"):
+        splice_in_pieces(b"abcdef", [Edit(2, 5, b"X", ())], {}, 1, 4)
+
+
 def test_a_longer_value_corrects_every_length_above_it() -> None:
     inner = document(element(BsonType.STRING, b"s", string(b"ab")))
     data = document(element(BsonType.OBJECT, b"d", inner))
