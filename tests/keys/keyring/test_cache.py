@@ -99,6 +99,19 @@ def test_a_wrapped_mac_key_has_1_to_4096_bytes(path: Path, length: int, reason: 
     assert refusal(cache_at(path)).reason is reason
 
 
+def test_a_time_that_is_none_is_refused_even_if_it_is_genuine(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sealwire.keys.keyring.cache.format_time", lambda _: "yesterday")
+        cache_at(path).write(KEYS, 5)
+    assert refusal(cache_at(path)).reason is KeysReason.TAMPERED
+
+
+def test_it_shows_where_it_is_and_nothing_else(path: Path) -> None:
+    assert repr(cache_at(path)) == f"KeyringCache({str(path)!r})"
+
+
 def test_the_format_is_the_first(path: Path) -> None:
     assert json.loads(path.read_bytes())["version"] == 1
 
