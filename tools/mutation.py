@@ -116,19 +116,19 @@ def broken(what: str) -> None:
 
 
 def run_tests(
-    room: str, work: Callable[[list[pytest.Item]], None], failed: Callable[[str], None] = killed
+    paths: Iterable[str], work: Callable[[list[pytest.Item]], None], failed: Callable[[str], None] = killed
 ) -> None:
-    """Collect a room's tests and hand them to `work`; `failed` is told of each that fails."""
-    arguments = [TESTS[room], "-q", "-s", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
+    """Collect the tests at `paths` and hand them to `work`; `failed` is told of each that fails."""
+    arguments = [*paths, "-q", "-s", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
     arguments += ["-m", "not slow and not integration"]
     scratch = ROOT / "build" / "mutation" / str(os.getpid())
     scratch.parent.mkdir(parents=True, exist_ok=True)
     if pytest.main([*arguments, f"--basetemp={scratch}"], plugins=[Runner(work, failed)]):
-        raise RuntimeError(f"the tests of {room} do not pass without a fault")
+        raise RuntimeError("a test does not pass without a fault")
 
 
 def run_in_turn(items: Sequence[pytest.Item], seconds: Mapping[str, float]) -> None:
-    """Run tests until the first fails. Does not return. `seconds` are what each takes without a fault."""
+    """Run tests until the first fails, which ends the process. `seconds`: what each takes without a fault."""
     following = [*items]
     while following:
         item = following.pop(0)
@@ -137,7 +137,6 @@ def run_in_turn(items: Sequence[pytest.Item], seconds: Mapping[str, float]) -> N
         # the signal ends the process
         signal.setitimer(signal.ITIMER_PROF, max(LEAST_LIMIT_S, MOST_TIMES * usual))
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
-    os._exit(Fate.SURVIVED.value)
 
 
 def in_turn(mutant: Mutant, items: Sequence[pytest.Item], reach: Reach) -> list[pytest.Item]:
@@ -157,7 +156,7 @@ def in_turn(mutant: Mutant, items: Sequence[pytest.Item], reach: Reach) -> list[
 
 
 def in_child(work: Callable[[], None]) -> tuple[Fate, float]:
-    """Run `work`, which ends its process, in a fork; say how it ended and how long it took."""
+    """Run `work` in a fork; say how it ended and how long it took. One that returns has noticed nothing."""
     begun = time.monotonic()
     process = os.fork()
     if process == 0:
@@ -168,6 +167,7 @@ def in_child(work: Callable[[], None]) -> tuple[Fate, float]:
         signal.alarm(WALL_LIMIT_S)
         try:
             work()
+            os._exit(Fate.SURVIVED.value)
         finally:
             os._exit(Fate.KILLED.value)
     _, status = os.waitpid(process, 0)
@@ -224,17 +224,26 @@ class Importer(importlib.machinery.SourceFileLoader):
 
 
 def import_and_run(mutant: Mutant, reach: Reach) -> None:
-    """Run the tests with the fault in a freshly imported module. Does not return."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("sealwire", "tests")]:
-        del sys.modules[name]
+    """Run tests with the fault in a freshly imported module: its own and those that name it, then all."""
+    room = TESTS[room_of(mutant.module)]
     sys.meta_path.insert(0, Importer(mutant))
-    run_tests(room_of(mutant.module), lambda items: run_in_turn(in_turn(mutant, items, reach), reach.seconds))
+    for paths in filter(None, (_near(mutant.module, ROOT / room), [room])):
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("sealwire", "tests")]:
+            del sys.modules[name]
+        run_tests(paths, lambda items: run_in_turn(in_turn(mutant, items, reach), reach.seconds))
+
+
+def _near(module: str, folder: Path) -> list[str]:
+    path = Path(module)
+    own, dotted = f"test_{path.name}", f"sealwire.{'.'.join(path.with_suffix('').parts)}"
+    files = sorted(folder.rglob("test_*.py"))
+    return [str(file) for file in files if file.name == own or dotted in file.read_text(encoding="utf-8")]
 
 
 def exchange_and_run(
     pairs: Sequence[tuple[FunctionType, CodeType]], tests: Sequence[pytest.Item], seconds: Mapping[str, float]
 ) -> None:
-    """Run the tests with the fault in living functions. Does not return."""
+    """Run the tests with the fault in living functions."""
     for function, code in pairs:
         function.__code__ = code
     run_in_turn(tests, seconds)
@@ -250,7 +259,7 @@ def reach_of(room: str) -> Reach:
     found: list[Reach] = []
     files = (path for pattern in ROOMS[room].split() for path in ROOT.glob(pattern))
     modules = [path.relative_to(ROOT).as_posix() for path in files]
-    run_tests(room, lambda items: found.append(measure(items, modules)), broken)
+    run_tests([TESTS[room]], lambda items: found.append(measure(items, modules)), broken)
     return found[0]
 
 
@@ -270,7 +279,7 @@ def judge(mutants: Sequence[Mutant], reach: Reach) -> list[Judged]:
             if judged[-1].fate is not Fate.KILLED:
                 print(f"\n{judged[-1]}", flush=True)
 
-    run_tests(room_of(mutants[0].module), serve)
+    run_tests([TESTS[room_of(mutants[0].module)]], serve)
     return judged
 
 
