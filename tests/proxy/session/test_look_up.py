@@ -8,7 +8,7 @@ from bson import Int64, encode
 from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, View
 from sealwire.proxy.session import look_up
 from sealwire.proxy.session.effects import CloseReason
-from sealwire.wire.op_msg import parse_op_msg
+from sealwire.wire.op_msg import MORE_TO_COME, build_op_msg, parse_op_msg
 from tests.proxy.session.playbook import (
     Playbook,
     audit,
@@ -237,6 +237,12 @@ def test_our_question_does_not_take_the_number_of_the_clients_command(play: Play
     message = command({"insert": "patients", "documents": [{"_id": 1}], "$db": "clinic"}, 1)
     play >> client(message) << to_server(message)
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 2))
+
+
+def test_an_answer_that_more_would_follow_ends_the_session(play: Playbook) -> None:
+    play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
+    more = build_op_msg(9, 1, encode({"ok": 1.0, "cursor": {"firstBatch": [], "id": Int64(0)}}), MORE_TO_COME)
+    play >> server(more) << close(CloseReason.SERVER_PROTOCOL)
 
 
 def test_a_definition_is_kept_as_the_server_wrote_it() -> None:
