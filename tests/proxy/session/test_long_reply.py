@@ -122,14 +122,16 @@ def _broken(position: int, byte: int) -> bytes:
     return bytes(message)
 
 
-_NAMELESS = build_op_msg(1, 2, document(element(BsonType.ARRAY, b"a", document(b"\x02" + b"x" * 60))))
+_NAMELESS = build_op_msg(
+    1, 2, document(element(BsonType.ARRAY, b"a", document(MARKED_ELEMENT, b"\x02" + b"x" * 60)))
+)
 """The name of an array's item has no end."""
 
 
 @pytest.mark.parametrize(
     ("message", "reason", "offset"),
     [
-        (_NAMELESS, WireReason.BSON_STRING, 32),
+        (_NAMELESS, WireReason.BSON_STRING, 32 + len(MARKED_ELEMENT)),
         (_broken(-1, 1), WireReason.BSON_TERMINATOR, 116),
         (_broken(-2, 1), WireReason.BSON_TERMINATOR, 115),
         (_broken(28, 89), WireReason.BSON_LENGTH, 28),  # the array's, past the end of the body
