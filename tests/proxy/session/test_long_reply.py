@@ -131,7 +131,6 @@ _NAMELESS = build_op_msg(
 @pytest.mark.parametrize(
     ("message", "reason", "offset"),
     [
-        (_NAMELESS, WireReason.BSON_STRING, 32 + len(MARKED_ELEMENT)),
         (_broken(-1, 1), WireReason.BSON_TERMINATOR, 116),
         (_broken(-2, 1), WireReason.BSON_TERMINATOR, 115),
         (_broken(28, 89), WireReason.BSON_LENGTH, 28),  # the array's, past the end of the body
@@ -147,6 +146,13 @@ def test_what_does_not_fit_together_is_an_error(
     with pytest.raises(BsonError) as caught:
         revealed(message, size, lambda *_: (BsonType.NULL, b""))
     assert (caught.value.reason, caught.value.offset) == (reason, offset)
+
+
+@pytest.mark.parametrize("size", [4, 20])
+def test_a_name_without_an_end_is_an_error_where_its_container_is_walked(size: int) -> None:
+    with pytest.raises(BsonError) as caught:
+        revealed(_NAMELESS, size, lambda *_: (BsonType.NULL, b""))
+    assert (caught.value.reason, caught.value.offset) == (WireReason.BSON_STRING, 32 + len(MARKED_ELEMENT))
 
 
 def test_containers_are_entered_as_deep_as_documents_may_be() -> None:
