@@ -125,6 +125,10 @@ def test_no_pipeline_writes_arrays_into_a_class_with_a_range(write: dict[str, An
         {"$arrayElemAt": [[["$a"]], 0]},
         {"$first": [[["$a"]]]},
         {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}},
+        {"$slice": ["$a", 1]},
+        {"$slice": ["$x", 1]},
+        {"$concatArrays": ["$a"]},
+        {"$concatArrays": ["$a", "$a"]},
     ],
 )
 def test_no_expression_stores_an_array_in_a_class_with_a_range(value: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from bson.raw_bson import RawBSONDocument
 
+from sealwire.policies.file.loader import load_policy
 from sealwire.wire.errors import BsonError, WireReason
 from tests.policies.support import Command, plan_of
 
@@ -82,6 +83,23 @@ PLACES: dict[str, Callable[[Any], Command]] = {
 def test_a_malformed_value_is_noticed_wherever_it_is_passed_on(place: str) -> None:
     with pytest.raises(BsonError) as caught:
         plan_of(PLACES[place](BROKEN))
+    assert caught.value.reason is WireReason.BSON_VALUE
+
+
+BOOLEANS = load_policy(
+    b"version: 1\nclasses: {k: {mode: deterministic, type: bool}}\ncollections: {clinic.c: {f: k}}\n", "p"
+)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_a_boolean_that_is_stored_covered_is_true_or_false(value: int) -> None:
+    document = RawBSONDocument(b"\x09\0\0\0\x08f\0%c\0" % value)
+    command = {"insert": "c", "documents": [document]}
+    if value < 2:
+        assert len(plan_of(command, BOOLEANS).edits) == 1
+        return
+    with pytest.raises(BsonError) as caught:
+        plan_of(command, BOOLEANS)
     assert caught.value.reason is WireReason.BSON_VALUE
 
 

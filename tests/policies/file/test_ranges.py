@@ -1,5 +1,6 @@
 """Ranges on classes that declare one: the grid, the lists that ranges become, what is refused."""
 
+import math
 import re
 from datetime import date, datetime
 from typing import Any
@@ -119,6 +120,11 @@ _MONTHS = [datetime(year, month, 1) for year in (2000, 2001) for month in range(
                 {"$gte": 5.5},
                 {"$gte": 6.0},
             )
+        ],
+        *[
+            ("l", {name: nan}, [])
+            for name in ("$lt", "$lte", "$gt", "$gte")
+            for nan in (math.nan, Decimal128("NaN"))
         ],
         ("l", {"$gte": 5.0}, [5]),
         ("l", {"$lte": -5.0}, [-5]),

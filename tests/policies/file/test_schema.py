@@ -52,6 +52,12 @@ def test_the_memory_of_namespaces_is_bounded() -> None:
         policy.covered(f"b{number}.x")
     assert len(policy._remembered) <= 4096
     assert policy.covered("a1.x") is not None
+    policy._remembered.clear()
+    for number in range(4096):
+        policy.covered(f"b{number}.x")
+    assert len(policy._remembered) == 4096
+    policy.covered("b.x")
+    assert len(policy._remembered) == 1
 
 
 def test_a_policy_knows_its_databases() -> None:
