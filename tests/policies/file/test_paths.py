@@ -3,7 +3,7 @@
 import pytest
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import bounded, follow, is_transparent
+from sealwire.policies.file.paths import bounded, follow, is_below_scalars, is_transparent
 from sealwire.policies.file.schema import NOTHING, PathNode, freeze
 from tests.policies.support import POLICY
 
@@ -52,6 +52,25 @@ def test_no_path_leads_into_an_encrypted_value(path: str) -> None:
         follow(ROOT, path.encode())
     assert caught.value.reason is Reason.BELOW_ENCRYPTED
     assert caught.value.path == path.split(".", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *(
+            (path, True)
+            for path in ("nhs_number.x", "nhs_number.0.x", "address.postcode.x.y", "contacts.0.phone.x")
+        ),
+        *((path, True) for path in ("tags.$.x", "contacts.phone.0.x", "deep.a.b.c")),
+        *((path, False) for path in ("nhs_number", "nhs_number.0", "tags.$[]", "notes.x", "contacts.note.x")),
+        *(
+            (path, False)
+            for path in ("name", "name.x", "address.city", "address.city.postcode", "deep.a", "deep.x.b.c")
+        ),
+    ],
+)
+def test_a_path_leads_below_scalars_of_a_deterministic_class(path: str, expected: bool) -> None:
+    assert is_below_scalars(ROOT, path.encode()) is expected
 
 
 def test_anything_below_an_opaque_node_is_opaque() -> None:
