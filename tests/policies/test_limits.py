@@ -1,14 +1,20 @@
 """Numbers that servers and the documentation count on. Who changes one changes it here too."""
 
+from collections.abc import Sequence
+
 import pytest
+from bson import encode
+from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.aggregation.views import MAX_NAMES, ViewCatalog
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.commands.write_errors import CODES, MAX_STATEMENTS
-from sealwire.policies.errors import Reason
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import MAX_MENTIONS
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES
 from sealwire.policies.planning import budget
-from tests.policies.support import POLICY
+from sealwire.wire.errors import BsonError
+from tests.policies.support import POLICY, Command, plan_of, reason
 
 
 @pytest.mark.parametrize(
@@ -41,3 +47,40 @@ def test_a_command_may_lead_to_so_many_names() -> None:
         assert catalog.room == 64 - number
         catalog.learn(f"clinic.v{number}", None)
     assert catalog.room == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "least"), [("$limit", 1), ("$skip", 0), ("$sample", 0)], ids=["$limit", "$skip", "$sample"]
+)
+def test_a_stage_takes_numbers_from_its_least_on(stage: str, least: int) -> None:
+    def run(number: int) -> Command:
+        argument = {"size": number} if stage == "$sample" else number
+        return {"aggregate": "patients", "pipeline": [{stage: argument}], "cursor": {}}
+
+    assert plan_of(run(least)).edits == []
+    assert reason(run(least - 1)) is Reason.SHAPE
+
+
+@pytest.mark.parametrize("key", ["into", "from", "coll"])
+def test_names_nested_deeper_than_python_could_follow_are_refused(key: str) -> None:
+    name = key.encode() + b"\0"
+    value = encode({"x": 1})
+    for _ in range(5000):
+        value = (len(value) + len(name) + 6).to_bytes(4, "little") + b"\x03" + name + value + b"\0"
+    command = {"aggregate": "wards", "pipeline": [{"$merge": RawBSONDocument(value)}], "cursor": {}}
+    with pytest.raises((Refusal, BsonError)):
+        plan_of(command)
+
+
+def test_the_values_that_were_handed_over_are_counted() -> None:
+    handed: list[int] = []
+
+    def settler(_buf: bytes, edits: Sequence[object], *_: object) -> None:
+        handed.append(len(edits))
+
+    documents = [{"nhs_number": "a", "visits": 1}] * 3000
+    body = encode({"insert": "patients", "documents": documents, "$db": "clinic"})
+    plan = plan_command(POLICY, body, 0, settler=settler)
+    assert len(handed) == 5
+    assert plan.settled == sum(handed)
+    assert plan.settled + len(plan.edits) == 6000

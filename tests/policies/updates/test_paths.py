@@ -63,3 +63,7 @@ def test_an_identifier_of_two_arrays_is_refused(change: Any) -> None:
 )
 def test_a_filter_for_an_array_that_no_path_names_is_refused(name: str, expected: Reason) -> None:
     assert reason(update({"$set": {"contacts.$[i].kind": 1}}, {name: "a"})) is expected
+
+
+def test_every_name_of_a_rename_is_looked_at() -> None:
+    assert reason(update({"$rename": {"name": "other", "nhs_number": "name"}})) is Reason.OPERATOR
