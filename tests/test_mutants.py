@@ -9,8 +9,8 @@ import pytest
 
 from tests.build_context import ROOT
 from tools.mutants import Mutant, compiled, mutants_of
-from tools.mutation import LIST, ROOMS, TESTS, equivalents, in_turn, jobs_of, room_of
-from tools.reach import Reach
+from tools.mutation import LIST, ROOMS, TESTS, equivalents, jobs_of, room_of
+from tools.reach import Reach, in_turn
 
 MODULE = "wire/op_msg.py"
 FOUND = mutants_of(MODULE)

@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tools.mutants import Mutant, compiled, mutants_of  # noqa: E402 - found by the line above
-from tools.reach import Reach, measure  # noqa: E402
+from tools.reach import Reach, in_turn, measure  # noqa: E402
 
 ROOMS = {
     "wire": "wire/*.py",
@@ -58,8 +58,6 @@ LEAST = 80.0
 LEAST_LIMIT_S = 3
 MOST_TIMES = 10
 """A test that takes so many times its own processor time, and so long, has met a fault that never ends."""
-SLOW_TEST_S = 0.3
-"""A test that takes longer comes after all quick ones."""
 WALL_LIMIT_S = 900
 MEMORY_LIMIT = 4 << 30
 PROCESSES = 2
@@ -137,22 +135,6 @@ def run_in_turn(items: Sequence[pytest.Item], seconds: Mapping[str, float]) -> N
         # the signal ends the process
         signal.setitimer(signal.ITIMER_PROF, max(LEAST_LIMIT_S, MOST_TIMES * usual))
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
-
-
-def in_turn(mutant: Mutant, items: Sequence[pytest.Item], reach: Reach) -> list[pytest.Item]:
-    """The tests that can notice a fault, those that likely do so soonest first."""
-    if mutant.function:
-        able = reach.of_lines(mutant.module, range(mutant.line, mutant.line + mutant.lines))
-        near = able
-    else:
-        able, near = {item.nodeid for item in items}, reach.of_module(mutant.module)
-    own = f"test_{Path(mutant.module).name}"
-
-    def rank(item: pytest.Item) -> tuple[bool, bool, bool, float]:
-        seconds = reach.seconds.get(item.nodeid, 0.0)
-        return seconds > SLOW_TEST_S, item.path.name != own, item.nodeid not in near, seconds
-
-    return sorted((item for item in items if item.nodeid in able), key=rank)
 
 
 def in_child(work: Callable[[], None]) -> tuple[Fate, float]:

@@ -7,6 +7,7 @@ behind for others, each of them then makes itself.
 import functools
 import gc
 import os
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,12 @@ import pytest
 from coverage import Coverage
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.mutants import Mutant  # noqa: E402 - found by the line above
+
+SLOW_TEST_S = 0.3
+"""A test that takes longer comes after all quick ones."""
 
 
 @dataclass(slots=True)
@@ -73,3 +80,19 @@ def measure(items: Sequence[pytest.Item], modules: Iterable[str]) -> Reach:
             tests = frozenset(contexts)
             reach.lines[module, line] = same.setdefault(tests, tests)
     return reach
+
+
+def in_turn(mutant: Mutant, items: Sequence[pytest.Item], reach: Reach) -> list[pytest.Item]:
+    """The tests that can notice a fault, those that likely do so soonest first."""
+    if mutant.function:
+        able = reach.of_lines(mutant.module, range(mutant.line, mutant.line + mutant.lines))
+        near = able
+    else:
+        able, near = {item.nodeid for item in items}, reach.of_module(mutant.module)
+    own = f"test_{Path(mutant.module).name}"
+
+    def rank(item: pytest.Item) -> tuple[bool, bool, bool, float]:
+        seconds = reach.seconds.get(item.nodeid, 0.0)
+        return seconds > SLOW_TEST_S, item.path.name != own, item.nodeid not in near, seconds
+
+    return sorted((item for item in items if item.nodeid in able), key=rank)
