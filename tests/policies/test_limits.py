@@ -84,3 +84,18 @@ def test_the_values_that_were_handed_over_are_counted() -> None:
     assert len(handed) == 5
     assert plan.settled == sum(handed)
     assert plan.settled + len(plan.edits) == 6000
+
+
+def test_a_budget_is_spent_to_the_last_and_no_further() -> None:
+    listed, made = budget.Budget(), budget.Budget()
+    listed.spend(0, 249_999)
+    listed.spend(0, 1)
+    listed.spend(1)
+    with pytest.raises(Refusal) as caught:
+        listed.spend(0, 1)
+    assert caught.value.reason is Reason.RANGE_SIZE
+    made.spend(47_999_999)
+    made.spend(1, 250_000)
+    with pytest.raises(Refusal) as caught:
+        made.spend(1)
+    assert caught.value.reason is Reason.TOO_LARGE
