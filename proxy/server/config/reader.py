@@ -5,8 +5,11 @@ Errors are `SourceError` with line and column; an override's place is the name o
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
+from typing import Any, TypeVar
 
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES, Node, parse_yaml
 from sealwire.keys.keyring.store import VaultDocument
@@ -41,6 +44,15 @@ _WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PLAINTEXT_HINT = "add `tls:` with its files, or write `tls: {mode: plaintext}` to do without on purpose"
 _DAY_S = 86_400.0
+_LIMITS: Mapping[str, Callable[[Node], Any]] = {
+    "connections": lambda node: node.integer(1, 100_000),
+    "drain_s": lambda node: node.number(0, _DAY_S),
+    "connect_s": lambda node: node.number(0.1, 600),
+    "handshake_s": lambda node: node.number(0.1, 600),
+}
+"""How each field of `Limits` is read."""
+
+E = TypeVar("E", bound=Enum)
 
 # One worker fills one core, so no machine has use for more.
 MAX_WORKERS = 64
@@ -148,27 +160,31 @@ class _Reader:
         audit = _section(top, "audit", ("path",))
         admin = _section(top, "admin", ("address",))
         levels = ("debug", "info", "warning", "error")
-        formats = tuple(log_format.value for log_format in LogFormat)
         keyring = read_keyring(top["keyring"], self._path)
         kek = read_kek(top["kek"], self._path)
         in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or isinstance(keyring, VaultDocument)
         vault = top.get("vault")
         vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
+        members: tuple[Member, ...]
+        if single:
+            members = (_member(listen["address"], listen.get("advertise"), upstream["address"]),)
+        else:
+            members = _members(top["members"])
         return Config(
-            members=(self._single(listen, upstream),) if single else self._members(top["members"]),
+            members=members,
             listen_tls=self._listen_tls(_tls_node(top["listen"], listen)),
             upstream_tls=self._upstream_tls(_tls_node(top["upstream"], upstream)),
             probe=upstream["probe"].boolean() if "probe" in upstream else True,
-            access_control=_access_control(upstream),
+            access_control=_choice(upstream, "access_control", AccessControl.REQUIRED),
             policy=self._path(top["policy"]),
-            reveal=_reveal(top),
+            reveal=_choice(top, "reveal", Reveal.PROTECTED),
             keyring=keyring,
             kek=kek,
             keys=read_keys(top.get("keys"), self._path, in_vault=in_vault),
             vault=vault_settings,
             admin=_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464),
             log_level=log["level"].choice(levels) if "level" in log else "info",
-            log_format=LogFormat(log["format"].choice(formats)) if "format" in log else LogFormat.TEXT,
+            log_format=_choice(log, "format", LogFormat.TEXT),
             limits=_limits(top),
             audit=self._path(audit["path"]) if "path" in audit else None,
             workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
@@ -176,52 +192,31 @@ class _Reader:
             ignored_variables=_ignored(self._environ),
         )
 
-    def _single(self, listen: Mapping[str, Node], upstream: Mapping[str, Node]) -> Member:
-        address = _address(listen["address"])
-        advertise = _address(listen["advertise"]) if "advertise" in listen else address
-        _check_advertised(advertise, listen.get("advertise", listen["address"]))
-        return Member(address, advertise, _address(upstream["address"]))
-
-    def _members(self, node: Node) -> tuple[Member, ...]:
-        members: list[Member] = []
-        for item in node.items():
-            entry = item.entries(("listen", "upstream"), ("advertise",))
-            listen = _address(entry["listen"])
-            advertise = _address(entry["advertise"]) if "advertise" in entry else listen
-            _check_advertised(advertise, entry.get("advertise", entry["listen"]))
-            member = Member(listen, advertise, _address(entry["upstream"]))
-            for other in members:
-                if member.advertise == other.advertise or member.upstream == other.upstream:
-                    raise item.error("two members share an address", "each server has a listener of its own")
-            members.append(member)
-        if not members:
-            raise node.error("no members", "list them, or use listen.address and upstream.address")
-        return tuple(members)
-
     def _listen_tls(self, node: Node) -> ListenTls:
         known = ("certificate", "key", "client_ca", "require_client_certificate", "minimum")
         entries = node.entries((), ("mode", *known))
-        if _mode(entries) is TlsMode.PLAINTEXT:
+        if _choice(entries, "mode", TlsMode.TLS) is TlsMode.PLAINTEXT:
             refuse_leftovers(entries, known, "with `mode: plaintext`")
             return ListenTls(TlsMode.PLAINTEXT)
         if "certificate" not in entries:
             raise node.error("missing key 'certificate'", "clients need a certificate to verify")
         required = entries.get("require_client_certificate")
-        if required is not None and required.boolean() and "client_ca" not in entries:
+        is_required = required is not None and required.boolean()
+        if required is not None and is_required and "client_ca" not in entries:
             raise required.error("client certificates need `client_ca`", "name the file of their authority")
         return ListenTls(
             TlsMode.TLS,
             certificate=self._path(entries["certificate"]),
             key=self._optional_path(entries, "key"),
             client_ca=self._optional_path(entries, "client_ca"),
-            require_client_certificate=required is not None and required.boolean(),
+            require_client_certificate=is_required,
             minimum=_minimum(entries),
         )
 
     def _upstream_tls(self, node: Node) -> UpstreamTls:
         known = ("ca", "certificate", "key", "server_name", "minimum")
         entries = node.entries((), ("mode", *known))
-        if _mode(entries) is TlsMode.PLAINTEXT:
+        if _choice(entries, "mode", TlsMode.TLS) is TlsMode.PLAINTEXT:
             refuse_leftovers(entries, known, "with `mode: plaintext`")
             return UpstreamTls(TlsMode.PLAINTEXT)
         if "key" in entries and "certificate" not in entries:
@@ -246,31 +241,17 @@ def _section(top: Mapping[str, Node], name: str, optional: tuple[str, ...]) -> M
     return top[name].entries((), optional) if name in top else {}
 
 
-def _access_control(upstream: Mapping[str, Node]) -> AccessControl:
-    if "access_control" not in upstream:
-        return AccessControl.REQUIRED
-    return AccessControl(upstream["access_control"].choice([choice.value for choice in AccessControl]))
-
-
-def _reveal(top: Mapping[str, Node]) -> Reveal:
-    if "reveal" not in top:
-        return Reveal.PROTECTED
-    return Reveal(top["reveal"].choice([choice.value for choice in Reveal]))
+def _choice(entries: Mapping[str, Node], key: str, default: E) -> E:
+    """The member of the default's enum that is written at `key`, by its value."""
+    if key not in entries:
+        return default
+    choices = type(default)
+    return choices(entries[key].choice([choice.value for choice in choices]))
 
 
 def _limits(top: Mapping[str, Node]) -> Limits:
-    entries = _section(top, "limits", ("connections", "drain_s", "connect_s", "handshake_s"))
-    usual = Limits()
-    return Limits(
-        connections=entries["connections"].integer(1, 100_000)
-        if "connections" in entries
-        else usual.connections,
-        drain_s=entries["drain_s"].number(0, _DAY_S) if "drain_s" in entries else usual.drain_s,
-        connect_s=entries["connect_s"].number(0.1, 600) if "connect_s" in entries else usual.connect_s,
-        handshake_s=entries["handshake_s"].number(0.1, 600)
-        if "handshake_s" in entries
-        else usual.handshake_s,
-    )
+    entries = _section(top, "limits", tuple(_LIMITS))
+    return replace(Limits(), **{key: _LIMITS[key](node) for key, node in entries.items()})
 
 
 def _workers(node: Node, vault: VaultSettings | None) -> int:
@@ -289,14 +270,6 @@ def _tls_node(section: Node, entries: Mapping[str, Node]) -> Node:
     return entries["tls"]
 
 
-def _mode(entries: Mapping[str, Node]) -> TlsMode:
-    return (
-        TlsMode(entries["mode"].choice([mode.value for mode in TlsMode]))
-        if "mode" in entries
-        else TlsMode.TLS
-    )
-
-
 def _minimum(entries: Mapping[str, Node]) -> ssl.TLSVersion:
     return _VERSIONS[entries["minimum"].choice(list(_VERSIONS))] if "minimum" in entries else _VERSIONS["1.2"]
 
@@ -313,9 +286,25 @@ def _address(node: Node) -> Address:
     return Address(host, int(port))
 
 
-def _check_advertised(advertise: Address, node: Node) -> None:
-    if advertise.host in _WILDCARD_HOSTS:
-        raise node.error(
+def _members(node: Node) -> tuple[Member, ...]:
+    members: list[Member] = []
+    for item in node.items():
+        entry = item.entries(("listen", "upstream"), ("advertise",))
+        member = _member(entry["listen"], entry.get("advertise"), entry["upstream"])
+        for other in members:
+            if member.advertise == other.advertise or member.upstream == other.upstream:
+                raise item.error("two members share an address", "each server has a listener of its own")
+        members.append(member)
+    if not members:
+        raise node.error("no members", "list them, or use listen.address and upstream.address")
+    return tuple(members)
+
+
+def _member(listen: Node, advertise: Node | None, upstream: Node) -> Member:
+    member = Member(_address(listen), _address(advertise or listen), _address(upstream))
+    if member.advertise.host in _WILDCARD_HOSTS:
+        raise (advertise or listen).error(
             "clients cannot connect to a wildcard address",
             "set `advertise:` to the host and port that clients use",
         )
+    return member

@@ -1,53 +1,52 @@
 """Which keys of the configuration count from a start on only, and what becomes of a new value until then."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
 
-from sealwire.proxy.server.config.settings import Config, Member
+from sealwire.proxy.server.config.settings import Config
 
-_KEYS: Mapping[str, Callable[[Config], object]] = {
-    "keyring": lambda config: config.keyring,
-    "kek": lambda config: config.kek,
-    "keys.cache": lambda config: config.keys.cache,
-    "vault": lambda config: config.vault,
-    "admin.address": lambda config: config.admin,
-    "audit.path": lambda config: config.audit,
-    "workers": lambda config: config.workers,
-    "busy_poll_us": lambda config: config.busy_poll_us,
+_FIELDS: Mapping[str, str] = {
+    "keyring": "keyring",
+    "kek": "kek",
+    "vault": "vault",
+    "admin.address": "admin",
+    "audit.path": "audit",
+    "workers": "workers",
+    "busy_poll_us": "busy_poll_us",
 }
+"""From a key to the field of `Config` that has its value. Only `members` and `keys.cache` are not here."""
 
-_MEMBER_KEYS: Mapping[str, Callable[[Member], object]] = {
-    "listen.address": lambda member: member.listen,
-    "listen.advertise": lambda member: member.advertise,
-    "upstream.address": lambda member: member.upstream,
+_MEMBER_KEYS: Mapping[str, str] = {
+    "listen": "listen.address",
+    "advertise": "listen.advertise",
+    "upstream": "upstream.address",
 }
+"""From a field of `Member` to its key where there is but one."""
 
 
 def changed(old: Config, new: Config) -> list[str]:
     """The keys of which `new` says something else, and that need a restart to count."""
-    return _changed_members(old, new) + [key for key, value in _KEYS.items() if value(old) != value(new)]
+    cache = ["keys.cache"] if old.keys.cache != new.keys.cache else []
+    return (
+        _changed_members(old, new)
+        + cache
+        + [key for key, name in _FIELDS.items() if getattr(old, name) != getattr(new, name)]
+    )
 
 
 def _changed_members(old: Config, new: Config) -> list[str]:
-    if old.members == new.members:
-        return []
-    if len(old.members) != 1 or len(new.members) != 1:
-        return ["members"]
-    one, other = old.members[0], new.members[0]
-    return [key for key, value in _MEMBER_KEYS.items() if value(one) != value(other)]
+    if len(old.members) == len(new.members) == 1:
+        names = [field.name for field in fields(old.members[0])]
+        return [
+            _MEMBER_KEYS[name]
+            for name in names
+            if getattr(old.members[0], name) != getattr(new.members[0], name)
+        ]
+    return ["members"] if old.members != new.members else []
 
 
 def effective(old: Config, new: Config) -> Config:
     """What counts after a reload: `new`, but for what needs a restart."""
-    return replace(
-        new,
-        members=old.members,
-        keyring=old.keyring,
-        kek=old.kek,
-        keys=replace(new.keys, cache=old.keys.cache),
-        vault=old.vault,
-        admin=old.admin,
-        audit=old.audit,
-        workers=old.workers,
-        busy_poll_us=old.busy_poll_us,
-    )
+    kept: dict[str, Any] = {name: getattr(old, name) for name in _FIELDS.values()}
+    return replace(new, members=old.members, keys=replace(new.keys, cache=old.keys.cache), **kept)

@@ -1,6 +1,6 @@
 """What one running proxy is told: frozen settings, and the table of keys that they are read from.
 
-`config_reader.load_config` makes them; docs/configuration.md explains each key (a test compares the two).
+`reader.load_config` makes them; docs/configuration.md explains each key (a test compares the two).
 """
 
 import ssl
@@ -145,64 +145,28 @@ class Kind(Enum):
 
 
 # Every key that an environment variable may override, except those of `members`, whose number is open.
+_KEYS: Mapping[Kind, str] = {
+    Kind.TEXT: """
+        listen.address listen.advertise
+        listen.tls.mode listen.tls.certificate listen.tls.key listen.tls.client_ca listen.tls.minimum
+        upstream.address upstream.access_control upstream.tls.mode upstream.tls.ca upstream.tls.certificate
+        upstream.tls.key upstream.tls.server_name upstream.tls.minimum
+        policy reveal keyring
+        kek.provider kek.variable kek.path kek.passphrase_file kek.mount kek.name
+        keys.cache.path keys.cache.kek keys.cache.passphrase_file
+        vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
+        vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
+        admin.address log.level log.format audit.path
+    """,
+    Kind.INTEGER: "limits.connections workers busy_poll_us",
+    Kind.NUMBER: """
+        keys.refresh_s keys.max_age_s keys.cache.max_age_s vault.timeout_s vault.deadline_s
+        limits.drain_s limits.connect_s limits.handshake_s
+    """,
+    Kind.BOOLEAN: "listen.tls.require_client_certificate upstream.probe vault.secret_id_wrapped",
+}
 KEYS: Mapping[tuple[str, ...], Kind] = {
-    ("listen", "address"): Kind.TEXT,
-    ("listen", "advertise"): Kind.TEXT,
-    ("listen", "tls", "mode"): Kind.TEXT,
-    ("listen", "tls", "certificate"): Kind.TEXT,
-    ("listen", "tls", "key"): Kind.TEXT,
-    ("listen", "tls", "client_ca"): Kind.TEXT,
-    ("listen", "tls", "require_client_certificate"): Kind.BOOLEAN,
-    ("listen", "tls", "minimum"): Kind.TEXT,
-    ("upstream", "address"): Kind.TEXT,
-    ("upstream", "probe"): Kind.BOOLEAN,
-    ("upstream", "access_control"): Kind.TEXT,
-    ("upstream", "tls", "mode"): Kind.TEXT,
-    ("upstream", "tls", "ca"): Kind.TEXT,
-    ("upstream", "tls", "certificate"): Kind.TEXT,
-    ("upstream", "tls", "key"): Kind.TEXT,
-    ("upstream", "tls", "server_name"): Kind.TEXT,
-    ("upstream", "tls", "minimum"): Kind.TEXT,
-    ("policy",): Kind.TEXT,
-    ("reveal",): Kind.TEXT,
-    ("keyring",): Kind.TEXT,
-    ("kek", "provider"): Kind.TEXT,
-    ("kek", "variable"): Kind.TEXT,
-    ("kek", "path"): Kind.TEXT,
-    ("kek", "passphrase_file"): Kind.TEXT,
-    ("kek", "mount"): Kind.TEXT,
-    ("kek", "name"): Kind.TEXT,
-    ("keys", "refresh_s"): Kind.NUMBER,
-    ("keys", "max_age_s"): Kind.NUMBER,
-    ("keys", "cache", "path"): Kind.TEXT,
-    ("keys", "cache", "kek"): Kind.TEXT,
-    ("keys", "cache", "passphrase_file"): Kind.TEXT,
-    ("keys", "cache", "max_age_s"): Kind.NUMBER,
-    ("vault", "address"): Kind.TEXT,
-    ("vault", "namespace"): Kind.TEXT,
-    ("vault", "ca"): Kind.TEXT,
-    ("vault", "auth"): Kind.TEXT,
-    ("vault", "auth_mount"): Kind.TEXT,
-    ("vault", "token_file"): Kind.TEXT,
-    ("vault", "role"): Kind.TEXT,
-    ("vault", "role_id"): Kind.TEXT,
-    ("vault", "secret_id_file"): Kind.TEXT,
-    ("vault", "secret_id_wrapped"): Kind.BOOLEAN,
-    ("vault", "jwt_file"): Kind.TEXT,
-    ("vault", "certificate"): Kind.TEXT,
-    ("vault", "key"): Kind.TEXT,
-    ("vault", "timeout_s"): Kind.NUMBER,
-    ("vault", "deadline_s"): Kind.NUMBER,
-    ("admin", "address"): Kind.TEXT,
-    ("log", "level"): Kind.TEXT,
-    ("log", "format"): Kind.TEXT,
-    ("limits", "connections"): Kind.INTEGER,
-    ("limits", "drain_s"): Kind.NUMBER,
-    ("limits", "connect_s"): Kind.NUMBER,
-    ("limits", "handshake_s"): Kind.NUMBER,
-    ("audit", "path"): Kind.TEXT,
-    ("workers",): Kind.INTEGER,
-    ("busy_poll_us",): Kind.INTEGER,
+    tuple(key.split(".")): kind for kind, keys in _KEYS.items() for key in keys.split()
 }
 
 
