@@ -67,3 +67,30 @@ def test_a_filter_for_an_array_that_no_path_names_is_refused(name: str, expected
 
 def test_every_name_of_a_rename_is_looked_at() -> None:
     assert reason(update({"$rename": {"name": "other", "nhs_number": "name"}})) is Reason.OPERATOR
+
+
+@pytest.mark.parametrize(
+    ("operator", "plain", "value"),
+    [
+        *[(name, 1, 5) for name in ("$set", "$setOnInsert", "$push", "$addToSet")],
+        ("$pull", {"a": 1}, 5),
+        ("$pullAll", [1], [5]),
+    ],
+)
+def test_every_name_of_an_operator_is_looked_at(operator: str, plain: Any, value: Any) -> None:
+    change = {
+        operator: {
+            "list": plain,
+            "visits": value,
+            "other": plain,
+            "tags": ["x"] if operator == "$pullAll" else "x",
+        }
+    }
+    command = {"update": "patients", "updates": [{"q": {}, "u": change}]}
+    assert covered(command) == [("visits", 5), ("tags", "x")]
+
+
+@pytest.mark.parametrize("operator", ["$inc", "$mul", "$min", "$max", "$bit", "$currentDate", "$pop"])
+def test_every_name_of_an_operator_that_computes_is_looked_at(operator: str) -> None:
+    command = {"update": "patients", "updates": [{"q": {}, "u": {operator: {"list": 1, "notes": 1}}}]}
+    assert reason(command) in (Reason.OPERATOR, Reason.RANDOM_EQUALITY)
