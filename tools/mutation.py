@@ -53,8 +53,9 @@ ROOMS = {
 """keys/vault is left out: a real server tests it, for minutes."""
 TESTS = {room: f"tests/{'proxy/session' if room == 'session' else room}" for room in ROOMS}
 LIST = ROOT / "tests" / "mutation.toml"
-LEAST = 80.0
-"""What a sample must reach. The aim is 95 percent of the mutants that change behaviour."""
+LEAST = 90.0
+"""What a sample must reach, those that change nothing and are not listed yet included. The aim is 95 percent of
+the mutants that change behaviour."""
 LEAST_LIMIT_S = 3
 MOST_TIMES = 10
 """A test that takes so many times its own processor time, and so long, has met a fault that never ends."""

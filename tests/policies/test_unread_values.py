@@ -103,6 +103,18 @@ def test_a_boolean_that_is_stored_covered_is_true_or_false(value: int) -> None:
     assert caught.value.reason is WireReason.BSON_VALUE
 
 
+@pytest.mark.parametrize("path", ["address", "contacts", "deep"])
+def test_a_boolean_in_place_of_a_document_with_covered_fields_is_true_or_false(path: str) -> None:
+    def document(value: int) -> RawBSONDocument:
+        content = b"\x08%s\0%c\0" % (path.encode(), value)
+        return RawBSONDocument((len(content) + 4).to_bytes(4, "little") + content)
+
+    assert plan_of({"insert": "patients", "documents": [document(1)]}).edits == []
+    with pytest.raises(BsonError) as caught:
+        plan_of({"insert": "patients", "documents": [document(2)]})
+    assert caught.value.reason is WireReason.BSON_VALUE
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_only_what_is_malformed_in_it_is_the_reason(place: str) -> None:
     plan_of(PLACES[place](GOOD))
