@@ -54,7 +54,7 @@ ROOMS = {
 TESTS = {room: f"tests/{'proxy/session' if room == 'session' else room}" for room in ROOMS}
 LIST = ROOT / "tests" / "mutation.toml"
 LEAST = 90.0
-"""What a sample must reach, those that change nothing and are not listed yet included. The aim is 95 percent of
+"""What a sample must reach, with those that change nothing and are not listed yet. The aim is 95 percent of
 the mutants that change behaviour."""
 LEAST_LIMIT_S = 3
 MOST_TIMES = 10
