@@ -46,6 +46,8 @@ def test_the_contracts_are_kept(copied_rooms: Path) -> None:
         ("keys", "hvac"),
         ("sidecars", "hvac"),
         ("sidecars/luks", "sealwire.sidecars.backup.manifest"),
+        ("sidecars/luks/volume", "sealwire.sidecars.luks.migration.journal"),
+        ("sidecars/tls_check/connection", "sealwire.sidecars.tls_check.judging.rules"),
         ("policies", "cryptography"),
         ("policies", "sealwire.proxy.session"),
         ("policies/filters", "sealwire.policies.commands.planner"),

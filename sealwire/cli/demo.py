@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.cli.options import Decorator, json_option
 from sealwire.cli.signals import ended_in_order
-from sealwire.demo import render, report
+from sealwire.demo import render
 from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
-from sealwire.demo.stage import SETUP_STEPS, Announce, Stage, build
-from sealwire.demo.story import STORY_STEPS, Story, tell
+from sealwire.demo.stage import SETUP_STEPS, Announce, build
+from sealwire.demo.story import STORY_STEPS, tell
 
 _seed_option = click.option(
     "--seed", type=int, default=1948, show_default=True, help="Other seeds invent other patients."
@@ -56,9 +56,16 @@ def command(context: click.Context, patients: int, seed: int, keep: bool, as_jso
         with _progress(console, SETUP_STEPS + STORY_STEPS, quiet=as_json) as announce:
             stage = stack.enter_context(build(folder, patients, seed, announce))
             story = tell(stage, announce)
-        _show(console, story, stage, keep=keep, as_json=as_json)
+        if as_json:
+            click.echo(render.as_json(story, stage, connections=keep))
+        else:
+            render.show(console, story)
         if keep:
-            _wait_for_interrupt()
+            if not as_json:
+                render.show_connections(console, stage)
+            with suppress(KeyboardInterrupt):
+                signal.pause()
+            click.echo("\nending", err=True)
     sys.exit(0 if story.holds else EX_DATAERR)
 
 
@@ -103,29 +110,6 @@ def _progress(console: Console, steps: int, *, quiet: bool) -> Iterator[Announce
     """A bar over the steps of a demo, told what begins; gone at the end."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task("", total=steps)
-        begun = 0
-
-        def announce(text: str) -> None:
-            nonlocal begun
-            # What is announced has only begun; the bar counts what is done.
-            bar.update(task, description=f"{text:<46}", completed=begun)
-            begun += 1
-
-        yield announce
-
-
-def _show(console: Console, story: Story, stage: Stage, *, keep: bool, as_json: bool) -> None:
-    if as_json:
-        click.echo(report.as_json(story, stage, connections=keep))
-        return
-    render.show(console, story)
-    if keep:
-        render.show_connections(console, stage)
-
-
-def _wait_for_interrupt() -> None:
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        click.echo("\nending", err=True)
+        # What is announced has only begun; the bar counts what is done.
+        task = bar.add_task("", total=steps, completed=-1, visible=False)
+        yield lambda text: bar.update(task, description=f"{text:<46}", advance=1, visible=True)

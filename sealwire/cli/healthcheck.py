@@ -28,9 +28,8 @@ def healthcheck(config_path: Path) -> None:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        raise NotReady(
-            StartReason.NOT_READY, f"{address}: no answer", "is the proxy running with this configuration?"
-        ) from None
+        text = f"{address}: no answer"
+        raise NotReady(StartReason.NOT_READY, text, "is the proxy running with this configuration?") from None
     finally:
         connection.close()
     if status != http.HTTPStatus.OK:

@@ -40,7 +40,6 @@ class KekOptions:
     passphrase_file: Path | None
 
     def open(self, providers: Providers | None = None) -> KeyEncryptionKey:
-        """As `open_kek`."""
         return open_kek(self.kek_setting, self.passphrase_file, providers)
 
 

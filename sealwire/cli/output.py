@@ -1,8 +1,9 @@
 """What commands print: one answer for people or for programs, tables, and bars while something takes long."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import click
@@ -18,6 +19,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Column, Table
+
+from sealwire.cli.options import dry_run_option, json_option, settings
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -47,6 +50,35 @@ def show_table(
     for row in rows:
         table.add_row(*map(str, row))
     (console or Console(markup=False)).print(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a command goes about it: whether it changes nothing, and whether a program reads its answer."""
+
+    dry_run: bool
+    as_json: bool
+
+    def answer(self, text: str, document: Mapping[str, object]) -> None:
+        """As `answer`; the document says whether it was a dry run."""
+        answer(text, {"dry_run": self.dry_run, **document}, as_json=self.as_json)
+
+    def show_table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Iterable[object]],
+        document: Mapping[str, object],
+        title: str | None = None,
+    ) -> None:
+        """As `answer`, with a table in place of the text."""
+        if self.as_json:
+            self.answer("", document)
+        else:
+            show_table(columns, rows, title=title)
+
+
+# Gives the command `manner: Manner`.
+manner_options = settings("manner", Manner, dry_run_option, json_option)
 
 
 def question_console() -> Console:

@@ -69,11 +69,9 @@ def refuse_typed_password(name: str, uri: str | None) -> None:
         # what cannot be read may hold one; without an @ there is no login in it
         has_password = "@" in uri
     if has_password:
-        raise UnusableUri(
-            DirectReason.URI,
-            "the connection string on the command line has a password in it, which other users can see",
-            "change that password; then put the string into the environment or a file; --help names both",
-        )
+        text = "the connection string on the command line has a password in it, which other users can see"
+        hint = "change that password; then put the string into the environment or a file; --help names both"
+        raise UnusableUri(DirectReason.URI, text, hint)
 
 
 def _was_typed(name: str) -> bool:

@@ -2,11 +2,21 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = [signal.signal(number, handler) for number in _ENDING]
+    try:
+        yield
+    finally:
+        for number, former in zip(_ENDING, before, strict=True):
+            signal.signal(number, former)
 
 
 @contextmanager
@@ -24,12 +34,8 @@ def ended_in_order() -> Iterator[None]:
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    before = [signal.signal(number, leave) for number in _ENDING]
-    try:
+    with _handled_by(leave):
         yield
-    finally:
-        for number, handler in zip(_ENDING, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -39,11 +45,7 @@ def uninterrupted() -> Iterator[None]:
     Only what nobody has to wait long for belongs in here.
     """
     waiting: list[int] = []
-    before = [signal.signal(number, lambda number, _: waiting.append(number)) for number in _ENDING]
-    try:
+    with _handled_by(lambda number, _: waiting.append(number)):
         yield
-    finally:
-        for number, handler in zip(_ENDING, before, strict=True):
-            signal.signal(number, handler)
     if waiting:
         signal.raise_signal(waiting[0])

@@ -50,7 +50,6 @@ def scan_folder(folder: Path, texts: frozenset[bytes]) -> Scan:
 
 
 def total(scans: Iterable[Scan]) -> Scan:
-    """Several scans as one."""
     parts = tuple(scans)
     return Scan(
         sum(part.files for part in parts),

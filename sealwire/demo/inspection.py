@@ -60,12 +60,9 @@ def count_stored(raw: Client, policies: PolicySet) -> Stored:
         database, _, collection = namespace.partition(".")
         paths = [leaf.path.split(".") for leaf in leaves(tree)]
         for document in raw[database][collection].find():
-            for path in paths:
-                for value in _values(document, path):
-                    if is_envelope(value):
-                        encrypted += 1
-                    else:
-                        readable += 1
+            found = [is_envelope(value) for path in paths for value in _values(document, path)]
+            encrypted += sum(found)
+            readable += len(found) - sum(found)
     return Stored(encrypted, readable)
 
 

@@ -1,9 +1,10 @@
-"""Both stories on a terminal, with rich. Shows nothing that `story` and `backup_story` did not check."""
+"""Both stories on a terminal, with rich, and the first as JSON. Shows nothing that they did not check."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
-from bson import Binary
+from bson import Binary, json_util
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -23,7 +24,6 @@ _STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
 
 
 def show(console: Console, story: Story) -> None:
-    """Print the whole story of the application."""
     width = _width(console)
     console.print()
     console.print(Rule("[bold]Sealwire: one application, two connection strings"), width=width)
@@ -63,15 +63,22 @@ def show_connections(console: Console, stage: Stage) -> None:
         console.print(Text(f"mongosh '{uri}'"), soft_wrap=True)
 
 
+def as_json(story: Story, stage: Stage, *, connections: bool) -> str:
+    """The story as extended JSON, with the connection strings where the stage goes on running."""
+    document: dict[str, Any] = asdict(story) | {"holds": story.holds}
+    document |= {"direct_ms": total_ms(story.direct), "sealwire_ms": total_ms(story.guarded)}
+    if connections:
+        document["connections"] = {"sealwire": stage.sealwire_uri, "raw": stage.raw_uri}
+    return json_util.dumps(document, indent=2, json_options=json_util.RELAXED_JSON_OPTIONS)
+
+
 def summary(result: dict[str, Any]) -> str:
     """A step's result in one line: its counts, and the digest of what it saw."""
-    parts: list[str] = []
-    for key, value in result.items():
-        if key == "first":
-            continue
-        text = value[:6] if key == "digest" else _plain(value)
-        parts.append(f"#{text}" if key == "digest" else f"{key.replace('_', ' ')} {text}")
-    return ", ".join(parts)
+    return ", ".join(
+        f"#{value[:6]}" if key == "digest" else f"{key.replace('_', ' ')} {_plain(value)}"
+        for key, value in result.items()
+        if key != "first"
+    )
 
 
 def _width(console: Console) -> int:
@@ -79,11 +86,9 @@ def _width(console: Console) -> int:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return str(len(value))
-    return (
-        ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
-    )
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    return str(len(value) if isinstance(value, list) else value)
 
 
 def _connection_strings(story: Story) -> RenderableType:
@@ -126,7 +131,6 @@ def _runs(story: Story, width: int) -> RenderableType:
 
 
 def total_ms(steps: tuple[AppStep, ...]) -> float:
-    """What a run's steps took together, in milliseconds."""
     return sum(step.milliseconds for step in steps)
 
 
@@ -138,20 +142,15 @@ def _record(story: Story, width: int) -> RenderableType:
     shown = (width - _FIELD_WIDTH - 5) // 3
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("field", width=_FIELD_WIDTH, no_wrap=True)
-    for heading in (
-        "the application\nreads, both ways",
-        "stored\nwithout Sealwire",
-        "stored\nbehind Sealwire",
-    ):
+    ways = ("the application\nreads, both ways", "stored\nwithout Sealwire", "stored\nbehind Sealwire")
+    for heading in ways:
         table.add_column(heading, width=shown, no_wrap=True)
     seen, plain = flatten(story.guarded_sight.application), flatten(story.plain_sight.stored)
     stored = flatten(story.guarded_sight.stored)
     for path in seen:
         value = stored.get(path)
-        style = "cyan" if is_envelope(value) else ""
-        table.add_row(
-            path, value_text(seen[path]), value_text(plain.get(path)), Text(value_text(value), style=style)
-        )
+        text = Text(value_text(value), style="cyan" if is_envelope(value) else "")
+        table.add_row(path, value_text(seen[path]), value_text(plain.get(path)), text)
     return Group(Text("2. What the database stores: one patient", style="bold"), table)
 
 
@@ -175,11 +174,9 @@ def _search(story: Story) -> RenderableType:
     else:
         refusal.add_row("error", Text(f"{story.refused.code} {story.refused.code_name}", style="yellow"))
         refusal.add_row("", Text(story.refused.message))
-    return Group(
-        Text("3. Searching in ciphertext", style="bold"),
-        Panel(plan, title="an encrypted field with an index", title_align="left", box=box.ROUNDED),
-        Panel(refusal, title="what ciphertext cannot answer is refused", title_align="left", box=box.ROUNDED),
-    )
+    asked = {"an encrypted field with an index": plan, "what ciphertext cannot answer is refused": refusal}
+    panels = (Panel(grid, title=title, title_align="left", box=box.ROUNDED) for title, grid in asked.items())
+    return Group(Text("3. Searching in ciphertext", style="bold"), *panels)
 
 
 def _verdict(story: Story) -> RenderableType:

@@ -35,12 +35,10 @@ class Stage:
 
     @property
     def direct_uri(self) -> str:
-        """The application's connection string without Sealwire."""
         return self.plain.uri(self.user, CLINIC)
 
     @property
     def sealwire_uri(self) -> str:
-        """The application's connection string with Sealwire."""
         return self.proxy.uri(self.user, CLINIC)
 
     @property

@@ -58,7 +58,6 @@ class Story:
 
     @property
     def holds(self) -> bool:
-        """Whether every claim held."""
         return all(check.passed for check in self.checks)
 
 
@@ -124,19 +123,16 @@ def shown_patient(patients: tuple[Patient, ...]) -> Patient:
 
 
 def without_password(uri: str) -> str:
-    """A connection string that can be shown."""
     return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:…@", uri)
 
 
 def check_results(direct: tuple[AppStep, ...], guarded: tuple[AppStep, ...]) -> Check:
-    """Both runs took the same steps with the same results."""
     claim = "same results with and without Sealwire"
     pairs = list(zip(direct, guarded, strict=False))
     different = [one.name for one, other in pairs if (one.name, one.result) != (other.name, other.result)]
     same = not different and len(direct) == len(guarded) == len(STEPS)
-    return Check(
-        claim, same, f"{len(pairs)} steps" if same else f"different: {', '.join(different) or 'length'}"
-    )
+    detail = f"{len(pairs)} steps" if same else f"different: {', '.join(different) or 'length'}"
+    return Check(claim, same, detail)
 
 
 def check_sights(plain: Sight, guarded: Sight) -> Check:
@@ -151,7 +147,6 @@ def check_sights(plain: Sight, guarded: Sight) -> Check:
 
 
 def check_stored(stored: Stored) -> Check:
-    """Every value at a covered path is an envelope."""
     passed = stored.readable == 0 and stored.encrypted > 0
     detail = f"{stored.encrypted:,} ciphertexts, {stored.readable:,} readable values"
     return Check("every covered value stored is ciphertext", passed, detail)
@@ -167,7 +162,6 @@ def check_files(plain: Scan, guarded: Scan) -> Check:
 
 
 def check_plan(plan: SearchPlan) -> Check:
-    """The search by NHS number reads the index and not the collection."""
     passed = "IXSCAN" in plan.stages and plan.index.startswith("nhs_number")
     return Check("a search by NHS number uses the index", passed, " <- ".join(plan.stages) + f" {plan.index}")
 

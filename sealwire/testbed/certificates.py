@@ -52,19 +52,14 @@ class Authority:
         now = datetime.now(UTC)
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(self._certificate.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            _builder(name, self._certificate.subject, key)
             .not_valid_before(valid_from or now - _CLOCK_TOLERANCE)
             .not_valid_after(valid_until or now + _LIFETIME)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(issuer, critical=False)
         )
         if hosts and not client:
             builder = builder.add_extension(x509.SubjectAlternativeName(_alternatives(hosts)), critical=False)
@@ -78,11 +73,7 @@ def create_authority(folder: Path, name: str = "Sealwire demo authority") -> Aut
     now = datetime.now(UTC)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(_name(name))
-        .issuer_name(_name(name))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        _builder(name, _name(name), key)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + _LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -91,8 +82,13 @@ def create_authority(folder: Path, name: str = "Sealwire demo authority") -> Aut
         .sign(key, hashes.SHA256())
     )
     file = folder / "authority.crt"
-    file.write_bytes(_pem(certificate))
+    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return Authority(folder, file, certificate, key)
+
+
+def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    number = x509.random_serial_number()
+    return x509.CertificateBuilder(issuer, _name(subject), key.public_key(), number)
 
 
 def _name(text: str) -> x509.Name:
@@ -110,21 +106,9 @@ def _alternatives(hosts: Sequence[str]) -> list[x509.GeneralName]:
 
 
 def _signing_only() -> x509.KeyUsage:
-    return x509.KeyUsage(
-        key_cert_sign=True,
-        crl_sign=True,
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment")
+    others = dict.fromkeys((*names, "key_agreement", "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(key_cert_sign=True, crl_sign=True, **others)
 
 
 def _store(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Issued:
@@ -132,9 +116,10 @@ def _store(folder: Path, name: str, certificate: x509.Certificate, key: ec.Ellip
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     issued = Issued(folder / f"{name}.crt", folder / f"{name}.key", folder / f"{name}.pem")
-    issued.certificate.write_bytes(_pem(certificate))
+    public = certificate.public_bytes(serialization.Encoding.PEM)
+    issued.certificate.write_bytes(public)
     _write_private(issued.key, private)
-    _write_private(issued.combined, _pem(certificate) + private)
+    _write_private(issued.combined, public + private)
     return issued
 
 

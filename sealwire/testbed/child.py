@@ -32,7 +32,7 @@ class Child:
         with log.open("ab") as output:
             # A session of its own: Ctrl-C reaches the demo only, which then stops its children in order.
             self._process = subprocess.Popen(
-                [str(argument) for argument in arguments],
+                list(map(str, arguments)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -78,7 +78,6 @@ class MongoServer(ABC):
         return None if self._child is None else self._child.stop()
 
     def kill(self) -> None:
-        """End it as a crash would."""
         self._running().kill()
 
     def uri(self, user: User | None = None, database: str = "") -> str:

@@ -48,7 +48,6 @@ class ProxyProcess(MongoServer):
         self.options = options
         self.admin_port = 0
         self.config_file = options.folder / "sealwire.yaml"
-        """The configuration that it runs with."""
         self.keyring = options.folder / "keyring.json"
         """The keyring that `start` makes where it is missing."""
 
@@ -78,18 +77,15 @@ class ProxyProcess(MongoServer):
 
     def config(self) -> dict[str, object]:
         """What the configuration file says, `settings` included."""
-        options = self.options
-        listen: dict[str, object] = {"address": self.address, "tls": {"mode": "plaintext"}}
-        upstream: dict[str, object] = {"address": options.upstream, "tls": {"mode": "plaintext"}}
-        if options.certificate is not None:
-            issued = options.certificate
-            listen["tls"] = {"certificate": str(issued.certificate), "key": str(issued.key)}
-            upstream["tls"] = {"ca": str(options.authority)}
-        if not options.access_control:
-            upstream["access_control"] = "none"
+        options, issued = self.options, self.options.certificate
+        listen_tls = upstream_tls = {"mode": "plaintext"}
+        if issued is not None:
+            listen_tls = {"certificate": str(issued.certificate), "key": str(issued.key)}
+            upstream_tls = {"ca": str(options.authority)}
+        access = {} if options.access_control else {"access_control": "none"}
         config: dict[str, object] = {
-            "listen": listen,
-            "upstream": upstream,
+            "listen": {"address": self.address, "tls": listen_tls},
+            "upstream": {"address": options.upstream, "tls": upstream_tls, **access},
             "policy": str(options.policy),
             "keyring": str(self.keyring),
             "kek": {"provider": "environment", "variable": DEFAULT_VARIABLE},

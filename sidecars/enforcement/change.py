@@ -89,12 +89,8 @@ def plan_install(client: Client, found: CoveredCollection, options: Options) -> 
     except PyMongoError as error:
         return Change(found.namespace, Outcome.FAILED, f"cannot be counted: {failure(error)}")
     if plaintext and not options.allow_existing and (wanted.level, wanted.action) == ("strict", "error"):
-        return Change(
-            found.namespace,
-            Outcome.FAILED,
-            "holds plaintext, so later updates would fail; encrypt it first, or --allow-existing",
-            plaintext,
-        )
+        reason = "holds plaintext, so later updates would fail; encrypt it first, or --allow-existing"
+        return Change(found.namespace, Outcome.FAILED, reason, plaintext)
     outcome = Outcome.INSTALLED if ours is None else Outcome.REPLACED
     return Change(found.namespace, outcome, _weakness(wanted), plaintext, _command("collMod", found, wanted))
 
@@ -127,29 +123,22 @@ def carry_out(client: Client, change: Change) -> Change:
 def _wanted(
     found: CoveredCollection, schema: dict[str, Any], former: Validation, options: Options
 ) -> Validation:
-    now = found.validation
     # a collection with a validator goes on as its owner chose: ours must not make theirs stricter
-    level = now.level if now.validator else None
-    action = now.action if now.validator else None
-    return Validation(
-        combine(schema, former), options.level or level or "strict", options.action or action or "error"
-    )
+    kept = found.validation if found.validation.validator else Validation()
+    level, action = options.level or kept.level or "strict", options.action or kept.action or "error"
+    return Validation(combine(schema, former), level, action)
 
 
 def _same(wanted: Validation, now: Validation) -> bool:
-    if wanted.validator is None or now.validator is None:
-        return False
-    level, action = now.level or "strict", now.action or "error"
-    same_rules = encode(wanted.validator) == encode(now.validator)
-    return same_rules and (wanted.level, wanted.action) == (level, action)
+    same_rules = encode(wanted.validator or {}) == encode(now.validator or {})
+    return same_rules and (wanted.level, wanted.action) == (now.level or "strict", now.action or "error")
 
 
 def _weakness(wanted: Validation) -> str:
     if wanted.level == "off" or wanted.action == "warn":
         return f"does not reject: level {wanted.level}, action {wanted.action}"
-    return (
-        "lets documents that hold plaintext be updated: level moderate" if wanted.level == "moderate" else ""
-    )
+    moderate = "lets documents that hold plaintext be updated: level moderate"
+    return moderate if wanted.level == "moderate" else ""
 
 
 def _command(name: str, found: CoveredCollection, wanted: Validation) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What an operator wants: which device, for which directory and service, unlocked how."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -52,7 +52,6 @@ class Pbkdf:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The costs as cryptsetup takes them."""
         given = (
             ("--pbkdf-memory", self.memory_kib),
             ("--pbkdf-force-iterations", self.iterations),
@@ -62,12 +61,15 @@ class Pbkdf:
         return ("--pbkdf", "argon2id", *costs)
 
 
+NO_DEVICE = Path("/dev/null")
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeSettings:
     """One volume and what it is for. Holds no secret."""
 
-    device: Path
-    """A block device, or a file image."""
+    device: Path = NO_DEVICE
+    """A block device, or a file image; NO_DEVICE where none is named."""
     name: str = "mongodb"
     """The name of the mapping: /dev/mapper/NAME."""
     data_directory: Path = Path("/var/lib/mongodb")
@@ -89,10 +91,8 @@ class VolumeSettings:
             raise _bad("the name of the service is not usable", "name the unit in full: mongod.service")
         for path in (self.device, self.data_directory, self.key_file):
             if path is not None and (not _PLAIN_PATH.fullmatch(str(path)) or ".." in path.parts):
-                raise _bad(
-                    f"the path {str(path)!r} is not usable",
-                    "an absolute path of letters, digits and _ . / : + @ -",
-                )
+                hint = "an absolute path of letters, digits and _ . / : + @ -"
+                raise _bad(f"the path {str(path)!r} is not usable", hint)
         if self.data_directory in _SYSTEM:
             raise _bad(f"{self.data_directory} is no data directory", "name MongoDB's dbPath")
         if self.key_file is not None and self.key_file.is_relative_to(self.data_directory):
@@ -131,48 +131,39 @@ class VolumeSettings:
 def to_json(settings: VolumeSettings) -> dict[str, object]:
     """The settings as the journal keeps them."""
     return {
+        **asdict(settings),
         "device": str(settings.device),
-        "name": settings.name,
         "data_directory": str(settings.data_directory),
-        "service": settings.service,
         "key_file": None if settings.key_file is None else str(settings.key_file),
         "file_system": settings.file_system.value,
         "discard": int(settings.discard),
         "image_bytes": settings.image_bytes or 0,
-        "pbkdf": {
-            "memory_kib": settings.pbkdf.memory_kib or 0,
-            "iterations": settings.pbkdf.iterations or 0,
-            "threads": settings.pbkdf.threads or 0,
-        },
+        "pbkdf": {cost: value or 0 for cost, value in asdict(settings.pbkdf).items()},
     }
 
 
 def from_fields(fields: Fields) -> VolumeSettings:
     """Read what `to_json` made. Raises DamagedFile, LuksSettingError."""
-    device, name = Path(fields.text("device")), fields.text("name")
-    data_directory, service = Path(fields.text("data_directory")), fields.text("service")
-    key_file = fields.optional_text("key_file")
+    key_file, costs = fields.optional_text("key_file"), fields.object("pbkdf")
     try:
         file_system = FileSystem(fields.text("file_system"))
     except ValueError:
         fields.refuse("has an unknown file_system")
-    discard = bool(fields.integer("discard", 0, 1))
-    image_bytes = fields.integer("image_bytes", 0, MAX_IMAGE_BYTES) or None
-    costs = fields.object("pbkdf")
-    numbers = [costs.integer(cost, 0, 4 << 20) or None for cost in ("memory_kib", "iterations", "threads")]
+    names = ("memory_kib", "iterations", "threads")
+    settings = VolumeSettings(
+        device=Path(fields.text("device")),
+        name=fields.text("name"),
+        data_directory=Path(fields.text("data_directory")),
+        service=fields.text("service"),
+        key_file=None if key_file is None else Path(key_file),
+        file_system=file_system,
+        discard=bool(fields.integer("discard", 0, 1)),
+        image_bytes=fields.integer("image_bytes", 0, MAX_IMAGE_BYTES) or None,
+        pbkdf=Pbkdf(**{name: costs.integer(name, 0, 4 << 20) or None for name in names}),
+    )
     costs.done()
     fields.done()
-    return VolumeSettings(
-        device,
-        name,
-        data_directory,
-        service,
-        None if key_file is None else Path(key_file),
-        file_system,
-        discard,
-        image_bytes,
-        Pbkdf(*numbers),
-    )
+    return settings
 
 
 def _bad(message: str, hint: str) -> LuksSettingError:

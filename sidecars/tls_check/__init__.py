@@ -3,10 +3,11 @@
 Owns: reading targets, the probes, what was seen (facts), the rules and their findings, and the report.
 
 The walk: `target.parse_target` turns what the operator wrote into endpoints and drops every secret in it.
-`verify.verify_targets` looks at each endpoint over short connections, one after another: `offers` sends
-ClientHellos of its own (`client_hello`, `server_answer`) to learn versions and suites; `handshake` makes real
-connections through pyOpenSSL, on which `mongodb` or `http` speak; `certificate` and `revocation` read the
-chain. The result is `facts`, which `findings` judges by `rules`; `report`, `page` and `metrics` show it.
+`verify.verify_targets` looks at each endpoint over short connections, one after another: `connection.offers`
+sends ClientHellos of its own to learn versions and suites; `connection.handshake` makes real connections
+through pyOpenSSL, on which `connection.mongodb` or `connection.http` speak; `certificate` reads the chain and
+asks about revocation. The result is `facts`, which `judging.findings` judges by `judging.rules`; `report`
+shows it.
 
 May not import: wire, policies, proxy, keys, crypto, asyncio, logging.
 Nothing here holds a password: `target` never keeps one. Specifications: RFC 5246, 8446 (handshake), 5280

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from sealwire.sidecars.tls_check.certificate import CertificateFacts
-from sealwire.sidecars.tls_check.handshake import ClientCertificate
-from sealwire.sidecars.tls_check.http import HttpAnswer
-from sealwire.sidecars.tls_check.offers import VersionSupport
-from sealwire.sidecars.tls_check.revocation import Revocation
-from sealwire.sidecars.tls_check.stream import Trouble
+from sealwire.sidecars.tls_check.certificate.certificate import CertificateFacts
+from sealwire.sidecars.tls_check.certificate.revocation import Revocation
+from sealwire.sidecars.tls_check.connection.handshake import ClientCertificate
+from sealwire.sidecars.tls_check.connection.http import HttpAnswer
+from sealwire.sidecars.tls_check.connection.offers import VersionSupport
+from sealwire.sidecars.tls_check.connection.stream import Trouble
 from sealwire.sidecars.tls_check.target import Endpoint, Target
 
 

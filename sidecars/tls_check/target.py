@@ -19,6 +19,7 @@ MONGODB_PORT = 27017
 HTTPS_PORT = 443
 HTTP_PORT = 80
 
+_HTTPS_HINT = "give the https:// URL: the redirect from http is looked at with it"
 _HINT = "write mongodb://HOST:PORT/?tls=true, https://HOST/ or HOST:PORT; [ADDRESS]:PORT for IPv6"
 
 
@@ -99,11 +100,7 @@ def parse_target(text: str) -> Target:
     if text.startswith("https://"):
         return _https(text)
     if "://" in text:
-        hint = (
-            "give the https:// URL: the redirect from http is looked at with it"
-            if text[:5] == "http:"
-            else _HINT
-        )
+        hint = _HINT if text[:5] != "http:" else _HTTPS_HINT
         raise UnusableTarget(TlsCheckReason.TARGET, "a target has a scheme that is not known", hint)
     endpoint = parse_address(text, Kind.TLS)
     return Target(endpoint.label, Kind.TLS, (endpoint,))
@@ -143,20 +140,17 @@ def _mongodb(text: str) -> Target:
     try:
         parsed: dict[str, Any] = dict(parse_uri(text, default_port=MONGODB_PORT, validate=True))
     except OSError:
-        raise UnusableTarget(
-            TlsCheckReason.TARGET_OPTIONS,
-            "a file that a connection string names cannot be read",
-            "check tlsCAFile and tlsCertificateKeyFile",
-        ) from None
+        text = "a file that a connection string names cannot be read"
+        hint = "check tlsCAFile and tlsCertificateKeyFile"
+        raise UnusableTarget(TlsCheckReason.TARGET_OPTIONS, text, hint) from None
     except (PyMongoError, ValueError, TypeError) as error:
         # The driver's texts quote parts of the string, which where it is badly quoted is the password.
         raise _bad_uri(text, error) from None
     options: dict[str, Any] = {str(name).lower(): value for name, value in parsed["options"].items()}
     nodes = [(str(host), port) for host, port in parsed["nodelist"] if port is not None]
     if len(nodes) != len(parsed["nodelist"]):
-        raise UnusableTarget(
-            TlsCheckReason.TARGET, "a connection string names a socket file", "name HOST:PORT"
-        )
+        problem = "a connection string names a socket file"
+        raise UnusableTarget(TlsCheckReason.TARGET, problem, "name HOST:PORT")
     endpoints = tuple(Endpoint(Kind.MONGODB, _checked_host(host), port) for host, port in nodes)
     return Target(
         label=f"mongodb://{','.join(endpoint.label for endpoint in endpoints)}/",

@@ -7,24 +7,24 @@ one idle connection would keep their clients out.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Protocol
+from typing import Any
 
-from sealwire.sidecars.tls_check.certificate import describe
+from sealwire.sidecars.tls_check.certificate.certificate import describe
+from sealwire.sidecars.tls_check.certificate.revocation import Fetch, check_revocation
+from sealwire.sidecars.tls_check.certificate.trust import ClientIdentity, Trust, load_identity, load_trust
+from sealwire.sidecars.tls_check.connection.handshake import ClientCertificate, TlsStream
+from sealwire.sidecars.tls_check.connection.http import get
+from sealwire.sidecars.tls_check.connection.mongodb import Hello, ask_hello
+from sealwire.sidecars.tls_check.connection.offers import accepted_versions
+from sealwire.sidecars.tls_check.connection.stream import Stream, StreamFailed, TcpStream, Trouble
 from sealwire.sidecars.tls_check.errors import UnusableTarget
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Plaintext, Presented, TargetFacts
-from sealwire.sidecars.tls_check.handshake import ClientCertificate, TlsStream
-from sealwire.sidecars.tls_check.http import HttpAnswer, get
-from sealwire.sidecars.tls_check.mongodb import Hello, ask_hello
 from sealwire.sidecars.tls_check.names import ascii_host, authority, names_host
-from sealwire.sidecars.tls_check.offers import VersionSupport, accepted_versions
-from sealwire.sidecars.tls_check.revocation import Fetch, check_revocation
-from sealwire.sidecars.tls_check.stream import Stream, StreamFailed, TcpStream, Trouble
 from sealwire.sidecars.tls_check.target import HTTP_PORT, HTTPS_PORT, Endpoint, Kind, Target, parse_address
-from sealwire.sidecars.tls_check.trust import ClientIdentity, Trust, load_identity, load_trust
 
 PARALLEL_TARGETS = 8
 
@@ -55,26 +55,18 @@ def settings_for(target: Target, settings: Settings) -> Settings:
     return replace(settings, trust=trust, identity=identity)
 
 
-class Watcher(Protocol):
+@dataclass(frozen=True, slots=True)
+class Watcher:
     """Told how far a run is; from several threads."""
 
-    def look_at(self, endpoint: Endpoint) -> None:
-        """Before an endpoint is looked at."""
+    look_at: Callable[[Endpoint], None]
+    """Called before an endpoint is looked at."""
+    done: Callable[[], None]
+    """Called after a target."""
 
-    def done(self) -> None:
-        """After a target."""
 
-
-class _Locks:
-    """One lock for each address, so that no two targets look at one server at the same time."""
-
-    def __init__(self) -> None:
-        self._guard = Lock()
-        self._locks: dict[tuple[str, int], Lock] = {}
-
-    def lock(self, endpoint: Endpoint) -> Lock:
-        with self._guard:
-            return self._locks.setdefault((endpoint.host, endpoint.port), Lock())
+Locks = dict[tuple[str, int], Lock]
+"""One for each address, so that no two targets look at one server at the same time."""
 
 
 def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watcher) -> list[TargetFacts]:
@@ -84,7 +76,7 @@ def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watch
     Cost:    some 10 to 60 connections for each endpoint; at most budget_s + 4 timeout_s of waiting
     Raises:  UnusableFile for files that a connection string names
     """
-    locks = _Locks()
+    locks: Locks = {}
 
     def look(target: Target) -> TargetFacts:
         try:
@@ -96,7 +88,7 @@ def verify_targets(targets: Sequence[Target], settings: Settings, watcher: Watch
         return list(pool.map(look, targets))
 
 
-def _verify(target: Target, settings: Settings, locks: _Locks, watcher: Watcher) -> TargetFacts:
+def _verify(target: Target, settings: Settings, locks: Locks, watcher: Watcher) -> TargetFacts:
     """Everything that can be seen of one target."""
     settings = settings_for(target, settings)
     waiting = [(endpoint, False) for endpoint in target.endpoints]
@@ -106,7 +98,7 @@ def _verify(target: Target, settings: Settings, locks: _Locks, watcher: Watcher)
         if endpoint.label in found:
             continue
         watcher.look_at(endpoint)
-        with locks.lock(endpoint):
+        with locks.setdefault((endpoint.host, endpoint.port), Lock()):
             look = _Look(endpoint, settings)
             found[endpoint.label] = replace(look.run(), discovered=discovered)
         if target.discover and look.hello is not None:
@@ -117,45 +109,36 @@ def _verify(target: Target, settings: Settings, locks: _Locks, watcher: Watcher)
 def _members(hello: Hello) -> list[Endpoint]:
     members = []
     for text in hello.members:
-        try:
+        # what a server calls its members is its own affair; what is no address reaches no client
+        with suppress(UnusableTarget):
             members.append(parse_address(text, Kind.MONGODB))
-        except UnusableTarget:  # what a server calls its members is its own affair; it reaches no client
-            continue
     return members
 
 
-@dataclass(slots=True)
 class _Look:
-    """One look at one endpoint; the fields are what has been seen so far."""
+    """One look at one endpoint; `facts` are what has been seen so far."""
 
-    endpoint: Endpoint
-    settings: Settings
-    hello: Hello | None = None
-    http: HttpAnswer | None = None
-    application_trouble: Trouble | None = None
-    trouble: Trouble | None = None
-    versions: tuple[VersionSupport, ...] = field(default=())
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        self.endpoint = endpoint
+        self.settings = settings
+        self.hello: Hello | None = None
+        self.facts = EndpointFacts(endpoint)
 
     def run(self) -> EndpointFacts:
         until = time.monotonic() + self.settings.budget_s
         try:
-            self.versions = accepted_versions(self._dial, self.endpoint.host, until)
+            versions = accepted_versions(self._dial, self.endpoint.host, until)
         except StreamFailed as failure:
-            return EndpointFacts(self.endpoint, trouble=failure.trouble)
-        accepted = any(version.suites for version in self.versions)
-        if not accepted:
-            self.trouble = next((found.trouble for found in self.versions if found.trouble), None)
-        plaintext = self._plaintext()
-        presented = self._presented() if accepted else None
-        return EndpointFacts(
-            self.endpoint,
-            self.versions,
-            plaintext,
-            presented,
-            self.trouble,
-            self.application_trouble,
-            self.http,
-        )
+            return replace(self.facts, trouble=failure.trouble)
+        self._note(versions=versions)
+        if not self.facts.accepted:
+            self._note(trouble=next((found.trouble for found in versions if found.trouble), None))
+        self._note(plaintext=self._plaintext())
+        presented = self._presented() if self.facts.accepted else None
+        return replace(self.facts, presented=presented)
+
+    def _note(self, **seen: Any) -> None:
+        self.facts = replace(self.facts, **seen)
 
     def _dial(self) -> Stream:
         return TcpStream(self.endpoint.host, self.endpoint.port, self.settings.timeout_s)
@@ -188,7 +171,7 @@ class _Look:
         if not chain:
             return None
         if tls.client_certificate is ClientCertificate.REQUIRED:
-            self.trouble, self.application_trouble = None, Trouble.ALERT
+            self._note(trouble=None, application_trouble=Trouble.ALERT)
             if self.settings.identity is not None:
                 self._converse(self.settings.identity, self._speak)
         verified = tls.verified_chain
@@ -206,29 +189,29 @@ class _Look:
 
     def _converse_as_nobody(self) -> TlsStream:
         tls = self._converse(None, self._speak)
-        trouble = self.application_trouble
+        trouble = self.facts.application_trouble
         if trouble is Trouble.CLOSED and tls.client_certificate is ClientCertificate.OPTIONAL:
             # It hung up on what we said: perhaps a refusal whose alert was lost. Listen without speaking.
             again = self._converse(None, TlsStream.await_refusal)
             if again.client_certificate is ClientCertificate.REQUIRED:
                 return again
-            self.application_trouble = trouble
+            self._note(application_trouble=trouble)
         return tls
 
     def _converse(self, identity: ClientIdentity | None, speak: Callable[[TlsStream], None]) -> TlsStream:
         """Shake hands and speak; what goes wrong is noted, and what was seen until then stays."""
-        self.trouble = self.application_trouble = None
+        self._note(trouble=None, application_trouble=None)
         with closing(self._dial()) as stream:
             tls = TlsStream(stream, self.endpoint.host, self.settings.trust or Trust(), identity)
             try:
                 tls.shake_hands()
             except StreamFailed as failure:
-                self.trouble = failure.trouble
+                self._note(trouble=failure.trouble)
                 return tls
             try:
                 speak(tls)
             except StreamFailed as failure:
-                self.application_trouble = failure.trouble
+                self._note(application_trouble=failure.trouble)
             return tls
 
     def _speak(self, tls: TlsStream) -> None:
@@ -237,6 +220,6 @@ class _Look:
                 self.hello = ask_hello(tls)
             case Kind.HTTPS:
                 place = authority(self.endpoint.host, self.endpoint.port, HTTPS_PORT)
-                self.http = get(tls, place, self.endpoint.path)
+                self._note(http=get(tls, place, self.endpoint.path))
             case Kind.TLS:
                 tls.await_refusal()

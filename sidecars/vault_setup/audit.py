@@ -5,9 +5,8 @@ otherwise: then the step is for an operator, and its advice is the text to write
 """
 
 from sealwire.keys.errors import KeySettingError
-from sealwire.sidecars.vault_setup.resource import Fields, Kind, Request
+from sealwire.sidecars.vault_setup.resource import Fields, Kind, Request, State, Step
 from sealwire.sidecars.vault_setup.server import Server
-from sealwire.sidecars.vault_setup.step import State, Step
 
 _NAME = "sealwire"
 _EXAMPLE_FILE = "/var/log/openbao/audit.log"

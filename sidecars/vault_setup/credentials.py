@@ -1,28 +1,19 @@
 """A role's login, given away: made inside the server, fetched by the one who is to have it, or taken back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KeysError, KeySettingError
 from sealwire.keys.vault.admin import Wrapped, unwrap
 from sealwire.keys.vault.connection import VaultConnection
-from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting
+from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason, UnusableSetting
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import AppRole, Role, SetupSettings
 
 # Of one role, for `logins`. Revoking has no bound: it ends all that the server lists.
 MAX_SECRET_IDS = 1_000
 ENDS_SOON = timedelta(days=14)
-
-
-@dataclass(frozen=True, slots=True)
-class Credential(Unpicklable):
-    """A login as it is handed over: a role id, which is no secret, and a wrapped secret id."""
-
-    role_id: str
-    secret_id: Wrapped = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +38,29 @@ class Revoked:
     tokens: int
 
 
-def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) -> Credential:
+def issue(server: Server, settings: SetupSettings, role: Role, wrap_ttl_s: int) -> Wrapped:
     """A new secret id for `role`, wrapped: it never passes through this process.
 
     Whoever takes it out is the only one who can; that somebody else was faster shows at once.
-    Raises UnusableSetting AUTH without AppRole, ServerState NOT_SET_UP without the role; as `Server` does.
+    Raises UnusableSetting AUTH without AppRole; as `Server` does.
     """
-    path = secret_id_path(settings, role)
-    return Credential(role_id_of(server, settings, role), server.wrap(path, {}, wrap_ttl_s))
+    return server.wrap(secret_id_path(settings, role), {}, wrap_ttl_s)
 
 
 def role_id_of(server: Server, settings: SetupSettings, role: Role) -> str:
     """What a machine of `role` names itself by. Raises ServerState NOT_SET_UP without the role."""
     role_id = (server.read(f"{_role_path(settings, role)}/role-id") or {}).get("role_id")
     if not isinstance(role_id, str):
-        raise ServerState(
-            SetupReason.NOT_SET_UP,
-            f"the server has no role {settings.role_name(role)}",
-            "set it up first: sealwire vault setup",
-        )
+        text = f"the server has no role {settings.role_name(role)}"
+        raise ServerState(SetupReason.NOT_SET_UP, text, SET_UP_FIRST)
     return role_id
 
 
 def secret_id_path(settings: SetupSettings, role: Role) -> str:
     """Where secret ids of `role` are made. Raises UnusableSetting AUTH without AppRole."""
     if not isinstance(settings.auth, AppRole):
-        raise UnusableSetting(
-            SetupReason.AUTH,
-            "with Kubernetes there is no credential to hand over",
-            "a pod logs in by its service account",
-        )
+        text = "with Kubernetes there is no credential to hand over"
+        raise UnusableSetting(SetupReason.AUTH, text, "a pod logs in by its service account")
     return f"{_role_path(settings, role)}/secret-id"
 
 

@@ -28,6 +28,9 @@ class SetupReason(Enum):
     OUTPUT = "output"
 
 
+SET_UP_FIRST = "set it up first: sealwire vault setup"
+
+
 class VaultSetupError(SidecarError[SetupReason]):
     """Base of the room."""
 

@@ -54,11 +54,9 @@ class Places:
         try:
             self._hand_over(made, show)
         except KeysError as error:
-            raise HandOverFailed(
-                SetupReason.OUTPUT,
-                f"the server has keys that nobody holds: {error}",
-                "empty the server's storage, and begin again",
-            ) from None
+            text = f"the server has keys that nobody holds: {error}"
+            hint = "empty the server's storage, and begin again"
+            raise HandOverFailed(SetupReason.OUTPUT, text, hint) from None
         return made
 
     def _hand_over(self, made: HandOver, show: Show) -> None:

@@ -27,20 +27,13 @@ _AGE_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
-class AgeHolder:
-    """A holder by age recipient, which is public."""
+class Holders:
+    """Who gets a share, all in one way or the other; nobody in both."""
 
-    recipient: str
-
-
-@dataclass(frozen=True, slots=True)
-class PgpHolder:
-    """A holder by PGP public key, as the server wants it: base64 of the binary key."""
-
-    public_key: str
-
-
-Holders = tuple[AgeHolder, ...] | tuple[PgpHolder, ...]
+    ages: tuple[str, ...] = ()
+    """Age recipients, which are public."""
+    pgp_keys: tuple[str, ...] = ()
+    """PGP public keys as the server wants them: base64 of the binary key."""
 
 
 def parse_holders(names: Sequence[str]) -> Holders:
@@ -48,14 +41,12 @@ def parse_holders(names: Sequence[str]) -> Holders:
 
     Raises UnusableSetting HOLDER.
     """
-    ages = tuple(AgeHolder(name) for name in names if _AGE_RECIPIENT.fullmatch(name))
+    ages = tuple(name for name in names if _AGE_RECIPIENT.fullmatch(name))
     if ages and len(ages) < len(names):
-        raise UnusableSetting(
-            SetupReason.HOLDER,
-            "the holders are neither all age recipients nor all PGP keys",
-            "give age1... for everyone, or a file with a PGP public key for everyone",
-        )
-    return ages or tuple(PgpHolder(_read_pgp_key(Path(name))) for name in names)
+        text = "the holders are neither all age recipients nor all PGP keys"
+        hint = "give age1... for everyone, or a file with a PGP public key for everyone"
+        raise UnusableSetting(SetupReason.HOLDER, text, hint)
+    return Holders(ages) if ages else Holders(pgp_keys=tuple(_read_pgp_key(Path(name)) for name in names))
 
 
 def _read_pgp_key(path: Path) -> str:
@@ -82,33 +73,22 @@ def _no_key(path: Path, what: str) -> UnusableSetting:
     return UnusableSetting(SetupReason.HOLDER, f"{path} {what}", "write one with: gpg --export HOLDER > FILE")
 
 
-def age_program() -> str:
-    """The path of `age`. Raises HandOverFailed AGE_MISSING."""
+def seal_for(recipient: str, secret: str) -> bytes:
+    """`secret` encrypted for an age recipient, armoured. Raises HandOverFailed AGE_MISSING, AGE_FAILED."""
     program = shutil.which("age")
     if program is None:
-        raise HandOverFailed(
-            SetupReason.AGE_MISSING, "the program age is not on the path", "install age, or use PGP keys"
-        )
-    return program
-
-
-def seal_for(holder: AgeHolder, secret: str) -> bytes:
-    """`secret` encrypted for `holder`, armoured. Raises HandOverFailed AGE_MISSING, AGE_FAILED."""
-    command = [age_program(), "--armor", "--recipient", holder.recipient]
+        text = "the program age is not on the path"
+        raise HandOverFailed(SetupReason.AGE_MISSING, text, "install age, or use PGP keys")
+    command = [program, "--armor", "--recipient", recipient]
     try:
         done = subprocess.run(  # noqa: S603 - the program found on the path, a checked recipient
-            command, input=secret.encode(), capture_output=True, check=False, timeout=_AGE_TIMEOUT_S
+            command, input=secret.encode(), capture_output=True, check=True, timeout=_AGE_TIMEOUT_S
         )
-    except (OSError, subprocess.TimeoutExpired):
-        raise _age_failed(holder) from None
-    if done.returncode != 0 or not 0 < len(done.stdout) <= _MAX_SEALED_BYTES:
-        raise _age_failed(holder)
-    return done.stdout
-
-
-def _age_failed(holder: AgeHolder) -> HandOverFailed:
-    return HandOverFailed(
-        SetupReason.AGE_FAILED,
-        f"age does not encrypt for {holder.recipient[:20]}...",
-        "check the recipient: the line that age-keygen prints as the public key",
-    )
+        encrypted = done.stdout
+    except (OSError, subprocess.SubprocessError):
+        encrypted = b""
+    if not 0 < len(encrypted) <= _MAX_SEALED_BYTES:
+        text = f"age does not encrypt for {recipient[:20]}..."
+        hint = "check the recipient: the line that age-keygen prints as the public key"
+        raise HandOverFailed(SetupReason.AGE_FAILED, text, hint)
+    return encrypted

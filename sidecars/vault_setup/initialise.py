@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KekDenied
-from sealwire.keys.vault.seal import FirstKeys, SealStatus
+from sealwire.keys.vault.seal import SealStatus
 from sealwire.sidecars.vault_setup.errors import HandOverFailed, ServerState, SetupReason, UnusableSetting
-from sealwire.sidecars.vault_setup.holders import AgeHolder, Holders, PgpHolder, seal_for
+from sealwire.sidecars.vault_setup.holders import Holders, seal_for
 from sealwire.sidecars.vault_setup.server import Seal
 
 MAX_SHARES = 16
@@ -36,49 +36,37 @@ class HandOver(Unpicklable):
 def check_numbers(shares: int, threshold: int, holders: Holders) -> None:
     """Raises UnusableSetting SHARES where these numbers make no sense or protect nothing."""
     if not 1 <= threshold <= shares <= MAX_SHARES or (shares > 1 and threshold == 1):
-        raise UnusableSetting(
-            SetupReason.SHARES,
-            f"{threshold} of {shares} shares cannot be",
-            f"at most {MAX_SHARES} shares, and a threshold of at least 2 and at most the number of shares",
-        )
-    if holders and len(holders) != shares:
-        raise UnusableSetting(
-            SetupReason.SHARES,
-            f"there are {len(holders)} holders for {shares} shares",
-            "name one for each share",
-        )
+        hint = f"at most {MAX_SHARES} shares, and a threshold of at least 2 and at most the number of shares"
+        raise UnusableSetting(SetupReason.SHARES, f"{threshold} of {shares} shares cannot be", hint)
+    people = holders.ages or holders.pgp_keys
+    if people and len(people) != shares:
+        text = f"there are {len(people)} holders for {shares} shares"
+        raise UnusableSetting(SetupReason.SHARES, text, "name one for each share")
 
 
 def require_empty(seal: Seal) -> None:
     """Raises ServerState ALREADY_INITIALISED where the server has keys."""
     if seal.status().initialised:
-        raise ServerState(
-            SetupReason.ALREADY_INITIALISED,
-            "the server is initialised already",
-            "unseal it with its shares: sealwire vault unseal",
-        )
+        hint = "unseal it with its shares: sealwire vault unseal"
+        raise ServerState(SetupReason.ALREADY_INITIALISED, "the server is initialised already", hint)
 
 
 def require_unsealed(status: SealStatus) -> None:
     """Raises ServerState NOT_INITIALISED, SEALED."""
     _require_initialised(status)
     if status.sealed:
-        raise ServerState(
-            SetupReason.SEALED,
-            f"the server is sealed; {status.progress} of {status.threshold} shares were given",
-            "give the shares: sealwire vault unseal",
-        )
+        text = f"the server is sealed; {status.progress} of {status.threshold} shares were given"
+        raise ServerState(SetupReason.SEALED, text, "give the shares: sealwire vault unseal")
 
 
 def _require_initialised(status: SealStatus) -> None:
     if not status.initialised:
-        raise ServerState(
-            SetupReason.NOT_INITIALISED, "the server has no keys yet", "make them: sealwire vault init"
-        )
+        hint = "make them: sealwire vault init"
+        raise ServerState(SetupReason.NOT_INITIALISED, "the server has no keys yet", hint)
 
 
 def initialise(
-    seal: Seal, shares: int, threshold: int, holders: Holders = (), *, clear_root_token: bool = False
+    seal: Seal, shares: int, threshold: int, holders: Holders, *, clear_root_token: bool = False
 ) -> HandOver:
     """Make the server's first keys. The caller hands them over, and only then unseals.
 
@@ -88,37 +76,24 @@ def initialise(
     """
     check_numbers(shares, threshold, holders)
     require_empty(seal)
-    for holder in holders:
-        if isinstance(holder, AgeHolder):
-            seal_for(holder, "a trial")
-    pgp_keys = tuple(holder.public_key for holder in holders if isinstance(holder, PgpHolder))
-    root_pgp_key = pgp_keys[0] if pgp_keys and not clear_root_token else None
-    keys = seal.initialise(shares, threshold, pgp_keys, root_pgp_key)
-    if pgp_keys:
-        return _sealed_by_server(keys, clear_root_token=clear_root_token)
-    return _sealed_here(keys, holders, clear_root_token=clear_root_token)
-
-
-def _sealed_by_server(keys: FirstKeys, *, clear_root_token: bool) -> HandOver:
-    try:
-        shares = tuple(base64.b64decode(share, validate=True) for share in keys.shares)
-        root = keys.root_token.encode() if clear_root_token else base64.b64decode(keys.root_token)
-    except binascii.Error:
-        raise HandOverFailed(
-            SetupReason.HOLDER, "the server did not encrypt the shares", "empty its storage and begin again"
-        ) from None
-    return HandOver(shares, root, ".pgp", ())
-
-
-def _sealed_here(keys: FirstKeys, holders: Holders, *, clear_root_token: bool) -> HandOver:
-    ages = [holder for holder in holders if isinstance(holder, AgeHolder)]
+    for recipient in holders.ages:
+        seal_for(recipient, "a trial")
+    root_pgp_key = holders.pgp_keys[0] if holders.pgp_keys and not clear_root_token else None
+    keys = seal.initialise(shares, threshold, holders.pgp_keys, root_pgp_key)
     root = keys.root_token.encode()
-    if not ages:
+    if holders.pgp_keys:
+        try:
+            sealed = tuple(base64.b64decode(share, validate=True) for share in keys.shares)
+            return HandOver(sealed, root if clear_root_token else base64.b64decode(root), ".pgp", ())
+        except binascii.Error:
+            text = "the server did not encrypt the shares"
+            raise HandOverFailed(SetupReason.HOLDER, text, "empty its storage and begin again") from None
+    if not holders.ages:
         return HandOver(tuple(share.encode() for share in keys.shares), root, "", keys.shares)
-    shares = tuple(seal_for(holder, share) for holder, share in zip(ages, keys.shares, strict=True))
-    return HandOver(
-        shares, root if clear_root_token else seal_for(ages[0], keys.root_token), ".age", keys.shares
-    )
+    sealed = tuple(seal_for(to, share) for to, share in zip(holders.ages, keys.shares, strict=True))
+    if not clear_root_token:
+        root = seal_for(holders.ages[0], keys.root_token)
+    return HandOver(sealed, root, ".age", keys.shares)
 
 
 def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
@@ -136,11 +111,8 @@ def unseal(seal: Seal, shares: Iterable[str]) -> SealStatus:
             status = seal.unseal(share)
         except KekDenied as error:
             status = seal.status()
-            raise ServerState(
-                SetupReason.SHARE_REFUSED,
-                str(error),
-                f"give the right one; {status.progress} of {status.threshold} shares count by now",
-            ) from None
+            hint = f"give the right one; {status.progress} of {status.threshold} shares count by now"
+            raise ServerState(SetupReason.SHARE_REFUSED, str(error), hint) from None
         if not status.sealed:
             seal.wait_until_active()
             break

@@ -3,16 +3,15 @@
 Nothing is stored between runs: a set-up that was interrupted goes on from what it finds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sealwire.sidecars.vault_setup import audit
 from sealwire.sidecars.vault_setup.desired import resources
 from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
-from sealwire.sidecars.vault_setup.resource import Kind, Resource
+from sealwire.sidecars.vault_setup.resource import Kind, Resource, State, Step, compare
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import SetupSettings
-from sealwire.sidecars.vault_setup.step import State, Step, compare
 
 
 def compare_all(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
@@ -21,21 +20,21 @@ def compare_all(server: Server, settings: SetupSettings) -> tuple[Step, ...]:
     Cost:    one read a resource, about twenty
     Raises:  KekUnavailable, KekDenied where the token may not look
     """
-    listings: dict[str, Mapping[str, Any]] = {}
-    steps = (compare(resource, find(server, resource, listings)) for resource in resources(settings))
+    steps = (compare(resource, found) for resource, found in look(server, resources(settings)))
     return (*steps, audit.audit_step(server, settings.audit_file))
 
 
-def find(
-    server: Server, resource: Resource, listings: dict[str, Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-    """What the server has of `resource`, or None; `listings` keeps the lists that were read before."""
-    if resource.listing is None:
-        return server.read(resource.path)
-    if resource.listing not in listings:
-        listings[resource.listing] = server.read(resource.listing) or {}
-    found = listings[resource.listing].get(resource.entry)
-    return found if isinstance(found, Mapping) else None
+def look(server: Server, wanted: Iterable[Resource]) -> Iterator[tuple[Resource, Mapping[str, Any] | None]]:
+    """Each resource, and what the server has of it; a list that several are in is read once."""
+    listings: dict[str, Mapping[str, Any]] = {}
+    for resource in wanted:
+        if resource.listing is None:
+            yield resource, server.read(resource.path)
+            continue
+        if resource.listing not in listings:
+            listings[resource.listing] = server.read(resource.listing) or {}
+        found = listings[resource.listing].get(resource.entry)
+        yield resource, found if isinstance(found, Mapping) else None
 
 
 def require_changeable(steps: Sequence[Step]) -> None:

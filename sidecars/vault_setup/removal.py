@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from sealwire.sidecars.vault_setup.desired import MARK, resources
-from sealwire.sidecars.vault_setup.plan import find
+from sealwire.sidecars.vault_setup.plan import look
 from sealwire.sidecars.vault_setup.resource import Kind, Resource
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import SetupSettings
@@ -35,11 +35,8 @@ class Removal:
 
 def plan_removal(server: Server, settings: SetupSettings, *, destroy_keys: bool) -> tuple[Removal, ...]:
     """What would be taken away, in the order of taking: the reverse of making. Changes nothing."""
-    listings: dict[str, Mapping[str, Any]] = {}
-    return tuple(
-        _decide(resource, find(server, resource, listings), destroy_keys=destroy_keys)
-        for resource in reversed(resources(settings))
-    )
+    found = look(server, reversed(resources(settings)))
+    return tuple(_decide(resource, there, destroy_keys=destroy_keys) for resource, there in found)
 
 
 def _decide(resource: Resource, found: Mapping[str, Any] | None, *, destroy_keys: bool) -> Removal:
@@ -58,12 +55,8 @@ def carry_out(server: Server, settings: SetupSettings, removals: tuple[Removal, 
     Raises what the server refuses with; what is gone stays gone, and running again goes on from there.
     """
     # Roles and policies have the same names: only the key itself counts.
-    keyring_lost = any(
-        each.fate is Fate.REMOVE
-        and each.resource.kind is Kind.KEY
-        and each.resource.name == settings.proxy_key
-        for each in removals
-    )
+    lost = [each.resource for each in removals if each.fate is Fate.REMOVE]
+    keyring_lost = any(each.kind is Kind.KEY and each.name == settings.proxy_key for each in lost)
     for removal in removals:
         if removal.fate is Fate.REMOVE:
             yield _remove(server, settings, removal.resource, keyring_lost=keyring_lost)

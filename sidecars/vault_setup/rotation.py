@@ -6,7 +6,7 @@ Rotating adds a version: new wraps use it, and what older versions wrapped still
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason
+from sealwire.sidecars.vault_setup.errors import SET_UP_FIRST, ServerState, SetupReason
 from sealwire.sidecars.vault_setup.server import Server
 from sealwire.sidecars.vault_setup.settings import SetupSettings
 
@@ -37,7 +37,6 @@ def set_period(server: Server, settings: SetupSettings, name: str, period_s: int
 
 
 def rotate_now(server: Server, settings: SetupSettings, name: str) -> None:
-    """Add a version to key `name`."""
     server.write(f"{_path(settings, name)}/rotate", {})
 
 
@@ -48,9 +47,7 @@ def _path(settings: SetupSettings, name: str) -> str:
 def _age(server: Server, settings: SetupSettings, name: str) -> KeyAge:
     found = server.read(_path(settings, name))
     if found is None:
-        raise ServerState(
-            SetupReason.NOT_SET_UP, f"the server has no key {name}", "set it up first: sealwire vault setup"
-        )
+        raise ServerState(SetupReason.NOT_SET_UP, f"the server has no key {name}", SET_UP_FIRST)
     version = int(found["latest_version"])
     made = datetime.fromtimestamp(int(found["keys"][str(version)]), UTC)
     return KeyAge(name, version, made, int(found["auto_rotate_period"]))

@@ -81,21 +81,16 @@ class SetupSettings:
         for mount in (self.transit_mount, self.kv_mount, self.auth.mount):
             _check(_MOUNT, mount, "mount")
         if self.transit_mount == self.kv_mount:
-            raise UnusableSetting(
-                SetupReason.NAME, "the two mounts have one name", "give --transit-mount or --kv-mount another"
-            )
+            hint = "give --transit-mount or --kv-mount another"
+            raise UnusableSetting(SetupReason.NAME, "the two mounts have one name", hint)
         if self.rotation_s is not None:
             check_period(self.rotation_s)
         if self.audit_file is not None:
-            _check(
-                _FILE, self.audit_file, "path of the audit log", "begin with /; letters, digits, . _ - and /"
-            )
+            hint = "begin with /; letters, digits, . _ - and /"
+            _check(_FILE, self.audit_file, "path of the audit log", hint)
         if isinstance(self.auth, Kubernetes) and not self.auth.host.startswith("https://"):
-            raise UnusableSetting(
-                SetupReason.AUTH,
-                "the Kubernetes API server's address does not begin with https://",
-                "give the address as the Vault server reaches it",
-            )
+            text = "the Kubernetes API server's address does not begin with https://"
+            raise UnusableSetting(SetupReason.AUTH, text, "give the address as the Vault server reaches it")
 
     @property
     def proxy_key(self) -> str:
@@ -129,9 +124,8 @@ def read_kubernetes(host: str, ca: Path, mount: str, namespace: str) -> Kubernet
             pem = file.read(_MAX_PEM_BYTES).decode("ascii")
         ssl.create_default_context(cadata=pem)
     except (OSError, ValueError):
-        raise UnusableSetting(
-            SetupReason.AUTH, f"{ca} cannot be read as a PEM certificate", "give the API server's CA"
-        ) from None
+        text = f"{ca} cannot be read as a PEM certificate"
+        raise UnusableSetting(SetupReason.AUTH, text, "give the API server's CA") from None
     return Kubernetes(host, pem, mount, namespace)
 
 
@@ -142,11 +136,8 @@ def address_or_network(text: str) -> IPv4Address | IPv6Address | IPv4Network | I
     except ValueError:
         network = None
     if network is None or "/" not in text:
-        raise UnusableSetting(
-            SetupReason.AUTH,
-            "a network is not understood",
-            "write 10.1.2.0/24, or 10.1.2.3/32 for one address",
-        )
+        hint = "write 10.1.2.0/24, or 10.1.2.3/32 for one address"
+        raise UnusableSetting(SetupReason.AUTH, "a network is not understood", hint)
     return network.network_address if network.num_addresses == 1 else network
 
 
@@ -154,36 +145,31 @@ def parse_period(text: str) -> int:
     """Seconds of `90d`, `12w` or `720h`. Raises UnusableSetting PERIOD."""
     match = re.fullmatch(r"([0-9]{1,6})([hdw])", text)
     if match is None:
-        raise UnusableSetting(
-            SetupReason.PERIOD, "the period is not a number with a unit", "write 720h, 90d or 13w"
-        )
+        text = "the period is not a number with a unit"
+        raise UnusableSetting(SetupReason.PERIOD, text, "write 720h, 90d or 13w")
     period_s = int(match[1]) * _UNITS_S[match[2]]
     check_period(period_s)
     return period_s
 
 
 def format_period(period_s: int) -> str:
-    """The shortest way to write a period; seconds where nothing else is exact."""
-    for unit, unit_s in (("d", DAY_S), ("h", HOUR_S)):
+    """The shortest way to write a period; seconds where nothing else is exact; empty for 0: never."""
+    for unit, unit_s in (("d", DAY_S), ("h", HOUR_S), ("s", 1)):
         if period_s and period_s % unit_s == 0:
             return f"{period_s // unit_s}{unit}"
-    return f"{period_s}s"
+    return ""
 
 
 def check_period(period_s: int) -> None:
     """Raises UnusableSetting PERIOD outside an hour to ten years, which is what servers take."""
     if not MIN_ROTATION_S <= period_s <= MAX_ROTATION_S:
-        raise UnusableSetting(
-            SetupReason.PERIOD,
-            "the rotation period is not between one hour and ten years",
-            "90d is a quarter",
-        )
+        text = "the rotation period is not between one hour and ten years"
+        raise UnusableSetting(SetupReason.PERIOD, text, "90d is a quarter")
 
 
 def _check(
     pattern: re.Pattern[str], name: str, what: str, hint: str = "use lower-case letters, digits, - and _"
 ) -> None:
     if pattern.fullmatch(name) is None:
-        raise UnusableSetting(
-            SetupReason.NAME, f"the {what} has characters that the server would read differently", hint
-        )
+        text = f"the {what} has characters that the server would read differently"
+        raise UnusableSetting(SetupReason.NAME, text, hint)

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from sealwire.keys.kek.local_wrap import LocalKek
-from sealwire.sidecars.luks import copying, cryptsetup, device, header_file, headers, preflight, volume
-from sealwire.sidecars.luks.context import mounted_source
+from sealwire.sidecars import luks
 from sealwire.sidecars.luks.errors import (
     CommandFailed,
     DeviceRefused,
@@ -21,9 +20,13 @@ from sealwire.sidecars.luks.errors import (
     LuksReason,
     VerificationFailed,
 )
-from sealwire.sidecars.luks.linux import LinuxMachine
+from sealwire.sidecars.luks.machine import device
+from sealwire.sidecars.luks.machine.device import mounted_source
+from sealwire.sidecars.luks.machine.linux import LinuxMachine
+from sealwire.sidecars.luks.machine.tree import differences, manifest
+from sealwire.sidecars.luks.migration import copying, preflight
 from sealwire.sidecars.luks.settings import Pbkdf
-from sealwire.sidecars.luks.tree import differences, manifest
+from sealwire.sidecars.luks.volume import cryptsetup, header_file, headers, volume
 from tests.sidecars.luks.story import Silent
 from tests.support.debian import require_programs
 
@@ -278,7 +281,7 @@ def slots(image: Path) -> dict[str, object]:
 
 
 def test_recovery_script_knows_a_volume_without_python(image: Path, tmp_path: Path) -> None:
-    script = Path(volume.__file__).with_name("recovery.sh")
+    script = Path(luks.__file__).with_name("recovery.sh")
     shell = shutil.which("dash") or "sh"
 
     def run(*arguments: str) -> int:

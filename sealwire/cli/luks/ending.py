@@ -2,21 +2,13 @@
 
 import click
 
-from sealwire.cli.luks.asking import display, require_typed, require_yes
-from sealwire.cli.luks.options import (
-    confirm_option,
-    name_option,
-    on_this_machine,
-    passphrase_option,
-    passphrase_reader,
-    yes_option,
-)
+from sealwire.cli.luks.asking import Consent, at_work, consent_options, typed_consent
+from sealwire.cli.luks.options import name_option, on_this_machine, passphrase_option, passphrase_reader
 from sealwire.cli.luks.show import change_json, show_state
-from sealwire.cli.options import dry_run_option, json_option
-from sealwire.cli.output import answer
-from sealwire.sidecars.luks import migration
-from sealwire.sidecars.luks.journal import Journal, Phase, journal_path, only_writer
-from sealwire.sidecars.luks.machine import Machine
+from sealwire.cli.output import Manner, manner_options
+from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.migration import migration
+from sealwire.sidecars.luks.migration.journal import Journal, Phase
 
 
 @click.command()
@@ -28,20 +20,16 @@ from sealwire.sidecars.luks.machine import Machine
     is_flag=True,
     help="Copy nothing out of it: for a volume that cannot be opened. Loses what was written since set-up.",
 )
-@confirm_option
-@yes_option
-@dry_run_option
-@json_option
-def rollback(  # noqa: PLR0913 - one parameter an option
+@consent_options
+@manner_options
+def rollback(
     machine: Machine,
     name: str,
     passphrase_from: str,
+    consent: Consent,
+    manner: Manner,
     *,
     abandon_volume: bool,
-    confirm: str | None,
-    yes: bool,
-    dry_run: bool,
-    as_json: bool,
 ) -> None:
     """Go back to plaintext: copy the newest data out of the volume and take every change back.
 
@@ -53,35 +41,31 @@ def rollback(  # noqa: PLR0913 - one parameter an option
       sealwire luks rollback --dry-run
       sealwire luks rollback --name mongodb
     """
-    journal = Journal.open(machine, journal_path(name))
+    journal = Journal.open(machine, name)
     settings = journal.record.settings
     journal.require("roll back", *(phase for phase in Phase if phase is not Phase.ROLLED_BACK))
-    if dry_run:
-        show_state(journal.record, "undo: ", undo=True, as_json=as_json)
+    if manner.dry_run:
+        show_state(journal.record, "undo: ", manner, undo=True)
         return
     if abandon_volume:
         migration.require_plaintext_copy(machine, journal)
-        require_typed(f"What {settings.service} wrote since the set-up will be lost.", name, confirm)
+        consent.require_typed(f"What {settings.service} wrote since the set-up will be lost.", name)
     else:
-        require_yes(f"Stop {settings.service} and move the data back to plaintext?", yes=yes)
+        consent.require_yes(f"Stop {settings.service} and move the data back to plaintext?")
     passphrase = passphrase_reader(passphrase_from, machine)
-    with only_writer(machine, name), display() as reporter:
-        journal = Journal.open(machine, journal.path)
+    with at_work(machine, name) as (journal, reporter):
         migration.roll_back(machine, journal, passphrase, reporter, abandon_volume=abandon_volume)
     text = f"{settings.data_directory} is in plaintext again; {settings.device} was left as it is."
-    answer(text, change_json(journal) | {"plaintext_copy": None}, as_json=as_json)
+    manner.answer(text, change_json(journal) | {"plaintext_copy": None})
 
 
 @click.command()
 @on_this_machine
 @name_option
 @click.option("--wipe-old", is_flag=True, required=True, help="Say that the plaintext copy is to go.")
-@confirm_option
-@dry_run_option
-@json_option
-def finish(
-    machine: Machine, name: str, *, wipe_old: bool, confirm: str | None, dry_run: bool, as_json: bool
-) -> None:
+@typed_consent
+@manner_options
+def finish(machine: Machine, name: str, consent: Consent, manner: Manner, *, wipe_old: bool) -> None:
     """Overwrite and remove the plaintext copy that `setup` left.
 
     Only while the service runs on the encrypted volume, and after its directory was typed. On SSDs and on
@@ -92,17 +76,15 @@ def finish(
       sealwire luks finish --wipe-old --dry-run
       sealwire luks finish --wipe-old
     """
-    journal = Journal.open(machine, journal_path(name))
+    journal = Journal.open(machine, name)
     old = journal.record.settings.old_directory
     journal.require("wipe the old data", Phase.COMPLETE, Phase.WIPING, Phase.FINISHED)
-    if dry_run or not wipe_old:
-        document = change_json(journal) | {"dry_run": True}
-        answer(f"{old} would be overwritten and removed", document, as_json=as_json)
+    if manner.dry_run or not wipe_old:
+        manner.answer(f"{old} would be overwritten and removed", change_json(journal))
         return
     if machine.status(old) is not None:
-        require_typed(f"{old} will be overwritten and removed.", str(old), confirm)
-    with only_writer(machine, name), display() as reporter:
-        journal = Journal.open(machine, journal.path)
+        consent.require_typed(f"{old} will be overwritten and removed.", str(old))
+    with at_work(machine, name) as (journal, reporter):
         migration.finish(machine, journal, reporter)
     text = f"{old} is gone. The data is on the encrypted volume only: keep its keys and header backup."
-    answer(text, change_json(journal) | {"plaintext_copy": None}, as_json=as_json)
+    manner.answer(text, change_json(journal) | {"plaintext_copy": None})

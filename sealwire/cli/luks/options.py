@@ -10,13 +10,19 @@ import click
 
 from sealwire.cli.options import PATH, settings
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.sidecars.luks.cryptsetup import Secret
-from sealwire.sidecars.luks.linux import LinuxMachine
-from sealwire.sidecars.luks.machine import Machine
-from sealwire.sidecars.luks.passphrase_source import parse_source, read_passphrase
+from sealwire.sidecars.luks.machine.linux import LinuxMachine
+from sealwire.sidecars.luks.machine.machine import Machine
 from sealwire.sidecars.luks.settings import FileSystem, Pbkdf, VolumeSettings
+from sealwire.sidecars.luks.volume.cryptsetup import Secret
+from sealwire.sidecars.luks.volume.passphrase_source import parse_source, read_passphrase
 
-device_argument = click.argument("device", type=PATH)
+
+def absolute(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """For options and arguments: the path from the root."""
+    return None if path is None else path.absolute()
+
+
+device_argument = click.argument("device", type=PATH, callback=absolute)
 name_option = click.option(
     "--name", default="mongodb", show_default=True, help="Name of the volume: /dev/mapper/NAME."
 )
@@ -31,7 +37,10 @@ passphrase_option = click.option(
     show_default=True,
     help="prompt, fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD. Never the passphrase.",
 )
-_PBKDF_OPTIONS = (
+# What one guess at a passphrase is to cost: gives the command `pbkdf: Pbkdf`.
+pbkdf_options = settings(
+    "pbkdf",
+    Pbkdf,
     click.option(
         "--pbkdf-memory", "memory_kib", type=int, metavar="KIB", help="Argon2id memory; default: measured."
     ),
@@ -50,50 +59,18 @@ def _this_machine() -> Machine:
 
 # Gives the command `machine`, the one that it runs on.
 on_this_machine = settings("machine", _this_machine)
-# What one guess at a passphrase is to cost: gives the command `pbkdf`.
-pbkdf_options = settings("pbkdf", Pbkdf, *_PBKDF_OPTIONS)
 
-
-@dataclass(frozen=True, slots=True)
-class VolumeOptions:
-    """What the options say of a new volume."""
-
-    name: str
-    data_directory: Path
-    service: str
-    key_file: Path | None
-    file_system: str
-    image_size: int | None
-    discard: bool
-    memory_kib: int | None
-    iterations: int | None
-    threads: int | None
-
-    def on(self, device: Path) -> VolumeSettings:
-        """The same as settings. Raises LuksSettingError."""
-        return VolumeSettings(
-            device=device.absolute(),
-            name=self.name,
-            data_directory=self.data_directory.absolute(),
-            service=self.service,
-            key_file=None if self.key_file is None else self.key_file.absolute(),
-            file_system=FileSystem(self.file_system),
-            discard=self.discard,
-            image_bytes=None if self.image_size is None else self.image_size << 20,
-            pbkdf=Pbkdf(self.memory_kib, self.iterations, self.threads),
-        )
-
-
-# Gives the command `volume: VolumeOptions`.
+# Gives the command `volume: VolumeSettings`; its device is an argument of the command.
 volume_options = settings(
     "volume",
-    VolumeOptions,
+    VolumeSettings,
     name_option,
     click.option(
         "--data-directory",
         type=PATH,
         default="/var/lib/mongodb",
         show_default=True,
+        callback=absolute,
         help="MongoDB's dbPath, which moves on to the volume.",
     ),
     click.option(
@@ -102,6 +79,7 @@ volume_options = settings(
     click.option(
         "--key-file",
         type=PATH,
+        callback=absolute,
         help="Opens the volume at boot; on another disk than DEVICE; made when it is not there.",
     ),
     click.option(
@@ -109,51 +87,77 @@ volume_options = settings(
         type=click.Choice([kind.value for kind in FileSystem]),
         default=FileSystem.XFS.value,
         show_default=True,
+        callback=lambda _, __, kind: FileSystem(kind),
     ),
     click.option(
-        "--image-size", type=int, metavar="MIB", help="Make the file image DEVICE of this size instead."
+        "--image-size",
+        "image_bytes",
+        type=int,
+        metavar="MIB",
+        callback=lambda _, __, mib: None if mib is None else mib << 20,
+        help="Make the file image DEVICE of this size instead.",
     ),
     click.option("--discard", is_flag=True, help="Pass discards to the disk: see docs/operations/luks.md."),
-    *_PBKDF_OPTIONS,
+    pbkdf_options,
 )
 
 
-def passphrase_reader(
-    setting: str, machine: Machine, text: str = "Passphrase of the volume", *, is_new: bool = False
-) -> Callable[[], bytes]:
+def passphrase_reader(setting: str, machine: Machine, *, is_new: bool = False) -> Callable[[], bytes]:
     """Reads it when it is first needed, and once; a new one is typed twice and has to be strong."""
     source = parse_source(setting)
 
     def ask() -> str:
         if not sys.stdin.isatty():
-            raise KeySettingError(
-                KeysReason.PASSPHRASE_MISSING,
-                "a passphrase is needed and there is no terminal to ask on",
-                "give --passphrase-from fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD",
-            )
-        return str(click.prompt(text, hide_input=True, confirmation_prompt=is_new, err=True))
+            text = "a passphrase is needed and there is no terminal to ask on"
+            hint = "give --passphrase-from fd:NUMBER, file:PATH, systemd-creds:PATH or vault:MOUNT/PATH#FIELD"
+            raise KeySettingError(KeysReason.PASSPHRASE_MISSING, text, hint)
+        question = "New passphrase" if is_new else "Passphrase of the volume"
+        return str(click.prompt(question, hide_input=True, confirmation_prompt=is_new, err=True))
 
     return cache(lambda: read_passphrase(source, machine, ask, is_new=is_new))
 
 
 @dataclass(frozen=True, slots=True)
 class SecretOptions:
-    """What opens a volume that exists."""
+    """What opens a volume."""
 
     key_file: Path | None
     passphrase_from: str
 
-    def read(self, machine: Machine) -> Secret:
+    def read(self, machine: Machine, *, is_new: bool = False) -> Secret:
         """The key file's path, or the passphrase. Raises as `read_passphrase` does."""
         if self.key_file is not None:
-            return self.key_file.absolute()
-        return passphrase_reader(self.passphrase_from, machine)()
+            return self.key_file
+        return passphrase_reader(self.passphrase_from, machine, is_new=is_new)()
 
 
 # Gives the command `secret: SecretOptions`.
 secret_options = settings(
     "secret",
     SecretOptions,
-    click.option("--key-file", type=PATH, help="Open with this key file, not a passphrase."),
+    click.option(
+        "--key-file", type=PATH, callback=absolute, help="Open with this key file, not a passphrase."
+    ),
     passphrase_option,
+)
+
+
+def _new_secret(new_key_file: Path | None, new_passphrase_from: str) -> SecretOptions:
+    return SecretOptions(new_key_file, new_passphrase_from)
+
+
+# The same for what is to open it as well: gives the command `new: SecretOptions`.
+new_secret_options = settings(
+    "new",
+    _new_secret,
+    click.option(
+        "--new-key-file", type=PATH, callback=absolute, help="Add this key file, which has to exist."
+    ),
+    click.option(
+        "--new-passphrase-from",
+        metavar="SOURCE",
+        default="prompt",
+        show_default=True,
+        help="Where the new passphrase is; like --passphrase-from.",
+    ),
 )

@@ -8,20 +8,21 @@ from typing import Any
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.luks.options import name_option, on_this_machine
+from sealwire.cli.luks.options import absolute, name_option, on_this_machine
 from sealwire.cli.options import PATH, json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.sidecars.luks import status
-from sealwire.sidecars.luks.cryptsetup import read_header
-from sealwire.sidecars.luks.errors import LuksReason, LuksSettingError
-from sealwire.sidecars.luks.journal import Journal, journal_path
-from sealwire.sidecars.luks.machine import Machine
+from sealwire.sidecars.luks.machine.machine import Machine
+from sealwire.sidecars.luks.migration.journal import Journal
+from sealwire.sidecars.luks.volume.cryptsetup import read_header
 
 
 @click.command(name="status")
 @on_this_machine
 @name_option
-@click.option("--data-directory", type=PATH, help="Default: what the volume was set up with.")
+@click.option(
+    "--data-directory", type=PATH, callback=absolute, help="Default: what the volume was set up with."
+)
 @click.option("--service", help="Default: what the volume was set up with.")
 @json_option
 def command(
@@ -37,17 +38,11 @@ def command(
       sealwire luks status
       sealwire luks status --data-directory /var/lib/mongo --service mongod.service --json
     """
-    journal = None
-    if data_directory is None or service is None or machine.read(journal_path(name)) is not None:
-        journal = Journal.open(machine, journal_path(name))
-    settings = None if journal is None else journal.record.settings
-    directory = data_directory or (settings.data_directory if settings else None)
-    unit = service or (settings.service if settings else None)
-    if directory is None or unit is None:
-        raise LuksSettingError(
-            LuksReason.SETTING, "no directory to look at", "give --data-directory and --service"
-        )
-    found = status.look(machine, directory.absolute(), unit)
+    journal = Journal.find(machine, name)
+    if data_directory is None or service is None:
+        wanted = (journal or Journal.open(machine, name)).record.settings
+        data_directory, service = data_directory or wanted.data_directory, service or wanted.service
+    found = status.look(machine, data_directory, service)
     report = {"encrypted": found.encrypted, **asdict(found), **_volume_report(machine, journal)}
     if as_json:
         print_json(report)

@@ -1,15 +1,13 @@
 """`sealwire policy enforce`: let the server itself reject plaintext in covered fields."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import dry_run_option, json_option, settings, yes_option
-from sealwire.cli.output import print_json, question_console, show_table, with_bar
+from sealwire.cli.options import settings, yes_option
+from sealwire.cli.output import Manner, manner_options, question_console, show_table, with_bar
 from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.enforcement.change import (
@@ -60,10 +58,9 @@ def _wish(
     ),
     click.option("--allow-existing", is_flag=True, help="Install although documents hold plaintext already."),
 )
-@dry_run_option
 @yes_option
-@json_option
-def enforce(policy: Path, uri: str, wish: Options | None, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+@manner_options
+def enforce(policy: Path, uri: str, wish: Options | None, manner: Manner, *, yes: bool) -> None:
     """Install validators that reject plaintext in the fields that POLICY covers.
 
     A client that goes round Sealwire then gets error 121 instead of writing plaintext. Validators that are
@@ -86,9 +83,9 @@ def enforce(policy: Path, uri: str, wish: Options | None, *, dry_run: bool, yes:
             lambda each: plan_removal(each) if wish is None else plan_install(client, each, wish),
         )
         pending = [change for change in changes if change.command is not None]
-        if pending and not dry_run:
+        if pending and not manner.dry_run:
             if not yes:
-                _show(changes, question_console())
+                show_table(_columns(will=True), map(_cells, changes), question_console())
                 click.confirm(f"Change {len(pending)} collections?", abort=True, err=True)
             changes = with_bar(
                 changes,
@@ -96,31 +93,23 @@ def enforce(policy: Path, uri: str, wish: Options | None, *, dry_run: bool, yes:
                 lambda change: f"changing {change.namespace}",
                 lambda change: carry_out(client, change),
             )
-    if as_json:
-        print_json({"dry_run": dry_run, "collections": [_row(change) for change in changes]})
-    else:
-        _show(changes, dry_run=dry_run)
+    rows = [
+        {
+            "namespace": change.namespace,
+            "outcome": change.outcome.value,
+            "reason": change.reason,
+            "plaintext": dict(change.plaintext),
+        }
+        for change in changes
+    ]
+    manner.show_table(_columns(will=manner.dry_run), map(_cells, changes), {"collections": rows})
     sys.exit(EX_NO if any(change.outcome is Outcome.FAILED for change in changes) else 0)
 
 
-def _row(change: Change) -> dict[str, object]:
-    return {
-        "namespace": change.namespace,
-        "outcome": change.outcome.value,
-        "reason": change.reason,
-        "plaintext": dict(change.plaintext),
-    }
+def _columns(*, will: bool) -> tuple[str, ...]:
+    return "collection", "would be" if will else "outcome", "documents with plaintext", "reason"
 
 
-def _show(changes: Sequence[Change], console: Console | None = None, *, dry_run: bool = True) -> None:
-    columns = ("collection", "would be" if dry_run else "outcome", "documents with plaintext", "reason")
-    rows = (
-        (
-            change.namespace,
-            change.outcome.value,
-            "\n".join(f"{path}: {count}" for path, count in change.plaintext.items()),
-            change.reason,
-        )
-        for change in changes
-    )
-    show_table(columns, rows, console)
+def _cells(change: Change) -> tuple[str, ...]:
+    counts = "\n".join(f"{path}: {count}" for path, count in change.plaintext.items())
+    return change.namespace, change.outcome.value, counts, change.reason

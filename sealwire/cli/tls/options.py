@@ -1,108 +1,82 @@
 """Options of `sealwire tls verify` that take some reading: rules, targets in a file, a period, an address."""
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from sealwire.files.yaml_source import MAX_SOURCE_BYTES
 from sealwire.proxy.server.config.reader import read_named_file
-from sealwire.sidecars.tls_check.revocation import http_fetch
-from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity, parse_rules
+from sealwire.sidecars.tls_check.certificate.revocation import http_fetch
+from sealwire.sidecars.tls_check.certificate.trust import load_identity, load_trust
+from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, parse_rules
 from sealwire.sidecars.tls_check.target import Target, parse_targets
-from sealwire.sidecars.tls_check.trust import load_identity, load_trust
 from sealwire.sidecars.tls_check.verify import Settings
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_PERIOD_S = 30 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
-    """The options of `tls verify`, named as on the command line."""
-
-    targets: tuple[str, ...] = field(repr=False)
-    """As written: there may be passwords in them, so they go no further than `read_targets`."""
-    targets_file: Path | None
-    ca: Path | None
-    client_certificate: Path | None
-    rule: tuple[str, ...]
-    rules: Path | None
-    strict: bool
-    revocation: bool
-    http_port: int
-    timeout: float
-    budget: float
-    as_json: bool
-    quiet: bool
-    html: Path | None
-    metrics_file: Path | None
-    watch: float | None
-    metrics_listen: tuple[str, int] | None
-
-
-def read_settings(options: VerifyOptions) -> Settings:
+def read_settings(
+    ca: Path | None,
+    client_certificate: Path | None,
+    revocation: bool,
+    http_port: int,
+    timeout: float,
+    budget: float,
+) -> Settings:
     """How to look. Raises UnusableFile."""
-    identity = options.client_certificate
     return Settings(
-        trust=load_trust(options.ca) if options.ca is not None else None,
-        identity=load_identity(identity) if identity is not None else None,
-        timeout_s=options.timeout,
-        budget_s=options.budget,
-        http_port=options.http_port,
-        fetch=http_fetch(options.timeout) if options.revocation else None,
+        trust=load_trust(ca) if ca is not None else None,
+        identity=load_identity(client_certificate) if client_certificate is not None else None,
+        timeout_s=timeout,
+        budget_s=budget,
+        http_port=http_port,
+        fetch=http_fetch(timeout) if revocation else None,
     )
 
 
-def read_rules(file: Path | None, changes: tuple[str, ...]) -> RuleSet:
+def read_rules(rules: Path | None, rule: tuple[str, ...]) -> RuleSet:
     """The rules: defaults, then the file, then `--rule ID=SEVERITY`. Raises SourceError, click.UsageError."""
-    rules = RuleSet() if file is None else parse_rules(read_named_file(file, "the rules"), str(file))
-    severities = dict(rules.severities)
-    for change in changes:
+    found = RuleSet() if rules is None else parse_rules(read_named_file(rules, "the rules"), str(rules))
+    severities = dict(found.severities)
+    for change in rule:
         name, _, word = change.partition("=")
         if name not in RULES:
             raise click.UsageError(f"--rule: no rule '{name}'; `sealwire tls rules` lists them")
         if word not in {severity.value for severity in Severity}:
             raise click.UsageError(f"--rule {name}: write {name}=warn, {name}=fail or {name}=off")
         severities[name] = Severity(word)
-    return RuleSet(severities, rules.thresholds)
+    return RuleSet(severities, found.thresholds)
 
 
-def read_targets(arguments: tuple[str, ...], file: Path | None) -> tuple[Target, ...]:
-    """Targets of the command line and of a file. Raises as `parse_targets`."""
-    if file is None:
-        return parse_targets(arguments)
-    content = read_named_file(file, "the targets")[:MAX_SOURCE_BYTES].decode("utf-8", "replace")
-    return parse_targets(arguments, str(file), content)
+def read_targets(targets: tuple[str, ...], targets_file: Path | None) -> tuple[Target, ...]:
+    """Targets of the command line and of a file; there may be passwords in both, and none in the result.
+
+    Raises as `parse_targets`
+    """
+    if targets_file is None:
+        return parse_targets(targets)
+    content = read_named_file(targets_file, "the targets")[:MAX_SOURCE_BYTES].decode("utf-8", "replace")
+    return parse_targets(targets, str(targets_file), content)
 
 
-class Period(click.ParamType[float]):
-    """A time such as `30s`, `15m`, `6h` or `1d`, as seconds."""
-
-    name = "period"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; click shows the failure as wrong usage."""
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"([0-9]{1,7})([smhd])", str(value))
-        seconds = int(match.group(1)) * _UNITS_S[match.group(2)] if match else 0
-        if not 0 < seconds <= _LONGEST_PERIOD_S:
-            self.fail("write a number and s, m, h or d, such as 6h; at most 30d", param, ctx)
-        return float(seconds)
+def read_period(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """Seconds of a time such as `30s`, `15m`, `6h` or `1d`; click shows the failure as wrong usage."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,7})([smhd])", text)
+    seconds = int(match.group(1)) * _UNITS_S[match.group(2)] if match else 0
+    if not 0 < seconds <= _LONGEST_PERIOD_S:
+        raise click.BadParameter("write a number and s, m, h or d, such as 6h; at most 30d")
+    return float(seconds)
 
 
-class Address(click.ParamType[tuple[str, int]]):
-    """`HOST:PORT` to listen on, as a pair."""
-
-    name = "address"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Host and port; click shows the failure as wrong usage."""
-        host, _, port = str(value).rpartition(":")
-        if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
-            self.fail("write HOST:PORT, such as 127.0.0.1:9186", param, ctx)
-        return host.strip("[]"), int(port)
+def read_address(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """Host and port of `HOST:PORT` to listen on; click shows the failure as wrong usage."""
+    if text is None:
+        return None
+    host, _colon, port = text.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        raise click.BadParameter("write HOST:PORT, such as 127.0.0.1:9186")
+    return host.strip("[]"), int(port)

@@ -6,7 +6,7 @@ import click
 
 from sealwire.cli.options import json_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.sidecars.tls_check.rules import RULES
+from sealwire.sidecars.tls_check.judging.rules import RULES
 
 
 @click.command()

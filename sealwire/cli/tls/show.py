@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sealwire.sidecars.tls_check.connection.offers import Support
+from sealwire.sidecars.tls_check.connection.suites import Verdict
 from sealwire.sidecars.tls_check.facts import EndpointFacts, Presented
-from sealwire.sidecars.tls_check.findings import Finding
-from sealwire.sidecars.tls_check.offers import Support
-from sealwire.sidecars.tls_check.report import VERDICT_WORDS, Report, TargetReport, days_left
-from sealwire.sidecars.tls_check.rules import RULES, Severity
-from sealwire.sidecars.tls_check.suites import Verdict
+from sealwire.sidecars.tls_check.judging.findings import Finding
+from sealwire.sidecars.tls_check.judging.rules import RULES, Severity
+from sealwire.sidecars.tls_check.report.report import VERDICT_WORDS, Report, TargetReport, days_left
 
 _STYLES = {"fail": "bold red", "warn": "yellow", "pass": "green"}
 

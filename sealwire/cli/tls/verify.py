@@ -3,28 +3,48 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import json_option
+from sealwire.cli.options import json_option, settings
 from sealwire.cli.output import progress
-from sealwire.cli.tls.options import Address, Period, VerifyOptions, read_rules, read_settings, read_targets
+from sealwire.cli.tls.options import read_address, read_period, read_rules, read_settings, read_targets
 from sealwire.cli.tls.show import show_report
-from sealwire.sidecars.tls_check.files import write_whole
-from sealwire.sidecars.tls_check.metrics import TlsMetrics
-from sealwire.sidecars.tls_check.page import to_html
-from sealwire.sidecars.tls_check.report import Report, make_report, to_json
-from sealwire.sidecars.tls_check.rules import RuleSet, Severity
-from sealwire.sidecars.tls_check.target import Endpoint, Target
-from sealwire.sidecars.tls_check.verify import Settings, settings_for, verify_targets
+from sealwire.sidecars.tls_check.judging.rules import RuleSet, Severity
+from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
+from sealwire.sidecars.tls_check.report.page import to_html
+from sealwire.sidecars.tls_check.report.report import Report, make_report, to_json, write_whole
+from sealwire.sidecars.tls_check.target import Target
+from sealwire.sidecars.tls_check.verify import Settings, Watcher, settings_for, verify_targets
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a report goes, as the options say."""
+
+    as_json: bool
+    quiet: bool
+    html: Path | None
+    metrics_file: Path | None
+
+    def show(self, report: Report, metrics: TlsMetrics) -> None:
+        """Files first: a terminal that went away is not to keep them from being written."""
+        metrics.update(report)
+        if self.html is not None:
+            write_whole(self.html, to_html(report).encode())
+        if self.metrics_file is not None:
+            metrics.write(self.metrics_file)
+        if self.as_json:
+            click.echo(to_json(report), nl=False)
+        else:
+            show_report(report, Console(), quiet=self.quiet)
 
 
 @click.command(name="verify")
@@ -61,9 +81,26 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--quiet", is_flag=True, help="Print findings only, and nothing when there are none: for cron.")
 @click.option("--html", type=_FILE, help="Write the report as one HTML page.")
 @click.option("--metrics-file", type=_FILE, help="Write Prometheus metrics, for a textfile collector.")
-@click.option("--watch", type=Period(), metavar="PERIOD", help="Verify again every PERIOD, such as 6h.")
-@click.option("--metrics-listen", type=Address(), metavar="HOST:PORT", help="With --watch: serve /metrics.")
-def verify(**chosen: Any) -> None:
+@click.option(
+    "--watch", callback=read_period, metavar="PERIOD", help="Verify again every PERIOD, such as 6h."
+)
+@click.option(
+    "--metrics-listen", callback=read_address, metavar="HOST:PORT", help="With --watch: serve /metrics."
+)
+@settings("rules", read_rules)
+@settings("targets", read_targets)
+@settings("look", read_settings)
+@settings("output", Output)
+def verify(  # noqa: PLR0913 - one parameter a group of options
+    targets: tuple[Target, ...],
+    rules: RuleSet,
+    look: Settings,
+    output: Output,
+    *,
+    strict: bool,
+    watch: float | None,
+    metrics_listen: tuple[str, int] | None,
+) -> None:
     """Connect to each TARGET as a client would and report what its TLS is worth.
 
     TARGET is a MongoDB connection string (all its members are looked at), an https:// URL or HOST:PORT. No
@@ -80,65 +117,32 @@ def verify(**chosen: Any) -> None:
       sealwire tls verify --targets-file targets.txt --quiet --strict
       sealwire tls verify --targets-file targets.txt --watch 6h --metrics-listen 127.0.0.1:9186
     """
-    options = VerifyOptions(**chosen)
-    if options.metrics_listen is not None and options.watch is None:
+    if metrics_listen is not None and watch is None:
         raise click.UsageError("--metrics-listen needs --watch: a single run ends before anybody can ask")
-    rules = read_rules(options.rules, options.rule)
-    targets = read_targets(options.targets, options.targets_file)
-    settings = read_settings(options)
     for target in targets:
-        settings_for(target, settings)  # a file that cannot be used is said before anything is looked at
+        settings_for(target, look)  # a file that cannot be used is said before anything is looked at
     metrics = TlsMetrics()
-    if options.watch is not None:
-        _watch(lambda: _run(targets, settings, rules), options, metrics, options.watch)
-        return
-    report = _run(targets, settings, rules)
-    _show(report, options, metrics)
-    bad = (Severity.FAIL, Severity.WARN) if options.strict else (Severity.FAIL,)
-    if report.verdict in bad:
-        sys.exit(EX_NO)
-
-
-class _Bar:
-    """Shows which endpoint is looked at, and how many targets are done."""
-
-    def __init__(self, bars: Progress, task: TaskID) -> None:
-        self._bars = bars
-        self._task = task
-
-    def look_at(self, endpoint: Endpoint) -> None:
-        self._bars.update(self._task, description=endpoint.label)
-
-    def done(self) -> None:
-        self._bars.advance(self._task)
-
-
-def _run(targets: tuple[Target, ...], settings: Settings, rules: RuleSet) -> Report:
-    with progress(*Progress.get_default_columns()) as bars:
-        bar = _Bar(bars, bars.add_task("verifying", total=len(targets)))
-        return make_report(verify_targets(targets, settings, bar), rules)
-
-
-def _show(report: Report, options: VerifyOptions, metrics: TlsMetrics) -> None:
-    """Files first: a terminal that went away is not to keep them from being written."""
-    metrics.update(report)
-    if options.html is not None:
-        write_whole(options.html, to_html(report).encode())
-    if options.metrics_file is not None:
-        metrics.write(options.metrics_file)
-    if options.as_json:
-        click.echo(to_json(report), nl=False)
-    else:
-        show_report(report, Console(), quiet=options.quiet)
-
-
-def _watch(run: Callable[[], Report], options: VerifyOptions, metrics: TlsMetrics, period_s: float) -> None:
-    """Run again and again until SIGINT or SIGTERM; a period is counted from the end of a run."""
+    if watch is None:
+        report = _run(targets, look, rules)
+        output.show(report, metrics)
+        bad = (Severity.FAIL, Severity.WARN) if strict else (Severity.FAIL,)
+        sys.exit(EX_NO if report.verdict in bad else 0)
+    # Again and again until SIGINT or SIGTERM; a period is counted from the end of a run.
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    if options.metrics_listen is not None:
-        metrics.listen(*options.metrics_listen)
+    if metrics_listen is not None:
+        metrics.listen(*metrics_listen)
     while not ended.is_set():
-        _show(run(), options, metrics)
-        ended.wait(period_s)
+        output.show(_run(targets, look, rules), metrics)
+        ended.wait(watch)
+
+
+def _run(targets: tuple[Target, ...], look: Settings, rules: RuleSet) -> Report:
+    with progress(*Progress.get_default_columns()) as bars:
+        task = bars.add_task("verifying", total=len(targets))
+        watcher = Watcher(
+            look_at=lambda endpoint: bars.update(task, description=endpoint.label),
+            done=lambda: bars.advance(task),
+        )
+        return make_report(verify_targets(targets, look, watcher), rules)

@@ -15,8 +15,7 @@ EXIT_CODES = {
 _MODULES = {
     "start": ("init", "unseal"),
     "setup": ("setup", "status"),
-    "remove": ("remove",),
-    "rotate_policy": ("rotate-policy",),
+    "upkeep": ("rotate-policy", "remove"),
     "roles": ("credentials", "unwrap", "revoke"),
 }
 

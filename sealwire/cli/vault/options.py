@@ -56,7 +56,6 @@ class ServerOptions:
         return VaultConnection(patient, login=NoLogin())
 
     def seal(self) -> VaultSeal:
-        """The server's seal."""
         return VaultSeal(self.without_login())
 
     def _environ(self) -> dict[str, str]:
@@ -130,11 +129,9 @@ names_options = settings(
 def _wished(
     settings: SetupSettings, rotation_period: str | None, bound_cidrs: tuple[str, ...], audit_file: str | None
 ) -> SetupSettings:
-    auth = (
-        replace(settings.auth, bound_cidrs=bound_cidrs)
-        if isinstance(settings.auth, AppRole)
-        else settings.auth
-    )
+    auth = settings.auth
+    if isinstance(auth, AppRole):
+        auth = replace(auth, bound_cidrs=bound_cidrs)
     period_s = None if rotation_period is None else parse_period(rotation_period)
     return replace(settings, rotation_s=period_s, audit_file=audit_file, auth=auth)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.options import PATH, dry_run_option, json_option, yes_option
-from sealwire.cli.output import answer, print_json
+from sealwire.cli.options import PATH, yes_option
+from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.vault.options import ServerOptions, names_options, role_argument, server_options
 from sealwire.keys.private_file import create_private, read_private, replace_private, require_free
 from sealwire.keys.vault.admin import check_wrapped
@@ -25,17 +25,14 @@ from sealwire.sidecars.vault_setup.settings import Role, SetupSettings, parse_pe
     help="New file for the wrapping token, which opens once. The secret id itself is not in it.",
 )
 @click.option("--wrap-ttl", metavar="1h", default="1h", show_default=True, help="How long it can be opened.")
-@dry_run_option
-@json_option
-def credentials(  # noqa: PLR0913 - one parameter an option
+@manner_options
+def credentials(
     role: Role,
     server: ServerOptions,
     settings: SetupSettings,
     secret_id_file: Path,
     wrap_ttl: str,
-    *,
-    dry_run: bool,
-    as_json: bool,
+    manner: Manner,
 ) -> None:
     """Make a login for ROLE: prints the role id, and writes the secret id wrapped.
 
@@ -49,23 +46,18 @@ def credentials(  # noqa: PLR0913 - one parameter an option
     wrap_ttl_s = parse_period(wrap_ttl)
     require_free(secret_id_file)  # before the server makes what nobody would have
     admin = server.admin()
-    if dry_run:
-        role_id = logins.role_id_of(admin, settings, role)
-        document: dict[str, object] = {"dry_run": True, "role_id": role_id}
-        done = "would be written"
-    else:
+    role_id = logins.role_id_of(admin, settings, role)
+    document: dict[str, object] = {"role_id": role_id}
+    done = "would be written"
+    if not manner.dry_run:
         made = logins.issue(admin, settings, role, wrap_ttl_s)
         # No writer's lock: of two wrapping tokens for one path either is as good.
-        create_private(secret_id_file, made.secret_id.token.encode("ascii") + b"\n")
-        role_id, secret_id = made.role_id, made.secret_id
-        document = {"wrapping_accessor": secret_id.accessor, "ttl_s": secret_id.ttl_s}
-        document = {"dry_run": False, "role_id": role_id, **document}
-        done = f"opens once, within {secret_id.ttl_s} s"
-    if as_json:
-        print_json(document)
-        return
-    click.echo(role_id)
-    click.echo(f"{secret_id_file}: {done}", err=True)
+        create_private(secret_id_file, made.token.encode("ascii") + b"\n")
+        done = f"opens once, within {made.ttl_s} s"
+        document |= {"wrapping_accessor": made.accessor, "ttl_s": made.ttl_s}
+    manner.answer(role_id, document)
+    if not manner.as_json:
+        click.echo(f"{secret_id_file}: {done}", err=True)
 
 
 _MAX_TOKEN_BYTES = 4096
@@ -76,16 +68,9 @@ _MAX_TOKEN_BYTES = 4096
 @server_options
 @names_options
 @click.option("--secret-id-file", type=PATH, required=True, help="As `credentials` wrote it.")
-@dry_run_option
-@json_option
+@manner_options
 def unwrap(
-    role: Role,
-    server: ServerOptions,
-    settings: SetupSettings,
-    secret_id_file: Path,
-    *,
-    dry_run: bool,
-    as_json: bool,
+    role: Role, server: ServerOptions, settings: SetupSettings, secret_id_file: Path, manner: Manner
 ) -> None:
     """Open a wrapped secret id of ROLE; the file then holds the secret id itself, for every restart.
 
@@ -98,15 +83,15 @@ def unwrap(
     """
     token = read_private(secret_id_file, _MAX_TOKEN_BYTES).decode("ascii", "replace").strip()
     path, name = secret_id_path(settings, role), settings.role_name(role)
-    document: dict[str, object] = {"dry_run": dry_run, "role": name, "file": str(secret_id_file)}
-    if dry_run:
+    document: dict[str, object] = {"role": name, "file": str(secret_id_file)}
+    if manner.dry_run:
         document["ttl_s"] = check_wrapped(server.without_login(), token, path)
         text = f"{secret_id_file}: opens, once, within {document['ttl_s']} s of its making"
     else:
         secret_id = take_out(server.without_login(), token, path)
         replace_private(secret_id_file, secret_id.encode("ascii") + b"\n")
         text = f"{secret_id_file}: holds the secret id of {name}"
-    answer(text, document, as_json=as_json)
+    manner.answer(text, document)
 
 
 @click.command()
@@ -114,11 +99,8 @@ def unwrap(
 @server_options
 @names_options
 @yes_option
-@dry_run_option
-@json_option
-def revoke(
-    role: Role, server: ServerOptions, settings: SetupSettings, *, yes: bool, dry_run: bool, as_json: bool
-) -> None:
+@manner_options
+def revoke(role: Role, server: ServerOptions, settings: SetupSettings, manner: Manner, *, yes: bool) -> None:
     """End every login of ROLE at once: its secret ids and its tokens. The role stays.
 
     A running proxy keeps the data keys that it has in memory until keys.max_age_s: stop it as well.
@@ -129,14 +111,13 @@ def revoke(
     """
     name = settings.role_name(role)
     admin = server.admin()
-    if dry_run:
+    if manner.dry_run:
         count = logins.count_secret_ids(admin, settings, role)
         text = f"{name}: {count} secret ids would end, and all tokens that were made with them"
-        answer(text, {"dry_run": True, "role": name, "secret_ids": count}, as_json=as_json)
+        manner.answer(text, {"role": name, "secret_ids": count})
         return
     if not yes:
         click.confirm(f"End every login of {name}?", abort=True, err=True)
     ended = logins.revoke(admin, settings, role)
     text = f"{name}: ended {ended.secret_ids} secret ids and {ended.tokens} tokens"
-    document = {"dry_run": False, "role": name, "secret_ids": ended.secret_ids, "tokens": ended.tokens}
-    answer(text, document, as_json=as_json)
+    manner.answer(text, {"role": name, "secret_ids": ended.secret_ids, "tokens": ended.tokens})

@@ -2,32 +2,31 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
 from rich.console import Console
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import dry_run_option, json_option, yes_option
-from sealwire.cli.output import print_json, question_console, show_table, with_bar
+from sealwire.cli.options import json_option, yes_option
+from sealwire.cli.output import Manner, manner_options, print_json, question_console, show_table, with_bar
 from sealwire.cli.vault.options import ServerOptions, names_options, server_options, wish_options
 from sealwire.sidecars.vault_setup import plan
 from sealwire.sidecars.vault_setup.credentials import Login, logins
 from sealwire.sidecars.vault_setup.initialise import require_unsealed
-from sealwire.sidecars.vault_setup.resource import Difference
+from sealwire.sidecars.vault_setup.resource import AtMost, Difference, State, Step
 from sealwire.sidecars.vault_setup.rotation import KeyAge, ages
 from sealwire.sidecars.vault_setup.settings import SetupSettings, format_period
-from sealwire.sidecars.vault_setup.step import State, Step
 
 
 @click.command()
 @server_options
 @names_options
 @wish_options
-@dry_run_option
 @yes_option
-@json_option
-def setup(server: ServerOptions, settings: SetupSettings, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+@manner_options
+def setup(server: ServerOptions, settings: SetupSettings, manner: Manner, *, yes: bool) -> None:
     """Make what Sealwire needs on the server: keys, policies, roles, storage, audit log.
 
     Compares first, and does only what is left to do, so it may be run again at any time. Things of the same
@@ -43,19 +42,19 @@ def setup(server: ServerOptions, settings: SetupSettings, *, dry_run: bool, yes:
     require_unsealed(server.seal().status())
     admin = server.admin()
     steps = plan.compare_all(admin, settings)
-    if not dry_run:
+    if not manner.dry_run:
         plan.require_changeable(steps)
         pending = [step for step in steps if step.request is not None]
         if pending and not yes:
             show_steps(steps, question_console())
             click.confirm(f"Change {len(pending)} things on the server?", abort=True, err=True)
         if pending:
-            done = with_bar(
-                plan.carry_out(admin, steps), len(steps), lambda _: "setting up", lambda step: step
-            )
+            making = plan.carry_out(admin, steps)
+            done = with_bar(making, len(steps), lambda _: "setting up", lambda step: step)
             steps = plan.verify(admin, settings, done)
-    show_outcome(steps, {"dry_run": dry_run}, as_json=as_json)
-    left = [step for step in steps if step.state is State.BY_HAND] if dry_run else plan.outstanding(steps)
+    show_outcome(steps, {"dry_run": manner.dry_run}, as_json=manner.as_json)
+    outstanding = plan.outstanding(steps)
+    left = [step for step in outstanding if step.state is State.BY_HAND or not manner.dry_run]
     sys.exit(EX_NO if left else 0)
 
 
@@ -82,18 +81,9 @@ def status(server: ServerOptions, settings: SetupSettings, *, as_json: bool) -> 
     drift = plan.outstanding(steps)
     keys = () if any(step.state is State.TO_DO for step in steps) else ages(admin, settings)
     found = () if drift else logins(admin, settings)
-    more = {
-        "seal": {
-            "shares": seal.shares,
-            "threshold": seal.threshold,
-            "unseals_itself": seal.unseals_itself,
-        },
-        "keys": [_key_row(key) for key in keys],
-        "logins": [
-            {"role": login.role, "secret_ids": login.secret_ids, "ends": login.ends.isoformat()}
-            for login in found
-        ],
-    }
+    seal_row = {"shares": seal.shares, "threshold": seal.threshold, "unseals_itself": seal.unseals_itself}
+    ends = [asdict(login) | {"ends": login.ends.isoformat()} for login in found]
+    more = {"seal": seal_row, "keys": [_key_row(key) for key in keys], "logins": ends}
     show_outcome(steps, more, as_json=as_json)
     late = _late(keys, found, datetime.now(UTC))
     for line in late:
@@ -102,22 +92,15 @@ def status(server: ServerOptions, settings: SetupSettings, *, as_json: bool) -> 
 
 
 def _late(keys: Sequence[KeyAge], found: Sequence[Login], now: datetime) -> list[str]:
-    return [
-        *(
-            f"{key.name} should have been rotated by the server and was not"
-            for key in keys
-            if key.overdue(now)
-        ),
-        *(
-            f"the last secret id of {login.role} ends on {login.ends:%Y-%m-%d}: hand out a new one"
-            for login in found
-            if login.ends_soon(now)
-        ),
-    ]
+    overdue = [key.name for key in keys if key.overdue(now)]
+    soon = [login for login in found if login.ends_soon(now)]
+    lines = [f"{name} should have been rotated by the server and was not" for name in overdue]
+    ends = [f"{login.role} ends on {login.ends:%Y-%m-%d}: hand out a new one" for login in soon]
+    return lines + [f"the last secret id of {end}" for end in ends]
 
 
 def _key_row(key: KeyAge) -> dict[str, object]:
-    period = format_period(key.period_s) if key.period_s else None
+    period = format_period(key.period_s) or None
     return {"name": key.name, "version": key.version, "made": key.made.isoformat(), "rotation_period": period}
 
 
@@ -158,13 +141,10 @@ def _step_row(step: Step) -> dict[str, object]:
         "name": step.name,
         "state": step.state.value,
         "differences": [
-            {"field": each.field, "wanted": _plain(each.wanted), "found": _plain(each.found)}
+            # servers' values are JSON; what is only bounded is said in words
+            asdict(each) | {"wanted": str(each.wanted) if isinstance(each.wanted, AtMost) else each.wanted}
             for each in step.differences
         ],
         "advice": step.advice if step.state is State.BY_HAND else "",
         "request": step.request and {"path": step.request.path, "body": dict(step.request.body)},
     }
-
-
-def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, str | int | list | dict) else str(value)

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import click
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.options import PATH, dry_run_option, json_option
-from sealwire.cli.output import answer
+from sealwire.cli.options import PATH
+from sealwire.cli.output import Manner, answer, manner_options
 from sealwire.cli.signals import uninterrupted
 from sealwire.cli.vault.options import ServerOptions, server_options
 from sealwire.keys.vault.seal import SealStatus
@@ -38,8 +39,7 @@ from sealwire.sidecars.vault_setup.initialise import unseal as give
     type=PATH,
     help="Write the root token here, in clear, for `setup`. Revoke it afterwards.",
 )
-@dry_run_option
-@json_option
+@manner_options
 def init(  # noqa: PLR0913 - one parameter an option
     server: ServerOptions,
     shares: int,
@@ -48,8 +48,7 @@ def init(  # noqa: PLR0913 - one parameter an option
     output: Path | None,
     root_token_file: Path | None,
     *,
-    dry_run: bool,
-    as_json: bool,
+    manner: Manner,
 ) -> None:
     """Make the first keys of an empty server and hand over its unseal shares, once.
 
@@ -62,19 +61,16 @@ def init(  # noqa: PLR0913 - one parameter an option
       sealwire vault init --shares 2 --threshold 2 --holder a.pgp --holder b.pgp --output shares
     """
     people = parse_holders(holders)
-    if output is None and as_json:
+    if output is None and manner.as_json:
         raise click.UsageError("--json needs --output: no share is printed for programs")
     if output is None and not sys.stdout.isatty():
-        raise HandOverFailed(
-            SetupReason.NOT_A_TERMINAL,
-            "shares are shown on a terminal only, not where they would be kept by accident",
-            "give --output DIRECTORY",
-        )
+        text = "shares are shown on a terminal only, not where they would be kept by accident"
+        raise HandOverFailed(SetupReason.NOT_A_TERMINAL, text, "give --output DIRECTORY")
     first.check_numbers(shares, threshold, people)
     seal = server.seal()
     places = Places(output, root_token_file)
     sealed = None
-    if dry_run:
+    if manner.dry_run:
         first.require_empty(seal)
         places.prepare()
         places.give_up()
@@ -92,14 +88,9 @@ def init(  # noqa: PLR0913 - one parameter an option
         status = first.unseal(seal, made.clear_shares) if made.clear_shares else seal.status()
         sealed = status.sealed
         text = "sealed: the holders unseal it" if sealed else "unsealed"
-    document = {
-        "dry_run": dry_run,
-        "shares": shares,
-        "threshold": threshold,
-        "output": None if output is None else str(output),
-        "sealed": sealed,
-    }
-    answer(text, document, as_json=as_json)
+    directory = None if output is None else str(output)
+    document = {"shares": shares, "threshold": threshold, "output": directory, "sealed": sealed}
+    manner.answer(text, document)
 
 
 _MAX_SHARE_CHARACTERS = 4096
@@ -107,9 +98,8 @@ _MAX_SHARE_CHARACTERS = 4096
 
 @click.command()
 @server_options
-@dry_run_option
-@json_option
-def unseal(server: ServerOptions, *, dry_run: bool, as_json: bool) -> None:
+@manner_options
+def unseal(server: ServerOptions, manner: Manner) -> None:
     """Give one or more shares to a sealed server, one a line; asks for them on a terminal.
 
     Each holder may do it from his own machine: the server counts. Exit code 1 while it is still sealed. With
@@ -122,29 +112,22 @@ def unseal(server: ServerOptions, *, dry_run: bool, as_json: bool) -> None:
     """
     seal = server.seal()
     shares: Iterable[str] = ()
-    if not dry_run:
+    if not manner.dry_run:
         shares = _typed(seal.status()) if sys.stdin.isatty() else _piped()
-    status = give(seal, shares)
+    status = give(seal, takewhile(bool, shares))
     text = (
         f"sealed; {status.progress} of {status.threshold} shares were given" if status.sealed else "unsealed"
     )
     document = {"sealed": status.sealed, "progress": status.progress, "threshold": status.threshold}
-    answer(text, document, as_json=as_json)
+    answer(text, document, as_json=manner.as_json)
     sys.exit(EX_NO if status.sealed else 0)
 
 
 def _typed(status: SealStatus) -> Iterator[str]:
     for number in range(status.progress + 1, status.threshold + 1):
         prompt = f"Share ({number} of {status.threshold}, empty to stop)"
-        share = str(click.prompt(prompt, hide_input=True, default="", show_default=False, err=True)).strip()
-        if not share:
-            return
-        yield share
+        yield str(click.prompt(prompt, hide_input=True, default="", show_default=False, err=True)).strip()
 
 
 def _piped() -> Iterator[str]:
-    for _ in range(MAX_SHARES):
-        share = sys.stdin.readline(_MAX_SHARE_CHARACTERS).strip()
-        if not share:
-            return
-        yield share
+    return (sys.stdin.readline(_MAX_SHARE_CHARACTERS).strip() for _ in range(MAX_SHARES))

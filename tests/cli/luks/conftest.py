@@ -1,16 +1,13 @@
 """`sealwire luks` on a machine in memory."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from sealwire.cli import main
 from sealwire.cli.luks import options
-from sealwire.sidecars.luks import journal
-from tests.cli.runs import Outcome, Run
+from sealwire.sidecars.luks.migration import journal
 from tests.sidecars.luks import story
-from tests.sidecars.luks.test_preflight import Site, site
+from tests.sidecars.luks.migration.test_preflight import Site, site
 
 
 @pytest.fixture
@@ -23,16 +20,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["sealwire", "luks", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return Outcome(caught.value.code, captured.out, captured.err)
-
-    return run
+def begins_with() -> tuple[str, ...]:
+    return ("luks",)
 
 
 @pytest.fixture

@@ -13,3 +13,8 @@ def policy(tmp_path: Path) -> Path:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
     return path
+
+
+@pytest.fixture
+def begins_with() -> tuple[str, ...]:
+    return ("policy",)

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from click.testing import CliRunner, Result
-
-from sealwire.cli.policy import command
+from tests.cli.runs import Outcome, Run
 
 POLICY = """\
 version: 1
@@ -18,11 +16,6 @@ collections:
 """
 
 
-def run(*arguments: object, stdin: str | None = None) -> Result:
-    """`sealwire policy` with these arguments."""
-    return CliRunner().invoke(command, [str(argument) for argument in arguments], input=stdin)
-
-
-def explain(policy: Path, text: str, *more: str) -> Result:
+def explain(run: Run, policy: Path, text: str, *more: str) -> Outcome:
     """`sealwire policy explain` with JSON output."""
     return run("explain", policy, text, "--db", "clinic", "--json", *more)

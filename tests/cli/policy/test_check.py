@@ -8,13 +8,14 @@ import pytest
 from sealwire.cli import main
 from sealwire.cli.exit_codes import EX_CONFIG, exit_code
 from sealwire.files.errors import SourceError
-from tests.cli.policy.runs import POLICY, run
+from tests.cli.policy.runs import POLICY
+from tests.cli.runs import Run
 
 
-def test_check_lists_what_is_covered(policy: Path) -> None:
+def test_check_lists_what_is_covered(policy: Path, run: Run) -> None:
     result = run("check", policy, "--json")
-    assert result.exit_code == 0
-    first, *rest = json.loads(result.output)
+    assert result.code == 0
+    first, *rest = json.loads(result.out)
     assert first == {
         "namespace": "clinic.patients",
         "path": "nhs_number",
@@ -22,7 +23,7 @@ def test_check_lists_what_is_covered(policy: Path) -> None:
         "mode": "deterministic",
     }
     assert [row["namespace"] for row in rest] == ["clinic.patients", "clinic.patients", "tenant_*.patients"]
-    assert "4 covered paths, 3 classes" in run("check", policy).output
+    assert "4 covered paths, 3 classes" in run("check", policy).out
 
 
 @pytest.mark.parametrize("subcommand", [["check"], ["lint"], ["explain"]])
@@ -41,18 +42,18 @@ def test_a_bad_policy_is_one_line_a_hint_and_the_exit_code_for_configuration(
     assert exit_code(SourceError("p", 1, 1, "x")) == EX_CONFIG
 
 
-def test_a_policy_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    assert run("check", tmp_path / "none.yaml").exit_code == 2
-    assert run("check", tmp_path).exit_code == 2
+def test_a_policy_that_is_not_there_is_a_usage_error(tmp_path: Path, run: Run) -> None:
+    assert run("check", tmp_path / "none.yaml").code == 2
+    assert run("check", tmp_path).code == 2
 
 
-def test_lint_warns_and_fails_only_when_told_to(policy: Path) -> None:
+def test_lint_warns_and_fails_only_when_told_to(policy: Path, run: Run) -> None:
     result = run("lint", policy, "--json")
-    assert result.exit_code == 0
-    assert [(row["rule"], row["where"]) for row in json.loads(result.output)] == [
+    assert result.code == 0
+    assert [(row["rule"], row["where"]) for row in json.loads(result.out)] == [
         ("few-values", "clinic.patients ward")
     ]
-    assert run("lint", policy).exit_code == 0
-    assert run("lint", policy, "--strict").exit_code == 1
+    assert run("lint", policy).code == 0
+    assert run("lint", policy, "--strict").code == 1
     policy.write_text(POLICY.replace("ward: ward", "room: ward"))
-    assert run("lint", policy, "--strict").exit_code == 0
+    assert run("lint", policy, "--strict").code == 0

@@ -5,22 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.policy.runs import explain, run
+from tests.cli.policy.runs import explain
+from tests.cli.runs import Run
 
 
-def test_explain_says_what_would_be_encrypted_and_never_the_value(policy: Path) -> None:
+def test_explain_says_what_would_be_encrypted_and_never_the_value(policy: Path, run: Run) -> None:
     text = '{"find": "patients", "filter": {"nhs_number": "9434765919"}}'
-    result = explain(policy, text)
-    assert result.exit_code == 0
-    assert json.loads(result.output) == {
+    result = explain(run, policy, text)
+    assert result.code == 0
+    assert json.loads(result.out) == {
         "command": "find",
         "namespace": "clinic.patients",
         "protected": True,
         "encrypted": [{"path": "nhs_number", "class": "nhs", "mode": "deterministic", "use": "match"}],
     }
-    shown = run("explain", policy, text, "--db", "clinic").output
+    shown = run("explain", policy, text, "--db", "clinic").out
     assert "nhs_number" in shown
-    assert "9434765919" not in shown + result.output
+    assert "9434765919" not in shown + result.out
 
 
 @pytest.mark.parametrize(
@@ -30,23 +31,23 @@ def test_explain_says_what_would_be_encrypted_and_never_the_value(policy: Path) 
         ('{"find": "patients", "filter": {}}', "no covered value"),
     ],
 )
-def test_explain_says_when_nothing_is_encrypted(policy: Path, text: str, expected: str) -> None:
+def test_explain_says_when_nothing_is_encrypted(policy: Path, text: str, expected: str, run: Run) -> None:
     result = run("explain", policy, text, "--db", "clinic")
-    assert (result.exit_code, expected in result.output) == (0, True)
+    assert (result.code, expected in result.out) == (0, True)
 
 
-def test_explain_reads_standard_input_and_the_database_of_the_command(policy: Path) -> None:
+def test_explain_reads_standard_input_and_the_database_of_the_command(policy: Path, run: Run) -> None:
     text = '{"count": "patients", "query": {"notes": null}, "$db": "clinic"}'
-    assert run("explain", policy, "-", stdin=text).exit_code == 0
+    assert run("explain", policy, "-", stdin=text).code == 0
     other = run("explain", policy, "-", "--db", "clinic", "--json", stdin=text.replace("clinic", "other"))
-    assert json.loads(other.output)["namespace"] == "other.patients"
+    assert json.loads(other.out)["namespace"] == "other.patients"
 
 
-def test_explain_shows_a_refusal_with_its_code(policy: Path) -> None:
+def test_explain_shows_a_refusal_with_its_code(policy: Path, run: Run) -> None:
     text = '{"find": "patients", "filter": {"nhs_number": {"$gt": "943"}}}'
-    result = explain(policy, text)
-    assert result.exit_code == 1
-    assert json.loads(result.output) == {
+    result = explain(run, policy, text)
+    assert result.code == 1
+    assert json.loads(result.out) == {
         "refused": "range",
         "path": "nhs_number",
         "rule": "$gt",
@@ -54,13 +55,13 @@ def test_explain_shows_a_refusal_with_its_code(policy: Path) -> None:
         "codeName": "NotImplemented",
     }
     shown = run("explain", policy, text, "--db", "clinic")
-    assert shown.exit_code == 1
-    assert shown.output.startswith("refused with 238 NotImplemented: ")
-    assert "943" not in shown.output
+    assert shown.code == 1
+    assert shown.out.startswith("refused with 238 NotImplemented: ")
+    assert "943" not in shown.out
 
 
-def test_explain_without_a_database_is_refused(policy: Path) -> None:
-    assert run("explain", policy, '{"find": "patients"}').exit_code == 1
+def test_explain_without_a_database_is_refused(policy: Path, run: Run) -> None:
+    assert run("explain", policy, '{"find": "patients"}').code == 1
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,6 @@ def test_explain_without_a_database_is_refused(policy: Path) -> None:
         '{"find": "x", "filter": ' + '{"a":' * 5000 + "1" + "}" * 5001,
     ],
 )
-def test_text_that_is_no_command_is_a_usage_error(policy: Path, text: str) -> None:
-    result = explain(policy, text)
-    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+def test_text_that_is_no_command_is_a_usage_error(policy: Path, text: str, run: Run) -> None:
+    result = explain(run, policy, text)
+    assert result.code == 2

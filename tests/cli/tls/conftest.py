@@ -1,12 +1,8 @@
-"""`sealwire tls verify` in this process."""
+"""`sealwire tls`."""
 
 import pytest
-from click.testing import CliRunner
-
-from sealwire.cli.tls import command
-from tests.cli.tls.runs import Run
 
 
 @pytest.fixture
-def run() -> Run:
-    return lambda *arguments: CliRunner().invoke(command, ["verify", *map(str, arguments)])
+def begins_with() -> tuple[str, ...]:
+    return ("tls",)

@@ -2,24 +2,20 @@
 
 import io
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from click.testing import Result
 from rich.console import Console
 
 from sealwire.cli.tls.show import show_report
 from sealwire.sidecars.tls_check.facts import EndpointFacts
-from sealwire.sidecars.tls_check.report import make_report
-from sealwire.sidecars.tls_check.rules import RuleSet
+from sealwire.sidecars.tls_check.judging.rules import RuleSet
+from sealwire.sidecars.tls_check.report.report import make_report
 from tests.build_context import ROOT
 from tests.sidecars.tls_check.samples import target_facts
 
 SECRET = "Geheimnis-7"
 
 PAGE = ROOT / "docs" / "operations" / "tls.md"
-
-Run = Callable[..., Result]
 
 
 def rules_file(folder: Path, text: str) -> Path:

@@ -8,7 +8,7 @@ from sealwire.cli.exit_codes import exit_code
 from sealwire.cli.tls.options import read_rules, read_targets
 from sealwire.files.errors import SourceError
 from sealwire.sidecars.tls_check.errors import TlsCheckReason, UnusableTarget
-from sealwire.sidecars.tls_check.rules import RULES, Severity, Thresholds
+from sealwire.sidecars.tls_check.judging.rules import RULES, Severity, Thresholds
 from tests.cli.tls.runs import SECRET, rules_file
 
 

@@ -4,12 +4,12 @@ import re
 import shlex
 from pathlib import Path
 
-from sealwire.cli.tls.options import VerifyOptions, read_rules, read_targets
+from sealwire.cli.tls.options import read_rules, read_targets
 from sealwire.cli.tls.verify import verify
-from sealwire.sidecars.tls_check.metrics import TlsMetrics
-from sealwire.sidecars.tls_check.report import make_report
-from sealwire.sidecars.tls_check.rules import RULES, RuleSet, Severity, Thresholds
-from sealwire.sidecars.tls_check.suites import Verdict
+from sealwire.sidecars.tls_check.connection.suites import Verdict
+from sealwire.sidecars.tls_check.judging.rules import RULES, RuleSet, Severity, Thresholds
+from sealwire.sidecars.tls_check.report.metrics import TlsMetrics
+from sealwire.sidecars.tls_check.report.report import make_report
 from tests.cli.tls.runs import PAGE, blocks, rules_file
 from tests.sidecars.tls_check.samples import DATABASE, target_facts
 
@@ -20,10 +20,10 @@ def test_every_command_of_the_page_is_one() -> None:
     assert len(commands) > 5
     for program, group, subcommand, *arguments in commands:
         assert (program, group, subcommand) == ("sealwire", "tls", "verify")
-        options = VerifyOptions(**verify.make_context("verify", arguments).params)
-        read_rules(None, options.rule)
-        if options.targets:
-            read_targets(options.targets, None)
+        options = verify.make_context("verify", arguments).params
+        read_rules(None, options["rule"])
+        if options["targets"]:
+            read_targets(options["targets"], None)
 
 
 def test_the_rules_of_the_page_are_read_and_exist(tmp_path: Path) -> None:

@@ -2,14 +2,10 @@
 
 import json
 
-from click.testing import CliRunner
-
-from sealwire.cli.tls import command
-from sealwire.sidecars.tls_check.rules import RULES
+from sealwire.sidecars.tls_check.judging.rules import RULES
+from tests.cli.runs import Run
 
 
-def test_the_rules_are_listed() -> None:
-    result = CliRunner().invoke(command, ["rules", "--json"])
-    assert {rule["id"] for rule in json.loads(result.output)} == set(RULES)
-    plain = CliRunner().invoke(command, ["rules"])
-    assert plain.exit_code == 0
+def test_the_rules_are_listed(run: Run) -> None:
+    assert {rule["id"] for rule in json.loads(run("rules", "--json").out)} == set(RULES)
+    assert run("rules").code == 0

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from sealwire.sidecars.tls_check.connection.stream import Trouble
 from sealwire.sidecars.tls_check.facts import EndpointFacts
-from sealwire.sidecars.tls_check.stream import Trouble
 from tests.cli.tls.runs import shown
 from tests.sidecars.tls_check.samples import DATABASE, PRESENTED, WEB, certificate
 

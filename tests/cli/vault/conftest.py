@@ -7,3 +7,8 @@ import pytest
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("VAULT_ADDR", "BAO_ADDR", "VAULT_TOKEN", "BAO_TOKEN", "SEALWIRE_VAULT_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def begins_with() -> tuple[str, ...]:
+    return ("vault",)

@@ -2,19 +2,19 @@
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from sealwire.cli.vault import command
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.sidecars.vault_setup.errors import SetupReason, UnusableSetting
+from tests.cli.runs import Run
 from tests.cli.vault.runs import SUBCOMMANDS, refusal
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_every_subcommand_shows_examples(name: str) -> None:
-    result = CliRunner().invoke(command, [name, "--help"])
-    assert result.exit_code == 0
-    assert "Examples:" in result.output
+def test_every_subcommand_shows_examples(run: Run, name: str) -> None:
+    result = run(name, "--help")
+    assert result.code == 0
+    assert "Examples:" in result.out
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
@@ -39,8 +39,8 @@ def test_no_option_takes_a_token_or_a_share(name: str) -> None:
         ("credentials", "nobody", "--secret-id-file", "x"),
     ],
 )
-def test_wrong_usage_is_said_at_once(arguments: tuple[str, ...]) -> None:
-    assert CliRunner().invoke(command, arguments).exit_code == 2
+def test_wrong_usage_is_said_at_once(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).code == 2
 
 
 @pytest.mark.parametrize(

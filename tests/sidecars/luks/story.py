@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from sealwire.sidecars.luks import migration
-from sealwire.sidecars.luks.journal import Journal, Phase, journal_path
+from sealwire.sidecars.luks.migration import migration
+from sealwire.sidecars.luks.migration.journal import Journal, Phase
 from sealwire.sidecars.luks.settings import FileSystem, VolumeSettings
 from tests.sidecars.luks.model import Model
 from tests.sidecars.luks.model_files import Node
@@ -57,25 +57,22 @@ def running_machine(kind: type[Model] = Model) -> Model:
 
 def set_up(machine: Model, settings: VolumeSettings = SETTINGS, *, erase: bool = False) -> Journal:
     """Begin, or go on with what was begun."""
-    if machine.read(journal_path("mongodb")) is None:
-        journal = migration.begin(machine, settings, erase=erase)
-    else:
-        journal = Journal.open(machine, journal_path("mongodb"))
+    journal = Journal.find(machine, "mongodb") or migration.begin(machine, settings, erase=erase)
     migration.go_on(machine, journal, passphrase, Silent())
     return journal
 
 
 def roll_back(machine: Model, *, abandon_volume: bool = False) -> None:
-    journal = Journal.open(machine, journal_path("mongodb"))
+    journal = Journal.open(machine, "mongodb")
     migration.roll_back(machine, journal, passphrase, Silent(), abandon_volume=abandon_volume)
 
 
 def phase(machine: Model) -> Phase:
-    return Journal.open(machine, journal_path("mongodb")).record.phase
+    return Journal.open(machine, "mongodb").record.phase
 
 
 def finish(machine: Model) -> None:
-    migration.finish(machine, Journal.open(machine, journal_path("mongodb")), Silent())
+    migration.finish(machine, Journal.open(machine, "mongodb"), Silent())
 
 
 def assert_data_is_whole(machine: Model) -> None:

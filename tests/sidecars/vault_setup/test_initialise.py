@@ -14,7 +14,7 @@ from sealwire.sidecars.vault_setup.errors import (
     UnusableSetting,
     VaultSetupError,
 )
-from sealwire.sidecars.vault_setup.holders import AgeHolder, PgpHolder, parse_holders
+from sealwire.sidecars.vault_setup.holders import Holders, parse_holders
 from tests.sidecars.vault_setup.fake_seal import FakeSeal
 
 AGE = "age1" + "q" * 58
@@ -42,27 +42,27 @@ def test_numbers_that_protect_nothing_are_refused_before_anything_happens(
 ) -> None:
     seal = FakeSeal()
     with pytest.raises(UnusableSetting) as caught:
-        initialise.initialise(seal, shares, threshold)
+        initialise.initialise(seal, shares, threshold, Holders())
     assert caught.value.reason is SetupReason.SHARES
     assert seal.asked == ()
 
 
 def test_there_is_a_holder_for_each_share() -> None:
     with pytest.raises(UnusableSetting) as caught:
-        initialise.check_numbers(3, 2, (AgeHolder(AGE),))
+        initialise.check_numbers(3, 2, Holders((AGE,)))
     assert caught.value.reason is SetupReason.SHARES
 
 
 def test_a_server_with_keys_is_left_alone() -> None:
     seal = FakeSeal(initialised=True)
     with pytest.raises(ServerState) as caught:
-        initialise.initialise(seal, 3, 2)
+        initialise.initialise(seal, 3, 2, Holders())
     assert caught.value.reason is SetupReason.ALREADY_INITIALISED
     assert seal.asked == ()
 
 
 def test_shares_in_clear_are_text_and_no_repr_shows_them() -> None:
-    made = initialise.initialise(FakeSeal(), 3, 2)
+    made = initialise.initialise(FakeSeal(), 3, 2, Holders())
     assert made.shares[0] == base64.b64encode(b"share 0")
     assert (made.suffix, made.root_token) == ("", b"root")
     assert "share" not in repr(made).replace("shares", "")
@@ -70,7 +70,7 @@ def test_shares_in_clear_are_text_and_no_repr_shows_them() -> None:
 
 
 def test_pgp_keys_go_to_the_server_and_no_share_comes_in_clear() -> None:
-    seal, people = FakeSeal(), (PgpHolder("a"), PgpHolder("b"), PgpHolder("c"))
+    seal, people = FakeSeal(), Holders(pgp_keys=("a", "b", "c"))
     made = initialise.initialise(seal, 3, 2, people)
     assert seal.asked == (3, 2, ("a", "b", "c"), "a")
     assert made.shares == (b"share 0", b"share 1", b"share 2")
@@ -79,13 +79,13 @@ def test_pgp_keys_go_to_the_server_and_no_share_comes_in_clear() -> None:
 
 def test_a_root_token_in_clear_is_asked_for() -> None:
     seal = FakeSeal()
-    made = initialise.initialise(seal, 1, 1, (PgpHolder("a"),), clear_root_token=True)
+    made = initialise.initialise(seal, 1, 1, Holders(pgp_keys=("a",)), clear_root_token=True)
     assert seal.asked == (1, 1, ("a",), None)
     assert made.root_token == b"root"
 
 
 def test_age_gets_shares_on_its_input_never_in_its_arguments(age: list[list[str]]) -> None:
-    made = initialise.initialise(FakeSeal(), 2, 2, (AgeHolder(AGE), AgeHolder(AGE)))
+    made = initialise.initialise(FakeSeal(), 2, 2, Holders((AGE, AGE)))
     assert made.shares[1] == b"sealed " + base64.b64encode(b"share 1")
     assert (made.root_token, made.suffix) == (b"sealed root", ".age")
     assert {tuple(command) for command in age} == {("/usr/bin/age", "--armor", "--recipient", AGE)}
@@ -97,7 +97,7 @@ def test_a_recipient_that_age_refuses_is_found_before_there_are_shares(
     monkeypatch.setattr("shutil.which", lambda _: "/bin/false")
     seal = FakeSeal()
     with pytest.raises(HandOverFailed) as caught:
-        initialise.initialise(seal, 1, 1, (AgeHolder(AGE),))
+        initialise.initialise(seal, 1, 1, Holders((AGE,)))
     assert caught.value.reason is SetupReason.AGE_FAILED
     assert seal.asked == ()
 
@@ -105,7 +105,7 @@ def test_a_recipient_that_age_refuses_is_found_before_there_are_shares(
 def test_without_age_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(HandOverFailed) as caught:
-        initialise.initialise(FakeSeal(), 1, 1, (AgeHolder(AGE),))
+        initialise.initialise(FakeSeal(), 1, 1, Holders((AGE,)))
     assert caught.value.reason is SetupReason.AGE_MISSING
 
 
@@ -139,10 +139,10 @@ def test_holders_are_age_recipients_or_files_with_pgp_keys(tmp_path: Path) -> No
         f"-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: x\n\n{body}=abcd\n"
         "-----END PGP PUBLIC KEY BLOCK-----\n"
     )
-    key = PgpHolder(base64.b64encode(PGP_KEY).decode())
-    assert parse_holders([str(binary), str(armoured)]) == (key, key)
-    assert parse_holders([AGE]) == (AgeHolder(AGE),)
-    assert parse_holders([]) == ()
+    key = base64.b64encode(PGP_KEY).decode()
+    assert parse_holders([str(binary), str(armoured)]) == Holders(pgp_keys=(key, key))
+    assert parse_holders([AGE]) == Holders((AGE,))
+    assert parse_holders([]) == Holders()
 
 
 @pytest.mark.parametrize("content", [b"", b"ssh-ed25519 AAAA", b"\x99" * (256 * 1024 + 1), b"\x85\x01"])

@@ -9,9 +9,8 @@ from sealwire.sidecars.vault_setup.audit import configuration
 from sealwire.sidecars.vault_setup.desired import MARK, resources
 from sealwire.sidecars.vault_setup.errors import NotChangeable, SetupReason
 from sealwire.sidecars.vault_setup.plan import carry_out, compare_all, outstanding, verify
-from sealwire.sidecars.vault_setup.resource import AtMost, Kind, differences
+from sealwire.sidecars.vault_setup.resource import AtMost, Kind, State, Step, differences
 from sealwire.sidecars.vault_setup.settings import QUARTER_S, AppRole, Kubernetes, SetupSettings
-from sealwire.sidecars.vault_setup.step import State, Step
 from tests.sidecars.vault_setup.fake_server import FakeServer, set_up
 
 SETTINGS = SetupSettings(audit_file="/var/log/audit.log")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sealwire.keys.errors import KeySettingError
-from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke
+from sealwire.sidecars.vault_setup.credentials import issue, logins, revoke, role_id_of
 from sealwire.sidecars.vault_setup.errors import ServerState, SetupReason, UnusableSetting, VaultSetupError
 from sealwire.sidecars.vault_setup.removal import Fate, carry_out, plan_removal
 from sealwire.sidecars.vault_setup.resource import Kind
@@ -26,13 +26,14 @@ def test_a_credential_is_a_role_id_and_a_wrapped_secret_id_that_no_repr_shows() 
     server = set_up()
     server.objects[f"{PROXY_ROLE}/role-id"] = {"role_id": "role-1"}
     made = issue(server, SETTINGS, Role.PROXY, 3600)
-    assert (made.role_id, made.secret_id.token, made.secret_id.ttl_s) == ("role-1", "hvs.wrapping", 3600)
-    assert "hvs." not in repr(made) + repr(made.secret_id)
+    assert role_id_of(server, SETTINGS, Role.PROXY) == "role-1"
+    assert (made.token, made.ttl_s) == ("hvs.wrapping", 3600)
+    assert "hvs." not in repr(made)
 
 
 def test_without_the_role_there_is_no_credential() -> None:
     with pytest.raises(ServerState) as caught:
-        issue(FakeServer(), SETTINGS, Role.PROXY, 3600)
+        role_id_of(FakeServer(), SETTINGS, Role.PROXY)
     assert reason_of(caught) is SetupReason.NOT_SET_UP
 
 

@@ -1,0 +1,101 @@
+"""Reads the first answer to a ClientHello: what the server chose, an alert, or something that is not TLS."""
+
+from dataclasses import dataclass
+from enum import Enum
+from io import BytesIO
+
+MAX_ANSWER_BYTES = 1 << 16
+"""More than four full records; a ServerHello has some hundred bytes."""
+
+_ALERT = 21
+_HANDSHAKE = 22
+_SERVER_HELLO = 2
+_MAX_RECORD_BYTES = 1 << 14  # plaintext records, RFC 8446 section 5.1
+_MAX_SERVER_HELLO_BYTES = 1 << 14
+_SUPPORTED_VERSIONS = 43
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The server takes the offer. A HelloRetryRequest counts: it names version and suite as well."""
+
+    version: int
+    suite: int
+
+
+class Rejection(Enum):
+    """The server does not take the offer."""
+
+    ALERT = "alert"
+    NOT_TLS = "the bytes are no answer to a ClientHello"
+
+
+class _Malformed(Exception):
+    """The bytes break the structure that the RFC gives them."""
+
+
+def read_answer(received: bytes) -> Choice | Rejection | None:
+    """The server's answer; None while more bytes are needed.
+
+    Source:  RFC 5246 sections 6.2.1, 7.2, 7.4.1.3; RFC 8446 sections 4.1.3, 4.2.1, 5.1
+    """
+    messages = b""
+    rest = received
+    try:
+        while len(rest) >= 5:
+            kind, major, length = rest[0], rest[1], int.from_bytes(rest[3:5], "big")
+            if major != 3 or kind not in (_ALERT, _HANDSHAKE) or not 0 < length <= _MAX_RECORD_BYTES:
+                return Rejection.NOT_TLS
+            if len(rest) < 5 + length:
+                return None
+            content, rest = rest[5 : 5 + length], rest[5 + length :]
+            if kind == _ALERT:
+                return Rejection.ALERT if length == 2 else Rejection.NOT_TLS
+            messages += content
+            choice = _server_hello(messages)
+            if choice is not None:
+                return choice
+    except _Malformed:
+        return Rejection.NOT_TLS
+    # A first byte is enough to tell that something else is speaking.
+    return Rejection.NOT_TLS if rest and rest[0] not in (_ALERT, _HANDSHAKE) else None
+
+
+def _server_hello(messages: bytes) -> Choice | None:
+    if messages[0] != _SERVER_HELLO:
+        raise _Malformed
+    if len(messages) < 4:
+        return None
+    length = int.from_bytes(messages[1:4], "big")
+    if length > _MAX_SERVER_HELLO_BYTES:
+        raise _Malformed
+    if len(messages) < 4 + length:
+        return None
+    body = BytesIO(messages[4 : 4 + length])
+    version = _number(body, 2)
+    _take(body, 32)
+    _take(body, _number(body, 1))
+    suite = _number(body, 2)
+    _take(body, 1)
+    if body.tell() < length:
+        version = _selected_version(BytesIO(_take(body, _number(body, 2))), version)
+    return Choice(version, suite)
+
+
+def _selected_version(extensions: BytesIO, legacy_version: int) -> int:
+    while kind := extensions.read(2):
+        content = _take(extensions, _number(extensions, 2))
+        if int.from_bytes(kind, "big") == _SUPPORTED_VERSIONS:
+            return _number(BytesIO(content), 2)
+    return legacy_version
+
+
+def _take(source: BytesIO, count: int) -> bytes:
+    taken = source.read(count)
+    if len(taken) < count:
+        raise _Malformed
+    return taken
+
+
+def _number(source: BytesIO, count: int) -> int:
+    return int.from_bytes(_take(source, count), "big")
