@@ -134,6 +134,7 @@ def test_what_is_put_at_a_path(tree: Shape, put: dict[str, Shape | None], expect
         (DEEP, {"a.b.c": None}, "{a:{b:{c:-k d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
         (DEEP, {"a.b.c": ""}, "{a:{b:{d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
         (DEEP, {"a.b": ""}, "{a:|{b:{c:k d:l}}}"),
+        ({"a": {"b": "k", "c": "l", "-": ""}}, {"a.b": ""}, "{a:{c:-l}|{b:-k c:-l}}"),
         (GONE, {"a.b": None}, "{a:{b:-k c:-l}|{b:-k c:-l}}"),
         (GONE, {"a.z": ""}, "{a:{b:-k c:-l}}"),
     ],
