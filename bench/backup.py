@@ -31,15 +31,15 @@ from bench.report.report import RESULTS
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.kek.local_wrap import LocalKek
-from sealwire.sidecars.backup.blocks import Block, cut, gather
-from sealwire.sidecars.backup.digest import ContentDigest, digest
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.manifest import Consistency, Manifest
-from sealwire.sidecars.backup.names import part_path
-from sealwire.sidecars.backup.parallel import produced
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.tar_writer import TarWriter
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.archive.blocks import Block, cut, gather
+from sealwire.sidecars.backup.archive.digest import ContentDigest, digest
+from sealwire.sidecars.backup.archive.names import part_path
+from sealwire.sidecars.backup.archive.tar import TarWriter
+from sealwire.sidecars.backup.dumping.parallel import produced
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.sealed.manifest import Consistency, Manifest
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 
 POOL_BYTES = 48 << 20
 """How many different bytes there are before they repeat: gzip looks back 32 KiB only."""

@@ -31,6 +31,10 @@ ROOMS = (
     ),
     *("policies/commands", "sidecars/enforcement", "sealwire/testbed"),
     *(f"proxy/server/{name}" for name in ("config", "observability", "connections", "workers")),
+    *(
+        f"sidecars/backup/{name}"
+        for name in ("stores", "sealed", "archive", "dumping", "keeping", "restoring")
+    ),
     *(f"sidecars/luks/{name}" for name in ("machine", "volume", "migration")),
     *(f"sidecars/tls_check/{name}" for name in ("certificate", "connection", "judging", "report")),
 )

@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,38 +53,29 @@ class BackupStory:
         return all(check.passed for check in self.checks)
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """One command that was run."""
+class _StepFailed(Exception):
+    """A command failed; says the last line of its errors."""
 
-    exit_code: int
-    output: str
-    errors: str
-
-    def json(self) -> dict[str, Any]:
-        """What it printed for programs; nothing where it failed."""
-        parsed: dict[str, Any] = json.loads(self.output) if self.output else {}
-        return parsed
-
-    @property
-    def why(self) -> str:
-        """The last line of its errors."""
-        return (self.errors.strip().splitlines() or ["no message"])[-1]
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        super().__init__((done.stderr.strip().splitlines() or ["no message"])[-1])
+        self.exit_code = done.returncode
 
 
 class _Operator:
     """Types `sealwire backup ...` on a machine that knows the server's address by a file."""
 
     def __init__(self, stage: Stage) -> None:
+        self.stage = stage
         self.folder = stage.folder / "backup"
+        self.old_key, self.new_key = self.folder / "backup-key", self.folder / "next-key"
         self.store = self.folder / "store"
         self.store.mkdir(parents=True, mode=0o700)
         self._uri_file = self._private("uri", stage.guarded.uri(stage.administrator))
         self._passphrase_file = self._private("passphrase", secrets.token_urlsafe(24))
 
-    def backup(self, subcommand: str, *arguments: str, server: bool = False) -> _Done:
-        """Run it to its end."""
-        command = [sys.executable, "-m", "sealwire", "backup", subcommand, *arguments]
+    def backup(self, subcommand: str, *arguments: str, server: bool = False) -> dict[str, Any]:
+        """Run it to its end; what it printed for programs. Raises _StepFailed."""
+        command = [sys.executable, "-m", "sealwire", "backup", subcommand, *arguments, "--json"]
         environment = os.environ | {
             "SEALWIRE_BACKUP_STORE": str(self.store),
             "SEALWIRE_PASSPHRASE_FILE": str(self._passphrase_file),
@@ -92,19 +84,99 @@ class _Operator:
         if server:
             environment["SEALWIRE_SERVER_URI_FILE"] = str(self._uri_file)
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        return _Done(done.returncode, done.stdout, done.stderr)
-
-    def key(self, name: str) -> Path:
-        """A fresh key pair; its public half has `.pub` behind it."""
-        path = self.folder / name
-        self.backup("create-key", str(path))
-        return path
+        if done.returncode != 0:
+            raise _StepFailed(done)
+        printed: dict[str, Any] = json.loads(done.stdout)
+        return printed
 
     def _private(self, name: str, content: str) -> Path:
         path = self.folder / name
         path.touch(mode=0o600)
         path.write_text(content)
         return path
+
+
+def _create(operator: _Operator) -> tuple[bool, str]:
+    recipient = ("--recipient", f"public:{operator.old_key}.pub")
+    arguments = (_NAME, *recipient, "--only", CLINIC, "--policy", str(POLICY_FILE))
+    made = operator.backup("create", *arguments, server=True)
+    detail = f"{made['documents']:,} documents, {made['consistency']}, read by {made['dumper']}"
+    return (operator.store / f"{_NAME}.tar.gz.enc").exists(), detail
+
+
+def _search(operator: _Operator) -> tuple[bool, str]:
+    """Sealed, and opened as well: what is compressed would hide the patients from a search by itself."""
+    texts = covered_texts(operator.stage.dataset)
+    sealed = scan_folder(operator.store, texts)
+    opened_folder = operator.folder / "opened"
+    operator.backup("unpack", _NAME, str(opened_folder), "--key", f"private:{operator.old_key}")
+    opened = scan_folder(opened_folder, texts)
+    control = scan_folder(operator.stage.dataset.patients_file.parent, texts)
+    passed = sealed.hits == opened.hits == 0 and opened.size_bytes > 0 and control.hits > 0
+    detail = (
+        f"{sealed.hits} hits in the file, {opened.hits} in {opened.size_bytes / 1e6:.1f} MB of it opened; "
+        f"{control.hits:,} in the clinic's own lists"
+    )
+    return passed, detail
+
+
+def _verify(operator: _Operator) -> tuple[bool, str]:
+    (row,) = operator.backup("verify", _NAME, "--key", f"private:{operator.old_key}")["sound"]
+    return bool(row["recorded"]), f"{row['files']} files, {row['documents']:,} documents"
+
+
+def _drill(operator: _Operator) -> tuple[bool, str]:
+    report = operator.backup("restore", _NAME, "--key", f"private:{operator.old_key}", "--drill")
+    detail = f"{len(report['collections'])} collections the same after {report['seconds']:.1f} s"
+    return bool(report["holds"]), detail
+
+
+def _rekey(operator: _Operator) -> tuple[bool, str]:
+    payload = operator.store / f"{_NAME}.tar.gz.enc"
+    before = payload.stat()
+    keys = ("--key", f"private:{operator.old_key}", "--recipient", f"public:{operator.new_key}.pub")
+    operator.backup("rekey", _NAME, *keys)
+    after = payload.stat()
+    untouched = (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    try:
+        operator.backup("verify", _NAME, "--key", f"private:{operator.old_key}")
+    except _StepFailed as refused:
+        return untouched and refused.exit_code == _WRONG_KEY, f"the old key: {str(refused)[:72]}"
+    return False, "the old key opens it"
+
+
+def _restore(operator: _Operator) -> tuple[bool, str]:
+    rename = ("--rename", f"{CLINIC}={RESTORED}")
+    report = operator.backup("restore", _NAME, "--key", f"private:{operator.new_key}", *rename, server=True)
+    stage = operator.stage
+    patient = shown_patient(stage.dataset.patients)
+    with (
+        MongoClient[dict[str, Any]](stage.sealwire_uri) as application,
+        MongoClient[dict[str, Any]](stage.proxy.uri(stage.administrator, RESTORED)) as restored,
+    ):
+        before, after = find_patient(application, patient), find_patient(restored, patient)
+    same = before is not None and before == after and before["nhs_number"] == patient["nhs_number"]
+    documents = sum(row["documents"] for row in report["collections"])
+    return bool(report["holds"]) and same, f"{documents:,} documents, one patient read: the same"
+
+
+_STEPS: tuple[tuple[str, str, Callable[[_Operator], tuple[bool, str]]], ...] = (
+    ("making a backup", "a backup was made with a public key: this machine cannot read it", _create),
+    ("looking for patients in it", "a search finds no patient in it, sealed or opened", _search),
+    ("verifying it", "verified to its authenticated end, every checksum and count", _verify),
+    (
+        "restoring it into a throw-away server",
+        "the drill: restored into a server of its own, compared, removed",
+        _drill,
+    ),
+    ("changing its key", "another key opens it, the old one does not, the payload was not touched", _rekey),
+    (
+        "restoring it under another name",
+        "restored under another name, and readable through Sealwire",
+        _restore,
+    ),
+)
+"""What is announced, what is claimed, and the step that says whether it holds, and what was seen."""
 
 
 def tell_backup(stage: Stage, announce: Announce) -> BackupStory:
@@ -116,96 +188,15 @@ def tell_backup(stage: Stage, announce: Announce) -> BackupStory:
     run_application(stage.sealwire_uri, stage.dataset, stage.folder / "application.log", lambda _: None)
     operator = _Operator(stage)
     announce("making keys")
-    old, new = operator.key("backup-key"), operator.key("next-key")
-    steps: tuple[tuple[str, Callable[[], Check]], ...] = (
-        ("making a backup", lambda: _create(operator, old)),
-        ("looking for patients in it", lambda: _search(stage, operator, old)),
-        ("verifying it", lambda: _verify(operator, old)),
-        ("restoring it into a throw-away server", lambda: _drill(operator, old)),
-        ("changing its key", lambda: _rekey(operator, old, new)),
-        ("restoring it under another name", lambda: _restore(stage, operator, new)),
-    )
+    for key in (operator.old_key, operator.new_key):
+        with suppress(_StepFailed):  # the steps that need it say so
+            operator.backup("create-key", str(key))
     checks = []
-    for text, step in steps:
+    for text, claim, step in _STEPS:
         announce(text)
-        checks.append(step())
+        try:
+            passed, detail = step(operator)
+        except _StepFailed as error:
+            passed, detail = False, str(error)
+        checks.append(Check(claim, passed, detail))
     return BackupStory(len(stage.dataset.patients), tuple(checks))
-
-
-def _create(operator: _Operator, key: Path) -> Check:
-    recipient = ("--recipient", f"public:{key}.pub")
-    arguments = (_NAME, *recipient, "--only", CLINIC, "--policy", str(POLICY_FILE), "--json")
-    done = operator.backup("create", *arguments, server=True)
-    made = done.json()
-    claim = "a backup was made with a public key: this machine cannot read it"
-    if done.exit_code != 0:
-        return Check(claim, False, done.why)
-    detail = f"{made['documents']:,} documents, {made['consistency']}, read by {made['dumper']}"
-    return Check(claim, (operator.store / f"{_NAME}.tar.gz.enc").exists(), detail)
-
-
-def _search(stage: Stage, operator: _Operator, key: Path) -> Check:
-    """Sealed, and opened as well: what is compressed would hide the patients from a search by itself."""
-    texts = covered_texts(stage.dataset)
-    sealed = scan_folder(operator.store, texts)
-    opened_folder = operator.folder / "opened"
-    operator.backup("unpack", _NAME, str(opened_folder), "--key", f"private:{key}")
-    opened = scan_folder(opened_folder, texts)
-    control = scan_folder(stage.dataset.patients_file.parent, texts)
-    passed = sealed.hits == opened.hits == 0 and opened.size_bytes > 0 and control.hits > 0
-    detail = (
-        f"{sealed.hits} hits in the file, {opened.hits} in {opened.size_bytes / 1e6:.1f} MB of it opened; "
-        f"{control.hits:,} in the clinic's own lists"
-    )
-    return Check("a search finds no patient in it, sealed or opened", passed, detail)
-
-
-def _verify(operator: _Operator, key: Path) -> Check:
-    done = operator.backup("verify", _NAME, "--key", f"private:{key}", "--json")
-    claim = "verified to its authenticated end, every checksum and count"
-    if done.exit_code != 0:
-        return Check(claim, False, done.why)
-    (row,) = done.json()["sound"]
-    return Check(claim, bool(row["recorded"]), f"{row['files']} files, {row['documents']:,} documents")
-
-
-def _drill(operator: _Operator, key: Path) -> Check:
-    done = operator.backup("restore", _NAME, "--key", f"private:{key}", "--drill", "--json")
-    claim = "the drill: restored into a server of its own, compared, removed"
-    report = done.json()
-    if not report:
-        return Check(claim, False, done.why)
-    detail = f"{len(report['collections'])} collections the same after {report['seconds']:.1f} s"
-    return Check(claim, done.exit_code == 0 and bool(report["holds"]), detail)
-
-
-def _rekey(operator: _Operator, old: Path, new: Path) -> Check:
-    payload = operator.store / f"{_NAME}.tar.gz.enc"
-    before = payload.stat()
-    keys = ("--key", f"private:{old}", "--recipient", f"public:{new}.pub")
-    done = operator.backup("rekey", _NAME, *keys)
-    after = payload.stat()
-    claim = "another key opens it, the old one does not, the payload was not touched"
-    if done.exit_code != 0:
-        return Check(claim, False, done.why)
-    refused = operator.backup("verify", _NAME, "--key", f"private:{old}")
-    untouched = (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
-    return Check(claim, untouched and refused.exit_code == _WRONG_KEY, f"the old key: {refused.why[:72]}")
-
-
-def _restore(stage: Stage, operator: _Operator, key: Path) -> Check:
-    rename = ("--rename", f"{CLINIC}={RESTORED}", "--json")
-    done = operator.backup("restore", _NAME, "--key", f"private:{key}", *rename, server=True)
-    claim = "restored under another name, and readable through Sealwire"
-    report = done.json()
-    if not report:
-        return Check(claim, False, done.why)
-    patient = shown_patient(stage.dataset.patients)
-    with (
-        MongoClient[dict[str, Any]](stage.sealwire_uri) as application,
-        MongoClient[dict[str, Any]](stage.proxy.uri(stage.administrator, RESTORED)) as restored,
-    ):
-        before, after = find_patient(application, patient), find_patient(restored, patient)
-    same = before is not None and before == after and before["nhs_number"] == patient["nhs_number"]
-    documents = sum(row["documents"] for row in report["collections"])
-    return Check(claim, done.exit_code == 0 and same, f"{documents:,} documents, one patient read: the same")

@@ -1,20 +1,20 @@
 """Encrypted backups: one sealed file a backup, its description beside it, and what keeps both sound.
 
-Owns: the file format `NAME.tar.gz.enc` and its sidecar `NAME.tar.gz.enc.json`, the recipients whose keys open
-it, the stores that hold it, and what is done with it there: list, verify, rekey, prune, schedule. Also the
-source and the restore: dumping a server into a tar, and restoring one.
+Owns: the file format `NAME.tar.gz.enc` and its sidecar `NAME.tar.gz.enc.json`, and all that is done with
+backups.
 
-The walk, writing: whoever dumps writes a tar into a `sealed_writer.SealedWriter`: gzip (`compression`),
-then chunks of AES-256-GCM (`chunks`) behind an authenticated `header`, into a `store`; `commit(manifest)`
-writes the sidecar and gives the file its name. Reading: `sealed_reader.SealedReader` returns no byte that
-was not authenticated. `verification` reads all of it.
+    stores      where they are kept: directories, buckets
+    sealed      the format: header, key slots, chunks, sidecar, manifest
+    archive     the files of a dump: their names, what stands in them, how they are written and read
+    dumping     from a server into a backup
+    keeping     listing, verifying, rekeying, scheduling, pruning; the transition from plaintext backups
+    restoring   from a backup into a server, or a directory
 
-The source: `dump` asks what there is (`inventory`, `metadata`), at which moment (`consistency`), lets
-`readers` read it in `blocks` by `parallel` threads, and writes them with `tar_writer` under mongodump's
-`names`; `contents` says what whole collections hold (`digest`). The restore: `dump_files` walks a dump
-wherever it is, `survey` says what is in it, `restore_plan` where it goes, `restore` puts it there by the
-commands of `restore_server`, notes it in a `journal` and compares (`comparison`). `drill` does that to a
-server that is thrown away; `unpack` to a directory.
+The walk, writing: `dumping.dump.dump` asks what there is, reads it in blocks, and writes a tar into a
+`sealed.writer.SealedWriter`, which compresses and encrypts it into a store. `commit` writes the sidecar and
+gives the file its name. Reading: `sealed.reader.SealedReader` returns no byte that was not authenticated;
+`archive.survey.survey` says what is in it, `restoring.plan.plan` where it goes, and
+`restoring.restore.Restore` puts it there and compares.
 
 May not import: wire, policies, proxy, asyncio. Of the rooms it uses keys and crypto.
 Specifications: docs/format/backup.md (normative); Hoang, Reyhanitabar, Rogaway and Vizar 2015; RFC 9180.

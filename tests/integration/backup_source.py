@@ -12,17 +12,16 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectI
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.sidecars.backup import consistency
-from sealwire.sidecars.backup.comparison import RestoreReport
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, dump
-from sealwire.sidecars.backup.dump_files import DumpFiles, SealedFiles
-from sealwire.sidecars.backup.journal import opened
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.restore import Restore
-from sealwire.sidecars.backup.restore_plan import RestorePlan, parse_rename, plan
-from sealwire.sidecars.backup.sealed_reader import open_backup
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.survey import Survey, survey
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles, walk_sealed
+from sealwire.sidecars.backup.archive.survey import Survey, survey
+from sealwire.sidecars.backup.dumping import consistency
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
+from sealwire.sidecars.backup.restoring.journal import opened
+from sealwire.sidecars.backup.restoring.plan import RestorePlan, parse_rename, plan
+from sealwire.sidecars.backup.restoring.restore import Restore, RestoreReport
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import Client, connected
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
@@ -113,8 +112,8 @@ def dump_everything(server: Server, store: LocalStore) -> Dumped:
         return dump(server.raw, sink, DumpOptions(server.uri, block_bytes=200_000))
 
 
-def sealed(store: LocalStore, name: str = "b") -> SealedFiles:
-    return SealedFiles(lambda: open_backup(store, name, [KEK]), name)
+def sealed(store: LocalStore, name: str = "b") -> DumpFiles:
+    return DumpFiles(name, lambda: walk_sealed(open_backup(store, name, [KEK])), sealed=True)
 
 
 def planned(found: Survey, *renames: str, only: tuple[str, ...] = ("clinic",)) -> RestorePlan:

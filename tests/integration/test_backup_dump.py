@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup.consistency import Wanted
-from sealwire.sidecars.backup.dump import DumpOptions, Progress, dump
+from sealwire.sidecars.backup.dumping.consistency import Wanted
+from sealwire.sidecars.backup.dumping.dump import DumpOptions, Progress, dump
 from sealwire.sidecars.backup.errors import (
     BackupError,
     BackupReason,
     SourceFailed,
 )
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.manifest import Consistency
-from sealwire.sidecars.backup.sealed_writer import create_backup
+from sealwire.sidecars.backup.sealed.manifest import Consistency
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.errors import DirectReason, UnusableUri
 from tests.integration.backup_source import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sealwire.cli.exit_codes import EX_UNAVAILABLE
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.build_context import ROOT
 from tests.integration.backup_writer import SIZE
 from tests.keys.samples import NOW

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.sidecars.backup import consistency
-from sealwire.sidecars.backup.consistency import Wanted
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, ReaderChoice, dump
+from sealwire.sidecars.backup.dumping import consistency
+from sealwire.sidecars.backup.dumping.consistency import Wanted
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, ReaderChoice, dump
 from sealwire.sidecars.backup.errors import BackupReason, SourceFailed
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.readers import find_mongodump
-from sealwire.sidecars.backup.sealed_writer import create_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
 from tests.integration.conftest import Stack
 from tests.sidecars.backup.samples import KEK
@@ -97,7 +96,6 @@ def test_where_there_is_none_it_is_said_or_done_without(
     filled: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_mongodump() is None
     assert dumped(filled, tmp_path, ReaderChoice.AUTO).manifest.dumper == "built-in"
     with pytest.raises(SourceFailed) as caught:
         dumped(filled, tmp_path, ReaderChoice.MONGODUMP)

@@ -9,23 +9,22 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from sealwire.sidecars.backup.comparison import Outcome
-from sealwire.sidecars.backup.drill import drill
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, dump
-from sealwire.sidecars.backup.dump_files import DirectoryFiles, DumpFiles, TarFiles
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain
+from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.dumping.dump import Dumped, DumpOptions, dump
 from sealwire.sidecars.backup.errors import (
     BackupDamaged,
     BackupReason,
     RestoreStopped,
     TargetOccupied,
 )
-from sealwire.sidecars.backup.journal import opened
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.restore import Restore
-from sealwire.sidecars.backup.restore_plan import plan
-from sealwire.sidecars.backup.sealed_reader import open_backup
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.survey import survey
+from sealwire.sidecars.backup.restoring.drill import drill
+from sealwire.sidecars.backup.restoring.journal import opened
+from sealwire.sidecars.backup.restoring.plan import plan
+from sealwire.sidecars.backup.restoring.restore import Outcome, Restore
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from sealwire.sidecars.direct import connected
 from tests.integration.backup_source import (
     Server,
@@ -81,11 +80,11 @@ def test_what_lies_unsealed_in_mongodumps_layout_is_restored_too(
     unsealed = tmp_path / "dump"
     _unseal(store, unsealed)
     if packed == "directory":
-        files = DirectoryFiles(unsealed)
+        files = open_plain(unsealed)
     else:
         with tarfile.open(tmp_path / f"d.{packed}", "w:gz" if packed == "tar.gz" else "w") as tar:
             tar.add(unsealed, "dump")  # with the folder above it, as people pack it
-        files = TarFiles(tmp_path / f"d.{packed}")
+        files = open_plain(tmp_path / f"d.{packed}")
     target = f"from_{packed.replace('.', '_')}"
     report = restored(server.raw, files, tmp_path, f"clinic={target}")
     assert report.holds
@@ -173,7 +172,7 @@ def test_a_restore_that_was_broken_off_anywhere_goes_on(
         with opened(path, target) as journal:
             assert journal.resumed
             # a block in doubt: the server has a part of it, the journal does not know
-            there = journal[f"{target}.long"].documents
+            there = journal.entries[f"{target}.long"].documents
             if there < 6_000:
                 doubtful = [
                     RawBSONDocument(raw) for raw in server.stored("clinic", "long")[there : there + 9]

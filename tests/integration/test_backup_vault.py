@@ -9,10 +9,10 @@ from sealwire.keys.errors import KekDenied
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
 from sealwire.keys.vault.transit import TransitKek
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.rekey import rewrap
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.keeping.rekey import rewrap
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import seal
 from tests.support.openbao import OpenBao, dev_server

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from sealwire.cli import main
-from sealwire.sidecars.backup import s3_store
 from sealwire.sidecars.backup.errors import (
     BackupExists,
     BackupMissing,
@@ -21,17 +21,17 @@ from sealwire.sidecars.backup.errors import (
     BackupSettingError,
     StoreUnavailable,
 )
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.prune import LEFTOVER_AGE, plan_prune, prune
-from sealwire.sidecars.backup.rekey import reencrypt, rewrap
-from sealwire.sidecars.backup.retention import RetentionPolicy
-from sealwire.sidecars.backup.s3_store import S3Store
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.store import Store
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.keeping.rekey import reencrypt, rewrap
+from sealwire.sidecars.backup.keeping.retention import LEFTOVER_AGE, RetentionPolicy, plan_prune, prune
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores import s3_store
+from sealwire.sidecars.backup.stores.open_store import open_store
+from sealwire.sidecars.backup.stores.s3_store import S3Store
+from sealwire.sidecars.backup.stores.store import Store, read_small
 from tests.keys.samples import KEK_A, KEK_B, NOW
 from tests.sidecars.backup.samples import KEK, OTHER_KEK, seal
-from tests.sidecars.backup.store_contract import KEY, StoreContract
+from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
 
 pytestmark = pytest.mark.integration
 
@@ -97,7 +97,7 @@ def test_a_backup_of_many_parts_comes_back(store: Store, monkeypatch: pytest.Mon
         upload.write(piece)
     upload.commit()
     assert store.objects()[0].size == 13 << 20
-    with store.open(KEY) as stream:
+    with closing(store.open(KEY)) as stream:
         assert all(stream.read(1 << 20) == piece for _ in range(13))
         assert stream.read(1) == b""
 
@@ -110,7 +110,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_overwritten(store: Store) -> None
     with pytest.raises(BackupExists):
         second.commit()
     second.abort()
-    assert store.read_small(KEY, 10) == b"first"
+    assert read_small(store, KEY, 10) == b"first"
     assert store.leftovers(datetime.now(UTC) + TOMORROW) == []
 
 
@@ -129,18 +129,18 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(store: Store) -> No
     upload.write(b"0123456789")
     upload.commit()
     assert isinstance(store, S3Store)
-    with store.open(KEY) as stream:
+    with closing(store.open(KEY)) as stream:
         assert stream.read(4) == b"0123"
-        stream._close()
+        stream.close()
         assert stream.read(10) == b"456789"
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(store: Store) -> None:
     store.replace_small(KEY, b"0123456789")
     assert isinstance(store, S3Store)
-    with store.open(KEY) as stream:
+    with closing(store.open(KEY)) as stream:
         assert stream.read(4) == b"0123"
-        stream._close()
+        stream.close()
         store.replace_small(KEY, b"abcdefghij")
         with pytest.raises((StoreUnavailable, BackupExists)):
             stream.read(4)
@@ -183,6 +183,23 @@ def test_credentials_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         open_store("s3://bucket").objects()
     assert caught.value.reason is BackupReason.STORE_DENIED
+
+
+def test_settings_that_boto3_does_not_take_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(BackupSettingError) as caught:
+        open_store("s3://bucket")
+    assert caught.value.reason is BackupReason.ADDRESS
+
+
+def test_more_parts_than_s3_takes_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_store, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(s3_store, "MAX_PARTS", 1)
+    upload = store.begin(KEY)
+    with pytest.raises(StoreUnavailable) as caught:
+        upload.write(bytes(10 << 20))
+    assert caught.value.reason is BackupReason.TOO_LARGE
+    upload.abort()
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://user:password@host", "http://host/bucket"])

@@ -11,17 +11,16 @@ from rich.table import Column
 from sealwire.cli.backup.options import retention_options, store_option
 from sealwire.cli.options import dry_run_option, json_option
 from sealwire.cli.output import print_json, show_table
-from sealwire.sidecars.backup.catalog import Entry, read_catalog
-from sealwire.sidecars.backup.manifest import format_time
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.prune import PrunePlan, plan_prune, prune
-from sealwire.sidecars.backup.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
+from sealwire.sidecars.backup.keeping.retention import PrunePlan, RetentionPolicy, plan_prune, prune
+from sealwire.sidecars.backup.sealed.manifest import format_time
+from sealwire.sidecars.backup.stores.store import Store
 
 
 @click.command(name="list")
 @store_option
 @json_option
-def list_backups(store_address: str, as_json: bool) -> None:
+def list_backups(store: Store, as_json: bool) -> None:
     """List the backups of a store, oldest first.
 
     Needs no key, and so proves nothing: verify does. A backup counts as verified when its sidecar says so.
@@ -31,7 +30,7 @@ def list_backups(store_address: str, as_json: bool) -> None:
       sealwire backup list
       sealwire backup list --store s3://clinic-backups/mongodb --json
     """
-    catalog = read_catalog(open_store(store_address))
+    catalog = read_catalog(store)
     rows = [_row(entry) for entry in catalog.entries]
     if as_json:
         orphans = [orphan.key for orphan in catalog.orphans]
@@ -82,7 +81,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 @store_option
 @dry_run_option
 @json_option
-def prune_backups(policy: RetentionPolicy, store_address: str, dry_run: bool, as_json: bool) -> None:
+def prune_backups(policy: RetentionPolicy, store: Store, dry_run: bool, as_json: bool) -> None:
     """Remove the backups that no rule keeps, and what writers that died left behind.
 
     Never removed: the newest verified backup, the newest of all while none is verified, and what cannot be
@@ -93,7 +92,6 @@ def prune_backups(policy: RetentionPolicy, store_address: str, dry_run: bool, as
       sealwire backup prune --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
       sealwire backup prune --keep-daily 7 --keep-weekly 5 --keep-monthly 12
     """
-    store = open_store(store_address)
     plan = plan_prune(store, policy, datetime.now(UTC))
     if not dry_run:
         prune(store, plan)

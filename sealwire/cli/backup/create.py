@@ -5,21 +5,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from sealwire.cli.backup.options import KeyOptions, store_option, writing_options
 from sealwire.cli.options import PRESENT_FILE, dry_run_option, json_option
-from sealwire.cli.output import document_bar, print_json, show_table
+from sealwire.cli.output import answer, document_bar, print_json, show_table
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
 from sealwire.keys.keyring.file import read_record
-from sealwire.sidecars.backup.consistency import Wanted
-from sealwire.sidecars.backup.dump import Dumped, DumpOptions, Progress, ReaderChoice, dump, namespaces
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.sealed_writer import create_backup
+from sealwire.sidecars.backup.dumping.consistency import Wanted
+from sealwire.sidecars.backup.dumping.dump import (
+    Dumped,
+    DumpOptions,
+    Progress,
+    ReaderChoice,
+    dump,
+    namespaces,
+)
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.direct import connected
 
 RIGHTS = "log in as a user with the role `backup` (or read on what --only names)"
@@ -67,7 +73,7 @@ RIGHTS = "log in as a user with the role `backup` (or read on what --only names)
 def create(  # noqa: PLR0913 - one parameter an option
     *,
     name: str | None,
-    store_address: str,
+    store: Store,
     keys: KeyOptions,
     uri: str,
     only: tuple[str, ...],
@@ -92,7 +98,6 @@ def create(  # noqa: PLR0913 - one parameter an option
           --recipient public:backup.pub --policy policy.yaml --keyring keyring.json --json
     """
     selftest.run()
-    store = open_store(store_address)
     options = DumpOptions(
         required_uri(uri),
         only,
@@ -106,11 +111,11 @@ def create(  # noqa: PLR0913 - one parameter an option
     name = name or f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with ended_in_order(), connected(uri, RIGHTS) as client:
         if dry_run:
-            _show_plan(name, store_address, namespaces(client, only), as_json=as_json)
+            _show_plan(name, store.address, namespaces(client, only), as_json=as_json)
             return
         with create_backup(store, name, recipients) as sink, _bar(name) as tell:
             dumped = dump(client, sink, options, tell)
-    _show(name, store_address, dumped, as_json=as_json)
+    _show(name, store.address, dumped, as_json=as_json)
 
 
 def _key_ids(keyring: Path) -> tuple[str, ...]:
@@ -142,22 +147,16 @@ def _show_plan(name: str, store: str, found: list[tuple[str, str]], *, as_json: 
 
 
 def _show(name: str, store: str, dumped: Dumped, *, as_json: bool) -> None:
-    manifest = dumped.manifest
-    if as_json:
-        print_json({"name": name, "store": store, **_document(dumped)})
-        return
-    click.echo(
+    manifest, contents = dumped.manifest, dumped.contents
+    lines = (
         f"{name}: {manifest.documents:,} documents of {len(manifest.namespaces)} collections and views, "
-        f"{manifest.size / 1e6:,.1f} MB before compression, in {store}"
+        f"{manifest.size / 1e6:,.1f} MB before compression, in {store}",
+        f"consistency: {manifest.consistency.value}, read by {manifest.dumper}",
+        *(f"note: {note}" for note in contents.notes),
     )
-    click.echo(f"consistency: {manifest.consistency.value}, read by {manifest.dumper}")
-    for note in dumped.contents.notes:
-        click.echo(f"note: {note}")
-
-
-def _document(dumped: Dumped) -> dict[str, Any]:
-    manifest = dumped.manifest
-    return {
+    document = {
+        "name": name,
+        "store": store,
         "documents": manifest.documents,
         "size": manifest.size,
         "consistency": manifest.consistency.value,
@@ -171,7 +170,8 @@ def _document(dumped: Dumped) -> dict[str, Any]:
                 "documents": found.content.documents,
                 "size": found.content.size,
             }
-            for found in dumped.contents.collections
+            for found in contents.collections
         ],
-        "notes": list(dumped.contents.notes),
+        "notes": list(contents.notes),
     }
+    answer("\n".join(lines), document, as_json=as_json)

@@ -16,21 +16,26 @@ from sealwire.keys.errors import KeysError
 from sealwire.keys.kek.key_pair import load_private_key, load_public_key
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.backup.errors import BackupError, BackupReason, BackupSettingError
-from sealwire.sidecars.backup.key_slots import Identity, Recipient
-from sealwire.sidecars.backup.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
+from sealwire.sidecars.backup.stores.open_store import open_store
 
-PUBLIC_PREFIX = "public:"
-PRIVATE_PREFIX = "private:"
+DEFAULT_DIRECTORY = "/var/backups/mongodb"
 
-store_option = click.option(
-    "--store",
-    "store_address",
-    metavar="DIRECTORY|s3://BUCKET/PREFIX",
-    envvar="SEALWIRE_BACKUP_STORE",
-    show_envvar=True,
-    default="/var/backups/mongodb",
-    show_default=True,
-    help="Where the backups are.",
+# Gives the command `store: Store`.
+store_option = settings(
+    "store",
+    open_store,
+    click.option(
+        "--store",
+        "address",
+        metavar="DIRECTORY|s3://BUCKET/PREFIX",
+        envvar="SEALWIRE_BACKUP_STORE",
+        show_envvar=True,
+        default=DEFAULT_DIRECTORY,
+        show_default=True,
+        help="Where the backups are.",
+    ),
 )
 names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
 _recipient_option = click.option(
@@ -77,23 +82,25 @@ class KeyOptions:
         return [self._identity(setting) for setting in self.key_settings]
 
     def _recipient(self, setting: str) -> Recipient:
-        if setting.startswith(PRIVATE_PREFIX):
+        kind, _, path = setting.partition(":")
+        if kind == "private":
             text, hint = "a recipient is the public half of a key pair", "write public:PATH.pub"
             raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
-        if setting.startswith(PUBLIC_PREFIX):
-            return load_public_key(Path(setting.removeprefix(PUBLIC_PREFIX)))
+        if kind == "public":
+            return load_public_key(Path(path))
         return open_kek(setting, self.passphrase_file, self.providers)
 
     def _identity(self, setting: str) -> Identity:
-        if setting.startswith(PUBLIC_PREFIX):
+        kind, _, path = setting.partition(":")
+        if kind == "public":
             text, hint = "a public key opens nothing", "write private:PATH, where the other half is"
             raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
-        if not setting.startswith(PRIVATE_PREFIX):
+        if kind != "private":
             return open_kek(setting, self.passphrase_file, self.providers)
         # Asked for before the spinner starts, which would draw over the prompt.
         passphrase = ask_passphrase(self.passphrase_file)
         with Console(stderr=True).status("deriving the key from the passphrase"):
-            return load_private_key(Path(setting.removeprefix(PRIVATE_PREFIX)), passphrase)
+            return load_private_key(Path(path), passphrase)
 
 
 # Each gives the command `keys: KeyOptions`.

@@ -10,9 +10,9 @@ from sealwire.cli.options import dry_run_option, json_option
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import choose, read_catalog
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.rekey import plan_rekey, reencrypt, rewrap
+from sealwire.sidecars.backup.keeping.catalog import choose, read_catalog
+from sealwire.sidecars.backup.keeping.rekey import plan_rekey, reencrypt, rewrap
+from sealwire.sidecars.backup.stores.store import Store
 
 
 @click.command()
@@ -23,7 +23,7 @@ from sealwire.sidecars.backup.rekey import plan_rekey, reencrypt, rewrap
 @dry_run_option
 @json_option
 def rekey(
-    names: tuple[str, ...], anew: bool, store_address: str, keys: KeyOptions, dry_run: bool, as_json: bool
+    names: tuple[str, ...], anew: bool, store: Store, keys: KeyOptions, dry_run: bool, as_json: bool
 ) -> None:
     """Let other keys open the backups: those of --recipient, and no other. --key opens them now.
 
@@ -40,7 +40,6 @@ def rekey(
       sealwire backup rekey --reencrypt --key private:seen-key --recipient public:new-key.pub
     """
     selftest.run()
-    store = open_store(store_address)
     entries = choose(read_catalog(store), names)
     identities = keys.identities()
     recipients = keys.recipients()

@@ -17,14 +17,14 @@ from sealwire.cli.output import progress_bar
 from sealwire.cli.server_options import refuse_typed_password, server_options
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import read_catalog
-from sealwire.sidecars.backup.drill import drill
-from sealwire.sidecars.backup.dump_files import DumpFiles, open_plain, open_sealed
-from sealwire.sidecars.backup.manifest import Manifest
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.restore_plan import plan
-from sealwire.sidecars.backup.survey import survey
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles, open_plain, open_sealed
+from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.keeping.catalog import read_catalog
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.restoring.drill import drill
+from sealwire.sidecars.backup.restoring.plan import plan
+from sealwire.sidecars.backup.sealed.manifest import Manifest
+from sealwire.sidecars.backup.stores.store import Store
 from sealwire.sidecars.direct import Client, connected
 from sealwire.testbed.database import DatabaseOptions, DatabaseProcess
 from sealwire.testbed.mongo_server import User
@@ -51,7 +51,7 @@ from sealwire.testbed.mongo_server import User
 def restore(  # noqa: PLR0913 - one parameter an option
     *,
     name: str,
-    store_address: str,
+    store: Store,
     keys: KeyOptions,
     uri: str,
     choices: RestoreChoices,
@@ -76,19 +76,16 @@ def restore(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--drill takes none of --rename, --drop, --users and --dry-run")
     refuse_typed_password("drill_uri", drill_uri)
     selftest.run()
-    store = open_store(store_address)
-    sidecar = read_catalog(store).find(name).sidecar
-    manifest = None if sidecar is None else sidecar.manifest  # not authenticated: only for the bars
+    entry = read_catalog(store).find(name)
     identities = keys.identities()
     if not (no_verify_first or choices.dry_run):
-        total = None if manifest is None else manifest.size
-        with ended_in_order(), progress_bar(f"verifying {name}", total) as done:
+        with ended_in_order(), progress_bar(f"verifying {name}", entry.dump_size) as done:
             verify_backup(store, name, identities, datetime.now(UTC), done)
     files = open_sealed(store, name, identities)
     if is_drill:
-        _drill(files, drill_uri, choices, manifest)
+        _drill(files, drill_uri, choices, entry.manifest)
     else:
-        restore_into(uri, files, choices, manifest)
+        restore_into(uri, files, choices, entry.manifest)
 
 
 def _drill(files: DumpFiles, uri: str | None, choices: RestoreChoices, manifest: Manifest | None) -> None:

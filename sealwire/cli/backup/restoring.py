@@ -3,28 +3,28 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
-from sealwire.cli.backup.report import plan_json, report_json, show_plan, show_report
 from sealwire.cli.exit_codes import EX_DATAERR
 from sealwire.cli.options import PATH, dry_run_option, json_option, settings
-from sealwire.cli.output import document_bar, print_json
+from sealwire.cli.output import document_bar, print_json, show_table
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
-from sealwire.sidecars.backup.comparison import RestoreReport
-from sealwire.sidecars.backup.dump_files import DumpFiles
-from sealwire.sidecars.backup.journal import default_path, opened
-from sealwire.sidecars.backup.manifest import Manifest
-from sealwire.sidecars.backup.restore import Restore, RestoreProgress
-from sealwire.sidecars.backup.restore_plan import RestorePlan, parse_rename, plan
-from sealwire.sidecars.backup.survey import survey
+from sealwire.sidecars.backup.archive.dump_files import DumpFiles
+from sealwire.sidecars.backup.archive.survey import survey
+from sealwire.sidecars.backup.restoring.journal import default_path, opened
+from sealwire.sidecars.backup.restoring.plan import RestorePlan, parse_rename, plan
+from sealwire.sidecars.backup.restoring.restore import Outcome, Restore, RestoreProgress, RestoreReport
+from sealwire.sidecars.backup.sealed.manifest import Manifest
 from sealwire.sidecars.direct import connected
 
+_STYLES = {Outcome.RESTORED: "green", Outcome.INCOMPLETE: "yellow", Outcome.DIFFERENT: "bold red"}
 RIGHTS = "log in as a user with the role `restore`"
 
 
@@ -74,7 +74,8 @@ def restore_into(
     with ended_in_order(), connected(required_uri(uri), RIGHTS) as client:
         restore = Restore(client, files, found, chosen)
         if choices.dry_run:
-            _show_plan(restore, chosen, as_json=choices.as_json)
+            occupied = [planned.target for planned in restore.occupied()]
+            show_plan(chosen, occupied, as_json=choices.as_json)
             return
         purpose = restore.purpose()
         path = choices.journal or default_path(purpose)
@@ -92,9 +93,25 @@ def restore_into(
 def finish(report: RestoreReport, *, as_json: bool, more: dict[str, Any] | None = None) -> None:
     """Show the report and end the process with its exit code."""
     if as_json:
-        print_json((more or {}) | report_json(report))
+        results = [asdict(result) for result in report.collections]
+        document = {"holds": report.holds, "collections": results, "left_out": _rows(report.left_out)}
+        print_json((more or {}) | document | {"remarks": list(report.remarks)})
     else:
-        show_report(Console(highlight=False), report)
+        rows = (
+            (
+                escape(result.source),
+                escape(result.target),
+                f"{result.documents:,}",
+                f"[{_STYLES[result.outcome]}]{result.outcome}[/]",
+                escape("\n".join(result.remarks)),
+            )
+            for result in report.collections
+        )
+        columns = ("from the backup", "to the server", "documents", "outcome", "remarks")
+        show_table(columns, rows, Console(highlight=False))
+        _show_left_out(report.left_out)
+        for remark in report.remarks:
+            click.secho(f"not done: {remark}", fg="yellow")
     sys.exit(0 if report.holds else EX_DATAERR)
 
 
@@ -113,15 +130,18 @@ def progress(chosen: RestorePlan, manifest: Manifest | None) -> Iterator[Callabl
         yield tell
 
 
-def _show_plan(restore: Restore, chosen: RestorePlan, *, as_json: bool) -> None:
-    occupied = [planned.target for planned in restore.occupied()]
+def show_plan(chosen: RestorePlan, occupied: list[str], *, as_json: bool) -> None:
+    """What would go where, and what is in the way."""
+    rows = [(planned.source, planned.target, planned.part) for planned in chosen.collections]
     if as_json:
-        print_json(plan_json(chosen) | {"occupied": occupied})
+        collections = [{"source": source, "target": target, "what": part} for source, target, part in rows]
+        document = {"dry_run": True, "collections": collections, "left_out": _rows(chosen.left_out)}
+        print_json(document | {"occupied": occupied})
         return
-    console = Console(highlight=False)
-    show_plan(console, chosen)
+    show_table(("from the backup", "to the server", "what"), rows)
+    _show_left_out(chosen.left_out)
     for target in occupied:
-        console.print(f"[yellow]in the way:[/] {target} is there already")
+        click.secho(f"in the way: {target} is there already", fg="yellow")
 
 
 def _drop(restore: Restore, *, yes: bool) -> None:
@@ -137,3 +157,12 @@ def _drop(restore: Restore, *, yes: bool) -> None:
         if typed.strip() != databases:
             raise click.Abort
     restore.drop()
+
+
+def _rows(left_out: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+    return [{"source": source, "reason": reason} for source, reason in left_out]
+
+
+def _show_left_out(left_out: tuple[tuple[str, str], ...]) -> None:
+    for source, reason in left_out:
+        click.secho(f"left out: {source}: {reason}", dim=True)

@@ -7,12 +7,12 @@ import click
 
 from sealwire.cli.backup.options import retention_options
 from sealwire.cli.options import PATH, dry_run_option, json_option
-from sealwire.cli.output import answer, print_json
+from sealwire.cli.output import answer
 from sealwire.keys.private_file import create_public
-from sealwire.sidecars.backup.manifest import format_time
-from sealwire.sidecars.backup.retention import RetentionPolicy
-from sealwire.sidecars.backup.schedule import Schedule, kubernetes_cron_job, systemd_units
-from sealwire.sidecars.backup.transition import DEFAULT_DAYS, check_transition, write_metrics
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+from sealwire.sidecars.backup.keeping.schedule import Schedule, kubernetes_cron_job, systemd_units
+from sealwire.sidecars.backup.keeping.transition import DEFAULT_DAYS, check_transition, write_metrics
+from sealwire.sidecars.backup.sealed.manifest import format_time
 
 _WRITERS = {"systemd": systemd_units, "kubernetes": kubernetes_cron_job}
 
@@ -60,16 +60,11 @@ def schedule(  # noqa: PLR0913 - one parameter an option
     if output is not None and not dry_run:
         for name, text in files.items():
             create_public(output / name, text.encode())
-    if as_json:
-        rows = [
-            {"name": name, "path": None if output is None else str(output / name), "text": text}
-            for name, text in files.items()
-        ]
-        print_json({"dry_run": dry_run, "files": rows})
-    else:
-        for name, text in files.items():
-            done = "would be written" if dry_run else "written"
-            click.echo(text if output is None else f"{output / name}: {done}")
+    done = "would be written" if dry_run else "written"
+    paths = {name: None if output is None else str(output / name) for name in files}
+    rows = [{"name": name, "path": paths[name], "text": text} for name, text in files.items()]
+    shown = files.values() if output is None else (f"{path}: {done}" for path in paths.values())
+    answer("\n".join(shown), {"dry_run": dry_run, "files": rows}, as_json=as_json)
     if kind == "systemd" and output is not None and not dry_run:
         click.echo("next: systemctl daemon-reload && systemctl enable --now sealwire-backup.timer", err=True)
 

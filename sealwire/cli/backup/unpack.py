@@ -10,11 +10,11 @@ from sealwire.cli.options import PATH, dry_run_option, json_option
 from sealwire.cli.output import answer, progress_bar
 from sealwire.cli.signals import ended_in_order
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import read_catalog
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.sealed_reader import open_backup
-from sealwire.sidecars.backup.unpack import require_new, unpack
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.keeping.catalog import read_catalog
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.restoring.unpack import require_new, unpack
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.stores.store import Store
 
 
 @click.command(name="unpack")
@@ -24,9 +24,7 @@ from sealwire.sidecars.backup.verification import verify_backup
 @reading_options
 @dry_run_option
 @json_option
-def command(
-    name: str, directory: Path, store_address: str, keys: KeyOptions, dry_run: bool, as_json: bool
-) -> None:
+def command(name: str, directory: Path, store: Store, keys: KeyOptions, dry_run: bool, as_json: bool) -> None:
     """Write the backup NAME to DIRECTORY, which must not exist, in the layout of mongodump.
 
     For mongorestore, and for looking into. Covered fields stay ciphertext; everything else is then on the
@@ -38,12 +36,11 @@ def command(
       mongorestore --dir /mnt/encrypted/dump
     """
     selftest.run()
-    store = open_store(store_address)
-    sidecar = read_catalog(store).find(name).sidecar
+    entry = read_catalog(store).find(name)
     identities = keys.identities()
     if dry_run:
         require_new(directory)
-    with ended_in_order(), progress_bar(name, None if sidecar is None else sidecar.manifest.size) as done:
+    with ended_in_order(), progress_bar(name, entry.dump_size) as done:
         found = verify_backup(store, name, identities, datetime.now(UTC), done)
     document = {"name": name, "directory": str(directory), "bytes": found.manifest.size}
     if dry_run:

@@ -9,9 +9,9 @@ from sealwire.cli.backup.options import Failures, KeyOptions, names_argument, re
 from sealwire.cli.options import json_option
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.crypto import selftest
-from sealwire.sidecars.backup.catalog import choose, read_catalog
-from sealwire.sidecars.backup.open_store import open_store
-from sealwire.sidecars.backup.verification import Verification, verify_backup
+from sealwire.sidecars.backup.keeping.catalog import choose, read_catalog
+from sealwire.sidecars.backup.keeping.verification import Verification, verify_backup
+from sealwire.sidecars.backup.stores.store import Store
 
 
 @click.command()
@@ -20,7 +20,7 @@ from sealwire.sidecars.backup.verification import Verification, verify_backup
 @store_option
 @reading_options
 @json_option
-def verify(names: tuple[str, ...], latest: bool, store_address: str, keys: KeyOptions, as_json: bool) -> None:
+def verify(names: tuple[str, ...], latest: bool, store: Store, keys: KeyOptions, as_json: bool) -> None:
     """Read backups to their authenticated end, and hold every file against the manifest.
 
     All of the store, or only those named. What is sound is noted in its sidecar, where prune looks; a lost
@@ -33,14 +33,12 @@ def verify(names: tuple[str, ...], latest: bool, store_address: str, keys: KeyOp
       sealwire backup verify --latest --store s3://clinic-backups/mongodb --key private:backup-key --json
     """
     selftest.run()
-    store = open_store(store_address)
     entries = choose(read_catalog(store), names)
     identities = keys.identities()
     failures = Failures()
     rows = []
     for entry in entries[-1:] if latest else entries:
-        total = None if entry.sidecar is None else entry.sidecar.manifest.size
-        with failures.collect(entry.name), progress_bar(entry.name, total) as progress:
+        with failures.collect(entry.name), progress_bar(entry.name, entry.dump_size) as progress:
             found = verify_backup(store, entry.name, identities, datetime.now(UTC), progress)
             rows.append(_row(found))
             if not as_json:
@@ -62,11 +60,7 @@ def _row(found: Verification) -> dict[str, Any]:
 
 
 def _line(found: Verification) -> str:
-    notes = [
-        *(["sidecar written again"] if found.rebuilt else []),
-        *([] if found.recorded else ["not noted: the store cannot be written"]),
-    ]
-    sound = (
-        f"{found.name}: sound, {found.manifest.documents} documents in {len(found.manifest.members)} files"
-    )
-    return "; ".join([sound, *notes])
+    documents, files = found.manifest.documents, len(found.manifest.members)
+    rebuilt = "; sidecar written again" if found.rebuilt else ""
+    unrecorded = "" if found.recorded else "; not noted: the store cannot be written"
+    return f"{found.name}: sound, {documents} documents in {files} files{rebuilt}{unrecorded}"

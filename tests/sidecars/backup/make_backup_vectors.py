@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sealwire.sidecars.backup.key_slots import Recipient
+from sealwire.sidecars.backup.sealed.key_slots import Recipient
 from tests.keys.samples import KEK_A
 from tests.sidecars.backup.samples import KEK, PRIVATE, SMALL_CHUNK, local, make_dump, seal
 

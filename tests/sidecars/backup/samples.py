@@ -11,11 +11,11 @@ import bson
 
 from sealwire.keys.kek.key_pair import PrivateKey
 from sealwire.keys.kek.local_wrap import LocalKek
-from sealwire.sidecars.backup.key_slots import Recipient
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.manifest import MANIFEST_MEMBER, Consistency, Manifest, Member, serialize
-from sealwire.sidecars.backup.sealed_writer import create_backup
-from sealwire.sidecars.backup.store import Store
+from sealwire.sidecars.backup.sealed.key_slots import Recipient
+from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER, Consistency, Manifest, Member, serialize
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.backup.stores.store import Store
 from tests.keys.samples import KEK_A, KEK_B, NOW
 
 KEK = LocalKek(KEK_A)

@@ -10,10 +10,10 @@ import pytest
 
 from sealwire.keys.kek.key_pair import PrivateKey
 from sealwire.keys.kek.local_wrap import LocalKek
-from sealwire.sidecars.backup.key_slots import Identity
-from sealwire.sidecars.backup.local_store import LocalStore
-from sealwire.sidecars.backup.sealed_reader import open_backup
-from sealwire.sidecars.backup.verification import verify_backup
+from sealwire.sidecars.backup.keeping.verification import verify_backup
+from sealwire.sidecars.backup.sealed.key_slots import Identity
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
 from tests.build_context import ROOT
 from tests.keys.samples import NOW
 from tests.sidecars.backup import reference_reader
@@ -74,7 +74,7 @@ def test_the_mac_of_a_sidecar_is_what_the_page_says(vector: dict[str, Any]) -> N
 
 def test_the_page_names_what_the_code_derives_keys_with() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    source = (ROOT / "sidecars" / "backup" / "key_slots.py").read_text(encoding="utf-8")
+    source = (ROOT / "sidecars" / "backup" / "sealed" / "key_slots.py").read_text(encoding="utf-8")
     for label in ("header", "sidecar", "payload"):
         assert f'b"sealwire backup 1: {label}"' in source
         assert f"`sealwire backup 1: {label}`" in page

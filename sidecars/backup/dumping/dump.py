@@ -1,0 +1,272 @@
+"""Dumps a server into a tar: what is there, then all options and indexes, then the documents, then sums.
+
+Options and indexes come before any document, so that a restore knows them in one pass. Documents come in
+blocks (`blocks`), read by several threads where no snapshot binds them to one session, and written by one.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+
+from pymongo.errors import OperationFailure, PyMongoError
+
+from sealwire import __version__
+from sealwire.sidecars.backup.archive import contents, metadata, names
+from sealwire.sidecars.backup.archive.blocks import BLOCK_BYTES, Block, gather
+from sealwire.sidecars.backup.archive.contents import CollectionContent, Contents
+from sealwire.sidecars.backup.archive.digest import ContentDigest, digest
+from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
+from sealwire.sidecars.backup.archive.tar import TarWriter
+from sealwire.sidecars.backup.dumping import inventory, readers
+from sealwire.sidecars.backup.dumping.consistency import Reading, Wanted, obtained, reading
+from sealwire.sidecars.backup.dumping.parallel import produced
+from sealwire.sidecars.backup.dumping.readers import MONGODUMP, DriverReader, MongodumpReader, Reader
+from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError, SourceFailed
+from sealwire.sidecars.backup.sealed.manifest import Manifest
+from sealwire.sidecars.backup.sealed.writer import SealedWriter
+from sealwire.sidecars.direct import Client, failure
+
+_WAITING_BLOCKS = 2
+
+
+class ReaderChoice(Enum):
+    """What reads the documents."""
+
+    AUTO = "auto"
+    """The driver where there is a snapshot, which mongodump cannot use; else mongodump, if it is there."""
+    BUILT_IN = "built-in"
+    MONGODUMP = "mongodump"
+
+
+@dataclass(frozen=True, slots=True)
+class DumpOptions:
+    """What is dumped and how. `uri` is only for mongodump, which connects by itself."""
+
+    uri: str = field(repr=False)
+    only: tuple[str, ...] = ()
+    """Databases and namespaces; empty for everything, users and roles included."""
+    consistency: Wanted = Wanted.AUTO
+    reader: ReaderChoice = ReaderChoice.AUTO
+    parallel: int = 2
+    block_bytes: int = BLOCK_BYTES
+    """What is held of a collection at a time."""
+    policy_sha256: str | None = None
+    key_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is written so far, told after every block."""
+
+    namespace: str
+    collections: int
+    """How many collections are whole."""
+    of_collections: int
+    size: int
+    """Bytes of documents."""
+    of_size: int | None
+    """About how many there will be; None where the server does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """A finished dump: what is in the manifest, and what is known of whole collections."""
+
+    manifest: Manifest
+    contents: Contents
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A collection whose documents are read."""
+
+    metadata: CollectionMetadata
+    stored_as: str
+    """The collection that really has them: of a time series its buckets."""
+    in_snapshot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A block and its digest, which the reading thread has made."""
+
+    job: _Job
+    block: Block
+    digest: ContentDigest
+
+
+def dump(
+    client: Client,
+    sink: SealedWriter,
+    options: DumpOptions,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Dumped:
+    """Read the server that `client` is connected to into `sink`, and commit it.
+
+    Memory:  under 200 MB whatever the sizes: see `blocks.BLOCK_BYTES` and `readers.BATCH_BYTES`
+    Raises:  SourceFailed; BackupSettingError for a selection that names nothing; what the sink raises.
+             Nothing is committed then.
+    """
+    with _telling_failures():
+        return _dump(client, TarWriter(sink, created := _now()), options, created, tell)
+
+
+def _dump(
+    client: Client, tar: TarWriter, options: DumpOptions, created: datetime, tell: Callable[[Progress], None]
+) -> Dumped:
+    found, notes = _selected(client, options.only)
+    version = str(client.admin.command("buildInfo")["version"])
+    tried_on = next(((one.database, one.name) for one in found if _takes_snapshot(one)), None)
+    with reading(client, options.consistency, tried_on) as way:
+        reader = _reader(client, options, way)
+        for described in found:
+            path = names.metadata_path(described.database, described.name)
+            tar.add(path, metadata.serialize(described), namespace=described.namespace)
+        jobs = _jobs(client, found, way, notes)
+
+        def read(job: _Job) -> Iterator[_Read]:
+            session = way.session if job.in_snapshot else None
+            batches = reader.batches(job.metadata.database, job.stored_as, session)
+            for block in gather(job.metadata.database, job.stored_as, batches, options.block_bytes):
+                yield _Read(job, block, digest(block.data))
+
+        threads = 1 if way.session is not None else max(1, options.parallel)
+        sums = _documents(tar, jobs, read, threads, tell, _expected(client, jobs))
+        in_snapshot = {job.metadata.namespace for job in jobs if job.in_snapshot}
+
+        def content(one: CollectionMetadata) -> CollectionContent:
+            name = one.namespace
+            return CollectionContent(name, one.kind, name in in_snapshot, sums.get(name, ContentDigest()))
+
+        whole = Contents(tuple(map(content, found)), tuple(notes))
+        tar.add(contents.CONTENTS_MEMBER, contents.serialize(whole))
+        manifest = Manifest(
+            created,
+            _now(),
+            __version__,
+            reader.name,
+            version,
+            *obtained(client, way),
+            options.policy_sha256,
+            options.key_ids,
+            (),
+        )
+        return Dumped(tar.finish(manifest), whole)
+
+
+def namespaces(client: Client, only: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Namespace and kind of everything that `dump` would read. Raises as it does."""
+    with _telling_failures():
+        return [(found.namespace, found.kind.value) for found in _selected(client, only)[0]]
+
+
+@contextmanager
+def _telling_failures() -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        text = f"the server did not answer what a backup has to know: {failure(error)}"
+        hint = "nothing was kept of this backup; the user needs the role `backup`"
+        raise SourceFailed(BackupReason.SOURCE_LOST, text, hint) from None
+
+
+def _selected(client: Client, only: tuple[str, ...]) -> tuple[list[CollectionMetadata], list[str]]:
+    found: list[CollectionMetadata] = []
+    notes: list[str] = []
+    for database in inventory.databases(client):
+        try:
+            found += [one for one in inventory.collections(client, database) if one.named_by(only)]
+        except OperationFailure:
+            # admin stays closed to a user of a few databases; of the others each was listed for this user
+            if database != "admin":
+                raise
+            notes.append("admin: the user may not list its collections")
+    if not found and only:
+        text = "nothing on the server has a name that --only gives"
+        raise BackupSettingError(BackupReason.SELECTION, text, "names are DATABASE or DATABASE.COLLECTION")
+    if only and "admin" not in only:
+        notes.append("users and roles: not asked for")
+        return found, notes
+    logins = inventory.logins(client)
+    if logins is None:
+        notes.append("users and roles: the user may not read them; the role `backup` may")
+    return [*(logins or ()), *found], notes
+
+
+def _takes_snapshot(described: CollectionMetadata) -> bool:
+    # by the server's rules for snapshot reads outside of transactions
+    return described.kind is Kind.COLLECTION and not described.capped and described.database != "admin"
+
+
+def _reader(client: Client, options: DumpOptions, way: Reading) -> Reader:
+    built_in = DriverReader(client, options.block_bytes // 2)
+    required, at_snapshot = options.reader is ReaderChoice.MONGODUMP, way.session is not None
+    if options.reader is ReaderChoice.BUILT_IN or (at_snapshot and not required):
+        return built_in
+    program = shutil.which(MONGODUMP)
+    if program is not None:
+        return MongodumpReader(program, options.uri, built_in)
+    if required:
+        hint = "install it, or take --reader built-in"
+        raise SourceFailed(BackupReason.DUMPER, "mongodump is not on the path", hint)
+    return built_in
+
+
+def _jobs(client: Client, found: list[CollectionMetadata], way: Reading, notes: list[str]) -> list[_Job]:
+    jobs = []
+    for described in found:
+        if described.kind is Kind.VIEW:
+            continue
+        stored_as = described.name
+        if described.kind is Kind.TIMESERIES:
+            if inventory.has_buckets(client, described.database, described.name):
+                stored_as = names.BUCKETS + described.name
+            else:
+                notes.append(f"{described.namespace}: measurements, the server shows no buckets")
+        in_snapshot = way.session is not None and _takes_snapshot(described)
+        if way.session is not None and not in_snapshot and described.database != "admin":
+            notes.append(f"{described.namespace}: read outside of the snapshot")
+        jobs.append(_Job(described, stored_as, in_snapshot))
+    return jobs
+
+
+def _expected(client: Client, jobs: list[_Job]) -> int | None:
+    """Bytes of all documents by the server's own statistics, for whoever waits; nothing depends on it."""
+    found = (readers.statistics(client, job.metadata.database, job.stored_as).get("size") for job in jobs)
+    known = [int(size) for size in found if isinstance(size, int | float)]
+    return sum(known) if known else None
+
+
+def _documents(
+    tar: TarWriter,
+    jobs: list[_Job],
+    read: Callable[[_Job], Iterator[_Read]],
+    threads: int,
+    tell: Callable[[Progress], None],
+    of_size: int | None,
+) -> dict[str, ContentDigest]:
+    """Write all documents; the digest of each collection by its namespace."""
+    sums: dict[str, ContentDigest] = {}
+    whole = size = 0
+    with produced(jobs, read, threads=threads, waiting=_WAITING_BLOCKS) as reads:
+        for done in reads:
+            namespace = done.job.metadata.namespace
+            tar.add(_path(done.block), done.block.data, done.digest.documents, namespace)
+            sums[namespace] = sums.get(namespace, ContentDigest()) + done.digest
+            whole += done.block.last
+            size += done.digest.size
+            tell(Progress(namespace, whole, len(jobs), size, of_size))
+    return sums
+
+
+def _path(block: Block) -> str:
+    if block.number == 1 and block.last:
+        return names.data_path(block.database, block.collection)
+    return names.part_path(block.database, block.collection, block.number)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,143 @@
+"""Other keys for backups that exist: wrap the data key anew, or encrypt the payload anew.
+
+After a scheduled rotation the data key is wrapped for the new recipients, and only the sidecar changes. After
+a key was seen by others a new data key is needed: the payload is copied under it to a successor, read back,
+and only then the old one is removed.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupExists, BackupMissing, BackupReason
+from sealwire.sidecars.backup.keeping.catalog import Entry
+from sealwire.sidecars.backup.sealed.chunk_io import ChunkReader, CountedStream
+from sealwire.sidecars.backup.sealed.header import read_header
+from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
+from sealwire.sidecars.backup.sealed.reader import OpenBackup, begin_reading
+from sealwire.sidecars.backup.sealed.sidecar import Sidecar, seal_sidecar
+from sealwire.sidecars.backup.sealed.writer import NewBackup, begin_backup
+from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
+
+_READ_BYTES = 1 << 20
+_SUCCESSOR = re.compile(r"(.+)-r([1-9][0-9]{0,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """What became of one backup."""
+
+    name: str
+    """Its name now."""
+    replaced: str | None
+    """The name of the backup that it took the place of; None when only keys were wrapped anew."""
+    before: tuple[str, ...]
+    """Ids of the keys that opened it."""
+    after: tuple[str, ...]
+
+
+def plan_rekey(entry: Entry, recipients: Sequence[Recipient], *, anew: bool) -> Rekeyed:
+    """What `rewrap`, or `reencrypt` where `anew`, would make of a backup; nothing is opened."""
+    before = () if entry.sidecar is None else _ids(entry.sidecar)
+    after = tuple(recipient.id for recipient in recipients)
+    return Rekeyed(successor(entry.name) if anew else entry.name, entry.name if anew else None, before, after)
+
+
+def rewrap(
+    store: Store, name: str, identities: Sequence[Identity], recipients: Sequence[Recipient]
+) -> Rekeyed:
+    """Wrap the data key of `name` for `recipients`, who take the place of all that the sidecar names.
+
+    The payload is not touched; the slots in its header stay, and count only when the sidecar is lost. Whoever
+    had a key before may have kept the data key: this is for rotation, `reencrypt` is for compromise.
+    Raises:  what `open_backup` raises; BackupMissing SIDECAR_MISSING; BackupSettingError RECIPIENT
+    Cost:    reads and writes some kilobytes
+    """
+    backup = begin_reading(store, name, identities)
+    with closing(backup.stream):
+        sidecar = _require_sidecar(backup)
+    slots = backup.keys.wrap_for(recipients)
+    store.replace_small(sidecar_key(name), seal_sidecar(replace(sidecar, slots=slots), backup.keys))
+    return Rekeyed(name, None, _ids(sidecar), tuple(slot.key_id for slot in slots))
+
+
+def reencrypt(
+    store: Store,
+    name: str,
+    identities: Sequence[Identity],
+    recipients: Sequence[Recipient],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Rekeyed:
+    """Copy `name` under a fresh data key to its successor (`NAME-r1`, then `-r2`), then remove `name`.
+
+    Stopped at any point, `name` is whole, or its successor is; run again, it says what is in the way.
+    Raises:  what `open_backup` and `begin_backup` raise; BackupMissing SIDECAR_MISSING;
+             BackupExists for a successor that an earlier run left, which has to be verified by hand
+    Cost:    reads the payload once, writes and reads the new one
+    """
+    target = successor(name)
+    if store.exists(payload_key(target)):
+        hint = f"sealwire backup verify {target}; if it is sound, delete {payload_key(name)} and its sidecar"
+        raise BackupExists(BackupReason.EXISTS, f"{payload_key(target)} exists already", hint)
+    backup = begin_reading(store, name, identities)
+    with closing(backup.stream):
+        sidecar = _require_sidecar(backup)
+        new = begin_backup(store, target, recipients)
+        try:
+            digest = _copy(backup, new, progress)
+            written = new.commit(sidecar.manifest, sidecar.verified)
+        except BaseException:
+            new.upload.abort()
+            raise
+    _read_back(store, new, written, digest)
+    store.delete(payload_key(name))
+    store.delete(sidecar_key(name))
+    return Rekeyed(target, name, _ids(sidecar), _ids(written))
+
+
+def successor(name: str) -> str:
+    """The name of the next encryption of the same dump."""
+    match = _SUCCESSOR.fullmatch(name)
+    return f"{name}-r1" if match is None else f"{match[1]}-r{int(match[2]) + 1}"
+
+
+def _require_sidecar(backup: OpenBackup) -> Sidecar:
+    if backup.sidecar is None:
+        text = f"{sidecar_key(backup.name)} does not exist"
+        hint = f"sealwire backup verify {backup.name} writes it again"
+        raise BackupMissing(BackupReason.SIDECAR_MISSING, text, hint)
+    return backup.sidecar
+
+
+def _drain(chunks: ChunkReader, take: Callable[[bytes], object]) -> bytes:
+    """Give `take` chunk by chunk, without decompressing; the SHA-256 of all."""
+    digest = hashlib.sha256()
+    while data := chunks.read(_READ_BYTES):
+        digest.update(data)
+        take(data)
+    return digest.digest()
+
+
+def _copy(backup: OpenBackup, new: NewBackup, progress: Callable[[int], None]) -> bytes:
+    digest = _drain(backup.chunks, lambda data: progress(new.chunks.write(data)))
+    backup.check_end()
+    return digest
+
+
+def _read_back(store: Store, new: NewBackup, written: Sidecar, digest: bytes) -> None:
+    """The old one is removed only when the new one says the same. Raises BackupDamaged ALTERED."""
+    key = payload_key(new.name)
+    with closing(CountedStream(store.open(key))) as stream:
+        header = read_header(stream.read_exactly, key)
+        header.authenticate(new.keys, key)
+        chunks = ChunkReader(stream, new.keys.payload_key(header.tag), header.chunk_bytes, key)
+        found = _drain(chunks, lambda _: None)
+    if found != digest or stream.sha256 != written.payload_sha256:
+        hint = "the old backup was kept; check the disk, then delete the new one and try again"
+        raise BackupDamaged(BackupReason.ALTERED, f"{key} does not read as it was written", hint)
+
+
+def _ids(sidecar: Sidecar) -> tuple[str, ...]:
+    return tuple(slot.key_id for slot in sidecar.slots)

@@ -1,0 +1,116 @@
+"""Which backups to keep: the newest of each day, week and month, and the last good one whatever happens.
+
+The others are pruned, and with them what writers that died left behind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.backup.keeping.catalog import Entry, read_catalog
+from sealwire.sidecars.backup.stores.store import Store, payload_key, sidecar_key
+
+# A backup that is still being written is younger; a longer one is protected by its lock in a directory.
+LEFTOVER_AGE = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """How many of each kind to keep; days, weeks (ISO) and months are those of UTC."""
+
+    last: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises BackupSettingError RETENTION: a policy that keeps nothing is a mistake."""
+        numbers = [getattr(self, field.name) for field in fields(self)]
+        if min(numbers) < 0 or max(numbers) == 0:
+            hint = "say how many to keep: --keep-last, --keep-daily, --keep-weekly, --keep-monthly"
+            raise BackupSettingError(BackupReason.RETENTION, "the policy keeps no backup", hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one backup."""
+
+    entry: Entry
+    reasons: tuple[str, ...]
+    """Why it is kept; none means that it is removed."""
+
+    @property
+    def kept(self) -> bool:
+        return bool(self.reasons)
+
+
+def decide(entries: Sequence[Entry], policy: RetentionPolicy) -> tuple[Decision, ...]:
+    """A decision for each entry, oldest first.
+
+    Kept whatever the policy says: the newest backup that was verified; the newest of all while none was; and
+    every backup whose sidecar cannot be read, for nothing is known of it.
+    """
+    known = [entry for entry in entries if entry.sidecar is not None and entry.problem is None]
+    newest_first = sorted(known, key=lambda entry: (entry.created, entry.name), reverse=True)
+    reasons: dict[str, list[str]] = {entry.name: [] for entry in entries}
+    for entry in entries:
+        if entry not in known:
+            reasons[entry.name].append("not readable")
+    for entry in newest_first[: policy.last]:
+        reasons[entry.name].append("last")
+    # entries of one period have the same time as it writes it; `%G-%V` is the ISO week
+    for label, count, period in (
+        ("daily", policy.daily, "%Y-%m-%d"),
+        ("weekly", policy.weekly, "%G-%V"),
+        ("monthly", policy.monthly, "%Y-%m"),
+    ):
+        newest: dict[str, Entry] = {}
+        for entry in newest_first:
+            newest.setdefault(entry.created.strftime(period), entry)
+        for entry in list(newest.values())[:count]:
+            reasons[entry.name].append(label)
+    good = [entry for entry in newest_first if entry.sidecar is not None and entry.sidecar.verified]
+    if good:
+        reasons[good[0].name].append("last verified")
+    elif newest_first:
+        reasons[newest_first[0].name].append("newest, none is verified")
+    oldest_first = sorted(entries, key=lambda entry: (entry.created, entry.name))
+    return tuple(Decision(entry, tuple(reasons[entry.name])) for entry in oldest_first)
+
+
+@dataclass(frozen=True, slots=True)
+class PrunePlan:
+    """What would be removed, and why the rest stays."""
+
+    decisions: tuple[Decision, ...]
+    """Oldest first."""
+    orphans: tuple[str, ...]
+    """Keys of sidecars without a backup."""
+    leftovers: tuple[str, ...]
+    """Uploads that nobody ends."""
+
+    @property
+    def removed(self) -> Sequence[str]:
+        """Names of the backups to remove, oldest first."""
+        return [decision.entry.name for decision in self.decisions if not decision.kept]
+
+
+def plan_prune(store: Store, policy: RetentionPolicy, now: datetime) -> PrunePlan:
+    """Look, and change nothing. Raises StoreUnavailable."""
+    catalog = read_catalog(store)
+    before = now - LEFTOVER_AGE
+    orphans = tuple(orphan.key for orphan in catalog.orphans if orphan.modified < before)
+    return PrunePlan(decide(catalog.entries, policy), orphans, tuple(store.leftovers(before)))
+
+
+def prune(store: Store, plan: PrunePlan) -> None:
+    """Do what the plan says. Stopped at any point, what is left is whole. Raises StoreUnavailable."""
+    for name in plan.removed:
+        # The payload first: a sidecar alone is an orphan, which the next run removes.
+        store.delete(payload_key(name))
+        store.delete(sidecar_key(name))
+    for orphan in plan.orphans:
+        store.delete(orphan)
+    for leftover in plan.leftovers:
+        store.remove_leftover(leftover)

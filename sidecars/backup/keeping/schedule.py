@@ -1,0 +1,218 @@
+"""Backups every day without anybody: the text of a systemd service and timer, or of a Kubernetes CronJob.
+
+Neither holds a secret nor an address: those are in an environment file, or in a Kubernetes Secret.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import PurePosixPath
+
+from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.backup.keeping.retention import RetentionPolicy
+
+SERVICE = "sealwire-backup.service"
+TIMER = "sealwire-backup.timer"
+CRONJOB = "sealwire-backup.yaml"
+
+PROGRAM = "/opt/sealwire/bin/sealwire"
+_ENVIRONMENT_FILE = "/etc/sealwire/backup.env"
+_IMAGE = "sealwire:0.1.0"
+
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./-]+", re.ASCII)
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
+
+_HARDENING = """\
+# Keys must not reach a disk.
+LimitCORE=0
+MemorySwapMax=0
+
+CapabilityBoundingSet=
+AmbientCapabilities=
+NoNewPrivileges=yes
+DevicePolicy=closed
+KeyringMode=private
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+PrivateDevices=yes
+PrivateIPC=yes
+PrivateTmp=yes
+PrivateUsers=yes
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+UMask=0077
+"""
+
+_VOLUMES = """\
+          volumes:
+            - name: backups
+              persistentVolumeClaim:
+                claimName: sealwire-backups
+            - name: keys
+              secret:
+                secretName: sealwire-backup-keys
+                defaultMode: 0444
+            - name: tmp
+              emptyDir:
+                medium: Memory
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When, and what is done. Everything here stands in the text as it is, so it is checked."""
+
+    retention: RetentionPolicy
+    at: str = "03:15"
+    """Hours and minutes, UTC."""
+    directory: str = "/var/backups/mongodb"
+    """The store, where it is a directory; also the one that is searched for plaintext backups."""
+    plaintext_since: date | None = None
+    """When the transition from plaintext backups began; None when there are none."""
+
+    def __post_init__(self) -> None:
+        """Raises BackupSettingError SCHEDULE."""
+        hint = "see sealwire backup schedule --help"
+        if not _PLAIN_PATH.fullmatch(self.directory) or ".." in PurePosixPath(self.directory).parts:
+            text = "a path is absolute and made of letters, digits and '_./-'"
+            raise BackupSettingError(BackupReason.SCHEDULE, text, hint)
+        if not _TIME.fullmatch(self.at):
+            raise BackupSettingError(BackupReason.SCHEDULE, "a time of day is HH:MM", hint)
+
+
+def systemd_units(schedule: Schedule) -> dict[str, str]:
+    """File names and texts, for /etc/systemd/system."""
+    steps = _steps(schedule)
+    after = "\n".join(f"ExecStartPost={PROGRAM} {step}" for step in steps[1:])
+    service = f"""\
+# Written by `sealwire backup schedule systemd`. SEALWIRE_SERVER_URI, SEALWIRE_BACKUP_RECIPIENTS and
+# SEALWIRE_BACKUP_STORE are in {_ENVIRONMENT_FILE} (0600, root), and SEALWIRE_BACKUP_POLICY and
+# SEALWIRE_BACKUP_KEYRING, which are noted in each backup, if there are such files. The user owns
+# {schedule.directory} (0700).
+[Unit]
+Description=Encrypted backup of MongoDB
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+User=sealwire-backup
+Group=sealwire-backup
+EnvironmentFile={_ENVIRONMENT_FILE}
+Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ExecStart={PROGRAM} {steps[0]}
+{after}
+ReadWritePaths=-{schedule.directory}
+Nice=10
+IOSchedulingClass=idle
+TimeoutStartSec=infinity
+
+{_HARDENING}"""
+    timer = f"""\
+# Written by `sealwire backup schedule systemd`.
+[Unit]
+Description=Encrypted backup of MongoDB, daily
+
+[Timer]
+OnCalendar=*-*-* {schedule.at}:00 UTC
+RandomizedDelaySec=10min
+# A machine that was off makes up for it.
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+    return {SERVICE: service, TIMER: timer}
+
+
+def kubernetes_cron_job(schedule: Schedule) -> dict[str, str]:
+    """File name and text, for `kubectl apply -f`."""
+    hour, minute = map(int, schedule.at.split(":"))
+    *first, last = (_container(step, schedule) for step in _steps(schedule))
+    text = f"""\
+# Written by `sealwire backup schedule kubernetes`. The Secret sealwire-backup holds SEALWIRE_SERVER_URI,
+# SEALWIRE_BACKUP_RECIPIENTS and SEALWIRE_BACKUP_STORE; the Secret sealwire-backup-keys holds the public key,
+# and perhaps the policy and the keyring that SEALWIRE_BACKUP_POLICY and SEALWIRE_BACKUP_KEYRING name.
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: sealwire-backup
+spec:
+  schedule: "{minute} {hour} * * *"
+  timeZone: Etc/UTC
+  concurrencyPolicy: Forbid
+  startingDeadlineSeconds: 43200
+  successfulJobsHistoryLimit: 3
+  failedJobsHistoryLimit: 7
+  jobTemplate:
+    spec:
+      backoffLimit: 2
+      template:
+        spec:
+          restartPolicy: Never
+          automountServiceAccountToken: false
+          securityContext:
+            runAsNonRoot: true
+            runAsUser: 10127
+            runAsGroup: 10127
+            seccompProfile:
+              type: RuntimeDefault
+          # One after the other; a step that fails ends the job.
+          initContainers:
+{"".join(first)}          containers:
+{last}{_VOLUMES}"""
+    return {CRONJOB: text}
+
+
+def _container(step: str, schedule: Schedule) -> str:
+    arguments = step.split()
+    quoted = ", ".join(f'"{argument}"' for argument in arguments)
+    return f"""\
+            - name: {arguments[1]}
+              image: {_IMAGE}
+              args: [{quoted}]
+              envFrom:
+                - secretRef:
+                    name: sealwire-backup
+              securityContext:
+                allowPrivilegeEscalation: false
+                readOnlyRootFilesystem: true
+                capabilities:
+                  drop: ["ALL"]
+              volumeMounts:
+                - name: backups
+                  mountPath: {schedule.directory}
+                - name: keys
+                  mountPath: /etc/sealwire
+                  readOnly: true
+                - name: tmp
+                  mountPath: /tmp
+"""
+
+
+def _steps(schedule: Schedule) -> list[str]:
+    """What runs after one another; the alarm comes last, so that it keeps no backup from being made."""
+    numbers = [(field.name, getattr(schedule.retention, field.name)) for field in fields(RetentionPolicy)]
+    keep = " ".join(f"--keep-{name} {number}" for name, number in numbers if number)
+    steps = ["backup create", f"backup prune {keep}"]
+    if schedule.plaintext_since is not None:
+        since = schedule.plaintext_since.isoformat()
+        steps.append(f"backup transition --directory {schedule.directory} --since {since}")
+    return steps

@@ -1,0 +1,153 @@
+"""One backup's data key, wrapped for each of its recipients, and the keys that are derived from it.
+
+A recipient is anything that wraps: a key-encryption key of any provider, or a public key. An identity is
+anything that unwraps. A slot names the key that opens it, so that nothing is tried at random.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys import strict_json
+from sealwire.keys.errors import UnwrapFailed
+from sealwire.keys.kek.kek import Purpose, wrap_associated_data
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupKeyDenied, BackupReason, BackupSettingError
+
+BACKUP_ID_BYTES = 16
+DATA_KEY_BYTES = 32
+MAX_SLOTS = 16
+
+_MAX_KEY_ID = 256
+_MAX_WRAPPED_BYTES = 2048
+
+
+class Recipient(Protocol):
+    """Wraps, and need not be able to unwrap: `kek.KeyEncryptionKey`, `key_pair.PublicKey`."""
+
+    @property
+    def id(self) -> str: ...
+
+    def wrap(self, key: bytes, associated_data: bytes, /) -> bytes: ...
+
+
+class Identity(Protocol):
+    """Unwraps: `kek.KeyEncryptionKey`, `key_pair.PrivateKey`."""
+
+    @property
+    def id(self) -> str: ...
+
+    def unwrap(self, wrapped: bytes, associated_data: bytes, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeySlot:
+    """The data key, wrapped for one recipient."""
+
+    key_id: str
+    wrapped: bytes
+
+
+class BackupKeys(Unpicklable):
+    """What is derived from a data key: one key a purpose, bound to the backup's id by HKDF-SHA256."""
+
+    __slots__ = ("_data_key", "backup_id")
+
+    def __init__(self, data_key: bytes, backup_id: bytes) -> None:
+        if len(data_key) != DATA_KEY_BYTES or len(backup_id) != BACKUP_ID_BYTES:
+            raise ValueError("a data key has 32 bytes and a backup id has 16")
+        self._data_key = data_key
+        self.backup_id = backup_id
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A fresh data key, for a backup with a fresh id."""
+        return cls(os.urandom(DATA_KEY_BYTES), os.urandom(BACKUP_ID_BYTES))
+
+    def header_key(self) -> bytes:
+        """32 bytes for HMAC-SHA256 over the header."""
+        return self._derive(b"sealwire backup 1: header")
+
+    def sidecar_key(self) -> bytes:
+        """32 bytes for HMAC-SHA256 over the sidecar."""
+        return self._derive(b"sealwire backup 1: sidecar")
+
+    def payload_key(self, header_tag: bytes) -> bytes:
+        """32 bytes for AES-256-GCM over the chunks behind the header that has this tag."""
+        return self._derive(b"sealwire backup 1: payload" + header_tag)
+
+    def wrap_for(self, recipients: Sequence[Recipient]) -> tuple[KeySlot, ...]:
+        """One slot for each. Raises BackupSettingError RECIPIENT; what a provider raises."""
+        if len({recipient.id for recipient in recipients}) != len(recipients):
+            text, hint = "a recipient is named twice", "name each of them once"
+            raise BackupSettingError(BackupReason.RECIPIENT, text, hint)
+        if not 0 < len(recipients) <= MAX_SLOTS:
+            hint = "name a key-encryption key or a public key as recipient"
+            raise BackupSettingError(
+                BackupReason.RECIPIENT, f"a backup has 1 to {MAX_SLOTS} recipients", hint
+            )
+        return tuple(
+            KeySlot(item.id, item.wrap(self._data_key, _bound(self.backup_id, item.id)))
+            for item in recipients
+        )
+
+    def _derive(self, info: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=self.backup_id, info=info).derive(self._data_key)
+
+
+def unwrap_slots(
+    slots: Sequence[KeySlot], backup_id: bytes, identities: Sequence[Identity], where: str
+) -> BackupKeys:
+    """The keys of the first slot that one of `identities` is named in.
+
+    Raises:  BackupKeyDenied NO_KEY, KEY_OTHER; BackupDamaged HEADER; what a provider raises
+    """
+    names = ", ".join(slot.key_id for slot in slots)
+    if not identities:
+        raise BackupKeyDenied(BackupReason.NO_KEY, f"{where} needs a key", f"give one of: {names}")
+    for slot in slots:
+        for identity in identities:
+            if identity.id == slot.key_id:
+                return _unwrap(slot, backup_id, identity, where)
+    text = f"{where} is not encrypted for the given key"
+    raise BackupKeyDenied(BackupReason.KEY_OTHER, text, f"it opens with: {names}")
+
+
+def _unwrap(slot: KeySlot, backup_id: bytes, identity: Identity, where: str) -> BackupKeys:
+    try:
+        return BackupKeys(identity.unwrap(slot.wrapped, _bound(backup_id, slot.key_id)), backup_id)
+    except (UnwrapFailed, ValueError):
+        text = f"{where}: the wrapped key does not open, it was altered or belongs to another backup"
+        hint = "restore another backup, and find out who wrote to this one"
+        raise BackupDamaged(BackupReason.HEADER, text, hint) from None
+
+
+def _bound(backup_id: bytes, key_id: str) -> bytes:
+    return wrap_associated_data(Purpose.BACKUP_KEY, backup_id, key_id.encode("ascii"))
+
+
+def slots_to_json(slots: Sequence[KeySlot]) -> list[dict[str, Any]]:
+    """The slots as the header and the sidecar hold them."""
+    return [{"key_id": slot.key_id, "wrapped": strict_json.encode(slot.wrapped)} for slot in slots]
+
+
+def read_slots(fields: strict_json.Fields) -> tuple[KeySlot, ...]:
+    """Take `slots` from a file's fields. Raises DamagedFile SCHEMA."""
+    slots = tuple(_read_slot(item) for item in fields.sequence("slots", MAX_SLOTS))
+    if not slots:
+        fields.refuse("has no slots")
+    return slots
+
+
+def _read_slot(item: object) -> KeySlot:
+    fields = strict_json.Fields(item, "a slot")
+    key_id = fields.text("key_id")
+    if not (0 < len(key_id) <= _MAX_KEY_ID and key_id.isascii() and key_id.isprintable()):
+        fields.refuse("has a key_id that is none")
+    slot = KeySlot(key_id, fields.binary("wrapped", 1, _MAX_WRAPPED_BYTES))
+    fields.done()
+    return slot

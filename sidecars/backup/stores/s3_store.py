@@ -1,0 +1,253 @@
+"""Backups in an S3-compatible bucket: a multipart upload is the hidden file, completing it is the rename.
+
+An upload whose process died is invisible, and paid for until prune removes it; a lifecycle rule of the bucket
+does the same. Credentials, region and endpoint come from where boto3 looks for them (AWS_ENDPOINT_URL_S3 and
+the like), never from the address.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from sealwire.sidecars.backup.errors import (
+    BackupError,
+    BackupExists,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
+    StoreUnavailable,
+)
+from sealwire.sidecars.backup.stores.store import ReadStream, StoredObject, Upload, is_backup_key
+
+SCHEME = "s3://"
+# An upload has at most 10,000 parts: 5,000 of 32 MiB and as many of 64 MiB make 469 GiB.
+PART_BYTES = 32 << 20
+_LARGE_FROM = 5_000
+MAX_PARTS = 10_000
+_READ_ATTEMPTS = 4
+
+_DENIED = frozenset(
+    ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+)
+_MISSING = frozenset(("NoSuchKey", "404", "NotFound"))
+_TAKEN = frozenset(("PreconditionFailed", "ConditionalRequestConflict"))
+
+
+class S3Bucket:
+    """Where the objects of a store are, and what boto3 says about them in this room's words."""
+
+    def __init__(self, address: str) -> None:
+        """`s3://BUCKET[/PREFIX]`. Raises BackupSettingError ADDRESS; asks nothing yet."""
+        self.name, _, prefix = address.removeprefix(SCHEME).partition("/")
+        if not self.name or "@" in self.name:
+            text = "the store's address names no bucket"
+            raise BackupSettingError(BackupReason.ADDRESS, text, "write s3://BUCKET/PREFIX")
+        self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self.address = f"{SCHEME}{self.name}/{self.prefix}"
+        try:
+            self._client = boto3.client("s3")
+        except (BotoCoreError, ValueError) as error:
+            text = f"boto3 cannot reach S3 with these settings: {type(error).__name__}"
+            hint = "check AWS_REGION, AWS_ENDPOINT_URL_S3 and the profile"
+            raise BackupSettingError(BackupReason.ADDRESS, text, hint) from None
+
+    def call(self, operation: str, key: str, **arguments: Any) -> Any:
+        """What boto3's `operation` on this object answers."""
+        with self.translated(key):
+            return getattr(self._client, operation)(Bucket=self.name, Key=self.prefix + key, **arguments)
+
+    def listed(self, operation: str, field: str, **arguments: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Key and description of everything of a backup that `operation` lists as `field`."""
+        with self.translated(""):
+            pages = self._client.get_paginator(operation)
+            for page in pages.paginate(Bucket=self.name, Prefix=self.prefix, **arguments):
+                for item in page.get(field, ()):
+                    key = item["Key"].removeprefix(self.prefix)
+                    if is_backup_key(key):
+                        yield key, item
+
+    def taken(self, key: str) -> BackupExists:
+        """The error for a name that is in use."""
+        return BackupExists(BackupReason.EXISTS, f"{self.address}{key} exists already", "choose another name")
+
+    def missing(self, key: str) -> BackupMissing:
+        """The error for an object that is not there."""
+        return BackupMissing(BackupReason.MISSING, f"{self.address}{key} does not exist", "check the name")
+
+    @contextmanager
+    def translated(self, key: str) -> Iterator[None]:
+        """Turn what boto3 says into this room's errors; of its texts only the codes are shown."""
+        where = f"{self.address}{key}"
+        try:
+            yield
+        except ClientError as error:
+            raise self._translate(key, str(error.response.get("Error", {}).get("Code", ""))) from None
+        except (NoCredentialsError, PartialCredentialsError):
+            hint = "set AWS_PROFILE or the AWS_ variables"
+            raise StoreUnavailable(BackupReason.STORE_DENIED, f"{where}: no credentials", hint) from None
+        except BotoCoreError as error:
+            text, hint = f"{where}: {type(error).__name__}", "check the endpoint and the network"
+            raise StoreUnavailable(BackupReason.STORE_UNREACHABLE, text, hint) from None
+
+    def _translate(self, key: str, code: str) -> BackupError:
+        text = f"{self.address}{key}: {code}"
+        if code in _MISSING:
+            return self.missing(key)
+        if code in _TAKEN:
+            return self.taken(key)
+        if code == "NoSuchBucket":
+            text = f"{SCHEME}{self.name} does not exist"
+            return BackupMissing(BackupReason.MISSING, text, "create the bucket")
+        if code in _DENIED:
+            hint = "check the credentials and the bucket's policy"
+            return StoreUnavailable(BackupReason.STORE_DENIED, text, hint)
+        return StoreUnavailable(BackupReason.STORE_UNREACHABLE, text, "try again later")
+
+
+class S3Store:
+    """A bucket and a prefix."""
+
+    def __init__(self, address: str) -> None:
+        """Raises as `S3Bucket` does."""
+        self._bucket = S3Bucket(address)
+
+    @property
+    def address(self) -> str:
+        return self._bucket.address.rstrip("/")
+
+    def objects(self) -> Sequence[StoredObject]:
+        found = self._bucket.listed("list_objects_v2", "Contents", Delimiter="/")
+        objects = (StoredObject(key, item["Size"], item["LastModified"]) for key, item in found)
+        return sorted(objects, key=lambda item: item.key)
+
+    def exists(self, key: str) -> bool:
+        try:
+            self._bucket.call("head_object", key)
+        except BackupMissing:
+            return False
+        return True
+
+    def begin(self, key: str) -> Upload:
+        if self.exists(key):
+            raise self._bucket.taken(key)
+        return S3Upload(self._bucket, key)
+
+    def open(self, key: str) -> ReadStream:
+        return S3ReadStream(self._bucket, key)
+
+    def replace_small(self, key: str, content: bytes) -> None:
+        self._bucket.call("put_object", key, Body=content, ContentType="application/json")
+
+    def delete(self, key: str) -> None:
+        if not self.exists(key):  # S3 itself answers that it was deleted
+            raise self._bucket.missing(key)
+        self._bucket.call("delete_object", key)
+
+    def leftovers(self, before: datetime) -> Sequence[str]:
+        found = self._bucket.listed("list_multipart_uploads", "Uploads")
+        return sorted(
+            f"{key}?uploadId={item['UploadId']}" for key, item in found if item["Initiated"] < before
+        )
+
+    def remove_leftover(self, leftover: str) -> None:
+        key, _, upload_id = leftover.partition("?uploadId=")
+        with suppress(BackupMissing):
+            self._bucket.call("abort_multipart_upload", key, UploadId=upload_id)
+
+
+class S3ReadStream:
+    """An object while it is read; a broken connection is taken up where it broke, on the same version."""
+
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._offset = 0
+        self._etag: str | None = None
+        self._body: Any = None
+        self._connect()
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, b"" at the end. Raises StoreUnavailable after some attempts."""
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            try:
+                if self._body is None:
+                    self._connect()
+                with self._bucket.translated(self._key):
+                    data = bytes(self._body.read(size))
+            except StoreUnavailable:
+                self.close()
+                if attempt == _READ_ATTEMPTS:
+                    raise
+                continue
+            self._offset += len(data)
+            return data
+        raise AssertionError("the last attempt returns or raises")
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    def _connect(self) -> None:
+        again = {"Range": f"bytes={self._offset}-", "IfMatch": self._etag} if self._etag is not None else {}
+        answer = self._bucket.call("get_object", self._key, **again)
+        self._etag, self._body = answer["ETag"], answer["Body"]
+
+
+class S3Upload:
+    """A multipart upload. Memory: one part, and its copy while it is sent."""
+
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
+        self._bucket = bucket
+        self._key = key
+        started = bucket.call("create_multipart_upload", key, ContentType="application/octet-stream")
+        self._id = started["UploadId"]
+        self._pending = bytearray()
+        self._parts: list[dict[str, Any]] = []
+        self._open = True
+
+    def write(self, data: bytes) -> None:
+        self._pending += data
+        while len(self._pending) >= self._part_bytes():
+            part = bytes(memoryview(self._pending)[: self._part_bytes()])
+            del self._pending[: len(part)]
+            self._send(part)
+
+    def commit(self) -> None:
+        if self._pending or not self._parts:
+            self._send(bytes(self._pending))
+            self._pending.clear()
+        parts = {"Parts": self._parts}
+        self._call("complete_multipart_upload", MultipartUpload=parts, IfNoneMatch="*")
+        self._open = False
+
+    def abort(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        # A store that is gone keeps the parts; prune removes them later.
+        with suppress(BackupError):
+            self._call("abort_multipart_upload")
+
+    def _part_bytes(self) -> int:
+        return PART_BYTES if len(self._parts) < _LARGE_FROM else 2 * PART_BYTES
+
+    def _send(self, part: bytes) -> None:
+        number = len(self._parts) + 1
+        if number > MAX_PARTS:
+            text, hint = f"{self._key} is too large for S3", "back up databases in several files"
+            raise StoreUnavailable(BackupReason.TOO_LARGE, text, hint)
+        sent = self._call("upload_part", PartNumber=number, Body=part)
+        self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        return self._bucket.call(operation, self._key, UploadId=self._id, **arguments)

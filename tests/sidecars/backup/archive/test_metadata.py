@@ -1,0 +1,114 @@
+"""`NAME.metadata.json`: what mongodump writes is read, what is written says the same again."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from bson import Binary, Decimal128, Int64, Regex
+from bson.json_util import loads
+
+from sealwire.sidecars.backup.archive.metadata import (
+    CollectionMetadata,
+    Kind,
+    from_server,
+    parse,
+    serialize,
+)
+from sealwire.sidecars.backup.errors import BackupDamaged, BackupReason
+
+OPTIONS: dict[str, Any] = {
+    "capped": True,
+    "size": Int64(1 << 40),
+    "max": 50,
+    "validator": {"$and": [{"nhs_number": {"$in": [Binary(b"SW\1", 0x80), None]}}, {"a": {"$gt": 1.0}}]},
+    "collation": {"locale": "en", "strength": 2},
+}
+INDEXES: tuple[dict[str, Any], ...] = (
+    {"v": 2, "key": {"_id": 1}, "name": "_id_"},
+    {"v": 2, "key": {"b": -1, "a": 1.0}, "name": "b_-1_a_1", "unique": True, "expireAfterSeconds": Int64(5)},
+    {"v": 2, "key": {"c": 1}, "name": "c", "partialFilterExpression": {"d": {"$gte": Decimal128("1.50")}}},
+    {"v": 2, "key": {"e": "hashed"}, "name": "e", "x": Regex("^a", "i"), "t": datetime(2020, 1, 1)},
+)
+
+
+def test_what_was_written_comes_back_with_types_and_order() -> None:
+    before = CollectionMetadata("clinic", "patients", Kind.COLLECTION, OPTIONS, INDEXES, "ab" * 16)
+    after = parse(serialize(before), "clinic", "ignored")
+    assert after == before
+    assert [list(index["key"]) for index in after.indexes] == [list(index["key"]) for index in INDEXES]
+    assert type(after.options["size"]) is Int64
+    assert type(after.options["max"]) is int
+    assert type(after.options["validator"]["$and"][1]["a"]["$gt"]) is float
+
+
+def test_the_fields_are_those_that_mongorestore_reads() -> None:
+    written = loads(
+        serialize(CollectionMetadata("clinic", "v", Kind.VIEW, {"viewOn": "a", "pipeline": []}, ()))
+    )
+    assert written == {
+        "options": {"viewOn": "a", "pipeline": []},
+        "indexes": [],
+        "uuid": "",
+        "collectionName": "v",
+        "type": "view",
+    }
+
+
+def test_a_time_series_of_mongodump_is_read() -> None:
+    raw = (
+        b'{"options":{"timeseries":{"timeField":"ts","bucketMaxSpanSeconds":{"$numberInt":"3600"}}},'
+        b'"indexes":[{"v":{"$numberInt":"2"},"key":{"ts":{"$numberInt":"1"}},"name":"ts_1"}],'
+        b'"collectionName":"weather","type":"timeseries"}'
+    )
+    found = parse(raw, "clinic", "weather")
+    assert found.kind is Kind.TIMESERIES
+    assert found.options["timeseries"]["bucketMaxSpanSeconds"] == 3600
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [("{}", Kind.COLLECTION), ('{"viewOn": "a"}', Kind.VIEW), ('{"timeseries": {}}', Kind.TIMESERIES)],
+)
+def test_older_dumps_say_the_kind_by_their_options(options: str, kind: Kind) -> None:
+    found = parse(b'{"options": %s, "indexes": []}' % options.encode(), "clinic", "named by its file")
+    assert (found.kind, found.name) == (kind, "named by its file")
+
+
+def test_a_server_that_calls_a_time_series_a_collection_is_not_believed() -> None:
+    described = {
+        "name": "t",
+        "type": "collection",
+        "options": {"timeseries": {"timeField": "t"}},
+        "info": {"uuid": Binary(bytes(16), 4)},
+    }
+    found = from_server("clinic", described, ())
+    assert (found.kind, found.uuid) == (Kind.TIMESERIES, "00" * 16)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{",
+        b'{"options": 5}',
+        b'{"indexes": [5]}',
+        b'{"indexes": {"a": 1}}',
+        b'{"type": "other"}',
+        b'{"collectionName": 5}',
+        b'{"collectionName": "a\\u0000b"}',
+        b'{"uuid": 5}',
+        b'{"options": {"a": {"$date": []}}}',
+        b"[" * 100_000,
+    ],
+)
+def test_damaged_metadata_is_refused(raw: bytes) -> None:
+    with pytest.raises(BackupDamaged) as caught:
+        parse(raw, "clinic", "patients")
+    assert caught.value.reason is BackupReason.ARCHIVE
+
+
+def test_it_does_not_show_what_its_options_quote() -> None:
+    metadata = CollectionMetadata("clinic", "a", Kind.COLLECTION, {"validator": {"x": "secret"}}, ())
+    assert "secret" not in repr(metadata)

@@ -1,0 +1,117 @@
+"""Where everything goes is decided before the target is touched."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from sealwire.sidecars.backup.archive.metadata import CollectionMetadata, Kind
+from sealwire.sidecars.backup.errors import BackupReason, BackupSettingError
+from sealwire.sidecars.backup.restoring.plan import ROLES, USERS, Part, RestorePlan, parse_rename, plan
+
+
+def collection(namespace: str) -> CollectionMetadata:
+    database, _, name = namespace.partition(".")
+    return CollectionMetadata(database, name, Kind.COLLECTION, {}, ())
+
+
+def view(namespace: str, on: str) -> CollectionMetadata:
+    database, _, name = namespace.partition(".")
+    return CollectionMetadata(database, name, Kind.VIEW, {"viewOn": on, "pipeline": []}, ())
+
+
+FOUND = [
+    collection("clinic.patients"),
+    collection("clinic.appointments.old"),
+    view("clinic.adults", "patients"),
+    collection("other.patients"),
+    collection("admin.system.users"),
+    collection("admin.system.roles"),
+    collection("admin.system.version"),
+    collection("admin.settings"),
+    collection("config.chunks"),
+]
+
+
+def planned(*renames: str, only: Sequence[str] = (), logins: bool = False) -> RestorePlan:
+    return plan(FOUND, [parse_rename(rename) for rename in renames], only, logins=logins)
+
+
+def pairs(found: RestorePlan) -> dict[str, str]:
+    return {item.source: item.target for item in found.collections}
+
+
+def test_without_a_rename_everything_goes_where_it_was_but_what_is_the_servers_own() -> None:
+    found = planned()
+    expected = {item.namespace for item in FOUND[:4]} | {"admin.settings"}
+    assert pairs(found) == {name: name for name in expected}
+    assert {name for name, _ in found.left_out} == {
+        "admin.system.users",
+        "admin.system.roles",
+        "admin.system.version",
+        "config.chunks",
+    }
+
+
+def test_a_database_and_one_collection_of_it_can_be_renamed_and_the_particular_rename_wins() -> None:
+    found = pairs(planned("clinic.patients=spare.people", "clinic=copy", only=["clinic.patients", "clinic"]))
+    assert found == {
+        "clinic.patients": "spare.people",
+        "clinic.appointments.old": "copy.appointments.old",
+    }
+
+
+def test_a_view_follows_the_name_of_its_collection() -> None:
+    found = planned("clinic.patients=clinic.people")
+    (adults,) = [item for item in found.collections if item.part is Part.VIEW]
+    assert (adults.target, adults.view_on) == ("clinic.adults", "people")
+
+
+def test_a_view_is_left_out_where_its_collection_goes_to_another_database() -> None:
+    found = planned("clinic.patients=spare.people")
+    assert "clinic.adults" not in pairs(found)
+    assert "clinic.adults" in dict(found.left_out)
+
+
+def test_users_and_roles_go_where_the_server_takes_them_over_from() -> None:
+    found = planned(only=["admin"], logins=True)
+    assert pairs(found) == {
+        "admin.system.users": f"admin.{USERS}",
+        "admin.system.roles": f"admin.{ROLES}",
+        "admin.settings": "admin.settings",
+    }
+
+
+@pytest.mark.parametrize("only", ["nowhere", "clinic.nothing", "clinic.patients.x"])
+def test_a_name_that_is_not_in_the_backup_is_refused(only: str) -> None:
+    with pytest.raises(BackupSettingError) as caught:
+        planned(only=[only])
+    assert caught.value.reason is BackupReason.SELECTION
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "a=",
+        "=b",
+        "a=b.c",
+        "a.b=c",
+        "a.=b.c",
+        "a.b=c.",
+        "a=b/c",
+        "a=b c",
+        "clinic=admin",
+        "a.b=local.c",
+    ],
+)
+def test_what_does_not_rename_is_refused(text: str) -> None:
+    with pytest.raises(BackupSettingError) as caught:
+        parse_rename(text)
+    assert caught.value.reason is BackupReason.RENAME
+
+
+def test_two_collections_never_become_one() -> None:
+    with pytest.raises(BackupSettingError) as caught:
+        planned("clinic=other")
+    assert caught.value.reason is BackupReason.RENAME

@@ -1,0 +1,207 @@
+"""Writer and reader together, on a directory: what goes in comes out, and nothing else ever does."""
+
+import io
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealwire.sidecars.backup.errors import (
+    BackupExists,
+    BackupKeyDenied,
+    BackupMissing,
+    BackupReason,
+    BackupSettingError,
+)
+from sealwire.sidecars.backup.sealed.key_slots import Identity, Recipient
+from sealwire.sidecars.backup.sealed.manifest import MANIFEST_MEMBER
+from sealwire.sidecars.backup.sealed.reader import open_backup
+from sealwire.sidecars.backup.sealed.writer import create_backup
+from sealwire.sidecars.backup.stores.local_store import LocalStore
+from tests.sidecars.backup.samples import (
+    DUMP,
+    KEK,
+    OTHER_KEK,
+    PRIVATE,
+    make_dump,
+    make_manifest,
+    seal,
+)
+from tests.sidecars.backup.sealed.sealed_samples import PAYLOAD, SIDECAR, read_all, refusal
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "identity"), [(KEK, KEK), (PRIVATE.public, PRIVATE)], ids=["kek", "key pair"]
+)
+def test_what_was_written_comes_back(store: LocalStore, recipient: Recipient, identity: Identity) -> None:
+    manifest = seal(store, recipients=[recipient])
+    with open_backup(store, "b", [identity]) as reader:
+        assert reader.sidecar is not None
+        assert reader.sidecar.manifest == manifest
+        data = reader.read()
+        reader.finish()
+    assert data == make_dump()[0]
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.getnames() == [*(path for path, *_ in DUMP), MANIFEST_MEMBER]
+
+
+def test_each_recipient_opens_it_alone(store: LocalStore) -> None:
+    seal(store, recipients=[KEK, OTHER_KEK, PRIVATE.public])
+    contents = {read_all(store, identity) for identity in (KEK, OTHER_KEK, PRIVATE)}
+    assert contents == {make_dump()[0]}
+
+
+@given(data=st.binary(max_size=700), step=st.integers(1, 300), chunk=st.sampled_from([64, 65, 100, 1 << 20]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_any_content_in_any_pieces_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, step: int, chunk: int
+) -> None:
+    store = LocalStore(tmp_path_factory.mktemp("store"))
+    with create_backup(store, "b", [KEK], chunk) as writer:
+        for start in range(0, len(data), step):
+            writer.write(data[start : start + step])
+        assert writer.tell() == len(data)
+        writer.commit(make_manifest())
+    with open_backup(store, "b", [KEK]) as reader:
+        parts = []
+        while part := reader.read(step):
+            parts.append(part)
+        reader.finish()
+    assert b"".join(parts) == data
+
+
+def test_a_megabyte_of_noise_in_the_default_chunks_comes_back(store: LocalStore) -> None:
+    data = random.Random(1).randbytes(3_500_000)
+    with create_backup(store, "b", [KEK]) as writer:
+        writer.write(data)
+        writer.commit(make_manifest())
+    assert read_all(store) == data
+
+
+def test_no_word_of_the_content_is_in_the_files(store: LocalStore, tmp_path: Path) -> None:
+    seal(store)
+    payload = (tmp_path / PAYLOAD).read_bytes()
+    assert not any(word in payload for word in (b"clinic", b"patients", b"text"))
+
+
+def test_two_backups_of_the_same_share_nothing_but_the_form(store: LocalStore, tmp_path: Path) -> None:
+    seal(store, "one")
+    seal(store, "two")
+    one, two = ((tmp_path / f"{name}.tar.gz.enc").read_bytes() for name in ("one", "two"))
+    assert len(one) == len(two)
+    assert one[-200:] != two[-200:]
+
+
+def test_files_are_private(store: LocalStore, tmp_path: Path) -> None:
+    seal(store)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        PAYLOAD: 0o600,
+        SIDECAR: 0o600,
+    }
+
+
+def test_leaving_without_commit_leaves_nothing(store: LocalStore, tmp_path: Path) -> None:
+    with create_backup(store, "b", [KEK]) as writer:
+        writer.write(bytes(5_000_000))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="already"):
+        writer.write(b"more")
+
+
+def test_an_error_inside_leaves_nothing_and_comes_out(store: LocalStore, tmp_path: Path) -> None:
+    def fail_half_way() -> None:
+        with create_backup(store, "b", [KEK]) as writer:
+            writer.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_after_commit(store: LocalStore) -> None:
+    tar, manifest = make_dump()
+    with create_backup(store, "b", [KEK]) as writer:
+        writer.write(tar)
+        writer.commit(manifest)
+        with pytest.raises(ValueError, match="already"):
+            writer.commit(manifest)
+    assert read_all(store) == tar
+
+
+def test_a_name_that_is_taken_is_refused_and_what_is_there_stays(store: LocalStore) -> None:
+    seal(store)
+    with pytest.raises(BackupExists):
+        create_backup(store, "b", [OTHER_KEK])
+    assert read_all(store) == make_dump()[0]
+
+
+def test_a_backup_that_came_from_elsewhere_meanwhile_keeps_its_sidecar(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    seal(store, "other")
+    tar, manifest = make_dump()
+    writer = create_backup(store, "b", [OTHER_KEK])
+    writer.write(tar)
+    for suffix in ("tar.gz.enc", "tar.gz.enc.json"):
+        (tmp_path / f"other.{suffix}").rename(tmp_path / f"b.{suffix}")
+    with writer, pytest.raises(BackupExists):
+        writer.commit(manifest)
+    assert read_all(store) == tar
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_two_writers_of_one_name_do_not_meet(store: LocalStore) -> None:
+    tar, manifest = make_dump()
+    with create_backup(store, "b", [KEK]) as writer:
+        with pytest.raises(BackupExists):
+            create_backup(store, "b", [KEK])
+        writer.write(tar)
+        writer.commit(manifest)
+    assert read_all(store) == tar
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../a", "a\n", "x" * 129, "ä"])
+def test_a_name_that_could_lead_elsewhere_is_refused(store: LocalStore, name: str) -> None:
+    with pytest.raises(BackupSettingError) as caught:
+        create_backup(store, name, [KEK])
+    assert caught.value.reason is BackupReason.NAME
+
+
+def test_recipients_are_needed_and_differ(store: LocalStore) -> None:
+    for recipients in ([], [KEK, KEK]):
+        with pytest.raises(BackupSettingError) as caught:
+            create_backup(store, "b", recipients)
+        assert caught.value.reason is BackupReason.RECIPIENT
+
+
+def test_another_key_is_told_which_key_it_would_be(store: LocalStore) -> None:
+    seal(store)
+    error = refusal(store, OTHER_KEK)
+    assert isinstance(error, BackupKeyDenied)
+    assert error.reason is BackupReason.KEY_OTHER
+    assert KEK.id in error.hint
+    with pytest.raises(BackupKeyDenied) as caught:
+        open_backup(store, "b", [])
+    assert caught.value.reason is BackupReason.NO_KEY
+
+
+def test_a_backup_that_is_not_there_is_missing(store: LocalStore) -> None:
+    assert isinstance(refusal(store), BackupMissing)
+
+
+def test_the_payload_opens_by_itself_when_the_sidecar_is_lost(store: LocalStore, tmp_path: Path) -> None:
+    seal(store)
+    (tmp_path / SIDECAR).unlink()
+    with open_backup(store, "b", [KEK]) as reader:
+        assert reader.sidecar is None
+        assert reader.read() == make_dump()[0]
+        reader.finish()

@@ -1,0 +1,105 @@
+import errno
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sealwire.sidecars.backup.errors import (
+    BackupError,
+    BackupMissing,
+    BackupReason,
+    StoreUnavailable,
+)
+from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.sidecars.backup.stores.store import Store
+from tests.sidecars.backup.stores.store_contract import KEY, StoreContract
+
+SOON = timedelta(days=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return LocalStore(tmp_path)
+
+
+class TestLocalStore(StoreContract):
+    pass
+
+
+def test_a_directory_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(BackupMissing):
+            LocalStore(path)
+
+
+def test_what_a_dead_writer_left_is_a_leftover_and_is_taken_over(store: Store, tmp_path: Path) -> None:
+    partial = tmp_path / f".{KEY}.partial"
+    partial.write_bytes(b"older and longer than what is written now")
+    assert store.leftovers(datetime.now(UTC) + SOON) == [partial.name]
+    assert store.leftovers(datetime.now(UTC) - SOON) == []
+    upload = store.begin(KEY)
+    upload.write(b"new")
+    upload.commit()
+    assert (tmp_path / KEY).read_bytes() == b"new"
+    assert not partial.exists()
+
+
+def test_what_is_being_written_is_no_leftover(store: Store) -> None:
+    upload = store.begin(KEY)
+    assert store.leftovers(datetime.now(UTC) + SOON) == []
+    upload.abort()
+
+
+def test_a_leftover_is_removed(store: Store, tmp_path: Path) -> None:
+    (tmp_path / f".{KEY}.partial").touch()
+    for leftover in store.leftovers(datetime.now(UTC) + SOON):
+        store.remove_leftover(leftover)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_at_the_hidden_name_is_not_followed(store: Store, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / f".{KEY}.partial").symlink_to(victim)
+    with pytest.raises(StoreUnavailable):
+        store.begin(KEY)
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, BackupReason.STORE_FULL),
+        (errno.EDQUOT, BackupReason.STORE_FULL),
+        (errno.EFBIG, BackupReason.STORE_FULL),
+        (errno.EACCES, BackupReason.STORE_DENIED),
+        (errno.EROFS, BackupReason.STORE_DENIED),
+        (errno.EIO, BackupReason.STORE_UNREACHABLE),
+    ],
+)
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_what_the_disk_says_has_a_reason_and_leaves_no_name(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    reason: BackupReason,
+    call: str,
+) -> None:
+    upload = store.begin(KEY)
+    upload.write(b"x")
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    if call == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(BackupError) as caught:
+        upload.commit()
+    assert caught.value.reason is reason
+    upload.abort()
+    assert list(tmp_path.iterdir()) == []
