@@ -43,7 +43,7 @@ Refused = Callable[[int, Refusal], bool]
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson: Element, Cursor
 class Command:
     """A command document with its sequences, ready for one handler."""
 

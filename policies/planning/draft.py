@@ -15,7 +15,7 @@ SETTLED_EDITS = 1024
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson: Element, Cursor
 class Draft:
     """What the planner writes down, in the order in which it finds it. One for each command."""
 

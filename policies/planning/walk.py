@@ -19,7 +19,7 @@ Parents = tuple[int, ...]
 
 
 @final
-@mypyc_attr(acyclic=True)
+@mypyc_attr(acyclic=True)  # see wire.raw_bson.Element
 class Walk:
     """A place in a command: what lies above it, what names mean there, and what its values are for.
 

@@ -99,10 +99,9 @@ class AwaitedRequests:
         In an exhaust stream each reply answers the one before it (OP_MSG, exhaustAllowed); a server that
         keeps naming the first request is understood as well. Cost: O(1).
         """
-        request = self._requests.get(response_to)
+        request = self._requests.pop(response_to, None)
         if request is None:
             return None
-        del self._requests[response_to]
         if self._streams:
             other = self._streams.pop(response_to, response_to)
             self._streams.pop(other, None)
