@@ -47,7 +47,7 @@ mutation: $(INSTALLED)  ## put faults into the core and see whether tests notice
 	$(BIN)/python tools/mutation.py $(or $(ARGS),--sample 300)
 
 # The slow tests need one core; meanwhile the other one tries the same mutants each time.
-SLOW_AND_MUTANTS := mkdir -p build; $(BIN)/python tools/mutation.py --sample 150 --seed 7 --processes 1 > build/mutation.log & \
+SLOW_AND_MUTANTS := mkdir -p build; $(BIN)/python tools/mutation.py --sample 300 --seed 7 --processes 1 > build/mutation.log & \
     mutants=$$!; $(BIN)/pytest -m slow; slow=$$?; wait $$mutants; tried=$$?; cat build/mutation.log; \
     exit $$((slow ? slow : tried))
 

@@ -51,7 +51,7 @@ def read_trusted(path: Path, max_bytes: int) -> bytes:
 def _read_checked(path: Path, max_bytes: int, forbidden: int) -> bytes:
     try:
         # Non-blocking, so that a FIFO planted at the path is refused below and not waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
@@ -156,7 +156,7 @@ def _create(path: Path, content: bytes, mode: int) -> None:
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             # The umask can only take bits away; a default ACL of the directory could add some.
@@ -176,7 +176,7 @@ def _remove_quietly(path: Path) -> None:
 
 def flush_directory(directory: Path) -> None:
     """Make renames in `directory` durable. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -202,7 +202,7 @@ def writer_lock(path: Path) -> Iterator[None]:
     target = Path(os.path.realpath(path))
     lock = target.with_name(f".{target.name}.lock")
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_MODE)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE_MODE)
     except OSError as error:
         raise _unwritable(path, error) from None
     try:

@@ -1,12 +1,16 @@
 """The faults that mutation testing puts into the core, and the list of those that nobody can notice."""
 
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.build_context import ROOT
 from tools.mutants import Mutant, compiled, mutants_of
 from tools.mutation import LIST, ROOMS, TESTS, equivalents, jobs_of, room_of
+from tools.reach import Reach, in_turn
 
 MODULE = "wire/op_msg.py"
 FOUND = mutants_of(MODULE)
@@ -58,6 +62,37 @@ def test_a_mutant_is_compiled_with_its_fault_and_nothing_else() -> None:
     assert line < mutant.line
 
 
+@pytest.mark.parametrize("module", ["wire/framing.py", "crypto/envelope.py", "keys/kek/local_wrap.py"])
+def test_every_mutant_differs_from_its_module_and_is_compiled_where_it_was_found(module: str) -> None:
+    plain = compile((ROOT / module).read_text(encoding="utf-8"), "same", "exec")
+    for mutant in mutants_of(module):
+        assert mutant.before != mutant.after
+        code, _ = compiled(mutant, "same")
+        assert code != plain
+
+
+def test_what_can_never_be_reached_has_no_fault() -> None:
+    assert not [each for each in mutants_of("keys/providers.py") if "assert_never" in each.before]
+
+
+def test_a_mutant_is_shown_to_the_tests_that_run_its_line_the_likely_and_the_quick_first() -> None:
+    mutant = named("_sequence_at", "if start + 4 > limit:", "if start + 4 >= limit:")
+    names = ["slow", "own slow", "other", "own", "quick", "elsewhere"]
+    seconds = dict(zip(names, [9.0, 5.0, 0.2, 0.2, 0.1, 0.0], strict=True))
+    runs = frozenset(names) - {"elsewhere"}
+    reach = Reach(seconds, {(MODULE, mutant.line): runs, (MODULE, mutant.line + 1): frozenset(names)})
+    items: list[Any] = [
+        SimpleNamespace(nodeid=name, path=Path("test_op_msg.py" if "own" in name else "test_x.py"))
+        for name in names
+    ]
+    assert mutant.lines == 1
+    ordered = in_turn(mutant, items, reach)
+    assert [item.nodeid for item in ordered] == ["own", "quick", "other", "own slow", "slow"]
+    at_import = named("", "MAX_SEQUENCES: Final = 16", "MAX_SEQUENCES: Final = 17")
+    ordered = in_turn(at_import, items, Reach(seconds, {(MODULE, 1): frozenset(["other", "slow"])}))
+    assert [item.nodeid for item in ordered] == ["own", "other", "elsewhere", "quick", "own slow", "slow"]
+
+
 def test_every_room_of_the_core_has_mutants_and_tests() -> None:
     for room, patterns in ROOMS.items():
         found = [path for pattern in patterns.split() for path in ROOT.glob(pattern)]
@@ -69,7 +104,7 @@ def test_every_room_of_the_core_has_mutants_and_tests() -> None:
 
 def test_a_part_is_of_one_room() -> None:
     mutants = [*FOUND, *mutants_of("crypto/errors.py")]
-    parts = jobs_of(mutants)
+    parts = [part for each in jobs_of(mutants).values() for part in each]
     assert Counter(mutant for part in parts for mutant in part) == Counter(mutants)
     assert all(len({room_of(mutant.module) for mutant in part}) == 1 for part in parts)
 

@@ -52,6 +52,8 @@ class Mutant:
     after: str
     """The statement without and with the fault, without the statements inside it."""
     line: int
+    lines: int
+    """How many lines the statement has, without those of the statements inside it."""
     node: int
     choice: int
     """Where the fault is: the number of the node in the tree, and which of its faults."""
@@ -102,13 +104,17 @@ class _Tree:
         return ".".join([*reversed(classes), outermost.name]), line
 
     def replace(self, node: ast.AST, new: ast.AST) -> None:
-        parent = self.parents[node]
-        for field, value in ast.iter_fields(parent):
-            if value is node:
-                setattr(parent, field, new)
-            elif isinstance(value, list) and node in value:
-                value[value.index(node)] = new
+        _put(self.parents[node], node, new)
         ast.fix_missing_locations(ast.copy_location(new, node))
+
+
+def _put(parent: ast.AST, node: ast.AST, new: ast.AST) -> None:
+    """Put `new` in the place of a child."""
+    for field, value in ast.iter_fields(parent):
+        if value is node:
+            setattr(parent, field, new)
+        elif isinstance(value, list) and node in value:
+            value[value.index(node)] = new
 
 
 def mutants_of(module: str) -> list[Mutant]:
@@ -120,14 +126,13 @@ def mutants_of(module: str) -> list[Mutant]:
             continue
         for choice, new in enumerate(_faults(node, tree.parents.get(node))):
             statement = tree.statement(node)
-            before = _header(statement)
-            tree.replace(node, new)
+            before, parent = _header(statement), tree.parents[node]
+            _put(parent, node, new)
             after = _header(new if isinstance(new, ast.stmt) else statement)
-            parent = tree.parents[node]
-            tree.parents[new] = parent
-            tree.replace(new, node)
+            _put(parent, new, node)
             function, _ = tree.function(node)
-            found.append(Mutant(module, function, before, after, statement.lineno, number, choice))
+            lines = _lines(statement)
+            found.append(Mutant(module, function, before, after, statement.lineno, lines, number, choice))
     return found
 
 
@@ -156,6 +161,7 @@ def _left_alone(node: ast.AST) -> Iterator[ast.AST]:
         (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("cast", "TypeVar", "assert_never"))
         or (isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call))
+        or (isinstance(node, ast.Expr) and ast.unparse(node).startswith("assert_never("))
     ):
         yield node
 
@@ -216,6 +222,12 @@ def _is_text(node: ast.BinOp) -> bool:
         or (isinstance(side, ast.Constant) and isinstance(side.value, str | bytes))
         for side in (node.left, node.right)
     )
+
+
+def _lines(statement: ast.stmt) -> int:
+    body: list[ast.stmt] = getattr(statement, "body", [])
+    end = body[0].lineno - 1 if body else statement.end_lineno or statement.lineno
+    return max(end - statement.lineno, 0) + 1
 
 
 def _header(statement: ast.stmt) -> str:

@@ -15,6 +15,7 @@ LARGE_DATA_BYTES: Final = 64 * 1024
 
 
 @final
+@mypyc_attr(acyclic=True)  # see raw_bson.Element
 class Edit:
     """Put `data` in place of `buf[start:end]`."""
 

@@ -24,7 +24,7 @@ from sealwire.keys.errors import (
     UnwrapFailed,
 )
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
-from sealwire.keys.keyring.data_key import DataKey, check_class_name, generate_data_key
+from sealwire.keys.keyring.data_key import DataKey, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import (
     MAC_BYTES,
@@ -229,7 +229,6 @@ def _with_new_classes(
     ids = {key.class_id for key in keys}
     added = []
     for name in class_names:
-        check_class_name(name)
         if name in names:
             raise AlreadyExists(
                 KeysReason.CLASS_EXISTS,

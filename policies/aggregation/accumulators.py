@@ -6,16 +6,17 @@ fields in clear.
 
 from typing import Final
 
-from sealwire.policies.aggregation.sorting import plan_sort
+from sealwire.policies.aggregation.stage_arguments import plan_sort
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import array_of, named_arguments
-from sealwire.policies.expressions.choices import infer_nothing, refuse_javascript
+from sealwire.policies.expressions.arguments import array_of
+from sealwire.policies.expressions.choices import infer_nothing
 from sealwire.policies.expressions.interpreter import infer, infer_number, infer_plain, infer_unknown
+from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import document_of, only_element, operator_name
-from sealwire.policies.planning.rules import Infer, Rule, passed, refused, signed
+from sealwire.policies.planning.arguments import document_of, only_element, operator_name, text_of
+from sealwire.policies.planning.rules import Infer, Rule, never, passed, refused, signed
 from sealwire.policies.planning.signatures import check_arguments
-from sealwire.policies.planning.values import note_comparison
+from sealwire.policies.planning.values import tell_apart
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -24,13 +25,18 @@ from sealwire.wire.raw_bson import Element
 def infer_key(walk: Walk, element: Element) -> PathNode:
     """An expression whose results are told apart by equality."""
     key = infer(walk, element)
-    if key.absent:
-        return key  # no ciphertext is there, and constants beside it were refused or covered
-    if key.holds_random:
-        raise Refusal(Reason.RANDOM_EQUALITY, path=key.path, rule=operator_name(element))
-    if key.covers:
-        note_comparison(walk.draft, key)
+    if not key.absent:
+        # where it is, no ciphertext is there, and constants beside it were refused or covered
+        tell_apart(walk, key, operator_name(element))
     return key
+
+
+def tell_apart_by(walk: Walk, names: list[Element], rule: str) -> None:
+    """Documents are told apart by the fields of these names. Raises Refusal(RANDOM_EQUALITY, SHAPE)."""
+    for name in names:
+        found = follow(walk.node, text_of(walk.buf, name))
+        if found is not None:
+            tell_apart(walk, found, rule)
 
 
 def infer_accumulated(walk: Walk, field: Element) -> PathNode:
@@ -48,25 +54,19 @@ def apply_accumulator(walk: Walk, operator: Element) -> PathNode:
     return rule.handler(walk, operator)
 
 
-def _first_few(walk: Walk, operator: Element) -> PathNode:
-    """`{input, n}`."""
-    inner, parts = named_arguments(walk, operator)
-    infer_number(inner, parts[b"n"], operator)
-    return infer(inner, parts[b"input"])
-
-
-def _top(walk: Walk, operator: Element) -> PathNode:
-    """`{sortBy, output, n}`: the order is by fields in clear, what comes out may be covered."""
-    inner, parts = named_arguments(walk, operator)
-    plan_sort(walk, parts[b"sortBy"])
+def _few(walk: Walk, operator: Element) -> PathNode:
+    """`{input, n}`, or `{sortBy, output, n}`: ordered by fields in clear, what comes out may be covered."""
+    inner, parts = walk.parts(operator)
+    if b"sortBy" in parts:
+        plan_sort(walk, parts[b"sortBy"])
     if b"n" in parts:
         infer_number(inner, parts[b"n"], operator)
-    return infer(inner, parts[b"output"])
+    return infer(inner, parts.get(b"output") or parts[b"input"])
 
 
 def _shift(walk: Walk, operator: Element) -> PathNode:
     """`{output, by, default}`: a default would stand among covered values in clear."""
-    inner, parts = named_arguments(walk, operator)
+    inner, parts = walk.parts(operator)
     found = infer(inner, parts[b"output"])
     infer_number(inner, parts[b"by"], operator)
     default = parts.get(b"default")
@@ -107,17 +107,17 @@ def _united(walk: Walk, operator: Element) -> PathNode:
 ACCUMULATORS: Final[dict[bytes, Rule[Infer]]] = {
     **signed("x: first last push locf", passed(infer)),
     **signed("x: addToSet", passed(infer_key, "deterministic classes")),
-    **signed("{input n}: firstN lastN", passed(_first_few)),
+    **signed("{input n}: firstN lastN", passed(_few)),
     **signed(
         "{sortBy output}: top bottom\n{sortBy output n}: topN bottomN",
-        passed(_top, "ordered by fields in clear"),
+        passed(_few, "ordered by fields in clear"),
     ),
     **signed("{output by default?}: shift", passed(_shift, "without a default")),
     **signed("{}: count documentNumber rank denseRank", passed(infer_nothing, "ordered by fields in clear")),
     **signed("x: mergeObjects", passed(_merged, "documents with covered fields")),
     **signed("x: concatArrays", passed(_joined_arrays, "deterministic classes")),
     **signed("x: setUnion", passed(_united, "deterministic classes")),
-    **signed("x: accumulator", refused(refuse_javascript, Reason.JAVASCRIPT, "on any field")),
+    **signed("x: accumulator", never(Reason.JAVASCRIPT, "on any field")),
     **signed(
         """
         {input n}: maxN minN

@@ -3,12 +3,10 @@
 from typing import Final
 
 from sealwire.policies.aggregation.reshaping import names_of
-from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
-from sealwire.policies.planning.arguments import document_of, named_parts, operator_name
+from sealwire.policies.aggregation.stage_arguments import TEXT, Shape, shaped, typed, unless_null
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.trees import OPAQUE
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
 
 _FIELDS: Final = b"""_id operationType clusterTime wallTime ns nsType to collectionUUID documentKey
     fullDocument fullDocumentBeforeChange updateDescription operationDescription stateBeforeChange
@@ -17,23 +15,25 @@ _FIELDS: Final = b"""_id operationType clusterTime wallTime ns nsType to collect
 EVENT_FIELDS: Final = names_of(_FIELDS)
 """The fields of an event; servers have no others."""
 
-_OPTIONS: Final = {
-    b"fullDocument": frozenset({kinds.STRING}),
-    b"fullDocumentBeforeChange": frozenset({kinds.STRING}),
-    b"resumeAfter": frozenset({kinds.OBJECT}),
-    b"startAfter": frozenset({kinds.OBJECT}),
-    b"startAtOperationTime": frozenset({kinds.TIMESTAMP}),
-    b"allChangesForCluster": frozenset({kinds.BOOL}),
-    b"showExpandedEvents": frozenset({kinds.BOOL}),
-    b"showSystemEvents": frozenset({kinds.BOOL}),
-    b"showMigrationEvents": frozenset({kinds.BOOL}),
-    b"showRawUpdateDescription": frozenset({kinds.BOOL}),
-    b"matchCollectionUUIDForUpdateLookup": frozenset({kinds.BOOL}),
-}
-_TOKEN: Final = {
-    b"_data": frozenset({kinds.STRING, kinds.BIN_DATA}),
-    b"_typeBits": frozenset({kinds.BIN_DATA}),
-}
+_TOKEN: Final[Shape] = shaped(
+    {
+        b"_data": unless_null(typed(kinds.STRING, kinds.BIN_DATA)),
+        b"_typeBits": unless_null(typed(kinds.BIN_DATA)),
+    }
+)
+check_options: Final[Shape] = shaped(
+    {
+        **dict.fromkeys((b"fullDocument", b"fullDocumentBeforeChange"), unless_null(TEXT)),
+        **dict.fromkeys((b"resumeAfter", b"startAfter"), _TOKEN),
+        b"startAtOperationTime": unless_null(typed(kinds.TIMESTAMP)),
+        **dict.fromkeys(
+            b"""allChangesForCluster showExpandedEvents showSystemEvents showMigrationEvents
+            showRawUpdateDescription matchCollectionUUIDForUpdateLookup""".split(),
+            unless_null(typed(kinds.BOOL)),
+        ),
+    }
+)
+"""The arguments of `$changeStream`: none of them is, or holds, a value."""
 
 
 def events_of(documents: PathNode) -> PathNode:
@@ -44,34 +44,9 @@ def events_of(documents: PathNode) -> PathNode:
     """
     if not documents.covers:
         return NOTHING
-    update = {b"updatedFields": documents}
     children = {
-        b"fullDocument": documents,
-        b"fullDocumentBeforeChange": documents,
-        b"documentKey": documents,
-        b"updateDescription": PathNode(documents.path, freeze(update)),
-        b"operationDescription": OPAQUE,
-        b"stateBeforeChange": OPAQUE,
-        b"rawUpdateDescription": OPAQUE,
+        **dict.fromkeys((b"fullDocument", b"fullDocumentBeforeChange", b"documentKey"), documents),
+        b"updateDescription": PathNode(documents.path, {b"updatedFields": documents}),
+        **dict.fromkeys((b"operationDescription", b"stateBeforeChange", b"rawUpdateDescription"), OPAQUE),
     }
-    return PathNode(documents.path, freeze(children))
-
-
-def check_options(buf: bytes, stage: Element) -> None:
-    """The arguments of `$changeStream`: none of them is, or holds, a value. Raises Refusal(SHAPE)."""
-    _check(buf, stage, stage, _OPTIONS)
-    for name, part in named_parts(buf, stage.value).items():
-        if name in (b"resumeAfter", b"startAfter"):
-            _check(buf, part, part, _TOKEN)
-
-
-def check_split(buf: bytes, stage: Element) -> None:
-    """`$changeStreamSplitLargeEvent` takes no arguments. Raises Refusal(SHAPE)."""
-    _check(buf, stage, stage, {})
-
-
-def _check(buf: bytes, argument: Element, named: Element, known: dict[bytes, frozenset[int]]) -> None:
-    for name, part in named_parts(buf, document_of(argument, named)).items():
-        # null is an option that is not set
-        if name not in known or part.kind not in known[name] | {kinds.NULL}:
-            raise Refusal(Reason.SHAPE, rule=f"{operator_name(named)} with {operator_name(part)}")
+    return PathNode(documents.path, children)

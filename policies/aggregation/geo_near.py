@@ -8,34 +8,27 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.filters.filters import plan_filter
-from sealwire.policies.planning.arguments import (
-    check_nested,
-    document_of,
-    named_parts,
-    operator_name,
-)
+from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.planning.arguments import check_nested, operator_name, text_of
+from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
 
-_NUMBERS = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
-_VALUES = frozenset(b"near spherical maxDistance minDistance distanceMultiplier".split())
 _PATHS = frozenset(b"distanceField includeLocs key".split())
 
 
 def geo_near(walk: Walk, stage: Element) -> PathNode:
     """`{near, distanceField, key, query, includeLocs, ...}`: `query` is a filter. Raises Refusal."""
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
+    inner, parts = walk.parts(stage)
     result = walk.node
-    for name, part in named_parts(walk.buf, start).items():
+    for name, part in parts.items():
         check_nested(walk.buf, part)
         if name == b"query":
-            plan_filter(inner, document_of(part, part))
+            plan_filter_argument(inner, part)
         elif name in _PATHS:
             result = _path(walk, part, result)
-        elif name in _VALUES and (name != b"near" or part.kind not in _NUMBERS) and _is_place(walk.buf, part):
+        elif (name != b"near" or part.kind not in FLAGS) and _is_place(walk.buf, part):
             infer_plain(inner, part)
         else:
             raise Refusal(Reason.SHAPE, rule=f"$geoNear with {operator_name(part)}")
@@ -44,9 +37,7 @@ def geo_near(walk: Walk, stage: Element) -> PathNode:
 
 def _path(walk: Walk, part: Element, result: PathNode) -> PathNode:
     """The tree after the distance, or the place that was found, is put at a path; a key must be in clear."""
-    if part.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule="$geoNear")
-    path = string_bytes(walk.buf, part)
+    path = text_of(walk.buf, part)
     if part.name != b"key":
         return assign_path(result, path, NOTHING)
     found = follow(walk.node, path)
@@ -64,4 +55,4 @@ def _is_place(buf: bytes, part: Element) -> bool:
         return all(
             inside.kind != kinds.OBJECT and _is_place(buf, inside) for inside in elements(buf, part.value)
         )
-    return part.kind in _NUMBERS
+    return part.kind in FLAGS

@@ -1,27 +1,34 @@
-"""Stages that gather documents: `$group` and its kin, and `$setWindowFields`.
+"""Stages that gather documents (`$group` and its kin, `$setWindowFields`), or fill gaps between them.
 
-Documents are told apart by equality of a key, which equal ciphertext keeps.
+Documents are told apart by equality of a key, which equal ciphertext keeps, and ordered by fields in clear.
+A value that `$fill` carries on keeps its class; one that it computes, or puts in, must be what lies there.
 """
 
 from typing import Final
 
-from sealwire.policies.aggregation.accumulators import apply_accumulator, infer_accumulated, infer_key
+from sealwire.policies.aggregation.accumulators import (
+    apply_accumulator,
+    infer_accumulated,
+    infer_key,
+    tell_apart_by,
+)
 from sealwire.policies.aggregation.reshaping import assign_paths, names_of, replaced
-from sealwire.policies.aggregation.sorting import plan_sort
-from sealwire.policies.aggregation.stage_arguments import at_least, check_field_name
+from sealwire.policies.aggregation.stage_arguments import (
+    UNITS,
+    at_least,
+    check_field_name,
+    check_range,
+    plan_sort,
+)
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.interpreter import infer_plain
+from sealwire.policies.expressions.arguments import is_of_every_class
+from sealwire.policies.expressions.interpreter import infer, infer_plain
+from sealwire.policies.file.paths import follow
 from sealwire.policies.file.quantities import NUMERIC
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.arguments import (
-    array_items,
-    document_of,
-    is_operator_document,
-    named_parts,
-    text_of,
-)
+from sealwire.policies.planning.arguments import array_items, is_operator_document, text_of
 from sealwire.policies.planning.signatures import check_names, signature_of
-from sealwire.policies.planning.trees import document_node
+from sealwire.policies.planning.trees import document_node, same_values
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, string_bytes
@@ -29,10 +36,9 @@ from sealwire.wire.raw_bson import Element, string_bytes
 
 def group(walk: Walk, stage: Element) -> PathNode:
     """`{_id: expression, field: {$accumulator: expression}}`."""
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
+    inner, parts = walk.parts(stage)
     fields: dict[bytes, PathNode] = {}
-    for element in named_parts(walk.buf, start).values():
+    for element in parts.values():
         if element.name == b"_id":
             fields[b"_id"] = infer_key(inner, element)
         else:
@@ -52,18 +58,16 @@ def sort_by_count(walk: Walk, stage: Element) -> PathNode:
 
 def bucket(walk: Walk, stage: Element) -> PathNode:
     """`$bucket` and `$bucketAuto`: groups by order, so by a field in clear only."""
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
+    inner, parts = walk.parts(stage)
     fields: dict[bytes, PathNode] = {b"_id": NOTHING}
-    parts = named_parts(walk.buf, start)
     if b"output" not in parts:
         fields[b"count"] = NOTHING
     for part in parts.values():
         if part.name == b"output":
-            outputs = document_of(part, part)
-            for element in named_parts(walk.buf, outputs).values():
+            below, outputs = inner.parts(part)
+            for element in outputs.values():
                 check_field_name(element.name, part)
-                fields[element.name] = infer_accumulated(inner.inside(outputs), element)
+                fields[element.name] = infer_accumulated(below, element)
         elif part.name == b"buckets":
             at_least(walk.buf, part, 1)
         elif part.name == b"granularity":
@@ -75,22 +79,25 @@ def bucket(walk: Walk, stage: Element) -> PathNode:
 
 def set_window_fields(walk: Walk, stage: Element) -> PathNode:
     """`{partitionBy, sortBy, output: {field: {$operator: expression, window}}}`: adds fields."""
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
-    parts = named_parts(walk.buf, start)
-    if b"partitionBy" in parts:
-        infer_key(inner, parts[b"partitionBy"])
-    if b"sortBy" in parts:
-        plan_sort(inner, parts[b"sortBy"])
-    output = parts[b"output"]
-    fields = named_parts(walk.buf, document_of(output, output))
-    below = inner.inside(output.value)
+    inner, parts = walk.parts(stage)
+    plan_partitions(inner, parts)
+    below, fields = inner.parts(parts[b"output"])
     return assign_paths(walk.node, [(name, _window_field(below, part)) for name, part in fields.items()])
 
 
+def plan_partitions(walk: Walk, parts: dict[bytes, Element]) -> None:
+    """What documents are told apart by, and which fields in clear order them. Raises Refusal."""
+    if b"partitionBy" in parts:
+        infer_key(walk, parts[b"partitionBy"])
+    if b"partitionByFields" in parts:
+        names = array_items(walk.buf, parts[b"partitionByFields"])
+        tell_apart_by(walk, names, "partitionByFields")
+    if b"sortBy" in parts:
+        plan_sort(walk, parts[b"sortBy"])
+
+
 def _window_field(walk: Walk, field: Element) -> PathNode:
-    parts = named_parts(walk.buf, document_of(field, field))
-    inner = walk.inside(field.value)
+    inner, parts = walk.parts(field)
     window = parts.pop(b"window", None)
     if window is not None:
         _check_window(inner, window)
@@ -101,7 +108,6 @@ def _window_field(walk: Walk, field: Element) -> PathNode:
 
 _WINDOW: Final = signature_of("{documents?} | {range unit?}").named
 _BOUNDS: Final = frozenset({b"current", b"unbounded"})
-_UNITS: Final = frozenset(b"year quarter month week day hour minute second millisecond".split())
 
 
 def _check_window(walk: Walk, window: Element) -> None:
@@ -111,7 +117,7 @@ def _check_window(walk: Walk, window: Element) -> None:
     """
     parts = check_names(walk.buf, window, *_WINDOW)
     unit = parts.pop(b"unit", None)
-    is_known = unit is None or string_bytes(walk.buf, unit) in _UNITS
+    is_known = unit is None or string_bytes(walk.buf, unit) in UNITS
     for bounds in parts.values():
         items = array_items(walk.buf, bounds)
         is_known = is_known and len(items) == 2
@@ -122,3 +128,43 @@ def _check_window(walk: Walk, window: Element) -> None:
                 is_known = False
     if not is_known:
         raise Refusal(Reason.SHAPE, rule="a window")
+
+
+def fill(walk: Walk, stage: Element) -> PathNode:
+    """`{partitionBy or partitionByFields, sortBy, output: {field: {value} or {method}}}`. Raises Refusal."""
+    inner, parts = walk.parts(stage)
+    plan_partitions(inner, parts)
+    below, fields = inner.parts(parts[b"output"])
+    filled = [(name, _filled(below, field)) for name, field in fields.items()]
+    return assign_paths(walk.node, [(name, value) for name, value in filled if value is not None])
+
+
+def _filled(walk: Walk, field: Element) -> PathNode | None:
+    """What a filled field is; None where that is what it was. Raises Refusal where it is of two kinds."""
+    inner, how = walk.parts(field)
+    target = follow(walk.node, field.name) or NOTHING
+    if how.keys() == {b"value"}:
+        value = infer(inner, how[b"value"])
+        if target.absent and not value.covers and not is_of_every_class(walk.buf, how[b"value"]):
+            # a constant that was meant for the field that was there
+            raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
+        if target.is_gone or (target.is_doubtful and not value.covers):
+            return value
+        if (target.covers or value.covers) and not same_values(target, value):
+            raise Refusal(Reason.COMPUTE, path=(target if target.covers else value).path, rule="$fill")
+    elif how.keys() != {b"method"} or how[b"method"].kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule="$fill")
+    elif target.covers and string_bytes(walk.buf, how[b"method"]) != b"locf" and not target.absent:
+        raise Refusal(Reason.COMPUTE, path=target.path, rule="$fill")
+    return None if target.covers else NOTHING
+
+
+def densify(walk: Walk, stage: Element) -> PathNode:
+    """`{field, partitionByFields, range}`: documents between others, by a field in clear. Raises Refusal."""
+    inner, parts = walk.parts(stage)
+    plan_partitions(inner, parts)
+    found = follow(walk.node, text_of(walk.buf, parts[b"field"]))
+    if found is not None and not found.absent:
+        raise Refusal(Reason.SORT, path=found.path, rule="$densify")
+    check_range(walk.buf, parts[b"range"])
+    return walk.node

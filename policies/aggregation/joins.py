@@ -8,16 +8,16 @@ from collections.abc import Mapping
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.reshaping import assign_path
-from sealwire.policies.aggregation.stage_arguments import UNION_WITH, at_least, field_path
+from sealwire.policies.aggregation.stage_arguments import at_least, field_path
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.constants import is_variable_name, match_constant
+from sealwire.policies.expressions.choices import variables_of
+from sealwire.policies.expressions.constants import match_constant
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.filters.filters import plan_filter
-from sealwire.policies.planning.arguments import document_of, named_parts, operator_name, text_of
+from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.planning.arguments import named_parts, operator_name, text_of
 from sealwire.policies.planning.namespaces import named_namespace
-from sealwire.policies.planning.signatures import check_names
 from sealwire.policies.planning.trees import OPAQUE, either, is_in_clear, placed, same_values
 from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import Walk
@@ -27,24 +27,20 @@ from sealwire.wire.raw_bson import Element
 
 def lookup(walk: Walk, stage: Element) -> PathNode:
     """`$lookup` by two fields, by a pipeline with variables, or by both."""
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
-    parts = named_parts(walk.buf, start)
+    inner, parts = walk.parts(stage)
     foreign = _foreign_tree(walk, stage)
     if b"localField" in parts:
         local = _field(walk, walk.node, parts[b"localField"])
         _check_join(walk, local, _field(walk, foreign, parts[b"foreignField"]), stage)
     if b"pipeline" in parts:
-        among = inner.binding(variables_of(inner, parts.get(b"let"))).at(foreign)
-        foreign = plan_pipeline(among, parts[b"pipeline"])
+        variables = variables_of(inner, parts[b"let"]) if b"let" in parts else {}
+        foreign = plan_pipeline(inner.binding(variables).at(foreign), parts[b"pipeline"])
     return _joined(walk, parts, foreign)
 
 
 def graph_lookup(walk: Walk, stage: Element) -> PathNode:
     """`$graphLookup`: every comparison is of `connectToField` with `startWith` or with `connectFromField`."""
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
-    parts = named_parts(walk.buf, start)
+    inner, parts = walk.parts(stage)
     foreign = _foreign_tree(walk, stage)
     target = _field(walk, foreign, parts[b"connectToField"])
     _check_join(walk, _field(walk, foreign, parts[b"connectFromField"]), target, stage)
@@ -53,9 +49,8 @@ def graph_lookup(walk: Walk, stage: Element) -> PathNode:
         match_constant(inner, parts[b"startWith"], target, "$graphLookup")
     else:
         _check_join(walk, first, target, stage)
-    restriction = parts.get(b"restrictSearchWithMatch")
-    if restriction is not None:
-        plan_filter(inner.at(foreign), document_of(restriction, restriction))
+    if b"restrictSearchWithMatch" in parts:
+        plan_filter_argument(inner.at(foreign), parts[b"restrictSearchWithMatch"])
     if b"maxDepth" in parts:
         at_least(walk.buf, parts[b"maxDepth"], 0)
     if b"depthField" in parts:
@@ -67,9 +62,9 @@ def union_with(walk: Walk, stage: Element) -> PathNode:
     """`$unionWith`: a name or `{coll, pipeline}`: what follows sees documents of both kinds."""
     foreign = _foreign_tree(walk, stage)
     if stage.kind == kinds.OBJECT:
-        parts = check_names(walk.buf, stage, *UNION_WITH)
+        inner, parts = walk.parts(stage)
         if b"pipeline" in parts:
-            foreign = plan_pipeline(walk.within(stage.value, foreign), parts[b"pipeline"])
+            foreign = plan_pipeline(inner.at(foreign), parts[b"pipeline"])
     return either(walk.node, foreign)
 
 
@@ -96,19 +91,6 @@ def _check_join(walk: Walk, left: PathNode, right: PathNode, stage: Element) -> 
     if left.holds_random or right.holds_random or not same_values(left, right):
         raise Refusal(Reason.JOIN, path=(left if left.covers else right).path, rule=operator_name(stage))
     note_comparison(walk.draft, left if left.covers else right)
-
-
-def variables_of(walk: Walk, let: Element | None) -> Mapping[bytes, PathNode]:
-    """What the variables of a stage's `let` yield, over documents with the walk's covered paths."""
-    if let is None:
-        return {}
-    start = document_of(let, let)
-    bindings = named_parts(walk.buf, start)
-    for name in bindings:
-        if not is_variable_name(name):
-            raise Refusal(Reason.SHAPE, rule="a variable that does not begin with a small letter")
-    inner = walk.inside(start)
-    return {name: infer(inner, value) for name, value in bindings.items()}
 
 
 def _joined(walk: Walk, parts: Mapping[bytes, Element], foreign: PathNode) -> PathNode:

@@ -4,33 +4,22 @@ The server writes what reaches it, past the proxy. So the documents must be encr
 policy has it: the same classes at the same paths, and nothing covered beside.
 """
 
-from sealwire.policies.aggregation.joins import variables_of
+from sealwire.policies.aggregation.accumulators import tell_apart_by
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import NOTHING, PathNode, leaves
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_nested,
-    named_parts,
-    operator_name,
-)
+from sealwire.policies.expressions.choices import variables_of
+from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.arguments import check_nested, one_or_more, operator_name, text_of
 from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import is_in_clear, present, same_values
-from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
-
-_OUT_ARGUMENTS = frozenset({b"db", b"coll"})
-_MERGE_ARGUMENTS = frozenset({b"into", b"on", b"let", b"whenMatched", b"whenNotMatched"})
+from sealwire.wire.raw_bson import Element
 
 
 def out(walk: Walk, stage: Element) -> PathNode:
     """`$out`: the documents become the whole collection."""
-    if stage.kind == kinds.OBJECT:
-        _check_arguments(walk.buf, stage, _OUT_ARGUMENTS)
     _check_target(walk, stage)
     return NOTHING
 
@@ -40,25 +29,24 @@ def merge_into(walk: Walk, stage: Element) -> PathNode:
     if stage.kind != kinds.OBJECT:
         _check_target(walk, stage)
         return NOTHING
-    parts = _check_arguments(walk.buf, stage, _MERGE_ARGUMENTS)
+    inner, parts = walk.parts(stage)
+    for part in parts.values():
+        check_nested(walk.buf, part)
     matched = parts.get(b"whenMatched")
-    is_pipeline = matched is not None and matched.kind == kinds.ARRAY
-    for name in (b"whenMatched", b"whenNotMatched"):
-        if (
-            name in parts
-            and parts[name].kind != kinds.STRING
-            and not (is_pipeline and parts[name] is matched)
-        ):
-            raise Refusal(Reason.SHAPE, path=walk.node.path, rule=f"$merge with {operator_name(parts[name])}")
-    if not is_pipeline or _mode(walk.buf, parts.get(b"whenNotMatched")) not in _WRITING_NOTHING:
+    pipeline = matched if matched is not None and matched.kind == kinds.ARRAY else None
+    mode = text_of(walk.buf, parts[b"whenNotMatched"]) if b"whenNotMatched" in parts else b""
+    if matched is not None and pipeline is None:
+        text_of(walk.buf, matched)
+    if pipeline is None or mode not in _WRITING_NOTHING:
         _check_target(walk, stage)
     if b"on" in parts:
-        _check_identity(walk, parts[b"on"])
-    if matched is not None and is_pipeline:
-        inner = walk.inside(stage.value)
-        variables = {b"new": walk.node, **variables_of(inner, parts.get(b"let"))}
+        tell_apart_by(walk, one_or_more(walk.buf, parts[b"on"]), "$merge")
+    if pipeline is not None:
+        variables = {b"new": walk.node}
+        if b"let" in parts:
+            variables |= variables_of(inner, parts[b"let"])
         stored = inner.binding(variables).at(_target(walk, stage)).to(Use.STORE)
-        plan_update_pipeline(stored, matched)
+        plan_update_pipeline(stored, pipeline)
     elif b"let" in parts:
         raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$merge with let and no pipeline")
     return NOTHING
@@ -66,19 +54,6 @@ def merge_into(walk: Walk, stage: Element) -> PathNode:
 
 # with these, no document of the pipeline itself is stored
 _WRITING_NOTHING = frozenset({b"discard", b"fail"})
-
-
-def _mode(buf: bytes, part: Element | None) -> bytes:
-    return b"" if part is None else string_bytes(buf, part)
-
-
-def _check_arguments(buf: bytes, stage: Element, known: frozenset[bytes]) -> dict[bytes, Element]:
-    parts = named_parts(buf, stage.value)
-    for name, part in parts.items():
-        if name not in known:
-            raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-        check_nested(buf, part)
-    return parts
 
 
 def _check_target(walk: Walk, stage: Element) -> None:
@@ -126,22 +101,9 @@ def _may_be_several(node: PathNode, target: PathNode) -> bool:
     if target.leaf is not None:
         return target.leaf.domain is not None and node.rearranged
     if node.moved:
-        return any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
+        return target.is_ranged
     return any(
         _may_be_several(node.children[name], below)
         for name, below in target.children.items()
         if name in node.children
     )
-
-
-def _check_identity(walk: Walk, on: Element) -> None:
-    names = [on] if on.kind == kinds.STRING else array_items(walk.buf, on)
-    for name in names:
-        if name.kind != kinds.STRING:
-            raise Refusal(Reason.SHAPE, rule="$merge")
-        covered = follow(walk.node, string_bytes(walk.buf, name))
-        if covered is None:
-            continue
-        if covered.holds_random:
-            raise Refusal(Reason.RANDOM_EQUALITY, path=covered.path, rule="$merge")
-        note_comparison(walk.draft, covered)

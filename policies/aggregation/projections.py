@@ -1,53 +1,40 @@
 """What a projection keeps of the covered paths, in `find` and in `$project`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sealwire.policies.aggregation.reshaping import (
-    Assignment,
-    assign_paths,
-    assigned_value,
-    drop_paths,
-    is_document_literal,
-)
+from sealwire.policies.aggregation.reshaping import Assignment, assign_paths, assigned_value, drop_paths
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import follow, is_transparent
 from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.file.schema import PathNode, freeze
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_elem_match
 from sealwire.policies.filters.operands import refuse_misplaced
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
     document_of,
+    first_name,
+    is_document_literal,
     only_element,
     operator_name,
 )
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
-from sealwire.policies.planning.values import is_random
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 # What nested names may amount to: joined to every field inside, a longer one would cost its square.
-_MAX_PREFIX: Final = 1000
+_MAX_PREFIX: Final = 1001
 
 
 def plan_projection(walk: Walk, argument: Element) -> None:
     """Cover the projection document of a `find`, which knows `$slice` and `$elemMatch` of its own."""
-    _find_fields(walk, document_of(argument, argument), b"")
-
-
-def _find_fields(walk: Walk, start: int, prefix: bytes) -> None:
-    inner = walk.inside(start)
-    for element in elements(walk.buf, start):
-        path = prefix + element.name
+    for inner, element, path in _fields(walk, document_of(argument, argument)):
         if _is_array_operator(walk.buf, element):
             _array_operator(inner, element, path)
-        elif is_document_literal(walk.buf, element):
-            _find_fields(inner, element.value, _prefix(path))
         else:
             # a flag for what lies inside an encrypted value would be without effect, and what an expression
             # puts into a value depends on whether that is a document
@@ -56,11 +43,21 @@ def _find_fields(walk: Walk, start: int, prefix: bytes) -> None:
                 infer(inner, element)
 
 
-def _prefix(path: bytes) -> bytes:
-    """What the names inside a document begin with. Raises Refusal(SHAPE) where that is no path any more."""
-    if len(path) > _MAX_PREFIX:
+def _fields(walk: Walk, start: int, prefix: bytes = b"") -> Iterator[tuple[Walk, Element, bytes]]:
+    """What a projection says, field by field: the walk among them, the value, and the path it is for.
+
+    A document of names is another way to write `{"path.name": value}`; an empty one is a value.
+    Raises Refusal(SHAPE) where names amount to no path any more.
+    """
+    if len(prefix) > _MAX_PREFIX:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    return path + b"."
+    inner = walk.inside(start)
+    for element in elements(walk.buf, start):
+        path = prefix + element.name
+        if is_document_literal(walk.buf, element) and first_name(walk.buf, element.value):
+            yield from _fields(inner, element.value, path + b".")
+        else:
+            yield inner, element, path
 
 
 @dataclass(slots=True)
@@ -86,31 +83,23 @@ def plan_project_stage(walk: Walk, argument: Element) -> PathNode:
     Flags keep or drop a path, anything else is an expression. A path that was dropped is marked absent; the
     answer may name another that is not there, and never misses one that is.
     """
-    fields = _Fields()
-    _collect(walk, document_of(argument, argument), b"", fields)
+    fields, start = _Fields(), document_of(argument, argument)
+    fields.is_mixed = first_name(walk.buf, start) == b""
+    for inner, element, path in _fields(walk, start):
+        if element.kind in FLAGS:
+            follow(walk.node, path)
+            is_kept = is_true(element.kind, walk.buf[element.value : element.end])
+            (fields.included if is_kept else fields.excluded).append(path)
+        elif is_document_literal(walk.buf, element):
+            fields.is_mixed = True  # it is empty
+        else:
+            fields.computed.append((path, assigned_value(inner, element)))
     node = walk.node
     if not fields.is_inclusion:
         node = drop_paths(node, fields.excluded)
     else:
         node = _including(node, fields.included if b"_id" in fields.excluded else [b"_id", *fields.included])
     return assign_paths(node, fields.computed)
-
-
-def _collect(walk: Walk, start: int, prefix: bytes, fields: _Fields) -> None:
-    inner = walk.inside(start)
-    is_empty = True
-    for element in elements(walk.buf, start):
-        is_empty = False
-        path = prefix + element.name
-        if element.kind in FLAGS:
-            follow(walk.node, path)
-            is_kept = is_true(element.kind, walk.buf[element.value : element.end])
-            (fields.included if is_kept else fields.excluded).append(path)
-        elif is_document_literal(walk.buf, element):
-            _collect(inner, element.value, _prefix(path), fields)
-        else:
-            fields.computed.append((path, assigned_value(inner, element)))
-    fields.is_mixed = fields.is_mixed or is_empty
 
 
 def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
@@ -122,7 +111,7 @@ def _including(node: PathNode, paths: Iterable[bytes]) -> PathNode:
         name: _kept(child, below[name]) if name in below else replace(child, absent=True)
         for name, child in node.children.items()
     }
-    return replace(node, children=freeze(children))
+    return replace(node, children=children)
 
 
 def _kept(node: PathNode, paths: list[bytes]) -> PathNode:
@@ -147,7 +136,7 @@ def _array_operator(walk: Walk, element: Element, path: bytes) -> None:
     """Both work on a covered array in deterministic mode; `$elemMatch` as in a filter."""
     target = follow(walk.node, path)
     operator = only_element(walk.buf, element.value, "a projection of an array")
-    if target is not None and is_random(target):
+    if target is not None and target.is_random:
         raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
     if operator.name == b"$slice":
         _slice(walk.buf, operator, target)

@@ -7,8 +7,8 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import is_of_every_class
 from sealwire.policies.expressions.interpreter import infer
 from sealwire.policies.file.paths import bounded, follow, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
-from sealwire.policies.planning.arguments import first_name
+from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.arguments import REFERENCE, is_document_literal
 from sealwire.policies.planning.trees import beside, doubtful
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -16,9 +16,6 @@ from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements
 
 Assignment = tuple[bytes, PathNode | None]
 """A path, and the tree of the value that is put there; None when the stage leaves no value."""
-
-
-_OF_REFERENCES = frozenset({b"$ref", b"$id", b"$db"})
 
 
 @dataclass(slots=True)
@@ -66,7 +63,7 @@ def _branches(node: PathNode, assignments: Iterable[Assignment], *, is_putting: 
         parts = path.split(b".")
         if len(parts) > MAX_DEPTH:
             raise Refusal(Reason.SHAPE, rule="nesting")
-        if any(not part or (part.startswith(b"$") and part not in _OF_REFERENCES) for part in parts):
+        if any(not part or (part.startswith(b"$") and part not in REFERENCE) for part in parts):
             raise Refusal(Reason.SHAPE, path=node.path, rule="a path that no field can have")
         if is_putting and covered is not None and any(part.isdigit() for part in parts):
             # here a number is a field's name and in a filter also an index: the tree cannot tell them apart
@@ -131,7 +128,7 @@ def _without(node: PathNode, branch: _Branch) -> PathNode:
     if node.is_gone:
         # what is put into it brings it back, but nothing of what it held
         children = {name: replace(child, absent=True) for name, child in children.items()}
-        node = replace(node, children=freeze(children), absent=False)
+        node = replace(node, children=children, absent=False)
     is_changed = False
     for name, below in branch.below.items():
         child = node.child(name)
@@ -145,11 +142,6 @@ def _without(node: PathNode, branch: _Branch) -> PathNode:
         else:
             del children[name]
     return node.changed(children) if is_changed else node
-
-
-def is_document_literal(buf: bytes, element: Element) -> bool:
-    """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
-    return element.kind == kinds.OBJECT and not first_name(buf, element.value).startswith(b"$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +202,7 @@ def replaced(old: PathNode, new: PathNode, known: Names = _ANY) -> PathNode:
     if old.opaque:
         # any name may be one that was covered, except for those that are known now
         named = {name: new.children.get(name, NOTHING) for name in known.names}
-        return PathNode(old.path, freeze({**new.children, **named}), opaque=True, absent=True)
+        return PathNode(old.path, {**new.children, **named}, opaque=True, absent=True)
     is_numbered = any(map(is_transparent, known.names))
     children = dict(new.children)
     for name, child in old.children.items():
@@ -229,4 +221,4 @@ def replaced(old: PathNode, new: PathNode, known: Names = _ANY) -> PathNode:
             left = replace(child, absent=True)
         if left is not None and left.covers:
             children[name] = left
-    return bounded(replace(new, path=new.path or old.path, children=freeze(children)))
+    return bounded(replace(new, path=new.path or old.path, children=children))

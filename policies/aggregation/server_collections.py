@@ -9,7 +9,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.server_stages import showing
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode, PolicySet, freeze
+from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import readable
 from sealwire.policies.planning.trees import OPAQUE
 
@@ -58,7 +58,7 @@ _CONFIG: Final[dict[str, PathNode | None]] = {
 """The collections of `config`; None for those that hold no covered value. Others may hold anything."""
 
 
-def server_documents(policies: PolicySet, database: str, collection: str) -> PathNode | None:
+def server_documents(policies: PolicySet, namespace: str) -> PathNode | None:
     """The covered paths of a collection that belongs to the server; None when nothing in it is covered.
 
     `belongs_to_server` tells which do. Raises Refusal(NAMESPACE) for the buckets of a protected time-series
@@ -66,28 +66,26 @@ def server_documents(policies: PolicySet, database: str, collection: str) -> Pat
     """
     if not policies.protects_anything:
         return None
-    refuse_buckets(policies, database, collection)
+    refuse_buckets(policies, namespace)
+    database, _, collection = namespace.partition(".")
     if collection == "system.profile":
         return PROFILE
     if database == "config":
         return _CONFIG.get(collection, OPAQUE)
     if database == "local" and collection.startswith(("oplog.", "temp", "initial_sync")):
         return _OPLOG if collection.startswith("oplog.") else OPAQUE
-    if collection == "system.views":
-        return _VIEWS if policies.protects_database(database) else None
-    if collection == "system.js":
-        return _JAVASCRIPT if policies.protects_database(database) else None
-    return None
+    return _DEFINITIONS.get(collection) if policies.protects_database(database) else None
 
 
-_VIEWS: Final = PathNode("", freeze({b"pipeline": OPAQUE}))
-_JAVASCRIPT: Final = PathNode("", freeze({b"value": OPAQUE}))
+_DEFINITIONS: Final = {
+    "system.views": PathNode("", {b"pipeline": OPAQUE}),
+    "system.js": PathNode("", {b"value": OPAQUE}),
+}
 
 
-def refuse_buckets(policies: PolicySet, database: str, collection: str) -> None:
+def refuse_buckets(policies: PolicySet, namespace: str) -> None:
     """The buckets of a time-series collection hold its values at other paths. Raises Refusal(NAMESPACE)."""
-    if not collection.startswith(_BUCKETS):
-        return
-    namespace = f"{database}.{collection.removeprefix(_BUCKETS)}"
-    if policies.covered(namespace) is not None:
-        raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule="buckets")
+    database, _, collection = namespace.partition(".")
+    series = f"{database}.{collection.removeprefix(_BUCKETS)}"
+    if series != namespace and policies.covered(series) is not None:
+        raise Refusal(Reason.NAMESPACE, path=readable(series), rule="buckets")

@@ -4,17 +4,11 @@ Commands, filters, keys and definitions of everybody stand in their documents, c
 is known to hold none is in clear; all else can be forwarded, and nothing can be compared with it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
-from sealwire.policies.planning.arguments import document_of, named_parts, operator_name
+from sealwire.policies.aggregation.stage_arguments import FLAG, TEXT, Shape, each, shaped, typed
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.draft import Draft
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
-
-_FLAGS = frozenset({kinds.BOOL, kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL})
+from sealwire.wire.raw_bson import Element
 
 
 def first_documents(draft: Draft, stage: Element) -> PathNode | None:
@@ -26,65 +20,19 @@ def first_documents(draft: Draft, stage: Element) -> PathNode | None:
     found = _STAGES.get(stage.name)
     if found is None:
         return None
-    found.check(draft.buf, stage, stage)
+    check, documents = found
+    check(draft.buf, stage, stage)
     if stage.name in OTHERS_COMMANDS:
         draft.others = True
-    return found.documents
+    return documents
 
 
-@dataclass(frozen=True, slots=True)
-class _ServerStage:
-    check: "_Check"
-    documents: PathNode
+def _document(**known: Shape) -> Shape:
+    return shaped({name.encode(): shape for name, shape in known.items()})
 
 
-_Check = Callable[[bytes, Element, Element], None]
-"""Checks one argument of the stage that comes last. Raises Refusal(SHAPE)."""
-
-
-def _flag(buf: bytes, argument: Element, stage: Element) -> None:
-    del buf
-    if argument.kind not in _FLAGS:
-        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-
-
-def _text(buf: bytes, argument: Element, stage: Element) -> None:
-    del buf
-    if argument.kind != kinds.STRING:
-        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-
-
-def _key(buf: bytes, argument: Element, stage: Element) -> None:
-    del buf
-    if argument.kind != kinds.BIN_DATA:
-        raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-
-
-def _document(**known: _Check) -> _Check:
-    """A document that has no other names than these."""
-    checks = {name.encode(): check for name, check in known.items()}
-
-    def check(buf: bytes, argument: Element, stage: Element) -> None:
-        for name, part in named_parts(buf, document_of(argument, stage)).items():
-            if name not in checks:
-                raise Refusal(Reason.SHAPE, rule=f"{operator_name(stage)} with {operator_name(part)}")
-            checks[name](buf, part, stage)
-
-    return check
-
-
-def _flags(names: str) -> _Check:
-    return _document(**dict.fromkeys(names.split(), _flag))
-
-
-def _many(one: _Check) -> _Check:
-    def check(buf: bytes, argument: Element, stage: Element) -> None:
-        if argument.kind != kinds.ARRAY:
-            raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-        for item in elements(buf, argument.value):
-            one(buf, item, stage)
-
-    return check
+def _flags(names: str) -> Shape:
+    return _document(**dict.fromkeys(names.split(), FLAG))
 
 
 def showing(clear: str) -> PathNode:
@@ -95,18 +43,19 @@ def showing(clear: str) -> PathNode:
         below.setdefault(name.encode(), []).append(rest)
     return PathNode(
         "",
-        freeze({name: NOTHING if "" in rest else showing(" ".join(rest)) for name, rest in below.items()}),
+        {name: NOTHING if "" in rest else showing(" ".join(rest)) for name, rest in below.items()},
         opaque=True,
     )
 
 
-_SESSIONS = _ServerStage(
-    _document(users=_many(_document(user=_text, db=_text)), allUsers=_flag),
+_SESSIONS = (
+    _document(users=each(kinds.ARRAY, _document(user=TEXT, db=TEXT)), allUsers=FLAG),
     showing("_id lastUse user"),
 )
 
-_STAGES: dict[bytes, _ServerStage] = {
-    b"$currentOp": _ServerStage(
+# of each: what its arguments have to be, and what it yields
+_STAGES: dict[bytes, tuple[Shape, PathNode]] = {
+    b"$currentOp": (
         _flags(
             "allUsers idleConnections idleCursors idleSessions localOps backtrace targetAllNodes truncateOps"
         ),
@@ -131,15 +80,15 @@ _STAGES: dict[bytes, _ServerStage] = {
     ),
     b"$listSessions": _SESSIONS,
     b"$listLocalSessions": _SESSIONS,
-    b"$queryStats": _ServerStage(
-        _document(transformIdentifiers=_document(algorithm=_text, hmacKey=_key)),
+    b"$queryStats": (
+        _document(transformIdentifiers=_document(algorithm=TEXT, hmacKey=typed(kinds.BIN_DATA))),
         showing("asOf keyHash metrics queryShapeHash"),
     ),
-    b"$querySettings": _ServerStage(
+    b"$querySettings": (
         _flags("showDebugQueryShape"),
         showing("queryShapeHash settings.queryFramework settings.reject settings.indexHints"),
     ),
-    b"$planCacheStats": _ServerStage(
+    b"$planCacheStats": (
         _flags("allHosts"),
         showing(
             """version host shard queryHash queryShapeHash planCacheKey planCacheShapeHash isActive works
@@ -147,38 +96,37 @@ _STAGES: dict[bytes, _ServerStage] = {
             securityLevel candidatePlanScores"""
         ),
     ),
-    b"$listSampledQueries": _ServerStage(
-        _document(namespace=_text), showing("_id ns collUuid collectionUuid cmdName expireAt")
+    b"$listSampledQueries": (
+        _document(namespace=TEXT),
+        showing("_id ns collUuid collectionUuid cmdName expireAt"),
     ),
-    b"$indexStats": _ServerStage(
+    b"$indexStats": (
         _document(),
         showing(
             """name key host shard accesses building spec.v spec.key spec.name spec.unique spec.sparse
             spec.hidden spec.expireAfterSeconds"""
         ),
     ),
-    b"$collStats": _ServerStage(
+    b"$collStats": (
         _document(
-            latencyStats=_document(histograms=_flag),
+            latencyStats=_document(histograms=FLAG),
             storageStats=_flags("scale verbose waitForLock numericOnly"),
             count=_document(),
             queryExecStats=_document(),
         ),
         showing("ns shard host localTime latencyStats storageStats count queryExecStats"),
     ),
-    b"$listClusterCatalog": _ServerStage(
+    b"$listClusterCatalog": (
         _flags("shards balancingConfiguration tracked"),
         showing(
             """ns db type idIndex shards sharded shardKey tracked balancingEnabled
             balancingEnabledReason autoMergingEnabled chunkSize info"""
         ),
     ),
-    b"$listCatalog": _ServerStage(
-        _document(), showing("db name type ns shard ident idxIdent viewOn md.ns md.idxIdent")
-    ),
-    b"$shardedDataDistribution": _ServerStage(_document(), showing("ns shards")),
-    b"$operationMetrics": _ServerStage(_flags("clearMetrics"), showing("db localTime")),
-    b"$listMqlEntities": _ServerStage(_document(entityType=_text), showing("entityType name")),
+    b"$listCatalog": (_document(), showing("db name type ns shard ident idxIdent viewOn md.ns md.idxIdent")),
+    b"$shardedDataDistribution": (_document(), showing("ns shards")),
+    b"$operationMetrics": (_flags("clearMetrics"), showing("db localTime")),
+    b"$listMqlEntities": (_document(entityType=TEXT), showing("entityType name")),
 }
 
 SERVER_STAGES = tuple(_STAGES)
@@ -189,7 +137,5 @@ OTHERS_COMMANDS = frozenset(
 )
 """Those that show what other people's commands say."""
 
-
-def documents_of(stage: bytes) -> PathNode:
-    """The covered paths of what one of these stages shows; a command may show the same."""
-    return _STAGES[stage].documents
+CURRENT_OP: PathNode = _STAGES[b"$currentOp"][1]
+"""What `$currentOp` shows, and the command of that name."""

@@ -1,55 +1,90 @@
-"""The arguments of stages: which names each takes, and the places where a name or a number decides."""
+"""The arguments of stages: documents by the names and types they have, names and numbers that decide, orders.
 
+Ciphertext has no order, so no covered path may take part in one.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.paths import follow
 from sealwire.policies.file.quantities import NUMERIC
-from sealwire.policies.planning.arguments import array_items, operator_name, text_of
-from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.signatures import check_names, signature_of, signatures_in
+from sealwire.policies.planning.arguments import (
+    array_items,
+    document_of,
+    named_parts,
+    only_element,
+    operator_name,
+    text_of,
+)
+from sealwire.policies.planning.numbers import FLAGS, whole_number
+from sealwire.policies.planning.signatures import check_names, signature_of
+from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
-
-STAGE_SIGNATURES: Final = signatures_in(
-    """
-    x: match project addFields set unset group sort facet redact documents out merge replaceWith
-       changeStream changeStreamSplitLargeEvent unwind unionWith
-       search searchMeta vectorSearch rankFusion scoreFusion listSearchIndexes
-       currentOp listSessions listLocalSessions queryStats querySettings planCacheStats listSampledQueries
-       indexStats collStats listClusterCatalog listCatalog shardedDataDistribution operationMetrics
-       listMqlEntities
-    1: limit skip count sortByCount
-    {newRoot}: replaceRoot
-    {size}: sample
-    {groupBy boundaries default? output?}: bucket
-    {groupBy buckets granularity? output?}: bucketAuto
-    {partitionBy? sortBy? output}: setWindowFields
-    {partitionBy? sortBy? output} | {partitionByFields? sortBy? output}: fill
-    {field partitionByFields? range}: densify
-    """
-) | {
-    b"$geoNear": signature_of(
-        """{near distanceField? key? query? includeLocs? spherical? maxDistance? minDistance?
-        distanceMultiplier?}"""
-    ),
-    b"$lookup": signature_of(
-        """{from? let? pipeline as} | {from localField foreignField as}
-        | {from? localField foreignField let? pipeline as}"""
-    ),
-    b"$graphLookup": signature_of(
-        """{from startWith connectFromField connectToField as maxDepth? depthField?
-        restrictSearchWithMatch?}"""
-    ),
-}
-"""`x` stands for what its handler, or its module, holds against its own list of names."""
-
-UNWIND: Final = signature_of("{path includeArrayIndex? preserveNullAndEmptyArrays?}").named
-UNION_WITH: Final = signature_of("{coll? pipeline?}").named
-"""Where these two are given a document, it is one of arguments, whatever its first name is."""
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 _RANGE: Final = signature_of("{step bounds unit?}").named
 _BOUNDS: Final = frozenset({b"full", b"partition"})
-_UNITS: Final = frozenset(b"year quarter month week day hour minute second millisecond".split())
+UNITS: Final = frozenset(b"year quarter month week day hour minute second millisecond".split())
+
+Shape = Callable[[bytes, Element, Element], None]
+"""Checks an argument of the stage, or command, that comes last. Raises Refusal(SHAPE)."""
+
+
+def typed(*types: int) -> Shape:
+    """A value of one of these types."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        del buf
+        if argument.kind not in types:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(named)} with {operator_name(argument)}")
+
+    return check
+
+
+FLAG: Final[Shape] = typed(*FLAGS)
+TEXT: Final[Shape] = typed(kinds.STRING)
+
+
+def shaped(known: Mapping[bytes, Shape]) -> Shape:
+    """A document that has no other names than these."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        check_shapes(buf, named_parts(buf, document_of(argument, named)), named, known)
+
+    return check
+
+
+def check_shapes(
+    buf: bytes, parts: Mapping[bytes, Element], named: Element, known: Mapping[bytes, Shape]
+) -> None:
+    """Hold the parts of a document against the names and shapes that it may have. Raises Refusal(SHAPE)."""
+    for name, part in parts.items():
+        if name not in known:
+            raise Refusal(Reason.SHAPE, rule=f"{operator_name(named)} with {operator_name(part)}")
+        known[name](buf, part, named)
+
+
+def unless_null(shape: Shape) -> Shape:
+    """The same, or null, which stands for an option that is not set."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        if argument.kind != kinds.NULL:
+            shape(buf, argument, named)
+
+    return check
+
+
+def each(kind: int, shape: Shape) -> Shape:
+    """An array of such values, or a document of them under any names: `kind` tells which."""
+
+    def check(buf: bytes, argument: Element, named: Element) -> None:
+        if argument.kind != kind:
+            raise Refusal(Reason.SHAPE, rule=operator_name(named))
+        for item in elements(buf, argument.value):
+            shape(buf, item, named)
+
+    return check
 
 
 def at_least(buf: bytes, number: Element, least: int) -> int:
@@ -58,13 +93,6 @@ def at_least(buf: bytes, number: Element, least: int) -> int:
     if found < least:
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(number)} of less than {least}")
     return found
-
-
-def field_name(buf: bytes, part: Element) -> bytes:
-    """A name that a stage gives to a field: no path, and no reference. Raises Refusal(SHAPE)."""
-    name = text_of(buf, part)
-    check_field_name(name, part)
-    return name
 
 
 def check_field_name(name: bytes, part: Element) -> None:
@@ -89,18 +117,12 @@ def referred_path(buf: bytes, part: Element) -> bytes:
     return text[1:]
 
 
-def check_flag(part: Element) -> None:
-    """Raises Refusal(SHAPE) for anything but true and false."""
-    if part.kind != kinds.BOOL:
-        raise Refusal(Reason.SHAPE, rule=operator_name(part))
-
-
 def check_range(buf: bytes, part: Element) -> None:
     """`{step, unit, bounds}` of `$densify`: numbers, dates, and words that it knows. Raises Refusal."""
     parts = check_names(buf, part, *_RANGE)
     unit, bounds = parts.get(b"unit"), parts[b"bounds"]
     is_known = parts[b"step"].kind in NUMERIC
-    is_known = is_known and (unit is None or _is_word(buf, unit, _UNITS))
+    is_known = is_known and (unit is None or _is_word(buf, unit, UNITS))
     if bounds.kind == kinds.ARRAY:
         ends = array_items(buf, bounds)
         is_known = is_known and len(ends) == 2 and all(end.kind in NUMERIC | {kinds.DATE} for end in ends)
@@ -112,3 +134,26 @@ def check_range(buf: bytes, part: Element) -> None:
 
 def _is_word(buf: bytes, part: Element, words: frozenset[bytes]) -> bool:
     return part.kind == kinds.STRING and string_bytes(buf, part) in words
+
+
+def plan_sort(walk: Walk, specification: Element) -> None:
+    """Refuse a sort specification that orders by a covered path. Raises Refusal(SORT), BsonError.
+
+    A covered path that a stage has taken away has no order, and takes a direction and nothing else.
+    Directions of other paths are the server's affair: none of them is a value of a document.
+    """
+    for key in elements(walk.buf, document_of(specification, specification)):
+        covered = None if key.name == b"$natural" else follow(walk.node, key.name)
+        if covered is not None and not covered.absent:
+            raise Refusal(Reason.SORT, path=covered.path, rule="sort")
+        if key.kind in (kinds.OBJECT, kinds.ARRAY):
+            _check_meta(walk.buf, key)
+        elif covered is not None and whole_number(walk.buf, key) not in (1, -1):
+            raise Refusal(Reason.SHAPE, path=covered.path, rule="a direction that is neither 1 nor -1")
+
+
+def _check_meta(buf: bytes, key: Element) -> None:
+    """The one document that may stand for a direction is `{$meta: "textScore"}`, which names no field."""
+    meta = only_element(buf, document_of(key, key), "a sort key")
+    if meta.name != b"$meta" or meta.kind != kinds.STRING:
+        raise Refusal(Reason.SHAPE, rule="a sort key")

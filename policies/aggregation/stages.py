@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from sealwire.policies.aggregation.events import EVENT_FIELDS, check_options, check_split, events_of
-from sealwire.policies.aggregation.filling import densify, fill
+from sealwire.policies.aggregation import grouping
+from sealwire.policies.aggregation.events import EVENT_FIELDS, check_options, events_of
 from sealwire.policies.aggregation.geo_near import geo_near
-from sealwire.policies.aggregation.grouping import bucket, group, set_window_fields, sort_by_count
 from sealwire.policies.aggregation.joins import graph_lookup, lookup, union_with
 from sealwire.policies.aggregation.outputs import merge_into, out
 from sealwire.policies.aggregation.pipelines import plan_pipeline
@@ -20,58 +19,51 @@ from sealwire.policies.aggregation.reshaping import (
     assign_paths,
     assigned_value,
     drop_paths,
-    is_document_literal,
     names_of,
     replaced,
     written_names,
 )
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES, first_documents
-from sealwire.policies.aggregation.sorting import plan_sort
 from sealwire.policies.aggregation.stage_arguments import (
-    STAGE_SIGNATURES,
-    UNWIND,
     at_least,
     check_field_name,
-    check_flag,
-    field_name,
     field_path,
+    plan_sort,
     referred_path,
+    typed,
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.interpreter import infer, infer_plain
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
-from sealwire.policies.filters.filters import plan_filter
-from sealwire.policies.planning.arguments import array_items, document_of, named_parts, operator_name
+from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.planning.arguments import is_document_literal, named_parts, one_or_more, text_of
 from sealwire.policies.planning.rules import (
     Infer,
     Rule,
     Tables,
     encrypted,
     family,
+    never,
     passed,
     refused,
-    with_signatures,
+    signed,
 )
-from sealwire.policies.planning.signatures import check_names
 from sealwire.policies.planning.trees import OPAQUE, document_node, placed, whole_inside
-from sealwire.policies.planning.values import is_random
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
 
 
 def _match(walk: Walk, stage: Element) -> PathNode:
-    plan_filter(walk, document_of(stage, stage))
+    plan_filter_argument(walk, stage)
     return walk.node
 
 
 def _add_fields(walk: Walk, stage: Element) -> PathNode:
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
-    fields = named_parts(walk.buf, start).items()
-    return assign_paths(walk.node, [(name, _added(inner, part)) for name, part in fields])
+    inner, parts = walk.parts(stage)
+    return assign_paths(walk.node, [(name, _added(inner, part)) for name, part in parts.items()])
 
 
 def _added(walk: Walk, element: Element) -> PathNode | None:
@@ -83,17 +75,17 @@ def _added(walk: Walk, element: Element) -> PathNode | None:
     # the fields of a literal are added to those of a sub-document that is there already
     if old.leaf is None:
         return PathNode(old.path, opaque=True)
-    if is_random(old) and not old.absent:
+    if old.is_random and not old.absent:
         # as a path below it would be
         raise Refusal(Reason.BELOW_ENCRYPTED, path=old.path)
     return value
 
 
 def _unset(walk: Walk, stage: Element) -> PathNode:
-    names = [stage] if stage.kind == kinds.STRING else array_items(walk.buf, stage)
-    if not names:
+    paths = [field_path(walk.buf, name) for name in one_or_more(walk.buf, stage)]
+    if not paths:
         raise Refusal(Reason.SHAPE, rule="$unset")
-    return drop_paths(walk.node, [field_path(walk.buf, name) for name in names])
+    return drop_paths(walk.node, paths)
 
 
 def _sort(walk: Walk, stage: Element) -> PathNode:
@@ -103,14 +95,14 @@ def _sort(walk: Walk, stage: Element) -> PathNode:
 
 def _unwind(walk: Walk, stage: Element) -> PathNode:
     """One element a document: paths see through arrays, so the covered paths stay what they were."""
-    parts = check_names(walk.buf, stage, *UNWIND) if stage.kind == kinds.OBJECT else {b"path": stage}
+    parts = named_parts(walk.buf, stage.value) if stage.kind == kinds.OBJECT else {b"path": stage}
     node = walk.node
     target = follow(node, referred_path(walk.buf, parts[b"path"]))
     if b"preserveNullAndEmptyArrays" in parts:
-        check_flag(parts[b"preserveNullAndEmptyArrays"])
+        typed(kinds.BOOL)(walk.buf, parts[b"preserveNullAndEmptyArrays"], stage)
     if b"includeArrayIndex" in parts:
         node = assign_path(node, field_path(walk.buf, parts[b"includeArrayIndex"]), NOTHING)
-    if target is not None and is_random(target) and not target.absent:
+    if target is not None and target.is_random and not target.absent:
         raise Refusal(Reason.COMPUTE, path=target.path, rule="$unwind")
     return node
 
@@ -132,12 +124,15 @@ def _server_stage(walk: Walk, stage: Element) -> PathNode:
 
 
 def _count(walk: Walk, stage: Element) -> PathNode:
-    return replaced(walk.node, NOTHING, names_of([field_name(walk.buf, stage)]))
+    name = text_of(walk.buf, stage)
+    check_field_name(name, stage)
+    return replaced(walk.node, NOTHING, names_of([name]))
 
 
 def _replace_root(walk: Walk, stage: Element) -> PathNode:
     if stage.name == b"$replaceRoot":
-        walk, stage = walk.inside(stage.value), named_parts(walk.buf, stage.value)[b"newRoot"]
+        walk, parts = walk.parts(stage)
+        stage = parts[b"newRoot"]
     root = infer(walk, stage)
     if root.leaf is not None or (root.opaque and not root.absent):
         raise Refusal(Reason.COMPUTE, path=root.path, rule="$replaceRoot")
@@ -145,10 +140,9 @@ def _replace_root(walk: Walk, stage: Element) -> PathNode:
 
 
 def _facet(walk: Walk, stage: Element) -> PathNode:
-    start = document_of(stage, stage)
-    inner = walk.inside(start)
+    inner, parts = walk.parts(stage)
     found: dict[bytes, PathNode] = {}
-    for name, part in named_parts(walk.buf, start).items():
+    for name, part in parts.items():
         check_field_name(name, stage)
         found[name] = placed(plan_pipeline(inner, part))
     if not found:
@@ -158,12 +152,12 @@ def _facet(walk: Walk, stage: Element) -> PathNode:
 
 def _change_stream(walk: Walk, stage: Element) -> PathNode:
     """What comes before it are the documents that change; what comes behind it are the events."""
-    check_options(walk.buf, stage)
+    check_options(walk.buf, stage, stage)
     return replaced(walk.node, events_of(walk.node), EVENT_FIELDS)
 
 
 def _split(walk: Walk, stage: Element) -> PathNode:
-    check_split(walk.buf, stage)
+    del stage
     return walk.node
 
 
@@ -181,7 +175,7 @@ def _redact(walk: Walk, stage: Element) -> PathNode:
     if whole is not None:
         raise Refusal(Reason.COMPUTE, path=whole.path, rule="$$DESCEND")
     everywhere = dict.fromkeys(_names_of(node), replace(OPAQUE, path=node.path))
-    infer_plain(walk.at(PathNode(node.path, freeze(everywhere))), stage)
+    infer_plain(walk.at(PathNode(node.path, everywhere)), stage)
     return node
 
 
@@ -202,51 +196,80 @@ def _documents(walk: Walk, stage: Element) -> PathNode:
     return replaced(walk.node, made)
 
 
-def _beyond(walk: Walk, stage: Element) -> PathNode:
-    """A stage that is known, and that nothing covered may come near."""
-    raise Refusal(Reason.STAGE, path=walk.node.path, rule=operator_name(stage))
-
-
-_ROWS: Final[dict[bytes, Rule[Infer]]] = {
+STAGES: Final[dict[bytes, Rule[Infer]]] = {
     b"$match": encrypted(_match, "see the filters"),
     b"$project": encrypted(plan_project_stage, "see the expressions"),
     **family("$addFields $set", encrypted(_add_fields, "see the expressions")),
     b"$unset": passed(_unset),
-    b"$group": passed(group, "deterministic classes; see the accumulators"),
-    b"$sortByCount": passed(sort_by_count, "deterministic classes"),
-    **family("$bucket $bucketAuto", refused(bucket, Reason.COMPUTE, "passes by fields in clear")),
-    b"$setWindowFields": passed(set_window_fields, "partitions as `$group`, ordered by fields in clear"),
-    b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
-    b"$unwind": passed(_unwind, "deterministic classes"),
-    **family("$limit $skip", passed(_limit)),
-    b"$sample": passed(_sample),
-    b"$count": passed(_count),
-    **family("$replaceRoot $replaceWith", encrypted(_replace_root, "see the expressions")),
-    b"$fill": encrypted(
-        fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
+    b"$group": passed(grouping.group, "deterministic classes; see the accumulators"),
+    **signed("1: sortByCount", passed(grouping.sort_by_count, "deterministic classes")),
+    **signed(
+        """
+        {groupBy boundaries default? output?}: bucket
+        {groupBy buckets granularity? output?}: bucketAuto
+        """,
+        refused(grouping.bucket, Reason.COMPUTE, "passes by fields in clear"),
     ),
-    b"$densify": passed(densify, "partitions as `$group`, by a field in clear"),
-    b"$geoNear": encrypted(geo_near, "by a field in clear; `query` as in filters"),
+    **signed(
+        "{partitionBy? sortBy? output}: setWindowFields",
+        passed(grouping.set_window_fields, "partitions as `$group`, ordered by fields in clear"),
+    ),
+    b"$sort": refused(_sort, Reason.SORT, "passes by fields in clear"),
+    **signed(
+        "x | {path includeArrayIndex? preserveNullAndEmptyArrays?}: unwind",
+        passed(_unwind, "deterministic classes"),
+    ),
+    **signed("1: limit skip", passed(_limit)),
+    **signed("{size}: sample", passed(_sample)),
+    **signed("1: count", passed(_count)),
+    **signed("{newRoot}: replaceRoot\nx: replaceWith", encrypted(_replace_root, "see the expressions")),
+    **signed(
+        "{partitionBy? sortBy? output} | {partitionByFields? sortBy? output}: fill",
+        encrypted(
+            grouping.fill, "partitions as `$group`, ordered by fields in clear; the last value of a class"
+        ),
+    ),
+    **signed(
+        "{field partitionByFields? range}: densify",
+        passed(grouping.densify, "partitions as `$group`, by a field in clear"),
+    ),
+    **signed(
+        "{near distanceField? key? query? includeLocs? spherical? maxDistance? minDistance? "
+        "distanceMultiplier?}: geoNear",
+        encrypted(geo_near, "by a field in clear; `query` as in filters"),
+    ),
     b"$redact": encrypted(_redact, "with `$$DESCEND`: names fields in clear, and no random class is left"),
     b"$facet": encrypted(_facet, "each pipeline for itself"),
     b"$documents": passed(_documents),
-    b"$lookup": encrypted(lookup, "fields of one deterministic class, or in clear"),
-    b"$graphLookup": encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
-    b"$unionWith": encrypted(union_with, "what both cover alike stays covered"),
-    b"$out": passed(out, "into the same classes at the same paths; else refused [target]"),
-    b"$merge": encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
+    **signed(
+        "{from? let? pipeline as} | {from? localField foreignField let? pipeline as} "
+        "| {from localField foreignField as}: lookup",
+        encrypted(lookup, "fields of one deterministic class, or in clear"),
+    ),
+    **signed(
+        "{from startWith connectFromField connectToField as maxDepth? depthField? restrictSearchWithMatch?}"
+        ": graphLookup",
+        encrypted(graph_lookup, "fields of one deterministic class, or in clear"),
+    ),
+    **signed(
+        "x | {coll? pipeline?}: unionWith", encrypted(union_with, "what both cover alike stays covered")
+    ),
+    **signed(
+        "x | {db? coll}: out", passed(out, "into the same classes at the same paths; else refused [target]")
+    ),
+    **signed(
+        "x | {into on? let? whenMatched? whenNotMatched?}: merge",
+        encrypted(merge_into, "as `$out`; the pipeline of `whenMatched` as an update's"),
+    ),
     b"$changeStream": passed(_change_stream, "`$match` behind it as in documents"),
-    b"$changeStreamSplitLargeEvent": passed(_split),
+    **signed("{}: changeStreamSplitLargeEvent", passed(_split)),
     **family(
-        """$search $searchMeta $vectorSearch $rankFusion $scoreFusion $listSearchIndexes""",
-        refused(_beyond, Reason.STAGE),
+        "$search $searchMeta $vectorSearch $rankFusion $scoreFusion $listSearchIndexes", never(Reason.STAGE)
     ),
     **dict.fromkeys(
         SERVER_STAGES, passed(_server_stage, "commands, filters, keys and definitions can be forwarded only")
     ),
 }
-
-STAGES: Final = with_signatures(_ROWS, STAGE_SIGNATURES)
 """A stage that is not here may see documents without covered fields only."""
 
 TABLES: Final = Tables(OPERATORS, STAGES)

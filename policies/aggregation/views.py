@@ -120,10 +120,10 @@ class ViewCatalog:
         node = policies.covered(namespace)
         if node is not None and (policies.names(namespace) or namespace in self._collections):
             return node
-        database, _, collection = namespace.partition(".")
-        if node is None and belongs_to_server(database, collection):
+        if node is None and belongs_to_server(namespace):
             # named in a command, the planner knows it; a view on the profiler's shows what that holds
-            return server_documents(policies, database, collection) if depth else None
+            return server_documents(policies, namespace) if depth else None
+        database = namespace.partition(".")[0]
         if node is None and (not policies.protects_database(database) or policies.is_plain(namespace)):
             return None
         if namespace not in self._told:

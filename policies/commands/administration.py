@@ -1,16 +1,26 @@
-"""Commands that administer collections, reach them by another way than their name, or endanger them."""
+"""Commands that administer collections, reach them by another way than their name, or endanger them.
+
+A view's pipeline is covered like any over what the view reads.
+"""
 
 from collections.abc import Callable
 
+from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.server_collections import refuse_buckets
-from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, raw_data, unread
-from sealwire.policies.commands.reach import name_in, refuse_writing_views
-from sealwire.policies.commands.view_definitions import define_view
+from sealwire.policies.commands.command import (
+    GENERIC,
+    Command,
+    apply_arguments,
+    collation,
+    plain_arguments,
+    raw_data,
+)
+from sealwire.policies.commands.reach import name_in, protected_in_pipeline, refuse_writing_views
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, belongs_to_server
-from sealwire.policies.planning.arguments import named_parts, operator_name, readable
+from sealwire.policies.planning.arguments import given, named_parts, operator_name, readable
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
-from sealwire.policies.planning.trees import same_values
+from sealwire.policies.planning.trees import OPAQUE, same_values
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -25,11 +35,10 @@ def _administer(command: Command, walk: Walk) -> None:
     """
     for name, argument in command.arguments.items():
         if name == b"rawData" and argument.kind != kinds.NULL:
-            raw_data(command, walk, argument)
+            raw_data(walk, argument)
         if argument.kind in (kinds.OBJECT, kinds.ARRAY) and name not in _DESCRIBING:
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule=operator_name(argument))
-    if command.sequences:
-        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    command.refuse_sequences()
 
 
 def _refuse_command(command: Command, walk: Walk) -> None:
@@ -66,15 +75,13 @@ def check_any_namespace(command: Command) -> None:
     """
     rule = BEYOND_TARGET.get(command.name)
     if command.sequences and (command.name == b"aggregate" or command.name in _CHECKED):
-        # the server would take one for the argument that is checked here, or for a pipeline
-        raise Refusal(Reason.SHAPE, rule="this document sequence")
+        command.refuse_sequences()
     if rule is not None:
         rule.handler(command)
 
 
 def _refuse_protected(command: Command, namespace: str) -> None:
-    database, _, collection = namespace.partition(".")
-    refuse_buckets(command.policies, database, collection)
+    refuse_buckets(command.policies, namespace)
     if command.policies.covered(namespace) is not None:
         raise Refusal(
             Reason.NAMESPACE, path=readable(namespace), rule=operator_name(command.arguments[command.name])
@@ -86,9 +93,7 @@ def rename_collection(command: Command) -> None:
 
     Raises Refusal.
     """
-    if command.sequences:
-        # the server would take one for an argument that is read here
-        raise Refusal(Reason.SHAPE, rule="this document sequence")
+    command.refuse_sequences()
     nodes: list[PathNode | None] = []
     named: list[str] = []
     for name in (command.name, b"to"):
@@ -96,8 +101,7 @@ def rename_collection(command: Command) -> None:
         if namespace:
             _refuse_protected(command, command.namespace(namespace))  # as a server might that is lax
             refuse_writing_views(command, namespace)
-            database, _, collection = namespace.partition(".")
-            refuse_buckets(command.policies, database, collection)
+            refuse_buckets(command.policies, namespace)
         nodes.append(command.policies.covered(namespace))
         named.append(namespace)
     source, target = nodes
@@ -108,9 +112,8 @@ def rename_collection(command: Command) -> None:
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
     command.draft.reach()
     command.draft.namespace = readable(named[0])
-    names = (command.name, b"to", b"dropTarget", b"stayTemp")
-    known: dict[bytes, Argument] = dict.fromkeys(names, unread)
-    apply_arguments(command, command.over(NOTHING), command.arguments, {**GENERIC, **known})
+    known = plain_arguments("renameCollection to dropTarget stayTemp")
+    apply_arguments(command.over(NOTHING), command.arguments, {**GENERIC, **known})
 
 
 def _clone_as_capped(command: Command) -> None:
@@ -126,12 +129,11 @@ def _map_reduce(command: Command) -> None:
     refusal = Refusal(Reason.JAVASCRIPT, rule="mapReduce")
     if source is None or b"out" not in command.arguments:
         raise refusal
-    for namespace in (command.namespace(source), *_outputs(command, command.arguments[b"out"])):
-        database, _, collection = namespace.partition(".")
-        refuse_buckets(command.policies, database, collection)
-        if command.reached(namespace) is not None:
-            raise refusal
-        if namespace != command.namespace(source) and belongs_to_server(database, collection):
+    read = command.namespace(source)
+    for namespace in (read, *_outputs(command, command.arguments[b"out"])):
+        refuse_buckets(command.policies, namespace)
+        is_servers = namespace != read and belongs_to_server(namespace)
+        if command.reached(namespace) is not None or is_servers:
             raise refusal
 
 
@@ -146,13 +148,67 @@ def _outputs(command: Command, out: Element) -> list[str]:
     return [f"{database}.{name}" for name in names if name is not None]
 
 
-def _refuse_with_policy(command: Command) -> None:
-    if command.policies.protects_anything:
-        raise Refusal(Reason.COMMAND, rule=operator_name(command.arguments[command.name]))
+def _refuse_anywhere(command: Command) -> None:
+    raise Refusal(Reason.COMMAND, rule=operator_name(command.arguments[command.name]))
+
+
+def _define_view(command: Command) -> None:
+    """`create` and `collMod` of a view. What touches nothing protected passes. Raises Refusal, BsonError."""
+    viewed, pipeline = given(command.arguments, b"viewOn"), given(command.arguments, b"pipeline")
+    if viewed is None and pipeline is None:
+        return
+    target = name_in(command, command.arguments[command.name])
+    if target is None:
+        return
+    _refuse_known_name(command, command.namespace(target))
+    if not command.policies.protects_database(command.database):
+        node = NOTHING
+    elif viewed is None:
+        node = OPAQUE  # the view goes on reading what it reads now, and that may be protected
+    else:
+        on = name_in(command, viewed)
+        node = NOTHING if on is None else command.reached(command.namespace(on)) or NOTHING
+    if pipeline is None:
+        _keep_pipeline(command, node)
+    elif node.covers or protected_in_pipeline(command) is not None:
+        command.draft.reach()
+        plan_pipeline(command.over(node).reading(command.surroundings), pipeline)
+        _check_collation(command, node)
+
+
+def _refuse_known_name(command: Command, namespace: str) -> None:
+    """What the policy says of a name is said of a collection, and nobody asks the server. Raises Refusal."""
+    policies = command.policies
+    if policies.covered(namespace) is None:
+        database = namespace.partition(".")[0]
+        if not policies.is_plain(namespace) or not policies.protects_database(database):
+            return
+    raise Refusal(Reason.NAMESPACE, path=readable(namespace), rule="a view")
+
+
+def _keep_pipeline(command: Command, node: PathNode) -> None:
+    """`create` without a pipeline shows all that is read. `collMod` keeps the pipeline that is there.
+
+    Its constants may be in clear, as they were for what the view read before. Raises Refusal(SHAPE).
+    """
+    if not node.covers:
+        return
+    if command.name == b"collMod":
+        raise Refusal(Reason.SHAPE, path=node.path, rule="viewOn without a pipeline")
+    command.draft.reach()
+    _check_collation(command, node)
+
+
+def _check_collation(command: Command, node: PathNode) -> None:
+    own_collation = given(command.arguments, b"collation")
+    if own_collation is not None:
+        collation(command.over(node), own_collation)
+        command.draft.compares = True  # every later comparison would be under it
+    command.draft.check_collation(node.path)
 
 
 BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
-    **family("create collMod", encrypted(define_view, "a view on a protected collection: its pipeline")),
+    **family("create collMod", encrypted(_define_view, "a view on a protected collection: its pipeline")),
     b"cloneCollectionAsCapped": refused(_clone_as_capped, Reason.NAMESPACE, "from or to a protected one"),
     **family(
         "mapReduce mapreduce",
@@ -161,7 +217,7 @@ BEYOND_TARGET: dict[bytes, Rule[Callable[[Command], None]]] = {
     **family(
         """applyOps doTxn eval $eval copydb clone setQuerySettings removeQuerySettings
         internalRenameIfOptionsAndIndexesMatch""",
-        refused(_refuse_with_policy, Reason.COMMAND, "wherever they point"),
+        refused(_refuse_anywhere, Reason.COMMAND, "wherever they point"),
     ),
 }
 """Commands that may reach a protected collection which they do not name, or name second."""

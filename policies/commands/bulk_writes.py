@@ -4,15 +4,22 @@ It runs on the admin database and names its collections in full, in a list that 
 So that list is read first, wherever it lies; the operations follow, each with its own covered paths.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sealwire.policies.commands.command import GENERIC, Argument, Command, apply_arguments, constants, unread
+from sealwire.policies.commands.command import (
+    GENERIC,
+    Argument,
+    Command,
+    apply_arguments,
+    constants,
+    plain_arguments,
+    unread,
+)
 from sealwire.policies.commands.data_commands import (
     BULK_DELETE_PARTS,
     BULK_UPDATE_PARTS,
     delete_statement,
-    plain_arguments,
     update_statement,
 )
 from sealwire.policies.commands.reach import NO_NAME, name_in, refuse_writing_views
@@ -21,7 +28,7 @@ from sealwire.policies.expressions.constants import bind_constants, cover_consta
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import check_nested, document_of, named_parts, readable
 from sealwire.policies.planning.documents import plan_document
-from sealwire.policies.planning.numbers import is_true, whole_number
+from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -48,7 +55,9 @@ def bulk_write(command: Command) -> None:
     the command is not looked at, and what is wrong with it the server says.
     Raises Refusal, BsonError. Cost: O(elements).
     """
-    _refuse_other_sequences(command)
+    # that none is given twice, the message's parser has seen to
+    if any(sequence.identifier not in (_OPERATIONS, _NAMESPACES) for sequence in command.sequences):
+        raise Refusal(Reason.SHAPE, rule="this document sequence")
     targets = _targets(command)
     protected = [target for target in targets if target is not None and target.node is not None]
     if not protected:
@@ -58,11 +67,11 @@ def bulk_write(command: Command) -> None:
     command.draft.protected = True
     command.draft.namespace = readable(protected[0].namespace)
     walk = command.over(NOTHING)
-    apply_arguments(command, walk, command.arguments, {command.name: unread, **_ARGUMENTS})
+    apply_arguments(walk, command.arguments, {command.name: unread, **_ARGUMENTS})
     bound = bind_constants(walk, command.arguments.get(b"let"))
 
-    def operation(command: Command, among: Walk, start: int) -> None:
-        _operation(command, among.inside(start), named_parts(command.buf, start), targets)
+    def operation(among: Walk, start: int) -> None:
+        _operation(among.inside(start), named_parts(among.buf, start), targets)
 
     command.each(bound, _OPERATIONS, operation)
     if bound is not walk:
@@ -76,13 +85,6 @@ _ARGUMENTS: dict[bytes, Argument] = {
     ),
     b"let": constants,
 }
-
-
-def _refuse_other_sequences(command: Command) -> None:
-    """Only these two may be sequences; that none is given twice, the message's parser has seen to."""
-    for sequence in command.sequences:
-        if sequence.identifier not in (_OPERATIONS, _NAMESPACES):
-            raise Refusal(Reason.SHAPE, rule="this document sequence")
 
 
 def _targets(command: Command) -> list[_Target | None]:
@@ -110,55 +112,38 @@ def _target(command: Command, start: int) -> _Target | None:
     refuse_writing_views(command, namespace)
     node = command.reached(namespace)
     if node is not None:
-        # encryptionInformation among others: the server would write more than the operations say
-        _refuse_unknown(parts, {b"ns", b"collectionUUID", b"isTimeseriesNamespace"})
-        buckets = parts.get(b"isTimeseriesNamespace")
-        if buckets is not None and is_true(buckets.kind, command.buf[buckets.value : buckets.end]):
+        if not parts.keys() <= {b"ns", b"collectionUUID", b"isTimeseriesNamespace"}:
+            # encryptionInformation among others: the server would write more than the operations say
+            raise Refusal(Reason.SHAPE, rule="nsInfo")
+        if is_given(command.buf, parts.get(b"isTimeseriesNamespace")):
             raise Refusal(Reason.SHAPE, rule="isTimeseriesNamespace")
     return _Target(namespace, node)
 
 
-def _refuse_unknown(parts: dict[bytes, Element], known: Iterable[bytes]) -> None:
-    if not parts.keys() <= set(known):
-        raise Refusal(Reason.SHAPE, rule="nsInfo")
-
-
-def _operation(
-    command: Command, walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Target | None]
-) -> None:
+def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Target | None]) -> None:
     """One operation. The server goes by its first field, whose value is an index into the targets."""
     kinds = [name for name in parts if name in _HANDLERS]
     if len(kinds) != 1 or next(iter(parts)) != kinds[0]:
         raise Refusal(Reason.SHAPE, rule="an operation of bulkWrite")
-    index = whole_number(command.buf, parts[kinds[0]])
+    index = whole_number(walk.buf, parts[kinds[0]])
     target = targets[index] if 0 <= index < len(targets) else None
     if target is None:
         raise Refusal(Reason.SHAPE, rule="a namespace index of bulkWrite")
     if target.node is not None:
-        _HANDLERS[kinds[0]](command, walk.at(target.node), parts)
+        _HANDLERS[kinds[0]](walk.at(target.node), parts)
         return
     for part in parts.values():
-        check_nested(command.buf, part)
+        check_nested(walk.buf, part)
 
 
-def _document(command: Command, walk: Walk, argument: Element) -> None:
-    del command
+def _document(walk: Walk, argument: Element) -> None:
     plan_document(walk.to(Use.STORE), document_of(argument, argument), walk.node)
 
 
 _INSERT_PARTS: dict[bytes, Argument] = {b"insert": unread, b"document": _document}
 
-
-def _insert(command: Command, walk: Walk, parts: dict[bytes, Element]) -> None:
-    apply_arguments(command, walk, parts, _INSERT_PARTS)
-
-
-def _update(command: Command, walk: Walk, parts: dict[bytes, Element]) -> None:
-    update_statement(command, walk, parts, BULK_UPDATE_PARTS)
-
-
-def _delete(command: Command, walk: Walk, parts: dict[bytes, Element]) -> None:
-    delete_statement(command, walk, parts, BULK_DELETE_PARTS)
-
-
-_HANDLERS = {b"insert": _insert, b"update": _update, b"delete": _delete}
+_HANDLERS: dict[bytes, Callable[[Walk, dict[bytes, Element]], None]] = {
+    b"insert": lambda walk, parts: apply_arguments(walk, parts, _INSERT_PARTS),
+    b"update": lambda walk, parts: update_statement(walk, parts, BULK_UPDATE_PARTS),
+    b"delete": lambda walk, parts: delete_statement(walk, parts, BULK_DELETE_PARTS),
+}

@@ -35,7 +35,7 @@ class DocumentSequence:
     parents: Parents
 
 
-Statement = Callable[["Command", Walk, int], None]
+Statement = Callable[[Walk, int], None]
 """Plan the document at an offset; the walk is among the documents."""
 
 Refused = Callable[[int, Refusal], bool]
@@ -43,7 +43,7 @@ Refused = Callable[[int, Refusal], bool]
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson: Element, Cursor
 class Command:
     """A command document with its sequences, ready for one handler."""
 
@@ -51,7 +51,6 @@ class Command:
         "arguments",
         "body",
         "buf",
-        "collated",
         "covered",
         "database",
         "draft",
@@ -86,8 +85,6 @@ class Command:
         """Lengths above the body's elements, the body's own included."""
         self.arguments = arguments
         self.sequences = sequences
-        self.collated = False
-        """Whether an argument asks for a collation other than the simple one."""
         self.refused: Refused | None = None
         """Who is told of statements that are refused, and decides whether the others are judged."""
 
@@ -100,6 +97,17 @@ class Command:
         return Walk(self.draft, node, self.parents, Use.MATCH)
 
     @property
+    def collection(self) -> str | None:
+        """The collection that the first argument names, or None when it names none."""
+        target = self.arguments[self.name]
+        return string_of(self.buf, target) if target.kind == kinds.STRING else None
+
+    def refuse_sequences(self) -> None:
+        """The server would take one for an argument that is read here. Raises Refusal(SHAPE)."""
+        if self.sequences:
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+
+    @property
     def surroundings(self) -> Surroundings:
         """What its pipelines may refer to."""
         return Surroundings(self.reached, self.database)
@@ -110,9 +118,8 @@ class Command:
         The draft is told which of these it reaches. Raises NamespaceUnknown (see `ViewCatalog.covered`);
         Refusal for buckets of a protected collection.
         """
-        database, _, collection = namespace.partition(".")
-        if belongs_to_server(database, collection):
-            node = server_documents(self.policies, database, collection)
+        if belongs_to_server(namespace):
+            node = server_documents(self.policies, namespace)
             self.draft.others = self.draft.others or node is not None
             return node
         node = self.covered(namespace)
@@ -125,63 +132,46 @@ class Command:
         Each comes with the walk among them. It is to be planned before the next one is taken: what has become
         many edits is settled in between.
         """
+        draft = self.draft
+        for among, documents in self._lists(walk, name):
+            edits, replacements = len(draft.edits), len(draft.replacements)
+            first = -1
+            for start in documents:
+                if first < 0:
+                    first = start
+                elif len(draft.edits) - edits >= SETTLED_EDITS:
+                    draft.settle(edits, replacements, first, start, among.parents)
+                    first = start
+                yield among, start
+
+    def _lists(self, walk: Walk, name: bytes) -> Iterator[tuple[Walk, Iterable[int]]]:
+        """The array and the sequences of that name."""
         argument = self.arguments.get(name)
         if argument is not None:
             inside = (document_of(item, argument) for item in array_items(self.buf, argument))
-            yield from self._settling(walk.inside(argument.value), inside)
+            yield walk.inside(argument.value), inside
         for sequence in self.sequences:
             if sequence.identifier == name:
-                yield from self._settling(walk.beneath(sequence.parents), sequence.documents)
-
-    def _settling(self, walk: Walk, documents: Iterable[int]) -> Iterator[tuple[Walk, int]]:
-        draft = self.draft
-        edits, replacements = len(draft.edits), len(draft.replacements)
-        first = -1
-        for start in documents:
-            if first < 0:
-                first = start
-            elif len(draft.edits) - edits >= SETTLED_EDITS:
-                draft.settle(edits, replacements, first, start, walk.parents)
-                first = start
-            yield walk, start
+                yield walk.beneath(sequence.parents), sequence.documents
 
     def each(self, walk: Walk, name: bytes, statement: Statement) -> None:
         """Plan the documents of an argument, or judge each by itself where `refused` wants to know."""
         refused = self.refused
         if refused is None:
             for among, start in self.documents(walk, name):
-                statement(self, among, start)
+                statement(among, start)
             return
         draft = self.draft
         edits, replacements = len(draft.edits), len(draft.replacements)
         for place, (among, start) in enumerate(self.documents(walk, name)):
             try:
-                statement(self, among, start)
+                statement(among, start)
             except Refusal as refusal:
                 if not refused(place, refusal):
                     return
-                self.collated = draft.compares = False
+                draft.collated = draft.compares = False
             del draft.edits[edits:]
             del draft.replacements[replacements:]
-
-    def note_collation(self, argument: Element) -> None:
-        """Remember a collation that is not the simple, bytewise one. Raises Refusal(SHAPE)."""
-        parts = named_parts(self.buf, document_of(argument, argument))
-        for name, part in parts.items():
-            if name not in _COLLATION or part.kind in (kinds.OBJECT, kinds.ARRAY):
-                raise Refusal(Reason.SHAPE, rule=f"a collation with {operator_name(part)}")
-        locale = parts.get(b"locale")
-        if locale is None or locale.kind != kinds.STRING or string_of(self.buf, locale) != "simple":
-            self.collated = True
-
-    def check_collation(self, path: str) -> None:
-        """At the end of a statement: it must not compare ciphertext under its collation. Raises Refusal.
-
-        A command may carry many statements (or index definitions), each with a collation of its own.
-        """
-        if self.collated and self.draft.compares:
-            raise Refusal(Reason.COLLATION, path=path, rule=self.draft.command)
-        self.collated = self.draft.compares = False
 
 
 _COLLATION: Final = frozenset(
@@ -189,45 +179,58 @@ _COLLATION: Final = frozenset(
     version""".split()
 )
 
-Argument = Callable[[Command, Walk, Element], None]
+Argument = Callable[[Walk, Element], object]
 """Cover one argument; the walk is among the arguments."""
 
 
-def unread(command: Command, walk: Walk, argument: Element) -> None:
+def unread(walk: Walk, argument: Element) -> None:
     """An argument that carries no value of a stored document."""
-    del walk
-    check_nested(command.buf, argument)
+    check_nested(walk.buf, argument)
 
 
-def collation(command: Command, walk: Walk, argument: Element) -> None:
-    """A collation: fine unless ciphertext is compared under it, which is known at the end."""
-    del walk
-    command.note_collation(argument)
+def planned_apart(walk: Walk, argument: Element) -> None:
+    """An argument that is planned before the others, or when they have been."""
+    del walk, argument
 
 
-def constants(command: Command, walk: Walk, argument: Element) -> None:
+def collation(walk: Walk, argument: Element) -> None:
+    """Fine unless ciphertext is compared under one that is not the simple one, which is known at the end.
+
+    Raises Refusal(SHAPE).
+    """
+    parts = named_parts(walk.buf, document_of(argument, argument))
+    for name, part in parts.items():
+        if name not in _COLLATION or part.kind in (kinds.OBJECT, kinds.ARRAY):
+            raise Refusal(Reason.SHAPE, rule=f"a collation with {operator_name(part)}")
+    locale = parts.get(b"locale")
+    if locale is None or locale.kind != kinds.STRING or string_of(walk.buf, locale) != "simple":
+        walk.draft.collated = True
+
+
+def constants(walk: Walk, argument: Element) -> None:
     """`let`, and the constants of a pipeline update: variables that expressions may name as `$$variable`.
 
     `expressions.constants` covers those that meet a covered path. One with a capital, such as CURRENT, would
     change what `$field` means. Raises Refusal(SHAPE).
     """
-    del walk
-    for variable in elements(command.buf, document_of(argument, argument)):
+    for variable in elements(walk.buf, document_of(argument, argument)):
         if variable.name[:1].isupper():
             raise Refusal(Reason.SHAPE, rule=f"a variable {operator_name(variable)}")
-        check_nested(command.buf, variable)
+        check_nested(walk.buf, variable)
 
 
-def raw_data(command: Command, walk: Walk, argument: Element) -> None:
+def raw_data(walk: Walk, argument: Element) -> None:
     """With it, the paths of a time-series collection are those of its buckets. Raises Refusal(SHAPE)."""
-    del walk
-    if argument.kind != kinds.BOOL or any(command.buf[argument.value : argument.end]):
+    if argument.kind != kinds.BOOL or any(walk.buf[argument.value : argument.end]):
         raise Refusal(Reason.SHAPE, rule="rawData")
 
 
-def apply_arguments(
-    command: Command, walk: Walk, arguments: dict[bytes, Element], table: dict[bytes, Argument]
-) -> None:
+def plain_arguments(names: str) -> dict[bytes, Argument]:
+    """A table of arguments that carry no value of a stored document."""
+    return dict.fromkeys(names.encode().split(), unread)
+
+
+def apply_arguments(walk: Walk, arguments: dict[bytes, Element], table: dict[bytes, Argument]) -> None:
     """Hand every argument to its entry in the table; one that is in no table is refused."""
     for name, argument in arguments.items():
         handler = table.get(name)
@@ -235,14 +238,15 @@ def apply_arguments(
             raise Refusal(Reason.SHAPE, rule=f"argument {operator_name(argument)}")
         if argument.kind == kinds.NULL:
             continue  # drivers send null for an option that is not set, and the server takes it so
-        handler(command, walk, argument)
+        handler(walk, argument)
 
 
-_GENERIC: dict[bytes, Argument] = dict.fromkeys(
-    b"""$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
-    txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
-    maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings""".split(),
-    unread,
-)
-GENERIC: Final[dict[bytes, Argument]] = {**_GENERIC, b"rawData": raw_data}
+GENERIC: Final[dict[bytes, Argument]] = {
+    **plain_arguments(
+        """$db lsid $clusterTime $readPreference $configTime $topologyTime $audit $client
+        txnNumber startTransaction autocommit coordinator recoveryToken readConcern writeConcern maxTimeMS
+        maxTimeMSOpOnly comment apiVersion apiStrict apiDeprecationErrors querySettings"""
+    ),
+    b"rawData": raw_data,
+}
 """Arguments that every command takes."""

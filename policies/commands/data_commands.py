@@ -5,12 +5,13 @@ table; what stands in no table is refused.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+from sealwire.policies.aggregation.accumulators import tell_apart_by
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.projections import plan_projection
-from sealwire.policies.aggregation.sorting import plan_sort
+from sealwire.policies.aggregation.stage_arguments import FLAG, each, plan_sort
 from sealwire.policies.commands.command import (
     GENERIC,
     Argument,
@@ -18,7 +19,8 @@ from sealwire.policies.commands.command import (
     apply_arguments,
     collation,
     constants,
-    unread,
+    plain_arguments,
+    planned_apart,
 )
 from sealwire.policies.commands.hint_arguments import (
     aggregate_hint,
@@ -29,46 +31,20 @@ from sealwire.policies.commands.hint_arguments import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
-from sealwire.policies.file.paths import follow
-from sealwire.policies.filters.filters import plan_filter
+from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.filters.index_bounds import plan_index_bounds
-from sealwire.policies.planning.arguments import document_of, named_parts, printable, string_of
+from sealwire.policies.planning.arguments import given, named_parts
 from sealwire.policies.planning.documents import plan_document
-from sealwire.policies.planning.numbers import FLAGS, is_given
+from sealwire.policies.planning.numbers import is_given
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family
-from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import Walk
 from sealwire.policies.updates.updates import plan_update
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
+from sealwire.wire.raw_bson import Element
 
 Handler = Callable[[Command, Walk], None]
 """Covers a command; the walk is among its arguments, over the documents that they speak of."""
-
-
-def plain_arguments(names: str) -> dict[bytes, Argument]:
-    """A table of arguments that carry no value of a stored document."""
-    return dict.fromkeys(names.encode().split(), unread)
-
-
-def _filter(command: Command, walk: Walk, argument: Element) -> None:
-    del command
-    plan_filter(walk, document_of(argument, argument))
-
-
-def _projection(command: Command, walk: Walk, argument: Element) -> None:
-    del command
-    plan_projection(walk, argument)
-
-
-def _sort(command: Command, walk: Walk, argument: Element) -> None:
-    del command
-    plan_sort(walk, argument)
-
-
-def _pipeline(command: Command, walk: Walk, argument: Element) -> None:
-    plan_pipeline(walk.reading(command.surroundings), argument)
 
 
 def with_let(handler: Handler) -> Handler:
@@ -83,74 +59,64 @@ def with_let(handler: Handler) -> Handler:
     return handle
 
 
-def _whole(command: Command, walk: Walk, table: dict[bytes, Argument]) -> None:
-    """Apply a table to the body."""
-    apply_arguments(command, walk, command.arguments, table)
-
-
 _FIND: Final = {
     **GENERIC,
     **plain_arguments(
         "find min max skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
         "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
     ),
-    b"filter": _filter,
-    b"projection": _projection,
-    b"sort": _sort,
-    b"hint": find_hint,
+    b"filter": plan_filter_argument,
+    b"projection": plan_projection,
+    b"sort": plan_sort,
+    b"hint": hint,
     b"collation": collation,
     b"let": constants,
 }
 
 
 def _find(command: Command, walk: Walk) -> None:
-    _whole(command, walk, _FIND)
+    apply_arguments(walk, command.arguments, _FIND)
+    if b"hint" in command.arguments:
+        find_hint(command, walk)
     low, high = command.arguments.get(b"min"), command.arguments.get(b"max")
     if low is not None or high is not None:
         plan_index_bounds(walk, low, high)
 
 
-def _count_fields(command: Command, walk: Walk, argument: Element) -> None:
+def _count_fields(walk: Walk, argument: Element) -> None:
     """A projection that old drivers send and servers ignore: flags, and no values."""
-    del walk
-    for name, flag in named_parts(command.buf, document_of(argument, argument)).items():
-        if flag.kind not in FLAGS:
-            raise Refusal(Reason.SHAPE, rule=f"{printable(name)} in the fields of count")
+    each(kinds.OBJECT, FLAG)(walk.buf, argument, argument)
 
 
 _COUNT: Final = {
     **GENERIC,
     **plain_arguments("count limit skip"),
     b"fields": _count_fields,
-    b"query": _filter,
+    b"query": plan_filter_argument,
     b"hint": hint,
     b"collation": collation,
 }
 
 
 def _count(command: Command, walk: Walk) -> None:
-    _whole(command, walk, _COUNT)
+    apply_arguments(walk, command.arguments, _COUNT)
 
 
 _DISTINCT: Final = {
     **GENERIC,
     **plain_arguments("distinct key"),
-    b"query": _filter,
+    b"query": plan_filter_argument,
     b"hint": hint,
     b"collation": collation,
 }
 
 
 def _distinct(command: Command, walk: Walk) -> None:
-    _whole(command, walk, _DISTINCT)
+    apply_arguments(walk, command.arguments, _DISTINCT)
     key = command.arguments.get(b"key")
-    if key is None or key.kind != kinds.STRING:
+    if key is None:
         raise Refusal(Reason.SHAPE, rule="distinct")
-    covered = follow(walk.node, string_bytes(command.buf, key))
-    if covered is not None:
-        if covered.holds_random:
-            raise Refusal(Reason.RANDOM_EQUALITY, path=covered.path, rule="distinct")
-        note_comparison(command.draft, covered)
+    tell_apart_by(walk, [key], "distinct")
 
 
 _WRITE_OPTIONS: Final = plain_arguments("ordered bypassDocumentValidation bypassEmptyTsReplacement")
@@ -160,22 +126,21 @@ _DELETE: Final = {**GENERIC, **plain_arguments("delete deletes ordered"), b"let"
 
 
 def _insert(command: Command, walk: Walk) -> None:
-    _whole(command, walk, _INSERT)
+    apply_arguments(walk, command.arguments, _INSERT)
     command.each(walk.to(Use.STORE), b"documents", _document)
 
 
-def _document(command: Command, among: Walk, start: int) -> None:
-    del command
+def _document(among: Walk, start: int) -> None:
     plan_document(among, start, among.node)
 
 
 def _update(command: Command, walk: Walk) -> None:
-    _whole(command, walk, _UPDATE)
+    apply_arguments(walk, command.arguments, _UPDATE)
     command.each(walk, b"updates", _one_update)
 
 
-def _one_update(command: Command, among: Walk, start: int) -> None:
-    update_statement(command, among.inside(start), named_parts(command.buf, start), _UPDATE_PARTS)
+def _one_update(among: Walk, start: int) -> None:
+    update_statement(among.inside(start), named_parts(among.buf, start), _UPDATE_PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,77 +153,71 @@ class UpdateParts:
     table: dict[bytes, Argument]
 
 
-def _planned_apart(command: Command, walk: Walk, argument: Element) -> None:
-    """An update and its array filters are planned together, when the other arguments have been."""
-    del command, walk, argument
-
-
-def _update_parts(filter_name: bytes, update: bytes, bound: bytes, others: str) -> UpdateParts:
+def _update_parts(
+    filter_name: bytes, update: bytes, bound: bytes, others: dict[bytes, Argument]
+) -> UpdateParts:
     table = {
-        **plain_arguments(others),
-        filter_name: _filter,
-        update: _planned_apart,
+        **others,
+        filter_name: plan_filter_argument,
+        update: planned_apart,
         bound: constants,
-        b"sort": _sort,
+        b"sort": plan_sort,
         b"hint": hint,
         b"collation": collation,
-        b"arrayFilters": _planned_apart,
+        b"arrayFilters": planned_apart,
     }
     return UpdateParts(filter_name, update, bound, table)
 
 
-_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", "multi upsert")
-BULK_UPDATE_PARTS = _update_parts(b"filter", b"updateMods", b"constants", "update multi upsert")
+_UPDATE_PARTS = _update_parts(b"q", b"u", b"c", plain_arguments("multi upsert"))
+BULK_UPDATE_PARTS = _update_parts(
+    b"filter", b"updateMods", b"constants", plain_arguments("update multi upsert")
+)
 """In an operation of `bulkWrite`; its `update` is the number of the collection."""
-_FIND_AND_MODIFY_PARTS = _update_parts(
-    b"query", b"update", b"let", "upsert new remove bypassDocumentValidation findAndModify findandmodify"
-)
-_FIND_AND_MODIFY: Final = replace(
-    _FIND_AND_MODIFY_PARTS,
-    table={**GENERIC, **_FIND_AND_MODIFY_PARTS.table, b"fields": _projection},
+_MODIFIED = plain_arguments("upsert new remove bypassDocumentValidation findAndModify findandmodify")
+_FIND_AND_MODIFY: Final = _update_parts(
+    b"query", b"update", b"let", {**GENERIC, **_MODIFIED, b"fields": plan_projection}
 )
 
 
-def update_statement(
-    command: Command, walk: Walk, statement: dict[bytes, Element], parts: UpdateParts
-) -> None:
+def update_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdateParts) -> None:
     """Cover one statement of an update, with a collation of its own. Raises Refusal, BsonError."""
     bound = bind_constants(walk, statement.get(parts.constants), literal=True)
-    _plan_statement(command, bound, statement, parts)
+    _plan_statement(bound, statement, parts)
     if bound is not walk:
         cover_constants(bound)
-    command.check_collation(walk.node.path)
+    walk.draft.check_collation(walk.node.path)
 
 
-def _plan_statement(
-    command: Command, walk: Walk, statement: dict[bytes, Element], parts: UpdateParts
-) -> None:
+def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdateParts) -> None:
     """The arguments of an update statement. What its filter seeds depends on its `upsert`."""
-    update, array_filters = statement.get(parts.update), statement.get(b"arrayFilters")
-    if update is not None and update.kind == kinds.NULL:
-        update = None
+    update, array_filters = given(statement, parts.update), statement.get(b"arrayFilters")
     if array_filters is not None and update is None:
         raise Refusal(Reason.SHAPE, rule="array filters without an update")
-    seeds = is_given(command.buf, statement.get(b"upsert"))
-    apply_arguments(command, walk.to(Use.SEED) if seeds else walk, statement, parts.table)
-    hinted = statement.get(b"hint")
-    if hinted is not None and not is_given(command.buf, statement.get(b"multi")):
-        refuse_hint_on_one(walk, hinted, statement, parts.filter)
+    seeds = is_given(walk.buf, statement.get(b"upsert"))
+    apply_arguments(walk.to(Use.SEED) if seeds else walk, statement, parts.table)
+    if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
+        refuse_hint_on_one(walk, statement, parts.filter)
     if update is not None:
         plan_update(walk, update, array_filters)
 
 
 def _delete(command: Command, walk: Walk) -> None:
-    _whole(command, walk, _DELETE)
+    apply_arguments(walk, command.arguments, _DELETE)
     command.each(walk, b"deletes", _one_delete)
 
 
-def _one_delete(command: Command, among: Walk, start: int) -> None:
-    delete_statement(command, among.inside(start), named_parts(command.buf, start), _DELETE_PARTS)
+def _one_delete(among: Walk, start: int) -> None:
+    delete_statement(among.inside(start), named_parts(among.buf, start), _DELETE_PARTS)
 
 
 def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
-    return {**plain_arguments(others), filter_name: _filter, b"hint": hint, b"collation": collation}
+    return {
+        **plain_arguments(others),
+        filter_name: plan_filter_argument,
+        b"hint": hint,
+        b"collation": collation,
+    }
 
 
 _DELETE_PARTS: Final = _delete_parts(b"q", "limit")
@@ -266,26 +225,23 @@ BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
 """In an operation of `bulkWrite`; its `delete` is the number of the collection."""
 
 
-def delete_statement(
-    command: Command, walk: Walk, statement: dict[bytes, Element], table: dict[bytes, Argument]
-) -> None:
+def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
-    apply_arguments(command, walk, statement, table)
-    hinted = statement.get(b"hint")
-    if hinted is not None and not deletes_all(command.buf, statement, table):
-        refuse_hint_on_one(walk, hinted, statement, b"q" if b"q" in table else b"filter")
-    command.check_collation(walk.node.path)
+    apply_arguments(walk, statement, table)
+    if b"hint" in statement and not deletes_all(walk.buf, statement, table):
+        refuse_hint_on_one(walk, statement, b"q" if b"q" in table else b"filter")
+    walk.draft.check_collation(walk.node.path)
 
 
 def _find_and_modify(command: Command, walk: Walk) -> None:
-    _plan_statement(command, walk, command.arguments, _FIND_AND_MODIFY)
+    _plan_statement(walk, command.arguments, _FIND_AND_MODIFY)
 
 
 _AGGREGATE: Final = {
     **GENERIC,
     **plain_arguments("aggregate cursor explain allowDiskUse bypassDocumentValidation"),
-    b"hint": aggregate_hint,
-    b"pipeline": _pipeline,
+    b"hint": hint,
+    b"pipeline": plan_pipeline,
     b"collation": collation,
     b"let": constants,
 }
@@ -294,7 +250,8 @@ _AGGREGATE: Final = {
 @with_let
 def aggregate(command: Command, walk: Walk) -> None:
     """A pipeline over documents with the walk's covered paths. Raises Refusal, BsonError."""
-    _whole(command, walk, _AGGREGATE)
+    apply_arguments(walk.reading(command.surroundings), command.arguments, _AGGREGATE)
+    aggregate_hint(command, walk)
 
 
 DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
@@ -310,9 +267,3 @@ DATA_COMMANDS: dict[bytes, Rule[Handler]] = {
 
 SEQUENCES: dict[bytes, bytes] = {b"insert": b"documents", b"update": b"updates", b"delete": b"deletes"}
 """The one document sequence that a command may carry."""
-
-
-def collection_of(command: Command) -> str | None:
-    """The collection that the command's first argument names, or None when it names none."""
-    target = command.arguments[command.name]
-    return string_of(command.buf, target) if target.kind == kinds.STRING else None

@@ -7,28 +7,21 @@ from sealwire.policies.commands.command import Argument, Command, unread
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import NOTHING
-from sealwire.policies.filters.hints import (
-    is_index_kind,
-    leading_conditions,
-    refuse_hint,
-    refuse_hint_on_view,
-    sorts,
-    takes_some,
-)
+from sealwire.policies.filters.hints import is_index_kind, leading_conditions, refuse_hint, sorts, takes_some
 from sealwire.policies.filters.index_bounds import fixed_by_bounds
-from sealwire.policies.planning.arguments import string_of
+from sealwire.policies.planning.arguments import given
 from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
 
 
-def hint(command: Command, walk: Walk, argument: Element) -> None:
+def hint(walk: Walk, argument: Element) -> None:
     """A key pattern names its index, a string too: no value of a document has business in it.
 
     Raises Refusal(SHAPE), BsonError.
     """
-    unread(command, walk, argument)
+    unread(walk, argument)
     if argument.kind != kinds.OBJECT:
         return
     for part in elements(walk.buf, argument.value):
@@ -36,51 +29,40 @@ def hint(command: Command, walk: Walk, argument: Element) -> None:
             raise Refusal(Reason.SHAPE, path=walk.node.path, rule="hint")
 
 
-def find_hint(command: Command, walk: Walk, argument: Element) -> None:
-    """`hint` of `find`. Raises Refusal(SORT), BsonError."""
-    hint(command, walk, argument)
-    buf, arguments = walk.buf, command.arguments
-    is_cut = any(is_given(buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
-    if not is_cut or sorts(buf, arguments.get(b"sort")):
+def find_hint(command: Command, walk: Walk) -> None:
+    """What `hint` chooses in a `find`. Raises Refusal(SORT), BsonError."""
+    arguments = command.arguments
+    argument = given(arguments, b"hint")
+    if argument is None:
         return
-    if _is_view(command, walk):
-        refuse_hint_on_view(buf, argument, walk.node)
-        return
-    refuse_hint(buf, argument, walk.node, _given(arguments, b"filter"), fixed_by_bounds(buf, arguments))
+    is_cut = any(is_given(walk.buf, arguments.get(name)) for name in (b"limit", b"skip", b"singleBatch"))
+    if is_cut and not sorts(walk.buf, arguments.get(b"sort")):
+        conditions = [arguments[b"filter"]] if b"filter" in arguments else []
+        bounded, is_view = fixed_by_bounds(walk.buf, arguments), _is_view(command, walk)
+        refuse_hint(walk.buf, argument, walk.node, conditions, bounded, is_view=is_view)
 
 
-def aggregate_hint(command: Command, walk: Walk, argument: Element) -> None:
-    """`hint` of `aggregate`: it is for the stages up to the first that has an order of its own."""
-    hint(command, walk, argument)
-    pipeline = command.arguments.get(b"pipeline")
-    if pipeline is None or not takes_some(walk.buf, pipeline):
-        return
-    if _is_view(command, walk):
-        refuse_hint_on_view(walk.buf, argument, walk.node)
-        return
-    refuse_hint(walk.buf, argument, walk.node, leading_conditions(walk.buf, pipeline))
+def aggregate_hint(command: Command, walk: Walk) -> None:
+    """The same in an `aggregate`: it is for the stages up to the first that has an order of its own."""
+    argument, pipeline = given(command.arguments, b"hint"), command.arguments.get(b"pipeline")
+    if argument is not None and pipeline is not None and takes_some(walk.buf, pipeline):
+        conditions = leading_conditions(walk.buf, pipeline)
+        refuse_hint(walk.buf, argument, walk.node, conditions, is_view=_is_view(command, walk))
 
 
 def _is_view(command: Command, walk: Walk) -> bool:
     """Whether what is covered in the documents comes from another collection, by a view's definition."""
-    target = command.arguments[command.name]
-    if target.kind != kinds.STRING or walk.node is NOTHING:
+    if command.collection is None or walk.node is NOTHING:
         return False
-    collection = string_of(command.buf, target)
-    return command.policies.covered(command.namespace(collection)) is not walk.node
+    return command.policies.covered(command.namespace(command.collection)) is not walk.node
 
 
-def _given(arguments: dict[bytes, Element], name: bytes) -> list[Element]:
-    found = arguments.get(name)
-    return [] if found is None else [found]
-
-
-def refuse_hint_on_one(
-    walk: Walk, argument: Element, statement: dict[bytes, Element], filter_name: bytes
-) -> None:
+def refuse_hint_on_one(walk: Walk, statement: dict[bytes, Element], filter_name: bytes) -> None:
     """The same for a statement that writes to the first document found. Raises Refusal(SORT), BsonError."""
-    if argument.kind != kinds.NULL and not sorts(walk.buf, statement.get(b"sort")):
-        refuse_hint(walk.buf, argument, walk.node, _given(statement, filter_name))
+    argument = given(statement, b"hint")
+    if argument is not None and not sorts(walk.buf, statement.get(b"sort")):
+        conditions = [statement[filter_name]] if filter_name in statement else []
+        refuse_hint(walk.buf, argument, walk.node, conditions)
 
 
 def deletes_all(buf: bytes, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> bool:

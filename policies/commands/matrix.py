@@ -30,6 +30,7 @@ class Family:
 
 
 _REFUSED = "any other is refused [{}]"
+_WHOLE = "any other is refused on the whole collection [{}]"
 
 MATRIX: tuple[Family, ...] = (
     Family(
@@ -52,33 +53,16 @@ MATRIX: tuple[Family, ...] = (
         PASSED_COMMANDS,
     ),
     Family("condition", "Filters: conditions on a field", _REFUSED.format("operator"), FILTER_OPERATORS),
-    Family(
-        "filter",
-        "Filters: operators in place of a field",
-        "any other is refused on the whole collection [operator]",
-        TOP_LEVEL,
-    ),
-    Family("update", "Updates", "any other is refused on the whole collection [operator]", UPDATE_OPERATORS),
+    Family("filter", "Filters: operators in place of a field", _WHOLE.format("operator"), TOP_LEVEL),
+    Family("update", "Updates", _WHOLE.format("operator"), UPDATE_OPERATORS),
     Family("push", "Updates: modifiers of `$push`", _REFUSED.format("operator"), PUSH_MODIFIERS),
-    Family(
-        "update stage",
-        "Updates: stages of a pipeline update",
-        "any other is refused on the whole collection [stage]",
-        UPDATE_STAGES,
-    ),
+    Family("update stage", "Updates: stages of a pipeline update", _WHOLE.format("stage"), UPDATE_STAGES),
     Family(
         "stage",
         "Aggregation stages",
         "any other passes where no covered field can reach it, and is refused elsewhere [stage]",
         STAGES,
     ),
-    Family(
-        "accumulator",
-        "Accumulators and window functions",
-        "any other is refused on the whole collection [operator]",
-        ACCUMULATORS,
-    ),
-    Family(
-        "expression", "Expressions", "any other is refused on the whole collection [operator]", EXPRESSIONS
-    ),
+    Family("accumulator", "Accumulators and window functions", _WHOLE.format("operator"), ACCUMULATORS),
+    Family("expression", "Expressions", _WHOLE.format("operator"), EXPRESSIONS),
 )

@@ -10,16 +10,14 @@ from typing import Final
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Cursor
 
-Target = tuple[bytes, bytes, bytes]
-"""Name of a command, of its collection, of its database; as they stand in the message."""
+Target = bytes
+"""Name of a command, of its collection, of its database: the two elements that say them, as they stand."""
 
 TARGETED: Final = frozenset(b"find count distinct insert update delete findAndModify findandmodify".split())
 """Commands that reach no collection but the one that their first argument names.
 
 `aggregate` is not among them: its stages name others.
 """
-
-_STRING: Final = kinds.STRING
 
 
 def target_of(buf: bytes, body: int, planned: frozenset[bytes] = frozenset()) -> Target | None:
@@ -32,22 +30,21 @@ def target_of(buf: bytes, body: int, planned: frozenset[bytes] = frozenset()) ->
     None, and the planner refuses. Raises BsonError. Cost: O(top-level elements), 0.1 us each.
     """
     cursor = Cursor(buf, body)
-    if not cursor.advance() or cursor.kind != _STRING or cursor.name not in TARGETED:
+    if not cursor.advance() or cursor.kind != kinds.STRING:
         return None
-    command, collection = cursor.name, buf[cursor.value + 4 : cursor.end - 1]
-    if collection in planned:
+    command = cursor.name
+    if command not in TARGETED or buf[cursor.value + 4 : cursor.end - 1] in planned:
         return None
-    database = b""
-    names = {command}
+    collection, database = buf[cursor.start : cursor.end], b""
+    others = {command}
     count = 1
     while cursor.advance():
         name = cursor.name
-        if name == b"$db":
-            if cursor.kind != _STRING:
-                return None
-            database = buf[cursor.value + 4 : cursor.end - 1]
-        names.add(name)
-        count += 1
-    if len(names) != count or not database:
-        return None
-    return command, collection, database
+        if name != b"$db":
+            others.add(name)
+            count += 1
+        elif cursor.kind == kinds.STRING and not database:
+            database = buf[cursor.start : cursor.end]
+        else:
+            return None
+    return collection + database if database and len(others) == count else None

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Final
 
 from sealwire.policies.aggregation.server_collections import PROFILE
-from sealwire.policies.aggregation.server_stages import documents_of, showing
+from sealwire.policies.aggregation.server_stages import CURRENT_OP, showing
 from sealwire.policies.commands.command import GENERIC, Command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import PathNode, freeze
+from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_filter
+from sealwire.policies.filters.operands import BRANCHES
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -33,8 +34,6 @@ def _unread(command: Command) -> None:
     """Nothing in it is a document of a collection, or is compared with one."""
 
 
-_CURRENT_OP = documents_of(b"$currentOp")
-_BRANCHES: Final = frozenset({b"$and", b"$or", b"$nor"})
 _FLAGS: Final = frozenset({b"currentOp", b"$all", b"$ownOps", b"$truncateOps", *GENERIC})
 
 
@@ -43,26 +42,34 @@ def _current_op(command: Command) -> None:
     for name, argument in command.arguments.items():
         if name in _FLAGS:
             continue
-        if name in _BRANCHES:
+        if name in BRANCHES:
             for branch in array_items(command.buf, argument):
-                plan_filter(command.over(_CURRENT_OP), document_of(branch, argument))
+                plan_filter(command.over(CURRENT_OP), document_of(branch, argument))
         elif name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(argument))
-        elif follow(_CURRENT_OP, name) is not None:
+        elif follow(CURRENT_OP, name) is not None:
             raise Refusal(Reason.COMPUTE, path=operator_name(argument), rule="currentOp")
         else:
             check_nested(command.buf, argument)
 
 
-def _filtered(command: Command, argument: Element | None, node: PathNode) -> None:
-    """A filter on documents with the covered paths `node`; what is no document is no filter."""
+def _filtered(command: Command, arguments: dict[bytes, Element], node: PathNode) -> None:
+    """`filter` is one of documents with the covered paths `node`; what is no document is no filter."""
+    argument = arguments.get(b"filter")
     if argument is not None and argument.kind == kinds.OBJECT:
         plan_filter(command.over(node), argument.value)
 
 
+def _parts(command: Command, argument: Element | None) -> dict[bytes, Element]:
+    """The parts of an argument that is a document; none of any other."""
+    if argument is None or argument.kind != kinds.OBJECT:
+        return {}
+    return named_parts(command.buf, argument.value)
+
+
 def _profile(command: Command) -> None:
     """What the profiler is to write down may be told by a filter."""
-    _filtered(command, command.arguments.get(b"filter"), PROFILE)
+    _filtered(command, command.arguments, PROFILE)
 
 
 _AUDIT: Final = showing("atype ts uuid local remote users roles result")
@@ -70,36 +77,26 @@ _AUDIT: Final = showing("atype ts uuid local remote users roles result")
 
 def _audit(command: Command) -> None:
     """What is to be audited may be told by a filter on the arguments of everybody's commands."""
-    _filtered(command, command.arguments.get(b"filter"), _AUDIT)
-    _filtered_inside(command, command.arguments[command.name])
-
-
-def _filtered_inside(command: Command, argument: Element | None) -> None:
-    if argument is not None and argument.kind == kinds.OBJECT:
-        _filtered(command, named_parts(command.buf, argument.value).get(b"filter"), _AUDIT)
+    _filtered(command, command.arguments, _AUDIT)
+    _filtered(command, _parts(command, command.arguments[command.name]), _AUDIT)
 
 
 def _cluster_parameter(command: Command) -> None:
     """Two of the parameters have commands of their own, and are judged here as there. Raises Refusal."""
-    first = command.arguments[command.name]
-    if first.kind != kinds.OBJECT:
-        return
-    parameters = named_parts(command.buf, first.value)
+    parameters = _parts(command, command.arguments[command.name])
     if b"querySettings" in parameters:
         raise Refusal(Reason.COMMAND, rule="querySettings")
-    _filtered_inside(command, parameters.get(b"auditConfig"))
+    _filtered(command, _parts(command, parameters.get(b"auditConfig")), _AUDIT)
 
 
-_COLLECTIONS: Final = PathNode(
-    "", freeze({b"options": PathNode("", freeze({b"validator": OPAQUE, b"pipeline": OPAQUE}))})
-)
+_COLLECTIONS: Final = PathNode("", {b"options": PathNode("", {b"validator": OPAQUE, b"pipeline": OPAQUE})})
 
 
 def _list_collections(command: Command) -> None:
     """Validators and the pipelines of views hold constants that were encrypted on their way in."""
     if not command.policies.protects_database(command.database):
         return
-    _filtered(command, command.arguments.get(b"filter"), _COLLECTIONS)
+    _filtered(command, command.arguments, _COLLECTIONS)
     command.draft.reveals = True
 
 
@@ -116,18 +113,14 @@ PASSED_COMMANDS: Final[dict[bytes, Rule[Handler]]] = {
         atlasVersion atlasHello getFreeMonitoringStatus setFreeMonitoring
         getParameter setParameter getClusterParameter getDefaultRWConcern
         setDefaultRWConcern setFeatureCompatibilityVersion getAuditConfig setUserWriteBlockMode
-        dropDatabase dropConnections fsync fsyncUnlock autoCompact rotateCertificates shutdown""",
-        passed(_unread),
-    ),
-    **family(
-        """createUser updateUser dropUser dropAllUsersFromDatabase usersInfo grantRolesToUser
+        dropDatabase dropConnections fsync fsyncUnlock autoCompact rotateCertificates shutdown
+
+        createUser updateUser dropUser dropAllUsersFromDatabase usersInfo grantRolesToUser
         revokeRolesFromUser createRole updateRole dropRole dropAllRolesFromDatabase rolesInfo grantRolesToRole
         revokeRolesFromRole grantPrivilegesToRole revokePrivilegesFromRole invalidateUserCache
-        _mergeAuthzCollections""",
-        passed(_unread),
-    ),
-    **family(
-        """replSetAbortPrimaryCatchUp replSetFreeze replSetGetConfig replSetGetRBID replSetGetStatus
+        _mergeAuthzCollections
+
+        replSetAbortPrimaryCatchUp replSetFreeze replSetGetConfig replSetGetRBID replSetGetStatus
         replSetInitiate replSetMaintenance replSetReconfig replSetResizeOplog replSetStepDown replSetStepUp
         replSetSyncFrom
         addShard addshard addShardToZone balancerStart balancerStatus balancerStop enableSharding

@@ -18,34 +18,27 @@ from sealwire.policies.commands.administration import (
     rename_collection,
 )
 from sealwire.policies.commands.bulk_writes import bulk_write
-from sealwire.policies.commands.change_streams import watched
 from sealwire.policies.commands.command import (
     GENERIC,
     Command,
     DocumentSequence,
     Refused,
     apply_arguments,
+    planned_apart,
     unread,
 )
-from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate, collection_of
+from sealwire.policies.commands.data_commands import DATA_COMMANDS, SEQUENCES, aggregate
 from sealwire.policies.commands.definitions import DEFINITION_COMMANDS
 from sealwire.policies.commands.passed_commands import PASSED_COMMANDS
-from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_view_catalog
+from sealwire.policies.commands.reach import first_stage, protected_in_pipeline, refuse_writing_views, watched
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
-from sealwire.policies.planning.arguments import (
-    document_of,
-    named_parts,
-    printable,
-    readable,
-    string_of,
-)
+from sealwire.policies.planning.arguments import document_of, named_parts, printable, readable, string_of
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
-from sealwire.policies.planning.walk import Parents, Walk
+from sealwire.policies.planning.walk import Parents
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
 
@@ -115,7 +108,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     command.refused = refused
     draft.command = _TEXTS.get(command.name) or printable(command.name)
     if not policies.protects_anything:
-        collection = None if command.name in PASSED_COMMANDS else collection_of(command)
+        collection = None if command.name in PASSED_COMMANDS else command.collection
         draft.namespace = "" if collection is None else readable(command.namespace(collection))
         return draft.plan()
     _dispatch(command)
@@ -137,12 +130,10 @@ def _dispatch(command: Command) -> None:
         return
     passing = PASSED_COMMANDS.get(command.name)
     if passing is not None:
-        if command.sequences:
-            # the server would take one for an argument
-            raise Refusal(Reason.SHAPE, rule="this document sequence")
+        command.refuse_sequences()
         passing.handler(command)
         return
-    collection = collection_of(command)
+    collection = command.collection
     if collection is None:
         _without_collection(command)
         return
@@ -154,7 +145,7 @@ def _dispatch(command: Command) -> None:
     if node is not None:
         draft.reveals = command.name != b"aggregate" or first_stage(command) not in OTHERS_COMMANDS
     else:
-        node = _beside_policy(command, namespace, collection)
+        node = _beside_policy(command, namespace)
     if node is None:
         _unprotected(command, collection)
         return
@@ -164,19 +155,19 @@ def _dispatch(command: Command) -> None:
         raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)
     _check_sequences(command)
     rule.handler(command, command.over(node))
-    command.check_collation(node.path)
+    draft.check_collation(node.path)
 
 
-def _beside_policy(command: Command, namespace: str, collection: str) -> PathNode | None:
+def _beside_policy(command: Command, namespace: str) -> PathNode | None:
     """The covered paths of what a command reads under a name that the policy does not protect.
 
     It may be a view, or the server's own; a pipeline may reach further, or begin with a stage that shows what
     the server knows.
     """
     node: PathNode | None = None
-    if belongs_to_server(command.database, collection):
-        refuse_view_catalog(command, collection)
-        refuse_buckets(command.policies, command.database, collection)
+    if belongs_to_server(namespace):
+        refuse_writing_views(command, namespace)
+        refuse_buckets(command.policies, namespace)
         node = command.reached(namespace) if command.name in _READING else None
     if node is None and command.name == b"aggregate":
         shown = first_stage(command)
@@ -189,10 +180,13 @@ def _beside_policy(command: Command, namespace: str, collection: str) -> PathNod
 def _unprotected(command: Command, collection: str) -> None:
     """A command on a collection without protection passes, if it is known that it reaches no other."""
     # sharding and a few other commands name the whole namespace
-    database, _, inner = collection.partition(".")
-    refuse_buckets(command.policies, database, inner)
+    refuse_buckets(command.policies, collection)
     if command.policies.covered(collection) is not None:
-        _administer_only(command, readable(collection))
+        command.draft.reveals = True
+        rule = ADMINISTRATION.get(command.name)
+        if rule is None:
+            raise Refusal(Reason.COMMAND, path=readable(collection), rule=command.draft.command)
+        rule.handler(command, command.over(NOTHING))
     elif command.name not in _WITHOUT_PROTECTION:
         _refuse_unknown(command)
 
@@ -203,19 +197,7 @@ def _refuse_unknown(command: Command) -> None:
         raise Refusal(Reason.COMMAND, rule=command.draft.command)
 
 
-def _administer_only(command: Command, namespace: str) -> None:
-    rule = ADMINISTRATION.get(command.name)
-    command.draft.reveals = True
-    if rule is None:
-        raise Refusal(Reason.COMMAND, path=namespace, rule=command.draft.command)
-    rule.handler(command, command.over(NOTHING))
-
-
-def _planned_already(command: Command, walk: Walk, argument: Element) -> None:
-    del command, walk, argument
-
-
-_EXPLAIN: Final = {**GENERIC, b"explain": _planned_already, b"verbosity": unread}
+_EXPLAIN: Final = {**GENERIC, b"explain": planned_apart, b"verbosity": unread}
 
 
 def _explain(command: Command) -> None:
@@ -230,18 +212,13 @@ def _explain(command: Command) -> None:
         database.kind != kinds.STRING or string_of(command.buf, database) != command.database
     ):
         raise Refusal(Reason.SHAPE, rule="explain of another database")
+    parents = (*command.parents, start)
     nested = Command(
-        command.draft,
-        command.policies,
-        command.covered,
-        command.database,
-        start,
-        (*command.parents, start),
-        arguments,
+        command.draft, command.policies, command.covered, command.database, start, parents, arguments
     )
     _dispatch(nested)
     if command.draft.protected:
-        apply_arguments(command, command.over(NOTHING), command.arguments, _EXPLAIN)
+        apply_arguments(command.over(NOTHING), command.arguments, _EXPLAIN)
     command.draft.command = f"explain {printable(nested.name)}"
 
 
@@ -258,10 +235,7 @@ def _without_collection(command: Command) -> None:
     node = watched(command)
     if node is not None and node.covers:
         draft.reach()
-    if node is None and first_stage(command) in SERVER_STAGES:
-        draft.protected = True
-        node = NOTHING
-    if node is None and protected_in_pipeline(command) is not None:
+    if node is None and (first_stage(command) in SERVER_STAGES or protected_in_pipeline(command) is not None):
         draft.protected = True
         node = NOTHING
     if node is not None:

@@ -6,7 +6,6 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import has_dot
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import check_nested, named_parts, operator_name
-from sealwire.policies.planning.values import is_random
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -23,11 +22,6 @@ def arguments_of(walk: Walk, operator: Element) -> list[Place]:
         return [(walk, operator)]
     inner = walk.inside(operator.value)
     return [(inner, item) for item in elements(walk.buf, operator.value)]
-
-
-def named_arguments(walk: Walk, operator: Element) -> tuple[Walk, dict[bytes, Element]]:
-    """The arguments of an operator that takes them by name, and the walk among them."""
-    return walk.inside(operator.value), named_parts(walk.buf, operator.value)
 
 
 def written(walk: Walk, argument: Element) -> Place | None:
@@ -91,7 +85,7 @@ def is_of_every_class(buf: bytes, element: Element) -> bool:
 
 def array_of(node: PathNode, operator: Element) -> PathNode:
     """`node`, which is known to be an array where plaintext is one. Raises Refusal(COMPUTE)."""
-    if is_random(node) and not node.absent:
+    if node.is_random and not node.absent:
         raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
     return node
 

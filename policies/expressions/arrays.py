@@ -10,7 +10,6 @@ from sealwire.policies.expressions.arguments import (
     arguments_of,
     array_of,
     is_of_every_class,
-    named_arguments,
     refuse_covered,
 )
 from sealwire.policies.expressions.constants import is_variable_name
@@ -33,7 +32,7 @@ def part_results(walk: Walk, operator: Element) -> list[Place]:
 
 def few_results(walk: Walk, operator: Element) -> list[Place]:
     """`$firstN` and `$lastN`: `{n, input}`."""
-    inner, parts = named_arguments(walk, operator)
+    inner, parts = walk.parts(operator)
     infer_number(inner, parts[b"n"], operator)
     return [(inner, parts[b"input"])]
 
@@ -64,30 +63,27 @@ def _adds_nothing(walk: Walk, array: Element) -> bool:
 
 def infer_mapped(walk: Walk, operator: Element) -> PathNode:
     """`$map`: the variable is an element, whose covered paths are the array's."""
-    inner, parts = named_arguments(walk, operator)
-    array = array_of(infer(inner, parts[b"input"]), operator)
-    name = _variable_name(walk, parts.get(b"as"), operator)
-    return infer(inner.binding({name: array}), parts[b"in"])
+    _, parts, inner = _over_elements(walk, operator)
+    return infer(inner, parts[b"in"])
 
 
 def infer_filtered(walk: Walk, operator: Element) -> PathNode:
     """`$filter`: some of the elements, by a condition on each."""
-    inner, parts = named_arguments(walk, operator)
-    array = array_of(infer(inner, parts[b"input"]), operator)
-    name = _variable_name(walk, parts.get(b"as"), operator)
-    refuse_covered(infer(inner.binding({name: array}), parts[b"cond"]), operator)
+    array, parts, inner = _over_elements(walk, operator)
+    refuse_covered(infer(inner, parts[b"cond"]), operator)
     if b"limit" in parts:
         infer_number(inner, parts[b"limit"], operator)
     return array
 
 
-def _variable_name(walk: Walk, part: Element | None, operator: Element) -> bytes:
-    if part is None:
-        return b"this"
-    name = string_bytes(walk.buf, part)
+def _over_elements(walk: Walk, operator: Element) -> tuple[PathNode, dict[bytes, Element], Walk]:
+    """The array, all arguments, and the walk in which the variable that `as` names is an element."""
+    inner, parts = walk.parts(operator)
+    array = array_of(infer(inner, parts[b"input"]), operator)
+    name = string_bytes(walk.buf, parts[b"as"]) if b"as" in parts else b"this"
     if not is_variable_name(name):
         raise Refusal(Reason.SHAPE, rule=operator_name(operator))
-    return name
+    return array, parts, inner.binding({name: array})
 
 
 def infer_reduced(walk: Walk, operator: Element) -> PathNode:
@@ -95,7 +91,7 @@ def infer_reduced(walk: Walk, operator: Element) -> PathNode:
 
     Over covered elements it may gather arrays of them: from nothing, by `$concatArrays` of `$$value`.
     """
-    inner, parts = named_arguments(walk, operator)
+    inner, parts = walk.parts(operator)
     array = array_of(infer(inner, parts[b"input"]), operator)
     if array.covers and is_of_every_class(walk.buf, parts[b"initialValue"]):
         return infer(inner.binding({b"this": array, b"value": PENDING}), parts[b"in"])
@@ -110,7 +106,7 @@ def infer_zipped(walk: Walk, operator: Element) -> PathNode:
 
     The server takes a list of inputs that is written out, and a flag that is no expression.
     """
-    inner, parts = named_arguments(walk, operator)
+    inner, parts = walk.parts(operator)
     if b"useLongestLength" in parts and parts[b"useLongestLength"].kind != kinds.BOOL:
         raise Refusal(Reason.SHAPE, rule="useLongestLength of $zip")
     among = inner.inside(parts[b"inputs"].value)

@@ -12,7 +12,6 @@ from sealwire.policies.expressions.arguments import (
     arguments_of,
     is_null,
     is_of_every_class,
-    named_arguments,
     refuse_covered,
     written,
 )
@@ -30,7 +29,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.signatures import check_names, signature_of
 from sealwire.policies.planning.trees import merge, same_values
-from sealwire.policies.planning.values import is_random, note_comparison, store
+from sealwire.policies.planning.values import note_comparison, store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -70,7 +69,7 @@ def infer_choice(walk: Walk, operator: Element) -> PathNode:
 
 def _can_join(node: PathNode) -> bool:
     """Whether a constant may be made one of a node's values."""
-    return node.leaf is not None and not is_random(node) and not node.absent and node.leaf.domain is None
+    return node.leaf is not None and not node.is_random and not node.absent and node.leaf.domain is None
 
 
 def _constant_of(node: PathNode, walk: Walk, result: Element) -> Place | None:
@@ -87,14 +86,14 @@ def cond_results(walk: Walk, operator: Element) -> list[Place]:
         (place, condition), *results = arguments_of(walk, operator)
         infer_plain(place, condition)
         return results
-    inner, parts = named_arguments(walk, operator)
+    inner, parts = walk.parts(operator)
     infer_plain(inner, parts[b"if"])
     return [(inner, parts[b"then"]), (inner, parts[b"else"])]
 
 
 def switch_results(walk: Walk, operator: Element) -> list[Place]:
     """`{branches: [{case, then}], default}`. Raises Refusal(SHAPE) for what is no branch."""
-    inner, parts = named_arguments(walk, operator)
+    inner, parts = walk.parts(operator)
     listed = parts[b"branches"]
     results: list[Place] = []
     for item in array_items(walk.buf, listed):
@@ -109,22 +108,19 @@ def switch_results(walk: Walk, operator: Element) -> list[Place]:
 
 def let_results(walk: Walk, operator: Element) -> list[Place]:
     """`{vars, in}`: the variables keep their class."""
-    inner, parts = named_arguments(walk, operator)
-    bindings = parts[b"vars"]
-    variables: dict[bytes, PathNode] = {}
-    for name, value in named_parts(walk.buf, document_of(bindings, operator)).items():
-        if name == b"CURRENT":
-            raise Refusal(Reason.OPERATOR, rule="$let of CURRENT")
+    inner, parts = walk.parts(operator)
+    if b"CURRENT" in named_parts(walk.buf, document_of(parts[b"vars"], operator)):
+        raise Refusal(Reason.OPERATOR, rule="$let of CURRENT")
+    return [(inner.binding(variables_of(inner, parts[b"vars"])), parts[b"in"])]
+
+
+def variables_of(walk: Walk, let: Element) -> dict[bytes, PathNode]:
+    """What the variables of a `let` yield. Raises Refusal(SHAPE) for a name that MongoDB does not take."""
+    inner, bindings = walk.parts(let)
+    for name in bindings:
         if not is_variable_name(name):
-            raise Refusal(Reason.SHAPE, rule=f"$let of {printable(name)}")
-        variables[name] = infer(inner.inside(bindings.value), value)
-    return [(inner.binding(variables), parts[b"in"])]
-
-
-def infer_result(walk: Walk, operator: Element) -> PathNode:
-    """What an operator yields that has one result."""
-    ((place, result),) = results_of(walk, operator)
-    return infer(place, result)
+            raise Refusal(Reason.SHAPE, rule=f"a variable {printable(name)}")
+    return {name: infer(inner, value) for name, value in bindings.items()}
 
 
 def infer_equality(walk: Walk, operator: Element) -> PathNode:
@@ -170,12 +166,6 @@ def infer_computed(walk: Walk, operator: Element) -> PathNode:
     """An operator that needs the values themselves."""
     refuse_covered(infer(walk, operator), operator)
     return NOTHING
-
-
-def refuse_javascript(walk: Walk, operator: Element) -> PathNode:
-    """Nobody can say what it does."""
-    del walk
-    raise Refusal(Reason.JAVASCRIPT, rule=operator_name(operator))
 
 
 def infer_nothing(walk: Walk, operator: Element) -> PathNode:

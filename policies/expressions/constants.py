@@ -1,12 +1,14 @@
 """Constants of a command: bind them to their variables, and cover those that meet a covered path."""
 
 import re
+from collections import Counter
+from itertools import islice
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import written
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.planning.arguments import document_of, first_name, named_parts, printable
+from sealwire.policies.planning.arguments import document_of, is_document_literal, named_parts, printable
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.values import match, note_comparison, store
 from sealwire.policies.planning.variables import Constant
@@ -70,9 +72,9 @@ def _reads_document(buf: bytes, element: Element, depth: int) -> bool:
 
 def _has_input(buf: bytes, operator: Element) -> bool:
     """Whether a `$getField` says what document it takes the field from."""
-    if operator.kind != kinds.OBJECT or first_name(buf, operator.value).startswith(b"$"):
-        return False
-    return any(part.name == b"input" for part in elements(buf, operator.value))
+    return is_document_literal(buf, operator) and any(
+        part.name == b"input" for part in elements(buf, operator.value)
+    )
 
 
 def match_constant(walk: Walk, constant: Element, node: PathNode, rule: str) -> None:
@@ -146,10 +148,7 @@ def _holds_document(buf: bytes, element: Element) -> bool:
 
 def count_mentions(buf: bytes) -> dict[bytes, int]:
     """How often a message has each name of a variable. Raises Refusal(TOO_LARGE). Cost: O(bytes)."""
-    counts: dict[bytes, int] = {}
-    for place, match_ in enumerate(_MENTION.finditer(buf)):
-        if place == MAX_MENTIONS:
-            raise Refusal(Reason.TOO_LARGE, rule="references to variables")
-        name = match_[1]
-        counts[name] = counts.get(name, 0) + 1
-    return counts
+    names = [found[1] for found in islice(_MENTION.finditer(buf), MAX_MENTIONS + 1)]
+    if len(names) > MAX_MENTIONS:
+        raise Refusal(Reason.TOO_LARGE, rule="references to variables")
+    return Counter(names)

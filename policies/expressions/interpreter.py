@@ -10,11 +10,12 @@ a stage, a pipeline update and a view.
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, written
+from sealwire.policies.expressions.arguments import Place, arguments_of, known_value, refuse_covered, written
 from sealwire.policies.expressions.constants import cover_reference
 from sealwire.policies.file.paths import follow, has_dot, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode, leaves
+from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import (
+    REFERENCE,
     check_nested,
     first_name,
     named_parts,
@@ -26,7 +27,7 @@ from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Operator
 from sealwire.policies.planning.signatures import check_arguments
 from sealwire.policies.planning.trees import document_node, merge, placed, same_values
-from sealwire.policies.planning.values import is_random, store
+from sealwire.policies.planning.values import store
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -36,7 +37,6 @@ PENDING: Final = PathNode("", opaque=True)
 
 _DOLLAR: Final = ord("$")
 _DOCUMENT: Final = frozenset({b"ROOT", b"CURRENT"})
-_DBREF: Final = frozenset({b"$ref", b"$id", b"$db"})
 _INT32: Final = 2**31
 
 
@@ -49,9 +49,7 @@ def infer_plain(walk: Walk, element: Element) -> None:
 
 def infer_number(walk: Walk, number: Element, operator: Element) -> None:
     """Cover an argument that must be a whole number of 32 bits, or null. Raises Refusal(SHAPE, COMPUTE)."""
-    node = infer(walk, number)
-    if node.covers:
-        raise Refusal(Reason.COMPUTE, path=node.path, rule=operator_name(operator))
+    refuse_covered(infer(walk, number), operator)
     value = known_value(walk, number)
     if value is None or value.kind == kinds.NULL:
         return
@@ -109,7 +107,7 @@ def _field_of(node: PathNode, path: bytes) -> PathNode:
     if found is not None:
         return found
     for part in path.split(b"."):
-        if not part or (part.startswith(b"$") and part not in _DBREF) or b"\0" in part:
+        if not part or (part.startswith(b"$") and part not in REFERENCE) or b"\0" in part:
             raise Refusal(Reason.SHAPE, rule="a path with an empty or an odd name")
     return NOTHING
 
@@ -205,18 +203,13 @@ def check_single(element: Element, target: PathNode, *, several: bool) -> None:
     Below the top level the field above may be an array, and then each of its elements gets the value.
     """
     is_nested = "." in target.path or (target.leaf is None and target.path != "")
-    if (several or is_nested) and is_ranged(target):
+    if (several or is_nested) and target.is_ranged:
         raise computed(target, element)
 
 
 def _is_whole(target: PathNode) -> bool:
     """Whether one envelope is stored at a path, whatever the value is: the class is random."""
-    return target.leaf is not None and is_random(target)
-
-
-def is_ranged(target: PathNode) -> bool:
-    """Whether a class with a range lies at or below a node."""
-    return any(leaf.leaf and leaf.leaf.domain for leaf in leaves(target))
+    return target.leaf is not None and target.is_random
 
 
 def computed(target: PathNode, element: Element) -> Refusal:
@@ -234,7 +227,7 @@ def _check_reference(walk: Walk, element: Element, target: PathNode) -> None:
     if target.leaf is not None and cover_reference(walk, element, target, stores=True):
         return
     name, _, path = text[2:].partition(b".") if text.startswith(b"$$") else (b"ROOT", b".", text[1:])
-    if not same_values(found, target) or (name not in _DOCUMENT and is_ranged(target)):
+    if not same_values(found, target) or (name not in _DOCUMENT and target.is_ranged):
         # what a variable holds may be several values
         raise computed(target, element)
     if _is_whole(target) and (name not in _DOCUMENT or has_dot(path)):
@@ -246,7 +239,7 @@ def _check_document(walk: Walk, element: Element, target: PathNode) -> None:
     """`{field: expression, ...}`, a new sub-document."""
     if target.leaf is not None:
         # no class in deterministic mode takes a document, and in random mode it would be one in clear
-        raise Refusal(Reason.PIPELINE_UPDATE if is_random(target) else Reason.TYPE, path=target.path)
+        raise Refusal(Reason.PIPELINE_UPDATE if target.is_random else Reason.TYPE, path=target.path)
     inner = walk.inside(element.value)
     for name, field in named_parts(walk.buf, element.value).items():
         if has_dot(name) or name.startswith(b"$"):
@@ -273,7 +266,7 @@ def _check_operator(walk: Walk, element: Element, target: PathNode) -> None:
     # what the operators without a check of their own yield may be an array of the class's values
     check_single(operator, target, several=True)
     found = infer(walk, element)
-    if _is_whole(target) or is_ranged(target) or not same_values(found, target):
+    if _is_whole(target) or target.is_ranged or not same_values(found, target):
         raise computed(target, operator)
 
 

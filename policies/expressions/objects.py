@@ -1,15 +1,14 @@
 """Expressions on documents: `$mergeObjects`, `$getField`, `$objectToArray` and its inverse."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.expressions.arguments import arguments_of, named_arguments, written
+from sealwire.policies.expressions.arguments import arguments_of, written
 from sealwire.policies.expressions.interpreter import check_results, computed, infer
-from sealwire.policies.file.paths import bounded, has_dot, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
-from sealwire.policies.planning.arguments import first_name, operator_name
-from sealwire.policies.planning.trees import OPAQUE, either, placed
+from sealwire.policies.file.paths import has_dot, is_transparent
+from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.planning.arguments import is_document_literal, operator_name
+from sealwire.policies.planning.trees import OPAQUE, document_node, either, placed
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -72,20 +71,14 @@ class _Merged:
 
     def node(self) -> PathNode:
         """The tree of the merged documents."""
-        covered: Mapping[bytes, PathNode] = {name: node for name, node in self._fields.items() if node.covers}
-        if not covered:
-            return NOTHING
-        if self._is_numbered:
-            # in a path this number would be an index, and lead past the field
-            return replace(OPAQUE, path=next(iter(covered.values())).path)
-        return bounded(PathNode(self._path, freeze(dict(covered))))
+        return document_node(self._fields, self._path, is_numbered=self._is_numbered)
 
 
 def _literal_names(buf: bytes, argument: Element) -> set[bytes] | None:
     """The fields that a document written out has, null none; None where it is not written out."""
     if argument.kind == kinds.NULL:
         return set()
-    if argument.kind != kinds.OBJECT or first_name(buf, argument.value).startswith(b"$"):
+    if not is_document_literal(buf, argument):
         return None
     return {field.name for field in elements(buf, argument.value)}
 
@@ -93,8 +86,8 @@ def _literal_names(buf: bytes, argument: Element) -> set[bytes] | None:
 def infer_field(walk: Walk, operator: Element) -> PathNode:
     """`$getField` with a name that is written out: a field of a document, not seen through arrays."""
     (place, name), source = (walk, operator), walk.node
-    if operator.kind == kinds.OBJECT and not first_name(walk.buf, operator.value).startswith(b"$"):
-        place, parts = named_arguments(walk, operator)
+    if is_document_literal(walk.buf, operator):
+        place, parts = walk.parts(operator)
         name = parts[b"field"]
         if b"input" in parts:
             source = infer(place, parts[b"input"])
@@ -115,7 +108,7 @@ def infer_pairs(walk: Walk, operator: Element) -> PathNode:
     if not node.covers:
         return NOTHING
     value = replace(OPAQUE, path=node.path)
-    return PathNode(node.path, freeze({b"v": value}))
+    return PathNode(node.path, {b"v": value})
 
 
 def infer_from_pairs(walk: Walk, operator: Element) -> PathNode:
@@ -128,8 +121,3 @@ def infer_from_pairs(walk: Walk, operator: Element) -> PathNode:
         # a name that is ciphertext no document can have
         raise Refusal(Reason.COMPUTE, path=node.path, rule="$arrayToObject")
     return replace(OPAQUE, path=node.path)
-
-
-def refuse_by_name(walk: Walk, operator: Element) -> PathNode:
-    """`$setField` and its kin name a field by a computed string, which a plan cannot follow."""
-    raise Refusal(Reason.COMPUTE, path=walk.node.path, rule=operator_name(operator))

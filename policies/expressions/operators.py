@@ -8,114 +8,89 @@ are stored. An operator without a row is one that computes: it passes where noth
 from typing import Final
 
 from sealwire.policies.errors import Reason
-from sealwire.policies.expressions.arrays import (
-    few_results,
-    infer_concatenation,
-    infer_filtered,
-    infer_mapped,
-    infer_part,
-    infer_reduced,
-    infer_shape,
-    infer_zipped,
-    part_results,
-)
-from sealwire.policies.expressions.choices import (
-    check_literal,
-    cond_results,
-    infer_choice,
-    infer_computed,
-    infer_equality,
-    infer_literal,
-    infer_nothing,
-    infer_order,
-    infer_result,
-    let_results,
-    refuse_javascript,
-    switch_results,
-)
-from sealwire.policies.expressions.interpreter import check_elements, check_results
-from sealwire.policies.expressions.objects import (
-    check_merged,
-    infer_field,
-    infer_from_pairs,
-    infer_merged,
-    infer_pairs,
-    refuse_by_name,
-)
-from sealwire.policies.expressions.sets import (
-    infer_comparison,
-    infer_difference,
-    infer_index,
-    infer_intersection,
-    infer_membership,
-    infer_union,
-)
-from sealwire.policies.planning.rules import Operator, encrypted, operators, passed, refused
+from sealwire.policies.expressions import arrays, choices, interpreter, objects, sets
+from sealwire.policies.planning.rules import Operator, encrypted, never, operators, passed, refused
 
 _ARRAYS: Final = "deterministic classes"
 _SETS: Final = "constants and fields of one deterministic class"
 
 OPERATORS: Final[dict[bytes, Operator]] = {
-    **operators("x: literal", passed(infer_literal), check=check_literal),
-    **operators("2: eq ne", encrypted(infer_equality, "with a constant, or a field of the same class")),
-    **operators("2: gt gte lt lte cmp", refused(infer_order, Reason.COMPUTE, "passes with null")),
+    **operators("x: literal", passed(choices.infer_literal), check=choices.check_literal),
+    **operators(
+        "2: eq ne", encrypted(choices.infer_equality, "with a constant, or a field of the same class")
+    ),
+    **operators("2: gt gte lt lte cmp", refused(choices.infer_order, Reason.COMPUTE, "passes with null")),
     **operators(
         "2+: ifNull",
-        encrypted(infer_choice, "forwards what it is given; constants join the class"),
-        check=check_results,
+        encrypted(choices.infer_choice, "forwards what it is given; constants join the class"),
+        check=interpreter.check_results,
     ),
     **operators(
         "3 | {if then else}: cond",
-        encrypted(infer_choice, "forwards, as `$ifNull`; its condition is an expression"),
-        results=cond_results,
-        check=check_results,
+        encrypted(choices.infer_choice, "forwards, as `$ifNull`; its condition is an expression"),
+        results=choices.cond_results,
+        check=interpreter.check_results,
     ),
     **operators(
         "{branches default?}: switch",
-        encrypted(infer_choice, "forwards, as `$ifNull`; its conditions are expressions"),
-        results=switch_results,
-        check=check_results,
+        encrypted(choices.infer_choice, "forwards, as `$ifNull`; its conditions are expressions"),
+        results=choices.switch_results,
+        check=interpreter.check_results,
     ),
     **operators(
         "{vars in}: let",
-        passed(infer_result, "variables keep their class"),
-        results=let_results,
-        check=check_results,
+        passed(choices.infer_choice, "variables keep their class"),
+        results=choices.let_results,
+        check=interpreter.check_results,
     ),
     **operators(
-        "1: first last reverseArray\n2: arrayElemAt", passed(infer_part, _ARRAYS), results=part_results
+        "1: first last reverseArray\n2: arrayElemAt",
+        passed(arrays.infer_part, _ARRAYS),
+        results=arrays.part_results,
     ),
-    **operators("2-3: slice", passed(infer_part, _ARRAYS), results=part_results, check=check_elements),
-    **operators("{input n}: firstN lastN", passed(infer_part, _ARRAYS), results=few_results),
-    **operators("0+: concatArrays", passed(infer_concatenation, _ARRAYS), check=check_elements),
-    **operators("{input as? in}: map", passed(infer_mapped, f"{_ARRAYS}; what is inside is an expression")),
+    **operators(
+        "2-3: slice",
+        passed(arrays.infer_part, _ARRAYS),
+        results=arrays.part_results,
+        check=interpreter.check_elements,
+    ),
+    **operators("{input n}: firstN lastN", passed(arrays.infer_part, _ARRAYS), results=arrays.few_results),
+    **operators(
+        "0+: concatArrays", passed(arrays.infer_concatenation, _ARRAYS), check=interpreter.check_elements
+    ),
+    **operators(
+        "{input as? in}: map", passed(arrays.infer_mapped, f"{_ARRAYS}; what is inside is an expression")
+    ),
     **operators(
         "{input as? cond limit?}: filter",
-        passed(infer_filtered, f"{_ARRAYS}; what is inside is an expression"),
+        passed(arrays.infer_filtered, f"{_ARRAYS}; what is inside is an expression"),
     ),
     **operators(
         "{input initialValue in}: reduce",
-        refused(infer_reduced, Reason.COMPUTE, "gathers arrays of a class with `$concatArrays`"),
+        refused(arrays.infer_reduced, Reason.COMPUTE, "gathers arrays of a class with `$concatArrays`"),
     ),
-    **operators("{inputs useLongestLength? defaults?}: zip", passed(infer_zipped, _ARRAYS)),
+    **operators("{inputs useLongestLength? defaults?}: zip", passed(arrays.infer_zipped, _ARRAYS)),
     **operators(
-        "0+: mergeObjects", passed(infer_merged, "documents with covered fields"), check=check_merged
+        "0+: mergeObjects",
+        passed(objects.infer_merged, "documents with covered fields"),
+        check=objects.check_merged,
     ),
-    **operators("1 | {field input?}: getField", passed(infer_field, "with the name written out")),
-    **operators("1: objectToArray", passed(infer_pairs, "documents with covered fields")),
-    **operators("1: arrayToObject", passed(infer_from_pairs, "by names in clear")),
-    **operators("2: in", encrypted(infer_membership, _SETS)),
-    **operators("2-4: indexOfArray", encrypted(infer_index, _SETS)),
-    **operators("2+: setEquals\n2: setIsSubset", encrypted(infer_comparison, _SETS)),
-    **operators("0+: setIntersection", encrypted(infer_intersection, _SETS)),
-    **operators("2: setDifference", encrypted(infer_difference, "of a covered array")),
-    **operators("0+: setUnion", passed(infer_union, "fields of one deterministic class")),
-    **operators("{}: rand", passed(infer_nothing)),
-    **operators("1: size isArray", passed(infer_shape, _ARRAYS)),
-    **operators("x: function accumulator", refused(refuse_javascript, Reason.JAVASCRIPT, "on any field")),
+    **operators("1 | {field input?}: getField", passed(objects.infer_field, "with the name written out")),
+    **operators("1: objectToArray", passed(objects.infer_pairs, "documents with covered fields")),
+    **operators("1: arrayToObject", passed(objects.infer_from_pairs, "by names in clear")),
+    **operators("2: in", encrypted(sets.infer_membership, _SETS)),
+    **operators("2-4: indexOfArray", encrypted(sets.infer_index, _SETS)),
+    **operators("2+: setEquals\n2: setIsSubset", encrypted(sets.infer_comparison, _SETS)),
+    **operators("0+: setIntersection", encrypted(sets.infer_intersection, _SETS)),
+    **operators("2: setDifference", encrypted(sets.infer_difference, "of a covered array")),
+    **operators("0+: setUnion", passed(sets.infer_union, "fields of one deterministic class")),
+    **operators("{}: rand", passed(choices.infer_nothing)),
+    **operators("1: size isArray", passed(arrays.infer_shape, _ARRAYS)),
+    **operators("x: function accumulator", never(Reason.JAVASCRIPT, "on any field")),
+    # they name a field by a computed string
     **operators(
         "{field input value}: setField\n{field input}: unsetField",
-        refused(refuse_by_name, Reason.COMPUTE, "on any field"),
+        never(Reason.COMPUTE, "on any field"),
     ),
     **operators(
         """
@@ -149,6 +124,6 @@ OPERATORS: Final[dict[bytes, Operator]] = {
         {input find replacement}: replaceOne replaceAll
         x: toHashedIndexKey
         """,
-        refused(infer_computed, Reason.COMPUTE),
+        refused(choices.infer_computed, Reason.COMPUTE),
     ),
 }

@@ -4,12 +4,16 @@ A covered array is encrypted element by element, and equal elements have equal c
 between fields of one deterministic class, and with constants, which are covered for that class.
 """
 
+from collections.abc import Callable
+from typing import Final
+
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.arguments import Place, arguments_of, array_of, check_array
 from sealwire.policies.expressions.constants import match_constant
 from sealwire.policies.expressions.interpreter import infer, infer_number
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import operator_name
+from sealwire.policies.planning.rules import Infer
 from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -80,30 +84,21 @@ def infer_comparison(walk: Walk, operator: Element) -> PathNode:
     return NOTHING
 
 
-def infer_intersection(walk: Walk, operator: Element) -> PathNode:
-    """What all have: so it is of the class, if one of them has nothing else."""
-    sets, covered = _compared_sets(walk, operator)
-    return _of_class(covered, operator, known=any(map(_is_covered, sets)))
+def _of_class(is_known: Callable[[list[bool]], bool]) -> Infer:
+    """What a set operator yields: of the class, if that follows from which sets hold nothing else."""
+
+    def infer_set(walk: Walk, operator: Element) -> PathNode:
+        sets, covered = _compared_sets(walk, operator)
+        if covered.covers and not is_known([all(node.covers for _, node in parts) for parts in sets]):
+            raise Refusal(Reason.COMPUTE, path=covered.path, rule=operator_name(operator))
+        return covered
+
+    return infer_set
 
 
-def infer_difference(walk: Walk, operator: Element) -> PathNode:
-    """What the first has: constants there would come out as they went in, some covered and some not."""
-    sets, covered = _compared_sets(walk, operator)
-    return _of_class(covered, operator, known=_is_covered(sets[0]))
-
-
-def infer_union(walk: Walk, operator: Element) -> PathNode:
-    """What any of them has: no constants among them, for the same reason."""
-    sets, covered = _compared_sets(walk, operator)
-    return _of_class(covered, operator, known=all(map(_is_covered, sets)))
-
-
-def _is_covered(compared: _Compared) -> bool:
-    return all(node.covers for _, node in compared)
-
-
-def _of_class(covered: PathNode, operator: Element, *, known: bool) -> PathNode:
-    """The class of what a set operator yields, if it is known to yield nothing else."""
-    if covered.covers and not known:
-        raise Refusal(Reason.COMPUTE, path=covered.path, rule=operator_name(operator))
-    return covered
+infer_intersection: Final[Infer] = _of_class(any)
+"""What all have."""
+infer_difference: Final[Infer] = _of_class(lambda sets: sets[0])
+"""What the first has: constants there would come out as they went in, some covered and some not."""
+infer_union: Final[Infer] = _of_class(all)
+"""What any of them has: no constants among them, for the same reason."""

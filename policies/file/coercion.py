@@ -5,18 +5,12 @@ what is written or compared is brought to it when that loses nothing.
 """
 
 import math
-import struct
-from decimal import Decimal
 
-from sealwire.policies.file.quantities import NUMERIC, read_number
+from sealwire.policies.file.quantities import DOUBLE, INT, LONG, NUMERIC, Number, read_number, whole
 from sealwire.policies.file.schema import ValueType
 from sealwire.wire import kinds
 
-_double = struct.Struct("<d")
-_int = struct.Struct("<i")
-_long = struct.Struct("<q")
-
-_NEGATIVE_ZERO = _double.pack(-0.0)
+_NEGATIVE_ZERO = DOUBLE.pack(-0.0)
 
 _NUMERIC_CLASSES = frozenset({ValueType.INT, ValueType.LONG, ValueType.DOUBLE})
 _LIMITS = {ValueType.INT: (-(2**31), 2**31 - 1), ValueType.LONG: (-(2**63), 2**63 - 1)}
@@ -54,10 +48,11 @@ def _coerce_number(kind: int, value: bytes, declared: ValueType) -> bytes | None
     number = read_number(kind, value)
     if declared is ValueType.DOUBLE:
         return _to_double(number)
-    return _to_integer(number, declared)
+    integer = whole(number, *_LIMITS[declared])
+    return None if integer is None else (INT if declared is ValueType.INT else LONG).pack(integer)
 
 
-def _to_double(number: int | float | Decimal) -> bytes | None:
+def _to_double(number: Number) -> bytes | None:
     """NaN has many encodings and is refused; -0.0 becomes the 0.0 that it equals, to be compared."""
     try:
         converted = float(number)
@@ -65,15 +60,4 @@ def _to_double(number: int | float | Decimal) -> bytes | None:
         return None
     if math.isnan(converted) or converted != number:
         return None
-    return _double.pack(converted if converted else 0.0)
-
-
-def _to_integer(number: int | float | Decimal, declared: ValueType) -> bytes | None:
-    low, high = _LIMITS[declared]
-    # bounds first: int() of a decimal with a huge exponent would build all its digits
-    if not isinstance(number, int) and not (math.isfinite(number) and low <= number <= high):
-        return None
-    whole = int(number)
-    if whole != number or not low <= whole <= high:
-        return None
-    return (_int if declared is ValueType.INT else _long).pack(whole)
+    return DOUBLE.pack(converted if converted else 0.0)

@@ -6,15 +6,7 @@ from collections.abc import Mapping
 from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
-from sealwire.policies.file.schema import (
-    FieldClass,
-    Mode,
-    PathNode,
-    PolicySet,
-    ValueType,
-    belongs_to_server,
-    freeze,
-)
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType, belongs_to_server
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _COMMAND_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_]{0,62}")
@@ -42,7 +34,7 @@ def load_policy(source: bytes, filename: str) -> PolicySet:
     plain = _plain(root["plain"], exact) if "plain" in root else ()
     allowed = root["allow_commands"].items() if "allow_commands" in root else ()
     commands = frozenset(_command_name(node) for node in allowed)
-    return PolicySet(freeze_classes(classes), exact, tuple(patterns), plain, commands)
+    return PolicySet(classes, exact, tuple(patterns), plain, commands)
 
 
 def _plain(node: Node, protected: Mapping[str, PathNode]) -> tuple[str, ...]:
@@ -62,11 +54,6 @@ def _command_name(node: Node) -> bytes:
     if not _COMMAND_NAME.fullmatch(name):
         raise node.error(f"'{name}' is not a command's name", "write the name alone, as in `{name: 1}`")
     return name.encode()
-
-
-def freeze_classes(classes: dict[str, FieldClass]) -> Mapping[str, FieldClass]:
-    """The classes in file order; a copy nobody else holds."""
-    return dict(classes)
 
 
 def _field_class(name: str, node: Node) -> FieldClass:
@@ -115,7 +102,7 @@ def _check_namespace(namespace: str, node: Node) -> None:
         raise node.error(f"'{namespace}' is not a namespace", "write `database.collection`")
     if "?" in namespace or "[" in namespace:
         raise node.error("only `*` may stand for a part of a namespace", "list the collections instead")
-    if belongs_to_server(database, collection):
+    if belongs_to_server(namespace):
         raise node.error(f"'{namespace}' belongs to the server", "protect the application's collections")
 
 
@@ -145,7 +132,7 @@ def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldC
     below: dict[bytes, dict[tuple[bytes, ...], FieldClass]] = {}
     for parts, field_class in leaves.items():
         below.setdefault(parts[depth], {})[parts] = field_class
-    return PathNode(path, freeze({name: _branch((*prefix, name), found) for name, found in below.items()}))
+    return PathNode(path, {name: _branch((*prefix, name), found) for name, found in below.items()})
 
 
 def _parts(path: str, node: Node) -> tuple[bytes, ...]:

@@ -9,9 +9,9 @@ from bson.decimal128 import Decimal128
 
 from sealwire.wire import kinds
 
-_double = struct.Struct("<d")
-_int = struct.Struct("<i")
-_long = struct.Struct("<q")
+DOUBLE: Final = struct.Struct("<d")
+INT: Final = struct.Struct("<i")
+LONG: Final = struct.Struct("<q")
 
 Number = int | float | Decimal
 
@@ -25,17 +25,25 @@ _MOST_DIGITS: Final = 10**34 - 1
 def read_number(kind: int, value: bytes) -> Number:
     """A number of any BSON type; decimals that are infinite or not a number come as floats. Cost: O(1)."""
     if kind == kinds.INT:
-        return int(_int.unpack(value)[0])
+        return int(INT.unpack(value)[0])
     if kind == kinds.LONG:
-        return int(_long.unpack(value)[0])
+        return int(LONG.unpack(value)[0])
     if kind == kinds.DOUBLE:
-        return float(_double.unpack(value)[0])
+        return float(DOUBLE.unpack(value)[0])
     if not is_canonical(value):
         return 0  # as IEEE 754 has it, and the server's library with it
     number = Decimal128.from_bid(value).to_decimal()
     if number.is_finite():
         return number
     return math.nan if number.is_nan() else float(number)
+
+
+def whole(number: Number, low: int, high: int) -> int | None:
+    """A number as an integer between these bounds; None when it is none. Cost: O(1)."""
+    # bounds first: int() of a decimal with a huge exponent would build all its digits
+    if not math.isfinite(number) or not low <= number <= high or int(number) != number:
+        return None
+    return int(number)
 
 
 def is_canonical(value: bytes) -> bool:

@@ -7,13 +7,12 @@ satisfy them. So a class with a range holds single values only.
 """
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
 
-from sealwire.policies.file.quantities import NUMERIC, Number, read_number
+from sealwire.policies.file.quantities import INT, LONG, NUMERIC, Number, read_number
 from sealwire.wire import kinds
 
 # A decade of days is 3,653 values and 180 kB of filter. A century is still a filter that servers take.
@@ -21,8 +20,6 @@ DEFAULT_MAX_VALUES = 40_000
 MAX_MAX_VALUES = 200_000
 
 _DAY_MS = 86_400_000
-_long = struct.Struct("<q")
-_int = struct.Struct("<i")
 _EPOCH = date(1970, 1, 1)
 _FIRST_DAY = (date.min - _EPOCH).days
 _LAST_DAY = (date.max - _EPOCH).days
@@ -88,7 +85,7 @@ class RangeDomain:
 
     def values(self, kind: int, positions: range) -> list[bytes]:
         """The value bytes at `positions`, as a class of BSON type `kind` stores them."""
-        pack = _int.pack if kind == kinds.INT else _long.pack
+        pack = INT.pack if kind == kinds.INT else LONG.pack
         return [pack(self._stored(position)) for position in positions]
 
     def between(self, operator: bytes, bound: Number) -> tuple[int, int]:
@@ -122,7 +119,7 @@ def position_of(unit: Unit, day: date) -> int:
 
 def read_stored(kind: int, value: bytes) -> int:
     """The stored integer of a value of the class's own type: a date's milliseconds, or the integer."""
-    stored: int = (_int if kind == kinds.INT else _long).unpack(value)[0]
+    stored: int = (INT if kind == kinds.INT else LONG).unpack(value)[0]
     return stored
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.expressions.arguments import arguments_of
 from sealwire.policies.expressions.interpreter import infer_plain
 from sealwire.policies.file.paths import follow, is_below_scalars
 from sealwire.policies.file.schema import PathNode
@@ -20,9 +21,6 @@ from sealwire.policies.filters.operands import (
     no_document,
     only_exists,
     pass_condition,
-    refuse_javascript,
-    refuse_operator,
-    refuse_pattern,
     stored_type,
     type_number,
 )
@@ -37,8 +35,8 @@ from sealwire.policies.planning.arguments import (
 )
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
-from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
-from sealwire.policies.planning.values import is_random, match_range, put_int
+from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
+from sealwire.policies.planning.values import match_range, put
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -61,6 +59,11 @@ def plan_filter(walk: Walk, start: int) -> None:
             _field(inner, element)
 
 
+def plan_filter_argument(walk: Walk, argument: Element) -> None:
+    """Cover an argument, or a stage, that is a filter. Raises Refusal, BsonError. Cost: O(elements)."""
+    plan_filter(walk, document_of(argument, argument))
+
+
 def plan_element_filter(walk: Walk, start: int) -> None:
     """Cover a filter for the sub-documents at the walk's node, as `$elemMatch` and `$pull` have it.
 
@@ -70,9 +73,9 @@ def plan_element_filter(walk: Walk, start: int) -> None:
     inner = walk.inside(start)
     for element in elements(walk.buf, start):
         if element.name in BRANCHES:
-            below = inner.inside(element.value)
-            for branch in array_items(walk.buf, element):
-                plan_element_filter(below, document_of(branch, element))
+            below, starts = inner.documents(element)
+            for branch in starts:
+                plan_element_filter(below, branch)
         elif element.name == b"$expr":
             raise misplaced(element)
         elif element.name.startswith(b"$"):
@@ -98,9 +101,9 @@ TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
     **family("$and $or $nor", encrypted(_branches, "each condition for itself")),
     b"$expr": encrypted(infer_plain, "see the expressions"),
     **family("$comment $sampleRate $alwaysTrue $alwaysFalse", passed(no_document)),
-    b"$where": refused(refuse_javascript, Reason.JAVASCRIPT),
+    b"$where": never(Reason.JAVASCRIPT),
     b"$jsonSchema": passed(plan_schema, "where it says nothing of covered values"),
-    b"$text": refused(refuse_operator, Reason.OPERATOR, "on any field of the collection"),
+    b"$text": never(Reason.OPERATOR, "on any field of the collection"),
 }
 
 
@@ -167,8 +170,7 @@ def _in(walk: Walk, element: Element) -> None:
 
 def _all(walk: Walk, element: Element) -> None:
     """`$all` takes values, or `{$elemMatch: ...}` documents and nothing beside them."""
-    inner = walk.inside(element.value)
-    items = array_items(walk.buf, element)
+    inner, items = walk.items(element)
     conditions = [item for item in items if is_operator_document(walk.buf, item)]
     if conditions and len(conditions) != len(items):
         raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$all of values and operators")
@@ -217,9 +219,7 @@ def _size(walk: Walk, element: Element) -> None:
 def _type(walk: Walk, element: Element) -> None:
     """Asks whether a value is a document, an array, null or of the class's one type; ciphertext is binary."""
     node = walk.node
-    is_listed = element.kind == kinds.ARRAY
-    inner = walk.inside(element.value) if is_listed else walk
-    for item in array_items(walk.buf, element) if is_listed else [element]:
+    for inner, item in arguments_of(walk, element):
         asked = type_number(inner, item)
         if node.absent or (node.leaf is None and not node.opaque):
             continue
@@ -227,11 +227,11 @@ def _type(walk: Walk, element: Element) -> None:
         if found is None:
             raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
         if found != asked:
-            put_int(inner, item, found)
+            put(inner, item, kinds.INT, found.to_bytes(4, "little", signed=True))
 
 
 def _refuse_on_random(walk: Walk, element: Element) -> None:
-    if is_random(walk.node) and not walk.node.absent:
+    if walk.node.is_random and not walk.node.absent:
         raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule=operator_name(element))
 
 
@@ -246,10 +246,10 @@ OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
     b"$comment": passed(comment),
     b"$size": passed(_size, "deterministic classes"),
     b"$type": passed(_type, "deterministic classes; of a random class only `null`"),
-    **family("$regex $options", refused(refuse_pattern, Reason.PATTERN)),
+    **family("$regex $options", never(Reason.PATTERN)),
     **family(
         """$mod $bitsAllSet $bitsAllClear $bitsAnySet $bitsAnyClear
         $geoWithin $geoIntersects $near $nearSphere $within $maxDistance $minDistance""",
-        refused(refuse_operator, Reason.OPERATOR),
+        never(Reason.OPERATOR),
     ),
 }

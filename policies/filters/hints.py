@@ -45,14 +45,20 @@ def refuse_hint(
     node: PathNode,
     conditions: Iterable[Element],
     bounded: frozenset[bytes] = frozenset(),
+    *,
+    is_view: bool = False,
 ) -> None:
     """Refuse a hint under which ciphertext would decide which documents a command takes.
 
     `node` has the covered paths of the collection, `conditions` are filters that all hold, and `bounded` are
-    fields that `min` and `max` fix. Raises Refusal(SORT), BsonError. Cost: O(elements of the filters).
+    fields that `min` and `max` fix. Of a view the index is one of another collection, whose covered paths are
+    not seen here. Raises Refusal(SORT), BsonError. Cost: O(elements of the filters).
     """
     names = _index_fields(buf, hint)
-    covered = {} if names is None else _covered_fields(node, names, bounded)
+    if is_view and names != []:
+        raise Refusal(Reason.SORT, path=node.path, rule="hint on a view")
+    found = {name: follow(node, name) for name in names or () if name not in bounded}
+    covered = {name: target for name, target in found.items() if target is not None}
     if names is not None and not covered:
         return
     mentions = _Mentions()
@@ -62,26 +68,9 @@ def refuse_hint(
         return  # there is one document or none
     if names is None:
         raise Refusal(Reason.SORT, path=node.path, rule="hint with an index that may be any")
-    for name, found in covered.items():
+    for name, target in covered.items():
         if not mentions.fixes(name):
-            raise Refusal(Reason.SORT, path=found.path, rule="hint")
-
-
-def _covered_fields(
-    node: PathNode, names: Iterable[bytes], bounded: frozenset[bytes]
-) -> dict[bytes, PathNode]:
-    covered: dict[bytes, PathNode] = {}
-    for name in names:
-        found = None if name in bounded else follow(node, name)
-        if found is not None:
-            covered[name] = found
-    return covered
-
-
-def refuse_hint_on_view(buf: bytes, hint: Element, node: PathNode) -> None:
-    """The same for a view: the index is one of another collection, whose covered paths are not seen here."""
-    if _index_fields(buf, hint) != []:
-        raise Refusal(Reason.SORT, path=node.path, rule="hint on a view")
+            raise Refusal(Reason.SORT, path=target.path, rule="hint")
 
 
 def is_index_kind(buf: bytes, element: Element) -> bool:

@@ -9,25 +9,17 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, has_dot
-from sealwire.policies.planning.arguments import (
-    array_items,
-    check_nested,
-    document_of,
-    named_parts,
-    operator_name,
-    text_of,
-)
+from sealwire.policies.planning.arguments import check_nested, one_or_more, operator_name, text_of
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements
+from sealwire.wire.raw_bson import Element
 
 
 def plan_schema(walk: Walk, element: Element) -> None:
     """Check a schema for documents with the walk's covered paths. Raises Refusal, BsonError."""
-    start = document_of(element, element)
-    inner = walk.inside(start)
-    for keyword in named_parts(walk.buf, start).values():
+    inner, keywords = walk.parts(element)
+    for keyword in keywords.values():
         rule = _KEYWORDS.get(keyword.name)
         is_beyond = walk.node.opaque or (walk.node.leaf is not None and keyword.name not in _REMARKS)
         if rule is None or is_beyond:
@@ -45,7 +37,7 @@ def _remark(walk: Walk, keyword: Element) -> None:
 
 def _names(walk: Walk, keyword: Element) -> None:
     """Names of fields or types, one or several: they speak of what is there."""
-    for item in array_items(walk.buf, keyword) if keyword.kind == kinds.ARRAY else [keyword]:
+    for item in one_or_more(walk.buf, keyword):
         text_of(walk.buf, item)
 
 
@@ -54,9 +46,8 @@ def _count(walk: Walk, keyword: Element) -> None:
 
 
 def _properties(walk: Walk, keyword: Element) -> None:
-    start = document_of(keyword, keyword)
-    inner = walk.inside(start)
-    for name, schema in named_parts(walk.buf, start).items():
+    inner, schemas = walk.parts(keyword)
+    for name, schema in schemas.items():
         child = follow(walk.node, name)
         if child is None:
             check_nested(walk.buf, schema)
@@ -69,17 +60,17 @@ def _properties(walk: Walk, keyword: Element) -> None:
 
 def _dependencies(walk: Walk, keyword: Element) -> None:
     """Names that have to be there as well, or schemas of the whole document."""
-    start = document_of(keyword, keyword)
-    for dependency in elements(walk.buf, start):
+    inner, dependencies = walk.parts(keyword)
+    for dependency in dependencies.values():
         if dependency.kind == kinds.ARRAY:
-            _names(walk, dependency)
+            _names(inner, dependency)
         else:
-            plan_schema(walk.inside(start), dependency)
+            plan_schema(inner, dependency)
 
 
 def _branches(walk: Walk, keyword: Element) -> None:
-    inner = walk.inside(keyword.value)
-    for schema in array_items(walk.buf, keyword):
+    inner, schemas = walk.items(keyword)
+    for schema in schemas:
         plan_schema(inner, schema)
 
 

@@ -136,19 +136,3 @@ def no_document(walk: Walk, element: Element) -> None:
     if element.kind in (kinds.OBJECT, kinds.ARRAY) and element.name != b"$comment":
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
     check_nested(walk.buf, element)
-
-
-def refuse_javascript(walk: Walk, element: Element) -> None:
-    """`$where` may read any field."""
-    del walk
-    raise Refusal(Reason.JAVASCRIPT, rule=operator_name(element))
-
-
-def refuse_pattern(walk: Walk, element: Element) -> None:
-    """No pattern matches ciphertext."""
-    raise Refusal(Reason.PATTERN, path=walk.node.path, rule=operator_name(element))
-
-
-def refuse_operator(walk: Walk, element: Element) -> None:
-    """It reads values as no ciphertext can be read, or fields that it does not name in a path."""
-    raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=operator_name(element))

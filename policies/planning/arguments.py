@@ -3,6 +3,8 @@
 What does not have the expected shape is refused here; names that go into a refusal are made safe here.
 """
 
+from typing import Final
+
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes, validate
@@ -18,14 +20,15 @@ def is_operator_document(buf: bytes, element: Element) -> bool:
     name = first_name(buf, element.value)
     if not name.startswith(b"$"):
         return False
-    if name not in _REFERENCE:
+    if name not in REFERENCE:
         return True
     names = {part.name for part in elements(buf, element.value)}
     return not names.issuperset(_REFERENCE_NEEDS)
 
 
-_REFERENCE_NEEDS = frozenset({b"$ref", b"$id"})
-_REFERENCE = _REFERENCE_NEEDS | {b"$db"}
+_REFERENCE_NEEDS: Final = frozenset({b"$ref", b"$id"})
+REFERENCE: Final[frozenset[bytes]] = _REFERENCE_NEEDS | {b"$db"}
+"""The fields of a DBRef: the only names with a dollar that a value may have."""
 
 
 def first_name(buf: bytes, start: int) -> bytes:
@@ -46,6 +49,17 @@ def named_parts(buf: bytes, start: int) -> dict[bytes, Element]:
     return parts
 
 
+def is_document_literal(buf: bytes, element: Element) -> bool:
+    """Whether an expression is `{field: ...}` rather than `{$operator: ...}`."""
+    return element.kind == kinds.OBJECT and not first_name(buf, element.value).startswith(b"$")
+
+
+def given(parts: dict[bytes, Element], name: bytes) -> Element | None:
+    """The argument of this name; None also for null, which drivers send for what is not set."""
+    part = parts.get(name)
+    return None if part is None or part.kind == kinds.NULL else part
+
+
 def only_element(buf: bytes, start: int, what: str) -> Element:
     """The one element of a document that must have one. Raises Refusal(SHAPE) when it has not."""
     found = list(elements(buf, start))
@@ -59,6 +73,11 @@ def array_items(buf: bytes, element: Element) -> list[Element]:
     if element.kind != kinds.ARRAY:
         raise Refusal(Reason.SHAPE, rule=operator_name(element))
     return list(elements(buf, element.value))
+
+
+def one_or_more(buf: bytes, element: Element) -> list[Element]:
+    """The items of an array argument; what is no array stands for an array of itself."""
+    return list(elements(buf, element.value)) if element.kind == kinds.ARRAY else [element]
 
 
 def document_of(element: Element, argument: Element) -> int:

@@ -19,7 +19,7 @@ LISTED_BYTES: Final = 41
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson: Element, Cursor
 class Budget:
     """What a command has spent. Every spending raises Refusal as soon as it is too much, at O(1)."""
 

@@ -1,7 +1,5 @@
 """Cover the values of a document that is stored, or that stored sub-documents are compared with."""
 
-from typing import Final
-
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import has_dot, is_transparent
 from sealwire.policies.file.schema import PathNode
@@ -10,11 +8,6 @@ from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, Element, elements, validate_value
-
-_NESTED: Final = frozenset({kinds.OBJECT, kinds.ARRAY})
-
-# Values of these types are not known to be well-formed once their extent is.
-_UNSURE: Final = _NESTED | {kinds.JAVASCRIPT_WITH_SCOPE, kinds.BOOL, kinds.BIN_DATA}
 
 
 def plan_document(walk: Walk, start: int, node: PathNode) -> None:
@@ -28,15 +21,16 @@ def plan_document(walk: Walk, start: int, node: PathNode) -> None:
     inner = walk.inside(start)
     cursor = Cursor(walk.buf, start)
     while cursor.advance():
-        name = cursor.name
+        kind, name = cursor.kind, cursor.name
         child = node.child(name)
         if child is not None:
-            plan_value(inner, cursor.element, child)
-        elif cursor.kind in _NESTED and is_transparent(name):
-            plan_value(inner, cursor.element, node)
+            plan_value(inner, cursor.element(name), child)
+        elif kind in (kinds.OBJECT, kinds.ARRAY) and is_transparent(name):
+            plan_value(inner, cursor.element(name), node)
         else:
-            if cursor.kind in _UNSURE:
-                validate_value(walk.buf, cursor.element)
+            if kind in (kinds.OBJECT, kinds.ARRAY, kinds.JAVASCRIPT_WITH_SCOPE, kinds.BOOL, kinds.BIN_DATA):
+                # of these, not all is known once their extent is
+                validate_value(walk.buf, cursor.element(name))
             if has_dot(name) and node.child(name.split(b".", 1)[0]) is not None:
                 # it reads like a covered path and is none: stored as a name, no path would reach it
                 raise Refusal(Reason.SHAPE, path=node.path, rule="a field name with a dot")

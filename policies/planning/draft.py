@@ -4,23 +4,25 @@ from typing import final
 
 from mypy_extensions import mypyc_attr
 
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.budget import Budget
-from sealwire.policies.planning.foreign_names import ForeignNames
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.rules import Tables
+from sealwire.policies.planning.surroundings import ForeignNames
 
 # So many edits of documents are worth settling while the planner goes on: some 200 kB.
 SETTLED_EDITS = 1024
 
 
 @final
-@mypyc_attr(acyclic=True, free_list_len=1)
+@mypyc_attr(acyclic=True, free_list_len=1)  # see wire.raw_bson: Element, Cursor
 class Draft:
     """What the planner writes down, in the order in which it finds it. One for each command."""
 
     __slots__ = (
         "budget",
         "buf",
+        "collated",
         "command",
         "compares",
         "edits",
@@ -50,6 +52,8 @@ class Draft:
         """Whether it reads what shows other people's commands: what the server keeps for itself."""
         self.edits: list[ValueEdit | RangeEdit] = []
         self.replacements: list[Replacement] = []
+        self.collated = False
+        """Whether the statement asks for a collation other than the simple one."""
         self.compares = False
         """Whether the statement compares stored ciphertext, so that a collation would matter."""
         self.foreign: ForeignNames | None = None
@@ -61,6 +65,15 @@ class Draft:
         """Note that the command reaches something protected: it is planned, and its reply is opened."""
         self.protected = True
         self.reveals = True
+
+    def check_collation(self, path: str) -> None:
+        """At the end of a statement: it must not compare ciphertext under its collation. Raises Refusal.
+
+        A command may carry many statements (or index definitions), each with a collation of its own.
+        """
+        if self.collated and self.compares:
+            raise Refusal(Reason.COLLATION, path=path, rule=self.command)
+        self.collated = self.compares = False
 
     def settle(self, edits: int, replacements: int, start: int, end: int, parents: tuple[int, ...]) -> None:
         """Hand over all but the first `edits` and `replacements`: those of the documents from `start` to

@@ -2,11 +2,10 @@
 them for, or are refused.
 """
 
-import math
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.quantities import NUMERIC, is_canonical, read_number
+from sealwire.policies.file.quantities import NUMERIC, is_canonical, read_number, whole
 from sealwire.policies.planning.arguments import operator_name
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -16,8 +15,6 @@ FLAGS: Final = NUMERIC | {kinds.BOOL}
 
 _FALSE: Final = frozenset({kinds.NULL, kinds.UNDEFINED})
 _INTEGERS: Final = frozenset({kinds.INT, kinds.LONG})
-_LEAST: Final = -(2**63)
-_MOST: Final = 2**63 - 1
 
 
 def is_true(kind: int, value: bytes) -> bool:
@@ -49,10 +46,7 @@ def whole_number(buf: bytes, element: Element) -> int:
     """
     kind, value = element.kind, buf[element.value : element.end]
     if kind in NUMERIC and (kind != kinds.DECIMAL or is_canonical(value)):
-        number = read_number(kind, value)
-        # bounds first: int() of a decimal with a huge exponent would build all its digits
-        if isinstance(number, int) or (math.isfinite(number) and _LEAST <= number <= _MOST):
-            whole = int(number)
-            if whole == number:
-                return whole
+        number = whole(read_number(kind, value), -(2**63), 2**63 - 1)
+        if number is not None:
+            return number
     raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} that is not a whole number")

@@ -1,7 +1,8 @@
 """What the planner decides for one command: which values become ciphertext, under which class.
 
-The classes here are made for every command or value. They write their `__init__` out, because that of a
-NamedTuple or a dataclass costs several times as much in a compiled core; nothing changes one once made.
+The classes here are made for every command or value. They write their `__init__` out, because a generated one
+is not compiled: that of `Plan`, as a frozen dataclass, takes 9,900 more of the 95,600 instructions of a
+find-one. Nothing changes one once made. They are `acyclic` as `wire.raw_bson.Element` is, and for its reason.
 """
 
 from collections.abc import Callable

@@ -7,10 +7,11 @@ the documentation says of a name is what stands beside its handler; a test holds
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
-from sealwire.policies.errors import Reason
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.arguments import operator_name
 from sealwire.policies.planning.signatures import Signature, signatures_in
 from sealwire.wire.raw_bson import Element
 
@@ -43,7 +44,10 @@ class Rule(Generic[H_co]):
     note: str = ""
     """For the reader of the matrix: the condition under which the verdict holds."""
     signature: Signature | None = None
-    """The arguments that an expression operator or an accumulator takes."""
+    """The arguments that an expression operator, an accumulator or a stage takes."""
+
+
+R = TypeVar("R", bound=Rule[Callable[..., object]])
 
 
 def encrypted(handler: H, note: str = "") -> Rule[H]:
@@ -61,24 +65,23 @@ def refused(handler: H, reason: Reason, note: str = "") -> Rule[H]:
     return Rule(Verdict.REFUSED, handler, reason, note)
 
 
+def never(reason: Reason, note: str = "") -> Rule[Callable[["Walk", Element], NoReturn]]:
+    """Refused for this reason wherever it stands with covered paths in reach."""
+
+    def refuse(walk: "Walk", element: Element) -> NoReturn:
+        raise Refusal(reason, path=walk.node.path, rule=operator_name(element))
+
+    return refused(refuse, reason, note)
+
+
 def family(names: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
     """The same row for several names, separated by white space."""
     return dict.fromkeys(names.encode().split(), rule)
 
 
-def signed(notation: str, rule: Rule[H]) -> dict[bytes, Rule[H]]:
+def signed(notation: str, rule: R) -> dict[bytes, R]:
     """The same row for the names in a notation of signatures (`signatures_in`), each with its own."""
-    return {
-        name: Rule(rule.verdict, rule.handler, rule.reason, rule.note, signature)
-        for name, signature in signatures_in(notation).items()
-    }
-
-
-def with_signatures(
-    rows: Mapping[bytes, Rule[H]], signatures: Mapping[bytes, Signature]
-) -> dict[bytes, Rule[H]]:
-    """The rows with their signatures. Raises KeyError for a row that has none."""
-    return {name: replace(rule, signature=signatures[name]) for name, rule in rows.items()}
+    return {name: replace(rule, signature=signature) for name, signature in signatures_in(notation).items()}
 
 
 Infer = Callable[["Walk", Element], PathNode]
@@ -104,10 +107,8 @@ def operators(
     notation: str, rule: Rule[Infer], *, check: Check | None = None, results: Results | None = None
 ) -> dict[bytes, Operator]:
     """The same row for the operators in a notation of signatures."""
-    return {
-        name: Operator(rule.verdict, rule.handler, rule.reason, rule.note, signature, check, results)
-        for name, signature in signatures_in(notation).items()
-    }
+    row = Operator(rule.verdict, rule.handler, rule.reason, rule.note, None, check, results)
+    return signed(notation, row)
 
 
 @dataclass(frozen=True, slots=True)

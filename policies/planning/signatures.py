@@ -1,4 +1,4 @@
-"""How an expression operator or an accumulator takes its arguments: how many, and under which names.
+"""How an expression operator, an accumulator or a stage takes its arguments: how many, and by which names.
 
 Every row has one, and the walk holds each operator against it before a handler reads anything. So no handler
 meets an argument that it would leave unread, where the server would have read it.
@@ -7,9 +7,15 @@ meets an argument that it would leave unread, where the server would have read i
 from dataclasses import dataclass, replace
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.planning.arguments import first_name, named_parts, operator_name, printable
+from sealwire.policies.planning.arguments import (
+    is_document_literal,
+    named_parts,
+    one_or_more,
+    operator_name,
+    printable,
+)
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Cursor, Element
+from sealwire.wire.raw_bson import Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class Signature:
     """The ways to give arguments that an operator takes. It is read from a notation (`signature_of`)."""
 
     whole: bool = False
-    """The operator takes what stands beside it as it is, an array too."""
+    """The operator takes what stands beside it as it is, an array too; a document by its names, if any."""
     least: int = 1
     """The fewest arguments in an array; one that is no array stands for an array of itself."""
     most: int | None = 0
@@ -76,16 +82,19 @@ def check_arguments(buf: bytes, operator: Element, signature: Signature | None) 
 
     Raises Refusal(SHAPE) for too few, too many, unknown, missing and doubled ones. Cost: O(arguments).
     """
-    if signature is None or signature.whole:
+    if signature is None:
         return
-    if not signature.is_positional or (
-        signature.named
-        and operator.kind == kinds.OBJECT
-        and not first_name(buf, operator.value).startswith(b"$")
-    ):
+    if signature.whole:
+        is_named = bool(signature.named) and operator.kind == kinds.OBJECT
+    else:
+        is_named = not signature.is_positional or (
+            bool(signature.named) and is_document_literal(buf, operator)
+        )
+    if is_named:
         check_names(buf, operator, *signature.named)
+    if is_named or signature.whole:
         return
-    count = _length(buf, operator.value) if operator.kind == kinds.ARRAY else 1
+    count = len(one_or_more(buf, operator))
     if count < signature.least or (signature.most is not None and count > signature.most):
         raise Refusal(Reason.SHAPE, rule=f"{operator_name(operator)} with {count} arguments")
 
@@ -102,11 +111,3 @@ def check_names(buf: bytes, element: Element, *ways: Names) -> dict[bytes, Eleme
             raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} with {printable(name)}")
     missing = min(ways[0].required.difference(parts), default=b"a name")
     raise Refusal(Reason.SHAPE, rule=f"{operator_name(element)} without {printable(missing)}")
-
-
-def _length(buf: bytes, start: int) -> int:
-    """How many items the array at `start` has."""
-    cursor, count = Cursor(buf, start), 0
-    while cursor.advance():
-        count += 1
-    return count

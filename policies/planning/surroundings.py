@@ -1,11 +1,51 @@
-"""What a pipeline may refer to beside its own documents."""
+"""What a pipeline may refer to beside its own documents: other collections, and where it names them."""
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode
-from sealwire.policies.planning.foreign_names import Namespace
+
+Namespace = tuple[str, str]
+"""Database and collection."""
+
+
+class ForeignNames:
+    """What was found between two offsets of a buffer, in rising order of where it stands.
+
+    A pipeline is searched once. Stages inside stages look their own part of it up here: to search each part
+    again at every level would cost the square of the nesting.
+    """
+
+    __slots__ = ("_end", "_found", "_start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self._start = start
+        self._end = end
+        self._found: list[tuple[int, Namespace | None]] = []
+
+    def add(self, offset: int, namespace: Namespace | None) -> None:
+        """A stage at `offset` names a collection; None where a lax server could read a name."""
+        self._found.append((offset, namespace))
+
+    def spans(self, start: int, end: int) -> bool:
+        """Whether all of this part was searched."""
+        return self._start <= start and end <= self._end
+
+    def within(self, start: int, end: int) -> Iterator[Namespace]:
+        """Those that stand in this part. Raises Refusal(SHAPE) at one that nobody can tell.
+
+        Cost: O(log names) and O(1) for each.
+        """
+        for offset, namespace in islice(self._found, bisect_left(self._found, (start,)), None):
+            if offset >= end:
+                return
+            if namespace is None:
+                raise Refusal(Reason.SHAPE, rule="a collection that is not named by a string")
+            yield namespace
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sealwire.policies.file.paths import bounded, is_transparent
-from sealwire.policies.file.schema import NOTHING, Mode, PathNode, freeze
+from sealwire.policies.file.schema import NOTHING, PathNode
 
 OPAQUE = PathNode("", opaque=True)
 
 
-def document_node(children: Mapping[bytes, PathNode]) -> PathNode:
-    """The tree of a document made of these fields."""
+def document_node(
+    children: Mapping[bytes, PathNode], path: str = "", *, is_numbered: bool = False
+) -> PathNode:
+    """The tree of a document made of these fields, one of which may have a number for a name."""
     covered = {name: node for name, node in children.items() if node.covers}
-    if covered and any(name.isdigit() for name in children):
+    if covered and (is_numbered or any(name.isdigit() for name in children)):
         # in a path this number would be an index, and lead past the field
         return replace(OPAQUE, path=next(iter(covered.values())).path)
-    return bounded(PathNode("", freeze(covered))) if covered else NOTHING
+    return bounded(PathNode(path, covered)) if covered else NOTHING
 
 
 def doubtful(path: str) -> PathNode:
@@ -61,7 +63,7 @@ def _same_absence(left: PathNode, right: PathNode) -> bool:
 def _as_present(node: PathNode) -> PathNode:
     """The tree in which ciphertext may be wherever there is a class."""
     children = {name: _as_present(child) for name, child in node.children.items()}
-    return replace(node, children=freeze(children), absent=False)
+    return replace(node, children=children, absent=False)
 
 
 def placed(node: PathNode) -> PathNode:
@@ -81,7 +83,7 @@ def present(node: PathNode) -> PathNode:
     behind = None if node.behind_number is None else present(node.behind_number)
     left = {name: child for name, child in children.items() if child.covers}
     # with nothing there, it does not matter what a policy says of fields with a number for a name
-    return replace(node, children=freeze(left), behind_number=behind if behind and behind.covers else None)
+    return replace(node, children=left, behind_number=behind if behind and behind.covers else None)
 
 
 def whole_inside(node: PathNode) -> PathNode | None:
@@ -91,7 +93,7 @@ def whole_inside(node: PathNode) -> PathNode | None:
     """
     if node.absent:
         return None
-    if node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM):
+    if node.is_random:
         return node
     below = [*node.children.values()]
     if node.behind_number is not None:
@@ -126,7 +128,7 @@ def either(left: PathNode, right: PathNode) -> PathNode:
     if left.behind_number is not None or right.behind_number is not None:
         behind = either(left.behind_number or left, right.behind_number or right)
     moved = left.moved or right.moved
-    return bounded(PathNode(covered.path, freeze(children), behind_number=behind, moved=moved))
+    return bounded(PathNode(covered.path, children, behind_number=behind, moved=moved))
 
 
 def beside(there: PathNode, gone: PathNode) -> PathNode:
@@ -136,15 +138,11 @@ def beside(there: PathNode, gone: PathNode) -> PathNode:
     """
     if there.leaf is not None or there.opaque:
         return there
-    if gone.leaf is not None or gone.opaque:
-        return PathNode(gone.path, opaque=True, absent=is_in_clear(there))
     names = there.children.keys() | gone.children.keys()
-    if any(map(is_transparent, names)):
+    if gone.leaf is not None or gone.opaque or any(map(is_transparent, names)):
         return PathNode(gone.path, opaque=True, absent=is_in_clear(there))
     children = dict(there.children)
     for name, child in gone.children.items():
         children[name] = beside(there.children.get(name, NOTHING), child)
     behind = None if there.behind_number is None else beside(there.behind_number, gone)
-    return bounded(
-        replace(there, path=there.path or gone.path, children=freeze(children), behind_number=behind)
-    )
+    return bounded(replace(there, path=there.path or gone.path, children=children, behind_number=behind))

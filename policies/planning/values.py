@@ -1,7 +1,5 @@
 """Cover single values: what may be stored at a covered path, and what may be compared with it."""
 
-from typing import Final
-
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stored
@@ -13,8 +11,6 @@ from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, validate_value
-
-_UNSTORABLE: Final = frozenset({kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY})
 
 
 def cover(walk: Walk, element: Element, node: PathNode) -> None:
@@ -33,7 +29,7 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     field_class = _leaf_class(node)
     if element.kind == kinds.NULL:
         return
-    if element.kind in _UNSTORABLE:
+    if _is_unstorable(element.kind):
         raise Refusal(Reason.TYPE, path=node.path)
     if field_class.mode is Mode.RANDOM:
         _check_random(walk.buf, element, node)
@@ -69,7 +65,7 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
         raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
     if element.kind == kinds.REGEX:
         raise Refusal(Reason.PATTERN, path=node.path)
-    if element.kind in _UNSTORABLE:
+    if _is_unstorable(element.kind):
         raise Refusal(Reason.TYPE, path=node.path)
     if element.kind == kinds.ARRAY:
         inner = in_array(walk, element)
@@ -114,17 +110,8 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
 
 
-def put_int(walk: Walk, element: Element, number: int) -> None:
-    """Put a number that says nothing of a stored value in place of an element's own value."""
-    _put(walk, element, kinds.INT, number.to_bytes(4, "little", signed=True))
-
-
-def put_string(walk: Walk, element: Element, text: bytes) -> None:
-    """Put a text that says nothing of a stored value in place of an element's own value."""
-    _put(walk, element, kinds.STRING, (len(text) + 1).to_bytes(4, "little") + text + b"\0")
-
-
-def _put(walk: Walk, element: Element, kind: int, value: bytes) -> None:
+def put(walk: Walk, element: Element, kind: int, value: bytes) -> None:
+    """Put a value that says nothing of a stored one in place of an element's own."""
     # the name with its NUL lies between the type byte and the value
     data = bytes((kind,)) + walk.buf[element.start + 1 : element.value] + value
     walk.draft.replacements.append(Replacement(element, walk.parents, data))
@@ -137,6 +124,14 @@ def note_comparison(draft: Draft, node: PathNode) -> None:
         draft.compares = True
 
 
+def tell_apart(walk: Walk, node: PathNode, rule: str) -> None:
+    """Note that values at a node are told apart by equality. Raises Refusal(RANDOM_EQUALITY)."""
+    if node.holds_random:
+        raise Refusal(Reason.RANDOM_EQUALITY, path=node.path, rule=rule)
+    if node.covers:
+        note_comparison(walk.draft, node)
+
+
 def in_array(walk: Walk, array: Element) -> Walk:
     """The walk among the items of an array of values. Raises BsonError(BSON_DEPTH)."""
     if len(walk.parents) > MAX_DEPTH:
@@ -144,9 +139,8 @@ def in_array(walk: Walk, array: Element) -> Walk:
     return walk.in_arrays(1).inside(array.value)
 
 
-def is_random(node: PathNode) -> bool:
-    """Whether a value here is encrypted as a whole, or may be: an array of it is no array to the server."""
-    return node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM)
+def _is_unstorable(kind: int) -> bool:
+    return kind in (kinds.UNDEFINED, kinds.MIN_KEY, kinds.MAX_KEY)
 
 
 def _check_random(buf: bytes, element: Element, node: PathNode) -> None:

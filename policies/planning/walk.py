@@ -1,12 +1,13 @@
 """Where the planner stands in a command. Rules are `handler(walk, element)`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.arguments import array_items, document_of, named_parts
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.surroundings import NO_SURROUNDINGS, Surroundings
@@ -18,7 +19,7 @@ Parents = tuple[int, ...]
 
 
 @final
-@mypyc_attr(acyclic=True)
+@mypyc_attr(acyclic=True)  # see wire.raw_bson.Element
 class Walk:
     """A place in a command: what lies above it, what names mean there, and what its values are for.
 
@@ -119,6 +120,20 @@ class Walk:
             self.pipelines + 1,
             self.around,
         )
+
+    def parts(self, argument: Element) -> tuple["Walk", dict[bytes, Element]]:
+        """The walk in a document argument, and its parts by name. Raises Refusal(SHAPE) where it is none."""
+        start = document_of(argument, argument)
+        return self.inside(start), named_parts(self.buf, start)
+
+    def items(self, argument: Element) -> tuple["Walk", list[Element]]:
+        """The walk in an array argument, and its items. Raises Refusal(SHAPE) where it is none."""
+        return self.inside(argument.value), array_items(self.buf, argument)
+
+    def documents(self, argument: Element) -> tuple["Walk", Iterator[int]]:
+        """The same for an array of documents: their offsets, each found as it is taken."""
+        inner, items = self.items(argument)
+        return inner, (document_of(item, argument) for item in items)
 
     def variable(self, name: bytes) -> PathNode | Constant | None:
         """What `$$name` means here; None where nothing has bound it."""

@@ -1,4 +1,4 @@
-"""Paths of updates, in which `$`, `$[]` and `$[id]` stand for elements of arrays."""
+"""Paths of updates, in which `$`, `$[]` and `$[id]` stand for elements of arrays, and `arrayFilters`."""
 
 import re
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ from typing import Final
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent, parts_of
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.filters.filters import plan_condition
+from sealwire.policies.filters.operands import BRANCHES, pass_condition
 from sealwire.policies.planning.arguments import document_of, operator_name
-from sealwire.policies.planning.values import is_random
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -31,14 +32,6 @@ def target_of(walk: Walk, path: bytes) -> PathNode | None:
             if part.startswith(b"$") and _POSITIONAL.fullmatch(part) is None:
                 raise Refusal(Reason.SHAPE, path=found.path, rule="a path with an odd $")
     return found
-
-
-def array_target_of(walk: Walk, operator: Element, argument: Element) -> PathNode | None:
-    """The same for an operator on an array, which in random mode is none to the server."""
-    target = target_of(walk, argument.name)
-    if target is not None and is_random(target):
-        raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule=operator_name(operator))
-    return target
 
 
 def arrays_in(path: bytes) -> int:
@@ -69,3 +62,33 @@ def _paths_of(buf: bytes, update: int) -> Iterator[bytes]:
         if operator.kind == kinds.OBJECT:
             for argument in elements(buf, document_of(operator, operator)):
                 yield argument.name
+
+
+def plan_array_filters(walk: Walk, array_filters: Element, identifiers: dict[bytes, PathNode | None]) -> None:
+    """Cover filters whose paths begin with an identifier; `identifiers` says what each stands for.
+
+    Raises Refusal, BsonError.
+    """
+    inner, starts = walk.documents(array_filters)
+    for start in starts:
+        _array_filter(inner, start, identifiers)
+
+
+def _array_filter(walk: Walk, start: int, identifiers: dict[bytes, PathNode | None]) -> None:
+    inner = walk.inside(start)
+    for element in elements(walk.buf, start):
+        if element.name in BRANCHES:
+            plan_array_filters(inner, element, identifiers)
+            continue
+        if element.name.startswith(b"$"):
+            raise Refusal(Reason.OPERATOR, rule=operator_name(element))
+        identifier, _, path = element.name.partition(b".")
+        if identifier not in identifiers:
+            # the server would refuse it too, but it would have read the value
+            raise Refusal(Reason.SHAPE, rule="an array filter that the update does not use")
+        node = identifiers[identifier]
+        target = follow(node, path) if node is not None and path else node
+        if target is None:
+            pass_condition(walk.buf, element)
+        else:
+            plan_condition(inner, element, target)

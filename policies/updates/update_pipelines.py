@@ -13,18 +13,18 @@ from sealwire.policies.expressions.interpreter import check, check_clear
 from sealwire.policies.file.paths import follow, is_transparent
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import (
-    array_items,
     document_of,
-    first_name,
+    is_document_literal,
     named_parts,
+    one_or_more,
     only_element,
     operator_name,
+    text_of,
 )
 from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed
 from sealwire.policies.planning.walk import Walk
-from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, string_bytes
+from sealwire.wire.raw_bson import Element
 
 
 def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
@@ -32,9 +32,8 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
 
     Raises Refusal, BsonError. Cost: O(elements).
     """
-    inner = walk.inside(pipeline.value)
-    for item in array_items(walk.buf, pipeline):
-        start = document_of(item, pipeline)
+    inner, starts = walk.documents(pipeline)
+    for start in starts:
         stage = only_element(walk.buf, start, "a stage")
         rule = STAGES.get(stage.name)
         if rule is None:
@@ -42,13 +41,9 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
         rule.handler(inner.inside(start), stage)
 
 
-def _set(walk: Walk, stage: Element) -> None:
-    _assignments(walk, document_of(stage, stage), walk.node, flags=False)
-
-
-def _project(walk: Walk, stage: Element) -> None:
-    """Flags keep or drop what is there; anything else assigns."""
-    _assignments(walk, document_of(stage, stage), walk.node, flags=True)
+def _assign(walk: Walk, stage: Element) -> None:
+    """In `$project` flags keep or drop what is there; anything else assigns."""
+    _assignments(walk, document_of(stage, stage), walk.node, flags=stage.name == b"$project")
 
 
 def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool) -> None:
@@ -67,7 +62,7 @@ def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool)
         if target is not None and any(is_transparent(part) for part in name.split(b".")):
             # here a number is a field's name, in a filter it is also an index
             raise Refusal(Reason.PIPELINE_UPDATE, path=target.path, rule="a number in an assigned path")
-        if element.kind == kinds.OBJECT and not first_name(walk.buf, element.value).startswith(b"$"):
+        if is_document_literal(walk.buf, element):
             _assignments(inner, element.value, target, flags=flags)
         elif target is None:
             check_clear(inner, element)
@@ -76,18 +71,15 @@ def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool)
 
 
 def _unset(walk: Walk, stage: Element) -> None:
-    names = [stage] if stage.kind == kinds.STRING else array_items(walk.buf, stage)
-    for name in names:
-        if name.kind != kinds.STRING:
-            raise Refusal(Reason.SHAPE, rule="$unset")
-        follow(walk.node, string_bytes(walk.buf, name))
+    for name in one_or_more(walk.buf, stage):
+        follow(walk.node, text_of(walk.buf, name))
 
 
 def _replace_root(walk: Walk, stage: Element) -> None:
-    root = only_element(walk.buf, document_of(stage, stage), "$replaceRoot")
-    if root.name != b"newRoot":
+    inner, parts = walk.parts(stage)
+    if parts.keys() != {b"newRoot"}:
         raise Refusal(Reason.SHAPE, rule="$replaceRoot")
-    check(walk.inside(stage.value), root, walk.node)
+    check(inner, parts[b"newRoot"], walk.node)
 
 
 def _replace_with(walk: Walk, stage: Element) -> None:
@@ -95,8 +87,8 @@ def _replace_with(walk: Walk, stage: Element) -> None:
 
 
 STAGES: Final[dict[bytes, Rule[Callable[[Walk, Element], None]]]] = {
-    **family("$set $addFields", encrypted(_set)),
-    b"$project": encrypted(_project),
+    **family("$set $addFields", encrypted(_assign)),
+    b"$project": encrypted(_assign),
     b"$unset": passed(_unset),
     b"$replaceRoot": encrypted(_replace_root),
     b"$replaceWith": encrypted(_replace_with),

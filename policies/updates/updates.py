@@ -9,7 +9,6 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent
-from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import is_operator_condition, plan_condition, plan_element_filter
 from sealwire.policies.filters.operands import refuse_misplaced
 from sealwire.policies.planning.arguments import (
@@ -25,10 +24,9 @@ from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import same_values
-from sealwire.policies.planning.values import note_comparison, put_string
+from sealwire.policies.planning.values import put, tell_apart
 from sealwire.policies.planning.walk import Walk
-from sealwire.policies.updates.array_filters import plan_array_filters
-from sealwire.policies.updates.paths import array_target_of, arrays_in, identifiers_of, target_of
+from sealwire.policies.updates.paths import arrays_in, identifiers_of, plan_array_filters, target_of
 from sealwire.policies.updates.update_pipelines import plan_update_pipeline
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements, string_bytes
@@ -75,23 +73,48 @@ def _check_unknown(walk: Walk, operator: Element) -> None:
     check_nested(walk.buf, operator)
 
 
-def _set(walk: Walk, operator: Element) -> None:
-    for argument in elements(walk.buf, operator.value):
-        target = target_of(walk, argument.name)
-        if target is None:
-            check_nested(walk.buf, argument)
-            continue
-        arrays = arrays_in(argument.name)
-        plan_value(walk.in_arrays(arrays) if arrays else walk, argument, target)
+_Covered = Callable[[Walk, Element, Element], None]
+"""Plans one argument of an operator on a covered path, which is the walk's node: `handler(walk, operator,
+argument)`."""
 
 
-def _unset(walk: Walk, operator: Element) -> None:
+def _on_covered(handler: _Covered) -> Handler:
+    """A handler for each argument whose path is covered; the others are only checked."""
+
+    def handle(walk: Walk, operator: Element) -> None:
+        for argument in elements(walk.buf, operator.value):
+            target = target_of(walk, argument.name)
+            if target is None:
+                check_nested(walk.buf, argument)
+            else:
+                handler(walk.at(target), operator, argument)
+
+    return handle
+
+
+def _on_arrays(handler: _Covered) -> Handler:
+    """The same for operators on arrays: in random mode an array is none to the server."""
+
+    def handle(walk: Walk, operator: Element, argument: Element) -> None:
+        if walk.node.is_random:
+            raise Refusal(Reason.RANDOM_EQUALITY, path=walk.node.path, rule=operator_name(operator))
+        handler(walk, operator, argument)
+
+    return _on_covered(handle)
+
+
+def _set(walk: Walk, operator: Element, argument: Element) -> None:
+    del operator
+    arrays = arrays_in(argument.name)
+    plan_value(walk.in_arrays(arrays) if arrays else walk, argument, walk.node)
+
+
+def _unset(walk: Walk, operator: Element, argument: Element) -> None:
     """The server ignores the value, which could be one that is stored: nothing goes in its place."""
-    for argument in elements(walk.buf, operator.value):
-        check_nested(walk.buf, argument)
-        target = target_of(walk, argument.name)
-        if target is not None and walk.buf[argument.value : argument.end] not in _USUAL:
-            put_string(walk, argument, b"")
+    del operator
+    check_nested(walk.buf, argument)
+    if walk.buf[argument.value : argument.end] not in _USUAL:
+        put(walk, argument, kinds.STRING, b"\1\0\0\0\0")
 
 
 _USUAL: Final = frozenset(
@@ -100,13 +123,10 @@ _USUAL: Final = frozenset(
 """What most write behind a name in `$unset`, whatever its type: null, "", false, true, 0 and 1."""
 
 
-def _uncovered_only(walk: Walk, operator: Element) -> None:
+def _uncovered_only(walk: Walk, operator: Element, argument: Element) -> None:
     """Operators that compute on the stored value."""
-    for argument in elements(walk.buf, operator.value):
-        target = target_of(walk, argument.name)
-        if target is not None:
-            raise Refusal(Reason.OPERATOR, path=target.path, rule=operator_name(operator))
-        check_nested(walk.buf, argument)
+    del argument
+    raise Refusal(Reason.OPERATOR, path=walk.node.path, rule=operator_name(operator))
 
 
 def _rename(walk: Walk, operator: Element) -> None:
@@ -125,22 +145,12 @@ def _rename(walk: Walk, operator: Element) -> None:
             raise Refusal(Reason.OPERATOR, path=covered.path, rule=operator_name(operator))
 
 
-def _push(walk: Walk, operator: Element) -> None:
-    for argument in elements(walk.buf, operator.value):
-        target = array_target_of(walk, operator, argument)
-        if target is None:
-            check_nested(walk.buf, argument)
-            continue
-        if operator.name == b"$addToSet":
-            if target.holds_random:
-                # an element with random ciphertext equals no stored one: the set would grow duplicates
-                raise Refusal(Reason.RANDOM_EQUALITY, path=target.path, rule="$addToSet")
-            note_comparison(walk.draft, target)
-        _pushed(walk.in_arrays(1).at(target), operator, argument)
-
-
-def _pushed(walk: Walk, operator: Element, argument: Element) -> None:
+def _push(walk: Walk, operator: Element, argument: Element) -> None:
     """The value that is added, or the `$each` values and the modifiers beside them."""
+    if operator.name == b"$addToSet":
+        # an element with random ciphertext equals no stored one: the set would grow duplicates
+        tell_apart(walk, walk.node, "$addToSet")
+    walk = walk.in_arrays(1)
     if not _has_each(walk.buf, operator, argument):
         plan_value(walk, argument, walk.node)
         return
@@ -198,54 +208,48 @@ PUSH_MODIFIERS: Final[dict[bytes, Rule[Handler]]] = {
 def _pull(walk: Walk, operator: Element) -> None:
     """`$pull` takes a value, operators on the element, or a filter on the sub-document that it is."""
     for argument in elements(walk.buf, operator.value):
-        target = array_target_of(walk, operator, argument)
-        if target is None:
-            check_nested(walk.buf, argument)
-            if argument.kind == kinds.OBJECT:
-                refuse_misplaced(walk.buf, argument)
-        else:
-            _pulled(walk.to(Use.MATCH), argument, target)
+        if argument.kind == kinds.OBJECT and target_of(walk, argument.name) is None:
+            refuse_misplaced(walk.buf, argument)
+    _PULLED(walk, operator)
 
 
-def _pulled(walk: Walk, argument: Element, target: PathNode) -> None:
+def _pulled(walk: Walk, operator: Element, argument: Element) -> None:
+    del operator
+    walk, target = walk.to(Use.MATCH), walk.node
     if argument.kind != kinds.OBJECT or is_operator_condition(walk.buf, argument):
         plan_condition(walk, argument, target)
     elif target.leaf is not None:
         # the server takes a document for conditions on fields, not for a value
         raise Refusal(Reason.BELOW_ENCRYPTED, path=target.path, rule="$pull")
     else:
-        plan_element_filter(walk.at(target), argument.value)
+        plan_element_filter(walk, argument.value)
 
 
-def _pull_all(walk: Walk, operator: Element) -> None:
-    for argument in elements(walk.buf, operator.value):
-        target = array_target_of(walk, operator, argument)
-        if target is None:
-            check_nested(walk.buf, argument)
-            continue
-        inner = walk.to(Use.MATCH).inside(argument.value)
-        for item in array_items(walk.buf, argument):
-            plan_value(inner, item, target)
+_PULLED: Final[Handler] = _on_arrays(_pulled)
 
 
-def _pop(walk: Walk, operator: Element) -> None:
+def _pull_all(walk: Walk, operator: Element, argument: Element) -> None:
+    del operator
+    inner, items = walk.to(Use.MATCH).items(argument)
+    for item in items:
+        plan_value(inner, item, walk.node)
+
+
+def _pop(walk: Walk, operator: Element, argument: Element) -> None:
     """Takes away the first element or the last: the number says which."""
-    for argument in elements(walk.buf, operator.value):
-        target = array_target_of(walk, operator, argument)
-        if target is None:
-            check_nested(walk.buf, argument)
-        elif whole_number(walk.buf, argument) not in (1, -1):
-            raise Refusal(Reason.SHAPE, path=target.path, rule="$pop of neither 1 nor -1")
+    del operator
+    if whole_number(walk.buf, argument) not in (1, -1):
+        raise Refusal(Reason.SHAPE, path=walk.node.path, rule="$pop of neither 1 nor -1")
 
 
 OPERATORS: Final[dict[bytes, Rule[Handler]]] = {
-    **family("$set $setOnInsert", encrypted(_set)),
-    b"$unset": passed(_unset),
-    b"$push": encrypted(_push, "deterministic classes, and sub-documents with covered fields"),
-    b"$addToSet": encrypted(_push, "deterministic classes"),
+    **family("$set $setOnInsert", encrypted(_on_covered(_set))),
+    b"$unset": passed(_on_covered(_unset)),
+    b"$push": encrypted(_on_arrays(_push), "deterministic classes, and sub-documents with covered fields"),
+    b"$addToSet": encrypted(_on_arrays(_push), "deterministic classes"),
     b"$pull": encrypted(_pull, "deterministic classes"),
-    b"$pullAll": encrypted(_pull_all, "deterministic classes"),
-    b"$pop": passed(_pop, "deterministic classes"),
+    b"$pullAll": encrypted(_on_arrays(_pull_all), "deterministic classes"),
+    b"$pop": passed(_on_arrays(_pop), "deterministic classes"),
     b"$rename": passed(_rename, "between paths with the same classes; else refused [operator]"),
-    **family("$inc $mul $min $max $bit $currentDate", refused(_uncovered_only, Reason.OPERATOR)),
+    **family("$inc $mul $min $max $bit $currentDate", refused(_on_covered(_uncovered_only), Reason.OPERATOR)),
 }

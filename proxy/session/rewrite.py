@@ -58,8 +58,8 @@ class Settled:
         for parent in parents:
             # their other content may change yet
             lengths.pop(parent, None)
-        _check_documents(edits, lengths, len(parents))
         data = b"".join(splice_in_pieces(message, edits, lengths, start, end))
+        _check_documents(edits, lengths, len(parents), len(data))
         self._size += len(data)
         if self._size > self._shared.settings.max_message_bytes:
             raise Refusal(Reason.TOO_LARGE)
@@ -80,9 +80,10 @@ def apply_plan(plan: Plan, shared: Shared, settled: Sequence[Edit] = ()) -> list
     edits = _edits(message, plan.edits, plan.replacements, shared)
     edits += settled
     lengths = resized(message, edits)
-    if lengths.get(0, 0) > shared.settings.max_message_bytes:
+    size = lengths.get(0, len(message))
+    if size > shared.settings.max_message_bytes:
         raise Refusal(Reason.TOO_LARGE)
-    _check_documents(edits, lengths, _ABOVE_DOCUMENTS)
+    _check_documents(edits, lengths, _ABOVE_DOCUMENTS, size)
     pieces = splice_in_pieces(message, edits, lengths, 0, len(message))
     return pieces if has_no_checksum(pieces[0]) else [refresh_checksum(b"".join(pieces))]
 
@@ -142,11 +143,13 @@ def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
     return Edit(element.start, element.end, data, planned.parents)
 
 
-def _check_documents(edits: Sequence[Edit], lengths: dict[int, int], above: int) -> None:
+def _check_documents(edits: Sequence[Edit], lengths: dict[int, int], above: int, size: int) -> None:
     """Refuse a document that the server would refuse, so that the client hears why.
 
-    `above`: how many of an edit's first parents are no documents.
+    `above`: how many of an edit's first parents are no documents; `size`: bytes of all documents together.
     """
+    if size <= MAX_COMMAND_BYTES:
+        return
     too_large = {offset for offset, length in lengths.items() if length > MAX_COMMAND_BYTES}
     if too_large and any(parent in too_large for edit in edits for parent in edit.parents[above:]):
         raise Refusal(Reason.TOO_LARGE)

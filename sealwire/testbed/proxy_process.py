@@ -78,7 +78,8 @@ class ProxyProcess(MongoServer):
     def config(self) -> dict[str, object]:
         """What the configuration file says, `settings` included."""
         options, issued = self.options, self.options.certificate
-        listen_tls = upstream_tls = {"mode": "plaintext"}
+        # each has a mapping of its own: YAML would write a shared one as an anchor, which is refused
+        listen_tls, upstream_tls = {"mode": "plaintext"}, {"mode": "plaintext"}
         if issued is not None:
             listen_tls = {"certificate": str(issued.certificate), "key": str(issued.key)}
             upstream_tls = {"ca": str(options.authority)}

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.crypto import cipher as cipher_module
 from sealwire.crypto.cipher import TAG_BYTES, ValueCipher
 from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, MAX_VALUE_BYTES, EnvelopeMode, parse_header
 from sealwire.crypto.errors import (
@@ -216,7 +217,7 @@ class TestTag:
             ValueCipher(KEY[::-1], 0x01020304, 5).tag(b"a", b"data"),
         }
         assert len(tags) == 4
-        assert {len(tag) for tag in tags} == {TAG_BYTES}
+        assert {len(tag) for tag in tags} == {TAG_BYTES} == {16}
         assert CIPHER.tag(b"a", b"data") in tags
 
     @pytest.mark.parametrize("header", sorted(CIPHER.by_header)[:3])
@@ -227,3 +228,26 @@ class TestTag:
     def test_nothing_has_no_tag(self) -> None:
         with pytest.raises(ValueError, match="data"):
             CIPHER.tag(b"a", b"")
+
+
+@pytest.mark.plain_core(reason="replaces a constant of the core")
+def test_short_values_have_the_same_envelopes_in_builds_with_short_aes_siv(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cipher_module, "IS_IN_USE", True)
+    short = ValueCipher(KEY, class_id=0x01020304, key_version=5)
+    for length in (1, 15, 16, 17, 63, 64, 65, 80):
+        value = bytes(range(length))
+        envelope = CIPHER.encrypt_deterministically(5, value)
+        assert short.encrypt_deterministically(5, value) == envelope
+        assert short.decrypt(envelope) == (5, value)
+        with pytest.raises(DecryptionFailed):
+            short.decrypt(envelope[:-1] + bytes((envelope[-1] ^ 1,)))
+
+
+def test_what_seals_one_type_shows_that_and_cannot_be_copied() -> None:
+    for each in CIPHER.by_header.values():
+        assert repr(each) == f"HeaderCipher(bson_type={each.header[-1]})"
+        for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError):
+                attempt(each)

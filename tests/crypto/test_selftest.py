@@ -1,13 +1,14 @@
 """The self-test passes here, and fails with every kind of broken cryptography that it is there to find."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from sealwire.crypto import cipher, selftest
-from sealwire.crypto.errors import SelfTestFailed
+from sealwire.crypto.errors import DecryptionFailed, SelfTestFailed
 from tests.crypto import reference_siv
 
 
@@ -98,3 +99,84 @@ def test_the_known_answers_are_those_of_the_reference() -> None:
         part_bytes = [bytes.fromhex(part) for part in parts]
         computed = reference_siv.encrypt(bytes(range(64)), bytes.fromhex(plaintext), part_bytes)
         assert computed.hex() == answer
+
+
+class Stub:
+    """A cipher that encrypts and decrypts to what it is told."""
+
+    def __init__(self, sealed: bytes, opened: tuple[int, bytes] | None, *others: bytes) -> None:
+        self._sealed = sealed
+        self._random = [*others]
+        self._opened = opened
+
+    def encrypt_deterministically(self, _type: int, _value: bytes) -> bytes:
+        return self._sealed
+
+    def encrypt_randomly(self, _type: int, _value: bytes) -> bytes:
+        return self._random.pop(0)
+
+    def decrypt(self, _envelope: bytes) -> tuple[int, bytes]:
+        if self._opened is None:
+            raise DecryptionFailed
+        return self._opened
+
+
+VALUE = bytes.fromhex(selftest._STRING_VALUE)
+GOOD = (2, VALUE)
+
+
+@pytest.mark.plain_core(reason="puts another object in the place of a cipher")
+@pytest.mark.parametrize(
+    ("check", "sound", "faulty"),
+    [
+        (
+            lambda cipher: selftest._check_deterministic(cipher, 2, VALUE.hex(), "aa"),
+            Stub(b"\xaa", GOOD),
+            [Stub(b"\xab", GOOD), Stub(b"\xaa", None), Stub(b"\xaa", (3, VALUE)), Stub(b"\xaa", (2, b""))],
+        ),
+        (
+            lambda cipher: selftest._check_opens(cipher, 2, VALUE, b""),
+            Stub(b"", GOOD),
+            [Stub(b"", None), Stub(b"", (3, VALUE)), Stub(b"", (2, VALUE + b"x"))],
+        ),
+        (
+            selftest._check_random,
+            Stub(b"", GOOD, b"1", b"2"),
+            [Stub(b"", GOOD, b"1", b"1"), Stub(b"", None, b"1", b"2"), Stub(b"", (2, b""), b"1", b"2")],
+        ),
+        (lambda cipher: selftest._check_alterations(cipher, b"x"), Stub(b"", None), [Stub(b"", GOOD)]),
+    ],
+    ids=["deterministic", "opens", "random", "alterations"],
+)
+def test_each_check_passes_a_sound_cipher_and_finds_each_fault_alone(
+    check: Callable[[Any], None], sound: Stub, faulty: list[Stub]
+) -> None:
+    check(sound)
+    for stub in faulty:
+        with pytest.raises(SelfTestFailed):
+            check(stub)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_check_of_the_library_finds_a_fault_alone(
+    fault: type[BrokenSiv], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, parts, plaintext, answer = selftest._KNOWN_ANSWERS[0]
+    part_bytes = [bytes.fromhex(part) for part in parts]
+    selftest._check_aes_siv(name, part_bytes, plaintext, answer)
+    monkeypatch.setattr(selftest, "AESSIV", fault)
+    with pytest.raises(SelfTestFailed):
+        selftest._check_aes_siv(name, part_bytes, plaintext, answer)
+
+
+@pytest.mark.plain_core(reason="puts another object in the place of a cipher")
+def test_the_altered_envelope_differs_in_its_last_byte() -> None:
+    seen: list[bytes] = []
+
+    class Spy(Stub):
+        def decrypt(self, envelope: bytes) -> tuple[int, bytes]:
+            seen.append(envelope)
+            return super().decrypt(envelope)
+
+    selftest._check_alterations(Spy(b"", None), b"abc")  # type: ignore[arg-type]
+    assert seen == [b"abb"]

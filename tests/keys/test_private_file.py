@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from sealwire.keys import private_file
-from sealwire.keys.errors import AlreadyExists, KeyringBusy, KeysError, KeysReason
+from sealwire.keys.errors import AlreadyExists, KeyringBusy, KeysError, KeysReason, UnsafeFile
 from sealwire.keys.private_file import create_private, read_private, replace_private, writer_lock
 
 LIMIT = 100
@@ -199,3 +199,10 @@ def test_a_lock_is_let_go_when_its_holder_fails(tmp_path: Path) -> None:
         raise RuntimeError
     with writer_lock(tmp_path / "f"):
         pass
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_unreadable() -> None:
+    # nothing is at address 0
+    with pytest.raises(UnsafeFile) as caught:
+        read_private(Path("/proc/self/mem"), 100)
+    assert caught.value.reason is KeysReason.FILE_UNREADABLE

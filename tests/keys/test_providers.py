@@ -7,6 +7,7 @@ import pytest
 from sealwire.keys.errors import KeysError, KeySettingError, KeysReason
 from sealwire.keys.kek.key_file import create_key_file
 from sealwire.keys.kek.local_wrap import LocalKek
+from sealwire.keys.keyring.store import FileStore, VaultDocument
 from sealwire.keys.providers import (
     DEFAULT_PROVIDER,
     ProviderKind,
@@ -15,6 +16,8 @@ from sealwire.keys.providers import (
     find_passphrase,
     parse_provider,
 )
+from sealwire.keys.vault.kv import KvStore
+from sealwire.keys.vault.transit import TransitKek
 from tests.keys.samples import CHEAP_SCRYPT, KEK_A, PASSPHRASE
 
 ENCODED = base64.b64encode(KEK_A).decode()
@@ -90,3 +93,11 @@ def test_no_source_at_all_is_an_error_and_not_an_empty_passphrase() -> None:
     with pytest.raises(KeysError) as caught:
         find_passphrase(None, {})
     assert caught.value.reason is KeysReason.PASSPHRASE_MISSING
+
+
+def test_a_place_leads_to_its_store(tmp_path: Path) -> None:
+    providers = Providers({"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "t"})
+    file, document = providers.store(tmp_path / "k"), providers.store(VaultDocument("secret", "a"))
+    assert (type(file), type(document)) == (FileStore, KvStore)
+    assert str(document) == "vault:secret/a"
+    assert isinstance(providers.kek(parse_provider("vault:transit/sealwire")), TransitKek)

@@ -70,6 +70,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "object of a list": lambda: fields([]).object("x"),
     "unknown field": lambda: fields(1).done(),
     "other format": lambda: Fields({"format": "a", "version": 1}, "f").format("b", 1),
+    "version too large": lambda: Fields({"format": "a", "version": 2**31 + 1}, "f").format("a", 1),
     "version 0": lambda: Fields({"format": "a", "version": 0}, "f").format("a", 1),
 }
 

@@ -155,3 +155,8 @@ def plan_message(command: Command, sequences: Mapping[str, Iterable[Command]]) -
         for part in parsed.sequences
     )
     return Message(data, parsed.body, plan_command(POLICY, data, parsed.body, (0,), found))
+
+
+def target(command: str, collection: str, database: str) -> bytes:
+    """What `target_of` makes of a command: the two elements that name the three."""
+    return encode({command: collection})[4:-1] + encode({"$db": database})[4:-1]

@@ -125,8 +125,35 @@ def test_no_pipeline_writes_arrays_into_a_class_with_a_range(write: dict[str, An
         {"$arrayElemAt": [[["$a"]], 0]},
         {"$first": [[["$a"]]]},
         {"$let": {"vars": {"x": ["$a"]}, "in": "$$x"}},
+        {"$slice": ["$a", 1]},
+        {"$slice": ["$x", 1]},
+        {"$concatArrays": ["$a"]},
+        {"$concatArrays": ["$a", "$a"]},
     ],
 )
 def test_no_expression_stores_an_array_in_a_class_with_a_range(value: dict[str, Any]) -> None:
     update = {"q": {}, "u": [{"$set": {"a": value}}]}
     assert reason({"update": "c", "updates": [update]}) is Reason.PIPELINE_UPDATE
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_refused"),
+    [
+        ({"$replaceWith": {"$mergeObjects": ["$$ROOT", {"x": 1}]}}, False),
+        ({"$replaceWith": {"$ifNull": ["$$ROOT", None]}}, False),
+        ({"$replaceWith": {"$cond": [True, "$$ROOT", "$$ROOT"]}}, False),
+        ({"$set": {"a": {"$ifNull": ["$a", None]}}}, False),
+        ({"$set": {"s": {"$ifNull": ["$s", None]}}}, True),
+        ({"$set": {"s": {"$mergeObjects": ["$s", {"x": 1}]}}}, True),
+        ({"$set": {"s": {"$cond": [True, "$s", "$s"]}}}, True),
+        ({"$set": {"s.b": {"$ifNull": ["$b", None]}}}, True),
+    ],
+)
+def test_an_expression_stores_single_values_of_a_range_at_the_top_of_a_document_only(
+    stage: dict[str, Any], is_refused: bool
+) -> None:
+    command = {"update": "c", "updates": [{"q": {}, "u": [stage]}]}
+    if is_refused:
+        assert reason(command) is Reason.PIPELINE_UPDATE
+    else:
+        assert plan(command).edits == []

@@ -3,10 +3,12 @@
 import struct
 from collections.abc import Callable
 
+import bson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.wire import op_msg
 from sealwire.wire.crc32c import crc32c
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.header import OpCode, request_id_of, response_to_of
@@ -346,3 +348,11 @@ def test_a_string_in_the_body_is_in_no_error() -> None:
         parse_op_msg(_flagged(0, b"\0" + body[:-1] + b"\7"))
     assert "9434765919" not in repr(caught.value)
     assert "nhs_number" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [(0, True), (1, False), (2, True), (3, False), (1 << 16, True)]
+)
+def test_what_begins_a_message_says_whether_it_ends_with_a_checksum(flags: int, expected: bool) -> None:
+    message = build_op_msg(1, 0, bson.encode({"ping": 1}), flags)
+    assert op_msg.has_no_checksum(message[:20]) is expected

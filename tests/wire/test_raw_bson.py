@@ -191,7 +191,7 @@ def test_a_damaged_document_gives_a_document_or_a_bson_error(data: bytes, draw: 
 def walked(cursor: Cursor) -> list[tuple[int, bytes, int, int, int]]:
     found = []
     while cursor.advance():
-        each = cursor.element
+        each = cursor.element(cursor.name)
         assert (each.kind, each.name) == (cursor.kind, cursor.name)
         found.append((each.kind, each.name, each.start, each.value, each.end))
     return found

@@ -30,6 +30,28 @@ _SHORT = element(BsonType.NULL, b"before")
 _AFTER = element(BsonType.INT, b"after", int32(7))
 
 
+def test_an_edit_may_end_where_what_is_spliced_ends_and_no_further() -> None:
+    assert splice_in_pieces(b"abcdef", [Edit(2, 4, b"X", ())], {}, 1, 4) == [b"bX"]
+    with pytest.raises(ValueError, match="outside"):
+        splice_in_pieces(b"abcdef", [Edit(2, 5, b"X", ())], {}, 1, 4)
+
+
+def test_lengths_behind_the_last_edit_are_corrected_too() -> None:
+    buf = b"abcdefghijklmno"
+    pieces = splice_in_pieces(buf, [Edit(0, 1, b"X", ())], {2: 7, 8: 9}, 0, len(buf))
+    assert pieces == [b"Xb" + int32(7) + b"gh" + int32(9) + b"mno"]
+
+
+def test_small_pieces_are_joined_to_pieces_of_a_bounded_size() -> None:
+    step = JOINED_BYTES // 4
+    buf = bytes(16 * step)
+    edits = [Edit(at, at + 1, b"x", ()) for at in range(0, len(buf), step)]
+    pieces = splice_in_pieces(buf, edits, {}, 0, len(buf))
+    assert b"".join(pieces) == splice(buf, edits)
+    assert JOINED_BYTES < max(map(len, pieces)) <= JOINED_BYTES + step
+    assert len(pieces) == 4
+
+
 def test_a_longer_value_corrects_every_length_above_it() -> None:
     inner = document(element(BsonType.STRING, b"s", string(b"ab")))
     data = document(element(BsonType.OBJECT, b"d", inner))

@@ -17,8 +17,10 @@ from sealwire.keys.errors import (
     KeysReason,
 )
 from sealwire.keys.kek import passphrase_box
+from sealwire.keys.kek.kek import Purpose
 from sealwire.keys.kek.key_file import KeyFileKek, create_key_file
-from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, ScryptParameters
+from sealwire.keys.kek.passphrase_box import DEFAULT_SCRYPT, ScryptParameters, seal
+from sealwire.keys.strict_json import encode
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
 
 
@@ -98,14 +100,24 @@ def test_any_altered_byte_is_noticed(path: Path, data: st.DataObject) -> None:
     ("field", "value", "reason"),
     [
         ("n", 1 << 11, KeysReason.PASSPHRASE_WRONG),
-        ("n", 1000, KeysReason.SCHEMA),
+        ("n", 1023, KeysReason.SCHEMA),
+        ("n", (1 << 20) - 1, KeysReason.SCRYPT_PARAMETERS),
+        ("n", (1 << 20) + 1, KeysReason.SCHEMA),
         ("n", 1025, KeysReason.SCRYPT_PARAMETERS),
         ("n", 1 << 21, KeysReason.SCHEMA),
         ("r", 9, KeysReason.PASSPHRASE_WRONG),
+        ("r", 0, KeysReason.SCHEMA),
+        ("r", 1, KeysReason.PASSPHRASE_WRONG),
+        ("r", 16, KeysReason.PASSPHRASE_WRONG),
         ("r", 17, KeysReason.SCHEMA),
         ("p", 2, KeysReason.PASSPHRASE_WRONG),
         ("p", 0, KeysReason.SCHEMA),
+        ("p", 16, KeysReason.PASSPHRASE_WRONG),
+        ("p", 17, KeysReason.SCHEMA),
         ("salt", "AA==", KeysReason.SCHEMA),
+        ("salt", encode(bytes(31)), KeysReason.SCHEMA),
+        ("salt", encode(bytes(32)), KeysReason.PASSPHRASE_WRONG),
+        ("salt", encode(bytes(33)), KeysReason.SCHEMA),
         ("extra", 1, KeysReason.SCHEMA),
     ],
 )
@@ -158,9 +170,52 @@ def test_too_little_memory_is_not_a_wrong_passphrase(path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "numbers", [(0, 8, 1), (1 << 9, 8, 1), (1 << 21, 1, 1), (3000, 8, 1), (1 << 20, 16, 1)]
+    "numbers",
+    [
+        *[(0, 8, 1), (1 << 9, 8, 1), (1 << 21, 1, 1), (3000, 8, 1), (1 << 20, 16, 1), (1 << 20, 9, 1)],
+        *[(1 << 10, 0, 1), (1 << 10, 17, 1), (1 << 10, 1, 0), (1 << 10, 1, 17), (1 << 19, 16, 17)],
+    ],
 )
 def test_impossible_parameters_cannot_be_made(numbers: tuple[int, int, int]) -> None:
     with pytest.raises(KeySettingError) as caught:
         ScryptParameters(*numbers)
     assert caught.value.reason is KeysReason.SCRYPT_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    "numbers", [(1 << 10, 1, 1), (1 << 10, 16, 16), (1 << 20, 8, 1), (1 << 20, 1, 16), (1 << 19, 16, 16)]
+)
+def test_parameters_at_their_bounds_can_be_made(numbers: tuple[int, int, int]) -> None:
+    made = ScryptParameters(*numbers)
+    assert (made.n, made.r, made.p) == numbers
+
+
+def test_a_file_of_4096_bytes_is_read_and_a_longer_one_is_not(path: Path) -> None:
+    original = path.read_bytes()
+    path.write_bytes(original.ljust(4096))
+    assert refusal(path).reason is KeysReason.TAMPERED
+    path.write_bytes(original.ljust(4097))
+    assert refusal(path).reason is KeysReason.FILE_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"),
+    [
+        (47, KeysReason.SCHEMA),
+        (48, KeysReason.PASSPHRASE_WRONG),
+        (49, KeysReason.SCHEMA),
+    ],
+)
+def test_a_wrapped_key_has_48_bytes(path: Path, length: int, reason: KeysReason) -> None:
+    edit_json(path, lambda document: document.update(wrapped=encode(bytes(length))))
+    assert refusal(path).reason is reason
+
+
+def test_a_secret_has_32_bytes() -> None:
+    for length in (31, 33):
+        with pytest.raises(ValueError, match="32"):
+            seal(Purpose.KEY_FILE, "id", bytes(length), PASSPHRASE, CHEAP_SCRYPT)
+
+
+def test_the_format_is_the_first(path: Path) -> None:
+    assert json.loads(path.read_bytes())["version"] == 1

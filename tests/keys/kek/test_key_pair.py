@@ -1,4 +1,5 @@
 import copy
+import json
 import pickle
 import stat
 from pathlib import Path
@@ -16,6 +17,7 @@ from sealwire.keys.errors import (
     UnsafeFile,
     UnwrapFailed,
 )
+from sealwire.keys.kek import key_pair
 from sealwire.keys.kek.key_pair import (
     PrivateKey,
     PublicKey,
@@ -24,6 +26,7 @@ from sealwire.keys.kek.key_pair import (
     load_public_key,
     public_path,
 )
+from sealwire.keys.strict_json import encode
 from tests.keys.reference_hpke import open_base
 from tests.keys.samples import CHEAP_SCRYPT, PASSPHRASE, edit_json
 
@@ -74,6 +77,18 @@ def test_another_key_or_another_binding_does_not_open() -> None:
             private.unwrap(wrapped, bound)
 
 
+@pytest.mark.parametrize("length", [1, 1024])
+def test_keys_of_each_possible_length_are_wrapped(length: int) -> None:
+    assert PRIVATE.unwrap(PRIVATE.public.wrap(bytes(length), b""), b"") == bytes(length)
+
+
+@pytest.mark.parametrize("length", [0, 1025])
+def test_what_another_program_wrapped_of_an_impossible_length_does_not_open(length: int) -> None:
+    wrapped = key_pair._SUITE.encrypt(bytes(length), PRIVATE.public._key, b"")
+    with pytest.raises(UnwrapFailed):
+        PRIVATE.unwrap(wrapped, b"")
+
+
 def test_wrapping_never_repeats_itself_and_lengths_are_bounded() -> None:
     assert PRIVATE.public.wrap(b"key", b"") != PRIVATE.public.wrap(b"key", b"")
     for key in (b"", bytes(1025)):
@@ -95,6 +110,37 @@ def test_a_pair_of_files_belongs_together(path: Path) -> None:
     assert private.unwrap(public.wrap(b"key", b""), b"") == b"key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(public_path(path).stat().st_mode) == 0o644
+
+
+def test_both_files_have_the_first_format_and_the_id_that_is_returned(tmp_path: Path) -> None:
+    key_id = create_key_pair(tmp_path / "k", PASSPHRASE, CHEAP_SCRYPT)
+    for path in (tmp_path / "k", public_path(tmp_path / "k")):
+        document = json.loads(path.read_bytes())
+        assert (document["version"], document["id"]) == (1, key_id)
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"), [(4096, KeysReason.TAMPERED), (4097, KeysReason.FILE_TOO_LARGE)]
+)
+def test_files_of_4096_bytes_are_read_and_longer_ones_are_not(
+    path: Path, length: int, reason: KeysReason
+) -> None:
+    for file in (path, public_path(path)):
+        file.write_bytes(file.read_bytes().ljust(length))
+    with pytest.raises(DamagedFile) as caught:
+        load_private_key(path, PASSPHRASE)
+    assert caught.value.reason is reason
+    with pytest.raises(DamagedFile) as caught:
+        load_public_key(public_path(path))
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("length", [31, 33])
+def test_a_public_key_has_32_bytes(path: Path, length: int) -> None:
+    edit_json(public_path(path), lambda document: document.update(public=encode(bytes(length))))
+    with pytest.raises(DamagedFile) as caught:
+        load_public_key(public_path(path))
+    assert caught.value.reason is KeysReason.SCHEMA
 
 
 def test_nothing_is_overwritten(path: Path) -> None:

@@ -3,6 +3,7 @@ import hmac
 
 import pytest
 
+from sealwire.keys.errors import UnwrapFailed
 from sealwire.keys.kek.local_wrap import LocalKek, looks_random
 from tests.crypto import reference_siv
 from tests.keys.samples import KEK_A
@@ -31,7 +32,23 @@ def test_a_kek_has_32_bytes(length: int) -> None:
         LocalKek(bytes(length))
 
 
+@pytest.mark.parametrize("length", [1, 1024])
+def test_a_key_of_each_possible_length_is_unwrapped(length: int) -> None:
+    kek = LocalKek(KEK_A)
+    assert kek.unwrap(kek.wrap(bytes(length), b""), b"") == bytes(length)
+
+
+def test_what_another_program_wrapped_of_an_impossible_length_is_not_unwrapped() -> None:
+    kek = LocalKek(KEK_A)
+    with pytest.raises(UnwrapFailed):
+        kek.unwrap(kek._siv.encrypt(bytes(1025), [b""]), b"")
+    with pytest.raises(UnwrapFailed):
+        kek.unwrap(bytes(16), b"")
+
+
 def test_placeholders_do_not_look_random() -> None:
     assert not looks_random(bytes(32))
     assert not looks_random(b"0123456789" * 3 + b"01")
+    assert looks_random(bytes(range(12)) + bytes(20))
+    assert not looks_random(bytes(range(11)) + bytes(21))
     assert looks_random(hashlib.sha256(b"any").digest())

@@ -54,6 +54,33 @@ def test_a_long_text_repeated_is_as_good_as_once() -> None:
     check_strength("correct horse battery staple! " * 2)
 
 
+@pytest.mark.parametrize(
+    ("strong", "weak"),
+    [
+        ("adgjmpsvagmsdjpvamdp", "adgjmpsvagmsdjpvamd"),
+        ("adgjmpsvagmsdjpvamdp", "adgjmpsaagmsdjpaamdp"),
+        ("adgjmpsvagmsdjpvamdp" * 2, "adgjmpsvagmsdjpvamd" * 2),
+        ("abcdefghijkadgjmpsva", "abcdefghijkladgjmpsv"),
+        ("kjihgfedcbadgjmpsvad", "lkjihgfedcbadgjmpsva"),
+    ],
+    ids=["20 characters", "8 different ones", "a period of 20", "10 steps up in 20", "10 steps down in 20"],
+)
+def test_a_passphrase_at_the_bound_is_accepted_and_one_beyond_it_is_weak(strong: str, weak: str) -> None:
+    check_strength(strong)
+    with pytest.raises(KeySettingError) as caught:
+        check_strength(weak)
+    assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
+
+
+def test_a_passphrase_of_4096_bytes_is_taken_as_it_is(tmp_path: Path) -> None:
+    for text in ("x" * 4096, "\u00e9" * 2048):
+        assert normalize(text) == text.encode()
+        assert read_passphrase_file(private(tmp_path / "p", text.encode())) == text
+    with pytest.raises(KeysError) as caught:
+        read_passphrase_file(private(tmp_path / "p", b"x" * 4097))
+    assert caught.value.reason is KeysReason.FILE_TOO_LARGE
+
+
 def test_composed_and_decomposed_letters_are_the_same_passphrase() -> None:
     assert normalize("caf\u00e9") == normalize("cafe\u0301") == "caf\u00e9".encode()
 

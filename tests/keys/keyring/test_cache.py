@@ -13,6 +13,7 @@ from sealwire.keys.errors import DamagedFile, KekDenied, KeysError, KeySettingEr
 from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
+from sealwire.keys.strict_json import encode
 from tests.keys.samples import KEK_A, KEK_B, NOW, edit_json
 
 CACHE_KEK = LocalKek(KEK_A)
@@ -70,14 +71,57 @@ def test_a_newer_copy_takes_its_place(path: Path) -> None:
     assert (cached.keys, cached.generation, cached.age) == (KEYS[:1], 6, timedelta(0))
 
 
-@pytest.mark.parametrize("age", [HOUR + timedelta(seconds=1), -timedelta(minutes=6)], ids=["old", "future"])
+@pytest.mark.parametrize(
+    "age", [HOUR + timedelta(seconds=1), -timedelta(minutes=5, seconds=1)], ids=["old", "future"]
+)
 def test_it_is_refused_when_it_is_too_old_or_from_the_future(path: Path, age: timedelta) -> None:
     error = refusal(cache_at(path, NOW + age))
     assert (type(error), error.reason) == (KeySettingError, KeysReason.CACHE_TOO_OLD)
 
 
-def test_a_clock_that_went_back_a_little_is_no_age(path: Path) -> None:
-    assert cache_at(path, NOW - timedelta(minutes=1)).read().age == timedelta(0)
+@pytest.mark.parametrize("minutes", [1, 5])
+def test_a_clock_that_went_back_a_little_is_no_age(path: Path, minutes: int) -> None:
+    assert cache_at(path, NOW - timedelta(minutes=minutes)).read().age == timedelta(0)
+    assert cache_at(path, NOW + HOUR).read().age == HOUR
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"),
+    [
+        (0, KeysReason.SCHEMA),
+        (1, KeysReason.TAMPERED),
+        (4096, KeysReason.TAMPERED),
+        (4097, KeysReason.SCHEMA),
+    ],
+)
+def test_a_wrapped_mac_key_has_1_to_4096_bytes(path: Path, length: int, reason: KeysReason) -> None:
+    edit_json(path, lambda whole: whole.update(wrapped_mac_key=encode(bytes(length))))
+    assert refusal(cache_at(path)).reason is reason
+
+
+def test_a_time_that_is_none_is_refused_even_if_it_is_genuine(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sealwire.keys.keyring.cache.format_time", lambda _: "yesterday")
+        cache_at(path).write(KEYS, 5)
+    assert refusal(cache_at(path)).reason is KeysReason.TAMPERED
+
+
+def test_it_shows_where_it_is_and_nothing_else(path: Path) -> None:
+    assert repr(cache_at(path)) == f"KeyringCache({str(path)!r})"
+
+
+def test_the_format_is_the_first(path: Path) -> None:
+    assert json.loads(path.read_bytes())["version"] == 1
+
+
+def test_a_cache_of_twice_the_longest_keyring_is_read_and_a_longer_one_is_not(path: Path) -> None:
+    original = path.read_bytes()
+    path.write_bytes(original.ljust(16 << 20))
+    assert refusal(cache_at(path)).reason is KeysReason.TAMPERED
+    path.write_bytes(original.ljust((16 << 20) + 1))
+    assert refusal(cache_at(path)).reason is KeysReason.FILE_TOO_LARGE
 
 
 @pytest.mark.parametrize(

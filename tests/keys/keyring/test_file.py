@@ -36,7 +36,7 @@ from sealwire.keys.keyring.file import (
     rewrap,
     seal_record,
 )
-from sealwire.keys.keyring.record import MAX_CLASSES, authenticated_bytes, parse_record, serialize_record
+from sealwire.keys.keyring.record import authenticated_bytes, parse_record, serialize_record
 from sealwire.keys.private_file import writer_lock
 from tests.keys.samples import KEK_B, NOW, PROVIDERS, edit_json, local_kek
 
@@ -94,6 +94,26 @@ def test_class_ids_are_random_unique_and_of_31_bits(tmp_path: Path) -> None:
     assert all(0 < class_id < 2**31 for class_id in ids)
 
 
+def test_class_ids_are_drawn_from_all_of_31_bits_but_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+
+    def greatest(limit: int) -> int:
+        limits.append(limit)
+        return limit - 1
+
+    monkeypatch.setattr(keyring_file, "randbelow", greatest)
+    create_keyring(tmp_path / "k", KEK, ["a"], NOW)
+    assert limits == [2**31 - 1]
+    assert [entry.class_id for entry in read_record(tmp_path / "k").classes] == [2**31 - 1]
+
+
+def test_a_keyring_holds_4096_classes(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(4096)]
+    assert create_keyring(tmp_path / "k", KEK, names, NOW).class_names == tuple(names)
+
+
 def test_a_class_id_in_use_is_not_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter([4, 4, 4, 9])
     monkeypatch.setattr(keyring_file, "randbelow", lambda _limit: next(drawn))
@@ -120,7 +140,7 @@ def test_adding_a_class_keeps_the_keys_and_counts_the_generation(path: Path) -> 
         (["postcode"], KeysReason.CLASS_EXISTS),
         (["notes", "notes"], KeysReason.CLASS_EXISTS),
         (["notes", "not a name"], KeysReason.CLASS_NAME),
-        ([f"c{number}" for number in range(MAX_CLASSES)], KeysReason.CLASS_COUNT),
+        ([f"c{number}" for number in range(4095)], KeysReason.CLASS_COUNT),
     ],
 )
 def test_a_refused_addition_writes_nothing(path: Path, names: list[str], reason: KeysReason) -> None:

@@ -41,6 +41,20 @@ def test_every_version_that_has_material_decrypts() -> None:
         assert cipher.decrypt(envelope) == (0x08, b"\1")
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [((7, 1), True), ((7, 2), True), ((8, 1), True), ((7, 4), False), ((8, 2), False), ((6, 1), False)],
+)
+def test_it_knows_the_keys_that_it_holds_and_those_that_are_destroyed(
+    ids: tuple[int, int], expected: bool
+) -> None:
+    assert KEYRING.knows(*ids) is expected
+
+
+def test_a_keyring_that_nobody_counted_has_generation_0() -> None:
+    assert Keyring([]).generation == 0
+
+
 def test_ciphers_are_made_once() -> None:
     assert KEYRING.cipher_for("nhs_number") is KEYRING.cipher_by_id(7, 3)
 

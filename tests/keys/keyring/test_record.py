@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import (
-    MAX_CLASSES,
     ClassRecord,
     KeyRecord,
     KeyringRecord,
@@ -19,7 +18,7 @@ from sealwire.keys.keyring.record import (
     parse_record,
     serialize_record,
 )
-from sealwire.keys.strict_json import serialize
+from sealwire.keys.strict_json import encode, serialize
 from tests.keys.samples import NOW
 
 DESTROYED = KeyRecord(1, KeyState.DESTROYED, NOW, None)
@@ -107,7 +106,12 @@ SCHEMA_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "empty kek id": lambda whole: whole.update(kek_id=""),
     "empty mac key": lambda whole: whole.update(wrapped_mac_key=""),
     "classes an object": lambda whole: whole.update(classes={}),
-    "too many classes": lambda whole: whole.update(classes=[0] * (MAX_CLASSES + 1)),
+    "long mac": lambda whole: whole.update(mac=encode(bytes(33))),
+    "generation too large": lambda whole: whole.update(generation=2**63 + 1),
+    "mac key too long": lambda whole: whole.update(wrapped_mac_key=encode(bytes(4097))),
+    "material too long": key_of_first_class(2, {"wrapped": encode(bytes(4097))}),
+    "empty material": key_of_first_class(2, {"wrapped": ""}),
+    "kek id too long": lambda whole: whole.update(kek_id="a" * 10_000),
     "a class is a text": lambda whole: whole.update(classes=["a"]),
     "class name twice": lambda whole: whole["classes"][1].update(name="a"),
     "class id twice": lambda whole: whole["classes"][1].update(id=7),
@@ -134,6 +138,37 @@ SCHEMA_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("change", SCHEMA_FAULTS.values(), ids=SCHEMA_FAULTS)
 def test_what_does_not_fit_the_schema_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
     assert reason_after(change) is KeysReason.SCHEMA
+
+
+def test_a_record_as_large_as_it_may_be_is_read() -> None:
+    keys = tuple(
+        KeyRecord(version, KeyState.DECRYPT_ONLY, NOW, bytes(4096) if version == 1 else b"w")
+        for version in range(1, 4097)
+    )
+    classes = [ClassRecord("c1", 2**32 - 1, keys)]
+    classes += [ClassRecord(f"c{number}", number, (DESTROYED,)) for number in range(2, 4097)]
+    record = KeyringRecord(1, "local:0011", bytes(4096), tuple(classes), bytes(32))
+    assert parse_record(serialize_record(record), "f") == record
+
+    too_long = KeyRecord(4097, KeyState.DECRYPT_ONLY, NOW, b"w")
+    for changed in (
+        [*classes, ClassRecord("c4097", 4097, (DESTROYED,))],
+        [ClassRecord("c1", 1, (*keys, too_long))],
+    ):
+        larger = KeyringRecord(1, "local:0011", bytes(4096), tuple(changed), bytes(32))
+        with pytest.raises(DamagedFile) as caught:
+            parse_record(serialize_record(larger), "f")
+        assert caught.value.reason is KeysReason.SCHEMA
+
+
+def test_numbers_at_their_bounds_are_read() -> None:
+    keys = (KeyRecord(2**32 - 1, KeyState.ACTIVE, NOW, b"w"),)
+    record = KeyringRecord(2**63, "a", b"m", (ClassRecord("c", 2**32 - 1, keys),), bytes(32))
+    assert parse_record(serialize_record(record), "f") == record
+
+
+def test_the_format_is_the_first() -> None:
+    assert document()["version"] == 1
 
 
 def test_a_later_format_is_told_apart() -> None:

@@ -185,3 +185,9 @@ def test_a_cache_that_cannot_be_written_is_an_error_at_first_and_a_report_later(
 def test_a_source_is_not_copied(store: FileStore, kek: CountingKek) -> None:
     with pytest.raises(TypeError):
         copy.copy(KeyringSource(store, kek))
+
+
+def test_a_keyring_is_handed_over_once(store: FileStore, kek: CountingKek) -> None:
+    first = KeyringSource(store, kek).first()
+    assert first.take().class_names == ("a", "b")
+    assert first.take().class_names == ()

@@ -302,6 +302,7 @@ def test_a_change_stream_on_a_protected_collection_covers_its_filters(
 ) -> None:
     assert covered(run(EVENTS, {"$match": match})) == edits
     assert covered(run(EVENTS, {"$match": match}, {"$changeStreamSplitLargeEvent": {}})) == edits
+    assert covered(run(EVENTS, {"$changeStreamSplitLargeEvent": {}}, {"$match": match})) == edits
 
 
 def test_a_change_stream_on_a_database_forwards_events_whose_fields_are_unknown() -> None:

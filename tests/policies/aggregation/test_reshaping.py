@@ -14,11 +14,12 @@ from sealwire.policies.aggregation.reshaping import (
     replaced,
 )
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType, freeze
+from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
 from tests.policies.support import plan_of
+from tests.policies.tree_text import Shape, node, shown
 
 NHS = PathNode("nhs", leaf=FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING))
-TREE = PathNode("", freeze({b"nhs": NHS, b"a": PathNode("a", freeze({b"b": NHS, b"c": NHS}))}))
+TREE = PathNode("", {b"nhs": NHS, b"a": PathNode("a", {b"b": NHS, b"c": NHS})})
 
 
 def child(node: PathNode, *names: bytes) -> PathNode:
@@ -87,6 +88,110 @@ def test_new_documents_have_what_they_are_known_to_have() -> None:
     shown = replaced(PathNode("o", opaque=True), NOTHING, names_of([b"x"]))
     assert shown.is_doubtful
     assert shown.children == {b"x": NOTHING}
+
+
+FLAT: Shape = {"a": "k", "b": {"x": "k", "y": "l"}, "c": "r"}
+DEEP: Shape = {"a": {"b": {"c": "k", "d": "l"}}}
+GONE: Shape = {"a": {"b": "k", "c": "l", "-": ""}}
+
+
+@pytest.mark.parametrize(
+    ("tree", "put", "expected"),
+    [
+        (FLAT, {"a": ""}, "{b:{x:k y:l} c:r}"),
+        (FLAT, {"a": "l"}, "{a:l b:{x:k y:l} c:r}"),
+        (FLAT, {"a": None}, "{a:-k b:{x:k y:l} c:r}"),
+        (FLAT, {"b": None}, "{a:k b:-{x:k y:l} c:r}"),
+        (FLAT, {"b": ""}, "{a:k b:{x:-? y:-?} c:r}"),
+        (FLAT, {"b": "k"}, "{a:k b:k c:r}"),
+        (FLAT, {"b": {"x": "l"}}, "{a:k b:{x:l y:-?} c:r}"),
+        (FLAT, {"b": {"z": "k"}}, "{a:k b:{x:-? y:-? z:k} c:r}"),
+        (FLAT, {"b.x": "l"}, "{a:k b:? c:r}"),
+        (FLAT, {"b.z": "k"}, "{a:k b:? c:r}"),
+        (FLAT, {"n": "k"}, "{a:k b:{x:k y:l} c:r n:k}"),
+        (FLAT, {"n.m": "k"}, "{a:k b:{x:k y:l} c:r n:?}"),
+        (FLAT, {"n.m.o": "", "n.p": "k"}, "{a:k b:{x:k y:l} c:r n:?}"),
+        ("?", {"a": "k"}, "?{a:k}"),
+        ("?", {"a": ""}, "?{a:}"),
+        ("?", {"a.b": "k"}, "?{a:?}"),
+        ({"a": "?"}, {"a": "k"}, "{a:k}"),
+        ({"a": "?"}, {"a": {"x": "k"}}, "{a:-?{x:k}}"),
+        ({"a": "?"}, {"a.x": "k"}, "{a:?}"),
+    ],
+)
+def test_what_is_put_at_a_path(tree: Shape, put: dict[str, Shape | None], expected: str) -> None:
+    before = node(tree)
+    values = [(path.encode(), None if shape is None else node(shape)) for path, shape in put.items()]
+    assert shown(assign_paths(before, values)) == f"{expected}|{shown(before)}"
+
+
+@pytest.mark.parametrize(
+    ("tree", "put", "expected"),
+    [
+        (FLAT, {"b.x": ""}, "{a:k b:{y:l}|{x:k y:l} c:r}"),
+        (FLAT, {"b.x": None}, "{a:k b:{x:-k y:l}|{x:k y:l} c:r}"),
+        (FLAT, {"b.x": "", "b.y": ""}, "{a:k b:|{x:k y:l} c:r}"),
+        (DEEP, {"a.b.c": None}, "{a:{b:{c:-k d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
+        (DEEP, {"a.b.c": ""}, "{a:{b:{d:l}|{c:k d:l}}|{b:{c:k d:l}}}"),
+        (DEEP, {"a.b": ""}, "{a:|{b:{c:k d:l}}}"),
+        ({"a": {"b": "k", "c": "l", "-": ""}}, {"a.b": ""}, "{a:{c:-l}|{b:-k c:-l}}"),
+        (GONE, {"a.b": None}, "{a:{b:-k c:-l}|{b:-k c:-l}}"),
+        (GONE, {"a.z": ""}, "{a:{b:-k c:-l}}"),
+    ],
+)
+def test_what_is_put_in_clear_below_a_name_leaves_the_rest(
+    tree: Shape, put: dict[str, Shape | None], expected: str
+) -> None:
+    before = node(tree)
+    values = [(path.encode(), None if shape is None else node(shape)) for path, shape in put.items()]
+    assert shown(assign_paths(before, values)) == f"{expected}|{shown(before)}"
+
+
+@pytest.mark.parametrize("put", [{"n": ""}, {"n.m": ""}, {"b.z": ""}, {"n": None}, {"b.z": None}])
+def test_what_is_put_where_nothing_is_covered_leaves_the_tree(put: dict[str, Shape | None]) -> None:
+    before = node(FLAT)
+    values = [(path.encode(), None if shape is None else node(shape)) for path, shape in put.items()]
+    assert assign_paths(before, values) is before
+
+
+def known(shape: dict[str, Any] | None) -> Names | None:
+    """Names by their nesting; `*` stands for any others."""
+    if shape is None:
+        return None
+    names = {name.encode(): known(below) for name, below in shape.items() if name != "*"}
+    return Names(names, others="*" in shape)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names", "expected"),
+    [
+        ("k", "", {"*": None}, ""),
+        ("", {"a": "k"}, {"*": None}, "{a:k}"),
+        ({"a": "k"}, "", {"a": None}, ""),
+        ({"a": "k"}, "", {"b": None}, "{a:-k}"),
+        ({"a": "k"}, "", {"b": None, "*": None}, "{a:-?}"),
+        ({"a": "k"}, "", {"5": None}, "{a:-?}"),
+        ({"a": "k"}, "", {"a": {"x": None}}, ""),
+        ({"a": "k"}, {"a": "l"}, {"a": None}, "{a:l}"),
+        ({"a": "k"}, {"a": "l"}, {"*": None}, "{a:l}"),
+        ({"a": "k"}, {"a": "l"}, {"b": None}, "{a:-k}"),
+        ({"a": "k"}, "l", {}, "l"),
+        ({"a": "k"}, "?", {}, "?"),
+        ({"a": "k", "b": "-l"}, {"b": "k"}, {}, "{a:-k b:-l}"),
+        ({"a": {"x": "k", "y": "l"}}, {"a": {"x": "k"}}, {"a": {"x": None}}, "{a:{x:k y:-l}}"),
+        ({"a": {"x": "k", "y": "l"}}, {"a": {"x": "k"}}, {"a": None}, "{a:{x:k}}"),
+        ({"a": {"x": "k"}}, "", {"a": {"z": None}}, "{a:{x:-k}}"),
+        ({"a": "?"}, "", {"a": {"z": None}}, ""),
+        ("?", "", {"a": None}, "-?{a:}"),
+        ("?", {"a": "k"}, {"a": None, "b": None}, "-?{a:k b:}"),
+        ("?", "k", {"a": None}, "k"),
+        ("?", "?", {}, "?"),
+    ],
+)
+def test_documents_in_place_of_others(old: Shape, new: Shape, names: dict[str, Any], expected: str) -> None:
+    found = known(names)
+    assert found is not None
+    assert shown(replaced(node(old), node(new), found)) == expected
 
 
 MANY = 2_000

@@ -172,6 +172,30 @@ def test_views_that_name_each_other_twice_are_followed_once_each() -> None:
     assert found.covers
 
 
+@pytest.mark.parametrize(("levels", "is_followed"), [(21, True), (22, False)])
+def test_a_view_of_views_is_followed_as_deep_as_the_server_follows_it(levels: int, is_followed: bool) -> None:
+    names = [f"v{number}" for number in range(levels)]
+    catalog = knowing(
+        **{name: view(below) for name, below in zip(names, [*names[1:], "patients"], strict=True)}
+    )
+    found = catalog.covered("clinic.v0")
+    assert found is not None
+    assert found.opaque is not is_followed
+
+
+def test_collections_are_forgotten_when_too_many_are_known() -> None:
+    catalog = ViewCatalog(PATTERNS)
+    for number in range(1024):
+        catalog.learn(f"hp1.c{number}", None)
+    catalog.clear()
+    assert catalog.covered("hp1.c0") is not None
+    catalog.learn("hp1.more", None)
+    catalog.clear()
+    assert catalog.covered("hp1.more") is not None
+    with pytest.raises(NamespaceUnknown):
+        catalog.covered("hp1.c0")
+
+
 def test_only_names_in_a_database_with_protected_collections_are_asked_for() -> None:
     catalog = ViewCatalog(POLICY)
     assert catalog.covered("stats.v") is None

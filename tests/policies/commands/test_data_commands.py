@@ -196,7 +196,7 @@ def test_commands_as_drivers_send_them_are_covered(
         *(
             ({name: "patients", "let": {variable: {"nhs_number": "a"}}}, Reason.SHAPE)
             for name in ("find", "update", "delete", "findAndModify", "aggregate")
-            for variable in ("CURRENT", "ROOT")
+            for variable in ("CURRENT", "ROOT", "Current", "C")
         ),
         ({"update": "patients", "updates": [{"q": {}, "u": {}, "c": {"CURRENT": {}}}]}, Reason.SHAPE),
     ],

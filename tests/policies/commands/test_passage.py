@@ -13,9 +13,9 @@ from sealwire.policies.commands.passage import TARGETED, target_of
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Refusal
 from sealwire.wire.errors import BsonError
-from tests.policies.support import POLICY
+from tests.policies.support import POLICY, target
 
-TARGET = (b"find", b"wards", b"stats")
+TARGET = target("find", "wards", "stats")
 
 
 def test_a_target_is_command_collection_and_database_wherever_the_database_stands() -> None:
@@ -71,7 +71,7 @@ def test_what_the_planner_says_of_a_clear_target_it_says_of_each_command_on_it(
     answers = []
     for more in (first, second):
         command = encode({name.decode(): collection, **more, "$db": database})
-        assert target_of(command, 0) == (name, collection.encode(), database.encode())
+        assert target_of(command, 0) == target(name.decode(), collection, database)
         try:
             plan = plan_command(POLICY, command, 0, covered=catalog.covered)
         except Refusal as refusal:

@@ -67,6 +67,40 @@ def test_what_is_taken_from_a_covered_array_keeps_its_class(
     assert covered(yields(expression, {"$match": match})) == edits
 
 
+@pytest.mark.parametrize("number", [2**31 - 1, -(2**31)])
+def test_a_place_in_an_array_has_32_bits(number: int) -> None:
+    beyond = number + (1 if number > 0 else -1)
+    assert covered(yields({"$arrayElemAt": ["$tags", Int64(number)]}, {"$match": {"x": "a"}})) == [
+        ("tags", "a")
+    ]
+    assert reason(yields({"$arrayElemAt": ["$tags", Int64(beyond)]}, {"$limit": 1})) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    ("source", "gathered", "edits"),
+    [
+        ("$tags", ["$$value", ["$$this"]], [("tags", "a")]),
+        ("$tags", [["$$this"], "$$value"], [("tags", "a")]),
+        ("$tags", ["$$value", "$$value"], []),
+        ("$tags", ["$$value", ["$nhs_number"]], [("nhs_number", "a")]),
+        ("$contacts", ["$$value", ["$$this.phone"]], [("contacts.phone", "a")]),
+        ("$list", ["$$value", ["$$this"]], []),
+    ],
+)
+@pytest.mark.parametrize("start", [[], None])
+def test_what_is_gathered_from_nothing_has_the_class_of_what_is_added(
+    source: str, gathered: list[Any], edits: list[tuple[str, Any]], start: Any
+) -> None:
+    folded = {"$reduce": {"input": source, "initialValue": start, "in": {"$concatArrays": gathered}}}
+    assert covered(yields(folded, {"$match": {"x": "a"}})) == edits
+
+
+def test_what_is_gathered_from_a_constant_is_refused() -> None:
+    added = {"$concatArrays": ["$$value", ["$$this"]]}
+    folded = {"$reduce": {"input": "$tags", "initialValue": ["x"], "in": added}}
+    assert reason(yields(folded, {"$limit": 1})) is Reason.COMPUTE
+
+
 HANDLERS = (infer_part, infer_concatenation, infer_mapped, infer_filtered, infer_merged)
 
 
@@ -102,6 +136,8 @@ def test_membership_covers_its_constants(expression: Any, edits: list[tuple[str,
         ({"$arrayElemAt": ["$list", "$visits"]}, Reason.COMPUTE),
         ({"$arrayElemAt": [{"$ifNull": ["$tags", "$name"]}, 0]}, Reason.COMPUTE),
         ({"$first": []}, Reason.SHAPE),
+        ({"$objectToArray": "$nhs_number"}, Reason.COMPUTE),
+        ({"$objectToArray": "$notes"}, Reason.COMPUTE),
         ({"$slice": ["$contacts.note", 1]}, Reason.COMPUTE),
         ({"$concatArrays": ["$tags", "$notes"]}, Reason.COMPUTE),
         ({"$map": {"input": "$notes", "in": 1}}, Reason.COMPUTE),

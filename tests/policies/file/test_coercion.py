@@ -59,7 +59,10 @@ def test_every_zero_becomes_the_one_zero(value: Any, declared: ValueType) -> Non
     ("value", "declared", "expected"),
     [
         (Int64(INT_MAX), ValueType.INT, INT_MAX),
+        (float(INT_MAX), ValueType.INT, INT_MAX),
         (float(-INT_MAX - 1), ValueType.INT, -INT_MAX - 1),
+        (Int64(-INT_MAX - 1), ValueType.INT, -INT_MAX - 1),
+        (Decimal128(str(-LONG_MAX - 1)), ValueType.LONG, -LONG_MAX - 1),
         (Decimal128(str(LONG_MAX)), ValueType.LONG, LONG_MAX),
         (-(2.0**63), ValueType.LONG, -LONG_MAX - 1),
         (Int64(2**53), ValueType.DOUBLE, 2.0**53),
@@ -78,6 +81,10 @@ def test_the_edges_of_the_types_fit(value: Any, declared: ValueType, expected: f
     ("value", "declared"),
     [
         (Int64(INT_MAX + 1), ValueType.INT),
+        (Int64(-INT_MAX - 2), ValueType.INT),
+        (float(-INT_MAX - 2), ValueType.INT),
+        (Decimal128(str(-LONG_MAX - 2)), ValueType.LONG),
+        (-1.1 * 2.0**63, ValueType.LONG),
         (float(INT_MAX + 1), ValueType.INT),
         (2.0**63, ValueType.LONG),
         (Decimal128(str(LONG_MAX + 1)), ValueType.LONG),

@@ -3,8 +3,8 @@
 import pytest
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import bounded, follow, is_transparent
-from sealwire.policies.file.schema import NOTHING, PathNode, freeze
+from sealwire.policies.file.paths import bounded, follow, is_below_scalars, is_transparent
+from sealwire.policies.file.schema import NOTHING, PathNode
 from tests.policies.support import POLICY
 
 ROOT = POLICY.collections["clinic.patients"]
@@ -54,8 +54,27 @@ def test_no_path_leads_into_an_encrypted_value(path: str) -> None:
     assert caught.value.path == path.split(".", maxsplit=1)[0]
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *(
+            (path, True)
+            for path in ("nhs_number.x", "nhs_number.0.x", "address.postcode.x.y", "contacts.0.phone.x")
+        ),
+        *((path, True) for path in ("tags.$.x", "contacts.phone.0.x", "deep.a.b.c")),
+        *((path, False) for path in ("nhs_number", "nhs_number.0", "tags.$[]", "notes.x", "contacts.note.x")),
+        *(
+            (path, False)
+            for path in ("name", "name.x", "address.city", "address.city.postcode", "deep.a", "deep.x.b.c")
+        ),
+    ],
+)
+def test_a_path_leads_below_scalars_of_a_deterministic_class(path: str, expected: bool) -> None:
+    assert is_below_scalars(ROOT, path.encode()) is expected
+
+
 def test_anything_below_an_opaque_node_is_opaque() -> None:
-    opaque = PathNode("", freeze({b"x": PathNode("x", opaque=True)}))
+    opaque = PathNode("", {b"x": PathNode("x", opaque=True)})
     found = follow(opaque, b"x.y.z")
     assert found is not None
     assert found.opaque
@@ -65,11 +84,16 @@ def test_anything_below_an_opaque_node_is_opaque() -> None:
 def test_a_tree_past_the_bounds_is_refused() -> None:
     deep = PathNode("", opaque=True)
     for _ in range(100):
-        deep = bounded(PathNode("", freeze({b"d": deep})))
+        deep = bounded(PathNode("", {b"d": deep}))
     with pytest.raises(Refusal):
-        bounded(PathNode("", freeze({b"d": deep})))
+        bounded(PathNode("", {b"d": deep}))
+    leaf = PathNode("", opaque=True)
+    largest = PathNode("", {b"%d" % number: leaf for number in range(19_999)})
+    assert bounded(largest) is largest
+    with pytest.raises(Refusal):
+        bounded(PathNode("", {**largest.children, b"one more": leaf}))
     wide = PathNode("", opaque=True)
     for _ in range(13):
-        wide = bounded(PathNode("", freeze({b"a": wide, b"b": wide})))
+        wide = bounded(PathNode("", {b"a": wide, b"b": wide}))
     with pytest.raises(Refusal):
-        bounded(PathNode("", freeze({b"a": wide, b"b": wide})))
+        bounded(PathNode("", {b"a": wide, b"b": wide}))

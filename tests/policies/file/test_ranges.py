@@ -1,16 +1,18 @@
 """Ranges on classes that declare one: the grid, the lists that ranges become, what is refused."""
 
+import math
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import pytest
-from bson import Decimal128, Int64, MaxKey
+from bson import DatetimeMS, Decimal128, Int64, MaxKey, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.files.errors import SourceError
-from sealwire.policies.errors import Reason
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.planning.plan import RangeEdit
 from tests.policies.range_policy import POLICY, days, listed, plan, reason
@@ -52,6 +54,137 @@ def test_a_range_becomes_the_list_of_its_values(
     field: str, condition: dict[str, Any], values: list[Any]
 ) -> None:
     assert listed(field, condition) == values
+
+
+_LONG_AGO, _FAR_AHEAD = DatetimeMS(-(10**16)), DatetimeMS(10**16)
+"""Days that no calendar has a date for."""
+_YEARS = [datetime(year, 1, 1) for year in range(1990, 2011)]
+_MONTHS = [datetime(year, month, 1) for year in (2000, 2001) for month in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("field", "condition", "values"),
+    [
+        *[
+            ("l", {"$gt": bound, "$lt": -2}, values)
+            for bound, values in (
+                (-6, [-5, -4, -3]),
+                (-6.5, [-5, -4, -3]),
+                (-5, [-4, -3]),
+                (-5.0, [-4, -3]),
+                (-4.5, [-4, -3]),
+            )
+        ],
+        *[
+            ("l", {"$gte": bound, "$lt": -2.0}, values)
+            for bound, values in (
+                (-6, [-5, -4, -3]),
+                (-6.5, [-5, -4, -3]),
+                (-5.0, [-5, -4, -3]),
+                (-4.5, [-4, -3]),
+            )
+        ],
+        *[
+            ("l", {"$lt": bound, "$gt": 2.0}, values)
+            for bound, values in (
+                (4.0, [3]),
+                (4.5, [3, 4]),
+                (5, [3, 4]),
+                (5.0, [3, 4]),
+                (5.5, [3, 4, 5]),
+                (6, [3, 4, 5]),
+                (7.5, [3, 4, 5]),
+            )
+        ],
+        *[
+            ("l", {"$lte": bound, "$gt": 2.5}, values)
+            for bound, values in (
+                (3.5, [3]),
+                (4.0, [3, 4]),
+                (5.0, [3, 4, 5]),
+                (5.5, [3, 4, 5]),
+                (6.0, [3, 4, 5]),
+                (7.5, [3, 4, 5]),
+            )
+        ],
+        *[
+            ("l", condition, [])
+            for condition in (
+                {"$lt": -5},
+                {"$lt": -5.0},
+                {"$lt": -5.5},
+                {"$lte": -5.5},
+                {"$gt": 5},
+                {"$gt": 5.0},
+                {"$gt": 5.5},
+                {"$gte": 5.5},
+                {"$gte": 6.0},
+            )
+        ],
+        *[
+            ("l", {name: nan}, [])
+            for name in ("$lt", "$lte", "$gt", "$gte")
+            for nan in (math.nan, Decimal128("NaN"))
+        ],
+        ("l", {"$gte": 5.0}, [5]),
+        ("l", {"$lte": -5.0}, [-5]),
+        *[(field, {"$lt": _LONG_AGO}, []) for field in "bmy"],
+        *[(field, {"$gt": _FAR_AHEAD}, []) for field in "bmy"],
+        ("m", {"$lt": _FAR_AHEAD}, _MONTHS),
+        ("m", {"$gt": _LONG_AGO}, _MONTHS),
+        ("y", {"$lte": _FAR_AHEAD}, _YEARS),
+        ("y", {"$gte": _LONG_AGO}, _YEARS),
+        ("y", {"$gt": datetime(2009, 1, 1)}, _YEARS[-1:]),
+        ("m", {"$gte": datetime(2001, 11, 2)}, _MONTHS[-1:]),
+        ("m", {"$lt": datetime(2000, 2, 1)}, _MONTHS[:1]),
+    ],
+)
+def test_a_bound_beside_on_and_beyond_each_end(
+    field: str, condition: dict[str, Any], values: list[Any]
+) -> None:
+    assert listed(field, condition) == values
+
+
+def test_the_first_and_the_last_day_of_the_calendar_lie_on_a_grid() -> None:
+    source = b"""
+version: 1
+classes: {k: {mode: deterministic, type: date, range: {unit: UNIT, from: 0001-01-01, to: 9999-12-31}}}
+collections: {d.c: {f: k}}
+"""
+    last = {"day": date(9999, 12, 31), "month": date(9999, 12, 1), "year": date(9999, 1, 1)}
+    for unit, day in last.items():
+        domain = load_policy(source.replace(b"UNIT", unit.encode()), "policy.yaml").classes["k"].domain
+        assert domain is not None
+        first_ms, last_ms = ((each - date(1970, 1, 1)).days * 86_400_000 for each in (date(1, 1, 1), day))
+        assert domain.holds(first_ms)
+        assert domain.holds(last_ms)
+        outside = (
+            first_ms - 1,
+            first_ms - 86_400_000,
+            last_ms + 1,
+            (date.max - date(1970, 1, 1)).days * 86_400_000 + 86_400_000,
+        )
+        assert not any(map(domain.holds, outside))
+
+
+@pytest.mark.parametrize(
+    ("declared", "most"), [("", 40_000), (", max_values: 1", 1), (", max_values: 200000", 200_000)]
+)
+def test_a_range_lists_as_many_values_as_the_policy_allows(declared: str, most: int) -> None:
+    source = f"""
+version: 1
+classes: {{k: {{mode: deterministic, type: long, range: {{from: 0, to: 10000000{declared}}}}}}}
+collections: {{db.c: {{f: k}}}}
+"""
+    policies = load_policy(source.encode(), "policy.yaml")
+    command = {"find": "c", "filter": {"f": {"$lt": most}}, "$db": "db"}
+    (edit,) = plan_command(policies, encode(command), 0).edits
+    assert isinstance(edit, RangeEdit)
+    assert edit.positions == range(most)
+    command["filter"] = {"f": {"$lte": most}}
+    with pytest.raises(Refusal) as caught:
+        plan_command(policies, encode(command), 0)
+    assert caught.value.reason is Reason.RANGE_SIZE
 
 
 _bounds = st.integers(-3, 124) | st.floats(-3, 124, allow_nan=False) | st.sampled_from([1e308, -1e308])
@@ -190,6 +323,7 @@ def test_an_upsert_seeds_only_what_may_be_stored(query: dict[str, Any]) -> None:
         "{mode: deterministic, type: date, range: {unit: hour, from: 2000-01-01, to: 2000-01-02}}",
         "{mode: deterministic, type: date, range: {unit: day, from: 0, to: 1}}",
         "{mode: deterministic, type: int, range: {from: 0, to: 9, max_values: 0}}",
+        "{mode: deterministic, type: int, range: {from: 0, to: 9, max_values: 200001}}",
     ],
 )
 def test_a_range_that_cannot_be_is_refused_with_its_place(declared: str) -> None:

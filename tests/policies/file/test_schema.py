@@ -5,8 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType, freeze, matches
+from sealwire.policies.file.schema import (
+    NOTHING,
+    FieldClass,
+    Mode,
+    PathNode,
+    PolicySet,
+    ValueType,
+    belongs_to_server,
+    matches,
+)
 from tests.bson_types import BsonType
+from tests.policies.tree_text import Shape, node, shown
 
 HEAD = b"version: 1\nclasses: {a: {mode: random}, b: {mode: deterministic, type: int}}\ncollections:\n"
 
@@ -41,7 +51,7 @@ def test_a_star_stays_within_its_part_and_spares_the_servers_collections(
 def test_an_exact_name_goes_before_patterns_and_these_by_their_order() -> None:
     policy = load_policy(HEAD + b"  'a*.x': {first: a}\n  '*.x': {second: a}\n  ab.x: {exact: a}\n", "p")
     assert [
-        [*node.children] if (node := policy.covered(name)) else None
+        [*found.children] if (found := policy.covered(name)) else None
         for name in ("ab.x", "ac.x", "b.x", "b.y")
     ] == [[b"exact"], [b"first"], [b"second"], None]
 
@@ -52,6 +62,12 @@ def test_the_memory_of_namespaces_is_bounded() -> None:
         policy.covered(f"b{number}.x")
     assert len(policy._remembered) <= 4096
     assert policy.covered("a1.x") is not None
+    policy._remembered.clear()
+    for number in range(4096):
+        policy.covered(f"b{number}.x")
+    assert len(policy._remembered) == 4096
+    policy.covered("b.x")
+    assert len(policy._remembered) == 1
 
 
 def test_a_policy_knows_its_databases() -> None:
@@ -75,29 +91,106 @@ def test_value_types_have_the_bson_type_of_their_name() -> None:
     assert {(kind.value, kind.kind) for kind in ValueType} == expected
 
 
-LEAVES = st.sampled_from(
+@pytest.mark.parametrize(
+    ("namespace", "is_named"),
     [
-        PathNode("r", leaf=FieldClass("r", Mode.RANDOM, None)),
-        PathNode("d", leaf=FieldClass("d", Mode.DETERMINISTIC, ValueType.INT)),
-        PathNode("o", opaque=True),
-        NOTHING,
-    ]
+        ("clinic.y", True),
+        ("tenant_1.x", True),
+        ("other.x", False),
+        ("tenant_1.y", False),
+        ("clinic.z", False),
+        ("log.y", False),
+    ],
 )
+def test_a_policy_names_a_collection_if_not_its_database(namespace: str, is_named: bool) -> None:
+    policy = load_policy(HEAD + b"  'tenant_*.x': {f: a}\n  clinic.y: {f: b}\n  'log.*': {f: a}\n", "p")
+    assert policy.names(namespace) is is_named
 
 
-def _branches(children: st.SearchStrategy[PathNode]) -> st.SearchStrategy[PathNode]:
-    names = st.sampled_from([b"a", b"b", b"c"])
-    return st.dictionaries(names, children, min_size=1).map(lambda found: PathNode("", freeze(found)))
+def test_what_is_in_reach_of_a_database() -> None:
+    policy = load_policy(HEAD + b"  'tenant_*.x': {f: a}\n  clinic.y: {g: b}\n", "p")
+    for database, names in ((None, [b"g", b"f"]), ("clinic", [b"g"]), ("tenant_5", [b"f"]), ("other", [])):
+        assert [name for node in policy.in_reach(database) for name in node.children] == names
+    assert policy.collection_names == {b"y"}
+    assert not PolicySet({}, {}).protects_anything
+    assert PolicySet({}, {"a.b": NOTHING}).protects_anything
+    assert PolicySet({}, {}, (("a.*", NOTHING),)).protects_anything
+
+
+@pytest.mark.parametrize(
+    ("database", "collection", "expected"),
+    [
+        *((database, "x", True) for database in ("admin", "config", "local")),
+        *(("clinic", name, True) for name in ("system.views", "system.")),
+        *(("clinic", name, False) for name in ("x", "system", "a.system.b")),
+        ("administration", "x", False),
+    ],
+)
+def test_what_belongs_to_the_server(database: str, collection: str, expected: bool) -> None:
+    assert belongs_to_server(f"{database}.{collection}") is expected
+
+
+@pytest.mark.parametrize(
+    ("field_class", "kind", "stored"),
+    [
+        (FieldClass("r", Mode.RANDOM, None), 0, set()),
+        (FieldClass("s", Mode.DETERMINISTIC, ValueType.STRING), 2, {2}),
+        (FieldClass("d", Mode.DETERMINISTIC, ValueType.DOUBLE), 1, set()),
+        (FieldClass("b", Mode.DETERMINISTIC, ValueType.BIN_DATA), 5, set()),
+        (FieldClass("o", Mode.DETERMINISTIC, ValueType.OBJECT_ID), 7, {7}),
+        (FieldClass("t", Mode.DETERMINISTIC, ValueType.BOOL), 8, {8}),
+        (FieldClass("d", Mode.DETERMINISTIC, ValueType.DATE), 9, {9}),
+        (FieldClass("i", Mode.DETERMINISTIC, ValueType.INT), 16, {16}),
+        (FieldClass("l", Mode.DETERMINISTIC, ValueType.LONG), 18, {18}),
+    ],
+)
+def test_values_of_a_type_with_one_encoding_are_stored_as_they_are(
+    field_class: FieldClass, kind: int, stored: set[int]
+) -> None:
+    assert field_class.kind == kind
+    assert {each for each in range(256) if field_class.stores(each)} == stored
+
+
+LEAVES = st.sampled_from(["k", "l", "r", "?", "", "-k", "-r", "-?", ">k", ">"])
+
+
+def _branches(children: st.SearchStrategy[Shape]) -> st.SearchStrategy[Shape]:
+    names = st.sampled_from(["a", "b", "c", "-", ">", "|"])
+    return st.dictionaries(names, children, min_size=1)
 
 
 @given(st.recursive(LEAVES, _branches, max_leaves=20))
-def test_what_a_tree_counts_is_what_a_walk_finds(tree: PathNode) -> None:
+def test_what_a_tree_counts_is_what_a_walk_finds(shape: Shape) -> None:
     def walk(node: PathNode, depth: int) -> list[tuple[PathNode, int]]:
         return [(node, depth), *(pair for child in node.children.values() for pair in walk(child, depth + 1))]
 
+    def is_random(node: PathNode) -> bool:
+        if node.absent:
+            return False
+        if node.leaf is not None:
+            return node.leaf.mode is Mode.RANDOM
+        return node.opaque or any(map(is_random, node.children.values()))
+
+    def covers(node: PathNode) -> bool:
+        behind = node.behind_number is not None and covers(node.behind_number)
+        return node.leaf is not None or node.opaque or behind or any(map(covers, node.children.values()))
+
+    tree = node(shape)
     found = walk(tree, 0)
     assert tree.size == len(found)
     assert tree.depth == max(depth for _, depth in found)
-    assert tree.holds_random == any(
-        node.opaque or (node.leaf is not None and node.leaf.mode is Mode.RANDOM) for node, _ in found
-    )
+    assert tree.holds_random == is_random(tree)
+    assert tree.covers == covers(tree)
+    assert tree.reshaped == any(each.behind_number is not None for each, _ in found)
+    assert tree.rearranged == any(each.moved for each, _ in found)
+    assert tree.is_gone == (tree.absent and not tree.opaque)
+    assert tree.is_doubtful == (tree.absent and tree.opaque)
+
+
+def test_a_tree_that_was_changed_has_what_it_was_behind_a_number() -> None:
+    before = node({"a": "k", "-": ""})
+    after = before.changed({b"b": node("l")})
+    assert shown(after) == "{b:l}|-{a:k}"
+    assert shown(after.changed({})) == "|-{a:k}"
+    assert shown(node("-?").changed({})) == "-?|-?"
+    assert (after.child(b"b"), after.child(b"a")) == (node("l"), None)

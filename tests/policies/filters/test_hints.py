@@ -7,6 +7,7 @@ from bson import SON, Decimal128, encode
 
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.loader import load_policy
 from tests.policies.support import POLICY, plan_of, reason, refusal_of
 
 Command = dict[str, Any]
@@ -163,8 +164,64 @@ def test_a_hint_on_a_view_is_one_on_another_collection(hint: Any) -> None:
     plan_on_view("_id_")
 
 
-def test_a_name_of_many_fields_is_any_index() -> None:
-    assert refusal_of(find(hint="a_1" + "_b_1" * 40, limit=1)).reason is Reason.SORT
+@pytest.mark.parametrize("hint", [{"$natural": 1}, {"_id": -1}, "_id_"])
+def test_a_hint_on_a_view_may_name_what_no_policy_covers(hint: Any) -> None:
+    plan_on_view(hint)
+
+
+@pytest.mark.parametrize("hint", [{"_id": 1, "ward": 1}, {"$natural": 1, "ward": 1}])
+def test_a_hint_on_a_view_that_names_more_is_refused(hint: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        plan_on_view(hint)
+    assert caught.value.reason is Reason.SORT
+
+
+def test_a_name_of_more_fields_than_an_index_has_is_any_index() -> None:
+    plan_of(find(hint="_".join(f"f{i}_1" for i in range(32)), limit=1))
+    assert refusal_of(find(hint="_".join(f"f{i}_1" for i in range(33)), limit=1)).reason is Reason.SORT
+
+
+UNDERSCORED = load_policy(
+    b"""
+version: 1
+classes: {k: {mode: deterministic, type: string}}
+collections:
+  clinic.one: {a_1_b: k}
+  clinic.two: {b_-1_c_hashed_d: k}
+  clinic.three: {c: k}
+""",
+    "policy.yaml",
+)
+
+
+@pytest.mark.parametrize(
+    ("collection", "hint", "is_refused"),
+    [
+        ("one", "a_1_b_1", True),
+        ("one", "a_1_b_1_c_1", True),
+        ("one", "x_1_a_1_b_1", True),
+        ("one", "a_1", False),
+        ("one", "b_1", False),
+        ("one", "a_-1_b_1", False),
+        ("two", "a_1_b_-1_c_hashed_d_1", True),
+        ("two", "b_-1_c_hashed_d_text_e_1", True),
+        ("two", "b_-1_c_hashed_1", False),
+        ("three", "a_1_b_1_c_2dsphere", True),
+        ("three", "a_2d_c_2d", True),
+        ("three", "a_1_b_1_c_2", True),
+        ("three", "c_1x", True),
+        ("three", "cc_1", False),
+        ("three", "a_c_1", False),
+    ],
+)
+def test_a_name_may_mean_each_field_that_can_be_read_in_it(
+    collection: str, hint: str, is_refused: bool
+) -> None:
+    command = find(hint=hint, limit=1) | {"find": collection}
+    if is_refused:
+        assert refusal_of(command, UNDERSCORED).reason is Reason.SORT
+    else:
+        plan_of(command, UNDERSCORED)
 
 
 @pytest.mark.parametrize("kind", ["secret", 1.5, 0, True, None, {"a": "secret"}, ["secret"]])

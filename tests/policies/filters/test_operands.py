@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bson import decode
+from bson import Int64, decode
 
 from sealwire.policies.errors import Reason
 from sealwire.policies.planning.plan import Plan
@@ -58,3 +58,86 @@ def test_a_type_is_asked_for_as_it_is_stored(path: str, types: Any, sent: Any) -
 )
 def test_what_nobody_can_say_or_ask_is_refused(path: str, types: Any, expected: Reason) -> None:
     assert reason({"find": "patients", "filter": {path: {"$type": types}}}) is expected
+
+
+NAMES = {
+    **{
+        "double": 1,
+        "string": 2,
+        "object": 3,
+        "array": 4,
+        "binData": 5,
+        "undefined": 6,
+        "objectId": 7,
+        "bool": 8,
+    },
+    **{"date": 9, "null": 10, "regex": 11, "dbPointer": 12, "javascript": 13, "symbol": 14},
+    **{"javascriptWithScope": 15, "int": 16, "timestamp": 17, "long": 18, "decimal": 19},
+    **{"minKey": -1, "maxKey": 127},
+}
+"""Of the BSON types, as $type has them."""
+
+
+@pytest.mark.parametrize(("name", "number"), NAMES.items())
+def test_a_type_is_known_by_its_name_and_by_its_number(name: str, number: int) -> None:
+    kept = {"null", "array", "minKey"}
+    for path, own in (("nhs_number", "string"), ("visits", "int"), ("ratio", "double"), ("born", "date")):
+        for operand in (name, number, float(number), Int64(number)):
+            expected = operand if name in kept else BINARY if name == own else NEVER
+            assert asked(path, operand) == expected
+    # nothing of these is encrypted
+    assert asked("address", name) == name
+
+
+@pytest.mark.parametrize("number", [*range(-5, -1), 0, *range(20, 30), 126, 128, 255])
+def test_no_other_number_is_a_type(number: int) -> None:
+    assert reason({"find": "patients", "filter": {"address": {"$type": number}}}) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "number", [("visits", BINARY), ("big", BINARY), ("ratio", BINARY), ("nhs_number", NEVER), ("born", NEVER)]
+)
+def test_number_stands_for_four_types(number: tuple[str, int]) -> None:
+    path, sent = number
+    assert asked(path, "number") == sent
+    assert asked(path, ["number", "null"]) == [sent, "null"]
+
+
+@pytest.mark.parametrize("flag", [0, 1, True, False, 0.0, Int64(1), None])
+def test_exists_takes_flags_and_null(flag: Any) -> None:
+    assert plan_of({"find": "patients", "filter": {"nhs_number": {"$exists": flag}}}).edits == []
+
+
+@pytest.mark.parametrize("flag", ["943", "", {}, [], b"x"])
+def test_exists_takes_nothing_that_could_be_a_value(flag: Any) -> None:
+    assert reason({"find": "patients", "filter": {"nhs_number": {"$exists": flag}}}) is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"$elemMatch": {"$expr": {"$eq": [1, 1]}}},
+        {"$elemMatch": {"a": {"$elemMatch": {"$where": "1"}}}},
+        {"$not": {"$elemMatch": {"$and": [{"b": {"$expr": 1}}]}}},
+        {"$or": [{"nhs_number": "a"}]},
+        {"$not": {"$nor": [{"nhs_number": "a"}]}},
+        {"$not": {"$not": {"$and": []}}},
+    ],
+)
+def test_what_names_other_fields_is_refused_in_a_condition_on_one(condition: Any) -> None:
+    assert reason({"find": "patients", "filter": {"name": condition}}) is Reason.OPERATOR
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"$elemMatch": {"expr": 1, "$eq": "$where"}},
+        {"$elemMatch": {"$or": [{"a": 1}]}},
+        {"$not": {"$elemMatch": {"$and": [{"a": 1}]}}},
+        {"$eq": {"a": "$expr"}},
+        "$expr",
+        {"or": [{"$or": 1}]},
+    ],
+)
+def test_what_only_looks_like_it_passes(condition: Any) -> None:
+    assert plan_of({"find": "patients", "filter": {"name": condition}}).edits == []

@@ -64,6 +64,7 @@ def test_undefined_is_false() -> None:
         *((3.0, 3), (-0.0, 0), (2.0**53, 2**53), (-(2.0**63), -(2**63))),
         *((Decimal128("3"), 3), (Decimal128("3.00"), 3), (Decimal128("3E+2"), 300), (Decimal128("-0"), 0)),
         (Decimal128("9223372036854775807"), 2**63 - 1),
+        (Decimal128("-9223372036854775808"), -(2**63)),
     ],
 )
 def test_whole_numbers_of_every_type(value: Any, whole: int) -> None:
@@ -74,6 +75,7 @@ def test_whole_numbers_of_every_type(value: Any, whole: int) -> None:
     "value",
     [
         *(0.5, float("nan"), float("inf"), -float("inf"), 2.0**63, 1e300, -1e19),
+        *(Decimal128("-9223372036854775809"), -1.5 * 2.0**63),
         *(Decimal128("0.5"), Decimal128("NaN"), Decimal128("Infinity"), Decimal128("9223372036854775808")),
         *(Decimal128("1E+6000"), Decimal128("1E-6000"), "1", True, None, [1], {"n": 1}),
     ],
@@ -92,6 +94,11 @@ def test_decimals_that_are_not_canonical_decide_nothing(data: bytes) -> None:
         is_true(kinds.DECIMAL, data)
     with pytest.raises(Refusal):
         whole_number(*of(Decimal128.from_bid(data)))
+
+
+@pytest.mark.parametrize("text", ["1E+1", "9" * 34, "9" * 34 + "E+6111", "1E-6175", "Infinity", "NaN"])
+def test_a_decimal_of_34_digits_and_any_exponent_is_canonical(text: str) -> None:
+    assert is_canonical(Decimal128(text).bid)
 
 
 @given(st.decimals(places=6, min_value=-(10**20), max_value=10**20))

@@ -13,7 +13,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.operators import OPERATORS
 from sealwire.policies.planning.signatures import Names, Signature, signature_of, signatures_in
 from tests.policies.signature_calls import doubled, fitting, left_in_clear, misfits
-from tests.policies.support import Command, plan_of, reason
+from tests.policies.support import Command, plan_of, reason, refusal_of
 
 MARKER = "a secret beside a covered field"
 LEAKING = {"$eq": ["$nhs_number", MARKER]}
@@ -152,3 +152,14 @@ def test_the_notation_says_how_many_and_which() -> None:
         **dict.fromkeys((b"$a", b"$b", b"$c"), signature_of("1")),
         b"$d": signature_of("2"),
     }
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [({"input": [], "in": 1, "unheardOf": 1}, "unheardOf"), ({"input": []}, "in"), ({"in": 1}, "input")],
+)
+def test_a_refusal_says_which_argument_is_too_many_or_missing(argument: Any, named: str) -> None:
+    pipeline = [{"$set": {"x": {"$map": argument}}}]
+    refusal = refusal_of({"aggregate": "patients", "pipeline": pipeline, "cursor": {}})
+    assert refusal.reason is Reason.SHAPE
+    assert refusal.rule.split()[-1] == named

@@ -252,3 +252,16 @@ def test_expressions_deeper_than_the_server_takes_are_refused(innermost: Any, ar
     with pytest.raises(Refusal) as caught:
         plan_message({"update": "patients"}, {"updates": [statement]})
     assert caught.value.reason is Reason.SHAPE
+
+
+@pytest.mark.parametrize(
+    ("value", "edits"),
+    [
+        ([{"0": {"phone": "a"}, "kind": "b"}], [("contacts.phone", "a")]),
+        ([{"1": {"phone": "a"}}, {"phone": "b"}], [("contacts.phone", "a"), ("contacts.phone", "b")]),
+        ({"x": {"phone": "a"}}, []),
+    ],
+)
+def test_a_number_for_a_name_in_a_document_is_a_place_in_an_array(value: Any, edits: list[Any]) -> None:
+    command = {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"contacts": value}}]}]}
+    assert covered(command) == edits

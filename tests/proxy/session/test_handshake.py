@@ -192,6 +192,7 @@ SYMBOL = element(BsonType.SYMBOL, b"0", string(b"x:27017"))
         element(BsonType.JAVASCRIPT, b"primary", string(b"x:27017")),
         element(BsonType.ARRAY, b"hosts", document(SYMBOL)),
         element(BsonType.OBJECT, b"hosts", document(element(BsonType.INT, b"x:27017", int32(1)))),
+        element(BsonType.OBJECT, b"hosts", document(element(BsonType.STRING, b"0", string(b"db:27017")))),
         element(BsonType.STRING, b"passives", string(b"x:27017")),
     ],
 )

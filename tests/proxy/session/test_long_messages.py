@@ -174,3 +174,12 @@ def test_a_long_insert_leaves_in_pieces_and_is_counted_whole() -> None:
     there = dict(sections(written(effects, ToServer)))["documents"]
     assert [opened(decoded(each)) for each in there] == documents
     assert len(sent.pieces) > 5
+
+
+@pytest.mark.parametrize("value", ["x", sealed("nhs", "x")])
+def test_one_to_a_command_that_reads_nothing_is_not_opened(value: Any) -> None:
+    talking = session()
+    talking.client_data(command({"find": "wards", "$db": "stats"}, 1))
+    effects = received(talking, batch(value))
+    assert b"".join(pieces_of(effects[0])) == batch(value)
+    assert len(effects) == 1

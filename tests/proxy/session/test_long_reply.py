@@ -14,7 +14,7 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
-from sealwire.proxy.session.reveal import OpenEnvelope, reveal
+from sealwire.proxy.session.reveal import OpenEnvelope, reveal, reveal_elements
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.long_message import PART_BYTES, LongMessage
 from sealwire.wire.op_msg import CHECKSUM_PRESENT, MORE_TO_COME, build_op_msg, parse_op_msg
@@ -122,6 +122,12 @@ def _broken(position: int, byte: int) -> bytes:
     return bytes(message)
 
 
+_NAMELESS = build_op_msg(
+    1, 2, document(element(BsonType.ARRAY, b"a", document(MARKED_ELEMENT, b"\x02" + b"x" * 60)))
+)
+"""The name of an array's item has no end."""
+
+
 @pytest.mark.parametrize(
     ("message", "reason", "offset"),
     [
@@ -140,6 +146,13 @@ def test_what_does_not_fit_together_is_an_error(
     with pytest.raises(BsonError) as caught:
         revealed(message, size, lambda *_: (BsonType.NULL, b""))
     assert (caught.value.reason, caught.value.offset) == (reason, offset)
+
+
+@pytest.mark.parametrize("size", [4, 20])
+def test_a_name_without_an_end_is_an_error_where_its_container_is_walked(size: int) -> None:
+    with pytest.raises(BsonError) as caught:
+        revealed(_NAMELESS, size, lambda *_: (BsonType.NULL, b""))
+    assert (caught.value.reason, caught.value.offset) == (WireReason.BSON_STRING, 32 + len(MARKED_ELEMENT))
 
 
 def test_containers_are_entered_as_deep_as_documents_may_be() -> None:
@@ -190,3 +203,16 @@ def test_only_one_body_and_nothing_else_is_plain(message: bytes, plain: bool, mo
     found = in_parts(message, len(message))
     assert is_plain(found) == plain
     assert has_more_to_come(found) == more
+
+
+def test_elements_end_where_they_end() -> None:
+    def open_envelope(_buf: bytes, _start: int, _end: int) -> tuple[int, bytes]:
+        return BsonType.BOOL, b"\1"
+
+    opened = element(BsonType.BOOL, b"hit", b"\1")
+    assert reveal_elements(MARKED_ELEMENT, 0, open_envelope) == (opened, 1)
+    assert reveal_elements(MARKED_ELEMENT * 2, 0, open_envelope) == (opened * 2, 2)
+    # the last one would take the NUL of a document around it
+    with pytest.raises(BsonError) as caught:
+        reveal_elements(MARKED_ELEMENT[:-1], 0, open_envelope)
+    assert caught.value.reason is WireReason.BSON_LENGTH

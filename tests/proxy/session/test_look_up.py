@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
-from bson import Int64
+from bson import Int64, encode
 
-from sealwire.policies.aggregation.views import MAX_NAMES
+from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, View
+from sealwire.proxy.session import look_up
 from sealwire.proxy.session.effects import CloseReason
+from sealwire.wire.op_msg import MORE_TO_COME, build_op_msg, parse_op_msg
 from tests.proxy.session.playbook import (
     Playbook,
     audit,
@@ -235,3 +237,40 @@ def test_our_question_does_not_take_the_number_of_the_clients_command(play: Play
     message = command({"insert": "patients", "documents": [{"_id": 1}], "$db": "clinic"}, 1)
     play >> client(message) << to_server(message)
     play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 2))
+
+
+def test_an_answer_that_more_would_follow_ends_the_session(play: Playbook) -> None:
+    play >> client(command(find(), 70)) << pause(True) << to_server(asked("shown", 1))
+    more = build_op_msg(9, 1, encode({"ok": 1.0, "cursor": {"firstBatch": [], "id": Int64(0)}}), MORE_TO_COME)
+    play >> server(more) << close(CloseReason.SERVER_PROTOCOL)
+
+
+def test_a_definition_is_kept_as_the_server_wrote_it() -> None:
+    stages: list[dict[str, Any]] = [{"$match": {"nhs_number": SEALED}}, {"$unset": "visits"}]
+    message = told(view("shown", "patients", *stages), {"name": "other", "type": "collection"}, response_to=1)
+    body = parse_op_msg(message).body
+    learned = look_up._read(message, body, names_only=False)
+    assert learned == {"shown": View("patients", encode({"pipeline": stages})), "other": None}
+    assert look_up._read(message, body, names_only=True) == {"shown": UNREADABLE, "other": None}
+
+
+@pytest.mark.parametrize(
+    ("ok", "code", "is_denied"),
+    [(0, 13, True), (0, 8000, True), (0, 12, False), (0, Int64(13), False), (1, 13, False)],
+)
+def test_two_codes_say_that_the_user_may_not_look(ok: int, code: Any, is_denied: bool) -> None:
+    message = reply({"ok": float(ok), "code": code})
+    assert look_up._is_denied(message, parse_op_msg(message).body) is is_denied
+
+
+@pytest.mark.parametrize(
+    ("options", "told_of"),
+    [
+        ({"apiVersion": "1", "apiStrict": True, "apiDeprecationErrors": False}, None),
+        ({"apiVersion": "12345678901"}, None),
+        ({"apiVersion": "123456789012"}, {}),
+        ({"apiVersion": 1, "apiStrict": 1, "api": "1"}, {}),
+    ],
+)
+def test_of_the_api_what_a_server_may_ask_for_is_told(options: dict[str, Any], told_of: Any) -> None:
+    assert look_up.api_of(encode({"find": "a", **options}), 0) == (options if told_of is None else told_of)

@@ -5,8 +5,9 @@ import pytest
 from sealwire.proxy.session.effects import Count, Counter
 from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.requests import Request, RequestKind
+from tests.policies.support import target
 
-TARGET = (b"find", b"wards", b"stats")
+TARGET = target("find", "wards", "stats")
 KEPT = Request(RequestKind.COMMAND, "find", "stats.wards"), Count(Counter.COMMANDS, label="find")
 
 
@@ -15,7 +16,7 @@ def test_what_is_remembered_is_found_by_all_three_names() -> None:
     assert passing.get(TARGET) is None
     passing.remember(TARGET, *KEPT)
     assert passing.get(TARGET) == KEPT
-    assert passing.get((b"find", b"wards", b"other")) is None
+    assert passing.get(target("find", "wards", "other")) is None
 
 
 @pytest.mark.plain_core(reason="replaces a constant")
@@ -23,6 +24,6 @@ def test_names_without_end_do_not_make_it_grow(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sealwire.proxy.session.passing._MAX_REMEMBERED", 2)
     passing = PassingCommands()
     for number in range(5):
-        passing.remember((b"find", b"%d" % number, b"stats"), *KEPT)
-    assert passing.get((b"find", b"0", b"stats")) is None
-    assert passing.get((b"find", b"4", b"stats")) == KEPT
+        passing.remember(target("find", f"{number}", "stats"), *KEPT)
+    assert passing.get(target("find", "0", "stats")) is None
+    assert passing.get(target("find", "4", "stats")) == KEPT

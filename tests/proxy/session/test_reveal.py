@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 from bson.code import Code
+from bson.raw_bson import RawBSONDocument
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,6 +156,23 @@ def test_a_hit_too_deep_is_an_error(kind: BsonType) -> None:
     assert opened(data) == 1
     with pytest.raises(BsonError) as caught:
         holds_envelope(document(element(kind, b"0", data)), [0])
+    assert caught.value.reason is WireReason.BSON_DEPTH
+
+
+@pytest.mark.parametrize("place", ["body", "sequence"])
+def test_a_hit_beside_a_sequence_may_lie_as_deep_and_no_deeper(place: str) -> None:
+    def count(deep: bytes) -> int:
+        shallow = document(element(BsonType.INT, b"a", int32(1)))
+        body, item = (deep, shallow) if place == "body" else (shallow, deep)
+        message = command(body, after={"documents": [RawBSONDocument(item)]})
+        return reveal(message, parse_op_msg(message), lambda *_: (BsonType.BOOL, b"\1"))[1]
+
+    data = document(MARKED_ELEMENT)
+    for _ in range(MAX_DEPTH):
+        data = document(element(BsonType.OBJECT, b"0", data))
+    assert count(data) == 1
+    with pytest.raises(BsonError) as caught:
+        count(document(element(BsonType.OBJECT, b"0", data)))
     assert caught.value.reason is WireReason.BSON_DEPTH
 
 

@@ -6,6 +6,7 @@ from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
+from tests.policies.support import target
 from tests.proxy.session.world import (
     KEYRING,
     OWN_ADDRESS,
@@ -19,7 +20,7 @@ from tests.proxy.session.world import (
 
 SETTINGS = SessionSettings(POLICY, login_required=False)
 FIND = command({"find": "beds", "$db": "stats"})
-TARGET = (b"find", b"beds", b"stats")
+TARGET = target("find", "beds", "stats")
 
 
 def sessions(shared: Shared) -> tuple[Session, Session]:
