@@ -32,7 +32,7 @@ demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a b
 	$(BIN)/sealwire demo backup $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
-	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 2 --dist loadfile -m "not slow") $(ARGS)
+	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)
 
 compiled: $(INSTALLED)  ## compile the core into build/compiled, when its sources have changed (needs a C compiler)
 	$(BIN)/python tools/compiled_tree.py

@@ -190,7 +190,19 @@ def measure(arguments: list[str]) -> int:
         "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"),
         "SEALWIRE_ROOT": str(ROOT),
     }
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not slow", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        "-m",
+        "not slow",
+        *arguments,
+    ]
     status = subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
     # a process that is killed while it writes leaves a file that cannot be read: combine says so, and goes on
     subprocess.run(
