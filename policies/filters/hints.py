@@ -105,7 +105,8 @@ def _index_fields(buf: bytes, hint: Element) -> list[bytes] | None:
         return None
     # `a_1_b_1` has the fields a and b, or one that is called `a_1_b`
     starts = [0, *(end + 1 for _, end in ends[:-1])]
-    return [name[start:end] for place, start in enumerate(starts) for end, _ in ends[place:]]
+    # no field is between the two kinds of `a_hashed_1`, and compiled slices must not end before they start
+    return [name[start:end] for place, start in enumerate(starts) for end, _ in ends[place:] if start < end]
 
 
 @dataclass(slots=True)
