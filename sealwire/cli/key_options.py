@@ -15,6 +15,8 @@ from sealwire.keys.kek.passphrase import check_strength
 from sealwire.keys.keyring.store import KeyringStore, parse_place
 from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, find_passphrase, parse_provider
 
+KEK_FORMS = "env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|pkcs11:URI"
+
 keyring_option = click.option(
     "--keyring",
     metavar="PATH|vault:MOUNT/PATH",
@@ -49,7 +51,7 @@ kek_options = settings(
     click.option(
         "--kek",
         "kek_setting",
-        metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|pkcs11:URI",
+        metavar=KEK_FORMS,
         envvar="SEALWIRE_KEK_PROVIDER",
         show_envvar=True,
         default=DEFAULT_PROVIDER,

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import click
 
-from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_kek, open_keyring_store
-from sealwire.cli.options import PATH, dry_run_option, json_option
-from sealwire.cli.output import answer
+from sealwire.cli.key_options import (
+    KEK_FORMS,
+    KekOptions,
+    kek_options,
+    keyring_option,
+    open_kek,
+    open_keyring_store,
+)
+from sealwire.cli.options import PATH
+from sealwire.cli.output import Manner, manner_options
 from sealwire.crypto import selftest
 from sealwire.keys.keyring import file
 from sealwire.keys.providers import Providers
@@ -17,19 +24,13 @@ from sealwire.keys.providers import Providers
 @kek_options
 @click.option(
     "--to",
-    metavar="env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|pkcs11:URI",
+    metavar=KEK_FORMS,
     help="The new key-encryption key. Without it, wrap under the newest version of the old one.",
 )
 @click.option("--to-passphrase-file", type=PATH, help="Passphrase of a new key file.")
-@dry_run_option
-@json_option
+@manner_options
 def rewrap(
-    keyring: str,
-    kek: KekOptions,
-    to: str | None,
-    to_passphrase_file: Path | None,
-    dry_run: bool,
-    as_json: bool,
+    keyring: str, kek: KekOptions, to: str | None, to_passphrase_file: Path | None, manner: Manner
 ) -> None:
     """Wrap all data keys anew. No data is touched, and nothing is encrypted again.
 
@@ -50,14 +51,8 @@ def rewrap(
     store = open_keyring_store(keyring, providers)
     old = kek.open(providers)
     new = old if to is None else open_kek(to, to_passphrase_file, providers)
-    record = file.rewrap(store, old, new, dry_run=dry_run)
+    record = file.rewrap(store, old, new, dry_run=manner.dry_run)
     count = sum(len(entry.keys) for entry in record.classes)
-    done = "would be wrapped" if dry_run else "wrapped"
-    document = {
-        "dry_run": dry_run,
-        "keys": count,
-        "generation": record.generation,
-        "before": old.id,
-        "kek_id": new.id,
-    }
-    answer(f"{store}: {count} keys {done} anew under {new.id}", document, as_json=as_json)
+    done = "would be wrapped" if manner.dry_run else "wrapped"
+    document = {"keys": count, "generation": record.generation, "before": old.id, "kek_id": new.id}
+    manner.answer(f"{store}: {count} keys {done} anew under {new.id}", document)
