@@ -180,3 +180,11 @@ def test_the_altered_envelope_differs_in_its_last_byte() -> None:
 
     selftest._check_alterations(Spy(b"", None), b"abc")  # type: ignore[arg-type]
     assert seen == [b"abb"]
+
+
+@pytest.mark.plain_core(reason="replaces a constant of the core")
+def test_a_random_envelope_that_was_sealed_before_has_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = selftest._RANDOM_STRING
+    monkeypatch.setattr(selftest, "_RANDOM_STRING", sealed[:-1] + ("0" if sealed[-1] != "0" else "1"))
+    with pytest.raises(SelfTestFailed):
+        selftest.run()

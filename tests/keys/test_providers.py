@@ -16,6 +16,7 @@ from sealwire.keys.providers import (
     find_passphrase,
     parse_provider,
 )
+from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.kv import KvStore
 from sealwire.keys.vault.transit import TransitKek
 from tests.keys.samples import CHEAP_SCRYPT, KEK_A, PASSPHRASE
@@ -101,3 +102,12 @@ def test_a_place_leads_to_its_store(tmp_path: Path) -> None:
     assert (type(file), type(document)) == (FileStore, KvStore)
     assert str(document) == "vault:secret/a"
     assert isinstance(providers.kek(parse_provider("vault:transit/sealwire")), TransitKek)
+
+
+def test_all_that_lies_in_vault_shares_one_connection() -> None:
+    providers = Providers({"VAULT_ADDR": "https://v:8200", "VAULT_TOKEN": "t"})
+    one, other = (providers.kek(parse_provider(f"vault:transit/{name}")) for name in "ab")
+    assert isinstance(one, TransitKek)
+    assert isinstance(other, TransitKek)
+    assert one._connection is other._connection
+    assert isinstance(one._connection, VaultConnection)

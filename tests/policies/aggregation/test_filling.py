@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from tests.policies.support import Command, covered, reason
+from sealwire.policies.planning.plan import ValueEdit
+from tests.policies.support import Command, covered, plan_of, reason
 
 Stage = dict[str, Any]
 
@@ -106,3 +107,23 @@ def test_a_constant_for_a_field_that_is_gone_is_refused() -> None:
     gone: Stage = {"$group": {"_id": "$name"}}
     assert reason(run(gone, fill({"nhs_number": {"value": "secret"}}))) is Reason.COMPUTE
     assert covered(run(gone, fill({"nhs_number": {"value": None}, "x": {"value": "y"}}))) == []
+
+
+def test_a_value_that_is_put_where_a_field_was_taken_away_has_its_own_class() -> None:
+    stages = ({"$project": {"nhs_number": 0}}, fill({"nhs_number": {"value": "$postcode"}}))
+    match = {"$match": {"nhs_number": "L1"}}
+    assert classes(run(*stages, match)) == ["postcode"]
+    assert classes(run(match)) == ["nhs"]
+
+
+def test_a_field_that_is_filled_with_itself_stays_what_it_was() -> None:
+    stages = (fill({"nhs_number": {"method": "locf"}}, sortBy={"age": 1}), {"$match": {"nhs_number": "a"}})
+    assert classes(run(*stages, {"$group": {"_id": "$nhs_number"}}, {"$match": {"_id": "b"}})) == [
+        "nhs",
+        "nhs",
+    ]
+
+
+def classes(command: Command) -> list[str]:
+    """The class of each covered constant, in order."""
+    return [edit.field_class.name for edit in plan_of(command).edits if isinstance(edit, ValueEdit)]
