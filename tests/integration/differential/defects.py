@@ -1,5 +1,8 @@
 """What the database server of these tests gets wrong by itself, without Sealwire: the only exclusions.
 
+`$addFields` of `sub.n` changes nothing where `sub` is an array; MongoDB changes each element. So no stage
+puts a value in clear at a covered path below what may be an array.
+
 Types that it does not keep (symbol becomes a string, DBPointer a sub-document, undefined null; dates past
 year 9999 are refused) are not among the generated values.
 """

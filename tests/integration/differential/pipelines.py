@@ -24,7 +24,7 @@ _SHAPES: list[Document] = [
     {"$addFields": {"copy": "$s", "items.t": "$w"}},
     {"$addFields": {"copy": {"a": "$s", "b": "$n"}, "s": "$$REMOVE"}},
     {"$addFields": {"sub": {"extra": "$s"}}},
-    {"$addFields": {"items.s": "x", "sub.n": "$n"}},
+    {"$addFields": {"s": "x", "d": "$n"}},  # not below an array: see defects
     {"$set": {"s": {"$switch": {"branches": [{"case": {"$eq": ["$q", 1]}, "then": "$s"}], "default": None}}}},
     {"$set": {"v": {"$let": {"vars": {"a": "$s"}, "in": {"$eq": ["$$a", "1"]}}}}},
     {"$set": {"copy": ["$s", "$s2"]}},
