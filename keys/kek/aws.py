@@ -37,6 +37,7 @@ _ARN = re.compile(
     r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:(?P<key>(?:key|alias)/[\w/-]+)", re.ASCII
 )
 _NAME = re.compile(r"(?:alias/[\w/-]+|(?:mrk-)?[0-9a-f-]{32,36})", re.ASCII)
+_CODE = re.compile(r"[A-Za-z.]{1,64}", re.ASCII)
 _CONTEXT = "sealwire"
 
 # Two tries of at most five seconds: a start or a reload fails within about ten.
@@ -110,7 +111,9 @@ class AwsKek(RemoteKek):
             return getattr(self._client, operation)(KeyId=self._key, **fields)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            raise _of_service(_MEANINGS.get(code, _Meaning.BUSY), operation, code) from None
+            # a code of no known form may be anything that the other end likes to have in our log
+            shown = code if _CODE.fullmatch(code) else "a strange code"
+            raise _of_service(_MEANINGS.get(code, _Meaning.BUSY), operation, shown) from None
         except BotoCoreError as error:
             raise _of_library(error, operation) from None
 
@@ -132,7 +135,7 @@ def _make_client(region: str | None) -> Any:
 
 
 def _of_service(meaning: _Meaning, operation: str, code: str) -> KeysError:
-    problem = f"AWS KMS does not {operation}: {meaning.value} ({code or 'no code'})"
+    problem = f"AWS KMS does not {operation}: {meaning.value} ({code})"
     match meaning:
         case _Meaning.NOT_OURS:
             return UnwrapFailed()

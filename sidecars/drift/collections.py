@@ -9,6 +9,7 @@ from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client, failure
 from sealwire.sidecars.drift.condition import Keys
 from sealwire.sidecars.drift.scan import Census, PathReport
+from sealwire.wire.errors import BsonError
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 """The hint where the server denies something."""
@@ -46,7 +47,7 @@ def read_collection(
     """Read all documents, or a random `sample` of them; `progress` is told of each.
 
     A view holds nothing of its own, and is skipped. What the server refuses becomes a report, so that the
-    other collections are read. Raises BsonError for what is no document.
+    other collections are read; so does a document that is none.
     """
     if not found.exists or found.kind == "view":
         why = "a view holds nothing of its own" if found.exists else "does not exist"
@@ -59,6 +60,8 @@ def read_collection(
             progress(1)
     except PyMongoError as error:
         skipped = f"not read to its end: {failure(error)}"
+    except BsonError as error:
+        skipped = f"not read to its end: a document is damaged ({error.reason.value})"
     return CollectionReport(found.namespace, census.documents, tuple(census.report()), skipped)
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from sealwire.cli.policy import command
 from sealwire.keys.keyring.file import create_keyring
+from sealwire.sidecars.errors import DirectError, DirectReason
 from tests.integration.conftest import POLICY, Stack
 from tests.integration.outside.chosen import named
 from tests.keys.samples import local_kek
@@ -100,7 +101,8 @@ def test_a_view_and_what_does_not_exist_are_skipped(clean: Stack) -> None:
     assert set(reports.values()) == {"a view holds nothing of its own", "does not exist"}
 
 
-def test_without_rights_the_error_says_which(clean: Stack) -> None:
+def test_an_address_that_leads_to_sealwire_is_refused(clean: Stack) -> None:
     words = ["drift", str(POLICY), "--keyring", str(clean.proxy.keyring)]
     done = CliRunner().invoke(command, words, env={"SEALWIRE_SERVER_URI": clean.proxy.uri(CLINIC, "clinic")})
-    assert done.exit_code != 0
+    assert isinstance(done.exception, DirectError)
+    assert done.exception.reason is DirectReason.SEALWIRE
