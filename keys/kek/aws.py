@@ -31,7 +31,7 @@ from sealwire.keys.errors import (
     KeysReason,
     UnwrapFailed,
 )
-from sealwire.keys.kek.remote import RemoteKek
+from sealwire.keys.kek.remote import MAX_SERVICE_BYTES, RemoteKek
 
 _ARN = re.compile(
     r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:(?P<key>(?:key|alias)/[\w/-]+)", re.ASCII
@@ -100,11 +100,11 @@ class AwsKek(RemoteKek):
 
     def _encrypt(self, key: bytes, context: str) -> bytes:
         answer = self._call("encrypt", Plaintext=key, EncryptionContext={_CONTEXT: context})
-        return bytes(answer["CiphertextBlob"])
+        return _bytes_of(answer, "CiphertextBlob")
 
     def _decrypt(self, sealed: bytes, context: str) -> bytes:
         answer = self._call("decrypt", CiphertextBlob=sealed, EncryptionContext={_CONTEXT: context})
-        return bytes(answer["Plaintext"])
+        return _bytes_of(answer, "Plaintext")
 
     def _call(self, operation: str, **fields: Any) -> Any:
         try:
@@ -116,6 +116,14 @@ class AwsKek(RemoteKek):
             raise _of_service(_MEANINGS.get(code, _Meaning.BUSY), operation, shown) from None
         except BotoCoreError as error:
             raise _of_library(error, operation) from None
+
+
+def _bytes_of(answer: Any, field: str) -> bytes:
+    value = answer.get(field)
+    if not isinstance(value, bytes) or not 0 < len(value) <= MAX_SERVICE_BYTES:
+        hint = "see who answers at this address (AWS_ENDPOINT_URL_KMS)"
+        raise KekUnavailable(KeysReason.KMS_FAILED, "AWS KMS answers, but not as it does", hint)
+    return value
 
 
 def _make_client(region: str | None) -> Any:

@@ -16,7 +16,7 @@ from sealwire.keys.errors import UnwrapFailed
 from sealwire.keys.kek.local_wrap import MAX_KEY_BYTES
 
 _MARK_BYTES = 16
-_MAX_SERVICE_BYTES = 8 * 1024
+MAX_SERVICE_BYTES = 8 * 1024
 """No service makes more of a key of 1024 bytes."""
 
 
@@ -42,7 +42,7 @@ class RemoteKek(ABC, Unpicklable):
     def unwrap(self, wrapped: bytes, associated_data: bytes) -> bytes:
         """Raises as `KeyEncryptionKey`; KeySettingError."""
         mark, sealed = wrapped[:_MARK_BYTES], wrapped[_MARK_BYTES:]
-        if not 0 < len(sealed) <= _MAX_SERVICE_BYTES or mark != self._mark(sealed, associated_data):
+        if not 0 < len(sealed) <= MAX_SERVICE_BYTES or mark != self._mark(sealed, associated_data):
             raise UnwrapFailed
         return self._decrypt(sealed, sha256(associated_data).hexdigest())
 

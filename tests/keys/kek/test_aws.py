@@ -182,3 +182,21 @@ def test_an_error_without_a_code_may_pass() -> None:
 
     with pytest.raises(KekUnavailable):
         AwsKek(KEY_ID, Failing()).wrap(KEY, AD)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"CiphertextBlob": "text"}, {"CiphertextBlob": b""}, {"CiphertextBlob": bytes(9000)}]
+)
+def test_an_answer_of_another_form_is_unavailable(answer: dict[str, object]) -> None:
+    class Lying:
+        def encrypt(self, **_: Any) -> Any:
+            return answer
+
+    with pytest.raises(KekUnavailable) as caught:
+        AwsKek(KEY_ID, Lying()).wrap(KEY, AD)
+    assert caught.value.reason is KeysReason.KMS_FAILED
+
+
+@pytest.mark.parametrize("code", ["a\nforged line", "x" * 65, "943 476 5919"])
+def test_a_code_of_no_known_form_is_not_shown(client: Any, code: str) -> None:
+    assert code not in str(refused(client, "encrypt", code))
