@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
-from botocore.exceptions import (  # type: ignore[import-untyped]
+from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -12,7 +12,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     SSLError,
     UnauthorizedSSOTokenError,
 )
-from botocore.stub import ANY, Stubber  # type: ignore[import-untyped]
+from botocore.stub import ANY, Stubber
 
 from sealwire.keys.errors import (
     KekDenied,
