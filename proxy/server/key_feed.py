@@ -89,6 +89,7 @@ class KeyFeed:
         self._clock = clock
         self._hand_on = hand_on
         self._keyring = first.take()
+        metrics.key_ages.made = self._keyring.created
         self._flight: _Answer | None = None
         self._next: _Answer | None = None
         self._earliest_at = now
@@ -223,4 +224,5 @@ class KeyFeed:
 
     def _use(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self._metrics.key_ages.made = keyring.created
         self._hand_on(keyring)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -69,13 +70,15 @@ class Bench:
     age_s: float | None = None
     source: Source = field(default_factory=Source)
     clock: Clock = field(default_factory=Clock)
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics = field(init=False)
     handed_on: list[Keyring] = field(default_factory=list)
+    today: datetime = NOW
     feed: KeyFeed = field(init=False)
 
     def __post_init__(self) -> None:
         first = FirstKeyring(Keyring(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
         settings = KeySettings(REFRESH_S, MAX_AGE_S)
+        self.metrics = Metrics(lambda: self.today)
         self.feed = KeyFeed(self.source, first, settings, self.metrics, self.handed_on.append, self.clock)
 
     def ask(self, keys: tuple[tuple[int, int], ...] = FORGED) -> "asyncio.Task[Keyring | None]":
@@ -297,3 +300,31 @@ async def test_the_one_who_started_a_load_may_go_and_the_others_still_get_an_ans
     starter.cancel()
     assert await soon(other) is bench.feed.keyring
     assert bench.source.loads == 1
+
+
+async def test_the_active_keys_of_the_policy_show_their_age() -> None:
+    bench = Bench()
+    bench.metrics.show_policy("0", ["class1", "class2"])
+    bench.source.keys.extend([data_key(2), data_key(3)])
+    name = "sealwire_key_age_seconds"
+    bench.today = NOW + timedelta(days=2)
+    await bench.later(REFRESH_S)
+    assert bench.metrics.value(name, **{"class": "class1"}) == 2 * 86_400
+    assert bench.metrics.value(name, **{"class": "class2"}) == 2 * 86_400
+    bench.today = NOW - timedelta(days=1)
+    assert bench.metrics.value(name, **{"class": "class1"}) == 0
+    bench.metrics.show_policy("1", ["class2"])
+    shown = bench.metrics.render().decode()
+    assert f'{name}{{class="class2"}}' in shown
+    for hidden in ("class1", "class3"):
+        assert f'class="{hidden}"' not in shown
+
+
+async def test_keys_that_were_given_up_have_no_age() -> None:
+    bench = Bench()
+    bench.metrics.show_policy("0", ["class1"])
+    assert b'class="class1"' in bench.metrics.render()
+    bench.source.error = DOWN
+    await bench.later(MAX_AGE_S + 1)
+    assert bench.state() is Freshness.EXPIRED
+    assert b'class="class1"' not in bench.metrics.render()
