@@ -1,13 +1,14 @@
 """What one proxy has under way that relies on where a class's values are, and what it may say to the job.
 
-A use is a command, with the cursor that it leaves open; or a transaction, with all its commands. It names the
-values that it looks for or writes, or any (None): a `$group`, a copy inside the server, a test for null. While
-it lasts, no window that it meets may move. So:
+A use is a command, with the cursor that it leaves open; or a transaction, with all its commands. It names
+the values that it looks for or writes, or any (None): a `$group`, a copy inside the server. While it lasts,
+no window that it meets may move. So:
 
 - `begin` turns a use away that meets the open window; it comes again when a later frontier is known.
 - `acknowledged` is the generation of the newest frontier, once nothing is under way that meets its window.
 
-Neither side can starve the other: what meets a window waits from the moment it is known, and a window is short.
+Neither side can starve the other: what meets a window waits from the moment it is known, and a window is
+short.
 """
 
 from collections.abc import Iterable
@@ -16,8 +17,6 @@ from typing import NewType, final
 from sealwire.keys.frontier.frontier import Frontier, Position
 
 UseId = NewType("UseId", int)
-
-
 
 
 @final

@@ -19,9 +19,9 @@ class Forms:
         self._named: dict[str, set[Position]] = {}
 
     def valid(self, class_name: str, old: bytes, kind: int, value: bytes) -> bytes:
-        """The one form in which a value of a deterministic class is stored; `old` is the envelope of the active key.
+        """The one form in which a value of a deterministic class is stored; `old` is the active key's envelope.
 
-        Raises WindowMet, FrontierLost. Cost: one look-up for a class that does not move, else up to an AES-SIV call.
+        Raises WindowMet, FrontierLost. Cost: a look-up for a class that does not move, else one AES-SIV call.
         """
         if class_name not in self._moves.classes:
             return old
@@ -35,7 +35,10 @@ class Forms:
         self._named.setdefault(class_name, set()).add(position)
         if form is Form.OLD:
             return old
-        return self._keyring.pending_cipher_for(class_name).encrypt_deterministically(kind, value)
+        new = self._keyring.pending_cipher_for(class_name)
+        if new is None:
+            raise FrontierLost
+        return new.encrypt_deterministically(kind, value)
 
     @property
     def named(self) -> dict[str, frozenset[Position]]:

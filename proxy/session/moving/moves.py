@@ -14,7 +14,7 @@ from sealwire.keys.frontier.uses import UseId, Uses
 GRACE_S: Final = 10.0
 """For a command whose reply was not awaited to the end."""
 MAX_CURSOR_S: Final = 1900.0
-"""An idle cursor ends after 10 minutes, its session after 30 (cursorTimeoutMillis, localLogicalSessionTimeout)."""
+"""A cursor ends when idle for 10 minutes, and with its session after 30."""
 MAX_TRANSACTION_S: Final = 120.0
 """Twice what a server grants a transaction (transactionLifetimeLimitSeconds)."""
 
@@ -52,7 +52,7 @@ class Hold:
 
 @final
 class Outlasting:
-    """Holds that outlast their command, by what will end them; each is given up `limit_s` after its last sign."""
+    """Holds that outlast their command, by what ends them; each is given up `limit_s` after its last sign."""
 
     __slots__ = ("_kept", "_limit_s", "_now_s", "lost")
 

@@ -27,15 +27,14 @@ _ONE_BY_ONE: Final = frozenset(
 )
 """Operators that compare with what they name, or store it; and the generic arguments."""
 
-# A hint or bounds lead along an index; `let` brings variables, for expressions; an update that is an array is
-# a pipeline. Each with its BSON type where the name alone is too common.
+# A hint or bounds lead along an index; `let` brings variables; an update that is an array is a pipeline. Each with its BSON type where the name alone is too common.
 _OTHERS: Final = (b"hint\0", b"min\0", b"max\0", b"let\0", b"\4u\0", b"\4update\0")
 
 
 def touched(
     plan: Plan, policy: PolicySet, moving: Iterable[str], named: Mapping[str, frozenset[Position]]
 ) -> dict[str, frozenset[Position] | None]:
-    """By moving class: the positions that the command names, None for any. Classes it does not touch are left out.
+    """By moving class: the positions that the command names, None for any; no class that it does not touch.
 
     Cost: O(message), and O(paths) of its collection. Raises nothing.
     """

@@ -1,7 +1,7 @@
 """Every order in which a job, two proxies and their clients can take their steps, on a few values.
 
-The server holds documents, each with one value in its old or its new form, the frontier that the job wrote, and
-for each proxy what it acknowledged. What is checked at each step is what a client would see: a duplicate is
+The server holds documents, each with one value in its old or its new form; the frontier that the job wrote;
+and for each proxy what it acknowledged. What is checked at each step is what a client would see: a duplicate is
 found exactly where the value is there, a search finds all, a group has one row a value. At the end every form
 is new. A `Weakness` takes one rule of the construction away; the model has to notice each.
 """
