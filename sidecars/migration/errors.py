@@ -14,11 +14,10 @@ class MigrationReason(Enum):
     DETERMINISTIC = "deterministic"
     OBSTACLE = "obstacle"
     POLICY_CHANGED = "policy-changed"
-    KEY_CHANGED = "key-changed"
     MISSING = "missing"
     DAMAGED = "damaged"
-    ENDED = "ended"
     TAKEN = "taken"
+    NOT_CONFIRMED = "not-confirmed"
     UNANSWERED = "unanswered"
 
 
@@ -40,6 +39,10 @@ class JobDamaged(MigrationError):
 
 class JobTaken(MigrationError):
     """Another process has carried the job on meanwhile."""
+
+
+class DecryptNotConfirmed(MigrationError):
+    """The question whether to decrypt was not answered with the collection's name."""
 
 
 class ServerFailed(MigrationError):

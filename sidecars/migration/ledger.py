@@ -8,7 +8,7 @@ changes nothing. What others wish of a running job (pause, abort) stands beside 
 import hmac
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from bson.binary import Binary
 from bson.codec_options import CodecOptions
@@ -59,9 +59,10 @@ class Ledger:
 
     def __init__(self, client: Client, keyring: Keyring) -> None:
         """Raises UnknownKey where the keyring has no active key at all."""
-        self._jobs: Collection[dict[str, Any]] = client.get_database(DATABASE).get_collection(
-            COLLECTION, _DECODED, write_concern=WriteConcern("majority")
+        jobs = client.get_database(DATABASE).get_collection(
+            COLLECTION, codec_options=_DECODED, write_concern=WriteConcern("majority")
         )
+        self._jobs = cast(Collection[dict[str, Any]], jobs)
         self._keyring = keyring
         self._cipher = _any_active(keyring)
 
@@ -138,7 +139,7 @@ class Ledger:
 
     def _verify(self, tag: Any, domain: bytes, data: bytes, name: str) -> None:
         try:
-            class_id, version, given = tag  # type: ignore[misc]  # what is no such list ends below
+            class_id, version, given = tag
             cipher = self._keyring.cipher_by_id(class_id, version)
             is_ours = hmac.compare_digest(cipher.tag(domain, data), bytes(given))
         except (KeysError, ValueError, TypeError):
