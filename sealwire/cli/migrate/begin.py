@@ -7,7 +7,7 @@ import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
 from sealwire.cli.migrate.options import Effort, carry_on, effort_options, finish, open_keyring
-from sealwire.cli.options import json_option
+from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.crypto import selftest
@@ -47,7 +47,7 @@ ChooseMoves = Callable[[Client, PolicySet], tuple[Move, ...]]
 @server_options
 @_wrong_type_option
 @effort_options
-@json_option
+@manner_options
 def encrypt(  # noqa: PLR0913 - one parameter an option
     *,
     policy: Path,
@@ -58,7 +58,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
     uri: str,
     wrong_type: str,
     effort: Effort,
-    as_json: bool,
+    manner: Manner,
 ) -> None:
     """Encrypt the plaintext that is stored in paths of random classes.
 
@@ -79,7 +79,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
         return moves_for(policies, Direction.ENCRYPT, chosen, path)
 
     begin = _Begin(Direction.ENCRYPT, WrongType(wrong_type), effort)
-    begin.run(read_policy(policy), choose, (keyring, kek, uri), as_json=as_json)
+    begin.run(read_policy(policy), choose, (keyring, kek, uri), manner)
 
 
 @click.command()
@@ -89,9 +89,9 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @kek_options
 @server_options
 @effort_options
-@json_option
+@manner_options
 def reencrypt(  # noqa: PLR0913 - one parameter an option
-    *, policy: Path, class_name: str, keyring: str, kek: KekOptions, uri: str, effort: Effort, as_json: bool
+    *, policy: Path, class_name: str, keyring: str, kek: KekOptions, uri: str, effort: Effort, manner: Manner
 ) -> None:
     """Re-encrypt what older keys of CLASS encrypted with its newest key.
 
@@ -108,7 +108,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
         return moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
 
     begin = _Begin(Direction.REENCRYPT, WrongType.SKIP, effort)
-    begin.run(read_policy(policy), choose, (keyring, kek, uri), as_json=as_json)
+    begin.run(read_policy(policy), choose, (keyring, kek, uri), manner)
 
 
 @click.command()
@@ -120,7 +120,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
 @server_options
 @effort_options
 @click.option("--confirm", metavar="NAMESPACE", help="The answer to the question, for scripts.")
-@json_option
+@manner_options
 def decrypt(  # noqa: PLR0913 - one parameter an option
     *,
     policy: Path,
@@ -131,7 +131,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     uri: str,
     effort: Effort,
     confirm: str | None,
-    as_json: bool,
+    manner: Manner,
 ) -> None:
     """Put the values of PATH in NAMESPACE back in clear.
 
@@ -148,11 +148,12 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
 
     def choose(_client: Client, policies: PolicySet) -> tuple[Move, ...]:
         move = move_back(policies, namespace, path)
-        _confirm(policies, move, confirm)
+        if not manner.dry_run:
+            _confirm(policies, move, confirm)
         return (move,)
 
     begin = _Begin(Direction.DECRYPT, WrongType.SKIP, effort)
-    begin.run(read_policy(policy), choose, (keyring, kek, uri), as_json=as_json)
+    begin.run(read_policy(policy), choose, (keyring, kek, uri), manner)
 
 
 def _confirm(policies: PolicySet, move: Move, given: str | None) -> None:
@@ -183,8 +184,7 @@ class _Begin:
         policies: PolicySet,
         choose: ChooseMoves,
         places: tuple[str, KekOptions, str],
-        *,
-        as_json: bool,
+        manner: Manner,
     ) -> None:
         """Make the job and work on it; ends the process. `places`: the keyring, its KEK, the server."""
         selftest.run()
@@ -199,6 +199,7 @@ class _Begin:
                     keyring.cipher_for(move.class_name)
             ledger = Ledger(client, keyring)
             job = make_job(client, self._direction, moves, self._wrong_type, self._effort.workers)
-            ledger.create(job)
-            job = carry_on(client, ledger, keyring, job, self._effort)
-        finish(job, as_json=as_json)
+            if not manner.dry_run:
+                ledger.create(job)
+                job = carry_on(client, ledger, keyring, job, self._effort)
+        finish(job, manner)

@@ -18,7 +18,7 @@ from sealwire.cli.migrate.options import (
     show_left,
 )
 from sealwire.cli.options import json_option
-from sealwire.cli.output import answer, print_json, show_table
+from sealwire.cli.output import Manner, manner_options, print_json, show_table
 from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.crypto import selftest
@@ -73,8 +73,8 @@ def _row(job: Job) -> tuple[str, ...]:
 @keyring_option
 @kek_options
 @server_options
-@json_option
-def pause(job: str, keyring: str, kek: KekOptions, uri: str, *, as_json: bool) -> None:
+@manner_options
+def pause(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
     """Ask the process that works on JOB to end after its batch. `resume` goes on.
 
     \b
@@ -84,15 +84,16 @@ def pause(job: str, keyring: str, kek: KekOptions, uri: str, *, as_json: bool) -
     with connected(required_uri(uri), RIGHTS) as client:
         ledger = Ledger(client, open_keyring(keyring, kek))
         found, _ = ledger.load(job)
-        if not found.standing.is_over:
+        if not found.standing.is_over and not manner.dry_run:
             ledger.ask(job, Wish.PAUSE)
-    answer(f"{job}: {_asked(found, 'pause')}", document_of(found), as_json=as_json)
+    manner.answer(f"{job}: {_asked(found, manner)}", document_of(found))
 
 
-def _asked(job: Job, what: str) -> str:
+def _asked(job: Job, manner: Manner) -> str:
     if job.standing.is_over:
         return f"is over ({job.standing.value})"
-    return f"asked to {what}; its process ends after the present batch"
+    asked = "would be asked" if manner.dry_run else "asked"
+    return f"{asked} to pause; its process ends after the present batch"
 
 
 @click.command()
@@ -100,8 +101,8 @@ def _asked(job: Job, what: str) -> str:
 @keyring_option
 @kek_options
 @server_options
-@json_option
-def abort(job: str, keyring: str, kek: KekOptions, uri: str, *, as_json: bool) -> None:
+@manner_options
+def abort(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
     """End JOB for good. What it moved stays moved, what it did not stays as it is; both can be read.
 
     A process that works on it ends at its next note.
@@ -112,8 +113,9 @@ def abort(job: str, keyring: str, kek: KekOptions, uri: str, *, as_json: bool) -
     """
     with connected(required_uri(uri), RIGHTS) as client:
         ledger = Ledger(client, open_keyring(keyring, kek))
-        found = _aborted(ledger, job)
-    answer(f"{job}: {found.standing.value}", document_of(found), as_json=as_json)
+        found = ledger.load(job)[0] if manner.dry_run else _aborted(ledger, job)
+    would = "would end; it is " if manner.dry_run and not found.standing.is_over else ""
+    manner.answer(f"{job}: {would}{found.standing.value}", document_of(found))
 
 
 def _aborted(ledger: Ledger, name: str) -> Job:
@@ -140,9 +142,9 @@ def _aborted(ledger: Ledger, name: str) -> Job:
 @kek_options
 @server_options
 @effort_options
-@json_option
+@manner_options
 def resume(  # noqa: PLR0913 - one parameter an option
-    *, policy: Path, job: str, keyring: str, kek: KekOptions, uri: str, effort: Effort, as_json: bool
+    *, policy: Path, job: str, keyring: str, kek: KekOptions, uri: str, effort: Effort, manner: Manner
 ) -> None:
     """Go on with JOB where its last note is: after a pause, a refusal, or the death of its process.
 
@@ -163,11 +165,12 @@ def resume(  # noqa: PLR0913 - one parameter an option
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, found.direction)
-            found = found.stopped(Standing.RUNNING, _now())
-            ledger.ask(job, Wish.RUN)
-            ledger.save(found)
-            found = carry_on(client, ledger, keys, found, effort)
-    finish(found, as_json=as_json)
+            if not manner.dry_run:
+                found = found.stopped(Standing.RUNNING, _now())
+                ledger.ask(job, Wish.RUN)
+                ledger.save(found)
+                found = carry_on(client, ledger, keys, found, effort)
+    finish(found, manner)
 
 
 def _now() -> datetime:

@@ -13,7 +13,7 @@ from rich.text import Text
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import KekOptions, open_keyring_store
 from sealwire.cli.options import settings
-from sealwire.cli.output import print_json, progress, show_table
+from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
@@ -78,19 +78,27 @@ def carry_on(client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort:
         return Runner(job, MongoDocuments(client), ledger, choose, pace).run(effort.workers)
 
 
-def finish(job: Job, *, as_json: bool) -> None:
-    """Show how a job ended, and exit: 1 where not all was moved."""
-    if as_json:
-        print_json(document_of(job))
-    else:
-        click.echo(
-            f"{job.name}: {job.standing.value}; {job.values} values of {job.documents} documents moved, "
-            f"{job.read} read, {sum(job.left.values())} values left"
-        )
+def finish(job: Job, manner: Manner) -> None:
+    """Show how a job ended, and exit: 1 where not all was moved. A job of a dry run was never begun."""
+    if manner.dry_run and not job.standing.is_over:
+        _show_intention(job, manner)
+        return
+    text = (
+        f"{job.name}: {job.standing.value}; {job.values} values of {job.documents} documents moved, "
+        f"{job.read} read, {sum(job.left.values())} values left"
+    )
+    manner.answer(text, document_of(job))
+    if not manner.as_json:
         show_left(job.refusal or job.reported)
         if not job.standing.is_over:
-            click.echo(f"sealwire migrate resume goes on with it: sealwire migrate resume POLICY {job.name}")
+            click.echo(f"go on with it: sealwire migrate resume POLICY {job.name}")
     sys.exit(0 if job.standing is Standing.DONE and not job.left else EX_NO)
+
+
+def _show_intention(job: Job, manner: Manner) -> None:
+    rows = ((move.namespace, move.path, move.class_name) for move in job.moves)
+    title = f"would {job.direction.value}; about {job.expected} documents"
+    manner.show_table(("collection", "path", "class"), rows, document_of(job), title)
 
 
 def show_left(values: tuple[LeftValue, ...]) -> None:

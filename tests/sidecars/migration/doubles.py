@@ -21,7 +21,6 @@ from sealwire.wire.raw_bson import find_element
 from tests.keys.samples import NOW
 
 Document = dict[str, Any]
-Path = tuple[str | int, ...]
 
 NAMESPACE = "clinic.patients"
 NOTES, LETTERS, NHS = 8, 9, 7
@@ -172,12 +171,16 @@ class MemoryServer:
 
 def _holder(document: Any, place: str) -> tuple[Any, Any]:
     """What holds the value at a place, and its key there; None where the document has no such place."""
-    *above, last = place.split(".")
-    for part in [*above, last]:
-        holder, key = document, int(part) if isinstance(document, list) else part
-        is_there = (
-            key < len(holder) if isinstance(holder, list) else isinstance(holder, dict) and key in holder
-        )
+    holder: Any = None
+    key: Any = None
+    for part in place.split("."):
+        holder = document
+        if isinstance(holder, list):
+            key = int(part)
+            is_there = key < len(holder)
+        else:
+            key = part
+            is_there = isinstance(holder, dict) and key in holder
         if not is_there:
             return None, None
         document = holder[key]

@@ -142,8 +142,10 @@ def test_what_the_application_writes_meanwhile_is_kept(direction: Direction, see
             expected.pop(number, None)
             server.raws.pop(number, None)
             return
-        stored = bson.decode(server.raws[number]) if number in server.raws else {"_id": number, "visits": []}
-        meant = expected.setdefault(number, {"_id": number, "visits": []})
+        stored: Document = (
+            bson.decode(server.raws[number]) if number in server.raws else {"_id": number, "visits": []}
+        )
+        meant: Document = expected.setdefault(number, {"_id": number, "visits": []})
         text = f"new {draw.random()}"
         kept: object = text if direction is Direction.DECRYPT else sealed(NEW, "notes", text)
         if act == 1:
