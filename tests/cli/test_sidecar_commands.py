@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from sealwire.cli import backup, luks, tls, vault
+from sealwire.cli import backup, luks, migrate, tls, vault
 from sealwire.cli.groups import ALWAYS, DocumentedGroup
 from tests.build_context import ROOT
 
 GROUPS: dict[str, click.Group] = {
     "backup": backup.command,
     "luks": luks.command,
+    "migrate": migrate.command,
     "tls": tls.command,
     "vault": vault.command,
 }
@@ -23,6 +24,9 @@ ONLY_LOOKS = {
     ("backup", "verify"),  # it notes its verdict beside the backup, and nothing else
     ("luks", "plan"),
     ("luks", "status"),
+    ("migrate", "plan"),
+    ("migrate", "status"),
+    ("migrate", "verify"),
     ("tls", "rules"),
     ("tls", "verify"),
     ("vault", "status"),
