@@ -62,7 +62,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Encrypt the plaintext that is stored in paths of random classes.
 
-    Of everything that POLICY covers, of one collection, or of one path. Every Sealwire before the server has
+    It takes everything that POLICY covers, one collection, or one path. Every Sealwire before the server has
     to use POLICY already: what the application writes meanwhile is encrypted then.
 
     \b
