@@ -23,7 +23,7 @@ from sealwire.wire.raw_bson import MAX_DEPTH, elements
 _CONTENT = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
 _LENGTH_BYTES = 4
-_CLIENT_SIDE_SUBTYPE = 6
+_CSFLE_SUBTYPE = 6
 _CONTAINERS = (kinds.OBJECT, kinds.ARRAY)
 
 
@@ -104,7 +104,7 @@ class _Forms:
                 return Left.UNKNOWN_KEY
             is_ours = header.class_id == cipher.class_id and header.mode is EnvelopeMode.RANDOM
             return None if is_ours else Left.OTHER_CLASS
-        if kind not in ENCRYPTABLE_TYPES or _is_client_side(kind, value):
+        if kind not in ENCRYPTABLE_TYPES or _is_csfle(kind, value):
             return Left.WRONG_TYPE
         if kind in _CONTAINERS and _holds_envelope(value, 0):
             return Left.ENVELOPE_INSIDE
@@ -148,7 +148,7 @@ class _Forms:
 
 def has_wrong_type(kind: int, value: bytes) -> bool:
     """Whether Sealwire would refuse to store this plaintext in a random class. Raises BsonError."""
-    if kind not in ENCRYPTABLE_TYPES or _is_client_side(kind, value):
+    if kind not in ENCRYPTABLE_TYPES or _is_csfle(kind, value):
         return True
     return kind == kinds.ARRAY and any(item.kind in EMPTY for item in elements(value, 0))
 
@@ -158,8 +158,8 @@ def binary(envelope: bytes) -> bytes:
     return len(envelope).to_bytes(_LENGTH_BYTES, "little") + bytes((SUBTYPE,)) + envelope
 
 
-def _is_client_side(kind: int, value: bytes) -> bool:
-    return kind == kinds.BIN_DATA and value[_LENGTH_BYTES] == _CLIENT_SIDE_SUBTYPE
+def _is_csfle(kind: int, value: bytes) -> bool:
+    return kind == kinds.BIN_DATA and value[_LENGTH_BYTES] == _CSFLE_SUBTYPE
 
 
 def _holds_envelope(container: bytes, depth: int) -> bool:

@@ -50,7 +50,7 @@ class PathCounts:
     """Those that have a value there."""
     plaintext: int = 0
     wrong_type: int = 0
-    """Of the plaintext, what Sealwire would not store there."""
+    """The part of the plaintext that Sealwire would not store there."""
     other: int = 0
     """Envelopes of another class or mode, and damaged ones."""
     versions: Counter[int] = field(default_factory=Counter)

@@ -20,6 +20,20 @@ MAX_UPDATE_BYTES = MAX_DOCUMENT_BYTES - (64 << 10)
 _NOT_ARRAY = b"\x03$not\0" + b"\x10\0\0\0\x10$type\0\x04\0\0\0\0"
 
 
+_CONDITION_BYTES = 10
+"""What a document with the element `$eq` needs beside the value: length, type byte, name and end."""
+
+
+def _rest_of_condition(kind: int) -> bytes:
+    """`$type`, which is negative for MinKey; and that it is no array, where it is none."""
+    signed = kind - 256 if kind > 127 else kind
+    wanted = b"\x10$type\0" + signed.to_bytes(4, "little", signed=True)
+    return wanted if kind == kinds.ARRAY else wanted + _NOT_ARRAY
+
+
+_REST_OF_CONDITION = tuple(map(_rest_of_condition, range(256)))
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A value that was left. The document is known by its id; the value is never in here."""
@@ -106,8 +120,6 @@ def _condition(place: bytes, old: Form) -> bytes:
     different types; both are other values than the one that was read.
     """
     kind, value = old
-    signed = kind - 256 if kind > 127 else kind
-    inside = [_element(kind, b"$eq", value), b"\x10$type\0" + signed.to_bytes(4, "little", signed=True)]
-    if kind != kinds.ARRAY:
-        inside.append(_NOT_ARRAY)
-    return _element(kinds.OBJECT, place, document(*inside))
+    rest = _REST_OF_CONDITION[kind]
+    length = len(value) + len(rest) + _CONDITION_BYTES
+    return b"\x03%b\0%b%c$eq\0%b%b\0" % (place, length.to_bytes(4, "little"), kind, value, rest)

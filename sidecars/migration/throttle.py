@@ -21,7 +21,7 @@ _KEPT_PROBES = 9
 _PROBES_A_BATCH = 3
 _SHRINK, _GROW = 0.7, 0.05
 _LONGEST_WAIT_S = 5.0
-"""Of one wait: whoever asks the job to pause does not want to wait long."""
+"""No single wait is longer: whoever asks the job to pause does not want to wait long."""
 _LAG_WAIT_S = 1.0
 
 
@@ -44,7 +44,7 @@ class Throttle:
         self._sleep = sleep
         self._lock = threading.Lock()
         self.share = most
-        """Of its time, what a worker works now."""
+        """The part of its time that a worker works now."""
         self._recent: deque[float] = deque(maxlen=_KEPT_PROBES)
         self._before = median(self._measure() for _ in range(_FIRST_PROBES))
 

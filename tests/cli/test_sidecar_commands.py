@@ -75,7 +75,12 @@ def test_help_ends_with_the_exit_codes(name: str, subcommand: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "pages"),
-    [("backup", ("backup", "restore-drill")), ("tls", ("tls",)), ("vault", ("vault",))],
+    [
+        ("backup", ("backup", "restore-drill")),
+        ("migrate", ("migration",)),
+        ("tls", ("tls",)),
+        ("vault", ("vault",)),
+    ],
 )
 def test_the_codes_of_a_page_are_those_of_the_commands(name: str, pages: tuple[str, ...]) -> None:
     text = "".join((ROOT / "docs" / "operations" / f"{page}.md").read_text() for page in pages)

@@ -113,7 +113,7 @@ class Place:
         for key in keys:
             rotated += [replace(key, state=KeyState.DECRYPT_ONLY), newer] if key is ours else [key]
         self.keyring.unlink()
-        create_from_keys(self.keyring, self.kek, rotated, 1)
+        create_from_keys(self.keyring, self.kek, rotated, 1, datetime.now(UTC))
 
     @contextmanager
     def proxy(self) -> Iterator[MongoClient[Document]]:

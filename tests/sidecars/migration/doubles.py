@@ -200,7 +200,6 @@ class MemoryNotes:
         self.body = serialize(first)
         self.fate = fate
         self.wish = Wish.RUN
-        self.saved = 0
 
     @property
     def job(self) -> Job:
@@ -211,5 +210,4 @@ class MemoryNotes:
         if job.revision != self.job.revision + 1:
             raise JobTaken(MigrationReason.TAKEN, "another process")
         self.body = serialize(job)
-        self.saved += 1
         return self.wish
