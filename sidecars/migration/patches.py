@@ -24,10 +24,15 @@ _CONDITION_BYTES = 10
 """What a document with the element `$eq` needs beside the value: length, type byte, name and end."""
 
 
+_EQUAL_ACROSS_TYPES = frozenset(
+    {kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.DECIMAL, kinds.STRING, kinds.SYMBOL}
+)
+"""To MongoDB 5 equals 5.0, and a symbol its string."""
+
+
 def _rest_of_condition(kind: int) -> bytes:
-    """`$type`, which is negative for MinKey; and that it is no array, where it is none."""
-    signed = kind - 256 if kind > 127 else kind
-    wanted = b"\x10$type\0" + signed.to_bytes(4, "little", signed=True)
+    """The type, where equality does not tell it; and that it is no array, where it is none."""
+    wanted = b"\x10$type\0" + kind.to_bytes(4, "little") if kind in _EQUAL_ACROSS_TYPES else b""
     return wanted if kind == kinds.ARRAY else wanted + _NOT_ARRAY
 
 

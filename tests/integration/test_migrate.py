@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bson import MinKey, ObjectId
+from bson import Code, DBRef, Decimal128, Int64, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import Binary
+from bson.raw_bson import RawBSONDocument
 from click.testing import CliRunner, Result
 from pymongo import MongoClient
 
@@ -139,6 +140,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
 def place(database: DatabaseProcess, tmp_path: Path) -> Iterator[Place]:
     environ = measuring() | {
         "PATH": os.environ["PATH"],
+        "COLUMNS": "400",
         "SEALWIRE_KEK": generate_encoded_kek(),
         "SEALWIRE_KEYRING": str(tmp_path / "keyring.json"),
         "SEALWIRE_SERVER_URI": database.uri(),
@@ -195,6 +197,71 @@ def test_plaintext_of_every_type_of_id_is_encrypted_and_read_in_clear(place: Pla
     assert place.job("encrypt", place.policy())["values"] == 0
 
 
+def test_several_workers_share_the_ranges_of_all_collections(place: Place, stored: Any) -> None:
+    policy = place.policy(WHOLE + "  clinic.ward_*: {notes: notes}\n")
+    stored.insert_many([patient(number) for number in range(200)])
+    with place.database.connect() as client:
+        client["clinic"]["ward_1"].insert_many([{"notes": SECRET} for _ in range(150)])
+        job = place.job("encrypt", policy, "--workers", "3", "--batch", "20")
+        assert (job["documents"]["read"], job["values"]) == (350, 950)
+        assert forms(stored) == forms(client["clinic"]["ward_1"]) == {1}
+        assert len(json.loads(place.migrate("status", "--json").stdout)["jobs"]) == 1
+    assert job["job"] in place.migrate("status").stdout
+
+
+def test_values_of_every_type_come_back_byte_for_byte(place: Place, stored: Any) -> None:
+    values: list[Any] = [
+        float("nan"),
+        -0.0,
+        5,
+        Int64(5),
+        Decimal128("5.00"),
+        {"b": 1, "a": [{"$ref": "x", "$id": 1}]},
+        [[1, 2], {}],
+        [],
+        Binary(b"old", 2),
+        ObjectId(),
+        False,
+        datetime(2026, 1, 1),
+        Regex("^a", "im"),
+        DBRef("wards", 3),
+        Code("f()"),
+        Code("f()", {"x": 1}),
+        Timestamp(7, 1),
+        "",
+        "text",
+    ]
+    stored.insert_many([{"_id": number, "notes": value} for number, value in enumerate(values)])
+    before = raw_documents(place)
+    assert place.job("encrypt", place.policy())["values"] == len(values)
+    assert {key_versions(document["notes"])[0] for document in stored.find()} == {1}
+    less = place.policy(LESS)
+    job = place.job("decrypt", less, PATIENTS, "notes", "--confirm", PATIENTS)
+    assert (job["values"], job["left"]) == (len(values), [])
+    assert raw_documents(place) == before
+
+
+def raw_documents(place: Place) -> list[bytes]:
+    with MongoClient(place.database.uri(), document_class=RawBSONDocument) as client:
+        return sorted(bytes(each.raw) for each in client["clinic"]["patients"].find())
+
+
+def test_nothing_is_changed_by_a_dry_run(place: Place, stored: Any) -> None:
+    stored.insert_many([patient(1), {"_id": 2, "notes": MinKey()}])
+    policy = place.policy()
+    intention = place.job("encrypt", policy, "--dry-run")
+    assert (intention["dry_run"], len(intention["moves"])) == (True, 3)
+    assert "would encrypt; about 2 documents" in place.migrate("encrypt", policy, "--dry-run").stdout
+    assert json.loads(place.migrate("status", "--json").stdout)["jobs"] == []
+    assert forms(stored) == {0}
+    name = place.job("encrypt", policy, code=1)["job"]
+    for words in (("resume", policy, name), ("pause", name), ("abort", name)):
+        assert "would" in place.migrate(*words, "--dry-run").stdout
+    assert json.loads(place.migrate("status", "--json").stdout)["jobs"][0]["state"] == "refused"
+    less = place.policy(LESS)
+    assert place.job("decrypt", less, PATIENTS, "notes", "--dry-run")["direction"] == "decrypt"
+
+
 def test_a_plan_counts_what_there_is_and_names_what_is_in_the_way(place: Place, stored: Any) -> None:
     stored.insert_many([patient(number) | {"nhs_number": f"{number}"} for number in range(4)])
     stored.insert_one({"_id": "odd", "notes": MinKey()})
@@ -225,6 +292,8 @@ def test_what_cannot_be_moved_is_refused_with_the_reason(place: Place, stored: A
         ("reencrypt", policy, "other"): MigrationReason.NOT_COVERED,
         ("decrypt", policy, PATIENTS, "notes"): MigrationReason.STILL_COVERED,
         ("decrypt", policy, PATIENTS, "visits.0.text"): MigrationReason.NOT_COVERED,
+        ("verify", policy, PATIENTS, "visits"): MigrationReason.NOT_COVERED,
+        ("verify", policy, "clinic.others"): MigrationReason.NOT_COVERED,
         ("status", "job-of-nobody"): MigrationReason.MISSING,
     }
     for words, reason in asked.items():
@@ -238,6 +307,7 @@ def test_a_collection_whose_documents_may_not_change_is_refused(place: Place) ->
         client["clinic"].create_collection("patients", capped=True, size=100_000)
         refused = place.refused("encrypt", place.policy(), PATIENTS)
         assert "capped" in str(refused)
+        assert "is capped" in place.migrate("plan", place.policy()).stdout
         client["clinic"].drop_collection("patients")
         client["clinic"].create_collection("patients", viewOn="wards", pipeline=[])
         refused = place.refused("encrypt", place.policy(), PATIENTS)
@@ -427,6 +497,28 @@ def test_a_server_that_refuses_an_update_is_named_with_its_code(place: Place, st
     assert [(each["reason"], each["code"]) for each in job["reported"]] == [("server", 121)]
     assert isinstance(stored.find_one()["notes"], str)
     assert job["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("options", "obstacle"),
+    [
+        ({"keys": "notes"}, ""),
+        ({"keys": "visits"}, ""),
+        ({"keys": "ward", "partialFilterExpression": {"notes": {"$exists": True}}}, "partial filter"),
+        ({"keys": "notes", "expireAfterSeconds": 60}, "expire"),
+        ({"keys": [("visits.text", "2dsphere")]}, "reads the values"),
+    ],
+)
+def test_indexes_that_would_be_of_no_use_are_in_the_way(
+    place: Place, stored: Any, options: dict[str, Any], obstacle: str
+) -> None:
+    stored.insert_one(patient(1))
+    stored.create_index(**options)
+    if obstacle:
+        assert obstacle in str(place.refused("encrypt", place.policy()))
+    else:
+        assert "finds no encrypted value" in place.migrate("plan", place.policy()).stdout
+        assert place.job("encrypt", place.policy())["state"] == "done"
 
 
 def test_a_keyring_without_the_class_moves_nothing(place: Place, stored: Any) -> None:

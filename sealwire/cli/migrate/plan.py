@@ -19,6 +19,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
 from sealwire.sidecars.migration.moves import DETERMINISTIC, class_at, tree_of
 from sealwire.sidecars.migration.planning import PathIndex, indexes, move_back, select, unfit
@@ -113,6 +114,11 @@ def verify(
             found = _covered(client, policies, newest, namespace)
             if path is not None:
                 found = [_only(each, path) for each in found]
+                if not any(_paths(found)):
+                    text = f"{path} is no covered path of {namespace}"
+                    raise MigrationRefused(
+                        MigrationReason.NOT_COVERED, text, "sealwire policy check lists them"
+                    )
             sound = all(each.is_newest for each in _paths(found))
     if as_json:
         rows = [_document(_Found(each, [], "")) for each in found]

@@ -2,7 +2,7 @@
 
 import bson
 import pytest
-from bson import MinKey, Regex
+from bson import Decimal128, Int64, MinKey, Regex
 from bson.binary import Binary
 
 from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
@@ -34,15 +34,27 @@ def test_all_values_of_a_document_go_in_one_update() -> None:
             "_id": {"a": 1},
             "notes": {"$eq": "x", "$type": 2} | not_array,
             "visits.0.text": {"$eq": 2, "$type": 16} | not_array,
-            "letters": {"$eq": ["y"], "$type": 4},
+            "letters": {"$eq": ["y"]},
         },
         "u": {"$set": {"notes": "notes 2", "visits.0.text": "notes 16", "letters": "letters 4"}},
     }
 
 
-def test_types_that_sort_below_all_others_are_named_by_their_negative_number() -> None:
-    found = bson.decode(patch({"_id": 1, "notes": MinKey()}).update)
-    assert found["q"]["notes"]["$type"] == -1
+def test_the_type_is_named_where_equality_does_not_tell_it() -> None:
+    named = {
+        type(value).__name__: bson.decode(patch({"_id": 1, "notes": value}).update)["q"]["notes"].get("$type")
+        for value in (5, 5.0, Int64(5), Decimal128("5"), "5", b"5", {"a": 5}, MinKey())
+    }
+    assert named == {
+        "int": 16,
+        "float": 1,
+        "Int64": 18,
+        "Decimal128": 19,
+        "str": 2,
+        "bytes": None,
+        "dict": None,
+        "MinKey": None,
+    }
 
 
 def test_old_values_are_named_byte_for_byte() -> None:
