@@ -89,7 +89,7 @@ def test_values_of_all_documents_are_added_up() -> None:
     "body",
     [
         {"cursor": {"nextBatch": [IN_CLEAR]}},
-        {"value": IN_CLEAR, "lastErrorObject": {"n": 1}},
+        {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR},
     ],
 )
 def test_documents_are_where_their_commands_put_them(body: dict[str, Any]) -> None:
@@ -127,12 +127,21 @@ def nested(value: Any, levels: int) -> Any:
     return value
 
 
+def numbered(value: Any, levels: int) -> Any:
+    """A value below so many names that are numbers."""
+    for _ in range(levels):
+        value = {"0": value}
+    return value
+
+
 @pytest.mark.parametrize(
     ("document", "paths"),
     [
         ({"contact": nested({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
         ({"contact": nested({"email": NHS}, MAX_DEPTH)}, {}),
         ({"contact": nested({"email": NHS}, 2 * MAX_DEPTH)}, {}),
+        ({"contact": numbered({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
+        ({"contact": numbered({"email": NHS}, MAX_DEPTH)}, {}),
         ({"tags": nested(SEALED, MAX_DEPTH)}, {}),
         ({"tags": nested(SEALED, MAX_DEPTH + 1)}, {"tags": 1}),
     ],
