@@ -21,6 +21,7 @@ from sealwire.proxy.session.revealing.plaintext import (
 )
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings
+from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.proxy.session.world import (
     POLICY,
     command,
@@ -71,7 +72,7 @@ def found(*documents: dict[str, Any]) -> dict[str, int]:
             {"contact.email": 1, "contact.note": 1},
         ),
         ({"contact": {"0": {"email": NHS}}}, {"contact.email": 1}),
-        ({"contact": NHS}, {}),
+        ({"contact": NHS, "visits": 1}, {"visits": 1}),
     ],
 )
 def test_a_value_that_is_no_envelope_is_plaintext_at_a_covered_path(
@@ -88,7 +89,7 @@ def test_values_of_all_documents_are_added_up() -> None:
     "body",
     [
         {"cursor": {"nextBatch": [IN_CLEAR]}},
-        {"value": IN_CLEAR, "lastErrorObject": {"n": 1}},
+        {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR},
     ],
 )
 def test_documents_are_where_their_commands_put_them(body: dict[str, Any]) -> None:
@@ -119,12 +120,34 @@ def test_what_stands_before_malformed_bson_is_counted() -> None:
     assert plaintext_in(bytes(body), 0, TREE) == {"nhs_number": 1}
 
 
-def test_what_is_too_deep_is_not_followed() -> None:
-    deep: Any = [{"email": NHS}]
-    for _ in range(300):
-        deep = [deep]
-    body = encoded({"value": {"visits": 1, "contact": deep}})
-    assert plaintext_in(body, 0, TREE) == {"visits": 1}
+def nested(value: Any, levels: int) -> Any:
+    """A value in so many arrays."""
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def numbered(value: Any, levels: int) -> Any:
+    """A value below so many names that are numbers."""
+    for _ in range(levels):
+        value = {"0": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("document", "paths"),
+    [
+        ({"contact": nested({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
+        ({"contact": nested({"email": NHS}, MAX_DEPTH)}, {}),
+        ({"contact": nested({"email": NHS}, 2 * MAX_DEPTH)}, {}),
+        ({"contact": numbered({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
+        ({"contact": numbered({"email": NHS}, MAX_DEPTH)}, {}),
+        ({"tags": nested(SEALED, MAX_DEPTH)}, {}),
+        ({"tags": nested(SEALED, MAX_DEPTH + 1)}, {"tags": 1}),
+    ],
+)
+def test_what_no_server_nests_is_not_followed(document: dict[str, Any], paths: dict[str, int]) -> None:
+    assert found({**document, "visits": 1}) == {**paths, "visits": 1}
 
 
 @given(st.binary(max_size=60))
@@ -237,8 +260,17 @@ def test_another_policy_begins_anew_and_its_paths_count() -> None:
     use_settings(core, SessionSettings(load_policy(policy, "p"), login_required=False))
     assert answered(core, FIND) == []
     core.shared.plaintext.next_second()
-    shown = {"cursor": {"firstBatch": [{"ward": "x"}], "id": Int64(0), "ns": "clinic.patients"}}
+    shown: dict[str, Any] = {
+        "cursor": {"firstBatch": [{"ward": "x"}], "id": Int64(0), "ns": "clinic.patients"}
+    }
     assert answered(core, FIND, shown) == [PlaintextMet("clinic.patients", "ward", 1)]
+
+
+def test_another_policy_forgets_the_cursors() -> None:
+    core = session()
+    assert answered(core, FIND, batch("firstBatch")) == MET
+    use_settings(core, SessionSettings(POLICY, login_required=False))
+    assert answered(core, GET_MORE, batch("nextBatch")) == []
 
 
 def test_a_name_of_which_the_server_had_to_be_asked_is_not_looked_at() -> None:
@@ -305,10 +337,13 @@ def test_a_reply_of_an_exhaust_cursor_is_not_looked_at() -> None:
 
 
 def test_nothing_grows_without_end() -> None:
+    assert (REPLIES_FOR_ONE_LOOK, REPLIES_TO_NEXT_TRY, MAX_CURSORS, MAX_NAMESPACES) == (64, 8, 256, 1024)
     watch = PlaintextWatch()
     body = encoded({"find": "patients", "$db": "clinic"})
-    for number in range(MAX_NAMESPACES + 1):
+    for number in range(MAX_NAMESPACES):
         watch.look_for(POLICY, f"ward.{number}", b"find", body, 0)
+    assert len(watch._turns) == MAX_NAMESPACES
+    watch.look_for(POLICY, "ward.a", b"find", body, 0)
     assert len(watch._turns) == 1
     for number in range(MAX_CURSORS + 1):
         watch.follow(bson.encode({"cursor": {"id": Int64(number + 1)}}), 0, "a.b")
