@@ -38,7 +38,8 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, m
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 
-SETTLE_S: Final = 60.0
+SETTLE_S: Final = 90.0
+"""More than `keys.refresh_s` is by default, after which a proxy looks at its keyring again."""
 _TOLD_EACH_S: Final = 5.0
 
 
@@ -194,9 +195,7 @@ class _Waiting:
         now = self._clock()
         if now - self._told_at >= _TOLD_EACH_S:
             self._told_at = now
-            click.echo(
-                f"waiting for {len(proxies)} proxies to let a window go: {', '.join(proxies)}", err=True
-            )
+            click.echo(f"waiting for proxies to let a window go: {', '.join(proxies)}", err=True)
 
 
 def _now() -> datetime:

@@ -9,6 +9,8 @@ Theory: `keys.frontier`. What a value's valid form is depends on the frontier al
 down before it moves, all proxies have to let it go, and it is closed only when a search that begins after
 that finds no old form. All of it may be repeated: a job that died finds the open window and asks again.
 
+A window that the proxies do not let go is withdrawn, and tried again later.
+
 Reads of what must be complete follow, in one causally consistent session, a write that a majority has. So
 they see what any proxy wrote before it let the window go, and nothing that could still be rolled back.
 

@@ -89,6 +89,8 @@ class Order:
         Each range has one length, or all lengths between its bounds whole. So it is also right where a server
         compares binaries of different lengths by their bytes alone: no old form of the class is missed.
         """
+        if end <= start:
+            return
         length = max(start.length, SHORTEST)
         if start.key and start.length >= SHORTEST:
             if start.length == end.length:

@@ -28,11 +28,12 @@ WINDOW_S: Final = 0.075
 """How long a window is to move: so long the application waits for the values in it."""
 _POLLS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Between two looks at the leases. A proxy that follows a move renews its own about every 50 ms."""
+HELD_UP_S: Final = 2.0
+"""A window that is not let go for so long is withdrawn: the application waits for it, perhaps with what holds
+it up."""
+_BETWEEN_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Before a window is tried again that was withdrawn."""
 _STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
-
-
-class _Interrupted(Exception):
-    """The process is to end, and a window is open: the proxies have not let it go yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,15 @@ class Turn:
         self._chooser = Chooser(stores.values, self._order)
         self._wanted = FIRST_DOCUMENTS
         self._indexed: list[ClassPaths] = []
+        self._withdrawals = 0
+        """One after the other."""
         self._stopped = threading.Event()
 
     def run(self) -> Job:
         """Work until the class has moved, or the job is refused, paused or aborted; the job as it then is.
 
-        Raises what the stores and `activate` raise; the job can be resumed then. A signal waits for the open
-        window, if the proxies have let it go. Cost: memory of a window, up to 8 MiB a path.
+        Raises what the stores and `activate` raise; the job can be resumed then. A signal lets a window end
+        that moves, and withdraws one that does not. Cost: memory of a window, up to 8 MiB a path.
         """
         with ThreadPoolExecutor(1, "turn") as pool:
             try:
@@ -103,7 +106,8 @@ class Turn:
             frontier = self._begin()
             while not frontier.is_over:
                 if self._stopped.is_set():
-                    raise _Interrupted
+                    self._note(self.job.stopped(Standing.PAUSED, _now()))
+                    return
                 began = self._pace.clock()
                 frontier, tally = self._window(frontier)
                 wish = self._note(self._counted(tally))
@@ -114,8 +118,6 @@ class Turn:
             self._finish(frontier)
         except Stuck as stuck:
             self._note(self.job.stopped(Standing.REFUSED, _now(), stuck.left))
-        except _Interrupted:
-            self._note(self.job.stopped(Standing.PAUSED, _now()))
 
     # ------------------------------------------------------------------------------------ before the windows
 
@@ -159,17 +161,20 @@ class Turn:
     # ------------------------------------------------------------------------------------------- one window
 
     def _window(self, frontier: Frontier) -> tuple[Frontier, Tally]:
-        """The frontier once the next window, or the open one, is closed."""
+        """The frontier once the next window, or the open one, is closed or withdrawn."""
+        mover = None
         if frontier.window.is_empty:
             frontier, mover = self._open(frontier)
-        else:
-            mover = WindowMover(self._values, self._versions, frontier.window)
-        self._ask(frontier)
+        if not frontier.is_moving:
+            if not self._is_let_go(frontier):
+                return self._withdraw(frontier), Tally()
+            frontier = self._saved(frontier.moving())
+        mover = mover or WindowMover(self._values, self._versions, frontier.window)
         began = self._pace.clock()
         mover.move(lambda: self._frontiers.confirm(frontier))
-        closed = frontier.closed()
-        self._frontiers.save(closed)
+        closed = self._saved(frontier.closed())
         self._adapt(mover.tally.documents, self._pace.clock() - began)
+        self._withdrawals = 0
         return closed, mover.tally
 
     def _open(self, frontier: Frontier) -> tuple[Frontier, WindowMover]:
@@ -182,13 +187,13 @@ class Turn:
         opened = frontier.opened(self._order.position(chosen.end))
         mover = WindowMover(self._values, self._versions, opened.window)
         mover.prepare(places, chosen.documents)
-        self._frontiers.save(opened)
-        return opened, mover
+        return self._saved(opened), mover
 
-    def _ask(self, frontier: Frontier) -> None:
-        """Wait until no proxy relies on the values of the window. Raises _Interrupted."""
+    def _is_let_go(self, frontier: Frontier) -> bool:
+        """Whether no proxy relies on the values of the window, after some waiting."""
         polls = iter(_POLLS_S)
         poll_s = 0.0
+        deadline = self._pace.clock() + HELD_UP_S
         while True:
             holding = [
                 lease.proxy
@@ -196,11 +201,22 @@ class Turn:
                 if lease.acknowledged.get(frontier.class_id, 0) < frontier.generation
             ]
             if not holding:
-                return
+                return True
             self._pace.waiting(holding)
             poll_s = next(polls, poll_s)
-            if self._stopped.wait(poll_s):
-                raise _Interrupted
+            if self._pace.clock() > deadline or self._stopped.wait(poll_s):
+                return False
+
+    def _withdraw(self, frontier: Frontier) -> Frontier:
+        """Take the window back, so that what waits for it goes on; wait before the next one."""
+        withdrawn = self._saved(frontier.withdrawn())
+        self._stopped.wait(_BETWEEN_S[min(self._withdrawals, len(_BETWEEN_S) - 1)])
+        self._withdrawals += 1
+        return withdrawn
+
+    def _saved(self, frontier: Frontier) -> Frontier:
+        self._frontiers.save(frontier)
+        return frontier
 
     def _adapt(self, documents: int, busy_s: float) -> None:
         factor = min(2.0, max(0.5, WINDOW_S / busy_s)) if busy_s > 0 else 2.0

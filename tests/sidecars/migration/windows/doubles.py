@@ -120,7 +120,6 @@ class MemoryValues:
         self.indexes: set[tuple[str, str]] = set()
         self._by_bytes = by_bytes
         self._is_sorted = is_sorted
-        self.searches = 0
 
     def documents(self) -> dict[str, list[Document]]:
         return {name: each.documents for name, each in self.servers.items()}
@@ -140,7 +139,6 @@ class MemoryValues:
         return (0 if self._by_bytes else len(value)), bytes(value)
 
     def between(self, namespace: str, path: str, within: Range) -> Iterator[bytes]:
-        self.searches += 1
         low = self._key(within.low)
         high = None if within.high is None else self._key(within.high)
         found = []
@@ -178,8 +176,20 @@ class FollowingProxy:
             self.acknowledged = {frontier.class_id: frontier.generation}
 
 
+class HoldingProxy(FollowingProxy):
+    """Holds windows up for a number of looks in a row, as a cursor does that is not read on."""
+
+    def look(self, frontier: Frontier) -> None:
+        self.slowness -= 1
+        if self.slowness <= 0 or frontier.window.is_empty:
+            self.acknowledged = {frontier.class_id: frontier.generation}
+
+
 class MemoryFrontiers:
-    """The frontier as a document, and proxies that look at it whenever the job looks at their leases."""
+    """The frontier as a document, and proxies that look at it whenever the job looks at their leases.
+
+    It sees to it that no window moves that they have not let go.
+    """
 
     def __init__(self, fate: Fate, proxies: Sequence[FollowingProxy] = ()) -> None:
         self.document: Document | None = None
@@ -205,6 +215,7 @@ class MemoryFrontiers:
         present = self.frontier
         if present is None or present.generation != frontier.generation - 1:
             raise JobTaken(MigrationReason.TAKEN, "another process")
+        assert not frontier.is_moving or self._are_all_let_go(present)
         self._store(frontier)
 
     def confirm(self, frontier: Frontier) -> None:
@@ -220,9 +231,7 @@ class MemoryFrontiers:
         now = datetime.now(UTC)
         return [Lease(each.name, now, dict(each.acknowledged)) for each in self.proxies if each.stands]
 
-    def are_all_let_go(self) -> bool:
-        frontier = self.frontier
-        assert frontier is not None
+    def _are_all_let_go(self, frontier: Frontier) -> bool:
         told = [each.acknowledged.get(CLASS_ID, 0) for each in self.proxies if each.stands]
         return all(each >= frontier.generation for each in told)
 

@@ -1,7 +1,9 @@
 """The move of a class: everything moves, in windows that were let go, whatever dies on the way."""
 
+import itertools
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from tests.sidecars.migration.windows.doubles import (
     VISITS,
     Document,
     FollowingProxy,
+    HoldingProxy,
     MemoryFrontiers,
     MemoryValues,
     check_forms,
@@ -126,7 +129,9 @@ def test_a_window_waits_for_every_lease_that_stands() -> None:
     send = world.values.update
 
     def update(namespace: str, updates: Sequence[bytes]) -> Any:
-        assert world.frontiers.are_all_let_go()
+        frontier = world.frontiers.frontier
+        assert frontier is not None
+        assert frontier.is_moving
         return send(namespace, updates)
 
     world.values.update = update  # type: ignore[method-assign]
@@ -134,6 +139,36 @@ def test_a_window_waits_for_every_lease_that_stands() -> None:
     world.live(pace=TurnPace(waiting=lambda proxies: held.append(tuple(proxies))))
     assert_moved(world, before)
     assert set(held) == {("slow",)}
+
+
+def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "HELD_UP_S", 2.5)
+    monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
+    ticks = itertools.count()
+    world = World(clinic(), [HoldingProxy("cursor", slowness=12)])
+    before = texts(world.values.documents())
+    world.live(pace=TurnPace(clock=lambda: float(next(ticks))))
+    assert_moved(world, before)
+    withdrawn = [
+        one
+        for one, after in pairwise(world.frontiers.history)
+        if not one.window.is_empty and after.window.is_empty and not one.is_moving
+    ]
+    assert len(withdrawn) > 2
+
+
+def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
+    world = World(clinic(), [FollowingProxy("never", slowness=10**9)])
+
+    def interrupt(_proxies: Sequence[str]) -> None:
+        turn._stopped.set()
+
+    stores = Stores(world.values, world.frontiers, world.notes)
+    turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(waiting=interrupt))
+    assert turn.run().standing is Standing.PAUSED
+    frontier = world.frontiers.frontier
+    assert frontier is not None
+    assert frontier.window.is_empty
 
 
 def test_a_process_may_die_before_any_step() -> None:
