@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
-from sealwire.cli.migrate.classes import SETTLE_S, ClassMove, is_deterministic
+from sealwire.cli.migrate.classes import KEY_AGE_S, ClassMove, is_deterministic
 from sealwire.cli.migrate.options import Effort, carry_on, effort_options, finish, open_keyring
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import policy_argument, read_policy
@@ -91,8 +91,9 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @server_options
 @click.option(
     "--settle",
+    "age_s",
     type=click.FloatRange(0),
-    default=SETTLE_S,
+    default=KEY_AGE_S,
     show_default=True,
     metavar="SECONDS",
     help="Of a deterministic class: how old the new key has to be, so that every Sealwire has loaded it.",
@@ -106,7 +107,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     keyring: str,
     kek: KekOptions,
     uri: str,
-    settle: float,
+    age_s: float,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -130,7 +131,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     policies = read_policy(policy)
     if is_deterministic(policies, class_name):
         selftest.run()
-        ClassMove(policies, class_name, keyring, kek, uri).begin(settle, effort, manner)
+        ClassMove(policies, class_name, keyring, kek, uri).begin(age_s, effort, manner)
     begin = _Begin(Direction.REENCRYPT, WrongType.SKIP, effort)
     begin.run(policies, choose, (keyring, kek, uri), manner)
 

@@ -38,7 +38,7 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, m
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 
-SETTLE_S: Final = 90.0
+KEY_AGE_S: Final = 90.0
 """More than `keys.refresh_s` is by default, after which a proxy looks at its keyring again."""
 _TOLD_EACH_S: Final = 5.0
 
@@ -67,14 +67,14 @@ class ClassMove:
     kek: KekOptions
     uri: str
 
-    def begin(self, settle_s: float, effort: Effort, manner: Manner) -> NoReturn:
+    def begin(self, age_s: float, effort: Effort, manner: Manner) -> NoReturn:
         """Make a job and work on it; ends the process."""
         keys = self._keys(in_move=False)
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
             refuse_obstacles(client, job.moves, job.direction)
             if not manner.dry_run:
-                keys.wait_until_settled(settle_s)
+                keys.wait_for_age(age_s)
                 ledger = Ledger(client, keys.keyring)
                 ledger.create(job)
                 job = self._carry_on(client, ledger, keys, job, effort)
@@ -171,12 +171,12 @@ class _Keys:
         old, new = (self.keyring.cipher_by_id(key.class_id, key.version) for key in versions)
         self.versions = Versions(old, new)
 
-    def wait_until_settled(self, settle_s: float) -> None:
+    def wait_for_age(self, age_s: float) -> None:
         """Wait until the pending key is so old that every proxy has loaded it, whether it follows or not."""
-        wait_s = (self._new.created + timedelta(seconds=settle_s) - datetime.now(UTC)).total_seconds()
+        wait_s = (self._new.created + timedelta(seconds=age_s) - datetime.now(UTC)).total_seconds()
         if wait_s > 0:
             click.echo(f"waiting {wait_s:.0f} s: every Sealwire has to load the new key first", err=True)
-            time.sleep(min(wait_s, settle_s))
+            time.sleep(min(wait_s, age_s))
 
     def activate(self) -> None:
         """Make the new key the active one; nothing where an earlier process has done it."""

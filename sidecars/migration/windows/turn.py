@@ -126,7 +126,7 @@ class Turn:
         if frontier is not None and frontier.is_over:
             return frontier
         places = self._values.places()
-        old, new = self._survey(places)
+        old, new = self._look_through(places)
         if frontier is None:
             if new:
                 text = "values have the class's new form already, and its frontier is missing"
@@ -136,7 +136,7 @@ class Turn:
         self._note(replace(self.job.noted(_now()), expected=self.job.read + old))
         return frontier
 
-    def _survey(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
+    def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
         """Documents with an old form, and those with a new one. Raises Stuck for what no range finds."""
         old = new = 0
         to = Order.of(self._versions.new)

@@ -1,6 +1,6 @@
 """A server in memory whose ranges are real ones, a frontier with proxies that follow, a class of two keys."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -109,7 +109,7 @@ class MemoryValues:
 
     def __init__(
         self,
-        documents: dict[str, Sequence[Document]],
+        documents: Mapping[str, Sequence[Document]],
         fate: Fate,
         *,
         by_bytes: bool = False,

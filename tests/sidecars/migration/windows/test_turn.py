@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -44,7 +44,7 @@ class World:
     """All that outlives a process."""
 
     def __init__(
-        self, documents: dict[str, Sequence[Document]], proxies: Sequence[FollowingProxy] = (), **how: bool
+        self, documents: Mapping[str, Sequence[Document]], proxies: Sequence[FollowingProxy] = (), **how: bool
     ) -> None:
         self.fate = Fate()
         self.values = MemoryValues(documents, self.fate, **how)
