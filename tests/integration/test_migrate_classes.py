@@ -36,6 +36,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration import throttle
 from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.migration.windows.bounds import bounded, keeps_bounds
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
 from sealwire.sidecars.migration.windows.paths import class_paths
@@ -391,8 +392,9 @@ def test_ranges_miss_nothing_on_the_server_nor_in_its_double(clinic: Clinic, *, 
     ):
         plain["clinic"]["patients"].insert_many(documents)
         if is_indexed:
-            assert make_indexes(client, where, 7) == [(PATIENTS, NHS), (PATIENTS, f"kin.{NHS}")]
-            assert make_indexes(client, where, 7) == []
+            made = {(PATIENTS, NHS): "sealwire_move_7_1", (PATIENTS, f"kin.{NHS}"): "sealwire_move_7_2"}
+            assert make_indexes(client, where, 7) == made
+            assert make_indexes(client, where, 7) == made
         servers: list[Values] = [MongoValues(client, session, 7, lambda: where), *doubles]
         for _ in range(30):
             start, end = sorted([some_place(chance), some_place(chance)])
@@ -407,6 +409,39 @@ def test_ranges_miss_nothing_on_the_server_nor_in_its_double(clinic: Clinic, *, 
                 assert wanted <= {raw for each in ranges for raw in server.between(PATIENTS, NHS, each)}
         drop_indexes(client, where, 7)
         assert len(list(plain["clinic"]["patients"].list_indexes())) == 1
+
+
+def test_ranges_between_keys_are_those_of_values(clinic: Clinic) -> None:
+    chance = random.Random(4)
+    order = Order(b"SW\1\1aaaavvvv")
+    documents: list[Document] = [
+        {"_id": number, NHS: Binary(order.prefix + chance.randbytes(chance.choice((18, 19))), SUBTYPE)}
+        for number in range(100)
+    ]
+    where = class_paths(load_policy(POLICY.encode(), "policy"), [PATIENTS], NHS)
+    with clinic.database.connect() as plain, connected(clinic.database.uri()) as client:
+        patients = plain["clinic"]["patients"]
+        patients.insert_many(documents)
+        patients.create_index([(NHS, 1), ("ward", 1)], name="both")
+        assert make_indexes(client, where, 7)[PATIENTS, NHS] == "both"
+        name = make_indexes(client, where, 7, alone=True)[PATIENTS, NHS]
+        assert name == "sealwire_move_7_1"
+        for _ in range(20):
+            start, end = sorted([some_place(chance), some_place(chance)])
+            wanted = {each["_id"] for each in documents if start <= order.place(bytes(each[NHS])) < end}
+            ranges = order.ranges(start, end)
+            found = [
+                each["_id"] for within in ranges for each in patients.find({}, **bounded(name, NHS, within))
+            ]
+            assert set(found) == wanted
+            assert len(found) == len(wanted)
+
+
+def test_a_server_is_tried_before_its_bounds_are_relied_on(clinic: Clinic) -> None:
+    with clinic.database.connect() as plain, connected(clinic.database.uri()) as client:
+        # this test server does not find elements between two keys of an index
+        assert not keeps_bounds(client)
+        assert not [name for name in plain[DATABASE].list_collection_names() if name.startswith("tried_")]
 
 
 def some_values(chance: random.Random, order: Order) -> Binary | list[Binary]:

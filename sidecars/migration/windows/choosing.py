@@ -35,7 +35,7 @@ class Chosen(NamedTuple):
 
 class _Met(NamedTuple):
     place: Place
-    """Of the first old form in the range."""
+    """Where its first old form in the range stands."""
     raw: bytes
 
 
@@ -57,7 +57,7 @@ class Chooser:
         self._values = values
         self._order = order
         self._width = 0
-        """Of the last window within one length."""
+        """How wide the last window was, within one length."""
 
     def choose(self, places: Sequence[ClassPaths], start: Place, wanted: int) -> Chosen:
         """The end of a window from `start`. Cost: about `wanted` documents a path, read and kept."""

@@ -15,24 +15,26 @@ _HIDES = ("partialFilterExpression", "hidden", "collation", "weights")
 """With these an index does not have every value, or is not used for a search."""
 
 
-def make_indexes(client: Client, places: Iterable[ClassPaths], class_id: int) -> list[tuple[str, str]]:
-    """Make an index on each path that none begins with; namespace and path of those made.
+def make_indexes(
+    client: Client, places: Iterable[ClassPaths], class_id: int, *, alone: bool = False
+) -> dict[tuple[str, str], str]:
+    """See that an index begins with each path, or has it `alone`; by namespace and path, its name.
 
     Raises what the driver raises. Cost: one listing a collection; each index reads a collection.
     """
-    made = []
+    found: dict[tuple[str, str], str] = {}
     for where in places:
         listed = _listed(client, where.namespace)
-        names = {str(index["name"]) for index in listed}
         for number, path in enumerate(where.paths, 1):
-            name = f"{_prefix(class_id)}{number}"
-            if name in names or any(_is_usable(index, path) for index in listed):
+            usable = [str(index["name"]) for index in listed if _is_usable(index, path, alone=alone)]
+            name = usable[0] if usable else f"{_prefix(class_id)}{number}"
+            found[where.namespace, path] = name
+            if usable:
                 continue
             database, _, collection = where.namespace.partition(".")
             command = {"createIndexes": collection, "indexes": [{"key": {path: 1}, "name": name}]}
             client.get_database(database).command(command, codec_options=_DECODED)
-            made.append((where.namespace, path))
-    return made
+    return found
 
 
 def drop_indexes(client: Client, places: Iterable[ClassPaths], class_id: int) -> None:
@@ -59,7 +61,9 @@ def _listed(client: Client, namespace: str) -> list[Mapping[str, Any]]:
         raise
 
 
-def _is_usable(index: Mapping[str, Any], path: str) -> bool:
+def _is_usable(index: Mapping[str, Any], path: str, *, alone: bool) -> bool:
     field, direction = next(iter(index["key"].items()))
+    if alone and (len(index["key"]) > 1 or direction != 1):
+        return False
     is_plain = not any(index.get(name) for name in _HIDES)
     return field == path and direction in (1, -1) and is_plain

@@ -1,6 +1,6 @@
 """The server whose values move: searches by ranges of binaries, whole collections, and updates."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from bson.binary import Binary
@@ -11,6 +11,7 @@ from pymongo.read_concern import ReadConcern
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.server import MongoDocuments, Written
+from sealwire.sidecars.migration.windows.bounds import bounded, keeps_bounds
 from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.places import Range
@@ -56,6 +57,8 @@ class MongoValues:
     ) -> None:
         """`session` is the one that the frontier is written in; `places` finds what `Values.places` gives."""
         self._class_id = class_id
+        self._in_bounds = keeps_bounds(client)
+        self._indexes: dict[tuple[str, str], str] = {}
         self._client = client
         self._session = session
         self._places = places
@@ -67,14 +70,18 @@ class MongoValues:
 
     def index(self, places: Sequence[ClassPaths]) -> None:
         """As `Values.index`. Raises what the driver raises."""
-        make_indexes(self._client, places, self._class_id)
+        self._indexes = make_indexes(self._client, places, self._class_id, alone=self._in_bounds)
 
     def unindex(self) -> None:
         """As `Values.unindex`. Raises what the driver raises."""
+        self._indexes = {}
         drop_indexes(self._client, self._places(), self._class_id)
 
     def between(self, namespace: str, path: str, within: Range) -> Iterator[bytes]:
         """As `Values.between`. Raises what the driver raises."""
+        name = self._indexes.get((namespace, path))
+        if self._in_bounds and name is not None:
+            return self._find(namespace, {}, bounded(name, path, within))
         bounds = {"$gte": Binary(within.low, SUBTYPE)}
         if within.high is not None:
             bounds["$lte"] = Binary(within.high, SUBTYPE)
@@ -88,18 +95,21 @@ class MongoValues:
         """As `Values.update`. Raises ServerFailed, and what the driver raises."""
         return self._documents.update(namespace, updates)
 
-    def _find(self, namespace: str, chosen: dict[str, Any]) -> Iterator[bytes]:
+    def _find(
+        self, namespace: str, chosen: dict[str, Any], options: Mapping[str, Any] | None = None
+    ) -> Iterator[bytes]:
         database, _, name = namespace.partition(".")
         collection = self._client.get_database(database, RAW).get_collection(
             name, read_concern=ReadConcern("majority")
         )
-        with collection.find(chosen, session=self._session, batch_size=BATCH_DOCUMENTS) as cursor:
+        found = collection.find(chosen, session=self._session, batch_size=BATCH_DOCUMENTS, **(options or {}))
+        with found as cursor:
             for each in cursor:
                 yield _bytes(each)
 
 
 def batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Of up to BATCH_DOCUMENTS, and up to BATCH_BYTES and one document more."""
+    """Lists of up to BATCH_DOCUMENTS, and up to BATCH_BYTES and one document more."""
     batch: list[bytes] = []
     size = 0
     for each in documents:

@@ -112,6 +112,8 @@ class Turn:
                 frontier, tally = self._window(frontier)
                 wish = self._note(self._counted(tally))
                 if wish is not Wish.RUN:
+                    if wish is Wish.ABORT:
+                        self._values.unindex()
                     self._note(self.job.stopped(_STANDING[wish], _now()))
                     return
                 self._pace.rest(self._pace.clock() - began)
