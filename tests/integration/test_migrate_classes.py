@@ -35,7 +35,9 @@ from sealwire.keys.keyring.turning import rotate
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration import throttle
-from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.job import Standing
+from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.windows.bounds import bounded, keeps_bounds
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
@@ -319,6 +321,60 @@ def test_without_a_pending_key_there_is_nothing_to_do(clinic: Clinic) -> None:
         assert found is not None
         assert (found["old"], found["new"]) == (2, 3)
         assert found["generation"] > 3
+
+
+def test_a_job_that_died_behind_the_activation_ends(clinic: Clinic) -> None:
+    with clinic.database.connect() as client:
+        names = fill(clinic, client, 3)
+        name = clinic.migrate(*clinic.words)["job"]
+        put_back(clinic, name)
+        policy = str(clinic.folder / "policy.yaml")
+        assert clinic.migrate("resume", policy, name)["state"] == "done"
+        assert clinic.migrate("resume", policy, name)["state"] == "done"
+        assert_moved(clinic, client, names)
+
+
+def put_back(clinic: Clinic, name: str) -> None:
+    """Write a job down as its process did before its last note."""
+    with connected(clinic.database.uri()) as client:
+        ledger = Ledger(client, load_keyring(clinic.keyring, clinic.kek))
+        job, _ = ledger.load(name)
+        ledger.save(job.stopped(Standing.RUNNING, job.updated))
+
+
+def test_a_policy_that_has_lost_a_path_carries_no_job_on(clinic: Clinic) -> None:
+    with clinic.database.connect() as client:
+        fill(clinic, client, 3)
+        name = clinic.migrate(*clinic.words)["job"]
+        put_back(clinic, name)
+        policy = clinic.folder / "policy.yaml"
+        policy.write_text(POLICY.replace("kin.nhs_number: nhs_number, ", ""))
+        done = CliRunner().invoke(command, ["resume", str(policy), name], env=clinic.environ)
+        assert isinstance(done.exception, MigrationRefused)
+        assert done.exception.reason is MigrationReason.POLICY_CHANGED
+
+
+def test_a_class_that_nothing_holds_has_nothing_to_move(clinic: Clinic) -> None:
+    done = CliRunner().invoke(command, clinic.words, env=clinic.environ)
+    assert isinstance(done.exception, MigrationRefused)
+    assert done.exception.reason is MigrationReason.NOTHING
+
+
+def test_a_dry_run_moves_nothing(clinic: Clinic) -> None:
+    with clinic.database.connect() as client:
+        fill(clinic, client, 3)
+        assert clinic.migrate(*clinic.words, "--dry-run")["values"] == 0
+        assert client[DATABASE].list_collection_names() == []
+
+
+def test_a_young_key_is_waited_for(clinic: Clinic) -> None:
+    with clinic.database.connect() as client:
+        fill(clinic, client, 3)
+        words = [*clinic.words[:3], "--settle", "3"]
+        done = CliRunner().invoke(command, words, env=clinic.environ)
+        assert done.exit_code == 0
+        made = next(key.created for key in clinic.data_keys() if key.version == 2)
+        assert datetime.now(UTC) - made >= timedelta(seconds=3)
 
 
 def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(clinic: Clinic) -> None:
