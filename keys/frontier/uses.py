@@ -33,6 +33,11 @@ class Uses:
         """The newest that is known."""
         return self._frontier
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._under_way
+
     def observe(self, frontier: Frontier) -> None:
         """Take a frontier that was read. An older one than is known changes nothing."""
         if frontier.generation > self._frontier.generation:
