@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 
@@ -53,6 +54,7 @@ class Beat:
     keyring: Freshness
     policy: str
     """The shown part of its policy's hash."""
+    frontier: Following = Following.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _value(state: Phase | Freshness) -> object:
+def _value(state: Phase | Freshness | Following) -> object:
     return state.value
 
 
@@ -133,8 +135,8 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy = fields
-    return Beat(Phase(phase), Freshness(keyring), str(policy))
+    phase, keyring, policy, frontier = fields
+    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier))
 
 
 def _figures(fields: Any) -> Figures:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
 from sealwire.proxy.server.key_feed import Freshness
 
@@ -54,3 +55,16 @@ def test_workers_with_one_policy_show_it_and_others_all_of_theirs() -> None:
     assert of().policies == ()
     assert of(new, new, unknown).policies == ("new",)
     assert of(old, new, old).policies == ("new", "old")
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        ((), Following.OFF),
+        ((Following.OFF, Following.OFF), Following.OFF),
+        ((Following.OFF, Following.FOLLOWS), Following.FOLLOWS),
+        ((Following.FOLLOWS, Following.LOST), Following.LOST),
+    ],
+)
+def test_one_worker_without_a_frontier_shows(workers: tuple[Following, ...], expected: Following) -> None:
+    assert of(*(replace(a_loop(), frontier=following) for following in workers)).frontier is expected
