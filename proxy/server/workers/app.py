@@ -31,6 +31,8 @@ from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding, findings, warn
+from sealwire.proxy.server.frontier_feed import FrontierFeed
+from sealwire.proxy.server.frontier_store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import open_audit
@@ -72,7 +74,8 @@ class Proxy:
         self.ready = asyncio.Event()
         self.services: Services
         self.shared: Shared
-        """What the sessions share; replaced in parts by reloads and by the key feed."""
+        """What the sessions share; replaced in parts by reloads, by the key feed and by the frontier feed."""
+        self.frontiers: FrontierFeed
         self._loaded = loaded
         self._config = loaded.config
         """What counts now; a reload changes it."""
@@ -116,12 +119,13 @@ class Proxy:
                 poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
             )
             self.health.keyring = self.services.keys.freshness
-            self._bind()
-            self._announce()
-            ticking = spawn(self._tick(), "tick")
-            await self._stopping.wait()
-            await self._drain()
-            ticking.cancel()
+            async with self._followed_frontiers():
+                self._bind()
+                self._announce()
+                ticking = spawn(self._tick(), "tick")
+                await self._stopping.wait()
+                await self._drain()
+                ticking.cancel()
         finally:
             for listener in self._listeners:
                 await listener.close()
@@ -252,6 +256,15 @@ class Proxy:
     def _use_keyring(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
         self.shared.use_keyring(keyring)
+        self.frontiers.use_keyring(keyring)
+
+    def _followed_frontiers(self) -> FrontierFeed:
+        uri, keys = self._loaded.frontier_uri, self.services.keys
+        store = None if uri is None else ServerStore(uri)
+        live = self.services.live
+        self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
+        self.frontiers.use_keyring(keys.keyring)
+        return self.frontiers
 
     async def _tick(self) -> None:
         trimmer = memory.Trimmer()
@@ -261,6 +274,9 @@ class Proxy:
             self.health.beat_at = now
             self.services.keys.tick()
             self.health.keyring = self.services.keys.freshness
+            self.shared.moves.tick(now)
+            self.frontiers.check()
+            self.health.frontier = self.frontiers.following
             for connection in tuple(self.services.live):
                 connection.tick(now)
             trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))
