@@ -2,6 +2,9 @@
 
 Values move in the order of their old form, in windows. Everything before the window has its new form only,
 everything behind it its old one only. A value in the window has either; nobody may ask for it or write it.
+
+A window is opened, then moves, then is closed. Until it moves all its values have their old form, and it may
+be withdrawn: when what is under way does not end, because it waits for something that the window holds up.
 """
 
 from collections.abc import Iterable
@@ -60,7 +63,7 @@ class Window:
         return self.start <= position < self.end
 
     def meets(self, positions: Iterable[Position] | None) -> bool:
-        """Whether a use of these values has to do with this window; None stands for any value of the class."""
+        """Whether one of these values moves with this window; None stands for any value of the class."""
         return not self.is_empty if positions is None else any(map(self.holds, positions))
 
 
@@ -73,6 +76,8 @@ class Frontier:
     new_version: int
     generation: int = 1
     window: Window = Window(BEFORE_ALL, BEFORE_ALL)
+    is_moving: bool = False
+    """Whether values of the window may have their new form already."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no frontier has."""
@@ -81,6 +86,8 @@ class Frontier:
             raise ValueError("an id, a version or a generation out of range")
         if self.old_version >= self.new_version:
             raise ValueError("a class moves to a later version")
+        if self.is_moving and self.window.is_empty:
+            raise ValueError("nothing moves without a window")
 
     @property
     def is_over(self) -> bool:
@@ -102,11 +109,24 @@ class Frontier:
             raise ValueError("a window is open already, or would be empty")
         return self._next(Window(self.window.start, end))
 
+    def moving(self) -> "Frontier":
+        """The next one, when all proxies have acknowledged the window. Raises ValueError if it moves."""
+        if self.is_moving:
+            raise ValueError("the window moves already")
+        return self._next(self.window, is_moving=True)
+
     def closed(self) -> "Frontier":
-        """The next one, when every value of the window has its new form. Raises ValueError without one."""
-        if self.window.is_empty:
-            raise ValueError("no window is open")
+        """The next one, when every value of the window has its new form. Raises ValueError if none moves."""
+        if not self.is_moving:
+            raise ValueError("no window moves")
         return self._next(Window(self.window.end, self.window.end))
 
-    def _next(self, window: Window) -> "Frontier":
-        return Frontier(self.class_id, self.old_version, self.new_version, self.generation + 1, window)
+    def withdrawn(self) -> "Frontier":
+        """The next one, without the window that has not moved yet. Raises ValueError if there is none."""
+        if self.window.is_empty or self.is_moving:
+            raise ValueError("no window can be withdrawn")
+        return self._next(Window(self.window.start, self.window.start))
+
+    def _next(self, window: Window, *, is_moving: bool = False) -> "Frontier":
+        following = self.generation + 1
+        return Frontier(self.class_id, self.old_version, self.new_version, following, window, is_moving)

@@ -1,12 +1,13 @@
 """The frontier and the leases as documents on the server, where the job and all proxies read them.
 
-    sealwire.frontiers  {_id: class id, old, new, generation, start, end, tag}
-    sealwire.leases     {_id: UUID of a proxy, renewed: the server's time, acknowledged: {"class id": generation}}
+    sealwire.frontiers  {_id: class id, old, new, generation, start, end, moving, tag}
+    sealwire.leases     {_id: UUID of a proxy, renewed: the server's time,
+                         acknowledged: {"class id": generation}}
 
 A frontier is authenticated under the class's new key, so only a holder of the keyring can write one. An older
-one is genuine as well: who has seen a later one does not go back. A lease is not authenticated. Who forges one
-can make answers wrong while a class moves, as whoever can write to the application's own collections can; no
-value is shown by it.
+one is genuine as well: who has seen a later one does not go back. A lease is not authenticated. Who forges
+one can make answers wrong while a class moves, as whoever can write to the application's own collections can;
+no value is shown by it.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ LEASES: Final = "leases"
 LEASE_S: Final = 10.0
 """How long a proxy may rely on a frontier after it began to renew its lease, by its own steady clock."""
 OUTLIVED_S: Final = 15.0
-"""After so long by the server's clock a lease has run out for the job: LEASE_S, and room for clocks that drift."""
+"""After so long by the server's clock a lease has run out for the job: clocks may drift a little."""
 
 _DOMAIN: Final = b"sealwire frontier"
 _MAX_GENERATION: Final = 2**63 - 1
@@ -45,6 +46,7 @@ def frontier_document(frontier: Frontier, cipher: ValueCipher) -> dict[str, Any]
         "generation": Int64(frontier.generation),
         "start": Binary(frontier.window.start),
         "end": Binary(frontier.window.end),
+        "moving": frontier.is_moving,
         "tag": Binary(cipher.tag(_DOMAIN, _tagged(frontier))),
     }
 
@@ -56,8 +58,11 @@ def parse_frontier(document: Mapping[str, Any], cipher: ValueCipher) -> Frontier
     """
     class_id, old, new, generation = (_number(document, name) for name in ("_id", "old", "new", "generation"))
     start, end, tag = (_bytes(document, name) for name in ("start", "end", "tag"))
+    is_moving = document.get("moving")
+    if not isinstance(is_moving, bool):
+        raise _damaged(KeysReason.SCHEMA)
     try:
-        frontier = Frontier(class_id, old, new, generation, Window(start, end))
+        frontier = Frontier(class_id, old, new, generation, Window(start, end), is_moving)
     except ValueError:
         raise _damaged(KeysReason.SCHEMA) from None
     expected = (cipher.class_id, cipher.key_version) == (class_id, new)
@@ -83,7 +88,7 @@ def _bytes(document: Mapping[str, Any], name: str) -> bytes:
 def _tagged(frontier: Frontier) -> bytes:
     window = frontier.window
     numbers = (frontier.class_id, frontier.old_version, frontier.new_version, frontier.generation)
-    head = b"".join(number.to_bytes(8, "big") for number in numbers)
+    head = b"".join(number.to_bytes(8, "big") for number in numbers) + bytes((frontier.is_moving,))
     return head + len(window.start).to_bytes(8, "big") + window.start + window.end
 
 

@@ -7,8 +7,8 @@ no window that it meets may move. So:
 - `begin` turns a use away that meets the open window; it comes again when a later frontier is known.
 - `acknowledged` is the generation of the newest frontier, once nothing is under way that meets its window.
 
-Neither side can starve the other: what meets a window waits from the moment it is known, and a window is
-short.
+What meets a window waits from the moment it is known, so the job is not starved; and a window is short. Where
+a use does not end because its client waits for the window, the job withdraws it.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,14 @@ from typing import NewType, final
 from sealwire.keys.frontier.frontier import Frontier, Position
 
 UseId = NewType("UseId", int)
+
+
+class WindowMet(Exception):
+    """A command uses values that move at this moment: it waits for the window to close."""
+
+
+class FrontierLost(Exception):
+    """A class moves, and how far is not known: nobody can say which form of a value is valid."""
 
 
 @final

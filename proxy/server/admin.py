@@ -80,6 +80,7 @@ class _Server(ThreadingHTTPServer):
 def _readiness(health: HealthView) -> dict[str, object]:
     """The body of /readyz. Workers that do not have the same policy yet are all named.
 
+    Plaintext in covered paths is named and makes nothing unready: clients are served as before.
     It has `frontier` only where one is followed, or should be.
     """
     said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
@@ -90,6 +91,11 @@ def _readiness(health: HealthView) -> dict[str, object]:
         said["policy"] = policies[0]
     elif policies:
         said |= {"policy": "mixed", "policies": policies}
+    plaintext: dict[str, list[str]] = {}
+    for namespace, path in health.plaintext:
+        plaintext.setdefault(namespace, []).append(path)
+    if plaintext:
+        said["plaintext"] = plaintext
     return said
 
 

@@ -33,7 +33,7 @@ from sealwire.proxy.server.frontier_reading import Loss, class_ids, judge, moves
 from sealwire.proxy.server.frontier_store import Document, FrontierStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.server.tasks import spawn
+from sealwire.proxy.server.tasks import spawn, within
 from sealwire.proxy.session.moving.moves import Moves
 
 _log = logging.getLogger("sealwire.server")
@@ -150,10 +150,7 @@ class FrontierFeed:
         if self._store is None:
             return
         self._running = spawn(self._run(self._store), "frontier")
-        try:
-            async with asyncio.timeout(SETTLE_S):
-                await self._settled.wait()
-        except TimeoutError:
+        if not await within(self._settled.wait(), SETTLE_S):
             note(_log, logging.WARNING, "start without frontiers: classes that move are refused")
 
     async def __aexit__(self, *_error: object) -> None:
@@ -183,11 +180,7 @@ class FrontierFeed:
                 self._metrics.bugs.inc()
                 self._problem = self._problem or type(error).__name__
                 note(_log, logging.CRITICAL, "bug: frontiers could not be read", error)
-            try:
-                async with asyncio.timeout(self.pause_s()):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await within(self._wake.wait(), self.pause_s())
 
     async def round(self, store: FrontierStore) -> None:
         """Renew, read, and let it count. Raises nothing that a server can cause. Cost: two round trips."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
 
 # A loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0
@@ -47,6 +48,10 @@ class HealthView(Protocol):
     def policies(self) -> tuple[str, ...]:
         """The hashes of the policies that count, sorted: one, but for a moment of a reload with workers."""
 
+    @property
+    def plaintext(self) -> tuple[tuple[str, str], ...]:
+        """Namespaces and paths where plaintext was met since the start, sorted, MAX_SHOWN at most."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -59,6 +64,8 @@ class Health:
     policy: str = ""
     """The shown part of the policy's hash; empty before one counts."""
     frontier: Following = Following.OFF
+    plaintext: tuple[tuple[str, str], ...] = ()
+    """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
 
     @property
     def alive(self) -> bool:
@@ -113,3 +120,9 @@ class JointHealth:
     def policies(self) -> tuple[str, ...]:
         """The policies of all workers, each once."""
         return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.policies}))
+
+    @property
+    def plaintext(self) -> tuple[tuple[str, str], ...]:
+        """What the workers that run have met, each pair once."""
+        met = {pair for worker in tuple(self.workers.values()) for pair in worker.plaintext}
+        return tuple(sorted(met)[:MAX_SHOWN])

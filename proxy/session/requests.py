@@ -1,9 +1,12 @@
 """Pair replies with the requests they answer, exhaust streams included."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from sealwire.proxy.session.moving.moves import Hold
+from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 
 # Drivers send one request at a time on a connection. Only unacknowledged writes overlap, and no reply to them
@@ -37,8 +40,12 @@ class Request:
     """Whether a cursor in the reply has to bring back that its replies are opened (`revealing.cursors`)."""
     errors: WriteErrors | None
     """The errors of the statements that were left out of it."""
+    look: Look | None
+    """By what plaintext is looked for in the reply; None: it is not looked for."""
+    hold: Hold | None
+    """What it uses of classes that move, until the reply is here."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each field
         self,
         kind: RequestKind,
         command: str,
@@ -47,6 +54,8 @@ class Request:
         reveals: bool = False,
         marks: bool = False,
         errors: WriteErrors | None = None,
+        look: Look | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self.kind = kind
         self.command = command
@@ -54,6 +63,8 @@ class Request:
         self.reveals = reveals
         self.marks = marks
         self.errors = errors
+        self.look = look
+        self.hold = hold
 
 
 @final
@@ -75,6 +86,10 @@ class AwaitedRequests:
             request.kind not in (RequestKind.HELLO, RequestKind.LEGACY_HELLO)
             for request in self._requests.values()
         )
+
+    def holds(self) -> Iterator[Hold]:
+        """What the commands use of classes that move."""
+        return (request.hold for request in self._requests.values() if request.hold is not None)
 
     @property
     def full(self) -> bool:

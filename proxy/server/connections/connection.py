@@ -39,6 +39,7 @@ from sealwire.proxy.session.effects import (
     LongToServer,
     NeedKeys,
     PauseClient,
+    PlaintextMet,
     ToClient,
     ToServer,
 )
@@ -202,6 +203,16 @@ class Connection:
         elif self._session is not None:
             self._run(partial(self._session.tick, now_s))
 
+    def frontier_moved(self) -> None:
+        """A command that waited for values that move is tried again."""
+        if self._session is not None:
+            self._run(self._session.frontier_moved)
+
+    def frontier_lost(self) -> None:
+        """Cut what is under way and relies on knowing how far a class has moved."""
+        if self._session is not None and self._session.has_uses:
+            self.abort()
+
     def drain(self) -> None:
         """Finish what is under way, then close."""
         if self._session is None:
@@ -255,6 +266,8 @@ class Connection:
                     change(Hold.LOOK_UP)
                 case Audit():
                     self._services.audit.write(effect, self._peer, self.number)
+                case PlaintextMet():
+                    self._services.metrics.plaintext.add(effect)
                 case Close():
                     self._close(effect.reason, effect.detail)
                 case _:

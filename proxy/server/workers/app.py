@@ -14,7 +14,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -39,7 +39,7 @@ from sealwire.proxy.server.observability.audit import open_audit
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.ports import bind
-from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.announce import (
@@ -277,6 +277,8 @@ class Proxy:
             self.shared.moves.tick(now)
             self.frontiers.check()
             self.health.frontier = self.frontiers.following
+            self.health.plaintext = self.metrics.plaintext.shown()
+            self.shared.plaintext.next_second()
             for connection in tuple(self.services.live):
                 connection.tick(now)
             trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))
@@ -291,10 +293,10 @@ class Proxy:
             await listener.close()
         for connection in tuple(services.live):
             connection.drain()
-        if not await _within(services.wait_empty(), services.limits.drain_s):
+        if not await within(services.wait_empty(), services.limits.drain_s):
             note(_log, logging.WARNING, "drain ended by its limit", connections=len(services.live))
             self._abort_all()
-            await _within(services.wait_empty(), _ABORT_S)
+            await within(services.wait_empty(), _ABORT_S)
         note(_log, logging.INFO, "stopped")
 
     def _abort_all(self) -> None:
@@ -314,15 +316,6 @@ def _of_sessions(config: Config) -> tuple[object, ...]:
 
 def _bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:
     return [sock for address in addresses for sock in bind(address, shared=True)]
-
-
-async def _within(waiting: Awaitable[None], seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await waiting
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _run_with_signals(loaded: Loaded, new_session: SessionMaker) -> None:

@@ -55,6 +55,8 @@ class Beat:
     policy: str
     """The shown part of its policy's hash."""
     frontier: Following = Following.OFF
+    plaintext: tuple[tuple[str, str], ...] = ()
+    """Namespaces and paths where it has met plaintext."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,9 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier = fields
-    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier))
+    phase, keyring, policy, frontier, plaintext = fields
+    pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
+    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier), pairs)
 
 
 def _figures(fields: Any) -> Figures:

@@ -3,8 +3,9 @@
 from typing import final
 
 from sealwire.keys.frontier.frontier import Form, Position, position_of
+from sealwire.keys.frontier.uses import FrontierLost, WindowMet
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.moving.moves import FrontierLost, Moves, WindowMet
+from sealwire.proxy.session.moving.moves import Moves
 
 
 @final
@@ -19,7 +20,7 @@ class Forms:
         self._named: dict[str, set[Position]] = {}
 
     def valid(self, class_name: str, old: bytes, kind: int, value: bytes) -> bytes:
-        """The one form in which a value of a deterministic class is stored; `old` is the active key's envelope.
+        """The one form in which a deterministic value is stored; `old` is the active key's envelope.
 
         Raises WindowMet, FrontierLost. Cost: a look-up for a class that does not move, else one AES-SIV call.
         """

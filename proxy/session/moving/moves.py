@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, final
 
 from sealwire.keys.frontier.frontier import Frontier, Position
-from sealwire.keys.frontier.uses import UseId, Uses
+from sealwire.keys.frontier.uses import FrontierLost, UseId, Uses, WindowMet
 
 GRACE_S: Final = 10.0
 """For a command whose reply was not awaited to the end."""
@@ -22,14 +22,6 @@ Touched = Mapping[str, Iterable[Position] | None]
 """By class: the values that a command uses, None for any."""
 
 
-class WindowMet(Exception):
-    """A command uses values that move at this moment: it waits for the window to close."""
-
-
-class FrontierLost(Exception):
-    """A class moves, and how far is not known: nobody can say which form of a value is valid."""
-
-
 @final
 class Hold:
     """The uses of one command, until they are over."""
@@ -38,6 +30,11 @@ class Hold:
 
     def __init__(self, uses: list[tuple[Uses, UseId]]) -> None:
         self._uses = uses
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing up."""
+        return not self._uses
 
     def joined(self, other: "Hold") -> "Hold":
         """Both, to be ended together."""
@@ -64,35 +61,38 @@ class Outlasting:
         """Those whose uses were dropped with a lease: what they yield counts no longer."""
 
     def keep(self, key: bytes, hold: Hold) -> None:
-        """Until `end`. Where the key has a hold already, both last."""
+        """Until it is taken. Where the key has a hold already, both last."""
         present = self._kept.get(key)
         if present is not None and present[0] is not hold:
             hold = hold.joined(present[0])
         self._kept[key] = hold, self._now_s
 
-    def find(self, key: bytes) -> Hold | None:
-        """The hold under this key."""
-        kept = self._kept.get(key)
+    def has(self, key: bytes) -> bool:
+        """Whether a hold is kept under this key."""
+        return key in self._kept
+
+    def take(self, key: bytes) -> Hold | None:
+        """The hold under this key, which is the caller's from now on."""
+        kept = self._kept.pop(key, None)
         return None if kept is None else kept[0]
 
-    def end(self, key: bytes) -> None:
-        """It is over."""
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            kept[0].end()
+    def _end(self, key: bytes) -> None:
+        hold = self.take(key)
+        if hold is not None:
+            hold.end()
 
     def lose(self) -> None:
         """Drop them all, and remember which they were. Cost: O(held)."""
         self.lost.update(self._kept)
         for key in tuple(self._kept):
-            self.end(key)
+            self._end(key)
 
     def tick(self, now_s: float) -> None:
         """The monotonic clock."""
         self._now_s = now_s
         for key, (_, seen_at_s) in tuple(self._kept.items()):
             if now_s - seen_at_s >= self._limit_s:
-                self.end(key)
+                self._end(key)
 
 
 @final
@@ -138,8 +138,8 @@ class Moves:
             for outlasting in (self.cursors, self.transactions):
                 outlasting.lost.clear()
 
-    def begin(self, touched: Touched) -> Hold | None:
-        """The uses of a command that is about to be sent; None where it touches nothing that moves.
+    def begin(self, touched: Touched) -> Hold:
+        """The uses of a command that is about to be sent; an empty hold where it touches nothing that moves.
 
         Raises WindowMet, FrontierLost; nothing is held then.
         """
@@ -151,7 +151,7 @@ class Moves:
                 Hold(held).end()
                 raise FrontierLost if uses is None else WindowMet
             held.append((uses, use))
-        return Hold(held) if held else None
+        return Hold(held)
 
     def leave(self, hold: Hold) -> None:
         """The reply will not be seen: the server may be at work for a while."""

@@ -17,7 +17,7 @@ from sealwire.policies.planning.plan import Plan
 _STORING: Final = "insert"
 _FILTERING: Final = frozenset({"find", "count", "delete", "update", "findAndModify"})
 
-# Names of operators, each with its NUL as BSON has it. A string that looks like one only makes a command wait.
+# Names of operators, each with its NUL as in BSON. A string that looks like one only makes a command wait.
 _OPERATOR: Final = re.compile(rb"\$([A-Za-z]+)\0")
 
 _ONE_BY_ONE: Final = frozenset(
@@ -27,7 +27,7 @@ _ONE_BY_ONE: Final = frozenset(
 )
 """Operators that compare with what they name, or store it; and the generic arguments."""
 
-# A hint or bounds lead along an index; `let` brings variables; an update that is an array is a pipeline. Each with its BSON type where the name alone is too common.
+# A hint or bounds lead along an index; `let` brings variables; an update that is an array is a pipeline.
 _OTHERS: Final = (b"hint\0", b"min\0", b"max\0", b"let\0", b"\4u\0", b"\4update\0")
 
 

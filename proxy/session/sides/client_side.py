@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
+from sealwire.keys.frontier.uses import WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.passage import target_of
@@ -29,9 +30,12 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.moving.lasting import held_by
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
+from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
@@ -103,11 +107,17 @@ class ClientSide(Side):
                 effects = self._shortened(refusal, message, parsed)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
+        except WindowMet as window:
+            conversation.views.clear()
+            if not conversation.has_waited:
+                return [conversation.meet_window()]
+            effects = self._failed(window, message, parsed)
         except Refusal as refusal:
             effects = self._refused(refusal, message, parsed)
         except _FAILURES as failure:
             effects = self._failed(failure, message, parsed)
         conversation.views.clear()
+        conversation.has_waited = False
         return effects
 
     def _refused(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -173,7 +183,8 @@ class ClientSide(Side):
         unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
-        target = target_of(message, parsed.body, known.planned)
+        moving = shared.moves if shared.moves.classes else None
+        target = target_of(message, parsed.body, known.planned) if moving is None else None
         if target is not None:
             passing = known.get(target)
             if passing is not None:
@@ -193,7 +204,8 @@ class ClientSide(Side):
         if name in cursors.CURSOR_COMMANDS:
             message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
-        settled = Settled(shared) if len(message) > LONG_BYTES else None
+        forms = None if moving is None else Forms(moving, keyring)
+        settled = Settled(shared, forms) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,
             message,
@@ -204,10 +216,17 @@ class ClientSide(Side):
             None if settled is None else settled.take,
         )
         edits = () if settled is None else settled.edits
-        rewritten = apply_plan(plan, shared, edits)
+        rewritten = apply_plan(plan, shared, edits, forms)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
-        request = self._request(plan, name, label, opened, errors)
+        request = self._request(plan, name, parsed.body, label, opened, errors)
+        if moving is not None and forms is not None:
+            is_opened = opened is not Opened.NO
+            request.hold = held_by(
+                moving, plan, parsed.body, name, forms, settings.policy, is_opened=is_opened
+            )
+            if unanswered and request.hold is not None:
+                moving.leave(request.hold)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
             return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
@@ -223,7 +242,7 @@ class ClientSide(Side):
             raise LoginNeeded(printable(name))
 
     def _request(
-        self, plan: Plan, name: bytes, label: str, opened: Opened, errors: WriteErrors | None
+        self, plan: Plan, name: bytes, body: int, label: str, opened: Opened, errors: WriteErrors | None
     ) -> Request:
         """What the reply needs: what it answers, and whether its envelopes are opened."""
         if name in LOGIN_COMMANDS:
@@ -237,8 +256,21 @@ class ClientSide(Side):
         marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
         if settings.reveal is Reveal.EVERYWHERE:
             reveals, marks = True, False
+        look: Look | None = None
+        watch = self._conversation.shared.plaintext
+        if plan.protected and name in SHOWING_COMMANDS and not self._conversation.views.consulted:
+            # what rests on an answer of the server may be a view, which shows documents as it likes
+            look = watch.look_for(settings.policy, namespace, name, plan.buf, body)
+        elif name == b"getMore" and opened is Opened.BY_NAME:
+            look = watch.look_for_more(settings.policy, plan.buf, body)
         return Request(
-            RequestKind.COMMAND, plan.command, namespace, reveals=reveals, marks=marks, errors=errors
+            RequestKind.COMMAND,
+            plan.command,
+            namespace,
+            reveals=reveals,
+            marks=marks,
+            errors=errors,
+            look=look,
         )
 
     def _ask(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:

@@ -1,13 +1,13 @@
 """Every order in which a job, two proxies and their clients can take their steps, on a few values.
 
-The server holds documents, each with one value in its old or its new form; the frontier that the job wrote;
-and for each proxy what it acknowledged. What is checked at each step is what a client would see: a duplicate is
-found exactly where the value is there, a search finds all, a group has one row a value. At the end every form
-is new. A `Weakness` takes one rule of the construction away; the model has to notice each.
+The server holds documents, each with one value in its old or its new form; the frontier that the job has
+written; and for each proxy what it acknowledged. What is checked at each step is what a client would see: a
+duplicate is found exactly where the value is there, a search finds all, a group has one row a value. At the
+end every form is new. A `Weakness` takes one rule of the construction away; the model has to notice each.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -31,6 +31,15 @@ class Weakness(Enum):
     MOVES_AFTER_A_CRASH = auto()
     MOVES_WITHOUT_ASKING = auto()
     CLOSES_WITHOUT_LOOKING = auto()
+    WITHDRAWS_WHILE_IT_MOVES = auto()
+
+
+class Trouble(Enum):
+    """What goes wrong once, at any moment. One at a time: together they have too many orders."""
+
+    CRASH = "the job crashes"
+    LAPSE = "a lease runs out"
+    WITHDRAWAL = "a window is withdrawn"
 
 
 class Kind(Enum):
@@ -80,7 +89,7 @@ class Proxy(NamedTuple):
     has_lease: bool = True
     is_registered: bool = True
     acknowledged: int = 0
-    lapses: int = 1
+    lapses: int = 0
     """How often its lease may still run out."""
 
     def uses(self) -> Uses:
@@ -99,8 +108,9 @@ class State(NamedTuple):
     frontier: Frontier
     proxies: tuple[Proxy, ...]
     is_asked: bool = False
-    """Whether the job has found the open window acknowledged by all. It forgets this in a crash."""
-    crashes: int = 1
+    """Whether the job has found the open window acknowledged by all. A crash makes it forget this."""
+    crashes: int = 0
+    withdrawals: int = 0
 
     def with_proxy(self, number: int, proxy: Proxy) -> "State":
         proxies = tuple(proxy if place == number else each for place, each in enumerate(self.proxies))
@@ -114,12 +124,19 @@ class WrongAnswer(AssertionError):
     """A client has seen what it would not have seen without a move."""
 
 
-def begun(scripts: tuple[tuple[Op, ...], tuple[Op, ...]], documents: tuple[int, ...] = (0, 1)) -> State:
-    """Before the first window."""
+def begun(first: Op, second: Op, documents: tuple[int, ...], trouble: Trouble) -> State:
+    """Before the first window; each proxy's client wants one thing."""
     frontier = Frontier(7, 1, 2, generation=2)
-    first, second = scripts
-    proxies = (Proxy(frontier, first), Proxy(frontier, second, lapses=0))
-    return State(tuple(Stored(value, False) for value in documents), frontier, proxies)
+    return State(
+        documents=tuple(Stored(value, False) for value in documents),
+        frontier=frontier,
+        proxies=(
+            Proxy(frontier, (first,), lapses=int(trouble is Trouble.LAPSE)),
+            Proxy(frontier, (second,)),
+        ),
+        crashes=int(trouble is Trouble.CRASH),
+        withdrawals=int(trouble is Trouble.WITHDRAWAL),
+    )
 
 
 @dataclass
@@ -176,12 +193,12 @@ class Explorer:
         if state.crashes:
             is_asked = self.weakness is Weakness.MOVES_AFTER_A_CRASH
             yield state._replace(crashes=state.crashes - 1, is_asked=is_asked)
-        if not state.is_asked:
-            if self.weakness is Weakness.MOVES_WITHOUT_ASKING or all(
-                not proxy.is_registered or proxy.acknowledged >= frontier.generation
-                for proxy in state.proxies
-            ):
-                yield state._replace(is_asked=True)
+        may_withdraw = not frontier.is_moving or self.weakness is Weakness.WITHDRAWS_WHILE_IT_MOVES
+        if state.withdrawals and may_withdraw:
+            back = replace(frontier, is_moving=False).withdrawn()
+            yield state._replace(frontier=back, is_asked=False, withdrawals=state.withdrawals - 1)
+        if not frontier.is_moving:
+            yield from self._ask(state, frontier)
             return
         old = [
             place
@@ -192,6 +209,15 @@ class Explorer:
             yield state._replace(documents=_changed(state.documents, place))
         if not old or self.weakness is Weakness.CLOSES_WITHOUT_LOOKING:
             yield state._replace(frontier=frontier.closed(), is_asked=False)
+
+    def _ask(self, state: State, frontier: Frontier) -> Iterator[State]:
+        """It reads what all have acknowledged, and then writes down that the window moves: two steps."""
+        if state.is_asked:
+            yield state._replace(frontier=frontier.moving(), is_asked=False)
+        elif self.weakness is Weakness.MOVES_WITHOUT_ASKING or all(
+            not proxy.is_registered or proxy.acknowledged >= frontier.generation for proxy in state.proxies
+        ):
+            yield state._replace(is_asked=True)
 
     # --------------------------------------------------------------------------------------- the proxies
 

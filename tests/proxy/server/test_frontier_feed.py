@@ -306,7 +306,7 @@ async def test_a_damaged_frontier_costs_the_lease_once(caplog: pytest.LogCapture
     bench.server.put(CLOSED)
     await bench.rounds()
     assert bench.known() == CLOSED
-    assert bench.feed.following is Following.FOLLOWS
+    assert bench.metrics.value("sealwire_frontier_generation", **{"class": CLASS}) == CLOSED.generation
 
 
 async def test_no_position_is_logged(caplog: pytest.LogCaptureFixture) -> None:
