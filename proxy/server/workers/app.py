@@ -242,6 +242,7 @@ class Proxy:
             listener.start()
             if self._seat is None:
                 announce_addresses(member, listener.addresses)
+        self.health.frontier = self.frontiers.following
         self.health.phase = Phase.READY
         self.metrics.ready.set(1)
         self.ready.set()
