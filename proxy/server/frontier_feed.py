@@ -42,7 +42,7 @@ MOVING_S: Final = 0.05
 PENDING_S: Final = 1.0
 QUIET_S: Final = 2.0
 RETRY_S: Final = 0.25
-SETTLE_S: Final = 5.0
+FIRST_READ_S: Final = 5.0
 
 _STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -104,7 +104,7 @@ class FrontierFeed:
         self._running: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._settled = asyncio.Event()
+        self._was_read = asyncio.Event()
 
     # -- what the proxy asks ---------------------------------------------------------------------------------
 
@@ -146,11 +146,11 @@ class FrontierFeed:
             self._start_over()
 
     async def __aenter__(self) -> None:
-        """Follow, if there is a server to ask. Cost: until the frontiers were read, `SETTLE_S` at most."""
+        """Follow, if there is a server to ask. Cost: until it has answered, `FIRST_READ_S` at most."""
         if self._store is None:
             return
         self._running = spawn(self._run(self._store), "frontier")
-        if not await within(self._settled.wait(), SETTLE_S):
+        if not await within(self._was_read.wait(), FIRST_READ_S):
             note(_log, logging.WARNING, "start without frontiers: classes that move are refused")
 
     async def __aexit__(self, *_error: object) -> None:
@@ -233,7 +233,7 @@ class FrontierFeed:
                 if isinstance(answer, Frontier):
                     self._classes.follow(name, answer, is_written=self._is_written(answer, documents))
             self._follows = True
-            self._settled.set()
+            self._was_read.set()
         self._tell_sessions()
 
     def _is_active(self, name: str, frontier: Frontier) -> bool:

@@ -64,7 +64,7 @@ def moves_of(keyring: Keyring) -> dict[str, Move]:
 
 
 def class_ids(keyring: Keyring) -> list[int]:
-    """Of all classes that can be written: whose documents are asked for."""
+    """The ids of all classes that can be written: their documents are asked for."""
     return [keyring.cipher_for(name).class_id for name in keyring.active_classes]
 
 

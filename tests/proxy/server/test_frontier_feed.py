@@ -427,7 +427,7 @@ async def test_a_lease_that_cannot_be_given_back_is_logged(caplog: pytest.LogCap
 
 
 async def test_a_start_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealwire.proxy.server.frontier_feed.SETTLE_S", 0.05)
+    monkeypatch.setattr("sealwire.proxy.server.frontier_feed.FIRST_READ_S", 0.05)
     bench = Bench()
     assert bench.store is not None
     bench.store.is_down = True
