@@ -57,7 +57,7 @@ def test_a_remote_key_is_one_that_may_be_away(kind: ProviderKind) -> None:
     [
         ("aws:alias/a", "boto3", "aws", "sealwire[aws]"),
         ("pkcs11:token=a;object=b?module-path=/c", "pkcs11", "pkcs11", "sealwire[pkcs11]"),
-        ("azure:https://a.vault.azure.net/keys/b", "azure.core", "azure_vault", "sealwire[azure]"),
+        ("azure:https://abc.vault.azure.net/keys/b", "azure.identity", "azure_vault", "sealwire[azure]"),
         ("gcp:projects/p/locations/l/keyRings/r/cryptoKeys/k", "google.auth", "gcp", "sealwire[gcp]"),
     ],
 )
