@@ -109,10 +109,7 @@ class AzureKek(RemoteKek):
         (version, signer_version, signature, length), rest = _split(
             sealed, VERSION_BYTES, VERSION_BYTES, _SIGNATURE_BYTES, 2
         )
-        size = int.from_bytes(length, "big")
-        if size not in _MODULUS_BYTES:
-            raise UnwrapFailed
-        (wrapped,), inner = _split(rest, size)
+        (wrapped,), inner = _split(rest, int.from_bytes(length, "big"))
         signer = self._vault.version(self._signer, signer_version)
         _verify(signer, self._digest(version, wrapped, inner, context), signature)
         content_key = self._vault.unwrap(self._name, version, wrapped, KEK_BYTES)
