@@ -120,7 +120,7 @@ def _sample(walk: Walk, stage: Element) -> PathNode:
 
 def _server_stage(walk: Walk, stage: Element) -> PathNode:
     """Stages that read no documents: nothing is known of theirs but what is in clear."""
-    return replaced(walk.node, first_documents(walk.draft, stage) or NOTHING)
+    return replaced(walk.node, first_documents(walk.draft, stage))
 
 
 def _count(walk: Walk, stage: Element) -> PathNode:

@@ -203,9 +203,10 @@ class LongReply:
         while wanted > 0 and (self._parts or self._loaded < len(self._part)):
             if self._loaded >= len(self._part):
                 self._part, self._loaded = self._parts.popleft(), 0
-            pieces.append(self._part[self._loaded : self._loaded + wanted])
-            self._loaded += len(pieces[-1])
-            wanted -= len(pieces[-1])
+            piece = self._part[self._loaded : self._loaded + wanted]
+            pieces.append(piece)
+            self._loaded += len(piece)
+            wanted -= len(piece)
         self._base += self._at
         self._at = 0
         self._window = b"".join(pieces)
