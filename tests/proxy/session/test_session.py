@@ -6,8 +6,8 @@ from bson.binary import Binary
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import CloseReason, Counter
-from sealwire.proxy.session.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.states import IllegalTransition
 from tests.proxy.session.playbook import (
     Input,

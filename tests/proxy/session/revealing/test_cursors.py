@@ -8,11 +8,11 @@ from bson import Int64
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
-from sealwire.proxy.session import cursors
+from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.shared import SessionSettings
 from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.playbook import Playbook, audit, client, error, pause, server, to_client, to_server
-from tests.proxy.session.test_look_up import asked, told, view
+from tests.proxy.session.sides.test_look_up import asked, told, view
 from tests.proxy.session.world import (
     KEYRING,
     POLICY,
