@@ -1,11 +1,15 @@
-"""What may be stored in a deterministic double: never a zero that would come back with another sign."""
+"""What may be stored in a deterministic class: only what is sound, and no zero of another sign."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bson import Decimal128
+from bson import Binary, Decimal128, encode
 
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason
+from sealwire.policies.file.loader import load_policy
+from sealwire.wire.errors import BsonError, WireReason
 from tests.policies.support import plan_of, reason, value_edits
 
 ZEROS = [-0.0, Decimal128("-0"), Decimal128("-0E+3")]
@@ -49,3 +53,34 @@ def test_a_zero_is_stored(zero: Any) -> None:
 def test_an_int_has_one_zero() -> None:
     found = plan_of({"insert": "patients", "documents": [{"visits": -0.0}], "$db": "clinic"})
     assert [edit.value for edit in value_edits(found)] == [bytes(4)]
+
+
+SOUND = load_policy(
+    b"version: 1\n"
+    b"classes: {flag: {mode: deterministic, type: bool}, data: {mode: deterministic, type: binData}}\n"
+    b"collections: {clinic.patients: {smoker: flag, photo: data}}\n",
+    "policy.yaml",
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "sound", "damaged"),
+    [
+        ({"smoker": True}, b"\x08smoker\0\1", b"\x08smoker\0\2"),
+        ({"photo": Binary(b"12345", 2)}, b"\5\0\0\x0012345", b"\4\0\0\x0012345"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value]])
+def test_a_value_that_is_not_sound_is_an_error(
+    value: dict[str, Any], sound: bytes, damaged: bytes, wrap: Callable[[Any], Any]
+) -> None:
+    (name,) = value
+    document = {name: wrap(value[name])}
+    if isinstance(document[name], list):
+        sound, damaged = (part.replace(name.encode(), b"0") for part in (sound, damaged))
+    message = encode({"insert": "patients", "documents": [document], "$db": "clinic"})
+    assert len(plan_command(SOUND, message, 0).edits) == 1
+    assert sound in message
+    with pytest.raises(BsonError) as caught:
+        plan_command(SOUND, message.replace(sound, damaged), 0)
+    assert caught.value.reason is WireReason.BSON_VALUE
