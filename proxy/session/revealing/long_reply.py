@@ -163,7 +163,7 @@ class LongReply:
     def _enter_next(self, last: int) -> bool:
         """Go into the next element if it is a container longer than a part, and begins in the window."""
         window = self._window
-        name_end = window.find(0, self._at + 1) if self._at < len(window) else -1
+        name_end = window.find(0, self._at + 1)
         if name_end < 0 or window[self._at] not in (kinds.OBJECT, kinds.ARRAY):
             return False
         value = name_end + 1
