@@ -61,6 +61,7 @@ def index(**options: Any) -> Command:
         {"currentOp": 1, "$db": "admin", "ns": HERE},
         index(weights={"name": HERE}),
         index(key={"name": HERE}),
+        {"collMod": "patients", "index": {"keyPattern": {"name": HERE}, "hidden": True}},
     ],
 )  # fmt: skip
 def test_what_is_damaged_deep_inside_is_an_error(command: Command) -> None:
