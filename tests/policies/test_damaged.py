@@ -24,7 +24,8 @@ def find(filter_: Any = None, **more: Any) -> Command:
 
 
 def update(change: Any) -> Command:
-    return {"update": "patients", "updates": [{"q": {}, "u": change}]}
+    """Statements in an array are looked through as a whole; this argument is not."""
+    return {"findAndModify": "patients", "query": {}, "update": change}
 
 
 def index(**options: Any) -> Command:
