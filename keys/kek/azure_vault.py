@@ -264,16 +264,13 @@ def _usual_credential(transport: _Transport) -> Any:
 
 
 def _of_answer(operation: str, error: HttpResponseError) -> KeysError:
-    """A status that is no error comes with an answer that the SDK cannot read."""
     status = error.status_code or 0
-    if status < 400 or error.response is None:
-        return _SERVICE.strange_answer()
     code = _code_in(error)
     meaning = _MEANINGS.get(code, _STATUSES.get(status, Meaning.BUSY))
     if status == 400:
         meaning = Meaning.NOT_OURS if operation in _OPENING else Meaning.NO_KEY
     response: Any = error.response
-    pause_s = pause_of(response.headers.get("Retry-After"))
+    pause_s = pause_of(None if response is None else response.headers.get("Retry-After"))
     return _SERVICE.error(meaning, operation, code or f"HTTP_{status}", pause_s)
 
 
@@ -285,9 +282,7 @@ def _code_in(error: HttpResponseError) -> str:
         return ""
     code = ""
     part = found.get("error") if isinstance(found, dict) else None
-    for _ in range(4):
-        if not isinstance(part, dict):
-            break
+    while isinstance(part, dict):
         code = str(part.get("code", code))
         part = part.get("innererror", part.get("innerError"))
     return code
