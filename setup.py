@@ -25,6 +25,7 @@ COMPILED = (
     "policies/*.py",
     "policies/*/*.py",
     "proxy/session/*.py",
+    "proxy/session/*/*.py",
     "keys/keyring/keyring.py",
     "proxy/server/connections/busy_poll.py",
     "proxy/server/connections/connection.py",

@@ -81,11 +81,11 @@ def test_the_modules_that_a_page_names_are_there(page: Path) -> None:
 
 
 def test_a_page_that_names_what_is_gone_is_noticed() -> None:
-    text = "`proxy.session.reveal` `policies.planning.gone` `wire/framing.py` wire/gone.py"
+    text = "`proxy.session.revealing.reveal` `policies.planning.gone` `wire/framing.py` wire/gone.py"
     assert NAMED_FILE.findall(text) == ["wire/framing.py", "wire/gone.py"]
     assert [is_there(path) for path in NAMED_FILE.findall(text)] == [True, False]
     named = modules_named(text)
-    assert named == ["proxy.session.reveal", "policies.planning.gone"]
+    assert named == ["proxy.session.revealing.reveal", "policies.planning.gone"]
     assert [is_module_or_name(name) for name in named] == [True, False]
 
 

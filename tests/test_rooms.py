@@ -30,6 +30,7 @@ ROOMS = (
         for name in ("file", "planning", "expressions", "filters", "updates", "aggregation")
     ),
     *("policies/commands", "sidecars/enforcement", "sealwire/testbed"),
+    *(f"proxy/session/{name}" for name in ("sides", "login", "rewriting", "revealing", "write_errors")),
     *(f"proxy/server/{name}" for name in ("config", "observability", "connections", "workers")),
     *(
         f"sidecars/backup/{name}"

@@ -17,8 +17,8 @@ from sealwire.policies.commands.matrix import MATRIX, Family
 from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
 from sealwire.proxy.session.effects import CloseReason
-from sealwire.proxy.session.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED, CERTIFICATE_LOGIN, FAILURES
+from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
 from sealwire.proxy.session.states import TRANSITIONS, State
 from sealwire.wire.errors import WireReason
 from tools.rooms import draw as draw_rooms

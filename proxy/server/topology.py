@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sealwire.proxy.server.config.settings import Member
 from sealwire.proxy.server.errors import StartReason, TopologyProblem
 from sealwire.proxy.server.probe import Hello
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.login.handshake import Topology
 
 
 def topologies(members: Sequence[Member], hellos: Sequence[Hello]) -> list[Topology]:

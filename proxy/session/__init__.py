@@ -3,10 +3,10 @@
 Bytes, ends of stream, keys and the clock go in; effects come out (`effects.Effect`), and the shell carries
 them out in order. Nothing here opens a socket, reads a clock or knows an event loop.
 
-The walk: `session.Session.client_data` -> `wire.framing` -> `client_side` ->
-`policies.commands.planner.plan_command` -> `rewrite.apply_plan` -> ToServer; and back:
-`session.Session.server_data` -> `server_side` -> `reveal.reveal` -> ToClient. What both sides share is the
-`conversation`.
+The walk: `session.Session.client_data` -> `wire.framing` -> `sides.client_side` ->
+`policies.commands.planner.plan_command` -> `rewriting.rewrite.apply_plan` -> ToServer; and back:
+`session.Session.server_data` -> `sides.server_side` -> `revealing.reveal.reveal` -> ToClient. What both sides
+share is the `conversation`. A login is judged in `login`, write errors are mended in `write_errors`.
 
 May not import: proxy.server, asyncio, socket, ssl, time, logging, cryptography.
 """

@@ -5,7 +5,7 @@ from typing import Final, final
 
 from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys
-from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
+from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.states import Event, States

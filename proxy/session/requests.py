@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
-from sealwire.proxy.session.write_errors import WriteErrors
+from sealwire.proxy.session.write_errors.merging import WriteErrors
 
 # Drivers send one request at a time on a connection. Only unacknowledged writes overlap, and no reply to them
 # is awaited. A client that opens more than this is broken or hostile.
@@ -34,7 +34,7 @@ class Request:
     reveals: bool
     """Whether envelopes in the reply are opened."""
     marks: bool
-    """Whether a cursor in the reply has to bring back that its replies are opened (`cursors`)."""
+    """Whether a cursor in the reply has to bring back that its replies are opened (`revealing.cursors`)."""
     errors: WriteErrors | None
     """The errors of the statements that were left out of it."""
 

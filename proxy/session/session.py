@@ -12,12 +12,12 @@ shell answers with `keys_loaded`, and `tick` gives up after `key_wait_s`.
 
 from typing import final
 
-from sealwire.proxy.session.client_side import ClientSide
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect
-from sealwire.proxy.session.handshake import Topology
-from sealwire.proxy.session.server_side import ServerSide
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import Shared
+from sealwire.proxy.session.sides.client_side import ClientSide
+from sealwire.proxy.session.sides.server_side import ServerSide
 from sealwire.proxy.session.states import Event, State
 from sealwire.wire.errors import ProtocolError
 from sealwire.wire.framing import Framer

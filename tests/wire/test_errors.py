@@ -21,7 +21,7 @@ def test_an_error_is_its_reason_and_its_offset(kind: type[ProtocolError], reason
 
 def test_every_reason_is_given_somewhere_and_bson_reasons_by_bson_errors_only() -> None:
     rooms = [*sealwire.wire.__path__, *sealwire.proxy.session.__path__]
-    source = "".join(path.read_text() for room in rooms for path in Path(room).glob("*.py"))
+    source = "".join(path.read_text() for room in rooms for path in Path(room).rglob("*.py"))
     raised = set(re.findall(r"(BsonError|ProtocolError)\(WireReason\.(\w+)", source))
     assert {reason for _, reason in raised} == {reason.name for reason in WireReason}
     assert {kind == "BsonError" for kind, reason in raised if reason.startswith("BSON_")} == {True}

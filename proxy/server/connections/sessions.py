@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sealwire.proxy.session.effects import Effect
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import Shared
 
 

@@ -23,7 +23,7 @@ from sealwire.proxy.server.probe import Hello, ask_hello
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.topology import topologies
 from sealwire.proxy.server.upstream import Upstream
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.login.handshake import Topology
 
 _log = logging.getLogger("sealwire.server")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import SessionSettings, Shared
 
 

@@ -4,13 +4,13 @@ import pytest
 
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
-from sealwire.proxy.session.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, MAX_CLIENT_MESSAGE_BYTES
-from sealwire.proxy.session.left_out import MAX_BULK_BYTES
-from sealwire.proxy.session.long_reply import WINDOW_BYTES
+from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, MAX_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.requests import MAX_AWAITED
-from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES
-from sealwire.proxy.session.server_side import MAX_ASKED_KEYS
-from sealwire.proxy.session.write_errors import MAX_TEXTS
+from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES
+from sealwire.proxy.session.rewriting.left_out import MAX_BULK_BYTES
+from sealwire.proxy.session.rewriting.rewrite import MAX_COMMAND_BYTES
+from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
+from sealwire.proxy.session.write_errors.merging import MAX_TEXTS
 
 
 @pytest.mark.parametrize(

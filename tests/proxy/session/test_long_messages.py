@@ -17,7 +17,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES
+from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES
 from sealwire.proxy.session.session import Session
 from sealwire.wire.long_message import PART_BYTES
 from sealwire.wire.op_msg import CHECKSUM_PRESENT

@@ -6,7 +6,7 @@ import pytest
 from bson import Int64
 
 from sealwire.proxy.session.effects import Close, ToClient, ToServer
-from tests.proxy.session.test_look_up import asked, find, told, view
+from tests.proxy.session.sides.test_look_up import asked, find, told, view
 from tests.proxy.session.verdicts import assert_parses
 from tests.proxy.session.world import command, legacy_query, legacy_reply, reply, sealed, session, written
 from tests.retyped import retyped_within

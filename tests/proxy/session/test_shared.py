@@ -3,7 +3,7 @@
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.grids import Grids
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.policies.support import target

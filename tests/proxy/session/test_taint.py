@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import ToClient, ToServer
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.policies.taint.campaign import chosen_seed

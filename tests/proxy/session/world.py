@@ -14,7 +14,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Effect, LongToClient, LongToServer, ToClient, ToServer
-from sealwire.proxy.session.handshake import Topology
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from tests.strategies import MadeSequence, made_op_msg

@@ -17,7 +17,7 @@ from collections import deque
 from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.proxy.session.reveal import OpenEnvelope, reveal_elements
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal_elements
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.header import HEADER_BYTES, MSG, op_code_of

@@ -16,7 +16,7 @@ from sealwire.policies.commands.write_errors import CODES, STATEMENTS, RefusedSt
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import named_parts
-from sealwire.proxy.session.write_errors import WriteErrors
+from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
 from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import OpMsg, refresh_checksum

@@ -16,7 +16,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.draft import SETTLED_EDITS
 from sealwire.policies.planning.plan import Plan, Settler
-from sealwire.proxy.session.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
+from sealwire.proxy.session.rewriting.rewrite import MAX_COMMAND_BYTES, Settled, apply_plan
 from sealwire.proxy.session.shared import SessionSettings, Shared
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents

@@ -13,11 +13,8 @@ from sealwire.policies.commands.planner import KNOWN_COMMANDS, NAMING_COMMANDS, 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.arguments import printable
 from sealwire.policies.planning.plan import Plan
-from sealwire.proxy.session import cursors, look_up, replies
-from sealwire.proxy.session.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
-from sealwire.proxy.session.authentication import CertificateLogin, check_login
+from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
-from sealwire.proxy.session.cursors import Opened
 from sealwire.proxy.session.effects import (
     Audit,
     CloseReason,
@@ -29,13 +26,18 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.handshake import HELLO_COMMANDS, prepare_hello
-from sealwire.proxy.session.left_out import leave_out
+from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
+from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
+from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.requests import Request, RequestKind
-from sealwire.proxy.session.reveal import holds_envelope
-from sealwire.proxy.session.rewrite import Settled, apply_plan
+from sealwire.proxy.session.revealing import cursors
+from sealwire.proxy.session.revealing.cursors import Opened
+from sealwire.proxy.session.revealing.reveal import holds_envelope
+from sealwire.proxy.session.rewriting.left_out import leave_out
+from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
-from sealwire.proxy.session.write_errors import WriteErrors
+from sealwire.proxy.session.sides import look_up
+from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer

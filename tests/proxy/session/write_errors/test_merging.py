@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.proxy.session.write_errors import MAX_TEXTS, WriteErrors
+from sealwire.proxy.session.write_errors.merging import MAX_TEXTS, WriteErrors
 from sealwire.wire.errors import BsonError
 from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.world import body_of, reply

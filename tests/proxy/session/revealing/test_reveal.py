@@ -14,7 +14,7 @@ from sealwire.crypto.envelope import MARKER, SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.reveal import holds_envelope, reveal
+from sealwire.proxy.session.revealing.reveal import holds_envelope, reveal
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.op_msg import build_op_msg, parse_op_msg, sequence_documents
 from sealwire.wire.raw_bson import MAX_DEPTH, elements, scope_document, validate

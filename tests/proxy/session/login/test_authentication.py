@@ -4,8 +4,12 @@ from typing import Any
 
 import pytest
 
-from sealwire.proxy.session.authentication import CertificateLogin, certificate_speculations, check_login
 from sealwire.proxy.session.effects import CloseReason, Counter, Effect, ToServer
+from sealwire.proxy.session.login.authentication import (
+    CertificateLogin,
+    certificate_speculations,
+    check_login,
+)
 from tests.proxy.session.playbook import Playbook, audit, client, close, error, server, to_client, to_server
 from tests.proxy.session.world import body_of, command, encoded, legacy_query, reply, sealed, session
 from tests.wire.corpus import document, element, string

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from bson import Binary
 
-from sealwire.proxy.session.access import OPEN_COMMANDS
 from sealwire.proxy.session.conversation import MAX_BYTES_BEFORE_LOGIN
 from sealwire.proxy.session.effects import CloseReason, ToServer
+from sealwire.proxy.session.login.access import OPEN_COMMANDS
 from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session.playbook import (
     Playbook,

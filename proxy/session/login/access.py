@@ -8,7 +8,7 @@ Source: Authentication (driver specifications); MongoDB manual, "Self-Managed Au
 from typing import Final
 
 from sealwire.proxy.session import replies
-from sealwire.proxy.session.handshake import HELLO_COMMANDS
+from sealwire.proxy.session.login.handshake import HELLO_COMMANDS
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
 

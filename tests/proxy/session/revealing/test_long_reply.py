@@ -13,8 +13,8 @@ from sealwire.crypto.envelope import SUBTYPE
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
-from sealwire.proxy.session.reveal import OpenEnvelope, reveal, reveal_elements
+from sealwire.proxy.session.revealing.long_reply import WINDOW_BYTES, LongReply, has_more_to_come, is_plain
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope, reveal, reveal_elements
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.long_message import PART_BYTES, LongMessage
 from sealwire.wire.op_msg import CHECKSUM_PRESENT, MORE_TO_COME, build_op_msg, parse_op_msg

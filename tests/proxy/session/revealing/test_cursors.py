@@ -10,7 +10,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.shared import SessionSettings
 from tests.proxy.session.playbook import Playbook, audit, client, error, pause, server, to_client, to_server
-from tests.proxy.session.test_look_up import asked, told, view
+from tests.proxy.session.sides.test_look_up import asked, told, view
 from tests.proxy.session.world import (
     KEYRING,
     POLICY,

@@ -7,8 +7,7 @@ from typing import Final, final
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
-from sealwire.proxy.session import cursors, duplicates, look_up, replies
-from sealwire.proxy.session.access import is_speculative_yes, is_yes
+from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
     Audit,
@@ -20,10 +19,14 @@ from sealwire.proxy.session.effects import (
     NeedKeys,
     ToClient,
 )
-from sealwire.proxy.session.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, rewrite_hello
-from sealwire.proxy.session.long_reply import LongReply, has_more_to_come, is_plain
+from sealwire.proxy.session.login.access import is_speculative_yes, is_yes
+from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, rewrite_hello
 from sealwire.proxy.session.requests import Request, RequestKind
-from sealwire.proxy.session.reveal import reveal
+from sealwire.proxy.session.revealing import cursors
+from sealwire.proxy.session.revealing.long_reply import LongReply, has_more_to_come, is_plain
+from sealwire.proxy.session.revealing.reveal import reveal
+from sealwire.proxy.session.sides import look_up
+from sealwire.proxy.session.write_errors import duplicates
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
 from sealwire.wire.header import MSG, OpCode, op_code_of, request_id_of, response_to_of

@@ -6,8 +6,8 @@ import pytest
 from bson import Int64, encode
 
 from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, View
-from sealwire.proxy.session import look_up
 from sealwire.proxy.session.effects import CloseReason
+from sealwire.proxy.session.sides import look_up
 from sealwire.wire.op_msg import MORE_TO_COME, build_op_msg, parse_op_msg
 from tests.proxy.session.playbook import (
     Playbook,

@@ -7,7 +7,7 @@ import pytest
 from bson import Int64
 
 from sealwire.proxy.session.effects import CloseReason
-from sealwire.proxy.session.handshake import (
+from sealwire.proxy.session.login.handshake import (
     ACCEPTED_CLIENT_MESSAGE_BYTES,
     MAX_CLIENT_MESSAGE_BYTES,
     Topology,

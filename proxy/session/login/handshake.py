@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sealwire.proxy.session.authentication import certificate_speculations
+from sealwire.proxy.session.login.authentication import certificate_speculations
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.int32 import int32_at

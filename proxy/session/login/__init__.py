@@ -1,0 +1,9 @@
+"""Where a login is judged: the handshake before it, what passes without it, and the one that cannot pass.
+
+Owns: `handshake.prepare_hello` and `rewrite_hello`, the one place that changes handshakes, with the addresses
+that a client is told (`Topology`); `access`, what passes before the server has said yes; `authentication`,
+logins by certificate.
+
+May not import: keys, crypto, policies, proxy.session.sides, proxy.session.conversation,
+proxy.session.rewriting, proxy.session.revealing or proxy.session.write_errors.
+"""
