@@ -11,7 +11,9 @@ import pytest
 from tests.build_context import ROOT
 from tests.cli.runs import Run
 
-_MAKING = re.compile(r"\b(create|creates|create-kek|generate|fresh|make|makes)\b")
+_MAKING = re.compile(
+    r"\b(creates?|create-kek|generates?|fresh|new key|new one|makes? (?:one|it|a key|the key))\b"
+)
 PLACES = ("keys/kek", "keys/vault", "keys/providers.py", "keys/private_file.py")
 # These speak of a secret that logs in, not of a key.
 ALLOWED = {
