@@ -77,13 +77,21 @@ class _Server(ThreadingHTTPServer):
 
 
 def _readiness(health: HealthView) -> dict[str, object]:
-    """The body of /readyz. Workers that do not have the same policy yet are all named."""
+    """The body of /readyz. Workers that do not have the same policy yet are all named.
+
+    Plaintext in covered paths is named and makes nothing unready: clients are served as before.
+    """
     said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
     policies = health.policies
     if len(policies) == 1:
         said["policy"] = policies[0]
     elif policies:
         said |= {"policy": "mixed", "policies": policies}
+    plaintext: dict[str, list[str]] = {}
+    for namespace, path in health.plaintext:
+        plaintext.setdefault(namespace, []).append(path)
+    if plaintext:
+        said["plaintext"] = plaintext
     return said
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
 
 # A loop beats once a second; ten missed beats are more than any pause it should have.
 STUCK_AFTER_S = 10.0
@@ -41,6 +42,10 @@ class HealthView(Protocol):
     def policies(self) -> tuple[str, ...]:
         """The hashes of the policies that count, sorted: one, but for a moment of a reload with workers."""
 
+    @property
+    def plaintext(self) -> tuple[tuple[str, str], ...]:
+        """Namespaces and paths where plaintext was met since the start, sorted, MAX_SHOWN at most."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -52,6 +57,8 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     policy: str = ""
     """The shown part of the policy's hash; empty before one counts."""
+    plaintext: tuple[tuple[str, str], ...] = ()
+    """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
 
     @property
     def alive(self) -> bool:
@@ -100,3 +107,9 @@ class JointHealth:
     def policies(self) -> tuple[str, ...]:
         """The policies of all workers, each once."""
         return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.policies}))
+
+    @property
+    def plaintext(self) -> tuple[tuple[str, str], ...]:
+        """What the workers that run have met, each pair once."""
+        met = {pair for worker in tuple(self.workers.values()) for pair in worker.plaintext}
+        return tuple(sorted(met)[:MAX_SHOWN])

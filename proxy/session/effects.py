@@ -122,4 +122,25 @@ class Count:
         self.label = label
 
 
-Effect = ToServer | ToClient | LongToServer | LongToClient | NeedKeys | PauseClient | Close | Audit | Count
+@dataclass(frozen=True, slots=True)
+class PlaintextMet:
+    """Values in clear were met where the policy wants ciphertext: where and how many, never which."""
+
+    namespace: str
+    path: str
+    """As the policy names it."""
+    amount: int
+
+
+Effect = (
+    ToServer
+    | ToClient
+    | LongToServer
+    | LongToClient
+    | NeedKeys
+    | PauseClient
+    | Close
+    | Audit
+    | Count
+    | PlaintextMet
+)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 
 # Drivers send one request at a time on a connection. Only unacknowledged writes overlap, and no reply to them
@@ -37,8 +38,10 @@ class Request:
     """Whether a cursor in the reply has to bring back that its replies are opened (`revealing.cursors`)."""
     errors: WriteErrors | None
     """The errors of the statements that were left out of it."""
+    look: Look | None
+    """By what plaintext is looked for in the reply; None: it is not looked for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each field
         self,
         kind: RequestKind,
         command: str,
@@ -47,6 +50,7 @@ class Request:
         reveals: bool = False,
         marks: bool = False,
         errors: WriteErrors | None = None,
+        look: Look | None = None,
     ) -> None:
         self.kind = kind
         self.command = command
@@ -54,6 +58,7 @@ class Request:
         self.reveals = reveals
         self.marks = marks
         self.errors = errors
+        self.look = look
 
 
 @final

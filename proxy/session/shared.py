@@ -13,6 +13,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.passing import PassingCommands
+from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 
 
@@ -48,7 +49,7 @@ class SessionSettings:
 class Shared:
     """What all sessions of one process share; see the module."""
 
-    __slots__ = ("grids", "keyring", "passing", "settings")
+    __slots__ = ("grids", "keyring", "passing", "plaintext", "settings")
 
     def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
         self.settings = settings
@@ -56,6 +57,8 @@ class Shared:
         self.passing = PassingCommands(settings.policy.collection_names)
         """Which commands need not be planned again."""
         self.grids = Grids()
+        self.plaintext = PlaintextWatch()
+        """In which replies plaintext is looked for."""
 
     def __repr__(self) -> str:
         return f"Shared({self.keyring!r})"
@@ -64,6 +67,7 @@ class Shared:
         """Another policy or other rules count from the next command on. Tell each session afterwards."""
         self.settings = settings
         self.passing = PassingCommands(settings.policy.collection_names)
+        self.plaintext.forget()
 
     def use_keyring(self, keyring: Keyring) -> None:
         """Another keyring counts from the next message on."""

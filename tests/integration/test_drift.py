@@ -1,6 +1,8 @@
 """`sealwire policy drift` on a server that holds what it should not."""
 
 import json
+import time
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 from click.testing import CliRunner, Result
+from prometheus_client.parser import text_string_to_metric_families
 
 from sealwire.cli.policy import command
 from sealwire.keys.keyring.file import create_keyring
@@ -106,3 +109,35 @@ def test_an_address_that_leads_to_sealwire_is_refused(clean: Stack) -> None:
     done = CliRunner().invoke(command, words, env={"SEALWIRE_SERVER_URI": clean.proxy.uri(CLINIC, "clinic")})
     assert isinstance(done.exception, DirectError)
     assert done.exception.reason is DirectReason.SEALWIRE
+
+
+def ask(stack: Stack, path: str) -> str:
+    """A page of the proxy's admin address."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.proxy.admin_port}{path}", timeout=10) as answer:
+        page: str = answer.read().decode()
+    return page
+
+
+def counted(stack: Stack, namespace: str, path: str) -> float:
+    """How many values in clear the proxy has counted."""
+    name, labels = "sealwire_plaintext_values_total", {"namespace": namespace, "path": path}
+    families = text_string_to_metric_families(ask(stack, "/metrics"))
+    return sum(s.value for family in families for s in family.samples if (s.name, s.labels) == (name, labels))
+
+
+def test_the_proxy_counts_and_names_plaintext_that_it_meets(clean: Stack) -> None:
+    clean.clinic["patients"].insert_one({"_id": 1, "nhs_number": NHS, "notes": "x"})
+    clean.raw["patients"].insert_one({"_id": 2, "nhs_number": NHS, "notes": None})
+    namespace = named("clinic.patients")
+    before = counted(clean, namespace, "nhs_number")
+    deadline = time.monotonic() + 10
+    while counted(clean, namespace, "nhs_number") == before:
+        assert time.monotonic() < deadline
+        assert [each["nhs_number"] for each in clean.clinic["patients"].find()] == [NHS, NHS]
+        time.sleep(0.1)
+    assert counted(clean, namespace, "notes") == 0
+    while "plaintext" not in json.loads(ask(clean, "/readyz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "nhs_number" in json.loads(ask(clean, "/readyz"))["plaintext"][namespace]
+    assert NHS not in ask(clean, "/metrics") + ask(clean, "/readyz")

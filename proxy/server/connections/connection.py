@@ -39,6 +39,7 @@ from sealwire.proxy.session.effects import (
     LongToServer,
     NeedKeys,
     PauseClient,
+    PlaintextMet,
     ToClient,
     ToServer,
 )
@@ -255,6 +256,8 @@ class Connection:
                     change(Hold.LOOK_UP)
                 case Audit():
                     self._services.audit.write(effect, self._peer, self.number)
+                case PlaintextMet():
+                    self._services.metrics.plaintext.add(effect)
                 case Close():
                     self._close(effect.reason, effect.detail)
                 case _:

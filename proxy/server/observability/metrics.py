@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from sealwire import __version__
 from sealwire.proxy.server.observability.counts import CoreCounts
+from sealwire.proxy.server.observability.plaintext import PlaintextCounts
 from sealwire.proxy.session.effects import CloseReason, Counter
 
 # What each counter of the core counts, and its label (None: no label).
@@ -86,6 +87,8 @@ class Metrics:
         GCCollector(registry=self.registry)
         self.core = CoreCounts()
         self.registry.register(CoreCollector(self.core))
+        self.plaintext = PlaintextCounts()
+        self.registry.register(self.plaintext)
         self.connections = self._gauge("client_connections", "Client connections that are open")
         self.accepted = self._counter("connections_accepted", "Client connections accepted")
         self.rejected = self._counter("connections_rejected", "Client connections not served", "reason")

@@ -261,6 +261,8 @@ class Proxy:
             self.health.beat_at = now
             self.services.keys.tick()
             self.health.keyring = self.services.keys.freshness
+            self.health.plaintext = self.metrics.plaintext.shown()
+            self.shared.plaintext.next_second()
             for connection in tuple(self.services.live):
                 connection.tick(now)
             trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))

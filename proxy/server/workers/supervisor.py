@@ -261,7 +261,9 @@ class Supervisor:
 
     def _beat(self, number: int, beat: Beat) -> None:
         now_s = time.monotonic()
-        self._health.workers[number] = Health(beat.phase, beat.keyring, now_s, policy=beat.policy)
+        self._health.workers[number] = Health(
+            beat.phase, beat.keyring, now_s, policy=beat.policy, plaintext=beat.plaintext
+        )
         if beat.phase is Phase.READY:
             self._carry_out(self._roster.became_ready(number, now_s))
 

@@ -119,7 +119,8 @@ async def talk(proxy: Proxy, line: socket.socket) -> None:
 async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
     await proxy.ready.wait()
     while True:
-        writer.write(encode(Beat(proxy.health.phase, proxy.health.keyring, proxy.health.policy)))
+        health = proxy.health
+        writer.write(encode(Beat(health.phase, health.keyring, health.policy, health.plaintext)))
         await asyncio.sleep(BEAT_S)
 
 

@@ -53,6 +53,8 @@ class Beat:
     keyring: Freshness
     policy: str
     """The shown part of its policy's hash."""
+    plaintext: tuple[tuple[str, str], ...] = ()
+    """Namespaces and paths where it has met plaintext."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,9 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy = fields
-    return Beat(Phase(phase), Freshness(keyring), str(policy))
+    phase, keyring, policy, plaintext = fields
+    pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
+    return Beat(Phase(phase), Freshness(keyring), str(policy), pairs)
 
 
 def _figures(fields: Any) -> Figures:

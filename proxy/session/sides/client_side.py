@@ -32,6 +32,7 @@ from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
+from sealwire.proxy.session.revealing.plaintext import SHOWING_COMMANDS, Look
 from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
@@ -207,7 +208,7 @@ class ClientSide(Side):
         rewritten = apply_plan(plan, shared, edits)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
-        request = self._request(plan, name, label, opened, errors)
+        request = self._request(plan, name, parsed.body, label, opened, errors)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
             return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
@@ -223,7 +224,7 @@ class ClientSide(Side):
             raise LoginNeeded(printable(name))
 
     def _request(
-        self, plan: Plan, name: bytes, label: str, opened: Opened, errors: WriteErrors | None
+        self, plan: Plan, name: bytes, body: int, label: str, opened: Opened, errors: WriteErrors | None
     ) -> Request:
         """What the reply needs: what it answers, and whether its envelopes are opened."""
         if name in LOGIN_COMMANDS:
@@ -237,8 +238,21 @@ class ClientSide(Side):
         marks = opened is Opened.BY_MARK or (plan.reveals and settings.policy.covered(plan.namespace) is None)
         if settings.reveal is Reveal.EVERYWHERE:
             reveals, marks = True, False
+        look: Look | None = None
+        watch = self._conversation.shared.plaintext
+        if plan.protected and name in SHOWING_COMMANDS and not self._conversation.views.consulted:
+            # what rests on an answer of the server may be a view, which shows documents as it likes
+            look = watch.look_for(settings.policy, namespace, name, plan.buf, body)
+        elif name == b"getMore" and opened is Opened.BY_NAME:
+            look = watch.look_for_more(settings.policy, plan.buf, body)
         return Request(
-            RequestKind.COMMAND, plan.command, namespace, reveals=reveals, marks=marks, errors=errors
+            RequestKind.COMMAND,
+            plan.command,
+            namespace,
+            reveals=reveals,
+            marks=marks,
+            errors=errors,
+            look=look,
         )
 
     def _ask(self, namespace: str, message: bytes, parsed: OpMsg) -> list[Effect]:

@@ -17,6 +17,7 @@ from sealwire.proxy.session.effects import (
     Effect,
     LongToClient,
     NeedKeys,
+    PlaintextMet,
     ToClient,
 )
 from sealwire.proxy.session.login.access import is_speculative_yes, is_yes
@@ -24,6 +25,7 @@ from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, Unk
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import LongReply, has_more_to_come, is_plain
+from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import reveal
 from sealwire.proxy.session.sides import look_up
 from sealwire.proxy.session.write_errors import duplicates
@@ -90,7 +92,10 @@ class ServerSide(Side):
         if failure is not None:
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         if request.kind is RequestKind.COMMAND:
-            return self._to_client(ToClient(revealed), opened)
+            effects = self._to_client(ToClient(revealed), opened)
+            if request.look is not None and not more_to_come:
+                effects += self._plaintext(request.look, message, parsed.body)
+            return effects
         return self._handshake_reply(request, message, parsed.body)
 
     def _revealed(self, message: bytes, parsed: OpMsg, request: Request) -> tuple[bytes, int]:
@@ -109,6 +114,13 @@ class ServerSide(Side):
         if opened and request.command in duplicates.COMMANDS:
             revealed = duplicates.name_in_clear(message, parsed.body, revealed)
         return revealed, opened
+
+    def _plaintext(self, look: Look, message: bytes, body: int) -> list[Effect]:
+        """What a reply, as the server sent it, has in clear at covered paths."""
+        with suppress(BsonError):  # the reply is in the client's hands, as it is
+            self._conversation.shared.plaintext.follow(message, body, look.namespace)
+        found = plaintext_in(message, body, look.tree)
+        return [PlaintextMet(look.namespace, path, amount) for path, amount in found.items()]
 
     def _handshake_reply(self, request: Request, message: bytes, body: int) -> list[Effect]:
         if request.kind is RequestKind.LEGACY_HELLO:

@@ -60,7 +60,12 @@ def test_no_step_is_taken_out_of_turn() -> None:
 
 
 def test_what_is_not_retired_is_to_be_retired_first() -> None:
-    for step in (lambda: announce(OLD, NOW), lambda: cancel(OLD), lambda: destroy(OLD, NOW)):
+    steps: tuple[Callable[[], DataKey], ...] = (
+        lambda: announce(OLD, NOW),
+        lambda: cancel(OLD),
+        lambda: destroy(OLD, NOW),
+    )
+    for step in steps:
         with pytest.raises(KeySettingError) as caught:
             step()
         assert "sealwire keys retire" in caught.value.hint

@@ -153,7 +153,8 @@ def test_as_many_versions_as_a_class_may_have_end_it(path: Path) -> None:
 
 def test_an_old_key_is_retired_and_destroyed_in_the_file(path: Path) -> None:
     rotate(path, KEK, "nhs", NOW, deterministic=False)
-    change_version(path, KEK, ("nhs", 1), retire, NOW)
+    retired = change_version(path, KEK, ("nhs", 1), retire, NOW)
+    assert (retired.version, retired.state) == (1, KeyState.RETIRED)
     assert states(path) == ["retired", "active"]
     change_version(path, KEK, ("nhs", 1), partial(announce, now=NOW), NOW)
     assert [key.destroy_after for key in keys_of(path) if key.state is KeyState.RETIRED] == [

@@ -6,6 +6,7 @@ import pytest
 
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
 
 NOW_S = 1000.0
 
@@ -54,3 +55,12 @@ def test_workers_with_one_policy_show_it_and_others_all_of_theirs() -> None:
     assert of().policies == ()
     assert of(new, new, unknown).policies == ("new",)
     assert of(old, new, old).policies == ("new", "old")
+
+
+def test_plaintext_that_any_worker_met_is_shown_once_and_bounded() -> None:
+    one = replace(a_loop(), plaintext=(("a.b", "c"), ("a.b", "d")))
+    other = replace(a_loop(), plaintext=(("a.b", "a"), ("a.b", "c")))
+    assert of().plaintext == ()
+    assert of(one, other).plaintext == (("a.b", "a"), ("a.b", "c"), ("a.b", "d"))
+    many = [replace(a_loop(), plaintext=((f"t{number:02}.a", "c"),)) for number in range(MAX_SHOWN + 1)]
+    assert of(*many).plaintext == tuple((f"t{number:02}.a", "c") for number in range(MAX_SHOWN))

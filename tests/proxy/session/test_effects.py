@@ -16,6 +16,7 @@ from sealwire.proxy.session.effects import (
     LongToServer,
     NeedKeys,
     PauseClient,
+    PlaintextMet,
     ToClient,
     ToServer,
 )
@@ -30,6 +31,7 @@ ONE_OF_EACH: list[Effect] = [
     Close(CloseReason.DRAINED),
     Audit("refused", "a.b", "find"),
     Count(Counter.COMMANDS),
+    PlaintextMet("a.b", "c", 2),
 ]
 
 

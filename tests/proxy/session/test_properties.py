@@ -11,7 +11,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import ENCRYPTABLE_TYPES, SUBTYPE
-from sealwire.proxy.session.effects import Audit, Close, Count, Effect, ToClient, ToServer
+from sealwire.proxy.session.effects import Audit, Close, Count, Effect, PlaintextMet, ToClient, ToServer
 from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.raw_bson import elements, validate
 from tests.bson_types import BsonType
@@ -325,7 +325,7 @@ def shown_outside(effect: Effect) -> bytes:
     match effect:
         case ToServer(data) | ToClient(data):
             return data
-        case Close() | Audit() | Count():
+        case Close() | Audit() | Count() | PlaintextMet():
             return repr(effect).encode() + repr(effect).encode("unicode_escape")
         case _:
             return b""

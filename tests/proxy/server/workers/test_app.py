@@ -314,6 +314,11 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         assert b"sealwire_ready 1.0\n" in page
         assert f'sealwire_policy_info{{sha256="{shown}"}} 1.0\n'.encode() in page
         assert (await ask(address, "/"))[0] == 404
+        proxy.health.plaintext = (("clinic.a", "b"), ("clinic.a", "c"), ("clinic.d", "b"))
+        status, body = await ask(address, "/readyz")
+        met = {"clinic.a": ["b", "c"], "clinic.d": ["b"]}
+        assert (status, json.loads(body)) == (200, said | {"plaintext": met})
+        proxy.health.plaintext = ()
         proxy.health.keyring = Freshness.STALE
         status, body = await ask(address, "/readyz")
         assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})

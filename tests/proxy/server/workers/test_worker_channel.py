@@ -35,7 +35,13 @@ families = st.builds(
 messages = st.one_of(
     st.builds(Seat, st.integers(), st.integers(), st.lists(st.lists(addresses).map(tuple)).map(tuple)),
     st.builds(Ask, st.integers()),
-    st.builds(Beat, st.sampled_from(Phase), st.sampled_from(Freshness), st.text()),
+    st.builds(
+        Beat,
+        st.sampled_from(Phase),
+        st.sampled_from(Freshness),
+        st.text(),
+        st.lists(st.tuples(st.text(), st.text())).map(tuple),
+    ),
     st.builds(Figures, st.integers(), st.lists(families).map(tuple)),
 )
 

@@ -1,0 +1,237 @@
+"""Find values in clear where the policy wants ciphertext, in some of the replies that are opened.
+
+Which replies: to look at one costs some percent of handling it, and drift does not hide: so of each namespace
+the first reply in every second is looked at, and of the others one in 64. A proxy with little to do looks at
+all of them, a busy one spends some thousandths. What is counted is therefore a lower bound.
+
+Only where documents come as the collection has them: `find`, `findAndModify` and `aggregate` without a
+projection or stage that reshapes, and the later batches of such cursors. Elsewhere a name says nothing of
+where a value comes from. Replies of more than 1 MiB, which are handled in parts, are not looked at.
+"""
+
+from contextlib import suppress
+from typing import Final, NamedTuple, final
+
+from sealwire.crypto.envelope import MARKER
+from sealwire.policies.file.paths import is_transparent
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, elements, find_element
+
+REPLIES_FOR_ONE_LOOK: Final = 64
+REPLIES_TO_NEXT_TRY: Final = 8
+"""After a command whose documents come reshaped: commands that alternate must not hide each other."""
+MAX_CURSORS: Final = 256
+MAX_NAMESPACES: Final = 1024
+
+_ARGUMENTS: Final = {
+    b"find": b"projection",
+    b"findAndModify": b"fields",
+    b"findandmodify": b"fields",
+    b"aggregate": b"pipeline",
+}
+"""By commands that show documents: the argument that says whether these come as the collection has them."""
+SHOWING_COMMANDS: Final = frozenset(_ARGUMENTS)
+
+_FLAGS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
+_SAME_SHAPE: Final = frozenset(b"$match $sort $limit $skip $sample".split())
+_BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
+_EMPTY: Final = frozenset({kinds.NULL, kinds.UNDEFINED})
+
+# A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
+_SUBTYPE_OFFSET: Final = 4
+_MARKER_END: Final = 7
+_OF_MONGODB: Final = 6
+"""The subtype of values that MongoDB's own client-side encryption wrote."""
+
+
+class Look(NamedTuple):
+    """By what a reply is looked at."""
+
+    namespace: str
+    tree: PathNode
+    """The namespace's covered paths."""
+
+
+@final
+class _Turn:
+    """How many replies of one namespace pass before the next look."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = REPLIES_FOR_ONE_LOOK
+
+
+@final
+class PlaintextWatch:
+    """Which replies are looked at; one for all sessions of a process."""
+
+    __slots__ = ("_cursors", "_turns")
+
+    def __init__(self) -> None:
+        self._turns: dict[str, _Turn] = {}
+        """By namespace, since the second began."""
+        self._cursors: dict[bytes, str] = {}
+        """Namespaces of cursors whose documents come as they are, by id; the oldest go first."""
+
+    def next_second(self) -> None:
+        """Another second has begun: the next reply of each namespace is looked at."""
+        self._turns.clear()
+
+    def forget(self) -> None:
+        """Another policy counts."""
+        self._turns.clear()
+        self._cursors.clear()
+
+    def look_for(self, policy: PolicySet, namespace: str, name: bytes, buf: bytes, body: int) -> Look | None:
+        """By what the reply to the command at `body` is looked at; None: it is not.
+
+        `name` is among SHOWING_COMMANDS. Raises BsonError. Cost: one look-up, more only when it is due.
+        """
+        turn = self._due(namespace)
+        if turn is None:
+            return None
+        if not _shows_own_documents(name, buf, body):
+            turn.left = REPLIES_TO_NEXT_TRY
+            return None
+        tree = policy.covered(namespace)
+        return None if tree is None else Look(namespace, tree)
+
+    def look_for_more(self, policy: PolicySet, buf: bytes, body: int) -> Look | None:
+        """As `look_for`, for a `getMore`: its cursor is one whose first documents were looked at."""
+        if not self._cursors:
+            return None
+        number = find_element(buf, body, b"getMore")
+        namespace = None if number is None else self._cursors.get(buf[number.value : number.end])
+        if namespace is None or self._due(namespace) is None:
+            return None
+        tree = policy.covered(namespace)
+        return None if tree is None else Look(namespace, tree)
+
+    def _due(self, namespace: str) -> _Turn | None:
+        """The turns of a namespace if the next reply is to be looked at."""
+        turn = self._turns.get(namespace)
+        if turn is None:
+            if len(self._turns) >= MAX_NAMESPACES:
+                self._turns.clear()
+            turn = self._turns[namespace] = _Turn()
+            return turn
+        turn.left -= 1
+        if turn.left > 0:
+            return None
+        turn.left = REPLIES_FOR_ONE_LOOK
+        return turn
+
+    def follow(self, buf: bytes, body: int, namespace: str) -> None:
+        """Remember the cursor of a reply that was looked at, if it stays open. Raises BsonError."""
+        cursor = find_element(buf, body, b"cursor")
+        if cursor is None or cursor.kind != kinds.OBJECT:
+            return
+        number = find_element(buf, cursor.value, b"id")
+        if number is None or number.kind != kinds.LONG:
+            return
+        cursor_id = buf[number.value : number.end]
+        if any(cursor_id):
+            if len(self._cursors) >= MAX_CURSORS:
+                del self._cursors[next(iter(self._cursors))]
+            self._cursors[cursor_id] = namespace
+
+
+def _shows_own_documents(name: bytes, buf: bytes, body: int) -> bool:
+    """Whether documents come as the collection has them, whole or with fields left out."""
+    argument = find_element(buf, body, _ARGUMENTS[name])
+    if name == b"aggregate":
+        return argument is not None and argument.kind == kinds.ARRAY and _keeps_shape(buf, argument.value)
+    if argument is not None and not (argument.kind == kinds.OBJECT and _has_flags(buf, argument.value)):
+        return False
+    # with returnKey come the entries of an index, which may be hashes of what the documents have
+    return name != b"find" or find_element(buf, body, b"returnKey") is None
+
+
+def _keeps_shape(buf: bytes, pipeline: int) -> bool:
+    """Whether every stage lets documents through as they are."""
+    for stage in elements(buf, pipeline):
+        if stage.kind != kinds.OBJECT or not all(
+            part.name in _SAME_SHAPE for part in elements(buf, stage.value)
+        ):
+            return False
+    return True
+
+
+def _has_flags(buf: bytes, projection: int) -> bool:
+    """Whether a projection only takes fields or leaves them out. A text or document may compute others."""
+    return all(part.kind in _FLAGS for part in elements(buf, projection))
+
+
+def plaintext_in(buf: bytes, body: int, tree: PathNode) -> dict[str, int]:
+    """How many values in clear the documents of a reply have, by the covered path where they are.
+
+    `buf` is the reply as the server sent it. Nulls are none, and values of MongoDB's own encryption are none.
+    What stands behind malformed BSON is not counted. Cost: O(elements).
+    """
+    found: dict[str, int] = {}
+    with suppress(BsonError):  # what is wrong with a reply, the reply's own walk and the driver say
+        for part in elements(buf, body):
+            if part.kind != kinds.OBJECT:
+                continue
+            if part.name == b"value":
+                _look_at_document(buf, part.value, tree, found, 0)
+            elif part.name == b"cursor":
+                _look_at_batch(buf, part.value, tree, found)
+    return found
+
+
+def _look_at_batch(buf: bytes, cursor: int, tree: PathNode, found: dict[str, int]) -> None:
+    for part in elements(buf, cursor):
+        if part.name in _BATCHES and part.kind == kinds.ARRAY:
+            for document in elements(buf, part.value):
+                if document.kind == kinds.OBJECT:
+                    _look_at_document(buf, document.value, tree, found, 0)
+
+
+def _look_at_document(buf: bytes, start: int, node: PathNode, found: dict[str, int], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        return
+    cursor = Cursor(buf, start)
+    while cursor.advance():
+        name = cursor.name
+        child = node.child(name)
+        if child is not None:
+            _look_at_value(buf, cursor.kind, cursor.value, child, found, depth + 1)
+        elif is_transparent(name):
+            _look_at_value(buf, cursor.kind, cursor.value, node, found, depth + 1)
+
+
+def _look_at_value(
+    buf: bytes, kind: int, value: int, node: PathNode, found: dict[str, int], depth: int
+) -> None:
+    leaf = node.leaf
+    if leaf is not None:
+        amount = _in_clear(buf, kind, value, leaf, depth)
+        if amount:
+            found[node.path] = found.get(node.path, 0) + amount
+    elif kind == kinds.OBJECT:
+        _look_at_document(buf, value, node, found, depth)
+    elif kind == kinds.ARRAY and depth <= MAX_DEPTH:
+        cursor = Cursor(buf, value)
+        while cursor.advance():
+            _look_at_value(buf, cursor.kind, cursor.value, node, found, depth + 1)
+
+
+def _in_clear(buf: bytes, kind: int, value: int, field_class: FieldClass, depth: int) -> int:
+    """How many values in clear one value is: of an array in a deterministic class, each by itself."""
+    if kind == kinds.BIN_DATA:
+        is_encrypted = (
+            buf[value + _SUBTYPE_OFFSET] == _OF_MONGODB
+            or buf[value + _SUBTYPE_OFFSET : value + _MARKER_END] == MARKER
+        )
+        return 0 if is_encrypted else 1
+    if kind == kinds.ARRAY and field_class.mode is Mode.DETERMINISTIC and depth <= MAX_DEPTH:
+        cursor = Cursor(buf, value)
+        amount = 0
+        while cursor.advance():
+            amount += _in_clear(buf, cursor.kind, cursor.value, field_class, depth + 1)
+        return amount
+    return 0 if kind in _EMPTY else 1

@@ -1,0 +1,355 @@
+"""Plaintext where the policy wants ciphertext: which values it is, and in which replies it is looked for."""
+
+from typing import Any
+
+import bson
+import pytest
+from bson import Int64
+from bson.binary import Binary
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.effects import Effect, PlaintextMet, ToClient
+from sealwire.proxy.session.revealing.plaintext import (
+    MAX_CURSORS,
+    MAX_NAMESPACES,
+    REPLIES_FOR_ONE_LOOK,
+    REPLIES_TO_NEXT_TRY,
+    PlaintextWatch,
+    plaintext_in,
+)
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings
+from sealwire.wire.raw_bson import MAX_DEPTH
+from tests.proxy.session.world import (
+    POLICY,
+    command,
+    encoded,
+    reply,
+    sealed,
+    sealed_randomly,
+    session,
+    session_of,
+    use_settings,
+)
+
+TREE = POLICY.collections["clinic.patients"]
+NHS = "943 476 5919"
+SEALED = sealed("nhs", NHS)
+IN_CLEAR = {"_id": 1, "nhs_number": NHS}
+MET = [PlaintextMet("clinic.patients", "nhs_number", 1)]
+CURSOR = 4711
+
+
+def found(*documents: dict[str, Any]) -> dict[str, int]:
+    """What is found in a first batch."""
+    body = encoded({"cursor": {"firstBatch": list(documents), "id": Int64(0)}, "ok": 1.0})
+    return plaintext_in(body, 0, TREE)
+
+
+@pytest.mark.parametrize(
+    ("document", "paths"),
+    [
+        ({"nhs_number": NHS}, {"nhs_number": 1}),
+        ({"nhs_number": SEALED}, {}),
+        ({"nhs_number": None}, {}),
+        ({}, {}),
+        ({"nhs_number": Binary(b"foreign", 6)}, {}),
+        ({"nhs_number": Binary(b"SW", 0)}, {"nhs_number": 1}),
+        ({"nhs_number": Binary(b"", 0)}, {"nhs_number": 1}),
+        ({"nhs_number": {"a": SEALED}}, {"nhs_number": 1}),
+        ({"name": NHS, "address": {"nhs_number": NHS}}, {}),
+        ({"visits": 3, "nhs_number": SEALED, "weight": 2.5}, {"visits": 1, "weight": 1}),
+        ({"tags": ["a", SEALED, None, ["b"], Binary(b"x", 6)]}, {"tags": 2}),
+        ({"tags": []}, {}),
+        ({"notes": sealed_randomly("secret", "x")}, {}),
+        ({"notes": [sealed_randomly("secret", "x"), "y"]}, {"notes": 1}),
+        ({"notes": []}, {"notes": 1}),
+        ({"contact": {"email": NHS, "other": NHS}}, {"contact.email": 1}),
+        (
+            {"contact": [{"email": NHS}, {"email": SEALED}, {"note": 1}, 5]},
+            {"contact.email": 1, "contact.note": 1},
+        ),
+        ({"contact": {"0": {"email": NHS}}}, {"contact.email": 1}),
+        ({"contact": NHS, "visits": 1}, {"visits": 1}),
+    ],
+)
+def test_a_value_that_is_no_envelope_is_plaintext_at_a_covered_path(
+    document: dict[str, Any], paths: dict[str, int]
+) -> None:
+    assert found(document) == paths
+
+
+def test_values_of_all_documents_are_added_up() -> None:
+    assert found(IN_CLEAR, {"nhs_number": SEALED}, IN_CLEAR) == {"nhs_number": 2}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"cursor": {"nextBatch": [IN_CLEAR]}},
+        {"ok": 1.0, "lastErrorObject": {"n": 1}, "value": IN_CLEAR},
+    ],
+)
+def test_documents_are_where_their_commands_put_them(body: dict[str, Any]) -> None:
+    assert plaintext_in(encoded(body), 0, TREE) == {"nhs_number": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"value": None},
+        {"value": "x"},
+        {"cursor": 1},
+        {"cursor": {"firstBatch": IN_CLEAR}},
+        {"cursor": {"firstBatch": [1, None]}},
+        {"cursor": {"other": [IN_CLEAR]}},
+        {"values": [IN_CLEAR], "ok": 1},
+        {"lastErrorObject": IN_CLEAR},
+    ],
+)
+def test_elsewhere_there_are_no_documents(body: dict[str, Any]) -> None:
+    assert plaintext_in(encoded(body), 0, TREE) == {}
+
+
+def test_what_stands_before_malformed_bson_is_counted() -> None:
+    body = bytearray(encoded({"cursor": {"firstBatch": [IN_CLEAR, {"nhs_number": NHS}]}}))
+    at = body.rindex(b"\x02nhs_number")
+    body[at] = 0x7E
+    assert plaintext_in(bytes(body), 0, TREE) == {"nhs_number": 1}
+
+
+def nested(value: Any, levels: int) -> Any:
+    """A value in so many arrays."""
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def numbered(value: Any, levels: int) -> Any:
+    """A value below so many names that are numbers."""
+    for _ in range(levels):
+        value = {"0": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("document", "paths"),
+    [
+        ({"contact": nested({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
+        ({"contact": nested({"email": NHS}, MAX_DEPTH)}, {}),
+        ({"contact": nested({"email": NHS}, 2 * MAX_DEPTH)}, {}),
+        ({"contact": numbered({"email": NHS}, MAX_DEPTH - 1)}, {"contact.email": 1}),
+        ({"contact": numbered({"email": NHS}, MAX_DEPTH)}, {}),
+        ({"tags": nested(SEALED, MAX_DEPTH)}, {}),
+        ({"tags": nested(SEALED, MAX_DEPTH + 1)}, {"tags": 1}),
+    ],
+)
+def test_what_no_server_nests_is_not_followed(document: dict[str, Any], paths: dict[str, int]) -> None:
+    assert found({**document, "visits": 1}) == {**paths, "visits": 1}
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_make_the_look_fail(noise: bytes) -> None:
+    whole = encoded({"value": {"contact": {"email": NHS, "x": noise}}})
+    for cut in range(5, len(whole)):
+        mixed = whole[:cut] + noise + whole[cut + len(noise) :]
+        plaintext_in(mixed[: len(whole)].ljust(len(whole), b"\0"), 0, TREE)
+
+
+# -- in which replies ----------------------------------------------------------------------------------------
+
+
+def answered(
+    core: Session, body: dict[str, Any], shown: dict[str, Any] | None = None, number: int = 1
+) -> list[Effect]:
+    """The effects of a reply, other than the one that sends it on: it shows plaintext by default."""
+    core.client_data(command({**body, "$db": body.get("$db", "clinic")}, number))
+    batch = shown or {"cursor": {"firstBatch": [IN_CLEAR], "id": Int64(0), "ns": "clinic.patients"}}
+    sent, *others = core.server_data(reply({**batch, "ok": 1.0}, number, 9000 + number))
+    assert isinstance(sent, ToClient)
+    return others
+
+
+FIND = {"find": "patients"}
+VALUE = {"value": IN_CLEAR}
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (FIND, None),
+        (FIND | {"filter": {"nhs_number": "1"}, "sort": {"_id": 1}, "limit": 3}, None),
+        (FIND | {"projection": {}}, None),
+        (FIND | {"projection": {"nhs_number": 1, "_id": False}}, None),
+        ({"findAndModify": "patients", "query": {"_id": 1}, "remove": True}, VALUE),
+        ({"findandmodify": "patients", "remove": True, "fields": {"notes": 0}}, VALUE),
+        ({"aggregate": "patients", "pipeline": [], "cursor": {}}, None),
+        ({"aggregate": "patients", "pipeline": [{"$match": {"_id": 1}}, {"$limit": 2}], "cursor": {}}, None),
+    ],
+)
+def test_documents_as_the_collection_has_them_are_looked_at(
+    body: dict[str, Any], shown: dict[str, Any] | None
+) -> None:
+    assert answered(session(), body, shown) == MET
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (FIND | {"projection": {"nhs_number": "$name"}}, None),
+        (FIND | {"projection": {"nhs_number": {"$literal": "x"}}}, None),
+        (FIND | {"returnKey": True}, None),
+        ({"findAndModify": "patients", "remove": True, "fields": {"nhs_number": "$name"}}, VALUE),
+        ({"aggregate": "patients", "pipeline": [{"$project": {"nhs_number": "$name"}}], "cursor": {}}, None),
+        ({"aggregate": "patients", "pipeline": [{"$limit": 1}, {"$unset": "a"}], "cursor": {}}, None),
+        ({"distinct": "patients", "key": "nhs_number"}, {"values": [NHS]}),
+        ({"count": "patients"}, VALUE),
+        ({"getMore": Int64(CURSOR), "collection": "patients"}, None),
+        ({"find": "wards", "$db": "stock"}, None),
+    ],
+)
+def test_documents_of_another_shape_are_not_looked_at(
+    body: dict[str, Any], shown: dict[str, Any] | None
+) -> None:
+    core = session()
+    assert all(not isinstance(effect, PlaintextMet) for effect in answered(core, body, shown))
+
+
+def looks(core: Session, body: dict[str, Any], times: int) -> list[int]:
+    """After which of so many commands plaintext was found, counted from 0."""
+    return [time for time in range(times) if answered(core, body, number=time + 1)]
+
+
+def test_the_first_reply_is_looked_at_and_one_in_64_of_the_others() -> None:
+    expected = [0, REPLIES_FOR_ONE_LOOK, 2 * REPLIES_FOR_ONE_LOOK]
+    assert looks(session(), FIND, 2 * REPLIES_FOR_ONE_LOOK + 3) == expected
+
+
+def test_every_second_begins_with_a_look() -> None:
+    core = session()
+    assert looks(core, FIND, 3) == [0]
+    core.shared.plaintext.next_second()
+    assert looks(core, FIND, 3) == [0]
+
+
+def test_sessions_of_a_process_take_turns_and_namespaces_have_their_own() -> None:
+    first = session()
+    second = Session(first.shared, first._conversation.topology)
+    assert answered(first, FIND) == MET
+    assert answered(second, FIND) == []
+    other = {"cursor": {"firstBatch": [{"name": "x"}], "id": Int64(0), "ns": "ward.a"}}
+    for core in (first, second):
+        core._conversation.views._collections.add("ward.a")
+    query = {"find": "a", "$db": "ward"}
+    assert answered(first, query, other) == [PlaintextMet("ward.a", "name", 1)]
+    assert answered(second, query, other) == []
+
+
+def test_after_documents_of_another_shape_the_next_try_comes_soon() -> None:
+    core = session()
+    assert looks(core, FIND | {"projection": {"a": "$b"}}, 1) == []
+    assert looks(core, FIND, 2 * REPLIES_TO_NEXT_TRY) == [REPLIES_TO_NEXT_TRY - 1]
+
+
+def test_another_policy_begins_anew_and_its_paths_count() -> None:
+    core = session()
+    assert answered(core, FIND) == MET
+    policy = b"version: 1\nclasses: {a: {mode: random}}\ncollections: {clinic.patients: {ward: a}}\n"
+    use_settings(core, SessionSettings(load_policy(policy, "p"), login_required=False))
+    assert answered(core, FIND) == []
+    core.shared.plaintext.next_second()
+    shown: dict[str, Any] = {
+        "cursor": {"firstBatch": [{"ward": "x"}], "id": Int64(0), "ns": "clinic.patients"}
+    }
+    assert answered(core, FIND, shown) == [PlaintextMet("clinic.patients", "ward", 1)]
+
+
+def test_another_policy_forgets_the_cursors() -> None:
+    core = session()
+    assert answered(core, FIND, batch("firstBatch")) == MET
+    use_settings(core, SessionSettings(POLICY, login_required=False))
+    assert answered(core, GET_MORE, batch("nextBatch")) == []
+
+
+def test_a_name_of_which_the_server_had_to_be_asked_is_not_looked_at() -> None:
+    core = session_of(SessionSettings(POLICY, login_required=False))
+    query = {"find": "a", "$db": "ward"}
+    (*_, question) = core.client_data(command(query))
+    number = int.from_bytes(question.data[4:8], "little")  # type: ignore[union-attr]
+    listed = {"name": "a", "type": "collection", "info": {"readOnly": False}}
+    answer = {
+        "cursor": {"firstBatch": [listed], "id": Int64(0), "ns": "ward.$cmd.listCollections"},
+        "ok": 1.0,
+    }
+    core.server_data(reply(answer, number))
+    shown = {"cursor": {"firstBatch": [{"name": "x"}], "id": Int64(0), "ns": "ward.a"}, "ok": 1.0}
+    (sent,) = core.server_data(reply(shown, 1, 9002))
+    assert isinstance(sent, ToClient)
+    assert answered(core, query, shown, 2) == [PlaintextMet("ward.a", "name", 1)]
+
+
+def batch(name: str, cursor_id: int = CURSOR) -> dict[str, Any]:
+    return {"cursor": {name: [IN_CLEAR], "id": Int64(cursor_id), "ns": "clinic.patients"}}
+
+
+GET_MORE = {"getMore": Int64(CURSOR), "collection": "patients"}
+
+
+def test_later_batches_of_a_cursor_that_was_looked_at_are_looked_at() -> None:
+    core = session()
+    assert answered(core, FIND, batch("firstBatch")) == MET
+    core.shared.plaintext.next_second()
+    elsewhere = Session(core.shared, core._conversation.topology)
+    assert answered(elsewhere, GET_MORE, batch("nextBatch")) == MET
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        (FIND, batch("firstBatch", 0)),
+        (FIND, batch("firstBatch", CURSOR + 1)),
+        (FIND, {"cursor": 1}),
+        (FIND, {"cursor": {"id": 5}}),
+        (FIND | {"projection": {"nhs_number": "$name"}}, batch("firstBatch")),
+    ],
+)
+def test_later_batches_of_other_cursors_are_not(query: dict[str, Any], first: dict[str, Any]) -> None:
+    core = session()
+    answered(core, query, first)
+    core.shared.plaintext.next_second()
+    assert answered(core, GET_MORE, batch("nextBatch")) == []
+
+
+def test_a_reply_whose_cursor_cannot_be_read_is_sent_on_as_it_came() -> None:
+    core = session()
+    core.client_data(command({**FIND, "$db": "clinic"}))
+    damaged = reply({"cursor": {"ix": Int64(1)}, "ok": 1.0}).replace(b"\x12ix\0", b"\x7eix\0")
+    assert core.server_data(damaged) == [ToClient(damaged)]
+
+
+def test_a_reply_of_an_exhaust_cursor_is_not_looked_at() -> None:
+    core = session()
+    core.client_data(command({**FIND, "$db": "clinic"}))
+    effects = core.server_data(reply(batch("firstBatch"), flags=2))
+    assert [type(effect) for effect in effects] == [ToClient]
+
+
+def test_nothing_grows_without_end() -> None:
+    assert (REPLIES_FOR_ONE_LOOK, REPLIES_TO_NEXT_TRY, MAX_CURSORS, MAX_NAMESPACES) == (64, 8, 256, 1024)
+    watch = PlaintextWatch()
+    body = encoded({"find": "patients", "$db": "clinic"})
+    for number in range(MAX_NAMESPACES):
+        watch.look_for(POLICY, f"ward.{number}", b"find", body, 0)
+    assert len(watch._turns) == MAX_NAMESPACES
+    watch.look_for(POLICY, "ward.a", b"find", body, 0)
+    assert len(watch._turns) == 1
+    for number in range(MAX_CURSORS + 1):
+        watch.follow(bson.encode({"cursor": {"id": Int64(number + 1)}}), 0, "a.b")
+    assert len(watch._cursors) == MAX_CURSORS
+    assert bson.encode({"": Int64(1)})[6:14] not in watch._cursors
+
+
+def test_the_effect_has_no_value() -> None:
+    assert NHS not in repr(MET)
