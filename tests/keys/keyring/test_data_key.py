@@ -32,6 +32,18 @@ def test_the_material_is_not_shown_or_serialised() -> None:
             attempt(key)
 
 
+@pytest.mark.parametrize("state", [state for state in KeyState if state is not KeyState.RETIRED])
+def test_only_a_retired_key_waits_for_its_destruction(state: KeyState) -> None:
+    material = None if state is KeyState.DESTROYED else MATERIAL
+    with pytest.raises(ValueError, match="retired"):
+        DataKey("a", 1, 1, state, NOW, material, NOW)
+    assert DataKey("a", 1, 1, KeyState.RETIRED, NOW, MATERIAL, NOW).destroy_after == NOW
+
+
+def test_which_states_decrypt() -> None:
+    assert [state.value for state in KeyState if state.decrypts] == ["pending", "active", "decrypt-only"]
+
+
 @pytest.mark.parametrize("name", ["a", "_", "nhs_number", "A.b-c_9", "x" * 63])
 def test_class_names_of_a_policy_are_accepted(name: str) -> None:
     check_class_name(name)
