@@ -12,6 +12,7 @@ from sealwire.proxy.server import errors as server
 from sealwire.sidecars import errors as direct
 from sealwire.sidecars.backup import errors as backup
 from sealwire.sidecars.luks import errors as luks
+from sealwire.sidecars.migration import errors as migration
 from sealwire.sidecars.tls_check import errors as tls
 from sealwire.sidecars.vault_setup import errors as vault_setup
 from sealwire.testbed import errors as testbed
@@ -83,6 +84,12 @@ EXIT_CODES: dict[type[Exception], int] = {
     luks.VerificationFailed: EX_DATAERR,
     luks.WrongState: EX_CONFIG,
     luks.NotConfirmed: EX_NOPERM,
+    migration.MigrationRefused: EX_CONFIG,
+    migration.JobMissing: EX_NOINPUT,
+    migration.JobDamaged: EX_DATAERR,
+    migration.JobTaken: EX_UNAVAILABLE,
+    migration.DecryptNotConfirmed: EX_NOPERM,
+    migration.ServerFailed: EX_UNAVAILABLE,
 }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from sealwire.cli import backup, luks, tls, vault
+from sealwire.cli import backup, luks, migrate, tls, vault
 from sealwire.cli.groups import ALWAYS, DocumentedGroup
 from tests.build_context import ROOT
 
 GROUPS: dict[str, click.Group] = {
     "backup": backup.command,
     "luks": luks.command,
+    "migrate": migrate.command,
     "tls": tls.command,
     "vault": vault.command,
 }
@@ -23,6 +24,9 @@ ONLY_LOOKS = {
     ("backup", "verify"),  # it notes its verdict beside the backup, and nothing else
     ("luks", "plan"),
     ("luks", "status"),
+    ("migrate", "plan"),
+    ("migrate", "status"),
+    ("migrate", "verify"),
     ("tls", "rules"),
     ("tls", "verify"),
     ("vault", "status"),
@@ -71,7 +75,12 @@ def test_help_ends_with_the_exit_codes(name: str, subcommand: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "pages"),
-    [("backup", ("backup", "restore-drill")), ("tls", ("tls",)), ("vault", ("vault",))],
+    [
+        ("backup", ("backup", "restore-drill")),
+        ("migrate", ("migration",)),
+        ("tls", ("tls",)),
+        ("vault", ("vault",)),
+    ],
 )
 def test_the_codes_of_a_page_are_those_of_the_commands(name: str, pages: tuple[str, ...]) -> None:
     text = "".join((ROOT / "docs" / "operations" / f"{page}.md").read_text() for page in pages)

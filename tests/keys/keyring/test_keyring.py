@@ -122,7 +122,7 @@ def test_a_retired_key_opens_nothing_and_may_be_asked_for() -> None:
         with pytest.raises(KeyRetired) as caught:
             attempt()
         assert (caught.value.reason, caught.value.key) == (KeysReason.RETIRED, (10, 1))
-        assert "retire --undo" in caught.value.hint
+        assert "keys retire moving 1 --undo" in caught.value.hint
 
 
 def test_it_says_when_each_active_key_was_made() -> None:

@@ -1,0 +1,177 @@
+"""`sealwire migrate status`, `pause`, `resume` and `abort`: what becomes of a job."""
+
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
+from sealwire.cli.migrate.options import (
+    Effort,
+    carry_on,
+    document_of,
+    effort_options,
+    finish,
+    open_keyring,
+    show_left,
+)
+from sealwire.cli.options import json_option
+from sealwire.cli.output import Manner, manner_options, print_json, show_table
+from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.cli.server_options import required_uri, server_options
+from sealwire.crypto import selftest
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
+from sealwire.sidecars.migration.job import Job, Standing
+from sealwire.sidecars.migration.ledger import Ledger, Wish
+from sealwire.sidecars.migration.moves import check_moves
+from sealwire.sidecars.migration.planning import RIGHTS, refuse_obstacles
+
+_COLUMNS = ("job", "state", "documents", "values moved", "left", "last note")
+_TRIES = 10
+_BETWEEN_TRIES_S = 0.5
+
+
+@click.command()
+@click.argument("job", required=False)
+@keyring_option
+@kek_options
+@server_options
+@json_option
+def status(job: str | None, keyring: str, kek: KekOptions, uri: str, *, as_json: bool) -> None:
+    """Show all jobs, or JOB and the values that it left.
+
+    `running` is also what a job says whose process was killed: its last note then is some time ago.
+
+    \b
+    Examples:
+      sealwire migrate status --keyring keyring.json --uri-file server.uri
+      sealwire migrate status encrypt-20260701T120000Z-1a2b3c --keyring keyring.json \\
+          --uri-file server.uri --json
+    """
+    with connected(required_uri(uri), RIGHTS) as client:
+        ledger = Ledger(client, open_keyring(keyring, kek))
+        jobs = ledger.jobs() if job is None else [ledger.load(job)[0]]
+    if as_json:
+        print_json({"jobs": [document_of(each) for each in jobs]})
+        return
+    show_table(_COLUMNS, map(_row, jobs))
+    if job is not None:
+        show_left(jobs[0].refusal or jobs[0].reported)
+
+
+def _row(job: Job) -> tuple[str, ...]:
+    left = sum(job.left.values())
+    read = f"{job.read} of {max(job.expected, job.read)}"
+    return job.name, job.standing.value, read, str(job.values), str(left), f"{job.updated:%Y-%m-%d %H:%M:%SZ}"
+
+
+@click.command()
+@click.argument("job")
+@keyring_option
+@kek_options
+@server_options
+@manner_options
+def pause(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
+    """Ask the process that works on JOB to end after its batch. `resume` goes on.
+
+    \b
+    Example:
+      sealwire migrate pause encrypt-20260701T120000Z-1a2b3c --keyring keyring.json --uri-file server.uri
+    """
+    with connected(required_uri(uri), RIGHTS) as client:
+        ledger = Ledger(client, open_keyring(keyring, kek))
+        found, _ = ledger.load(job)
+        if not found.standing.is_over and not manner.dry_run:
+            ledger.ask(job, Wish.PAUSE)
+    manner.answer(f"{job}: {_asked(found, manner)}", document_of(found))
+
+
+def _asked(job: Job, manner: Manner) -> str:
+    if job.standing.is_over:
+        return f"is over ({job.standing.value})"
+    asked = "would be asked" if manner.dry_run else "asked"
+    return f"{asked} to pause; its process ends after the present batch"
+
+
+@click.command()
+@click.argument("job")
+@keyring_option
+@kek_options
+@server_options
+@manner_options
+def abort(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
+    """End JOB for good. What it moved stays moved, what it did not stays as it is; both can be read.
+
+    A process that works on it ends at its next note.
+
+    \b
+    Example:
+      sealwire migrate abort encrypt-20260701T120000Z-1a2b3c --keyring keyring.json --uri-file server.uri
+    """
+    with connected(required_uri(uri), RIGHTS) as client:
+        ledger = Ledger(client, open_keyring(keyring, kek))
+        found = ledger.load(job)[0] if manner.dry_run else _aborted(ledger, job)
+    would = "would end; it is " if manner.dry_run and not found.standing.is_over else ""
+    manner.answer(f"{job}: {would}{found.standing.value}", document_of(found))
+
+
+def _aborted(ledger: Ledger, name: str) -> Job:
+    """The job once it is over. Raises JobTaken where its process goes on all the same."""
+    ledger.ask(name, Wish.ABORT)
+    for _ in range(_TRIES):
+        found, _ = ledger.load(name)
+        if found.standing.is_over:
+            return found
+        found = found.stopped(Standing.ABORTED, _now())
+        with suppress(JobTaken):
+            # a process that works on it has made a note just now; by that it has seen the wish
+            ledger.save(found)
+            return found
+        time.sleep(_BETWEEN_TRIES_S)
+    text = f"job {name} goes on"
+    raise JobTaken(MigrationReason.TAKEN, text, "see migrate status, and try again")
+
+
+@click.command()
+@policy_argument
+@click.argument("job")
+@keyring_option
+@kek_options
+@server_options
+@effort_options
+@manner_options
+def resume(  # noqa: PLR0913 - one parameter an option
+    *, policy: Path, job: str, keyring: str, kek: KekOptions, uri: str, effort: Effort, manner: Manner
+) -> None:
+    """Go on with JOB where its last note is: after a pause, a refusal, or the death of its process.
+
+    A process that still works on it ends at its next note. POLICY must say of the paths what it said when the
+    job began. The number of workers may be less than the ranges that the job was divided into.
+
+    \b
+    Examples:
+      sealwire migrate resume policy.yaml encrypt-20260701T120000Z-1a2b3c --keyring keyring.json \\
+          --uri-file server.uri
+    """
+    selftest.run()
+    policies = read_policy(policy)
+    keys = open_keyring(keyring, kek)
+    with connected(required_uri(uri), RIGHTS) as client:
+        ledger = Ledger(client, keys)
+        found, _ = ledger.load(job)
+        if not found.standing.is_over:
+            check_moves(policies, found.direction, found.moves)
+            refuse_obstacles(client, found.moves, found.direction)
+            if not manner.dry_run:
+                found = found.stopped(Standing.RUNNING, _now())
+                ledger.ask(job, Wish.RUN)
+                ledger.save(found)
+                found = carry_on(client, ledger, keys, found, effort)
+    finish(found, manner)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

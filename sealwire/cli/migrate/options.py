@@ -1,0 +1,161 @@
+"""Options of the commands that work on a job, and how one is carried on and shown."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.key_options import KekOptions, open_keyring_store
+from sealwire.cli.options import settings
+from sealwire.cli.output import Manner, progress, show_table
+from sealwire.cli.signals import ended_in_order
+from sealwire.keys.keyring.file import load_keyring
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.providers import Providers
+from sealwire.sidecars.direct import Client
+from sealwire.sidecars.migration.forms import new_form
+from sealwire.sidecars.migration.job import Job, LeftValue, Standing
+from sealwire.sidecars.migration.ledger import Ledger
+from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner
+from sealwire.sidecars.migration.server import MongoDocuments, lag_s
+from sealwire.sidecars.migration.throttle import Throttle
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard a job works."""
+
+    workers: int
+    share: float
+    batch: int
+
+
+effort_options = settings(
+    "effort",
+    Effort,
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 16),
+        default=1,
+        show_default=True,
+        help="Ranges of _id that are worked through at once.",
+    ),
+    click.option(
+        "--share",
+        type=click.FloatRange(0.01, 1.0),
+        default=1.0,
+        show_default=True,
+        help="The most of its time that a worker works; less where the server becomes slower.",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(1, 10_000),
+        default=BATCH_DOCUMENTS,
+        show_default=True,
+        help="Documents between two notes of how far it is.",
+    ),
+)
+
+
+def open_keyring(keyring: str, kek: KekOptions) -> Keyring:
+    """The keyring with all its keys. Raises as `load_keyring` does."""
+    providers = Providers()
+    return load_keyring(open_keyring_store(keyring, providers), kek.open(providers))
+
+
+def carry_on(client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort: Effort) -> Job:
+    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` raises."""
+    throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
+    choose = new_form(job.direction, keyring, job.wrong_type)
+    with ended_in_order(), _bar(job) as tell:
+        pace = Pace(throttle.after, tell, effort.batch)
+        return Runner(job, MongoDocuments(client), ledger, choose, pace).run(effort.workers)
+
+
+def finish(job: Job, manner: Manner) -> None:
+    """Show how a job ended, and exit: 1 where not all was moved. A job of a dry run was never begun."""
+    if manner.dry_run and not job.standing.is_over:
+        _show_intention(job, manner)
+        return
+    text = (
+        f"{job.name}: {job.standing.value}; {job.values} values of {job.documents} documents moved, "
+        f"{job.read} read, {sum(job.left.values())} values left"
+    )
+    manner.answer(text, document_of(job))
+    if not manner.as_json:
+        show_left(job.refusal or job.reported)
+        if not job.standing.is_over:
+            click.echo(f"go on with it: sealwire migrate resume POLICY {job.name}")
+    sys.exit(0 if job.standing is Standing.DONE and not job.left else EX_NO)
+
+
+def _show_intention(job: Job, manner: Manner) -> None:
+    rows = ((move.namespace, move.path, move.class_name) for move in job.moves)
+    title = f"would {job.direction.value}; about {job.expected} documents"
+    manner.show_table(("collection", "path", "class"), rows, document_of(job), title)
+
+
+def show_left(values: tuple[LeftValue, ...]) -> None:
+    """A table of values that were left; nothing where there are none."""
+    if values:
+        rows = ((each.namespace, each.path, each.document_id, _why(each)) for each in values)
+        show_table(("collection", "path", "document", "left because"), rows)
+
+
+def document_of(job: Job) -> dict[str, Any]:
+    """A job for programs."""
+    return {
+        "job": job.name,
+        "direction": job.direction.value,
+        "state": job.standing.value,
+        "created": job.created.isoformat(),
+        "updated": job.updated.isoformat(),
+        "moves": [
+            {"namespace": m.namespace, "path": m.path, "class": m.class_name or None} for m in job.moves
+        ],
+        "documents": {"expected": job.expected, "read": job.read, "changed": job.documents},
+        "values": job.values,
+        "races": job.races,
+        "left": [
+            {"namespace": namespace, "path": path or None, "reason": why.value, "values": count}
+            for (namespace, path, why), count in job.left.items()
+        ],
+        "reported": list(map(_left, job.reported)),
+        "refusal": list(map(_left, job.refusal)),
+    }
+
+
+def _left(each: LeftValue) -> dict[str, Any]:
+    return {
+        "namespace": each.namespace,
+        "path": each.path or None,
+        "document": each.document_id,
+        "reason": each.why.value,
+        "code": each.code or None,
+    }
+
+
+def _why(each: LeftValue) -> str:
+    return f"{each.why.value} {each.code}" if each.code else each.why.value
+
+
+class _Rate(ProgressColumn):
+    """Documents a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.0f}/s")
+
+
+@contextmanager
+def _bar(job: Job) -> Iterator[Callable[[Job], None]]:
+    """A bar over the documents that there were at the beginning, with rate and time left."""
+    text = TextColumn("{task.description}", markup=False)
+    with progress(text, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()) as bars:
+        task = bars.add_task(job.name, total=max(job.expected, job.read), completed=job.read)
+        yield lambda now: bars.update(task, completed=now.read, total=max(now.expected, now.read))

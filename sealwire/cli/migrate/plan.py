@@ -1,0 +1,210 @@
+"""`sealwire migrate plan` and `verify`: what covered paths hold, and whether it is all newest."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.key_options import keyring_option, open_keyring_store
+from sealwire.cli.options import json_option
+from sealwire.cli.output import document_count_bar, print_json, show_table
+from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.cli.server_options import required_uri, server_options
+from sealwire.keys.keyring.file import read_record
+from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
+from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
+from sealwire.sidecars.migration.moves import DETERMINISTIC, class_at, tree_of
+from sealwire.sidecars.migration.planning import PathIndex, indexes, move_back, select, unfit
+
+RIGHTS = "log in as a user that may list collections and read them (read)"
+
+_COLUMNS = ("collection", "path", "class", "documents", "plaintext", "older", "newest", "other", "look at")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known of one collection; `why` it cannot be worked on, or empty."""
+
+    inspection: Inspection
+    indexes: list[PathIndex]
+    why: str
+
+
+@click.command()
+@policy_argument
+@click.argument("namespace", required=False)
+@keyring_option
+@server_options
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N", help="Read N random documents of each, not all."
+)
+@json_option
+def plan(
+    policy: Path, namespace: str | None, keyring: str, uri: str, sample: int | None, *, as_json: bool
+) -> None:
+    """Show what stored values there are to move, and what stands in the way. Changes nothing.
+
+    It counts the values of each covered path: plaintext, of older keys, of the newest key, and other
+    envelopes (another class, damaged). It names indexes on the paths, and what cannot be moved, and why. It
+    needs no key-encryption key, opens nothing and shows no value.
+
+    \b
+    Examples:
+      sealwire migrate plan policy.yaml --keyring keyring.json --uri-file server.uri
+      sealwire migrate plan policy.yaml clinic.patients --keyring keyring.json --uri-file server.uri \\
+          --sample 1000 --json
+    """
+    policies = read_policy(policy)
+    newest = Newest.of(read_record(open_keyring_store(keyring, Providers())))
+    found: list[_Found] = []
+    with connected(required_uri(uri), RIGHTS) as client:
+        for each in select(covered_collections(client, policies), namespace):
+            why = unfit(client, each.namespace)
+            if why:
+                found.append(_Found(Inspection(each.namespace, 0, 0, ()), [], why))
+                continue
+            inspection = _inspect(client, each.namespace, each.tree, newest, sample)
+            paths = [leaf.path for leaf in leaves(each.tree)]
+            found.append(_Found(inspection, indexes(client, each.namespace, paths), ""))
+    if as_json:
+        print_json({"sample": sample, "collections": [_document(each) for each in found]})
+        return
+    show_table(_COLUMNS, (row for each in found for row in _rows(each)))
+    click.echo(
+        "counted in all documents" if sample is None else f"counted in {sample} documents of each at most"
+    )
+
+
+@click.command()
+@policy_argument
+@click.argument("namespace", required=False)
+@click.argument("path", required=False)
+@keyring_option
+@server_options
+@json_option
+def verify(
+    policy: Path, namespace: str | None, path: str | None, keyring: str, uri: str, *, as_json: bool
+) -> None:
+    """See that every value of the covered paths is of the newest key; by counts per version and path.
+
+    With a PATH that POLICY does not cover, see that no envelope is left there, as after `decrypt`. Reads
+    every document. Exit code 1 when something is left.
+
+    \b
+    Examples:
+      sealwire migrate verify policy.yaml --keyring keyring.json --uri-file server.uri
+      sealwire migrate verify policy.yaml clinic.patients notes --keyring keyring.json --uri-file server.uri
+    """
+    policies = read_policy(policy)
+    newest = Newest.of(read_record(open_keyring_store(keyring, Providers())))
+    with connected(required_uri(uri), RIGHTS) as client:
+        if namespace is not None and path is not None and class_at(policies, namespace, path) is None:
+            tree = tree_of([move_back(policies, namespace, path)])
+            found = [_inspect(client, namespace, tree, newest, None)]
+            sound = all(not each.encrypted for each in _paths(found))
+        else:
+            found = _covered(client, policies, newest, namespace)
+            if path is not None:
+                found = [_only(each, path) for each in found]
+                if not any(_paths(found)):
+                    text = f"{path} is no covered path of {namespace}"
+                    raise MigrationRefused(
+                        MigrationReason.NOT_COVERED, text, "sealwire policy check lists them"
+                    )
+            sound = all(each.is_newest for each in _paths(found))
+    if as_json:
+        rows = [_document(_Found(each, [], "")) for each in found]
+        print_json({"holds": sound, "collections": rows})
+    else:
+        show_table(_COLUMNS, (row for each in found for row in _rows(_Found(each, [], ""))))
+        click.echo("nothing of another form is left" if sound else "values of another form are left")
+    damaged = any(each.damaged for each in found)
+    sys.exit(0 if sound and not damaged else EX_NO)
+
+
+def _covered(client: Client, policies: PolicySet, newest: Newest, namespace: str | None) -> list[Inspection]:
+    return [
+        _inspect(client, each.namespace, each.tree, newest, None)
+        for each in select(covered_collections(client, policies), namespace)
+        if each.exists and each.kind != "view"
+    ]
+
+
+def _paths(found: Iterable[Inspection]) -> Iterable[PathCounts]:
+    return (path for each in found for path in each.paths)
+
+
+def _only(found: Inspection, path: str) -> Inspection:
+    return Inspection(
+        found.namespace, found.documents, found.damaged, tuple(p for p in found.paths if p.path == path)
+    )
+
+
+def _inspect(
+    client: Client, namespace: str, tree: PathNode, newest: Newest, sample: int | None
+) -> Inspection:
+    database, _, name = namespace.partition(".")
+    size = client.get_database(database).get_collection(name).estimated_document_count()
+    with document_count_bar(namespace, min(size, sample or size)) as progress:
+        return inspect(client, namespace, tree, newest, sample, progress)
+
+
+def _document(found: _Found) -> dict[str, Any]:
+    return {
+        "namespace": found.inspection.namespace,
+        "documents": found.inspection.documents,
+        "damaged": found.inspection.damaged,
+        "refused": found.why or None,
+        "paths": [_path_document(found, each) for each in found.inspection.paths],
+    }
+
+
+def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
+    return {
+        "path": each.path,
+        "class": each.class_name or None,
+        "mode": each.mode.value,
+        "documents": each.documents,
+        "plaintext": each.plaintext,
+        "wrong_type": each.wrong_type,
+        "versions": {str(version): count for version, count in sorted(each.versions.items())},
+        "newest_version": each.newest or None,
+        "other": each.other,
+        "indexes": [
+            {"name": index.name, "obstacle": index.obstacle or None}
+            for index in found.indexes
+            if index.path == each.path
+        ],
+        "refused": _refused(each) or None,
+    }
+
+
+def _rows(found: _Found) -> Iterable[tuple[object, ...]]:
+    name = found.inspection.namespace
+    if found.why:
+        yield name, "", "", "", "", "", "", "", found.why
+    for each in found.inspection.paths:
+        counts = (each.plaintext, each.older, each.versions[each.newest], each.other)
+        yield name, each.path, each.class_name, each.documents, *counts, _look_at(found, each)
+
+
+def _refused(each: PathCounts) -> str:
+    return f"not yet: {DETERMINISTIC}" if each.mode is Mode.DETERMINISTIC else ""
+
+
+def _look_at(found: _Found, each: PathCounts) -> str:
+    lines = [_refused(each)] if each.plaintext or each.older else []
+    if each.wrong_type:
+        lines.append(f"{each.wrong_type} of a wrong type")
+    for index in found.indexes:
+        if index.path == each.path and each.mode is Mode.RANDOM:
+            lines.append(f"index {index.name}: {index.obstacle or 'finds no encrypted value; drop it'}")
+    return "\n".join(filter(None, lines))

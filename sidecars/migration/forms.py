@@ -1,0 +1,175 @@
+"""Which form a stored value is to have: one function a direction, handed to whoever moves values."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from sealwire.crypto.envelope import (
+    ENCRYPTABLE_TYPES,
+    MARKER,
+    SUBTYPE,
+    EnvelopeHeader,
+    EnvelopeMode,
+    parse_header,
+)
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
+from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.sidecars.migration.located import EMPTY
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, elements
+
+_CONTENT = 5
+"""A BSON Binary is an int32 length and the subtype, then the content."""
+_LENGTH_BYTES = 4
+_CSFLE_SUBTYPE = 6
+_CONTAINERS = (kinds.OBJECT, kinds.ARRAY)
+
+
+class Left(Enum):
+    """Why a value is left as it is, and somebody has to look."""
+
+    WRONG_TYPE = "wrong-type"
+    """No envelope can hold it (MinKey, MaxKey, what client-side encryption wrote), or none would be
+    written: an array with a null in it, which `{path: null}` finds in clear only."""
+    ENVELOPE_INSIDE = "envelope-inside"
+    """A document or array that holds envelopes where the whole should be one."""
+    OTHER_CLASS = "other-class"
+    """An envelope of another class, or of the deterministic mode."""
+    UNKNOWN_KEY = "unknown-key"
+    DESTROYED_KEY = "destroyed-key"
+    DAMAGED = "damaged"
+    """Begins like an envelope, and is none or does not open."""
+    TOO_LARGE = "too-large"
+    """The document, or its update, would pass what the server takes."""
+    NOT_ADDRESSABLE = "not-addressable"
+    """A field's name on the way stands twice or begins with $: no update reaches exactly it."""
+    SERVER = "server"
+    """The server refused the update; the code stands beside it."""
+    CONTENDED = "contended"
+    """The application changed the document again and again."""
+
+
+class WrongType(Enum):
+    """What becomes of values of a wrong type. The other reasons are always skipped and reported."""
+
+    REFUSE = "refuse"
+    """The job stops before the batch in which it meets one."""
+    SKIP = "skip"
+    ENCRYPT = "encrypt"
+    """Encrypted as they are where an envelope can hold them; else skipped."""
+
+
+Form = tuple[int, bytes]
+"""BSON type and value bytes."""
+
+NewForm = Callable[[int, bytes, str], Form | Left | None]
+"""From type, value bytes and class name to what is to stand there; None: it may stay as it is."""
+
+
+def new_form(direction: Direction, keyring: Keyring, wrong_type: WrongType) -> NewForm:
+    """The function of a direction. Cost of a call: O(bytes), and one encryption, decryption or both."""
+    forms = _Forms(keyring, wrong_type)
+    made: Mapping[Direction, NewForm] = {
+        Direction.ENCRYPT: forms.encrypted,
+        Direction.REENCRYPT: forms.reencrypted,
+        Direction.DECRYPT: forms.decrypted,
+    }
+    return made[direction]
+
+
+def header_of(kind: int, value: bytes) -> EnvelopeHeader | Left | None:
+    """The envelope's header; None for plaintext."""
+    if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
+        return None
+    try:
+        return parse_header(value[_CONTENT:])
+    except InvalidEnvelope:
+        return Left.DAMAGED
+
+
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    keyring: Keyring
+    wrong_type: WrongType
+
+    def encrypted(self, kind: int, value: bytes, class_name: str) -> Form | Left | None:
+        header = header_of(kind, value)
+        if isinstance(header, Left):
+            return header
+        cipher = self.keyring.cipher_for(class_name)
+        if header is not None:
+            if not self.keyring.knows(header.class_id, header.key_version):
+                return Left.UNKNOWN_KEY
+            is_ours = header.class_id == cipher.class_id and header.mode is EnvelopeMode.RANDOM
+            return None if is_ours else Left.OTHER_CLASS
+        if kind not in ENCRYPTABLE_TYPES or _is_csfle(kind, value):
+            return Left.WRONG_TYPE
+        if kind in _CONTAINERS and _holds_envelope(value, 0):
+            return Left.ENVELOPE_INSIDE
+        if self.wrong_type is not WrongType.ENCRYPT and has_wrong_type(kind, value):
+            return Left.WRONG_TYPE
+        try:
+            return kinds.BIN_DATA, binary(cipher.encrypt_randomly(kind, value))
+        except UnsupportedValue:
+            return Left.TOO_LARGE
+
+    def reencrypted(self, kind: int, value: bytes, class_name: str) -> Form | Left | None:
+        header = header_of(kind, value)
+        if header is None or isinstance(header, Left):
+            return header
+        cipher = self.keyring.cipher_for(class_name)
+        if header.class_id != cipher.class_id or header.mode is not EnvelopeMode.RANDOM:
+            return Left.OTHER_CLASS
+        if header.key_version == cipher.key_version:
+            return None
+        opened = self._opened(value)
+        if isinstance(opened, Left):
+            return opened
+        return kinds.BIN_DATA, binary(cipher.encrypt_randomly(*opened))
+
+    def decrypted(self, kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+        header = header_of(kind, value)
+        if header is None or isinstance(header, Left):
+            return header
+        return self._opened(value) if header.mode is EnvelopeMode.RANDOM else Left.OTHER_CLASS
+
+    def _opened(self, value: bytes) -> Form | Left:
+        try:
+            return self.keyring.open_envelope(value, _CONTENT, len(value))
+        except UnknownKey:
+            return Left.UNKNOWN_KEY
+        except KeyDestroyed:
+            return Left.DESTROYED_KEY
+        except (InvalidEnvelope, DecryptionFailed):
+            return Left.DAMAGED
+
+
+def has_wrong_type(kind: int, value: bytes) -> bool:
+    """Whether Sealwire would refuse to store this plaintext in a random class. Raises BsonError."""
+    if kind not in ENCRYPTABLE_TYPES or _is_csfle(kind, value):
+        return True
+    return kind == kinds.ARRAY and any(item.kind in EMPTY for item in elements(value, 0))
+
+
+def binary(envelope: bytes) -> bytes:
+    """The value bytes of a BSON Binary that holds `envelope`."""
+    return len(envelope).to_bytes(_LENGTH_BYTES, "little") + bytes((SUBTYPE,)) + envelope
+
+
+def _is_csfle(kind: int, value: bytes) -> bool:
+    return kind == kinds.BIN_DATA and value[_LENGTH_BYTES] == _CSFLE_SUBTYPE
+
+
+def _holds_envelope(container: bytes, depth: int) -> bool:
+    """Whether a document or array holds a value that begins like an envelope. Raises BsonError."""
+    if container.find(MARKER) < 0 or depth > MAX_DEPTH:
+        return False
+    for element in elements(container, 0):
+        value = container[element.value : element.end]
+        if element.kind in _CONTAINERS and _holds_envelope(value, depth + 1):
+            return True
+        if element.kind == kinds.BIN_DATA and value.startswith(MARKER, _LENGTH_BYTES):
+            return True
+    return False

@@ -1,0 +1,153 @@
+"""Counts what the covered paths of a collection hold, by form and key version. Opens nothing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sealwire.crypto.envelope import EnvelopeMode
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.record import KeyringRecord
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
+from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.migration.forms import Left, has_wrong_type, header_of
+from sealwire.sidecars.migration.located import locate
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
+
+_MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The classes of a keyring, which need not be authenticated: nothing is opened."""
+
+    ids: Mapping[str, int]
+    versions: Mapping[str, int]
+    """The active version by class; a class without one is missing."""
+
+    @classmethod
+    def of(cls, record: KeyringRecord) -> "Newest":
+        """What the record says."""
+        active = {
+            entry.name: key.version
+            for entry in record.classes
+            for key in entry.keys
+            if key.state is KeyState.ACTIVE
+        }
+        return cls({entry.name: entry.class_id for entry in record.classes}, active)
+
+
+@dataclass(slots=True)
+class PathCounts:
+    """What one path holds."""
+
+    path: str
+    class_name: str
+    mode: Mode
+    newest: int
+    """The active version of its class; 0 without one."""
+    documents: int = 0
+    """Those that have a value there."""
+    plaintext: int = 0
+    wrong_type: int = 0
+    """The part of the plaintext that Sealwire would not store there."""
+    other: int = 0
+    """Envelopes of another class or mode, and damaged ones."""
+    versions: Counter[int] = field(default_factory=Counter)
+    """Envelopes of the class, by key version."""
+
+    @property
+    def older(self) -> int:
+        """Envelopes of any version but the newest."""
+        return sum(count for version, count in self.versions.items() if version != self.newest)
+
+    @property
+    def encrypted(self) -> int:
+        """Envelopes of any class and version."""
+        return self.versions.total() + self.other
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether every value is an envelope of the newest key."""
+        return not (self.plaintext or self.older or self.other)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What one collection holds."""
+
+    namespace: str
+    documents: int
+    damaged: int
+    paths: tuple[PathCounts, ...]
+
+
+def inspect(
+    client: Client,
+    namespace: str,
+    tree: PathNode,
+    newest: Newest,
+    sample: int | None,
+    progress: Callable[[int], None],
+) -> Inspection:
+    """Read all documents, or a random `sample`. Raises what the driver raises. Cost: O(bytes)."""
+    counts = {node.path: _counts(node, node.leaf, newest) for node in leaves(tree) if node.leaf is not None}
+    documents = damaged = 0
+    for raw in _documents(client, namespace, sample):
+        documents += 1
+        try:
+            _count(raw, tree, newest, counts)
+        except BsonError:
+            damaged += 1
+        progress(1)
+    return Inspection(namespace, documents, damaged, tuple(counts.values()))
+
+
+def _counts(node: PathNode, field_class: FieldClass, newest: Newest) -> PathCounts:
+    name = field_class.name
+    return PathCounts(node.path, name, field_class.mode, newest.versions.get(name, 0))
+
+
+def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, PathCounts]) -> None:
+    met: set[str] = set()
+    for found in locate(raw, tree):
+        field_class = found.node.leaf
+        if field_class is None:
+            continue
+        here = counts[found.node.path]
+        met.add(found.node.path)
+        kind, value = found.element.kind, raw[found.element.value : found.element.end]
+        header = header_of(kind, value)
+        if header is None:
+            here.plaintext += 1
+            here.wrong_type += _is_wrong(kind, value, field_class)
+        elif isinstance(header, Left) or not _is_of(header.class_id, header.mode, field_class, newest):
+            here.other += 1
+        else:
+            here.versions[header.key_version] += 1
+    for path in met:
+        counts[path].documents += 1
+
+
+def _is_of(class_id: int, mode: EnvelopeMode, field_class: FieldClass, newest: Newest) -> bool:
+    return class_id == newest.ids.get(field_class.name) and mode is _MODES[field_class.mode]
+
+
+def _is_wrong(kind: int, value: bytes, field_class: FieldClass) -> bool:
+    if field_class.mode is Mode.DETERMINISTIC:
+        return kind != field_class.kind and not _is_coerced(kind, field_class.kind)
+    return has_wrong_type(kind, value)
+
+
+def _is_coerced(kind: int, declared: int) -> bool:
+    """Numbers of another type are stored as the declared one where nothing is lost, which depends on each."""
+    numbers = (kinds.INT, kinds.LONG, kinds.DOUBLE)
+    return kind in numbers and declared in numbers
+
+
+def _documents(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:
+    database, _, name = namespace.partition(".")
+    pipeline = [] if sample is None else [{"$sample": {"size": sample}}]
+    with client.get_database(database, RAW).get_collection(name).aggregate(pipeline) as cursor:
+        for document in cursor:
+            yield bytes(document.raw)

@@ -1,0 +1,218 @@
+"""How far a job has come: what it moves, the ranges of `_id` that it works through, and what it has met."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+import bson
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+
+from sealwire.sidecars.migration.errors import JobDamaged, MigrationReason
+from sealwire.sidecars.migration.forms import Left, WrongType
+from sealwire.sidecars.migration.moves import Direction, Move
+
+MAX_REPORTED = 100
+"""Documents that a job names; beyond them it only counts."""
+_MAX_REPORTED_ID_BYTES = 512
+"""A longer `_id` is not noted: the job's document stays small."""
+
+_UTC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
+
+
+class Standing(Enum):
+    """How a job stands. All but DONE and ABORTED can be resumed."""
+
+    RUNNING = "running"
+    """Also one whose process was killed."""
+    PAUSED = "paused"
+    REFUSED = "refused"
+    """It met a value of a wrong type, and was told to stop at one."""
+    DONE = "done"
+    ABORTED = "aborted"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will never move anything again."""
+        return self in (Standing.DONE, Standing.ABORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A range of one collection's `_id`, worked through in that order."""
+
+    namespace: str
+    start: bytes = b""
+    """The element `_id` of its first document, as raw bytes; empty: the collection's first."""
+    end: bytes = b""
+    """That of the first document behind it; empty: to the collection's end."""
+    at: bytes = b""
+    """That of the last document that is done."""
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeftValue:
+    """A value that was left as it is; the document by its id, never the value."""
+
+    namespace: str
+    path: str
+    identity: bytes
+    why: Left
+    code: int = 0
+
+    @property
+    def document_id(self) -> str:
+        """The `_id` for people; empty where it is too long to be noted."""
+        return repr(bson.decode(_as_document(self.identity))["_id"]) if self.identity else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came of some documents that follow each other."""
+
+    read: int
+    at: bytes
+    """The element `_id` of the last one; empty where there was none."""
+    documents: int = 0
+    """Those of which values were moved."""
+    values: int = 0
+    races: int = 0
+    """Updates that found other values than were read, and were tried again."""
+    left: tuple[LeftValue, ...] = ()
+    ended: bool = False
+    """Whether the stretch has no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Never changes: each step makes a new one, which is written down before the next step."""
+
+    name: str
+    direction: Direction
+    wrong_type: WrongType
+    moves: tuple[Move, ...]
+    stretches: tuple[Stretch, ...]
+    created: datetime
+    updated: datetime
+    standing: Standing = Standing.RUNNING
+    revision: int = 0
+    """Counts the writes: a process that finds another one is not the only one any more."""
+    expected: int = 0
+    """Documents that there were about at the beginning."""
+    read: int = 0
+    documents: int = 0
+    values: int = 0
+    races: int = 0
+    left: Mapping[tuple[str, str, Left], int] = field(default_factory=dict)
+    reported: tuple[LeftValue, ...] = ()
+    """The first MAX_REPORTED of them."""
+    refusal: tuple[LeftValue, ...] = ()
+    """What made it stop; where it stands REFUSED."""
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The collections, each once, in order."""
+        return tuple(dict.fromkeys(move.namespace for move in self.moves))
+
+    def after(self, index: int, batch: Batch, now: datetime) -> "Job":
+        """The job once a batch of the stretch `index` is done."""
+        stretch = self.stretches[index]
+        stretch = replace(stretch, at=batch.at or stretch.at, done=batch.ended)
+        stretches = (*self.stretches[:index], stretch, *self.stretches[index + 1 :])
+        left = dict(self.left)
+        for each in batch.left:
+            key = each.namespace, each.path, each.why
+            left[key] = left.get(key, 0) + 1
+        done = all(each.done for each in stretches)
+        return replace(
+            self.noted(now),
+            stretches=stretches,
+            standing=Standing.DONE if done else self.standing,
+            read=self.read + batch.read,
+            documents=self.documents + batch.documents,
+            values=self.values + batch.values,
+            races=self.races + batch.races,
+            left=left,
+            reported=(*self.reported, *map(_short, batch.left))[:MAX_REPORTED],
+        )
+
+    def stopped(self, standing: Standing, now: datetime, refusal: Iterable[LeftValue] = ()) -> "Job":
+        """The job as it stands from now on."""
+        shown = tuple(map(_short, refusal))[:MAX_REPORTED]
+        return replace(self.noted(now), standing=standing, refusal=shown)
+
+    def noted(self, now: datetime) -> "Job":
+        """The same with the next revision."""
+        return replace(self, revision=self.revision + 1, updated=now)
+
+
+def _short(left: LeftValue) -> LeftValue:
+    return left if len(left.identity) <= _MAX_REPORTED_ID_BYTES else replace(left, identity=b"")
+
+
+def _as_document(element: bytes) -> bytes:
+    return (len(element) + 5).to_bytes(4, "little") + element + b"\0"
+
+
+def serialize(job: Job) -> bytes:
+    """The job as BSON. Cost: O(stretches + reported)."""
+    return bson.encode(
+        {
+            "name": job.name,
+            "direction": job.direction.value,
+            "wrong_type": job.wrong_type.value,
+            "moves": [[each.namespace, each.path, each.class_name] for each in job.moves],
+            "stretches": [[s.namespace, s.start, s.end, s.at, s.done] for s in job.stretches],
+            "created": job.created,
+            "updated": job.updated,
+            "standing": job.standing.value,
+            "revision": job.revision,
+            "numbers": [job.expected, job.read, job.documents, job.values, job.races],
+            "left": [[*key[:2], key[2].value, count] for key, count in job.left.items()],
+            "reported": list(map(_row, job.reported)),
+            "refusal": list(map(_row, job.refusal)),
+        }
+    )
+
+
+def parse(data: bytes) -> Job:
+    """The job that `serialize` wrote; `data` is authenticated. Raises JobDamaged."""
+    try:
+        found = bson.decode(data, _UTC)
+        expected, read, documents, values, races = found["numbers"]
+        return Job(
+            found["name"],
+            Direction(found["direction"]),
+            WrongType(found["wrong_type"]),
+            tuple(Move(*each) for each in found["moves"]),
+            tuple(Stretch(*each) for each in found["stretches"]),
+            found["created"],
+            found["updated"],
+            Standing(found["standing"]),
+            found["revision"],
+            expected,
+            read,
+            documents,
+            values,
+            races,
+            {(namespace, path, Left(why)): count for namespace, path, why, count in found["left"]},
+            tuple(map(_left_value, found["reported"])),
+            tuple(map(_left_value, found["refusal"])),
+        )
+    except (BSONError, KeyError, ValueError, TypeError):
+        text = "the job's document is of another form than this version writes"
+        raise JobDamaged(
+            MigrationReason.DAMAGED, text, "carry it on with the version that began it"
+        ) from None
+
+
+def _row(each: LeftValue) -> list[Any]:
+    return [each.namespace, each.path, each.identity, each.why.value, each.code]
+
+
+def _left_value(row: list[Any]) -> LeftValue:
+    namespace, path, identity, why, code = row
+    return LeftValue(namespace, path, identity, Left(why), code)

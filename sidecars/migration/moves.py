@@ -1,0 +1,102 @@
+"""What a job moves: paths of collections, each with its class, and in which direction."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, leaves
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+
+DETERMINISTIC = (
+    "its class is deterministic, and values in two forms would break equality and uniqueness; "
+    "only random classes can be moved while the application runs, so far"
+)
+
+
+class Direction(Enum):
+    """From which form to which."""
+
+    ENCRYPT = "encrypt"
+    """Plaintext to envelopes of the active key."""
+    REENCRYPT = "reencrypt"
+    """Envelopes of older keys to such of the active one."""
+    DECRYPT = "decrypt"
+    """Envelopes to plaintext."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One covered path of one collection. `class_name` is "" where values go back to plaintext."""
+
+    namespace: str
+    path: str
+    class_name: str
+
+
+def moves_of(
+    policies: PolicySet, namespaces: Iterable[str], path: str | None = None, class_name: str | None = None
+) -> tuple[list[Move], list[Move]]:
+    """The covered paths of `namespaces` that can be moved, and those of deterministic classes, which cannot.
+
+    `path` and `class_name` leave all others out. Collections that the policy does not cover have none.
+    """
+    movable: list[Move] = []
+    refused: list[Move] = []
+    for namespace in namespaces:
+        tree = policies.covered(namespace)
+        for node in () if tree is None else leaves(tree):
+            field = node.leaf
+            if field is None or path not in (None, node.path) or class_name not in (None, field.name):
+                continue
+            fitting = movable if field.mode is Mode.RANDOM else refused
+            fitting.append(Move(namespace, node.path, field.name))
+    return movable, refused
+
+
+def check_moves(policies: PolicySet, direction: Direction, moves: Iterable[Move]) -> None:
+    """See that a job still says what the policy says. Raises MigrationRefused POLICY_CHANGED."""
+    for move in moves:
+        now = class_at(policies, move.namespace, move.path)
+        fits = now is None if direction is Direction.DECRYPT else now is not None and _is_of(now, move)
+        if not fits:
+            text = f"the policy says something else of {move.namespace} {move.path} than when the job began"
+            hint = "abort the job, and begin one that fits the policy"
+            raise MigrationRefused(MigrationReason.POLICY_CHANGED, text, hint)
+
+
+def _is_of(field: FieldClass, move: Move) -> bool:
+    return field.name == move.class_name and field.mode is Mode.RANDOM
+
+
+def class_at(policies: PolicySet, namespace: str, path: str) -> FieldClass | None:
+    """The class that covers exactly this path, or one above or below it; None where nothing does."""
+    node = policies.covered(namespace)
+    for part in path.split("."):
+        if node is None:
+            return None
+        if node.leaf is not None:
+            return node.leaf
+        node = node.child(part.encode())
+    return None if node is None else next((each.leaf for each in leaves(node)), None)
+
+
+def tree_of(moves: Iterable[Move]) -> PathNode:
+    """The paths of one collection's moves, as the policy has them: a tree whose leaves are random classes."""
+    return _node("", {move.path: move for move in moves})
+
+
+def _node(path: str, below: dict[str, Move]) -> PathNode:
+    children: dict[bytes, PathNode] = {}
+    by_name: dict[str, dict[str, Move]] = {}
+    for rest, move in below.items():
+        name, _, deeper = rest.partition(".")
+        by_name.setdefault(name, {})[deeper] = move
+    for name, inside in by_name.items():
+        place = f"{path}.{name}" if path else name
+        move_here = inside.get("")
+        if move_here is not None:
+            field = FieldClass(move_here.class_name, Mode.RANDOM, None)
+            children[name.encode()] = PathNode(place, leaf=field)
+        else:
+            children[name.encode()] = _node(place, inside)
+    return PathNode(path, children)

@@ -1,0 +1,130 @@
+"""The update that moves the values of one document: done only where the old values still stand.
+
+Put together as bytes: the old values must reach the server exactly as it stores them, deprecated types too,
+and no driver decodes and encodes all of those without loss.
+"""
+
+from dataclasses import dataclass
+
+from sealwire.policies.file.schema import PathNode
+from sealwire.sidecars.migration.forms import Form, Left, NewForm
+from sealwire.sidecars.migration.located import locate
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import find_element
+
+MAX_DOCUMENT_BYTES = 16 << 20
+"""What the server stores (maxBsonObjectSize)."""
+MAX_UPDATE_BYTES = MAX_DOCUMENT_BYTES - (64 << 10)
+"""What one update may be long: old and new values are in it, and the command around it."""
+
+_NOT_ARRAY = b"\x03$not\0" + b"\x10\0\0\0\x10$type\0\x04\0\0\0\0"
+
+
+_CONDITION_BYTES = 10
+"""What a document with the element `$eq` needs beside the value: length, type byte, name and end."""
+
+
+_EQUAL_ACROSS_TYPES = frozenset(
+    {kinds.DOUBLE, kinds.INT, kinds.LONG, kinds.DECIMAL, kinds.STRING, kinds.SYMBOL}
+)
+"""To MongoDB 5 equals 5.0, and a symbol its string."""
+
+
+def _rest_of_condition(kind: int) -> bytes:
+    """The type, where equality does not tell it; and that it is no array, where it is none."""
+    wanted = b"\x10$type\0" + kind.to_bytes(4, "little") if kind in _EQUAL_ACROSS_TYPES else b""
+    return wanted if kind == kinds.ARRAY else wanted + _NOT_ARRAY
+
+
+_REST_OF_CONDITION = tuple(map(_rest_of_condition, range(256)))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A value that was left. The document is known by its id; the value is never in here."""
+
+    path: str
+    why: Left
+    code: int = 0
+    """The server's, where it refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What is to be done to one document."""
+
+    identity: bytes
+    """The element `_id`: type byte, name, value."""
+    update: bytes
+    """`{q: ..., u: ...}` of the command `update`; empty where nothing is to be done."""
+    values: int
+    """How many values it moves."""
+    problems: tuple[Problem, ...]
+
+
+def document(*parts: bytes) -> bytes:
+    """A BSON document of whole elements. Cost: one copy."""
+    inside = b"".join(parts)
+    return b"%b%b\0" % ((len(inside) + 5).to_bytes(4, "little"), inside)
+
+
+def identity_of(raw: bytes) -> bytes:
+    """The element `_id` of a stored document. Raises BsonError, ValueError where there is none."""
+    found = find_element(raw, 0, b"_id")
+    if found is None:
+        raise ValueError("a stored document without _id")
+    return raw[found.start : found.end]
+
+
+def patch_of(raw: bytes, tree: PathNode, choose: NewForm) -> Patch:
+    """What moves the covered values of a document. Raises BsonError for one that is damaged.
+
+    A document that would become too large is left as it is, with all its values.
+    Cost: O(bytes); one call of `choose` for each value
+    """
+    identity = identity_of(raw)
+    conditions: list[bytes] = []
+    news: list[bytes] = []
+    problems: list[Problem] = []
+    paths: list[str] = []
+    growth = 0
+    for found in locate(raw, tree):
+        element, leaf = found.element, found.node.leaf
+        value = raw[element.value : element.end]
+        chosen = choose(element.kind, value, "" if leaf is None else leaf.name)
+        if chosen is None:
+            continue
+        if isinstance(chosen, Left) or not found.is_addressable:
+            why = chosen if isinstance(chosen, Left) else Left.NOT_ADDRESSABLE
+            problems.append(Problem(found.node.path, why))
+            continue
+        conditions.append(_condition(found.place, (element.kind, value)))
+        news.append(_element(chosen[0], found.place, chosen[1]))
+        paths.append(found.node.path)
+        growth += len(chosen[1]) - len(value)
+    if not news:
+        return Patch(identity, b"", 0, tuple(problems))
+    update = document(
+        b"\x03q\0" + document(identity, *conditions),
+        b"\x03u\0" + document(b"\x03$set\0" + document(*news)),
+    )
+    if len(raw) + growth > MAX_DOCUMENT_BYTES or len(update) > MAX_UPDATE_BYTES:
+        problems += [Problem(path, Left.TOO_LARGE) for path in dict.fromkeys(paths)]
+        return Patch(identity, b"", 0, tuple(problems))
+    return Patch(identity, update, len(news), tuple(problems))
+
+
+def _element(kind: int, name: bytes, value: bytes) -> bytes:
+    return b"%c%b\0%b" % (kind, name, value)
+
+
+def _condition(place: bytes, old: Form) -> bytes:
+    """`{place: {$eq: old, $type: ...}}`: the value itself.
+
+    MongoDB's equality also holds for an array that has the value as an element, and between numbers of
+    different types; both are other values than the one that was read.
+    """
+    kind, value = old
+    rest = _REST_OF_CONDITION[kind]
+    length = len(value) + len(rest) + _CONDITION_BYTES
+    return b"\x03%b\0%b%c$eq\0%b%b\0" % (place, length.to_bytes(4, "little"), kind, value, rest)

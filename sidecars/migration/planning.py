@@ -1,0 +1,207 @@
+"""What a job would move, what stands in its way, and the job that is made of it."""
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
+
+from sealwire.policies.file.paths import is_transparent
+from sealwire.policies.file.schema import PolicySet
+from sealwire.sidecars.covered import CoveredCollection
+from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.forms import WrongType
+from sealwire.sidecars.migration.job import Job, Stretch
+from sealwire.sidecars.migration.moves import DETERMINISTIC, Direction, Move, class_at, moves_of
+from sealwire.sidecars.migration.patches import identity_of
+
+RIGHTS = (
+    "log in as a user with readWrite on the collections and on the database `sealwire`, "
+    "and listDatabases for patterns"
+)
+"""The hint where the server denies something."""
+
+_STRETCHES_A_WORKER = 4
+"""More than one: ranges of a sample are of unequal size, and no worker is to wait long for the last."""
+_SAMPLED_A_STRETCH = 20
+_DECODED = CodecOptions[dict[str, Any]]()
+_WITHOUT_NAMESPACE = 26
+
+
+@dataclass(frozen=True, slots=True)
+class PathIndex:
+    """An index with the path, or one below or above it, among its fields."""
+
+    path: str
+    name: str
+    obstacle: str = ""
+    """Why the path cannot be encrypted while it is there; empty: it finds nothing any more, and harms not."""
+
+
+def select(found: Iterable[CoveredCollection], namespace: str | None) -> list[CoveredCollection]:
+    """The collections that a command is about. Raises MigrationRefused NOT_COVERED where there is none."""
+    chosen = [each for each in found if namespace in (None, each.namespace)]
+    if not chosen:
+        text = f"the policy does not cover {namespace}" if namespace else "the policy covers no collection"
+        hint = "sealwire policy check lists what it covers"
+        raise MigrationRefused(MigrationReason.NOT_COVERED, text, hint)
+    return chosen
+
+
+def moves_for(
+    policies: PolicySet,
+    direction: Direction,
+    chosen: Iterable[CoveredCollection],
+    path: str | None = None,
+    class_name: str | None = None,
+) -> tuple[Move, ...]:
+    """What to encrypt or re-encrypt of collections that exist.
+
+    Raises:  MigrationRefused NOT_COVERED, DETERMINISTIC where there is nothing else, NOTHING
+    """
+    names = [each.namespace for each in chosen if each.exists and each.kind != "view"]
+    movable, refused = moves_of(policies, names, path, class_name)
+    if movable:
+        return tuple(movable)
+    if refused:
+        first = refused[0]
+        text = f"{first.namespace} {first.path} cannot be moved: {DETERMINISTIC}"
+        raise MigrationRefused(MigrationReason.DETERMINISTIC, text, "sealwire migrate plan shows every path")
+    what = path or class_name
+    if what is not None and names:
+        text = f"the policy covers no path {what} there" if path else f"no covered path has the class {what}"
+        raise MigrationRefused(MigrationReason.NOT_COVERED, text, "sealwire policy check lists them")
+    raise MigrationRefused(
+        MigrationReason.NOTHING, f"no collection exists that has anything to {direction.value}"
+    )
+
+
+def move_back(policies: PolicySet, namespace: str, path: str) -> Move:
+    """What to decrypt. Raises MigrationRefused STILL_COVERED; NOT_COVERED where it is no path of a policy."""
+    if any(not part or is_transparent(part.encode()) for part in path.split(".")):
+        text = f"{path} is no path as a policy has it"
+        hint = "leave positions in arrays out: items.secret means that of every item"
+        raise MigrationRefused(MigrationReason.NOT_COVERED, text, hint)
+    if class_at(policies, namespace, path) is not None:
+        text = f"the policy still covers {namespace} {path}: new values would go on being encrypted"
+        hint = "take the path out of the policy and reload every Sealwire first"
+        raise MigrationRefused(MigrationReason.STILL_COVERED, text, hint)
+    return Move(namespace, path, "")
+
+
+def indexes(client: Client, namespace: str, paths: Sequence[str]) -> list[PathIndex]:
+    """Indexes that name one of the paths. Raises what the driver raises."""
+    database, _, name = namespace.partition(".")
+    try:
+        listed = list(client.get_database(database, _DECODED).get_collection(name).list_indexes())
+    except OperationFailure as error:
+        if error.code == _WITHOUT_NAMESPACE:
+            return []
+        raise
+    return [
+        PathIndex(path, str(index["name"]), _obstacle(index, path))
+        for index in listed
+        for path in paths
+        if any(_touches(field, path) for field in _fields(index))
+    ]
+
+
+def refuse_obstacles(client: Client, moves: Iterable[Move], direction: Direction) -> None:
+    """See that the collections can be worked on. Raises MigrationRefused OBSTACLE with the first."""
+    paths: dict[str, list[str]] = {}
+    for move in moves:
+        paths.setdefault(move.namespace, []).append(move.path)
+    for namespace, below in paths.items():
+        why = unfit(client, namespace)
+        if not why and direction is Direction.ENCRYPT:
+            found = next((each for each in indexes(client, namespace, below) if each.obstacle), None)
+            why = f"index {found.name} on {found.path}: {found.obstacle}" if found else ""
+        if why:
+            hint = "sealwire migrate plan shows every path and index"
+            raise MigrationRefused(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)
+
+
+def unfit(client: Client, namespace: str) -> str:
+    """Why no document of the collection can be changed one by one; empty where it can."""
+    database, _, name = namespace.partition(".")
+    listed = client.get_database(database, _DECODED).list_collections(filter={"name": name})
+    found: Mapping[str, Any] | None = next(iter(listed), None)
+    if found is None:
+        return "does not exist"
+    kind = found.get("type", "collection")
+    if kind != "collection":
+        return f"is a {kind}, whose documents cannot be updated"
+    options = found.get("options") or {}
+    if options.get("capped"):
+        return "is capped: its documents may not grow"
+    if options.get("clusteredIndex"):
+        return "is clustered, which is not supported yet"
+    return ""
+
+
+def make_job(
+    client: Client, direction: Direction, moves: tuple[Move, ...], wrong_type: WrongType, workers: int
+) -> Job:
+    """A new job, not written down yet. Raises what the driver raises."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    name = f"{direction.value}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    namespaces = list(dict.fromkeys(move.namespace for move in moves))
+    stretches: list[Stretch] = []
+    expected = 0
+    for namespace in namespaces:
+        database, _, collection = namespace.partition(".")
+        expected += client.get_database(database).get_collection(collection).estimated_document_count()
+        stretches += _stretches(client, namespace, workers)
+    return Job(name, direction, wrong_type, moves, tuple(stretches), now, now, expected=expected)
+
+
+def _stretches(client: Client, namespace: str, workers: int) -> list[Stretch]:
+    """Ranges of `_id` of about equal size, in order: together they hold every document, new ones too."""
+    if workers == 1:
+        return [Stretch(namespace)]
+    wanted = workers * _STRETCHES_A_WORKER
+    database, _, name = namespace.partition(".")
+    pipeline: list[Mapping[str, Any]] = [
+        {"$sample": {"size": wanted * _SAMPLED_A_STRETCH}},
+        {"$project": {"_id": 1}},
+        {"$sort": {"_id": 1}},
+    ]
+    collection = client.get_database(database, RAW).get_collection(name)
+    with collection.aggregate(pipeline) as cursor:
+        sampled = list(dict.fromkeys(map(_identity, cursor)))
+    step = max(1, len(sampled) // wanted)
+    bounds = [b"", *sampled[step::step], b""]
+    return [Stretch(namespace, start, end) for start, end in pairwise(bounds)]
+
+
+def _identity(found: RawBSONDocument) -> bytes:
+    return identity_of(bytes(found.raw))
+
+
+def _fields(index: Mapping[str, Any]) -> Iterator[str]:
+    yield from index["key"]
+    # a text index hides its fields there
+    yield from index.get("weights") or {}
+    yield from index.get("partialFilterExpression") or {}
+
+
+def _touches(field: str, path: str) -> bool:
+    return field == path or field.startswith(f"{path}.") or path.startswith(f"{field}.")
+
+
+def _obstacle(index: Mapping[str, Any], path: str) -> str:
+    if index.get("unique"):
+        return "it is unique, and envelopes of a random class never equal each other; drop it first"
+    if "expireAfterSeconds" in index:
+        return "it lets documents expire by a date that would be hidden; drop it first"
+    if any(_touches(field, path) for field in index.get("partialFilterExpression") or {}):
+        return "its partial filter asks for values that would be hidden; drop it first"
+    if any(isinstance(kind, str) and kind != "hashed" for kind in index["key"].values()):
+        return "it is of a kind that reads the values (text, geo); drop it first"
+    return ""

@@ -1,0 +1,221 @@
+"""Carries a job on to its end, or until somebody wishes otherwise: batch by batch, with several workers."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sealwire.policies.file.schema import PathNode
+from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.migration.forms import Left, NewForm, WrongType
+from sealwire.sidecars.migration.job import Batch, Job, LeftValue, Standing
+from sealwire.sidecars.migration.ledger import Notes, Wish
+from sealwire.sidecars.migration.moves import tree_of
+from sealwire.sidecars.migration.patches import MAX_UPDATE_BYTES, Patch, Problem, identity_of, patch_of
+from sealwire.sidecars.migration.server import Documents
+from sealwire.wire.errors import BsonError
+
+BATCH_DOCUMENTS = 500
+_ROUNDS = 8
+"""How often a document is read again that the application keeps changing."""
+
+_STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
+
+
+class _Refused(Exception):
+    """A value of a wrong type, where the job is to stop at one. Nothing of its batch is written."""
+
+    def __init__(self, left: Sequence[LeftValue]) -> None:
+        super().__init__("a value of a wrong type")
+        self.left = tuple(left)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What comes of a batch while its rounds go on."""
+
+    documents: int = 0
+    values: int = 0
+    races: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a runner goes about it."""
+
+    rest: Callable[[float], None] = lambda _busy_s: None
+    """Waits after a batch, which took so many seconds."""
+    tell: Callable[[Job], None] = lambda _job: None
+    """Sees the job each time that it was written down."""
+    batch_documents: int = BATCH_DOCUMENTS
+
+
+_AT_ONCE = Pace()
+
+
+class Runner:
+    """One process at work on one job."""
+
+    def __init__(
+        self,
+        job: Job,
+        documents: Documents,
+        notes: Notes,
+        choose: NewForm,
+        pace: Pace = _AT_ONCE,
+    ) -> None:
+        """`choose` decides every value's new form."""
+        self.job = job
+        self._documents = documents
+        self._notes = notes
+        self._choose = choose
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._trees: Mapping[str, PathNode] = {
+            namespace: tree_of(move for move in job.moves if move.namespace == namespace)
+            for namespace in job.namespaces
+        }
+
+    def run(self, workers: int = 1) -> Job:
+        """Work until the job is done, refused, paused or aborted; the job as it then stands.
+
+        Raises what server and ledger raise, once all workers have stopped; the job can be resumed then.
+        Cost: memory of `workers` batches of up to 24 MiB
+        """
+        waiting = iter([index for index, each in enumerate(self.job.stretches) if not each.done])
+        with ThreadPoolExecutor(workers, "migration") as pool:
+            try:
+                for done in [pool.submit(self._work, waiting) for _ in range(workers)]:
+                    done.result()
+            finally:
+                # also where a signal ends this: the pool waits for each worker's batch
+                self._stopped.set()
+        return self.job
+
+    def _work(self, waiting: Iterator[int]) -> None:
+        try:
+            while not self._stopped.is_set():
+                with self._lock:
+                    index = next(waiting, None)
+                if index is None:
+                    return
+                self._work_through(index)
+        except _Refused as refused:
+            self._stop(Standing.REFUSED, refused.left)
+        except BaseException:
+            self._stopped.set()
+            raise
+
+    def _work_through(self, index: int) -> None:
+        while not self._stopped.is_set() and not self.job.stretches[index].done:
+            began = time.perf_counter()
+            batch = self._batch(index)
+            with self._lock:
+                wish = self._note(self.job.after(index, batch, _now()))
+            if wish is not Wish.RUN and not self.job.standing.is_over:
+                self._stop(_STANDING[wish])
+                return
+            self._pace.rest(time.perf_counter() - began)
+
+    def _stop(self, standing: Standing, refusal: Sequence[LeftValue] = ()) -> None:
+        with self._lock:
+            if not self._stopped.is_set():
+                self._stopped.set()
+                self._note(self.job.stopped(standing, _now(), refusal))
+
+    def _note(self, job: Job) -> Wish:
+        try:
+            wish = self._notes.save(job)
+        except JobTaken:
+            self._stopped.set()
+            raise
+        self.job = job
+        self._pace.tell(job)
+        return wish
+
+    def _batch(self, index: int) -> Batch:
+        stretch = self.job.stretches[index]
+        # one more than is wanted: the first is the one where the last batch ended
+        limit = self._pace.batch_documents + bool(stretch.at)
+        raws, ended = self._documents.read(stretch.namespace, stretch.at or stretch.start, stretch.end, limit)
+        if stretch.at and raws and identity_of(raws[0]) == stretch.at:
+            raws = raws[1:]
+        tally = _Tally()
+        left = list(self._move(stretch.namespace, raws, tally))
+        at = identity_of(raws[-1]) if raws else b""
+        return Batch(len(raws), at, tally.documents, tally.values, tally.races, tuple(left), ended)
+
+    def _move(self, namespace: str, raws: Sequence[bytes], tally: _Tally) -> Iterator[LeftValue]:
+        """Move all values of the documents; those that stay."""
+        patches, left = self._patches(namespace, raws)
+        wrong = [each for each in left if each.why is Left.WRONG_TYPE]
+        if wrong and self.job.wrong_type is WrongType.REFUSE:
+            raise _Refused(wrong)
+        yield from left
+        for _ in range(_ROUNDS):
+            unsure, refused = self._send(namespace, patches, tally)
+            yield from refused
+            if not unsure:
+                return
+            raws = self._documents.again(namespace, [patch.identity for patch in unsure])
+            # what it leaves now was left and told of before, or was written meanwhile
+            patches, _ = self._patches(namespace, raws)
+            tally.values += sum(patch.values for patch in unsure) - sum(patch.values for patch in patches)
+        for patch in patches:
+            yield LeftValue(namespace, "", patch.identity, Left.CONTENDED)
+
+    def _patches(self, namespace: str, raws: Sequence[bytes]) -> tuple[list[Patch], list[LeftValue]]:
+        tree = self._trees[namespace]
+        patches: list[Patch] = []
+        left: list[LeftValue] = []
+        for raw in raws:
+            try:
+                patch = patch_of(raw, tree, self._choose)
+            except BsonError:
+                patch = Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
+            if patch.update:
+                patches.append(patch)
+            left += [LeftValue(namespace, each.path, patch.identity, each.why) for each in patch.problems]
+        return patches, left
+
+    def _send(
+        self, namespace: str, patches: Sequence[Patch], tally: _Tally
+    ) -> tuple[list[Patch], list[LeftValue]]:
+        """Those to be looked at again, as some update of their command found other values; the refused."""
+        unsure: list[Patch] = []
+        refused: list[LeftValue] = []
+        for chunk in _chunks(patches):
+            written = self._documents.update(namespace, [patch.update for patch in chunk])
+            codes = dict(written.errors)
+            refused += [
+                LeftValue(namespace, "", chunk[index].identity, Left.SERVER, code)
+                for index, code in codes.items()
+            ]
+            others = [patch for index, patch in enumerate(chunk) if index not in codes]
+            tally.documents += written.matched
+            if written.matched < len(others):
+                tally.races += len(others) - written.matched
+                unsure += others
+            else:
+                tally.values += sum(patch.values for patch in others)
+        return unsure, refused
+
+
+def _chunks(patches: Sequence[Patch]) -> Iterator[list[Patch]]:
+    chunk: list[Patch] = []
+    size = 0
+    for patch in patches:
+        if chunk and size + len(patch.update) > MAX_UPDATE_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(patch)
+        size += len(patch.update)
+    if chunk:
+        yield chunk
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,46 @@
+"""What docs/operations/migration.md lets operators type works as it stands there."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.file import create_keyring
+from tests.build_context import ROOT
+from tests.support.doc_commands import run_document
+from tests.support.secantus import secantus
+
+pytestmark = pytest.mark.integration
+
+PAGE = ROOT / "docs" / "operations" / "migration.md"
+HEAD = """version: 1
+classes:
+  phone: {mode: deterministic, type: string}
+  notes: {mode: random}
+  letters: {mode: random}
+collections:
+"""
+
+
+def test_a_collection_is_encrypted_and_put_back(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(HEAD + "  clinic.patients: {notes: notes, letters: letters}\n")
+    (tmp_path / "less.yaml").write_text(HEAD + "  clinic.patients: {letters: letters}\n")
+    environ = {"SEALWIRE_KEK": generate_encoded_kek()}
+    kek = EnvironmentKek(environ=environ)
+    create_keyring(tmp_path / "keyring.json", kek, ["phone", "notes", "letters"], datetime.now(UTC))
+    documents = [{"_id": number, "notes": "x", "letters": ["y"]} for number in range(50)]
+    with secantus(tmp_path) as database, database.connect() as client:
+        patients: Any = client["clinic"]["patients"]
+        patients.insert_many(documents)
+        environ |= {"SEALWIRE_SERVER_URI": database.uri(), "COLUMNS": "200"}
+        said = run_document(PAGE, tmp_path, "walk", environ)
+        assert "would encrypt; about 50 documents" in said
+        assert "100 values of 50 documents moved" in said
+        assert "nothing of another form is left" in said
+        assert isinstance(patients.find_one()["notes"], bytes)
+        said = run_document(PAGE, tmp_path, "back", environ)
+        assert "50 values of 50 documents moved" in said
+        assert {document["notes"] for document in patients.find()} == {"x"}
+        assert isinstance(patients.find_one()["letters"], bytes)

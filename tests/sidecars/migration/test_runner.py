@@ -1,0 +1,282 @@
+"""Jobs: what they move, what they leave, how they stop, and that they may die before any step."""
+
+import random
+from dataclasses import replace
+
+import bson
+import pytest
+from bson import MinKey
+from bson.binary import Binary
+
+from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.migration.forms import Left, WrongType, new_form
+from sealwire.sidecars.migration.job import Job, Standing, Stretch
+from sealwire.sidecars.migration.ledger import Wish
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.patches import identity_of
+from sealwire.sidecars.migration.runner import Pace, Runner
+from tests.sidecars.migration.doubles import (
+    NAMESPACE,
+    Death,
+    Document,
+    Fate,
+    MemoryNotes,
+    MemoryServer,
+    job,
+    keyring,
+    opened,
+    sealed,
+    versions,
+)
+
+OLD, NEW = keyring(1), keyring(2)
+
+
+def plain(number: int) -> Document:
+    return {
+        "_id": number,
+        "notes": f"note {number}",
+        "visits": [{"text": f"first {number}"}, {"ward": 3}, {"text": f"second {number}"}],
+        "letters": [f"letter {number}", {"to": "ward"}],
+        "open": number,
+    }
+
+
+def encrypted(number: int) -> Document:
+    """The same as an older key left it; every third is in clear."""
+    found = plain(number)
+    if number % 3:
+        found["notes"] = sealed(OLD, "notes", found["notes"])
+        for visit in found["visits"]:
+            if "text" in visit:
+                visit["text"] = sealed(OLD, "notes", visit["text"])
+        found["letters"] = sealed(OLD, "letters", found["letters"])
+    return found
+
+
+STARTS = {
+    Direction.ENCRYPT: [plain(number) for number in range(7)],
+    Direction.REENCRYPT: [encrypted(number) for number in range(7)],
+    Direction.DECRYPT: [encrypted(number) for number in range(7)],
+}
+
+
+def runner(server: MemoryServer, notes: MemoryNotes, batch: int = 3) -> Runner:
+    now = notes.job
+    choose = new_form(now.direction, NEW, now.wrong_type)
+    return Runner(now, server, notes, choose, Pace(batch_documents=batch))
+
+
+def run(server: MemoryServer, first: Job, workers: int = 1) -> Job:
+    return runner(server, MemoryNotes(first, server.fate)).run(workers)
+
+
+def is_moved(direction: Direction, documents: list[Document]) -> bool:
+    """Whether every value has the form that the direction leads to."""
+    found = [each for document in documents for each in versions(document)]
+    if direction is Direction.ENCRYPT:
+        return set(found) == {2}
+    if direction is Direction.REENCRYPT:
+        return 1 not in found and 2 in found
+    return not {1, 2} & set(found)
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_value_is_moved_and_means_the_same(direction: Direction, workers: int) -> None:
+    server = MemoryServer(STARTS[direction], Fate())
+    bounds = [identity_of(server.raws[number]) for number in (2, 5)]
+    stretches = (
+        Stretch(NAMESPACE, b"", bounds[0]),
+        Stretch(NAMESPACE, bounds[0], bounds[1]),
+        Stretch(NAMESPACE, bounds[1], b""),
+    )
+    done = run(server, job(direction, stretches=stretches), workers)
+    assert (done.standing, done.read, done.left) == (Standing.DONE, 7, {})
+    assert is_moved(direction, server.documents)
+    assert opened(NEW, server.documents) == [plain(number) for number in range(7)]
+    assert done.values == {"encrypt": 28, "reencrypt": 16, "decrypt": 16}[direction.value]
+
+
+def test_a_second_run_changes_nothing() -> None:
+    server = MemoryServer(STARTS[Direction.ENCRYPT], Fate())
+    run(server, job())
+    before = dict(server.raws)
+    assert run(server, job()).values == 0
+    assert server.raws == before
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_a_death_before_any_step_loses_doubles_and_shows_nothing(direction: Direction) -> None:
+    whole = Fate()
+    run(MemoryServer(STARTS[direction], whole), job(direction))
+    assert whole.steps >= 7
+    for dies_at in range(whole.steps):
+        server = MemoryServer(STARTS[direction], Fate(dies_at))
+        notes = MemoryNotes(job(direction), server.fate)
+        with pytest.raises(Death):
+            runner(server, notes).run()
+        assert opened(NEW, server.documents) == [plain(number) for number in range(7)]
+        if direction is not Direction.DECRYPT:
+            shown = sum(versions(document).count(0) for document in server.documents)
+            assert shown <= sum(versions(document).count(0) for document in STARTS[direction])
+        server.fate = notes.fate = Fate()
+        assert runner(server, notes).run().standing is Standing.DONE
+        assert opened(NEW, server.documents) == [plain(number) for number in range(7)]
+        assert is_moved(direction, server.documents)
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("seed", range(20))
+def test_what_the_application_writes_meanwhile_is_kept(direction: Direction, seed: int) -> None:
+    """It changes, inserts and removes between the job's reads and writes, and the job dies now and then."""
+    draw = random.Random(seed)
+    server = MemoryServer(STARTS[direction], Fate(draw.randrange(25)))
+    notes = MemoryNotes(job(direction), server.fate)
+    expected = {number: plain(number) for number in range(7)}
+
+    def write() -> None:
+        number = draw.randrange(9)
+        act = draw.randrange(4)
+        if act == 0:
+            expected.pop(number, None)
+            server.raws.pop(number, None)
+            return
+        stored: Document = (
+            bson.decode(server.raws[number]) if number in server.raws else {"_id": number, "visits": []}
+        )
+        meant: Document = expected.setdefault(number, {"_id": number, "visits": []})
+        text = f"new {draw.random()}"
+        kept: object = text if direction is Direction.DECRYPT else sealed(NEW, "notes", text)
+        if act == 1:
+            stored["notes"], meant["notes"] = kept, text
+        elif act == 2:
+            stored["visits"].insert(0, {"text": kept})
+            meant["visits"].insert(0, {"text": text})
+        elif stored["visits"]:
+            del stored["visits"][0], meant["visits"][0]
+        server.replace(stored)
+
+    server.between = write
+    for _ in range(3):
+        try:
+            runner(server, notes).run()
+        except Death:
+            server.fate = notes.fate = Fate(draw.randrange(25))
+    server.between = lambda: None
+    server.fate = notes.fate = Fate()
+    if not notes.job.standing.is_over:
+        runner(server, notes).run()
+    assert notes.job.standing is Standing.DONE
+    assert opened(NEW, server.documents) == [expected[number] for number in sorted(expected)]
+    found = {each for document in server.documents for each in versions(document)}
+    assert 1 not in found
+    if not notes.job.left:
+        assert found <= (
+            {0, 2} if direction is Direction.REENCRYPT else {2} if direction is Direction.ENCRYPT else {0}
+        )
+
+
+def test_a_document_that_never_rests_is_reported_and_not_overwritten() -> None:
+    server = MemoryServer([{"_id": 1, "notes": "x"}], Fate())
+
+    def write() -> None:
+        server.replace({"_id": 1, "notes": f"{bson.ObjectId()}"})
+
+    server.between = write
+    done = run(server, job())
+    assert done.left == {(NAMESPACE, "", Left.CONTENDED): 1}
+    assert (done.documents, done.races) == (0, 8)
+    assert isinstance(server.documents[0]["notes"], str)
+
+
+@pytest.mark.parametrize("value", [MinKey(), ["x", None], Binary(b"other", 6)])
+def test_a_wrong_type_stops_the_job_before_its_batch(value: object) -> None:
+    documents = [*STARTS[Direction.ENCRYPT], {"_id": 7, "notes": value}]
+    server = MemoryServer(documents, Fate())
+    notes = MemoryNotes(job(), server.fate)
+    stopped = runner(server, notes, batch=4).run()
+    assert stopped.standing is Standing.REFUSED
+    assert [(each.path, each.document_id, each.why) for each in stopped.refusal] == [
+        ("notes", "7", Left.WRONG_TYPE)
+    ]
+    assert set(versions(server.documents[3])) == {2}
+    assert set(versions(server.documents[4])) == {0}
+    server.replace({"_id": 7, "notes": "mended"})
+    done = runner(server, notes, batch=4).run()
+    assert (done.standing, done.left) == (Standing.DONE, {})
+
+
+def test_wrong_types_are_skipped_and_counted_where_that_is_wished() -> None:
+    server = MemoryServer([{"_id": 1, "notes": ["x", None], "letters": MinKey()}], Fate())
+    done = run(server, job(wrong_type=WrongType.SKIP))
+    assert (done.standing, sum(done.left.values()), done.values) == (Standing.DONE, 2, 0)
+
+
+def test_wrong_types_are_encrypted_where_that_is_wished_and_can_be() -> None:
+    server = MemoryServer([{"_id": 1, "notes": ["x", None], "letters": MinKey()}], Fate())
+    done = run(server, job(wrong_type=WrongType.ENCRYPT))
+    assert done.left == {(NAMESPACE, "letters", Left.WRONG_TYPE): 1}
+    assert opened(NEW, server.documents[0]["notes"]) == ["x", None]
+    assert isinstance(server.documents[0]["notes"], Binary)
+
+
+def test_an_update_that_the_server_refuses_is_reported_with_its_code() -> None:
+    server = MemoryServer(STARTS[Direction.ENCRYPT], Fate())
+    server.codes = {3: 121}
+    done = run(server, job())
+    assert done.left == {(NAMESPACE, "", Left.SERVER): 1}
+    assert [(each.document_id, each.code) for each in done.reported] == [("3", 121)]
+    assert set(versions(server.documents[3])) == {0}
+    assert set(versions(server.documents[4])) == {2}
+
+
+@pytest.mark.parametrize(
+    ("wish", "standing"), [(Wish.PAUSE, Standing.PAUSED), (Wish.ABORT, Standing.ABORTED)]
+)
+def test_a_wish_ends_the_job_after_its_batch(wish: Wish, standing: Standing) -> None:
+    server = MemoryServer(STARTS[Direction.ENCRYPT], Fate())
+    notes = MemoryNotes(job(), server.fate)
+    notes.wish = wish
+    assert runner(server, notes).run().standing is standing
+    assert notes.job.standing is standing
+    assert [set(versions(document)) for document in server.documents] == [{2}] * 3 + [{0}] * 4
+
+
+def test_a_process_whose_job_another_one_took_ends() -> None:
+    server = MemoryServer(STARTS[Direction.ENCRYPT], Fate())
+    notes = MemoryNotes(job(), server.fate)
+    first = runner(server, notes)
+    notes.save(replace(notes.job, revision=1))
+    with pytest.raises(JobTaken):
+        first.run()
+    assert runner(server, notes).run().standing is Standing.DONE
+    assert is_moved(Direction.ENCRYPT, server.documents)
+
+
+def test_it_rests_and_tells_after_each_batch() -> None:
+    server = MemoryServer(STARTS[Direction.ENCRYPT], Fate())
+    notes = MemoryNotes(job(), server.fate)
+    rests: list[float] = []
+    told: list[int] = []
+    pace = Pace(rests.append, lambda now: told.append(now.read), 3)
+    Runner(notes.job, server, notes, new_form(Direction.ENCRYPT, NEW, WrongType.REFUSE), pace).run()
+    assert told == [3, 6, 7]
+    assert len(rests) == 3
+    assert min(rests) >= 0
+
+
+def test_updates_that_do_not_fit_into_one_command_go_in_several() -> None:
+    large = "x" * (4 << 20)
+    server = MemoryServer([{"_id": number, "notes": large} for number in range(5)], Fate())
+    commands: list[int] = []
+    whole = server.update
+
+    def update(namespace: str, updates: list[bytes]) -> object:
+        commands.append(sum(map(len, updates)))
+        return whole(namespace, updates)
+
+    server.update = update  # type: ignore[method-assign, assignment]  # counts, and hands on
+    assert run(server, job()).documents == 5
+    assert len(commands) == 5
+    assert max(commands) < 16 << 20
