@@ -64,6 +64,13 @@ class Uses:
         self._under_way[use] = held
         return use
 
+    def adopt(self) -> UseId:
+        """A use of any value that began before the class was followed, so that nobody asked for it."""
+        self._last += 1
+        use = UseId(self._last)
+        self._under_way[use] = None
+        return use
+
     def end(self, use: UseId) -> None:
         """The use is over: its last reply was read, or the server can no longer be at work on it."""
         self._under_way.pop(use, None)

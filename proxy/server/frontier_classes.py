@@ -24,6 +24,8 @@ class FollowedClasses:
         self.lost: dict[str, Loss] = {}
         self.has_changed = False
         """Whether sessions have to be told. Whoever tells them takes it back."""
+        self.has_begun = False
+        """Whether a class is followed that was not before, which sessions have to be told first."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,6 +69,7 @@ class FollowedClasses:
         known = self._moves.classes.get(name)
         if known is None or known.frontier.generation < frontier.generation:
             self.has_changed = True
+        self.has_begun = self.has_begun or known is None
         self._moves.follow(name, frontier)
         if self.lost.pop(name, Loss.NO_LEASE) is not Loss.NO_LEASE:
             note(_log, logging.INFO, "class is followed again", class_name=name)

@@ -65,6 +65,9 @@ class Following(Enum):
 class Follower(Protocol):
     """A connection."""
 
+    def move_began(self) -> None:
+        """`Moves` follows a class that it did not: what is under way may use any of its values."""
+
     def frontier_moved(self) -> None:
         """What `Moves` knows has changed."""
 
@@ -90,6 +93,7 @@ class FrontierFeed:
         load_keys: loads the keyring again
         """
         self._classes = FollowedClasses(moves)
+        moves.is_current = self._is_current
         self._live = live
         self._load_keys = load_keys
         self._metrics = metrics
@@ -139,6 +143,10 @@ class FrontierFeed:
             self._classes.forget_all_but(pending)
         self._tell_sessions()
         self._wake.set()
+
+    def _is_current(self) -> bool:
+        """Whether what `Moves` knows can be relied on at this very moment."""
+        return not self._lease.has_run_out(self._clock())
 
     def check(self) -> None:
         """About once a second: if the lease has run out, everything that relied on it ends."""
@@ -275,6 +283,10 @@ class FrontierFeed:
         followed = self._classes.followed
         figures = {name: (uses.frontier.generation, len(uses.met())) for name, uses in followed.items()}
         self._metrics.frontiers.show(follows=self._follows, figures=figures)
+        if self._classes.has_begun:
+            self._classes.has_begun = False
+            for connection in tuple(self._live):
+                connection.move_began()
         if self._classes.has_changed:
             self._classes.has_changed = False
             for connection in tuple(self._live):

@@ -48,12 +48,16 @@ class Connection:
 
     moved: int = 0
     lost: int = 0
+    began: int = 0
 
     def frontier_moved(self) -> None:
         self.moved += 1
 
     def frontier_lost(self) -> None:
         self.lost += 1
+
+    def move_began(self) -> None:
+        self.began += 1
 
 
 @dataclass
