@@ -36,7 +36,7 @@ HINTS: Final[Mapping[Loss, str]] = {
 }
 
 
-class Move(NamedTuple):
+class PendingClass(NamedTuple):
     """A class with a pending key."""
 
     old: ValueCipher
@@ -53,13 +53,13 @@ class Move(NamedTuple):
         return self.new.class_id, self.new.key_version
 
 
-def moves_of(keyring: Keyring) -> dict[str, Move]:
+def moves_of(keyring: Keyring) -> dict[str, PendingClass]:
     """The classes that have a pending key. Raises nothing. Cost: O(classes that move)."""
-    moves: dict[str, Move] = {}
+    moves: dict[str, PendingClass] = {}
     for name in keyring.pending_classes:
         new = keyring.pending_cipher_for(name)
         if new is not None:
-            moves[name] = Move(keyring.cipher_for(name), new)
+            moves[name] = PendingClass(keyring.cipher_for(name), new)
     return moves
 
 
@@ -86,7 +86,7 @@ def judge(
 
 
 def _answer(
-    active: ValueCipher, move: Move | None, document: Mapping[str, Any] | None, seen: Seen
+    active: ValueCipher, move: PendingClass | None, document: Mapping[str, Any] | None, seen: Seen
 ) -> Frontier | Loss | None:
     if document is not None:
         version = document.get("new")
@@ -103,7 +103,7 @@ def _answer(
     return _parsed(move, document, seen)
 
 
-def _parsed(move: Move, document: Mapping[str, Any], seen: Seen) -> Frontier | Loss:
+def _parsed(move: PendingClass, document: Mapping[str, Any], seen: Seen) -> Frontier | Loss:
     try:
         frontier = parse_frontier(document, move.new)
     except DamagedFile:

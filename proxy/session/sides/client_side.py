@@ -228,10 +228,10 @@ class ClientSide(Side):
             known.remember(target, request, count)
         return [count, sent_on]
 
-    def _hold_up(  # noqa: PLR0913, PLR0917 - what `_command` has found
+    def _hold_up(
         self, forms: Forms, plan: Plan, parsed: OpMsg, name: bytes, opened: Opened, request: Request
     ) -> None:
-        """Note what a command uses of classes that move. Raises WindowMet, FrontierLost; it is not sent then."""
+        """Note what a command uses of classes that move. Raises WindowMet, FrontierLost: it is not sent."""
         shared = self._conversation.shared
         if name != b"getMore" or opened is not Opened.NO:
             is_marked = opened is Opened.BY_MARK

@@ -144,6 +144,23 @@ async def test_without_a_document_nothing_has_moved() -> None:
     assert bench.feed.pause_s() == PENDING_S
 
 
+async def test_sessions_hear_once_that_a_class_is_followed_before_it_is_acknowledged() -> None:
+    bench = Bench()
+    bench.feed.use_keyring(MOVING)
+    await bench.rounds()
+    assert (bench.connection.began, list(bench.told.values())) == (1, [{}])
+    bench.server.put(OPEN)
+    await bench.rounds(2)
+    assert bench.connection.began == 1
+
+
+async def test_moves_hear_at_once_of_a_lease_that_has_run_out() -> None:
+    bench = await following()
+    assert bench.moves.is_current()
+    bench.clock.now_s += LEASE_S
+    assert not bench.moves.is_current()
+
+
 async def test_a_key_that_becomes_pending_is_followed_at_once_under_a_lease() -> None:
     bench = await following(QUIET)
     assert (bench.moves.classes, bench.feed.pause_s()) == ({}, QUIET_S)
