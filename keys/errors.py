@@ -55,6 +55,7 @@ class KeysReason(Enum):
     KEY_STATE = "key-state"
     DESTROY_EARLY = "destroy-early"
     VERSION_COUNT = "version-count"
+    POLICY = "policy"
     WRITER = "writer"
     CACHE_TOO_OLD = "cache-too-old"
     VAULT_SETTING = "vault-setting"

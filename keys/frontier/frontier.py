@@ -90,6 +90,11 @@ class Frontier:
             raise ValueError("nothing moves without a window")
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a value may have its new form, or may soon."""
+        return self.window != Window(BEFORE_ALL, BEFORE_ALL)
+
+    @property
     def is_over(self) -> bool:
         """Whether every value has its new form."""
         return self.window.start == AFTER_ALL

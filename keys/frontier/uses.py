@@ -41,6 +41,11 @@ class Uses:
         """The newest that is known."""
         return self._frontier
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._under_way
+
     def observe(self, frontier: Frontier) -> None:
         """Take a frontier that was read. An older one than is known changes nothing."""
         if frontier.generation > self._frontier.generation:
@@ -57,6 +62,13 @@ class Uses:
         self._last += 1
         use = UseId(self._last)
         self._under_way[use] = held
+        return use
+
+    def adopt(self) -> UseId:
+        """A use of any value that began before the class was followed, so that nobody asked for it."""
+        self._last += 1
+        use = UseId(self._last)
+        self._under_way[use] = None
         return use
 
     def end(self, use: UseId) -> None:

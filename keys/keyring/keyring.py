@@ -40,7 +40,7 @@ class Keyring:
         self._by_header: dict[bytes, HeaderCipher] = {}
         self._active: dict[str, ValueCipher] = {}
         self._pending: dict[str, ValueCipher] = {}
-        self._retired: set[tuple[int, int]] = set()
+        self._retired: dict[tuple[int, int], str] = {}
         self._destroyed: set[tuple[int, int]] = set()
         self.created: dict[str, datetime] = {}
         """When the active key of each class that has one was made."""
@@ -51,7 +51,7 @@ class Keyring:
                 self._destroyed.add((key.class_id, key.version))
                 continue
             if key.state is KeyState.RETIRED:
-                self._retired.add((key.class_id, key.version))
+                self._retired[key.class_id, key.version] = key.class_name
                 continue
             cipher = ValueCipher(key.material, key.class_id, key.version)
             self._by_id[key.class_id, key.version] = cipher
@@ -68,6 +68,16 @@ class Keyring:
         return (
             f"Keyring(classes={len(self.class_names)}, keys={len(self._by_id)}, generation={self.generation})"
         )
+
+    @property
+    def active_classes(self) -> tuple[str, ...]:
+        """The classes that have an active key."""
+        return tuple(self._active)
+
+    @property
+    def pending_classes(self) -> tuple[str, ...]:
+        """The classes of which a rotation is under way: they have a pending key, and an active one."""
+        return tuple(name for name in self._pending if name in self._active)
 
     def cipher_for(self, class_name: str) -> ValueCipher:
         """The cipher that encrypts for `class_name`. Raises UnknownKey CLASS_UNKNOWN, NO_ACTIVE_KEY."""
@@ -115,7 +125,7 @@ class Keyring:
         return UnknownKey(
             KeysReason.CLASS_UNKNOWN,
             f"the keyring has no class {class_name}",
-            f"sealwire keys create {class_name}",
+            f"sealwire keys create {class_name} if the class is new; else restore the newest keyring",
         )
 
     def _without_key(self, class_id: int, key_version: int) -> UnknownKey | KeyDestroyed:
@@ -125,16 +135,17 @@ class Keyring:
                 f"version {key_version} of class id {class_id} was destroyed",
                 "what it encrypted cannot be read again",
             )
-        if (class_id, key_version) in self._retired:
+        retired = self._retired.get((class_id, key_version))
+        if retired is not None:
             return KeyRetired(
                 KeysReason.RETIRED,
-                f"version {key_version} of class id {class_id} is retired",
-                "sealwire keys retire --undo brings it back, if the data still needs it",
+                f"version {key_version} of class {retired} is retired, and a stored value still needs it",
+                f"sealwire keys retire {retired} {key_version} --undo",
                 (class_id, key_version),
             )
         return UnknownKey(
             KeysReason.VERSION_UNKNOWN,
             f"the keyring has no version {key_version} of class id {class_id}",
-            "the data may have been written with another keyring, or a newer one",
+            "the keyring is older than the data, or another one: restore its newest copy",
             (class_id, key_version),
         )

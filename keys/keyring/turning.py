@@ -5,8 +5,9 @@ what that does. `dry_run` does all of it but the writing. Proxies see the change
 again: after `keys.refresh_s`, or at once when they meet a key that they do not have.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from sealwire.crypto.envelope import MAX_ID
@@ -34,11 +35,28 @@ def rotate(
              KeySettingError KEY_STATE: the class has a pending key; VERSION_COUNT: it has too many
     """
 
-    def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
-        new = _next_version(versions, now, KeyState.PENDING if deterministic else KeyState.ACTIVE)
-        return (*(versions if deterministic else _replaced(versions)), new)
+    return rotate_all(place, kek, {class_name: deterministic}, now, dry_run=dry_run)[0]
 
-    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+
+def rotate_all(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    deterministic: Mapping[str, bool],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> tuple[DataKey, ...]:
+    """`rotate` of several classes in one write: all or none. Each name says if its class is deterministic."""
+    made: list[DataKey] = []
+
+    def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+        for name, pends in deterministic.items():
+            keys = _with_class(keys, name, partial(_rotated, now=now, pends=pends))
+            made.append(next(key for key in reversed(keys) if key.class_name == name))
+        return keys
+
+    change_keys(place, kek, change, now, dry_run=dry_run)
+    return tuple(made)
 
 
 def activate(
@@ -89,8 +107,35 @@ def change_version(
     return next(found for found in changed if found.version == version)
 
 
+def _change_class(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]],
+    now: datetime,
+    *,
+    dry_run: bool,
+) -> tuple[DataKey, ...]:
+    """All versions of the class after `change`."""
+    changed: tuple[DataKey, ...] = ()
+
+    def change_all(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+        nonlocal changed
+        keys = _with_class(keys, class_name, change)
+        changed = tuple(key for key in keys if key.class_name == class_name)
+        return keys
+
+    change_keys(place, kek, change_all, now, dry_run=dry_run)
+    return changed
+
+
 def _replaced(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
     return tuple(move(key, KeyEvent.REPLACED) if key.state is KeyState.ACTIVE else key for key in versions)
+
+
+def _rotated(versions: Sequence[DataKey], now: datetime, *, pends: bool) -> tuple[DataKey, ...]:
+    new = _next_version(versions, now, KeyState.PENDING if pends else KeyState.ACTIVE)
+    return (*(versions if pends else _replaced(versions)), new)
 
 
 def _next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) -> DataKey:
@@ -110,31 +155,17 @@ def _next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) -
     return generate_data_key(last.class_name, last.class_id, last.version + 1, now, state)
 
 
-def _change_class(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
-    class_name: str,
-    change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]],
-    now: datetime,
-    *,
-    dry_run: bool,
+def _with_class(
+    keys: tuple[DataKey, ...], class_name: str, change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]]
 ) -> tuple[DataKey, ...]:
-    """All versions of the class after `change`."""
-    changed: tuple[DataKey, ...] = ()
-
-    def change_all(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
-        nonlocal changed
-        at = [number for number, key in enumerate(keys) if key.class_name == class_name]
-        if not at:
-            raise UnknownKey(
-                KeysReason.CLASS_UNKNOWN,
-                f"the keyring has no class {class_name}",
-                "sealwire keys list shows the classes",
-            )
-        # the versions of one class stand together
-        begin, end = at[0], at[-1] + 1
-        changed = change(keys[begin:end])
-        return (*keys[:begin], *changed, *keys[end:])
-
-    change_keys(place, kek, change_all, now, dry_run=dry_run)
-    return changed
+    """`keys` with the versions of one class as `change` makes them."""
+    at = [number for number, key in enumerate(keys) if key.class_name == class_name]
+    if not at:
+        raise UnknownKey(
+            KeysReason.CLASS_UNKNOWN,
+            f"the keyring has no class {class_name}",
+            "sealwire keys list shows the classes",
+        )
+    # the versions of one class stand together
+    begin, end = at[0], at[-1] + 1
+    return (*keys[:begin], *change(keys[begin:end]), *keys[end:])

@@ -1,6 +1,6 @@
 """Pair replies with the requests they answer, exhaust streams included."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
@@ -86,6 +86,13 @@ class AwaitedRequests:
             request.kind not in (RequestKind.HELLO, RequestKind.LEGACY_HELLO)
             for request in self._requests.values()
         )
+
+    def adopt(self, hold: Callable[[], Hold]) -> None:
+        """Let each command whose reply is opened have a hold, besides what it has: a move begins."""
+        for request in {id(each): each for each in self._requests.values()}.values():
+            if request.kind is RequestKind.COMMAND and request.reveals:
+                more = hold()
+                request.hold = more if request.hold is None else request.hold.joined(more)
 
     def holds(self) -> Iterator[Hold]:
         """What the commands use of classes that move."""

@@ -84,6 +84,10 @@ class Session:
         """Whether a command under way uses values of a class that moves."""
         return any(not hold.is_empty for hold in self._conversation.awaited.holds())
 
+    def move_began(self) -> None:
+        """A class is followed from now on: what was sent before may use any of its values."""
+        self._conversation.awaited.adopt(self.shared.moves.adopt)
+
     def frontier_moved(self) -> list[Effect]:
         """How far a class has moved is known anew: a command that waited for it is tried again."""
         if self._states.messages is not State.WAITING_FOR_WINDOW:

@@ -203,6 +203,11 @@ class Connection:
         elif self._session is not None:
             self._run(partial(self._session.tick, now_s))
 
+    def move_began(self) -> None:
+        """What is under way holds the move up."""
+        if self._session is not None:
+            self._session.move_began()
+
     def frontier_moved(self) -> None:
         """A command that waited for values that move is tried again."""
         if self._session is not None:

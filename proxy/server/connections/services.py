@@ -25,6 +25,9 @@ class OpenConnection(Protocol):
     def settings_changed(self) -> None:
         """What sessions share has other settings."""
 
+    def move_began(self) -> None:
+        """A class that moves is followed from now on."""
+
     def frontier_moved(self) -> None:
         """How far a class has moved is known anew."""
 

@@ -30,6 +30,9 @@ class SessionCore(Protocol):
     def has_uses(self) -> bool:
         """Whether a command under way uses values of a class that moves."""
 
+    def move_began(self) -> None:
+        """A class that moves is followed from now on."""
+
     def frontier_moved(self) -> list[Effect]:
         """How far a class has moved is known anew."""
 

@@ -17,12 +17,12 @@ _ENDING: Final = frozenset({b"commitTransaction", b"abortTransaction"})
 
 
 def held_by(  # noqa: PLR0913 - one for each thing that says it
-    moves: Moves, plan: Plan, body: int, name: bytes, forms: Forms, policy: PolicySet, *, is_opened: bool
+    moves: Moves, plan: Plan, body: int, name: bytes, forms: Forms, policy: PolicySet, *, is_marked: bool
 ) -> Hold | None:
     """What a command that is about to be sent holds up until its reply is here; None: nothing.
 
-    `is_opened`: whether it goes on with a cursor whose replies are opened. What belongs to a transaction is
-    held until that ends. Raises WindowMet, FrontierLost, BsonError. Cost: O(message).
+    `is_marked`: whether it goes on with a cursor that was opened while classes moved. What belongs to a
+    transaction is held until that ends. Raises WindowMet, FrontierLost, BsonError. Cost: O(message).
     """
     transaction = _transaction(plan.buf, body)
     if name in _ENDING:
@@ -32,7 +32,7 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
     if name == b"killCursors":
         return _joined(moves, _killed(plan.buf, body))
     if name == b"getMore":
-        hold = _gone_on_with(moves, plan.buf, body, transaction) if is_opened else None
+        hold = _gone_on_with(moves, plan.buf, body, transaction, is_marked=is_marked)
     else:
         hold = moves.begin(touched(plan, policy, moves.classes, forms.named)) if plan.protected else None
     if hold is not None and transaction:
@@ -53,7 +53,9 @@ def answered(moves: Moves, hold: Hold, message: bytes, body: int) -> None:
         moves.leave(hold)
 
 
-def _gone_on_with(moves: Moves, message: bytes, body: int, transaction: bytes) -> Hold | None:
+def _gone_on_with(
+    moves: Moves, message: bytes, body: int, transaction: bytes, *, is_marked: bool
+) -> Hold | None:
     number = find_element(message, body, b"getMore")
     if number is None or number.kind != kinds.LONG:
         return None
@@ -62,7 +64,11 @@ def _gone_on_with(moves: Moves, message: bytes, body: int, transaction: bytes) -
         raise FrontierLost
     hold = moves.cursors.take(cursor_id)
     if hold is None and not moves.transactions.has(transaction):
-        # opened before the move began, or through another process: nobody here knows what it reads
+        if not is_marked and moves.have_begun:
+            # While classes move each cursor gets a mark, so this one was opened before. It may have passed
+            # documents that moved, or still be looking for their old form.
+            raise FrontierLost
+        # by its mark another process opened it, and holds for it; or nothing has moved yet
         hold = moves.begin(dict.fromkeys(moves.classes))
     return hold
 

@@ -5,7 +5,7 @@ transaction with that. A connection that breaks before a reply says nothing of w
 use is kept for `GRACE_S`. What is never seen to end is given up when the server has long done so itself.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 from sealwire.keys.frontier.frontier import Frontier, Position
@@ -99,11 +99,13 @@ class Outlasting:
 class Moves:
     """See the module. All methods are for the sessions' thread."""
 
-    __slots__ = ("_leaving", "_left", "classes", "cursors", "transactions")
+    __slots__ = ("_leaving", "_left", "classes", "cursors", "is_current", "transactions")
 
     def __init__(self) -> None:
         self.classes: dict[str, Uses | None] = {}
         """Empty while nothing moves, which is what the data path asks. None: the frontier is not known."""
+        self.is_current: Callable[[], bool] = lambda: True
+        """Whether the lease stands right now: an event loop that was held up may not have noticed yet."""
         self.cursors = Outlasting(MAX_CURSOR_S)
         """By cursor id, as the reply has it."""
         self.transactions = Outlasting(MAX_TRANSACTION_S)
@@ -144,6 +146,8 @@ class Moves:
         Raises WindowMet, FrontierLost; nothing is held then.
         """
         held: list[tuple[Uses, UseId]] = []
+        if touched and not self.is_current():
+            raise FrontierLost
         for class_name, positions in touched.items():
             uses = self.classes[class_name]
             use = None if uses is None else uses.begin(positions)
@@ -152,6 +156,16 @@ class Moves:
                 raise FrontierLost if uses is None else WindowMet
             held.append((uses, use))
         return Hold(held)
+
+    def adopt(self) -> Hold:
+        """What is under way when a class is first followed may use any value of it."""
+        known = [uses for uses in self.classes.values() if uses is not None]
+        return Hold([(uses, uses.adopt()) for uses in known])
+
+    @property
+    def have_begun(self) -> bool:
+        """Whether a value of a class that is followed may have moved."""
+        return any(uses is not None and uses.frontier.has_begun for uses in self.classes.values())
 
     def leave(self, hold: Hold) -> None:
         """The reply will not be seen: the server may be at work for a while."""

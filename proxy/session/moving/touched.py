@@ -1,9 +1,9 @@
 """What a command uses of the classes that move: these values, or any of the class.
 
-Of a class whose values a command names one by one, it uses these. That is so for what it stores, and for a
-filter of equalities. Everything else uses any value: an aggregation, a negation, an expression, a copy inside
-the server, a walk along an index. What is not known to be of the first sort is of the second: it waits for
-windows that it might have passed, and answers rightly.
+A command that names its values one by one uses these: what it stores, and what a filter compares for equality.
+Any other command uses any value: an aggregation, a negation, an expression, a copy inside the server, a walk
+along an index. A command that is not known to name its values is taken for one that does not. It waits for
+windows that it might have passed, and its answer is right.
 """
 
 import re

@@ -183,8 +183,8 @@ class ClientSide(Side):
         unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
-        moving = shared.moves if shared.moves.classes else None
-        target = target_of(message, parsed.body, known.planned) if moving is None else None
+        forms = Forms(shared.moves, keyring) if shared.moves.classes else None
+        target = target_of(message, parsed.body, known.planned) if forms is None else None
         if target is not None:
             passing = known.get(target)
             if passing is not None:
@@ -204,7 +204,6 @@ class ClientSide(Side):
         if name in cursors.CURSOR_COMMANDS:
             message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
-        forms = None if moving is None else Forms(moving, keyring)
         settled = Settled(shared, forms) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,
@@ -220,19 +219,29 @@ class ClientSide(Side):
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
-        if moving is not None and forms is not None:
-            is_opened = opened is not Opened.NO
-            request.hold = held_by(
-                moving, plan, parsed.body, name, forms, settings.policy, is_opened=is_opened
-            )
-            if unanswered and request.hold is not None:
-                moving.leave(request.hold)
+        if forms is not None:
+            self._hold_up(forms, plan, parsed, name, opened, request)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
             return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
         if target is not None and not plan.protected and not conversation.views.consulted:
             known.remember(target, request, count)
         return [count, sent_on]
+
+    def _hold_up(
+        self, forms: Forms, plan: Plan, parsed: OpMsg, name: bytes, opened: Opened, request: Request
+    ) -> None:
+        """Note what a command uses of classes that move. Raises WindowMet, FrontierLost: it is not sent."""
+        shared = self._conversation.shared
+        if name != b"getMore" or opened is not Opened.NO:
+            is_marked = opened is Opened.BY_MARK
+            request.hold = held_by(
+                shared.moves, plan, parsed.body, name, forms, shared.settings.policy, is_marked=is_marked
+            )
+        # so that its cursor is known to have been opened while classes moved
+        request.marks = request.marks or request.reveals
+        if parsed.flags & MORE_TO_COME and request.hold is not None:
+            shared.moves.leave(request.hold)
 
     def _check_access(self, message: bytes, parsed: OpMsg) -> None:
         """Raises LoginNeeded for a command that no server answers without a login."""

@@ -56,6 +56,12 @@ def test_other_names_are_refused(name: str) -> None:
     assert caught.value.reason is KeysReason.CLASS_NAME
 
 
+def test_ids_and_versions_are_all_that_four_bytes_hold_but_zero() -> None:
+    largest = (1 << 32) - 1
+    key = DataKey("a", largest, largest, KeyState.ACTIVE, NOW, MATERIAL)
+    assert (key.class_id, key.version) == (largest, largest)
+
+
 @pytest.mark.parametrize(
     ("class_id", "version", "state", "material"),
     [

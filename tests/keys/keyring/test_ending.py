@@ -7,7 +7,7 @@ import pytest
 
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
+from sealwire.keys.keyring.ending import MINIMUM_WAIT, announce, cancel, destroy, retire, take_back
 from tests.keys.samples import NOW
 
 OLD = DataKey("a", 1, 1, KeyState.DECRYPT_ONLY, NOW, bytes(range(64)))
@@ -57,3 +57,19 @@ def test_no_step_is_taken_out_of_turn() -> None:
         lambda: destroy(destroy(announce(retired, NOW, 0 * DAY), NOW), NOW),
     ):
         assert reason_of(step) is KeysReason.KEY_STATE
+
+
+def test_what_is_not_retired_is_to_be_retired_first() -> None:
+    steps: tuple[Callable[[], DataKey], ...] = (
+        lambda: announce(OLD, NOW),
+        lambda: cancel(OLD),
+        lambda: destroy(OLD, NOW),
+    )
+    for step in steps:
+        with pytest.raises(KeySettingError) as caught:
+            step()
+        assert "sealwire keys retire" in caught.value.hint
+
+
+def test_less_than_a_day_is_an_emergency() -> None:
+    assert MINIMUM_WAIT == DAY

@@ -14,7 +14,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
 from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
 from sealwire.keys.keyring.record import serialize_record
-from sealwire.keys.keyring.turning import activate, change_version, rotate
+from sealwire.keys.keyring.turning import activate, change_version, rotate, rotate_all
 from tests.keys.samples import NOW, local_kek
 
 KEK = local_kek()
@@ -87,6 +87,24 @@ def test_what_is_not_pending_is_not_activated(path: Path) -> None:
     assert reason_of(caught) is KeysReason.KEY_STATE
 
 
+def test_several_classes_are_rotated_in_one_write_or_not_at_all(path: Path) -> None:
+    content = path.read_bytes()
+    with pytest.raises(UnknownKey):
+        rotate_all(path, KEK, {"nhs": True, "other": False}, LATER)
+    assert path.read_bytes() == content
+    made = rotate_all(path, KEK, {"last": False, "nhs": True}, LATER)
+    assert [(key.class_name, key.version, key.state.value) for key in made] == [
+        ("last", 2, "active"),
+        ("nhs", 2, "pending"),
+    ]
+    assert read_record(path).generation == 2
+    assert [states(path, name) for name in ("first", "nhs", "last")] == [
+        ["active"],
+        ["active", "pending"],
+        ["decrypt-only", "active"],
+    ]
+
+
 def test_an_unknown_class_or_version_is_refused(path: Path) -> None:
     attempts: tuple[Callable[[], DataKey], ...] = (
         lambda: rotate(path, KEK, "other", LATER, deterministic=False),
@@ -135,7 +153,8 @@ def test_as_many_versions_as_a_class_may_have_end_it(path: Path) -> None:
 
 def test_an_old_key_is_retired_and_destroyed_in_the_file(path: Path) -> None:
     rotate(path, KEK, "nhs", NOW, deterministic=False)
-    change_version(path, KEK, ("nhs", 1), retire, NOW)
+    retired = change_version(path, KEK, ("nhs", 1), retire, NOW)
+    assert (retired.version, retired.state) == (1, KeyState.RETIRED)
     assert states(path) == ["retired", "active"]
     change_version(path, KEK, ("nhs", 1), partial(announce, now=NOW), NOW)
     assert [key.destroy_after for key in keys_of(path) if key.state is KeyState.RETIRED] == [

@@ -54,6 +54,9 @@ class FakeSession:
     def has_uses(self) -> bool:
         return self.uses
 
+    def move_began(self) -> None:
+        self.calls.append("move_began")
+
     def frontier_moved(self) -> list[Effect]:
         self.calls.append("frontier_moved")
         return [ToClient(b"moved")]

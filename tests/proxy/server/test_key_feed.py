@@ -10,7 +10,7 @@ import pytest
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import KekUnavailable, KeysReason
-from sealwire.keys.keyring.data_key import DataKey, generate_data_key
+from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.proxy.server.config.settings import KeySettings
@@ -36,6 +36,8 @@ class Source:
         self.keys = [data_key(1)]
         self.loads = 0
         self.forgotten = 0
+        self.same: Keyring | None = None
+        """What every load gives, as where nothing has changed."""
         self.error: Exception | None = None
         self.open = threading.Event()
         self.open.set()
@@ -47,7 +49,7 @@ class Source:
             raise TimeoutError
         if self.error is not None:
             raise self.error
-        return Keyring(keys)
+        return self.same or Keyring(keys)
 
     def forget(self) -> None:
         self.forgotten += 1
@@ -328,3 +330,28 @@ async def test_keys_that_were_given_up_have_no_age() -> None:
     await bench.later(MAX_AGE_S + 1)
     assert bench.state() is Freshness.EXPIRED
     assert b'class="class1"' not in bench.metrics.render()
+
+
+async def test_why_a_stored_value_cannot_be_opened_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.source.same = Keyring([DataKey("old", 9, 1, KeyState.RETIRED, NOW, bytes(range(64))), data_key(1)])
+    for loads in (1, 2):
+        asking = bench.ask(((1, 1), (9, 1), (9, 2)))
+        await asyncio.sleep(0)
+        await bench.later(RELOAD_INTERVAL_S)
+        await soon(asking)
+        assert bench.source.loads == loads
+    said = [vars(record)["fields"] for record in caplog.records if record.levelname == "WARNING"]
+    assert [(fields["reason"], fields["hint"]) for fields in said] == [
+        ("retired", "sealwire keys retire old 1 --undo"),
+        ("version-unknown", "the keyring is older than the data, or another one: restore its newest copy"),
+    ]
+
+
+async def test_forged_ids_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    asking = bench.ask(tuple((99, version) for version in range(1, 500)))
+    await asyncio.sleep(0)
+    await bench.later(RELOAD_INTERVAL_S)
+    await soon(asking)
+    assert sum(record.levelname == "WARNING" for record in caplog.records) == 100

@@ -9,6 +9,7 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Pos
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Effect, NeedKeys, PauseClient, ToClient, ToServer
+from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.session import Session
 from tests.proxy.session import world
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
@@ -210,8 +211,41 @@ def test_a_cursor_that_uses_nothing_holds_nothing_up(moving: Session) -> None:
     assert acknowledged(moving) == OPEN_AT_MIDDLE.generation
 
 
-def test_a_cursor_of_before_the_move_may_read_anything(moving: Session) -> None:
-    assert waits(sent(moving, {"getMore": Int64(5), "collection": "patients"}))
+def test_a_cursor_of_before_the_move_ends_with_the_first_window(moving: Session) -> None:
+    more = {"getMore": Int64(5), "collection": "patients"}
+    assert body_of(written(sent(moving, more), ToClient))["code"] == RETRY
+    moving.shared.moves.forget("nhs")
+    moving.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2))
+    assert written(sent(moving, more, 2), ToServer)
+    moving.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2).opened(AFTER_ALL))
+    assert acknowledged(moving) is None
+
+
+def test_a_cursor_that_another_process_opened_is_known_by_its_mark(moving: Session) -> None:
+    sent(moving, find(LOW, batchSize=1))
+    told = body_of(written(moving.server_data(reply(cursor(77))), ToClient))
+    elsewhere = world.session(KEYRING)
+    elsewhere.shared.moves.follow("nhs", frontier(place(LOW) + b"\0", generation=3))
+    more = {"getMore": Int64(77), "collection": told["cursor"]["ns"].partition(".")[2]}
+    asked_more = asked(sent(elsewhere, more))
+    assert asked_more["collection"] == "patients"
+    assert elsewhere.has_uses
+
+
+def test_what_was_sent_before_a_class_is_followed_holds_its_first_window_up() -> None:
+    session = world.session(KEYRING)
+    sent(session, find(MIDDLE))
+    sent(session, {"ping": 1}, 2)
+    session.shared.moves.follow("nhs", OPEN_AT_MIDDLE)
+    session.move_began()
+    assert acknowledged(session) is None
+    session.server_data(reply(cursor(0)))
+    assert acknowledged(session) == OPEN_AT_MIDDLE.generation
+
+
+def test_a_lease_that_ran_out_unnoticed_is_no_lease(moving: Session) -> None:
+    moving.shared.moves.is_current = lambda: False
+    assert body_of(written(sent(moving, find(LOW)), ToClient))["code"] == RETRY
 
 
 TRANSACTION = {"lsid": {"id": "a session"}, "txnNumber": Int64(4), "autocommit": False}
@@ -226,7 +260,7 @@ def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: s
     moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
     assert acknowledged(moving) is None
     # by another connection, as a driver may
-    other = Session(moving.shared, world.Topology(world.OWN_ADDRESS))
+    other = Session(moving.shared, Topology(world.OWN_ADDRESS))
     other.client_data(command({end: 1, **TRANSACTION, "$db": "admin"}))
     assert acknowledged(moving) is None
     other.server_data(reply({"ok": 1.0}))
