@@ -10,6 +10,7 @@ KeysError
 |- KekDenied          the key-encryption key or passphrase is not the right one
 |- UnwrapFailed       a wrapped key does not open under this KEK
 |- UnknownKey         no such class or version
+|  `- KeyRetired      there is one, which opens nothing until it is taken back
 `- KeyDestroyed       there was one
 """
 
@@ -49,7 +50,12 @@ class KeysReason(Enum):
     CLASS_UNKNOWN = "class-unknown"
     VERSION_UNKNOWN = "version-unknown"
     NO_ACTIVE_KEY = "no-active-key"
+    RETIRED = "retired"
     DESTROYED = "destroyed"
+    KEY_STATE = "key-state"
+    DESTROY_EARLY = "destroy-early"
+    VERSION_COUNT = "version-count"
+    POLICY = "policy"
     WRITER = "writer"
     CACHE_TOO_OLD = "cache-too-old"
     VAULT_SETTING = "vault-setting"
@@ -130,6 +136,10 @@ class UnknownKey(KeysError):
     ) -> None:
         super().__init__(reason, message, hint)
         self.key = key
+
+
+class KeyRetired(UnknownKey):
+    """The keyring holds this key and opens nothing with it; a newer keyring may, if it was taken back."""
 
 
 class KeyDestroyed(KeysError):

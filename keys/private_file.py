@@ -95,7 +95,9 @@ def _too_large(path: Path, max_bytes: int) -> DamagedFile:
 def _unreadable(path: Path, error: OSError) -> KeysError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return KeySettingError(
-            KeysReason.FILE_MISSING, f"{path} does not exist", "check the path, or create it first"
+            KeysReason.FILE_MISSING,
+            f"{path} does not exist",
+            "check the path; if it was there before, restore a backup",
         )
     return UnsafeFile(
         KeysReason.FILE_UNREADABLE,

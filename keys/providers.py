@@ -30,6 +30,8 @@ class ProviderKind(Enum):
     KEY_FILE = "file"
     VAULT_TRANSIT = "vault"
     AWS_KMS = "aws"
+    AZURE = "azure"
+    GCP_KMS = "gcp"
     PKCS11 = "pkcs11"
 
     @property
@@ -44,13 +46,13 @@ class ProviderSettings:
 
     kind: ProviderKind
     location: str
-    """A variable's name, a path, `MOUNT/NAME` of a transit key, a name in AWS KMS, a PKCS#11 URI."""
+    """A variable, a path, `MOUNT/NAME` of a transit key, a name in a cloud's service, a PKCS#11 URI."""
     passphrase_file: Path | None = None
     """For a key file; without it the passphrase comes from the environment or a prompt."""
 
 
 def parse_provider(setting: str, passphrase_file: Path | None = None) -> ProviderSettings:
-    """Read `env:VARIABLE`, `file:PATH`, `vault:MOUNT/NAME`, `aws:KEY` or a PKCS#11 URI. Opens nothing.
+    """Read a setting such as `env:VARIABLE`, `file:PATH`, `vault:MOUNT/NAME` or `aws:KEY`. Opens nothing.
 
     Raises KeySettingError PROVIDER.
     """
@@ -64,7 +66,7 @@ def parse_provider(setting: str, passphrase_file: Path | None = None) -> Provide
         raise KeySettingError(
             KeysReason.PROVIDER,
             "the key-encryption key's place is not understood",
-            "write env:VARIABLE, file:PATH, vault:transit/NAME, aws:KEY or pkcs11:URI",
+            "write env:VARIABLE, file:PATH, vault:transit/NAME, aws:KEY, azure:URL, gcp:KEY or pkcs11:URI",
         )
     return ProviderSettings(kind, location, passphrase_file)
 
@@ -103,6 +105,14 @@ class Providers:
                 with _extra("aws"):
                     from sealwire.keys.kek.aws import AwsKek  # noqa: PLC0415 - an extra
                 return AwsKek(settings.location)
+            case ProviderKind.AZURE:
+                with _extra("azure"):
+                    from sealwire.keys.kek.azure import AzureKek  # noqa: PLC0415 - an extra
+                return AzureKek(settings.location)
+            case ProviderKind.GCP_KMS:
+                with _extra("gcp"):
+                    from sealwire.keys.kek.gcp import GcpKek  # noqa: PLC0415 - an extra
+                return GcpKek(settings.location)
             case ProviderKind.PKCS11:
                 with _extra("pkcs11"):
                     from sealwire.keys.kek.pkcs11 import TokenKek  # noqa: PLC0415 - an extra

@@ -34,6 +34,10 @@ class Fields:
             self.refuse(f"lacks {name}")
         return self._left.pop(name)
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a field that was not read yet."""
+        return name in self._left
+
     def text(self, name: str) -> str:
         value = self._take(name)
         if not isinstance(value, str):
@@ -76,17 +80,21 @@ class Fields:
     def object(self, name: str) -> "Fields":
         return Fields(self._take(name), f"{self._where}: {name}")
 
-    def format(self, name: str, version: int) -> None:
-        """Check `format` and `version`. Raises DamagedFile SCHEMA or FORMAT_VERSION."""
+    def format(self, name: str, version: int, oldest: int | None = None) -> int:
+        """Check `format` and `version`; the version, which may be from `oldest` to `version`.
+
+        Raises DamagedFile SCHEMA or FORMAT_VERSION.
+        """
         if self.text("format") != name:
             self.refuse(f"is not a {name} file")
         found = self.integer("version", 1, 2**31)
-        if found != version:
+        if not (version if oldest is None else oldest) <= found <= version:
             raise DamagedFile(
                 KeysReason.FORMAT_VERSION,
                 f"{self._where} has version {found}, this release reads version {version}",
                 "use the release that wrote it, or a later one",
             )
+        return found
 
     def done(self) -> None:
         """Raises DamagedFile SCHEMA when a field is left that this release does not know."""

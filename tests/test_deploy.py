@@ -1,15 +1,22 @@
 """The shipped deployment files keep what they promise: least privilege, and no key on a disk."""
 
 import re
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sealwire.keys.keyring.schedule import GRACE
 from tests.build_context import ROOT
 from tests.support.systemd_analyze import systemd_analyze
 
-UNIT = ROOT / "deploy" / "systemd" / "sealwire.service"
+SYSTEMD = ROOT / "deploy" / "systemd"
+UNIT = SYSTEMD / "sealwire.service"
+KEYS_UNIT = SYSTEMD / "sealwire-keys.service"
+KEYS_JOB = ROOT / "deploy" / "kubernetes" / "sealwire-keys.yaml"
+KEYS_STEPS = [["keys", "rotate", "--due"], ["keys", "status"]]
 # systemd's own score, 0 (closed) to 10 (open). The unit has 1.1; what is left is mostly the network.
 MOST_EXPOSURE = 1.5
 
@@ -24,9 +31,9 @@ def service() -> dict[str, Any]:
     return service
 
 
-def unit_settings() -> dict[str, list[str]]:
+def unit_settings(unit: Path = UNIT) -> dict[str, list[str]]:
     settings: dict[str, list[str]] = {}
-    for key, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE):
+    for key, value in re.findall(r"^(\w+)=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE):
         settings.setdefault(key, []).append(value)
     return settings
 
@@ -59,9 +66,59 @@ def test_the_unit_does_not_restart_what_only_an_operator_can_mend() -> None:
     assert settings["MemorySwapMax"] == ["0"]
 
 
-def test_systemd_rates_the_unit_as_closed() -> None:
-    done = systemd_analyze("security", "--offline=true", "--no-pager", UNIT)
+@pytest.mark.parametrize("unit", [UNIT, KEYS_UNIT], ids=["sealwire", "sealwire-keys"])
+def test_systemd_rates_the_unit_as_closed(unit: Path) -> None:
+    done = systemd_analyze("security", "--offline=true", "--no-pager", unit)
     assert done.returncode == 0, done.stderr
-    rating = re.search(r"Overall exposure level for sealwire\.service: ([\d.]+)", done.stdout)
+    rating = re.search(rf"Overall exposure level for {unit.name}: ([\d.]+)", done.stdout)
     assert rating is not None
     assert float(rating.group(1)) <= MOST_EXPOSURE
+
+
+def test_systemd_understands_the_keys_units(tmp_path: Path) -> None:
+    program = tmp_path / "sealwire"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for unit in (KEYS_UNIT, KEYS_UNIT.with_suffix(".timer")):
+        text = unit.read_text(encoding="utf-8").replace("/opt/sealwire/bin/sealwire", str(program))
+        (tmp_path / unit.name).write_text(text)
+    done = systemd_analyze("verify", "--man=no", *sorted(tmp_path.glob("sealwire-keys.*")))
+    assert done.returncode == 0, done.stderr
+    assert "sealwire-keys" not in done.stderr
+
+
+def test_the_keys_unit_rotates_what_is_due_and_fails_where_something_is_overdue() -> None:
+    settings = unit_settings(KEYS_UNIT)
+    steps = [*settings["ExecStart"], *settings["ExecStartPost"]]
+    assert [step.split()[1:] for step in steps] == KEYS_STEPS
+    assert (settings["LimitCORE"], settings["MemorySwapMax"]) == (["0"], ["0"])
+    assert settings["Type"] == ["oneshot"]
+
+
+def test_the_keys_job_runs_the_same_steps_without_privileges() -> None:
+    job = yaml.safe_load(KEYS_JOB.read_text(encoding="utf-8"))
+    spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    containers = [*spec["initContainers"], *spec["containers"]]
+    assert [container["args"] for container in containers] == KEYS_STEPS
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    user, group = spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsGroup"]
+    assert f"\nUSER {user}:{group}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for container in containers:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounts == {volume["name"] for volume in spec["volumes"]}
+
+
+def test_both_timers_of_the_keys_come_on_the_same_day_and_often_enough() -> None:
+    timer = unit_settings(KEYS_UNIT.with_suffix(".timer"))
+    assert timer["OnCalendar"] == ["Mon *-*-* 04:15:00 UTC"]
+    assert timer["Persistent"] == ["true"]
+    job = yaml.safe_load(KEYS_JOB.read_text(encoding="utf-8"))
+    assert (job["spec"]["schedule"], job["spec"]["timeZone"]) == ("15 4 * * 1", "Etc/UTC")
+    # what was due in one week is done before it is overdue
+    assert timedelta(weeks=1) < GRACE

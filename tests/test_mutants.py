@@ -1,15 +1,17 @@
 """The faults that mutation testing puts into the core, and the list of those that nobody can notice."""
 
+import gc
+import importlib
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.build_context import ROOT
 from tools.mutants import Mutant, compiled, mutants_of
-from tools.mutation import LIST, ROOMS, TESTS, equivalents, jobs_of, room_of
+from tools.mutation import LIST, ROOMS, TESTS, equivalents, jobs_of, room_of, targets
 from tools.reach import Reach, in_turn
 
 MODULE = "wire/op_msg.py"
@@ -91,6 +93,26 @@ def test_a_mutant_is_shown_to_the_tests_that_run_its_line_the_likely_and_the_qui
     at_import = named("", "MAX_SEQUENCES: Final = 16", "MAX_SEQUENCES: Final = 17")
     ordered = in_turn(at_import, items, Reach(seconds, {(MODULE, 1): frozenset(["other", "slow"])}))
     assert [item.nodeid for item in ordered] == ["own", "other", "elsewhere", "quick", "own slow", "slow"]
+
+
+def test_a_fault_is_put_into_the_functions_too_that_one_made_at_import() -> None:
+    importlib.import_module("sealwire.policies.updates.updates")
+    (mutant,) = [
+        each
+        for each in mutants_of("policies/updates/updates.py")
+        if (each.function, each.after) == ("_on_arrays", "if not walk.node.is_random:")
+    ]
+    living = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
+    found = targets(mutant, living)
+    assert {each.__qualname__ for each, _ in found} == {"_on_arrays", "_on_arrays.<locals>.handle"}
+    assert all(each.__code__.co_code != code.co_code for each, code in found if "handle" in each.__qualname__)
+
+
+def test_what_runs_before_the_first_test_is_known() -> None:
+    reach = Reach(imported={(MODULE, 5)})
+    assert reach.is_imported(MODULE, range(4, 6))
+    assert not reach.is_imported(MODULE, range(6, 8))
+    assert not reach.is_imported("wire/framing.py", range(4, 6))
 
 
 def test_every_room_of_the_core_has_mutants_and_tests() -> None:

@@ -155,6 +155,10 @@ def unresolved(steps: list[tuple[str, str]], root: Path) -> list[str]:
     ]
 
 
+EXCEPTED = {ROOT / "keys/kek/key_service.py": {"logging"}}
+"""What its room's docstring says of it: it turns off what libraries log."""
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_what_it_may_not_import_in_few_lines(room: str) -> None:
     docstring = room_docstring(room)
@@ -170,7 +174,11 @@ def test_a_room_imports_nothing_that_its_docstring_rules_out(room: str) -> None:
     broken = {
         str(path.relative_to(ROOT)): modules
         for path in files
-        if (modules := broken_promises(path.read_text(encoding="utf-8"), forbidden))
+        if (
+            modules := broken_promises(
+                path.read_text(encoding="utf-8"), forbidden - EXCEPTED.get(path, set())
+            )
+        )
     }
     assert broken == {}
 

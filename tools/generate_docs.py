@@ -6,10 +6,13 @@ A part of a page lies between `<!-- generated: NAME -->` and `<!-- end of NAME -
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from inspect import getdoc, getsource
 from pathlib import Path
 
 from sealwire.cli.exit_codes import EXIT_CODES
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.states import FIRST_STATES, KEY_MOVES
 from sealwire.policies.commands.matrix import MATRIX, Family
 from sealwire.policies.commands.write_errors import CODES, VALIDATION_FAILED
 from sealwire.policies.errors import EXPLANATIONS
@@ -170,18 +173,51 @@ def _said_of(owner: type, name: str) -> str:
     return found[1]
 
 
-PARTS: dict[str, Callable[[], str]] = {"session-states": render_states}
+def render_key_states() -> str:
+    """The states of a data key as a diagram, and what each of them may do."""
+    lines = [f"  [*] --> {_identifier(state)}" for state in FIRST_STATES]
+    lines += [
+        f"  {_identifier(move.before)} --> {_identifier(move.after)}: {move.event.value}"
+        for move in KEY_MOVES
+    ]
+    diagram = "\n".join(lines)
+    rows = "\n".join(
+        f"| `{state.value}` | {_yes(state is KeyState.ACTIVE)} | {_yes(state.decrypts)} | "
+        f"{_said_of(KeyState, state.name)} |"
+        for state in KeyState
+    )
+    return (
+        f"```mermaid\nstateDiagram-v2\n{diagram}\n```\n\n"
+        f"| state | encrypts | decrypts | meaning |\n|---|---|---|---|\n{rows}"
+    )
 
 
-def render_architecture() -> str:
-    """The page of the architecture with its generated parts as they should be."""
-    page = (DOCS / "ENCRYPTION_ARCHITECTURE.md").read_text()
-    for name, render in PARTS.items():
+def _identifier(state: KeyState) -> str:
+    """A name that a diagram takes: no hyphen."""
+    return state.value.replace("-", "_")
+
+
+def _yes(answer: bool) -> str:
+    return "yes" if answer else "no"
+
+
+_ARCHITECTURE, _KEYS = "ENCRYPTION_ARCHITECTURE.md", "operations/keys.md"
+# Page -> its generated parts.
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    _ARCHITECTURE: {"session-states": render_states},
+    _KEYS: {"key-states": render_key_states},
+}
+
+
+def render_parts(name_of_page: str) -> str:
+    """A page with its generated parts as they should be."""
+    page = (DOCS / name_of_page).read_text()
+    for name, render in PARTS[name_of_page].items():
         first, last = f"<!-- generated: {name} -->\n", f"\n<!-- end of {name} -->"
         before, begun, rest = page.partition(first)
         _, ended, after = rest.partition(last)
         if not begun or not ended:
-            raise ValueError(f"docs/ENCRYPTION_ARCHITECTURE.md has no place for {name}")
+            raise ValueError(f"docs/{name_of_page} has no place for {name}")
         page = before + first + render() + last + after
     return page
 
@@ -208,10 +244,10 @@ def render_decisions() -> str:
     return _DECISIONS_HEAD + "\n".join(rows) + "\n"
 
 
-PAGES = {
+PAGES: dict[str, Callable[[], str]] = {
     "errors.md": render_errors,
     "commands.md": render_matrix,
-    "ENCRYPTION_ARCHITECTURE.md": render_architecture,
+    **{name: partial(render_parts, name) for name in PARTS},
     "adr/README.md": render_decisions,
     "rooms.svg": draw_rooms,
 }

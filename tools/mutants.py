@@ -59,6 +59,11 @@ class Mutant:
     """Where the fault is: the number of the node in the tree, and which of its faults."""
 
     @property
+    def place(self) -> range:
+        """The lines of the statement."""
+        return range(self.line, self.line + self.lines)
+
+    @property
     def key(self) -> tuple[str, str, str, str]:
         """What a list of mutants knows one by: no line, so that it may move."""
         return self.module, self.function, self.before, self.after

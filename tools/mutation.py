@@ -7,7 +7,8 @@
 The room's tests run once without a fault, to see which lines each of them runs (tools/reach.py). A mutant is
 shown to the tests that run its line, the module's own and the quick ones first; the first failure ends it.
 A process collects the tests once for PART mutants. For each it forks, and the child exchanges the code of the
-function that has the fault. What runs at import is imported anew instead, and all tests of its room run.
+function that has the fault, and of those inside it. What runs at import is imported anew instead, and all
+tests of its room run; so do they for a function that ran at import too, if no test noticed the exchange.
 
 tests/mutation.toml lists the mutants that no test can notice, with the reason. The exit status is 1 when
 fewer than LEAST percent of the others are noticed.
@@ -28,7 +29,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from multiprocessing import get_context
@@ -41,7 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tools.mutants import Mutant, compiled, mutants_of  # noqa: E402 - found by the line above
-from tools.reach import Reach, in_turn, measure  # noqa: E402
+from tools.reach import Reach, begin, in_turn, measure  # noqa: E402
 
 ROOMS = {
     "wire": "wire/*.py",
@@ -163,19 +164,30 @@ def in_child(work: Callable[[], None]) -> tuple[Fate, float]:
 
 
 def targets(mutant: Mutant, functions: Iterable[FunctionType]) -> list[tuple[FunctionType, CodeType]]:
-    """The living functions that have the fault, with the code that has it; none for what runs at import."""
+    """The living functions that have the fault, with the code that has it: those too that one made at import.
+
+    None for what runs at import, nor where a function would lose a variable of the one around it.
+    """
     if not mutant.function:
         return []
     code, line = compiled(mutant, "mutant")
-    place = mutant.function, line
-    (faulty,) = [each for each in _codes(code) if (each.co_qualname, each.co_firstlineno) == place]
+    (outermost,) = [each for each in _codes(code) if _place(each) == (mutant.function, line)]
+    inside = [outermost, *_codes(outermost)]
+    met = Counter(map(_place, inside))
+    # two lambdas of one line cannot be told apart
+    faulty = {_place(each): each for each in inside if met[_place(each)] == 1}
     file = str(ROOT / mutant.module)
-    return [
-        (each, faulty)
+    pairs = [
+        (each, faulty[_place(each.__code__)])
         for each in functions
-        if (each.__code__.co_qualname, each.__code__.co_firstlineno) == place
-        and os.path.realpath(each.__code__.co_filename) == file
+        if _place(each.__code__) in faulty and os.path.realpath(each.__code__.co_filename) == file
     ]
+    is_alike = all(each.__code__.co_freevars == code.co_freevars for each, code in pairs)
+    return pairs if is_alike else []
+
+
+def _place(code: CodeType) -> tuple[str, int]:
+    return code.co_qualname, code.co_firstlineno
 
 
 def _codes(code: CodeType) -> Iterable[CodeType]:
@@ -208,12 +220,12 @@ class Importer(importlib.machinery.SourceFileLoader):
 
 def import_and_run(mutant: Mutant, reach: Reach) -> None:
     """Run tests with the fault in a freshly imported module: its own and those that name it, then all."""
-    room = TESTS[room_of(mutant.module)]
+    room, imported = TESTS[room_of(mutant.module)], replace(mutant, function="")
     sys.meta_path.insert(0, Importer(mutant))
     for paths in filter(None, (_near(mutant.module, ROOT / room), [room])):
         for name in [name for name in sys.modules if name.partition(".")[0] in ("sealwire", "tests")]:
             del sys.modules[name]
-        run_tests(paths, lambda items: run_in_turn(in_turn(mutant, items, reach), reach.seconds))
+        run_tests(paths, lambda items: run_in_turn(in_turn(imported, items, reach), reach.seconds))
 
 
 def _near(module: str, folder: Path) -> list[str]:
@@ -242,7 +254,8 @@ def reach_of(room: str) -> Reach:
     found: list[Reach] = []
     files = (path for pattern in ROOMS[room].split() for path in ROOT.glob(pattern))
     modules = [path.relative_to(ROOT).as_posix() for path in files]
-    run_tests([TESTS[room]], lambda items: found.append(measure(items, modules)), broken)
+    measuring = begin(modules)
+    run_tests([TESTS[room]], lambda items: found.append(measure(items, measuring)), broken)
     return found[0]
 
 
@@ -254,11 +267,15 @@ def judge(mutants: Sequence[Mutant], reach: Reach) -> list[Judged]:
         functions = [each for each in gc.get_objects() if isinstance(each, FunctionType)]
         gc.freeze()
         for mutant in mutants:
-            if pairs := targets(mutant, functions):
-                work = partial(exchange_and_run, pairs, in_turn(mutant, items, reach), reach.seconds)
-            else:
-                work = partial(import_and_run, mutant, reach)
-            judged.append(Judged(mutant, *in_child(work)))
+            anew = partial(import_and_run, mutant, reach)
+            pairs = targets(mutant, functions)
+            exchanged = partial(exchange_and_run, pairs, in_turn(mutant, items, reach), reach.seconds)
+            fate, seconds = in_child(exchanged if pairs else anew)
+            if fate is Fate.SURVIVED and pairs and reach.is_imported(mutant.module, mutant.place):
+                # what it made at import, a table of rules for instance, was made without the fault
+                fate, more = in_child(anew)
+                seconds += more
+            judged.append(Judged(mutant, fate, seconds))
             if judged[-1].fate is not Fate.KILLED:
                 print(f"\n{judged[-1]}", flush=True)
 

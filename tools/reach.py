@@ -33,10 +33,16 @@ class Reach:
     """Of each test, by the name that pytest gives it: processor time."""
     lines: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
     """Of a module's path and a line: the tests that run it."""
+    imported: set[tuple[str, int]] = field(default_factory=set)
+    """The lines that run before the first test, while modules are imported and tests collected."""
 
     def of_lines(self, module: str, lines: range) -> set[str]:
         """The tests that run one of the lines."""
         return set().union(*(self.lines.get((module, line), ()) for line in lines))
+
+    def is_imported(self, module: str, lines: range) -> bool:
+        """Whether one of the lines runs at import, so that what it made then is what the tests meet."""
+        return any((module, line) in self.imported for line in lines)
 
     def of_module(self, module: str) -> set[str]:
         """The tests that run any line of a function of the module."""
@@ -54,16 +60,21 @@ class _Switch:
         self._measuring.switch_context(item.nodeid)
 
 
-def measure(items: Sequence[pytest.Item], modules: Iterable[str]) -> Reach:
-    """Run the tests in this process. It takes about a third longer than they do."""
-    caches = [each for each in gc.get_objects() if isinstance(each, functools._lru_cache_wrapper)]
+def begin(modules: Iterable[str]) -> Coverage:
+    """Measure from now on, which is before these modules are imported."""
     measuring = Coverage(
         data_file=None, config_file=False, include=[str(ROOT / module) for module in modules]
     )
+    measuring.start()
+    return measuring
+
+
+def measure(items: Sequence[pytest.Item], measuring: Coverage) -> Reach:
+    """Run the tests in this process. It takes about a third longer than they do."""
+    caches = [each for each in gc.get_objects() if isinstance(each, functools._lru_cache_wrapper)]
     plugins = items[0].config.pluginmanager
     plugins.register(_Switch(measuring), "reach")
     reach = Reach()
-    measuring.start()
     for item in items:
         for cache in caches:
             cache.cache_clear()
@@ -77,15 +88,18 @@ def measure(items: Sequence[pytest.Item], modules: Iterable[str]) -> Reach:
     for file in data.measured_files():
         module = os.path.relpath(os.path.realpath(file), ROOT)
         for line, contexts in data.contexts_by_lineno(file).items():
-            tests = frozenset(contexts)
-            reach.lines[module, line] = same.setdefault(tests, tests)
+            tests = frozenset(contexts) - {""}
+            if len(tests) < len(contexts):
+                reach.imported.add((module, line))
+            if tests:
+                reach.lines[module, line] = same.setdefault(tests, tests)
     return reach
 
 
 def in_turn(mutant: Mutant, items: Sequence[pytest.Item], reach: Reach) -> list[pytest.Item]:
     """The tests that can notice a fault, those that likely do so soonest first."""
     if mutant.function:
-        able = reach.of_lines(mutant.module, range(mutant.line, mutant.line + mutant.lines))
+        able = reach.of_lines(mutant.module, mutant.place)
         near = able
     else:
         able, near = {item.nodeid for item in items}, reach.of_module(mutant.module)

@@ -8,7 +8,6 @@ a pod or an instance), never from a setting. Of what AWS answers only error code
 """
 
 import re
-from enum import Enum
 from typing import Any
 
 import boto3
@@ -23,56 +22,43 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from sealwire.keys.errors import (
-    KekDenied,
-    KekUnavailable,
-    KeysError,
-    KeySettingError,
-    KeysReason,
-    UnwrapFailed,
-)
+from sealwire.keys.errors import KekDenied, KeysError, KeySettingError, KeysReason
+from sealwire.keys.kek.key_service import CONNECT_S, READ_S, TRIES, KeyService, Meaning, silence
 from sealwire.keys.kek.remote import MAX_SERVICE_BYTES, RemoteKek
 
 _ARN = re.compile(
     r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:(?P<key>(?:key|alias)/[\w/-]+)", re.ASCII
 )
 _NAME = re.compile(r"(?:alias/[\w/-]+|(?:mrk-)?[0-9a-f-]{32,36})", re.ASCII)
-_CODE = re.compile(r"[A-Za-z.]{1,64}", re.ASCII)
 _CONTEXT = "sealwire"
 
-# Two tries of at most five seconds: a start or a reload fails within about ten.
-_CONNECT_S = 2
-_READ_S = 3
-_TRIES = 2
-
-
-class _Meaning(Enum):
-    """What an error code of KMS says of the key or of us."""
-
-    NO_KEY = "there is no such key"
-    DISABLED = "the key is disabled, pending deletion, or has lost its material"
-    DENIED = "the identity may not use the key"
-    EXPIRED = "the credentials are wrong or have expired"
-    NOT_OURS = "the ciphertext is not this key's"
-    BUSY = "too many requests, or KMS is in trouble"
-
-
+_SERVICE = KeyService(
+    "AWS KMS",
+    {
+        Meaning.NO_KEY: "check name, account and region; the key has to be symmetric, for ENCRYPT_DECRYPT",
+        Meaning.DISABLED: "enable it, or cancel its deletion",
+        Meaning.DENIED: "allow kms:{1} in the key's policy and the identity's",
+        Meaning.EXPIRED: "renew the credentials",
+        Meaning.BUSY: "it may pass; see the AWS health dashboard",
+    },
+    "see who answers at this address (AWS_ENDPOINT_URL_KMS, AWS_CA_BUNDLE)",
+)
 _MEANINGS = {
-    "NotFoundException": _Meaning.NO_KEY,
-    "InvalidArnException": _Meaning.NO_KEY,
-    "InvalidKeyUsageException": _Meaning.NO_KEY,
-    "DisabledException": _Meaning.DISABLED,
-    "KMSInvalidStateException": _Meaning.DISABLED,
-    "AccessDeniedException": _Meaning.DENIED,
-    "InvalidGrantTokenException": _Meaning.DENIED,
-    "ExpiredTokenException": _Meaning.EXPIRED,
-    "ExpiredToken": _Meaning.EXPIRED,
-    "InvalidClientTokenId": _Meaning.EXPIRED,
-    "UnrecognizedClientException": _Meaning.EXPIRED,
-    "InvalidSignatureException": _Meaning.EXPIRED,
-    "SignatureDoesNotMatch": _Meaning.EXPIRED,
-    "InvalidCiphertextException": _Meaning.NOT_OURS,
-    "IncorrectKeyException": _Meaning.NOT_OURS,
+    "NotFoundException": Meaning.NO_KEY,
+    "InvalidArnException": Meaning.NO_KEY,
+    "InvalidKeyUsageException": Meaning.NO_KEY,
+    "DisabledException": Meaning.DISABLED,
+    "KMSInvalidStateException": Meaning.DISABLED,
+    "AccessDeniedException": Meaning.DENIED,
+    "InvalidGrantTokenException": Meaning.DENIED,
+    "ExpiredTokenException": Meaning.EXPIRED,
+    "ExpiredToken": Meaning.EXPIRED,
+    "InvalidClientTokenId": Meaning.EXPIRED,
+    "UnrecognizedClientException": Meaning.EXPIRED,
+    "InvalidSignatureException": Meaning.EXPIRED,
+    "SignatureDoesNotMatch": Meaning.EXPIRED,
+    "InvalidCiphertextException": Meaning.NOT_OURS,
+    "IncorrectKeyException": Meaning.NOT_OURS,
 }
 """Every other code is BUSY: throttling, time-outs of KMS itself, and what is not known yet. It may pass."""
 
@@ -95,6 +81,7 @@ class AwsKek(RemoteKek):
                 "write aws:alias/NAME, aws:KEY-ID, or aws: and the key's ARN",
             )
         super().__init__("aws:" + (arn["key"].removeprefix("key/") if arn else location))
+        silence("botocore", "boto3", "urllib3")
         self._key = location
         self._client = client if client is not None else _make_client(arn["region"] if arn else None)
 
@@ -111,9 +98,7 @@ class AwsKek(RemoteKek):
             return getattr(self._client, operation)(KeyId=self._key, **fields)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            # a code of no known form may be anything that the other end likes to have in our log
-            shown = code if _CODE.fullmatch(code) else "a strange code"
-            raise _of_service(_MEANINGS.get(code, _Meaning.BUSY), operation, shown) from None
+            raise _SERVICE.error(_MEANINGS.get(code, Meaning.BUSY), operation, code) from None
         except BotoCoreError as error:
             raise _of_library(error, operation) from None
 
@@ -121,16 +106,15 @@ class AwsKek(RemoteKek):
 def _bytes_of(answer: Any, field: str) -> bytes:
     value = answer.get(field)
     if not isinstance(value, bytes) or not 0 < len(value) <= MAX_SERVICE_BYTES:
-        hint = "see who answers at this address (AWS_ENDPOINT_URL_KMS)"
-        raise KekUnavailable(KeysReason.KMS_FAILED, "AWS KMS answers, but not as it does", hint)
+        raise _SERVICE.strange_answer()
     return value
 
 
 def _make_client(region: str | None) -> Any:
     config = Config(
-        connect_timeout=_CONNECT_S,
-        read_timeout=_READ_S,
-        retries={"mode": "standard", "total_max_attempts": _TRIES},
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        retries={"mode": "standard", "total_max_attempts": TRIES},
     )
     try:
         return boto3.client("kms", region_name=region, config=config)
@@ -142,26 +126,6 @@ def _make_client(region: str | None) -> Any:
         ) from None
 
 
-def _of_service(meaning: _Meaning, operation: str, code: str) -> KeysError:
-    problem = f"AWS KMS does not {operation}: {meaning.value} ({code})"
-    match meaning:
-        case _Meaning.NOT_OURS:
-            return UnwrapFailed()
-        case _Meaning.NO_KEY:
-            hint = "check name, account and region; the key has to be symmetric, for ENCRYPT_DECRYPT"
-            return KeySettingError(KeysReason.KMS_KEY, problem, hint)
-        case _Meaning.DISABLED:
-            hint = "enable it, or cancel its deletion: without it nothing that the keyring wraps can be read"
-            return KekDenied(KeysReason.KMS_KEY, problem, hint)
-        case _Meaning.DENIED:
-            hint = f"allow kms:{operation.capitalize()} in the key's policy and the identity's"
-            return KekDenied(KeysReason.KMS_DENIED, problem, hint)
-        case _Meaning.EXPIRED:
-            return KekDenied(KeysReason.KMS_LOGIN, problem, "renew the credentials")
-        case _Meaning.BUSY:
-            return KekUnavailable(KeysReason.KMS_FAILED, problem, "it may pass; see the AWS health dashboard")
-
-
 def _of_library(error: BotoCoreError, operation: str) -> KeysError:
     name = type(error).__name__
     match error:
@@ -171,8 +135,6 @@ def _of_library(error: BotoCoreError, operation: str) -> KeysError:
         case UnauthorizedSSOTokenError() | TokenRetrievalError():
             return KekDenied(KeysReason.KMS_LOGIN, f"the login at AWS has ended ({name})", "log in again")
         case SSLError():
-            hint = "check AWS_CA_BUNDLE, and who answers at this address"
-            return KekUnavailable(KeysReason.KMS_FAILED, f"cannot {operation}: TLS with AWS KMS failed", hint)
+            return _SERVICE.no_tls(operation)
         case _:
-            problem = f"cannot {operation}: AWS KMS cannot be reached ({name})"
-            return KekUnavailable(KeysReason.KEK_UNREACHABLE, problem, "check the region and the network")
+            return _SERVICE.unreachable(operation, error)

@@ -9,7 +9,7 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.local_wrap import KEK_BYTES, LocalKek, looks_random
 
 DEFAULT_VARIABLE = "SEALWIRE_KEK"
-_HINT = "sealwire keys create-kek prints a fresh one"
+_HINT = "set it to the key that wraps the keyring; an export opens without it: sealwire keys import"
 
 
 class EnvironmentKek(LocalKek):

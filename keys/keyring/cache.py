@@ -136,8 +136,9 @@ class KeyringCache:
 
         Raises KeySettingError FILE_UNWRITABLE, KeyringBusy; the old cache then stands. Cost: one fsync.
         """
-        origin = _Origin(format_time(self._now()), self._place, self._source_kek_id)
-        keyring = serialize_record(seal_record(keys, generation, self._kek))
+        now = self._now()
+        origin = _Origin(format_time(now), self._place, self._source_kek_id)
+        keyring = serialize_record(seal_record(keys, generation, self._kek, now))
         mac_key = os.urandom(MAC_BYTES)
         wrapped = self._kek.wrap(mac_key, origin.associated_data())
         sealed = _Sealed(origin, wrapped, hmac.digest(mac_key, keyring, "sha256"), keyring)

@@ -15,14 +15,23 @@ CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}", re.ASCII)
 
 
 class KeyState(Enum):
-    """What a data key may do. A key only moves down this list."""
+    """What a data key may do. Which state leads to which is the table in `states`."""
 
+    PENDING = "pending"
+    """Decrypts; will encrypt when the data has moved to it. The newest of its class, and one at most."""
     ACTIVE = "active"
     """Encrypts and decrypts; one at most in a class."""
     DECRYPT_ONLY = "decrypt-only"
     """Decrypts what was written before a rotation."""
+    RETIRED = "retired"
+    """Is kept and opens nothing, so that a key that is still needed is missed before it is destroyed."""
     DESTROYED = "destroyed"
     """Its record remains, its material does not: the version number is never used again."""
+
+    @property
+    def decrypts(self) -> bool:
+        """Whether envelopes of such a key are opened."""
+        return self not in (KeyState.RETIRED, KeyState.DESTROYED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class DataKey(Unpicklable):
     """UTC, whole seconds."""
     material: bytes | None = field(repr=False, compare=False)
     """64 random bytes; None exactly when destroyed."""
+    destroy_after: datetime | None = None
+    """When it may be destroyed, if that was announced; UTC, whole seconds. Only of a retired key."""
 
     def __post_init__(self) -> None:
         """Raises KeySettingError CLASS_NAME; ValueError where the caller made a key that cannot be."""
@@ -49,6 +60,8 @@ class DataKey(Unpicklable):
             raise ValueError("a data key has material unless it is destroyed")
         if self.material is not None and len(self.material) != KEY_BYTES:
             raise ValueError(f"a data key is {KEY_BYTES} bytes long")
+        if self.destroy_after is not None and self.state is not KeyState.RETIRED:
+            raise ValueError("only a retired key waits for its destruction")
 
 
 def check_class_name(name: str) -> None:
@@ -61,7 +74,13 @@ def check_class_name(name: str) -> None:
         )
 
 
-def generate_data_key(class_name: str, class_id: int, version: int, now: datetime) -> DataKey:
-    """A fresh active key. `now` is aware; its fraction of a second is dropped. Raises KeySettingError."""
-    created = now.astimezone(UTC).replace(microsecond=0)
-    return DataKey(class_name, class_id, version, KeyState.ACTIVE, created, os.urandom(KEY_BYTES))
+def generate_data_key(
+    class_name: str, class_id: int, version: int, now: datetime, state: KeyState = KeyState.ACTIVE
+) -> DataKey:
+    """A fresh key. `now` is aware; its fraction of a second is dropped. Raises KeySettingError."""
+    return DataKey(class_name, class_id, version, state, whole_seconds(now), os.urandom(KEY_BYTES))
+
+
+def whole_seconds(moment: datetime) -> datetime:
+    """`moment`, which is aware, as a keyring writes it down: in UTC, without a fraction of a second."""
+    return moment.astimezone(UTC).replace(microsecond=0)

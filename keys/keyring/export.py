@@ -10,6 +10,7 @@ Neither the keyring's own key-encryption key nor its provider is needed to open 
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sealwire.keys import strict_json
@@ -65,6 +66,7 @@ def under_passphrase(
     kek: KeyEncryptionKey,
     place: object,
     passphrase: str,
+    now: datetime,
     parameters: ScryptParameters = DEFAULT_SCRYPT,
 ) -> Export:
     """Export the keyring `record` of `place`, which `kek` opens. Raises as `open_record` and `seal`.
@@ -73,17 +75,17 @@ def under_passphrase(
     """
     keys, own = open_record(record, kek, place), os.urandom(KEK_BYTES)
     box = seal(Purpose.KEYRING_EXPORT, LocalKek(own).id, own, passphrase, parameters)
-    return Export(seal_record(keys, record.generation, LocalKek(own)), 0, box)
+    return Export(seal_record(keys, record.generation, LocalKek(own), now), 0, box)
 
 
 def under_shares(
-    record: KeyringRecord, kek: KeyEncryptionKey, place: object, threshold: int, count: int
+    record: KeyringRecord, kek: KeyEncryptionKey, place: object, threshold: int, count: int, now: datetime
 ) -> tuple[Export, list[str]]:
     """The same, with `count` shares of which `threshold` open it. Raises as `open_record` and `split`."""
     own = os.urandom(KEK_BYTES)
     shares = split(own, threshold, count)
     keys = open_record(record, kek, place)
-    return Export(seal_record(keys, record.generation, LocalKek(own)), threshold, None), shares
+    return Export(seal_record(keys, record.generation, LocalKek(own), now), threshold, None), shares
 
 
 def serialize_export(export: Export) -> bytes:

@@ -9,7 +9,8 @@ generation in it lets a running process notice that (`minimum_generation`).
 
 import hmac
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +25,7 @@ from sealwire.keys.errors import (
     UnwrapFailed,
 )
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
-from sealwire.keys.keyring.data_key import DataKey, generate_data_key
+from sealwire.keys.keyring.data_key import DataKey, generate_data_key, whole_seconds
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.record import (
     MAC_BYTES,
@@ -78,21 +79,25 @@ def create_keyring(
              KeySettingError CLASS_NAME, CLASS_COUNT, FILE_UNWRITABLE
              KeyringBusy, KekUnavailable, KekDenied
     """
-    record = seal_record(_with_new_classes((), class_names, now), 1, kek)
+    record = seal_record(_with_new_classes((), class_names, now), 1, kek, now)
     store = as_store(place)
     store.create(_readable_bytes(record, store))
     return load_keyring(store, kek)
 
 
 def create_from_keys(
-    place: Path | KeyringStore, kek: KeyEncryptionKey, keys: Sequence[DataKey], generation: int
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    keys: Sequence[DataKey],
+    generation: int,
+    now: datetime,
 ) -> KeyringRecord:
     """Write a new keyring that holds `keys`, and prove that it opens. `generation` is that of the old one.
 
     Raises:  AlreadyExists FILE_EXISTS; KeySettingError FILE_UNWRITABLE; KeyringBusy; as `load_keyring`
     """
     store = as_store(place)
-    sealed = seal_record(keys, generation + 1, kek)
+    sealed = seal_record(keys, generation + 1, kek, now)
     store.create(_readable_bytes(sealed, store))
     load_keyring(store, kek, generation + 1)
     return sealed
@@ -106,30 +111,47 @@ def add_classes(
     Raises what `load_keyring` and `create_keyring` raise; nothing is written unless all is well.
     """
     store = as_store(place)
-    before = store.read()
-    record = parse_record(before, str(store))
-    keys = _with_new_classes(open_record(record, kek, store), class_names, now)
-    sealed = seal_record(keys, record.generation + 1, kek)
-    store.replace(before, _readable_bytes(sealed, store))
-    return load_keyring(store, kek, record.generation + 1)
+    record = change_keys(store, kek, lambda keys: _with_new_classes(keys, class_names, now), now)
+    return load_keyring(store, kek, record.generation)
 
 
 def rewrap(
-    place: Path | KeyringStore, kek: KeyEncryptionKey, new_kek: KeyEncryptionKey, *, dry_run: bool = False
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    new_kek: KeyEncryptionKey,
+    now: datetime,
+    *,
+    dry_run: bool = False,
 ) -> KeyringRecord:
     """Wrap every key of the keyring anew under `new_kek`, which may be `kek`; return what is then written.
 
-    The data keys stay, and so does the data. What is to be written is opened with `new_kek` first: a keyring
-    is never replaced by one that does not open. The store replaces it whole or not at all.
+    The data keys stay, and so does the data. Raises and costs as `change_keys`.
+    """
+    return change_keys(place, kek, tuple, now, new_kek, dry_run=dry_run)
 
-    Raises:  what `load_keyring` raises of either KEK; KeyringBusy
+
+def change_keys(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    change: Callable[[tuple[DataKey, ...]], tuple[DataKey, ...]],
+    now: datetime,
+    new_kek: KeyEncryptionKey | None = None,
+    *,
+    dry_run: bool = False,
+) -> KeyringRecord:
+    """Put what `change` makes of the keys in their place, wrapped under `new_kek`; return what is written.
+
+    What is to be written is opened first: a keyring is never replaced by one that does not open. The store
+    replaces it whole or not at all.
+
+    Raises:  what `change` raises, and `load_keyring` of either KEK; KeyringBusy
     Cost:    three requests to a KEK for each key; `dry_run` makes them too, and writes nothing
     """
-    store = as_store(place)
+    store, new_kek = as_store(place), new_kek or kek
     before = store.read()
     record = parse_record(before, str(store))
-    keys = open_record(record, kek, store)
-    sealed = seal_record(keys, record.generation + 1, new_kek)
+    keys = change(open_record(record, kek, store))
+    sealed = seal_record(keys, record.generation + 1, new_kek, now)
     content = _readable_bytes(sealed, store)
     if open_record(parse_record(content, str(store)), new_kek, store) != keys:
         raise _tampered(store)
@@ -147,16 +169,19 @@ def read_record(place: Path | KeyringStore) -> KeyringRecord:
     return parse_record(store.read(), str(store))
 
 
-def seal_record(keys: Iterable[DataKey], generation: int, kek: KeyEncryptionKey) -> KeyringRecord:
+def seal_record(
+    keys: Iterable[DataKey], generation: int, kek: KeyEncryptionKey, now: datetime
+) -> KeyringRecord:
     """Wrap every key and authenticate the whole. `keys` of one class stand together, in rising version."""
+    wrapped_at = whole_seconds(now)
     classes = tuple(
         ClassRecord(name, class_id, tuple(_wrap(key, kek) for key in versions))
         for (name, class_id), versions in groupby(keys, lambda key: (key.class_name, key.class_id))
     )
     mac_key = os.urandom(MAC_BYTES)
     wrapped_mac_key = kek.wrap(mac_key, _MAC_KEY_ASSOCIATED_DATA)
-    unsigned = KeyringRecord(generation, kek.id, wrapped_mac_key, classes, b"")
-    return KeyringRecord(generation, kek.id, wrapped_mac_key, classes, _mac(mac_key, unsigned))
+    unsigned = KeyringRecord(generation, kek.id, wrapped_mac_key, classes, b"", wrapped_at)
+    return replace(unsigned, mac=_mac(mac_key, unsigned))
 
 
 def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> tuple[DataKey, ...]:
@@ -204,7 +229,7 @@ def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
     if key.material is not None:
         associated_data = data_key_associated_data(key.class_name, key.class_id, key.version)
         wrapped = kek.wrap(key.material, associated_data)
-    return KeyRecord(key.version, key.state, key.created, wrapped)
+    return KeyRecord(key.version, key.state, key.created, wrapped, key.destroy_after)
 
 
 def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKey:
@@ -212,7 +237,8 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
     if key.wrapped is not None:
         associated_data = data_key_associated_data(entry.name, entry.class_id, key.version)
         material = kek.unwrap(key.wrapped, associated_data)
-    return DataKey(entry.name, entry.class_id, key.version, key.state, key.created, material)
+    ids = (entry.name, entry.class_id, key.version)
+    return DataKey(*ids, key.state, key.created, material, key.destroy_after)
 
 
 def _readable_bytes(record: KeyringRecord, place: object) -> bytes:

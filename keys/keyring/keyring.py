@@ -1,12 +1,13 @@
 """The runtime keyring: from a class name or an envelope to the cipher that is right for it."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NoReturn, final
 
 from sealwire.crypto.cipher import HeaderCipher, ValueCipher
 from sealwire.crypto.envelope import HEADER_BYTES, parse_header
 from sealwire.crypto.unpicklable import refuse_to_serialise
-from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 
 
@@ -18,27 +19,48 @@ class Keyring:
     entries of about 300 bytes, with a compiled core 45 KiB in all.
     """
 
-    __slots__ = ("__weakref__", "_active", "_by_header", "_by_id", "_destroyed", "class_names", "generation")
+    __slots__ = (
+        "__weakref__",
+        "_active",
+        "_by_header",
+        "_by_id",
+        "_destroyed",
+        "_pending",
+        "_retired",
+        "class_names",
+        "created",
+        "generation",
+    )
 
     def __init__(self, keys: Iterable[DataKey], generation: int = 0) -> None:
-        """`keys` as `file` checked them: no (class id, version) twice, one active key a class."""
+        """`keys` as `file` checked them: no (class id, version) twice, one active and one pending a class."""
         self.generation = generation
         """Counts the writes of the keyring file; a later file has a higher one."""
         self._by_id: dict[tuple[int, int], ValueCipher] = {}
         self._by_header: dict[bytes, HeaderCipher] = {}
         self._active: dict[str, ValueCipher] = {}
+        self._pending: dict[str, ValueCipher] = {}
+        self._retired: dict[tuple[int, int], str] = {}
         self._destroyed: set[tuple[int, int]] = set()
+        self.created: dict[str, datetime] = {}
+        """When the active key of each class that has one was made."""
         names: dict[str, None] = {}
         for key in keys:
             names[key.class_name] = None
             if key.material is None:
                 self._destroyed.add((key.class_id, key.version))
                 continue
+            if key.state is KeyState.RETIRED:
+                self._retired[key.class_id, key.version] = key.class_name
+                continue
             cipher = ValueCipher(key.material, key.class_id, key.version)
             self._by_id[key.class_id, key.version] = cipher
             self._by_header.update(cipher.by_header)
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
+                self.created[key.class_name] = key.created
+            elif key.state is KeyState.PENDING:
+                self._pending[key.class_name] = cipher
         self.class_names: tuple[str, ...] = tuple(names)
         """In the order of the keyring; classes without an active key are among them."""
 
@@ -54,6 +76,10 @@ class Keyring:
             raise self._without_active(class_name)
         return cipher
 
+    def pending_cipher_for(self, class_name: str) -> ValueCipher | None:
+        """The cipher that `class_name` moves to, while a rotation of it is under way; else None."""
+        return self._pending.get(class_name)
+
     def cipher_by_id(self, class_id: int, key_version: int) -> ValueCipher:
         """The cipher that decrypts an envelope with these ids. Raises UnknownKey, KeyDestroyed."""
         cipher = self._by_id.get((class_id, key_version))
@@ -62,7 +88,10 @@ class Keyring:
         return cipher
 
     def knows(self, class_id: int, key_version: int) -> bool:
-        """Whether it holds this key or records its destruction. A newer keyring would say the same."""
+        """Whether it opens with this key or records its destruction. A newer keyring would say the same.
+
+        A retired key is not known: a newer keyring may open with it again.
+        """
         return (class_id, key_version) in self._by_id or (class_id, key_version) in self._destroyed
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -86,7 +115,7 @@ class Keyring:
         return UnknownKey(
             KeysReason.CLASS_UNKNOWN,
             f"the keyring has no class {class_name}",
-            f"sealwire keys create {class_name}",
+            f"sealwire keys create {class_name} if the class is new; else restore the newest keyring",
         )
 
     def _without_key(self, class_id: int, key_version: int) -> UnknownKey | KeyDestroyed:
@@ -96,9 +125,17 @@ class Keyring:
                 f"version {key_version} of class id {class_id} was destroyed",
                 "what it encrypted cannot be read again",
             )
+        retired = self._retired.get((class_id, key_version))
+        if retired is not None:
+            return KeyRetired(
+                KeysReason.RETIRED,
+                f"version {key_version} of class {retired} is retired, and a stored value still needs it",
+                f"sealwire keys retire {retired} {key_version} --undo",
+                (class_id, key_version),
+            )
         return UnknownKey(
             KeysReason.VERSION_UNKNOWN,
             f"the keyring has no version {key_version} of class id {class_id}",
-            "the data may have been written with another keyring, or a newer one",
+            "the keyring is older than the data, or another one: restore its newest copy",
             (class_id, key_version),
         )

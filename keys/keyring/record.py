@@ -1,9 +1,13 @@
 """What stands in a keyring file, as types; and the only text that each of them has.
 
-    {"format": "sealwire-keyring", "version": 1, "generation": ..., "kek_id": ..., "wrapped_mac_key": 48 B,
+    {"format": "sealwire-keyring", "version": 2, "generation": ..., "kek_id": ..., "wrapped_at": ...,
+     "wrapped_mac_key": 48 B,
      "classes": [{"name": ..., "id": ..., "keys": [
-         {"version": ..., "state": ..., "created": ..., "wrapped": 80 B or null}]}],
+         {"version": ..., "state": ..., "created": ..., "destroy_after": ..., "wrapped": 80 B or null}]}],
      "mac": 32 B}
+
+`destroy_after` stands only where a destruction was announced. Version 1 has neither it nor `wrapped_at`, and
+no pending or retired key. It is read, and every write makes version 2.
 
 Nothing in it is secret without the KEK. Nothing here is authenticated yet: `file` does that.
 """
@@ -20,7 +24,8 @@ from sealwire.keys.keyring.data_key import CLASS_NAME, KeyState
 from sealwire.keys.strict_json import Fields
 
 FORMAT_NAME = "sealwire-keyring"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_FIRST_FORMAT = 1
 # 10,000 key versions are about 2.5 MB; both limits stop a wrong or hostile file before it costs memory.
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_CLASSES = 4096
@@ -41,11 +46,13 @@ class KeyRecord:
     created: datetime
     wrapped: bytes | None = field(repr=False)
     """None exactly when destroyed."""
+    destroy_after: datetime | None = None
+    """When it may be destroyed, if that was announced."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRecord:
-    """One class; `keys` in rising version, one of them active at most."""
+    """One class; `keys` in rising version. One is active at most, and only the last may be pending."""
 
     name: str
     class_id: int
@@ -61,6 +68,8 @@ class KeyringRecord:
     wrapped_mac_key: bytes = field(repr=False)
     classes: tuple[ClassRecord, ...]
     mac: bytes = field(repr=False)
+    wrapped_at: datetime | None = None
+    """When all of it was wrapped, which is when it was written. None exactly in format version 1."""
 
 
 def authenticated_bytes(record: KeyringRecord) -> bytes:
@@ -74,11 +83,13 @@ def serialize_record(record: KeyringRecord) -> bytes:
 
 
 def _document(record: KeyringRecord) -> dict[str, Any]:
+    wrapped_at = record.wrapped_at
     return {
         "format": FORMAT_NAME,
-        "version": FORMAT_VERSION,
+        "version": _FIRST_FORMAT if wrapped_at is None else FORMAT_VERSION,
         "generation": record.generation,
         "kek_id": record.kek_id,
+        **({} if wrapped_at is None else {"wrapped_at": format_time(wrapped_at)}),
         "wrapped_mac_key": strict_json.encode(record.wrapped_mac_key),
         "classes": [_class_document(entry) for entry in record.classes],
     }
@@ -89,10 +100,12 @@ def _class_document(entry: ClassRecord) -> dict[str, Any]:
 
 
 def _key_document(key: KeyRecord) -> dict[str, Any]:
+    announced = key.destroy_after
     return {
         "version": key.version,
         "state": key.state.value,
         "created": format_time(key.created),
+        **({} if announced is None else {"destroy_after": format_time(announced)}),
         "wrapped": None if key.wrapped is None else strict_json.encode(key.wrapped),
     }
 
@@ -109,20 +122,23 @@ def parse_record(raw: bytes, filename: str) -> KeyringRecord:
     not have written. Cost: O(bytes).
     """
     fields = strict_json.parse(raw, filename)
-    fields.format(FORMAT_NAME, FORMAT_VERSION)
+    first = fields.format(FORMAT_NAME, FORMAT_VERSION, oldest=_FIRST_FORMAT) == _FIRST_FORMAT
     generation = fields.integer("generation", 1, 2**63)
     kek_id = fields.text("kek_id")
     if not _KEK_ID.fullmatch(kek_id):
         fields.refuse("has a kek_id of a strange form")
+    wrapped_at = None if first else _parse_time(fields, "wrapped_at")
     wrapped_mac_key = fields.binary("wrapped_mac_key", 1, MAX_WRAPPED_BYTES)
     classes = tuple(
         _parse_class(Fields(entry, f"{filename}: class {number}"))
         for number, entry in enumerate(fields.sequence("classes", MAX_CLASSES), start=1)
     )
     _check_classes(fields, classes)
+    if first and not all(_is_of_first_format(key) for entry in classes for key in entry.keys):
+        fields.refuse("has a key that its format does not know")
     mac = fields.binary("mac", MAC_BYTES, MAC_BYTES)
     fields.done()
-    record = KeyringRecord(generation, kek_id, wrapped_mac_key, classes, mac)
+    record = KeyringRecord(generation, kek_id, wrapped_mac_key, classes, mac, wrapped_at)
     strict_json.require_exact(raw, serialize_record(record), filename)
     return record
 
@@ -148,19 +164,28 @@ def _parse_class(fields: Fields) -> ClassRecord:
         fields.refuse("has no keys, or versions out of order")
     if sum(key.state is KeyState.ACTIVE for key in keys) > 1:
         fields.refuse("has two active keys")
+    if any(key.state is KeyState.PENDING for key in keys[:-1]):
+        fields.refuse("has a pending key that is not the newest")
     return ClassRecord(name, class_id, keys)
 
 
 def _parse_key(fields: Fields) -> KeyRecord:
     version = fields.integer("version", 1, MAX_ID)
     state = _parse_state(fields, fields.text("state"))
-    created = _parse_time(fields, fields.text("created"))
+    created = _parse_time(fields, "created")
+    destroy_after = _parse_time(fields, "destroy_after") if fields.has("destroy_after") else None
     encoded = fields.optional_text("wrapped")
     fields.done()
     if (encoded is None) != (state is KeyState.DESTROYED):
         fields.refuse("has material though destroyed, or none though not")
     wrapped = None if encoded is None else fields.decode("wrapped", encoded, 1, MAX_WRAPPED_BYTES)
-    return KeyRecord(version, state, created, wrapped)
+    if destroy_after is not None and state is not KeyState.RETIRED:
+        fields.refuse("waits for its destruction and is not retired")
+    return KeyRecord(version, state, created, wrapped, destroy_after)
+
+
+def _is_of_first_format(key: KeyRecord) -> bool:
+    return key.state not in (KeyState.PENDING, KeyState.RETIRED) and key.destroy_after is None
 
 
 def _parse_state(fields: Fields, text: str) -> KeyState:
@@ -170,8 +195,8 @@ def _parse_state(fields: Fields, text: str) -> KeyState:
         fields.refuse("has an unknown state")
 
 
-def _parse_time(fields: Fields, text: str) -> datetime:
+def _parse_time(fields: Fields, name: str) -> datetime:
     try:
-        return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC)
+        return datetime.strptime(fields.text(name), TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
-        fields.refuse("has a created that is not a time in UTC")
+        fields.refuse(f"has a {name} that is not a time in UTC")

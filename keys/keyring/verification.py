@@ -8,7 +8,7 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.data_key import DataKey
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.store import KeyringStore
 
@@ -27,8 +27,8 @@ class Verification:
 
     @property
     def usable(self) -> int:
-        """How many keys can decrypt."""
-        return sum(key.state is not KeyState.DESTROYED for key in self.keys)
+        """How many keys decrypt what a proxy meets."""
+        return sum(key.state.decrypts for key in self.keys)
 
 
 def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verification:

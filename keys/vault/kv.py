@@ -129,7 +129,9 @@ class KvStore:
                 KeysReason.FILE_MISSING, f"{self} was deleted", "bring it back with: vault kv undelete"
             )
         return KeySettingError(
-            KeysReason.FILE_MISSING, f"{self} does not exist", "check the path, or create it first"
+            KeysReason.FILE_MISSING,
+            f"{self} does not exist",
+            "check the path; if it was there before, restore a backup",
         )
 
     def _busy(self) -> KeyringBusy:

@@ -142,7 +142,7 @@ class TransitKek(Unpicklable):
         return KeySettingError(
             KeysReason.VAULT_KEY,
             f"there is no transit key {self._name}",
-            f"check the name and the mount, or create it: vault write -f {self._mount}/keys/{self._name}",
+            f"check the name and the mount ({self._mount}); if it was deleted, restore Vault's own backup",
         )
 
 

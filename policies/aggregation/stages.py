@@ -53,7 +53,7 @@ from sealwire.policies.planning.rules import (
 from sealwire.policies.planning.trees import OPAQUE, document_node, placed, whole_inside
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element
+from sealwire.wire.raw_bson import Element, elements
 
 
 def _match(walk: Walk, stage: Element) -> PathNode:
@@ -72,13 +72,24 @@ def _added(walk: Walk, element: Element) -> PathNode | None:
     old = follow(walk.node, element.name)
     if old is None or not is_document_literal(walk.buf, element):
         return value
-    # the fields of a literal are added to those of a sub-document that is there already
-    if old.leaf is None:
-        return PathNode(old.path, opaque=True)
-    if old.is_random and not old.absent:
-        # as a path below it would be
-        raise Refusal(Reason.BELOW_ENCRYPTED, path=old.path)
-    return value
+    _refuse_below_random(walk.buf, element, old)
+    return PathNode(old.path, opaque=True) if old.leaf is None else value
+
+
+def _refuse_below_random(buf: bytes, literal: Element, old: PathNode) -> None:
+    """The fields of a literal are added to those of a sub-document that is there already.
+
+    That may be one encrypted as a whole, at any depth: refused, as a path below it would be. Raises
+    Refusal(BELOW_ENCRYPTED).
+    """
+    if old.leaf is not None:
+        if old.is_random and not old.absent:
+            raise Refusal(Reason.BELOW_ENCRYPTED, path=old.path)
+        return
+    for part in elements(buf, literal.value):
+        below = follow(old, part.name)
+        if below is not None and is_document_literal(buf, part):
+            _refuse_below_random(buf, part, below)
 
 
 def _unset(walk: Walk, stage: Element) -> PathNode:
@@ -120,7 +131,7 @@ def _sample(walk: Walk, stage: Element) -> PathNode:
 
 def _server_stage(walk: Walk, stage: Element) -> PathNode:
     """Stages that read no documents: nothing is known of theirs but what is in clear."""
-    return replaced(walk.node, first_documents(walk.draft, stage) or NOTHING)
+    return replaced(walk.node, first_documents(walk.draft, stage))
 
 
 def _count(walk: Walk, stage: Element) -> PathNode:

@@ -64,7 +64,7 @@ class RangeDomain:
         return self.low <= position <= self.high and self._stored(position) == stored
 
     def _floor(self, stored: int) -> int:
-        """The last position at or before a stored integer; any beyond the ends for one that lies there."""
+        """The last position at or before a stored integer; one that lies beyond an end may stay there."""
         if self.unit is Unit.ONE:
             return stored
         days = stored // _DAY_MS
@@ -72,8 +72,7 @@ class RangeDomain:
             return days
         if _FIRST_DAY <= days <= _LAST_DAY:
             return position_of(self.unit, _EPOCH + timedelta(days=days))
-        year = 0 if days < _FIRST_DAY else date.max.year + 1
-        return year if self.unit is Unit.YEAR else year * 12
+        return self.low - 1 if days < _FIRST_DAY else self.high
 
     def _stored(self, position: int) -> int:
         if self.unit is Unit.ONE:

@@ -19,7 +19,7 @@ from sealwire.policies.filters.operands import BRANCHES
 from sealwire.policies.planning.arguments import first_name, is_operator_document, only_element
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
+from sealwire.wire.raw_bson import Element, elements, string_bytes
 
 _BY_DEFAULT: Final = re.compile(rb"_(?:-?1|hashed|text|2d|2dsphere)(?=_|\Z)")
 """What follows each field in the name that servers and drivers give an index."""
@@ -51,8 +51,9 @@ def refuse_hint(
     """Refuse a hint under which ciphertext would decide which documents a command takes.
 
     `node` has the covered paths of the collection, `conditions` are filters that all hold, and `bounded` are
-    fields that `min` and `max` fix. Of a view the index is one of another collection, whose covered paths are
-    not seen here. Raises Refusal(SORT), BsonError. Cost: O(elements of the filters).
+    fields that `min` and `max` fix. Filters were planned before, so that their form and their depth are
+    right. Of a view the index is one of another collection, whose covered paths are not seen here. Raises
+    Refusal(SORT), BsonError. Cost: O(elements of the filters).
     """
     names = _index_fields(buf, hint)
     if is_view and names != []:
@@ -63,7 +64,7 @@ def refuse_hint(
         return
     mentions = _Mentions()
     for condition in conditions:
-        _mention(buf, condition, mentions, 0, is_needed=True)
+        _mention(buf, condition, mentions, is_needed=True)
     if mentions.fixes(b"_id"):
         return  # there is one document or none
     if names is None:
@@ -127,15 +128,15 @@ class _Mentions:
         return not any(b".".join(parts[:length]) in self.counts for length in range(1, len(parts)))
 
 
-def _mention(buf: bytes, condition: Element, mentions: _Mentions, depth: int, *, is_needed: bool) -> None:
-    if condition.kind != kinds.OBJECT or depth > MAX_DEPTH:
-        return
+def _mention(buf: bytes, condition: Element, mentions: _Mentions, *, is_needed: bool) -> None:
+    if condition.kind != kinds.OBJECT:
+        return  # null, as a filter that is not given
     for element in elements(buf, condition.value):
         if element.name in BRANCHES:
             if element.kind == kinds.ARRAY:
                 holds = is_needed and element.name == b"$and"
                 for branch in elements(buf, element.value):
-                    _mention(buf, branch, mentions, depth + 1, is_needed=holds)
+                    _mention(buf, branch, mentions, is_needed=holds)
             continue
         mentions.counts[element.name] = mentions.counts.get(element.name, 0) + 1
         if is_needed and _is_equality(buf, element):

@@ -29,6 +29,8 @@ _log = logging.getLogger("sealwire.server")
 
 RELOAD_INTERVAL_S = 1.0
 RETRY_S = 10.0
+# Forged key ids in the data must not fill the log.
+_MOST_MISSED = 100
 
 _Answer = asyncio.Future[Keyring | None]
 
@@ -89,6 +91,9 @@ class KeyFeed:
         self._clock = clock
         self._hand_on = hand_on
         self._keyring = first.take()
+        metrics.key_ages.made = self._keyring.created
+        self._missed: set[tuple[int, int]] = set()
+        """Keys that this keyring does not open with, and that the log knows of."""
         self._flight: _Answer | None = None
         self._next: _Answer | None = None
         self._earliest_at = now
@@ -128,7 +133,22 @@ class KeyFeed:
             if self._has(keys):
                 return self._keyring
         # Shielded: the first to ask may go away while others wait.
-        return await asyncio.shield(self._want_load())
+        loaded = await asyncio.shield(self._want_load())
+        if loaded is not None:
+            self._note_missed(loaded, keys)
+        return loaded
+
+    def _note_missed(self, keyring: Keyring, keys: Sequence[tuple[int, int]]) -> None:
+        """Log once why stored values cannot be opened with the newest keyring. Ids are no secrets."""
+        for key in keys:
+            if key in self._missed or len(self._missed) >= _MOST_MISSED:
+                continue
+            try:
+                keyring.cipher_by_id(*key)
+            except KeysError as error:
+                self._missed.add(key)
+                fields = {"reason": error.reason.value, "problem": str(error), "hint": error.hint}
+                note(_log, logging.WARNING, "a stored value cannot be opened", **fields)
 
     async def load_for(self, keys: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
         """Call `done` when `keyring_with` has its answer; a keyring that it brought was handed on before."""
@@ -223,4 +243,6 @@ class KeyFeed:
 
     def _use(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self._missed.clear()
+        self._metrics.key_ages.made = keyring.created
         self._hand_on(keyring)

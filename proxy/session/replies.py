@@ -8,7 +8,7 @@ from typing import Final
 from bson import encode
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
-from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.numbers import is_true
 from sealwire.wire import kinds
@@ -35,6 +35,10 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
     InvalidEnvelope: (INTERNAL_ERROR, "Sealwire could not decrypt a stored value"),
     DecryptionFailed: (INTERNAL_ERROR, "Sealwire could not decrypt a stored value"),
     UnknownKey: (KEY_NOT_FOUND, "Sealwire has no key for a stored value or a covered field"),
+    KeyRetired: (
+        KEY_NOT_FOUND,
+        "Sealwire's key for a stored value is retired; an operator can bring it back",
+    ),
     KeyDestroyed: (KEY_NOT_FOUND, "Sealwire's key for a stored value was destroyed"),
     ReplyTooLong: (
         OBJECT_TOO_LARGE,

@@ -15,7 +15,7 @@ from sealwire.keys.kek.passphrase import check_strength
 from sealwire.keys.keyring.store import KeyringStore, parse_place
 from sealwire.keys.providers import DEFAULT_PROVIDER, ProviderKind, Providers, find_passphrase, parse_provider
 
-KEK_FORMS = "env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|pkcs11:URI"
+KEK_FORMS = "env:VARIABLE|file:PATH|vault:MOUNT/NAME|aws:KEY|azure:URL|gcp:KEY|pkcs11:URI"
 
 keyring_option = click.option(
     "--keyring",

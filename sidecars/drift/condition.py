@@ -28,6 +28,8 @@ class Condition(Enum):
     """An envelope of another class of the keyring, or of the other mode: it equals nothing here."""
     UNKNOWN_KEY = "unknown-key"
     """An envelope of a class or version that the keyring does not have."""
+    RETIRED_KEY = "retired-key"
+    """An envelope that nobody opens until its key is taken back."""
     DESTROYED_KEY = "destroyed-key"
     """An envelope that nobody opens any more."""
     DAMAGED = "damaged"
@@ -73,5 +75,7 @@ class Keys:
             return Condition.OTHER_CLASS
         if state is KeyState.DESTROYED:
             return Condition.DESTROYED_KEY
+        if state is KeyState.RETIRED:
+            return Condition.RETIRED_KEY
         newest = header.key_version == self.newest[header.class_id]
         return Condition.PROTECTED if newest else Condition.OLDER_KEY

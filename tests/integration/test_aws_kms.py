@@ -3,6 +3,7 @@
 moto is not AWS: a disabled key still encrypts there. Those answers are stubbed in tests/keys/kek/test_aws.py.
 """
 
+import logging
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_the_context_is_a_digest(kms: Any) -> None:
     context = {"sealwire": sha256(AD).hexdigest()}
     opened = kms.decrypt(KeyId=arn, CiphertextBlob=sealed, EncryptionContext=context)
     assert opened["Plaintext"] == KEY
+
+
+def test_no_library_logs_a_key(kms: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """At `debug`, botocore writes out requests and answers whole."""
+    caplog.set_level(logging.DEBUG)
+    kek = AwsKek(new_key(kms))
+    caplog.clear()
+    assert kek.unwrap(kek.wrap(KEY, AD), AD) == KEY
+    assert not [record.name for record in caplog.records if record.name.startswith(("boto", "urllib3"))]
 
 
 def test_a_keyring_lives_under_an_alias(kms: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from sealwire.cli.migrate import command
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.errors import UnknownKey
 from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
-from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
-from sealwire.keys.keyring.file import create_from_keys, create_keyring, open_record, read_record
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.turning import rotate
 from sealwire.sidecars.errors import DirectError
 from sealwire.sidecars.migration.errors import (
     DecryptNotConfirmed,
@@ -107,14 +107,7 @@ class Place:
 
     def rotate(self, class_name: str) -> None:
         """Give a class a second version, as a rotation does."""
-        keys = open_record(read_record(self.keyring), self.kek, self.keyring)
-        ours = next(key for key in keys if key.class_name == class_name)
-        newer = generate_data_key(class_name, ours.class_id, 2, datetime.now(UTC))
-        rotated: list[DataKey] = []
-        for key in keys:
-            rotated += [replace(key, state=KeyState.DECRYPT_ONLY), newer] if key is ours else [key]
-        self.keyring.unlink()
-        create_from_keys(self.keyring, self.kek, rotated, 1)
+        rotate(self.keyring, self.kek, class_name, datetime.now(UTC), deterministic=False)
 
     @contextmanager
     def proxy(self) -> Iterator[MongoClient[Document]]:

@@ -66,7 +66,7 @@ def test_a_proxy_goes_on_and_its_successor_has_the_new_key(site: Site) -> None:
         patients.insert_one({"_id": 1, **query})
         site.environ["NEW_KEK"] = generate_encoded_kek()
         new = EnvironmentKek("NEW_KEK", site.environ)
-        rewrap(site.keyring, EnvironmentKek(environ=site.environ), new)
+        rewrap(site.keyring, EnvironmentKek(environ=site.environ), new, datetime.now(UTC))
         refused = next(line for line in proxy.said if line.get("reason") == "kek-other")
         assert new.id in refused["problem"]
         patients.insert_one({"_id": 2, **query})

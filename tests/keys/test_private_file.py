@@ -168,6 +168,19 @@ def test_the_directory_is_flushed_after_the_rename(tmp_path: Path, monkeypatch: 
     assert flushed == [False, True]
 
 
+def test_the_whole_file_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def record(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            sizes.append(status.st_size)
+
+    monkeypatch.setattr(os, "fsync", record)
+    replace_private(tmp_path / "f", b"content")
+    assert sizes == [len(b"content")]
+
+
 def test_a_missing_directory_is_said_so(tmp_path: Path) -> None:
     for write in (replace_private, create_private):
         with pytest.raises(KeysError) as caught:

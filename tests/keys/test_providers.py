@@ -31,6 +31,11 @@ def test_settings_name_a_variable_or_a_path() -> None:
     )
     assert parse_provider("pkcs11:token=a;object=b?module-path=/c").kind is ProviderKind.PKCS11
     assert parse_provider("aws:arn:aws:kms:r:1:key/2").location == "arn:aws:kms:r:1:key/2"
+    assert (
+        parse_provider("azure:https://a.vault.azure.net/keys/b").location
+        == "https://a.vault.azure.net/keys/b"
+    )
+    assert parse_provider("gcp:projects/p").kind is ProviderKind.GCP_KMS
     assert parse_provider(DEFAULT_PROVIDER).location == "SEALWIRE_KEK"
 
 
@@ -52,13 +57,16 @@ def test_a_remote_key_is_one_that_may_be_away(kind: ProviderKind) -> None:
     [
         ("aws:alias/a", "boto3", "aws", "sealwire[aws]"),
         ("pkcs11:token=a;object=b?module-path=/c", "pkcs11", "pkcs11", "sealwire[pkcs11]"),
+        ("azure:https://abc.vault.azure.net/keys/b", "azure.identity", "azure_vault", "sealwire[azure]"),
+        ("gcp:projects/p/locations/l/keyRings/r/cryptoKeys/k", "google.auth", "gcp", "sealwire[gcp]"),
     ],
 )
 def test_without_its_library_a_provider_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, setting: str, library: str, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, f"sealwire.keys.kek.{module}", raising=False)
+    for name in {module, setting.partition(":")[0]}:
+        monkeypatch.delitem(sys.modules, f"sealwire.keys.kek.{name}", raising=False)
     with pytest.raises(KeySettingError) as caught:
         Providers({}).kek(parse_provider(setting))
     assert caught.value.reason is KeysReason.KMS_SETTING

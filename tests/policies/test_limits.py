@@ -1,6 +1,7 @@
 """Numbers that servers and the documentation count on. Who changes one changes it here too."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from bson import encode
@@ -14,7 +15,8 @@ from sealwire.policies.expressions.constants import MAX_MENTIONS
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES
 from sealwire.policies.planning import budget
 from sealwire.wire.errors import BsonError
-from tests.policies.support import POLICY, Command, plan_of, reason
+from sealwire.wire.raw_bson import MAX_DEPTH
+from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,17 @@ def test_names_nested_deeper_than_python_could_follow_are_refused(key: str) -> N
     command = {"aggregate": "wards", "pipeline": [{"$merge": RawBSONDocument(value)}], "cursor": {}}
     with pytest.raises((Refusal, BsonError)):
         plan_of(command)
+
+
+def test_a_constant_may_be_nested_as_deep_as_documents_and_no_deeper() -> None:
+    def finding(depth: int) -> Command:
+        value: Any = 1
+        for _ in range(depth):
+            value = [value]
+        return {"find": "patients", "filter": {}, "let": {"v": value}}
+
+    assert plan_of(finding(MAX_DEPTH)).edits == []
+    assert refusal_of(finding(MAX_DEPTH + 1)).rule == "nesting"
 
 
 def test_the_values_that_were_handed_over_are_counted() -> None:

@@ -52,6 +52,18 @@ def test_small_pieces_are_joined_to_pieces_of_a_bounded_size() -> None:
     assert len(pieces) == 4
 
 
+def test_up_to_the_bound_a_piece_is_joined_and_past_it_stands_alone() -> None:
+    def pieces(first: int) -> list[int]:
+        buf = bytes(first + 20)
+        edits = [Edit(first, first + 10, b"x", ())]
+        return list(map(len, splice_in_pieces(buf, edits, {}, 0, len(buf))))
+
+    assert pieces(JOINED_BYTES - 11) == [JOINED_BYTES]
+    assert pieces(JOINED_BYTES - 1) == [JOINED_BYTES + 10]
+    assert pieces(JOINED_BYTES) == [JOINED_BYTES + 1, 10]
+    assert pieces(JOINED_BYTES + 1) == [JOINED_BYTES + 1, 11]
+
+
 def test_a_longer_value_corrects_every_length_above_it() -> None:
     inner = document(element(BsonType.STRING, b"s", string(b"ab")))
     data = document(element(BsonType.OBJECT, b"d", inner))

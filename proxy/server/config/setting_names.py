@@ -36,6 +36,8 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
         "file": ("path", "passphrase_file"),
         "vault": ("name", "mount"),
         "aws": ("name",),
+        "azure": ("name",),
+        "gcp": ("name",),
         "pkcs11": ("name",),
     }
     every = tuple(dict.fromkeys(key for known in keys.values() for key in known))
@@ -47,8 +49,10 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
         variable = entries["variable"].text() if "variable" in entries else DEFAULT_VARIABLE
         return ProviderSettings(ProviderKind.ENVIRONMENT, variable)
     if "name" in keys[provider] and "name" not in entries:
-        raise node.error("missing key 'name'", "name the key: in Vault's transit engine, in AWS KMS, by URI")
-    if provider in ("aws", "pkcs11"):
+        raise node.error(
+            "missing key 'name'", "name the key: in Vault's transit engine, in the cloud's service, by URI"
+        )
+    if provider in ("aws", "azure", "gcp", "pkcs11"):
         return ProviderSettings(ProviderKind(provider), entries["name"].text())
     if provider == "vault":
         mount = entries["mount"].text().strip("/") if "mount" in entries else "transit"

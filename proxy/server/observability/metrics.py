@@ -1,6 +1,7 @@
 """Prometheus metrics in a registry of our own. Names and labels come from closed sets, never from data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,7 +13,7 @@ from prometheus_client import (
 )
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sealwire import __version__
@@ -55,10 +56,31 @@ class CoreCollector(Collector):
             yield family
 
 
+class KeyAges(Collector):
+    """Tells the registry how old the active key of each class is, when it asks."""
+
+    def __init__(self, today: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.made: Mapping[str, datetime] = {}
+        """When the active key of each class of the keyring was made."""
+        self.classes: frozenset[str] = frozenset()
+        """Those of the policy; others are not shown."""
+        self._today = today
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """An age for each class that has one; called by the registry, from any thread."""
+        today, made = self._today(), self.made
+        text = "Time since the active key of a class was made"
+        family = GaugeMetricFamily("sealwire_key_age_seconds", text, labels=["class"])
+        for name in sorted(self.classes.intersection(made)):
+            # a clock that was set back makes no age negative
+            family.add_metric([name], max((today - made[name]).total_seconds(), 0.0))
+        yield family
+
+
 class Metrics:
     """Every figure the proxy publishes. Safe to call from the event loop and from worker threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, today: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -80,6 +102,8 @@ class Metrics:
             "keyring_age_seconds", "Time since the provider of the keys last answered"
         )
         self.keyring_expired = self._gauge("keyring_expired", "1 while the keys are too old to be used")
+        self.key_ages = KeyAges(today)
+        self.registry.register(self.key_ages)
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")
         self._policy_info = self._gauge("policy_info", "Constant 1; the label is the policy", "sha256")
@@ -98,8 +122,9 @@ class Metrics:
         for reason in CloseReason:  # a series that exists from the start can be alerted on
             self.closed.labels(reason.value)
 
-    def show_policy(self, sha256: str) -> None:
-        """From now on the policy with this hash counts, and no other."""
+    def show_policy(self, sha256: str, class_names: Iterable[str] = ()) -> None:
+        """From now on the policy with this hash and these classes counts, and no other."""
+        self.key_ages.classes = frozenset(class_names)
         self._policy_info.labels(sha256).set(1)
         if self._policy_shown not in ("", sha256):
             self._policy_info.remove(self._policy_shown)

@@ -36,8 +36,8 @@ def _modes(config: Config) -> dict[str, TlsMode]:
 
 def show_policy(policy: PolicyFile, metrics: Metrics) -> None:
     """Log which policy counts from now on, and show it with the figures."""
-    metrics.show_policy(policy.shown)
     rules = policy.rules
+    metrics.show_policy(policy.shown, rules.class_names)
     counts = {"collections": len(rules.collections) + len(rules.patterns), "classes": len(rules.classes)}
     note(_log, logging.INFO, "policy loaded", policy=policy.shown, **counts)
 

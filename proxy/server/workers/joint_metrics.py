@@ -29,6 +29,7 @@ GAUGES = {
     "sealwire_ready": Rule.HIGHEST,
     "sealwire_keyring_age_seconds": Rule.HIGHEST,
     "sealwire_keyring_expired": Rule.HIGHEST,
+    "sealwire_key_age_seconds": Rule.HIGHEST,
     "sealwire_certificate_expiry_timestamp_seconds": Rule.LOWEST,
     "sealwire_build_info": Rule.HIGHEST,
     "sealwire_policy_info": Rule.HIGHEST,

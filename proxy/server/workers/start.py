@@ -92,7 +92,8 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
         raise KeyringIncomplete(
             StartReason.KEYRING_INCOMPLETE,
             f"{config.keyring}: no active key for the classes {', '.join(missing)}",
-            f"sealwire keys create adds them, for example for '{missing[0]}'",
+            f"if it is new: sealwire keys create {missing[0]}; if it had a key before, this is an older "
+            "keyring: restore the newest",
         )
 
 

@@ -163,7 +163,7 @@ class LongReply:
     def _enter_next(self, last: int) -> bool:
         """Go into the next element if it is a container longer than a part, and begins in the window."""
         window = self._window
-        name_end = window.find(0, self._at + 1) if self._at < len(window) else -1
+        name_end = window.find(0, self._at + 1)
         if name_end < 0 or window[self._at] not in (kinds.OBJECT, kinds.ARRAY):
             return False
         value = name_end + 1
@@ -203,9 +203,10 @@ class LongReply:
         while wanted > 0 and (self._parts or self._loaded < len(self._part)):
             if self._loaded >= len(self._part):
                 self._part, self._loaded = self._parts.popleft(), 0
-            pieces.append(self._part[self._loaded : self._loaded + wanted])
-            self._loaded += len(pieces[-1])
-            wanted -= len(pieces[-1])
+            piece = self._part[self._loaded : self._loaded + wanted]
+            pieces.append(piece)
+            self._loaded += len(piece)
+            wanted -= len(piece)
         self._base += self._at
         self._at = 0
         self._window = b"".join(pieces)

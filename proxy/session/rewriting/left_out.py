@@ -64,7 +64,7 @@ def leave_out(
     ):
         raise refusal
     judged = RefusedStatements(ordered=ordered)
-    plan_command(policy, message, parsed.body, (0,), sequences, covered, None, judged.note)
+    plan_command(policy, message, parsed.body, sequences=sequences, covered=covered, refused=judged.note)
     if not judged.found:
         raise refusal
     places = [place for place, _ in judged.found]

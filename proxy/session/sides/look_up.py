@@ -96,7 +96,7 @@ def other_names(
             return None
 
     with suppress(Refusal, BsonError):
-        plan_command(conversation.shared.settings.policy, message, body, (0,), sequences, note)
+        plan_command(conversation.shared.settings.policy, message, body, sequences=sequences, covered=note)
     found.pop(namespace, None)
     return list(found)
 

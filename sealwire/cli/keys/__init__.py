@@ -1,4 +1,4 @@
-"""`sealwire keys`: make keys, prove that they work, wrap them anew, and put them in the safe."""
+"""`sealwire keys`: make keys, prove that they work, renew and end them, and put them in the safe."""
 
 import click
 
@@ -12,9 +12,12 @@ from sealwire.cli.groups import LazyGroup
     modules={
         "create": ("create", "create-kek"),
         "rewrap": ("rewrap",),
+        "rotate": ("rotate",),
+        "ending": ("retire", "destroy"),
         "export": ("export", "import"),
         "show": ("list", "verify"),
+        "status": ("status",),
     },
 )
 def command() -> None:
-    """Create, list, verify, rewrap, export and import keys."""
+    """Create, list, verify, renew, end, export and import keys."""

@@ -18,12 +18,20 @@ from sealwire.cli.key_options import (
 from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.policy_options import read_policy
 from sealwire.crypto import selftest
+from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
+from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.kek.key_file import create_key_file
 from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.providers import Providers
+
+_MADE_BY = {
+    KeysReason.VARIABLE_UNSET: "sealwire keys create-kek prints a fresh one",
+    KeysReason.VARIABLE_MALFORMED: "sealwire keys create-kek prints a fresh one",
+    KeysReason.FILE_MISSING: "check the path, or make the key file: sealwire keys create-kek --file PATH",
+}
 
 
 @click.command()
@@ -50,9 +58,10 @@ def create(class_names: tuple[str, ...], policy: Path | None, keyring: str, kek:
     selftest.run()
     providers = Providers()
     store = open_keyring_store(keyring, providers)
-    opened = kek.open(providers)
     now = datetime.now(UTC)
-    if not store.exists():
+    is_first = not store.exists()
+    opened = _open_first(kek, providers) if is_first else kek.open(providers)
+    if is_first:
         new = _in_order(class_names, wanted)
         _report(store, create_keyring(store, opened, new, now), new)
         click.echo(
@@ -67,6 +76,17 @@ def create(class_names: tuple[str, ...], policy: Path | None, keyring: str, kek:
         _report(store, add_classes(store, opened, new, now), new)
     else:
         click.echo(f"{store}: every class has a key already")
+
+
+def _open_first(kek: KekOptions, providers: Providers) -> KeyEncryptionKey:
+    """The key for a first keyring. Only here a hint says how to make one: other data needs the old one."""
+    try:
+        return kek.open(providers)
+    except KeySettingError as error:
+        how = _MADE_BY.get(error.reason)
+        if how is None:
+            raise
+        raise KeySettingError(error.reason, str(error), how) from None
 
 
 def _in_order(named: tuple[str, ...], from_policy: Iterable[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """`sealwire keys export` and `import`: all data keys for the safe, under a passphrase or in shares."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -82,13 +83,13 @@ def export_keys(path: Path, keyring: str, kek: KekOptions, opening: Opening, *, 
         require_free(file)
     providers = Providers()
     store = open_keyring_store(keyring, providers)
-    record, opened = read_record(store), kek.open(providers)
+    record, opened, now = read_record(store), kek.open(providers), datetime.now(UTC)
     shares: list[str] = []
     if threshold:
-        export, shares = under_shares(record, opened, store, threshold, len(opening.files))
+        export, shares = under_shares(record, opened, store, threshold, len(opening.files), now)
     else:
         passphrase = ask_new_passphrase(opening.export_passphrase_file)
-        export = under_passphrase(record, opened, store, passphrase)
+        export = under_passphrase(record, opened, store, passphrase, now)
     contents = [serialize_export(export), *(f"{share}\n".encode("ascii") for share in shares)]
     for file, content in zip((path, *opening.files), contents, strict=True):
         with writer_lock(file):
@@ -126,7 +127,8 @@ def import_keys(path: Path, keyring: str, kek: KekOptions, opening: Opening, *, 
     providers = Providers()
     store = open_keyring_store(keyring, providers)
     keys = export.open(own, where)
-    record = create_from_keys(store, kek.open(providers), keys, export.record.generation)
+    now = datetime.now(UTC)
+    record = create_from_keys(store, kek.open(providers), keys, export.record.generation, now)
     document = {"keys": len(keys), "generation": record.generation, "kek_id": record.kek_id}
     answer(f"{store}: {len(keys)} keys under {record.kek_id}", document, as_json=as_json)
 

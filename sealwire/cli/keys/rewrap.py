@@ -1,5 +1,6 @@
 """`sealwire keys rewrap`: another key-encryption key, or a newer version of it, for the same data keys."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -51,7 +52,7 @@ def rewrap(
     store = open_keyring_store(keyring, providers)
     old = kek.open(providers)
     new = old if to is None else open_kek(to, to_passphrase_file, providers)
-    record = file.rewrap(store, old, new, dry_run=manner.dry_run)
+    record = file.rewrap(store, old, new, datetime.now(UTC), dry_run=manner.dry_run)
     count = sum(len(entry.keys) for entry in record.classes)
     done = "would be wrapped" if manner.dry_run else "wrapped"
     document = {"keys": count, "generation": record.generation, "before": old.id, "kek_id": new.id}

@@ -6,12 +6,38 @@ import pytest
 
 from sealwire.keys.kek.environment import generate_encoded_kek
 
+POLICY = """\
+version: 1
+classes:
+  nhs_number: {mode: deterministic, type: string}
+  notes: {mode: random}
+collections:
+  clinic.patients: {nhs_number: nhs_number, notes: notes}
+  "tenant_*.visits": {who.nhs: nhs_number}
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """A policy with a deterministic and a random class."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return path
+
 
 @pytest.fixture
 def begins_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """In `tmp_path`, with a KEK in the environment."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("KEYRING", "KEK_PROVIDER", "PASSPHRASE", "PASSPHRASE_FILE"):
+    for variable in (
+        "KEYRING",
+        "KEK_PROVIDER",
+        "PASSPHRASE",
+        "PASSPHRASE_FILE",
+        "POLICY",
+        "REWRAP_EVERY",
+        "ROTATE_EVERY",
+    ):
         monkeypatch.delenv(f"SEALWIRE_{variable}", raising=False)
     monkeypatch.setenv("SEALWIRE_KEK", generate_encoded_kek())
     return ("keys",)

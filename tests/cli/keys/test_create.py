@@ -62,3 +62,23 @@ def test_a_printed_kek_comes_with_a_warning_on_the_other_stream(run: Run) -> Non
     assert len(printed.out.strip()) == 44
     assert printed.err
     assert printed.out.strip() not in printed.err
+
+
+def test_only_for_a_first_keyring_it_says_how_to_make_the_key(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEALWIRE_KEK")
+    first = run("create", "--keyring", "k.json", "a")
+    assert (first.code, "create-kek" in first.err) == (78, True)
+    unclear = run("create", "--keyring", "k.json", "a", "--kek", "nonsense")
+    assert (unclear.code, "create-kek" in unclear.err) == (78, False)
+    printed = run("create-kek").out.strip()
+    monkeypatch.setenv("SEALWIRE_KEK", printed)
+    assert run("create", "--keyring", "k.json", "a").code == 0
+    monkeypatch.delenv("SEALWIRE_KEK")
+    second = run("create", "--keyring", "k.json", "b")
+    assert (second.code, "create-kek" in second.err) == (78, False)
+
+
+def test_without_a_class_and_a_policy_there_is_nothing_to_make(run: Run) -> None:
+    assert run("create", "--keyring", "k.json").code == 2

@@ -22,6 +22,9 @@ def test_each_mistake_has_one_error_a_hint_and_its_exit_code(
         (tmp_path / name).write_bytes(content)
         (tmp_path / name).chmod(0o600)
     edit_json(tmp_path / "forged.json", lambda whole: whole.update(generation=7))
+    (tmp_path / "other.yaml").write_text(
+        "version: 1\nclasses: {other: {mode: random}}\ncollections: {c.d: {x: other}}\n"
+    )
     monkeypatch.setenv("OTHER", run("create-kek").out.strip())
     passphrase_file.write_text("short")
     for code, arguments in MISTAKES:
@@ -55,7 +58,10 @@ def test_no_output_ever_holds_a_key(run: Run) -> None:
         assert entry["keys"][0]["wrapped"][:16] not in shown
 
 
-@pytest.mark.parametrize("subcommand", ["create", "create-kek", "list", "rewrap", "verify"])
+@pytest.mark.parametrize(
+    "subcommand",
+    ["create", "create-kek", "destroy", "list", "retire", "rewrap", "rotate", "status", "verify"],
+)
 def test_help_has_examples(run: Run, subcommand: str) -> None:
     shown = run(subcommand, "--help")
     assert shown.code == 0

@@ -32,6 +32,18 @@ def test_the_material_is_not_shown_or_serialised() -> None:
             attempt(key)
 
 
+@pytest.mark.parametrize("state", [state for state in KeyState if state is not KeyState.RETIRED])
+def test_only_a_retired_key_waits_for_its_destruction(state: KeyState) -> None:
+    material = None if state is KeyState.DESTROYED else MATERIAL
+    with pytest.raises(ValueError, match="retired"):
+        DataKey("a", 1, 1, state, NOW, material, NOW)
+    assert DataKey("a", 1, 1, KeyState.RETIRED, NOW, MATERIAL, NOW).destroy_after == NOW
+
+
+def test_which_states_decrypt() -> None:
+    assert [state.value for state in KeyState if state.decrypts] == ["pending", "active", "decrypt-only"]
+
+
 @pytest.mark.parametrize("name", ["a", "_", "nhs_number", "A.b-c_9", "x" * 63])
 def test_class_names_of_a_policy_are_accepted(name: str) -> None:
     check_class_name(name)
@@ -42,6 +54,12 @@ def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(KeySettingError) as caught:
         generate_data_key(name, 1, 1, NOW)
     assert caught.value.reason is KeysReason.CLASS_NAME
+
+
+def test_ids_and_versions_are_all_that_four_bytes_hold_but_zero() -> None:
+    largest = (1 << 32) - 1
+    key = DataKey("a", largest, largest, KeyState.ACTIVE, NOW, MATERIAL)
+    assert (key.class_id, key.version) == (largest, largest)
 
 
 @pytest.mark.parametrize(

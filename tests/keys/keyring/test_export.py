@@ -25,11 +25,11 @@ KEYS = (
     DataKey("a", 1, 3, KeyState.ACTIVE, NOW, bytes(range(64, 128))),
     DataKey("b", 2, 1, KeyState.ACTIVE, NOW, bytes(range(128, 192))),
 )
-RECORD = seal_record(KEYS, 5, KEK)
+RECORD = seal_record(KEYS, 5, KEK, NOW)
 
 
 def passphrase_export() -> Export:
-    return under_passphrase(RECORD, KEK, "k", PASSPHRASE, CHEAP_SCRYPT)
+    return under_passphrase(RECORD, KEK, "k", PASSPHRASE, NOW, CHEAP_SCRYPT)
 
 
 def reread(export: Export) -> Export:
@@ -44,7 +44,7 @@ def test_a_passphrase_gives_all_keys_back() -> None:
 
 
 def test_shares_give_all_keys_back() -> None:
-    export, shares = under_shares(RECORD, KEK, "k", 2, 3)
+    export, shares = under_shares(RECORD, KEK, "k", 2, 3, NOW)
     export = reread(export)
     assert export.threshold == 2
     assert export.open(export.by_shares(shares[1:], "export"), "export") == KEYS
@@ -58,18 +58,18 @@ def test_a_keyring_made_of_an_export_opens_under_the_new_key(tmp_path: Path) -> 
     export = reread(passphrase_export())
     keys = export.open(export.by_passphrase(PASSPHRASE, "export"), "export")
     place = tmp_path / "k"
-    record = create_from_keys(place, NEW_KEK, keys, export.record.generation)
+    record = create_from_keys(place, NEW_KEK, keys, export.record.generation, NOW)
     assert (record.generation, record.kek_id) == (6, NEW_KEK.id)
     loaded, before = load_keyring(place, NEW_KEK, 6), load_keyring_of(tmp_path)
     for name in ("a", "b"):
         value = loaded.cipher_for(name).encrypt_deterministically(0x08, b"\\1")
         assert before.cipher_for(name).encrypt_deterministically(0x08, b"\\1") == value
     with pytest.raises(AlreadyExists):
-        create_from_keys(place, NEW_KEK, keys, 5)
+        create_from_keys(place, NEW_KEK, keys, 5, NOW)
 
 
 def load_keyring_of(folder: Path) -> Keyring:
-    create_from_keys(folder / "old", KEK, KEYS, 5)
+    create_from_keys(folder / "old", KEK, KEYS, 5, NOW)
     return load_keyring(folder / "old", KEK)
 
 
@@ -81,7 +81,7 @@ def test_a_wrong_passphrase_and_the_wrong_way_are_refused() -> None:
     with pytest.raises(KeySettingError) as wrong:
         export.by_shares([], "export")
     assert wrong.value.reason is KeysReason.SHARES
-    shared, _ = under_shares(RECORD, KEK, "k", 2, 2)
+    shared, _ = under_shares(RECORD, KEK, "k", 2, 2, NOW)
     with pytest.raises(KeySettingError) as without:
         shared.by_passphrase(PASSPHRASE, "export")
     assert without.value.reason is KeysReason.SHARES
@@ -89,17 +89,17 @@ def test_a_wrong_passphrase_and_the_wrong_way_are_refused() -> None:
 
 def test_a_weak_passphrase_makes_no_export() -> None:
     with pytest.raises(KeySettingError) as caught:
-        under_passphrase(RECORD, KEK, "k", "short", CHEAP_SCRYPT)
+        under_passphrase(RECORD, KEK, "k", "short", NOW, CHEAP_SCRYPT)
     assert caught.value.reason is KeysReason.PASSPHRASE_WEAK
 
 
 def test_another_kek_exports_nothing() -> None:
     with pytest.raises(KekDenied):
-        under_shares(RECORD, NEW_KEK, "k", 2, 2)
+        under_shares(RECORD, NEW_KEK, "k", 2, 2, NOW)
 
 
 def test_shares_of_another_export_do_not_open_it() -> None:
-    (first, _), (_, shares) = (under_shares(RECORD, KEK, "k", 2, 2) for _ in "12")
+    (first, _), (_, shares) = (under_shares(RECORD, KEK, "k", 2, 2, NOW) for _ in "12")
     with pytest.raises(KeysError) as caught:
         first.open(first.by_shares(shares, "export"), "export")
     assert caught.value.reason is KeysReason.KEK_OTHER
@@ -136,7 +136,7 @@ def test_every_cut_is_noticed() -> None:
 
 def test_nothing_of_a_key_is_in_an_export() -> None:
     raw = serialize_export(passphrase_export())
-    export, shares = under_shares(RECORD, KEK, "k", 2, 2)
+    export, shares = under_shares(RECORD, KEK, "k", 2, 2, NOW)
     for key in KEYS:
         for held in (raw, serialize_export(export), "".join(shares).encode()):
             assert key.material is None or key.material[:8] not in held

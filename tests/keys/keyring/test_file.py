@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,7 @@ def test_a_destroyed_key_keeps_its_record_without_material(path: Path) -> None:
         DataKey("a", 7, 2, KeyState.DECRYPT_ONLY, NOW, bytes(range(64))),
         DataKey("a", 7, 3, KeyState.ACTIVE, NOW, bytes(range(1, 65))),
     ]
-    path.write_bytes(serialize_record(seal_record(keys, 9, KEK)))
+    path.write_bytes(serialize_record(seal_record(keys, 9, KEK, NOW)))
     loaded = load_keyring(path, KEK)
     assert json.loads(path.read_bytes())["classes"][0]["keys"][0]["wrapped"] is None
     assert loaded.cipher_for("a").key_version == 3
@@ -351,7 +352,7 @@ def test_neither_the_file_nor_any_error_holds_key_material(path: Path) -> None:
 
 def test_rewrapping_keeps_the_keys_and_changes_what_opens_them(path: Path) -> None:
     before = open_record(read_record(path), KEK, path)
-    record = rewrap(path, KEK, OTHER_KEK)
+    record = rewrap(path, KEK, OTHER_KEK, NOW)
     assert (record.kek_id, record.generation) == (OTHER_KEK.id, 2)
     assert read_record(path) == record
     assert open_record(record, OTHER_KEK, path) == before
@@ -360,7 +361,7 @@ def test_rewrapping_keeps_the_keys_and_changes_what_opens_them(path: Path) -> No
 
 def test_rewrapping_under_the_same_key_wraps_anew(path: Path) -> None:
     wrapped = read_record(path).wrapped_mac_key
-    record = rewrap(path, KEK, KEK)
+    record = rewrap(path, KEK, KEK, NOW)
     assert (record.kek_id, record.generation) == (KEK.id, 2)
     assert record.wrapped_mac_key != wrapped
     assert load_keyring(path, KEK).class_names == ("nhs_number", "postcode")
@@ -368,7 +369,7 @@ def test_rewrapping_under_the_same_key_wraps_anew(path: Path) -> None:
 
 def test_a_dry_run_of_rewrapping_writes_nothing(path: Path) -> None:
     content = path.read_bytes()
-    assert rewrap(path, KEK, OTHER_KEK, dry_run=True).kek_id == OTHER_KEK.id
+    assert rewrap(path, KEK, OTHER_KEK, NOW, dry_run=True).kek_id == OTHER_KEK.id
     assert path.read_bytes() == content
 
 
@@ -380,14 +381,14 @@ def test_a_new_key_that_does_not_open_what_it_wraps_replaces_nothing(path: Path,
 
     content = path.read_bytes()
     with pytest.raises(KeysError):
-        rewrap(path, KEK, Broken(KEK_B), dry_run=dry_run)
+        rewrap(path, KEK, Broken(KEK_B), NOW, dry_run=dry_run)
     assert path.read_bytes() == content
 
 
 def test_rewrapping_needs_the_old_key(path: Path) -> None:
     content = path.read_bytes()
     with pytest.raises(KekDenied) as caught:
-        rewrap(path, OTHER_KEK, KEK)
+        rewrap(path, OTHER_KEK, KEK, NOW)
     assert caught.value.reason is KeysReason.KEK_OTHER
     assert path.read_bytes() == content
 
@@ -400,5 +401,39 @@ def test_destroyed_and_older_keys_are_rewrapped_as_they_are(tmp_path: Path) -> N
     )
     path = tmp_path / "k"
     path.touch(0o600)
-    path.write_bytes(serialize_record(seal_record(keys, 5, KEK)))
-    assert open_record(rewrap(path, KEK, OTHER_KEK), OTHER_KEK, path) == keys
+    path.write_bytes(serialize_record(seal_record(keys, 5, KEK, NOW)))
+    assert open_record(rewrap(path, KEK, OTHER_KEK, NOW), OTHER_KEK, path) == keys
+
+
+VECTORS = Path(__file__).parent / "vectors"
+FIRST_FORMAT = (
+    DataKey("nhs_number", 7, 1, KeyState.DESTROYED, NOW, None),
+    DataKey("nhs_number", 7, 2, KeyState.DECRYPT_ONLY, NOW, bytes(range(64))),
+    DataKey("nhs_number", 7, 3, KeyState.ACTIVE, NOW, bytes(range(64, 128))),
+    DataKey("notes", 8, 1, KeyState.ACTIVE, NOW, bytes(range(128, 192))),
+)
+SECOND_FORMAT = (
+    DataKey("nhs_number", 7, 1, KeyState.DESTROYED, NOW, None),
+    DataKey("nhs_number", 7, 2, KeyState.RETIRED, NOW, bytes(range(64)), NOW + timedelta(days=30)),
+    DataKey("nhs_number", 7, 3, KeyState.DECRYPT_ONLY, NOW, bytes(range(64, 128))),
+    DataKey("nhs_number", 7, 4, KeyState.ACTIVE, NOW, bytes(range(128, 192))),
+    DataKey("nhs_number", 7, 5, KeyState.PENDING, NOW, bytes(range(192, 256))),
+    DataKey("notes", 8, 1, KeyState.ACTIVE, NOW, bytes(range(100, 164))),
+)
+
+
+@pytest.mark.parametrize(("name", "keys"), [("keyring-1", FIRST_FORMAT), ("keyring-2", SECOND_FORMAT)])
+def test_a_keyring_of_every_format_opens_for_ever(name: str, keys: tuple[DataKey, ...]) -> None:
+    """These files are never made anew: each was written when its format was the newest."""
+    record = parse_record((VECTORS / f"{name}.json").read_bytes(), name)
+    opened = open_record(record, KEK, name)
+    assert opened == keys
+    assert [key.material for key in opened] == [key.material for key in keys]
+    assert record.wrapped_at == (None if name == "keyring-1" else NOW)
+
+
+def test_a_write_moves_a_keyring_to_the_newest_format(path: Path) -> None:
+    path.write_bytes((VECTORS / "keyring-1.json").read_bytes())
+    add_classes(path, KEK, ["new"], NOW)
+    assert json.loads(path.read_bytes())["version"] == 2
+    assert open_record(read_record(path), KEK, path)[:-1] == FIRST_FORMAT

@@ -1,10 +1,11 @@
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
-from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from tests.keys.samples import NOW
@@ -21,7 +22,10 @@ KEYRING = Keyring(
         key("nhs_number", 7, 2, KeyState.DECRYPT_ONLY),
         key("nhs_number", 7, 3, KeyState.ACTIVE),
         key("postcode", 8, 1, KeyState.ACTIVE),
-        key("retired", 9, 1, KeyState.DECRYPT_ONLY),
+        key("old", 9, 1, KeyState.DECRYPT_ONLY),
+        key("moving", 10, 1, KeyState.RETIRED),
+        key("moving", 10, 2, KeyState.ACTIVE),
+        key("moving", 10, 3, KeyState.PENDING),
     ],
     generation=4,
 )
@@ -33,7 +37,7 @@ def test_the_active_version_encrypts() -> None:
 
 
 def test_every_version_that_has_material_decrypts() -> None:
-    for ids in ((7, 2), (7, 3), (8, 1), (9, 1)):
+    for ids in ((7, 2), (7, 3), (8, 1), (9, 1), (10, 2), (10, 3)):
         cipher = KEYRING.cipher_by_id(*ids)
         envelope = cipher.encrypt_deterministically(0x08, b"\1")
         assert (cipher.class_id, cipher.key_version) == ids
@@ -43,7 +47,15 @@ def test_every_version_that_has_material_decrypts() -> None:
 
 @pytest.mark.parametrize(
     ("ids", "expected"),
-    [((7, 1), True), ((7, 2), True), ((8, 1), True), ((7, 4), False), ((8, 2), False), ((6, 1), False)],
+    [
+        ((7, 1), True),
+        ((7, 2), True),
+        ((8, 1), True),
+        ((7, 4), False),
+        ((8, 2), False),
+        ((10, 3), True),
+        ((10, 1), False),
+    ],
 )
 def test_it_knows_the_keys_that_it_holds_and_those_that_are_destroyed(
     ids: tuple[int, int], expected: bool
@@ -68,11 +80,11 @@ def test_an_unknown_class_is_unknown() -> None:
 
 def test_a_class_without_an_active_key_does_not_encrypt() -> None:
     with pytest.raises(UnknownKey) as caught:
-        KEYRING.cipher_for("retired")
+        KEYRING.cipher_for("old")
     assert caught.value.reason is KeysReason.NO_ACTIVE_KEY
 
 
-@pytest.mark.parametrize("ids", [(7, 4), (10, 1), (1, 7)])
+@pytest.mark.parametrize("ids", [(7, 4), (11, 1), (1, 7)])
 def test_an_unknown_version_says_which_it_was(ids: tuple[int, int]) -> None:
     with pytest.raises(UnknownKey) as caught:
         KEYRING.cipher_by_id(*ids)
@@ -84,6 +96,33 @@ def test_a_destroyed_key_is_told_apart_from_an_unknown_one() -> None:
     with pytest.raises(KeyDestroyed) as caught:
         KEYRING.cipher_by_id(7, 1)
     assert caught.value.reason is KeysReason.DESTROYED
+
+
+def test_a_pending_key_decrypts_and_the_active_one_goes_on_encrypting() -> None:
+    assert KEYRING.cipher_for("moving").key_version == 2
+    pending = KEYRING.pending_cipher_for("moving")
+    assert pending is not None
+    assert pending is KEYRING.cipher_by_id(10, 3)
+    assert KEYRING.pending_cipher_for("postcode") is None
+    assert KEYRING.pending_cipher_for("notes") is None
+
+
+def test_a_retired_key_opens_nothing_and_may_be_asked_for() -> None:
+    envelope = Keyring([key("moving", 10, 1, KeyState.ACTIVE)]).cipher_for("moving").encrypt_randomly(2, b"x")
+    for attempt in (
+        lambda: KEYRING.cipher_by_id(10, 1),
+        lambda: KEYRING.open_envelope(envelope, 0, len(envelope)),
+    ):
+        with pytest.raises(KeyRetired) as caught:
+            attempt()
+        assert (caught.value.reason, caught.value.key) == (KeysReason.RETIRED, (10, 1))
+        assert "keys retire moving 1 --undo" in caught.value.hint
+
+
+def test_it_says_when_each_active_key_was_made() -> None:
+    later = NOW.replace(year=2027)
+    old, new = key("a", 1, 1, KeyState.DECRYPT_ONLY), replace(key("a", 1, 2, KeyState.ACTIVE), created=later)
+    assert Keyring([old, new, key("b", 2, 1, KeyState.DECRYPT_ONLY)]).created == {"a": later}
 
 
 def test_an_envelope_of_an_unknown_key_says_what_to_ask_for() -> None:
@@ -117,11 +156,11 @@ def test_an_altered_envelope_or_a_part_of_one_does_not_open() -> None:
 
 
 def test_class_names_keep_the_order_of_the_keyring() -> None:
-    assert KEYRING.class_names == ("nhs_number", "postcode", "retired")
+    assert KEYRING.class_names == ("nhs_number", "postcode", "old", "moving")
 
 
 def test_a_keyring_shows_counts_and_cannot_be_serialised() -> None:
-    assert repr(KEYRING) == "Keyring(classes=3, keys=4, generation=4)"
+    assert repr(KEYRING) == "Keyring(classes=4, keys=6, generation=4)"
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
             attempt(KEYRING)

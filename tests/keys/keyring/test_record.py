@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -31,15 +32,22 @@ RECORD = KeyringRecord(
     (ClassRecord("a", 7, (DESTROYED, OLD, ACTIVE)), ClassRecord("b", 8, (ACTIVE,))),
     b"m" * 32,
 )
+RETIRED = KeyRecord(3, KeyState.RETIRED, NOW, b"retired wrapped")
+ENDING = replace(RETIRED, destroy_after=NOW)
+PENDING = KeyRecord(6, KeyState.PENDING, NOW, b"newest wrapped")
+SECOND = replace(
+    RECORD, classes=(ClassRecord("a", 7, (DESTROYED, OLD, ENDING, ACTIVE, PENDING)),), wrapped_at=NOW
+)
+"""In the second format, with all that the first does not know."""
 
 
-def document() -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(serialize_record(RECORD))
+def document(record: KeyringRecord = RECORD) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(serialize_record(record))
     return parsed
 
 
-def reason_after(change: Callable[[dict[str, Any]], object]) -> KeysReason:
-    changed = document()
+def reason_after(change: Callable[[dict[str, Any]], object], record: KeyringRecord = RECORD) -> KeysReason:
+    changed = document(record)
     change(changed)
     with pytest.raises(DamagedFile) as caught:
         parse_record(serialize(changed), "f")
@@ -52,15 +60,21 @@ moments = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1)).map(
 )
 
 
+OLD_STATES = [KeyState.DECRYPT_ONLY, KeyState.RETIRED, KeyState.DESTROYED]
+
+
 @st.composite
 def key_lists(draw: st.DrawFn) -> tuple[KeyRecord, ...]:
     versions = sorted(draw(st.sets(st.integers(1, 2**32 - 1), min_size=1, max_size=4)))
-    active = draw(st.integers(0, len(versions)))
+    states = draw(st.lists(st.sampled_from(OLD_STATES), min_size=len(versions), max_size=len(versions)))
+    states[draw(st.integers(0, len(versions) - 1))] = draw(st.sampled_from([KeyState.ACTIVE, *OLD_STATES]))
+    if states[-1] is not KeyState.ACTIVE and draw(st.booleans()):
+        states[-1] = KeyState.PENDING
     keys = []
-    for number, version in enumerate(versions):
-        state = KeyState.ACTIVE if number == active else draw(st.sampled_from(list(KeyState)[1:]))
+    for state, version in zip(states, versions, strict=True):
         wrapped = None if state is KeyState.DESTROYED else draw(st.binary(min_size=1, max_size=90))
-        keys.append(KeyRecord(version, state, draw(moments), wrapped))
+        destroy_after = draw(st.none() | moments) if state is KeyState.RETIRED else None
+        keys.append(KeyRecord(version, state, draw(moments), wrapped, destroy_after))
     return tuple(keys)
 
 
@@ -72,9 +86,8 @@ def records(draw: st.DrawFn) -> KeyringRecord:
         ClassRecord(name, class_id, draw(key_lists()))
         for name, class_id in zip(class_names, ids, strict=True)
     )
-    return KeyringRecord(
-        draw(st.integers(1, 2**40)), "local:ab", draw(st.binary(min_size=1, max_size=50)), classes, bytes(32)
-    )
+    mac_key = draw(st.binary(min_size=1, max_size=50))
+    return KeyringRecord(draw(st.integers(1, 2**40)), "local:ab", mac_key, classes, bytes(32), draw(moments))
 
 
 @given(record=records())
@@ -135,6 +148,40 @@ SCHEMA_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+SECOND_FAULTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no wrapped_at": lambda whole: whole.pop("wrapped_at"),
+    "wrapped_at no time": lambda whole: whole.update(wrapped_at="today"),
+    "pending and not the newest": key_of_first_class(1, {"state": "pending"}),
+    "pending without material": key_of_first_class(4, {"wrapped": None}),
+    "retired without material": key_of_first_class(2, {"wrapped": None}),
+    "two active keys": key_of_first_class(4, {"state": "active"}),
+    "waits and is not retired": key_of_first_class(2, {"state": "decrypt-only"}),
+    "destroy_after no time": key_of_first_class(2, {"destroy_after": "soon"}),
+    "destroy_after null": key_of_first_class(2, {"destroy_after": None}),
+}
+NEWER: dict[str, Callable[[dict[str, Any]], object]] = {
+    "pending": key_of_first_class(2, {"state": "pending"}),
+    "retired": key_of_first_class(1, {"state": "retired"}),
+    "waits for its destruction": key_of_first_class(
+        1, {"state": "retired", "destroy_after": "2026-01-31T12:30:15Z"}
+    ),
+    "wrapped_at": lambda whole: whole.update(wrapped_at="2026-01-31T12:30:15Z"),
+}
+
+
+@pytest.mark.parametrize("change", SECOND_FAULTS.values(), ids=SECOND_FAULTS)
+def test_what_does_not_fit_the_second_format_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
+    assert parse_record(serialize_record(SECOND), "f") == SECOND
+    assert reason_after(change, SECOND) is KeysReason.SCHEMA
+
+
+@pytest.mark.parametrize("change", NEWER.values(), ids=NEWER)
+def test_what_the_first_format_did_not_have_is_refused_in_it(
+    change: Callable[[dict[str, Any]], object],
+) -> None:
+    assert reason_after(change) is KeysReason.SCHEMA
+
+
 @pytest.mark.parametrize("change", SCHEMA_FAULTS.values(), ids=SCHEMA_FAULTS)
 def test_what_does_not_fit_the_schema_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
     assert reason_after(change) is KeysReason.SCHEMA
@@ -167,12 +214,28 @@ def test_numbers_at_their_bounds_are_read() -> None:
     assert parse_record(serialize_record(record), "f") == record
 
 
-def test_the_format_is_the_first() -> None:
+def test_the_format_is_the_first_without_a_time_and_else_the_second() -> None:
     assert document()["version"] == 1
+    assert document(SECOND)["version"] == 2
+    assert list(document(SECOND)) == [
+        "format",
+        "version",
+        "generation",
+        "kek_id",
+        "wrapped_at",
+        "wrapped_mac_key",
+        "classes",
+        "mac",
+    ]
 
 
 def test_a_later_format_is_told_apart() -> None:
-    assert reason_after(lambda whole: whole.update(version=2)) is KeysReason.FORMAT_VERSION
+    changed = {**document(), "version": 3}
+    with pytest.raises(DamagedFile) as caught:
+        parse_record(serialize(changed), "f")
+    assert caught.value.reason is KeysReason.FORMAT_VERSION
+    assert "version 3" in str(caught.value)
+    assert "later" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -200,7 +263,8 @@ def test_the_mac_covers_all_but_itself() -> None:
 
 
 def test_wrapped_bytes_are_not_shown() -> None:
-    assert "wrapped" not in repr(RECORD)
+    for key in (OLD, ACTIVE):
+        assert repr(key.wrapped) not in repr(RECORD)
     assert "mac" not in repr(RECORD)
 
 

@@ -21,7 +21,7 @@ KEYS = (
 
 
 def store(path: Path, keys: tuple[DataKey, ...]) -> Path:
-    path.write_bytes(serialize_record(seal_record(keys, 3, KEK)))
+    path.write_bytes(serialize_record(seal_record(keys, 3, KEK, NOW)))
     path.chmod(0o600)
     return path
 

@@ -103,6 +103,12 @@ def test_partitions_are_compared_under_no_collation() -> None:
         assert reason(run(stage, collation={"locale": "en"})) is Reason.COLLATION
 
 
+def test_a_field_of_which_nothing_is_known_is_filled_with_null() -> None:
+    unknown: Stage = {"$replaceWith": "$ward"}
+    assert covered(run(unknown, fill({"nhs_number": {"value": None}}))) == []
+    assert reason(run(unknown, fill({"nhs_number": {"value": "secret"}}))) is Reason.COMPUTE
+
+
 def test_a_constant_for_a_field_that_is_gone_is_refused() -> None:
     gone: Stage = {"$group": {"_id": "$name"}}
     assert reason(run(gone, fill({"nhs_number": {"value": "secret"}}))) is Reason.COMPUTE

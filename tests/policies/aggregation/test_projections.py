@@ -93,6 +93,12 @@ def test_what_a_projection_cannot_do_with_ciphertext_is_refused(projection: Any,
     assert reason(find(projection)) is expected
 
 
+def test_names_that_are_nested_amount_to_a_path_of_a_thousand_bytes_at_most() -> None:
+    assert covered(find({"a" * 1000: {"b": 1}})) == []
+    assert covered(find({"a" * 499: {"b" * 500: {"c": 1}}})) == []
+    assert reason(find({"a" * 500: {"b" * 500: {"c": 1}}})) is Reason.SHAPE
+
+
 @pytest.mark.parametrize(
     ("projection", "match", "edits"),
     [

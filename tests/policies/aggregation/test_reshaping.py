@@ -15,6 +15,7 @@ from sealwire.policies.aggregation.reshaping import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, FieldClass, Mode, PathNode, ValueType
+from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.policies.support import plan_of
 from tests.policies.tree_text import Shape, node, shown
 
@@ -67,6 +68,15 @@ def test_paths_that_collide_or_never_end_are_refused(paths: list[bytes]) -> None
     with pytest.raises(Refusal) as caught:
         assign_paths(TREE, [(path, NOTHING) for path in paths])
     assert caught.value.reason is Reason.SHAPE
+
+
+def test_a_path_may_be_as_deep_as_documents_are_and_no_deeper() -> None:
+    deepest = b".".join([b"x"] * MAX_DEPTH)
+    assert drop_paths(TREE, [deepest]) is TREE
+    assert child(assign_paths(TREE, [(deepest, NHS)]), b"x").opaque
+    with pytest.raises(Refusal) as caught:
+        drop_paths(TREE, [deepest + b".x"])
+    assert (caught.value.reason, caught.value.rule) == (Reason.SHAPE, "nesting")
 
 
 def test_an_opaque_document_learns_what_is_put_into_it() -> None:

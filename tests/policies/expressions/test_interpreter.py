@@ -7,7 +7,7 @@ from bson import MaxKey, MinKey, Regex, Timestamp
 
 from sealwire.policies.errors import Reason
 from tests.policies.signature_calls import doubled
-from tests.policies.support import Command, planned, reason
+from tests.policies.support import Command, planned, reason, refusal_of
 
 
 def stored(path: str, expression: Any) -> Command:
@@ -69,3 +69,17 @@ def test_what_the_server_would_not_take_for_that_constant_is_refused(
     path: str, expression: Any, expected: Reason
 ) -> None:
     assert reason(stored(path, expression)) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expression", "rule"),
+    [
+        ("nhs_number", {"$concat": ["a", "b"]}, "$concat"),
+        ("nhs_number", "$name", ""),
+        ("tags", ["a", "$name"], ""),
+        ("notes", [{"$toUpper": "b"}], ""),
+    ],
+)
+def test_the_refusal_names_the_operator_and_the_path(path: str, expression: Any, rule: str) -> None:
+    refusal = refusal_of(stored(path, expression))
+    assert (refusal.reason, refusal.path, refusal.rule) == (Reason.PIPELINE_UPDATE, path, rule)

@@ -79,6 +79,18 @@ def test_what_ciphertext_cannot_tell_is_refused(expression: Any, expected: Reaso
     assert reason(where(expression)) is expected
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"$setUnion": ["$tags", ["a"]]},
+        {"$setDifference": [["a"], "$tags"]},
+        {"$setIntersection": [["$nhs_number", "a"], ["a"]]},
+    ],
+)
+def test_a_set_that_may_hold_constants_does_not_come_out(expression: Any) -> None:
+    assert reason(yields(expression, {"$limit": 1})) is Reason.COMPUTE
+
+
 def test_a_collation_does_not_go_with_it() -> None:
     command = {**where({"$setEquals": ["$tags", ["a"]]}), "collation": {"locale": "en"}}
     assert reason(command) is Reason.COLLATION

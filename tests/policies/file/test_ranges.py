@@ -14,6 +14,7 @@ from sealwire.files.errors import SourceError
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.planning.plan import RangeEdit
 from tests.policies.range_policy import POLICY, days, listed, plan, reason
 
@@ -165,6 +166,22 @@ collections: {d.c: {f: k}}
             (date.max - date(1970, 1, 1)).days * 86_400_000 + 86_400_000,
         )
         assert not any(map(domain.holds, outside))
+
+
+@pytest.mark.parametrize(("value_type", "bits"), [("int", 31), ("long", 63)])
+def test_a_range_lies_between_the_numbers_of_its_type(value_type: str, bits: int) -> None:
+    def load(low: int, high: int) -> RangeDomain | None:
+        grid = f"{{mode: deterministic, type: {value_type}, range: {{from: {low}, to: {high}}}}}"
+        source = f"version: 1\nclasses: {{k: {grid}}}\ncollections: {{db.c: {{f: k}}}}\n"
+        return load_policy(source.encode(), "policy.yaml").classes["k"].domain
+
+    least, most = -(2**bits), 2**bits - 1
+    domain = load(least, most)
+    assert domain is not None
+    assert (domain.low, domain.high) == (least, most)
+    for low, high in ((least - 1, most), (least, most + 1)):
+        with pytest.raises(SourceError):
+            load(low, high)
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,8 @@ def test_a_tree_that_was_changed_has_what_it_was_behind_a_number() -> None:
     assert shown(after.changed({})) == "|-{a:k}"
     assert shown(node("-?").changed({})) == "-?|-?"
     assert (after.child(b"b"), after.child(b"a")) == (node("l"), None)
+
+
+def test_a_node_shows_what_it_was_given_and_not_what_was_counted_of_it() -> None:
+    shown = "path='a', children=mappingproxy({}), leaf=None, opaque=False, behind_number=None, absent=False"
+    assert repr(PathNode("a")) == f"PathNode({shown}, moved=False)"

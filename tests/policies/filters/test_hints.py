@@ -51,6 +51,8 @@ def bulk(operation: Command) -> Command:
         find(hint="address.postcode_1", limit=1),
         find(hint="address_1", limit=1),
         find(hint="by_nhs", limit=1),
+        find(hint="nhs_number_1", limit=1, filter=None),
+        find(hint="by_nhs", limit=1, filter=None),
         find(hint={"nhs_number": 1}, limit=1, sort={}),
         find(hint={"nhs_number": 1}, limit=1, sort={"$natural": 1}),
         find(hint={"nhs_number": 1}, limit=Decimal128("1")),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sealwire.policies.errors import Reason
-from tests.policies.support import covered, reason
+from tests.policies.support import covered, reason, refusal_of
 
 
 def find(low: Any, high: Any) -> dict[str, Any]:
@@ -53,6 +53,14 @@ def test_bounds_with_the_same_covered_values_are_covered(low: Any, high: Any, ed
 )
 def test_bounds_that_order_ciphertext_are_refused(low: Any, high: Any, expected: Reason) -> None:
     assert reason(find(low, high)) is expected
+
+
+@pytest.mark.parametrize(
+    ("bounds", "path"),
+    [({"nhs_number": "a"}, "nhs_number"), ({"age": 1, "contacts.phone": "a"}, "contacts.phone")],
+)
+def test_the_refusal_names_the_covered_path(bounds: dict[str, Any], path: str) -> None:
+    assert refusal_of(find(bounds, None)).path == path
 
 
 def test_bounds_compare_ciphertext_under_no_collation() -> None:

@@ -45,6 +45,10 @@ def test_a_schema_of_shapes_and_of_fields_in_clear_passes(schema: dict[str, Any]
         ),
         ({"properties": {"contacts": {"uniqueItems": True}}}, Reason.OPERATOR),
         ({"properties": {"tags": {"items": [{}, {"enum": ["a"]}]}}}, Reason.OPERATOR),
+        (
+            {"properties": {"contacts": {"items": [{}, {"properties": {"phone": {"enum": ["a"]}}}]}}},
+            Reason.OPERATOR,
+        ),
         ({"not": {"anyOf": [{"properties": {"tags": {"items": {"enum": ["a"]}}}}]}}, Reason.OPERATOR),
         ({"dependencies": {"age": {"properties": {"born": {"enum": [1]}}}}}, Reason.OPERATOR),
         ({"additionalProperties": {"enum": ["a"]}}, Reason.OPERATOR),

@@ -1,11 +1,14 @@
-"""What may be stored in a deterministic double: never a zero that would come back with another sign."""
+"""What may be stored in a deterministic class: only what is sound, and no zero of another sign."""
 
 from typing import Any
 
 import pytest
-from bson import Decimal128
+from bson import Decimal128, encode
 
+from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason
+from sealwire.policies.file.loader import load_policy
+from sealwire.wire.errors import BsonError, WireReason
 from tests.policies.support import plan_of, reason, value_edits
 
 ZEROS = [-0.0, Decimal128("-0"), Decimal128("-0E+3")]
@@ -49,3 +52,22 @@ def test_a_zero_is_stored(zero: Any) -> None:
 def test_an_int_has_one_zero() -> None:
     found = plan_of({"insert": "patients", "documents": [{"visits": -0.0}], "$db": "clinic"})
     assert [edit.value for edit in value_edits(found)] == [bytes(4)]
+
+
+FLAGGED = load_policy(
+    b"version: 1\nclasses: {flag: {mode: deterministic, type: bool}}\n"
+    b"collections: {clinic.patients: {smoker: flag}}\n",
+    "policy.yaml",
+)
+
+
+@pytest.mark.parametrize(("value", "name"), [(True, b"smoker"), ([True], b"0")])
+def test_a_flag_that_is_neither_true_nor_false_is_an_error(value: Any, name: bytes) -> None:
+    """Statements in an array are looked through as a whole; this update is not."""
+    body = {"findAndModify": "patients", "update": {"$set": {"smoker": value}}, "$db": "clinic"}
+    message, sound = encode(body), b"\x08" + name + b"\0\1"
+    assert sound in message
+    assert len(plan_command(FLAGGED, message, 0).edits) == 1
+    with pytest.raises(BsonError) as caught:
+        plan_command(FLAGGED, message.replace(sound, sound[:-1] + b"\2"), 0)
+    assert caught.value.reason is WireReason.BSON_VALUE

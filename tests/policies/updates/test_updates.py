@@ -196,6 +196,11 @@ def test_what_ciphertext_cannot_do_is_refused(change: Any, expected: Reason) -> 
         ({"$set": {"contacts.$[c].kind": 1}}, [{"$or": [{"c.phone": "a"}]}], [("contacts.phone", "a")]),
         ({"$set": {"contacts.$[c].lines.$[l]": 1}}, [{"c.phone": "a"}, {"l": 5}], [("contacts.phone", "a")]),
         ({"$set": {"deep.a.$[x].$[y].b": "n"}}, [{"y.b": "m"}], [("deep.a.b", "n"), ("deep.a.b", "m")]),
+        (
+            {"$set": {"contacts.$[c].kind": 1}},
+            [SON([("$or", [{"c.x": 1}]), ("c.phone", "a")])],
+            [("contacts.phone", "a")],
+        ),
         ({"$set": {"list.$[l]": 1}}, [{"l": {"$gt": 5}}], []),
         ({"$set": {"list.$[l]": 1}}, None, []),
     ],

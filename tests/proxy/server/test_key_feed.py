@@ -4,12 +4,13 @@ import asyncio
 import gc
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import pytest
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import KekUnavailable, KeysReason
-from sealwire.keys.keyring.data_key import DataKey, generate_data_key
+from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring
 from sealwire.proxy.server.config.settings import KeySettings
@@ -35,6 +36,8 @@ class Source:
         self.keys = [data_key(1)]
         self.loads = 0
         self.forgotten = 0
+        self.same: Keyring | None = None
+        """What every load gives, as where nothing has changed."""
         self.error: Exception | None = None
         self.open = threading.Event()
         self.open.set()
@@ -46,7 +49,7 @@ class Source:
             raise TimeoutError
         if self.error is not None:
             raise self.error
-        return Keyring(keys)
+        return self.same or Keyring(keys)
 
     def forget(self) -> None:
         self.forgotten += 1
@@ -69,13 +72,15 @@ class Bench:
     age_s: float | None = None
     source: Source = field(default_factory=Source)
     clock: Clock = field(default_factory=Clock)
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics = field(init=False)
     handed_on: list[Keyring] = field(default_factory=list)
+    today: datetime = NOW
     feed: KeyFeed = field(init=False)
 
     def __post_init__(self) -> None:
         first = FirstKeyring(Keyring(self.source.keys), self.age_s, None if self.age_s is None else DOWN)
         settings = KeySettings(REFRESH_S, MAX_AGE_S)
+        self.metrics = Metrics(lambda: self.today)
         self.feed = KeyFeed(self.source, first, settings, self.metrics, self.handed_on.append, self.clock)
 
     def ask(self, keys: tuple[tuple[int, int], ...] = FORGED) -> "asyncio.Task[Keyring | None]":
@@ -297,3 +302,56 @@ async def test_the_one_who_started_a_load_may_go_and_the_others_still_get_an_ans
     starter.cancel()
     assert await soon(other) is bench.feed.keyring
     assert bench.source.loads == 1
+
+
+async def test_the_active_keys_of_the_policy_show_their_age() -> None:
+    bench = Bench()
+    bench.metrics.show_policy("0", ["class1", "class2"])
+    bench.source.keys.extend([data_key(2), data_key(3)])
+    name = "sealwire_key_age_seconds"
+    bench.today = NOW + timedelta(days=2)
+    await bench.later(REFRESH_S)
+    assert bench.metrics.value(name, **{"class": "class1"}) == 2 * 86_400
+    assert bench.metrics.value(name, **{"class": "class2"}) == 2 * 86_400
+    bench.today = NOW - timedelta(days=1)
+    assert bench.metrics.value(name, **{"class": "class1"}) == 0
+    bench.metrics.show_policy("1", ["class2"])
+    shown = bench.metrics.render().decode()
+    assert f'{name}{{class="class2"}}' in shown
+    for hidden in ("class1", "class3"):
+        assert f'class="{hidden}"' not in shown
+
+
+async def test_keys_that_were_given_up_have_no_age() -> None:
+    bench = Bench()
+    bench.metrics.show_policy("0", ["class1"])
+    assert b'class="class1"' in bench.metrics.render()
+    bench.source.error = DOWN
+    await bench.later(MAX_AGE_S + 1)
+    assert bench.state() is Freshness.EXPIRED
+    assert b'class="class1"' not in bench.metrics.render()
+
+
+async def test_why_a_stored_value_cannot_be_opened_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.source.same = Keyring([DataKey("old", 9, 1, KeyState.RETIRED, NOW, bytes(range(64))), data_key(1)])
+    for loads in (1, 2):
+        asking = bench.ask(((1, 1), (9, 1), (9, 2)))
+        await asyncio.sleep(0)
+        await bench.later(RELOAD_INTERVAL_S)
+        await soon(asking)
+        assert bench.source.loads == loads
+    said = [vars(record)["fields"] for record in caplog.records if record.levelname == "WARNING"]
+    assert [(fields["reason"], fields["hint"]) for fields in said] == [
+        ("retired", "sealwire keys retire old 1 --undo"),
+        ("version-unknown", "the keyring is older than the data, or another one: restore its newest copy"),
+    ]
+
+
+async def test_forged_ids_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    asking = bench.ask(tuple((99, version) for version in range(1, 500)))
+    await asyncio.sleep(0)
+    await bench.later(RELOAD_INTERVAL_S)
+    await soon(asking)
+    assert sum(record.levelname == "WARNING" for record in caplog.records) == 100

@@ -7,6 +7,7 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import CloseReason, Counter
 from sealwire.proxy.session.shared import Reveal
+from sealwire.proxy.session.sides.server_side import MAX_ASKED_KEYS
 from sealwire.proxy.session.states import IllegalTransition
 from tests.proxy.session.playbook import (
     Input,
@@ -107,6 +108,22 @@ class TestWaitingForKeys:
         play << error(211, "KeyNotFound")
         play >> server(reply(NEW, 2)) << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
         play << error(211, "KeyNotFound", 2)
+
+    def test_no_more_keys_are_asked_for_than_the_limit(self, play: Playbook) -> None:
+        def answered(number: int) -> Playbook:
+            """A reply under a key that nobody has."""
+            return asked(play, number) >> server(reply({"a": sealed("nhs", "x", number + 1)}, number))
+
+        def withheld(number: int) -> None:
+            play << audit("undecryptable", "clinic.patients", "find", "UnknownKey")
+            play << error(211, "KeyNotFound", number)
+
+        for number in range(1, MAX_ASKED_KEYS + 1):
+            answered(number) << need_keys((NHS_ID, number + 1))
+            play >> keys_loaded(None)
+            withheld(number)
+        answered(MAX_ASKED_KEYS + 1)
+        withheld(MAX_ASKED_KEYS + 1)
 
     def test_each_unknown_key_of_a_reply_is_asked_for(self, play: Playbook) -> None:
         both = {"a": sealed("nhs", "x", version=2), "b": sealed("visits", 1, version=2)}

@@ -4,8 +4,9 @@ import pytest
 from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
+from sealwire.keys.keyring.data_key import KeyState
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
-from sealwire.sidecars.drift.condition import Condition
+from sealwire.sidecars.drift.condition import Condition, Keys
 from sealwire.wire import kinds
 from tests.sidecars.drift.samples import KEYS, NOTE, NOTES, OLD, envelope, stored
 
@@ -39,6 +40,12 @@ def test_a_binary_is_what_its_header_and_the_keyring_say(value: Binary, conditio
 @pytest.mark.parametrize("kind", [kinds.STRING, kinds.OBJECT, kinds.ARRAY, kinds.BOOL])
 def test_what_is_no_binary_is_plaintext_whatever_its_bytes(kind: int) -> None:
     assert KEYS.judge(kind, stored(envelope()), FIELD) is Condition.PLAINTEXT
+
+
+def test_a_retired_key_is_told_apart_from_one_that_opens_and_one_that_is_gone() -> None:
+    retired = Keys({"nhs": 7}, {(7, 1): KeyState.RETIRED, (7, 2): KeyState.ACTIVE}, {7: 2})
+    found = [retired.judge(kinds.BIN_DATA, stored(envelope(version=version)), FIELD) for version in (1, 2)]
+    assert found == [Condition.RETIRED_KEY, Condition.PROTECTED]
 
 
 def test_a_class_without_a_key_has_no_envelope() -> None:

@@ -118,9 +118,20 @@ def test_keys_and_keyring_may_lie_in_vault() -> None:
     )
 
 
-def test_the_kek_may_lie_in_aws_and_then_keys_have_an_age_and_need_no_vault() -> None:
-    config = parse(SHORT.replace("{provider: environment}", "{provider: aws, name: alias/clinic}"))
-    assert config.kek == ProviderSettings(ProviderKind.AWS_KMS, "alias/clinic")
+@pytest.mark.parametrize(
+    ("provider", "name", "kind"),
+    [
+        ("aws", "alias/clinic", ProviderKind.AWS_KMS),
+        ("azure", "https://clinic.vault.azure.net/keys/k", ProviderKind.AZURE),
+        ("gcp", "projects/p/locations/l/keyRings/r/cryptoKeys/k", ProviderKind.GCP_KMS),
+        ("pkcs11", "token=a;object=b?module-path=/c", ProviderKind.PKCS11),
+    ],
+)
+def test_the_kek_may_lie_with_a_service_and_then_keys_have_an_age_and_need_no_vault(
+    provider: str, name: str, kind: ProviderKind
+) -> None:
+    config = parse(SHORT.replace("{provider: environment}", f"{{provider: {provider}, name: '{name}'}}"))
+    assert config.kek == ProviderSettings(kind, name)
     assert (config.keys.max_age_s, config.vault) == (86_400, None)
 
 
@@ -190,7 +201,8 @@ def test_a_replica_set_has_a_listener_for_each_member_and_shares_the_rest() -> N
         ("provider: environment", "provider: environment, path: @x", "remove"),
         ("provider: environment", "provider: file, path: x, variable: @y", "remove"),
         ("provider: environment", "provider: aws, name: a, mount: @m", "remove"),
-        ("{provider: environment", "@{provider: aws", "AWS"),
+        ("{provider: environment", "@{provider: aws", "cloud"),
+        ("{provider: environment", "@{provider: azure", "cloud"),
         ("kek:", "limits: {connections: @0}\nkek:", ""),
         ("kek:", "limits: {drain_s: @soon}\nkek:", ""),
         ("kek:", "log: {level: @loud}\nkek:", ""),

@@ -1,5 +1,7 @@
 """Figures of several workers as one page."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.parser import text_string_to_metric_families
@@ -54,11 +56,14 @@ def test_the_worst_counts_where_a_sum_would_mean_nothing() -> None:
     one, other = a_worker(), a_worker()
     for metrics, age_s, expiry, ready in ((one, 5.0, 2000.0, 1), (other, 70.0, 1000.0, 0)):
         metrics.keyring_age.set(age_s)
+        metrics.show_policy("0", ["nhs"])
+        metrics.key_ages.made = {"nhs": datetime.now(UTC) - timedelta(days=age_s)}
         metrics.certificate_expiry.labels("listen").set(expiry)
         metrics.ready.set(ready)
     page = page_of(one, other)
     assert value(page, "sealwire_keyring_age_seconds") == 70
     assert value(page, "sealwire_certificate_expiry_timestamp_seconds", side="listen") == 1000
+    assert value(page, "sealwire_key_age_seconds", **{"class": "nhs"}) >= 70 * 86_400
     assert value(page, "sealwire_ready") == 1
 
 

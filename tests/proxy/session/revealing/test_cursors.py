@@ -8,7 +8,9 @@ from bson import Int64
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.policies.file.schema import PolicySet
+from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.shared import SessionSettings
+from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.playbook import Playbook, audit, client, error, pause, server, to_client, to_server
 from tests.proxy.session.sides.test_look_up import asked, told, view
 from tests.proxy.session.world import (
@@ -156,6 +158,23 @@ def test_a_cursor_that_was_opened_under_a_former_policy_is_read_on() -> None:
     answer = batch("firstBatch", "clinic.patients", SEALED, 0, 3)
     play >> server(answer) << to_client(answer)
     play.finish()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ok": 0.0, "code": 13},
+        {"cursor": 5},
+        {"cursor": {"ns": "clinic.shown"}},
+        {"cursor": {"id": 5, "ns": "clinic.shown"}},
+        {"cursor": {"id": Int64(5)}},
+        {"cursor": {"id": Int64(5), "ns": 7}},
+        {"cursor": {"id": Int64(0), "ns": "clinic.shown"}},
+    ],
+)
+def test_a_reply_without_an_open_cursor_is_not_marked(body: Any) -> None:
+    message = reply(body)
+    assert cursors.mark(message, parse_op_msg(message).body, KEYRING, "nhs") is message
 
 
 @pytest.mark.parametrize("body", [{"$db": 5}, {}])

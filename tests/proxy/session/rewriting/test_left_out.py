@@ -149,6 +149,14 @@ def test_a_bulk_has_its_write_errors_among_its_results(in_body: bool) -> None:
     ]
 
 
+def test_the_operations_of_a_bulk_may_come_behind_its_namespaces() -> None:
+    body = {"bulkWrite": 1, "ordered": False, "$db": "admin"}
+    namespaces = [{"ns": PATIENTS}, {"ns": "shop.orders"}]
+    message = command(body, after={"nsInfo": namespaces, "ops": OPS})
+    sent = written(session().client_data(message), ToServer)
+    assert sent == command(body, after={"nsInfo": namespaces, "ops": [OPS[1], OPS[3]]})
+
+
 def test_what_the_server_is_asked_about_is_asked_once_and_counted_once() -> None:
     message = bulk(OPS, in_body=True, other="clinic.wards", ordered=False)
     talk = session()

@@ -204,6 +204,19 @@ def test_a_refusal_of_the_last_document_refuses_all_of_them() -> None:
     assert caught.value.reason is Reason.TYPE
 
 
+def test_what_is_settled_may_be_as_long_as_a_message_and_no_longer() -> None:
+    message = _many("after")
+    taking = Settled(shared())
+    planned(message, taking.take)
+    size = sum(len(edit.data) for edit in taking.edits)
+    exact = Settled(shared(limit=size))
+    planned(message, exact.take)
+    assert [edit.data for edit in exact.edits] == [edit.data for edit in taking.edits]
+    with pytest.raises(Refusal) as caught:
+        planned(message, Settled(shared(limit=size - 1)).take)
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
 def test_what_was_settled_counts_for_the_limit_of_the_message() -> None:
     message = _many("after")
     size = len(applied(message))

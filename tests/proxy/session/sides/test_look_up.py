@@ -7,7 +7,9 @@ from bson import Int64, encode
 
 from sealwire.policies.aggregation.views import MAX_NAMES, UNREADABLE, View
 from sealwire.proxy.session.effects import CloseReason
+from sealwire.proxy.session.requests import MAX_AWAITED
 from sealwire.proxy.session.sides import look_up
+from sealwire.wire.long_message import LONG_BYTES
 from sealwire.wire.op_msg import MORE_TO_COME, build_op_msg, parse_op_msg
 from tests.proxy.session.playbook import (
     Playbook,
@@ -108,6 +110,46 @@ def test_a_command_that_leads_to_names_without_end_is_refused(play: Playbook) ->
     play >> client(message)
     play << audit("refused", "clinic.patients", "aggregate", "too-large")
     play << error(10334, "BSONObjectTooLarge", 70)
+
+
+def joining(count: int, request_id: int = 70, **more: Any) -> bytes:
+    """A command that leads to `count` names that nobody knows."""
+    stages = [{"$unionWith": f"n{number}"} for number in range(count)]
+    body = {"aggregate": "patients", "pipeline": stages, "cursor": {}, "$db": "clinic", **more}
+    return command(body, request_id)
+
+
+def test_a_command_may_lead_to_as_many_names_as_the_limit(play: Playbook) -> None:
+    names = [f"n{number}" for number in range(MAX_NAMES)]
+    message = joining(MAX_NAMES)
+    play >> client(message) << pause(True) << to_server(asked(names, 1))
+    play >> server(told(response_to=1)) << pause(False) << to_server(message)
+
+
+def test_what_was_learned_for_a_command_that_leads_too_far_is_forgotten(play: Playbook) -> None:
+    names = [f"n{number}" for number in range(MAX_NAMES)]
+    for number, question in ((70, 1), (71, 3)):
+        play >> client(joining(MAX_NAMES, number)) << pause(True) << to_server(asked(names, question))
+        play >> server(told(view("n0", "one more"), response_to=question)) << pause(False)
+        play << audit("refused", "clinic.patients", "aggregate", "too-large")
+        play << error(10334, "BSONObjectTooLarge", number)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_only_of_a_long_command_the_names_are_asked_for_one_by_one(play: Playbook, more: int) -> None:
+    padding = LONG_BYTES - len(joining(2, comment="")) + more
+    message = joining(2, comment="x" * padding)
+    assert len(message) == LONG_BYTES + more
+    question = asked("n0", 1) if more else asked(["n0", "n1"], 1)
+    play >> client(message) << pause(True) << to_server(question)
+
+
+def test_where_no_further_reply_can_be_awaited_no_question_is_asked(play: Playbook) -> None:
+    for number in range(1, MAX_AWAITED + 1):
+        message = command({"ping": 1, "$db": "admin"}, number)
+        play >> client(message) << to_server(message)
+    play >> client(command(find(), MAX_AWAITED + 1))
+    play << close(CloseReason.CLIENT_PROTOCOL, "request-id at byte 4")
 
 
 def test_what_the_client_sends_meanwhile_waits_in_its_order(play: Playbook) -> None:

@@ -1,0 +1,131 @@
+"""What the calendar asks for: wrap the keyring anew, rotate a class, finish what was begun.
+
+Two intervals. The keyring is wrapped anew every 90 days, which touches no data and cannot go wrong half-way.
+Data keys are rotated only where an interval is set: after a deterministic class got a new key its data has to
+be moved, and somebody has to want that. What has been due for `GRACE` is overdue.
+
+A keyring of the first format does not say when it was wrapped. That was not before its newest key was made.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
+
+QUARTER = timedelta(days=90)
+GRACE = timedelta(days=14)
+"""Two runs of a weekly timer."""
+
+
+class Chore(Enum):
+    """What is to be done; the value is what programs read."""
+
+    CREATE = "create"
+    """The policy has a class without an active key."""
+    REWRAP = "rewrap"
+    """The keyring was wrapped too long ago."""
+    ROTATE = "rotate"
+    """The active key of a class is too old."""
+    REENCRYPT = "reencrypt"
+    """A new key is pending: the data of its class has to move to it."""
+    DESTROY = "destroy"
+    """The waiting period of a retired key is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySchedule:
+    """How old things may become; None: as old as they like."""
+
+    rewrap_every: timedelta | None = QUARTER
+    rotate_every: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueChore:
+    """One thing to do."""
+
+    chore: Chore
+    since: datetime
+    """When it became due."""
+    overdue: bool
+    class_name: str = ""
+    """Empty for the whole keyring."""
+    version: int = 0
+    """The key that it is about; 0 for none."""
+
+    @property
+    def command(self) -> str:
+        """What does it."""
+        return {
+            Chore.CREATE: f"sealwire keys create {self.class_name}",
+            Chore.REWRAP: "sealwire keys rewrap",
+            Chore.ROTATE: f"sealwire keys rotate {self.class_name}",
+            Chore.REENCRYPT: f"sealwire migrate reencrypt {self.class_name}",
+            Chore.DESTROY: f"sealwire keys destroy {self.class_name} {self.version}",
+        }[self.chore]
+
+
+def due_chores(
+    record: KeyringRecord, schedule: KeySchedule, now: datetime, policy_classes: Iterable[str] | None = None
+) -> tuple[DueChore, ...]:
+    """All that is due, what concerns the whole keyring first, then in the order of the classes.
+
+    `policy_classes` are those in use: only they are rotated, and each needs an active key. None: all are in
+    use. Nothing of `record` is opened, so it need not be authenticated; who acts on the answer does that.
+    """
+    wanted = None if policy_classes is None else frozenset(policy_classes)
+    return (
+        *_missing(record, now, policy_classes or ()),
+        *_after(Chore.REWRAP, wrapped_at(record, now), schedule.rewrap_every, now),
+        *(chore for entry in record.classes for chore in _of_class(entry, schedule, now, wanted)),
+    )
+
+
+def wrapped_at(record: KeyringRecord, now: datetime) -> datetime:
+    """When the keyring was wrapped; of the first format, the earliest time. `now` if it holds nothing."""
+    if record.wrapped_at is not None:
+        return record.wrapped_at
+    return max((key.created for entry in record.classes for key in entry.keys), default=now)
+
+
+def _missing(record: KeyringRecord, now: datetime, wanted: Iterable[str]) -> Iterator[DueChore]:
+    usable = {entry.name for entry in record.classes if _in_state(entry, KeyState.ACTIVE)}
+    for name in wanted:
+        if name not in usable:
+            yield DueChore(Chore.CREATE, now, True, name)
+
+
+def _of_class(
+    entry: ClassRecord, schedule: KeySchedule, now: datetime, wanted: frozenset[str] | None
+) -> Iterator[DueChore]:
+    pending, active = _in_state(entry, KeyState.PENDING), _in_state(entry, KeyState.ACTIVE)
+    if pending is not None:
+        yield from _after(Chore.REENCRYPT, pending.created, timedelta(0), now, entry.name, pending.version)
+    elif active is not None and (wanted is None or entry.name in wanted):
+        yield from _after(
+            Chore.ROTATE, active.created, schedule.rotate_every, now, entry.name, active.version
+        )
+    for key in entry.keys:
+        if key.destroy_after is not None and key.destroy_after <= now:
+            # never overdue: that a key is kept harms nobody's data
+            yield DueChore(Chore.DESTROY, key.destroy_after, False, entry.name, key.version)
+
+
+def _after(
+    chore: Chore,
+    begin: datetime,
+    every: timedelta | None,
+    now: datetime,
+    class_name: str = "",
+    version: int = 0,
+) -> Iterator[DueChore]:
+    if every is not None and now >= begin + every:
+        since = begin + every
+        yield DueChore(chore, since, now >= since + GRACE, class_name, version)
+
+
+def _in_state(entry: ClassRecord, state: KeyState) -> KeyRecord | None:
+    return next((key for key in entry.keys if key.state is state), None)

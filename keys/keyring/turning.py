@@ -1,0 +1,171 @@
+"""Keys that turn: a new version of a class's key, its activation, and a step on the way of an old one.
+
+Every function writes the keyring once, whole or not at all, as `file.change_keys` does, and raises and costs
+what that does. `dry_run` does all of it but the writing. Proxies see the change when they load their keyring
+again: after `keys.refresh_s`, or at once when they meet a key that they do not have.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from sealwire.crypto.envelope import MAX_ID
+from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
+from sealwire.keys.keyring.file import change_keys
+from sealwire.keys.keyring.record import MAX_VERSIONS
+from sealwire.keys.keyring.states import KeyEvent, move
+from sealwire.keys.keyring.store import KeyringStore
+
+
+def rotate(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    now: datetime,
+    *,
+    deterministic: bool,
+    dry_run: bool = False,
+) -> DataKey:
+    """Make a new version of the class's key: active at once, or pending if the class is `deterministic`.
+
+    Raises:  UnknownKey CLASS_UNKNOWN
+             KeySettingError KEY_STATE: the class has a pending key; VERSION_COUNT: it has too many
+    """
+
+    return rotate_all(place, kek, {class_name: deterministic}, now, dry_run=dry_run)[0]
+
+
+def rotate_all(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    deterministic: Mapping[str, bool],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> tuple[DataKey, ...]:
+    """`rotate` of several classes in one write: all or none. Each name says if its class is deterministic."""
+    made: list[DataKey] = []
+
+    def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+        for name, pends in deterministic.items():
+            keys = _with_class(keys, name, partial(_rotated, now=now, pends=pends))
+            made.append(next(key for key in reversed(keys) if key.class_name == name))
+        return keys
+
+    change_keys(place, kek, change, now, dry_run=dry_run)
+    return tuple(made)
+
+
+def activate(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> DataKey:
+    """Make the pending key of a class its active one, once all of its data has moved.
+
+    Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: nothing is pending.
+    """
+
+    def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
+        *older, pending = versions
+        return (*_replaced(older), move(pending, KeyEvent.ACTIVATED))
+
+    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+
+
+def change_version(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    key: tuple[str, int],
+    change: Callable[[DataKey], DataKey],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> DataKey:
+    """Take one step with `key`, as (class, version): `change` is one of `ending`, and gives the key after it.
+
+    Raises what `change` raises; UnknownKey CLASS_UNKNOWN, VERSION_UNKNOWN.
+    """
+    class_name, version = key
+
+    def change_one(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
+        if all(found.version != version for found in versions):
+            raise UnknownKey(
+                KeysReason.VERSION_UNKNOWN,
+                f"class {class_name} has no version {version}",
+                "sealwire keys list shows the versions",
+            )
+        return tuple(change(found) if found.version == version else found for found in versions)
+
+    changed = _change_class(place, kek, class_name, change_one, now, dry_run=dry_run)
+    return next(found for found in changed if found.version == version)
+
+
+def _change_class(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]],
+    now: datetime,
+    *,
+    dry_run: bool,
+) -> tuple[DataKey, ...]:
+    """All versions of the class after `change`."""
+    changed: tuple[DataKey, ...] = ()
+
+    def change_all(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
+        nonlocal changed
+        keys = _with_class(keys, class_name, change)
+        changed = tuple(key for key in keys if key.class_name == class_name)
+        return keys
+
+    change_keys(place, kek, change_all, now, dry_run=dry_run)
+    return changed
+
+
+def _replaced(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
+    return tuple(move(key, KeyEvent.REPLACED) if key.state is KeyState.ACTIVE else key for key in versions)
+
+
+def _rotated(versions: Sequence[DataKey], now: datetime, *, pends: bool) -> tuple[DataKey, ...]:
+    new = _next_version(versions, now, KeyState.PENDING if pends else KeyState.ACTIVE)
+    return (*(versions if pends else _replaced(versions)), new)
+
+
+def _next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) -> DataKey:
+    last = versions[-1]
+    if last.state is KeyState.PENDING:
+        raise KeySettingError(
+            KeysReason.KEY_STATE,
+            f"version {last.version} of class {last.class_name} is still pending",
+            f"finish its rotation first: sealwire migrate reencrypt {last.class_name}",
+        )
+    if len(versions) >= MAX_VERSIONS or last.version >= MAX_ID:
+        raise KeySettingError(
+            KeysReason.VERSION_COUNT,
+            f"class {last.class_name} has {len(versions)} versions, and no more can be counted",
+            "move its fields to a new class",
+        )
+    return generate_data_key(last.class_name, last.class_id, last.version + 1, now, state)
+
+
+def _with_class(
+    keys: tuple[DataKey, ...], class_name: str, change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]]
+) -> tuple[DataKey, ...]:
+    """`keys` with the versions of one class as `change` makes them."""
+    at = [number for number, key in enumerate(keys) if key.class_name == class_name]
+    if not at:
+        raise UnknownKey(
+            KeysReason.CLASS_UNKNOWN,
+            f"the keyring has no class {class_name}",
+            "sealwire keys list shows the classes",
+        )
+    # the versions of one class stand together
+    begin, end = at[0], at[-1] + 1
+    return (*keys[:begin], *change(keys[begin:end]), *keys[end:])

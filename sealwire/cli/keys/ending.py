@@ -1,0 +1,166 @@
+"""`sealwire keys retire` and `destroy`: the end of an old key, and the way back."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import click
+
+from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.keys.options import Interval
+from sealwire.cli.options import Decorator, declare, settings
+from sealwire.cli.output import Manner, manner_options, question_console, show_table
+from sealwire.crypto import selftest
+from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.keyring import ending
+from sealwire.keys.keyring.data_key import DataKey
+from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.record import KeyRecord, format_time
+from sealwire.keys.keyring.store import KeyringStore
+from sealwire.keys.keyring.turning import change_version
+from sealwire.keys.providers import Providers
+
+_COLUMNS = ("class", "version", "state", "created")
+_COUNTS = "sealwire migrate verify says how many values still need it"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which key, where, and whether somebody has agreed beforehand."""
+
+    class_name: str
+    version: int
+    keyring: str
+    kek: KekOptions
+    yes: bool
+
+
+def _subject_options() -> Decorator:
+    taken = settings(
+        "subject",
+        Subject,
+        click.argument("class_name", metavar="CLASS"),
+        click.argument("version", type=click.IntRange(1)),
+        keyring_option,
+        click.option("--yes", is_flag=True, help="Do not ask."),
+    )
+    # the key-encryption key is an argument made of options itself
+    return declare(kek_options, taken)
+
+
+@click.command()
+@_subject_options()
+@click.option("--undo", is_flag=True, help="Let a retired key decrypt again.")
+@manner_options
+def retire(subject: Subject, manner: Manner, *, undo: bool) -> None:
+    """Let version VERSION of CLASS open nothing any more, to see whether something still needs it.
+
+    Only a decrypt-only key can be retired, and only a retired one destroyed. It is kept: a read that needs it
+    fails, says so in the log, and works again after --undo.
+
+    \b
+    Examples:
+      sealwire keys retire nhs_number 1 --keyring keyring.json
+      sealwire keys retire nhs_number 1 --keyring keyring.json --undo
+    """
+    question = "What it encrypted can then not be read, until --undo"
+    step = ending.take_back if undo else ending.retire
+    _take(subject, step, manner, question="" if undo else question)
+
+
+@click.command()
+@_subject_options()
+@click.option(
+    "--wait",
+    type=Interval(),
+    metavar="30d",
+    default=f"{ending.DEFAULT_WAIT.days}d",
+    show_default=True,
+    help="How long it can be taken back; one day at least, or 0d with --confirm.",
+)
+@click.option("--cancel", is_flag=True, help="Take an announced destruction back.")
+@click.option("--confirm", metavar="CLASS:VERSION", help="The key once more, for --wait 0d.")
+@manner_options
+def destroy(
+    subject: Subject, wait: timedelta | None, manner: Manner, *, cancel: bool, confirm: str | None
+) -> None:
+    """Destroy version VERSION of CLASS, in two steps: announce it, and run the command again after --wait.
+
+    Only a retired key can be destroyed. What it encrypted cannot be read again by anyone then, save with an
+    older copy of the keyring: destroy those as well, and exports.
+
+    \b
+    Examples:
+      sealwire keys destroy nhs_number 1 --keyring keyring.json
+      sealwire keys destroy nhs_number 1 --keyring keyring.json --yes
+      sealwire keys destroy nhs_number 1 --keyring keyring.json --cancel
+    """
+    if cancel:
+        _take(subject, ending.cancel, manner, question="")
+        return
+    now = datetime.now(UTC)
+    if _find(subject, open_keyring_store(subject.keyring, Providers())).destroy_after is not None:
+        question = "What it encrypted can then not be read again by anyone"
+        _take(subject, partial(ending.destroy, now=now), manner, question=question)
+        return
+    if wait is None or (wait < ending.MINIMUM_WAIT and wait):
+        raise click.UsageError("--wait is one day at least, or 0d")
+    if not wait:
+        _require_typed(f"{subject.class_name}:{subject.version}", confirm)
+    question = f"It may then be destroyed after {format_time(now + wait)}"
+    _take(subject, partial(ending.announce, now=now, wait=wait), manner, question=question)
+
+
+def _require_typed(wanted: str, given: str | None) -> None:
+    if given is None and sys.stdin.isatty():
+        given = click.prompt(f"Type {wanted} to go on", err=True, default="", show_default=False)
+    if given != wanted:
+        raise click.UsageError(f"without a waiting period, give --confirm {wanted}")
+
+
+def _take(subject: Subject, step: Callable[[DataKey], DataKey], manner: Manner, *, question: str) -> None:
+    """Take a step with the key; with a question, only after it was shown and somebody said yes."""
+    selftest.run()
+    providers = Providers()
+    store = open_keyring_store(subject.keyring, providers)
+    found = _find(subject, store)
+    if question and not manner.dry_run:
+        row = (subject.class_name, subject.version, found.state.value, format_time(found.created))
+        show_table(_COLUMNS, [row], question_console())
+        click.echo(f"{question}. {_COUNTS}.", err=True)
+        if not subject.yes:
+            click.confirm("Go on?", abort=True, err=True)
+    key = (subject.class_name, subject.version)
+    opened = subject.kek.open(providers)
+    after = change_version(store, opened, key, step, datetime.now(UTC), dry_run=manner.dry_run)
+    _show(str(store), after, manner)
+
+
+def _find(subject: Subject, store: KeyringStore) -> KeyRecord:
+    """What the keyring says of the key, not authenticated yet. Raises UnknownKey."""
+    for entry in read_record(store).classes:
+        for key in entry.keys:
+            if (entry.name, key.version) == (subject.class_name, subject.version):
+                return key
+    raise UnknownKey(
+        KeysReason.VERSION_UNKNOWN,
+        f"the keyring has no version {subject.version} of class {subject.class_name}",
+        "sealwire keys list shows the versions",
+    )
+
+
+def _show(place: str, key: DataKey, manner: Manner) -> None:
+    until = None if key.destroy_after is None else format_time(key.destroy_after)
+    may = f", and may be destroyed after {until}" if until else ""
+    done = "would be" if manner.dry_run else "is"
+    document = {
+        "class": key.class_name,
+        "version": key.version,
+        "state": key.state.value,
+        "destroy_after": until,
+    }
+    manner.answer(
+        f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}{may}", document
+    )

@@ -1,0 +1,69 @@
+"""Options that say how old keys may become, and which policy says what they are for."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from sealwire.cli.options import PRESENT_FILE, settings
+from sealwire.keys.keyring.schedule import KeySchedule
+
+_INTERVAL = re.compile(r"([0-9]{1,5})([dw])", re.ASCII)
+_UNITS = {"d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class Interval(click.ParamType[timedelta | None]):
+    """Days or weeks, as `90d` or `13w`; the value is a timedelta, or None for `never`."""
+
+    name = "interval"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta | None:
+        if isinstance(value, timedelta):
+            return value
+        if value == "never":
+            return None
+        found = _INTERVAL.fullmatch(value)
+        if found is None:
+            self.fail("write days or weeks, such as 90d or 13w, or never", param, ctx)
+        return int(found[1]) * _UNITS[found[2]]
+
+
+def _schedule(rewrap_every: timedelta | None, rotate_every: timedelta | None) -> KeySchedule:
+    return KeySchedule(rewrap_every, rotate_every)
+
+
+# Gives the command `schedule: KeySchedule`.
+schedule_options = settings(
+    "schedule",
+    _schedule,
+    click.option(
+        "--rewrap-every",
+        type=Interval(),
+        metavar="90d|never",
+        default="90d",
+        show_default=True,
+        envvar="SEALWIRE_REWRAP_EVERY",
+        show_envvar=True,
+        help="How long the keyring stays as it was wrapped.",
+    ),
+    click.option(
+        "--rotate-every",
+        type=Interval(),
+        metavar="365d|never",
+        default="never",
+        show_default=True,
+        envvar="SEALWIRE_ROTATE_EVERY",
+        show_envvar=True,
+        help="How long a data key encrypts. Its data has to move then.",
+    ),
+)
+policy_option = click.option(
+    "--policy",
+    type=PRESENT_FILE,
+    envvar="SEALWIRE_POLICY",
+    show_envvar=True,
+    help="The policy, which says what each class is for.",
+)

@@ -1,0 +1,136 @@
+"""`sealwire keys status`: how old every key is, where it is used, and what the calendar asks for."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.key_options import keyring_option, open_keyring_store
+from sealwire.cli.keys.options import policy_option, schedule_options
+from sealwire.cli.options import json_option
+from sealwire.cli.output import print_json, show_table
+from sealwire.cli.policy_options import read_policy
+from sealwire.keys.keyring.file import read_record
+from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord, format_time
+from sealwire.keys.keyring.schedule import DueChore, KeySchedule, due_chores, wrapped_at
+from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import PolicySet, leaves
+
+Uses = Mapping[str, tuple[str, ...]]
+"""Class name -> the paths that the policy gives it, each with its collection."""
+
+_COLUMNS = ("class", "version", "state", "days", "used in", "due")
+_MOST_USES = 3
+
+
+@click.command()
+@keyring_option
+@policy_option
+@schedule_options
+@json_option
+def status(keyring: str, policy: Path | None, schedule: KeySchedule, *, as_json: bool) -> None:
+    """Show every key with its age and state, where it is used, and what is due.
+
+    It needs no key-encryption key and proves nothing: `verify` does. With --policy it also says which class
+    of the policy has no key, and only classes of the policy are to be rotated.
+
+    Exit code 1 when something is overdue: due for two weeks, or a class without a key.
+
+    \b
+    Examples:
+      sealwire keys status --keyring keyring.json --policy policy.yaml
+      sealwire keys status --keyring keyring.json --rotate-every 365d --json
+    """
+    record = read_record(open_keyring_store(keyring, Providers()))
+    policies = None if policy is None else read_policy(policy)
+    now = datetime.now(UTC)
+    chores = due_chores(record, schedule, now, None if policies is None else policies.class_names)
+    uses = {} if policies is None else _uses(policies)
+    overdue = any(chore.overdue for chore in chores)
+    if as_json:
+        print_json({**_document(record, uses, chores, now), "overdue": overdue})
+    else:
+        show_table(_COLUMNS, _rows(record, uses, chores, now))
+        age = _days(now - wrapped_at(record, now))
+        click.echo(
+            f"wrapped {age} days ago under {record.kek_id}, generation {record.generation}; not authenticated"
+        )
+        for chore in chores:
+            click.echo(f"{_when(chore)}: {chore.command}")
+    sys.exit(EX_NO if overdue else 0)
+
+
+def _uses(policies: PolicySet) -> Uses:
+    found: dict[str, list[str]] = {}
+    for namespace, tree in (*policies.collections.items(), *policies.patterns):
+        for node in leaves(tree):
+            if node.leaf is not None:
+                found.setdefault(node.leaf.name, []).append(f"{namespace}: {node.path}")
+    return {name: tuple(places) for name, places in found.items()}
+
+
+def _document(
+    record: KeyringRecord, uses: Uses, chores: tuple[DueChore, ...], now: datetime
+) -> dict[str, Any]:
+    return {
+        "generation": record.generation,
+        "kek_id": record.kek_id,
+        "authenticated": False,
+        "wrapped_at": None if record.wrapped_at is None else format_time(record.wrapped_at),
+        "keys": [_key(entry, key, uses, now) for entry in record.classes for key in entry.keys],
+        "due": [
+            {
+                "what": chore.chore.value,
+                "class": chore.class_name or None,
+                "version": chore.version or None,
+                "since": format_time(chore.since),
+                "overdue": chore.overdue,
+                "command": chore.command,
+            }
+            for chore in chores
+        ],
+    }
+
+
+def _key(entry: ClassRecord, key: KeyRecord, uses: Uses, now: datetime) -> dict[str, Any]:
+    return {
+        "class": entry.name,
+        "id": entry.class_id,
+        "version": key.version,
+        "state": key.state.value,
+        "created": format_time(key.created),
+        "age_days": _days(now - key.created),
+        "destroy_after": None if key.destroy_after is None else format_time(key.destroy_after),
+        "used_in": list(uses.get(entry.name, ())),
+    }
+
+
+def _rows(
+    record: KeyringRecord, uses: Uses, chores: tuple[DueChore, ...], now: datetime
+) -> Iterator[tuple[object, ...]]:
+    due = {(chore.class_name, chore.version): chore for chore in chores if chore.version}
+    for entry in record.classes:
+        for key in entry.keys:
+            chore = due.get((entry.name, key.version))
+            used = _some(uses.get(entry.name, ())) if key.state.decrypts else ""
+            asked = "" if chore is None else chore.chore.value
+            yield entry.name, key.version, key.state.value, _days(now - key.created), used, asked
+
+
+def _some(places: tuple[str, ...]) -> str:
+    more = f", and {len(places) - _MOST_USES} more" if len(places) > _MOST_USES else ""
+    return ", ".join(places[:_MOST_USES]) + more
+
+
+def _when(chore: DueChore) -> str:
+    since = format_time(chore.since)
+    return f"overdue since {since}" if chore.overdue else f"due since {since}"
+
+
+def _days(age: timedelta) -> int:
+    """Whole days; a clock that was set back makes no age negative."""
+    return max(age.days, 0)

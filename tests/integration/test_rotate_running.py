@@ -1,0 +1,107 @@
+"""A random class is rotated, and an old key retired, while two proxies run: one hears of it late."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from sealwire.crypto.envelope import parse_header
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.ending import retire, take_back
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.turning import change_version, rotate
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.conftest import Document
+from tests.proxy.server.site import Running, Site, serving
+from tests.support.measuring import measuring
+from tests.support.secantus import secantus
+
+pytestmark = pytest.mark.integration
+
+RULES = """
+version: 1
+classes:
+  notes: {mode: random}
+collections:
+  clinic.patients: {notes: notes}
+"""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    with secantus(tmp_path_factory.mktemp("database")) as process:
+        yield process
+
+
+def site_at(database: DatabaseProcess, folder: Path, environ: dict[str, str], refresh_s: int) -> Site:
+    folder.mkdir()
+    (folder / "policy.yaml").write_text(RULES)
+    config = {
+        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
+        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
+        "policy": "policy.yaml",
+        "keyring": "../keyring.json",
+        "kek": {"provider": "environment"},
+        "keys": {"refresh_s": refresh_s},
+        "admin": {"address": "127.0.0.1:0"},
+        "log": {"format": "json"},
+    }
+    return Site(folder, config, create_authority(folder / "authority"), environ)
+
+
+@contextmanager
+def client_of(proxy: Running) -> Iterator[MongoClient[Document]]:
+    host, port = proxy.address
+    with MongoClient[Document](host, port, directConnection=True) as client:
+        yield client
+
+
+def wait_for_generation(proxy: Running, generation: int) -> None:
+    next(line for line in proxy.said if line.get("generation") == generation)
+
+
+def test_every_proxy_reads_what_any_key_has_encrypted_until_it_is_retired(
+    database: DatabaseProcess, tmp_path: Path
+) -> None:
+    environ = measuring() | {"PATH": "/usr/bin:/bin", "SEALWIRE_KEK": generate_encoded_kek()}
+    kek, place, now = EnvironmentKek(environ=environ), tmp_path / "keyring.json", datetime.now(UTC)
+    create_keyring(place, kek, ["notes"], now)
+    early, late = (
+        site_at(database, tmp_path / name, environ, refresh_s)
+        for name, refresh_s in (("early", 1), ("late", 3600))
+    )
+    with (
+        serving(early) as first,
+        serving(late) as second,
+        client_of(first) as client,
+        client_of(second) as other,
+        MongoClient[Document](database.address) as direct,
+    ):
+        patients, others = client["clinic"]["patients"], other["clinic"]["patients"]
+        patients.insert_one({"_id": 1, "notes": "before"})
+        rotate(place, kek, "notes", now, deterministic=False)
+        wait_for_generation(first, 2)
+        patients.insert_one({"_id": 2, "notes": "after"})
+        stored = [bytes(each["notes"]) for each in direct["clinic"]["patients"].find(sort=[("_id", 1)])]
+        assert [parse_header(each).key_version for each in stored] == [1, 2]
+        # the other one has not looked at the keyring since, and meets the new key in a reply
+        assert [each["notes"] for each in others.find(sort=[("_id", 1)])] == ["before", "after"]
+
+        change_version(place, kek, ("notes", 1), retire, now)
+        wait_for_generation(first, 3)
+        assert patients.find_one({"_id": 2}) == {"_id": 2, "notes": "after"}
+        with pytest.raises(OperationFailure) as caught:
+            patients.find_one({"_id": 1})
+        assert caught.value.code == 211
+        assert "retired" in str(caught.value)
+        said = next(line for line in first.said if line.get("reason") == "retired")
+        assert said["hint"] == "sealwire keys retire notes 1 --undo"
+
+        change_version(place, kek, ("notes", 1), take_back, now)
+        wait_for_generation(first, 4)
+        assert patients.find_one({"_id": 1}) == {"_id": 1, "notes": "before"}

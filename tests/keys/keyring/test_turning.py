@@ -1,0 +1,213 @@
+"""Rotation in the keyring: at every moment one key of a class encrypts, and nothing is lost."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealwire.keys.errors import KeysError, KeysReason, UnknownKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
+from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
+from sealwire.keys.keyring.record import serialize_record
+from sealwire.keys.keyring.turning import activate, change_version, rotate, rotate_all
+from tests.keys.samples import NOW, local_kek
+
+KEK = local_kek()
+LATER = NOW + timedelta(days=90)
+LAST_ID = 2**32 - 1
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "keyring.json"
+    create_keyring(path, KEK, ["first", "nhs", "last"], NOW)
+    return path
+
+
+def keys_of(path: Path) -> tuple[DataKey, ...]:
+    return open_record(read_record(path), KEK, path)
+
+
+def states(path: Path, name: str = "nhs") -> list[str]:
+    return [key.state.value for key in keys_of(path) if key.class_name == name]
+
+
+def reason_of(error: pytest.ExceptionInfo[KeysError]) -> KeysReason:
+    assert error.value.hint
+    return error.value.reason
+
+
+def test_a_random_class_encrypts_with_the_new_key_at_once(path: Path) -> None:
+    before = keys_of(path)
+    new = rotate(path, KEK, "nhs", LATER, deterministic=False)
+    assert (new.version, new.state, new.created) == (2, KeyState.ACTIVE, LATER)
+    assert states(path) == ["decrypt-only", "active"]
+    keyring = load_keyring(path, KEK)
+    assert keyring.cipher_for("nhs").key_version == 2
+    assert keyring.cipher_by_id(new.class_id, 1).key_version == 1
+    after = keys_of(path)
+    assert [key.material for key in after if key.version == 1] == [key.material for key in before]
+    assert new.material not in [key.material for key in before]
+    assert read_record(path).wrapped_at == LATER
+
+
+def test_a_deterministic_class_goes_on_with_the_old_key_until_it_is_told(path: Path) -> None:
+    rotate(path, KEK, "nhs", LATER, deterministic=True)
+    assert states(path) == ["active", "pending"]
+    keyring = load_keyring(path, KEK)
+    pending = keyring.pending_cipher_for("nhs")
+    assert keyring.cipher_for("nhs").key_version == 1
+    assert pending is not None
+    assert pending.key_version == 2
+    assert activate(path, KEK, "nhs", LATER).version == 2
+    assert states(path) == ["decrypt-only", "active"]
+    assert load_keyring(path, KEK).cipher_for("nhs").key_version == 2
+    assert load_keyring(path, KEK).pending_cipher_for("nhs") is None
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_no_second_rotation_begins_before_the_first_has_ended(path: Path, deterministic: bool) -> None:
+    rotate(path, KEK, "nhs", LATER, deterministic=True)
+    content = path.read_bytes()
+    with pytest.raises(KeysError) as caught:
+        rotate(path, KEK, "nhs", LATER, deterministic=deterministic)
+    assert reason_of(caught) is KeysReason.KEY_STATE
+    assert "migrate reencrypt nhs" in caught.value.hint
+    assert path.read_bytes() == content
+
+
+def test_what_is_not_pending_is_not_activated(path: Path) -> None:
+    with pytest.raises(KeysError) as caught:
+        activate(path, KEK, "nhs", LATER)
+    assert reason_of(caught) is KeysReason.KEY_STATE
+
+
+def test_several_classes_are_rotated_in_one_write_or_not_at_all(path: Path) -> None:
+    content = path.read_bytes()
+    with pytest.raises(UnknownKey):
+        rotate_all(path, KEK, {"nhs": True, "other": False}, LATER)
+    assert path.read_bytes() == content
+    made = rotate_all(path, KEK, {"last": False, "nhs": True}, LATER)
+    assert [(key.class_name, key.version, key.state.value) for key in made] == [
+        ("last", 2, "active"),
+        ("nhs", 2, "pending"),
+    ]
+    assert read_record(path).generation == 2
+    assert [states(path, name) for name in ("first", "nhs", "last")] == [
+        ["active"],
+        ["active", "pending"],
+        ["decrypt-only", "active"],
+    ]
+
+
+def test_an_unknown_class_or_version_is_refused(path: Path) -> None:
+    attempts: tuple[Callable[[], DataKey], ...] = (
+        lambda: rotate(path, KEK, "other", LATER, deterministic=False),
+        lambda: activate(path, KEK, "other", LATER),
+        lambda: change_version(path, KEK, ("other", 1), retire, LATER),
+    )
+    for attempt in attempts:
+        with pytest.raises(UnknownKey) as caught:
+            attempt()
+        assert reason_of(caught) is KeysReason.CLASS_UNKNOWN
+    with pytest.raises(UnknownKey) as caught:
+        change_version(path, KEK, ("nhs", 2), retire, LATER)
+    assert reason_of(caught) is KeysReason.VERSION_UNKNOWN
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(path: Path) -> None:
+    content = path.read_bytes()
+    assert rotate(path, KEK, "nhs", LATER, deterministic=True, dry_run=True).state is KeyState.PENDING
+    assert path.read_bytes() == content
+    rotate(path, KEK, "nhs", LATER, deterministic=True)
+    content = path.read_bytes()
+    assert activate(path, KEK, "nhs", LATER, dry_run=True).state is KeyState.ACTIVE
+    rotated = path.read_bytes()
+    assert rotated == content
+
+
+def test_a_version_number_that_is_the_last_ends_it(path: Path) -> None:
+    keys = [DataKey("nhs", 1, LAST_ID, KeyState.ACTIVE, NOW, bytes(range(64)))]
+    path.write_bytes(serialize_record(seal_record(keys, 9, KEK, NOW)))
+    with pytest.raises(KeysError) as caught:
+        rotate(path, KEK, "nhs", LATER, deterministic=False)
+    assert reason_of(caught) is KeysReason.VERSION_COUNT
+
+
+def test_as_many_versions_as_a_class_may_have_end_it(path: Path) -> None:
+    old = [DataKey("nhs", 1, number, KeyState.DESTROYED, NOW, None) for number in range(1, 4096)]
+    for keys in ([*old, DataKey("nhs", 1, 4096, KeyState.ACTIVE, NOW, bytes(range(64)))], old):
+        path.write_bytes(serialize_record(seal_record(keys, 9, KEK, NOW)))
+        if keys is old:
+            assert rotate(path, KEK, "nhs", LATER, deterministic=False).version == 4096
+        else:
+            with pytest.raises(KeysError) as caught:
+                rotate(path, KEK, "nhs", LATER, deterministic=False)
+            assert reason_of(caught) is KeysReason.VERSION_COUNT
+
+
+def test_an_old_key_is_retired_and_destroyed_in_the_file(path: Path) -> None:
+    rotate(path, KEK, "nhs", NOW, deterministic=False)
+    retired = change_version(path, KEK, ("nhs", 1), retire, NOW)
+    assert (retired.version, retired.state) == (1, KeyState.RETIRED)
+    assert states(path) == ["retired", "active"]
+    change_version(path, KEK, ("nhs", 1), partial(announce, now=NOW), NOW)
+    assert [key.destroy_after for key in keys_of(path) if key.state is KeyState.RETIRED] == [
+        NOW + timedelta(days=30)
+    ]
+    change_version(path, KEK, ("nhs", 1), partial(destroy, now=LATER), LATER)
+    assert states(path) == ["destroyed", "active"]
+    assert read_record(path).classes[1].keys[0].wrapped is None
+
+
+STEPS: dict[str, Callable[[Path, int], DataKey]] = {
+    "rotate": lambda path, _version: rotate(path, KEK, "nhs", NOW, deterministic=False),
+    "rotate slowly": lambda path, _version: rotate(path, KEK, "nhs", NOW, deterministic=True),
+    "activate": lambda path, _version: activate(path, KEK, "nhs", NOW),
+    "retire": lambda path, version: change_version(path, KEK, ("nhs", version), retire, NOW),
+    "take back": lambda path, version: change_version(path, KEK, ("nhs", version), take_back, NOW),
+    "announce": lambda path, version: change_version(
+        path, KEK, ("nhs", version), partial(announce, now=NOW), NOW
+    ),
+    "cancel": lambda path, version: change_version(path, KEK, ("nhs", version), cancel, NOW),
+    "destroy": lambda path, version: change_version(
+        path, KEK, ("nhs", version), partial(destroy, now=LATER), LATER
+    ),
+}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(1, 4)), max_size=14))
+def test_whatever_the_order_one_key_encrypts_and_the_others_stay_as_they_are(
+    tmp_path: Path, steps: list[tuple[str, int]]
+) -> None:
+    path = tmp_path / "k"
+    path.unlink(missing_ok=True)
+    create_keyring(path, KEK, ["first", "nhs", "last"], NOW)
+    materials = {(key.class_name, key.version): key.material for key in keys_of(path)}
+    for name, version in steps:
+        content, before = path.read_bytes(), keys_of(path)
+        try:
+            STEPS[name](path, version)
+        except KeysError:
+            assert path.read_bytes() == content
+            continue
+        after = keys_of(path)
+        assert [key.state for key in after if key.class_name == "nhs"].count(KeyState.ACTIVE) == 1
+        assert [(key.class_name, key.version) for key in after][: len(before) - 1] == [
+            (key.class_name, key.version) for key in before
+        ][:-1]
+        for key in after:
+            known = materials.setdefault((key.class_name, key.version), key.material)
+            assert key.material in (known, None)
+            assert (key.material is None) == (key.state is KeyState.DESTROYED)
+        encrypting = load_keyring(path, KEK).cipher_for("nhs").key_version
+        if name not in ("activate", "rotate"):
+            assert encrypting == next(
+                key.version for key in before if key.class_name == "nhs" and key.state is KeyState.ACTIVE
+            )
