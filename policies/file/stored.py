@@ -36,7 +36,7 @@ class _Level:
 
     __slots__ = ("_names", "_start", "cursor", "index", "is_array", "node")
 
-    def __init__(self, buf: bytes, start: int, node: PathNode, *, is_array: bool) -> None:
+    def __init__(self, buf: bytes, start: int, node: PathNode, is_array: bool) -> None:
         self._start: Final = start
         self._names: Counter[bytes] | None = None
         self.cursor: Final = Cursor(buf, start)
@@ -68,7 +68,7 @@ class StoredValues:
     def __init__(self, buf: bytes, tree: PathNode, start: int = 0, beside: Beside | None = None) -> None:
         document_end(buf, start, len(buf))
         self._beside: Final = beside
-        self._levels = [_Level(buf, start, tree, is_array=False)]
+        self._levels = [_Level(buf, start, tree, False)]
         self.node = tree
         """The node of the covered path."""
         self.leaf: FieldClass
@@ -82,31 +82,33 @@ class StoredValues:
         levels = self._levels
         while levels:
             level = levels[-1]
-            cursor = level.cursor
-            if not cursor.advance():
-                levels.pop()
-                continue
-            node = level.node
-            if level.is_array:
-                level.index += 1
+            cursor, is_array = level.cursor, level.is_array
+            while cursor.advance():
+                node = level.node
+                if is_array:
+                    level.index += 1
+                else:
+                    name = cursor.name
+                    child = node.child(name)
+                    if child is not None:
+                        node = child
+                    elif not is_transparent(name):
+                        if self._beside is not None:
+                            self._beside(node, name)
+                        continue
+                kind = cursor.kind
+                is_inner = holds_values(kind, node) and len(levels) <= MAX_DEPTH
+                if is_inner:
+                    levels.append(_Level(cursor.buf, cursor.value, node, kind == kinds.ARRAY))
+                if node.leaf is not None:
+                    self.node, self.leaf = node, node.leaf
+                    self.kind, self.value, self.end = kind, cursor.value, cursor.end
+                    self.is_value = not is_inner and kind not in EMPTY
+                    return True
+                if is_inner:
+                    break
             else:
-                name = cursor.name
-                child = node.child(name)
-                if child is not None:
-                    node = child
-                elif not is_transparent(name):
-                    if self._beside is not None:
-                        self._beside(node, name)
-                    continue
-            kind = cursor.kind
-            is_inner = holds_values(kind, node) and len(levels) <= MAX_DEPTH
-            if is_inner:
-                levels.append(_Level(cursor.buf, cursor.value, node, is_array=kind == kinds.ARRAY))
-            if node.leaf is not None:
-                self.node, self.leaf = node, node.leaf
-                self.kind, self.value, self.end = kind, cursor.value, cursor.end
-                self.is_value = not is_inner and kind not in EMPTY
-                return True
+                levels.pop()
         return False
 
     def next_value(self) -> bool:

@@ -192,8 +192,8 @@ def _look_at_batch(buf: bytes, cursor: int, tree: PathNode, found: dict[str, int
 
 def _look_at_document(buf: bytes, start: int, tree: PathNode, found: dict[str, int]) -> None:
     walk = StoredValues(buf, tree, start)
-    while walk.next_value():
-        if walk.kind != kinds.BIN_DATA or not _is_encrypted(buf, walk.value):
+    while walk.advance():
+        if walk.is_value and not (walk.kind == kinds.BIN_DATA and _is_encrypted(buf, walk.value)):
             path = walk.node.path
             found[path] = found.get(path, 0) + 1
 
