@@ -10,17 +10,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from sealwire.sidecars.migration.located import locate
+from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.patches import identity_of
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.paths import LENGTH_BYTES, ClassPaths
 from sealwire.sidecars.migration.windows.places import LAST, LONG, SHORTEST, Order, Place
 from sealwire.sidecars.migration.windows.server import BATCH_BYTES, Values
 from sealwire.wire import kinds
 
 _FIRST_SPAN: Final = 64
 """How many lengths a try reaches from the beginning of one."""
-_CONTENT: Final = 5
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 Key = tuple[str, bytes]
 """Namespace and the element `_id` of a document."""
@@ -143,12 +141,11 @@ class Chooser:
 
 def old_places(raw: bytes, where: ClassPaths, order: Order, path: str | None = None) -> Iterator[Place]:
     """Where the old forms of a document stand; those at one path, or all. Raises BsonError."""
-    for found in locate(raw, where.tree):
-        start = found.element.value + _CONTENT
-        if found.element.kind != kinds.BIN_DATA or not raw.startswith(order.marker, start - 1):
-            continue
-        if path in (None, found.node.path):
-            yield order.place(raw[start : found.element.end])
+    walk = StoredValues(raw, where.tree)
+    while walk.next_value():
+        is_old = walk.kind == kinds.BIN_DATA and raw.startswith(order.marker, walk.value + LENGTH_BYTES)
+        if is_old and path in (None, walk.node.path):
+            yield order.place(raw[walk.value + LENGTH_BYTES + 1 : walk.end])
 
 
 def _further(begin: Place, span: int) -> Place:

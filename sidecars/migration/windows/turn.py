@@ -148,12 +148,11 @@ class Turn:
                 try:
                     old += has_form(raw, where, self._order)
                     new += has_form(raw, where, to)
-                    hidden = next(unreachable(raw, where.tree), None)
+                    hidden = next(unreachable(raw, where.tree, self._order.marker), None)
                 except BsonError:
                     continue
                 if hidden is not None:
-                    path = hidden.node.path
-                    stuck.append(LeftValue(where.namespace, path, identity_of(raw), Left.NOT_ADDRESSABLE))
+                    stuck.append(LeftValue(where.namespace, hidden, identity_of(raw), Left.NOT_ADDRESSABLE))
                 if len(stuck) >= MAX_REPORTED:
                     break
         if stuck:
