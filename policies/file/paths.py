@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import Mode, PathNode
+from sealwire.policies.file.schema import PathNode
 
 # A pipeline can double a tree with every stage ({a: "$$ROOT", b: "$$ROOT"}): past these bounds, which no
 # application comes near, it is refused rather than followed.
@@ -47,7 +47,7 @@ def is_below_scalars(node: PathNode, path: bytes) -> bool:
     current = node
     for part in parts_of(path):
         if current.leaf is not None and not is_transparent(part):
-            return current.leaf.mode is Mode.DETERMINISTIC
+            return not current.is_random
         child = current.child(part)
         if child is None and not is_transparent(part):
             return False
@@ -69,7 +69,7 @@ def follow(node: PathNode, path: bytes) -> PathNode | None:
             current = child
             continue
         if current.leaf is not None:
-            if current.leaf.mode is Mode.DETERMINISTIC and is_transparent(part):
+            if is_transparent(part) and not current.is_random:
                 continue
             raise Refusal(Reason.BELOW_ENCRYPTED, path=current.path)
         child = current.child(part)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sealwire.policies.file.schema import Mode, PathNode
+from sealwire.policies.file.schema import PathNode
 from sealwire.sidecars.covered import Validation
 
 MARK: Final = "sealwire policy enforce 1"
@@ -87,7 +87,7 @@ class _Builder:
 
 def _leaf(node: PathNode) -> tuple[Schema, int]:
     schema: Schema = {"bsonType": ["binData", "null"]}
-    if node.leaf is None or node.leaf.mode is Mode.RANDOM:
+    if node.is_random:
         return schema, 1
     for _ in range(LEAF_ARRAYS):
         schema = {"bsonType": ["binData", "null", "array"], "items": schema}

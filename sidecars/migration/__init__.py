@@ -1,8 +1,8 @@
 """Moves stored values from one form to another while the application runs: a job, in small steps.
 
 Walk: `planning` finds what the policy covers and what stands in the way; `moves.Move` is one path of one
-collection. `runner.Runner` reads documents by ranges of `_id`; `located.locate` finds their covered values,
-`forms` chooses each one's new form, `patches.patch_of` makes the compare-and-set update, `server` sends it.
+collection. `runner.Runner` reads documents by ranges of `_id`; `forms` chooses the new form of each covered
+value, `patches.patch_of` makes the compare-and-set update, `server` sends it.
 `job.Job` is how far it has come, `ledger.Ledger` keeps that on the server, `throttle` gives way to the
 application, `inspection` counts what is stored. Of the rooms it uses policies, keys, crypto and wire.
 

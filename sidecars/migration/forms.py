@@ -15,7 +15,7 @@ from sealwire.crypto.envelope import (
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.sidecars.migration.located import EMPTY
+from sealwire.policies.file.stored import EMPTY
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, elements

@@ -8,9 +8,9 @@ from sealwire.crypto.envelope import EnvelopeMode
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
+from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.forms import Left, has_wrong_type, header_of
-from sealwire.sidecars.migration.located import locate
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
@@ -109,14 +109,13 @@ def _counts(node: PathNode, field_class: FieldClass, newest: Newest) -> PathCoun
 
 
 def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, PathCounts]) -> None:
-    met: set[str] = set()
-    for found in locate(raw, tree):
-        field_class = found.node.leaf
-        if field_class is None:
-            continue
-        here = counts[found.node.path]
-        met.add(found.node.path)
-        kind, value = found.element.kind, raw[found.element.value : found.element.end]
+    # a damaged document must not be counted in part: the walk ends before the first value counts
+    found = []
+    walk = StoredValues(raw, tree)
+    while walk.next_value():
+        found.append((walk.node.path, walk.leaf, walk.kind, raw[walk.value : walk.end]))
+    for path, field_class, kind, value in found:
+        here = counts[path]
         header = header_of(kind, value)
         if header is None:
             here.plaintext += 1
@@ -125,7 +124,7 @@ def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, Path
             here.other += 1
         else:
             here.versions[header.key_version] += 1
-    for path in met:
+    for path in {path for path, *_ in found}:
         counts[path].documents += 1
 
 

@@ -7,8 +7,8 @@ and no driver decodes and encodes all of those without loss.
 from dataclasses import dataclass
 
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.forms import Form, Left, NewForm
-from sealwire.sidecars.migration.located import locate
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
 
@@ -88,19 +88,20 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm) -> Patch:
     problems: list[Problem] = []
     paths: list[str] = []
     growth = 0
-    for found in locate(raw, tree):
-        element, leaf = found.element, found.node.leaf
-        value = raw[element.value : element.end]
-        chosen = choose(element.kind, value, "" if leaf is None else leaf.name)
+    walk = StoredValues(raw, tree)
+    while walk.next_value():
+        value = raw[walk.value : walk.end]
+        chosen = choose(walk.kind, value, walk.leaf.name)
         if chosen is None:
             continue
-        if isinstance(chosen, Left) or not found.is_addressable:
+        if isinstance(chosen, Left) or not walk.is_addressable():
             why = chosen if isinstance(chosen, Left) else Left.NOT_ADDRESSABLE
-            problems.append(Problem(found.node.path, why))
+            problems.append(Problem(walk.node.path, why))
             continue
-        conditions.append(_condition(found.place, (element.kind, value)))
-        news.append(_element(chosen[0], found.place, chosen[1]))
-        paths.append(found.node.path)
+        place = walk.place
+        conditions.append(_condition(place, (walk.kind, value)))
+        news.append(_element(chosen[0], place, chosen[1]))
+        paths.append(walk.node.path)
         growth += len(chosen[1]) - len(value)
     if not news:
         return Patch(identity, b"", 0, tuple(problems))

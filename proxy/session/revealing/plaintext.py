@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import Final, NamedTuple, final
 
 from sealwire.crypto.envelope import MARKER
-from sealwire.policies.file.paths import is_transparent
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet
+from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.policies.file.stored import StoredValues
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, elements, find_element
+from sealwire.wire.raw_bson import elements, find_element
 
 REPLIES_FOR_ONE_LOOK: Final = 64
 REPLIES_TO_NEXT_TRY: Final = 8
@@ -37,7 +37,6 @@ SHOWING_COMMANDS: Final = frozenset(_ARGUMENTS)
 _FLAGS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE, kinds.DECIMAL, kinds.BOOL})
 _SAME_SHAPE: Final = frozenset(b"$match $sort $limit $skip $sample".split())
 _BATCHES: Final = frozenset({b"firstBatch", b"nextBatch"})
-_EMPTY: Final = frozenset({kinds.NULL, kinds.UNDEFINED})
 
 # A BSON Binary is an int32 length, the subtype, where a marker begins, and the content.
 _SUBTYPE_OFFSET: Final = 4
@@ -177,7 +176,7 @@ def plaintext_in(buf: bytes, body: int, tree: PathNode) -> dict[str, int]:
             if part.kind != kinds.OBJECT:
                 continue
             if part.name == b"value":
-                _look_at_document(buf, part.value, tree, found, 0)
+                _look_at_document(buf, part.value, tree, found)
             elif part.name == b"cursor":
                 _look_at_batch(buf, part.value, tree, found)
     return found
@@ -188,50 +187,17 @@ def _look_at_batch(buf: bytes, cursor: int, tree: PathNode, found: dict[str, int
         if part.name in _BATCHES and part.kind == kinds.ARRAY:
             for document in elements(buf, part.value):
                 if document.kind == kinds.OBJECT:
-                    _look_at_document(buf, document.value, tree, found, 0)
+                    _look_at_document(buf, document.value, tree, found)
 
 
-def _look_at_document(buf: bytes, start: int, node: PathNode, found: dict[str, int], depth: int) -> None:
-    if depth > MAX_DEPTH:
-        return
-    cursor = Cursor(buf, start)
-    while cursor.advance():
-        name = cursor.name
-        child = node.child(name)
-        if child is not None:
-            _look_at_value(buf, cursor.kind, cursor.value, child, found, depth + 1)
-        elif is_transparent(name):
-            _look_at_value(buf, cursor.kind, cursor.value, node, found, depth + 1)
+def _look_at_document(buf: bytes, start: int, tree: PathNode, found: dict[str, int]) -> None:
+    walk = StoredValues(buf, tree, start)
+    while walk.advance():
+        if walk.is_value and not (walk.kind == kinds.BIN_DATA and _is_encrypted(buf, walk.value)):
+            path = walk.node.path
+            found[path] = found.get(path, 0) + 1
 
 
-def _look_at_value(
-    buf: bytes, kind: int, value: int, node: PathNode, found: dict[str, int], depth: int
-) -> None:
-    leaf = node.leaf
-    if leaf is not None:
-        amount = _in_clear(buf, kind, value, leaf, depth)
-        if amount:
-            found[node.path] = found.get(node.path, 0) + amount
-    elif kind == kinds.OBJECT:
-        _look_at_document(buf, value, node, found, depth)
-    elif kind == kinds.ARRAY and depth <= MAX_DEPTH:
-        cursor = Cursor(buf, value)
-        while cursor.advance():
-            _look_at_value(buf, cursor.kind, cursor.value, node, found, depth + 1)
-
-
-def _in_clear(buf: bytes, kind: int, value: int, field_class: FieldClass, depth: int) -> int:
-    """How many values in clear one value is: of an array in a deterministic class, each by itself."""
-    if kind == kinds.BIN_DATA:
-        is_encrypted = (
-            buf[value + _SUBTYPE_OFFSET] == _OF_MONGODB
-            or buf[value + _SUBTYPE_OFFSET : value + _MARKER_END] == MARKER
-        )
-        return 0 if is_encrypted else 1
-    if kind == kinds.ARRAY and field_class.mode is Mode.DETERMINISTIC and depth <= MAX_DEPTH:
-        cursor = Cursor(buf, value)
-        amount = 0
-        while cursor.advance():
-            amount += _in_clear(buf, cursor.kind, cursor.value, field_class, depth + 1)
-        return amount
-    return 0 if kind in _EMPTY else 1
+def _is_encrypted(buf: bytes, binary: int) -> bool:
+    subtype = binary + _SUBTYPE_OFFSET
+    return buf[subtype] == _OF_MONGODB or buf[subtype : binary + _MARKER_END] == MARKER

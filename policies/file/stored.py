@@ -1,0 +1,133 @@
+"""Walk a stored document to its covered values: which these are, and where, is said here for all who look."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+from sealwire.policies.file.paths import is_transparent
+from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, document_end, elements
+
+EMPTY: Final = frozenset({kinds.NULL, kinds.UNDEFINED})
+"""Types without value bytes that keep their meaning in clear."""
+
+Beside = Callable[[PathNode, bytes], None]
+"""Takes the name of a field that is not covered, and the node of the document that has it."""
+
+
+def holds_values(kind: int, node: PathNode) -> bool:
+    """Whether what stands at a node is gone into: else it is the value, or nothing.
+
+    Paths see through arrays, and a deterministic class encrypts each element of one, at any depth; a random
+    class encrypts an array as a whole. A document at a covered path is one value in either.
+    """
+    if kind == kinds.ARRAY:
+        return not node.is_random
+    return kind == kinds.OBJECT and node.leaf is None
+
+
+@final
+@mypyc_attr(acyclic=True)  # see wire.raw_bson.Element
+class _Level:
+    """A document or array on the way."""
+
+    __slots__ = ("_names", "_start", "cursor", "index", "is_array", "node")
+
+    def __init__(self, buf: bytes, start: int, node: PathNode, is_array: bool) -> None:
+        self._start: Final = start
+        self._names: Counter[bytes] | None = None
+        self.cursor: Final = Cursor(buf, start)
+        self.node: Final = node
+        self.is_array: Final = is_array
+        self.index = -1
+        """The position in an array: the names that an array's bytes hold mean nothing."""
+
+    def is_addressable(self) -> bool:
+        """Whether an update can name the present element. Raises BsonError. Cost: O(fields), at first."""
+        if self.is_array:
+            return True
+        if self._names is None:
+            self._names = Counter(element.name for element in elements(self.cursor.buf, self._start))
+        name = self.cursor.name
+        return self._names[name] == 1 and not name.startswith(b"$")
+
+
+@final
+class StoredValues:
+    """Walks the covered paths of the document at `start`; its fields tell of what stands at the present one.
+
+    That is a value, or a null, or an array whose elements come next. `kind`, `value` and `end` are as a
+    Cursor's. What is nested deeper than MAX_DEPTH is not gone into. Raises BsonError for what is no document.
+    """
+
+    __slots__ = ("_beside", "_levels", "end", "is_value", "kind", "leaf", "node", "value")
+
+    def __init__(self, buf: bytes, tree: PathNode, start: int = 0, beside: Beside | None = None) -> None:
+        document_end(buf, start, len(buf))
+        self._beside: Final = beside
+        self._levels = [_Level(buf, start, tree, False)]
+        self.node = tree
+        """The node of the covered path."""
+        self.leaf: FieldClass
+        """Its class."""
+        self.is_value = False
+        """Whether it is a value: one that is an envelope, or should be."""
+        self.kind, self.value, self.end = 0, start, start
+
+    def advance(self) -> bool:
+        """Go on; False at the end. Raises BsonError. Cost: O(elements on the way), no values copied."""
+        levels = self._levels
+        while levels:
+            level = levels[-1]
+            cursor, is_array = level.cursor, level.is_array
+            while cursor.advance():
+                node = level.node
+                if is_array:
+                    level.index += 1
+                else:
+                    name = cursor.name
+                    child = node.child(name)
+                    if child is not None:
+                        node = child
+                    elif not is_transparent(name):
+                        if self._beside is not None:
+                            self._beside(node, name)
+                        continue
+                kind = cursor.kind
+                is_inner = holds_values(kind, node) and len(levels) <= MAX_DEPTH
+                if is_inner:
+                    levels.append(_Level(cursor.buf, cursor.value, node, kind == kinds.ARRAY))
+                if node.leaf is not None:
+                    self.node, self.leaf = node, node.leaf
+                    self.kind, self.value, self.end = kind, cursor.value, cursor.end
+                    self.is_value = not is_inner and kind not in EMPTY
+                    return True
+                if is_inner:
+                    break
+            else:
+                levels.pop()
+        return False
+
+    def next_value(self) -> bool:
+        """As `advance`, to what is a value."""
+        while self.advance():
+            if self.is_value:
+                return True
+        return False
+
+    @property
+    def place(self) -> bytes:
+        """Where in the document the present value is, as an update names it: `items.3.secret`."""
+        return b".".join(
+            b"%d" % level.index if level.is_array else level.cursor.name for level in self._levels
+        )
+
+    def is_addressable(self) -> bool:
+        """Whether an update can name it: not where a field's name begins with $, or stands twice.
+
+        Raises BsonError. Cost: O(fields) once for each document on the way.
+        """
+        return all(level.is_addressable() for level in self._levels)
