@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from sealwire.sidecars.migration.located import locate
+from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.patches import identity_of
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.places import LAST, LONG, SHORTEST, Order, Place
@@ -143,12 +143,13 @@ class Chooser:
 
 def old_places(raw: bytes, where: ClassPaths, order: Order, path: str | None = None) -> Iterator[Place]:
     """Where the old forms of a document stand; those at one path, or all. Raises BsonError."""
-    for found in locate(raw, where.tree):
-        start = found.element.value + _CONTENT
-        if found.element.kind != kinds.BIN_DATA or not raw.startswith(order.marker, start - 1):
+    found = StoredValues(raw, where.tree)
+    while found.next_value():
+        start = found.value + _CONTENT
+        if found.kind != kinds.BIN_DATA or not raw.startswith(order.marker, start - 1):
             continue
         if path in (None, found.node.path):
-            yield order.place(raw[start : found.element.end])
+            yield order.place(raw[start : found.end])
 
 
 def _further(begin: Place, span: int) -> Place:

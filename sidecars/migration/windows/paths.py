@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
-from sealwire.sidecars.migration.located import Located, locate
+from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.moves import Move
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
@@ -49,15 +49,16 @@ def _pruned(node: PathNode, class_name: str) -> PathNode | None:
     return PathNode(node.path, children) if children else None
 
 
-def unreachable(raw: bytes, tree: PathNode) -> Iterator[Located]:
+def unreachable(raw: bytes, tree: PathNode) -> Iterator[PathNode]:
     """Covered values that `{path: value}` does not find: in an array of arrays, or below a number as a name.
 
     Raises BsonError. Cost: O(elements on the way).
     """
-    for found in locate(raw, tree):
-        place = found.place.split(b".")
-        if len(place) != found.node.path.count(".") + 1 and not _is_reached(raw, place, found.node.path):
-            yield found
+    found = StoredValues(raw, tree)
+    while found.next_value():
+        place, path = found.place.split(b"."), found.node.path
+        if len(place) != path.count(".") + 1 and not _is_reached(raw, place, path):
+            yield found.node
 
 
 def _is_reached(raw: bytes, place: list[bytes], path: str) -> bool:
