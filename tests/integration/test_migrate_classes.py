@@ -131,7 +131,7 @@ def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
     found = Clinic(database, tmp_path, environ)
     (tmp_path / "policy.yaml").write_text(POLICY)
     create_keyring(found.keyring, found.kek, (NHS, "notes"), datetime.now(UTC))
-    rotate(found.keyring, found.kek, NHS, datetime.now(UTC), deterministic=True)
+    rotate(found.keyring, found.kek, {NHS: True}, datetime.now(UTC))
     yield found
     with database.connect() as client:
         for name in ("clinic", DATABASE):
@@ -315,7 +315,7 @@ def test_without_a_pending_key_there_is_nothing_to_do(clinic: Clinic) -> None:
         clinic.migrate(*clinic.words)
         done = CliRunner().invoke(command, clinic.words, env=clinic.environ)
         assert "no key of the class is pending" in str(done.exception)
-        rotate(clinic.keyring, clinic.kek, NHS, datetime.now(UTC), deterministic=True)
+        rotate(clinic.keyring, clinic.kek, {NHS: True}, datetime.now(UTC))
         assert clinic.migrate(*clinic.words)["values"] == 12
         found = client[DATABASE][FRONTIERS].find_one({})
         assert found is not None

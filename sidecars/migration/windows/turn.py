@@ -143,7 +143,7 @@ class Turn:
         return frontier
 
     def _let_all_follow(self, frontier: Frontier) -> None:
-        """Wait until every proxy follows, and then for what it did before, of which nobody knows what it uses."""
+        """Wait until every proxy follows, and then for what it did before: nobody knows what that uses."""
         while not self._stopped.is_set():
             if self._is_let_go(frontier):
                 self._stopped.wait(self._pace.settle_s)
