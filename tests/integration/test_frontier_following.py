@@ -179,7 +179,7 @@ def test_a_proxy_with_workers_follows_a_rotation_and_leaves(
     kek = EnvironmentKek(environ=site.environ)
     with serving(site) as proxy:
         assert len(job.leases()) == 2
-        key = rotate(site.keyring, kek, CLASS, datetime.now(UTC), deterministic=True)
+        (key,) = rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
         until(job, key.class_id, 1)
         cipher = KeyringSource(FileStore(site.keyring), kek).load().pending_cipher_for(CLASS)
         assert cipher is not None
@@ -198,7 +198,7 @@ def test_a_proxy_that_cannot_follow_says_so(database: DatabaseProcess, job: Job,
     site = make_site(tmp_path, database, job)
     del site.config["frontier"]
     kek = EnvironmentKek(environ=site.environ)
-    rotate(site.keyring, kek, CLASS, datetime.now(UTC), deterministic=True)
+    rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
     with serving(site) as proxy:
         refused = proxy.events["class is refused while it moves"]
         assert (refused["class_name"], refused["reason"]) == (CLASS, "no-setting")

@@ -121,7 +121,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
 
 
 @pytest.fixture
-def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
+def clinic(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
+    # the tests' own threads, and other tests, are what would slow a job down
+    monkeypatch.setattr(throttle, "SLOWER", 1000.0)
     environ = measuring() | {
         "PATH": os.environ["PATH"],
         "SEALWIRE_KEK": generate_encoded_kek(),
@@ -131,7 +133,7 @@ def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
     found = Clinic(database, tmp_path, environ)
     (tmp_path / "policy.yaml").write_text(POLICY)
     create_keyring(found.keyring, found.kek, (NHS, "notes"), datetime.now(UTC))
-    rotate(found.keyring, found.kek, NHS, datetime.now(UTC), deterministic=True)
+    rotate(found.keyring, found.kek, {NHS: True}, datetime.now(UTC))
     yield found
     with database.connect() as client:
         for name in ("clinic", DATABASE):
@@ -237,11 +239,7 @@ def assert_moved(clinic: Clinic, client: MongoClient[Document], names: Sequence[
         assert not any(each.startswith("sealwire_move_") for each in indexes)
 
 
-def test_a_class_moves_in_two_collections_with_proxies_that_follow(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # the test's own threads are what would slow it down
-    monkeypatch.setattr(throttle, "SLOWER", 1000.0)
+def test_a_class_moves_in_two_collections_with_proxies_that_follow(clinic: Clinic) -> None:
     with clinic.database.connect() as client, StandInProxies(clinic) as proxies:
         names = fill(clinic, client)
         job = clinic.migrate(*clinic.words)
@@ -315,7 +313,7 @@ def test_without_a_pending_key_there_is_nothing_to_do(clinic: Clinic) -> None:
         clinic.migrate(*clinic.words)
         done = CliRunner().invoke(command, clinic.words, env=clinic.environ)
         assert "no key of the class is pending" in str(done.exception)
-        rotate(clinic.keyring, clinic.kek, NHS, datetime.now(UTC), deterministic=True)
+        rotate(clinic.keyring, clinic.kek, {NHS: True}, datetime.now(UTC))
         assert clinic.migrate(*clinic.words)["values"] == 12
         found = client[DATABASE][FRONTIERS].find_one({})
         assert found is not None

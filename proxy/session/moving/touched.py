@@ -1,6 +1,6 @@
 """What a command uses of the classes that move: these values, or any of the class.
 
-A command that names its values one by one uses these: what it stores, and what a filter compares for equality.
+A command that names its values one by one uses these: what it stores, and what a filter asks for equality.
 Any other command uses any value: an aggregation, a negation, an expression, a copy inside the server, a walk
 along an index. A command that is not known to name its values is taken for one that does not. It waits for
 windows that it might have passed, and its answer is right.

@@ -96,7 +96,8 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
     default=KEY_AGE_S,
     show_default=True,
     metavar="SECONDS",
-    help="Of a deterministic class: how old the new key has to be, so that every Sealwire has loaded it.",
+    help="Of a deterministic class: how long every Sealwire is given, to load the new key and to end what it "
+    "began before.",
 )
 @effort_options
 @manner_options

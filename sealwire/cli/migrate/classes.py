@@ -77,7 +77,7 @@ class ClassMove:
                 keys.wait_for_age(age_s)
                 ledger = Ledger(client, keys.keyring)
                 ledger.create(job)
-                job = self._carry_on(client, ledger, keys, job, effort)
+                job = self._carry_on(client, ledger, keys, job, effort, age_s)
         finish(job, manner)
 
     def resume(self, job: Job, effort: Effort, manner: Manner) -> NoReturn:
@@ -92,17 +92,19 @@ class ClassMove:
                     job = job.stopped(Standing.RUNNING, _now())
                     ledger.ask(job.name, Wish.RUN)
                     ledger.save(job)
-                    job = self._carry_on(client, ledger, keys, job, effort)
+                    job = self._carry_on(client, ledger, keys, job, effort, KEY_AGE_S)
         finish(job, manner)
 
-    def _carry_on(self, client: Client, ledger: Ledger, keys: "_Keys", job: Job, effort: Effort) -> Job:
+    def _carry_on(
+        self, client: Client, ledger: Ledger, keys: "_Keys", job: Job, effort: Effort, settle_s: float
+    ) -> Job:
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         with client.start_session(causal_consistency=True) as session, ended_in_order():
             frontiers = MongoFrontiers(client, session, keys.versions)
             class_id = keys.versions.new.class_id
             values = MongoValues(client, session, class_id, lambda: self._places(client))
             with progress_bar(job) as tell:
-                pace = TurnPace(throttle.after, tell, _Waiting())
+                pace = TurnPace(throttle.after, tell, _Waiting(), settle_s)
                 return Turn(job, keys.versions, Stores(values, frontiers, ledger), keys.activate, pace).run()
 
     def _places(self, client: Client) -> list[ClassPaths]:

@@ -55,6 +55,8 @@ class TurnPace:
     """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[str]], None] = lambda _proxies: None
     """Sees which proxies hold a window up, at each look."""
+    settle_s: float = 0.0
+    """How long to wait before the first window, once every proxy follows."""
     clock: Callable[[], float] = time.perf_counter
 
 
@@ -136,7 +138,16 @@ class Turn:
                 raise DamagedFile(KeysReason.SCHEMA, text, hint)
             frontier = self._frontiers.begin()
         self._note(replace(self.job.noted(_now()), expected=self.job.read + old))
+        if not frontier.has_begun:
+            self._let_all_follow(frontier)
         return frontier
+
+    def _let_all_follow(self, frontier: Frontier) -> None:
+        """Wait until every proxy follows, and then for what it did before: nobody knows what that uses."""
+        while not self._stopped.is_set():
+            if self._is_let_go(frontier):
+                self._stopped.wait(self._pace.settle_s)
+                return
 
     def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
         """Documents with an old form, and those with a new one. Raises Stuck for what no range finds."""
@@ -176,6 +187,8 @@ class Turn:
         closed = self._saved(frontier.closed())
         self._adapt(mover.tally.documents, self._pace.clock() - began)
         self._withdrawals = 0
+        # what may use any value has waited for this window: it has its turn before the next one opens
+        self._is_let_go(closed)
         return closed, mover.tally
 
     def _open(self, frontier: Frontier) -> tuple[Frontier, WindowMover]:
@@ -191,7 +204,7 @@ class Turn:
         return self._saved(opened), mover
 
     def _is_let_go(self, frontier: Frontier) -> bool:
-        """Whether no proxy relies on the values of the window, after some waiting."""
+        """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
         polls = iter(_POLLS_S)
         poll_s = 0.0
         deadline = self._pace.clock() + HELD_UP_S
