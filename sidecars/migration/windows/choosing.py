@@ -89,7 +89,9 @@ class Chooser:
         return self._within(start) if start.key and self._width else _further(start, _FIRST_SPAN)
 
     def _within(self, start: Place) -> Place:
-        """As wide as the last window, within its length."""
+        """As wide as the last window, within its length; all of it where there was none."""
+        if not self._width:
+            return Place(start.length + 1)
         end = Place(start.length, start.key + self._width)
         return end if end < self._order.end_of(start.length) else Place(start.length + 1)
 

@@ -55,7 +55,7 @@ class TurnPace:
     """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[str]], None] = lambda _proxies: None
     """Sees which proxies hold a window up, at each look."""
-    settle_s: float = 0.0
+    quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
     clock: Callable[[], float] = time.perf_counter
 
@@ -146,7 +146,7 @@ class Turn:
         """Wait until every proxy follows, and then for what it did before: nobody knows what that uses."""
         while not self._stopped.is_set():
             if self._is_let_go(frontier):
-                self._stopped.wait(self._pace.settle_s)
+                self._stopped.wait(self._pace.quiet_s)
                 return
 
     def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
