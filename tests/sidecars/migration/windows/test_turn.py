@@ -189,7 +189,7 @@ def test_a_process_may_die_before_any_step() -> None:
         assert_moved(world, before)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     names=st.lists(st.text(max_size=40), max_size=25),
     cuts=st.lists(st.integers(0, 40), max_size=6),
