@@ -121,7 +121,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProce
 
 
 @pytest.fixture
-def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
+def clinic(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
+    # the tests' own threads, and other tests, are what would slow a job down
+    monkeypatch.setattr(throttle, "SLOWER", 1000.0)
     environ = measuring() | {
         "PATH": os.environ["PATH"],
         "SEALWIRE_KEK": generate_encoded_kek(),
@@ -237,11 +239,7 @@ def assert_moved(clinic: Clinic, client: MongoClient[Document], names: Sequence[
         assert not any(each.startswith("sealwire_move_") for each in indexes)
 
 
-def test_a_class_moves_in_two_collections_with_proxies_that_follow(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # the test's own threads are what would slow it down
-    monkeypatch.setattr(throttle, "SLOWER", 1000.0)
+def test_a_class_moves_in_two_collections_with_proxies_that_follow(clinic: Clinic) -> None:
     with clinic.database.connect() as client, StandInProxies(clinic) as proxies:
         names = fill(clinic, client)
         job = clinic.migrate(*clinic.words)

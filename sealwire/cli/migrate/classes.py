@@ -96,7 +96,7 @@ class ClassMove:
         finish(job, manner)
 
     def _carry_on(
-        self, client: Client, ledger: Ledger, keys: "_Keys", job: Job, effort: Effort, settle_s: float
+        self, client: Client, ledger: Ledger, keys: "_Keys", job: Job, effort: Effort, quiet_s: float
     ) -> Job:
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         with client.start_session(causal_consistency=True) as session, ended_in_order():
@@ -104,7 +104,7 @@ class ClassMove:
             class_id = keys.versions.new.class_id
             values = MongoValues(client, session, class_id, lambda: self._places(client))
             with progress_bar(job) as tell:
-                pace = TurnPace(throttle.after, tell, _Waiting(), settle_s)
+                pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
                 return Turn(job, keys.versions, Stores(values, frontiers, ledger), keys.activate, pace).run()
 
     def _places(self, client: Client) -> list[ClassPaths]:

@@ -12,15 +12,13 @@ from typing import Final, NamedTuple
 
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.patches import identity_of
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.paths import LENGTH_BYTES, ClassPaths
 from sealwire.sidecars.migration.windows.places import LAST, LONG, SHORTEST, Order, Place
 from sealwire.sidecars.migration.windows.server import BATCH_BYTES, Values
 from sealwire.wire import kinds
 
 _FIRST_SPAN: Final = 64
 """How many lengths a try reaches from the beginning of one."""
-_CONTENT: Final = 5
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 Key = tuple[str, bytes]
 """Namespace and the element `_id` of a document."""
@@ -91,7 +89,9 @@ class Chooser:
         return self._within(start) if start.key and self._width else _further(start, _FIRST_SPAN)
 
     def _within(self, start: Place) -> Place:
-        """As wide as the last window, within its length."""
+        """As wide as the last window, within its length; all of it where there was none."""
+        if not self._width:
+            return Place(start.length + 1)
         end = Place(start.length, start.key + self._width)
         return end if end < self._order.end_of(start.length) else Place(start.length + 1)
 
@@ -143,13 +143,11 @@ class Chooser:
 
 def old_places(raw: bytes, where: ClassPaths, order: Order, path: str | None = None) -> Iterator[Place]:
     """Where the old forms of a document stand; those at one path, or all. Raises BsonError."""
-    found = StoredValues(raw, where.tree)
-    while found.next_value():
-        start = found.value + _CONTENT
-        if found.kind != kinds.BIN_DATA or not raw.startswith(order.marker, start - 1):
-            continue
-        if path in (None, found.node.path):
-            yield order.place(raw[start : found.end])
+    walk = StoredValues(raw, where.tree)
+    while walk.next_value():
+        is_old = walk.kind == kinds.BIN_DATA and raw.startswith(order.marker, walk.value + LENGTH_BYTES)
+        if is_old and path in (None, walk.node.path):
+            yield order.place(raw[walk.value + LENGTH_BYTES + 1 : walk.end])
 
 
 def _further(begin: Place, span: int) -> Place:

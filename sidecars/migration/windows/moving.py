@@ -11,7 +11,7 @@ from sealwire.sidecars.migration.forms import Form, Left, NewForm, binary
 from sealwire.sidecars.migration.job import LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
 from sealwire.sidecars.migration.runner import chunks
-from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.paths import LENGTH_BYTES, ClassPaths
 from sealwire.sidecars.migration.windows.places import Order
 from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.wire import kinds
@@ -19,8 +19,6 @@ from sealwire.wire.errors import BsonError
 
 _PASSES: Final = 16
 """How often a window is searched: nobody writes an old form there meanwhile, so that two are enough."""
-_CONTENT: Final = 5
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 
 class Stuck(Exception):
@@ -56,9 +54,9 @@ def new_forms(versions: Versions, window: Window) -> NewForm:
     marker = Order.of(old).marker
 
     def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
-        if kind != kinds.BIN_DATA or not value.startswith(marker, _CONTENT - 1):
+        if kind != kinds.BIN_DATA or not value.startswith(marker, LENGTH_BYTES):
             return None
-        envelope = value[_CONTENT:]
+        envelope = value[LENGTH_BYTES + 1 :]
         if not window.holds(position_of(envelope)):
             return None
         try:

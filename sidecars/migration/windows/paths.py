@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.moves import Move
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
+
+LENGTH_BYTES: Final = 4
+"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +53,17 @@ def _pruned(node: PathNode, class_name: str) -> PathNode | None:
     return PathNode(node.path, children) if children else None
 
 
-def unreachable(raw: bytes, tree: PathNode) -> Iterator[PathNode]:
-    """Covered values that `{path: value}` does not find: in an array of arrays, or below a number as a name.
+def unreachable(raw: bytes, tree: PathNode, marker: bytes) -> Iterator[str]:
+    """Paths of old forms that `{path: value}` misses: in an array of arrays, or below a number as a name.
 
-    Raises BsonError. Cost: O(elements on the way).
+    `marker` is `Order.marker`. Raises BsonError. Cost: O(elements on the way).
     """
-    found = StoredValues(raw, tree)
-    while found.next_value():
-        place, path = found.place.split(b"."), found.node.path
-        if len(place) != path.count(".") + 1 and not _is_reached(raw, place, path):
-            yield found.node
+    walk = StoredValues(raw, tree)
+    while walk.next_value():
+        if walk.kind == kinds.BIN_DATA and raw.startswith(marker, walk.value + LENGTH_BYTES):
+            place, path = walk.place.split(b"."), walk.node.path
+            if len(place) != path.count(".") + 1 and not _is_reached(raw, place, path):
+                yield path
 
 
 def _is_reached(raw: bytes, place: list[bytes], path: str) -> bool:

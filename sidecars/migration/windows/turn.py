@@ -55,7 +55,7 @@ class TurnPace:
     """Sees the job each time that it was written down."""
     waiting: Callable[[Sequence[str]], None] = lambda _proxies: None
     """Sees which proxies hold a window up, at each look."""
-    settle_s: float = 0.0
+    quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
     clock: Callable[[], float] = time.perf_counter
 
@@ -146,7 +146,7 @@ class Turn:
         """Wait until every proxy follows, and then for what it did before: nobody knows what that uses."""
         while not self._stopped.is_set():
             if self._is_let_go(frontier):
-                self._stopped.wait(self._pace.settle_s)
+                self._stopped.wait(self._pace.quiet_s)
                 return
 
     def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
@@ -159,12 +159,11 @@ class Turn:
                 try:
                     old += has_form(raw, where, self._order)
                     new += has_form(raw, where, to)
-                    hidden = next(unreachable(raw, where.tree), None)
+                    hidden = next(unreachable(raw, where.tree, self._order.marker), None)
                 except BsonError:
                     continue
                 if hidden is not None:
-                    path = hidden.path
-                    stuck.append(LeftValue(where.namespace, path, identity_of(raw), Left.NOT_ADDRESSABLE))
+                    stuck.append(LeftValue(where.namespace, hidden, identity_of(raw), Left.NOT_ADDRESSABLE))
                 if len(stuck) >= MAX_REPORTED:
                     break
         if stuck:

@@ -19,6 +19,8 @@ from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.windows import turn as turns
+from sealwire.sidecars.migration.windows.choosing import Chooser
+from sealwire.sidecars.migration.windows.places import FIRST, Order
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 from tests.sidecars.migration.doubles import Death, Fate, MemoryNotes
 from tests.sidecars.migration.windows.doubles import (
@@ -361,3 +363,14 @@ def test_what_reached_the_paths_past_sealwire_is_moved_at_the_end() -> None:
     frontier = world.frontiers.frontier
     assert frontier is not None
     assert (frontier.class_id, frontier.window.start) == (CLASS_ID, AFTER_ALL)
+
+
+def test_a_first_window_that_was_cut_too_short_is_made_longer() -> None:
+    # in no order, a try is cut in its middle; where that leaves too little no width is known yet
+    for seed in range(40):
+        names = [f"{number:09d}" for number in range(60)]
+        random.Random(seed).shuffle(names)
+        visits = [{"_id": number, "who": sealed(name)} for number, name in enumerate(names)]
+        values = MemoryValues({VISITS: visits}, Fate(), is_sorted=False)
+        chosen = Chooser(values, Order.of(VERSIONS.old)).choose(values.places(), FIRST, 20)
+        assert 10 <= sum(map(len, chosen.documents.values())) <= 60
