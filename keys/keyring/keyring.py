@@ -69,6 +69,16 @@ class Keyring:
             f"Keyring(classes={len(self.class_names)}, keys={len(self._by_id)}, generation={self.generation})"
         )
 
+    @property
+    def active_classes(self) -> tuple[str, ...]:
+        """The classes that have an active key."""
+        return tuple(self._active)
+
+    @property
+    def pending_classes(self) -> tuple[str, ...]:
+        """The classes of which a rotation is under way: they have a pending key, and an active one."""
+        return tuple(name for name in self._pending if name in self._active)
+
     def cipher_for(self, class_name: str) -> ValueCipher:
         """The cipher that encrypts for `class_name`. Raises UnknownKey CLASS_UNKNOWN, NO_ACTIVE_KEY."""
         cipher = self._active.get(class_name)

@@ -23,30 +23,17 @@ from sealwire.keys.keyring.store import KeyringStore
 def rotate(
     place: Path | KeyringStore,
     kek: KeyEncryptionKey,
-    class_name: str,
-    now: datetime,
-    *,
-    deterministic: bool,
-    dry_run: bool = False,
-) -> DataKey:
-    """Make a new version of the class's key: active at once, or pending if the class is `deterministic`.
-
-    Raises:  UnknownKey CLASS_UNKNOWN
-             KeySettingError KEY_STATE: the class has a pending key; VERSION_COUNT: it has too many
-    """
-
-    return rotate_all(place, kek, {class_name: deterministic}, now, dry_run=dry_run)[0]
-
-
-def rotate_all(
-    place: Path | KeyringStore,
-    kek: KeyEncryptionKey,
     deterministic: Mapping[str, bool],
     now: datetime,
     *,
     dry_run: bool = False,
 ) -> tuple[DataKey, ...]:
-    """`rotate` of several classes in one write: all or none. Each name says if its class is deterministic."""
+    """Make a new version of each class's key, in one write: active at once, or pending if deterministic.
+
+    `deterministic` says for each class whether it is. Returns the new keys in that order.
+    Raises:  UnknownKey CLASS_UNKNOWN
+             KeySettingError KEY_STATE: the class has a pending key; VERSION_COUNT: it has too many
+    """
     made: list[DataKey] = []
 
     def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:

@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import HealthView, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.logs import note
@@ -80,8 +81,11 @@ def _readiness(health: HealthView) -> dict[str, object]:
     """The body of /readyz. Workers that do not have the same policy yet are all named.
 
     Plaintext in covered paths is named and makes nothing unready: clients are served as before.
+    It has `frontier` only where one is followed, or should be.
     """
     said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
+    if health.frontier is not Following.OFF:
+        said["frontier"] = health.frontier.value
     policies = health.policies
     if len(policies) == 1:
         said["policy"] = policies[0]

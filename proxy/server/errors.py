@@ -12,6 +12,7 @@ class StartReason(Enum):
     KEY_ENCRYPTED = "key-encrypted"
     KEY_MISMATCH = "key-mismatch"
     BAD_PEM = "bad-pem"
+    BAD_URI = "bad-uri"
     PORT_IN_USE = "port-in-use"
     ADDRESS_UNUSABLE = "address-unusable"
     KEYRING_INCOMPLETE = "keyring-incomplete"

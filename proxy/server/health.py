@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
 
@@ -13,6 +14,7 @@ from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
 STUCK_AFTER_S = 10.0
 
 _WORST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
+_LEAST_FIRST = (Following.LOST, Following.FOLLOWS)
 
 
 class Phase(Enum):
@@ -39,6 +41,10 @@ class HealthView(Protocol):
         """How far the keys can be trusted to be the newest."""
 
     @property
+    def frontier(self) -> Following:
+        """Whether the classes that move are followed."""
+
+    @property
     def policies(self) -> tuple[str, ...]:
         """The hashes of the policies that count, sorted: one, but for a moment of a reload with workers."""
 
@@ -57,6 +63,7 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     policy: str = ""
     """The shown part of the policy's hash; empty before one counts."""
+    frontier: Following = Following.OFF
     plaintext: tuple[tuple[str, str], ...] = ()
     """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
 
@@ -102,6 +109,12 @@ class JointHealth:
         """The worst that a worker has."""
         known = {worker.keyring for worker in tuple(self.workers.values())}
         return next((freshness for freshness in _WORST_FIRST if freshness in known), Freshness.FRESH)
+
+    @property
+    def frontier(self) -> Following:
+        """LOST as soon as one worker has."""
+        known = {worker.frontier for worker in tuple(self.workers.values())}
+        return next((following for following in _LEAST_FIRST if following in known), Following.OFF)
 
     @property
     def policies(self) -> tuple[str, ...]:

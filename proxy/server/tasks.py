@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sealwire.proxy.server.observability.logs import note
@@ -28,6 +28,16 @@ def _finish(task: asyncio.Task[None]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         note(_log, logging.CRITICAL, "task failed", error, task=task.get_name())
+
+
+async def within(waiting: Awaitable[object], seconds: float) -> bool:
+    """Whether `waiting` ends in that time; it is cancelled where it does not. Raises what it raises."""
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting
+    except TimeoutError:
+        return False
+    return True
 
 
 class OneAtATime:

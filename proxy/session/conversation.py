@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from sealwire.policies.aggregation.views import ViewCatalog
-from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys
+from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
 from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
@@ -43,6 +43,7 @@ class Conversation:
         "_policy",
         "awaited",
         "client_framer",
+        "has_waited",
         "let_in",
         "look_up",
         "shared",
@@ -62,6 +63,8 @@ class Conversation:
         """What the server is being asked, or was asked last."""
         self.unanswered: bytes | None = None
         """The error body with which the server failed to answer, for the command that waits."""
+        self.has_waited = False
+        """Whether the command at hand has waited for values that move, for as long as commands do."""
         self._policy = shared.settings.policy
         self.views = ViewCatalog(self._policy)
         """What the server has said of names for the command that is being planned."""
@@ -109,8 +112,15 @@ class Conversation:
         self.states.happened(Event.KEY_MISSED)
         return NeedKeys((key,))
 
+    def meet_window(self) -> PauseClient:
+        """The client's command waits until values that it uses have moved."""
+        self.states.happened(Event.WINDOW_MET)
+        return PauseClient(True)
+
     def end(self, reason: CloseReason, detail: str = "") -> Close:
-        """The session is over."""
+        """The session is over. What its commands use may go on at the server."""
+        for hold in self.awaited.holds():
+            self.shared.moves.leave(hold)
         self.states.happened(Event.ENDED)
         return Close(reason, detail)
 

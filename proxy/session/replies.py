@@ -9,6 +9,7 @@ from bson import encode
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
+from sealwire.keys.frontier.uses import FrontierLost, WindowMet
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.numbers import is_true
 from sealwire.wire import kinds
@@ -21,6 +22,7 @@ UNAUTHORIZED: Final = (13, "Unauthorized")
 TYPE_MISMATCH: Final = (14, "TypeMismatch")
 OBJECT_TOO_LARGE: Final = (10334, "BSONObjectTooLarge")
 AUTHENTICATION_FAILED: Final = (18, "AuthenticationFailed")
+EXCEEDED_TIME_LIMIT: Final = (262, "ExceededTimeLimit")
 KEY_NOT_FOUND: Final = (211, "KeyNotFound")
 UNSUPPORTED_OP_QUERY: Final = (352, "UnsupportedOpQueryCommand")
 
@@ -40,6 +42,14 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         "Sealwire's key for a stored value is retired; an operator can bring it back",
     ),
     KeyDestroyed: (KEY_NOT_FOUND, "Sealwire's key for a stored value was destroyed"),
+    FrontierLost: (
+        EXCEEDED_TIME_LIMIT,
+        "a field moves to another key, and Sealwire does not know how far that has come; try again",
+    ),
+    WindowMet: (
+        EXCEEDED_TIME_LIMIT,
+        "a field moves to another key, and this command waited too long for that; try again",
+    ),
     ReplyTooLong: (
         OBJECT_TOO_LARGE,
         "the reply is longer than clients of Sealwire were told that a message may be (20 MB); ask for fewer "

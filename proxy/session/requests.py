@@ -1,9 +1,11 @@
 """Pair replies with the requests they answer, exhaust streams included."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 
@@ -40,6 +42,8 @@ class Request:
     """The errors of the statements that were left out of it."""
     look: Look | None
     """By what plaintext is looked for in the reply; None: it is not looked for."""
+    hold: Hold | None
+    """What it uses of classes that move, until the reply is here."""
 
     def __init__(  # noqa: PLR0913 - one for each field
         self,
@@ -51,6 +55,7 @@ class Request:
         marks: bool = False,
         errors: WriteErrors | None = None,
         look: Look | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self.kind = kind
         self.command = command
@@ -59,6 +64,7 @@ class Request:
         self.marks = marks
         self.errors = errors
         self.look = look
+        self.hold = hold
 
 
 @final
@@ -80,6 +86,17 @@ class AwaitedRequests:
             request.kind not in (RequestKind.HELLO, RequestKind.LEGACY_HELLO)
             for request in self._requests.values()
         )
+
+    def adopt(self, hold: Callable[[], Hold]) -> None:
+        """Let each command whose reply is opened have a hold, besides what it has: a move begins."""
+        for request in {id(each): each for each in self._requests.values()}.values():
+            if request.kind is RequestKind.COMMAND and request.reveals:
+                more = hold()
+                request.hold = more if request.hold is None else request.hold.joined(more)
+
+    def holds(self) -> Iterator[Hold]:
+        """What the commands use of classes that move."""
+        return (request.hold for request in self._requests.values() if request.hold is not None)
 
     @property
     def full(self) -> bool:

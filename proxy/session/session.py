@@ -13,7 +13,7 @@ shell answers with `keys_loaded`, and `tick` gives up after `key_wait_s`.
 from typing import final
 
 from sealwire.proxy.session.conversation import Conversation, Side
-from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect
+from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect, PauseClient
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide
@@ -24,6 +24,7 @@ from sealwire.wire.framing import Framer
 from sealwire.wire.long_message import LongMessage
 
 _WAITING = (State.WAITING_FOR_KEYS, State.WAITING_FOR_BOTH)
+_CLIENT_WAITING = (State.LOOKING_UP, State.WAITING_FOR_WINDOW)
 
 
 @final
@@ -78,18 +79,40 @@ class Session:
         self._waiting_since_s = None
         return self._release()
 
+    @property
+    def has_uses(self) -> bool:
+        """Whether a command under way uses values of a class that moves."""
+        return any(not hold.is_empty for hold in self._conversation.awaited.holds())
+
+    def move_began(self) -> None:
+        """A class is followed from now on: what was sent before may use any of its values."""
+        self._conversation.awaited.adopt(self.shared.moves.adopt)
+
+    def frontier_moved(self) -> list[Effect]:
+        """How far a class has moved is known anew: a command that waited for it is tried again."""
+        if self._states.messages is not State.WAITING_FOR_WINDOW:
+            return []
+        self._states.happened(Event.FRONTIER_MOVED)
+        return [PauseClient(False), *self._release()]
+
     def settings_changed(self) -> None:
         """What is shared has other settings: they count from the next command on."""
         self._conversation.settings_changed()
 
     def tick(self, now_s: float) -> list[Effect]:
         """The clock, about once a second; any steady clock will do."""
-        if self._states.messages not in _WAITING:
+        is_held_up = self._states.messages is State.WAITING_FOR_WINDOW
+        if not is_held_up and self._states.messages not in _WAITING:
+            self._waiting_since_s = None
             return []
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
         if now_s - self._waiting_since_s < self.shared.settings.key_wait_s:
             return []
+        if is_held_up:
+            self._waiting_since_s = None
+            self._conversation.has_waited = True
+            return self.frontier_moved()
         return self._close(CloseReason.KEYS_UNAVAILABLE)
 
     def _receive(self, side: Side, data: bytes) -> list[Effect]:
@@ -116,7 +139,7 @@ class Session:
         if before is not State.OPEN:
             if before is State.CLOSED:
                 return []
-            if before is not State.LOOKING_UP or side is self._client:
+            if before not in _CLIENT_WAITING or side is self._client:
                 self._held.append((side, message))
                 return []
         try:

@@ -12,6 +12,7 @@ from typing import final
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.grids import Grids
+from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
@@ -49,7 +50,7 @@ class SessionSettings:
 class Shared:
     """What all sessions of one process share; see the module."""
 
-    __slots__ = ("grids", "keyring", "passing", "plaintext", "settings")
+    __slots__ = ("grids", "keyring", "moves", "passing", "plaintext", "settings")
 
     def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
         self.settings = settings
@@ -57,6 +58,8 @@ class Shared:
         self.passing = PassingCommands(settings.policy.collection_names)
         """Which commands need not be planned again."""
         self.grids = Grids()
+        self.moves = Moves()
+        """Classes that move to another key, as far as this process knows."""
         self.plaintext = PlaintextWatch()
         """In which replies plaintext is looked for."""
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, final
 
 
 class State(Enum):
-    """A state of a session. The first four are about its messages, the next two about its stay."""
+    """A state of a session. The first five are about its messages, the next two about its stay."""
 
     OPEN = "open"
     """The messages of both peers are handled."""
@@ -22,6 +22,8 @@ class State(Enum):
     """A reply needs a key that the keyring does not have. All messages wait."""
     WAITING_FOR_BOTH = "waiting-for-both"
     """A reply needs a key, and a question is open as well. All messages wait."""
+    WAITING_FOR_WINDOW = "waiting-for-window"
+    """A command uses values that move at this moment. The client's messages wait."""
     STAYING = "staying"
     """The session lasts as long as its peers do."""
     DRAINING = "draining"
@@ -41,6 +43,10 @@ class Event(Enum):
     """The keyring has to be loaded again before a reply can be opened."""
     KEYS_LOADED = "keys loaded"
     """The keyring was loaded again, or could not be."""
+    WINDOW_MET = "window met"
+    """A command has to wait for values that move."""
+    FRONTIER_MOVED = "frontier moved"
+    """How far the move has come is known anew, or the command has waited long enough."""
     DRAIN = "drain"
     """The process is about to stop."""
     ENDED = "ended"
@@ -65,6 +71,10 @@ TRANSITIONS: Final = (
     # a reply to an earlier command may come while the question is open
     Transition(State.LOOKING_UP, Event.KEY_MISSED, State.WAITING_FOR_BOTH),
     Transition(State.WAITING_FOR_BOTH, Event.KEYS_LOADED, State.LOOKING_UP),
+    Transition(State.OPEN, Event.WINDOW_MET, State.WAITING_FOR_WINDOW),
+    Transition(State.WAITING_FOR_WINDOW, Event.FRONTIER_MOVED, State.OPEN),
+    # the command waits on among the messages that are held, and is tried again when the key is there
+    Transition(State.WAITING_FOR_WINDOW, Event.KEY_MISSED, State.WAITING_FOR_KEYS),
     Transition(State.STAYING, Event.DRAIN, State.DRAINING),
     Transition(State.DRAINING, Event.DRAIN, State.DRAINING),
     *(Transition(state, Event.ENDED, State.CLOSED) for state in State if state is not State.CLOSED),

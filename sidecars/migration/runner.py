@@ -187,7 +187,7 @@ class Runner:
         """Those to be looked at again, as some update of their command found other values; the refused."""
         unsure: list[Patch] = []
         refused: list[LeftValue] = []
-        for chunk in _chunks(patches):
+        for chunk in chunks(patches):
             written = self._documents.update(namespace, [patch.update for patch in chunk])
             codes = dict(written.errors)
             refused += [
@@ -204,7 +204,8 @@ class Runner:
         return unsure, refused
 
 
-def _chunks(patches: Sequence[Patch]) -> Iterator[list[Patch]]:
+def chunks(patches: Sequence[Patch]) -> Iterator[list[Patch]]:
+    """As many as fit into one command."""
     chunk: list[Patch] = []
     size = 0
     for patch in patches:

@@ -107,7 +107,7 @@ class Place:
 
     def rotate(self, class_name: str) -> None:
         """Give a class a second version, as a rotation does."""
-        rotate(self.keyring, self.kek, class_name, datetime.now(UTC), deterministic=False)
+        rotate(self.keyring, self.kek, {class_name: False}, datetime.now(UTC))
 
     @contextmanager
     def proxy(self) -> Iterator[MongoClient[Document]]:

@@ -84,7 +84,7 @@ def test_every_proxy_reads_what_any_key_has_encrypted_until_it_is_retired(
     ):
         patients, others = client["clinic"]["patients"], other["clinic"]["patients"]
         patients.insert_one({"_id": 1, "notes": "before"})
-        rotate(place, kek, "notes", now, deterministic=False)
+        rotate(place, kek, {"notes": False}, now)
         wait_for_generation(first, 2)
         patients.insert_one({"_id": 2, "notes": "after"})
         stored = [bytes(each["notes"]) for each in direct["clinic"]["patients"].find(sort=[("_id", 1)])]

@@ -147,7 +147,7 @@ class _Reader:
         top = root.entries(
             ("listen", "upstream", "policy", "keyring", "kek"),
             (
-                *("members", "keys", "vault", "admin", "log", "limits", "audit"),
+                *("members", "keys", "frontier", "vault", "admin", "log", "limits", "audit"),
                 *("workers", "busy_poll_us", "reveal"),
             ),
         )
@@ -158,6 +158,7 @@ class _Reader:
         upstream = top["upstream"].entries(address, ("tls", "probe", "access_control"))
         log = _section(top, "log", ("level", "format"))
         audit = _section(top, "audit", ("path",))
+        frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
         admin = _section(top, "admin", ("address",))
         levels = ("debug", "info", "warning", "error")
         keyring = read_keyring(top["keyring"], self._path)
@@ -189,6 +190,7 @@ class _Reader:
             audit=self._path(audit["path"]) if "path" in audit else None,
             workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
             busy_poll_us=top["busy_poll_us"].integer(0, MAX_BUSY_POLL_US) if "busy_poll_us" in top else 0,
+            frontier_uri_file=self._optional_path(frontier, "uri_file"),
             ignored_variables=_ignored(self._environ),
         )
 

@@ -10,6 +10,7 @@ _FIELDS: Mapping[str, str] = {
     "keyring": "keyring",
     "kek": "kek",
     "vault": "vault",
+    "frontier.uri_file": "frontier_uri_file",
     "admin.address": "admin",
     "audit.path": "audit",
     "workers": "workers",

@@ -131,6 +131,8 @@ class Config:
     keys: KeySettings = KeySettings()
     vault: VaultSettings | None = None
     """None means that the environment says where Vault is, if a key or keyring lies there."""
+    frontier_uri_file: Path | None = None
+    """The connection string for database `sealwire`; None: this proxy cannot follow a class that moves."""
     ignored_variables: tuple[str, ...] = ()
     """Environment variables that look like overrides but name no key."""
 
@@ -154,6 +156,7 @@ _KEYS: Mapping[Kind, str] = {
         policy reveal keyring
         kek.provider kek.variable kek.path kek.passphrase_file kek.mount kek.name
         keys.cache.path keys.cache.kek keys.cache.passphrase_file
+        frontier.uri_file
         vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
         vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
         admin.address log.level log.format audit.path

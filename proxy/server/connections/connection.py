@@ -203,6 +203,21 @@ class Connection:
         elif self._session is not None:
             self._run(partial(self._session.tick, now_s))
 
+    def move_began(self) -> None:
+        """What is under way holds the move up."""
+        if self._session is not None:
+            self._session.move_began()
+
+    def frontier_moved(self) -> None:
+        """A command that waited for values that move is tried again."""
+        if self._session is not None:
+            self._run(self._session.frontier_moved)
+
+    def frontier_lost(self) -> None:
+        """Cut what is under way and relies on knowing how far a class has moved."""
+        if self._session is not None and self._session.has_uses:
+            self.abort()
+
     def drain(self) -> None:
         """Finish what is under way, then close."""
         if self._session is None:

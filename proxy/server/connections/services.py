@@ -25,6 +25,15 @@ class OpenConnection(Protocol):
     def settings_changed(self) -> None:
         """What sessions share has other settings."""
 
+    def move_began(self) -> None:
+        """A class that moves is followed from now on."""
+
+    def frontier_moved(self) -> None:
+        """How far a class has moved is known anew."""
+
+    def frontier_lost(self) -> None:
+        """It is not known any more: cut what is under way and relies on it."""
+
     def drain(self) -> None:
         """Finish what is under way, then close."""
 

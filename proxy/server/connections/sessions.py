@@ -26,6 +26,16 @@ class SessionCore(Protocol):
     def keys_loaded(self) -> list[Effect]:
         """The answer to NeedKeys: the keyring was loaded again, or could not be."""
 
+    @property
+    def has_uses(self) -> bool:
+        """Whether a command under way uses values of a class that moves."""
+
+    def move_began(self) -> None:
+        """A class that moves is followed from now on."""
+
+    def frontier_moved(self) -> list[Effect]:
+        """How far a class has moved is known anew."""
+
     def settings_changed(self) -> None:
         """What is shared has other settings."""
 

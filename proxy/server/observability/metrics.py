@@ -77,6 +77,39 @@ class KeyAges(Collector):
         yield family
 
 
+class FrontierFigures:
+    """How far the classes that move have come, as this process knows it. No position is among them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lease = Gauge(
+            "sealwire_frontier_lease", "1 while the known frontiers may be relied on", registry=registry
+        )
+        self._generation = Gauge(
+            "sealwire_frontier_generation",
+            "The frontier of a class that moves, counted from 1",
+            ["class"],
+            registry=registry,
+        )
+        self._waited_for = Gauge(
+            "sealwire_frontier_waited_for",
+            "What is under way and has to end before the open window of a class moves",
+            ["class"],
+            registry=registry,
+        )
+        self._shown: set[str] = set()
+
+    def show(self, *, follows: bool, figures: Mapping[str, tuple[int, int]]) -> None:
+        """`figures`: of each class that is followed, its generation, and what its window waits for."""
+        self._lease.set(follows)
+        for name in self._shown.difference(figures):
+            self._generation.remove(name)
+            self._waited_for.remove(name)
+        for name, (generation, waited_for) in figures.items():
+            self._generation.labels(name).set(generation)
+            self._waited_for.labels(name).set(waited_for)
+        self._shown = set(figures)
+
+
 class Metrics:
     """Every figure the proxy publishes. Safe to call from the event loop and from worker threads."""
 
@@ -104,6 +137,7 @@ class Metrics:
         self.keyring_expired = self._gauge("keyring_expired", "1 while the keys are too old to be used")
         self.key_ages = KeyAges(today)
         self.registry.register(self.key_ages)
+        self.frontiers = FrontierFigures(self.registry)
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")
         self._policy_info = self._gauge("policy_info", "Constant 1; the label is the policy", "sha256")

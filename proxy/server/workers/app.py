@@ -14,7 +14,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -31,13 +31,15 @@ from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding, findings, warn
+from sealwire.proxy.server.frontier_feed import FrontierFeed
+from sealwire.proxy.server.frontier_store import ServerStore
 from sealwire.proxy.server.health import Health, Phase
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import open_audit
 from sealwire.proxy.server.observability.logs import configure, note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.ports import bind
-from sealwire.proxy.server.tasks import OneAtATime, spawn
+from sealwire.proxy.server.tasks import OneAtATime, spawn, within
 from sealwire.proxy.server.tls import TlsSide
 from sealwire.proxy.server.workers import memory
 from sealwire.proxy.server.workers.announce import (
@@ -72,7 +74,8 @@ class Proxy:
         self.ready = asyncio.Event()
         self.services: Services
         self.shared: Shared
-        """What the sessions share; replaced in parts by reloads and by the key feed."""
+        """What the sessions share; replaced in parts by reloads, by the key feed and by the frontier feed."""
+        self.frontiers: FrontierFeed
         self._loaded = loaded
         self._config = loaded.config
         """What counts now; a reload changes it."""
@@ -116,12 +119,13 @@ class Proxy:
                 poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
             )
             self.health.keyring = self.services.keys.freshness
-            self._bind()
-            self._announce()
-            ticking = spawn(self._tick(), "tick")
-            await self._stopping.wait()
-            await self._drain()
-            ticking.cancel()
+            async with self._followed_frontiers():
+                self._bind()
+                self._announce()
+                ticking = spawn(self._tick(), "tick")
+                await self._stopping.wait()
+                await self._drain()
+                ticking.cancel()
         finally:
             for listener in self._listeners:
                 await listener.close()
@@ -238,6 +242,7 @@ class Proxy:
             listener.start()
             if self._seat is None:
                 announce_addresses(member, listener.addresses)
+        self.health.frontier = self.frontiers.following
         self.health.phase = Phase.READY
         self.metrics.ready.set(1)
         self.ready.set()
@@ -252,6 +257,15 @@ class Proxy:
     def _use_keyring(self, keyring: Keyring) -> None:
         """Sessions may last for days: what was rotated, or given up, counts for those that are open too."""
         self.shared.use_keyring(keyring)
+        self.frontiers.use_keyring(keyring)
+
+    def _followed_frontiers(self) -> FrontierFeed:
+        uri, keys = self._loaded.frontier_uri, self.services.keys
+        store = None if uri is None else ServerStore(uri)
+        live = self.services.live
+        self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
+        self.frontiers.use_keyring(keys.keyring)
+        return self.frontiers
 
     async def _tick(self) -> None:
         trimmer = memory.Trimmer()
@@ -261,6 +275,9 @@ class Proxy:
             self.health.beat_at = now
             self.services.keys.tick()
             self.health.keyring = self.services.keys.freshness
+            self.shared.moves.tick(now)
+            self.frontiers.check()
+            self.health.frontier = self.frontiers.following
             self.health.plaintext = self.metrics.plaintext.shown()
             self.shared.plaintext.next_second()
             for connection in tuple(self.services.live):
@@ -277,10 +294,10 @@ class Proxy:
             await listener.close()
         for connection in tuple(services.live):
             connection.drain()
-        if not await _within(services.wait_empty(), services.limits.drain_s):
+        if not await within(services.wait_empty(), services.limits.drain_s):
             note(_log, logging.WARNING, "drain ended by its limit", connections=len(services.live))
             self._abort_all()
-            await _within(services.wait_empty(), _ABORT_S)
+            await within(services.wait_empty(), _ABORT_S)
         note(_log, logging.INFO, "stopped")
 
     def _abort_all(self) -> None:
@@ -300,15 +317,6 @@ def _of_sessions(config: Config) -> tuple[object, ...]:
 
 def _bind_shared(addresses: Iterable[Address]) -> list[socket.socket]:
     return [sock for address in addresses for sock in bind(address, shared=True)]
-
-
-async def _within(waiting: Awaitable[None], seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await waiting
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _run_with_signals(loaded: Loaded, new_session: SessionMaker) -> None:

@@ -17,6 +17,7 @@ from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.findings import Finding, compare_access
+from sealwire.proxy.server.frontier_store import read_uri
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.probe import Hello, ask_hello
@@ -43,6 +44,8 @@ class Loaded:
     upstream: TlsSide
     reread: ReadConfig
     """For a reload."""
+    frontier_uri: str | None = None
+    """How to connect to the server's database `sealwire`. Holds a password."""
 
     def __repr__(self) -> str:
         return "Loaded()"
@@ -60,7 +63,8 @@ def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None =
     first = source.first()
     require_classes(policy.rules, first.keyring, config)
     listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
-    return Loaded(config, policy, first, source, listen, upstream, reread)
+    uri = None if config.frontier_uri_file is None else read_uri(config.frontier_uri_file)
+    return Loaded(config, policy, first, source, listen, upstream, reread, uri)
 
 
 def _keyring_source(config: Config, environ: Mapping[str, str] | None) -> KeyringSource:

@@ -262,7 +262,12 @@ class Supervisor:
     def _beat(self, number: int, beat: Beat) -> None:
         now_s = time.monotonic()
         self._health.workers[number] = Health(
-            beat.phase, beat.keyring, now_s, policy=beat.policy, plaintext=beat.plaintext
+            beat.phase,
+            beat.keyring,
+            now_s,
+            policy=beat.policy,
+            frontier=beat.frontier,
+            plaintext=beat.plaintext,
         )
         if beat.phase is Phase.READY:
             self._carry_out(self._roster.became_ready(number, now_s))

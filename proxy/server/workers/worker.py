@@ -120,7 +120,8 @@ async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
     await proxy.ready.wait()
     while True:
         health = proxy.health
-        writer.write(encode(Beat(health.phase, health.keyring, health.policy, health.plaintext)))
+        beat = Beat(health.phase, health.keyring, health.policy, health.frontier, health.plaintext)
+        writer.write(encode(beat))
         await asyncio.sleep(BEAT_S)
 
 

@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
 
@@ -53,6 +54,7 @@ class Beat:
     keyring: Freshness
     policy: str
     """The shown part of its policy's hash."""
+    frontier: Following = Following.OFF
     plaintext: tuple[tuple[str, str], ...] = ()
     """Namespaces and paths where it has met plaintext."""
 
@@ -116,7 +118,7 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _value(state: Phase | Freshness) -> object:
+def _value(state: Phase | Freshness | Following) -> object:
     return state.value
 
 
@@ -135,9 +137,9 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, plaintext = fields
+    phase, keyring, policy, frontier, plaintext = fields
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
-    return Beat(Phase(phase), Freshness(keyring), str(policy), pairs)
+    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier), pairs)
 
 
 def _figures(fields: Any) -> Figures:

@@ -9,6 +9,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.grids import Grids, binary
+from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -35,10 +36,11 @@ class Settled:
     sent before the plan stands. `take` is a `plan.Settler`.
     """
 
-    __slots__ = ("_shared", "_size", "edits")
+    __slots__ = ("_forms", "_shared", "_size", "edits")
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, forms: Forms | None = None) -> None:
         self._shared = shared
+        self._forms = forms
         self._size = 0
         self.edits: list[Edit] = []
         """In place of some documents as they came, the same as they are sent."""
@@ -53,7 +55,7 @@ class Settled:
         parents: tuple[int, ...],
     ) -> None:
         """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
-        edits = _edits(message, planned, replacements, self._shared)
+        edits = _edits(message, planned, replacements, self._shared, self._forms)
         lengths = resized(message, edits)
         for parent in parents:
             # their other content may change yet
@@ -66,18 +68,21 @@ class Settled:
         self.edits.append(Edit(start, end, data, parents))
 
 
-def apply_plan(plan: Plan, shared: Shared, settled: Sequence[Edit] = ()) -> list[bytes]:
+def apply_plan(
+    plan: Plan, shared: Shared, settled: Sequence[Edit] = (), forms: Forms | None = None
+) -> list[bytes]:
     """The message of `plan` with its covered values encrypted, in one piece; a long one in several.
 
-    `settled` are the edits that `Settled` has made of what the plan handed over. Returns the very same bytes
-    when there is nothing to change.
-    Raises: UnknownKey; Refusal(TOO_LARGE) when a document or the message outgrows what the server accepts.
+    `settled` are the edits that `Settled` has made of what the plan handed over; `forms` chooses the form of
+    each value while a class moves. Returns the very same bytes when there is nothing to change.
+    Raises: UnknownKey; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a document or the message outgrows
+    what the server accepts.
     Cost: O(message) and one AES-SIV call a value.
     """
     message = plan.buf
     if not plan.edits and not plan.replacements and not settled:
         return [message]
-    edits = _edits(message, plan.edits, plan.replacements, shared)
+    edits = _edits(message, plan.edits, plan.replacements, shared, forms)
     edits += settled
     lengths = resized(message, edits)
     size = lengths.get(0, len(message))
@@ -93,21 +98,26 @@ def _edits(
     planned: Sequence[ValueEdit | RangeEdit],
     replacements: Sequence[Replacement],
     shared: Shared,
+    forms: Forms | None,
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
-    edits = [_edit(message, each, keyring.cipher_for(each.field_class.name), grids) for each in planned]
+    edits = [
+        _edit(message, each, keyring.cipher_for(each.field_class.name), grids, forms) for each in planned
+    ]
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
 
 
-def _edit(message: bytes, planned: ValueEdit | RangeEdit, cipher: ValueCipher, grids: Grids) -> Edit:
+def _edit(
+    message: bytes, planned: ValueEdit | RangeEdit, cipher: ValueCipher, grids: Grids, forms: Forms | None
+) -> Edit:
     if isinstance(planned, RangeEdit):
-        return _listed(planned, cipher, grids)
-    return _encrypted(message, planned, cipher)
+        return _listed(planned, cipher, grids, forms)
+    return _encrypted(message, planned, cipher, forms)
 
 
-def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids) -> Edit:
+def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids, forms: Forms | None) -> Edit:
     """`$in` with an envelope for each value of the range, in the order of the ciphertexts.
 
     In the order of the values the list would tell the server the order that the ciphertexts hide.
@@ -117,7 +127,12 @@ def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids) -> Edit:
         raise TypeError("a range without a domain")
     kind = value_type.kind
     values = domain.values(kind, planned.positions)
-    binaries = sorted(grids.encrypted(cipher, kind, value) for value in values)
+    if forms is None:
+        binaries = sorted(grids.encrypted(cipher, kind, value) for value in values)
+    else:
+        name = planned.field_class.name
+        seal = cipher.encrypt_deterministically
+        binaries = sorted(binary(forms.valid(name, seal(kind, value), kind, value)) for value in values)
     inside = b"".join(b"%b%d\0%b" % (_BINARY, index, each) for index, each in enumerate(binaries))
     array = b"".join((_pack_int32(len(inside) + 5), inside, b"\0"))
     data = b"\x04$in\0" + array
@@ -128,13 +143,15 @@ def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids) -> Edit:
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
 
 
-def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher) -> Edit:
+def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher, forms: Forms | None) -> Edit:
     element = planned.element
     value = planned.value
     if value is None:
         value = message[element.value : element.end]
     if planned.field_class.mode is Mode.DETERMINISTIC:
         envelope = cipher.encrypt_deterministically(planned.kind, value)
+        if forms is not None:
+            envelope = forms.valid(planned.field_class.name, envelope, planned.kind, value)
     else:
         envelope = cipher.encrypt_randomly(planned.kind, value)
     # The name with its NUL lies between the type byte and the value.

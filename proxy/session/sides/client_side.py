@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
+from sealwire.keys.frontier.uses import WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.passage import target_of
@@ -29,6 +30,8 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
 from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.moving.lasting import held_by
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.cursors import Opened
@@ -104,11 +107,17 @@ class ClientSide(Side):
                 effects = self._shortened(refusal, message, parsed)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
+        except WindowMet as window:
+            conversation.views.clear()
+            if not conversation.has_waited:
+                return [conversation.meet_window()]
+            effects = self._failed(window, message, parsed)
         except Refusal as refusal:
             effects = self._refused(refusal, message, parsed)
         except _FAILURES as failure:
             effects = self._failed(failure, message, parsed)
         conversation.views.clear()
+        conversation.has_waited = False
         return effects
 
     def _refused(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -174,7 +183,8 @@ class ClientSide(Side):
         unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
-        target = target_of(message, parsed.body, known.planned)
+        forms = Forms(shared.moves, keyring) if shared.moves.classes else None
+        target = target_of(message, parsed.body, known.planned) if forms is None else None
         if target is not None:
             passing = known.get(target)
             if passing is not None:
@@ -194,7 +204,7 @@ class ClientSide(Side):
         if name in cursors.CURSOR_COMMANDS:
             message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
-        settled = Settled(shared) if len(message) > LONG_BYTES else None
+        settled = Settled(shared, forms) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,
             message,
@@ -205,16 +215,33 @@ class ClientSide(Side):
             None if settled is None else settled.take,
         )
         edits = () if settled is None else settled.edits
-        rewritten = apply_plan(plan, shared, edits)
+        rewritten = apply_plan(plan, shared, edits, forms)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
+        if forms is not None:
+            self._hold_up(forms, plan, parsed, name, opened, request)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
             return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
         if target is not None and not plan.protected and not conversation.views.consulted:
             known.remember(target, request, count)
         return [count, sent_on]
+
+    def _hold_up(
+        self, forms: Forms, plan: Plan, parsed: OpMsg, name: bytes, opened: Opened, request: Request
+    ) -> None:
+        """Note what a command uses of classes that move. Raises WindowMet, FrontierLost: it is not sent."""
+        shared = self._conversation.shared
+        if name != b"getMore" or opened is not Opened.NO:
+            is_marked = opened is Opened.BY_MARK
+            request.hold = held_by(
+                shared.moves, plan, parsed.body, name, forms, shared.settings.policy, is_marked=is_marked
+            )
+        # so that its cursor is known to have been opened while classes moved
+        request.marks = request.marks or request.reveals
+        if parsed.flags & MORE_TO_COME and request.hold is not None:
+            shared.moves.leave(request.hold)
 
     def _check_access(self, message: bytes, parsed: OpMsg) -> None:
         """Raises LoginNeeded for a command that no server answers without a login."""

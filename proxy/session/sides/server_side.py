@@ -22,6 +22,7 @@ from sealwire.proxy.session.effects import (
 )
 from sealwire.proxy.session.login.access import is_speculative_yes, is_yes
 from sealwire.proxy.session.login.handshake import MAX_CLIENT_MESSAGE_BYTES, UnknownMember, rewrite_hello
+from sealwire.proxy.session.moving.lasting import answered
 from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import LongReply, has_more_to_come, is_plain
@@ -87,6 +88,8 @@ class ServerSide(Side):
                 failure = error
         more_to_come = bool(parsed.flags & MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
+        if request.hold is not None and not more_to_come:
+            answered(conversation.shared.moves, request.hold, message, parsed.body)
         if len(revealed) > MAX_CLIENT_MESSAGE_BYTES:
             failure = replies.ReplyTooLong()
         if failure is not None:
@@ -161,7 +164,7 @@ class ServerSide(Side):
         request = self._conversation.awaited.find(response_to_of(message.head))
         if request is None or request.kind is not RequestKind.COMMAND or request.marks:
             return None
-        if request.errors is not None or request.command in duplicates.WRITES:
+        if request.hold is not None or request.errors is not None or request.command in duplicates.WRITES:
             return None
         return request if is_plain(message) else None
 

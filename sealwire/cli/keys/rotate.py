@@ -13,11 +13,11 @@ from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.keyring import turning
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import read_record, rewrap
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.keyring.schedule import Chore, KeySchedule, due_chores
-from sealwire.keys.keyring.turning import rotate_all
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 
@@ -68,7 +68,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         work = _on_the_calendar(read_record(store), schedule, now, policies)
     made: Sequence[DataKey] = ()
     if work.classes:
-        made = rotate_all(store, kek.open(providers), work.classes, now, dry_run=manner.dry_run)
+        made = turning.rotate(store, kek.open(providers), work.classes, now, dry_run=manner.dry_run)
     elif work.wrap:
         opened = kek.open(providers)
         rewrap(store, opened, opened, now, dry_run=manner.dry_run)

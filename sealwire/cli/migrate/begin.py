@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
+from sealwire.cli.migrate.classes import KEY_AGE_S, ClassMove, is_deterministic
 from sealwire.cli.migrate.options import Effort, carry_on, effort_options, finish, open_keyring
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import policy_argument, read_policy
@@ -88,14 +89,35 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @keyring_option
 @kek_options
 @server_options
+@click.option(
+    "--settle",
+    "age_s",
+    type=click.FloatRange(0),
+    default=KEY_AGE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of a deterministic class: how long every Sealwire is given, to load the new key and to end what it "
+    "began before.",
+)
 @effort_options
 @manner_options
 def reencrypt(  # noqa: PLR0913 - one parameter an option
-    *, policy: Path, class_name: str, keyring: str, kek: KekOptions, uri: str, effort: Effort, manner: Manner
+    *,
+    policy: Path,
+    class_name: str,
+    keyring: str,
+    kek: KekOptions,
+    uri: str,
+    age_s: float,
+    effort: Effort,
+    manner: Manner,
 ) -> None:
     """Re-encrypt what older keys of CLASS encrypted with its newest key.
 
     Every Sealwire before the server has to know the newest key already. Plaintext stays as it is.
+
+    The values of a deterministic class move to its pending key in windows, each of which every Sealwire lets
+    go first; so every answer stays exact. One worker does it. At the end the pending key becomes active.
 
     \b
     Examples:
@@ -107,8 +129,12 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
         found = covered_collections(client, policies)
         return moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
 
+    policies = read_policy(policy)
+    if is_deterministic(policies, class_name):
+        selftest.run()
+        ClassMove(policies, class_name, keyring, kek, uri).begin(age_s, effort, manner)
     begin = _Begin(Direction.REENCRYPT, WrongType.SKIP, effort)
-    begin.run(read_policy(policy), choose, (keyring, kek, uri), manner)
+    begin.run(policies, choose, (keyring, kek, uri), manner)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
+from sealwire.cli.migrate.classes import ClassMove, class_of
 from sealwire.cli.migrate.options import (
     Effort,
     carry_on,
@@ -162,6 +163,9 @@ def resume(  # noqa: PLR0913 - one parameter an option
     with connected(required_uri(uri), RIGHTS) as client:
         ledger = Ledger(client, keys)
         found, _ = ledger.load(job)
+        class_name = class_of(policies, found)
+        if class_name is not None:
+            ClassMove(policies, class_name, keyring, kek, uri).resume(found, effort, manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, found.direction)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -73,16 +73,16 @@ def carry_on(client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort:
     """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` raises."""
     throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
-    with ended_in_order(), _bar(job) as tell:
+    with ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle.after, tell, effort.batch)
         return Runner(job, MongoDocuments(client), ledger, choose, pace).run(effort.workers)
 
 
-def finish(job: Job, manner: Manner) -> None:
+def finish(job: Job, manner: Manner) -> NoReturn:
     """Show how a job ended, and exit: 1 where not all was moved. A job of a dry run was never begun."""
     if manner.dry_run and not job.standing.is_over:
         _show_intention(job, manner)
-        return
+        sys.exit(0)
     text = (
         f"{job.name}: {job.standing.value}; {job.values} values of {job.documents} documents moved, "
         f"{job.read} read, {sum(job.left.values())} values left"
@@ -153,7 +153,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _bar(job: Job) -> Iterator[Callable[[Job], None]]:
+def progress_bar(job: Job) -> Iterator[Callable[[Job], None]]:
     """A bar over the documents that there were at the beginning, with rate and time left."""
     text = TextColumn("{task.description}", markup=False)
     with progress(text, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()) as bars:

@@ -36,6 +36,12 @@ def test_the_active_version_encrypts() -> None:
     assert (cipher.class_id, cipher.key_version) == (7, 3)
 
 
+def test_classes_by_what_they_have() -> None:
+    assert KEYRING.active_classes == ("nhs_number", "postcode", "moving")
+    assert KEYRING.pending_classes == ("moving",)
+    assert Keyring([key("new", 11, 1, KeyState.PENDING)]).pending_classes == ()
+
+
 def test_every_version_that_has_material_decrypts() -> None:
     for ids in ((7, 2), (7, 3), (8, 1), (9, 1), (10, 2), (10, 3)):
         cipher = KEYRING.cipher_by_id(*ids)

@@ -14,7 +14,7 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
 from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
 from sealwire.keys.keyring.record import serialize_record
-from sealwire.keys.keyring.turning import activate, change_version, rotate, rotate_all
+from sealwire.keys.keyring.turning import activate, change_version, rotate
 from tests.keys.samples import NOW, local_kek
 
 KEK = local_kek()
@@ -44,7 +44,7 @@ def reason_of(error: pytest.ExceptionInfo[KeysError]) -> KeysReason:
 
 def test_a_random_class_encrypts_with_the_new_key_at_once(path: Path) -> None:
     before = keys_of(path)
-    new = rotate(path, KEK, "nhs", LATER, deterministic=False)
+    (new,) = rotate(path, KEK, {"nhs": False}, LATER)
     assert (new.version, new.state, new.created) == (2, KeyState.ACTIVE, LATER)
     assert states(path) == ["decrypt-only", "active"]
     keyring = load_keyring(path, KEK)
@@ -57,7 +57,7 @@ def test_a_random_class_encrypts_with_the_new_key_at_once(path: Path) -> None:
 
 
 def test_a_deterministic_class_goes_on_with_the_old_key_until_it_is_told(path: Path) -> None:
-    rotate(path, KEK, "nhs", LATER, deterministic=True)
+    rotate(path, KEK, {"nhs": True}, LATER)
     assert states(path) == ["active", "pending"]
     keyring = load_keyring(path, KEK)
     pending = keyring.pending_cipher_for("nhs")
@@ -72,10 +72,10 @@ def test_a_deterministic_class_goes_on_with_the_old_key_until_it_is_told(path: P
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_no_second_rotation_begins_before_the_first_has_ended(path: Path, deterministic: bool) -> None:
-    rotate(path, KEK, "nhs", LATER, deterministic=True)
+    rotate(path, KEK, {"nhs": True}, LATER)
     content = path.read_bytes()
     with pytest.raises(KeysError) as caught:
-        rotate(path, KEK, "nhs", LATER, deterministic=deterministic)
+        rotate(path, KEK, {"nhs": deterministic}, LATER)
     assert reason_of(caught) is KeysReason.KEY_STATE
     assert "migrate reencrypt nhs" in caught.value.hint
     assert path.read_bytes() == content
@@ -90,9 +90,9 @@ def test_what_is_not_pending_is_not_activated(path: Path) -> None:
 def test_several_classes_are_rotated_in_one_write_or_not_at_all(path: Path) -> None:
     content = path.read_bytes()
     with pytest.raises(UnknownKey):
-        rotate_all(path, KEK, {"nhs": True, "other": False}, LATER)
+        rotate(path, KEK, {"nhs": True, "other": False}, LATER)
     assert path.read_bytes() == content
-    made = rotate_all(path, KEK, {"last": False, "nhs": True}, LATER)
+    made = rotate(path, KEK, {"last": False, "nhs": True}, LATER)
     assert [(key.class_name, key.version, key.state.value) for key in made] == [
         ("last", 2, "active"),
         ("nhs", 2, "pending"),
@@ -107,7 +107,7 @@ def test_several_classes_are_rotated_in_one_write_or_not_at_all(path: Path) -> N
 
 def test_an_unknown_class_or_version_is_refused(path: Path) -> None:
     attempts: tuple[Callable[[], DataKey], ...] = (
-        lambda: rotate(path, KEK, "other", LATER, deterministic=False),
+        lambda: rotate(path, KEK, {"other": False}, LATER)[0],
         lambda: activate(path, KEK, "other", LATER),
         lambda: change_version(path, KEK, ("other", 1), retire, LATER),
     )
@@ -122,9 +122,9 @@ def test_an_unknown_class_or_version_is_refused(path: Path) -> None:
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(path: Path) -> None:
     content = path.read_bytes()
-    assert rotate(path, KEK, "nhs", LATER, deterministic=True, dry_run=True).state is KeyState.PENDING
+    assert rotate(path, KEK, {"nhs": True}, LATER, dry_run=True)[0].state is KeyState.PENDING
     assert path.read_bytes() == content
-    rotate(path, KEK, "nhs", LATER, deterministic=True)
+    rotate(path, KEK, {"nhs": True}, LATER)
     content = path.read_bytes()
     assert activate(path, KEK, "nhs", LATER, dry_run=True).state is KeyState.ACTIVE
     rotated = path.read_bytes()
@@ -135,7 +135,7 @@ def test_a_version_number_that_is_the_last_ends_it(path: Path) -> None:
     keys = [DataKey("nhs", 1, LAST_ID, KeyState.ACTIVE, NOW, bytes(range(64)))]
     path.write_bytes(serialize_record(seal_record(keys, 9, KEK, NOW)))
     with pytest.raises(KeysError) as caught:
-        rotate(path, KEK, "nhs", LATER, deterministic=False)
+        rotate(path, KEK, {"nhs": False}, LATER)
     assert reason_of(caught) is KeysReason.VERSION_COUNT
 
 
@@ -144,15 +144,15 @@ def test_as_many_versions_as_a_class_may_have_end_it(path: Path) -> None:
     for keys in ([*old, DataKey("nhs", 1, 4096, KeyState.ACTIVE, NOW, bytes(range(64)))], old):
         path.write_bytes(serialize_record(seal_record(keys, 9, KEK, NOW)))
         if keys is old:
-            assert rotate(path, KEK, "nhs", LATER, deterministic=False).version == 4096
+            assert rotate(path, KEK, {"nhs": False}, LATER)[0].version == 4096
         else:
             with pytest.raises(KeysError) as caught:
-                rotate(path, KEK, "nhs", LATER, deterministic=False)
+                rotate(path, KEK, {"nhs": False}, LATER)
             assert reason_of(caught) is KeysReason.VERSION_COUNT
 
 
 def test_an_old_key_is_retired_and_destroyed_in_the_file(path: Path) -> None:
-    rotate(path, KEK, "nhs", NOW, deterministic=False)
+    rotate(path, KEK, {"nhs": False}, NOW)
     retired = change_version(path, KEK, ("nhs", 1), retire, NOW)
     assert (retired.version, retired.state) == (1, KeyState.RETIRED)
     assert states(path) == ["retired", "active"]
@@ -166,8 +166,8 @@ def test_an_old_key_is_retired_and_destroyed_in_the_file(path: Path) -> None:
 
 
 STEPS: dict[str, Callable[[Path, int], DataKey]] = {
-    "rotate": lambda path, _version: rotate(path, KEK, "nhs", NOW, deterministic=False),
-    "rotate slowly": lambda path, _version: rotate(path, KEK, "nhs", NOW, deterministic=True),
+    "rotate": lambda path, _version: rotate(path, KEK, {"nhs": False}, NOW)[0],
+    "rotate slowly": lambda path, _version: rotate(path, KEK, {"nhs": True}, NOW)[0],
     "activate": lambda path, _version: activate(path, KEK, "nhs", NOW),
     "retire": lambda path, version: change_version(path, KEK, ("nhs", version), retire, NOW),
     "take back": lambda path, version: change_version(path, KEK, ("nhs", version), take_back, NOW),

@@ -43,6 +43,7 @@ limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
 audit: {path: audit.jsonl}
 busy_poll_us: 500
 reveal: everywhere
+frontier: {uri_file: frontier.uri}
 """
 
 SHORT = """\

@@ -19,6 +19,7 @@ class FakeSession:
         self.settings: list[SessionSettings] = [shared.settings]
         """The first, then those of reloads."""
         self.idle = True
+        self.uses = False
         self._first_keyring = shared.keyring
         self._shared = shared
         self._script = script
@@ -48,6 +49,17 @@ class FakeSession:
     def settings_changed(self) -> None:
         self.calls.append("settings_changed")
         self.settings.append(self._shared.settings)
+
+    @property
+    def has_uses(self) -> bool:
+        return self.uses
+
+    def move_began(self) -> None:
+        self.calls.append("move_began")
+
+    def frontier_moved(self) -> list[Effect]:
+        self.calls.append("frontier_moved")
+        return [ToClient(b"moved")]
 
     def tick(self, _now_s: float) -> list[Effect]:
         self.calls.append("tick")

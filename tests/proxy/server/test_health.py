@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
@@ -64,3 +65,16 @@ def test_plaintext_that_any_worker_met_is_shown_once_and_bounded() -> None:
     assert of(one, other).plaintext == (("a.b", "a"), ("a.b", "c"), ("a.b", "d"))
     many = [replace(a_loop(), plaintext=((f"t{number:02}.a", "c"),)) for number in range(MAX_SHOWN + 1)]
     assert of(*many).plaintext == tuple((f"t{number:02}.a", "c") for number in range(MAX_SHOWN))
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        ((), Following.OFF),
+        ((Following.OFF, Following.OFF), Following.OFF),
+        ((Following.OFF, Following.FOLLOWS), Following.FOLLOWS),
+        ((Following.FOLLOWS, Following.LOST), Following.LOST),
+    ],
+)
+def test_one_worker_without_a_frontier_shows(workers: tuple[Following, ...], expected: Following) -> None:
+    assert of(*(replace(a_loop(), frontier=following) for following in workers)).frontier is expected

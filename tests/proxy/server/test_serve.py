@@ -78,6 +78,25 @@ def key_open_to_others(site: Site) -> None:
     Path(site.config["listen"]["tls"]["key"]).chmod(0o644)
 
 
+def frontier_uri(site: Site, text: str, mode: int) -> None:
+    site.config["frontier"] = {"uri_file": "frontier.uri"}
+    file = site.folder / "frontier.uri"
+    file.write_text(text)
+    file.chmod(mode)
+
+
+def frontier_uri_missing(site: Site) -> None:
+    site.config["frontier"] = {"uri_file": "nowhere"}
+
+
+def frontier_uri_of_another_sort(site: Site) -> None:
+    frontier_uri(site, "http://user:secret@server", 0o600)
+
+
+def frontier_uri_open_to_others(site: Site) -> None:
+    frontier_uri(site, "mongodb://user:secret@server", 0o644)
+
+
 def another_kek(site: Site) -> None:
     site.environ["SEALWIRE_KEK"] = generate_encoded_kek()
 
@@ -104,6 +123,9 @@ def address_of_another_machine(site: Site) -> None:
     ("harm", "code"),
     [
         (config_with_an_unknown_key, 78),
+        (frontier_uri_missing, 78),
+        (frontier_uri_of_another_sort, 78),
+        (frontier_uri_open_to_others, 77),
         (policy_missing, 78),
         (policy_with_an_unknown_class, 78),
         (kek_unset, 78),

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from sealwire.proxy.server.tasks import OneAtATime
+import pytest
+
+from sealwire.proxy.server.tasks import OneAtATime, within
 from tests.proxy.server.harness import until
 
 
@@ -73,3 +75,15 @@ async def test_who_asks_before_the_run_begins_gets_that_run() -> None:
     await until(lambda: work.ended == 1)
     await asyncio.sleep(0)
     assert work.began == 1
+
+
+async def test_what_takes_too_long_is_given_up() -> None:
+    never = asyncio.Event()
+    assert not await within(never.wait(), 0.0)
+    assert await within(asyncio.sleep(0), 10.0)
+    with pytest.raises(ZeroDivisionError):
+        await within(fail(), 10.0)
+
+
+async def fail() -> None:
+    raise ZeroDivisionError

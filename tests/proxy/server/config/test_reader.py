@@ -84,6 +84,7 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         limits=Limits(10, 1.0, 2.5, 3.0),
         audit=FOLDER / "audit.jsonl",
         busy_poll_us=500,
+        frontier_uri_file=FOLDER / "frontier.uri",
     )
 
 
@@ -99,6 +100,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (config.access_control, config.reveal) == (AccessControl.REQUIRED, Reveal.PROTECTED)
     assert (config.workers, config.busy_poll_us) == (1, 0)
     assert (config.keys, config.vault) == (KeySettings(60.0, None, None), None)
+    assert config.frontier_uri_file is None
 
 
 def test_keys_and_keyring_may_lie_in_vault() -> None:
@@ -157,6 +159,8 @@ def test_vaults_own_variables_fill_in_what_the_section_leaves_open() -> None:
         ("keys: {cache: {path: c, kek: '?'}}", 1),
         ("keys: {cache: {path: c, kek: 'aws:alias/a'}}", 1),
         ("keys: {cache: {path: c}}", 1),
+        ("frontier: {}", 1),
+        ("frontier: {uri: 'mongodb://a'}", 1),
         ("keys: {max_age_s: 0}", 1),
     ],
 )

@@ -40,6 +40,7 @@ WAITING = {
     "kek": replace(OLD, kek=KEK),
     "keys.cache": replace(OLD, keys=replace(OLD.keys, cache=CacheSettings(Path("cache"), KEK))),
     "vault": replace(OLD, vault=VAULT),
+    "frontier.uri_file": replace(OLD, frontier_uri_file=Path("other")),
     "admin.address": replace(OLD, admin=Address("other", 1)),
     "audit.path": replace(OLD, audit=Path("other")),
     "workers": replace(OLD, workers=7),

@@ -1,0 +1,128 @@
+"""The frontier and the leases as documents on the server, where the job and all proxies read them.
+
+    sealwire.frontiers  {_id: class id, old, new, generation, start, end, moving, tag}
+    sealwire.leases     {_id: UUID of a proxy, renewed: the server's time,
+                         acknowledged: {"class id": generation}}
+
+A frontier is authenticated under the class's new key, so only a holder of the keyring can write one. An older
+one is genuine as well: who has seen a later one does not go back. A lease is not authenticated. Who forges
+one can make answers wrong while a class moves, as whoever can write to the application's own collections can;
+no value is shown by it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hmac import compare_digest
+from typing import Any, Final, NamedTuple
+
+from bson.binary import Binary
+from bson.int64 import Int64
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import MAX_VALUE_BYTES
+from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.frontier.frontier import Frontier, Window
+
+DATABASE: Final = "sealwire"
+FRONTIERS: Final = "frontiers"
+LEASES: Final = "leases"
+
+LEASE_S: Final = 10.0
+"""How long a proxy may rely on a frontier after it began to renew its lease, by its own steady clock."""
+OUTLIVED_S: Final = 15.0
+"""After so long by the server's clock a lease has run out for the job: clocks may drift a little."""
+
+_DOMAIN: Final = b"sealwire frontier"
+_MAX_GENERATION: Final = 2**63 - 1
+_MAX_POSITION_BYTES: Final = MAX_VALUE_BYTES + 64
+
+
+def frontier_document(frontier: Frontier, cipher: ValueCipher) -> dict[str, Any]:
+    """What is stored; `cipher` is that of the new version."""
+    return {
+        "_id": Int64(frontier.class_id),
+        "old": Int64(frontier.old_version),
+        "new": Int64(frontier.new_version),
+        "generation": Int64(frontier.generation),
+        "start": Binary(frontier.window.start),
+        "end": Binary(frontier.window.end),
+        "moving": frontier.is_moving,
+        "tag": Binary(cipher.tag(_DOMAIN, _tagged(frontier))),
+    }
+
+
+def parse_frontier(document: Mapping[str, Any], cipher: ValueCipher) -> Frontier:
+    """The frontier of the class and new version of `cipher`.
+
+    Raises DamagedFile SCHEMA, TAMPERED; also for one of another class or version. Cost: O(its positions).
+    """
+    class_id, old, new, generation = (_number(document, name) for name in ("_id", "old", "new", "generation"))
+    start, end, tag = (_bytes(document, name) for name in ("start", "end", "tag"))
+    is_moving = document.get("moving")
+    if not isinstance(is_moving, bool):
+        raise _damaged(KeysReason.SCHEMA)
+    try:
+        frontier = Frontier(class_id, old, new, generation, Window(start, end), is_moving)
+    except ValueError:
+        raise _damaged(KeysReason.SCHEMA) from None
+    expected = (cipher.class_id, cipher.key_version) == (class_id, new)
+    if not expected or not compare_digest(cipher.tag(_DOMAIN, _tagged(frontier)), tag):
+        raise _damaged(KeysReason.TAMPERED)
+    return frontier
+
+
+def _number(document: Mapping[str, Any], name: str) -> int:
+    value = document.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_GENERATION:
+        raise _damaged(KeysReason.SCHEMA)
+    return int(value)
+
+
+def _bytes(document: Mapping[str, Any], name: str) -> bytes:
+    value = document.get(name)
+    if not isinstance(value, bytes) or len(value) > _MAX_POSITION_BYTES:
+        raise _damaged(KeysReason.SCHEMA)
+    return bytes(value)
+
+
+def _tagged(frontier: Frontier) -> bytes:
+    window = frontier.window
+    numbers = (frontier.class_id, frontier.old_version, frontier.new_version, frontier.generation)
+    head = b"".join(number.to_bytes(8, "big") for number in numbers) + bytes((frontier.is_moving,))
+    return head + len(window.start).to_bytes(8, "big") + window.start + window.end
+
+
+def _damaged(reason: KeysReason) -> DamagedFile:
+    return DamagedFile(
+        reason,
+        f"a document of {DATABASE}.{FRONTIERS} is not what Sealwire wrote for this keyring",
+        "find out who wrote it; sealwire migrate status shows how far the move came",
+    )
+
+
+class Lease(NamedTuple):
+    """One proxy process, as the job sees it."""
+
+    proxy: str
+    """Its UUID, as text."""
+    renewed: datetime
+    """By the server's clock."""
+    acknowledged: Mapping[int, int]
+    """By class id: the newest generation whose window may move for all it does."""
+
+    def stands(self, now: datetime) -> bool:
+        """Whether the proxy may rely on it, by the server's clock."""
+        return (now - self.renewed).total_seconds() < OUTLIVED_S
+
+
+def parse_lease(document: Mapping[str, Any]) -> Lease | None:
+    """None for a document that is no lease. Times as an aware `datetime`."""
+    renewed, told = document.get("renewed"), document.get("acknowledged")
+    if not isinstance(renewed, datetime) or not isinstance(told, Mapping):
+        return None
+    acknowledged = {
+        int(name): int(value)
+        for name, value in told.items()
+        if name.isascii() and name.isdigit() and type(value) in (int, Int64)
+    }
+    return Lease(str(document.get("_id")), renewed, acknowledged)

@@ -1,0 +1,302 @@
+"""How one process follows the classes that move: its lease on the server, and the frontiers read under it.
+
+A round is: renew the lease, with what is acknowledged; then read the frontiers; then let them count. Whoever
+moves data reads the leases after it wrote a frontier, so it waits for this process, or this process has read
+that frontier.
+
+Theory of operation. `keys.frontier` has the construction, tests/keys/frontier its model.
+
+    registered   the lease is on the server, under a name (UUID) that nobody had before
+    follows      and the frontiers were read since: `Moves` knows them, and what they say is acknowledged
+    lost         LEASE_S after the last renewal was sent, by the own clock; or the server's clock says that it
+                 had run out; or a frontier cannot be believed. Then windows may move under what is under way:
+                 no class is known any more, connections that have uses are cut, and all begins again under
+                 another name. The old lease is left to run out, and holds the job up until then: what was cut
+                 may still be at work on the server
+
+A class that gets a pending key while this process follows has not moved yet, as the job waits for everyone
+who is registered; so it goes on without a pause. No position is logged or counted: positions are ciphertext.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from enum import Enum
+from typing import Final, Protocol
+
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.frontier_classes import FollowedClasses
+from sealwire.proxy.server.frontier_lease import OwnLease
+from sealwire.proxy.server.frontier_reading import Loss, class_ids, judge, moves_of
+from sealwire.proxy.server.frontier_store import Document, FrontierStore, StoreProblem
+from sealwire.proxy.server.observability.logs import note
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.tasks import spawn, within
+from sealwire.proxy.session.moving.moves import Moves
+
+_log = logging.getLogger("sealwire.server")
+
+MOVING_S: Final = 0.05
+PENDING_S: Final = 1.0
+QUIET_S: Final = 2.0
+RETRY_S: Final = 0.25
+FIRST_READ_S: Final = 5.0
+
+_STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def steady_clock() -> float:
+    """Seconds since some moment, those included in which the machine slept."""
+    return time.clock_gettime(_STEADY)
+
+
+class Following(Enum):
+    """What /readyz says."""
+
+    OFF = "off"
+    """Nothing is set, and nothing moves."""
+    FOLLOWS = "ok"
+    LOST = "lost"
+    """There is no lease, or a class that moves is refused."""
+
+
+class Follower(Protocol):
+    """A connection."""
+
+    def move_began(self) -> None:
+        """`Moves` follows a class that it did not: what is under way may use any of its values."""
+
+    def frontier_moved(self) -> None:
+        """What `Moves` knows has changed."""
+
+    def frontier_lost(self) -> None:
+        """`Moves` has lost what it knew: cut what is under way and relies on it."""
+
+
+class FrontierFeed:
+    """Keeps one `Moves` true. All methods are for the event loop's thread."""
+
+    def __init__(
+        self,
+        moves: Moves,
+        live: Iterable[Follower],
+        load_keys: Callable[[], Awaitable[object]],
+        metrics: Metrics,
+        store: FrontierStore | None,
+        clock: Callable[[], float] = steady_clock,
+    ) -> None:
+        """Without a `store` nothing is followed, and each class that moves is lost.
+
+        live:      the connections that are open at any time
+        load_keys: loads the keyring again
+        """
+        self._classes = FollowedClasses(moves)
+        moves.is_current = self._is_current
+        self._live = live
+        self._load_keys = load_keys
+        self._metrics = metrics
+        self._store = store
+        self._clock = clock
+        self._keyring = Keyring([])
+        self._lease = OwnLease()
+        self._follows = False
+        """Whether the frontiers were read under the lease that is held."""
+        self._problem = ""
+        self._alarm: asyncio.TimerHandle | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._was_read = asyncio.Event()
+
+    # -- what the proxy asks ---------------------------------------------------------------------------------
+
+    @property
+    def following(self) -> Following:
+        """How it stands."""
+        if self._classes.lost or (self._store is not None and not self._follows):
+            return Following.LOST
+        return Following.OFF if self._store is None else Following.FOLLOWS
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        """Another keyring counts from now on. To be called in the same step in which sessions get it."""
+        self.check()
+        self._keyring = keyring
+        pending = moves_of(keyring)
+        for name, uses in self._classes.followed.items():
+            move, frontier = pending.get(name), uses.frontier
+            if move is None or move.new.key_version != frontier.new_version:
+                if not self._is_active(name, frontier):
+                    self._start_over()  # its keys have gone before the move was over
+                self._classes.forget(name)
+        for name, move in pending.items():
+            if name in self._classes.names:
+                continue
+            if self._follows and move.key in self._classes.seen:
+                self._start_over()  # the keys were gone for a while
+            if self._follows:
+                self._classes.follow(name, move.first, is_written=False)
+            else:
+                self._classes.lose(name, Loss.NO_LEASE if self._store is not None else Loss.NO_SETTING)
+        if self._store is None:
+            self._classes.forget_all_but(pending)
+        self._tell_sessions()
+        self._wake.set()
+
+    def _is_current(self) -> bool:
+        """Whether what `Moves` knows can be relied on at this very moment."""
+        return not self._lease.has_run_out(self._clock())
+
+    def check(self) -> None:
+        """About once a second: if the lease has run out, everything that relied on it ends."""
+        if self._lease.has_run_out(self._clock()):
+            self._start_over()
+
+    async def __aenter__(self) -> None:
+        """Follow, if there is a server to ask. Cost: until it has answered, `FIRST_READ_S` at most."""
+        if self._store is None:
+            return
+        self._running = spawn(self._run(self._store), "frontier")
+        if not await within(self._was_read.wait(), FIRST_READ_S):
+            note(_log, logging.WARNING, "start without frontiers: classes that move are refused")
+
+    async def __aexit__(self, *_error: object) -> None:
+        """The last connection has gone: give the lease back, unless the server may be at work for it."""
+        for task in (self._running, self._loading):
+            if task is not None:
+                task.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._store is None:
+            return
+        try:
+            if self._lease.is_registered and self._classes.is_idle:
+                await self._store.end_lease(self._lease.proxy)
+        except StoreProblem as problem:
+            note(_log, logging.WARNING, "frontier lease could not be given back", problem=str(problem))
+        await self._store.close()
+
+    # -- rounds ----------------------------------------------------------------------------------------------
+
+    async def _run(self, store: FrontierStore) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.round(store)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a lease that is not renewed runs out
+                self._metrics.bugs.inc()
+                self._problem = self._problem or type(error).__name__
+                note(_log, logging.CRITICAL, "bug: frontiers could not be read", error)
+            await within(self._wake.wait(), self.pause_s())
+
+    async def round(self, store: FrontierStore) -> None:
+        """Renew, read, and let it count. Raises nothing that a server can cause. Cost: two round trips."""
+        self.check()
+        proxy, keyring, sent_at_s = self._lease.proxy, self._keyring, self._clock()
+        told = self._classes.acknowledged(self._lease.told)
+        try:
+            renewed = await store.renew(proxy, told, is_first=not self._lease.is_registered)
+            if proxy != self._lease.proxy:
+                return
+            if not self._lease.renew(renewed, told, sent_at_s):
+                self._start_over()
+                return
+            self._set_alarm()
+            documents = await store.frontiers(class_ids(keyring))
+        except StoreProblem as problem:
+            self._tell_problem(str(problem))
+            self.check()
+            return
+        self._tell_problem("")
+        self.check()
+        # Another keyring may have come meanwhile: what it has was not asked for.
+        if proxy == self._lease.proxy and keyring is self._keyring:
+            self._take(documents)
+
+    def pause_s(self) -> float:
+        """How long to wait for the next round, unless something happens."""
+        if self._problem or not self._follows:
+            return RETRY_S
+        if self._classes.acknowledged(self._lease.told) != self._lease.told:
+            return 0.0
+        if self._classes.is_moving:
+            return MOVING_S
+        return PENDING_S if self._classes.names else QUIET_S
+
+    def _take(self, documents: Mapping[int, Document]) -> None:
+        """Documents that were read under a lease that is held."""
+        answers = judge(self._keyring, documents, self._classes.seen)
+        losses = {name: answer for name, answer in answers.items() if isinstance(answer, Loss)}
+        endangers = self._classes.endangers(losses)
+        if endangers:
+            self._start_over()
+        for name, loss in losses.items():
+            self._classes.lose(name, loss)
+        if losses and (self._loading is None or self._loading.done()):
+            self._loading = spawn(self._load(), "keys for frontiers")
+        self._classes.forget_all_but(answers)
+        if not endangers:  # else it is read again, under the next lease
+            for name, answer in answers.items():
+                if isinstance(answer, Frontier):
+                    self._classes.follow(name, answer, is_written=self._is_written(answer, documents))
+            self._follows = True
+            self._was_read.set()
+        self._tell_sessions()
+
+    def _is_active(self, name: str, frontier: Frontier) -> bool:
+        """Whether the keyring says that the move is over."""
+        if name not in self._keyring.active_classes:
+            return False
+        return self._keyring.cipher_for(name).key_version >= frontier.new_version
+
+    @staticmethod
+    def _is_written(frontier: Frontier, documents: Mapping[int, Document]) -> bool:
+        document = documents.get(frontier.class_id)
+        return document is not None and document.get("new") == frontier.new_version
+
+    async def _load(self) -> None:
+        await self._load_keys()
+
+    # -- the lease -------------------------------------------------------------------------------------------
+
+    def _set_alarm(self) -> None:
+        """A server that does not answer is noticed in time, whatever the rounds wait for."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        left_s = max(self._lease.valid_until_s - self._clock(), 0.0)
+        self._alarm = asyncio.get_running_loop().call_later(left_s, self.check)
+
+    def _start_over(self) -> None:
+        """Nothing that was known can be relied on. Begin again under another name."""
+        if self._follows:
+            note(_log, logging.WARNING, "frontier lease lost", classes=len(self._classes.names))
+        self._lease.begin_again()
+        self._follows = False
+        self._classes.lose_all()
+        for connection in tuple(self._live):
+            connection.frontier_lost()
+        self._tell_sessions()
+
+    def _tell_sessions(self) -> None:
+        """Sessions hear of changes, the metrics show how it stands."""
+        followed = self._classes.followed
+        figures = {name: (uses.frontier.generation, len(uses.met())) for name, uses in followed.items()}
+        self._metrics.frontiers.show(follows=self._follows, figures=figures)
+        if self._classes.has_begun:
+            self._classes.has_begun = False
+            for connection in tuple(self._live):
+                connection.move_began()
+        if self._classes.has_changed:
+            self._classes.has_changed = False
+            for connection in tuple(self._live):
+                connection.frontier_moved()
+
+    def _tell_problem(self, problem: str) -> None:
+        """Once when it begins, and once when it is over."""
+        if problem and not self._problem:
+            hint = "check frontier.uri_file, and that its user may read and write the database sealwire"
+            note(_log, logging.WARNING, "frontiers cannot be read", problem=problem, hint=hint)
+        elif self._problem and not problem:
+            note(_log, logging.INFO, "frontiers can be read again")
+        self._problem = problem

@@ -1,0 +1,44 @@
+"""The lease of this process: under which name, until when, and what it acknowledges."""
+
+from datetime import datetime
+from typing import final
+from uuid import uuid4
+
+from sealwire.keys.frontier.record import LEASE_S
+
+
+@final
+class OwnLease:
+    """One name at a time. Times: seconds of a steady clock, and the server's."""
+
+    def __init__(self) -> None:
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Under a name that nobody had before, and with nothing acknowledged."""
+        self.proxy = str(uuid4())
+        self.is_registered = False
+        """Whether it is on the server."""
+        self.told: dict[int, int] = {}
+        """By class id, what the server was told last."""
+        self.valid_until_s = 0.0
+        self._renewed: datetime | None = None
+
+    def renew(self, renewed: datetime | None, told: dict[int, int], sent_at_s: float) -> bool:
+        """The server's answer to a renewal that was sent then. False: the lease is not to be relied on.
+
+        That is so where the document has gone, and where by the server's clock it had run out in between: the
+        own clock stood still, as that of a virtual machine does which is held up.
+        """
+        if renewed is None:
+            return False
+        before, self._renewed = self._renewed, renewed
+        if before is not None and (renewed - before).total_seconds() >= LEASE_S:
+            return False
+        self.is_registered, self.told = True, told
+        self.valid_until_s = sent_at_s + LEASE_S
+        return True
+
+    def has_run_out(self, now_s: float) -> bool:
+        """Whether it was held, and is so no longer."""
+        return self.is_registered and now_s >= self.valid_until_s

@@ -1,0 +1,113 @@
+"""What the documents of `sealwire.frontiers` say of each class of a keyring: no I/O, no time, no lease.
+
+A class without an answer does not move: it has no pending key, and no document speaks of a newer one.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.keys.errors import DamagedFile
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.record import parse_frontier
+from sealwire.keys.keyring.keyring import Keyring
+
+Seen = Mapping[tuple[int, int], int]
+"""By class id and new version: the highest generation that this process has read."""
+
+
+class Loss(Enum):
+    """Why nobody can say which form of a class's values is valid. The value is the word in the log."""
+
+    NO_SETTING = "no-setting"
+    NO_LEASE = "no-lease"
+    NEWER_KEY = "newer-key"
+    DAMAGED = "damaged"
+    WENT_BACK = "went-back"
+
+
+HINTS: Final[Mapping[Loss, str]] = {
+    Loss.NO_SETTING: "set frontier.uri_file, and restart",
+    Loss.NO_LEASE: "it goes on by itself once the frontier was read",
+    Loss.NEWER_KEY: "the keyring is loaded again; if that brings no newer key, this proxy has an old copy",
+    Loss.DAMAGED: "find out who wrote the document; sealwire migrate status shows how far the move came",
+    Loss.WENT_BACK: "was the server put back to an older state? Find out before you restart this proxy",
+}
+
+
+class PendingClass(NamedTuple):
+    """A class with a pending key."""
+
+    old: ValueCipher
+    new: ValueCipher
+
+    @property
+    def first(self) -> Frontier:
+        """The frontier while nothing has moved and none is written down."""
+        return Frontier(self.new.class_id, self.old.key_version, self.new.key_version)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Class id and new version."""
+        return self.new.class_id, self.new.key_version
+
+
+def moves_of(keyring: Keyring) -> dict[str, PendingClass]:
+    """The classes that have a pending key. Raises nothing. Cost: O(classes that move)."""
+    moves: dict[str, PendingClass] = {}
+    for name in keyring.pending_classes:
+        new = keyring.pending_cipher_for(name)
+        if new is not None:
+            moves[name] = PendingClass(keyring.cipher_for(name), new)
+    return moves
+
+
+def class_ids(keyring: Keyring) -> list[int]:
+    """The ids of all classes that can be written: their documents are asked for."""
+    return [keyring.cipher_for(name).class_id for name in keyring.active_classes]
+
+
+def judge(
+    keyring: Keyring, documents: Mapping[int, Mapping[str, Any]], seen: Seen
+) -> dict[str, Frontier | Loss]:
+    """By class: its frontier, or why it has none; `documents` by class id, as they were read.
+
+    Raises nothing. Cost: O(classes), one tag for each document that counts
+    """
+    moves = moves_of(keyring)
+    answers: dict[str, Frontier | Loss] = {}
+    for name in keyring.active_classes:
+        active = keyring.cipher_for(name)
+        answer = _answer(active, moves.get(name), documents.get(active.class_id), seen)
+        if answer is not None:
+            answers[name] = answer
+    return answers
+
+
+def _answer(
+    active: ValueCipher, move: PendingClass | None, document: Mapping[str, Any] | None, seen: Seen
+) -> Frontier | Loss | None:
+    if document is not None:
+        version = document.get("new")
+        if not isinstance(version, int) or isinstance(version, bool):
+            return Loss.DAMAGED
+        if version > (active if move is None else move.new).key_version:
+            return Loss.NEWER_KEY
+        if version <= active.key_version:
+            document = None  # a move that is over
+    if move is None:
+        return None
+    if document is None:
+        return Loss.WENT_BACK if move.key in seen else move.first
+    return _parsed(move, document, seen)
+
+
+def _parsed(move: PendingClass, document: Mapping[str, Any], seen: Seen) -> Frontier | Loss:
+    try:
+        frontier = parse_frontier(document, move.new)
+    except DamagedFile:
+        return Loss.DAMAGED
+    if frontier.old_version != move.old.key_version:
+        return Loss.DAMAGED
+    return Loss.WENT_BACK if frontier.generation < seen.get(move.key, 0) else frontier

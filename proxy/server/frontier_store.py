@@ -1,0 +1,162 @@
+"""The database `sealwire` on the server, as a process that follows frontiers uses it: lease and frontiers.
+
+Order is what counts. `frontiers` sees everything that was written before the last `renew` took effect: both
+go to the primary, in one causally consistent session, with majority concerns where it is in a replica set.
+Source: MongoDB's manual, "Causal Consistency and Read and Write Concerns".
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from bson.errors import BSONError
+from bson.int64 import Int64
+
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES
+from sealwire.keys.private_file import read_private
+from sealwire.proxy.server.errors import FileProblem, StartReason
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+    from pymongo.asynchronous.collection import AsyncCollection
+
+Document = Mapping[str, Any]
+
+MAX_URI_BYTES: Final = 65_536
+OPERATION_S: Final = 3.0
+"""Three that fail fit into one lease."""
+
+
+class StoreProblem(Exception):
+    """The server could not be asked. The text has no value and no address."""
+
+
+class FrontierStore(Protocol):
+    """What the feed needs of the server. Every method raises StoreProblem."""
+
+    async def renew(self, proxy: str, acknowledged: Mapping[int, int], *, is_first: bool) -> datetime | None:
+        """Renew the lease of `proxy`; `is_first`: make it. By class id what it acknowledges.
+
+        The server's time of this, aware; None where there is no such lease any more.
+        """
+
+    async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
+        """The documents of these classes, by class id; as they were when the lease was renewed, or newer."""
+
+    async def end_lease(self, proxy: str) -> None:
+        """Delete it: nothing that `proxy` began is under way."""
+
+    async def close(self) -> None:
+        """Close all connections. Raises nothing."""
+
+
+def read_uri(path: Path) -> str:
+    """The connection string that `path` holds. Raises as `read_private` does; FileProblem BAD_URI.
+
+    Cost: a look-up of names for a string that begins with `mongodb+srv`
+    """
+    # What a proxy needs that follows no frontier is small, and stays so.
+    from pymongo.errors import PyMongoError  # noqa: PLC0415
+    from pymongo.uri_parser import parse_uri  # noqa: PLC0415
+
+    try:
+        uri = read_private(path, MAX_URI_BYTES).decode("ascii").strip()
+        parse_uri(uri, warn=False)
+    except (PyMongoError, ValueError):  # UnicodeDecodeError is one; the text may quote a password
+        hint = "write mongodb://user:password@host:port/?authSource=admin, and nothing else, into it"
+        raise FileProblem(StartReason.BAD_URI, f"{path} holds no connection string", hint) from None
+    return uri
+
+
+class ServerStore:
+    """The server behind a connection string. It is a `FrontierStore`; all methods are for one event loop."""
+
+    def __init__(self, uri: str) -> None:
+        """Connects when it is first asked. Cost: the import of pymongo, about 0.2 s."""
+        from pymongo import AsyncMongoClient  # noqa: PLC0415 - see read_uri
+
+        wait_ms = int(OPERATION_S * 1000)
+        self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+            uri,
+            appname="sealwire-frontier",
+            tz_aware=True,
+            maxPoolSize=2,
+            timeoutMS=wait_ms,
+            serverSelectionTimeoutMS=wait_ms,
+            connectTimeoutMS=wait_ms,
+            readPreference="primary",
+            retryWrites=True,
+        )
+        self._session: AsyncClientSession | None = None
+        self._is_set: bool | None = None
+
+    def __repr__(self) -> str:
+        return "ServerStore()"
+
+    async def renew(self, proxy: str, acknowledged: Mapping[int, int], *, is_first: bool) -> datetime | None:
+        """See FrontierStore."""
+        from pymongo import ReturnDocument  # noqa: PLC0415 - see read_uri
+
+        told = {str(class_id): Int64(generation) for class_id, generation in acknowledged.items()}
+        update = {"$currentDate": {"renewed": True}, "$set": {"acknowledged": told}}
+        async with _asking():
+            leases = await self._collection(LEASES)
+            if self._session is not None:
+                await self._session.end_session()
+            self._session = self._client.start_session(causal_consistency=True)
+            after = await leases.find_one_and_update(
+                {"_id": proxy},
+                update,
+                upsert=is_first,
+                return_document=ReturnDocument.AFTER,
+                session=self._session,
+            )
+        renewed = None if after is None else after.get("renewed")
+        return renewed if isinstance(renewed, datetime) else None
+
+    async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
+        """See FrontierStore."""
+        wanted = {"_id": {"$in": [Int64(class_id) for class_id in class_ids]}}
+        async with _asking():
+            collection = await self._collection(FRONTIERS)
+            found = collection.find(wanted, session=self._session)
+            return {document["_id"]: document async for document in found}
+
+    async def end_lease(self, proxy: str) -> None:
+        """See FrontierStore."""
+        async with _asking():
+            await (await self._collection(LEASES)).delete_one({"_id": proxy})
+
+    async def close(self) -> None:
+        """See FrontierStore."""
+        await self._client.close()
+
+    async def _collection(self, name: str) -> "AsyncCollection[dict[str, Any]]":
+        from pymongo.read_concern import ReadConcern  # noqa: PLC0415 - see read_uri
+        from pymongo.write_concern import WriteConcern  # noqa: PLC0415
+
+        if self._is_set is None:
+            hello = await self._client.admin.command("hello")
+            self._is_set = "setName" in hello or hello.get("msg") == "isdbgrid"
+        level, w = ("majority", "majority") if self._is_set else (None, 1)
+        database = self._client[DATABASE]
+        return database.get_collection(name, read_concern=ReadConcern(level), write_concern=WriteConcern(w))
+
+
+@asynccontextmanager
+async def _asking() -> AsyncIterator[None]:
+    """Gives what is asked within it a limit, and all that can go wrong one class."""
+    from pymongo.errors import OperationFailure, PyMongoError  # noqa: PLC0415 - see read_uri
+
+    try:
+        async with asyncio.timeout(OPERATION_S):
+            yield
+    except OperationFailure as error:
+        name = str((error.details or {}).get("codeName"))  # the server's word
+        shown = name if name.isascii() and name.isalnum() else type(error).__name__
+        raise StoreProblem(f"the server says {shown}") from None
+    except (PyMongoError, BSONError, OSError) as error:  # TimeoutError is an OSError
+        raise StoreProblem(f"no answer: {type(error).__name__}") from None

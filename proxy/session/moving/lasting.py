@@ -1,0 +1,110 @@
+"""From a command to the end of its uses: what it uses, and what has to end before they do."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sealwire.keys.frontier.uses import FrontierLost
+from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.planning.plan import Plan
+from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.moving.moves import Hold, Moves
+from sealwire.proxy.session.moving.touched import touched
+from sealwire.proxy.session.replies import is_ok
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements, find_element
+
+_ENDING: Final = frozenset({b"commitTransaction", b"abortTransaction"})
+
+
+def held_by(  # noqa: PLR0913 - one for each thing that says it
+    moves: Moves, plan: Plan, body: int, name: bytes, forms: Forms, policy: PolicySet, *, is_marked: bool
+) -> Hold | None:
+    """What a command that is about to be sent holds up until its reply is here; None: nothing.
+
+    `is_marked`: whether it goes on with a cursor that was opened while classes moved. What belongs to a
+    transaction is held until that ends. Raises WindowMet, FrontierLost, BsonError. Cost: O(message).
+    """
+    transaction = _transaction(plan.buf, body)
+    if name in _ENDING:
+        if transaction in moves.transactions.lost and name == b"commitTransaction":
+            raise FrontierLost
+        return moves.transactions.take(transaction)
+    if name == b"killCursors":
+        return _joined(moves, _killed(plan.buf, body))
+    if name == b"getMore":
+        hold = _gone_on_with(moves, plan.buf, body, transaction, is_marked=is_marked)
+    else:
+        hold = moves.begin(touched(plan, policy, moves.classes, forms.named)) if plan.protected else None
+    if hold is not None and transaction:
+        moves.transactions.keep(transaction, hold)
+        return None
+    return hold
+
+
+def answered(moves: Moves, hold: Hold, message: bytes, body: int) -> None:
+    """The last reply to the command of `hold` is here. Raises BsonError."""
+    cursor_id = _open_cursor(message, body)
+    if cursor_id:
+        moves.cursors.keep(cursor_id, hold)
+    elif is_ok(message, body):
+        hold.end()
+    else:
+        # of a commit, an error does not say that nothing was committed
+        moves.leave(hold)
+
+
+def _gone_on_with(
+    moves: Moves, message: bytes, body: int, transaction: bytes, *, is_marked: bool
+) -> Hold | None:
+    number = find_element(message, body, b"getMore")
+    if number is None or number.kind != kinds.LONG:
+        return None
+    cursor_id = message[number.value : number.end]
+    if cursor_id in moves.cursors.lost or transaction in moves.transactions.lost:
+        raise FrontierLost
+    hold = moves.cursors.take(cursor_id)
+    if hold is None and not moves.transactions.has(transaction):
+        if not is_marked and moves.have_begun:
+            # While classes move each cursor gets a mark, so this one was opened before. It may have passed
+            # documents that moved, or still be looking for their old form.
+            raise FrontierLost
+        # by its mark another process opened it, and holds for it; or nothing has moved yet
+        hold = moves.begin(dict.fromkeys(moves.classes))
+    return hold
+
+
+def _transaction(message: bytes, body: int) -> bytes:
+    """What tells a transaction from all others; empty outside of one."""
+    parts = {element.name: element for element in elements(message, body)}
+    flag, number, session = (parts.get(name) for name in (b"autocommit", b"txnNumber", b"lsid"))
+    if flag is None or number is None or session is None or flag.kind != kinds.BOOL or message[flag.value]:
+        return b""
+    return message[number.value : number.end] + message[session.value : session.end]
+
+
+def _killed(message: bytes, body: int) -> Iterator[bytes]:
+    cursors = find_element(message, body, b"cursors")
+    if cursors is not None and cursors.kind == kinds.ARRAY:
+        for item in elements(message, cursors.value):
+            yield message[item.value : item.end]
+
+
+def _joined(moves: Moves, cursor_ids: Iterator[bytes]) -> Hold | None:
+    joined: Hold | None = None
+    for cursor_id in cursor_ids:
+        hold = moves.cursors.take(cursor_id)
+        if hold is not None:
+            joined = hold if joined is None else joined.joined(hold)
+    return joined
+
+
+def _open_cursor(message: bytes, body: int) -> bytes:
+    """The id of the cursor that a reply leaves open; empty if there is none."""
+    cursor = find_element(message, body, b"cursor")
+    if cursor is None or cursor.kind != kinds.OBJECT:
+        return b""
+    number: Element | None = find_element(message, cursor.value, b"id")
+    if number is None or number.kind != kinds.LONG:
+        return b""
+    cursor_id = message[number.value : number.end]
+    return cursor_id if any(cursor_id) else b""

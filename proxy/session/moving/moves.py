@@ -1,0 +1,178 @@
+"""The classes that move, as all sessions of one process know them, and the uses that they have under way.
+
+A use ends with the reply to its command. Where that leaves a cursor open it ends with the cursor, and in a
+transaction with that. A connection that breaks before a reply says nothing of what the server still does: its
+use is kept for `GRACE_S`. What is never seen to end is given up when the server has long done so itself.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, final
+
+from sealwire.keys.frontier.frontier import Frontier, Position
+from sealwire.keys.frontier.uses import FrontierLost, UseId, Uses, WindowMet
+
+GRACE_S: Final = 10.0
+"""For a command whose reply was not awaited to the end."""
+MAX_CURSOR_S: Final = 1900.0
+"""A cursor ends when idle for 10 minutes, and with its session after 30."""
+MAX_TRANSACTION_S: Final = 120.0
+"""Twice what a server grants a transaction (transactionLifetimeLimitSeconds)."""
+
+Touched = Mapping[str, Iterable[Position] | None]
+"""By class: the values that a command uses, None for any."""
+
+
+@final
+class Hold:
+    """The uses of one command, until they are over."""
+
+    __slots__ = ("_uses",)
+
+    def __init__(self, uses: list[tuple[Uses, UseId]]) -> None:
+        self._uses = uses
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing up."""
+        return not self._uses
+
+    def joined(self, other: "Hold") -> "Hold":
+        """Both, to be ended together."""
+        return Hold(self._uses + other._uses)
+
+    def end(self) -> None:
+        """They are over. A second time changes nothing."""
+        for uses, use in self._uses:
+            uses.end(use)
+        self._uses = []
+
+
+@final
+class Outlasting:
+    """Holds that outlast their command, by what ends them; each is given up `limit_s` after its last sign."""
+
+    __slots__ = ("_kept", "_limit_s", "_now_s", "lost")
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._now_s = 0.0
+        self._kept: dict[bytes, tuple[Hold, float]] = {}
+        self.lost: set[bytes] = set()
+        """Those whose uses were dropped with a lease: what they yield counts no longer."""
+
+    def keep(self, key: bytes, hold: Hold) -> None:
+        """Until it is taken. Where the key has a hold already, both last."""
+        present = self._kept.get(key)
+        if present is not None and present[0] is not hold:
+            hold = hold.joined(present[0])
+        self._kept[key] = hold, self._now_s
+
+    def has(self, key: bytes) -> bool:
+        """Whether a hold is kept under this key."""
+        return key in self._kept
+
+    def take(self, key: bytes) -> Hold | None:
+        """The hold under this key, which is the caller's from now on."""
+        kept = self._kept.pop(key, None)
+        return None if kept is None else kept[0]
+
+    def _end(self, key: bytes) -> None:
+        hold = self.take(key)
+        if hold is not None:
+            hold.end()
+
+    def lose(self) -> None:
+        """Drop them all, and remember which they were. Cost: O(held)."""
+        self.lost.update(self._kept)
+        for key in tuple(self._kept):
+            self._end(key)
+
+    def tick(self, now_s: float) -> None:
+        """The monotonic clock."""
+        self._now_s = now_s
+        for key, (_, seen_at_s) in tuple(self._kept.items()):
+            if now_s - seen_at_s >= self._limit_s:
+                self._end(key)
+
+
+@final
+class Moves:
+    """See the module. All methods are for the sessions' thread."""
+
+    __slots__ = ("_leaving", "_left", "classes", "cursors", "is_current", "transactions")
+
+    def __init__(self) -> None:
+        self.classes: dict[str, Uses | None] = {}
+        """Empty while nothing moves, which is what the data path asks. None: the frontier is not known."""
+        self.is_current: Callable[[], bool] = lambda: True
+        """Whether the lease stands right now: an event loop that was held up may not have noticed yet."""
+        self.cursors = Outlasting(MAX_CURSOR_S)
+        """By cursor id, as the reply has it."""
+        self.transactions = Outlasting(MAX_TRANSACTION_S)
+        """By session id and transaction number, as the command has them."""
+        self._leaving = Outlasting(GRACE_S)
+        self._left = 0
+
+    def __repr__(self) -> str:
+        return f"Moves(classes={len(self.classes)})"
+
+    def follow(self, class_name: str, frontier: Frontier) -> None:
+        """A frontier was read, under a lease that stands."""
+        uses = self.classes.get(class_name)
+        if uses is None:
+            self.classes[class_name] = Uses(frontier)
+        else:
+            uses.observe(frontier)
+
+    def lose(self, class_name: str) -> None:
+        """The lease has run out: windows may move under what is under way, so nothing of it counts any more.
+
+        The caller cuts the connections whose sessions have uses (`Session.has_uses`).
+        """
+        self.classes[class_name] = None
+        for outlasting in (self.cursors, self.transactions):
+            outlasting.lose()
+
+    def forget(self, class_name: str) -> None:
+        """The move is over, and the keyring says so."""
+        self.classes.pop(class_name, None)
+        if not self.classes:
+            for outlasting in (self.cursors, self.transactions):
+                outlasting.lost.clear()
+
+    def begin(self, touched: Touched) -> Hold:
+        """The uses of a command that is about to be sent; an empty hold where it touches nothing that moves.
+
+        Raises WindowMet, FrontierLost; nothing is held then.
+        """
+        held: list[tuple[Uses, UseId]] = []
+        if touched and not self.is_current():
+            raise FrontierLost
+        for class_name, positions in touched.items():
+            uses = self.classes[class_name]
+            use = None if uses is None else uses.begin(positions)
+            if uses is None or use is None:
+                Hold(held).end()
+                raise FrontierLost if uses is None else WindowMet
+            held.append((uses, use))
+        return Hold(held)
+
+    def adopt(self) -> Hold:
+        """What is under way when a class is first followed may use any value of it."""
+        known = [uses for uses in self.classes.values() if uses is not None]
+        return Hold([(uses, uses.adopt()) for uses in known])
+
+    @property
+    def have_begun(self) -> bool:
+        """Whether a value of a class that is followed may have moved."""
+        return any(uses is not None and uses.frontier.has_begun for uses in self.classes.values())
+
+    def leave(self, hold: Hold) -> None:
+        """The reply will not be seen: the server may be at work for a while."""
+        self._left += 1
+        self._leaving.keep(self._left.to_bytes(8, "big"), hold)
+
+    def tick(self, now_s: float) -> None:
+        """About once a second: give up what has surely ended."""
+        for outlasting in (self.cursors, self.transactions, self._leaving):
+            outlasting.tick(now_s)

@@ -1,0 +1,165 @@
+"""The frontier of one class on the server, and the leases of the proxies that follow it."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar, cast
+
+from bson.codec_options import CodecOptions
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.errors import ConnectionFailure, DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.record import (
+    DATABASE,
+    FRONTIERS,
+    LEASES,
+    Lease,
+    frontier_document,
+    parse_frontier,
+    parse_lease,
+)
+from sealwire.sidecars.direct import Client
+from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
+
+_DECODED = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
+_WAITS_S = (0.2, 1.0, 3.0, 10.0)
+
+Documents = Collection[dict[str, Any]]
+
+T = TypeVar("T")
+
+
+class Frontiers(Protocol):
+    """What a turn needs of the frontier and the leases."""
+
+    def load(self) -> Frontier | None:
+        """The frontier of this rotation; None before it has begun. Raises DamagedFile."""
+
+    def begin(self) -> Frontier:
+        """Write the first one. Raises JobTaken, DamagedFile."""
+
+    def save(self, frontier: Frontier) -> None:
+        """Write one that follows on the last. Raises JobTaken where another stands there."""
+
+    def confirm(self, frontier: Frontier) -> None:
+        """See that it still stands there, by a write: what was written before is durable. Raises JobTaken."""
+
+    def leases(self) -> list[Lease]:
+        """Those that stand by the server's clock."""
+
+
+class MongoFrontiers:
+    """Those of one server."""
+
+    def __init__(
+        self,
+        client: Client,
+        session: ClientSession,
+        versions: tuple[ValueCipher, ValueCipher],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`session` is causally consistent; `versions` are the old one and the new one."""
+        self._client = client
+        self._session = session
+        self._old, self._new = versions
+        self._sleep = sleep
+        database = client.get_database(DATABASE)
+        options: dict[str, Any] = {
+            "codec_options": _DECODED,
+            "write_concern": WriteConcern("majority"),
+            "read_concern": ReadConcern("majority"),
+        }
+        self._frontiers = cast(Documents, database.get_collection(FRONTIERS, **options))
+        self._leases = cast(Documents, database.get_collection(LEASES, **options))
+
+    def load(self) -> Frontier | None:
+        """As `Frontiers.load`."""
+        found = self._found()
+        if found is None or self._earlier(found) is not None:
+            return None
+        frontier = parse_frontier(found, self._new)
+        if frontier.old_version != self._old.key_version:
+            text = "the frontier begins at another version of the key than the keyring's active one"
+            raise DamagedFile(KeysReason.SCHEMA, text, "use the keyring with which the move began")
+        return frontier
+
+    def begin(self) -> Frontier:
+        """As `Frontiers.begin`. They go on from an earlier rotation's, which proxies may still name."""
+        found = self._found()
+        earlier = None if found is None else self._earlier(found)
+        generation = 1 if earlier is None else earlier.generation + 1
+        frontier = Frontier(self._new.class_id, self._old.key_version, self._new.key_version, generation)
+        if earlier is not None:
+            self.save(frontier)
+            return frontier
+        try:
+            self._frontiers.insert_one(frontier_document(frontier, self._new), session=self._session)
+        except DuplicateKeyError:
+            raise _taken() from None
+        return frontier
+
+    def save(self, frontier: Frontier) -> None:
+        """As `Frontiers.save`."""
+        last = {"_id": frontier.class_id, "generation": frontier.generation - 1}
+        document = frontier_document(frontier, self._new)
+        changed = self._patiently(
+            lambda: self._frontiers.replace_one(last, document, session=self._session).matched_count
+        )
+        # a try whose answer was lost may have written it
+        if not changed and self.load() != frontier:
+            raise _taken()
+
+    def confirm(self, frontier: Frontier) -> None:
+        """As `Frontiers.confirm`."""
+        mine = {"_id": frontier.class_id, "generation": frontier.generation}
+        touch = {"$currentDate": {"confirmed": True}}
+        changed = self._patiently(
+            lambda: self._frontiers.update_one(mine, touch, session=self._session).matched_count
+        )
+        if not changed:
+            raise _taken()
+
+    def leases(self) -> list[Lease]:
+        """As `Frontiers.leases`. They are read after the frontier was written, in its session."""
+        found = self._patiently(lambda: list(self._leases.find({}, session=self._session)))
+        now = self._now()
+        leases = map(parse_lease, found)
+        return [each for each in leases if each is not None and each.stands(now)]
+
+    def _now(self) -> datetime:
+        admin = self._client.get_database("admin", _DECODED)
+        now: datetime = self._patiently(lambda: admin.command("hello", codec_options=_DECODED))["localTime"]
+        return now
+
+    def _found(self) -> Mapping[str, Any] | None:
+        mine = {"_id": self._new.class_id}
+        return self._patiently(lambda: self._frontiers.find_one(mine, session=self._session))
+
+    def _earlier(self, found: Mapping[str, Any]) -> Frontier | None:
+        """The frontier of the rotation before, where that is what was found. Raises DamagedFile."""
+        if found.get("new") != self._old.key_version:
+            return None
+        earlier = parse_frontier(found, self._old)
+        if not earlier.is_over:
+            text = "the move of an earlier rotation of this class is not over, and its key is active"
+            raise DamagedFile(KeysReason.SCHEMA, text, "use the keyring with which that move began")
+        return earlier
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        for wait_s in _WAITS_S:
+            try:
+                return attempt()
+            except ConnectionFailure:
+                self._sleep(wait_s)
+        return attempt()
+
+
+def _taken() -> JobTaken:
+    text = "another process moves this class"
+    return JobTaken(MigrationReason.TAKEN, text, "let it; sealwire migrate status shows how far it is")

@@ -1,0 +1,158 @@
+"""Gives the values of an open window their new form, all those of a document at once, until none is left."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.frontier.frontier import Window, position_of
+from sealwire.sidecars.migration.forms import Form, Left, NewForm, binary
+from sealwire.sidecars.migration.job import LeftValue
+from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
+from sealwire.sidecars.migration.runner import chunks
+from sealwire.sidecars.migration.windows.paths import LENGTH_BYTES, ClassPaths
+from sealwire.sidecars.migration.windows.places import Order
+from sealwire.sidecars.migration.windows.server import Values, batches
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
+
+_PASSES: Final = 16
+"""How often a window is searched: nobody writes an old form there meanwhile, so that two are enough."""
+
+
+class Stuck(Exception):
+    """Values that need a new form and cannot be given one. A window that is open stays open."""
+
+    def __init__(self, left: Sequence[LeftValue]) -> None:
+        super().__init__("values that cannot be moved")
+        self.left = tuple(left)
+
+
+class Versions(NamedTuple):
+    """Between which keys a class moves."""
+
+    old: ValueCipher
+    new: ValueCipher
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of a window."""
+
+    documents: int = 0
+    values: int = 0
+    """About, where the application wrote the same documents meanwhile."""
+    races: int = 0
+    damaged: set[LeftValue] = field(default_factory=set)
+    """What looks like an old form and does not open. No value has this form, so that nobody misses it."""
+
+
+def new_forms(versions: Versions, window: Window) -> NewForm:
+    """The new form of what stands in the window; all else stays. Cost of a call: one opening, one sealing."""
+    old, new = versions
+    marker = Order.of(old).marker
+
+    def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+        if kind != kinds.BIN_DATA or not value.startswith(marker, LENGTH_BYTES):
+            return None
+        envelope = value[LENGTH_BYTES + 1 :]
+        if not window.holds(position_of(envelope)):
+            return None
+        try:
+            inside = old.decrypt(envelope)
+        except (InvalidEnvelope, DecryptionFailed):
+            return Left.DAMAGED
+        return kinds.BIN_DATA, binary(new.encrypt_deterministically(*inside))
+
+    return choose
+
+
+class WindowMover:
+    """Moves the values of one window. Every method may be repeated: what is moved is found no more."""
+
+    def __init__(self, values: Values, versions: Versions, window: Window) -> None:
+        self.tally = Tally()
+        self._values = values
+        self._choose = new_forms(versions, window)
+        self._order = Order.of(versions.old)
+        self._bounds = self._order.place_of(window.start), self._order.place_of(window.end)
+        self._prepared: dict[str, list[Patch]] = {}
+
+    def prepare(self, places: Iterable[ClassPaths], documents: Mapping[str, Sequence[bytes]]) -> None:
+        """Make the updates of documents that are known already, before the window is opened. Raises Stuck."""
+        for where in places:
+            self._prepared[where.namespace] = self._patches(where, documents.get(where.namespace, ()))
+
+    def move(self, confirm: Callable[[], None]) -> None:
+        """Move all of an open window that every proxy has let go; `confirm` is `Frontiers.confirm`.
+
+        Raises:  Stuck, JobTaken, ServerFailed, and what the driver raises
+        """
+        for namespace, patches in self._prepared.items():
+            self._send(namespace, patches)
+        self._until_none_is_left(confirm, self._found)
+
+    def sweep(self, confirm: Callable[[], None]) -> None:
+        """The same by reading all documents of all collections. Raises as `move`."""
+        self._until_none_is_left(confirm, lambda where: [self._values.all(where.namespace)])
+
+    def _until_none_is_left(
+        self, confirm: Callable[[], None], read: Callable[[ClassPaths], Iterable[Iterator[bytes]]]
+    ) -> None:
+        for _ in range(_PASSES):
+            confirm()
+            found = sum(self._pass(where, each) for where in self._values.places() for each in read(where))
+            if not found:
+                return
+        raise Stuck([LeftValue("", "", b"", Left.CONTENDED)])
+
+    def _found(self, where: ClassPaths) -> Iterator[Iterator[bytes]]:
+        for path in where.paths:
+            for within in self._order.ranges(*self._bounds):
+                yield self._values.between(where.namespace, path, within)
+
+    def _pass(self, where: ClassPaths, documents: Iterator[bytes]) -> int:
+        """How many of the documents had something to move."""
+        count = 0
+        for batch in batches(documents):
+            patches = self._patches(where, batch)
+            self._send(where.namespace, patches)
+            count += len(patches)
+        return count
+
+    def _patches(self, where: ClassPaths, raws: Iterable[bytes]) -> list[Patch]:
+        patches: dict[bytes, Patch] = {}
+        stuck: list[LeftValue] = []
+        for raw in raws:
+            patch = self._patch(where, raw)
+            if patch.update:
+                patches[patch.identity] = patch
+            for each in patch.problems:
+                left = LeftValue(where.namespace, each.path, patch.identity, each.why)
+                if each.why is Left.DAMAGED:
+                    self.tally.damaged.add(left)
+                else:
+                    stuck.append(left)
+        if stuck:
+            raise Stuck(stuck)
+        return list(patches.values())
+
+    def _patch(self, where: ClassPaths, raw: bytes) -> Patch:
+        try:
+            return patch_of(raw, where.tree, self._choose)
+        except BsonError:
+            return Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
+
+    def _send(self, namespace: str, patches: Sequence[Patch]) -> None:
+        """One whose document was changed since it was read does nothing; the next pass finds what is left."""
+        for chunk in chunks(patches):
+            written = self._values.update(namespace, [patch.update for patch in chunk])
+            if written.errors:
+                codes = [(chunk[index].identity, code) for index, code in written.errors]
+                raise Stuck(
+                    [LeftValue(namespace, "", identity, Left.SERVER, code) for identity, code in codes]
+                )
+            self.tally.documents += written.matched
+            self.tally.values += sum(patch.values for patch in chunk) * written.matched // len(chunk)
+            self.tally.races += len(chunk) - written.matched

@@ -1,0 +1,274 @@
+"""The loop that moves a class to its new key: window after window, each written down, asked for, closed."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Window
+from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing
+from sealwire.sidecars.migration.ledger import Notes, Wish
+from sealwire.sidecars.migration.patches import identity_of
+from sealwire.sidecars.migration.windows.choosing import Chooser, has_form
+from sealwire.sidecars.migration.windows.frontiers import Frontiers
+from sealwire.sidecars.migration.windows.moving import Stuck, Tally, Versions, WindowMover
+from sealwire.sidecars.migration.windows.paths import ClassPaths, unreachable
+from sealwire.sidecars.migration.windows.places import Order
+from sealwire.sidecars.migration.windows.server import Values
+from sealwire.wire.errors import BsonError
+
+FIRST_DOCUMENTS: Final = 200
+_FEWEST, _MOST = 20, 5_000
+WINDOW_S: Final = 0.075
+"""How long a window is to move: so long the application waits for the values in it."""
+_POLLS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Between two looks at the leases. A proxy that follows a move renews its own about every 50 ms."""
+HELD_UP_S: Final = 2.0
+"""A window that is not let go for so long is withdrawn: the application waits for it, perhaps with what holds
+it up."""
+_BETWEEN_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Before a window is tried again that was withdrawn."""
+_STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a turn reads and writes."""
+
+    values: Values
+    frontiers: Frontiers
+    notes: Notes
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPace:
+    """How a turn goes about it."""
+
+    rest: Callable[[float], None] = lambda _busy_s: None
+    """Waits after a window, which took so many seconds."""
+    tell: Callable[[Job], None] = lambda _job: None
+    """Sees the job each time that it was written down."""
+    waiting: Callable[[Sequence[str]], None] = lambda _proxies: None
+    """Sees which proxies hold a window up, at each look."""
+    quiet_s: float = 0.0
+    """How long to wait before the first window, once every proxy follows."""
+    clock: Callable[[], float] = time.perf_counter
+
+
+_AT_ONCE = TurnPace()
+
+
+class Turn:
+    """One process at work on the move of one class."""
+
+    def __init__(
+        self,
+        job: Job,
+        versions: Versions,
+        stores: Stores,
+        activate: Callable[[], None],
+        pace: TurnPace = _AT_ONCE,
+    ) -> None:
+        """`activate` makes the new key the active one; it may be called again where that is done."""
+        self.job = job
+        self._versions = versions
+        self._values = stores.values
+        self._frontiers = stores.frontiers
+        self._notes = stores.notes
+        self._activate = activate
+        self._pace = pace
+        self._order = Order.of(versions.old)
+        self._chooser = Chooser(stores.values, self._order)
+        self._wanted = FIRST_DOCUMENTS
+        self._indexed: list[ClassPaths] = []
+        self._withdrawals = 0
+        """One after the other."""
+        self._stopped = threading.Event()
+
+    def run(self) -> Job:
+        """Work until the class has moved, or the job is refused, paused or aborted; the job as it then is.
+
+        Raises what the stores and `activate` raise; the job can be resumed then. A signal lets a window end
+        that moves, and withdraws one that does not. Cost: memory of a window, up to 8 MiB a path.
+        """
+        with ThreadPoolExecutor(1, "turn") as pool:
+            try:
+                pool.submit(self._run).result()
+            finally:
+                self._stopped.set()
+        return self.job
+
+    def _run(self) -> None:
+        try:
+            frontier = self._begin()
+            while not frontier.is_over:
+                if self._stopped.is_set():
+                    self._note(self.job.stopped(Standing.PAUSED, _now()))
+                    return
+                began = self._pace.clock()
+                frontier, tally = self._window(frontier)
+                wish = self._note(self._counted(tally))
+                if wish is not Wish.RUN:
+                    if wish is Wish.ABORT:
+                        self._values.unindex()
+                    self._note(self.job.stopped(_STANDING[wish], _now()))
+                    return
+                self._pace.rest(self._pace.clock() - began)
+            self._finish(frontier)
+        except Stuck as stuck:
+            self._note(self.job.stopped(Standing.REFUSED, _now(), stuck.left))
+
+    # ------------------------------------------------------------------------------------ before the windows
+
+    def _begin(self) -> Frontier:
+        frontier = self._frontiers.load()
+        if frontier is not None and frontier.is_over:
+            return frontier
+        places = self._values.places()
+        old, new = self._look_through(places)
+        if frontier is None:
+            if new:
+                text = "values have the class's new form already, and its frontier is missing"
+                hint = "bring the document of sealwire.frontiers back from a backup"
+                raise DamagedFile(KeysReason.SCHEMA, text, hint)
+            frontier = self._frontiers.begin()
+        self._note(replace(self.job.noted(_now()), expected=self.job.read + old))
+        if not frontier.has_begun:
+            self._let_all_follow(frontier)
+        return frontier
+
+    def _let_all_follow(self, frontier: Frontier) -> None:
+        """Wait until every proxy follows, and then for what it did before: nobody knows what that uses."""
+        while not self._stopped.is_set():
+            if self._is_let_go(frontier):
+                self._stopped.wait(self._pace.quiet_s)
+                return
+
+    def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
+        """Documents with an old form, and those with a new one. Raises Stuck for what no range finds."""
+        old = new = 0
+        to = Order.of(self._versions.new)
+        stuck: list[LeftValue] = []
+        for where in places:
+            for raw in self._values.all(where.namespace):
+                try:
+                    old += has_form(raw, where, self._order)
+                    new += has_form(raw, where, to)
+                    hidden = next(unreachable(raw, where.tree, self._order.marker), None)
+                except BsonError:
+                    continue
+                if hidden is not None:
+                    stuck.append(LeftValue(where.namespace, hidden, identity_of(raw), Left.NOT_ADDRESSABLE))
+                if len(stuck) >= MAX_REPORTED:
+                    break
+        if stuck:
+            raise Stuck(stuck)
+        return old, new
+
+    # ------------------------------------------------------------------------------------------- one window
+
+    def _window(self, frontier: Frontier) -> tuple[Frontier, Tally]:
+        """The frontier once the next window, or the open one, is closed or withdrawn."""
+        mover = None
+        if frontier.window.is_empty:
+            frontier, mover = self._open(frontier)
+        if not frontier.is_moving:
+            if not self._is_let_go(frontier):
+                return self._withdraw(frontier), Tally()
+            frontier = self._saved(frontier.moving())
+        mover = mover or WindowMover(self._values, self._versions, frontier.window)
+        began = self._pace.clock()
+        mover.move(lambda: self._frontiers.confirm(frontier))
+        closed = self._saved(frontier.closed())
+        self._adapt(mover.tally.documents, self._pace.clock() - began)
+        self._withdrawals = 0
+        # what may use any value has waited for this window: it has its turn before the next one opens
+        self._is_let_go(closed)
+        return closed, mover.tally
+
+    def _open(self, frontier: Frontier) -> tuple[Frontier, WindowMover]:
+        places = self._values.places()
+        if places != self._indexed:
+            self._values.index(places)
+            self._indexed = places
+        start = self._order.place_of(frontier.window.start)
+        chosen = self._chooser.choose(places, start, self._wanted)
+        opened = frontier.opened(self._order.position(chosen.end))
+        mover = WindowMover(self._values, self._versions, opened.window)
+        mover.prepare(places, chosen.documents)
+        return self._saved(opened), mover
+
+    def _is_let_go(self, frontier: Frontier) -> bool:
+        """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
+        polls = iter(_POLLS_S)
+        poll_s = 0.0
+        deadline = self._pace.clock() + HELD_UP_S
+        while True:
+            holding = [
+                lease.proxy
+                for lease in self._frontiers.leases()
+                if lease.acknowledged.get(frontier.class_id, 0) < frontier.generation
+            ]
+            if not holding:
+                return True
+            self._pace.waiting(holding)
+            poll_s = next(polls, poll_s)
+            if self._pace.clock() > deadline or self._stopped.wait(poll_s):
+                return False
+
+    def _withdraw(self, frontier: Frontier) -> Frontier:
+        """Take the window back, so that what waits for it goes on; wait before the next one."""
+        withdrawn = self._saved(frontier.withdrawn())
+        self._stopped.wait(_BETWEEN_S[min(self._withdrawals, len(_BETWEEN_S) - 1)])
+        self._withdrawals += 1
+        return withdrawn
+
+    def _saved(self, frontier: Frontier) -> Frontier:
+        self._frontiers.save(frontier)
+        return frontier
+
+    def _adapt(self, documents: int, busy_s: float) -> None:
+        factor = min(2.0, max(0.5, WINDOW_S / busy_s)) if busy_s > 0 else 2.0
+        if factor < 1 or documents * 2 >= self._wanted:
+            self._wanted = max(_FEWEST, min(_MOST, int(self._wanted * factor)))
+
+    # ------------------------------------------------------------------------------------- after the windows
+
+    def _finish(self, frontier: Frontier) -> None:
+        """Every value that a range finds has moved; see to all others, and make the new key active."""
+        mover = WindowMover(self._values, self._versions, Window(BEFORE_ALL, AFTER_ALL))
+        mover.sweep(lambda: self._frontiers.confirm(frontier))
+        damaged = tuple(mover.tally.damaged)
+        self._values.unindex()
+        self._activate()
+        left: dict[tuple[str, str, Left], int] = {}
+        for each in damaged:
+            key = each.namespace, each.path, each.why
+            left[key] = left.get(key, 0) + 1
+        done = replace(self._counted(mover.tally), standing=Standing.DONE, left=left)
+        self._note(replace(done, reported=damaged[:MAX_REPORTED]))
+
+    def _counted(self, tally: Tally) -> Job:
+        job = self.job
+        return replace(
+            job.noted(_now()),
+            read=job.read + tally.documents,
+            documents=job.documents + tally.documents,
+            values=job.values + tally.values,
+            races=job.races + tally.races,
+        )
+
+    def _note(self, job: Job) -> Wish:
+        wish = self._notes.save(job)
+        self.job = job
+        self._pace.tell(job)
+        return wish
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,206 @@
+"""Proxies follow a move on a real server: they acknowledge, lapse, come back, and leave."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.record import LEASE_S, Lease, frontier_document, parse_lease
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.keyring.source import KeyringSource
+from sealwire.keys.keyring.store import FileStore
+from sealwire.keys.keyring.turning import rotate
+from sealwire.proxy.server.frontier_feed import FrontierFeed
+from sealwire.proxy.server.frontier_store import ServerStore
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.session.moving.moves import Moves
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.conftest import Document
+from tests.integration.test_rewrap_running import RULES
+from tests.proxy.server.frontier_server import (
+    CLASS,
+    CLASS_ID,
+    CLOSED,
+    INSIDE,
+    MOVING,
+    OPEN,
+    Clock,
+    document,
+)
+from tests.proxy.server.site import Running, Site, serving
+from tests.support.measuring import measuring
+from tests.support.secantus import secantus
+
+pytestmark = pytest.mark.integration
+
+DEADLINE_S = 15.0
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    with secantus(tmp_path_factory.mktemp("database")) as process:
+        yield process
+
+
+class Job:
+    """What moves data, as far as proxies notice it."""
+
+    def __init__(self, database: DatabaseProcess) -> None:
+        self.uri = f"mongodb://{database.address}/"
+        self._client = MongoClient[Document](self.uri, tz_aware=True)
+        self._places = self._client["sealwire"]
+
+    def put(self, found: Document) -> None:
+        self._places["frontiers"].replace_one({"_id": found["_id"]}, found, upsert=True)
+
+    def leases(self) -> list[Lease]:
+        parsed = map(parse_lease, self._places["leases"].find())
+        return [lease for lease in parsed if lease is not None]
+
+    def have_acknowledged(self, class_id: int, generation: int) -> bool:
+        leases = self.leases()
+        return bool(leases) and all(lease.acknowledged.get(class_id) == generation for lease in leases)
+
+    def close(self) -> None:
+        for name in ("frontiers", "leases"):
+            self._places[name].drop()
+        self._client.close()
+
+
+@pytest.fixture
+def job(database: DatabaseProcess) -> Iterator[Job]:
+    job = Job(database)
+    yield job
+    job.close()
+
+
+class Process:
+    """One process that follows, in this one, with a clock of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self.moves = Moves()
+        self.clock = Clock()
+        self.store = ServerStore(job.uri)
+        self.feed = FrontierFeed(self.moves, (), self._load_keys, Metrics(), self.store, self.clock)
+        self.feed.use_keyring(MOVING)
+
+    @staticmethod
+    async def _load_keys() -> None:
+        """There are no newer keys."""
+
+    @property
+    def frontier(self) -> Frontier | None:
+        uses = self.moves.classes[CLASS]
+        return None if uses is None else uses.frontier
+
+    async def rounds(self, number: int = 2) -> None:
+        for _ in range(number):
+            await self.feed.round(self.store)
+
+
+async def test_two_processes_follow_one_lapses_and_comes_back(job: Job) -> None:
+    one, other = Process(job), Process(job)
+    try:
+        for process in (one, other):
+            await process.rounds()
+        assert job.have_acknowledged(CLASS_ID, 1)
+        hold = one.moves.begin({CLASS: [INSIDE]})
+        job.put(document(OPEN))
+        for process in (one, other):
+            await process.rounds()
+            assert process.frontier == OPEN
+        assert not job.have_acknowledged(CLASS_ID, OPEN.generation)
+        hold.end()
+        await one.rounds()
+        assert job.have_acknowledged(CLASS_ID, OPEN.generation)
+        one.clock.now_s += LEASE_S
+        one.feed.check()
+        assert (one.frontier, other.frontier) == (None, OPEN)
+        job.put(document(CLOSED))
+        for process in (one, other):
+            await process.rounds()
+            assert process.frontier == CLOSED
+        told = sorted(lease.acknowledged[CLASS_ID] for lease in job.leases())
+        assert told == [OPEN.generation, CLOSED.generation, CLOSED.generation]
+    finally:
+        for process in (one, other):
+            await process.feed.__aexit__()
+    assert [lease.acknowledged for lease in job.leases()] == [{CLASS_ID: OPEN.generation}]
+
+
+def make_site(folder: Path, database: DatabaseProcess, job: Job) -> Site:
+    environ = measuring() | {"PATH": "/usr/bin:/bin", "SEALWIRE_KEK": generate_encoded_kek()}
+    folder.mkdir(exist_ok=True)
+    (folder / "policy.yaml").write_text(RULES)
+    uri = folder / "frontier.uri"
+    uri.touch(0o600)
+    uri.write_text(job.uri)
+    create_keyring(folder / "keyring.json", EnvironmentKek(environ=environ), [CLASS], datetime.now(UTC))
+    config = {
+        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
+        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
+        "policy": "policy.yaml",
+        "keyring": "keyring.json",
+        "kek": {"provider": "environment"},
+        "keys": {"refresh_s": 1},
+        "frontier": {"uri_file": "frontier.uri"},
+        "admin": {"address": "127.0.0.1:0"},
+        "log": {"format": "json"},
+    }
+    return Site(folder, config, create_authority(folder / "authority"), environ)
+
+
+def readiness(proxy: Running) -> Document:
+    with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
+        found: Document = json.loads(answer.read())
+    return found
+
+
+def until(job: Job, class_id: int, generation: int) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not job.have_acknowledged(class_id, generation):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_proxy_with_workers_follows_a_rotation_and_leaves(
+    database: DatabaseProcess, job: Job, tmp_path: Path
+) -> None:
+    site = make_site(tmp_path, database, job)
+    site.config["workers"] = 2
+    kek = EnvironmentKek(environ=site.environ)
+    with serving(site) as proxy:
+        assert len(job.leases()) == 2
+        (key,) = rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
+        until(job, key.class_id, 1)
+        cipher = KeyringSource(FileStore(site.keyring), kek).load().pending_cipher_for(CLASS)
+        assert cipher is not None
+        job.put(frontier_document(Frontier(key.class_id, 1, 2, 2), cipher))
+        until(job, key.class_id, 2)
+        host, port = proxy.address
+        with MongoClient[Document](host, port, directConnection=True) as client:
+            client["clinic"]["patients"].insert_one({"nhs_number": "943 476 5919"})
+        assert readiness(proxy)["frontier"] == "ok"
+        proxy.process.terminate()
+        assert proxy.process.wait(DEADLINE_S) == 0
+        assert job.leases() == []
+
+
+def test_a_proxy_that_cannot_follow_says_so(database: DatabaseProcess, job: Job, tmp_path: Path) -> None:
+    site = make_site(tmp_path, database, job)
+    del site.config["frontier"]
+    kek = EnvironmentKek(environ=site.environ)
+    rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
+    with serving(site) as proxy:
+        refused = proxy.events["class is refused while it moves"]
+        assert (refused["class_name"], refused["reason"]) == (CLASS, "no-setting")
+        assert readiness(proxy)["frontier"] == "lost"
+        assert job.leases() == []

@@ -1,0 +1,205 @@
+"""One suite for the real store and the one in memory that the feed's tests use: they must not differ."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from pymongo import MongoClient
+
+from sealwire.keys.errors import KeysReason, UnsafeFile
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.record import Lease, parse_frontier, parse_lease
+from sealwire.proxy.server.errors import FileProblem, StartReason
+from sealwire.proxy.server.frontier_store import FrontierStore, ServerStore, StoreProblem, read_uri
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.conftest import Document
+from tests.proxy.server.frontier_server import (
+    CLASS_ID,
+    CLOSED,
+    OPEN,
+    OTHER_ID,
+    MemoryStore,
+    cipher,
+    document,
+)
+from tests.support.secantus import CLINIC, USERS, secantus
+
+pytestmark = pytest.mark.integration
+
+MINUTE = timedelta(minutes=1)
+
+
+class Beside(Protocol):
+    """A server as the job sees it, and a way to it for a proxy."""
+
+    @property
+    def now(self) -> datetime: ...
+
+    def store(self) -> FrontierStore: ...
+
+    def put(self, frontier: Frontier) -> None: ...
+
+    def leases(self) -> dict[str, Lease]: ...
+
+
+class InMemory:
+    """The tests' own."""
+
+    def __init__(self) -> None:
+        self._first = MemoryStore()
+
+    @property
+    def now(self) -> datetime:
+        return self._first.server.now
+
+    def store(self) -> FrontierStore:
+        return MemoryStore(self._first.server)
+
+    def put(self, frontier: Frontier) -> None:
+        self._first.server.put(frontier)
+
+    def leases(self) -> dict[str, Lease]:
+        found = self._first.server.leases
+        return {proxy: Lease(proxy, renewed, told) for proxy, (renewed, told) in found.items()}
+
+
+@dataclass
+class OnServer:
+    """A server of its own."""
+
+    process: DatabaseProcess
+    client: MongoClient[Document]
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def store(self) -> FrontierStore:
+        return ServerStore(f"mongodb://{self.process.address}/")
+
+    def put(self, frontier: Frontier) -> None:
+        found = document(frontier)
+        self.client["sealwire"]["frontiers"].replace_one({"_id": found["_id"]}, found, upsert=True)
+
+    def leases(self) -> dict[str, Lease]:
+        parsed = [parse_lease(found) for found in self.client["sealwire"]["leases"].find()]
+        return {lease.proxy: lease for lease in parsed if lease is not None}
+
+
+@pytest.fixture(scope="module", params=["memory", "replica set", "standalone"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+    if request.param == "memory":
+        yield InMemory()
+        return
+    is_set = request.param == "replica set"
+    with (
+        secantus(tmp_path_factory.mktemp("database"), replica_set=is_set) as process,
+        MongoClient[Document](f"mongodb://{process.address}/", tz_aware=True) as client,
+    ):
+        yield OnServer(process, client)
+
+
+async def test_a_lease_is_made_renewed_and_deleted(server: Beside) -> None:
+    store = server.store()
+    try:
+        first = await store.renew("a", {}, is_first=True)
+        second = await store.renew("a", {CLASS_ID: 2, OTHER_ID: 2**62}, is_first=False)
+        assert first is not None
+        assert second is not None
+        assert first <= second
+        assert abs(second - server.now) < MINUTE
+        lease = server.leases()["a"]
+        assert lease.acknowledged == {CLASS_ID: 2, OTHER_ID: 2**62}
+        assert lease.renewed == second
+        await store.renew("a", {}, is_first=False)
+        assert server.leases()["a"].acknowledged == {}
+        await store.end_lease("a")
+        assert "a" not in server.leases()
+        await store.end_lease("a")
+    finally:
+        await store.close()
+
+
+async def test_only_the_first_renewal_makes_a_lease(server: Beside) -> None:
+    store = server.store()
+    try:
+        assert await store.renew("gone", {}, is_first=False) is None
+        assert "gone" not in server.leases()
+    finally:
+        await store.close()
+
+
+async def test_the_frontiers_of_the_wanted_classes_are_read(server: Beside) -> None:
+    store = server.store()
+    try:
+        await store.renew("b", {}, is_first=True)
+        assert await store.frontiers([9]) == {}
+        assert await store.frontiers([]) == {}
+        server.put(OPEN)
+        await store.renew("b", {}, is_first=False)
+        found = await store.frontiers([CLASS_ID, 9])
+        assert parse_frontier(found[CLASS_ID], cipher(2)) == OPEN
+        server.put(CLOSED)
+        await store.renew("b", {}, is_first=False)
+        (again,) = (await store.frontiers([CLASS_ID])).values()
+        assert parse_frontier(again, cipher(2)) == CLOSED
+        assert await store.frontiers([OTHER_ID]) == {}
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> ServerStore:
+    monkeypatch.setattr("sealwire.proxy.server.frontier_store.OPERATION_S", 0.2)
+    return ServerStore("mongodb://user:secret@127.0.0.1:1/")
+
+
+async def test_a_server_that_is_away_is_one_problem_without_a_password(nobody: ServerStore) -> None:
+    for asking in (
+        nobody.renew("a", {}, is_first=True),
+        nobody.frontiers([1]),
+        nobody.end_lease("a"),
+    ):
+        with pytest.raises(StoreProblem, match=r"^no answer: \w+$") as raised:
+            await asking
+        assert raised.value.__cause__ is None
+    assert "secret" not in repr(nobody)
+    await nobody.close()
+
+
+async def test_a_refusal_is_named(tmp_path: Path) -> None:
+    with secantus(tmp_path, users=USERS) as process:
+        store = ServerStore(process.uri(CLINIC))
+        with pytest.raises(StoreProblem, match=r"^the server says \w+$"):
+            await store.renew("a", {}, is_first=True)
+        await store.close()
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.touch(mode)
+    path.write_text(text)
+    return path
+
+
+def test_a_connection_string_is_read_without_the_end_of_its_line(tmp_path: Path) -> None:
+    assert read_uri(write(tmp_path / "uri", "mongodb://u:p@h:1/?tls=true\n")) == "mongodb://u:p@h:1/?tls=true"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "password", "http://user:password@h", "mongodb://", "mongodb://pässword@h"]
+)
+def test_what_is_no_connection_string_is_not_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(FileProblem) as raised:
+        read_uri(write(tmp_path / "uri", text))
+    assert raised.value.reason is StartReason.BAD_URI
+    assert "ssword@" not in f"{raised.value} {raised.value.hint}".replace("user:password@host", "")
+    assert raised.value.__cause__ is None
+
+
+def test_a_connection_string_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsafeFile) as raised:
+        read_uri(write(tmp_path / "uri", "mongodb://h", 0o644))
+    assert raised.value.reason is KeysReason.FILE_PERMISSIONS

@@ -1,0 +1,135 @@
+"""A deterministic class gets another key while an application goes on by two proxies; the job is killed."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from sealwire.crypto.envelope import parse_header
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.file import create_keyring, open_record, read_record
+from sealwire.keys.keyring.turning import rotate
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.conftest import Document
+from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, fill, number_of
+from tests.integration.test_rewrap_running import client_of
+from tests.proxy.server.site import Site, serving
+from tests.support.measuring import measuring
+from tests.support.secantus import secantus
+
+pytestmark = pytest.mark.integration
+
+RULES = """
+version: 1
+classes:
+  nhs_number: {mode: deterministic, type: string}
+collections:
+  clinic.patients: {nhs_number: nhs_number}
+  clinic.visits: {patient: nhs_number}
+"""
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    with secantus(tmp_path_factory.mktemp("database")) as process:
+        yield process
+
+
+@pytest.fixture
+def site(database: DatabaseProcess, tmp_path: Path) -> Site:
+    environ = measuring() | {
+        "PATH": "/usr/bin:/bin",
+        "SEALWIRE_KEK": generate_encoded_kek(),
+        "SEALWIRE_KEYRING": str(tmp_path / "keyring.json"),
+        "SEALWIRE_SERVER_URI": database.uri(),
+    }
+    (tmp_path / "policy.yaml").write_text(RULES)
+    (tmp_path / "server.uri").write_text(database.uri())
+    (tmp_path / "server.uri").chmod(0o600)
+    create_keyring(tmp_path / "keyring.json", EnvironmentKek(environ=environ), [NHS], datetime.now(UTC))
+    config = {
+        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
+        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
+        "policy": "policy.yaml",
+        "keyring": "keyring.json",
+        "kek": {"provider": "environment"},
+        "keys": {"refresh_s": 1},
+        "frontier": {"uri_file": "server.uri"},
+        "admin": {"address": "127.0.0.1:0"},
+        "log": {"format": "json"},
+    }
+    return Site(tmp_path, config, create_authority(tmp_path / "authority"), environ)
+
+
+def migrate(site: Site, *words: str) -> "subprocess.Popen[str]":
+    line = [sys.executable, "-m", "sealwire", "migrate", *words, "--json"]
+    return subprocess.Popen(line, env=site.environ, cwd=site.folder, stdout=subprocess.PIPE, text=True)
+
+
+def job_of(site: Site) -> dict[str, Any]:
+    with migrate(site, "status") as process:
+        said, _ = process.communicate(timeout=30)
+    (job,) = json.loads(said)["jobs"]
+    return dict(job)
+
+
+def versions(client: MongoClient[Document]) -> set[int]:
+    """Under which versions of the key the values lie."""
+    patients = [each[NHS] for each in client["clinic"]["patients"].find()]
+    visits = [each["patient"] for each in client["clinic"]["visits"].find()]
+    return {parse_header(bytes(value)).key_version for value in patients + visits}
+
+
+def move_with_kills(site: Site) -> int:
+    """Work on the move to its end, killed again and again; how often it was killed in the middle."""
+    chance = random.Random(5)
+    words, killed = ["reencrypt", "policy.yaml", NHS, "--settle", "2", "--share", "0.5"], 0
+    while True:
+        with migrate(site, *words) as process:
+            try:
+                said, _ = process.communicate(timeout=3.5 + chance.random() if killed < KILLS else 60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+            else:
+                assert process.returncode == 0, said
+                return killed
+        words = ["resume", "policy.yaml", job_of(site)["job"], "--share", "0.5"]
+
+
+def test_every_answer_is_right_while_a_class_moves_to_another_key(
+    site: Site, database: DatabaseProcess
+) -> None:
+    kek = EnvironmentKek(environ=site.environ)
+    with serving(site) as first, serving(site) as second, client_of(first) as one, client_of(second) as two:
+        fill(one)
+        application = Application((one, two))
+        with application.at_work():
+            time.sleep(0.5)
+            rotate(site.keyring, kek, {NHS: True}, datetime.now(UTC))
+            killed = move_with_kills(site)
+            time.sleep(2.5)  # both proxies load the keyring in which the new key is active
+        assert (application.wrong, application.failed) == ([], [])
+        assert application.asked > 200
+        assert killed
+        assert {name: won for name, won in application.races.items() if won != 1} == {}
+        patients = one["clinic"]["patients"]
+        assert {each[NHS] for each in patients.find({"fixed": True})} == set(map(number_of, range(FIXED)))
+        assert one["clinic"]["visits"].count_documents({"fixed": True}) == FIXED * VISITS
+        names = [each[NHS] for each in patients.find({}, {NHS: 1})]
+        assert len(names) == len(set(names))
+    with database.connect() as client:
+        assert versions(client) == {2}
+    states = [key.state for key in open_record(read_record(site.keyring), kek, site.keyring)]
+    assert states == [KeyState.DECRYPT_ONLY, KeyState.ACTIVE]

@@ -1,0 +1,125 @@
+"""A server in memory with the database `sealwire`, keys of a class that moves, and clocks to be moved."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Window
+from sealwire.keys.frontier.record import frontier_document
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.frontier_store import Document, StoreProblem
+from tests.keys.samples import NOW
+
+CLASS = "nhs_number"
+OTHER = "postcode"
+CLASS_ID = 7
+OTHER_ID = 8
+
+
+def data_key(name: str, class_id: int, version: int, state: KeyState) -> DataKey:
+    return DataKey(name, class_id, version, state, NOW, bytes((class_id, version)) * 32)
+
+
+OTHER_KEY = data_key(OTHER, OTHER_ID, 1, KeyState.ACTIVE)
+QUIET = Keyring([data_key(CLASS, CLASS_ID, 1, KeyState.ACTIVE), OTHER_KEY])
+MOVING_KEYS = [
+    data_key(CLASS, CLASS_ID, 1, KeyState.ACTIVE),
+    data_key(CLASS, CLASS_ID, 2, KeyState.PENDING),
+    OTHER_KEY,
+]
+MOVING = Keyring(MOVING_KEYS)
+MOVED = Keyring(
+    [
+        data_key(CLASS, CLASS_ID, 1, KeyState.DECRYPT_ONLY),
+        data_key(CLASS, CLASS_ID, 2, KeyState.ACTIVE),
+        OTHER_KEY,
+    ]
+)
+BOTH_MOVING = Keyring(
+    [
+        *MOVING_KEYS[:2],
+        OTHER_KEY,
+        data_key(OTHER, OTHER_ID, 2, KeyState.PENDING),
+    ]
+)
+
+FIRST = Frontier(CLASS_ID, 1, 2)
+OPEN = Frontier(CLASS_ID, 1, 2, 2, Window(BEFORE_ALL, b"\0m"))
+CLOSED = Frontier(CLASS_ID, 1, 2, 4, Window(b"\0m", b"\0m"))
+OVER = Frontier(CLASS_ID, 1, 2, 7, Window(AFTER_ALL, AFTER_ALL))
+INSIDE = b"\0a"
+"""A position in the window of OPEN."""
+
+
+def cipher(version: int, class_id: int = CLASS_ID) -> ValueCipher:
+    return ValueCipher(bytes((class_id, version)) * 32, class_id, version)
+
+
+def document(frontier: Frontier) -> dict[str, Any]:
+    return frontier_document(frontier, cipher(frontier.new_version, frontier.class_id))
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 50.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class MemoryServer:
+    """What several stores share."""
+
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    leases: dict[str, tuple[datetime, dict[int, int]]] = field(default_factory=dict)
+    documents: dict[int, Document] = field(default_factory=dict)
+
+    def put(self, frontier: Frontier) -> None:
+        self.documents[frontier.class_id] = document(frontier)
+
+    def later(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class MemoryStore:
+    """One process's way to it. It is a `FrontierStore`."""
+
+    server: MemoryServer = field(default_factory=MemoryServer)
+    is_down: bool = False
+    is_closed: bool = False
+    asked: list[str] = field(default_factory=list)
+    meanwhile: Callable[[str], None] = lambda _name: None
+    """Called with the name of each question before it is answered."""
+
+    async def renew(self, proxy: str, acknowledged: Mapping[int, int], *, is_first: bool) -> datetime | None:
+        self._ask("renew")
+        if proxy not in self.server.leases and not is_first:
+            return None
+        self.server.leases[proxy] = self.server.now, dict(acknowledged)
+        return self.server.now
+
+    async def frontiers(self, class_ids: Sequence[int]) -> dict[int, Document]:
+        self._ask("frontiers")
+        return {
+            number: self.server.documents[number] for number in class_ids if number in self.server.documents
+        }
+
+    async def end_lease(self, proxy: str) -> None:
+        self._ask("end_lease")
+        self.server.leases.pop(proxy, None)
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def _ask(self, name: str) -> None:
+        self.asked.append(name)
+        self.meanwhile(name)
+        if self.is_down:
+            raise StoreProblem("no answer: TimeoutError")

@@ -1,0 +1,497 @@
+"""A process follows frontiers: what comes first, what it acknowledges, and what it does when it lapses."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from sealwire.keys.frontier.frontier import Form, Frontier
+from sealwire.keys.frontier.record import LEASE_S
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.frontier_feed import (
+    MOVING_S,
+    PENDING_S,
+    QUIET_S,
+    RETRY_S,
+    Following,
+    FrontierFeed,
+    steady_clock,
+)
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.session.moving.moves import Moves
+from tests.proxy.server.frontier_server import (
+    BOTH_MOVING,
+    CLASS,
+    CLASS_ID,
+    CLOSED,
+    FIRST,
+    INSIDE,
+    MOVED,
+    MOVING,
+    OPEN,
+    OTHER,
+    OTHER_ID,
+    OVER,
+    QUIET,
+    Clock,
+    MemoryServer,
+    MemoryStore,
+    document,
+)
+from tests.proxy.server.harness import soon, until
+
+
+@dataclass(eq=False)
+class Connection:
+    """Counts what it is told."""
+
+    moved: int = 0
+    lost: int = 0
+    began: int = 0
+
+    def frontier_moved(self) -> None:
+        self.moved += 1
+
+    def frontier_lost(self) -> None:
+        self.lost += 1
+
+    def move_began(self) -> None:
+        self.began += 1
+
+
+@dataclass
+class Bench:
+    """A feed with all that it works on."""
+
+    store: MemoryStore | None = field(default_factory=MemoryStore)
+    moves: Moves = field(default_factory=Moves)
+    metrics: Metrics = field(default_factory=Metrics)
+    clock: Clock = field(default_factory=Clock)
+    connection: Connection = field(default_factory=Connection)
+    loads: int = 0
+    feed: FrontierFeed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.feed = FrontierFeed(
+            self.moves, {self.connection}, self._load_keys, self.metrics, self.store, self.clock
+        )
+
+    async def _load_keys(self) -> None:
+        self.loads += 1
+
+    @property
+    def server(self) -> MemoryServer:
+        assert self.store is not None
+        return self.store.server
+
+    @property
+    def told(self) -> dict[str, dict[int, int]]:
+        """By proxy, what the server was told."""
+        return {proxy: told for proxy, (_, told) in self.server.leases.items()}
+
+    async def rounds(self, number: int = 1) -> None:
+        assert self.store is not None
+        for _ in range(number):
+            await self.feed.round(self.store)
+
+    def later(self, seconds: float) -> None:
+        """Both clocks go on."""
+        self.clock.now_s += seconds
+        self.server.later(seconds)
+
+    def known(self, name: str = CLASS) -> Frontier | None:
+        uses = self.moves.classes[name]
+        return None if uses is None else uses.frontier
+
+
+async def following(keyring: Keyring = MOVING, *frontiers: Frontier) -> Bench:
+    """A bench after its first rounds."""
+    bench = Bench()
+    for frontier in frontiers:
+        bench.server.put(frontier)
+    bench.feed.use_keyring(keyring)
+    await bench.rounds(2)
+    assert bench.feed.following is Following.FOLLOWS
+    return bench
+
+
+async def test_it_registers_before_it_reads() -> None:
+    bench = await following()
+    assert bench.store is not None
+    assert bench.store.asked[:2] == ["renew", "frontiers"]
+
+
+async def test_a_class_is_lost_until_the_frontier_was_read() -> None:
+    bench = Bench()
+    bench.server.put(OPEN)
+    bench.feed.use_keyring(MOVING)
+    assert bench.moves.classes == {CLASS: None}
+    assert bench.feed.following is Following.LOST
+    await bench.rounds()
+    assert bench.known() == OPEN
+    assert list(bench.told.values()) == [{}]
+    assert bench.feed.pause_s() == 0.0
+    await bench.rounds()
+    assert list(bench.told.values()) == [{CLASS_ID: OPEN.generation}]
+    assert bench.feed.pause_s() == MOVING_S
+
+
+async def test_without_a_document_nothing_has_moved() -> None:
+    bench = await following()
+    assert bench.known() == FIRST
+    assert list(bench.told.values()) == [{CLASS_ID: 1}]
+    assert bench.feed.pause_s() == PENDING_S
+
+
+async def test_sessions_hear_once_that_a_class_is_followed_before_it_is_acknowledged() -> None:
+    bench = Bench()
+    bench.feed.use_keyring(MOVING)
+    await bench.rounds()
+    assert (bench.connection.began, list(bench.told.values())) == (1, [{}])
+    bench.server.put(OPEN)
+    await bench.rounds(2)
+    assert bench.connection.began == 1
+
+
+async def test_moves_hear_at_once_of_a_lease_that_has_run_out() -> None:
+    bench = await following()
+    assert bench.moves.is_current()
+    bench.clock.now_s += LEASE_S
+    assert not bench.moves.is_current()
+
+
+async def test_a_key_that_becomes_pending_is_followed_at_once_under_a_lease() -> None:
+    bench = await following(QUIET)
+    assert (bench.moves.classes, bench.feed.pause_s()) == ({}, QUIET_S)
+    bench.feed.use_keyring(MOVING)
+    assert bench.known() == FIRST
+    assert list(bench.told.values()) == [{}]
+    assert bench.connection.moved == 1
+
+
+async def test_a_window_is_acknowledged_when_nothing_meets_it() -> None:
+    bench = await following(MOVING, FIRST)
+    hold = bench.moves.begin({CLASS: [INSIDE]})
+    assert hold is not None
+    bench.server.put(OPEN)
+    await bench.rounds(2)
+    assert bench.known() == OPEN
+    assert list(bench.told.values()) == [{CLASS_ID: FIRST.generation}]
+    assert bench.metrics.value("sealwire_frontier_waited_for", **{"class": CLASS}) == 1
+    assert bench.feed.pause_s() == MOVING_S
+    hold.end()
+    assert bench.feed.pause_s() == 0.0
+    await bench.rounds()
+    assert list(bench.told.values()) == [{CLASS_ID: OPEN.generation}]
+
+
+async def test_sessions_hear_of_changes_only() -> None:
+    bench = await following(MOVING, OPEN)
+    before = bench.connection.moved
+    await bench.rounds(3)
+    assert bench.connection.moved == before
+    bench.server.put(CLOSED)
+    await bench.rounds()
+    assert bench.connection.moved == before + 1
+    uses = bench.moves.classes[CLASS]
+    assert uses is not None
+    assert uses.frontier.form(INSIDE) is Form.NEW
+
+
+async def test_what_is_over_is_looked_at_less_often_and_then_forgotten() -> None:
+    bench = await following(MOVING, OVER)
+    assert bench.feed.pause_s() == PENDING_S
+    bench.feed.use_keyring(MOVED)
+    assert bench.moves.classes == {}
+    await bench.rounds()
+    assert (bench.feed.pause_s(), bench.connection.lost) == (QUIET_S, 0)
+    assert list(bench.told.values()) == [{}]
+
+
+async def test_after_a_lapse_it_begins_again_under_another_name() -> None:
+    bench = await following(MOVING, OPEN)
+    (first,) = bench.told
+    bench.later(LEASE_S)
+    bench.feed.check()
+    assert bench.moves.classes == {CLASS: None}
+    assert bench.connection.lost == 1
+    assert bench.metrics.value("sealwire_frontier_lease") == 0
+    assert bench.feed.following is Following.LOST
+    bench.server.put(CLOSED)
+    await bench.rounds()
+    second = next(proxy for proxy in bench.told if proxy != first)
+    assert bench.told == {first: {CLASS_ID: OPEN.generation}, second: {}}
+    assert bench.known() == CLOSED
+    await bench.rounds()
+    assert bench.told[second] == {CLASS_ID: CLOSED.generation}
+    assert bench.metrics.value("sealwire_frontier_lease") == 1
+    assert bench.metrics.value("sealwire_frontier_generation", **{"class": CLASS}) == CLOSED.generation
+
+
+async def test_a_lease_lasts_from_the_moment_before_its_renewal() -> None:
+    bench = await following(MOVING, OPEN)
+    assert bench.store is not None
+    bench.store.meanwhile = lambda name: bench.later(LEASE_S - 1) if name == "renew" else None
+    await bench.rounds()
+    bench.store.meanwhile = lambda _name: None
+    assert bench.known() == OPEN
+    bench.later(1.0)
+    bench.feed.check()
+    assert bench.known() is None
+
+
+async def test_an_answer_that_comes_after_the_lapse_counts_for_nothing() -> None:
+    bench = await following(MOVING, OPEN)
+    assert bench.store is not None
+    bench.server.put(CLOSED)
+    bench.store.meanwhile = lambda name: bench.later(LEASE_S) if name == "frontiers" else None
+    await bench.rounds()
+    assert bench.known() is None
+    assert bench.connection.lost == 1
+
+
+async def test_a_renewal_that_ends_after_the_lapse_is_not_taken_up() -> None:
+    bench = await following(MOVING, OPEN)
+    assert bench.store is not None
+
+    def lapse(name: str) -> None:
+        if name == "renew":
+            bench.later(LEASE_S)
+            bench.feed.check()
+
+    bench.store.meanwhile = lapse
+    await bench.rounds()
+    assert bench.store.asked[-1] == "renew"
+    assert bench.known() is None
+
+
+async def test_the_alarm_rings_while_the_server_keeps_the_round_waiting() -> None:
+    bench = await following(MOVING, OPEN)
+    assert bench.store is not None
+    bench.clock.now_s += LEASE_S - 0.05
+    bench.feed._set_alarm()
+    bench.clock.now_s += 0.05
+    await until(lambda: bench.known() is None)
+
+
+async def test_a_lease_that_was_deleted_is_not_made_again() -> None:
+    bench = await following(MOVING, OPEN)
+    (first,) = bench.told
+    bench.server.leases.clear()
+    await bench.rounds()
+    assert (bench.known(), bench.told) == (None, {})
+    await bench.rounds()
+    assert first not in bench.told
+    assert bench.known() == OPEN
+
+
+async def test_the_servers_clock_counts_where_the_own_stood_still() -> None:
+    bench = await following(MOVING, OPEN)
+    bench.server.later(LEASE_S)
+    await bench.rounds()
+    assert (bench.known(), bench.connection.lost) == (None, 1)
+
+
+async def test_a_server_that_does_not_answer_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "sealwire.server")
+    bench = await following(MOVING, OPEN)
+    assert bench.store is not None
+    bench.store.is_down = True
+    await bench.rounds(3)
+    assert bench.feed.pause_s() == RETRY_S
+    assert bench.known() == OPEN
+    bench.later(LEASE_S)
+    await bench.rounds(2)
+    assert bench.known() is None
+    bench.store.is_down = False
+    await bench.rounds(2)
+    assert bench.known() == OPEN
+    events = [record.getMessage() for record in caplog.records]
+    assert events == ["frontiers cannot be read", "frontier lease lost", "frontiers can be read again"]
+
+
+async def test_a_damaged_frontier_costs_the_lease_once(caplog: pytest.LogCaptureFixture) -> None:
+    bench = await following(BOTH_MOVING, OPEN, Frontier(OTHER_ID, 1, 2, 3))
+    bench.server.documents[CLASS_ID] = document(OPEN) | {"generation": 5}
+    await bench.rounds()
+    assert bench.moves.classes == {CLASS: None, OTHER: None}
+    assert bench.connection.lost == 1
+    await bench.rounds(3)
+    assert (bench.known(), bench.connection.lost) == (None, 1)
+    assert bench.known(OTHER) == Frontier(OTHER_ID, 1, 2, 3)
+    assert bench.feed.following is Following.LOST
+    refused = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(refused) == 1
+    await until(lambda: bench.loads > 0)
+    bench.server.put(CLOSED)
+    await bench.rounds()
+    assert bench.known() == CLOSED
+    assert bench.metrics.value("sealwire_frontier_generation", **{"class": CLASS}) == CLOSED.generation
+
+
+async def test_no_position_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    marked = replace(OPEN, window=replace(OPEN.window, end=b"\0marked position"))
+    bench = await following(MOVING, marked)
+    bench.later(LEASE_S)
+    bench.feed.check()
+    bench.server.documents[CLASS_ID] = document(marked) | {"old": 2}
+    await bench.rounds(2)
+    assert caplog.records
+    shown = caplog.text + repr([vars(record) for record in caplog.records])
+    assert "marked" not in shown + bench.metrics.render().decode()
+
+
+async def test_a_frontier_that_vanishes_is_lost() -> None:
+    bench = await following(MOVING, OPEN)
+    bench.server.documents.clear()
+    await bench.rounds(2)
+    assert bench.known() is None
+    bench.server.put(FIRST)
+    await bench.rounds(2)
+    assert bench.known() is None
+
+
+async def test_a_move_to_an_unknown_key_has_the_keyring_loaded() -> None:
+    bench = await following(QUIET)
+    bench.server.put(OPEN)
+    await bench.rounds()
+    assert bench.moves.classes == {CLASS: None}
+    await until(lambda: bench.loads == 1)
+    bench.feed.use_keyring(MOVING)
+    assert bench.known() is None
+    await bench.rounds()
+    assert bench.known() == OPEN
+
+
+async def test_what_was_read_for_another_keyring_counts_for_nothing() -> None:
+    bench = await following(QUIET)
+    assert bench.store is not None
+    store = bench.store
+
+    def rotate(name: str) -> None:
+        if name == "frontiers":
+            store.meanwhile = lambda _name: None
+            bench.feed.use_keyring(MOVING)
+            bench.server.documents[CLASS_ID] = {"new": "?"}
+
+    store.meanwhile = rotate
+    await bench.rounds()
+    assert bench.known() == FIRST
+
+
+async def test_keys_that_are_given_up_end_everything() -> None:
+    bench = await following(MOVING, OPEN)
+    (first,) = bench.told
+    bench.feed.use_keyring(Keyring([]))
+    assert bench.moves.classes == {}
+    assert bench.connection.lost == 1
+    bench.feed.use_keyring(MOVING)
+    assert bench.known() is None
+    await bench.rounds(2)
+    assert bench.known() == OPEN
+    assert bench.told[first] == {CLASS_ID: OPEN.generation}
+    assert len(bench.told) == 2
+
+
+async def test_keys_that_come_back_under_the_same_lease_are_read_first() -> None:
+    bench = await following(MOVING, OPEN)
+    bench.feed.use_keyring(Keyring([]))
+    await bench.rounds()
+    bench.feed.use_keyring(MOVING)
+    assert bench.known() is None
+    await bench.rounds()
+    assert bench.known() == OPEN
+
+
+def test_without_a_server_every_class_that_moves_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(store=None)
+    bench.feed.use_keyring(QUIET)
+    assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})
+    bench.feed.use_keyring(MOVING)
+    assert (bench.feed.following, bench.moves.classes) == (Following.LOST, {CLASS: None})
+    assert "class is refused while it moves" in caplog.text
+    bench.feed.use_keyring(MOVED)
+    assert (bench.feed.following, bench.moves.classes) == (Following.OFF, {})
+
+
+async def test_it_runs_by_itself_and_gives_its_lease_back() -> None:
+    bench = Bench()
+    bench.feed.use_keyring(MOVING)
+    async with bench.feed:
+        assert bench.known() == FIRST
+        bench.server.put(OPEN)
+        bench.feed.use_keyring(MOVING)
+        await until(lambda: list(bench.told.values()) == [{CLASS_ID: OPEN.generation}])
+    assert bench.store is not None
+    assert (bench.told, bench.store.is_closed) == ({}, True)
+
+
+async def test_a_lease_under_which_something_may_go_on_runs_out_by_itself() -> None:
+    bench = Bench()
+    bench.feed.use_keyring(MOVING)
+    async with bench.feed:
+        assert bench.moves.begin({CLASS: None}) is not None
+    assert len(bench.told) == 1
+    assert bench.store is not None
+    assert bench.store.is_closed
+
+
+async def test_a_lease_that_cannot_be_given_back_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    assert bench.store is not None
+    async with bench.feed:
+        bench.store.is_down = True
+    assert "could not be given back" in caplog.text
+    assert bench.store.is_closed
+
+
+async def test_a_start_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealwire.proxy.server.frontier_feed.FIRST_READ_S", 0.05)
+    bench = Bench()
+    assert bench.store is not None
+    bench.store.is_down = True
+    bench.feed.use_keyring(MOVING)
+
+    async def start() -> None:
+        async with bench.feed:
+            assert bench.known() is None
+
+    await soon(start())
+
+
+async def test_without_a_server_there_is_nothing_to_wait_for() -> None:
+    bench = Bench(store=None)
+    async with bench.feed:
+        assert bench.feed.following is Following.OFF
+
+
+async def test_a_bug_is_counted_and_the_rounds_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    assert bench.store is not None
+    store = bench.store
+
+    def fail_once(_name: str) -> None:
+        store.meanwhile = lambda _name: None
+        raise ZeroDivisionError
+
+    store.meanwhile = fail_once
+    async with bench.feed:
+        assert bench.metrics.value("sealwire_bugs_total") == 1
+        assert bench.feed.following is Following.FOLLOWS
+    assert "bug: frontiers could not be read" in caplog.text
+
+
+def test_the_clock_goes_on() -> None:
+    assert 0 < steady_clock() <= steady_clock()
+
+
+async def test_an_unused_event_loop_is_not_kept_busy() -> None:
+    """A round a pause, and no more."""
+    bench = Bench()
+    bench.feed.use_keyring(QUIET)
+    async with bench.feed:
+        assert bench.store is not None
+        await asyncio.sleep(0.1)
+        assert len(bench.store.asked) == 2

@@ -1,0 +1,96 @@
+"""What documents say of classes, and what is said of documents that are not to be believed."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.frontier_reading import HINTS, Loss, class_ids, judge
+from tests.proxy.server.frontier_server import (
+    BOTH_MOVING,
+    CLASS,
+    CLASS_ID,
+    CLOSED,
+    FIRST,
+    MOVED,
+    MOVING,
+    OPEN,
+    OTHER,
+    OTHER_ID,
+    QUIET,
+    data_key,
+    document,
+)
+
+KEY = (CLASS_ID, 2)
+
+
+def judged(keyring: Keyring, found: dict[str, Any] | None, seen: int = 0) -> Frontier | Loss | None:
+    documents = {} if found is None else {CLASS_ID: found}
+    answers = judge(keyring, documents, {KEY: seen} if seen else {})
+    assert set(answers) <= {CLASS}
+    return answers.get(CLASS)
+
+
+def test_the_ids_of_all_classes_are_asked_for() -> None:
+    assert class_ids(MOVED) == [CLASS_ID, OTHER_ID]
+    assert class_ids(Keyring([])) == []
+
+
+def test_nothing_moves_without_a_pending_key() -> None:
+    assert judged(QUIET, None) is None
+    assert judged(MOVED, document(OPEN)) is None
+
+
+def test_nothing_has_moved_before_a_document_is_there() -> None:
+    assert judged(MOVING, None) == FIRST
+    assert judged(MOVING, document(replace(OPEN, old_version=1)) | {"new": 1}) == FIRST
+
+
+def test_a_frontier_is_what_its_document_says() -> None:
+    assert judged(MOVING, document(OPEN)) == OPEN
+    assert judged(MOVING, document(OPEN), seen=OPEN.generation) == OPEN
+
+
+def test_each_class_has_its_own_answer() -> None:
+    other = Frontier(OTHER_ID, 1, 2, 3)
+    documents = {CLASS_ID: document(OPEN), OTHER_ID: document(other)}
+    assert judge(BOTH_MOVING, documents, {}) == {CLASS: OPEN, OTHER: other}
+
+
+@pytest.mark.parametrize("seen", [OPEN.generation + 1, CLOSED.generation])
+def test_a_frontier_that_went_back_is_lost(seen: int) -> None:
+    assert judged(MOVING, document(OPEN), seen) is Loss.WENT_BACK
+    assert judged(MOVING, None, seen) is Loss.WENT_BACK
+
+
+@pytest.mark.parametrize("keyring", [QUIET, MOVED])
+def test_a_newer_key_than_the_keyring_has_is_noticed(keyring: Keyring) -> None:
+    newer = Frontier(CLASS_ID, 2, 3)
+    assert judged(keyring, document(newer)) is Loss.NEWER_KEY
+    assert judged(MOVING, document(newer)) is Loss.NEWER_KEY
+
+
+@pytest.mark.parametrize("new", [None, "2", True, 2.0, b"2"])
+@pytest.mark.parametrize("keyring", [QUIET, MOVING])
+def test_a_document_without_a_version_is_damaged(keyring: Keyring, new: object) -> None:
+    assert judged(keyring, document(OPEN) | {"new": new}) is Loss.DAMAGED
+
+
+@pytest.mark.parametrize("change", [{"generation": 9}, {"old": 0}, {"tag": b"\0" * 16}, {"end": "z"}])
+def test_a_document_that_was_changed_is_damaged(change: dict[str, Any]) -> None:
+    assert judged(MOVING, document(OPEN) | change) is Loss.DAMAGED
+
+
+def test_a_genuine_move_from_another_key_than_the_active_one_is_damaged() -> None:
+    versions = (KeyState.DECRYPT_ONLY, KeyState.ACTIVE, KeyState.PENDING)
+    keyring = Keyring(data_key(CLASS, CLASS_ID, number, state) for number, state in enumerate(versions, 1))
+    assert judged(keyring, document(Frontier(CLASS_ID, 1, 3, 2))) is Loss.DAMAGED
+    assert judged(keyring, document(Frontier(CLASS_ID, 2, 3, 2))) == Frontier(CLASS_ID, 2, 3, 2)
+
+
+def test_every_loss_has_a_hint() -> None:
+    assert set(HINTS) == set(Loss)

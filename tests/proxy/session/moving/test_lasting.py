@@ -1,0 +1,327 @@
+"""Sessions while a class moves to another key: the form they send, what waits, and what holds a window up."""
+
+from typing import Any
+
+import pytest
+from bson import Int64
+
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.session.effects import Effect, NeedKeys, PauseClient, ToClient, ToServer
+from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.session import Session
+from tests.proxy.session import world
+from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
+
+LOW, MIDDLE, HIGH = sorted(("ann", "bob", "cat"), key=lambda name: envelope("nhs", name))
+CLASS_ID = world.class_id_of("nhs")
+RETRY = 262
+
+KEYRING = Keyring(
+    [
+        key
+        for name in world.POLICY.class_names
+        for key in (data_key(name), *([data_key(name, 2, KeyState.PENDING)] if name == "nhs" else []))
+    ]
+)
+
+
+def place(name: str) -> Position:
+    return position_of(envelope("nhs", name))
+
+
+def frontier(start: Position, end: Position | None = None, generation: int = 2) -> Frontier:
+    window = Window(start, start if end is None else end)
+    return Frontier(CLASS_ID, 1, 2, generation, window, is_moving=end is not None)
+
+
+OPEN_AT_MIDDLE = frontier(place(MIDDLE), place(HIGH))
+
+
+@pytest.fixture
+def moving() -> Session:
+    """A session; the window of its class lies at the middle of three values."""
+    session = world.session(KEYRING)
+    session.shared.moves.follow("nhs", OPEN_AT_MIDDLE)
+    return session
+
+
+def sent(session: Session, body: dict[str, Any], request_id: int = 1, **options: Any) -> list[Effect]:
+    return session.client_data(command({**body, "$db": "clinic"}, request_id, **options))
+
+
+def find(value: str, **more: Any) -> dict[str, Any]:
+    return {"find": "patients", "filter": {"nhs_number": value}, **more}
+
+
+def insert(*values: str) -> dict[str, Any]:
+    return {"insert": "patients", "documents": [{"nhs_number": value} for value in values]}
+
+
+def asked(effects: list[Effect]) -> dict[str, Any]:
+    return body_of(written(effects, ToServer))
+
+
+def waits(effects: list[Effect]) -> bool:
+    return effects == [PauseClient(True)]
+
+
+def acknowledged(session: Session) -> int | None:
+    uses = session.shared.moves.classes["nhs"]
+    assert uses is not None
+    return uses.acknowledged()
+
+
+def cursor(number: int, batch: str = "firstBatch") -> dict[str, Any]:
+    return {"cursor": {"id": Int64(number), "ns": "clinic.patients", batch: []}, "ok": 1.0}
+
+
+@pytest.mark.parametrize(("value", "version"), [(LOW, 2), (HIGH, 1)])
+def test_a_value_takes_the_form_that_is_valid_where_it_stands(
+    moving: Session, value: str, version: int
+) -> None:
+    assert asked(sent(moving, find(value)))["filter"] == {"nhs_number": sealed("nhs", value, version)}
+    moving.server_data(reply(cursor(0)))
+    stored = asked(sent(moving, insert(value), 2))["documents"]
+    assert stored == [{"nhs_number": sealed("nhs", value, version)}]
+
+
+def test_a_value_in_the_window_waits_until_it_has_moved(moving: Session) -> None:
+    assert waits(sent(moving, insert(HIGH, MIDDLE)))
+    assert waits(moving.frontier_moved()[1:])
+    moving.shared.moves.follow("nhs", OPEN_AT_MIDDLE.closed())
+    assert asked(moving.frontier_moved())["documents"] == [
+        {"nhs_number": sealed("nhs", HIGH)},
+        {"nhs_number": sealed("nhs", MIDDLE, 2)},
+    ]
+
+
+def test_whoever_does_not_wait_hears_nothing_of_the_frontier(moving: Session) -> None:
+    assert moving.frontier_moved() == []
+
+
+def test_later_messages_of_the_client_wait_behind_it_in_order(moving: Session) -> None:
+    assert waits(sent(moving, find(MIDDLE)))
+    assert sent(moving, {"ping": 1}, 2) == []
+    moving.shared.moves.follow("nhs", OPEN_AT_MIDDLE.closed())
+    effects = moving.frontier_moved()
+    commands = [body_of(effect.data) for effect in effects if isinstance(effect, ToServer)]
+    assert [next(iter(each)) for each in commands] == ["find", "ping"]
+
+
+def test_who_has_waited_too_long_is_told_to_try_again(moving: Session) -> None:
+    sent(moving, find(MIDDLE))
+    assert moving.tick(100.0) == []
+    answer = body_of(written(moving.tick(100.0 + moving.shared.settings.key_wait_s), ToClient))
+    assert (answer["ok"], answer["code"]) == (0.0, RETRY)
+    # the next command waits as long again
+    assert waits(sent(moving, find(MIDDLE), 2))
+
+
+def test_nobody_guesses_where_the_frontier_is_not_known(moving: Session) -> None:
+    moving.shared.moves.lose("nhs")
+    grouped = {"aggregate": "patients", "pipeline": [], "cursor": {}}
+    for number, body in enumerate((find(LOW), insert(HIGH), grouped), 1):
+        answer = body_of(written(sent(moving, body), ToClient))
+        assert (answer["ok"], answer["code"]) == (0.0, RETRY), number
+    other = asked(sent(moving, {"find": "patients", "filter": {"visits": 3}}, 4))
+    assert other["filter"] == {"visits": sealed("visits", 3)}
+
+
+WIDE: list[dict[str, Any]] = [
+    {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$nhs_number"}}], "cursor": {}},
+    {"distinct": "patients", "key": "nhs_number"},
+    find(LOW, hint="some_index"),
+    {"find": "patients", "filter": {"nhs_number": {"$ne": LOW}}},
+    {"find": "patients", "filter": {"nhs_number": {"$nin": [LOW]}}},
+    {"find": "patients", "filter": {"nhs_number": {"$exists": True}}},
+    {"find": "patients", "filter": {"$expr": {"$eq": ["$nhs_number", LOW]}}},
+    {"update": "patients", "updates": [{"q": {}, "u": {"$rename": {"nhs_number": "tags"}}}]},
+    {"update": "patients", "updates": [{"q": {}, "u": [{"$set": {"tags": "$nhs_number"}}]}]},
+    {"findAndModify": "patients", "query": {}, "update": [{"$set": {"tags": "$nhs_number"}}]},
+]
+
+
+@pytest.mark.parametrize("body", WIDE, ids=lambda body: str(next(iter(body))))
+def test_what_may_use_any_value_waits_for_a_window(moving: Session, body: dict[str, Any]) -> None:
+    assert waits(sent(moving, body))
+    moving.shared.moves.follow("nhs", OPEN_AT_MIDDLE.closed())
+    assert written(moving.frontier_moved(), ToServer)
+    moving.shared.moves.follow("nhs", OPEN_AT_MIDDLE.closed().opened(AFTER_ALL))
+    assert acknowledged(moving) is None
+
+
+NARROW: list[dict[str, Any]] = [
+    {"find": "patients", "filter": {"_id": 1}},
+    find(LOW, projection={"nhs_number": 1}, limit=1),
+    {"find": "patients", "filter": {"nhs_number": {"$in": [LOW, HIGH]}, "height": {"$gte": 0}}},
+    {"count": "patients", "query": {"nhs_number": HIGH}},
+    {"update": "patients", "updates": [{"q": {"_id": 1}, "u": {"$set": {"nhs_number": LOW}}}]},
+    {"delete": "patients", "deletes": [{"q": {"nhs_number": LOW}, "limit": 1}]},
+    {"ping": 1},
+    {"find": "stock", "filter": {"price": {"$gt": 3}}},
+]
+
+
+@pytest.mark.parametrize("body", NARROW, ids=lambda body: str(next(iter(body))))
+def test_what_names_its_values_passes_a_window_that_has_none_of_them(
+    moving: Session, body: dict[str, Any]
+) -> None:
+    effects = sent(moving, body)
+    assert written(effects, ToServer), effects
+    assert acknowledged(moving) == OPEN_AT_MIDDLE.generation
+
+
+def test_a_command_holds_its_values_up_until_its_reply(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, insert(MIDDLE))
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    assert moving.has_uses
+    moving.server_data(reply({"ok": 1.0, "n": 1}))
+    assert acknowledged(moving) == 4
+    assert not moving.has_uses
+
+
+@pytest.mark.parametrize("ends_by", ["getMore", "killCursors"])
+def test_a_cursor_holds_its_values_up_until_it_ends(moving: Session, ends_by: str) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, find(MIDDLE, batchSize=1))
+    moving.server_data(reply(cursor(77)))
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    more = {"getMore": Int64(77), "collection": "patients"}
+    assert written(sent(moving, more, 2), ToServer)
+    moving.server_data(reply(cursor(77, "nextBatch"), 2))
+    assert acknowledged(moving) is None
+    last = {"killCursors": "patients", "cursors": [Int64(77)]} if ends_by == "killCursors" else more
+    sent(moving, last, 3)
+    assert acknowledged(moving) is None
+    moving.server_data(reply(cursor(0, "nextBatch") if last is more else {"ok": 1.0}, 3))
+    assert acknowledged(moving) == 4
+
+
+def test_a_cursor_that_uses_nothing_holds_nothing_up(moving: Session) -> None:
+    sent(moving, {"find": "patients", "filter": {"_id": {"$gt": 0}}})
+    moving.server_data(reply(cursor(77)))
+    assert written(sent(moving, {"getMore": Int64(77), "collection": "patients"}, 2), ToServer)
+    assert acknowledged(moving) == OPEN_AT_MIDDLE.generation
+
+
+def test_a_cursor_of_before_the_move_ends_with_the_first_window(moving: Session) -> None:
+    more = {"getMore": Int64(5), "collection": "patients"}
+    assert body_of(written(sent(moving, more), ToClient))["code"] == RETRY
+    moving.shared.moves.forget("nhs")
+    moving.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2))
+    assert written(sent(moving, more, 2), ToServer)
+    moving.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2).opened(AFTER_ALL))
+    assert acknowledged(moving) is None
+
+
+def test_a_cursor_that_another_process_opened_is_known_by_its_mark(moving: Session) -> None:
+    sent(moving, find(LOW, batchSize=1))
+    told = body_of(written(moving.server_data(reply(cursor(77))), ToClient))
+    elsewhere = world.session(KEYRING)
+    elsewhere.shared.moves.follow("nhs", frontier(place(LOW) + b"\0", generation=3))
+    more = {"getMore": Int64(77), "collection": told["cursor"]["ns"].partition(".")[2]}
+    asked_more = asked(sent(elsewhere, more))
+    assert asked_more["collection"] == "patients"
+    assert elsewhere.has_uses
+
+
+def test_what_was_sent_before_a_class_is_followed_holds_its_first_window_up() -> None:
+    session = world.session(KEYRING)
+    sent(session, find(MIDDLE))
+    sent(session, {"ping": 1}, 2)
+    session.shared.moves.follow("nhs", OPEN_AT_MIDDLE)
+    session.move_began()
+    assert acknowledged(session) is None
+    session.server_data(reply(cursor(0)))
+    assert acknowledged(session) == OPEN_AT_MIDDLE.generation
+
+
+def test_a_lease_that_ran_out_unnoticed_is_no_lease(moving: Session) -> None:
+    moving.shared.moves.is_current = lambda: False
+    assert body_of(written(sent(moving, find(LOW)), ToClient))["code"] == RETRY
+
+
+TRANSACTION = {"lsid": {"id": "a session"}, "txnNumber": Int64(4), "autocommit": False}
+
+
+@pytest.mark.parametrize("end", ["commitTransaction", "abortTransaction"])
+def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: str) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moving.server_data(reply({"ok": 1.0, "n": 1}))
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    # by another connection, as a driver may
+    other = Session(moving.shared, Topology(world.OWN_ADDRESS))
+    other.client_data(command({end: 1, **TRANSACTION, "$db": "admin"}))
+    assert acknowledged(moving) is None
+    other.server_data(reply({"ok": 1.0}))
+    assert acknowledged(moving) == 4
+
+
+def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moving.server_data(reply({"ok": 1.0, "n": 1}))
+    sent(moving, find(HIGH, batchSize=1), 2)
+    moving.server_data(reply(cursor(77), 2))
+    moves.lose("nhs")
+    moves.follow("nhs", frontier(AFTER_ALL, generation=9))
+    for number, body in enumerate(
+        ({"commitTransaction": 1, **TRANSACTION}, {"getMore": Int64(77), "collection": "patients"}), 3
+    ):
+        answer = body_of(written(sent(moving, body, number), ToClient))
+        assert (answer["ok"], answer["code"]) == (0.0, RETRY)
+    assert acknowledged(moving) == 9
+
+
+def test_a_client_that_leaves_may_leave_work_at_the_server(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, insert(MIDDLE))
+    moves.tick(50.0)
+    moving.client_eof()
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    moves.tick(59.0)
+    assert acknowledged(moving) is None
+    moves.tick(61.0)
+    assert acknowledged(moving) == 4
+
+
+def test_an_unacknowledged_write_is_held_for_a_while(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, insert(MIDDLE), flags=2)
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    moves.tick(61.0)
+    assert acknowledged(moving) == 4
+
+
+def test_a_missing_key_comes_between_and_the_command_waits_on(moving: Session) -> None:
+    sent(moving, {"find": "patients", "filter": {}})
+    assert waits(sent(moving, find(MIDDLE), 2))
+    unknown = {
+        "cursor": {"id": Int64(0), "ns": "clinic.patients", "firstBatch": [{"a": sealed("nhs", LOW, 3)}]}
+    }
+    effects = moving.server_data(reply({**unknown, "ok": 1.0}))
+    assert [type(effect) for effect in effects] == [NeedKeys]
+    assert moving.frontier_moved() == []
+    moving.shared.moves.follow("nhs", OPEN_AT_MIDDLE.closed())
+    assert asked(moving.keys_loaded())["filter"] == {"nhs_number": sealed("nhs", MIDDLE, 2)}
+
+
+def test_nothing_is_asked_once_the_move_is_over(moving: Session) -> None:
+    moving.shared.moves.forget("nhs")
+    assert asked(sent(moving, find(MIDDLE)))["filter"] == {"nhs_number": sealed("nhs", MIDDLE)}
+    assert not moving.has_uses

@@ -1,0 +1,253 @@
+"""A server in memory whose ranges are real ones, a frontier with proxies that follow, a class of two keys."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+from bson.binary import Binary
+
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import SUBTYPE, parse_header
+from sealwire.keys.frontier.frontier import Form, Frontier, position_of
+from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
+from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
+from sealwire.sidecars.migration.forms import WrongType
+from sealwire.sidecars.migration.job import Job
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.server import Written
+from sealwire.sidecars.migration.windows.moving import Versions
+from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
+from sealwire.sidecars.migration.windows.places import Range
+from sealwire.wire import kinds
+from tests.keys.samples import NOW
+from tests.sidecars.migration.doubles import Fate, MemoryServer
+
+Document = dict[str, Any]
+
+CLASS_ID = 7
+NHS = "nhs_number"
+PATIENTS, VISITS = "clinic.patients", "clinic.visits"
+OLD = ValueCipher(bytes(range(64)), CLASS_ID, 1)
+NEW = ValueCipher(bytes(range(64, 128)), CLASS_ID, 2)
+VERSIONS = Versions(OLD, NEW)
+
+_FIELD = FieldClass(NHS, Mode.DETERMINISTIC, ValueType.STRING)
+_OTHER = FieldClass("other", Mode.DETERMINISTIC, ValueType.STRING)
+
+
+def _leaf(path: str, field_class: FieldClass = _FIELD) -> PathNode:
+    return PathNode(path, leaf=field_class)
+
+
+POLICIES = PolicySet(
+    {NHS: _FIELD, "other": _OTHER},
+    {
+        PATIENTS: PathNode(
+            "",
+            {
+                b"nhs": _leaf("nhs"),
+                b"kin": PathNode("kin", {b"nhs": _leaf("kin.nhs")}),
+                b"o": _leaf("o", _OTHER),
+            },
+        ),
+        VISITS: PathNode("", {b"who": _leaf("who")}),
+    },
+)
+PLACES = class_paths(POLICIES, [PATIENTS, VISITS], NHS)
+
+
+def sealed(value: str, cipher: ValueCipher = OLD) -> Binary:
+    """The form of a text under a key."""
+    inside = bson.encode({"v": value})[7:-1]
+    return Binary(cipher.encrypt_deterministically(kinds.STRING, inside), SUBTYPE)
+
+
+def opened(value: Any) -> Any:
+    """What envelopes hold, in a whole document."""
+    if isinstance(value, Binary) and value.subtype == SUBTYPE:
+        cipher = OLD if parse_header(value).key_version == 1 else NEW
+        inside = cipher.decrypt(value)[1]
+        return inside[4:-1].decode()
+    if isinstance(value, dict):
+        return {name: opened(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [opened(each) for each in value]
+    return value
+
+
+def envelopes(value: Any) -> Iterator[Binary]:
+    """All envelopes of a document."""
+    if isinstance(value, Binary) and value.subtype == SUBTYPE:
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from envelopes(each)
+
+
+def job() -> Job:
+    moves = moves_of_paths(PLACES, NHS)
+    return Job("job-1", Direction.REENCRYPT, WrongType.SKIP, moves, (), NOW, NOW)
+
+
+def reached(document: Any, path: str) -> Iterator[Any]:
+    """What `{path: value}` compares with: through one array a step, and the elements of a last one."""
+    name, _, rest = path.partition(".")
+    for holder in document if isinstance(document, list) else [document]:
+        if isinstance(holder, dict) and name in holder:
+            value = holder[name]
+            if rest:
+                yield from reached(value, rest)
+            else:
+                yield from value if isinstance(value, list) else [value]
+
+
+class MemoryValues:
+    """Collections whose ranges are in the order of MongoDB, or with `by_bytes` in that of the bytes alone."""
+
+    def __init__(
+        self,
+        documents: Mapping[str, Sequence[Document]],
+        fate: Fate,
+        *,
+        by_bytes: bool = False,
+        is_sorted: bool = True,
+    ) -> None:
+        self.servers = {name: MemoryServer(each, fate) for name, each in documents.items()}
+        self.fate = fate
+        self.indexes: set[tuple[str, str]] = set()
+        self._by_bytes = by_bytes
+        self._is_sorted = is_sorted
+
+    def documents(self) -> dict[str, list[Document]]:
+        return {name: each.documents for name, each in self.servers.items()}
+
+    def places(self) -> list[ClassPaths]:
+        return [each for each in PLACES if each.namespace in self.servers]
+
+    def index(self, places: Sequence[ClassPaths]) -> None:
+        self.fate.step()
+        self.indexes |= {(each.namespace, path) for each in places for path in each.paths}
+
+    def unindex(self) -> None:
+        self.fate.step()
+        self.indexes.clear()
+
+    def _key(self, value: bytes) -> tuple[int, bytes]:
+        return (0 if self._by_bytes else len(value)), bytes(value)
+
+    def between(self, namespace: str, path: str, within: Range) -> Iterator[bytes]:
+        low = self._key(within.low)
+        high = None if within.high is None else self._key(within.high)
+        found = []
+        for raw in self.servers[namespace].raws.values():
+            keys = [self._key(each) for each in reached(bson.decode(raw), path) if isinstance(each, Binary)]
+            above = [key for key in keys if key >= low]
+            # both bounds may be met by different elements, as in MongoDB
+            if above and (high is None or min(keys) <= high):
+                found.append((min(above), raw))
+        if self._is_sorted:
+            found.sort()
+        for _, raw in found:
+            yield raw
+
+    def all(self, namespace: str) -> Iterator[bytes]:
+        yield from list(self.servers[namespace].raws.values())
+
+    def update(self, namespace: str, updates: Sequence[bytes]) -> Written:
+        return self.servers[namespace].update(namespace, updates)
+
+
+@dataclass
+class FollowingProxy:
+    """Lets a window go at its n-th look, as a proxy does whose uses of the values end some time."""
+
+    name: str
+    slowness: int = 1
+    stands: bool = True
+    acknowledged: dict[int, int] = field(default_factory=dict)
+    _looks: int = 0
+
+    def look(self, frontier: Frontier) -> None:
+        self._looks += 1
+        if self._looks % self.slowness == 0:
+            self.acknowledged = {frontier.class_id: frontier.generation}
+
+
+class HoldingProxy(FollowingProxy):
+    """Holds windows up for a number of looks in a row, as a cursor does that is not read on."""
+
+    def look(self, frontier: Frontier) -> None:
+        self.slowness -= 1
+        if self.slowness <= 0 or frontier.window.is_empty:
+            self.acknowledged = {frontier.class_id: frontier.generation}
+
+
+class MemoryFrontiers:
+    """The frontier as a document, and proxies that look at it whenever the job looks at their leases.
+
+    It sees to it that no window moves that they have not let go.
+    """
+
+    def __init__(self, fate: Fate, proxies: Sequence[FollowingProxy] = ()) -> None:
+        self.document: Document | None = None
+        self.fate = fate
+        self.proxies = list(proxies)
+        self.history: list[Frontier] = []
+
+    @property
+    def frontier(self) -> Frontier | None:
+        return None if self.document is None else parse_frontier(self.document, NEW)
+
+    def load(self) -> Frontier | None:
+        return self.frontier
+
+    def begin(self) -> Frontier:
+        self.fate.step()
+        if self.document is not None:
+            raise JobTaken(MigrationReason.TAKEN, "another process")
+        return self._store(Frontier(CLASS_ID, 1, 2))
+
+    def save(self, frontier: Frontier) -> None:
+        self.fate.step()
+        present = self.frontier
+        if present is None or present.generation != frontier.generation - 1:
+            raise JobTaken(MigrationReason.TAKEN, "another process")
+        assert not frontier.is_moving or self._are_all_let_go(present)
+        self._store(frontier)
+
+    def confirm(self, frontier: Frontier) -> None:
+        self.fate.step()
+        if self.frontier != frontier:
+            raise JobTaken(MigrationReason.TAKEN, "another process")
+
+    def leases(self) -> list[Lease]:
+        frontier = self.frontier
+        assert frontier is not None
+        for proxy in self.proxies:
+            proxy.look(frontier)
+        now = datetime.now(UTC)
+        return [Lease(each.name, now, dict(each.acknowledged)) for each in self.proxies if each.stands]
+
+    def _are_all_let_go(self, frontier: Frontier) -> bool:
+        told = [each.acknowledged.get(CLASS_ID, 0) for each in self.proxies if each.stands]
+        return all(each >= frontier.generation for each in told)
+
+    def _store(self, frontier: Frontier) -> Frontier:
+        self.document = frontier_document(frontier, NEW)
+        self.history.append(frontier)
+        return frontier
+
+
+def check_forms(frontier: Frontier | None, documents: dict[str, list[Document]]) -> None:
+    """See that each value has the form that the frontier says, as every proxy relies on it."""
+    for name, found in documents.items():
+        for document in found:
+            values = [document.get("nhs"), document.get("kin"), document.get("who")]
+            for envelope in envelopes(values):
+                is_new = parse_header(envelope).key_version == 2
+                text = opened(envelope)
+                form = Form.OLD if frontier is None else frontier.form(position_of(bytes(sealed(text))))
+                assert form is Form.MOVING or is_new == (form is Form.NEW), (name, form)

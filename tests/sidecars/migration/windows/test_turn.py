@@ -1,0 +1,376 @@
+"""The move of a class: everything moves, in windows that were let go, whatever dies on the way."""
+
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from bson.binary import Binary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sealwire.crypto.envelope import SUBTYPE, parse_header
+from sealwire.keys.errors import DamagedFile
+from sealwire.keys.frontier.frontier import AFTER_ALL
+from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.job import Job, Standing
+from sealwire.sidecars.migration.ledger import Wish
+from sealwire.sidecars.migration.windows import turn as turns
+from sealwire.sidecars.migration.windows.choosing import Chooser
+from sealwire.sidecars.migration.windows.places import FIRST, Order
+from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
+from tests.sidecars.migration.doubles import Death, Fate, MemoryNotes
+from tests.sidecars.migration.windows.doubles import (
+    CLASS_ID,
+    NEW,
+    PATIENTS,
+    VERSIONS,
+    VISITS,
+    Document,
+    FollowingProxy,
+    HoldingProxy,
+    MemoryFrontiers,
+    MemoryValues,
+    check_forms,
+    envelopes,
+    job,
+    opened,
+    sealed,
+)
+
+
+class World:
+    """All that outlives a process."""
+
+    def __init__(
+        self, documents: Mapping[str, Sequence[Document]], proxies: Sequence[FollowingProxy] = (), **how: bool
+    ) -> None:
+        self.fate = Fate()
+        self.values = MemoryValues(documents, self.fate, **how)
+        self.frontiers = MemoryFrontiers(self.fate, proxies)
+        self.notes = MemoryNotes(job(), self.fate)
+        self.activated = 0
+
+    def live(self, dies_at: int | None = None, pace: TurnPace | None = None) -> Job:
+        """One process, from what is written down. Raises Death."""
+        self.fate = Fate(dies_at)
+        self.values.fate = self.frontiers.fate = self.notes.fate = self.fate
+        for server in self.values.servers.values():
+            server.fate = self.fate
+        stores = Stores(self.values, self.frontiers, self.notes)
+        return Turn(self.notes.job, VERSIONS, stores, self._activate, pace or TurnPace()).run()
+
+    def _activate(self) -> None:
+        self.fate.step()
+        self.activated += 1
+
+    def check(self) -> None:
+        check_forms(self.frontiers.frontier, self.values.documents())
+
+
+def clinic(count: int = 12, seed: int = 1) -> dict[str, Sequence[Document]]:
+    chance = random.Random(seed)
+    names = [f"{chance.randrange(10**9):0{chance.choice((4, 10, 12))}d}" for _ in range(count)]
+    patients = [
+        {
+            "_id": number,
+            "nhs": sealed(name),
+            "kin": [{"nhs": sealed(chance.choice(names))}, 3, {"nhs": None}, {"nhs": sealed(name)}],
+            "o": "in clear",
+        }
+        for number, name in enumerate(names)
+    ]
+    visits = [{"_id": number, "who": sealed(chance.choice(names))} for number in range(count)]
+    return {PATIENTS: patients, VISITS: visits}
+
+
+def texts(documents: dict[str, Any]) -> Any:
+    return {name: [opened(each) for each in found] for name, found in documents.items()}
+
+
+def assert_moved(world: World, before: Any) -> None:
+    after = world.values.documents()
+    assert texts(after) == before
+    found = {parse_header(each).key_version for each in envelopes(list(after.values()))}
+    assert found <= {2}
+    frontier = world.frontiers.frontier
+    assert frontier is not None
+    assert frontier.is_over
+    assert world.activated >= 1
+    assert not world.values.indexes
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "FIRST_DOCUMENTS", 4)
+    monkeypatch.setattr(turns, "_FEWEST", 3)
+    monkeypatch.setattr(turns, "_MOST", 4)
+    monkeypatch.setattr(turns, "_POLLS_S", (0.0,))
+
+
+@pytest.mark.parametrize("by_bytes", [False, True])
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_all_values_of_all_paths_move_in_windows(*, by_bytes: bool, is_sorted: bool) -> None:
+    world = World(clinic(60), by_bytes=by_bytes, is_sorted=is_sorted)
+    before = texts(world.values.documents())
+    done = world.live()
+    assert_moved(world, before)
+    assert (done.standing, done.left) == (Standing.DONE, {})
+    assert done.values == 60 * 4
+    assert done.expected == 120
+    assert len(world.frontiers.history) > 20
+
+
+def test_a_window_waits_for_every_lease_that_stands() -> None:
+    slow, away = FollowingProxy("slow", slowness=3), FollowingProxy("away", stands=False, slowness=10**9)
+    world = World(clinic(), [FollowingProxy("quick"), slow, away])
+    held: list[tuple[str, ...]] = []
+    send = world.values.update
+
+    def update(namespace: str, updates: Sequence[bytes]) -> Any:
+        frontier = world.frontiers.frontier
+        assert frontier is not None
+        assert frontier.is_moving
+        return send(namespace, updates)
+
+    world.values.update = update  # type: ignore[method-assign]
+    before = texts(world.values.documents())
+    world.live(pace=TurnPace(waiting=lambda proxies: held.append(tuple(proxies))))
+    assert_moved(world, before)
+    assert set(held) == {("slow",)}
+
+
+def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "HELD_UP_S", 2.5)
+    monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
+    ticks = itertools.count()
+    world = World(clinic(), [HoldingProxy("cursor", slowness=12)])
+    before = texts(world.values.documents())
+    world.live(pace=TurnPace(clock=lambda: float(next(ticks))))
+    assert_moved(world, before)
+    withdrawn = [
+        one
+        for one, after in pairwise(world.frontiers.history)
+        if not one.window.is_empty and after.window.is_empty and not one.is_moving
+    ]
+    assert len(withdrawn) > 2
+
+
+def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
+    world = World(clinic(), [FollowingProxy("never", slowness=10**9)])
+
+    def interrupt(_proxies: Sequence[str]) -> None:
+        turn._stopped.set()
+
+    stores = Stores(world.values, world.frontiers, world.notes)
+    turn = Turn(job(), VERSIONS, stores, lambda: None, TurnPace(waiting=interrupt))
+    assert turn.run().standing is Standing.PAUSED
+    frontier = world.frontiers.frontier
+    assert frontier is not None
+    assert frontier.window.is_empty
+
+
+def test_a_process_may_die_before_any_step() -> None:
+    whole = World(clinic())
+    whole.live()
+    steps = whole.fate.steps
+    assert steps > 30
+    for dies_at in range(steps):
+        world = World(clinic(), [FollowingProxy("one", slowness=2)])
+        before = texts(world.values.documents())
+        with pytest.raises(Death):
+            world.live(dies_at)
+        world.check()
+        assert texts(world.values.documents()) == before
+        assert world.live().standing is Standing.DONE
+        assert_moved(world, before)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    names=st.lists(st.text(max_size=40), max_size=25),
+    cuts=st.lists(st.integers(0, 40), max_size=6),
+    by_bytes=st.booleans(),
+)
+def test_values_of_any_length_move_however_often_it_dies(
+    names: list[str], cuts: list[int], *, by_bytes: bool
+) -> None:
+    patients = [
+        {"_id": number, "nhs": [sealed(each) for each in names[number::3]], "kin": {"nhs": sealed(name)}}
+        for number, name in enumerate(names)
+    ]
+    world = World({PATIENTS: patients, VISITS: []}, [FollowingProxy("one")], by_bytes=by_bytes)
+    before = texts(world.values.documents())
+    for dies_at in cuts:
+        try:
+            world.live(dies_at)
+        except Death:
+            world.check()
+    world.live()
+    assert_moved(world, before)
+
+
+def test_what_the_application_writes_meanwhile_has_the_valid_form_and_stays() -> None:
+    world = World(clinic(30))
+    before = texts(world.values.documents())
+    patients = world.values.servers[PATIENTS]
+    added: list[Document] = []
+    send = world.values.update
+
+    def update(namespace: str, updates: Sequence[bytes]) -> Any:
+        frontier = world.frontiers.frontier
+        assert frontier is not None
+        for number, text in enumerate(("a", "1234567890", "x" * 70)):
+            key = 1000 + 10 * len(added) + number
+            from sealwire.keys.frontier.frontier import Form, position_of
+
+            form = frontier.form(position_of(bytes(sealed(text))))
+            if form is not Form.MOVING and len(added) < 60:
+                document = {"_id": key, "nhs": sealed(text, NEW if form is Form.NEW else VERSIONS.old)}
+                patients.replace(document)
+                added.append({"_id": key, "nhs": text})
+        return send(namespace, updates)
+
+    world.values.update = update  # type: ignore[method-assign]
+    world.live()
+    before[PATIENTS] += added
+    before[PATIENTS].sort(key=lambda each: each["_id"])
+    assert_moved(world, before)
+
+
+def test_a_change_between_reading_and_moving_is_not_overwritten() -> None:
+    world = World({PATIENTS: [{"_id": 1, "nhs": sealed("old")}], VISITS: []})
+    patients = world.values.servers[PATIENTS]
+    save = world.frontiers.save
+
+    def change_then_save(frontier: Any) -> None:
+        if not frontier.window.is_empty:
+            patients.replace({"_id": 1, "nhs": sealed("other")})
+        save(frontier)
+
+    world.frontiers.save = change_then_save  # type: ignore[method-assign]
+    done = world.live()
+    assert_moved(world, {PATIENTS: [{"_id": 1, "nhs": "other"}], VISITS: []})
+    assert done.races == 1
+
+
+def test_many_documents_of_one_value_move_in_one_window() -> None:
+    visits = [{"_id": number, "who": sealed("the same")} for number in range(100)]
+    world = World({PATIENTS: [], VISITS: visits})
+    before = texts(world.values.documents())
+    world.live()
+    assert_moved(world, before)
+
+
+def test_a_value_out_of_reach_is_named_before_anything_moves() -> None:
+    documents = {
+        PATIENTS: [
+            {"_id": 1, "nhs": sealed("a")},
+            {"_id": 2, "nhs": [[sealed("b")]]},
+            {"_id": 3, "kin": {"5": {"nhs": sealed("c")}}},
+            {"_id": 4, "kin": [{"nhs": [sealed("d")]}]},
+        ],
+    }
+    world = World(documents)
+    done = world.live()
+    assert done.standing is Standing.REFUSED
+    assert [(each.path, each.document_id, each.why) for each in done.refusal] == [
+        ("nhs", "2", Left.NOT_ADDRESSABLE),
+        ("kin.nhs", "3", Left.NOT_ADDRESSABLE),
+    ]
+    assert world.frontiers.document is None
+    assert world.values.documents() == documents
+
+
+def test_a_document_that_the_server_refuses_stops_the_move_and_keeps_the_window() -> None:
+    world = World(clinic())
+    before = texts(world.values.documents())
+    world.values.servers[VISITS].codes = {3: 121}
+    done = world.live()
+    assert done.standing is Standing.REFUSED
+    assert [(each.namespace, each.document_id, each.code) for each in done.refusal] == [(VISITS, "3", 121)]
+    frontier = world.frontiers.frontier
+    assert frontier is not None
+    assert not frontier.window.is_empty
+    world.check()
+    world.values.servers[VISITS].codes = {}
+    assert world.live().standing is Standing.DONE
+    assert_moved(world, before)
+
+
+def test_a_damaged_envelope_is_left_and_reported_and_holds_nothing_up() -> None:
+    damaged = Binary(bytes(sealed("a"))[:-1] + b"\0", SUBTYPE)
+    world = World({PATIENTS: [{"_id": 1, "nhs": damaged}, {"_id": 2, "nhs": sealed("b")}]})
+    done = world.live()
+    assert (done.standing, done.left) == (Standing.DONE, {(PATIENTS, "nhs", Left.DAMAGED): 1})
+    assert world.activated == 1
+
+
+def test_a_pause_comes_between_two_windows() -> None:
+    world = World(clinic(40))
+    before = texts(world.values.documents())
+    world.notes.wish = Wish.PAUSE
+    paused = world.live()
+    assert paused.standing is Standing.PAUSED
+    frontier = world.frontiers.frontier
+    assert frontier is not None
+    assert frontier.window.is_empty
+    assert not frontier.is_over
+    world.check()
+    world.notes.wish = Wish.RUN
+    world.live()
+    assert_moved(world, before)
+
+
+def test_the_second_of_two_processes_ends_the_first() -> None:
+    world = World(clinic(40))
+    taken = World(clinic(40))
+    notes = taken.notes
+
+    def other(_job: Job) -> None:
+        taken.notes.body = world.notes.body
+
+    first = Turn(
+        job(), VERSIONS, Stores(taken.values, taken.frontiers, notes), lambda: None, TurnPace(tell=other)
+    )
+    world.notes.save(world.notes.job.noted(world.notes.job.updated))
+    world.notes.save(world.notes.job.noted(world.notes.job.updated))
+    with pytest.raises(JobTaken):
+        first.run()
+    check_forms(taken.frontiers.frontier, taken.values.documents())
+
+
+def test_values_in_the_new_form_without_a_frontier_are_no_beginning() -> None:
+    world = World({PATIENTS: [{"_id": 1, "nhs": sealed("a", NEW)}]})
+    with pytest.raises(DamagedFile):
+        world.live()
+    assert world.frontiers.document is None
+
+
+def test_what_reached_the_paths_past_sealwire_is_moved_at_the_end() -> None:
+    world = World(clinic())
+    world.live()
+    world.values.servers[PATIENTS].replace({"_id": 77, "nhs": [[sealed("restored")]]})
+    body = world.notes.job.stopped(Standing.RUNNING, world.notes.job.updated)
+    world.notes.save(body)
+    before = texts(world.values.documents())
+    world.live()
+    world.values.indexes.clear()
+    assert_moved(world, before)
+    frontier = world.frontiers.frontier
+    assert frontier is not None
+    assert (frontier.class_id, frontier.window.start) == (CLASS_ID, AFTER_ALL)
+
+
+def test_a_first_window_that_was_cut_too_short_is_made_longer() -> None:
+    # in no order, a try is cut in its middle; where that leaves too little no width is known yet
+    for seed in range(40):
+        names = [f"{number:09d}" for number in range(60)]
+        random.Random(seed).shuffle(names)
+        visits = [{"_id": number, "who": sealed(name)} for number, name in enumerate(names)]
+        values = MemoryValues({VISITS: visits}, Fate(), is_sorted=False)
+        chosen = Chooser(values, Order.of(VERSIONS.old)).choose(values.places(), FIRST, 20)
+        assert 10 <= sum(map(len, chosen.documents.values())) <= 60
