@@ -76,6 +76,8 @@ SHORT = Binary(b"SW\1", 0x80)
         (Direction.DECRYPT, damaged(FROM_NEW), Left.DAMAGED),
         (Direction.DECRYPT, SHORT, Left.DAMAGED),
     ],
+    # a random envelope is another one in each process that collects the tests
+    ids=lambda value: value.name if isinstance(value, Direction | Left) else type(value).__name__,
 )
 def test_what_becomes_of_a_value(direction: Direction, value: object, expected: Form | Left | None) -> None:
     assert chosen(direction, value) == expected
