@@ -38,6 +38,7 @@ collections:
   clinic.visits: {patient: nhs_number}
 """
 KILLS = 3
+LONGEST_S = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +95,9 @@ def versions(client: MongoClient[Document]) -> set[int]:
 def move_with_kills(site: Site) -> int:
     """Work on the move to its end, killed again and again; how often it was killed in the middle."""
     chance = random.Random(5)
-    words, killed = ["reencrypt", "policy.yaml", NHS, "--settle", "2", "--share", "0.5"], 0
-    while True:
+    pace = ["--settle", "2", "--share", "0.5"]
+    words, killed = ["reencrypt", "policy.yaml", NHS, *pace], 0
+    while killed < 2 * KILLS:
         with migrate(site, *words) as process:
             try:
                 said, _ = process.communicate(timeout=3.5 + chance.random() if killed < KILLS else 60)
@@ -105,14 +107,20 @@ def move_with_kills(site: Site) -> int:
             else:
                 assert process.returncode == 0, said
                 return killed
-        words = ["resume", "policy.yaml", job_of(site)["job"], "--share", "0.5"]
+        words = ["resume", "policy.yaml", job_of(site)["job"], *pace]
+    raise AssertionError("the move does not end")
 
 
 def test_every_answer_is_right_while_a_class_moves_to_another_key(
     site: Site, database: DatabaseProcess
 ) -> None:
     kek = EnvironmentKek(environ=site.environ)
-    with serving(site) as first, serving(site) as second, client_of(first) as one, client_of(second) as two:
+    with (
+        serving(site, LONGEST_S) as first,
+        serving(site, LONGEST_S) as second,
+        client_of(first) as one,
+        client_of(second) as two,
+    ):
         fill(one)
         application = Application((one, two))
         with application.at_work():

@@ -6,8 +6,15 @@ from pathlib import Path
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
-from sealwire.cli.migrate.classes import KEY_AGE_S, ClassMove, is_deterministic
-from sealwire.cli.migrate.options import Effort, carry_on, effort_options, finish, open_keyring
+from sealwire.cli.migrate.classes import ClassMove, is_deterministic
+from sealwire.cli.migrate.options import (
+    Effort,
+    carry_on,
+    effort_options,
+    finish,
+    open_keyring,
+    settle_option,
+)
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.server_options import required_uri, server_options
@@ -89,16 +96,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @keyring_option
 @kek_options
 @server_options
-@click.option(
-    "--settle",
-    "age_s",
-    type=click.FloatRange(0),
-    default=KEY_AGE_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="Of a deterministic class: how long every Sealwire is given, to load the new key and to end what it "
-    "began before.",
-)
+@settle_option
 @effort_options
 @manner_options
 def reencrypt(  # noqa: PLR0913 - one parameter an option
@@ -108,7 +106,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     keyring: str,
     kek: KekOptions,
     uri: str,
-    age_s: float,
+    settle_s: float,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -132,7 +130,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     policies = read_policy(policy)
     if is_deterministic(policies, class_name):
         selftest.run()
-        ClassMove(policies, class_name, keyring, kek, uri).begin(age_s, effort, manner)
+        ClassMove(policies, class_name, keyring, kek, uri).begin(settle_s, effort, manner)
     begin = _Begin(Direction.REENCRYPT, WrongType.SKIP, effort)
     begin.run(policies, choose, (keyring, kek, uri), manner)
 

@@ -16,6 +16,7 @@ from sealwire.cli.migrate.options import (
     effort_options,
     finish,
     open_keyring,
+    settle_option,
     show_left,
 )
 from sealwire.cli.options import json_option
@@ -142,10 +143,19 @@ def _aborted(ledger: Ledger, name: str) -> Job:
 @keyring_option
 @kek_options
 @server_options
+@settle_option
 @effort_options
 @manner_options
 def resume(  # noqa: PLR0913 - one parameter an option
-    *, policy: Path, job: str, keyring: str, kek: KekOptions, uri: str, effort: Effort, manner: Manner
+    *,
+    policy: Path,
+    job: str,
+    keyring: str,
+    kek: KekOptions,
+    uri: str,
+    settle_s: float,
+    effort: Effort,
+    manner: Manner,
 ) -> None:
     """Go on with JOB where its last note is: after a pause, a refusal, or the death of its process.
 
@@ -165,7 +175,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
         found, _ = ledger.load(job)
         class_name = class_of(policies, found)
         if class_name is not None:
-            ClassMove(policies, class_name, keyring, kek, uri).resume(found, effort, manner)
+            ClassMove(policies, class_name, keyring, kek, uri).resume(found, settle_s, effort, manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, found.direction)

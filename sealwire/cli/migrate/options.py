@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -25,6 +25,20 @@ from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
 from sealwire.sidecars.migration.throttle import Throttle
+
+SETTLE_S: Final = 90.0
+"""Longer than a proxy goes without loading its keyring (keys.refresh_s), and than a transaction lasts."""
+
+settle_option = click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(0),
+    default=SETTLE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of a deterministic class: how long every Sealwire is given, to load the new key and to end what it "
+    "began before.",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,10 +109,10 @@ class Running:
 
 
 @contextmanager
-def serving(site: Site) -> Iterator[Running]:
-    """A proxy in a process of its own; ended with the block whatever happens, and after a minute at most."""
+def serving(site: Site, longest_s: float = 60.0) -> Iterator[Running]:
+    """A proxy in a process of its own; ended with the block whatever happens, and after so long at most."""
     process = subprocess.Popen(site.command(), env=site.environ, stderr=subprocess.PIPE, text=True)
-    killer = threading.Timer(60, process.kill)
+    killer = threading.Timer(longest_s, process.kill)
     killer.start()
     try:
         if process.stderr is None:
