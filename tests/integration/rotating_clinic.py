@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tests.integration.conftest import Document
 
-FIXED = 240
+FIXED = 160
 VISITS = 3
 NHS = "nhs_number"
 

@@ -2,8 +2,8 @@
 
 An example is a whole sequence: documents in two collections under a generated policy, sometimes indexes or
 a view, then one to six commands or transactions, each compared, and the collections at the end. `make test`
-runs 2,000, always the same ones; `make test-slow` 50,000 new ones. `SEALWIRE_SEED` chooses others, or repeats
-a run.
+runs 2,000, always the same ones; `make test-slow` 50,000 new ones, or as many as `SEALWIRE_SEQUENCES` says.
+`SEALWIRE_SEED` chooses others, or repeats a run.
 """
 
 import os
@@ -28,7 +28,7 @@ from tests.integration.differential.tally import Tally
 
 pytestmark = pytest.mark.integration
 
-FEW_EXAMPLES, MANY_EXAMPLES = 2_000, 50_000
+FEW_EXAMPLES, MANY_EXAMPLES = 2_000, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
 LEAST_SHARE = 0.7
 Record = Callable[[str, object], None]
 

@@ -281,7 +281,7 @@ def test_what_cannot_be_moved_is_refused_with_the_reason(place: Place, stored: A
         ("encrypt", policy, "clinic.others"): MigrationReason.NOT_COVERED,
         ("encrypt", policy, PATIENTS, "other"): MigrationReason.NOT_COVERED,
         ("encrypt", policy, PATIENTS, "nhs_number"): MigrationReason.DETERMINISTIC,
-        ("reencrypt", policy, "nhs_number"): MigrationReason.DETERMINISTIC,
+        ("reencrypt", policy, "nhs_number"): MigrationReason.NOTHING,
         ("reencrypt", policy, "other"): MigrationReason.NOT_COVERED,
         ("decrypt", policy, PATIENTS, "notes"): MigrationReason.STILL_COVERED,
         ("decrypt", policy, PATIENTS, "visits.0.text"): MigrationReason.NOT_COVERED,

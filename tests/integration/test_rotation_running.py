@@ -37,7 +37,7 @@ collections:
   clinic.patients: {nhs_number: nhs_number}
   clinic.visits: {patient: nhs_number}
 """
-KILLS = 3
+KILLS = 2
 LONGEST_S = 240.0
 
 

@@ -10,10 +10,10 @@ from sealwire.cli.migrate.classes import ClassMove, is_deterministic
 from sealwire.cli.migrate.options import (
     Effort,
     carry_on,
+    delay_option,
     effort_options,
     finish,
     open_keyring,
-    settle_option,
 )
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import policy_argument, read_policy
@@ -96,7 +96,7 @@ def encrypt(  # noqa: PLR0913 - one parameter an option
 @keyring_option
 @kek_options
 @server_options
-@settle_option
+@delay_option
 @effort_options
 @manner_options
 def reencrypt(  # noqa: PLR0913 - one parameter an option
@@ -106,7 +106,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     keyring: str,
     kek: KekOptions,
     uri: str,
-    settle_s: float,
+    delay_s: float,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -130,7 +130,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     policies = read_policy(policy)
     if is_deterministic(policies, class_name):
         selftest.run()
-        ClassMove(policies, class_name, keyring, kek, uri).begin(settle_s, effort, manner)
+        ClassMove(policies, class_name, keyring, kek, uri).begin(delay_s, effort, manner)
     begin = _Begin(Direction.REENCRYPT, WrongType.SKIP, effort)
     begin.run(policies, choose, (keyring, kek, uri), manner)
 

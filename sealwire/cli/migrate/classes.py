@@ -65,20 +65,20 @@ class ClassMove:
     kek: KekOptions
     uri: str
 
-    def begin(self, settle_s: float, effort: Effort, manner: Manner) -> NoReturn:
+    def begin(self, delay_s: float, effort: Effort, manner: Manner) -> NoReturn:
         """Make a job and work on it; ends the process."""
         keys = self._keys(in_move=False)
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
             refuse_obstacles(client, job.moves, job.direction)
             if not manner.dry_run:
-                keys.wait_for_age(settle_s)
+                keys.wait_for_age(delay_s)
                 ledger = Ledger(client, keys.keyring)
                 ledger.create(job)
-                job = self._carry_on(client, ledger, keys, job, effort, settle_s)
+                job = self._carry_on(client, ledger, keys, job, effort, delay_s)
         finish(job, manner)
 
-    def resume(self, job: Job, settle_s: float, effort: Effort, manner: Manner) -> NoReturn:
+    def resume(self, job: Job, delay_s: float, effort: Effort, manner: Manner) -> NoReturn:
         """Go on with a job; ends the process."""
         if not job.standing.is_over:
             keys = self._keys(in_move=True)
@@ -90,7 +90,7 @@ class ClassMove:
                     job = job.stopped(Standing.RUNNING, _now())
                     ledger.ask(job.name, Wish.RUN)
                     ledger.save(job)
-                    job = self._carry_on(client, ledger, keys, job, effort, settle_s)
+                    job = self._carry_on(client, ledger, keys, job, effort, delay_s)
         finish(job, manner)
 
     def _carry_on(

@@ -12,11 +12,11 @@ from sealwire.cli.migrate.classes import ClassMove, class_of
 from sealwire.cli.migrate.options import (
     Effort,
     carry_on,
+    delay_option,
     document_of,
     effort_options,
     finish,
     open_keyring,
-    settle_option,
     show_left,
 )
 from sealwire.cli.options import json_option
@@ -143,7 +143,7 @@ def _aborted(ledger: Ledger, name: str) -> Job:
 @keyring_option
 @kek_options
 @server_options
-@settle_option
+@delay_option
 @effort_options
 @manner_options
 def resume(  # noqa: PLR0913 - one parameter an option
@@ -153,7 +153,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
     keyring: str,
     kek: KekOptions,
     uri: str,
-    settle_s: float,
+    delay_s: float,
     effort: Effort,
     manner: Manner,
 ) -> None:
@@ -175,7 +175,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
         found, _ = ledger.load(job)
         class_name = class_of(policies, found)
         if class_name is not None:
-            ClassMove(policies, class_name, keyring, kek, uri).resume(found, settle_s, effort, manner)
+            ClassMove(policies, class_name, keyring, kek, uri).resume(found, delay_s, effort, manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves, found.direction)

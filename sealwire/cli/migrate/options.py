@@ -26,14 +26,14 @@ from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
 from sealwire.sidecars.migration.throttle import Throttle
 
-SETTLE_S: Final = 90.0
+DELAY_S: Final = 90.0
 """Longer than a proxy goes without loading its keyring (keys.refresh_s), and than a transaction lasts."""
 
-settle_option = click.option(
+delay_option = click.option(
     "--settle",
-    "settle_s",
+    "delay_s",
     type=click.FloatRange(0),
-    default=SETTLE_S,
+    default=DELAY_S,
     show_default=True,
     metavar="SECONDS",
     help="Of a deterministic class: how long every Sealwire is given, to load the new key and to end what it "
