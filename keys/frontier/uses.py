@@ -27,6 +27,10 @@ class FrontierLost(Exception):
     """A class moves, and how far is not known: nobody can say which form of a value is valid."""
 
 
+class CursorOutdated(Exception):
+    """A cursor was opened before values moved: it cannot be read on and answer rightly."""
+
+
 @final
 class Uses:
     """The uses of one class by one proxy. All methods are for one thread."""

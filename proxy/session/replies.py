@@ -9,7 +9,7 @@ from bson import encode
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
-from sealwire.keys.frontier.uses import FrontierLost, WindowMet
+from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, WindowMet
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.numbers import is_true
 from sealwire.wire import kinds
@@ -22,6 +22,7 @@ UNAUTHORIZED: Final = (13, "Unauthorized")
 TYPE_MISMATCH: Final = (14, "TypeMismatch")
 OBJECT_TOO_LARGE: Final = (10334, "BSONObjectTooLarge")
 AUTHENTICATION_FAILED: Final = (18, "AuthenticationFailed")
+CURSOR_NOT_FOUND: Final = (43, "CursorNotFound")
 EXCEEDED_TIME_LIMIT: Final = (262, "ExceededTimeLimit")
 KEY_NOT_FOUND: Final = (211, "KeyNotFound")
 UNSUPPORTED_OP_QUERY: Final = (352, "UnsupportedOpQueryCommand")
@@ -42,6 +43,11 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         "Sealwire's key for a stored value is retired; an operator can bring it back",
     ),
     KeyDestroyed: (KEY_NOT_FOUND, "Sealwire's key for a stored value was destroyed"),
+    # drivers open a change stream again by themselves for this code
+    CursorOutdated: (
+        CURSOR_NOT_FOUND,
+        "a field has begun to move to another key since this cursor was opened",
+    ),
     FrontierLost: (
         EXCEEDED_TIME_LIMIT,
         "a field moves to another key, and Sealwire does not know how far that has come; try again",

@@ -1,11 +1,14 @@
 """The form of each value that one command sends."""
 
-from typing import final
+from typing import Final, final
 
 from sealwire.keys.frontier.frontier import Form, Position, position_of
 from sealwire.keys.frontier.uses import FrontierLost, WindowMet
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.moving.moves import Moves
+
+MAX_NAMED: Final = 1 << 14
+"""A command that names more values of a class is taken to use any: its cursor may hold them for long."""
 
 
 @final
@@ -33,7 +36,9 @@ class Forms:
         form = uses.frontier.form(position)
         if form is Form.MOVING:
             raise WindowMet
-        self._named.setdefault(class_name, set()).add(position)
+        positions = self._named.setdefault(class_name, set())
+        if len(positions) <= MAX_NAMED:
+            positions.add(position)
         if form is Form.OLD:
             return old
         new = self._keyring.pending_cipher_for(class_name)
@@ -42,6 +47,9 @@ class Forms:
         return new.encrypt_deterministically(kind, value)
 
     @property
-    def named(self) -> dict[str, frozenset[Position]]:
-        """By moving class, where the values that were sent stand."""
-        return {name: frozenset(positions) for name, positions in self._named.items()}
+    def named(self) -> dict[str, frozenset[Position] | None]:
+        """By moving class, where the values that were sent stand; None where they are too many."""
+        return {
+            name: None if len(positions) > MAX_NAMED else frozenset(positions)
+            for name, positions in self._named.items()
+        }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sealwire.keys.frontier.uses import FrontierLost
+from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.forms import Forms
@@ -22,34 +22,35 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
     """What a command that is about to be sent holds up until its reply is here; None: nothing.
 
     `is_marked`: whether it goes on with a cursor that was opened while classes moved. What belongs to a
-    transaction is held until that ends. Raises WindowMet, FrontierLost, BsonError. Cost: O(message).
+    transaction is held until that ends. Raises WindowMet, FrontierLost,
+    CursorOutdated, BsonError. Cost: O(message).
     """
     transaction = _transaction(plan.buf, body)
     if name in _ENDING:
         if transaction in moves.transactions.lost and name == b"commitTransaction":
             raise FrontierLost
-        return moves.transactions.take(transaction)
+        hold = moves.transactions.take(transaction)
+        if hold is not None:
+            hold.transaction = b""
+        return hold
     if name == b"killCursors":
         return _joined(moves, _killed(plan.buf, body))
     if name == b"getMore":
-        hold = _gone_on_with(moves, plan.buf, body, transaction, is_marked=is_marked)
-    else:
-        hold = moves.begin(touched(plan, policy, moves.classes, forms.named)) if plan.protected else None
-    if hold is not None and transaction:
-        moves.transactions.keep(transaction, hold)
+        return _gone_on_with(moves, plan.buf, body, transaction, is_marked=is_marked)
+    if not plan.protected:
         return None
+    hold = moves.begin(touched(plan, policy, moves.classes, forms.named))
+    hold.transaction = transaction
     return hold
 
 
 def answered(moves: Moves, hold: Hold, message: bytes, body: int) -> None:
     """The last reply to the command of `hold` is here. Raises BsonError."""
-    cursor_id = _open_cursor(message, body)
-    if cursor_id:
-        moves.cursors.keep(cursor_id, hold)
-    elif is_ok(message, body):
-        hold.end()
+    if is_ok(message, body):
+        moves.keep_for(hold, _open_cursor(message, body))
     else:
-        # of a commit, an error does not say that nothing was committed
+        # of a commit, an error does not say that nothing was committed; a statement's ends its transaction
+        hold.transaction = b""
         moves.leave(hold)
 
 
@@ -61,15 +62,17 @@ def _gone_on_with(
         return None
     cursor_id = message[number.value : number.end]
     if cursor_id in moves.cursors.lost or transaction in moves.transactions.lost:
-        raise FrontierLost
+        raise CursorOutdated
     hold = moves.cursors.take(cursor_id)
-    if hold is None and not moves.transactions.has(transaction):
-        if not is_marked and moves.have_begun:
-            # While classes move each cursor gets a mark, so this one was opened before. It may have passed
-            # documents that moved, or still be looking for their old form.
-            raise FrontierLost
-        # by its mark another process opened it, and holds for it; or nothing has moved yet
-        hold = moves.begin(dict.fromkeys(moves.classes))
+    if hold is not None or moves.transactions.has(transaction):
+        return hold
+    if not is_marked and moves.have_begun:
+        # While classes move each cursor gets a mark, so this one was opened before. It may have passed
+        # documents that moved, or still be looking for their old form.
+        raise CursorOutdated
+    # nothing has moved yet; or by its mark another process opened it, and holds until it ends
+    hold = moves.begin(dict.fromkeys(moves.classes))
+    hold.is_brief = True
     return hold
 
 

@@ -2,7 +2,8 @@
 
 A use ends with the reply to its command. Where that leaves a cursor open it ends with the cursor, and in a
 transaction with that. A connection that breaks before a reply says nothing of what the server still does: its
-use is kept for `GRACE_S`. What is never seen to end is given up when the server has long done so itself.
+use is kept for `GRACE_S`, or for as long as a transaction may last. What is never seen to end is given up
+when the server has long done so itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,10 +27,14 @@ Touched = Mapping[str, Iterable[Position] | None]
 class Hold:
     """The uses of one command, until they are over."""
 
-    __slots__ = ("_uses",)
+    __slots__ = ("_uses", "is_brief", "transaction")
 
-    def __init__(self, uses: list[tuple[Uses, UseId]]) -> None:
+    def __init__(self, uses: list[tuple[Uses, UseId]], *, is_brief: bool = False) -> None:
         self._uses = uses
+        self.is_brief = is_brief
+        """Whether it ends with the reply, though a cursor stays open."""
+        self.transaction = b""
+        """The transaction with which it ends; empty outside of one."""
 
     @property
     def is_empty(self) -> bool:
@@ -38,7 +43,13 @@ class Hold:
 
     def joined(self, other: "Hold") -> "Hold":
         """Both, to be ended together."""
-        return Hold(self._uses + other._uses)
+        joined = Hold(self._uses + other._uses, is_brief=self.is_brief and other.is_brief)
+        joined.transaction = self.transaction or other.transaction
+        return joined
+
+    def is_held_for(self, classes: Mapping[str, Uses | None]) -> bool:
+        """Whether all its uses still count: their classes were not lost since."""
+        return all(any(uses is known for known in classes.values()) for uses, _ in self._uses)
 
     def end(self) -> None:
         """They are over. A second time changes nothing."""
@@ -160,7 +171,7 @@ class Moves:
     def adopt(self) -> Hold:
         """What is under way when a class is first followed may use any value of it."""
         known = [uses for uses in self.classes.values() if uses is not None]
-        return Hold([(uses, uses.adopt()) for uses in known])
+        return Hold([(uses, uses.adopt()) for uses in known], is_brief=True)
 
     @property
     def have_begun(self) -> bool:
@@ -168,9 +179,28 @@ class Moves:
         return any(uses is not None and uses.frontier.has_begun for uses in self.classes.values())
 
     def leave(self, hold: Hold) -> None:
-        """The reply will not be seen: the server may be at work for a while."""
+        """No good reply is seen: the server may be at work for a while, or a transaction go on."""
+        if hold.transaction:
+            self._keep_transaction(hold)
+            return
         self._left += 1
         self._leaving.keep(self._left.to_bytes(8, "big"), hold)
+
+    def keep_for(self, hold: Hold, cursor_id: bytes) -> None:
+        """The command was carried out; `cursor_id` is empty where it leaves no cursor open."""
+        if hold.transaction:
+            self._keep_transaction(hold)
+        elif cursor_id and not hold.is_brief:
+            self.cursors.keep(cursor_id, hold)
+        else:
+            hold.end()
+
+    def _keep_transaction(self, hold: Hold) -> None:
+        if hold.is_held_for(self.classes):
+            self.transactions.keep(hold.transaction, hold)
+        else:
+            self.transactions.lost.add(hold.transaction)
+            hold.end()
 
     def tick(self, now_s: float) -> None:
         """About once a second: give up what has surely ended."""

@@ -1,9 +1,9 @@
 """What a command uses of the classes that move: these values, or any of the class.
 
-A command that names its values one by one uses these: what it stores, and what a filter asks for equality.
-Any other command uses any value: an aggregation, a negation, an expression, a copy inside the server, a walk
-along an index. A command that is not known to name its values is taken for one that does not. It waits for
-windows that it might have passed, and its answer is right.
+A command that names its values one by one uses these: what it stores, and what a filter asks for equality. A
+change stream is like a filter. Any other command uses any value: an aggregation, a negation, an expression, a
+copy inside the server, a walk along an index. A command that is not known to name its values is taken for one
+that does not. It waits for windows that it might have passed, and its answer is right.
 """
 
 import re
@@ -15,6 +15,7 @@ from sealwire.policies.file.schema import PolicySet, leaves
 from sealwire.policies.planning.plan import Plan
 
 _STORING: Final = "insert"
+_STREAMING: Final = "aggregate"
 _FILTERING: Final = frozenset({"find", "count", "delete", "update", "findAndModify"})
 
 # Names of operators, each with its NUL as in BSON. A string that looks like one only makes a command wait.
@@ -32,7 +33,7 @@ _OTHERS: Final = (b"hint\0", b"min\0", b"max\0", b"let\0", b"\4u\0", b"\4update\
 
 
 def touched(
-    plan: Plan, policy: PolicySet, moving: Iterable[str], named: Mapping[str, frozenset[Position]]
+    plan: Plan, policy: PolicySet, moving: Iterable[str], named: Mapping[str, frozenset[Position] | None]
 ) -> dict[str, frozenset[Position] | None]:
     """By moving class: the positions that the command names, None for any; no class that it does not touch.
 
@@ -40,6 +41,8 @@ def touched(
     """
     if not plan.protected:
         return {}
+    if plan.command == _STREAMING and _is_stream(plan.buf):
+        return {name: named[name] for name in moving if name in named}
     node = policy.covered(plan.namespace)
     if node is None or not (plan.command == _STORING or plan.command in _FILTERING):
         return dict.fromkeys(moving)
@@ -47,6 +50,15 @@ def touched(
     if plan.command in _FILTERING and _is_wide(plan.buf):
         return dict.fromkeys(name for name in moving if name in classes)
     return {name: named[name] for name in moving if name in named}
+
+
+def _is_stream(message: bytes) -> bool:
+    """Whether it is a change stream that compares at most with what it names.
+
+    One lasts for days. It shows documents as they are, so it does not rely on which form that is.
+    """
+    found = _OPERATOR.findall(message)
+    return b"changeStream" in found and _ONE_BY_ONE.union((b"changeStream", b"match")).issuperset(found)
 
 
 def _is_wide(message: bytes) -> bool:

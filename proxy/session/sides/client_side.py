@@ -304,6 +304,8 @@ class ClientSide(Side):
         if request is not None:
             request_id = request_id_of(message)
             if not self._conversation.awaited.has_room_for(request_id):
+                if request.hold is not None:
+                    self._conversation.shared.moves.leave(request.hold)
                 raise ProtocolError(WireReason.REQUEST_ID, 4)
             self._conversation.awaited.add(request_id, request)
         return LongToServer(list(pieces)) if len(pieces) > 1 else ToServer(message)

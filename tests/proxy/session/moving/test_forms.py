@@ -2,11 +2,11 @@
 
 import pytest
 
-from sealwire.keys.frontier.frontier import Frontier, Window, position_of
+from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window, position_of
 from sealwire.keys.frontier.uses import FrontierLost, WindowMet
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.moving.forms import MAX_NAMED, Forms
 from sealwire.proxy.session.moving.moves import Moves
 from tests.proxy.session.world import class_id_of, data_key, envelope, value_bytes
 
@@ -27,6 +27,16 @@ def test_before_the_window_it_is_new_and_behind_it_old() -> None:
     assert past.valid("nhs", OLD, KIND, VALUE) == envelope("nhs", "ann", 2)
     assert ahead.valid("nhs", OLD, KIND, VALUE) == OLD
     assert past.named == ahead.named == {"nhs": frozenset({HERE})}
+
+
+def test_who_names_very_many_values_uses_any() -> None:
+    past = forms(b"\xfe", AFTER_ALL)
+    for number in range(MAX_NAMED):
+        kind, value = value_bytes(str(number))
+        past.valid("nhs", envelope("nhs", str(number)), kind, value)
+    assert len(past.named["nhs"] or ()) == MAX_NAMED
+    past.valid("nhs", OLD, KIND, VALUE)
+    assert past.named == {"nhs": None}
 
 
 def test_in_the_window_it_waits_and_names_nothing() -> None:

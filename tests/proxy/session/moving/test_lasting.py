@@ -10,13 +10,14 @@ from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Effect, NeedKeys, PauseClient, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S
 from sealwire.proxy.session.session import Session
 from tests.proxy.session import world
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
 
 LOW, MIDDLE, HIGH = sorted(("ann", "bob", "cat"), key=lambda name: envelope("nhs", name))
 CLASS_ID = world.class_id_of("nhs")
-RETRY = 262
+RETRY, OUTDATED = 262, 43
 
 KEYRING = Keyring(
     [
@@ -213,12 +214,16 @@ def test_a_cursor_that_uses_nothing_holds_nothing_up(moving: Session) -> None:
 
 def test_a_cursor_of_before_the_move_ends_with_the_first_window(moving: Session) -> None:
     more = {"getMore": Int64(5), "collection": "patients"}
-    assert body_of(written(sent(moving, more), ToClient))["code"] == RETRY
+    assert body_of(written(sent(moving, more), ToClient))["code"] == OUTDATED
     moving.shared.moves.forget("nhs")
     moving.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2))
     assert written(sent(moving, more, 2), ToServer)
     moving.shared.moves.follow("nhs", Frontier(CLASS_ID, 1, 2).opened(AFTER_ALL))
     assert acknowledged(moving) is None
+    # it does not last: a change stream of before the move would hold it up for ever
+    moving.server_data(reply(cursor(5, "nextBatch"), 2))
+    assert acknowledged(moving) == 2
+    assert body_of(written(sent(moving, more, 3), ToClient))["code"] == OUTDATED
 
 
 def test_a_cursor_that_another_process_opened_is_known_by_its_mark(moving: Session) -> None:
@@ -267,6 +272,68 @@ def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: s
     assert acknowledged(moving) == 4
 
 
+def test_a_transaction_that_the_server_refuses_holds_nothing_up_for_long(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moving.server_data(reply({"ok": 0.0, "code": 13}))
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    moves.tick(GRACE_S)
+    assert acknowledged(moving) == 4
+
+
+def test_a_transaction_outlives_the_connection_of_its_last_statement(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moving.client_eof()
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    moves.tick(MAX_TRANSACTION_S - 1)
+    assert acknowledged(moving) is None
+    moves.tick(MAX_TRANSACTION_S)
+    assert acknowledged(moving) == 4
+
+
+def test_a_transaction_is_not_committed_where_the_lease_ran_out_under_a_statement(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moves.lose("nhs")
+    moving.client_eof()
+    moves.follow("nhs", frontier(AFTER_ALL, generation=9))
+    other = Session(moving.shared, Topology(world.OWN_ADDRESS))
+    said = other.client_data(command({"commitTransaction": 1, **TRANSACTION, "$db": "admin"}))
+    assert body_of(written(said, ToClient))["code"] == RETRY
+
+
+def test_a_client_that_breaks_the_protocol_holds_nothing_up_for_ever(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, insert(MIDDLE))
+    sent(moving, insert(MIDDLE))  # with the same request id
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    moves.tick(GRACE_S)
+    assert acknowledged(moving) == 4
+
+
+STREAM = {"$changeStream": {"fullDocument": "updateLookup"}}
+
+
+def test_a_change_stream_lasts_and_holds_nothing_up(moving: Session) -> None:
+    plain = {"$match": {"fullDocument.visits": 3}}
+    sent(moving, {"aggregate": "patients", "pipeline": [STREAM, plain], "cursor": {}})
+    moving.server_data(reply(cursor(77)))
+    assert written(sent(moving, {"getMore": Int64(77), "collection": "patients"}, 2), ToServer)
+    assert acknowledged(moving) == OPEN_AT_MIDDLE.generation
+
+
+def test_a_change_stream_uses_the_values_that_it_names(moving: Session) -> None:
+    named = {"$match": {"fullDocument.nhs_number": MIDDLE}}
+    assert waits(sent(moving, {"aggregate": "patients", "pipeline": [STREAM, named], "cursor": {}}))
+
+
 def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
     moves = moving.shared.moves
     moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
@@ -276,11 +343,10 @@ def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
     moving.server_data(reply(cursor(77), 2))
     moves.lose("nhs")
     moves.follow("nhs", frontier(AFTER_ALL, generation=9))
-    for number, body in enumerate(
-        ({"commitTransaction": 1, **TRANSACTION}, {"getMore": Int64(77), "collection": "patients"}), 3
-    ):
-        answer = body_of(written(sent(moving, body, number), ToClient))
-        assert (answer["ok"], answer["code"]) == (0.0, RETRY)
+    commit = body_of(written(sent(moving, {"commitTransaction": 1, **TRANSACTION}, 3), ToClient))
+    assert (commit["ok"], commit["code"]) == (0.0, RETRY)
+    more = sent(moving, {"getMore": Int64(77), "collection": "patients"}, 4)
+    assert body_of(written(more, ToClient))["code"] == OUTDATED
     assert acknowledged(moving) == 9
 
 
