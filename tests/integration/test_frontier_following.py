@@ -37,17 +37,10 @@ from tests.proxy.server.frontier_server import (
 )
 from tests.proxy.server.site import Running, Site, serving
 from tests.support.measuring import measuring
-from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
 
 DEADLINE_S = 15.0
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
 
 
 class Job:

@@ -1,6 +1,5 @@
 """A keyring gets another key-encryption key while a proxy runs on; a restart takes the new one."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.proxy.server.site import Running, Site, serving
 from tests.support.measuring import measuring
-from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
 
@@ -26,12 +24,6 @@ collections:
   clinic.patients: {nhs_number: nhs_number}
 """
 NHS = "943 476 5919"
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.proxy.server.site import Running, Site, serving
 from tests.support.measuring import measuring
-from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
 
@@ -30,12 +29,6 @@ classes:
 collections:
   clinic.patients: {notes: notes}
 """
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
 
 
 def site_at(database: DatabaseProcess, folder: Path, environ: dict[str, str], refresh_s: int) -> Site:

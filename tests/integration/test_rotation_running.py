@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, f
 from tests.integration.test_rewrap_running import client_of
 from tests.proxy.server.site import Site, serving
 from tests.support.measuring import measuring
-from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
 
@@ -39,12 +37,6 @@ collections:
 """
 KILLS = 2
 LONGEST_S = 240.0
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
 
 
 @pytest.fixture
