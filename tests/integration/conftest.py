@@ -82,6 +82,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             yield Stack(database, proxy, direct, client)
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    """A server without users, for all tests of one file. Cost: 3 s."""
+    with secantus(tmp_path_factory.mktemp("database")) as process:
+        yield process
+
+
 @pytest.fixture
 def age_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """`age` and `age-keygen`, of this machine or unpacked from their Debian package."""

@@ -12,8 +12,7 @@ from pymongo import MongoClient
 
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import LEASE_S, Lease, frontier_document, parse_lease
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
-from sealwire.keys.keyring.file import create_keyring
+from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.source import KeyringSource
 from sealwire.keys.keyring.store import FileStore
 from sealwire.keys.keyring.turning import rotate
@@ -21,10 +20,9 @@ from sealwire.proxy.server.frontier_feed import FrontierFeed
 from sealwire.proxy.server.frontier_store import ServerStore
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.moving.moves import Moves
-from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
-from tests.integration.test_rewrap_running import RULES
+from tests.integration.running_site import client_of, new_site
 from tests.proxy.server.frontier_server import (
     CLASS,
     CLASS_ID,
@@ -35,19 +33,11 @@ from tests.proxy.server.frontier_server import (
     Clock,
     document,
 )
-from tests.proxy.server.site import Running, Site, serving
-from tests.support.measuring import measuring
-from tests.support.secantus import secantus
+from tests.proxy.server.site import Running, serving
 
 pytestmark = pytest.mark.integration
 
 DEADLINE_S = 15.0
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
 
 
 class Job:
@@ -136,28 +126,6 @@ async def test_two_processes_follow_one_lapses_and_comes_back(job: Job) -> None:
     assert [lease.acknowledged for lease in job.leases()] == [{CLASS_ID: OPEN.generation}]
 
 
-def make_site(folder: Path, database: DatabaseProcess, job: Job) -> Site:
-    environ = measuring() | {"PATH": "/usr/bin:/bin", "SEALWIRE_KEK": generate_encoded_kek()}
-    folder.mkdir(exist_ok=True)
-    (folder / "policy.yaml").write_text(RULES)
-    uri = folder / "frontier.uri"
-    uri.touch(0o600)
-    uri.write_text(job.uri)
-    create_keyring(folder / "keyring.json", EnvironmentKek(environ=environ), [CLASS], datetime.now(UTC))
-    config = {
-        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
-        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
-        "policy": "policy.yaml",
-        "keyring": "keyring.json",
-        "kek": {"provider": "environment"},
-        "keys": {"refresh_s": 1},
-        "frontier": {"uri_file": "frontier.uri"},
-        "admin": {"address": "127.0.0.1:0"},
-        "log": {"format": "json"},
-    }
-    return Site(folder, config, create_authority(folder / "authority"), environ)
-
-
 def readiness(proxy: Running) -> Document:
     with urllib.request.urlopen(f"http://{proxy.admin}/readyz", timeout=DEADLINE_S) as answer:
         found: Document = json.loads(answer.read())
@@ -174,7 +142,7 @@ def until(job: Job, class_id: int, generation: int) -> None:
 def test_a_proxy_with_workers_follows_a_rotation_and_leaves(
     database: DatabaseProcess, job: Job, tmp_path: Path
 ) -> None:
-    site = make_site(tmp_path, database, job)
+    site = new_site(database, tmp_path, frontier_uri=job.uri)
     site.config["workers"] = 2
     kek = EnvironmentKek(environ=site.environ)
     with serving(site) as proxy:
@@ -185,8 +153,7 @@ def test_a_proxy_with_workers_follows_a_rotation_and_leaves(
         assert cipher is not None
         job.put(frontier_document(Frontier(key.class_id, 1, 2, 2), cipher))
         until(job, key.class_id, 2)
-        host, port = proxy.address
-        with MongoClient[Document](host, port, directConnection=True) as client:
+        with client_of(proxy) as client:
             client["clinic"]["patients"].insert_one({"nhs_number": "943 476 5919"})
         assert readiness(proxy)["frontier"] == "ok"
         proxy.process.terminate()
@@ -195,8 +162,7 @@ def test_a_proxy_with_workers_follows_a_rotation_and_leaves(
 
 
 def test_a_proxy_that_cannot_follow_says_so(database: DatabaseProcess, job: Job, tmp_path: Path) -> None:
-    site = make_site(tmp_path, database, job)
-    del site.config["frontier"]
+    site = new_site(database, tmp_path)
     kek = EnvironmentKek(environ=site.environ)
     rotate(site.keyring, kek, {CLASS: True}, datetime.now(UTC))
     with serving(site) as proxy:

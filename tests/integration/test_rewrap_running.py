@@ -1,62 +1,24 @@
 """A keyring gets another key-encryption key while a proxy runs on; a restart takes the new one."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pymongo import MongoClient
 
 from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
-from sealwire.keys.keyring.file import create_keyring, rewrap
-from sealwire.testbed.certificates import create_authority
+from sealwire.keys.keyring.file import rewrap
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.conftest import Document
-from tests.proxy.server.site import Running, Site, serving
-from tests.support.measuring import measuring
-from tests.support.secantus import secantus
+from tests.integration.running_site import client_of, new_site
+from tests.proxy.server.site import Site, serving
 
 pytestmark = pytest.mark.integration
 
-RULES = """
-version: 1
-classes:
-  nhs_number: {mode: deterministic, type: string}
-collections:
-  clinic.patients: {nhs_number: nhs_number}
-"""
 NHS = "943 476 5919"
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
 
 
 @pytest.fixture
 def site(database: DatabaseProcess, tmp_path: Path) -> Site:
-    environ = measuring() | {"PATH": "/usr/bin:/bin", "SEALWIRE_KEK": generate_encoded_kek()}
-    (tmp_path / "policy.yaml").write_text(RULES)
-    create_keyring(
-        tmp_path / "keyring.json", EnvironmentKek(environ=environ), ["nhs_number"], datetime.now(UTC)
-    )
-    config = {
-        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
-        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
-        "policy": "policy.yaml",
-        "keyring": "keyring.json",
-        "kek": {"provider": "environment"},
-        "keys": {"refresh_s": 1},
-        "admin": {"address": "127.0.0.1:0"},
-        "log": {"format": "json"},
-    }
-    return Site(tmp_path, config, create_authority(tmp_path / "authority"), environ)
-
-
-def client_of(proxy: Running) -> MongoClient[Document]:
-    host, port = proxy.address
-    return MongoClient[Document](host, port, directConnection=True)
+    return new_site(database, tmp_path)
 
 
 def test_a_proxy_goes_on_and_its_successor_has_the_new_key(site: Site) -> None:

@@ -1,7 +1,5 @@
 """A random class is rotated, and an old key retired, while two proxies run: one hears of it late."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,16 +8,14 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from sealwire.crypto.envelope import parse_header
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.ending import retire, take_back
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.turning import change_version, rotate
-from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
-from tests.proxy.server.site import Running, Site, serving
-from tests.support.measuring import measuring
-from tests.support.secantus import secantus
+from tests.integration.running_site import client_of, new_environ, site_at
+from tests.proxy.server.site import Running, serving
 
 pytestmark = pytest.mark.integration
 
@@ -32,35 +28,6 @@ collections:
 """
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
-
-
-def site_at(database: DatabaseProcess, folder: Path, environ: dict[str, str], refresh_s: int) -> Site:
-    folder.mkdir()
-    (folder / "policy.yaml").write_text(RULES)
-    config = {
-        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
-        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
-        "policy": "policy.yaml",
-        "keyring": "../keyring.json",
-        "kek": {"provider": "environment"},
-        "keys": {"refresh_s": refresh_s},
-        "admin": {"address": "127.0.0.1:0"},
-        "log": {"format": "json"},
-    }
-    return Site(folder, config, create_authority(folder / "authority"), environ)
-
-
-@contextmanager
-def client_of(proxy: Running) -> Iterator[MongoClient[Document]]:
-    host, port = proxy.address
-    with MongoClient[Document](host, port, directConnection=True) as client:
-        yield client
-
-
 def wait_for_generation(proxy: Running, generation: int) -> None:
     next(line for line in proxy.said if line.get("generation") == generation)
 
@@ -68,11 +35,11 @@ def wait_for_generation(proxy: Running, generation: int) -> None:
 def test_every_proxy_reads_what_any_key_has_encrypted_until_it_is_retired(
     database: DatabaseProcess, tmp_path: Path
 ) -> None:
-    environ = measuring() | {"PATH": "/usr/bin:/bin", "SEALWIRE_KEK": generate_encoded_kek()}
+    environ = new_environ()
     kek, place, now = EnvironmentKek(environ=environ), tmp_path / "keyring.json", datetime.now(UTC)
     create_keyring(place, kek, ["notes"], now)
     early, late = (
-        site_at(database, tmp_path / name, environ, refresh_s)
+        site_at(database, tmp_path / name, RULES, environ, keyring="../keyring.json", refresh_s=refresh_s)
         for name, refresh_s in (("early", 1), ("late", 3600))
     )
     with (

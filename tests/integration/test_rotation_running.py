@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,15 @@ import pytest
 from pymongo import MongoClient
 
 from sealwire.crypto.envelope import parse_header
-from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.data_key import KeyState
-from sealwire.keys.keyring.file import create_keyring, open_record, read_record
+from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.turning import rotate
-from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, fill, number_of
-from tests.integration.test_rewrap_running import client_of
+from tests.integration.running_site import client_of, new_site
 from tests.proxy.server.site import Site, serving
-from tests.support.measuring import measuring
-from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
 
@@ -41,36 +37,11 @@ KILLS = 2
 LONGEST_S = 240.0
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
-
-
 @pytest.fixture
 def site(database: DatabaseProcess, tmp_path: Path) -> Site:
-    environ = measuring() | {
-        "PATH": "/usr/bin:/bin",
-        "SEALWIRE_KEK": generate_encoded_kek(),
-        "SEALWIRE_KEYRING": str(tmp_path / "keyring.json"),
-        "SEALWIRE_SERVER_URI": database.uri(),
-    }
-    (tmp_path / "policy.yaml").write_text(RULES)
-    (tmp_path / "server.uri").write_text(database.uri())
-    (tmp_path / "server.uri").chmod(0o600)
-    create_keyring(tmp_path / "keyring.json", EnvironmentKek(environ=environ), [NHS], datetime.now(UTC))
-    config = {
-        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
-        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
-        "policy": "policy.yaml",
-        "keyring": "keyring.json",
-        "kek": {"provider": "environment"},
-        "keys": {"refresh_s": 1},
-        "frontier": {"uri_file": "server.uri"},
-        "admin": {"address": "127.0.0.1:0"},
-        "log": {"format": "json"},
-    }
-    return Site(tmp_path, config, create_authority(tmp_path / "authority"), environ)
+    site = new_site(database, tmp_path, RULES, frontier_uri=database.uri())
+    site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": database.uri()}
+    return site
 
 
 def migrate(site: Site, *words: str) -> "subprocess.Popen[str]":

@@ -24,7 +24,6 @@ from tests.integration.conftest import POLICY, Document
 from tests.proxy.server.site import Running, Site, serving
 from tests.support.measuring import measuring
 from tests.support.openbao import RaftServer, raft_server
-from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration
 
@@ -50,12 +49,6 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaftServer]:
         done = sealwire(server, "keys", "create", "--policy", str(POLICY))
         assert done.returncode == 0, done.stderr
         yield server
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
-    with secantus(tmp_path_factory.mktemp("database")) as process:
-        yield process
 
 
 def sealwire(bao: RaftServer, *arguments: str) -> "subprocess.CompletedProcess[str]":

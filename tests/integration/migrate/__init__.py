@@ -1,0 +1,1 @@
+"""Tests of `sealwire migrate` on a server."""

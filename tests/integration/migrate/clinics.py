@@ -1,0 +1,135 @@
+"""A server with a clinic whose data moves, and `sealwire migrate` as its operator types it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from pymongo import MongoClient
+
+from sealwire.cli.migrate import command
+from sealwire.keys.errors import UnknownKey
+from sealwire.keys.frontier.record import DATABASE
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.data_key import DataKey
+from sealwire.keys.keyring.file import create_keyring, open_record, read_record
+from sealwire.keys.keyring.turning import rotate
+from sealwire.sidecars.errors import DirectError
+from sealwire.sidecars.migration.errors import MigrationError
+from sealwire.testbed.database import DatabaseProcess
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.conftest import Document
+from tests.support.measuring import measuring
+
+SECRET = "never shown anywhere"
+"""What tests put into values, and no command may say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    """A server, the clinic's policy and keyring, and what an operator's environment has."""
+
+    database: DatabaseProcess
+    folder: Path
+    environ: dict[str, str]
+    whole: str
+    """The policy that covers everything."""
+
+    @property
+    def keyring(self) -> Path:
+        return self.folder / "keyring.json"
+
+    @property
+    def kek(self) -> EnvironmentKek:
+        return EnvironmentKek(environ=self.environ)
+
+    @property
+    def policy_file(self) -> Path:
+        return self.folder / "policy.yaml"
+
+    def policy(self, text: str = "") -> str:
+        """The name of the policy's file, in which this, or the whole policy, stands from now on."""
+        self.policy_file.write_text(text or self.whole)
+        return str(self.policy_file)
+
+    def data_keys(self) -> tuple[DataKey, ...]:
+        return open_record(read_record(self.keyring), self.kek, self.keyring)
+
+    def rotate(self, class_name: str, *, pending: bool = False) -> None:
+        """Give a class another version, as a rotation does."""
+        rotate(self.keyring, self.kek, {class_name: pending}, datetime.now(UTC))
+
+    def migrate(self, *words: str, typed: str | None = None) -> Result:
+        return CliRunner().invoke(command, list(words), env=self.environ, input=typed)
+
+    def job(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """What a command says of the job that it worked on."""
+        done = self.migrate(*words, "--json")
+        assert done.exit_code == code, done.output
+        assert SECRET not in done.output
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def jobs(self, *names: str) -> list[dict[str, Any]]:
+        """What the server has of these jobs, or of all."""
+        found: list[dict[str, Any]] = json.loads(self.migrate("status", *names, "--json").stdout)["jobs"]
+        return found
+
+    def refused(self, *words: str) -> MigrationError | DirectError | UnknownKey:
+        done = self.migrate(*words)
+        assert isinstance(done.exception, MigrationError | DirectError | UnknownKey), done.output
+        return done.exception
+
+    @contextmanager
+    def start(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """The same as a process of its own; waited for, and killed where the test has failed."""
+        line = [sys.executable, "-m", "sealwire", "migrate", *words]
+        with subprocess.Popen(
+            line, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
+
+    @contextmanager
+    def proxy(self) -> Iterator[MongoClient[Document]]:
+        """Sealwire with the policy and keyring of now, and an application's connection."""
+        options = ProxyOptions(
+            self.folder,
+            self.policy_file,
+            self.database.address,
+            access_control=False,
+            kek=self.environ["SEALWIRE_KEK"],
+        )
+        with ProxyProcess(options) as proxy, MongoClient[Document](proxy.uri()) as client:
+            yield client
+
+
+@contextmanager
+def new_clinic(
+    database: DatabaseProcess, folder: Path, policy: str, classes: Sequence[str]
+) -> Iterator[Clinic]:
+    """One with new keys; its databases are dropped at the end."""
+    environ = measuring() | {
+        "PATH": os.environ["PATH"],
+        "COLUMNS": "400",
+        "SEALWIRE_KEK": generate_encoded_kek(),
+        "SEALWIRE_KEYRING": str(folder / "keyring.json"),
+        "SEALWIRE_SERVER_URI": database.uri(),
+    }
+    clinic = Clinic(database, folder, environ, policy)
+    clinic.policy()
+    create_keyring(clinic.keyring, clinic.kek, classes, datetime.now(UTC))
+    yield clinic
+    with database.connect() as client:
+        for name in ("clinic", DATABASE):
+            client.drop_database(name)

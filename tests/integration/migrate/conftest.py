@@ -1,0 +1,36 @@
+"""For the tests of this folder: clinics whose data moves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.sidecars.migration import throttle
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.migrate import numbers, patients
+from tests.integration.migrate.clinics import Clinic, new_clinic
+
+
+@pytest.fixture
+def clinic(database: DatabaseProcess, tmp_path: Path) -> Iterator[Clinic]:
+    """One whose classes have a key each."""
+    with new_clinic(database, tmp_path, patients.WHOLE, patients.CLASSES) as clinic:
+        yield clinic
+
+
+@pytest.fixture
+def stored(clinic: Clinic) -> Iterator[Any]:
+    """The collection past Sealwire."""
+    with clinic.database.connect() as client:
+        yield client["clinic"]["patients"]
+
+
+@pytest.fixture
+def rotating(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
+    """One whose deterministic class has a pending key."""
+    # the tests' own threads, and other tests, are what would slow a job down
+    monkeypatch.setattr(throttle, "SLOWER", 1000.0)
+    with new_clinic(database, tmp_path, numbers.POLICY, (numbers.NHS, "notes")) as clinic:
+        clinic.rotate(numbers.NHS, pending=True)
+        yield clinic

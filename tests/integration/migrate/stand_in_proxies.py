@@ -1,0 +1,48 @@
+"""Proxies that a test stands for."""
+
+import threading
+import uuid
+
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES, parse_frontier
+from sealwire.keys.keyring.file import load_keyring
+from tests.integration.migrate.clinics import Clinic
+from tests.integration.migrate.numbers import NHS
+
+
+class StandInProxies:
+    """Leases that are renewed, and acknowledge what the frontier says once they have seen it."""
+
+    def __init__(self, clinic: Clinic, count: int = 2) -> None:
+        self.names = [str(uuid.uuid4()) for _ in range(count)]
+        self.stubborn: set[str] = set()
+        self._clinic = clinic
+        self._cipher = load_keyring(clinic.keyring, clinic.kek).pending_cipher_for(NHS)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.windows: set[int] = set()
+
+    def __enter__(self) -> "StandInProxies":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        assert self._cipher is not None
+        with self._clinic.database.connect() as client:
+            while not self._stopped.wait(0.01):
+                found = client[DATABASE][FRONTIERS].find_one({"_id": self._cipher.class_id})
+                known: dict[str, int] = {}
+                if found is not None:
+                    frontier = parse_frontier(found, self._cipher)
+                    self.windows.add(frontier.generation)
+                    known = {str(frontier.class_id): frontier.generation}
+                for name in self.names:
+                    told = {} if name in self.stubborn else known
+                    client[DATABASE][LEASES].update_one(
+                        {"_id": name},
+                        {"$currentDate": {"renewed": True}, "$set": {"acknowledged": told}},
+                        upsert=True,
+                    )

@@ -1,0 +1,104 @@
+"""What the reads of a range find of a class: the same on a server and in its double."""
+
+import random
+
+import bson
+import pytest
+from bson.binary import Binary
+
+from sealwire.crypto.envelope import SUBTYPE
+from sealwire.keys.frontier.record import DATABASE
+from sealwire.policies.file.loader import load_policy
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.migration.windows.bounds import bounded, keeps_bounds
+from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
+from sealwire.sidecars.migration.windows.paths import class_paths
+from sealwire.sidecars.migration.windows.places import FIRST, LAST, Order, Place
+from sealwire.sidecars.migration.windows.server import MongoValues, Values
+from tests.integration.conftest import Document
+from tests.integration.migrate.clinics import Clinic
+from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY
+from tests.sidecars.migration.doubles import Fate
+from tests.sidecars.migration.windows.doubles import MemoryValues, reached
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("is_indexed", [False, True])
+def test_ranges_miss_nothing_on_the_server_nor_in_its_double(rotating: Clinic, *, is_indexed: bool) -> None:
+    chance = random.Random(3)
+    order = Order(b"SW\1\1aaaavvvv")
+    documents = [{"_id": number, NHS: some_values(chance, order)} for number in range(300)]
+    doubles = [MemoryValues({PATIENTS: documents}, Fate(), by_bytes=by_bytes) for by_bytes in (False, True)]
+    where = class_paths(load_policy(POLICY.encode(), "policy"), [PATIENTS], NHS)
+    with (
+        rotating.database.connect() as plain,
+        connected(rotating.database.uri()) as client,
+        client.start_session(causal_consistency=True) as session,
+    ):
+        plain["clinic"]["patients"].insert_many(documents)
+        if is_indexed:
+            made = {(PATIENTS, NHS): "sealwire_move_7_1", (PATIENTS, f"kin.{NHS}"): "sealwire_move_7_2"}
+            assert make_indexes(client, where, 7) == made
+            assert make_indexes(client, where, 7) == made
+        servers: list[Values] = [MongoValues(client, session, 7, lambda: where), *doubles]
+        for _ in range(30):
+            start, end = sorted([some_place(chance), some_place(chance)])
+            wanted = {
+                bson.encode(each)
+                for each in documents
+                for value in reached(each, NHS)
+                if bytes(value).startswith(order.prefix) and start <= order.place(bytes(value)) < end
+            }
+            for server in servers:
+                ranges = list(order.ranges(start, end))
+                assert wanted <= {raw for each in ranges for raw in server.between(PATIENTS, NHS, each)}
+        drop_indexes(client, where, 7)
+        assert len(list(plain["clinic"]["patients"].list_indexes())) == 1
+
+
+def test_ranges_between_keys_are_those_of_values(rotating: Clinic) -> None:
+    chance = random.Random(4)
+    order = Order(b"SW\1\1aaaavvvv")
+    documents: list[Document] = [
+        {"_id": number, NHS: Binary(order.prefix + chance.randbytes(chance.choice((18, 19))), SUBTYPE)}
+        for number in range(100)
+    ]
+    where = class_paths(load_policy(POLICY.encode(), "policy"), [PATIENTS], NHS)
+    with rotating.database.connect() as plain, connected(rotating.database.uri()) as client:
+        patients = plain["clinic"]["patients"]
+        patients.insert_many(documents)
+        patients.create_index([(NHS, 1), ("ward", 1)], name="both")
+        assert make_indexes(client, where, 7)[PATIENTS, NHS] == "both"
+        name = make_indexes(client, where, 7, alone=True)[PATIENTS, NHS]
+        assert name == "sealwire_move_7_1"
+        for _ in range(20):
+            start, end = sorted([some_place(chance), some_place(chance)])
+            wanted = {each["_id"] for each in documents if start <= order.place(bytes(each[NHS])) < end}
+            ranges = order.ranges(start, end)
+            found = [
+                each["_id"] for within in ranges for each in patients.find({}, **bounded(name, NHS, within))
+            ]
+            assert set(found) == wanted
+            assert len(found) == len(wanted)
+
+
+def test_a_server_is_tried_before_its_bounds_are_relied_on(rotating: Clinic) -> None:
+    with rotating.database.connect() as plain, connected(rotating.database.uri()) as client:
+        # this test server does not find elements between two keys of an index
+        assert not keeps_bounds(client)
+        assert not [name for name in plain[DATABASE].list_collection_names() if name.startswith("tried_")]
+
+
+def some_values(chance: random.Random, order: Order) -> Binary | list[Binary]:
+    """One, or an array of three, of this class and of another, and of a few lengths."""
+    values = [
+        Binary(chance.choice((order.prefix, b"SW\1\1aaaavvvw")) + chance.randbytes(size), SUBTYPE)
+        for size in chance.choices((18, 19, 40), k=3)
+    ]
+    return chance.choice((values[0], values))
+
+
+def some_place(chance: random.Random) -> Place:
+    key = chance.choice((0, chance.randrange(1 << 72)))
+    return chance.choice((FIRST, LAST, *(Place(length, key) for length in (30, 31, 35, 52, 60))))

@@ -1,0 +1,178 @@
+"""`sealwire migrate reencrypt` of a deterministic class on a server, with proxies that a test stands for."""
+
+import random
+import signal
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pymongo import MongoClient
+
+from sealwire.crypto.envelope import parse_header
+from sealwire.keys.frontier.frontier import Form, Frontier, position_of
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.file import load_keyring
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.job import Standing
+from sealwire.sidecars.migration.ledger import Ledger
+from tests.integration.conftest import Document
+from tests.integration.migrate.clinics import Clinic
+from tests.integration.migrate.numbers import NHS, POLICY, envelopes, fill, opened, reencryption, sealed
+from tests.integration.migrate.stand_in_proxies import StandInProxies
+
+pytestmark = pytest.mark.integration
+
+DOCUMENTS = 1000
+
+
+def test_a_class_moves_in_two_collections_with_proxies_that_follow(rotating: Clinic) -> None:
+    with rotating.database.connect() as client, StandInProxies(rotating) as proxies:
+        names = fill(rotating, client, DOCUMENTS)
+        job = rotating.job(*reencryption(rotating))
+        assert (job["state"], job["left"]) == ("done", [])
+        assert job["values"] == 4 * DOCUMENTS
+        assert_moved(rotating, client, names)
+    assert len(proxies.windows) > 9
+    with rotating.database.connect() as client:
+        assert rotating.job("verify", str(rotating.policy_file))
+
+
+def assert_moved(clinic: Clinic, client: MongoClient[Document], names: Sequence[str]) -> None:
+    keyring = load_keyring(clinic.keyring, clinic.kek)
+    values = envelopes(client)
+    assert {parse_header(bytes(each)).key_version for each in values} == {2}
+    expected = []
+    for number, name in enumerate(names):
+        expected += [name, names[number - 1], names[number // 2]]
+    expected += [names[number // 3] for number in range(len(names))]
+    assert [opened(keyring, each) for each in values] == expected
+    states = {key.version: key.state for key in clinic.data_keys() if key.class_name == NHS}
+    assert states == {1: KeyState.DECRYPT_ONLY, 2: KeyState.ACTIVE}
+    for name in ("patients", "visits"):
+        indexes = {each["name"] for each in client["clinic"][name].list_indexes()}
+        assert not any(each.startswith("sealwire_move_") for each in indexes)
+
+
+def test_a_killed_process_is_resumed_at_any_window(rotating: Clinic) -> None:
+    chance = random.Random(5)
+    with rotating.database.connect() as client, StandInProxies(rotating):
+        names = fill(rotating, client, 150)
+        words = reencryption(rotating)
+        for _ in range(3):
+            with rotating.start(*words) as process:
+                wait_for_frontier(client)
+                time.sleep(chance.random() * 2)
+                process.send_signal(signal.SIGKILL)
+                process.wait(30)
+            assert_one_valid_form(rotating, client)
+            words = ["resume", str(rotating.policy_file), rotating.jobs()[0]["job"]]
+        assert rotating.job(*words[:3])["state"] == "done"
+        assert_moved(rotating, client, names)
+
+
+def wait_for_frontier(client: MongoClient[Document]) -> None:
+    deadline = time.monotonic() + 60
+    while client[DATABASE][FRONTIERS].find_one({}) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def assert_one_valid_form(clinic: Clinic, client: MongoClient[Document]) -> None:
+    """Each value has the form that the frontier says: what every proxy relies on."""
+    keyring = load_keyring(clinic.keyring, clinic.kek)
+    cipher = keyring.pending_cipher_for(NHS)
+    if cipher is None:
+        return
+    document = client[DATABASE][FRONTIERS].find_one({})
+    assert document is not None
+    frontier: Frontier = parse_frontier(document, cipher)
+    for value in envelopes(client):
+        form = frontier.form(position_of(bytes(sealed(keyring, opened(keyring, value)))))
+        is_new = parse_header(bytes(value)).key_version == 2
+        assert form is Form.MOVING or is_new == (form is Form.NEW)
+
+
+def test_a_proxy_that_holds_windows_up_is_named_and_outlived(rotating: Clinic) -> None:
+    with rotating.database.connect() as client, StandInProxies(rotating) as proxies:
+        names = fill(rotating, client, 30)
+        proxies.stubborn.add(proxies.names[0])
+        with rotating.start(*reencryption(rotating)) as process:
+            wait_for_frontier(client)
+            time.sleep(6)
+            assert process.poll() is None
+            assert {parse_header(bytes(each)).key_version for each in envelopes(client)} == {1}
+            proxies.names.remove(proxies.names[0])
+            output = process.communicate(timeout=60)[0]
+        assert process.returncode == 0
+        assert "waiting for proxies to let a window go" in output
+        assert next(iter(proxies.stubborn)) in output
+        assert_moved(rotating, client, names)
+
+
+def test_without_a_pending_key_there_is_nothing_to_do(rotating: Clinic) -> None:
+    with rotating.database.connect() as client:
+        fill(rotating, client, 3)
+        rotating.job(*reencryption(rotating))
+        done = rotating.migrate(*reencryption(rotating))
+        assert "no key of the class is pending" in str(done.exception)
+        rotating.rotate(NHS, pending=True)
+        assert rotating.job(*reencryption(rotating))["values"] == 12
+        found = client[DATABASE][FRONTIERS].find_one({})
+        assert found is not None
+        assert (found["old"], found["new"]) == (2, 3)
+        assert found["generation"] > 3
+
+
+def test_a_job_that_died_behind_the_activation_ends(rotating: Clinic) -> None:
+    with rotating.database.connect() as client:
+        names = fill(rotating, client, 3)
+        name = rotating.job(*reencryption(rotating))["job"]
+        put_back(rotating, name)
+        policy = str(rotating.policy_file)
+        assert rotating.job("resume", policy, name)["state"] == "done"
+        assert rotating.job("resume", policy, name)["state"] == "done"
+        assert_moved(rotating, client, names)
+
+
+def put_back(clinic: Clinic, name: str) -> None:
+    """Write a job down as its process did before its last note."""
+    with connected(clinic.database.uri()) as client:
+        ledger = Ledger(client, load_keyring(clinic.keyring, clinic.kek))
+        job, _ = ledger.load(name)
+        ledger.save(job.stopped(Standing.RUNNING, job.updated))
+
+
+def test_a_policy_that_has_lost_a_path_carries_no_job_on(rotating: Clinic) -> None:
+    with rotating.database.connect() as client:
+        fill(rotating, client, 3)
+        name = rotating.job(*reencryption(rotating))["job"]
+        put_back(rotating, name)
+        less = rotating.policy(POLICY.replace("kin.nhs_number: nhs_number, ", ""))
+        done = rotating.migrate("resume", less, name)
+        assert isinstance(done.exception, MigrationRefused)
+        assert done.exception.reason is MigrationReason.POLICY_CHANGED
+
+
+def test_a_class_that_nothing_holds_has_nothing_to_move(rotating: Clinic) -> None:
+    done = rotating.migrate(*reencryption(rotating))
+    assert isinstance(done.exception, MigrationRefused)
+    assert done.exception.reason is MigrationReason.NOTHING
+
+
+def test_a_dry_run_moves_nothing(rotating: Clinic) -> None:
+    with rotating.database.connect() as client:
+        fill(rotating, client, 3)
+        assert rotating.job(*reencryption(rotating), "--dry-run")["values"] == 0
+        assert client[DATABASE].list_collection_names() == []
+
+
+def test_a_young_key_is_waited_for(rotating: Clinic) -> None:
+    with rotating.database.connect() as client:
+        fill(rotating, client, 3)
+        done = rotating.migrate(*reencryption(rotating, settle_s=3))
+        assert done.exit_code == 0
+        made = next(key.created for key in rotating.data_keys() if key.version == 2)
+        assert datetime.now(UTC) - made >= timedelta(seconds=3)

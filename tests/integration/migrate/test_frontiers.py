@@ -1,0 +1,70 @@
+"""The frontier of a class, and the leases of proxies, as they lie on a server."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sealwire.keys.errors import DamagedFile
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES
+from sealwire.keys.keyring.file import load_keyring
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.migration.errors import JobTaken
+from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
+from tests.integration.migrate.clinics import Clinic
+from tests.integration.migrate.numbers import NHS
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(rotating: Clinic) -> None:
+    keyring = load_keyring(rotating.keyring, rotating.kek)
+    old, new = keyring.cipher_for(NHS), keyring.pending_cipher_for(NHS)
+    assert new is not None
+    with (
+        rotating.database.connect() as plain,
+        connected(rotating.database.uri()) as client,
+        client.start_session(causal_consistency=True) as session,
+    ):
+        first, second = (MongoFrontiers(client, session, (old, new)) for _ in range(2))
+        assert first.load() is None
+        begun = first.begin()
+        assert second.load() == begun
+        with pytest.raises(JobTaken):
+            second.begin()
+        opened = begun.opened(b"\0\0\0\x30")
+        first.save(opened)
+        first.save(opened)
+        with pytest.raises(JobTaken):
+            second.save(begun.opened(b"\0\0\0\x31"))
+        with pytest.raises(JobTaken):
+            second.confirm(begun)
+        first.confirm(opened)
+        assert first.load() == opened
+        documents = plain[DATABASE][FRONTIERS]
+        documents.update_one({}, {"$set": {"moving": True}})
+        with pytest.raises(DamagedFile):
+            first.load()
+        documents.update_one({}, {"$set": {"moving": False, "new": old.key_version}})
+        with pytest.raises(DamagedFile):
+            first.load()
+
+
+def test_only_leases_that_stand_are_asked(rotating: Clinic) -> None:
+    keyring = load_keyring(rotating.keyring, rotating.kek)
+    old, new = keyring.cipher_for(NHS), keyring.pending_cipher_for(NHS)
+    assert new is not None
+    with (
+        rotating.database.connect() as plain,
+        connected(rotating.database.uri()) as client,
+        client.start_session(causal_consistency=True) as session,
+    ):
+        now = datetime.now(UTC)
+        plain[DATABASE][LEASES].insert_many(
+            [
+                {"_id": "stands", "renewed": now, "acknowledged": {"1": 3}},
+                {"_id": "ran out", "renewed": now - timedelta(seconds=60), "acknowledged": {"1": 9}},
+                {"_id": "is none"},
+            ]
+        )
+        found = MongoFrontiers(client, session, (old, new)).leases()
+        assert [(each.proxy, each.acknowledged) for each in found] == [("stands", {1: 3})]

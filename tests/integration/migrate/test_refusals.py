@@ -1,0 +1,124 @@
+"""What a plan and a dry run say, and what is refused before anything moves."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import MinKey
+
+from sealwire.keys.errors import UnknownKey
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.sidecars.migration.errors import MigrationError, MigrationReason, MigrationRefused
+from tests.integration.migrate.clinics import SECRET, Clinic
+from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient
+
+pytestmark = pytest.mark.integration
+
+
+def test_nothing_is_changed_by_a_dry_run(clinic: Clinic, stored: Any) -> None:
+    stored.insert_many([patient(1), {"_id": 2, "notes": MinKey()}])
+    policy = clinic.policy()
+    intention = clinic.job("encrypt", policy, "--dry-run")
+    assert (intention["dry_run"], len(intention["moves"])) == (True, 3)
+    assert "would encrypt; about 2 documents" in clinic.migrate("encrypt", policy, "--dry-run").stdout
+    assert clinic.jobs() == []
+    assert forms(stored) == {0}
+    name = clinic.job("encrypt", policy, code=1)["job"]
+    for words in (("resume", policy, name), ("pause", name), ("abort", name)):
+        assert "would" in clinic.migrate(*words, "--dry-run").stdout
+    assert clinic.jobs()[0]["state"] == "refused"
+    less = clinic.policy(LESS)
+    assert clinic.job("decrypt", less, PATIENTS, "notes", "--dry-run")["direction"] == "decrypt"
+
+
+def test_a_plan_counts_what_there_is_and_names_what_is_in_the_way(clinic: Clinic, stored: Any) -> None:
+    stored.insert_many([patient(number) | {"nhs_number": f"{number}"} for number in range(4)])
+    stored.insert_one({"_id": "odd", "notes": MinKey()})
+    stored.create_index("notes", unique=True, partialFilterExpression={"visits.text": {"$exists": True}})
+    done = clinic.migrate("plan", clinic.policy(), "--json")
+    assert (done.exit_code, SECRET in done.output) == (0, False)
+    paths = {each["path"]: each for each in json.loads(done.stdout)["collections"][0]["paths"]}
+    assert paths["notes"]["plaintext"] == 5
+    assert paths["notes"]["wrong_type"] == 1
+    assert paths["visits.text"]["plaintext"] == 8
+    assert paths["nhs_number"]["refused"].startswith("not yet: its class is deterministic")
+    assert "unique" in paths["notes"]["indexes"][0]["obstacle"]
+    table = clinic.migrate("plan", clinic.policy(), PATIENTS, "--sample", "2")
+    assert (table.exit_code, SECRET in table.output) == (0, False)
+    assert "counted in 2 documents" in table.output
+    refused = clinic.refused("encrypt", clinic.policy(), PATIENTS, "notes")
+    assert refused.reason is MigrationReason.OBSTACLE
+
+
+def test_what_cannot_be_moved_is_refused_with_the_reason(clinic: Clinic, stored: Any) -> None:
+    stored.insert_one(patient(1))
+    policy = clinic.policy()
+    asked = {
+        ("encrypt", policy, "clinic.others"): MigrationReason.NOT_COVERED,
+        ("encrypt", policy, PATIENTS, "other"): MigrationReason.NOT_COVERED,
+        ("encrypt", policy, PATIENTS, "nhs_number"): MigrationReason.DETERMINISTIC,
+        ("reencrypt", policy, "nhs_number"): MigrationReason.NOTHING,
+        ("reencrypt", policy, "other"): MigrationReason.NOT_COVERED,
+        ("decrypt", policy, PATIENTS, "notes"): MigrationReason.STILL_COVERED,
+        ("decrypt", policy, PATIENTS, "visits.0.text"): MigrationReason.NOT_COVERED,
+        ("verify", policy, PATIENTS, "visits"): MigrationReason.NOT_COVERED,
+        ("verify", policy, "clinic.others"): MigrationReason.NOT_COVERED,
+        ("status", "job-of-nobody"): MigrationReason.MISSING,
+    }
+    for words, reason in asked.items():
+        refused = clinic.refused(*words)
+        assert (refused.reason, bool(str(refused))) == (reason, True)
+    assert forms(stored) == {0}
+
+
+def test_a_collection_whose_documents_may_not_change_is_refused(clinic: Clinic) -> None:
+    with clinic.database.connect() as client:
+        client["clinic"].create_collection("patients", capped=True, size=100_000)
+        refused = clinic.refused("encrypt", clinic.policy(), PATIENTS)
+        assert "capped" in str(refused)
+        assert "is capped" in clinic.migrate("plan", clinic.policy()).stdout
+        client["clinic"].drop_collection("patients")
+        client["clinic"].create_collection("patients", viewOn="wards", pipeline=[])
+        refused = clinic.refused("encrypt", clinic.policy(), PATIENTS)
+        assert refused.reason is MigrationReason.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("options", "obstacle"),
+    [
+        ({"keys": "notes"}, ""),
+        ({"keys": "visits"}, ""),
+        ({"keys": "ward", "partialFilterExpression": {"notes": {"$exists": True}}}, "partial filter"),
+        ({"keys": "notes", "expireAfterSeconds": 60}, "expire"),
+        ({"keys": [("visits.text", "2dsphere")]}, "reads the values"),
+    ],
+)
+def test_indexes_that_would_be_of_no_use_are_in_the_way(
+    clinic: Clinic, stored: Any, options: dict[str, Any], obstacle: str
+) -> None:
+    stored.insert_one(patient(1))
+    stored.create_index(**options)
+    if obstacle:
+        assert obstacle in str(clinic.refused("encrypt", clinic.policy()))
+    else:
+        assert "finds no encrypted value" in clinic.migrate("plan", clinic.policy()).stdout
+        assert clinic.job("encrypt", clinic.policy())["state"] == "done"
+
+
+def test_a_keyring_without_the_class_moves_nothing(clinic: Clinic, stored: Any) -> None:
+    stored.insert_one(patient(1))
+    clinic.keyring.unlink()
+    create_keyring(clinic.keyring, clinic.kek, ["nhs_number"], datetime.now(UTC))
+    assert isinstance(clinic.refused("encrypt", clinic.policy()), UnknownKey)
+    with clinic.database.connect() as client:
+        assert client["sealwire"].list_collection_names() == []
+
+
+def test_a_refusal_is_one_error_with_an_exit_code(clinic: Clinic, stored: Any) -> None:
+    stored.insert_one(patient(1))
+    with clinic.start("encrypt", clinic.policy(), PATIENTS, "nhs_number") as process:
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 78
+    assert output.startswith("sealwire: error: clinic.patients nhs_number cannot be moved")
+    assert issubclass(MigrationRefused, MigrationError)

@@ -1,0 +1,75 @@
+"""A proxy in a process of its own, before a server that asks nobody to log in, and its clients."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+
+from sealwire.keys.kek.environment import EnvironmentKek, generate_encoded_kek
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.conftest import Document
+from tests.proxy.server.site import Running, Site
+from tests.support.measuring import measuring
+
+NHS = "nhs_number"
+RULES = """
+version: 1
+classes:
+  nhs_number: {mode: deterministic, type: string}
+collections:
+  clinic.patients: {nhs_number: nhs_number}
+"""
+
+
+def new_site(
+    database: DatabaseProcess, folder: Path, rules: str = RULES, *, frontier_uri: str | None = None
+) -> Site:
+    """One with a new key-encryption key, and a keyring with a key for the class of NHS numbers."""
+    environ = new_environ()
+    site = site_at(database, folder, rules, environ, frontier_uri=frontier_uri)
+    create_keyring(site.keyring, EnvironmentKek(environ=environ), [NHS], datetime.now(UTC))
+    return site
+
+
+def new_environ() -> dict[str, str]:
+    """What a proxy's environment has, with a new key-encryption key."""
+    return measuring() | {"PATH": "/usr/bin:/bin", "SEALWIRE_KEK": generate_encoded_kek()}
+
+
+def site_at(
+    database: DatabaseProcess,
+    folder: Path,
+    rules: str,
+    environ: dict[str, str],
+    *,
+    keyring: str = "keyring.json",
+    refresh_s: int = 1,
+    frontier_uri: str | None = None,
+) -> Site:
+    """One whose keyring others make; it follows moves where it is told the frontier's server."""
+    folder.mkdir(exist_ok=True)
+    (folder / "policy.yaml").write_text(rules)
+    config: dict[str, Any] = {
+        "listen": {"address": "127.0.0.1:0", "advertise": "127.0.0.1:27018", "tls": {"mode": "plaintext"}},
+        "upstream": {"address": database.address, "access_control": "none", "tls": {"mode": "plaintext"}},
+        "policy": "policy.yaml",
+        "keyring": keyring,
+        "kek": {"provider": "environment"},
+        "keys": {"refresh_s": refresh_s},
+        "admin": {"address": "127.0.0.1:0"},
+        "log": {"format": "json"},
+    }
+    if frontier_uri is not None:
+        uri = folder / "frontier.uri"
+        uri.touch(0o600)
+        uri.write_text(frontier_uri)
+        config["frontier"] = {"uri_file": uri.name}
+    return Site(folder, config, create_authority(folder / "authority"), environ)
+
+
+def client_of(proxy: Running) -> MongoClient[Document]:
+    host, port = proxy.address
+    return MongoClient[Document](host, port, directConnection=True)
