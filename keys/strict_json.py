@@ -71,6 +71,14 @@ class Fields:
             self.refuse(f"has a {name} of the wrong length")
         return value
 
+    def flag(self, name: str) -> bool:
+        """Whether the field is there; it is never there to say no."""
+        if not self.has(name):
+            return False
+        if self._take(name) is not True:
+            self.refuse(f"has a {name} that is not true")
+        return True
+
     def sequence(self, name: str, max_items: int) -> list[Any]:
         value = self._take(name)
         if not isinstance(value, list) or len(value) > max_items:

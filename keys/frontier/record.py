@@ -1,18 +1,17 @@
 """The frontier and the leases as documents on the server, where the job and all proxies read them.
 
-    sealwire.frontiers  {_id: class id, old, new, generation, start, end, moving, tag}
+    sealwire.frontiers  {_id: class id, old, new, generation, moving, sealed: where the window lies}
     sealwire.leases     {_id: UUID of a proxy, renewed: the server's time,
                          acknowledged: {"class id": generation}}
 
-A frontier is authenticated under the class's new key, so only a holder of the keyring can write one. An older
-one is genuine as well: who has seen a later one does not go back. A lease is not authenticated. Who forges
-one can make answers wrong while a class moves, as whoever can write to the application's own collections can;
-no value is shown by it.
+A frontier is sealed under the class's new key: only a holder of the keyring can write one, and only one can
+read where its window lies, which may be a value in clear. An older one is genuine as well: who has seen a
+later one does not go back. A lease is not authenticated. Who forges one can make answers wrong while a class
+moves, as whoever can write to the application's own collections can; no value is shown by it.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
-from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 
 from bson.binary import Binary
@@ -20,6 +19,7 @@ from bson.int64 import Int64
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import MAX_VALUE_BYTES
+from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.frontier import Frontier, Window
 
@@ -34,20 +34,20 @@ OUTLIVED_S: Final = 15.0
 
 _DOMAIN: Final = b"sealwire frontier"
 _MAX_GENERATION: Final = 2**63 - 1
-_MAX_POSITION_BYTES: Final = MAX_VALUE_BYTES + 64
+_LENGTH_BYTES: Final = 4
+_MAX_SEALED_BYTES: Final = 2 * (MAX_VALUE_BYTES + 64)
 
 
 def frontier_document(frontier: Frontier, cipher: ValueCipher) -> dict[str, Any]:
     """What is stored; `cipher` is that of the new version."""
+    head = _head(_numbers(frontier), frontier.is_moving)
     return {
         "_id": Int64(frontier.class_id),
         "old": Int64(frontier.old_version),
         "new": Int64(frontier.new_version),
         "generation": Int64(frontier.generation),
-        "start": Binary(frontier.window.start),
-        "end": Binary(frontier.window.end),
         "moving": frontier.is_moving,
-        "tag": Binary(cipher.tag(_DOMAIN, _tagged(frontier))),
+        "sealed": Binary(cipher.seal(_DOMAIN, head, _inside(frontier.window))),
     }
 
 
@@ -56,19 +56,21 @@ def parse_frontier(document: Mapping[str, Any], cipher: ValueCipher) -> Frontier
 
     Raises DamagedFile SCHEMA, TAMPERED; also for one of another class or version. Cost: O(its positions).
     """
-    class_id, old, new, generation = (_number(document, name) for name in ("_id", "old", "new", "generation"))
-    start, end, tag = (_bytes(document, name) for name in ("start", "end", "tag"))
-    is_moving = document.get("moving")
-    if not isinstance(is_moving, bool):
+    numbers = tuple(_number(document, name) for name in ("_id", "old", "new", "generation"))
+    is_moving, sealed = document.get("moving"), document.get("sealed")
+    if not isinstance(is_moving, bool) or not isinstance(sealed, bytes) or len(sealed) > _MAX_SEALED_BYTES:
         raise _damaged(KeysReason.SCHEMA)
+    class_id, old, new, generation = numbers
+    if (cipher.class_id, cipher.key_version) != (class_id, new):
+        raise _damaged(KeysReason.TAMPERED)
     try:
-        frontier = Frontier(class_id, old, new, generation, Window(start, end), is_moving)
+        inside = cipher.unseal(_DOMAIN, _head(numbers, is_moving), sealed)
+    except DecryptionFailed:
+        raise _damaged(KeysReason.TAMPERED) from None
+    try:
+        return Frontier(class_id, old, new, generation, _window(inside), is_moving)
     except ValueError:
         raise _damaged(KeysReason.SCHEMA) from None
-    expected = (cipher.class_id, cipher.key_version) == (class_id, new)
-    if not expected or not compare_digest(cipher.tag(_DOMAIN, _tagged(frontier)), tag):
-        raise _damaged(KeysReason.TAMPERED)
-    return frontier
 
 
 def _number(document: Mapping[str, Any], name: str) -> int:
@@ -78,18 +80,21 @@ def _number(document: Mapping[str, Any], name: str) -> int:
     return int(value)
 
 
-def _bytes(document: Mapping[str, Any], name: str) -> bytes:
-    value = document.get(name)
-    if not isinstance(value, bytes) or len(value) > _MAX_POSITION_BYTES:
-        raise _damaged(KeysReason.SCHEMA)
-    return bytes(value)
+def _numbers(frontier: Frontier) -> tuple[int, ...]:
+    return frontier.class_id, frontier.old_version, frontier.new_version, frontier.generation
 
 
-def _tagged(frontier: Frontier) -> bytes:
-    window = frontier.window
-    numbers = (frontier.class_id, frontier.old_version, frontier.new_version, frontier.generation)
-    head = b"".join(number.to_bytes(8, "big") for number in numbers) + bytes((frontier.is_moving,))
-    return head + len(window.start).to_bytes(8, "big") + window.start + window.end
+def _head(numbers: tuple[int, ...], is_moving: bool) -> bytes:
+    return b"".join(number.to_bytes(8, "big") for number in numbers) + bytes((is_moving,))
+
+
+def _inside(window: Window) -> bytes:
+    return len(window.start).to_bytes(_LENGTH_BYTES, "big") + window.start + window.end
+
+
+def _window(inside: bytes) -> Window:
+    end_of_start = _LENGTH_BYTES + int.from_bytes(inside[:_LENGTH_BYTES], "big")
+    return Window(inside[_LENGTH_BYTES:end_of_start], inside[end_of_start:])
 
 
 def _damaged(reason: KeysReason) -> DamagedFile:

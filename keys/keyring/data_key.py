@@ -50,6 +50,8 @@ class DataKey(Unpicklable):
     """64 random bytes; None exactly when destroyed."""
     destroy_after: datetime | None = None
     """When it may be destroyed, if that was announced; UTC, whole seconds. Only of a retired key."""
+    is_plaintext: bool = False
+    """Whether the class is stored in clear in this version. Its material then serves frontiers only."""
 
     def __post_init__(self) -> None:
         """Raises KeySettingError CLASS_NAME; ValueError where the caller made a key that cannot be."""
@@ -75,10 +77,17 @@ def check_class_name(name: str) -> None:
 
 
 def generate_data_key(
-    class_name: str, class_id: int, version: int, now: datetime, state: KeyState = KeyState.ACTIVE
+    class_name: str,
+    class_id: int,
+    version: int,
+    now: datetime,
+    state: KeyState = KeyState.ACTIVE,
+    *,
+    is_plaintext: bool = False,
 ) -> DataKey:
     """A fresh key. `now` is aware; its fraction of a second is dropped. Raises KeySettingError."""
-    return DataKey(class_name, class_id, version, state, whole_seconds(now), os.urandom(KEY_BYTES))
+    ids = (class_name, class_id, version)
+    return DataKey(*ids, state, whole_seconds(now), os.urandom(KEY_BYTES), is_plaintext=is_plaintext)
 
 
 def whole_seconds(moment: datetime) -> datetime:

@@ -9,7 +9,7 @@ generation in it lets a running process notice that (`minimum_generation`).
 
 import hmac
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
@@ -71,15 +71,21 @@ def check_generation(record: KeyringRecord, minimum_generation: int, place: obje
 
 
 def create_keyring(
-    place: Path | KeyringStore, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_names: Sequence[str],
+    now: datetime,
+    plaintext: Collection[str] = (),
 ) -> Keyring:
     """Write a new keyring with a first key for every class, and load it.
+
+    Those of `plaintext` are stored in clear until they are migrated.
 
     Raises:  AlreadyExists FILE_EXISTS, CLASS_EXISTS (named twice)
              KeySettingError CLASS_NAME, CLASS_COUNT, FILE_UNWRITABLE
              KeyringBusy, KekUnavailable, KekDenied
     """
-    record = seal_record(_with_new_classes((), class_names, now), 1, kek, now)
+    record = seal_record(_with_new_classes((), class_names, now, plaintext), 1, kek, now)
     store = as_store(place)
     store.create(_readable_bytes(record, store))
     return load_keyring(store, kek)
@@ -104,14 +110,20 @@ def create_from_keys(
 
 
 def add_classes(
-    place: Path | KeyringStore, kek: KeyEncryptionKey, class_names: Sequence[str], now: datetime
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_names: Sequence[str],
+    now: datetime,
+    plaintext: Collection[str] = (),
 ) -> Keyring:
     """Give the keyring at `place` a first key for every new class; the keys that it has stay.
+
+    Those of `plaintext` are stored in clear until they are migrated.
 
     Raises what `load_keyring` and `create_keyring` raise; nothing is written unless all is well.
     """
     store = as_store(place)
-    record = change_keys(store, kek, lambda keys: _with_new_classes(keys, class_names, now), now)
+    record = change_keys(store, kek, lambda keys: _with_new_classes(keys, class_names, now, plaintext), now)
     return load_keyring(store, kek, record.generation)
 
 
@@ -229,7 +241,7 @@ def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
     if key.material is not None:
         associated_data = data_key_associated_data(key.class_name, key.class_id, key.version)
         wrapped = kek.wrap(key.material, associated_data)
-    return KeyRecord(key.version, key.state, key.created, wrapped, key.destroy_after)
+    return KeyRecord(key.version, key.state, key.created, wrapped, key.destroy_after, key.is_plaintext)
 
 
 def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKey:
@@ -238,7 +250,7 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
         associated_data = data_key_associated_data(entry.name, entry.class_id, key.version)
         material = kek.unwrap(key.wrapped, associated_data)
     ids = (entry.name, entry.class_id, key.version)
-    return DataKey(*ids, key.state, key.created, material, key.destroy_after)
+    return DataKey(*ids, key.state, key.created, material, key.destroy_after, key.is_plaintext)
 
 
 def _readable_bytes(record: KeyringRecord, place: object) -> bytes:
@@ -249,7 +261,7 @@ def _readable_bytes(record: KeyringRecord, place: object) -> bytes:
 
 
 def _with_new_classes(
-    keys: Sequence[DataKey], class_names: Sequence[str], now: datetime
+    keys: Sequence[DataKey], class_names: Sequence[str], now: datetime, plaintext: Collection[str]
 ) -> tuple[DataKey, ...]:
     names = {key.class_name for key in keys}
     ids = {key.class_id for key in keys}
@@ -268,7 +280,7 @@ def _with_new_classes(
             raise KeySettingError(
                 KeysReason.CLASS_COUNT, f"a keyring holds {MAX_CLASSES} classes at most", "split the policy"
             )
-        added.append(generate_data_key(name, class_id, 1, now))
+        added.append(generate_data_key(name, class_id, 1, now, is_plaintext=name in plaintext))
     return (*keys, *added)
 
 

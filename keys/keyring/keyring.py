@@ -26,6 +26,7 @@ class Keyring:
         "_by_id",
         "_destroyed",
         "_pending",
+        "_plaintext",
         "_retired",
         "class_names",
         "created",
@@ -42,8 +43,9 @@ class Keyring:
         self._pending: dict[str, ValueCipher] = {}
         self._retired: dict[tuple[int, int], str] = {}
         self._destroyed: set[tuple[int, int]] = set()
+        self._plaintext: set[tuple[int, int]] = set()
         self.created: dict[str, datetime] = {}
-        """When the active key of each class that has one was made."""
+        """When the active key of each class that has one was made; none of a class that is in clear."""
         names: dict[str, None] = {}
         for key in keys:
             names[key.class_name] = None
@@ -55,10 +57,14 @@ class Keyring:
                 continue
             cipher = ValueCipher(key.material, key.class_id, key.version)
             self._by_id[key.class_id, key.version] = cipher
-            self._by_header.update(cipher.by_header)
+            if key.is_plaintext:
+                self._plaintext.add((key.class_id, key.version))  # it has no envelopes to be opened
+            else:
+                self._by_header.update(cipher.by_header)
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
-                self.created[key.class_name] = key.created
+                if not key.is_plaintext:
+                    self.created[key.class_name] = key.created
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
         self.class_names: tuple[str, ...] = tuple(names)
@@ -85,6 +91,15 @@ class Keyring:
         if cipher is None:
             raise self._without_active(class_name)
         return cipher
+
+    @property
+    def plaintext_classes(self) -> tuple[str, ...]:
+        """The classes whose active version is plaintext: their values are stored in clear, or begin there."""
+        return tuple(name for name, cipher in self._active.items() if self.is_plaintext(cipher))
+
+    def is_plaintext(self, cipher: ValueCipher) -> bool:
+        """Whether the version of `cipher`, which is one of this keyring, is plaintext."""
+        return (cipher.class_id, cipher.key_version) in self._plaintext
 
     def pending_cipher_for(self, class_name: str) -> ValueCipher | None:
         """The cipher that `class_name` moves to, while a rotation of it is under way; else None."""

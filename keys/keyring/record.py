@@ -3,11 +3,13 @@
     {"format": "sealwire-keyring", "version": 2, "generation": ..., "kek_id": ..., "wrapped_at": ...,
      "wrapped_mac_key": 48 B,
      "classes": [{"name": ..., "id": ..., "keys": [
-         {"version": ..., "state": ..., "created": ..., "destroy_after": ..., "wrapped": 80 B or null}]}],
+         {"version": ..., "state": ..., "created": ..., "destroy_after": ..., "plaintext": true,
+          "wrapped": 80 B or null}]}],
      "mac": 32 B}
 
-`destroy_after` stands only where a destruction was announced. Version 1 has neither it nor `wrapped_at`, and
-no pending or retired key. It is read, and every write makes version 2.
+`destroy_after` stands only where a destruction was announced, `plaintext` only where the class is stored in
+clear. Version 1 has neither of them nor `wrapped_at`, and no pending or retired key. It is read, and every
+write makes version 2.
 
 Nothing in it is secret without the KEK. Nothing here is authenticated yet: `file` does that.
 """
@@ -48,6 +50,8 @@ class KeyRecord:
     """None exactly when destroyed."""
     destroy_after: datetime | None = None
     """When it may be destroyed, if that was announced."""
+    is_plaintext: bool = False
+    """Whether the class is stored in clear in this version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ def _key_document(key: KeyRecord) -> dict[str, Any]:
         "state": key.state.value,
         "created": format_time(key.created),
         **({} if announced is None else {"destroy_after": format_time(announced)}),
+        **({"plaintext": True} if key.is_plaintext else {}),
         "wrapped": None if key.wrapped is None else strict_json.encode(key.wrapped),
     }
 
@@ -174,6 +179,7 @@ def _parse_key(fields: Fields) -> KeyRecord:
     state = _parse_state(fields, fields.text("state"))
     created = _parse_time(fields, "created")
     destroy_after = _parse_time(fields, "destroy_after") if fields.has("destroy_after") else None
+    is_plaintext = fields.flag("plaintext")
     encoded = fields.optional_text("wrapped")
     fields.done()
     if (encoded is None) != (state is KeyState.DESTROYED):
@@ -181,11 +187,12 @@ def _parse_key(fields: Fields) -> KeyRecord:
     wrapped = None if encoded is None else fields.decode("wrapped", encoded, 1, MAX_WRAPPED_BYTES)
     if destroy_after is not None and state is not KeyState.RETIRED:
         fields.refuse("waits for its destruction and is not retired")
-    return KeyRecord(version, state, created, wrapped, destroy_after)
+    return KeyRecord(version, state, created, wrapped, destroy_after, is_plaintext)
 
 
 def _is_of_first_format(key: KeyRecord) -> bool:
-    return key.state not in (KeyState.PENDING, KeyState.RETIRED) and key.destroy_after is None
+    is_new = key.state in (KeyState.PENDING, KeyState.RETIRED) or key.destroy_after is not None
+    return not is_new and not key.is_plaintext
 
 
 def _parse_state(fields: Fields, text: str) -> KeyState:

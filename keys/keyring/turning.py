@@ -6,6 +6,7 @@ again: after `keys.refresh_s`, or at once when they meet a key that they do not 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,19 +27,22 @@ def rotate(
     deterministic: Mapping[str, bool],
     now: datetime,
     *,
+    to_plaintext: bool = False,
     dry_run: bool = False,
 ) -> tuple[DataKey, ...]:
     """Make a new version of each class's key, in one write: active at once, or pending if deterministic.
 
-    `deterministic` says for each class whether it is. Returns the new keys in that order.
+    `deterministic` says for each class whether it is; `to_plaintext`: the new version of each is plaintext.
+    Returns the new keys in that order.
     Raises:  UnknownKey CLASS_UNKNOWN
-             KeySettingError KEY_STATE: the class has a pending key; VERSION_COUNT: it has too many
+             KeySettingError KEY_STATE: the class has a pending key, or is in clear and is to be so again;
+             VERSION_COUNT: it has too many
     """
     made: list[DataKey] = []
 
     def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
         for name, pends in deterministic.items():
-            keys = _with_class(keys, name, partial(_rotated, now=now, pends=pends))
+            keys = _with_class(keys, name, partial(_rotated, now=now, pends=pends, to_plaintext=to_plaintext))
             made.append(next(key for key in reversed(keys) if key.class_name == name))
         return keys
 
@@ -120,8 +124,18 @@ def _replaced(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
     return tuple(move(key, KeyEvent.REPLACED) if key.state is KeyState.ACTIVE else key for key in versions)
 
 
-def _rotated(versions: Sequence[DataKey], now: datetime, *, pends: bool) -> tuple[DataKey, ...]:
+def _rotated(
+    versions: Sequence[DataKey], now: datetime, *, pends: bool, to_plaintext: bool
+) -> tuple[DataKey, ...]:
+    active = next((key for key in versions if key.state is KeyState.ACTIVE), None)
+    if to_plaintext and active is not None and active.is_plaintext:
+        raise KeySettingError(
+            KeysReason.KEY_STATE,
+            f"class {active.class_name} is in clear already",
+            f"sealwire migrate encrypt {active.class_name} takes it in",
+        )
     new = _next_version(versions, now, KeyState.PENDING if pends else KeyState.ACTIVE)
+    new = replace(new, is_plaintext=to_plaintext)
     return (*(versions if pends else _replaced(versions)), new)
 
 

@@ -1,22 +1,14 @@
 """Ciphertexts as BSON holds them, and the memory of those that stand for the values of declared ranges."""
 
-import struct
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
-from sealwire.crypto.envelope import SUBTYPE
+from sealwire.crypto.envelope import binary
 
 MAX_KEPT_VALUES: Final = 73_100
 """Two centuries of days under one key: about 12 MB in all."""
-
-_binary_head: Final = struct.Struct("<iB").pack
-
-
-def binary(envelope: bytes) -> bytes:
-    """The value of a BSON Binary with this envelope in it."""
-    return _binary_head(len(envelope), SUBTYPE) + envelope
 
 
 def _encrypted(cipher: ValueCipher, kind: int, value: bytes) -> bytes:

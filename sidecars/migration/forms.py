@@ -7,9 +7,9 @@ from enum import Enum
 from sealwire.crypto.envelope import (
     ENCRYPTABLE_TYPES,
     MARKER,
-    SUBTYPE,
     EnvelopeHeader,
     EnvelopeMode,
+    binary,
     parse_header,
 )
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
@@ -151,11 +151,6 @@ def has_wrong_type(kind: int, value: bytes) -> bool:
     if kind not in ENCRYPTABLE_TYPES or _is_csfle(kind, value):
         return True
     return kind == kinds.ARRAY and any(item.kind in EMPTY for item in elements(value, 0))
-
-
-def binary(envelope: bytes) -> bytes:
-    """The value bytes of a BSON Binary that holds `envelope`."""
-    return len(envelope).to_bytes(_LENGTH_BYTES, "little") + bytes((SUBTYPE,)) + envelope
 
 
 def _is_csfle(kind: int, value: bytes) -> bool:

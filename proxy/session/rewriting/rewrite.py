@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import binary
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
-from sealwire.proxy.session.grids import Grids, binary
+from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sealwire.crypto.cipher import ValueCipher
+from sealwire.crypto.envelope import binary
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.frontier.frontier import Window, position_of
-from sealwire.sidecars.migration.forms import Form, Left, NewForm, binary
+from sealwire.sidecars.migration.forms import Form, Left, NewForm
 from sealwire.sidecars.migration.job import LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
 from sealwire.sidecars.migration.runner import chunks

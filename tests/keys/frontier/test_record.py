@@ -37,12 +37,14 @@ def test_what_a_later_release_adds_is_not_read() -> None:
     "changed",
     [
         {"generation": 10},
-        {"start": b"lower"},
-        {"end": b"midd"},
-        {"start": b"lo", "end": b"wmiddle"},
+        {"old": 2},
+        {"_id": 8},
+        {"new": 2**40},
         {"moving": False},
-        {"tag": bytes(16)},
-        {"tag": b""},
+        {"sealed": bytes(40)},
+        {"sealed": bytes(16)},
+        {"sealed": b""},
+        {"sealed": stored(Frontier(7, 1, 2, 8, Window(b"low", b"middle"), is_moving=True))["sealed"]},
     ],
 )
 def test_only_a_holder_of_the_key_can_write_one(changed: dict[str, Any]) -> None:
@@ -59,13 +61,10 @@ def test_only_a_holder_of_the_key_can_write_one(changed: dict[str, Any]) -> None
         {"generation": True},
         {"generation": "9"},
         {"generation": 2.0},
-        {"old": 2},
-        {"new": 2**40},
-        {"start": "low"},
-        {"end": None},
-        {"start": b"z"},
         {"moving": 1},
-        {"tag": 3},
+        {"sealed": 3},
+        {"sealed": None},
+        {"sealed": "low"},
     ],
 )
 def test_a_document_of_another_shape_is_refused(changed: dict[str, Any]) -> None:
@@ -74,12 +73,27 @@ def test_a_document_of_another_shape_is_refused(changed: dict[str, Any]) -> None
     assert caught.value.reason is KeysReason.SCHEMA
 
 
-@pytest.mark.parametrize("missing", ["_id", "old", "new", "generation", "start", "end", "moving", "tag"])
+@pytest.mark.parametrize("missing", ["_id", "old", "new", "generation", "moving", "sealed"])
 def test_each_field_has_to_be_there(missing: str) -> None:
     document = stored()
     del document[missing]
     with pytest.raises(DamagedFile):
         parse_frontier(document, CIPHER)
+
+
+def test_a_sealed_window_that_is_none_is_refused() -> None:
+    head = b"".join(number.to_bytes(8, "big") for number in (7, 1, 2, 9)) + b"\1"
+    for inside in (b"\0\0\0\1zlow", b"\0\0\0\3low"):
+        sealed = CIPHER.seal(b"sealwire frontier", head, inside)
+        with pytest.raises(DamagedFile) as caught:
+            parse_frontier(stored() | {"sealed": sealed}, CIPHER)
+        assert caught.value.reason is KeysReason.SCHEMA
+
+
+def test_nothing_of_where_a_window_lies_stands_in_clear() -> None:
+    written = encode(frontier_document(FRONTIER, CIPHER))
+    assert b"low" not in written
+    assert b"middle" not in written
 
 
 @pytest.mark.parametrize(("class_id", "version"), [(8, 2), (7, 3)])

@@ -80,7 +80,7 @@ def test_a_document_without_a_version_is_damaged(keyring: Keyring, new: object) 
     assert judged(keyring, document(OPEN) | {"new": new}) is Loss.DAMAGED
 
 
-@pytest.mark.parametrize("change", [{"generation": 9}, {"old": 0}, {"tag": b"\0" * 16}, {"end": "z"}])
+@pytest.mark.parametrize("change", [{"generation": 9}, {"old": 0}, {"sealed": b"\0" * 40}, {"sealed": "z"}])
 def test_a_document_that_was_changed_is_damaged(change: dict[str, Any]) -> None:
     assert judged(MOVING, document(OPEN) | change) is Loss.DAMAGED
 

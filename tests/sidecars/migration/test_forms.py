@@ -5,9 +5,10 @@ import pytest
 from bson import MaxKey
 from bson.binary import Binary
 
+from sealwire.crypto.envelope import binary
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.sidecars.migration.forms import Form, Left, WrongType, binary, new_form
+from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
