@@ -12,7 +12,7 @@ NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modul
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup test compiled test-compiled coverage mutation test-slow test-server check format lock bench \
+.PHONY: help setup demo demo-backup demo-migration test compiled test-compiled coverage mutation test-slow test-server check format lock bench \
     clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
@@ -21,7 +21,7 @@ COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/poli
     differential_sequences.py scripted_differential.py canary.py)
 
 help:  ## print this list
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-19s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
 
 setup: $(INSTALLED)  ## make .venv with the locked dependencies and Sealwire in it
 
@@ -30,6 +30,9 @@ demo: $(INSTALLED)  ## show an unchanged application before and behind Sealwire
 
 demo-backup: $(INSTALLED)  ## make, search, verify, drill, rekey and restore a backup of the clinic
 	$(BIN)/sealwire demo backup $(ARGS)
+
+demo-migration: $(INSTALLED)  ## encrypt a clinic while it works, change a key, shred a patient, decrypt it again
+	$(BIN)/sealwire demo migration $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
 	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)

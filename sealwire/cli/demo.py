@@ -1,4 +1,4 @@
-"""`sealwire demo`: an unchanged application before and behind Sealwire, and a backup's whole life."""
+"""`sealwire demo`: an application before and behind Sealwire, a backup's life, a migration there and back."""
 
 import json
 import signal
@@ -18,6 +18,8 @@ from sealwire.cli.options import Decorator, json_option
 from sealwire.cli.signals import ended_in_order
 from sealwire.demo import render
 from sealwire.demo.backup_story import BACKUP_STEPS, tell_backup, write_policy
+from sealwire.demo.moving_stage import MOVING_SETUP_STEPS, build_moving
+from sealwire.demo.moving_story import MOVING_STEPS, tell_moving
 from sealwire.demo.stage import SETUP_STEPS, Announce, build
 from sealwire.demo.story import STORY_STEPS, tell
 
@@ -95,6 +97,35 @@ def backup(patients: int, seed: int, as_json: bool) -> None:
         click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))
     else:
         render.show_backup(console, story)
+    sys.exit(0 if story.holds else EX_DATAERR)
+
+
+@command.command()
+@_patients_option(400)
+@_seed_option
+@json_option
+def migration(patients: int, seed: int, as_json: bool) -> None:
+    """Encrypt a clinic in plaintext while it works, change a key, shred a patient, and decrypt it again.
+
+    With OpenBao as the keeper of the key. An application asks and writes all the while, and its answers are
+    compared with those of a twin in plaintext. Exit code 65 when something that is shown did not hold.
+
+    \b
+    Examples:
+      sealwire demo migration
+      sealwire demo migration --patients 2000 --json
+    """
+    console = Console()
+    with (
+        _folder() as folder,
+        _progress(console, MOVING_SETUP_STEPS + MOVING_STEPS, quiet=as_json) as announce,
+        build_moving(folder, patients, seed, announce) as stage,
+    ):
+        story = tell_moving(stage, announce)
+    if as_json:
+        click.echo(json.dumps(asdict(story) | {"holds": story.holds}, indent=2))
+    else:
+        render.show_moving(console, story)
     sys.exit(0 if story.holds else EX_DATAERR)
 
 

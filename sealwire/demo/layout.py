@@ -6,4 +6,5 @@ import sealwire.examples
 
 EXAMPLES = Path(sealwire.examples.__file__).parent
 CLINIC_APP = EXAMPLES / "clinic_app.py"
+DESK_APP = EXAMPLES / "clinic_desk.py"
 POLICY_FILE = EXAMPLES / "policy.yaml"

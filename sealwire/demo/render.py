@@ -15,6 +15,7 @@ from rich.text import Text
 from sealwire.demo.application import AppStep
 from sealwire.demo.backup_story import BackupStory
 from sealwire.demo.inspection import flatten, is_envelope
+from sealwire.demo.moving_story import MovingStory
 from sealwire.demo.stage import Stage
 from sealwire.demo.story import Check, Story, shown_patient
 
@@ -46,6 +47,54 @@ def show_backup(console: Console, story: BackupStory) -> None:
     console.print(table, width=width)
     console.print(
         f"{story.patients:,} patients; each step is a `sealwire backup` command", width=width, style="dim"
+    )
+
+
+def show_moving(console: Console, story: MovingStory) -> None:
+    """Print the whole story of the migration: one row a step, its commands below it."""
+    width = _width(console)
+    console.print()
+    console.print(
+        Rule("[bold]Sealwire: a clinic in plaintext, encrypted, rotated and given back"), width=width
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("step")
+    for heading in (
+        "seconds",
+        "asked",
+        "errors",
+        "median ms",
+        "slowest ms",
+        "readable",
+        "encrypted",
+        "in files",
+    ):
+        table.add_column(heading, justify="right")
+    for chapter in story.chapters:
+        desk, stored = chapter.desk, chapter.stored
+        table.add_row(
+            chapter.title,
+            f"{chapter.seconds:.1f}",
+            f"{desk.asked:,}",
+            f"{desk.failed}",
+            f"{desk.median_ms:.1f}",
+            f"{desk.slowest_ms:,.0f}",
+            f"{stored.readable:,}",
+            f"{stored.encrypted:,}",
+            f"{chapter.file_hits:,}",
+        )
+        for command in chapter.commands:
+            table.add_row(Text(f"  $ {command}", style="dim", overflow="fold"))
+    console.print(table, width=width)
+    verdict = Table.grid(padding=(0, 1))
+    for check in story.checks:
+        verdict.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))
+    console.print(verdict, width=width)
+    console.print(
+        f"{story.patients:,} patients; readable and encrypted are values that the database gives out, in files "
+        "is what a search of its files finds: old pages and its log keep plaintext until they are used again",
+        width=width,
+        style="dim",
     )
 
 

@@ -65,7 +65,7 @@ def build(
     with ExitStack() as stack:
         announce("starting two databases")
         plain, guarded = (
-            DatabaseProcess(_database_options(folder / name, authority, (administrator, user)))
+            DatabaseProcess(database_options(folder / name, authority, (administrator, user)))
             for name in ("plain", "guarded")
         )
         stack.callback(plain.stop)
@@ -87,7 +87,8 @@ def build(
         yield Stage(plain, guarded, proxy, user, administrator, dataset, folder)
 
 
-def _database_options(folder: Path, authority: Authority, users: tuple[User, ...]) -> DatabaseOptions:
+def database_options(folder: Path, authority: Authority, users: tuple[User, ...]) -> DatabaseOptions:
+    """A server in a folder of its own, with TLS and with users."""
     folder.mkdir(parents=True)
     issued = authority.issue(f"database-{folder.name}")
     tls = ServerTls(issued.certificate, issued.key, authority.certificate_file)

@@ -1,11 +1,17 @@
 """Runs Sealwire itself as an operator would: a configuration file, a keyring, `sealwire serve`."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import yaml
 
@@ -15,6 +21,8 @@ from sealwire.testbed.child import Arguments
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.mongo_server import MongoServer
 from sealwire.testbed.ports import LOOPBACK, free_port
+
+_RELOAD_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,25 @@ class ProxyProcess(MongoServer):
         """Its configuration is written first."""
         self.config_file.write_text(yaml.safe_dump(self.config(), sort_keys=False))
         return [sys.executable, "-m", "sealwire", "serve", "--config", self.config_file]
+
+    def reload(self) -> None:
+        """Let it read its configuration and policy again, and wait until the policy counts.
+
+        Raises TestbedError (SILENT).
+        """
+        wanted = sha256(self.options.policy.read_bytes()).hexdigest()
+        os.kill(self.pid, signal.SIGHUP)
+        deadline = time.monotonic() + _RELOAD_S
+        while not wanted.startswith(self._policy()):
+            if time.monotonic() > deadline:
+                text = "Sealwire did not take the policy"
+                raise TestbedError(TestbedReason.SILENT, text, f"look at {self.log}")
+            time.sleep(0.05)
+
+    def _policy(self) -> str:
+        """The beginning of the hash of the policy that counts, from /readyz."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.admin_port}/readyz", timeout=5) as answer:
+            return str(json.load(answer)["policy"])
 
     def _create_keys(self) -> None:
         command = [sys.executable, "-m", "sealwire", "keys", "create"]

@@ -13,9 +13,9 @@ from sealwire.sidecars.backup.keeping.rekey import rewrap
 from sealwire.sidecars.backup.keeping.verification import verify_backup
 from sealwire.sidecars.backup.sealed.writer import create_backup
 from sealwire.sidecars.backup.stores.local_store import LocalStore
+from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.keys.samples import NOW
 from tests.sidecars.backup.samples import seal
-from tests.support.openbao import OpenBao, dev_server
 
 pytestmark = pytest.mark.integration
 

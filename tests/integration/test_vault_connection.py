@@ -13,8 +13,9 @@ import pytest
 from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
+from sealwire.testbed.openbao import OpenBao, dev_server
 from sealwire.testbed.ports import free_port
-from tests.support.openbao import OpenBao, RaftServer, dev_server, raft_server
+from tests.support.openbao import RaftServer, raft_server
 
 pytestmark = pytest.mark.integration
 

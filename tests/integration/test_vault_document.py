@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.openbao import bao_program
 from tests.build_context import ROOT
 from tests.integration.test_vault_path import POLICY
 from tests.integration.vault_command import Command
 from tests.support.doc_commands import blocks_of, run_document
-from tests.support.openbao import RaftServer, bao_program
+from tests.support.openbao import RaftServer
 
 pytestmark = pytest.mark.integration
 

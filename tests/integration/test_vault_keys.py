@@ -15,10 +15,11 @@ from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.kv import KvStore
 from sealwire.keys.vault.settings import vault_settings
 from sealwire.keys.vault.transit import TransitKek
+from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.keys.kek_contract import AD, KEY, KekContract, Pair
 from tests.keys.samples import NOW, local_kek
 from tests.keys.store_contract import StoreContract
-from tests.support.openbao import OpenBao, dev_server, raft_server
+from tests.support.openbao import raft_server
 
 pytestmark = pytest.mark.integration
 

@@ -15,11 +15,12 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from sealwire.testbed.child import Child
+from sealwire.testbed.openbao import bao_program
 from sealwire.testbed.ports import free_port
 from tests.build_context import ROOT
 from tests.integration.conftest import Document
 from tests.integration.vault_command import Command
-from tests.support.openbao import RaftServer, bao_program
+from tests.support.openbao import RaftServer
 from tests.support.secantus import secantus
 
 pytestmark = pytest.mark.integration

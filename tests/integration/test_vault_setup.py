@@ -13,10 +13,11 @@ from sealwire.keys.vault.settings import settings_from_environment
 from sealwire.sidecars.vault_setup.plan import carry_out, compare_all, outstanding
 from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSettings
 from sealwire.testbed.certificates import create_authority
+from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.build_context import ROOT
 from tests.integration.vault_command import SHARES, Command, ReadyVault
 from tests.sidecars.vault_setup.fake_server import FakeServer
-from tests.support.openbao import OpenBao, RaftServer, dev_server
+from tests.support.openbao import RaftServer
 
 pytestmark = pytest.mark.integration
 

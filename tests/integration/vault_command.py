@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sealwire.cli import main
-from tests.support.openbao import OpenBao, RaftServer
+from sealwire.testbed.openbao import OpenBao
+from tests.support.openbao import RaftServer
 
 SHARES = ("--shares", "3", "--threshold", "2")
 

@@ -1,0 +1,225 @@
+"""What `sealwire demo migration` tells: a clinic in plaintext taken in, its key changed, given back.
+
+The steps are the commands that an operator types, run as processes of their own. The application asks all the
+while, through Sealwire and, to compare, on a twin of the database.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sealwire.demo.desk import Desks, Period, desks_at_work
+from sealwire.demo.file_scan import covered_texts, scan_folder
+from sealwire.demo.inspection import Stored, count_stored
+from sealwire.demo.moving_stage import POLICY, MovingStage
+from sealwire.demo.story import Check
+from sealwire.policies.file.loader import load_policy
+
+MOVING_STEPS: Final = 7
+SETTLE_S: Final = "3"
+"""Longer than this stage's `keys.refresh_s`, and than anything of the application lasts."""
+_AT_LEAST: Final = 40
+"""Questions that the desk has to have asked before the next step."""
+_WITHIN_S: Final = 20.0
+_NOT_ALL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One step, what the application saw of it, and what lay on disk at its end."""
+
+    title: str
+    commands: tuple[str, ...]
+    seconds: float
+    desk: Period
+    stored: Stored
+    file_hits: int
+    """How often a covered text stood in the database's files."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovingStory:
+    """All of it, and the checks."""
+
+    patients: int
+    chapters: tuple[Chapter, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim held."""
+        return all(check.passed for check in self.checks)
+
+
+class CommandFailed(Exception):
+    """A command of the story did not end as it should; says the last line of its errors."""
+
+
+class Operator:
+    """Types commands beside the running proxy."""
+
+    def __init__(self, stage: MovingStage) -> None:
+        self.stage = stage
+        self._typed: list[str] = []
+
+    def typed(self) -> tuple[str, ...]:
+        """The commands since the last call, as one would type them."""
+        typed, self._typed = tuple(self._typed), []
+        return typed
+
+    def run(self, *arguments: str, codes: tuple[int, ...] = (0,), typed: str = "") -> dict[str, Any]:
+        """Run one to its end; what it prints for programs. `typed` goes to it as its input.
+
+        Raises CommandFailed.
+        """
+        command = [sys.executable, "-m", "sealwire", *arguments, "--json"]
+        self._typed.append(f"sealwire {' '.join(arguments)}".replace(str(self.stage.policy), "policy.yaml"))
+        done = subprocess.run(
+            command, env=self.stage.environment, input=typed, capture_output=True, text=True, check=False
+        )
+        if done.returncode not in codes:
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise CommandFailed(f"{self._typed[-1]}: {said}")
+        printed: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {}
+        return printed
+
+
+def take_in(operator: Operator) -> None:
+    """Everything that the policy covers, deterministic classes included."""
+    operator.run("migrate", "encrypt", str(operator.stage.policy), "--settle", SETTLE_S)
+
+
+def turn_key(operator: Operator) -> None:
+    """A new key for the NHS numbers, and all of them moved to it."""
+    policy = str(operator.stage.policy)
+    operator.run("keys", "rotate", "nhs_number", "--policy", policy)
+    operator.run("migrate", "reencrypt", policy, "nhs_number", "--settle", SETTLE_S)
+
+
+def shred(operator: Operator) -> None:
+    """The key of one patient's notes is destroyed; the desk never asks for this patient."""
+    patient = operator.stage.dataset.patients[-1]["mrn"]
+    operator.run(
+        "keys",
+        "shred",
+        "notes",
+        patient,
+        "--policy",
+        str(operator.stage.policy),
+        "--now",
+        "--confirm",
+        patient,
+    )
+
+
+def give_back(operator: Operator) -> None:
+    """Everything in clear again. The policy lets go of the random paths first, so that writes go in clear."""
+    stage = operator.stage
+    lines = stage.policy.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.endswith((": phone", ": notes"))]
+    stage.policy.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    stage.proxy.reload()
+    policy = str(stage.policy)
+    for path in ("contacts.phone", "notes"):
+        # what was shredded stays as it is, which the exit code says
+        codes = (0, _NOT_ALL) if path == "notes" else (0,)
+        arguments = ("clinic.patients", path, "--confirm", "clinic.patients")
+        operator.run("migrate", "decrypt", policy, *arguments, codes=codes)
+    for name in ("nhs_number", "postcode"):
+        operator.run("migrate", "decrypt", policy, "--class", name, "--confirm", name, "--settle", SETTLE_S)
+
+
+_STEPS: Final[tuple[tuple[str, Callable[[Operator], None]], ...]] = (
+    ("in plaintext, behind Sealwire", lambda _operator: None),
+    ("encrypted", take_in),
+    ("the key of the NHS numbers changed", turn_key),
+    ("one patient shredded", shred),
+    ("everything decrypted again", give_back),
+)
+
+
+def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingStory:
+    """Take the clinic in and give it back while both desks work.
+
+    Raises TestbedError when the application ends; a command that fails is a failed check instead.
+    """
+    operator = Operator(stage)
+    announce("making keys: every class begins in plaintext")
+    policy = str(stage.policy)
+    operator.run("keys", "create", "--policy", policy, "--plaintext-all")
+    announce("starting Sealwire")
+    stage.proxy.start()
+    chapters: list[Chapter] = []
+    failure = ""
+    patients = stage.dataset.patients_file
+    with desks_at_work(stage.direct_uri, stage.sealwire_uri, patients, stage.folder) as desks:
+        for title, step in _STEPS:
+            announce(title)
+            try:
+                chapters.append(_chapter(title, step, operator, desks))
+            except CommandFailed as error:
+                failure = str(error)
+                break
+    return MovingStory(len(stage.dataset.patients), tuple(chapters), _checks(desks, chapters, failure))
+
+
+def _chapter(title: str, step: Callable[[Operator], None], operator: Operator, desks: Desks) -> Chapter:
+    since, began = len(desks.guarded.lines), time.monotonic()
+    step(operator)
+    seconds = time.monotonic() - began
+    deadline = time.monotonic() + _WITHIN_S
+    while len(desks.guarded.lines) < since + _AT_LEAST and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stage = operator.stage
+    with stage.guarded.connect(stage.administrator) as raw:
+        stored = count_stored(raw, load_policy(POLICY.encode(), stage.policy.name))
+    hits = scan_folder(stage.guarded.options.storage.parent, covered_texts(stage.dataset)).hits
+    return Chapter(title, operator.typed(), seconds, desks.guarded.period(since), stored, hits)
+
+
+def _checks(desks: Desks, chapters: Sequence[Chapter], failure: str) -> tuple[Check, ...]:
+    different = desks.different()
+    failed = sum(chapter.desk.failed for chapter in chapters)
+    whole = len(chapters) == len(_STEPS)
+    checks = [
+        Check(
+            "every command did what it should",
+            whole and not failure,
+            failure or f"{_commands(chapters)} commands",
+        ),
+        Check("the application met no error", whole and failed == 0, f"{failed} errors"),
+        Check(
+            "its answers are those of a database in plaintext",
+            desks.compared > 0 and not different,
+            f"{desks.compared:,} answers compared, {len(different)} different",
+        ),
+    ]
+    if whole:
+        checks += _checks_of_stored(chapters)
+    return tuple(checks)
+
+
+def _commands(chapters: Sequence[Chapter]) -> int:
+    return sum(len(chapter.commands) for chapter in chapters)
+
+
+def _checks_of_stored(chapters: Sequence[Chapter]) -> list[Check]:
+    """The first chapter proves that the counts can find plaintext."""
+    first, encrypted, turned, shredded, back = (chapter.stored for chapter in chapters)
+    hidden = all(each.readable == 0 and each.encrypted > 0 for each in (encrypted, turned, shredded))
+    return [
+        Check(
+            "every covered value was ciphertext once it was encrypted",
+            first.encrypted == 0 and first.readable > 0 and hidden,
+            f"{first.readable:,} values readable before, {encrypted.readable} then",
+        ),
+        Check(
+            "all is in clear again but what was shredded",
+            back.encrypted == 1 and back.readable > 0,
+            f"{back.readable:,} values readable, {back.encrypted} left as ciphertext that nobody can open",
+        ),
+    ]
