@@ -134,8 +134,12 @@ def main() -> None:
     lines = parser.parse_args().patients.read_text(encoding="utf-8").splitlines()
     known: list[Document] = [json_util.loads(line) for line in lines[:-1]]
     ended = threading.Event()
-    waiting = threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True)
-    waiting.start()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
     with MongoClient[Document](os.environ["MONGODB_URI"]) as client:
         desk = Desk(client.get_default_database(), known)
         work(desk, ended.is_set, lambda line: print(line, flush=True))

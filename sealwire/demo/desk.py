@@ -63,7 +63,7 @@ class DeskProcess:
         return Period(len(lines), failed, statistics.median(times or [0.0]), max(times, default=0.0))
 
     def end(self) -> None:
-        """Let it finish its question. Raises TestbedError when it ended with an exit code, or does not end."""
+        """Let it finish its question. Raises TestbedError when it does not end, or ends with an exit code."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:

@@ -1,4 +1,4 @@
-"""What the demo of migration plays on: a clinic in plaintext, OpenBao with the key-encryption key, Sealwire."""
+"""What the demo of migration plays on: a clinic in plaintext, OpenBao with its key, and Sealwire."""
 
 import os
 import secrets
@@ -16,7 +16,7 @@ from sealwire.demo.stage import CLINIC, Announce, database_options
 from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.mongo_server import User
-from sealwire.testbed.openbao import ROOT_TOKEN, OpenBao, dev_server
+from sealwire.testbed.openbao import OpenBao, dev_server
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 
 MOVING_SETUP_STEPS: Final = 5
@@ -68,7 +68,7 @@ class MovingStage:
         """What an operator's commands have: where the server, the keyring and OpenBao are."""
         return os.environ | {
             "VAULT_ADDR": self.bao.address,
-            "VAULT_TOKEN": ROOT_TOKEN,
+            "VAULT_TOKEN": self.bao.root_token,
             "SEALWIRE_KEYRING": str(self.proxy.keyring),
             "SEALWIRE_KEK_PROVIDER": f"vault:transit/{KEK_NAME}",
             "SEALWIRE_SERVER_URI_FILE": str(self.folder / "server.uri"),
@@ -108,7 +108,7 @@ def build_moving(folder: Path, patients: int, seed: int, announce: Announce) -> 
         for database in (plain, guarded):
             _fill(database, administrator, dataset)
         server_uri = _written(folder / "server.uri", guarded.uri(administrator))
-        token = _written(folder / "vault-token", ROOT_TOKEN)
+        token = _written(folder / "vault-token", bao.root_token)
         settings: dict[str, object] = {
             "kek": {"provider": "vault", "name": KEK_NAME},
             "vault": {"address": bao.address, "auth": "token-file", "token_file": str(token)},

@@ -103,17 +103,8 @@ def turn_key(operator: Operator) -> None:
 def shred(operator: Operator) -> None:
     """The key of one patient's notes is destroyed; the desk never asks for this patient."""
     patient = operator.stage.dataset.patients[-1]["mrn"]
-    operator.run(
-        "keys",
-        "shred",
-        "notes",
-        patient,
-        "--policy",
-        str(operator.stage.policy),
-        "--now",
-        "--confirm",
-        patient,
-    )
+    at_once = ("--now", "--confirm", patient)
+    operator.run("keys", "shred", "notes", patient, "--policy", str(operator.stage.policy), *at_once)
 
 
 def give_back(operator: Operator) -> None:
@@ -189,7 +180,7 @@ def _checks(desks: Desks, chapters: Sequence[Chapter], failure: str) -> tuple[Ch
         Check(
             "every command did what it should",
             whole and not failure,
-            failure or f"{_commands(chapters)} commands",
+            failure or f"{sum(len(chapter.commands) for chapter in chapters)} commands",
         ),
         Check("the application met no error", whole and failed == 0, f"{failed} errors"),
         Check(
@@ -201,10 +192,6 @@ def _checks(desks: Desks, chapters: Sequence[Chapter], failure: str) -> tuple[Ch
     if whole:
         checks += _checks_of_stored(chapters)
     return tuple(checks)
-
-
-def _commands(chapters: Sequence[Chapter]) -> int:
-    return sum(len(chapter.commands) for chapter in chapters)
 
 
 def _checks_of_stored(chapters: Sequence[Chapter]) -> list[Check]:

