@@ -80,6 +80,10 @@ class DeskProcess:
         """End it at once. One that has ended stays so."""
         self._process.kill()
         self._process.wait()
+        self._reader.join()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
 
     def _read(self) -> None:
         for line in self._process.stdout or ():

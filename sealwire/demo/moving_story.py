@@ -155,7 +155,8 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
             except CommandFailed as error:
                 failure = str(error)
                 break
-    return MovingStory(len(stage.dataset.patients), tuple(chapters), _checks(desks, chapters, failure))
+    checks = checks_of(chapters, compared=desks.compared, different=desks.different(), failure=failure)
+    return MovingStory(len(stage.dataset.patients), tuple(chapters), checks)
 
 
 def _chapter(title: str, step: Callable[[Operator], None], operator: Operator, desks: Desks) -> Chapter:
@@ -172,8 +173,10 @@ def _chapter(title: str, step: Callable[[Operator], None], operator: Operator, d
     return Chapter(title, operator.typed(), seconds, desks.guarded.period(since), stored, hits)
 
 
-def _checks(desks: Desks, chapters: Sequence[Chapter], failure: str) -> tuple[Check, ...]:
-    different = desks.different()
+def checks_of(
+    chapters: Sequence[Chapter], *, compared: int, different: Sequence[str], failure: str
+) -> tuple[Check, ...]:
+    """What the story claims. `failure` says which command did not end as it should; empty for none."""
     failed = sum(chapter.desk.failed for chapter in chapters)
     whole = len(chapters) == len(_STEPS)
     checks = [
@@ -185,8 +188,8 @@ def _checks(desks: Desks, chapters: Sequence[Chapter], failure: str) -> tuple[Ch
         Check("the application met no error", whole and failed == 0, f"{failed} errors"),
         Check(
             "its answers are those of a database in plaintext",
-            desks.compared > 0 and not different,
-            f"{desks.compared:,} answers compared, {len(different)} different",
+            compared > 0 and not different,
+            f"{compared:,} answers compared, {len(different)} different",
         ),
     ]
     if whole:

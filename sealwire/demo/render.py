@@ -54,7 +54,7 @@ def show_backup(console: Console, story: BackupStory) -> None:
 
 
 def show_moving(console: Console, story: MovingStory) -> None:
-    """Print the whole story of the migration: one row a step, its commands below it."""
+    """Print the whole story of the migration: one row a step, then the commands, then what was checked."""
     width = _width(console)
     console.print()
     title = "[bold]Sealwire: a clinic in plaintext, encrypted, rotated and given back"
@@ -76,9 +76,11 @@ def show_moving(console: Console, story: MovingStory) -> None:
             f"{stored.encrypted:,}",
             f"{chapter.file_hits:,}",
         )
-        for command in chapter.commands:
-            table.add_row(Text(f"  $ {command}", style="dim", overflow="fold"))
     console.print(table, width=width)
+    for chapter in story.chapters:
+        for command in chapter.commands:
+            console.print(Text(f"$ {command}", style="dim", overflow="fold"), width=width)
+    console.print()
     verdict = Table.grid(padding=(0, 1))
     for check in story.checks:
         verdict.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))

@@ -1,0 +1,77 @@
+"""What the demo of migration claims: each claim fails when what it says is not so."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sealwire.demo import render
+from sealwire.demo.desk import Period
+from sealwire.demo.inspection import Stored
+from sealwire.demo.moving_story import Chapter, MovingStory, checks_of
+from sealwire.demo.story import Check
+
+DESK = Period(50, 0, 8.0, 120.0)
+CHAPTERS = tuple(
+    Chapter(title, commands, 1.5, DESK, stored, 7)
+    for title, commands, stored in (
+        ("plaintext", (), Stored(0, 90)),
+        ("encrypted", ("sealwire migrate encrypt policy.yaml",), Stored(90, 0)),
+        ("turned", ("sealwire keys rotate nhs_number",), Stored(90, 0)),
+        ("shredded", ("sealwire keys shred notes MRN1",), Stored(90, 0)),
+        ("back", ("sealwire migrate decrypt policy.yaml",), Stored(1, 89)),
+    )
+)
+
+
+def held(chapters: tuple[Chapter, ...] = CHAPTERS, **seen: Any) -> list[bool]:
+    facts: dict[str, Any] = {"compared": 240, "different": [], "failure": ""} | seen
+    return [check.passed for check in checks_of(chapters, **facts)]
+
+
+def test_a_whole_story_holds() -> None:
+    assert held() == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "claim"),
+    [
+        (2, {"desk": replace(DESK, failed=1)}, 1),
+        (0, {"stored": Stored(0, 0)}, 3),
+        (0, {"stored": Stored(1, 89)}, 3),
+        (1, {"stored": Stored(89, 1)}, 3),
+        (2, {"stored": Stored(0, 0)}, 3),
+        (3, {"stored": Stored(89, 1)}, 3),
+        (4, {"stored": Stored(0, 90)}, 4),
+        (4, {"stored": Stored(2, 88)}, 4),
+        (4, {"stored": Stored(1, 0)}, 4),
+    ],
+)
+def test_a_claim_that_is_not_so_does_not_hold(place: int, change: dict[str, Any], claim: int) -> None:
+    chapters = list(CHAPTERS)
+    chapters[place] = replace(chapters[place], **change)
+    assert held(tuple(chapters)) == [number != claim for number in range(5)]
+
+
+def test_answers_that_differ_or_were_not_compared_do_not_hold() -> None:
+    assert held(different=["find_by_number"])[2] is False
+    assert held(compared=0)[2] is False
+
+
+def test_a_command_that_failed_ends_the_story() -> None:
+    assert held(CHAPTERS[:2], failure="sealwire migrate: no server") == [False, False, True]
+
+
+def test_everything_is_shown() -> None:
+    checks = (Check("all is well", True, "7"), Check("it rains", False, "it does not"))
+    story = MovingStory(400, CHAPTERS, checks)
+    assert not story.holds
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    render.show_moving(console, story)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 120
+    for text in ("encrypted", "$ sealwire keys shred notes MRN1", "FAILED", "120", "89"):
+        assert text in shown
