@@ -43,8 +43,8 @@ class ClassVersion(NamedTuple):
     def placed(self, kind: int, value: bytes) -> tuple[Position, StoredForm]:
         """Where the value stands in the order of this version's forms, and how it is stored.
 
-        `kind` and `value` are coerced to the class's type. Raises UnsupportedValue. Cost: one AES-SIV call, or
-        nothing.
+        `kind` and `value` are coerced to the class's type. Raises UnsupportedValue. Cost: one AES-SIV call,
+        or nothing.
         """
         if self.is_plaintext:
             return position_of_plaintext(kind, value), StoredForm(kind, value)

@@ -77,7 +77,7 @@ class Keyring:
         """The classes whose active version is plaintext: their values are stored in clear, or begin there."""
         leaving = (name for name, cipher in self._pending.items() if self.is_plaintext(cipher))
         self.partly_plaintext = frozenset((*self.plaintext_classes, *leaving))
-        """The classes of which a value may rightly be stored in clear: those, and the ones that move there."""
+        """The classes of which a value may rightly be stored in clear: those, and those that move there."""
 
     def __repr__(self) -> str:
         return (

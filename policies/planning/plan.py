@@ -71,7 +71,7 @@ class RangeEdit:
         "use",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one for each value
+    def __init__(
         self,
         conditions: list[Element],
         node: PathNode,

@@ -89,7 +89,7 @@ class Forms:
     def random_cipher(self, class_name: str) -> ValueCipher:
         """The cipher of a random class, which nobody stores in clear on purpose.
 
-        Raises UnknownKey, also where the keyring has it in clear: then its key opens nothing that it encrypts.
+        Raises UnknownKey, also where the keyring has it in clear: nothing would open what its key encrypts.
         """
         active = self._version(class_name)
         if active.is_plaintext:

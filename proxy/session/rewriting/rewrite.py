@@ -75,7 +75,7 @@ def apply_plan(
     """The message of `plan` with its covered values encrypted, in one piece; a long one in several.
 
     `settled` are the edits that `Settled` has made of what the plan handed over; `forms` chooses the form of
-    each value while a class moves or is in clear. Returns the very same bytes when there is nothing to change.
+    each value while a class moves or is in clear. Returns the very same bytes when nothing has to change.
     Raises: UnknownKey; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a document or the message outgrows
     what the server accepts.
     Cost: O(message) and one AES-SIV call a value.
