@@ -99,6 +99,7 @@ class ClassMove:
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         with client.start_session(causal_consistency=True) as session, ended_in_order():
             frontiers = MongoFrontiers(client, session, keys.versions)
+            frontiers.forget_leases()
             class_id = keys.versions.new.class_id
             values = MongoValues(client, session, class_id, lambda: self._places(client))
             with progress_bar(job) as tell:
