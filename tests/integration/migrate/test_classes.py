@@ -31,7 +31,7 @@ DOCUMENTS = 1000
 def test_a_class_moves_in_two_collections_with_proxies_that_follow(rotating: Clinic) -> None:
     with rotating.database.connect() as client, StandInProxies(rotating) as proxies:
         names = fill(rotating, client, DOCUMENTS)
-        job = rotating.job(*reencryption(rotating))
+        job = rotating.job(*reencryption(rotating), "--workers", "2")
         assert (job["state"], job["left"]) == ("done", [])
         assert job["values"] == 4 * DOCUMENTS
         assert_moved(rotating, client, names)
