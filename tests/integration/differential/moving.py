@@ -80,6 +80,8 @@ def moving_ways(folder: Path, shapes: tuple[Shape, ...], seed: int) -> Iterator[
                 yield runner
             runner.tally.moves += moves.counted
             runner.tally.moves["values judged"] += runner.forms.judged
+            generations = [document["generation"] for document in runner.forms.moment().values()]
+            runner.tally.moves["steps of frontiers"] += sum(generations)
 
 
 class _Keys:
@@ -151,7 +153,8 @@ class Moves:
             process.join()
             self.counted["kills"] += 1
         elif process.exitcode:
-            self.counted["jobs that failed"] += 1
+            self.counted["jobs that were refused"] += 1
+            self._stop.wait(1)
         process.close()
 
     def _pending(self, names: tuple[str, ...]) -> bool:
