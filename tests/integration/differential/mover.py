@@ -31,9 +31,9 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 
-MOST_IN_WINDOW = 3
+MOST_IN_WINDOW = 2
 """Documents: so that a frontier stands at many places."""
-LONGEST_REST_S = 0.4
+LONGEST_REST_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+from bson import Int64, ObjectId
 from pymongo import MongoClient
-from pymongo.errors import BulkWriteError
 
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
@@ -24,7 +24,7 @@ from tests.integration.differential.forms import StoredForms
 from tests.integration.differential.mover import MovedSite, work
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.shapes import CLASSES, Shape, policy_yaml
-from tests.integration.differential.values import Document, pool
+from tests.integration.differential.values import Document
 from tests.support.secantus import secantus
 
 SHAPES = 4
@@ -37,13 +37,19 @@ KILLS = 3
 DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
 
 _BALLAST = "ballast"
-_FIELD_OF = {
-    **dict.fromkeys(("code", "name"), "s"),
-    **dict.fromkeys(("count", "grade", "age"), "n"),
-    **{"total": "l", "weight": "d", "moment": "t", "day": "t", "month": "t", "year": "t"},
-    **{"ref": "o", "flag": "b", "blob": "x"},
+_NUMBERS = range(16)
+_BALLAST_VALUES: Mapping[str, list[Any]] = {
+    **dict.fromkeys(("code", "name"), [str(each) * (each % 3 + 1) for each in _NUMBERS]),
+    **dict.fromkeys(("count", "grade"), list(_NUMBERS)),
+    **dict.fromkeys(("total", "age"), list(map(Int64, _NUMBERS))),
+    "weight": [each / 2 for each in _NUMBERS],
+    **dict.fromkeys(("moment", "day"), [datetime(1950, 1, 1 + each) for each in _NUMBERS]),
+    **dict.fromkeys(("month", "year"), [datetime(1950 + each, 1, 1) for each in _NUMBERS]),
+    "ref": [ObjectId(bytes(11) + bytes((each,))) for each in _NUMBERS],
+    "flag": [True, False],
+    "blob": [bytes(each) for each in _NUMBERS],
 }
-"""By class, a field that may have it: its pool of values is stored for as long as the campaign lasts."""
+"""By class, values that are there throughout: more than a sequence has, so that a move has many windows."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 
@@ -180,8 +186,5 @@ def _with_ballast(rules: str) -> str:
 
 
 def _fill(client: MongoClient[Document]) -> None:
-    """Values of every class that are there throughout, so that a move has many windows."""
-    values: Mapping[str, tuple[Any, ...]] = {name: pool(_FIELD_OF[name], name) for name in DETERMINISTIC}
-    documents = [{name: value} for name, found in values.items() for value in found for _ in range(3)]
-    with suppress(BulkWriteError):  # some pools have values that a class refuses
-        client[_BALLAST]["values"].insert_many(documents, ordered=False)
+    documents = [{name: value} for name, values in _BALLAST_VALUES.items() for value in values]
+    client[_BALLAST]["values"].insert_many(documents)
