@@ -15,6 +15,8 @@ from sealwire.crypto.envelope import (
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.coercion import coerce, is_negative_zero
+from sealwire.policies.file.schema import ValueType
 from sealwire.policies.file.stored import EMPTY
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
@@ -144,6 +146,18 @@ class _Forms:
             return Left.DESTROYED_KEY
         except (InvalidEnvelope, DecryptionFailed):
             return Left.DAMAGED
+
+
+def class_value(kind: int, value: bytes, value_type: ValueType) -> bytes | None:
+    """The value of a deterministic class that lies here in clear; None for what Sealwire would not store.
+
+    Cost: O(1), but for binary data: O(bytes).
+    """
+    if header_of(kind, value) is not None:
+        return None
+    if value_type is ValueType.DOUBLE and is_negative_zero(kind, value):
+        return None  # it would come back as 0.0
+    return coerce(kind, value, value_type)
 
 
 def has_wrong_type(kind: int, value: bytes) -> bool:
