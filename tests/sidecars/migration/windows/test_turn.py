@@ -143,6 +143,29 @@ def test_a_window_waits_for_every_lease_that_stands() -> None:
     assert set(held) == {("slow",)}
 
 
+def test_a_job_rests_after_its_work_and_not_after_what_it_waited_for() -> None:
+    world = World(clinic(), [FollowingProxy("slow", slowness=3)])
+    now_s = 0.0
+    waited: list[Sequence[str]] = []
+    rests: list[float] = []
+
+    def wait(proxies: Sequence[str]) -> None:
+        nonlocal now_s
+        now_s += 0.5
+        waited.append(proxies)
+
+    def update(namespace: str, updates: Sequence[bytes]) -> Any:
+        nonlocal now_s
+        now_s += 0.01
+        return send(namespace, updates)
+
+    send = world.values.update
+    world.values.update = update  # type: ignore[method-assign]
+    world.live(pace=TurnPace(rests.append, waiting=wait, clock=lambda: now_s))
+    assert waited
+    assert 0.0 < max(rests) < 0.1
+
+
 def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "HELD_UP_S", 2.5)
     monkeypatch.setattr(turns, "_BETWEEN_S", (0.0,))
