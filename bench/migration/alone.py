@@ -80,7 +80,9 @@ def _measured(work: str, link: Link, values: int, run: Callable[[], Job]) -> Fig
     job = run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     if job.standing is not Standing.DONE or job.values != values or job.left:
-        raise RuntimeError(f"{work}: {job.standing.value}, {job.values} values moved of {values}")
+        raise RuntimeError(
+            f"{work}: {job.standing.value}, {job.values} values moved of {values}, left {dict(job.left)}"
+        )
     busy = sum(link.busy_s.values())
     update = link.busy_s["update"]
     return Figures(work, job.documents, values, wall, cpu, busy, update, idle, peak_of(pid))

@@ -82,6 +82,11 @@ class Held:
             for name, index in self._indexes.items():
                 index.add(bytes(document[name]), number)
 
+    @property
+    def count(self) -> int:
+        """How many documents there are."""
+        return len(self._raws)
+
     def read(self, start: bytes, end: bytes, limit: int) -> tuple[list[bytes], bool]:
         """As `Documents.read`."""
         low = _number(start) if start else 0
@@ -129,6 +134,8 @@ class Held:
 def serve(connection: Connection, wanted: Wanted) -> None:
     """Answer `(method, arguments)` with what it gives and its processor time, until None comes."""
     held = Held(patients(wanted.documents, keyring_of((KeyState.ACTIVE,)), wanted.encrypted), wanted.indexed)
+    if held.count != wanted.documents:
+        raise RuntimeError("other documents than were wanted")
     connection.send((None, 0.0))
     while (asked := connection.recv()) is not None:
         method, arguments = asked

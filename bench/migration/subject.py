@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Final
 
 import bson
@@ -22,6 +22,8 @@ DETERMINISTIC: Final = ("nhs_number", "mrn")
 RANDOM: Final = ("name", "date_of_birth")
 FIELDS: Final = DETERMINISTIC + RANDOM
 _SEED: Final = 14
+_A_SEED: Final = 500_000
+"""Patients of one seed: there are no more than 909,091 numbers for tests."""
 _HEAD_BYTES: Final = 7
 """Of a document with one element `v`: its length, the element's type, its name."""
 
@@ -51,14 +53,21 @@ def keyring_of(states: tuple[KeyState, ...]) -> Keyring:
     )
 
 
-def patients(count: int, keyring: Keyring, encrypted: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """`count` patients by `_id` from 0, with these fields under the active keys and all else in clear.
+def patients(wanted: int, keyring: Keyring, encrypted: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """`wanted` patients by `_id` from 0, with these fields under the active keys and all else in clear.
 
-    Cost: some 20 us each, and 3 us for each encrypted field.
+    No value of a deterministic field stands twice. Cost: some 20 us each, and 3 us for each encrypted field.
     """
-    for number, patient in enumerate(islice(documents(_SEED), count)):
+    for number, patient in zip(range(wanted), _without_end(), strict=False):
         sealed = {name: _sealed(keyring, name, patient[name]) for name in encrypted}
         yield {"_id": number} | patient | sealed
+
+
+def _without_end() -> Iterator[dict[str, Any]]:
+    for turn in count():
+        for patient in islice(documents(_SEED + turn), _A_SEED):
+            longer = {name: f"{patient[name]}{turn}" for name in DETERMINISTIC} if turn else {}
+            yield patient | longer
 
 
 def _sealed(keyring: Keyring, name: str, value: object) -> Binary:
