@@ -66,11 +66,10 @@ def measure_class(class_name: str, link: Link, count: int) -> Figures:
     old, new = keyring.cipher_for(class_name), keyring.pending_cipher_for(class_name)
     if new is None:
         raise RuntimeError("no key is pending")
-    values = link.of_class(class_name)
     job = _job(Direction.REENCRYPT, (Move(NAMESPACE, class_name, class_name),), ())
-    stores = Stores(values, KeptFrontier(old, new), KeptNotes())
+    stores = Stores(link, KeptFrontier(old, new), KeptNotes())
     turn = Turn(job, Versions(old, new), stores, lambda: None)
-    return _measured(f"reencrypt {class_name}", values, count, turn.run)
+    return _measured(f"reencrypt {class_name}", link, count, turn.run)
 
 
 def _measured(work: str, link: Link, values: int, run: Callable[[], Job]) -> Figures:
@@ -100,24 +99,36 @@ def check(link: Link, names: tuple[str, ...], version: int, count: int) -> None:
         raise RuntimeError("the server holds another form")
 
 
-def encrypt(count: int) -> list[Figures]:
+def encrypt(count: int) -> Figures:
     """Plaintext of random classes to envelopes; what is deterministic is encrypted already."""
     with linked(Wanted(count, DETERMINISTIC, ())) as link:
-        figures = [measure_random(Direction.ENCRYPT, link, count)]
+        figures = measure_random(Direction.ENCRYPT, link, count)
         check(link, RANDOM, 1, count)
     return figures
 
 
-def reencrypt(count: int) -> list[Figures]:
-    """All four fields to the second version of their keys: three jobs."""
-    with linked(Wanted(count, FIELDS, DETERMINISTIC)) as link:
-        figures = [measure_random(Direction.REENCRYPT, link, count)]
-        figures += [measure_class(name, link, count) for name in DETERMINISTIC]
-        check(link, FIELDS, 2, count)
+def reencrypt(count: int) -> Figures:
+    """Envelopes of random classes to their newer keys."""
+    with linked(Wanted(count, FIELDS, ())) as link:
+        figures = measure_random(Direction.REENCRYPT, link, count)
+        check(link, RANDOM, 2, count)
     return figures
 
 
-WORKS: Final[dict[str, Callable[[int], list[Figures]]]] = {"encrypt": encrypt, "reencrypt": reencrypt}
+def rotate(count: int) -> Figures:
+    """One of the two deterministic classes to its pending key."""
+    name = DETERMINISTIC[0]
+    with linked(Wanted(count, FIELDS, (name,)), name) as link:
+        figures = measure_class(name, link, count)
+        check(link, (name,), 2, count)
+    return figures
+
+
+WORKS: Final[dict[str, Callable[[int], Figures]]] = {
+    "encrypt": encrypt,
+    "reencrypt": reencrypt,
+    "rotate": rotate,
+}
 
 
 def main() -> None:
@@ -127,7 +138,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, required=True)
     arguments = parser.parse_args()
     figures = WORKS[arguments.work](arguments.documents)
-    sys.stdout.write(json.dumps([asdict(each) for each in figures]) + "\n")
+    sys.stdout.write(json.dumps(asdict(figures)) + "\n")
 
 
 if __name__ == "__main__":

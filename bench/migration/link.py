@@ -1,10 +1,12 @@
 """The job's side of `held`: the protocols of the product's jobs, over a pipe; notes and a frontier."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
 
 from bench.migration.held import Wanted, serve
 from bench.migration.subject import NAMESPACE, policies
@@ -17,27 +19,24 @@ from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
 from sealwire.sidecars.migration.windows.places import Range
 
+FOLLOWS_S: Final = 0.05
+"""How often a proxy looks at a frontier while a class moves."""
+
 
 class Link:
     """Asks the process; both `Documents` and `Values` of one class, in one collection."""
 
-    def __init__(self, connection: Connection, class_name: str = "") -> None:
+    def __init__(self, connection: Connection, class_name: str) -> None:
         self.busy_s: dict[str, float] = {}
         """By method, the processor time that the process took for its answers."""
-        self.asked: dict[str, int] = {}
         self._connection = connection
         self._class_name = class_name
-
-    def of_class(self, class_name: str) -> "Link":
-        """The same connection for the moves of one class; counts anew."""
-        return Link(self._connection, class_name)
 
     def ask(self, method: str, *arguments: object) -> Any:
         """What `held.Held` answers."""
         self._connection.send((method, arguments))
         answer, took_s = self._connection.recv()
         self.busy_s[method] = self.busy_s.get(method, 0.0) + took_s
-        self.asked[method] = self.asked.get(method, 0) + 1
         return answer
 
     def read(self, _namespace: str, start: bytes, end: bytes, limit: int) -> tuple[list[bytes], bool]:
@@ -85,8 +84,11 @@ class Link:
 
 
 @contextmanager
-def linked(wanted: Wanted) -> Iterator[Link]:
-    """Start the process, and end it. Cost: some 60 us a document, and 2 KiB of its memory."""
+def linked(wanted: Wanted, class_name: str = "") -> Iterator[Link]:
+    """Start the process, and end it; `class_name` is whose values move by ranges.
+
+    Cost: some 60 us a document, and 2 KiB of its memory.
+    """
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, wanted))
@@ -94,7 +96,7 @@ def linked(wanted: Wanted) -> Iterator[Link]:
     theirs.close()
     try:
         ours.recv()
-        yield Link(ours)
+        yield Link(ours, class_name)
         ours.send(None)
     finally:
         ours.close()
@@ -115,11 +117,16 @@ class KeptNotes:
 
 
 class KeptFrontier:
-    """A frontier in memory, sealed and opened as on a server; there is no proxy."""
+    """A frontier in memory, sealed and opened as on a server, and a proxy that looks at it by turns.
+
+    The proxy lets go of each window `FOLLOWS_S` after it was written.
+    """
 
     def __init__(self, old: ValueCipher, new: ValueCipher) -> None:
         self._old, self._new = old, new
         self._document: dict[str, Any] = {}
+        self._generation = 0
+        self._saved_at = 0.0
 
     def load(self) -> Frontier | None:
         """As `Frontiers.load`."""
@@ -134,6 +141,8 @@ class KeptFrontier:
     def save(self, frontier: Frontier) -> None:
         """As `Frontiers.save`."""
         self._document = frontier_document(frontier, self._new)
+        self._generation = frontier.generation
+        self._saved_at = time.perf_counter()
 
     def confirm(self, frontier: Frontier) -> None:
         """As `Frontiers.confirm`. Raises RuntimeError where another stands there."""
@@ -142,7 +151,9 @@ class KeptFrontier:
 
     def leases(self) -> list[Lease]:
         """As `Frontiers.leases`."""
-        return []
+        has_seen = time.perf_counter() - self._saved_at >= FOLLOWS_S
+        known = self._generation if has_seen else self._generation - 1
+        return [Lease("proxy", datetime.now(UTC), {self._new.class_id: known})]
 
 
 def _number_of(identity: bytes) -> int:
