@@ -70,26 +70,26 @@ def measure_alone(count: int, tell: Tell) -> list[Figures]:
 def show(console: Console, alone: list[Figures], beside: list[Noticed]) -> None:
     """Two tables, each with its targets."""
     table = Table(
-        "job", "documents", "a second", "job us", "server us", "peak MiB", "rate", "memory",
+        "job", "documents", "a second", "job us", "server us", "of it updates", "idle MiB", "peak MiB", "rate", "memory",
         title="alone: against a server in memory; microseconds of processor time a document",
         title_justify="left",
     )  # fmt: skip
     for one in alone:
         rate = one.documents / one.wall_s
-        cpu, server = (seconds / one.documents * 1e6 for seconds in (one.cpu_s, one.server_cpu_s))
+        taken = (one.cpu_s, one.server_cpu_s, one.update_cpu_s)
         table.add_row(
             one.work,
             f"{one.documents:,}",
             f"{rate:,.0f}",
-            f"{cpu:.0f}",
-            f"{server:.0f}",
+            *(f"{seconds / one.documents * 1e6:.0f}" for seconds in taken),
+            f"{one.idle_kib / 1024:.0f}",
             f"{one.peak_kib / 1024:.0f}",
             _WORDS[rate >= LEAST_DOCUMENTS_S],
             _WORDS[one.peak_kib <= MOST_PEAK_KIB],
         )
     console.print(table)
     table = Table(
-        "job", "documents", "a second", "peak MiB", "asked", "rest us", "meanwhile us", "p99 us", "ratio", "",
+        "job", "documents", "a second", "peak MiB", "questions", "asked", "rest us", "meanwhile us", "p99 us", "ratio", "",
         title="beside: the command on the real server, and an application; medians",
         title_justify="left",
     )  # fmt: skip
@@ -100,6 +100,7 @@ def show(console: Console, alone: list[Figures], beside: list[Noticed]) -> None:
                 f"{each.documents:,}",
                 f"{each.documents_s:,.0f}",
                 f"{each.peak_kib / 1024:.0f}",
+                f"{each.questions:,}",
                 kind,
                 f"{each.rest_p50_us[kind]:,.0f}",
                 f"{each.work_p50_us[kind]:,.0f}",
