@@ -22,6 +22,12 @@ from bench.report.report import RESULTS
 LEAST_DOCUMENTS_S: Final = 5_000
 MOST_PEAK_KIB: Final = 150 << 10
 MOST_LATENCY: Final = 1.3
+_ALONE: Final = "job,documents,a second,job us,server us,of it updates,idle MiB,peak MiB,rate,memory".split(
+    ","
+)
+_BESIDE: Final = "job,documents,a second,peak MiB,questions,asked,rest us,meanwhile us,p99 us,ratio,".split(
+    ","
+)
 _WORDS: Final = {True: "reached", False: "NOT REACHED"}
 
 
@@ -70,10 +76,10 @@ def measure_alone(count: int, tell: Tell) -> list[Figures]:
 def show(console: Console, alone: list[Figures], beside: list[Noticed]) -> None:
     """Two tables, each with its targets."""
     table = Table(
-        "job", "documents", "a second", "job us", "server us", "of it updates", "idle MiB", "peak MiB", "rate", "memory",
+        *_ALONE,
         title="alone: against a server in memory; microseconds of processor time a document",
         title_justify="left",
-    )  # fmt: skip
+    )
     for one in alone:
         rate = one.documents / one.wall_s
         taken = (one.cpu_s, one.server_cpu_s, one.update_cpu_s)
@@ -89,10 +95,10 @@ def show(console: Console, alone: list[Figures], beside: list[Noticed]) -> None:
         )
     console.print(table)
     table = Table(
-        "job", "documents", "a second", "peak MiB", "questions", "asked", "rest us", "meanwhile us", "p99 us", "ratio", "",
+        *_BESIDE,
         title="beside: the command on the real server, and an application; medians",
         title_justify="left",
-    )  # fmt: skip
+    )
     for each in beside:
         for kind, ratio in each.ratio.items():
             table.add_row(
