@@ -53,8 +53,8 @@ class TurnPace:
     """Waits after a window, at which the job worked so many seconds; it waits for the proxies besides."""
     tell: Callable[[Job], None] = lambda _job: None
     """Sees the job each time that it was written down."""
-    waiting: Callable[[Sequence[str]], None] = lambda _proxies: None
-    """Sees which proxies hold a window up, at each look."""
+    waiting: Callable[[Sequence[str], float], None] = lambda _proxies, _waited_s: None
+    """Sees which proxies hold a window up, and for how long already, at each look."""
     quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
     clock: Callable[[], float] = time.perf_counter
@@ -208,11 +208,11 @@ class Turn:
     def _is_let_go(self, frontier: Frontier) -> bool:
         """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
         began = self._pace.clock()
-        is_let_go = self._wait_for_leases(frontier, began + HELD_UP_S)
+        is_let_go = self._wait_for_leases(frontier, began)
         self._waited_s += self._pace.clock() - began
         return is_let_go
 
-    def _wait_for_leases(self, frontier: Frontier, deadline: float) -> bool:
+    def _wait_for_leases(self, frontier: Frontier, began: float) -> bool:
         polls = iter(_POLLS_S)
         poll_s = 0.0
         while True:
@@ -223,9 +223,10 @@ class Turn:
             ]
             if not holding:
                 return True
-            self._pace.waiting(holding)
+            waited_s = self._pace.clock() - began
+            self._pace.waiting(holding, waited_s)
             poll_s = next(polls, poll_s)
-            if self._pace.clock() > deadline or self._stopped.wait(poll_s):
+            if waited_s > HELD_UP_S or self._stopped.wait(poll_s):
                 return False
 
     def _withdraw(self, frontier: Frontier) -> Frontier:
