@@ -137,6 +137,11 @@ class Metrics:
         self.keyring_expired = self._gauge("keyring_expired", "1 while the keys are too old to be used")
         self.key_ages = KeyAges(today)
         self.registry.register(self.key_ages)
+        self.context_keys = self._gauge("context_keys", "Keys of contexts at hand")
+        self.shredded_values = self._counter(
+            "shredded_values",
+            "Values in replies that were shown as null, because their context's key is gone",
+        )
         self.frontiers = FrontierFigures(self.registry)
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")

@@ -6,11 +6,13 @@ from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import binary
+from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.rewriting.contexts import encrypted_in_context, require, wanted_by
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -37,14 +39,18 @@ class Settled:
     sent before the plan stands. `take` is a `plan.Settler`.
     """
 
-    __slots__ = ("_forms", "_shared", "_size", "edits")
+    __slots__ = ("_forms", "_is_short", "_shared", "_size", "contexts", "edits")
 
     def __init__(self, shared: Shared, forms: Forms | None = None) -> None:
         self._shared = shared
         self._forms = forms
         self._size = 0
+        self._is_short = False
+        """Whether keys of contexts are missing, so that no edit is worth making."""
         self.edits: list[Edit] = []
         """In place of some documents as they came, the same as they are sent."""
+        self.contexts: dict[ContextWanted, None] = {}
+        """The contexts of the values in them."""
 
     def take(
         self,
@@ -56,6 +62,13 @@ class Settled:
         parents: tuple[int, ...],
     ) -> None:
         """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
+        cache = self._shared.contexts
+        if cache is not None:
+            wanted = wanted_by(planned)
+            self.contexts |= wanted
+            self._is_short = self._is_short or bool(cache.missing(wanted))
+            if self._is_short:
+                return  # `apply_plan` asks for all of them at once, and the command comes again
         edits = _edits(message, planned, replacements, self._shared, self._forms)
         lengths = resized(message, edits)
         for parent in parents:
@@ -70,21 +83,25 @@ class Settled:
 
 
 def apply_plan(
-    plan: Plan, shared: Shared, settled: Sequence[Edit] = (), forms: Forms | None = None
+    plan: Plan, shared: Shared, settled: Settled | None = None, forms: Forms | None = None
 ) -> list[bytes]:
     """The message of `plan` with its covered values encrypted, in one piece; a long one in several.
 
-    `settled` are the edits that `Settled` has made of what the plan handed over; `forms` chooses the form of
-    each value while a class moves. Returns the very same bytes when there is nothing to change.
-    Raises: UnknownKey; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a document or the message outgrows
-    what the server accepts.
+    `settled` has made edits of what the plan handed over; `forms` chooses the form of each value while a
+    class moves. Returns the very same bytes when there is nothing to change.
+    Raises: UnknownKey; ContextsMissing, ContextShredded; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a
+    document or the message outgrows what the server accepts.
     Cost: O(message) and one AES-SIV call a value.
     """
     message = plan.buf
-    if not plan.edits and not plan.replacements and not settled:
+    if shared.contexts is not None:
+        wanted = wanted_by(plan.edits)
+        require(shared.contexts, wanted if settled is None else settled.contexts | wanted)
+    made = () if settled is None else settled.edits
+    if not plan.edits and not plan.replacements and not made:
         return [message]
     edits = _edits(message, plan.edits, plan.replacements, shared, forms)
-    edits += settled
+    edits += made
     lengths = resized(message, edits)
     size = lengths.get(0, len(message))
     if size > shared.settings.max_message_bytes:
@@ -103,7 +120,10 @@ def _edits(
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
     edits = [
-        _edit(message, each, keyring.cipher_for(each.field_class.name), grids, forms) for each in planned
+        _edit(message, each, keyring.cipher_for(each.field_class.name), grids, forms)
+        if each.field_class.per is None
+        else _edit_in_context(message, each, shared)
+        for each in planned
     ]
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
@@ -155,6 +175,20 @@ def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher, forms: F
             envelope = forms.valid(planned.field_class.name, envelope, planned.kind, value)
     else:
         envelope = cipher.encrypt_randomly(planned.kind, value)
+    return _put(message, planned, envelope)
+
+
+def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:
+    """Such a class has no range, and does not move: its data keeps the keys of its contexts."""
+    if isinstance(planned, RangeEdit):
+        raise TypeError("a range of a class with contexts")
+    element = planned.element
+    value = message[element.value : element.end] if planned.value is None else planned.value
+    return _put(message, planned, encrypted_in_context(planned, value, shared.contexts))
+
+
+def _put(message: bytes, planned: ValueEdit, envelope: bytes) -> Edit:
+    element = planned.element
     # The name with its NUL lies between the type byte and the value.
     name = message[element.start + 1 : element.value]
     data = b"".join((_BINARY, name, binary(envelope)))

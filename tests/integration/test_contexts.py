@@ -1,0 +1,104 @@
+"""A key for each tenant, through running proxies: values, filters, two workers at once, and shredding."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from sealwire.crypto.envelope import parse_context_header
+from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.keyring.file import create_keyring
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.conftest import Document
+from tests.integration.running_site import client_of, new_environ, site_at
+from tests.proxy.server.site import Site, serving
+
+pytestmark = pytest.mark.integration
+
+RULES = """
+version: 1
+classes:
+  ssn: {mode: deterministic, type: string, key: {per: tenant_id}}
+  notes: {mode: random, key: {per: tenant_id}}
+  ward: {mode: deterministic, type: string, key: {per: "$database"}}
+collections:
+  "*.people": {ssn: ssn, notes: notes, ward: ward, visits.note: notes}
+"""
+Collection = Any
+
+
+@pytest.fixture
+def site(database: DatabaseProcess, tmp_path: Path) -> Site:
+    environ = new_environ()
+    site = site_at(database, tmp_path, RULES, environ)
+    site.config["keys"]["contexts"] = "contexts.db"
+    create_keyring(site.keyring, EnvironmentKek(environ=environ), ["ssn", "notes", "ward"], datetime.now(UTC))
+    return site
+
+
+@pytest.fixture
+def clients(site: Site, database: DatabaseProcess) -> Iterator[list[MongoClient[Document]]]:
+    """Two proxies that share a store, and the server itself."""
+    with ExitStack() as stack:
+        opened = [client_of(stack.enter_context(serving(site))) for _ in range(2)]
+        opened.append(MongoClient[Document](database.uri()))
+        for name in ("clinic", "race"):
+            opened[-1].drop_database(name)
+        yield [stack.enter_context(client) for client in opened]
+
+
+def test_values_of_tenants_are_found_under_their_own_keys(clients: list[MongoClient[Document]]) -> None:
+    first, second, direct = clients
+    people = first["clinic"]["people"]
+    people.insert_many(
+        [{"_id": n, "tenant_id": n % 2, "ssn": "x", "notes": f"n{n}", "ward": "w"} for n in range(4)]
+    )
+    other = second["clinic"]["people"]
+    assert {each["notes"] for each in other.find()} == {"n0", "n1", "n2", "n3"}
+    assert [each["_id"] for each in other.find({"tenant_id": 1, "ssn": "x"}).sort("_id")] == [1, 3]
+    assert [each["_id"] for each in other.find({"ward": "w"}, {"_id": 1}).sort("_id")] == [0, 1, 2, 3]
+    assert other.find_one({"tenant_id": 7, "ssn": "x"}) is None
+    assert other.count_documents({"$or": [{"tenant_id": 1, "ssn": "x"}, {"tenant_id": 0, "ssn": "y"}]}) == 2
+    with pytest.raises(OperationFailure) as refused:
+        other.find_one({"ssn": "x"})
+    assert "[context]" in str(refused.value)
+    stored = {each["_id"]: each for each in direct["clinic"]["people"].find()}
+    keys = {number: parse_context_header(bytes(each["ssn"]))[1] for number, each in stored.items()}
+    assert keys[0] == keys[2] != keys[1] == keys[3]
+    assert bytes(stored[0]["ssn"]) == bytes(stored[2]["ssn"]) != bytes(stored[1]["ssn"])
+
+
+def test_updates_store_under_the_key_of_the_tenant_that_they_name(
+    clients: list[MongoClient[Document]],
+) -> None:
+    people, other = (client["clinic"]["people"] for client in clients[:2])
+    people.insert_one({"_id": 1, "tenant_id": 5, "ssn": "a"})
+    people.update_one({"_id": 1, "tenant_id": 5}, {"$set": {"ssn": "b", "tenant_id": 5}})
+    people.update_one({"tenant_id": 6, "ssn": "c"}, {"$set": {"notes": "new"}}, upsert=True)
+    assert other.find_one({"tenant_id": 5, "ssn": "b"})["_id"] == 1
+    assert other.find_one({"tenant_id": 6, "ssn": "c"})["notes"] == "new"
+    for update in ({"$set": {"tenant_id": 7}}, {"$unset": {"tenant_id": 1}}, [{"$set": {"a": 1}}]):
+        with pytest.raises(OperationFailure) as refused:
+            people.update_one({"tenant_id": 5}, update)
+        assert "[context]" in str(refused.value)
+
+
+def test_two_workers_that_make_the_same_first_keys_agree(clients: list[MongoClient[Document]]) -> None:
+    tenants = range(40)
+
+    def write(client: MongoClient[Document]) -> None:
+        for tenant in tenants:
+            client["race"]["people"].insert_one({"tenant_id": tenant, "ssn": "same"})
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, clients[:2]))
+    counts = [
+        clients[0]["race"]["people"].count_documents({"tenant_id": each, "ssn": "same"}) for each in tenants
+    ]
+    assert counts == [2] * len(tenants)
