@@ -42,13 +42,17 @@ class Resolver(Unpicklable):
                 by_id[row.key_id] = _opened(row, keyring)
         return Found(by_context, by_id)
 
+    def tag_key(self, keyring: Keyring, class_name: str) -> bytes | None:
+        """What makes the tags of a class; None where it has no context yet. Raises as `find`."""
+        return self._tag_key(keyring, keyring.cipher_for(class_name), utc_now(), is_made=False)
+
     def row_of(self, keyring: Keyring, class_name: str, context: bytes) -> ContextRow | None:
         """The row of a context, if it has one. Raises as `find`."""
-        cipher = keyring.cipher_for(class_name)
-        tag_key = self._tag_key(keyring, cipher, utc_now(), is_made=False)
+        tag_key = self.tag_key(keyring, class_name)
         if tag_key is None:
             return None
-        return next(iter(self._store.find(cipher.class_id, [tag_of(tag_key, context)])), None)
+        class_id = keyring.cipher_for(class_name).class_id
+        return next(iter(self._store.find(class_id, [tag_of(tag_key, context)])), None)
 
     def _of_class(
         self, keyring: Keyring, class_name: str, contexts: dict[bytes, bool]

@@ -25,6 +25,7 @@ _FORMAT = 1
 _BUSY_S = 5.0
 # SQLite takes 32,766 variables in a statement, older builds 999.
 _AT_ONCE = 900
+_PART_BYTES = 1 << 20
 
 _SCHEMA = """
 CREATE TABLE contexts (
@@ -135,6 +136,11 @@ class SqliteContextStore:
         select = f"SELECT {_COLUMNS} FROM contexts WHERE class_id = ? AND key_id > ? ORDER BY key_id LIMIT ?"  # noqa: S608 - constants
         return [self._row(found) for found in self._rows(select, (class_id, after, limit))]
 
+    def has_bytes(self, wrapped: bytes) -> bool | None:
+        """See `store.ContextStore`. Cost: O(bytes of the file and its log)."""
+        beside = (self._path.with_name(self._path.name + end) for end in ("", "-wal", "-journal"))
+        return any(_holds(path, wrapped) for path in beside)
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -218,6 +224,20 @@ class SqliteContextStore:
 
     def _damaged(self, what: str) -> DamagedFile:
         return DamagedFile(KeysReason.SCHEMA, f"{self._path} {what}", "restore it from its own backup")
+
+
+def _holds(path: Path, wanted: bytes) -> bool:
+    """Whether bytes lie in a file, which is read in parts."""
+    try:
+        with path.open("rb") as file:
+            tail = b""
+            while part := file.read(_PART_BYTES):
+                if wanted in tail + part:
+                    return True
+                tail = part[-len(wanted) :]
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def _time(text: object) -> datetime:

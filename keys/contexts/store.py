@@ -60,6 +60,10 @@ class ContextStore(Protocol):
         """At most so many rows of a class whose key ids are above `after`, in rising order."""
         ...
 
+    def has_bytes(self, wrapped: bytes) -> bool | None:
+        """Whether these bytes of a wrapped key lie where the store lies; None where nobody can look."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...

@@ -19,6 +19,7 @@ from sealwire.keys.keyring.data_key import whole_seconds
 
 _DOMAIN: Final = b"sealwire context key"
 _TAG_DOMAIN: Final = b"sealwire context tag"
+_RECEIPT_DOMAIN: Final = b"sealwire shred receipt"
 
 
 def tag_of(tag_key: bytes, context: bytes) -> bytes:
@@ -27,6 +28,11 @@ def tag_of(tag_key: bytes, context: bytes) -> bytes:
     Source: RFC 5297 section 2.4, S2V is a pseudorandom function. Cost: 10 us.
     """
     return AESSIV(tag_key).encrypt(context, [_TAG_DOMAIN])[:TAG_BYTES]
+
+
+def receipt_tag(tag_key: bytes, receipt: bytes) -> bytes:
+    """16 bytes that only a holder of the class's key can make of a receipt; never those of a context."""
+    return AESSIV(tag_key).encrypt(receipt, [_RECEIPT_DOMAIN])[:TAG_BYTES]
 
 
 def new_row(cipher: ValueCipher, tag: bytes, now: datetime) -> ContextRow:

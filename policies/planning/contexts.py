@@ -68,7 +68,7 @@ class Contexts:
         if field_class.per == PER_DATABASE:
             if belongs_to_server(f"{self.database}.x"):
                 raise Refusal(Reason.CONTEXT, path=node.path, rule="in no database of its own")
-            return ContextUse(_DATABASE_KIND + self.database.encode("utf-8", "replace"), is_stored)
+            return ContextUse(database_context(self.database), is_stored)
         found = self.fixed.get(field_class.per or b"")
         if found is None:
             raise unfixed(field_class.per or b"", node)
@@ -83,6 +83,11 @@ class Contexts:
 def unfixed(path: bytes, node: PathNode) -> Refusal:
     """The refusal of a value whose context is not known."""
     return Refusal(Reason.CONTEXT, path=node.path, rule=f"without '{path.decode('utf-8', 'replace')}'")
+
+
+def database_context(database: str) -> bytes:
+    """A database as a context."""
+    return _DATABASE_KIND + database.encode("utf-8", "replace")
 
 
 def context_of(buf: bytes, element: Element) -> bytes | None:

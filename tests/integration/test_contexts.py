@@ -1,6 +1,10 @@
 """A key for each tenant, through running proxies: values, filters, two workers at once, and shredding."""
 
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -102,3 +106,54 @@ def test_two_workers_that_make_the_same_first_keys_agree(clients: list[MongoClie
         clients[0]["race"]["people"].count_documents({"tenant_id": each, "ssn": "same"}) for each in tenants
     ]
     assert counts == [2] * len(tenants)
+
+
+def keys(site: Site, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-m", "sealwire", "keys", *words, "--contexts", "contexts.db"]
+    line += ["--keyring", "keyring.json"]
+    return subprocess.run(
+        line, env=site.environ, cwd=site.folder, input=stdin, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_shredded_tenant_is_null_in_replies_and_is_not_written_to(
+    site: Site, clients: list[MongoClient[Document]]
+) -> None:
+    first, second, _ = clients
+    people = first["clinic"]["people"]
+    people.insert_many([{"_id": n, "tenant_id": f"t{n}", "notes": "secret", "ssn": "1"} for n in range(2)])
+    assert second["clinic"]["people"].count_documents({"tenant_id": "t1", "ssn": "1"}) == 1
+    early = keys(site, "shred", "notes", "t1", "--now")
+    assert early.returncode == 2
+    for name in ("notes", "ssn"):
+        done = keys(
+            site, "shred", name, "-", "--now", "--confirm", name, "--receipt", f"{name}.json", stdin="t1\n"
+        )
+        assert done.returncode == 0, done.stderr
+    assert "t1" not in (site.folder / "notes.json").read_text()
+    receipt = json.loads((site.folder / "notes.json").read_text())
+    assert (receipt["key_in_row"], receipt["key_in_files"]) == ("no", "no")
+    checked = keys(site, "shred", "notes", "t1", "--verify", "notes.json")
+    assert checked.returncode == 0, checked.stderr
+    assert keys(site, "shred", "notes", "t0", "--verify", "notes.json").returncode == 65
+    _wait_until(lambda: second["clinic"]["people"].find_one({"_id": 1})["notes"] is None)
+    _wait_until(lambda: people.find_one({"_id": 1})["notes"] is None)
+    assert {each["_id"]: each["notes"] for each in people.find()} == {0: "secret", 1: None}
+    assert people.count_documents({"tenant_id": "t1", "ssn": "1"}) == 0
+    with pytest.raises(OperationFailure) as refused:
+        people.insert_one({"tenant_id": "t1", "notes": "back"})
+    assert refused.value.code == 211
+    assert keys(site, "contexts", "notes", "t1", "--readmit").returncode == 0
+    people.insert_one({"_id": 9, "tenant_id": "t1", "notes": "back"})
+    assert second["clinic"]["people"].find_one({"_id": 9})["notes"] == "back"
+    counts = json.loads(keys(site, "contexts", "notes", "--json").stdout)
+    assert (counts["live"], counts["destroyed"]) == (2, 1)
+    assert b"t1" not in (site.folder / "contexts.db").read_bytes()
+
+
+def _wait_until(condition: "Callable[[], bool]") -> None:
+    """As long as keys.refresh_s, which is a second, and some more."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
