@@ -104,14 +104,10 @@ def parse_receipt(raw: bytes, filename: str) -> tuple[Receipt, bytes]:
     return receipt, tag
 
 
-def check_receipt(
-    receipt: Receipt, tag: bytes, tag_key: bytes, row: ContextRow | None, filename: str
-) -> None:
+def check_receipt(receipt: Receipt, tag: bytes, tag_key: bytes, row: ContextRow | None, name: str) -> None:
     """Raises DamagedFile TAMPERED where it is not genuine, or the store says something else."""
     if not receipt.is_genuine(tag, tag_key):
-        raise DamagedFile(
-            KeysReason.TAMPERED, f"{filename} is not what Sealwire wrote", "ask for the original"
-        )
+        raise DamagedFile(KeysReason.TAMPERED, f"{name} is not what Sealwire wrote", "ask for the original")
     if row is None or not row.is_destroyed or _time(row.destroyed) != receipt.destroyed:
         raise DamagedFile(
             KeysReason.TAMPERED,

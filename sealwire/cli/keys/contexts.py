@@ -23,7 +23,7 @@ from sealwire.keys.contexts.store import every_row
 def contexts(
     subject: ClassOfContexts, context: str | None, context_type: str, manner: Manner, *, readmit: bool
 ) -> None:
-    """Count the contexts of CLASS; with --readmit, let CONTEXT be written to again after its key was destroyed.
+    """Count the contexts of CLASS; with --readmit, let a destroyed CONTEXT be written to again.
 
     \b
     Examples:
@@ -49,7 +49,7 @@ def contexts(
         "wrapped_by_version": versions,
     }
     by = ", ".join(f"{number} by version {version}" for version, number in versions.items()) or "none"
-    text = f"{count.live} contexts, {count.announced} of them announced for destruction; {count.destroyed} destroyed"
+    text = f"{count.live} contexts, {count.announced} to be destroyed; {count.destroyed} destroyed"
     manner.answer(f"{opened.class_name}: {text}\nkeys wrapped: {by}", document)
 
 

@@ -115,7 +115,8 @@ def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
             f"the policy has no class {name}",
             "give the policy that the proxies use; a class that it does not have needs no new key",
         )
-    return found.mode is not Mode.RANDOM
+    # with a key for each context, the class's own wraps these and encrypts no value: nothing has to move
+    return found.mode is not Mode.RANDOM and found.per is None
 
 
 def _show(place: str, work: _Work, made: Sequence[DataKey], manner: Manner) -> None:

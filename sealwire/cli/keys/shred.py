@@ -47,7 +47,7 @@ from sealwire.keys.private_file import create_public, require_free
 @click.option("--receipt", type=PATH, help="Where the receipt goes; else it is printed.")
 @click.option("--verify", "to_verify", type=PRESENT_FILE, help="Check a receipt against keyring and store.")
 @manner_options
-def shred(  # noqa: PLR0913 - one parameter an option
+def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
     subject: ClassOfContexts,
     context: str | None,
     context_type: str,
@@ -60,10 +60,11 @@ def shred(  # noqa: PLR0913 - one parameter an option
     at_once: bool,
     cancel: bool,
 ) -> None:
-    """Destroy the key of one CONTEXT of CLASS, in two steps: announce it, and run the command again after --wait.
+    """Destroy the key of one CONTEXT of CLASS, in two steps: announce it, and run this again after --wait.
 
-    What it encrypted cannot be read again by anyone, in no replica and no backup of the data. Only backups of
-    the store itself still have the key: keep few, and apart. Proxies that run forget it within keys.refresh_s.
+    What it encrypted cannot be read again by anyone, in no replica and no backup of the data. Only backups
+    of the store itself still have the key: keep few, and apart. Proxies that run forget it within
+    keys.refresh_s.
 
     \b
     Examples:
@@ -142,9 +143,7 @@ def _verify(opened: Opened, path: Path, context: bytes | None, manner: Manner) -
     row = next(iter(opened.store.find_ids([receipt.key_id])), None)
     check_receipt(receipt, tag, tag_key, row, str(path))
     if context is not None and tag_of(tag_key, context) != receipt.context_tag:
-        raise DamagedFile(
-            KeysReason.TAMPERED, f"{path} is the receipt of another context", "look for the right one"
-        )
+        raise DamagedFile(KeysReason.TAMPERED, f"{path} is of another context", "look for the right one")
     document = {"class": receipt.class_name, "key_id": receipt.key_id.hex(), "destroyed": receipt.destroyed}
     manner.answer(f"{path}: genuine; the key was destroyed at {receipt.destroyed} by {receipt.by}", document)
 

@@ -25,7 +25,7 @@ from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationReason
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.moves import Direction, Move
+from sealwire.sidecars.migration.moves import Direction, Move, refuse_contexts
 from sealwire.sidecars.migration.planning import (
     RIGHTS,
     make_job,
@@ -128,6 +128,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
         return moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
 
     policies = read_policy(policy)
+    refuse_contexts(policies, class_name)
     if is_deterministic(policies, class_name):
         selftest.run()
         ClassMove(policies, class_name, keyring, kek, uri).begin(delay_s, effort, manner)
@@ -225,5 +226,5 @@ class _Begin:
             job = make_job(client, self._direction, moves, self._wrong_type, self._effort.workers)
             if not manner.dry_run:
                 ledger.create(job)
-                job = carry_on(client, ledger, keyring, job, self._effort)
+                job = carry_on(client, ledger, keyring, job, self._effort, policies)
         finish(job, manner)
