@@ -150,15 +150,23 @@ class SqliteContextStore:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Make the tables, or see that they are ours. Raises sqlite3.Error, DamagedFile."""
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            marks = [
-                connection.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("application_id", "user_version")
-            ]
-            if marks == [0, 0] and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            names = ("application_id", "user_version")
+            marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if marks == [0, 0] and not tables:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
@@ -167,7 +175,6 @@ class SqliteContextStore:
                 raise self._damaged("is not a store of context keys, or of a newer release")
         finally:
             connection.execute("COMMIT")
-        return connection
 
     def _selected(self, where: str, first: tuple[object, ...], wanted: Sequence[bytes]) -> list[ContextRow]:
         found: list[ContextRow] = []

@@ -57,6 +57,12 @@ def clients(site: Site, database: DatabaseProcess) -> Iterator[list[MongoClient[
         yield [stack.enter_context(client) for client in opened]
 
 
+def found(people: Collection, condition: Document) -> Document:
+    document = people.find_one(condition)
+    assert document is not None
+    return dict(document)
+
+
 def test_values_of_tenants_are_found_under_their_own_keys(clients: list[MongoClient[Document]]) -> None:
     first, second, direct = clients
     people = first["clinic"]["people"]
@@ -85,8 +91,8 @@ def test_updates_store_under_the_key_of_the_tenant_that_they_name(
     people.insert_one({"_id": 1, "tenant_id": 5, "ssn": "a"})
     people.update_one({"_id": 1, "tenant_id": 5}, {"$set": {"ssn": "b", "tenant_id": 5}})
     people.update_one({"tenant_id": 6, "ssn": "c"}, {"$set": {"notes": "new"}}, upsert=True)
-    assert other.find_one({"tenant_id": 5, "ssn": "b"})["_id"] == 1
-    assert other.find_one({"tenant_id": 6, "ssn": "c"})["notes"] == "new"
+    assert found(other, {"tenant_id": 5, "ssn": "b"})["_id"] == 1
+    assert found(other, {"tenant_id": 6, "ssn": "c"})["notes"] == "new"
     for update in ({"$set": {"tenant_id": 7}}, {"$unset": {"tenant_id": 1}}, [{"$set": {"a": 1}}]):
         with pytest.raises(OperationFailure) as refused:
             people.update_one({"tenant_id": 5}, update)
@@ -136,8 +142,8 @@ def test_a_shredded_tenant_is_null_in_replies_and_is_not_written_to(
     checked = keys(site, "shred", "notes", "t1", "--verify", "notes.json")
     assert checked.returncode == 0, checked.stderr
     assert keys(site, "shred", "notes", "t0", "--verify", "notes.json").returncode == 65
-    _wait_until(lambda: second["clinic"]["people"].find_one({"_id": 1})["notes"] is None)
-    _wait_until(lambda: people.find_one({"_id": 1})["notes"] is None)
+    _wait_until(lambda: found(second["clinic"]["people"], {"_id": 1})["notes"] is None)
+    _wait_until(lambda: found(people, {"_id": 1})["notes"] is None)
     assert {each["_id"]: each["notes"] for each in people.find()} == {0: "secret", 1: None}
     assert people.count_documents({"tenant_id": "t1", "ssn": "1"}) == 0
     with pytest.raises(OperationFailure) as refused:
@@ -145,7 +151,7 @@ def test_a_shredded_tenant_is_null_in_replies_and_is_not_written_to(
     assert refused.value.code == 211
     assert keys(site, "contexts", "notes", "t1", "--readmit").returncode == 0
     people.insert_one({"_id": 9, "tenant_id": "t1", "notes": "back"})
-    assert second["clinic"]["people"].find_one({"_id": 9})["notes"] == "back"
+    assert found(second["clinic"]["people"], {"_id": 9})["notes"] == "back"
     counts = json.loads(keys(site, "contexts", "notes", "--json").stdout)
     assert (counts["live"], counts["destroyed"]) == (2, 1)
     assert b"t1" not in (site.folder / "contexts.db").read_bytes()

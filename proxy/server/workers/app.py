@@ -140,6 +140,8 @@ class Proxy:
             if self._admin is not None:
                 self._admin.close()
             audit.close()
+            if self._loaded.contexts is not None:
+                self._loaded.contexts.store.close()
 
     def stop(self) -> None:
         """Drain and return from `run`; a second call cuts what is still open."""

@@ -2,6 +2,8 @@
 
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +37,14 @@ class ClassOfContexts:
     kek: KekOptions
     contexts: Path
 
-    def open(self) -> "Opened":
+    @contextmanager
+    def opened(self) -> "Iterator[Opened]":
         """Raises what opening a keyring and a store raises."""
         selftest.run()
         providers = Providers()
         loaded = load_keyring(open_keyring_store(self.keyring, providers), self.kek.open(providers))
-        store = SqliteContextStore(self.contexts, create=False)
-        return Opened(self.class_name, loaded, store, Resolver(store))
+        with closing(SqliteContextStore(self.contexts, create=False)) as store:
+            yield Opened(self.class_name, loaded, store, Resolver(store))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,14 +32,14 @@ def contexts(
     """
     if readmit:
         named = read_context(context, context_type)
-        opened = subject.open()
-        row = opened.row_of(named)
-        if not manner.dry_run:
-            shredding.readmit(opened.store, row)
+        with subject.opened() as opened:
+            row = opened.row_of(named)
+            if not manner.dry_run:
+                shredding.readmit(opened.store, row)
         manner.answer("the context gets a new key with its next value", {"former_key_id": row.key_id.hex()})
         return
-    opened = subject.open()
-    count = opened.store.count(opened.class_id)
+    with subject.opened() as opened:
+        count = opened.store.count(opened.class_id)
     versions = {str(version): number for version, number in count.wrapped_by.items()}
     document = {
         "class": opened.class_name,
@@ -65,12 +65,12 @@ def rewrap_contexts(subject: ClassOfContexts, manner: Manner) -> None:
     Examples:
       sealwire keys rewrap-contexts notes --contexts contexts.db --keyring keyring.json
     """
-    opened = subject.open()
-    if manner.dry_run:
-        active = opened.keyring.cipher_for(opened.class_name).key_version
-        rows = every_row(opened.store, opened.class_id)
-        done = sum(not row.is_destroyed and row.wrap_version != active for row in rows)
-    else:
-        done = sum(shredding.rewrap(opened.store, opened.keyring, opened.class_name))
+    with subject.opened() as opened:
+        if manner.dry_run:
+            active = opened.keyring.cipher_for(opened.class_name).key_version
+            rows = every_row(opened.store, opened.class_id)
+            done = sum(not row.is_destroyed and row.wrap_version != active for row in rows)
+        else:
+            done = sum(shredding.rewrap(opened.store, opened.keyring, opened.class_name))
     verb = "would be wrapped" if manner.dry_run else "wrapped"
     manner.answer(f"{opened.store}: {done} keys {verb} anew", {"class": opened.class_name, "keys": done})

@@ -75,7 +75,8 @@ def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
     """
     if to_verify is not None:
         wanted = None if context is None else read_context(context, context_type)
-        _verify(subject.open(), to_verify, wanted, manner)
+        with subject.opened() as opened:
+            _verify(opened, to_verify, wanted, manner)
         return
     named = read_context(context, context_type)
     if receipt is not None:
@@ -85,18 +86,18 @@ def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
         _require_typed(subject.class_name, confirm)
     elif wait is None or wait < MINIMUM_WAIT:
         raise click.UsageError("--wait is one day at least; --now is for less")
-    opened = subject.open()
-    row = opened.row_of(named)
-    if cancel:
-        if not manner.dry_run:
-            row = shredding.cancel(opened.store, row)
-        _tell(row, manner)
-    elif at_once or row.shred_after is not None:
-        _destroy(opened, row, now, receipt, manner, at_once=at_once)
-    else:
-        if not manner.dry_run:
-            row = shredding.announce(opened.store, row, now, wait or MINIMUM_WAIT)
-        _tell(row, manner)
+    with subject.opened() as opened:
+        row = opened.row_of(named)
+        if cancel:
+            if not manner.dry_run:
+                row = shredding.cancel(opened.store, row)
+            _tell(row, manner)
+        elif at_once or row.shred_after is not None:
+            _destroy(opened, row, now, receipt, manner, at_once=at_once)
+        else:
+            if not manner.dry_run:
+                row = shredding.announce(opened.store, row, now, wait or MINIMUM_WAIT)
+            _tell(row, manner)
 
 
 def _require_typed(wanted: str, given: str | None) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -105,15 +105,15 @@ def carry_on(
 
     Raises KeySettingError CONTEXTS where it needs keys of contexts, and their store is not named.
     """
-    within = _within(job, keyring, effort, policies)
     throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
-    with ended_in_order(), progress_bar(job) as tell:
+    with _within(job, keyring, effort, policies) as within, ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle.after, tell, effort.batch)
         return Runner(job, MongoDocuments(client), ledger, choose, pace, within).run(effort.workers)
 
 
-def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> Within | None:
+@contextmanager
+def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> Iterator[Within | None]:
     """What chooses forms where classes have keys for contexts; None where no class has."""
     if effort.contexts is None:
         classes = [policies.classes.get(move.class_name) for move in job.moves]
@@ -121,8 +121,10 @@ def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> 
         if keyed is not None:
             text = f"class {keyed.name} has a key for each context"
             raise KeySettingError(KeysReason.CONTEXTS, text, "name their store: --contexts PATH")
-        return None
-    contexts = JobContexts(SqliteContextStore(effort.contexts), keyring, policies)
+        yield None
+        return
+    store = SqliteContextStore(effort.contexts)
+    contexts = JobContexts(store, keyring, policies)
 
     def within(namespace: str, raws: Sequence[bytes]) -> Callable[[bytes], NewForm]:
         if job.direction is not Direction.DECRYPT:
@@ -131,7 +133,8 @@ def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> 
             job.direction, keyring, job.wrong_type, InDocument(contexts, namespace, raw)
         )
 
-    return within
+    with closing(store):
+        yield within
 
 
 def finish(job: Job, manner: Manner) -> NoReturn:
