@@ -163,3 +163,30 @@ def _wait_until(condition: "Callable[[], bool]") -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_a_plaintext_collection_is_encrypted_and_decrypted_under_its_contexts(
+    site: Site, clients: list[MongoClient[Document]], database: DatabaseProcess
+) -> None:
+    first, _, direct = clients
+    direct["clinic"]["people"].insert_many(
+        [{"_id": n, "tenant_id": n % 3, "notes": f"n{n}", "visits": [{"note": "v"}]} for n in range(30)]
+    )
+    done = migrate(site, database, "encrypt", "policy.yaml", "clinic.people")
+    assert (done["state"], done["values"], done["left"]) == ("done", 60, [])
+    stored = list(direct["clinic"]["people"].find())
+    assert len({parse_context_header(bytes(each["notes"]))[1] for each in stored}) == 3
+    assert {each["notes"] for each in first["clinic"]["people"].find()} == {f"n{n}" for n in range(30)}
+    (site.folder / "less.yaml").write_text(RULES.replace(" notes: notes,", ""))
+    words = ["decrypt", "less.yaml", "clinic.people", "notes", "--confirm", "clinic.people"]
+    assert migrate(site, database, *words)["values"] == 30
+    assert {each["notes"] for each in direct["clinic"]["people"].find()} == {f"n{n}" for n in range(30)}
+
+
+def migrate(site: Site, database: DatabaseProcess, *words: str) -> dict[str, Any]:
+    line = [sys.executable, "-m", "sealwire", "migrate", *words, "--keyring", "keyring.json", "--json"]
+    line += ["--contexts", "contexts.db"]
+    environ = site.environ | {"SEALWIRE_SERVER_URI": database.uri()}
+    done = subprocess.run(line, env=environ, cwd=site.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))

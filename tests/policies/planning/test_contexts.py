@@ -41,15 +41,8 @@ def context(value: object) -> bytes | None:
 
 def contexts(command: Command) -> list[tuple[str, bytes | None, bool]]:
     """(path, context, whether a value is stored under it) of every edit."""
-    edits = value_edits(plan_of(command, POLICY))
-    return [
-        (
-            edit.node.path,
-            edit.context and edit.context.value,
-            edit.context is not None and edit.context.is_stored,
-        )
-        for edit in edits
-    ]
+    found = [(edit.node.path, edit.context) for edit in value_edits(plan_of(command, POLICY))]
+    return [(path, use and use.value, use is not None and use.is_stored) for path, use in found]
 
 
 def find(condition: dict[str, Any], **more: Any) -> Command:
@@ -87,9 +80,8 @@ def test_a_stored_document_says_its_contexts() -> None:
 
 
 def test_a_document_without_a_value_needs_no_context() -> None:
-    assert contexts({"insert": "people", "documents": [{"plain": "p", "ssn": None}]}) == [
-        ("plain", None, False)
-    ]
+    command = {"insert": "people", "documents": [{"plain": "p", "ssn": None}]}
+    assert contexts(command) == [("plain", None, False)]
 
 
 @pytest.mark.parametrize(
