@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NoReturn, final
 
 from sealwire.crypto.cipher import HeaderCipher, ValueCipher
-from sealwire.crypto.envelope import HEADER_BYTES, parse_header
+from sealwire.crypto.envelope import HEADER_BYTES, is_of_context, parse_context_header, parse_header
 from sealwire.crypto.unpicklable import refuse_to_serialise
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
@@ -31,6 +31,8 @@ class Keyring:
         "class_names",
         "created",
         "generation",
+        "partly_plaintext",
+        "plaintext_classes",
     )
 
     def __init__(self, keys: Iterable[DataKey], generation: int = 0) -> None:
@@ -69,6 +71,13 @@ class Keyring:
                 self._pending[key.class_name] = cipher
         self.class_names: tuple[str, ...] = tuple(names)
         """In the order of the keyring; classes without an active key are among them."""
+        self.plaintext_classes = tuple(
+            name for name, cipher in self._active.items() if self.is_plaintext(cipher)
+        )
+        """The classes whose active version is plaintext: their values are stored in clear, or begin there."""
+        leaving = (name for name, cipher in self._pending.items() if self.is_plaintext(cipher))
+        self.partly_plaintext = frozenset((*self.plaintext_classes, *leaving))
+        """The classes of which a value may rightly be stored in clear: those, and those that move there."""
 
     def __repr__(self) -> str:
         return (
@@ -91,11 +100,6 @@ class Keyring:
         if cipher is None:
             raise self._without_active(class_name)
         return cipher
-
-    @property
-    def plaintext_classes(self) -> tuple[str, ...]:
-        """The classes whose active version is plaintext: their values are stored in clear, or begin there."""
-        return tuple(name for name, cipher in self._active.items() if self.is_plaintext(cipher))
 
     def is_plaintext(self, cipher: ValueCipher) -> bool:
         """Whether the version of `cipher`, which is one of this keyring, is plaintext."""
@@ -130,6 +134,13 @@ class Keyring:
         """
         found = self._by_header.get(buf[start : start + HEADER_BYTES])
         if found is None:
+            if is_of_context(buf, start):
+                parse_context_header(buf[start:end])
+                raise UnknownKey(
+                    KeysReason.CONTEXTS,
+                    "a stored value has the key of a context, and no store of such keys is given",
+                    "set keys.contexts to the store that the value was written with",
+                )
             header = parse_header(buf[start:end])
             raise self._without_key(header.class_id, header.key_version)
         return found.bson_type, found.open(buf, start, end)

@@ -21,7 +21,8 @@ from sealwire.policies.filters.operands import (
     no_document,
     only_exists,
     pass_condition,
-    stored_type,
+    put_types,
+    stored_types,
     type_number,
 )
 from sealwire.policies.planning.arguments import (
@@ -33,10 +34,12 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
+from sealwire.policies.planning.contexts import fixed_in_filter
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
-from sealwire.policies.planning.values import match_range, put
+from sealwire.policies.planning.values import match_range
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -51,12 +54,41 @@ def plan_filter(walk: Walk, start: int) -> None:
 
     Raises Refusal, BsonError. Cost: O(elements).
     """
+    contexts = walk.draft.contexts
+    if contexts is None or not contexts.is_filter:
+        _conjunction(walk, start)
+        return
+    fixed = fixed_in_filter(walk.buf, start, contexts, seeds=walk.use is Use.SEED)
+    before = contexts.fixed
+    contexts.fixed = before | fixed
+    try:
+        if contexts.is_text:
+            walk.draft.compares = True  # under a collation, equality would let other contexts in
+        _conjunction(walk, start)
+    finally:
+        contexts.fixed = before
+
+
+def _conjunction(walk: Walk, start: int) -> None:
     inner = walk.inside(start)
     for element in elements(walk.buf, start):
         if element.name.startswith(b"$"):
             _top_level(inner, element)
         else:
             _field(inner, element)
+
+
+def plan_stored_filter(walk: Walk, argument: Element) -> None:
+    """As `plan_filter_argument`, for a filter on documents as they are stored: it may fix their contexts."""
+    contexts = walk.draft.contexts
+    if contexts is None:
+        plan_filter_argument(walk, argument)
+        return
+    contexts.is_filter = True
+    try:
+        plan_filter_argument(walk, argument)
+    finally:
+        contexts.is_filter = False
 
 
 def plan_filter_argument(walk: Walk, argument: Element) -> None:
@@ -219,15 +251,15 @@ def _size(walk: Walk, element: Element) -> None:
 def _type(walk: Walk, element: Element) -> None:
     """Asks whether a value is a document, an array, null or of the class's one type; ciphertext is binary."""
     node = walk.node
-    for inner, item in arguments_of(walk, element):
-        asked = type_number(inner, item)
-        if node.absent or (node.leaf is None and not node.opaque):
-            continue
-        found = stored_type(node, asked)
-        if found is None:
-            raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
-        if found != asked:
-            put(inner, item, kinds.INT, found.to_bytes(4, "little", signed=True))
+    asked = [type_number(*place) for place in arguments_of(walk, element)]
+    if node.absent or (node.leaf is None and not node.opaque):
+        return
+    found = [stored_types(node, each) for each in asked]
+    types = [kind for each in found if each is not None for kind in each]
+    if None in found:
+        raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
+    if types != asked:
+        put_types(walk, element, types)
 
 
 def _refuse_on_random(walk: Walk, element: Element) -> None:

@@ -12,7 +12,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from sealwire.policies.file.paths import is_transparent
-from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.file.schema import Mode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
@@ -72,7 +72,8 @@ def moves_for(
     if refused:
         first = refused[0]
         text = f"{first.namespace} {first.path} cannot be moved: {DETERMINISTIC}"
-        raise MigrationRefused(MigrationReason.DETERMINISTIC, text, "sealwire migrate plan shows every path")
+        hint = f"sealwire migrate {direction.value} POLICY {first.class_name}"
+        raise MigrationRefused(MigrationReason.DETERMINISTIC, text, hint)
     what = path or class_name
     if what is not None and names:
         text = f"the policy covers no path {what} there" if path else f"no covered path has the class {what}"
@@ -95,8 +96,10 @@ def move_back(policies: PolicySet, namespace: str, path: str) -> Move:
     return Move(namespace, path, "")
 
 
-def indexes(client: Client, namespace: str, paths: Sequence[str]) -> list[PathIndex]:
-    """Indexes that name one of the paths. Raises what the driver raises."""
+def indexes(
+    client: Client, namespace: str, paths: Sequence[str], mode: Mode = Mode.RANDOM
+) -> list[PathIndex]:
+    """Indexes that name one of the paths, whose classes are of this mode. Raises what the driver raises."""
     database, _, name = namespace.partition(".")
     try:
         listed = list(client.get_database(database, _DECODED).get_collection(name).list_indexes())
@@ -105,7 +108,7 @@ def indexes(client: Client, namespace: str, paths: Sequence[str]) -> list[PathIn
             return []
         raise
     return [
-        PathIndex(path, str(index["name"]), _obstacle(index, path))
+        PathIndex(path, str(index["name"]), _obstacle(index, path, mode))
         for index in listed
         for path in paths
         if any(_touches(field, path) for field in _fields(index))
@@ -195,8 +198,8 @@ def _touches(field: str, path: str) -> bool:
     return field == path or field.startswith(f"{path}.") or path.startswith(f"{field}.")
 
 
-def _obstacle(index: Mapping[str, Any], path: str) -> str:
-    if index.get("unique"):
+def _obstacle(index: Mapping[str, Any], path: str, mode: Mode) -> str:
+    if mode is Mode.RANDOM and index.get("unique"):
         return "it is unique, and envelopes of a random class never equal each other; drop it first"
     if "expireAfterSeconds" in index:
         return "it lets documents expire by a date that would be hidden; drop it first"

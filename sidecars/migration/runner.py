@@ -24,6 +24,10 @@ _ROUNDS = 8
 _STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
 
 
+Within = Callable[[str, Sequence[bytes]], Callable[[bytes], NewForm]]
+"""From a namespace and a batch of its documents to what decides for the values of each document."""
+
+
 class _Refused(Exception):
     """A value of a wrong type, where the job is to stop at one. Nothing of its batch is written."""
 
@@ -65,8 +69,13 @@ class Runner:
         notes: Notes,
         choose: NewForm,
         pace: Pace = _AT_ONCE,
+        within: Within | None = None,
     ) -> None:
-        """`choose` decides every value's new form."""
+        """`choose` decides every value's new form; `within`, where it is given, in its stead.
+
+        That is told of all documents of a batch before the first value of them.
+        """
+        self._within = within
         self.job = job
         self._documents = documents
         self._notes = notes
@@ -171,9 +180,11 @@ class Runner:
         tree = self._trees[namespace]
         patches: list[Patch] = []
         left: list[LeftValue] = []
+        choose_in = None if self._within is None else self._within(namespace, raws)
         for raw in raws:
             try:
-                patch = patch_of(raw, tree, self._choose)
+                choose = self._choose if choose_in is None else choose_in(raw)
+                patch = patch_of(raw, tree, choose)
             except BsonError:
                 patch = Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
             if patch.update:

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
+from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.uses import WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
@@ -107,6 +108,12 @@ class ClientSide(Side):
                 effects = self._shortened(refusal, message, parsed)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
+        except ContextsMissing as missing:
+            conversation.views.clear()
+            asked = conversation.need_contexts(missing.wanted)
+            if asked is not None:
+                return [asked]
+            effects = self._failed(missing, message, parsed)
         except WindowMet as window:
             conversation.views.clear()
             if not conversation.has_waited:
@@ -118,6 +125,7 @@ class ClientSide(Side):
             effects = self._failed(failure, message, parsed)
         conversation.views.clear()
         conversation.has_waited = False
+        conversation.context_searches = 0
         return effects
 
     def _refused(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -183,8 +191,9 @@ class ClientSide(Side):
         unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
-        forms = Forms(shared.moves, keyring) if shared.moves.classes else None
-        target = target_of(message, parsed.body, known.planned) if forms is None else None
+        is_moving = bool(shared.moves.classes)
+        forms = Forms(shared.moves, keyring) if is_moving or keyring.plaintext_classes else None
+        target = None if is_moving else target_of(message, parsed.body, known.planned)
         if target is not None:
             passing = known.get(target)
             if passing is not None:
@@ -214,16 +223,16 @@ class ClientSide(Side):
             conversation.views.covered,
             None if settled is None else settled.take,
         )
-        edits = () if settled is None else settled.edits
-        rewritten = apply_plan(plan, shared, edits, forms)
+        rewritten = apply_plan(plan, shared, settled, forms)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
-        if forms is not None:
+        if forms is not None and is_moving:
             self._hold_up(forms, plan, parsed, name, opened, request)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
-            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
+            in_clear = 0 if forms is None else forms.in_clear
+            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear), sent_on]
         if target is not None and not plan.protected and not conversation.views.consulted:
             known.remember(target, request, count)
         return [count, sent_on]

@@ -20,13 +20,25 @@ from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
-from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
-from sealwire.sidecars.migration.moves import DETERMINISTIC, class_at, tree_of
+from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, PathState, inspect
+from sealwire.sidecars.migration.moves import class_at, tree_of
 from sealwire.sidecars.migration.planning import PathIndex, indexes, move_back, select, unfit
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 
-_COLUMNS = ("collection", "path", "class", "documents", "plaintext", "older", "newest", "other", "look at")
+_COLUMNS = (
+    "collection",
+    "path",
+    "class",
+    "state",
+    "documents",
+    "plaintext",
+    "older",
+    "newest",
+    "other",
+    "to encrypt",
+    "look at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,13 @@ class _Found:
     inspection: Inspection
     indexes: list[PathIndex]
     why: str
+    size: int = 0
+    """About how many documents there are; what was read may be a sample of them."""
+
+    def about(self, count: int) -> int:
+        """How many there are in all where `count` were met."""
+        read = self.inspection.documents
+        return round(count * max(self.size, read) / read) if read else 0
 
 
 @click.command()
@@ -53,8 +72,9 @@ def plan(
     """Show what stored values there are to move, and what stands in the way. Changes nothing.
 
     It counts the values of each covered path: plaintext, of older keys, of the newest key, and other
-    envelopes (another class, damaged). It names indexes on the paths, and what cannot be moved, and why. It
-    needs no key-encryption key, opens nothing and shows no value.
+    envelopes (another class, damaged); and about how many values `encrypt` would move, also of a sample. It
+    names indexes on the paths, and what is in the way. It needs no key-encryption key, opens nothing and
+    shows no value.
 
     \b
     Examples:
@@ -72,8 +92,11 @@ def plan(
                 found.append(_Found(Inspection(each.namespace, 0, 0, ()), [], why))
                 continue
             inspection = _inspect(client, each.namespace, each.tree, newest, sample)
-            paths = [leaf.path for leaf in leaves(each.tree)]
-            found.append(_Found(inspection, indexes(client, each.namespace, paths), ""))
+            found.append(
+                _Found(
+                    inspection, _indexes(client, each.namespace, each.tree), "", _size(client, each.namespace)
+                )
+            )
     if as_json:
         print_json({"sample": sample, "collections": [_document(each) for each in found]})
         return
@@ -151,10 +174,27 @@ def _only(found: Inspection, path: str) -> Inspection:
 def _inspect(
     client: Client, namespace: str, tree: PathNode, newest: Newest, sample: int | None
 ) -> Inspection:
-    database, _, name = namespace.partition(".")
-    size = client.get_database(database).get_collection(name).estimated_document_count()
+    size = _size(client, namespace)
     with document_count_bar(namespace, min(size, sample or size)) as progress:
         return inspect(client, namespace, tree, newest, sample, progress)
+
+
+def _size(client: Client, namespace: str) -> int:
+    database, _, name = namespace.partition(".")
+    return client.get_database(database).get_collection(name).estimated_document_count()
+
+
+def _indexes(client: Client, namespace: str, tree: PathNode) -> list[PathIndex]:
+    return [
+        index
+        for mode in Mode
+        for index in indexes(
+            client,
+            namespace,
+            [node.path for node in leaves(tree) if node.leaf is not None and node.leaf.mode is mode],
+            mode,
+        )
+    ]
 
 
 def _document(found: _Found) -> dict[str, Any]:
@@ -172,39 +212,42 @@ def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
         "path": each.path,
         "class": each.class_name or None,
         "mode": each.mode.value,
+        "state": each.state.value,
         "documents": each.documents,
         "plaintext": each.plaintext,
         "wrong_type": each.wrong_type,
         "versions": {str(version): count for version, count in sorted(each.versions.items())},
         "newest_version": each.newest or None,
         "other": each.other,
+        "to_encrypt": found.about(each.to_encrypt),
         "indexes": [
             {"name": index.name, "obstacle": index.obstacle or None}
             for index in found.indexes
             if index.path == each.path
         ],
-        "refused": _refused(each) or None,
     }
 
 
 def _rows(found: _Found) -> Iterable[tuple[object, ...]]:
     name = found.inspection.namespace
     if found.why:
-        yield name, "", "", "", "", "", "", "", found.why
+        yield name, *([""] * (len(_COLUMNS) - 2)), found.why
     for each in found.inspection.paths:
         counts = (each.plaintext, each.older, each.versions[each.newest], each.other)
-        yield name, each.path, each.class_name, each.documents, *counts, _look_at(found, each)
-
-
-def _refused(each: PathCounts) -> str:
-    return f"not yet: {DETERMINISTIC}" if each.mode is Mode.DETERMINISTIC else ""
+        about = found.about(each.to_encrypt)
+        head = name, each.path, each.class_name, each.state.value, each.documents
+        yield *head, *counts, about, _look_at(found, each)
 
 
 def _look_at(found: _Found, each: PathCounts) -> str:
-    lines = [_refused(each)] if each.plaintext or each.older else []
+    lines = []
     if each.wrong_type:
         lines.append(f"{each.wrong_type} of a wrong type")
     for index in found.indexes:
-        if index.path == each.path and each.mode is Mode.RANDOM:
+        if index.path != each.path:
+            continue
+        if each.mode is Mode.RANDOM:
             lines.append(f"index {index.name}: {index.obstacle or 'finds no encrypted value; drop it'}")
-    return "\n".join(filter(None, lines))
+        elif index.obstacle and each.state is not PathState.ENCRYPTED:
+            lines.append(f"index {index.name}: {index.obstacle}")
+    return "\n".join(lines)

@@ -42,7 +42,8 @@ def test_a_plan_counts_what_there_is_and_names_what_is_in_the_way(clinic: Clinic
     assert paths["notes"]["plaintext"] == 5
     assert paths["notes"]["wrong_type"] == 1
     assert paths["visits.text"]["plaintext"] == 8
-    assert paths["nhs_number"]["refused"].startswith("not yet: its class is deterministic")
+    assert (paths["nhs_number"]["state"], paths["notes"]["state"]) == ("encrypted", "in clear")
+    assert (paths["notes"]["to_encrypt"], paths["visits.text"]["to_encrypt"]) == (4, 8)
     assert "unique" in paths["notes"]["indexes"][0]["obstacle"]
     table = clinic.migrate("plan", clinic.policy(), PATIENTS, "--sample", "2")
     assert (table.exit_code, SECRET in table.output) == (0, False)
