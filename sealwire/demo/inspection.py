@@ -8,7 +8,7 @@ from bson import Binary
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from sealwire.crypto.envelope import SUBTYPE, parse_header
+from sealwire.crypto.envelope import SUBTYPE, parse_any_header
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.examples.patients import Patient
 from sealwire.policies.file.schema import PolicySet, leaves
@@ -71,7 +71,7 @@ def is_envelope(value: object) -> bool:
     if not isinstance(value, Binary) or value.subtype != SUBTYPE:
         return False
     try:
-        parse_header(value)
+        parse_any_header(value)
     except InvalidEnvelope:
         return False
     return True

@@ -71,6 +71,7 @@ class MovingStage:
             "VAULT_TOKEN": self.bao.root_token,
             "SEALWIRE_KEYRING": str(self.proxy.keyring),
             "SEALWIRE_KEK_PROVIDER": f"vault:transit/{KEK_NAME}",
+            "SEALWIRE_KEYS_CONTEXTS": str(self.folder / "contexts.db"),
             "SEALWIRE_SERVER_URI_FILE": str(self.folder / "server.uri"),
         }
 

@@ -4,13 +4,12 @@ The steps are the commands that an operator types, run as processes of their own
 while, through Sealwire and, to compare, on a twin of the database.
 """
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sealwire.demo.desk import Desks, Period, desks_at_work
 from sealwire.demo.file_scan import covered_texts, scan_folder
@@ -18,6 +17,7 @@ from sealwire.demo.inspection import Stored, count_stored
 from sealwire.demo.moving_stage import POLICY, MovingStage
 from sealwire.demo.story import Check
 from sealwire.policies.file.loader import load_policy
+from sealwire.testbed.errors import TestbedError, TestbedReason
 
 MOVING_STEPS: Final = 7
 SETTLE_S: Final = "3"
@@ -71,21 +71,16 @@ class Operator:
         typed, self._typed = tuple(self._typed), []
         return typed
 
-    def run(self, *arguments: str, codes: tuple[int, ...] = (0,), typed: str = "") -> dict[str, Any]:
-        """Run one to its end; what it prints for programs. `typed` goes to it as its input.
-
-        Raises CommandFailed.
-        """
-        command = [sys.executable, "-m", "sealwire", *arguments, "--json"]
+    def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> None:
+        """Run one to its end, which is one of these exit codes. Raises CommandFailed."""
+        command = [sys.executable, "-m", "sealwire", *arguments]
         self._typed.append(f"sealwire {' '.join(arguments)}".replace(str(self.stage.policy), "policy.yaml"))
         done = subprocess.run(
-            command, env=self.stage.environment, input=typed, capture_output=True, text=True, check=False
+            command, env=self.stage.environment, capture_output=True, text=True, check=False
         )
         if done.returncode not in codes:
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise CommandFailed(f"{self._typed[-1]}: {said}")
-        printed: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {}
-        return printed
 
 
 def take_in(operator: Operator) -> None:
@@ -103,8 +98,7 @@ def turn_key(operator: Operator) -> None:
 def shred(operator: Operator) -> None:
     """The key of one patient's notes is destroyed; the desk never asks for this patient."""
     patient = operator.stage.dataset.patients[-1]["mrn"]
-    at_once = ("--now", "--confirm", patient)
-    operator.run("keys", "shred", "notes", patient, "--policy", str(operator.stage.policy), *at_once)
+    operator.run("keys", "shred", "notes", patient, "--now", "--confirm", "notes")
 
 
 def give_back(operator: Operator) -> None:
@@ -121,15 +115,15 @@ def give_back(operator: Operator) -> None:
         arguments = ("clinic.patients", path, "--confirm", "clinic.patients")
         operator.run("migrate", "decrypt", policy, *arguments, codes=codes)
     for name in ("nhs_number", "postcode"):
-        operator.run("migrate", "decrypt", policy, "--class", name, "--confirm", name, "--settle", SETTLE_S)
+        operator.run("migrate", "decrypt", policy, name, "--confirm", name, "--settle", SETTLE_S)
 
 
 _STEPS: Final[tuple[tuple[str, Callable[[Operator], None]], ...]] = (
-    ("in plaintext, behind Sealwire", lambda _operator: None),
+    ("plaintext", lambda _operator: None),
     ("encrypted", take_in),
-    ("the key of the NHS numbers changed", turn_key),
-    ("one patient shredded", shred),
-    ("everything decrypted again", give_back),
+    ("new key", turn_key),
+    ("shredded", shred),
+    ("decrypted", give_back),
 )
 
 
@@ -141,7 +135,11 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
     operator = Operator(stage)
     announce("making keys: every class begins in plaintext")
     policy = str(stage.policy)
-    operator.run("keys", "create", "--policy", policy, "--plaintext-all")
+    try:
+        operator.run("keys", "create", "--policy", policy, "--plaintext-all")
+    except CommandFailed as error:
+        text, hint = str(error), "run the command by itself to see more"
+        raise TestbedError(TestbedReason.DIED, text, hint) from None
     announce("starting Sealwire")
     stage.proxy.start()
     chapters: list[Chapter] = []
