@@ -65,13 +65,18 @@ class Runner:
         notes: Notes,
         choose: NewForm,
         pace: Pace = _AT_ONCE,
+        narrow: Callable[[], object] = lambda: None,
     ) -> None:
-        """`choose` decides every value's new form."""
+        """`choose` decides every value's new form.
+
+        `narrow` is called before the job is noted as done, if no value was left; perhaps more than once.
+        """
         self.job = job
         self._documents = documents
         self._notes = notes
         self._choose = choose
         self._pace = pace
+        self._narrow = narrow
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trees: Mapping[str, PathNode] = {
@@ -114,7 +119,10 @@ class Runner:
             began = time.perf_counter()
             batch = self._batch(index)
             with self._lock:
-                wish = self._note(self.job.after(index, batch, _now()))
+                job = self.job.after(index, batch, _now())
+                if job.standing is Standing.DONE and not job.left:
+                    self._narrow()
+                wish = self._note(job)
             if wish is not Wish.RUN and not self.job.standing.is_over:
                 self._stop(_STANDING[wish])
                 return

@@ -7,6 +7,7 @@ import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
 from sealwire.cli.migrate.classes import ClassMove, is_deterministic
+from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.options import (
     Effort,
     carry_on,
@@ -217,7 +218,8 @@ class _Begin:
         keyring = open_keyring(keyring_place, kek)
         with connected(server, RIGHTS) as client:
             moves = choose(client, policies)
-            refuse_obstacles(client, moves, self._direction)
+            refuse_obstacles(client, moves)
+            conversions_of(client, keyring, self._direction, moves, self._effort.accepted).check()
             for move in moves:
                 if move.class_name:
                     keyring.cipher_for(move.class_name)

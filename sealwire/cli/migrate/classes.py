@@ -10,10 +10,12 @@ from typing import Final, NoReturn
 import click
 
 from sealwire.cli.key_options import KekOptions, open_keyring_store
+from sealwire.cli.migrate.definitions import class_conversions, tell_changed
 from sealwire.cli.migrate.options import Effort, finish, progress_bar
 from sealwire.cli.output import Manner
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
+from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
@@ -24,6 +26,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
@@ -70,7 +73,8 @@ class ClassMove:
         keys = self._keys(in_move=False)
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
-            refuse_obstacles(client, job.moves, job.direction)
+            refuse_obstacles(client, job.moves)
+            self._definitions(client, keys, effort).check()
             if not manner.dry_run:
                 keys.wait_for_age(delay_s)
                 ledger = Ledger(client, keys.keyring)
@@ -85,7 +89,8 @@ class ClassMove:
             with connected(required_uri(self.uri), RIGHTS) as client:
                 ledger = Ledger(client, keys.keyring)
                 self._check(job)
-                refuse_obstacles(client, moves_of_paths(self._places(client), self.class_name), job.direction)
+                refuse_obstacles(client, moves_of_paths(self._places(client), self.class_name))
+                self._definitions(client, keys, effort).check()
                 if not manner.dry_run:
                     job = job.stopped(Standing.RUNNING, _now())
                     ledger.ask(job.name, Wish.RUN)
@@ -96,6 +101,13 @@ class ClassMove:
     def _carry_on(
         self, client: Client, ledger: Ledger, keys: "_Keys", job: Job, effort: Effort, quiet_s: float
     ) -> Job:
+        definitions = self._definitions(client, keys, effort)
+        definitions.widen()
+
+        def end() -> None:
+            tell_changed(definitions.narrow())
+            keys.activate()
+
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         with client.start_session(causal_consistency=True) as session, ended_in_order():
             frontiers = MongoFrontiers(client, session, keys.versions)
@@ -103,7 +115,14 @@ class ClassMove:
             values = MongoValues(client, session, class_id, lambda: self._places(client))
             with progress_bar(job) as tell:
                 pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
-                return Turn(job, keys.versions, Stores(values, frontiers, ledger), keys.activate, pace).run()
+                return Turn(job, keys.versions, Stores(values, frontiers, ledger), end, pace).run()
+
+    def _definitions(self, client: Client, keys: "_Keys", effort: Effort) -> Conversions:
+        old, new = (
+            ClassVersion(cipher, keys.keyring.is_plaintext(cipher))
+            for cipher in (keys.versions.old, keys.versions.new)
+        )
+        return class_conversions(client, keys.keyring, self._places(client), (old, new), effort.accepted)
 
     def _places(self, client: Client) -> list[ClassPaths]:
         found = covered_collections(client, self.policies)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import KekOptions, open_keyring_store
+from sealwire.cli.migrate.definitions import conversions_of, tell_changed
 from sealwire.cli.options import settings
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
@@ -43,11 +44,13 @@ delay_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard a job works."""
+    """How hard a job works, and what it may cost."""
 
     workers: int
     share: float
     batch: int
+    accepted: tuple[str, ...] = ()
+    """Indexes, validators and views that may lose their meaning."""
 
 
 effort_options = settings(
@@ -74,6 +77,13 @@ effort_options = settings(
         show_default=True,
         help="Documents between two notes of how far it is.",
     ),
+    click.option(
+        "--accept",
+        "accepted",
+        multiple=True,
+        metavar="NAME",
+        help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
+    ),
 )
 
 
@@ -84,12 +94,17 @@ def open_keyring(keyring: str, kek: KekOptions) -> Keyring:
 
 
 def carry_on(client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort: Effort) -> Job:
-    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` raises."""
+    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` and `widen` raise."""
+    definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
+    definitions.widen()
     throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
     with ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle.after, tell, effort.batch)
-        return Runner(job, MongoDocuments(client), ledger, choose, pace).run(effort.workers)
+        runner = Runner(
+            job, MongoDocuments(client), ledger, choose, pace, lambda: tell_changed(definitions.narrow())
+        )
+        return runner.run(effort.workers)
 
 
 def finish(job: Job, manner: Manner) -> NoReturn:

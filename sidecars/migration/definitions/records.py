@@ -8,7 +8,7 @@ sealed under a key of the keyring. Without the key a record counts as none, and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 
 import bson
 from bson.binary import Binary
@@ -86,6 +86,21 @@ class MongoRecords:
     def names(self) -> list[str]:
         """As `Records.names`. Raises what the driver raises."""
         return [str(each["_id"]) for each in self._records.find({}, {"_id": 1})]
+
+
+class NoRecords:
+    """Where nothing is kept: for what only looks."""
+
+    def load(self, _name: str) -> KeptForms | None:
+        """None."""
+
+    def save(self, name: str, _forms: KeptForms) -> NoReturn:
+        """Raises RuntimeError: whoever only looks widens nothing."""
+        raise RuntimeError(f"the forms of {name} are to be kept nowhere")
+
+    def names(self) -> list[str]:
+        """None of any."""
+        return []
 
 
 def sealed(name: str, forms: KeptForms, cipher: ValueCipher) -> dict[str, Any]:

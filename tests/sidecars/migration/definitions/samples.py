@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from secantus.query import matches
+from secantus.query import matches  # type: ignore[import-untyped]
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.frontier.versions import ClassVersion
