@@ -10,7 +10,7 @@ from memory. Deriving from a passphrase happens once, in the KEK's constructor, 
 cheap. `vault` is loaded only where a setting names it.
 
 May not import: policies, proxy, asyncio, logging. Only `kek/key_service.py` does, to turn off what libraries
-log. Of the rooms it uses crypto, and of wire the numbers of BSON's types. Keys never leave in a repr, an exception or a pickle. Python
-cannot wipe memory: whoever reads this process's memory has the keys.
+log. Of the rooms it uses crypto, and of wire the numbers of BSON's types. Keys never leave in a repr, an
+exception or a pickle. Python cannot wipe memory: whoever reads this process's memory has the keys.
 Specifications: docs/operations/keys.md; RFC 5297 (key wrapping); RFC 5869; RFC 7914.
 """

@@ -111,8 +111,11 @@ class ClassMove:
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         with client.start_session(causal_consistency=True) as session, ended_in_order():
             frontiers = MongoFrontiers(client, session, keys.versions)
+            frontiers.forget_leases()
             class_id = keys.versions.new.class_id
-            values = MongoValues(client, session, class_id, lambda: self._places(client))
+            values = MongoValues(
+                client, session, class_id, lambda: self._places(client), workers=effort.workers
+            )
             with progress_bar(job) as tell:
                 pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
                 return Turn(job, keys.versions, Stores(values, frontiers, ledger), end, pace).run()
