@@ -13,6 +13,8 @@ class MigrationReason(Enum):
     STILL_COVERED = "still-covered"
     DETERMINISTIC = "deterministic"
     OBSTACLE = "obstacle"
+    OTHER_MOVE = "other-move"
+    WRONG_TYPE = "wrong-type"
     POLICY_CHANGED = "policy-changed"
     MISSING = "missing"
     DAMAGED = "damaged"

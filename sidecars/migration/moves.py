@@ -9,7 +9,7 @@ from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 
 DETERMINISTIC = (
     "its class is deterministic, and values in two forms would break equality and uniqueness; "
-    "they move to a pending key (reencrypt), but not from or to plaintext, so far"
+    "all paths of the class move together"
 )
 
 

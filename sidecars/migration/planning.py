@@ -59,7 +59,8 @@ def moves_for(
     if refused:
         first = refused[0]
         text = f"{first.namespace} {first.path} cannot be moved: {DETERMINISTIC}"
-        raise MigrationRefused(MigrationReason.DETERMINISTIC, text, "sealwire migrate plan shows every path")
+        hint = f"sealwire migrate {direction.value} POLICY {first.class_name}"
+        raise MigrationRefused(MigrationReason.DETERMINISTIC, text, hint)
     what = path or class_name
     if what is not None and names:
         text = f"the policy covers no path {what} there" if path else f"no covered path has the class {what}"

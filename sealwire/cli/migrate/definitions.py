@@ -6,12 +6,12 @@ from typing import Any, Final
 import click
 
 from sealwire.keys.errors import KeysError
-from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.definitions.constants import ClassChange
+from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
 from sealwire.sidecars.migration.definitions.records import MongoRecords, NoRecords
@@ -41,6 +41,14 @@ def conversions_of(
     change = ClassChange(direction is Direction.ENCRYPT, direction is Direction.DECRYPT, keyring)
     records = MongoRecords(client, keyring, _sealing(keyring, moves[0].class_name))
     return Conversions(MongoDefinitions(client), records, _policies(trees), change, accepted)
+
+
+def versions_to_judge(
+    keyring: Keyring, class_name: str, direction: Direction
+) -> tuple[ClassVersion, ClassVersion]:
+    """The versions between which a class will move, before the new one is made. Raises UnknownKey."""
+    old, new = version_of(keyring, class_name), pending_version_of(keyring, class_name)
+    return old, new or stand_in_version(is_plaintext=direction is Direction.DECRYPT)
 
 
 def class_conversions(

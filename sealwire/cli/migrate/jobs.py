@@ -181,7 +181,8 @@ def resume(  # noqa: PLR0913 - one parameter an option
         found, _ = ledger.load(job)
         class_name = class_of(policies, found)
         if class_name is not None:
-            ClassMove(policies, class_name, keyring, kek, uri).resume(found, delay_s, effort, manner)
+            move = ClassMove(policies, class_name, found.direction, keyring, kek, uri)
+            finish(move.resume(found, delay_s, effort, dry_run=manner.dry_run), manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves)

@@ -1,7 +1,7 @@
 """Options of the commands that work on a job, and how one is carried on and shown."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -37,8 +37,8 @@ delay_option = click.option(
     default=DELAY_S,
     show_default=True,
     metavar="SECONDS",
-    help="Of a deterministic class: how long every Sealwire is given, to load the new key and to end what it "
-    "began before.",
+    help="Of a deterministic class: how long every Sealwire is given, to load the new version and to end "
+    "what it began before.",
 )
 
 
@@ -61,8 +61,8 @@ effort_options = settings(
         type=click.IntRange(1, 16),
         default=1,
         show_default=True,
-        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which the "
-        "values of a window are written at once.",
+        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which "
+        "the values of a window are written at once.",
     ),
     click.option(
         "--share",
@@ -110,25 +110,35 @@ def carry_on(client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort:
 
 def finish(job: Job, manner: Manner) -> NoReturn:
     """Show how a job ended, and exit: 1 where not all was moved. A job of a dry run was never begun."""
+    finish_all([job], manner)
+
+
+def finish_all(jobs: Sequence[Job], manner: Manner) -> NoReturn:
+    """The same of jobs that came one after the other; for programs, several are a list."""
+    if manner.as_json:
+        documents = [document_of(job) for job in jobs]
+        manner.answer("", documents[0] if len(jobs) == 1 else {"jobs": documents})
+    else:
+        for job in jobs:
+            _show(job, manner)
+    is_whole = all(job.standing is Standing.DONE and not job.left for job in jobs)
+    is_intention = manner.dry_run and not any(job.standing.is_over for job in jobs)
+    sys.exit(0 if is_whole or is_intention else EX_NO)
+
+
+def _show(job: Job, manner: Manner) -> None:
     if manner.dry_run and not job.standing.is_over:
-        _show_intention(job, manner)
-        sys.exit(0)
-    text = (
+        rows = ((move.namespace, move.path, move.class_name) for move in job.moves)
+        title = f"would {job.direction.value}; about {job.expected} documents"
+        show_table(("collection", "path", "class"), rows, title=title)
+        return
+    click.echo(
         f"{job.name}: {job.standing.value}; {job.values} values of {job.documents} documents moved, "
         f"{job.read} read, {sum(job.left.values())} values left"
     )
-    manner.answer(text, document_of(job))
-    if not manner.as_json:
-        show_left(job.refusal or job.reported)
-        if not job.standing.is_over:
-            click.echo(f"go on with it: sealwire migrate resume POLICY {job.name}")
-    sys.exit(0 if job.standing is Standing.DONE and not job.left else EX_NO)
-
-
-def _show_intention(job: Job, manner: Manner) -> None:
-    rows = ((move.namespace, move.path, move.class_name) for move in job.moves)
-    title = f"would {job.direction.value}; about {job.expected} documents"
-    manner.show_table(("collection", "path", "class"), rows, document_of(job), title)
+    show_left(job.refusal or job.reported)
+    if not job.standing.is_over:
+        click.echo(f"go on with it: sealwire migrate resume POLICY {job.name}")
 
 
 def show_left(values: tuple[LeftValue, ...]) -> None:

@@ -1,17 +1,13 @@
 """Where a deterministic class is stored, and which of its values a search by the path does not reach."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.moves import Move
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import elements
-
-LENGTH_BYTES: Final = 4
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +49,13 @@ def _pruned(node: PathNode, class_name: str) -> PathNode | None:
     return PathNode(node.path, children) if children else None
 
 
-def unreachable(raw: bytes, tree: PathNode, marker: bytes) -> Iterator[str]:
-    """Paths of old forms that `{path: value}` misses: in an array of arrays, or below a number as a name.
+def is_reached(raw: bytes, walk: StoredValues) -> bool:
+    """Whether `{path: value}` finds the value: not in an array of arrays, or below a number as a name.
 
-    `marker` is `Order.marker`. Raises BsonError. Cost: O(elements on the way).
+    `walk` is of the document `raw`. Raises BsonError. Cost: O(elements on the way) where there are arrays.
     """
-    walk = StoredValues(raw, tree)
-    while walk.next_value():
-        if walk.kind == kinds.BIN_DATA and raw.startswith(marker, walk.value + LENGTH_BYTES):
-            place, path = walk.place.split(b"."), walk.node.path
-            if len(place) != path.count(".") + 1 and not _is_reached(raw, place, path):
-                yield path
+    place, path = walk.place.split(b"."), walk.node.path
+    return len(place) == path.count(".") + 1 or _is_reached(raw, place, path)
 
 
 def _is_reached(raw: bytes, place: list[bytes], path: str) -> bool:

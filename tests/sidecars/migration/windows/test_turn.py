@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.envelope import SUBTYPE, parse_header
 from sealwire.keys.errors import DamagedFile
-from sealwire.keys.frontier.frontier import AFTER_ALL
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL
 from sealwire.sidecars.migration.errors import JobTaken
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.windows import turn as turns
 from sealwire.sidecars.migration.windows.choosing import Chooser
-from sealwire.sidecars.migration.windows.places import FIRST, Order
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 from tests.sidecars.migration.doubles import Death, Fate, MemoryNotes
 from tests.sidecars.migration.windows.doubles import (
@@ -229,7 +228,7 @@ def test_what_the_application_writes_meanwhile_has_the_valid_form_and_stays() ->
 
             form = frontier.form(position_of(bytes(sealed(text))))
             if form is not Form.MOVING and len(added) < 60:
-                document = {"_id": key, "nhs": sealed(text, NEW if form is Form.NEW else VERSIONS.old)}
+                document = {"_id": key, "nhs": sealed(text, NEW if form is Form.NEW else VERSIONS.old.cipher)}
                 patients.replace(document)
                 added.append({"_id": key, "nhs": text})
         return send(namespace, updates)
@@ -372,5 +371,5 @@ def test_a_first_window_that_was_cut_too_short_is_made_longer() -> None:
         random.Random(seed).shuffle(names)
         visits = [{"_id": number, "who": sealed(name)} for number, name in enumerate(names)]
         values = MemoryValues({VISITS: visits}, Fate(), is_sorted=False)
-        chosen = Chooser(values, Order.of(VERSIONS.old)).choose(values.places(), FIRST, 20)
+        chosen = Chooser(values, VERSIONS.order(VERSIONS.old)).choose(values.places(), BEFORE_ALL, 20)
         assert 10 <= sum(map(len, chosen.documents.values())) <= 60
