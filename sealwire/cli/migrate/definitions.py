@@ -14,7 +14,7 @@ from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
-from sealwire.sidecars.migration.definitions.records import MongoRecords, NoRecords
+from sealwire.sidecars.migration.definitions.records import MemoryRecords, MongoRecords
 from sealwire.sidecars.migration.definitions.server import MongoDefinitions
 from sealwire.sidecars.migration.ledger import any_active
 from sealwire.sidecars.migration.moves import Direction, Move, tree_of
@@ -68,7 +68,12 @@ def class_conversions(
 def judged_for_plan(client: Client, chosen: Iterable[CoveredCollection]) -> list[Judged]:
     """What becomes of definitions where everything covered is encrypted; needs no key."""
     moved = _policies({each.namespace: each.tree for each in chosen if each.exists and each.kind != "view"})
-    return Conversions(MongoDefinitions(client), NoRecords(), moved, ClassChange.to_judge()).judged()
+    return Conversions(MongoDefinitions(client), MemoryRecords(), moved, ClassChange.to_judge()).judged()
+
+
+def what_to_look_at(judged: Iterable[Judged]) -> list[Judged]:
+    """Those that a job refuses until they are dropped or accepted."""
+    return [each for each in judged if each.judgement in (Judgement.LOST, Judgement.IN_THE_WAY)]
 
 
 def tell_changed(names: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ sealed under a key of the keyring. Without the key a record counts as none, and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NoReturn, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import bson
 from bson.binary import Binary
@@ -88,19 +88,23 @@ class MongoRecords:
         return [str(each["_id"]) for each in self._records.find({}, {"_id": 1})]
 
 
-class NoRecords:
-    """Where nothing is kept: for what only looks."""
+class MemoryRecords:
+    """Those of what only looks, or tries: nothing outlasts the process."""
 
-    def load(self, _name: str) -> KeptForms | None:
-        """None."""
+    def __init__(self) -> None:
+        self._kept: dict[str, KeptForms] = {}
 
-    def save(self, name: str, _forms: KeptForms) -> NoReturn:
-        """Raises RuntimeError: whoever only looks widens nothing."""
-        raise RuntimeError(f"the forms of {name} are to be kept nowhere")
+    def load(self, name: str) -> KeptForms | None:
+        """As `Records.load`."""
+        return self._kept.get(name)
+
+    def save(self, name: str, forms: KeptForms) -> None:
+        """As `Records.save`."""
+        self._kept[name] = forms
 
     def names(self) -> list[str]:
-        """None of any."""
-        return []
+        """As `Records.names`."""
+        return list(self._kept)
 
 
 def sealed(name: str, forms: KeptForms, cipher: ValueCipher) -> dict[str, Any]:
