@@ -1,7 +1,7 @@
 """Rehearses a migration: the same jobs, on a sample of each collection in a scratch database.
 
 The sample lies on the same server, in a database whose name says what it is, and goes with it at the end,
-however that comes about. Its keys are made for it and kept nowhere: nothing of it opens with the real keyring.
+however that comes about. Its keys are made for it and kept nowhere: nothing of it opens with the real ones.
 What was encrypted before stays as it is. No proxy follows and nothing gives way, so a real job takes longer.
 """
 
@@ -109,13 +109,14 @@ class Rehearsal:
                 except BulkWriteError as error:
                     if any(each.get("code") != _TWICE for each in error.details["writeErrors"]):
                         raise
-        self._copy_definitions(found.namespace, judged)
+        self._copy_definitions(found, judged)
         self._copied[self._name(found.namespace)] = found
         sampled = Sampled(found.namespace, there, target.estimated_document_count())
         self.sampled.append(sampled)
         return sampled
 
-    def _copy_definitions(self, namespace: str, judged: Iterable[Judged]) -> None:
+    def _copy_definitions(self, found: CoveredCollection, judged: Iterable[Judged]) -> None:
+        namespace = found.namespace
         out = {
             each.name
             for each in judged
@@ -126,6 +127,13 @@ class Rehearsal:
             is_here = each.namespace == namespace and each.name not in out
             if is_here and "expireAfterSeconds" not in each.content:
                 server.make(Definition(each.kind, self._name(namespace), each.name, each.content))
+        if found.validation.validator:
+            self._client.get_database(self._scratch).command(
+                "collMod",
+                namespace,
+                validationLevel=found.validation.level or "strict",
+                validationAction=found.validation.action or "error",
+            )
 
     def run(self) -> Iterator[Rehearsed]:
         """Try one job after the other: all random paths, then each deterministic class. As `Runner.run`."""

@@ -107,9 +107,8 @@ def _show(
         click.echo(f"{namespace}: {text}")
     copied = ", ".join(f"{each.sampled} of {each.documents} of {each.namespace}" for each in sampled)
     whole = timedelta(seconds=round(sum(each.whole_s for each in tried)))
-    click.echo(
-        f"all of it takes about {whole}, and longer beside an application; tried on {copied or 'nothing'}"
-    )
+    click.echo(f"tried on {copied or 'nothing'}")
+    click.echo(f"all of it takes about {whole}, and longer beside an application")
 
 
 def _key(left: Any) -> tuple[Any, ...]:
