@@ -25,6 +25,9 @@ from sealwire.wire.raw_bson import Element
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES: Final = 20
 
+_AS_STORED: Final = frozenset(b"$match $limit $skip $sample $sort".split())
+"""Stages that choose documents and leave them as they are stored."""
+
 _WRITING: Final = frozenset({b"$out", b"$merge"})
 
 
@@ -38,13 +41,20 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     inner = walk.in_pipeline(pipeline.value)
     node = walk.node
     is_written = False
+    contexts = None if walk.pipelines else walk.draft.contexts
+    is_stored = contexts is not None
     for item in array_items(walk.buf, pipeline):
         start = document_of(item, pipeline)
         stage = only_element(walk.buf, start, "a stage")
         if is_written or (stage.name in _WRITING and walk.pipelines):
             raise Refusal(Reason.SHAPE, rule="a stage that writes, and is not the last of all")
         is_written = stage.name in _WRITING
+        if contexts is not None:
+            is_stored = is_stored and stage.name in _AS_STORED
+            contexts.is_filter = is_stored
         node = _plan_stage(inner.within(start, node), stage)
+    if contexts is not None:
+        contexts.is_filter = False
     return node
 
 

@@ -24,6 +24,10 @@ _ROUNDS = 8
 _STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
 
 
+Within = Callable[[str, Sequence[bytes]], Callable[[bytes], NewForm]]
+"""From a namespace and a batch of its documents to what decides for the values of each document."""
+
+
 class _Refused(Exception):
     """A value of a wrong type, where the job is to stop at one. Nothing of its batch is written."""
 
@@ -50,6 +54,8 @@ class Pace:
     tell: Callable[[Job], None] = lambda _job: None
     """Sees the job each time that it was written down."""
     batch_documents: int = BATCH_DOCUMENTS
+    narrow: Callable[[], object] = lambda: None
+    """Called before the job is noted as done, if no value was left; perhaps more than once."""
 
 
 _AT_ONCE = Pace()
@@ -65,18 +71,18 @@ class Runner:
         notes: Notes,
         choose: NewForm,
         pace: Pace = _AT_ONCE,
-        narrow: Callable[[], object] = lambda: None,
+        within: Within | None = None,
     ) -> None:
-        """`choose` decides every value's new form.
+        """`choose` decides every value's new form; `within`, where it is given, in its stead.
 
-        `narrow` is called before the job is noted as done, if no value was left; perhaps more than once.
+        That is told of all documents of a batch before the first value of them.
         """
+        self._within = within
         self.job = job
         self._documents = documents
         self._notes = notes
         self._choose = choose
         self._pace = pace
-        self._narrow = narrow
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trees: Mapping[str, PathNode] = {
@@ -121,7 +127,7 @@ class Runner:
             with self._lock:
                 job = self.job.after(index, batch, _now())
                 if job.standing is Standing.DONE and not job.left:
-                    self._narrow()
+                    self._pace.narrow()
                 wish = self._note(job)
             if wish is not Wish.RUN and not self.job.standing.is_over:
                 self._stop(_STANDING[wish])
@@ -179,9 +185,11 @@ class Runner:
         tree = self._trees[namespace]
         patches: list[Patch] = []
         left: list[LeftValue] = []
+        choose_in = None if self._within is None else self._within(namespace, raws)
         for raw in raws:
             try:
-                patch = patch_of(raw, tree, self._choose)
+                choose = self._choose if choose_in is None else choose_in(raw)
+                patch = patch_of(raw, tree, choose)
             except BsonError:
                 patch = Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
             if patch.update:

@@ -141,6 +141,11 @@ class Metrics:
         self.registry.register(self.key_ages)
         self.clear_classes = ClearClasses()
         self.registry.register(self.clear_classes)
+        self.context_keys = self._gauge("context_keys", "Keys of contexts at hand")
+        self.shredded_values = self._counter(
+            "shredded_values",
+            "Values in replies that were shown as null, because their context's key is gone",
+        )
         self.frontiers = FrontierFigures(self.registry)
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")

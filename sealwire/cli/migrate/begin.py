@@ -116,7 +116,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     Every Sealwire before the server has to know the newest key already. Plaintext stays as it is.
 
     The values of a deterministic class move to its pending key in windows, each of which every Sealwire lets
-    go first; so every answer stays exact. One worker does it. At the end the pending key becomes active.
+    go first; so every answer stays exact. At the end the pending key becomes active.
 
     \b
     Examples:
@@ -194,7 +194,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
 def _class_decryptions(
     begin: NewJobs, policies: PolicySet, what: str | None, given: str | None
 ) -> Sequence[Step]:
-    """What decrypts a class, or all deterministic ones. Raises MigrationRefused, DecryptNotConfirmed."""
+    """The steps that decrypt a class, or all that can be. Raises MigrationRefused, DecryptNotConfirmed."""
     if what is None:
         steps, names = begin.decrypt_all()
         text = f"All values of these classes will lie in the database in clear: {', '.join(names)}."

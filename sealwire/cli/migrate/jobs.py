@@ -191,7 +191,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
                 found = found.stopped(Standing.RUNNING, _now())
                 ledger.ask(job, Wish.RUN)
                 ledger.save(found)
-                found = carry_on(client, ledger, keys, found, effort)
+                found = carry_on(client, ledger, keys, found, effort, policies)
     finish(found, manner)
 
 

@@ -17,17 +17,29 @@ from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import Mode, PathNode, PolicySet
+from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
-from sealwire.sidecars.migration.moves import DETERMINISTIC, class_at, tree_of
+from sealwire.sidecars.migration.moves import class_at, tree_of
 from sealwire.sidecars.migration.planning import move_back, select, unfit
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 
-_COLUMNS = ("collection", "path", "class", "documents", "plaintext", "older", "newest", "other", "look at")
+_COLUMNS = (
+    "collection",
+    "path",
+    "class",
+    "state",
+    "documents",
+    "plaintext",
+    "older",
+    "newest",
+    "other",
+    "to encrypt",
+    "look at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,13 @@ class _Found:
 
     inspection: Inspection
     why: str
+    size: int = 0
+    """About how many documents there are; what was read may be a sample of them."""
+
+    def about(self, count: int) -> int:
+        """How many there are in all where `count` were met."""
+        read = self.inspection.documents
+        return round(count * max(self.size, read) / read) if read else 0
 
 
 @click.command()
@@ -53,9 +72,10 @@ def plan(
     """Show what stored values there are to move, and what stands in the way. Changes nothing.
 
     It counts the values of each covered path: plaintext, of older keys, of the newest key, and other
-    envelopes (another class, damaged). Of indexes, validators and views that speak of the paths it says what
-    they are once these are encrypted: kept, useless, converted, lost, or in the way. It needs no
-    key-encryption key, opens nothing and shows no value.
+    envelopes (another class, damaged); and about how many values `encrypt` would move, also of a sample. Of
+    indexes, validators and views that speak of the paths it says what they are once these are encrypted:
+    kept, useless, converted, lost, or in the way. It needs no key-encryption key, opens nothing and shows no
+    value.
 
     \b
     Examples:
@@ -75,7 +95,7 @@ def plan(
                 found.append(_Found(Inspection(each.namespace, 0, 0, ()), why))
                 continue
             inspection = _inspect(client, each.namespace, each.tree, newest, sample)
-            found.append(_Found(inspection, ""))
+            found.append(_Found(inspection, "", _size(client, each.namespace)))
     if as_json:
         print_json(
             {
@@ -161,10 +181,14 @@ def _only(found: Inspection, path: str) -> Inspection:
 def _inspect(
     client: Client, namespace: str, tree: PathNode, newest: Newest, sample: int | None
 ) -> Inspection:
-    database, _, name = namespace.partition(".")
-    size = client.get_database(database).get_collection(name).estimated_document_count()
+    size = _size(client, namespace)
     with document_count_bar(namespace, min(size, sample or size)) as progress:
         return inspect(client, namespace, tree, newest, sample, progress)
+
+
+def _size(client: Client, namespace: str) -> int:
+    database, _, name = namespace.partition(".")
+    return client.get_database(database).get_collection(name).estimated_document_count()
 
 
 def _document(found: _Found) -> dict[str, Any]:
@@ -173,40 +197,33 @@ def _document(found: _Found) -> dict[str, Any]:
         "documents": found.inspection.documents,
         "damaged": found.inspection.damaged,
         "refused": found.why or None,
-        "paths": [_path_document(each) for each in found.inspection.paths],
+        "paths": [_path_document(found, each) for each in found.inspection.paths],
     }
 
 
-def _path_document(each: PathCounts) -> dict[str, Any]:
+def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
     return {
         "path": each.path,
         "class": each.class_name or None,
         "mode": each.mode.value,
+        "state": each.state.value,
         "documents": each.documents,
         "plaintext": each.plaintext,
         "wrong_type": each.wrong_type,
         "versions": {str(version): count for version, count in sorted(each.versions.items())},
         "newest_version": each.newest or None,
         "other": each.other,
-        "refused": _refused(each) or None,
+        "to_encrypt": found.about(each.to_encrypt),
     }
 
 
 def _rows(found: _Found) -> Iterable[tuple[object, ...]]:
     name = found.inspection.namespace
     if found.why:
-        yield name, "", "", "", "", "", "", "", found.why
+        yield name, *([""] * (len(_COLUMNS) - 2)), found.why
     for each in found.inspection.paths:
         counts = (each.plaintext, each.older, each.versions[each.newest], each.other)
-        yield name, each.path, each.class_name, each.documents, *counts, _look_at(each)
-
-
-def _refused(each: PathCounts) -> str:
-    return f"not yet: {DETERMINISTIC}" if each.mode is Mode.DETERMINISTIC else ""
-
-
-def _look_at(each: PathCounts) -> str:
-    lines = [_refused(each)] if each.plaintext or each.older else []
-    if each.wrong_type:
-        lines.append(f"{each.wrong_type} of a wrong type")
-    return "\n".join(filter(None, lines))
+        about = found.about(each.to_encrypt)
+        head = name, each.path, each.class_name, each.state.value, each.documents
+        look_at = f"{each.wrong_type} of a wrong type" if each.wrong_type else ""
+        yield *head, *counts, about, look_at

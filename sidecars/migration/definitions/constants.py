@@ -82,6 +82,8 @@ class ClassChange:
             return None
         if leaf.mode is Mode.RANDOM or self.versions is None:
             raise Lost("a constant, and envelopes of a random class equal none")
+        if leaf.per is not None:
+            raise Lost("a constant, and the class has a key for each context")
         if isinstance(value, dict | list):
             raise Lost("a constant that is a document or an array")
         element = next(elements(encoded := bson.encode({"": value}), 0))

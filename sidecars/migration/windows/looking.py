@@ -6,7 +6,7 @@ from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.patches import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, new_forms
-from sealwire.sidecars.migration.windows.paths import ClassPaths, is_reached
+from sealwire.sidecars.migration.windows.paths import ClassPaths
 
 _LARGE: Final = 256 << 10
 """The update of a smaller document passes what a server takes only if its paths have hundreds of bytes."""
@@ -46,7 +46,7 @@ class Look:
             kind, value = walk.kind, raw[walk.value : walk.end]
             if self._old.place(kind, value) is not None:
                 has_old = True
-                if not walk.is_addressable() or not is_reached(raw, walk):
+                if not walk.is_addressable() or not walk.is_found_by_path():
                     problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
             elif self._new.place(kind, value) is not None:
                 has_new = True

@@ -8,14 +8,14 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, Unsupporte
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, position_of
 from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.schema import ValueType
-from sealwire.sidecars.migration.forms import Form, Left, NewForm, header_of
+from sealwire.sidecars.migration.forms import Form, Left, NewForm, class_value, header_of
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
 from sealwire.sidecars.migration.runner import chunks
 from sealwire.sidecars.migration.windows.order import Order
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.places import EnvelopeOrder
-from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder, class_value
+from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
 from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.wire.errors import BsonError
 

@@ -13,9 +13,8 @@ from typing import Final, NamedTuple
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext
-from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.schema import ValueType
-from sealwire.sidecars.migration.forms import header_of
+from sealwire.sidecars.migration.forms import class_value
 from sealwire.sidecars.migration.windows.order import Range
 from sealwire.wire import kinds
 
@@ -48,18 +47,6 @@ _COMPARED: Final[Mapping[int, tuple[int, ...]]] = {
     kinds.DOUBLE: _NUMBERS,
 }
 """The types that a server sorts among those of a class, where they are several."""
-
-
-def class_value(kind: int, value: bytes, value_type: ValueType) -> bytes | None:
-    """The value of the class that is stored here in clear; None for what Sealwire would not store there.
-
-    Cost: O(1), but for binary data: O(bytes).
-    """
-    if header_of(kind, value) is not None:
-        return None
-    if value_type is ValueType.DOUBLE and is_negative_zero(kind, value):
-        return None  # it would come back as 0.0
-    return coerce(kind, value, value_type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,9 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
     if pending is None:
         return
     keyring = Keyring(mine)
-    versions = Versions(keyring.cipher_for(class_name), keyring.cipher_by_id(pending.class_id, pending.version))
+    versions = Versions(
+        keyring.cipher_for(class_name), keyring.cipher_by_id(pending.class_id, pending.version)
+    )
     policies = load_policy(site.policy.read_bytes(), site.policy.name)
 
     def places() -> list[ClassPaths]:

@@ -42,7 +42,8 @@ def test_a_plan_counts_what_there_is_and_names_what_is_in_the_way(clinic: Clinic
     assert paths["notes"]["plaintext"] == 5
     assert paths["notes"]["wrong_type"] == 1
     assert paths["visits.text"]["plaintext"] == 8
-    assert paths["nhs_number"]["refused"].startswith("not yet: its class is deterministic")
+    assert (paths["nhs_number"]["state"], paths["notes"]["state"]) == ("encrypted", "in clear")
+    assert (paths["notes"]["to_encrypt"], paths["visits.text"]["to_encrypt"]) == (4, 8)
     definition = json.loads(done.stdout)["definitions"][0]
     assert (definition["judgement"], definition["paths"]) == ("lost", ["notes", "visits.text"])
     assert "unique" in definition["why"][0] + definition["why"][1]
