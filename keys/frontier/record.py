@@ -31,6 +31,8 @@ LEASE_S: Final = 10.0
 """How long a proxy may rely on a frontier after it began to renew its lease, by its own steady clock."""
 OUTLIVED_S: Final = 15.0
 """After so long by the server's clock a lease has run out for the job: clocks may drift a little."""
+FORGOTTEN_S: Final = 86_400.0
+"""After so long by the server's clock a lease is deleted, so that their number stays bounded."""
 
 _DOMAIN: Final = b"sealwire frontier"
 _MAX_GENERATION: Final = 2**63 - 1

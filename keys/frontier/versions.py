@@ -40,20 +40,24 @@ class ClassVersion(NamedTuple):
     cipher: ValueCipher
     is_plaintext: bool = False
 
-    def stored(self, kind: int, value: bytes) -> StoredForm:
-        """How the value is stored; `kind` and `value` are coerced to the class's type.
+    def placed(self, kind: int, value: bytes) -> tuple[Position, StoredForm]:
+        """Where the value stands in the order of this version's forms, and how it is stored.
 
-        Raises UnsupportedValue. Cost: one AES-SIV call, or nothing.
+        `kind` and `value` are coerced to the class's type. Raises UnsupportedValue. Cost: one AES-SIV call,
+        or nothing.
         """
         if self.is_plaintext:
-            return StoredForm(kind, value)
-        return StoredForm(kinds.BIN_DATA, binary(self.cipher.encrypt_deterministically(kind, value)))
+            return position_of_plaintext(kind, value), StoredForm(kind, value)
+        envelope = self.cipher.encrypt_deterministically(kind, value)
+        return position_of(envelope), StoredForm(kinds.BIN_DATA, binary(envelope))
+
+    def stored(self, kind: int, value: bytes) -> StoredForm:
+        """How the value is stored. As `placed`."""
+        return self.placed(kind, value)[1]
 
     def position(self, kind: int, value: bytes) -> Position:
-        """Where the value stands in the order of this version's forms. Raises and costs as `stored`."""
-        if self.is_plaintext:
-            return position_of_plaintext(kind, value)
-        return position_of(self.cipher.encrypt_deterministically(kind, value))
+        """Where the value stands. As `placed`."""
+        return self.placed(kind, value)[0]
 
 
 def position_of_plaintext(kind: int, value: bytes) -> Position:

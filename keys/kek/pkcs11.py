@@ -147,7 +147,7 @@ class TokenKek(RemoteKek):
     def _key(self) -> Any:
         if self._session is None:
             self._session = self._log_in()
-        held = self._session.get_key(object_class=pkcs11.ObjectClass.SECRET_KEY, label=self._uri.key)
+        held = _only_key(self._session, self._uri.key)
         if not isinstance(held, pkcs11.SecretKey) or held.key_length != _KEY_BITS:
             raise _unfit(f"{self.id} is not an AES key of {_KEY_BITS} bits")
         if held[pkcs11.Attribute.EXTRACTABLE] or not held[pkcs11.Attribute.SENSITIVE]:
@@ -182,6 +182,21 @@ class TokenKek(RemoteKek):
                 f"add pin-source=/path to the URI, or set {PIN_VARIABLE}",
             )
         return pin
+
+
+def _only_key(session: "pkcs11.Session", label: str) -> Any:
+    """The one secret key of this label. Raises what the library has for none and for several.
+
+    Its own `get_key` leaves a search open that found several: the session is locked from then on, until a
+    garbage collection, which fails in any other thread. A search that is read to its end is over.
+    """
+    wanted = {pkcs11.Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY, pkcs11.Attribute.LABEL: label}
+    found = list(session.get_objects(wanted))
+    if not found:
+        raise token_errors.NoSuchKey
+    if len(found) > 1:
+        raise token_errors.MultipleObjectsReturned
+    return found[0]
 
 
 def _seal(held: Any, key: bytes, context: str) -> bytes:

@@ -31,6 +31,8 @@ class Keyring:
         "class_names",
         "created",
         "generation",
+        "partly_plaintext",
+        "plaintext_classes",
     )
 
     def __init__(self, keys: Iterable[DataKey], generation: int = 0) -> None:
@@ -69,6 +71,13 @@ class Keyring:
                 self._pending[key.class_name] = cipher
         self.class_names: tuple[str, ...] = tuple(names)
         """In the order of the keyring; classes without an active key are among them."""
+        self.plaintext_classes = tuple(
+            name for name, cipher in self._active.items() if self.is_plaintext(cipher)
+        )
+        """The classes whose active version is plaintext: their values are stored in clear, or begin there."""
+        leaving = (name for name, cipher in self._pending.items() if self.is_plaintext(cipher))
+        self.partly_plaintext = frozenset((*self.plaintext_classes, *leaving))
+        """The classes of which a value may rightly be stored in clear: those, and those that move there."""
 
     def __repr__(self) -> str:
         return (
@@ -91,11 +100,6 @@ class Keyring:
         if cipher is None:
             raise self._without_active(class_name)
         return cipher
-
-    @property
-    def plaintext_classes(self) -> tuple[str, ...]:
-        """The classes whose active version is plaintext: their values are stored in clear, or begin there."""
-        return tuple(name for name, cipher in self._active.items() if self.is_plaintext(cipher))
 
     def is_plaintext(self, cipher: ValueCipher) -> bool:
         """Whether the version of `cipher`, which is one of this keyring, is plaintext."""

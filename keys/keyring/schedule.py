@@ -2,7 +2,8 @@
 
 Two intervals. The keyring is wrapped anew every 90 days, which touches no data and cannot go wrong half-way.
 Data keys are rotated only where an interval is set: after a deterministic class got a new key its data has to
-be moved, and somebody has to want that. What has been due for `GRACE` is overdue.
+be moved, and somebody has to want that. A class in clear has no key to rotate. What has been due for `GRACE`
+is overdue.
 
 A keyring of the first format does not say when it was wrapped. That was not before its newest key was made.
 """
@@ -14,6 +15,7 @@ from enum import Enum
 
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
+from sealwire.keys.keyring.turning import moving_command
 
 QUARTER = timedelta(days=90)
 GRACE = timedelta(days=14)
@@ -31,6 +33,10 @@ class Chore(Enum):
     """The active key of a class is too old."""
     REENCRYPT = "reencrypt"
     """A new key is pending: the data of its class has to move to it."""
+    ENCRYPT = "encrypt"
+    """The same, and the data is in clear."""
+    DECRYPT = "decrypt"
+    """A class is to be in clear again: its data has to move there."""
     DESTROY = "destroy"
     """The waiting period of a retired key is over."""
 
@@ -63,7 +69,9 @@ class DueChore:
             Chore.CREATE: f"sealwire keys create {self.class_name}",
             Chore.REWRAP: "sealwire keys rewrap",
             Chore.ROTATE: f"sealwire keys rotate {self.class_name}",
-            Chore.REENCRYPT: f"sealwire migrate reencrypt {self.class_name}",
+            Chore.REENCRYPT: moving_command(self.class_name),
+            Chore.ENCRYPT: moving_command(self.class_name, from_plaintext=True),
+            Chore.DECRYPT: moving_command(self.class_name, to_plaintext=True),
             Chore.DESTROY: f"sealwire keys destroy {self.class_name} {self.version}",
         }[self.chore]
 
@@ -102,9 +110,11 @@ def _of_class(
     entry: ClassRecord, schedule: KeySchedule, now: datetime, wanted: frozenset[str] | None
 ) -> Iterator[DueChore]:
     pending, active = _in_state(entry, KeyState.PENDING), _in_state(entry, KeyState.ACTIVE)
+    is_clear = active is not None and active.is_plaintext
     if pending is not None:
-        yield from _after(Chore.REENCRYPT, pending.created, timedelta(0), now, entry.name, pending.version)
-    elif active is not None and (wanted is None or entry.name in wanted):
+        chore = Chore.DECRYPT if pending.is_plaintext else Chore.ENCRYPT if is_clear else Chore.REENCRYPT
+        yield from _after(chore, pending.created, timedelta(0), now, entry.name, pending.version)
+    elif active is not None and not is_clear and (wanted is None or entry.name in wanted):
         yield from _after(
             Chore.ROTATE, active.created, schedule.rotate_every, now, entry.name, active.version
         )

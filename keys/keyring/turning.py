@@ -50,6 +50,13 @@ def rotate(
     return tuple(made)
 
 
+def moving_command(class_name: str, *, from_plaintext: bool = False, to_plaintext: bool = False) -> str:
+    """What an operator runs to move the data of a deterministic class to its pending version."""
+    if from_plaintext:
+        return f"sealwire migrate encrypt POLICY {class_name}"
+    return f"sealwire migrate {'decrypt POLICY' if to_plaintext else 'reencrypt'} {class_name}"
+
+
 def activate(
     place: Path | KeyringStore,
     kek: KeyEncryptionKey,
@@ -132,7 +139,7 @@ def _rotated(
         raise KeySettingError(
             KeysReason.KEY_STATE,
             f"class {active.class_name} is in clear already",
-            f"sealwire migrate encrypt {active.class_name} takes it in",
+            f"{moving_command(active.class_name, from_plaintext=True)} takes it in",
         )
     new = _next_version(versions, now, KeyState.PENDING if pends else KeyState.ACTIVE)
     new = replace(new, is_plaintext=to_plaintext)
@@ -145,7 +152,7 @@ def _next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) -
         raise KeySettingError(
             KeysReason.KEY_STATE,
             f"version {last.version} of class {last.class_name} is still pending",
-            f"finish its rotation first: sealwire migrate reencrypt {last.class_name}",
+            f"move its data first: {_command_for(versions)}",
         )
     if len(versions) >= MAX_VERSIONS or last.version >= MAX_ID:
         raise KeySettingError(
@@ -154,6 +161,13 @@ def _next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) -
             "move its fields to a new class",
         )
     return generate_data_key(last.class_name, last.class_id, last.version + 1, now, state)
+
+
+def _command_for(versions: Sequence[DataKey]) -> str:
+    """What moves the data to the last version, which is pending."""
+    last = versions[-1]
+    active = next((key for key in versions if key.state is KeyState.ACTIVE), last)
+    return moving_command(last.class_name, from_plaintext=active.is_plaintext, to_plaintext=last.is_plaintext)
 
 
 def _with_class(

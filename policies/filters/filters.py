@@ -21,7 +21,8 @@ from sealwire.policies.filters.operands import (
     no_document,
     only_exists,
     pass_condition,
-    stored_type,
+    put_types,
+    stored_types,
     type_number,
 )
 from sealwire.policies.planning.arguments import (
@@ -36,7 +37,7 @@ from sealwire.policies.planning.arguments import (
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
-from sealwire.policies.planning.values import match_range, put
+from sealwire.policies.planning.values import match_range
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -219,15 +220,15 @@ def _size(walk: Walk, element: Element) -> None:
 def _type(walk: Walk, element: Element) -> None:
     """Asks whether a value is a document, an array, null or of the class's one type; ciphertext is binary."""
     node = walk.node
-    for inner, item in arguments_of(walk, element):
-        asked = type_number(inner, item)
-        if node.absent or (node.leaf is None and not node.opaque):
-            continue
-        found = stored_type(node, asked)
-        if found is None:
-            raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
-        if found != asked:
-            put(inner, item, kinds.INT, found.to_bytes(4, "little", signed=True))
+    asked = [type_number(*place) for place in arguments_of(walk, element)]
+    if node.absent or (node.leaf is None and not node.opaque):
+        return
+    found = [stored_types(node, each) for each in asked]
+    types = [kind for each in found if each is not None for kind in each]
+    if None in found:
+        raise Refusal(Reason.OPERATOR, path=node.path, rule=operator_name(element))
+    if types != asked:
+        put_types(walk, element, types)
 
 
 def _refuse_on_random(walk: Walk, element: Element) -> None:

@@ -1,12 +1,14 @@
 """Operands of filter operators that hold no covered value: their shapes, and what may not stand in them."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.quantities import NUMERIC
+from sealwire.policies.file.quantities import INT, NUMERIC
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.planning.arguments import check_nested, is_operator_document, operator_name
 from sealwire.policies.planning.numbers import FLAGS, is_true, whole_number
+from sealwire.policies.planning.values import put
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
@@ -28,8 +30,7 @@ _TYPES: Final = {
     b"number": _NUMBER,
 }
 _TYPE_NUMBERS: Final = frozenset(_TYPES.values()) - {_NUMBER}
-_KEPT: Final = frozenset({kinds.NULL, kinds.ARRAY})
-"""Types that encryption keeps, in a deterministic class."""
+_NUMBERS: Final = tuple(sorted(NUMERIC))
 
 
 def pass_condition(buf: bytes, element: Element) -> None:
@@ -93,19 +94,29 @@ def type_number(walk: Walk, element: Element) -> int:
     raise Refusal(Reason.SHAPE, path=walk.node.path, rule="a type that $type does not know")
 
 
-def stored_type(node: PathNode, asked: int) -> int | None:
-    """The type to ask for in place of another one, where values of a class are stored; None: nobody can say.
+def stored_types(node: PathNode, asked: int) -> tuple[int, ...] | None:
+    """The types to ask for in place of another one, where values of a class are stored; None: nobody can say.
 
-    A deterministic class holds one type, so that every other is asked for in vain, as MinKey is.
+    A value is stored encrypted or in clear, as its class stands, or the one or the other while that moves: so
+    for the type of its class both are asked for, which is the same answer at all times. Of another type it is
+    in neither form. Binary data that is asked for where a class holds none is ciphertext, and is asked for as
+    MinKey is: in vain.
     """
     if asked == kinds.NULL:
-        return asked
+        return (asked,)
     if node.leaf is None or node.leaf.value_type is None:
         return None
-    if asked in _KEPT:
-        return asked
-    is_its_type = asked == node.leaf.kind or (asked == _NUMBER and node.leaf.kind in NUMERIC)
-    return kinds.BIN_DATA if is_its_type else _MIN_KEY
+    own = node.leaf.kind
+    meant = _NUMBERS if asked == _NUMBER else (asked,)
+    if own in meant:
+        return (*(kind for kind in meant if kind != kinds.BIN_DATA), kinds.BIN_DATA)
+    return (_MIN_KEY,) if asked == kinds.BIN_DATA else meant
+
+
+def put_types(walk: Walk, operator: Element, types: Iterable[int]) -> None:
+    """Let `$type` ask for these types."""
+    items = b"".join(b"\x10%d\0%b" % (index, INT.pack(kind)) for index, kind in enumerate(types))
+    put(walk, operator, kinds.ARRAY, INT.pack(len(items) + 5) + items + b"\0")
 
 
 def only_exists(buf: bytes, element: Element) -> Element | None:

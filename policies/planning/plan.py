@@ -58,20 +58,31 @@ class ValueEdit:
 @final
 @mypyc_attr(acyclic=True)
 class RangeEdit:
-    """Put `$in` with the values at `positions` in place of one range operator."""
+    """Put `$in` with the values at `positions` in place of the first of some range operators."""
 
-    __slots__ = ("element", "field_class", "is_among", "node", "parents", "positions", "use")
+    __slots__ = (
+        "conditions",
+        "element",
+        "field_class",
+        "is_among",
+        "node",
+        "parents",
+        "positions",
+        "use",
+    )
 
     def __init__(
         self,
-        element: Element,
+        conditions: list[Element],
         node: PathNode,
         field_class: FieldClass,
         positions: range,
         parents: tuple[int, ...],
         is_among: bool = False,
     ) -> None:
-        self.element: Final = element
+        self.conditions: Final = conditions
+        """The operators that it stands for, which hold for values in clear as they are."""
+        self.element: Final = conditions[0]
         self.node: Final = node
         self.field_class: Final = field_class
         self.positions: Final = positions

@@ -106,7 +106,7 @@ def match_range(walk: Walk, conditions: list[Element], node: PathNode, *, is_amo
     draft = walk.draft
     draft.budget.spend(LISTED_BYTES * len(found), len(found))
     note_comparison(draft, node)
-    draft.edits.append(RangeEdit(conditions[0], node, field_class, found, walk.parents, is_among))
+    draft.edits.append(RangeEdit(conditions, node, field_class, found, walk.parents, is_among))
     draft.replacements.extend(Replacement(item, walk.parents) for item in conditions[1:])
 
 

@@ -80,7 +80,8 @@ class _Server(ThreadingHTTPServer):
 def _readiness(health: HealthView) -> dict[str, object]:
     """The body of /readyz. Workers that do not have the same policy yet are all named.
 
-    Plaintext in covered paths is named and makes nothing unready: clients are served as before.
+    Plaintext in covered paths is named, and so are classes that are in clear; that makes nothing unready:
+    clients are served as before.
     It has `frontier` only where one is followed, or should be.
     """
     said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
@@ -96,6 +97,8 @@ def _readiness(health: HealthView) -> dict[str, object]:
         plaintext.setdefault(namespace, []).append(path)
     if plaintext:
         said["plaintext"] = plaintext
+    if health.in_clear:
+        said["in_clear"] = health.in_clear
     return said
 
 

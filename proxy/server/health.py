@@ -52,6 +52,10 @@ class HealthView(Protocol):
     def plaintext(self) -> tuple[tuple[str, str], ...]:
         """Namespaces and paths where plaintext was met since the start, sorted, MAX_SHOWN at most."""
 
+    @property
+    def in_clear(self) -> tuple[str, ...]:
+        """The classes that are stored in clear, sorted."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -66,6 +70,8 @@ class Health:
     frontier: Following = Following.OFF
     plaintext: tuple[tuple[str, str], ...] = ()
     """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
+    in_clear: tuple[str, ...] = ()
+    """The classes that are stored in clear, as `ClearClasses.shown` says."""
 
     @property
     def alive(self) -> bool:
@@ -126,3 +132,8 @@ class JointHealth:
         """What the workers that run have met, each pair once."""
         met = {pair for worker in tuple(self.workers.values()) for pair in worker.plaintext}
         return tuple(sorted(met)[:MAX_SHOWN])
+
+    @property
+    def in_clear(self) -> tuple[str, ...]:
+        """Those of all workers, each once; for a moment of a change they may differ."""
+        return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.in_clear}))

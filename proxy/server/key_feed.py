@@ -91,7 +91,7 @@ class KeyFeed:
         self._clock = clock
         self._hand_on = hand_on
         self._keyring = first.take()
-        metrics.key_ages.made = self._keyring.created
+        metrics.show_keyring(self._keyring)
         self._missed: set[tuple[int, int]] = set()
         """Keys that this keyring does not open with, and that the log knows of."""
         self._flight: _Answer | None = None
@@ -244,5 +244,5 @@ class KeyFeed:
     def _use(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._missed.clear()
-        self._metrics.key_ages.made = keyring.created
+        self._metrics.show_keyring(keyring)
         self._hand_on(keyring)

@@ -1,8 +1,10 @@
 """The contract of KEKs, and a whole keyring, under keys in a SoftHSM token."""
 
+import gc
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_hex
 
@@ -122,6 +124,16 @@ def test_two_keys_of_one_label_are_refused(hsm: SoftHsm) -> None:
     hsm.make_key(name)
     error = refused(TokenKek(hsm.make_key(name), ENVIRON))
     assert (type(error), error.reason) == (KeySettingError, KeysReason.KMS_KEY)
+
+
+def test_a_search_that_finds_two_keys_is_over(hsm: SoftHsm) -> None:
+    name = label()
+    hsm.make_key(name)
+    kek = TokenKek(hsm.make_key(name), ENVIRON)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(refused, kek).result().reason is KeysReason.KMS_KEY
+    # one that was left open is closed here, in another thread, and pytest reports what that raises
+    gc.collect()
 
 
 def test_a_token_that_is_not_plugged_in_is_unavailable(hsm: SoftHsm) -> None:

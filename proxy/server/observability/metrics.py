@@ -17,6 +17,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sealwire import __version__
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.observability.clear_classes import ClearClasses
 from sealwire.proxy.server.observability.counts import CoreCounts
 from sealwire.proxy.server.observability.plaintext import PlaintextCounts
 from sealwire.proxy.session.effects import CloseReason, Counter
@@ -137,6 +139,8 @@ class Metrics:
         self.keyring_expired = self._gauge("keyring_expired", "1 while the keys are too old to be used")
         self.key_ages = KeyAges(today)
         self.registry.register(self.key_ages)
+        self.clear_classes = ClearClasses()
+        self.registry.register(self.clear_classes)
         self.frontiers = FrontierFigures(self.registry)
         self.certificate_reloads = self._counter("certificate_reloads", "Certificate reloads", "outcome")
         self.reloads = self._counter("reloads", "Reloads of the whole configuration", "result")
@@ -159,10 +163,16 @@ class Metrics:
     def show_policy(self, sha256: str, class_names: Iterable[str] = ()) -> None:
         """From now on the policy with this hash and these classes counts, and no other."""
         self.key_ages.classes = frozenset(class_names)
+        self.clear_classes.use_policy(self.key_ages.classes)
         self._policy_info.labels(sha256).set(1)
         if self._policy_shown not in ("", sha256):
             self._policy_info.remove(self._policy_shown)
         self._policy_shown = sha256
+
+    def show_keyring(self, keyring: Keyring) -> None:
+        """From now on this keyring counts."""
+        self.key_ages.made = keyring.created
+        self.clear_classes.use_keyring(keyring)
 
     def value(self, name: str, **labels: str) -> float:
         """The present value of one series, 0 if there is none yet; `name` as it is exported."""

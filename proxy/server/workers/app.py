@@ -279,6 +279,7 @@ class Proxy:
             self.frontiers.check()
             self.health.frontier = self.frontiers.following
             self.health.plaintext = self.metrics.plaintext.shown()
+            self.health.in_clear = self.metrics.clear_classes.shown
             self.shared.plaintext.next_second()
             for connection in tuple(self.services.live):
                 connection.tick(now)

@@ -12,7 +12,7 @@ from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.file.schema import Mode, PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
@@ -85,13 +85,23 @@ def _note_cache(error: KeysError) -> None:
 
 
 def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:
-    """Each class of the policy needs an active key. Raises KeyringIncomplete."""
+    """Each class of the policy needs an active key, a random one a key that encrypts.
+
+    Raises KeyringIncomplete.
+    """
     missing: list[str] = []
-    for name in policy.class_names:
+    for name, field_class in policy.classes.items():
         try:
-            keyring.cipher_for(name)
+            is_plaintext = keyring.is_plaintext(keyring.cipher_for(name))
         except UnknownKey:
             missing.append(name)
+            continue
+        if is_plaintext and field_class.mode is Mode.RANDOM:
+            raise KeyringIncomplete(
+                StartReason.KEYRING_INCOMPLETE,
+                f"{config.keyring}: the class {name} is in clear, and the policy has it as a random one",
+                f"sealwire keys rotate {name} gives it a key; what is stored in clear is read as it is",
+            )
     if missing:
         raise KeyringIncomplete(
             StartReason.KEYRING_INCOMPLETE,

@@ -268,6 +268,7 @@ class Supervisor:
             policy=beat.policy,
             frontier=beat.frontier,
             plaintext=beat.plaintext,
+            in_clear=beat.in_clear,
         )
         if beat.phase is Phase.READY:
             self._carry_out(self._roster.became_ready(number, now_s))

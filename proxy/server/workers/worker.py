@@ -120,7 +120,14 @@ async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
     await proxy.ready.wait()
     while True:
         health = proxy.health
-        beat = Beat(health.phase, health.keyring, health.policy, health.frontier, health.plaintext)
+        beat = Beat(
+            health.phase,
+            health.keyring,
+            health.policy,
+            health.frontier,
+            health.plaintext,
+            health.in_clear,
+        )
         writer.write(encode(beat))
         await asyncio.sleep(BEAT_S)
 

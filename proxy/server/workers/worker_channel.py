@@ -57,6 +57,8 @@ class Beat:
     frontier: Following = Following.OFF
     plaintext: tuple[tuple[str, str], ...] = ()
     """Namespaces and paths where it has met plaintext."""
+    in_clear: tuple[str, ...] = ()
+    """Classes that are stored in clear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,10 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext = fields
+    phase, keyring, policy, frontier, plaintext, in_clear = fields
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
-    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier), pairs)
+    names = tuple(str(name) for name in in_clear)
+    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier), pairs, names)
 
 
 def _figures(fields: Any) -> Figures:

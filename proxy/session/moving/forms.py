@@ -1,9 +1,13 @@
-"""The form of each value that one command sends."""
+"""The form of each value that one command sends, where that is not the envelope under the active key."""
 
+from collections.abc import Iterable
 from typing import Final, final
 
-from sealwire.keys.frontier.frontier import Form, Position, position_of
+from sealwire.crypto.cipher import ValueCipher
+from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.frontier.frontier import Form, Position
 from sealwire.keys.frontier.uses import FrontierLost, WindowMet
+from sealwire.keys.frontier.versions import ClassVersion, StoredForm, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.moving.moves import Moves
 
@@ -13,26 +17,62 @@ MAX_NAMED: Final = 1 << 14
 
 @final
 class Forms:
-    """Made for one command while a class moves. It notes which values the command names."""
+    """Made for one command while a class moves, or is stored in clear. It notes which values are named.
 
-    __slots__ = ("_keyring", "_moves", "_named")
+    What the keyring and the frontier do not say is never guessed: without an answer nothing is sent.
+    """
+
+    __slots__ = ("_keyring", "_moves", "_named", "_versions", "in_clear")
 
     def __init__(self, moves: Moves, keyring: Keyring) -> None:
         self._moves = moves
         self._keyring = keyring
         self._named: dict[str, set[Position]] = {}
+        self._versions: dict[str, ClassVersion] = {}
+        self.in_clear = 0
+        """How many values, or ranges, were sent as they are."""
 
-    def valid(self, class_name: str, old: bytes, kind: int, value: bytes) -> bytes:
-        """The one form in which a deterministic value is stored; `old` is the active key's envelope.
+    def is_settled(self, class_name: str) -> bool:
+        """Whether all its values are encrypted under its active key, as if nothing moved.
 
-        Raises WindowMet, FrontierLost. Cost: a look-up for a class that does not move, else one AES-SIV call.
+        Raises UnknownKey.
         """
+        return class_name not in self._moves.classes and not self._version(class_name).is_plaintext
+
+    def passes_range(self, class_name: str) -> bool:
+        """Whether all its values are stored in clear, so that a range may be asked for as it is.
+
+        Raises UnknownKey.
+        """
+        is_clear = class_name not in self._moves.classes and self._version(class_name).is_plaintext
+        self.in_clear += is_clear
+        return is_clear
+
+    def listed(self, class_name: str, kind: int, values: Iterable[bytes]) -> list[StoredForm]:
+        """The form of each value of a range, in the order of the forms. Raises and costs as `valid`."""
+        before = self.in_clear
+        found = sorted(self.valid(class_name, kind, value) for value in values)
+        self.in_clear = before
+        return found
+
+    def valid(self, class_name: str, kind: int, value: bytes, *, is_of_class: bool = True) -> StoredForm:
+        """The one form in which a deterministic value is stored.
+
+        `is_of_class`: whether the class can hold it. What it cannot hold equals no value of the class, so it
+        has no place in their order; where values are in clear it is compared as it is.
+
+        Raises WindowMet, FrontierLost, UnknownKey, UnsupportedValue. Cost: one AES-SIV call; two for a value
+        that has moved from one key to another, none in clear.
+        """
+        old = self._version(class_name)
+        if old.is_plaintext and not is_of_class:
+            return self._sent(StoredForm(kind, value), is_clear=True)
         if class_name not in self._moves.classes:
-            return old
+            return self._sent(old.stored(kind, value), is_clear=old.is_plaintext)
         uses = self._moves.classes[class_name]
         if uses is None:
             raise FrontierLost
-        position = position_of(old)
+        position, stored = old.placed(kind, value)
         form = uses.frontier.form(position)
         if form is Form.MOVING:
             raise WindowMet
@@ -40,11 +80,25 @@ class Forms:
         if len(positions) <= MAX_NAMED:
             positions.add(position)
         if form is Form.OLD:
-            return old
-        new = self._keyring.pending_cipher_for(class_name)
+            return self._sent(stored, is_clear=old.is_plaintext)
+        new = pending_version_of(self._keyring, class_name)
         if new is None:
             raise FrontierLost
-        return new.encrypt_deterministically(kind, value)
+        return self._sent(new.stored(kind, value), is_clear=new.is_plaintext)
+
+    def random_cipher(self, class_name: str) -> ValueCipher:
+        """The cipher of a random class, which nobody stores in clear on purpose.
+
+        Raises UnknownKey, also where the keyring has it in clear: nothing would open what its key encrypts.
+        """
+        active = self._version(class_name)
+        if active.is_plaintext:
+            raise UnknownKey(
+                KeysReason.NO_ACTIVE_KEY,
+                f"the random class {class_name} is in clear in the keyring, and has no key that encrypts",
+                f"sealwire keys rotate {class_name} makes one",
+            )
+        return active.cipher
 
     @property
     def named(self) -> dict[str, frozenset[Position] | None]:
@@ -53,3 +107,13 @@ class Forms:
             name: None if len(positions) > MAX_NAMED else frozenset(positions)
             for name, positions in self._named.items()
         }
+
+    def _version(self, class_name: str) -> ClassVersion:
+        found = self._versions.get(class_name)
+        if found is None:
+            found = self._versions[class_name] = version_of(self._keyring, class_name)
+        return found
+
+    def _sent(self, stored: StoredForm, *, is_clear: bool) -> StoredForm:
+        self.in_clear += is_clear
+        return stored

@@ -11,9 +11,23 @@ from sealwire.proxy.session.moving.moves import Hold, Moves
 from sealwire.proxy.session.moving.touched import touched
 from sealwire.proxy.session.replies import is_ok
 from sealwire.wire import kinds
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.raw_bson import Element, elements, find_element
 
 _ENDING: Final = frozenset({b"commitTransaction", b"abortTransaction"})
+
+_REJECTED: Final = frozenset(
+    {
+        *(2, 9, 13, 14, 16, 17, 20, 26, 27, 28, 40, 43, 48, 52, 53, 54, 56, 57, 58, 59, 66, 67, 68, 72, 73),
+        *(85, 86, 112, 115, 121, 168, 197, 238, 241, 251, 303, 10334, 11000),
+    }
+)
+"""Codes with which a server says that a command is wrong, or its documents are: it is at work on it no more.
+
+Any other may come from a router that has given up waiting. Source: MongoDB's error_codes.yml.
+"""
+_FIRST_LOCATION: Final = 15_000
+"""Codes from here on name the place of a check in the server's source."""
 
 
 def held_by(  # noqa: PLR0913 - one for each thing that says it
@@ -32,6 +46,7 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
         hold = moves.transactions.take(transaction)
         if hold is not None:
             hold.transaction = b""
+            hold.is_commit = name == b"commitTransaction"
         return hold
     if name == b"killCursors":
         return _joined(moves, _killed(plan.buf, body))
@@ -48,8 +63,10 @@ def answered(moves: Moves, hold: Hold, message: bytes, body: int) -> None:
     """The last reply to the command of `hold` is here. Raises BsonError."""
     if is_ok(message, body):
         moves.keep_for(hold, _open_cursor(message, body))
+    elif not hold.is_commit and _is_rejected(message, body):
+        hold.end()
     else:
-        # of a commit, an error does not say that nothing was committed; a statement's ends its transaction
+        # a statement's error ends its transaction
         hold.transaction = b""
         moves.leave(hold)
 
@@ -90,6 +107,14 @@ def _killed(message: bytes, body: int) -> Iterator[bytes]:
     if cursors is not None and cursors.kind == kinds.ARRAY:
         for item in elements(message, cursors.value):
             yield message[item.value : item.end]
+
+
+def _is_rejected(message: bytes, body: int) -> bool:
+    code = find_element(message, body, b"code")
+    if code is None or code.kind != kinds.INT:
+        return False
+    number = int32_at(message, code.value)
+    return number in _REJECTED or number >= _FIRST_LOCATION
 
 
 def _joined(moves: Moves, cursor_ids: Iterator[bytes]) -> Hold | None:

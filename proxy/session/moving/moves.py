@@ -27,12 +27,14 @@ Touched = Mapping[str, Iterable[Position] | None]
 class Hold:
     """The uses of one command, until they are over."""
 
-    __slots__ = ("_uses", "is_brief", "transaction")
+    __slots__ = ("_uses", "is_brief", "is_commit", "transaction")
 
     def __init__(self, uses: list[tuple[Uses, UseId]], *, is_brief: bool = False) -> None:
         self._uses = uses
         self.is_brief = is_brief
         """Whether it ends with the reply, though a cursor stays open."""
+        self.is_commit = False
+        """Whether it is the commit of a transaction: an error does not say that nothing was committed."""
         self.transaction = b""
         """The transaction with which it ends; empty outside of one."""
 

@@ -164,10 +164,13 @@ def _has_flags(buf: bytes, projection: int) -> bool:
     return all(part.kind in _FLAGS for part in elements(buf, projection))
 
 
-def plaintext_in(buf: bytes, body: int, tree: PathNode) -> dict[str, int]:
+def plaintext_in(
+    buf: bytes, body: int, tree: PathNode, allowed: frozenset[str] = frozenset()
+) -> dict[str, int]:
     """How many values in clear the documents of a reply have, by the covered path where they are.
 
-    `buf` is the reply as the server sent it. Nulls are none, and values of MongoDB's own encryption are none.
+    `buf` is the reply as the server sent it; values of the classes `allowed` may be in clear, and are not
+    counted. Nulls are none, and values of MongoDB's own encryption are none.
     What stands behind malformed BSON is not counted. Cost: O(elements).
     """
     found: dict[str, int] = {}
@@ -176,24 +179,32 @@ def plaintext_in(buf: bytes, body: int, tree: PathNode) -> dict[str, int]:
             if part.kind != kinds.OBJECT:
                 continue
             if part.name == b"value":
-                _look_at_document(buf, part.value, tree, found)
+                _look_at_document(buf, part.value, tree, allowed, found)
             elif part.name == b"cursor":
-                _look_at_batch(buf, part.value, tree, found)
+                _look_at_batch(buf, part.value, tree, allowed, found)
     return found
 
 
-def _look_at_batch(buf: bytes, cursor: int, tree: PathNode, found: dict[str, int]) -> None:
+def _look_at_batch(
+    buf: bytes, cursor: int, tree: PathNode, allowed: frozenset[str], found: dict[str, int]
+) -> None:
     for part in elements(buf, cursor):
         if part.name in _BATCHES and part.kind == kinds.ARRAY:
             for document in elements(buf, part.value):
                 if document.kind == kinds.OBJECT:
-                    _look_at_document(buf, document.value, tree, found)
+                    _look_at_document(buf, document.value, tree, allowed, found)
 
 
-def _look_at_document(buf: bytes, start: int, tree: PathNode, found: dict[str, int]) -> None:
+def _look_at_document(
+    buf: bytes, start: int, tree: PathNode, allowed: frozenset[str], found: dict[str, int]
+) -> None:
     walk = StoredValues(buf, tree, start)
     while walk.advance():
-        if walk.is_value and not (walk.kind == kinds.BIN_DATA and _is_encrypted(buf, walk.value)):
+        if (
+            walk.is_value
+            and walk.leaf.name not in allowed
+            and not (walk.kind == kinds.BIN_DATA and _is_encrypted(buf, walk.value))
+        ):
             path = walk.node.path
             found[path] = found.get(path, 0) + 1
 

@@ -1,11 +1,11 @@
 """Carry out a plan: put envelopes where it says, correct the lengths, keep every other byte."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, final
 
-from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import binary
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
@@ -24,7 +24,7 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 # large as the message allows. Everything below that is a document.
 _ABOVE_DOCUMENTS: Final = 2
 
-_BINARY: Final = bytes((kinds.BIN_DATA,))
+_TYPE_BYTES: Final = tuple(bytes((kind,)) for kind in range(256))
 _pack_int32: Final = struct.Struct("<i").pack
 
 
@@ -75,7 +75,7 @@ def apply_plan(
     """The message of `plan` with its covered values encrypted, in one piece; a long one in several.
 
     `settled` are the edits that `Settled` has made of what the plan handed over; `forms` chooses the form of
-    each value while a class moves. Returns the very same bytes when there is nothing to change.
+    each value while a class moves or is in clear. Returns the very same bytes when nothing has to change.
     Raises: UnknownKey; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a document or the message outgrows
     what the server accepts.
     Cost: O(message) and one AES-SIV call a value.
@@ -85,6 +85,8 @@ def apply_plan(
         return [message]
     edits = _edits(message, plan.edits, plan.replacements, shared, forms)
     edits += settled
+    if not edits:
+        return [message]
     lengths = resized(message, edits)
     size = lengths.get(0, len(message))
     if size > shared.settings.max_message_bytes:
@@ -102,39 +104,75 @@ def _edits(
     forms: Forms | None,
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
-    edits = [
-        _edit(message, each, keyring.cipher_for(each.field_class.name), grids, forms) for each in planned
-    ]
+    if forms is None:
+        edits = [_edit(message, each, keyring, grids) for each in planned]
+    else:
+        found = (_edit_of_form(message, each, keyring, grids, forms) for each in planned)
+        edits = [edit for edit in found if edit is not None]
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
     return edits
 
 
-def _edit(
-    message: bytes, planned: ValueEdit | RangeEdit, cipher: ValueCipher, grids: Grids, forms: Forms | None
-) -> Edit:
+def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grids: Grids) -> Edit:
+    """Under the active key."""
+    cipher = keyring.cipher_for(planned.field_class.name)
     if isinstance(planned, RangeEdit):
-        return _listed(planned, cipher, grids, forms)
-    return _encrypted(message, planned, cipher, forms)
+        kind, values = _grid(planned)
+        items = sorted(grids.encrypted(cipher, kind, value) for value in values)
+        return _listed(planned, [(kinds.BIN_DATA, item) for item in items])
+    value = planned.value
+    if value is None:
+        value = message[planned.element.value : planned.element.end]
+    if planned.field_class.mode is Mode.DETERMINISTIC:
+        envelope = cipher.encrypt_deterministically(planned.kind, value)
+    else:
+        envelope = cipher.encrypt_randomly(planned.kind, value)
+    return _put(message, planned, kinds.BIN_DATA, binary(envelope))
 
 
-def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids, forms: Forms | None) -> Edit:
-    """`$in` with an envelope for each value of the range, in the order of the ciphertexts.
+def _edit_of_form(
+    message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grids: Grids, forms: Forms
+) -> Edit | None:
+    """In the form that is valid where the value stands; None where that is what the message has."""
+    field_class = planned.field_class
+    name = field_class.name
+    if field_class.mode is Mode.RANDOM:
+        forms.random_cipher(name)
+        return _edit(message, planned, keyring, grids)
+    if forms.is_settled(name):
+        return _edit(message, planned, keyring, grids)
+    if isinstance(planned, RangeEdit):
+        if forms.passes_range(name):
+            # the operators themselves: what lies off the grid, written before anybody declared one, is found
+            data = b"".join(message[part.start : part.end] for part in planned.conditions)
+            return Edit(planned.element.start, planned.element.end, data, planned.parents)
+        kind, values = _grid(planned)
+        return _listed(planned, forms.listed(name, kind, values))
+    element, value = planned.element, planned.value
+    is_of_class = value is not None or field_class.stores(planned.kind)
+    if value is None:
+        value = message[element.value : element.end]
+    kind, data = forms.valid(name, planned.kind, value, is_of_class=is_of_class)
+    if kind == element.kind and data == message[element.value : element.end]:
+        return None
+    return _put(message, planned, kind, data)
 
-    In the order of the values the list would tell the server the order that the ciphertexts hide.
-    """
+
+def _grid(planned: RangeEdit) -> tuple[int, Iterable[bytes]]:
+    """The values of a range, and their BSON type."""
     domain, value_type = planned.field_class.domain, planned.field_class.value_type
     if domain is None or value_type is None:
         raise TypeError("a range without a domain")
-    kind = value_type.kind
-    values = domain.values(kind, planned.positions)
-    if forms is None:
-        binaries = sorted(grids.encrypted(cipher, kind, value) for value in values)
-    else:
-        name = planned.field_class.name
-        seal = cipher.encrypt_deterministically
-        binaries = sorted(binary(forms.valid(name, seal(kind, value), kind, value)) for value in values)
-    inside = b"".join(b"%b%d\0%b" % (_BINARY, index, each) for index, each in enumerate(binaries))
+    return value_type.kind, domain.values(value_type.kind, planned.positions)
+
+
+def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
+    """`$in` with an item, as type and bytes, for each value of the range, in the order of their stored forms.
+
+    In the order of the values the list would tell the server the order that the ciphertexts hide.
+    """
+    inside = b"".join(b"%c%d\0%b" % (kind, index, data) for index, (kind, data) in enumerate(items))
     array = b"".join((_pack_int32(len(inside) + 5), inside, b"\0"))
     data = b"\x04$in\0" + array
     if planned.is_among:
@@ -144,21 +182,12 @@ def _listed(planned: RangeEdit, cipher: ValueCipher, grids: Grids, forms: Forms 
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
 
 
-def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher, forms: Forms | None) -> Edit:
+def _put(message: bytes, planned: ValueEdit, kind: int, data: bytes) -> Edit:
+    """A value of this type in place of the element's own."""
     element = planned.element
-    value = planned.value
-    if value is None:
-        value = message[element.value : element.end]
-    if planned.field_class.mode is Mode.DETERMINISTIC:
-        envelope = cipher.encrypt_deterministically(planned.kind, value)
-        if forms is not None:
-            envelope = forms.valid(planned.field_class.name, envelope, planned.kind, value)
-    else:
-        envelope = cipher.encrypt_randomly(planned.kind, value)
     # The name with its NUL lies between the type byte and the value.
     name = message[element.start + 1 : element.value]
-    data = b"".join((_BINARY, name, binary(envelope)))
-    return Edit(element.start, element.end, data, planned.parents)
+    return Edit(element.start, element.end, b"".join((_TYPE_BYTES[kind], name, data)), planned.parents)
 
 
 def _check_documents(edits: Sequence[Edit], lengths: dict[int, int], above: int, size: int) -> None:

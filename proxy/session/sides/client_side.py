@@ -183,8 +183,9 @@ class ClientSide(Side):
         unanswered = parsed.flags & MORE_TO_COME
         shared = conversation.shared
         settings, keyring, known = shared.settings, shared.keyring, shared.passing
-        forms = Forms(shared.moves, keyring) if shared.moves.classes else None
-        target = target_of(message, parsed.body, known.planned) if forms is None else None
+        is_moving = bool(shared.moves.classes)
+        forms = Forms(shared.moves, keyring) if is_moving or keyring.plaintext_classes else None
+        target = None if is_moving else target_of(message, parsed.body, known.planned)
         if target is not None:
             passing = known.get(target)
             if passing is not None:
@@ -219,11 +220,12 @@ class ClientSide(Side):
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
-        if forms is not None:
+        if forms is not None and is_moving:
             self._hold_up(forms, plan, parsed, name, opened, request)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
-            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values), sent_on]
+            in_clear = 0 if forms is None else forms.in_clear
+            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear), sent_on]
         if target is not None and not plan.protected and not conversation.views.consulted:
             known.remember(target, request, count)
         return [count, sent_on]

@@ -120,9 +120,10 @@ class ServerSide(Side):
 
     def _plaintext(self, look: Look, message: bytes, body: int) -> list[Effect]:
         """What a reply, as the server sent it, has in clear at covered paths."""
+        shared = self._conversation.shared
         with suppress(BsonError):  # the reply is in the client's hands, as it is
-            self._conversation.shared.plaintext.follow(message, body, look.namespace)
-        found = plaintext_in(message, body, look.tree)
+            shared.plaintext.follow(message, body, look.namespace)
+        found = plaintext_in(message, body, look.tree, shared.keyring.partly_plaintext)
         return [PlaintextMet(look.namespace, path, amount) for path, amount in found.items()]
 
     def _handshake_reply(self, request: Request, message: bytes, body: int) -> list[Effect]:

@@ -1,6 +1,6 @@
 """`sealwire keys create` and `create-kek`: data keys, and the key that wraps them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import FieldClass, Mode
 
 _MADE_BY = {
     KeysReason.VARIABLE_UNSET: "sealwire keys create-kek prints a fresh one",
@@ -37,24 +38,47 @@ _MADE_BY = {
 @click.command()
 @click.argument("class_names", metavar="[CLASS]...", nargs=-1)
 @click.option("--policy", type=PRESENT_FILE, help="Make a key for every class of this policy that has none.")
+@click.option(
+    "--plaintext",
+    metavar="CLASS",
+    multiple=True,
+    help="A deterministic class whose collections hold plaintext already: it begins in clear. Repeatable.",
+)
+@click.option("--plaintext-all", is_flag=True, help="All new deterministic classes of --policy begin so.")
 @keyring_option
 @kek_options
-def create(class_names: tuple[str, ...], policy: Path | None, keyring: str, kek: KekOptions) -> None:
+def create(
+    class_names: tuple[str, ...],
+    policy: Path | None,
+    plaintext: tuple[str, ...],
+    keyring: str,
+    kek: KekOptions,
+    *,
+    plaintext_all: bool,
+) -> None:
     """Make a key for each CLASS, and the keyring if there is none.
 
     A class named here must not have a key yet; a class of --policy that has one keeps it, so the command may
     be run again after every change of the policy.
 
+    A class that begins in clear is stored as it is until `sealwire migrate encrypt` takes it in. A random
+    class needs no such beginning: plaintext beside its envelopes is read as it is.
+
     \b
     Examples:
       sealwire keys create --keyring keyring.json --policy policy.yaml
       sealwire keys create --keyring keyring.json nhs_number postcode
+      sealwire keys create --keyring keyring.json --policy policy.yaml --plaintext nhs_number
+      sealwire keys create --keyring keyring.json --policy policy.yaml --plaintext-all
       sealwire keys create --keyring keyring.json --kek file:kek.json notes
       sealwire keys create --keyring vault:secret/sealwire/keyring --kek vault:transit/sealwire notes
     """
-    wanted = read_policy(policy).class_names if policy is not None else ()
-    if not class_names and policy is None:
-        raise click.UsageError("name a class, or give --policy")
+    class_names += tuple(name for name in plaintext if name not in class_names)
+    if policy is None and (plaintext_all or not class_names):
+        raise click.UsageError("give --policy" if plaintext_all else "name a class, or give --policy")
+    classes = {} if policy is None else read_policy(policy).classes
+    wanted = tuple(classes)
+    in_clear = _in_clear(classes, plaintext, every=plaintext_all)
     selftest.run()
     providers = Providers()
     store = open_keyring_store(keyring, providers)
@@ -63,7 +87,7 @@ def create(class_names: tuple[str, ...], policy: Path | None, keyring: str, kek:
     opened = _open_first(kek, providers) if is_first else kek.open(providers)
     if is_first:
         new = _in_order(class_names, wanted)
-        _report(store, create_keyring(store, opened, new, now), new)
+        _report(store, create_keyring(store, opened, new, now, in_clear), new)
         click.echo(
             "Back up the keyring and the key-encryption key, apart from each other and from the database.\n"
             f"Without both ({opened.id}) nothing that is encrypted can be read again by anyone.",
@@ -73,9 +97,22 @@ def create(class_names: tuple[str, ...], policy: Path | None, keyring: str, kek:
     present = load_keyring(store, opened).class_names
     new = _in_order(class_names, (name for name in wanted if name not in present))
     if new:
-        _report(store, add_classes(store, opened, new, now), new)
+        _report(store, add_classes(store, opened, new, now, in_clear), new)
     else:
         click.echo(f"{store}: every class has a key already")
+
+
+def _in_clear(classes: Mapping[str, FieldClass], named: Collection[str], *, every: bool) -> frozenset[str]:
+    """The classes that begin in clear if they are new. Raises KeySettingError POLICY for a random one."""
+    for name in named:
+        if name in classes and classes[name].mode is Mode.RANDOM:
+            raise KeySettingError(
+                KeysReason.POLICY,
+                f"the policy has class {name} as a random one, which needs no beginning in clear",
+                f"leave out --plaintext {name}: plaintext is read as it is until it is encrypted",
+            )
+    found = {name for name, each in classes.items() if every and each.mode is Mode.DETERMINISTIC}
+    return frozenset(found.union(named))
 
 
 def _open_first(kek: KekOptions, providers: Providers) -> KeyEncryptionKey:
@@ -97,7 +134,8 @@ def _in_order(named: tuple[str, ...], from_policy: Iterable[str]) -> tuple[str, 
 def _report(store: KeyringStore, keyring: Keyring, names: Iterable[str]) -> None:
     for name in names:
         cipher = keyring.cipher_for(name)
-        click.echo(f"{store}: created key {name}, id {cipher.class_id}, version {cipher.key_version}")
+        clear = "; the class is in clear" if keyring.is_plaintext(cipher) else ""
+        click.echo(f"{store}: created key {name}, id {cipher.class_id}, version {cipher.key_version}{clear}")
 
 
 @click.command()

@@ -63,9 +63,11 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     store = open_keyring_store(keyring, providers)
     now = datetime.now(UTC)
     work = _named(class_names, policies)
+    # whoever forges the record to delay something is found out when the keyring is opened
     if due:
-        # whoever forges the record to delay something is found out when the keyring is opened
         work = _on_the_calendar(read_record(store), schedule, now, policies)
+    else:
+        _refuse_in_clear(work.classes, read_record(store))
     made: Sequence[DataKey] = ()
     if work.classes:
         made = turning.rotate(store, kek.open(providers), work.classes, now, dry_run=manner.dry_run)
@@ -116,6 +118,21 @@ def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
             "give the policy that the proxies use; a class that it does not have needs no new key",
         )
     return found.mode is not Mode.RANDOM
+
+
+def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord) -> None:
+    """A deterministic class in clear has no key to rotate. Raises KeySettingError KEY_STATE.
+
+    A random one is not stored in clear on purpose: it gets a key, and all is right.
+    """
+    for entry in record.classes:
+        is_clear = any(key.is_plaintext and key.state is KeyState.ACTIVE for key in entry.keys)
+        if is_clear and classes.get(entry.name):
+            raise KeySettingError(
+                KeysReason.KEY_STATE,
+                f"class {entry.name} is in clear, and has no key to rotate",
+                f"{turning.moving_command(entry.name, from_plaintext=True)} takes it in",
+            )
 
 
 def _show(place: str, work: _Work, made: Sequence[DataKey], manner: Manner) -> None:

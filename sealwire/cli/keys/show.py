@@ -15,8 +15,8 @@ from sealwire.keys.keyring.record import format_time
 from sealwire.keys.keyring.verification import verify_keyring
 from sealwire.keys.providers import Providers
 
-Row = tuple[str, int, int, KeyState, datetime]
-"""Class, id, version, state, and when the key was made."""
+Row = tuple[str, int, int, KeyState, datetime, bool]
+"""Class, id, version, state, when the key was made, and whether the class is in clear in this version."""
 
 _COLUMNS = ("class", "id", "version", "state", "created")
 
@@ -35,7 +35,7 @@ def list_keys(keyring: str, as_json: bool) -> None:
     """
     record = read_record(open_keyring_store(keyring, Providers()))
     rows = (
-        (entry.name, entry.class_id, key.version, key.state, key.created)
+        (entry.name, entry.class_id, key.version, key.state, key.created, key.is_plaintext)
         for entry in record.classes
         for key in entry.keys
     )
@@ -45,15 +45,27 @@ def list_keys(keyring: str, as_json: bool) -> None:
 
 def show_keys(rows: Iterable[Row], verdict: str, document: dict[str, Any], *, as_json: bool) -> None:
     """A keyring's keys, and what is known of them as a whole."""
-    shown = [
-        (name, class_id, version, state.value, format_time(created))
-        for name, class_id, version, state, created in rows
-    ]
+    listed = list(rows)
     if not as_json:
-        show_table(_COLUMNS, shown)
+        show_table(
+            _COLUMNS,
+            (
+                (name, class_id, version, shown_state(state, is_plaintext=is_plaintext), format_time(created))
+                for name, class_id, version, state, created, is_plaintext in listed
+            ),
+        )
     text = f"generation {document['generation']}, key-encryption key {document['kek_id']}, {verdict}"
-    keys = [dict(zip(_COLUMNS, row, strict=True)) for row in shown]
+    keys = [
+        dict(zip(_COLUMNS, (name, class_id, version, state.value, format_time(created)), strict=True))
+        | {"plaintext": is_plaintext}
+        for name, class_id, version, state, created, is_plaintext in listed
+    ]
     answer(text, document | {"keys": keys}, as_json=as_json)
+
+
+def shown_state(state: KeyState, *, is_plaintext: bool) -> str:
+    """A version's state, and that its class is in clear in it, if it is."""
+    return f"{state.value}, plaintext" if is_plaintext else state.value
 
 
 @click.command()
@@ -71,7 +83,10 @@ def verify(keyring: str, kek: KekOptions, as_json: bool) -> None:
     providers = Providers()
     opened = kek.open(providers)
     found = verify_keyring(open_keyring_store(keyring, providers), opened)
-    rows = [(key.class_name, key.class_id, key.version, key.state, key.created) for key in found.keys]
+    rows = [
+        (key.class_name, key.class_id, key.version, key.state, key.created, key.is_plaintext)
+        for key in found.keys
+    ]
     verdict = f"authenticated; {found.usable} of {len(rows)} keys encrypt and decrypt"
     document = {"generation": found.generation, "kek_id": found.kek_id, "authenticated": True}
     show_keys(rows, verdict, document, as_json=as_json)

@@ -11,6 +11,7 @@ import click
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import keyring_option, open_keyring_store
 from sealwire.cli.keys.options import policy_option, schedule_options
+from sealwire.cli.keys.show import shown_state
 from sealwire.cli.options import json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.cli.policy_options import read_policy
@@ -102,6 +103,7 @@ def _key(entry: ClassRecord, key: KeyRecord, uses: Uses, now: datetime) -> dict[
         "id": entry.class_id,
         "version": key.version,
         "state": key.state.value,
+        "plaintext": key.is_plaintext,
         "created": format_time(key.created),
         "age_days": _days(now - key.created),
         "destroy_after": None if key.destroy_after is None else format_time(key.destroy_after),
@@ -118,7 +120,8 @@ def _rows(
             chore = due.get((entry.name, key.version))
             used = _some(uses.get(entry.name, ())) if key.state.decrypts else ""
             asked = "" if chore is None else chore.chore.value
-            yield entry.name, key.version, key.state.value, _days(now - key.created), used, asked
+            state = shown_state(key.state, is_plaintext=key.is_plaintext)
+            yield entry.name, key.version, state, _days(now - key.created), used, asked
 
 
 def _some(places: tuple[str, ...]) -> str:

@@ -117,7 +117,14 @@ class ClassMove:
         ciphers = versions.old.cipher, versions.new.cipher
         with client.start_session(causal_consistency=True) as session, ended_in_order():
             frontiers = MongoFrontiers(client, session, ciphers)
-            values = MongoValues(client, session, versions.new.cipher.class_id, lambda: self._places(client))
+            frontiers.forget_leases()
+            values = MongoValues(
+                client,
+                session,
+                versions.new.cipher.class_id,
+                lambda: self._places(client),
+                workers=effort.workers,
+            )
             with progress_bar(job) as tell:
                 pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
                 return Turn(job, versions, Stores(values, frontiers, ledger), keys.activate, pace).run()

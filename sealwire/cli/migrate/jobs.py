@@ -19,6 +19,7 @@ from sealwire.cli.migrate.options import (
     open_keyring,
     show_left,
 )
+from sealwire.cli.migrate.way_back import ways
 from sealwire.cli.options import json_option
 from sealwire.cli.output import Manner, manner_options, print_json, show_table
 from sealwire.cli.policy_options import policy_argument, read_policy
@@ -107,17 +108,21 @@ def _asked(job: Job, manner: Manner) -> str:
 def abort(job: str, keyring: str, kek: KekOptions, uri: str, manner: Manner) -> None:
     """End JOB for good. What it moved stays moved, what it did not stays as it is; both can be read.
 
-    A process that works on it ends at its next note.
+    A process that works on it ends at its next note. Of a deterministic class that is half-way then, it says
+    which command goes on, and which one leads back after that.
 
     \b
     Example:
       sealwire migrate abort encrypt-20260701T120000Z-1a2b3c --keyring keyring.json --uri-file server.uri
     """
+    keys = open_keyring(keyring, kek)
     with connected(required_uri(uri), RIGHTS) as client:
-        ledger = Ledger(client, open_keyring(keyring, kek))
+        ledger = Ledger(client, keys)
         found = ledger.load(job)[0] if manner.dry_run else _aborted(ledger, job)
     would = "would end; it is " if manner.dry_run and not found.standing.is_over else ""
-    manner.answer(f"{job}: {would}{found.standing.value}", document_of(found))
+    left = ways(keys, found)
+    text = "\n".join((f"{job}: {would}{found.standing.value}", *(each.text for each in left)))
+    manner.answer(text, {**document_of(found), "half_way": [each.document for each in left]})
 
 
 def _aborted(ledger: Ledger, name: str) -> Job:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar, cast
 
 from bson.codec_options import CodecOptions
@@ -17,6 +17,7 @@ from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import (
     DATABASE,
+    FORGOTTEN_S,
     FRONTIERS,
     LEASES,
     Lease,
@@ -131,6 +132,15 @@ class MongoFrontiers:
         now = self._now()
         leases = map(parse_lease, found)
         return [each for each in leases if each is not None and each.stands(now)]
+
+    def forget_leases(self) -> int:
+        """Delete those that ran out long ago: of proxies that were killed, or were cut off. How many.
+
+        A proxy whose lease has gone begins again under another name, as one whose lease has run out does.
+        Raises what the driver raises. Cost: two commands.
+        """
+        ended = {"renewed": {"$lt": self._now() - timedelta(seconds=FORGOTTEN_S)}}
+        return self._patiently(lambda: self._leases.delete_many(ended).deleted_count)
 
     def _now(self) -> datetime:
         admin = self._client.get_database("admin", _DECODED)

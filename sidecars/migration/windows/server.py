@@ -1,7 +1,8 @@
 """The server whose values move: searches by ranges of values, whole collections, and updates."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
 
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
@@ -16,6 +17,8 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths
 
 BATCH_DOCUMENTS = 500
 BATCH_BYTES = 8 << 20
+_FEWEST_UPDATES: Final = 10
+"""Fewer are not divided among connections."""
 
 
 class Values(Protocol):
@@ -52,8 +55,12 @@ class MongoValues:
         session: ClientSession,
         class_id: int,
         places: Callable[[], list[ClassPaths]],
+        workers: int = 1,
     ) -> None:
-        """`session` is the one that the frontier is written in; `places` finds what `Values.places` gives."""
+        """`session` is the one that the frontier is written in; `places` finds what `Values.places` gives.
+
+        `workers` is by how many connections updates go at once.
+        """
         self._class_id = class_id
         self._in_bounds = keeps_bounds(client)
         self._indexes: dict[tuple[str, str], str] = {}
@@ -61,6 +68,7 @@ class MongoValues:
         self._session = session
         self._places = places
         self._documents = MongoDocuments(client)
+        self._workers = workers
 
     def places(self) -> list[ClassPaths]:
         """As `Values.places`."""
@@ -87,8 +95,19 @@ class MongoValues:
         return self._find(namespace, {})
 
     def update(self, namespace: str, updates: Sequence[bytes]) -> Written:
-        """As `Values.update`. Raises ServerFailed, and what the driver raises."""
-        return self._documents.update(namespace, updates)
+        """As `Values.update`. Raises ServerFailed, and what the driver raises, once all parts are over."""
+        size = max(_FEWEST_UPDATES, -(-len(updates) // self._workers))
+        parts = [updates[start : start + size] for start in range(0, len(updates), size)]
+        if len(parts) <= 1:
+            return self._documents.update(namespace, updates)
+        with ThreadPoolExecutor(len(parts), "window") as pool:
+            written = list(pool.map(lambda part: self._documents.update(namespace, part), parts))
+        errors = [
+            (number * size + index, code)
+            for number, each in enumerate(written)
+            for index, code in each.errors
+        ]
+        return Written(sum(each.matched for each in written), tuple(errors))
 
     def _find(
         self, namespace: str, chosen: dict[str, Any], options: Mapping[str, Any] | None = None

@@ -57,6 +57,8 @@ class TurnPace:
     """Sees which proxies hold a window up, at each look."""
     quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
+    most: int | None = None
+    """How many documents a window has at most, about; None: as many as move in `WINDOW_S`."""
     clock: Callable[[], float] = time.perf_counter
 
 
@@ -83,7 +85,8 @@ class Turn:
         self._activate = activate
         self._pace = pace
         self._chooser = Chooser(stores.values, versions.order(versions.old))
-        self._wanted = FIRST_DOCUMENTS
+        self._most = _MOST if pace.most is None else pace.most
+        self._wanted = min(FIRST_DOCUMENTS, self._most)
         self._indexed: list[ClassPaths] = []
         self._withdrawals = 0
         """One after the other."""
@@ -237,7 +240,7 @@ class Turn:
     def _adapt(self, documents: int, busy_s: float) -> None:
         factor = min(2.0, max(0.5, WINDOW_S / busy_s)) if busy_s > 0 else 2.0
         if factor < 1 or documents * 2 >= self._wanted:
-            self._wanted = max(_FEWEST, min(_MOST, int(self._wanted * factor)))
+            self._wanted = min(self._most, max(_FEWEST, int(self._wanted * factor)))
 
     # ------------------------------------------------------------------------------------- after the windows
 

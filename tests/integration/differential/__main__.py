@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.integration.differential.campaign import run_campaign
+from tests.integration.differential.campaign import run_campaign, run_moving
 
 
 def main() -> None:
@@ -20,10 +20,14 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
     parser.add_argument("--malformed", action="store_true", help="commands that MongoDB rejects, instead")
+    parser.add_argument("--moving", action="store_true", help="by two proxies, while classes move")
     chosen = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
-        tally = run_campaign(Path(folder), chosen.seed, chosen.examples, malformed=chosen.malformed)
+        if chosen.moving:
+            tally = run_moving(Path(folder), chosen.seed, chosen.examples)
+        else:
+            tally = run_campaign(Path(folder), chosen.seed, chosen.examples, malformed=chosen.malformed)
     if chosen.json:
         json.dump(tally.to_json(), sys.stdout)
         return
@@ -33,4 +37,5 @@ def main() -> None:
     sys.stdout.write("\n".join([*lines, *tally.table(), ""]))
 
 
-main()
+if __name__ == "__main__":  # the processes that move classes import this module
+    main()

@@ -10,6 +10,7 @@ from hypothesis import seed as seeded
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.policies.file.loader import load_policy
+from tests.integration.differential import moving
 from tests.integration.differential.malformed import malformed_sequences
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence, any_sequence
@@ -31,7 +32,7 @@ def both_ways(folder: Path, rules: str) -> Iterator[Runner]:
         kek = EnvironmentKek(environ={DEFAULT_VARIABLE: found.proxy.options.kek})
         loaded = load_policy(policy.read_bytes(), policy.name)
         keyring = load_keyring(found.proxy.keyring, kek)
-        yield Runner(found.direct, found.client, loaded, keyring, has_transactions())
+        yield Runner(found.direct, found.client, loaded, lambda: keyring, has_transactions())
 
 
 def run_campaign(folder: Path, seed: int, examples: int, *, malformed: bool = False) -> Tally:
@@ -43,6 +44,14 @@ def run_campaign(folder: Path, seed: int, examples: int, *, malformed: bool = Fa
     with both_ways(folder, policy_yaml(shapes)) as runner:
         compare_many(runner, shapes, seed, examples, malformed=malformed)
         return runner.tally
+
+
+def run_moving(folder: Path, seed: int, examples: int) -> Tally:
+    """As `run_campaign`, by two proxies, while classes move."""
+    shapes = draw_shapes(seed, moving.SHAPES)
+    with moving.moving_ways(folder, shapes, seed) as runner:
+        compare_many(runner, shapes, seed, examples)
+    return runner.tally
 
 
 def compare_many(

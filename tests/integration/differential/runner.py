@@ -1,5 +1,6 @@
 """Runs a sequence both ways and compares, step by step and in the end."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pymongo import MongoClient
@@ -10,9 +11,10 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from tests.integration.differential.command import Command
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
+from tests.integration.differential.forms import StoredForms
 from tests.integration.differential.sequences import Sequence, Transaction
 from tests.integration.differential.shapes import PEOPLE, VISITS
-from tests.integration.differential.sides import Answer, Outcome, Side, failure
+from tests.integration.differential.sides import MOST_TRIES, Answer, Outcome, Side, TryAgain, failure
 from tests.integration.differential.tally import Tally
 from tests.integration.differential.values import Document
 from tests.integration.outside.chosen import named
@@ -28,16 +30,25 @@ class Runner:
     direct: MongoClient[Document]
     client: MongoClient[Document]
     policy: PolicySet
-    keyring: Keyring
+    keyring: Callable[[], Keyring]
+    """As it is now: it has every key that a stored value needs."""
     transactions: bool = True
     """Whether the server has them; else they are left out, and counted."""
     tally: Tally = field(default_factory=Tally)
     used: dict[str, frozenset[str]] = field(default_factory=dict)
     """By database: the collections that the last sequence left."""
+    others: tuple[MongoClient[Document], ...] = ()
+    """Clients of other proxies: each command goes through any of them, or through `client`."""
+    forms: StoredForms | None = None
+    """What says which form of a value is the valid one, where classes move meanwhile."""
 
     def run(self, sequence: Sequence) -> None:
         """Raises AssertionError where the ways differ."""
-        Run(self, sequence).all()
+        run = Run(self, sequence)
+        try:
+            run.all()
+        finally:
+            self.tally.waits.update(run.covered.waits)
         self.tally.examples += 1
 
 
@@ -48,7 +59,7 @@ class Run:
         self.runner = runner
         self.sequence = sequence
         self.plain = Side(runner.direct, PLAIN)
-        self.covered = Side(runner.client, sequence.shape.database)
+        self.covered = Side(runner.client, sequence.shape.database, runner.others)
         self.stored = Side(runner.direct, sequence.shape.database)
         self._last: dict[str, str] = {}
         """The plain documents of each collection as they were last seen, equal to those through Sealwire."""
@@ -111,22 +122,38 @@ class Run:
 
     def _transaction(self, transaction: Transaction) -> None:
         """The same commands in a session each way; what ends it, ends it both ways."""
-        with self.covered.client.start_session() as one, self.plain.client.start_session() as other:
-            one.start_transaction()
-            other.start_transaction()
-            for command in transaction.commands:
-                through = self.covered.run(command, one)
-                self.runner.tally.count(command.kind, through, command.body)
-                if through.outcome is not Outcome.REFUSED:
-                    self._same(command, through, self.plain.run(command, other))
-                if through.outcome is not Outcome.ANSWERED:
-                    break
-            commits = transaction.commits and through.outcome is Outcome.ANSWERED
-            ends = [_end(session, commits=commits) for session in (one, other)]
-            self.runner.tally.count("commit" if commits else "abort", ends[0])
-            assert ends[0] == ends[1], "the end of a transaction"
+        for _ in range(MOST_TRIES):
+            if self._tried(transaction):
+                break
+        else:
+            raise AssertionError("a transaction that cannot be carried out while classes move")
         changed = frozenset[str]().union(*(command.changes for command in transaction.commands))
         self._compare_rows(changed, "transaction")
+
+    def _tried(self, transaction: Transaction) -> bool:
+        """Whether it came to an end; else it is begun again, as drivers do."""
+        client, plain = self.covered.any_client(), self.plain.client
+        with client.start_session() as one, plain.start_session() as other:
+            one.start_transaction()
+            other.start_transaction()
+            try:
+                for command in transaction.commands:
+                    through = self.covered.run(command, one)
+                    self.runner.tally.count(command.kind, through, command.body)
+                    if through.outcome is not Outcome.REFUSED:
+                        self._same(command, through, self.plain.run(command, other))
+                    if through.outcome is not Outcome.ANSWERED:
+                        break
+                commits = transaction.commits and through.outcome is Outcome.ANSWERED
+                ends = [_end(session, commits=commits) for session in (one, other)]
+            except TryAgain as again:
+                self.covered.waits.append(again.code)
+                _end(one, commits=False)
+                _end(other, commits=False)
+                return False
+            self.runner.tally.count("commit" if commits else "abort", ends[0])
+            assert ends[0] == ends[1], "the end of a transaction"
+        return True
 
     def _same(self, command: Command, through: Answer, plain: Answer) -> None:
         if through != plain:
@@ -141,12 +168,17 @@ class Run:
 
     def _compare_stored(self, name: str) -> None:
         """What lies on the server: decrypted without the proxy, and held against the policy."""
-        rows, keyring = self.stored.rows(name), self.runner.keyring
+        forms = self.runner.forms
+        before = None if forms is None else forms.moment()
+        rows, keyring = self.stored.rows(name), self.runner.keyring()
         decrypted = canonical([opened(row, keyring) for row in rows])
         assert decrypted == self._last[name], f"{name} decrypted offline"
         node = self.runner.policy.covered(f"{self.stored.name}.{name}")
         wrong = [found for row in rows for found in wrongly_stored(row, node, keyring)]
         assert not wrong, f"{name} as it is stored: {wrong}"
+        if forms is not None and before is not None:
+            wrong = forms.wrong(rows, before, keyring)
+            assert not wrong, f"{name} has values in a form that is not valid: {wrong}"
 
 
 def _insert(name: str, documents: list[Document]) -> Command:

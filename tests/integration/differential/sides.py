@@ -4,10 +4,12 @@ Left out are `nModified`, which counts what changed for the server (docs/policie
 cluster times.
 """
 
+import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import Int64
 from pymongo import MongoClient
@@ -27,6 +29,14 @@ _COUNTS = (
     *("upserted", "value", "numIndexesBefore", "numIndexesAfter"),
 )
 _DUPLICATE = ("keyPattern", "keyValue")
+MOST_TRIES = 20
+"""Of one command while classes move: each waits some seconds already, in the proxy."""
+
+_MOVING = {43: "a field has begun to move", 262: "a field moves to another key"}
+"""By code, how the texts begin of what may be sent again: a driver or its user does so."""
+
+T = TypeVar("T")
+
 _REFUSAL = re.compile(r"^Sealwire refused .*\[([a-z-]+)\]$", re.DOTALL)
 
 
@@ -49,41 +59,95 @@ class Answer:
     """The places of statements that Sealwire has refused, while the others were carried out."""
 
 
+class TryAgain(Exception):
+    """Sealwire cannot answer a command while classes move, and has not sent it."""
+
+    def __init__(self, error: OperationFailure) -> None:
+        super().__init__(str(error))
+        self.code = error.code or 0
+
+
+def is_of_a_move(error: OperationFailure) -> bool:
+    """Whether a command fails only because classes move."""
+    begin = _MOVING.get(error.code or 0)
+    return begin is not None and str((error.details or {}).get("errmsg", "")).startswith(begin)
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """A client and the database that commands go to."""
 
     client: MongoClient[Document]
     name: str
+    others: tuple[MongoClient[Document], ...] = ()
+    """Clients of other proxies before the same server: each command goes through one of all."""
+    chance: random.Random = field(default_factory=lambda: random.Random(1), repr=False)
+    waits: list[int] = field(default_factory=list)
+    """The codes with which commands were told to try again, as classes moved."""
 
     @property
     def database(self) -> Database[Document]:
         """Where the collections lie."""
         return self.client[self.name]
 
+    def any_client(self) -> MongoClient[Document]:
+        """The one through which the next command, or the next transaction, goes."""
+        return self.chance.choice((self.client, *self.others)) if self.others else self.client
+
     def run(
         self, command: Command, session: ClientSession | None = None, left_out: tuple[int, ...] = ()
     ) -> Answer:
-        """The answer to one command, of which these statements are left out.
+        """The answer to one command, of which these statements are left out; sent again while classes move.
 
-        Raises what is no answer of a server: a lost connection, for one.
+        Raises what is no answer of a server: a lost connection, for one. TryAgain in a transaction.
         """
-        try:
-            return self._answer(command, session, left_out)
-        except OperationFailure as error:
-            return failure(error)
+        if session is not None:
+            return self._once(command, session, left_out)
+        return self._patiently(lambda: self._once(command, None, left_out))
 
     def rows(self, collection: str) -> list[Document]:
         """All documents, by `_id`."""
-        return list(self.database[collection].find().sort("_id"))
 
-    def _answer(self, command: Command, session: ClientSession | None, places: tuple[int, ...]) -> Answer:
-        body, database = command.body, self.database
+        def read() -> list[Document]:
+            try:
+                return list(self.any_client()[self.name][collection].find().sort("_id"))
+            except OperationFailure as error:
+                if is_of_a_move(error):
+                    raise TryAgain(error) from None
+                raise
+
+        return self._patiently(read)
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return ask()
+            except TryAgain as again:
+                self.waits.append(again.code)
+        return ask()
+
+    def _once(self, command: Command, session: ClientSession | None, left_out: tuple[int, ...]) -> Answer:
+        try:
+            client = self.any_client() if session is None else session.client
+            return self._answer(client, command, session, left_out)
+        except OperationFailure as error:
+            if is_of_a_move(error):
+                raise TryAgain(error) from None
+            return failure(error)
+
+    def _answer(
+        self,
+        client: MongoClient[Document],
+        command: Command,
+        session: ClientSession | None,
+        places: tuple[int, ...],
+    ) -> Answer:
+        body, database = command.body, client[self.name]
         if places:
             body = shortened(body, places)
         if "bulkWrite" in body:
             spaces = [{"ns": space["ns"].replace(DATABASE, self.name)} for space in body["nsInfo"]]
-            body, database = body | {"nsInfo": spaces}, self.client.admin
+            body, database = body | {"nsInfo": spaces}, client.admin
         reply = database.command(wire_form(body) if command.malformed else body, session=session)
         if "explain" in body:
             content = canonical({"returned": reply.get("executionStats", {}).get("nReturned")})
@@ -102,7 +166,7 @@ class Side:
         if not said.get("errors"):
             said.pop("errors", None)
         if "cursor" in reply:
-            rows = self._drain(reply["cursor"], command.batch, session)
+            rows = _drain(client, reply["cursor"], command.batch, session)
             if "bulkWrite" in body:
                 rows = _without_refused(rows, "idx", refused)
                 rows = [_bulk_row(moved(row, "idx", places)) for row in rows]
@@ -113,15 +177,18 @@ class Side:
             return Answer(Outcome.REFUSED, "", refused[0][1])
         return Answer(Outcome.ANSWERED, canonical(said), left_out=found)
 
-    def _drain(self, cursor: Document, batch: int, session: ClientSession | None) -> list[Document]:
-        rows: list[Document] = list(cursor["firstBatch"])
-        while cursor["id"]:
-            database, _, collection = cursor["ns"].partition(".")
-            more: Document = {"getMore": Int64(cursor["id"]), "collection": collection}
-            more |= {"batchSize": batch} if batch else {}
-            cursor = self.client[database].command(more, session=session)["cursor"]
-            rows += cursor["nextBatch"]
-        return rows
+
+def _drain(
+    client: MongoClient[Document], cursor: Document, batch: int, session: ClientSession | None
+) -> list[Document]:
+    rows: list[Document] = list(cursor["firstBatch"])
+    while cursor["id"]:
+        database, _, collection = cursor["ns"].partition(".")
+        more: Document = {"getMore": Int64(cursor["id"]), "collection": collection}
+        more |= {"batchSize": batch} if batch else {}
+        cursor = client[database].command(more, session=session)["cursor"]
+        rows += cursor["nextBatch"]
+    return rows
 
 
 def failure(error: OperationFailure) -> Answer:

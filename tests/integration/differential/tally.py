@@ -22,6 +22,11 @@ class Tally:
     refused_statements: int = 0
     """Those that were refused while others of their command were carried out."""
 
+    waits: Counter[int] = field(default_factory=Counter)
+    """By code: commands that were sent again because classes moved."""
+    moves: Counter[str] = field(default_factory=Counter)
+    """What became of the moves that went on meanwhile."""
+
     def count(self, kind: str, answer: Answer, body: Mapping[str, object] | None = None) -> None:
         """One command, and what it came to through Sealwire."""
         self.outcomes[kind, answer.outcome] += 1
@@ -39,6 +44,8 @@ class Tally:
         self.outcomes += other.outcomes
         self.reasons += other.reasons
         self.answered += other.answered
+        self.waits += other.waits
+        self.moves += other.moves
 
     @property
     def commands(self) -> int:
@@ -66,7 +73,12 @@ class Tally:
         lines.append(self._row("all", every))
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
         lines.append(f"refusals by reason: {reasons or 'none'}")
-        return [*lines, f"statements refused while others were carried out: {self.refused_statements}"]
+        lines.append(f"statements refused while others were carried out: {self.refused_statements}")
+        if self.moves:
+            again = self.waits.total()
+            told = ", ".join(f"{name} {count}" for name, count in sorted(self.moves.items()))
+            lines.append(f"meanwhile: {told}; commands sent again: {again}")
+        return lines
 
     @staticmethod
     def _row(kind: str, counts: list[int]) -> str:
@@ -81,6 +93,8 @@ class Tally:
             **{"examples": self.examples, "outcomes": rows},
             **{"reasons": dict(self.reasons), "answered": dict(self.answered)},
             "refused_statements": self.refused_statements,
+            "waits": list(self.waits.items()),
+            "moves": dict(self.moves),
         }
 
     @classmethod
@@ -89,6 +103,7 @@ class Tally:
         outcomes = Counter({(kind, Outcome(outcome)): count for kind, outcome, count in said["outcomes"]})
         found = cls(said["examples"], outcomes, Counter(said["reasons"]), Counter(said["answered"]))
         found.refused_statements = said["refused_statements"]
+        found.waits, found.moves = Counter(dict(said["waits"])), Counter(said["moves"])
         return found
 
 

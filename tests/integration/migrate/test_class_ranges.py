@@ -91,6 +91,31 @@ def test_a_server_is_tried_before_its_bounds_are_relied_on(rotating: Clinic) -> 
         assert not [name for name in plain[DATABASE].list_collection_names() if name.startswith("tried_")]
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_updates_by_several_connections_are_counted_and_their_faults_named(
+    rotating: Clinic, workers: int
+) -> None:
+    with (
+        rotating.database.connect() as plain,
+        connected(rotating.database.uri()) as client,
+        client.start_session(causal_consistency=True) as session,
+    ):
+        patients = plain["clinic"]["patients"]
+        patients.create_index("value", unique=True)
+        patients.insert_many({"_id": number, "value": number} for number in range(60))
+        values = MongoValues(client, session, 7, list, workers=workers)
+        # all but two to values that nobody has; 41 is not there any more, and 25 would be a second 1000
+        news = {number: 1000 + number for number in range(60)} | {25: 1000}
+        patients.update_one({"_id": 41}, {"$set": {"value": -1}})
+        updates = [
+            bson.encode({"q": {"_id": number, "value": number}, "u": {"$set": {"value": new}}})
+            for number, new in news.items()
+        ]
+        written = values.update(PATIENTS, updates)
+        assert (written.matched, written.errors) in [(58, ((25, 11000),)), (58, ((0, 11000),))]
+        assert patients.count_documents({"value": {"$gte": 1000}}) == 58
+
+
 def place_of(order: EnvelopeOrder, value: Binary) -> Place:
     position = order.place(kinds.BIN_DATA, binary(bytes(value)))
     assert position is not None

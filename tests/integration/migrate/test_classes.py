@@ -31,7 +31,7 @@ DOCUMENTS = 1000
 def test_a_class_moves_in_two_collections_with_proxies_that_follow(rotating: Clinic) -> None:
     with rotating.database.connect() as client, StandInProxies(rotating) as proxies:
         names = fill(rotating, client, DOCUMENTS)
-        job = rotating.job(*reencryption(rotating))
+        job = rotating.job(*reencryption(rotating), "--workers", "2")
         assert (job["state"], job["left"]) == ("done", [])
         assert job["values"] == 4 * DOCUMENTS
         assert_moved(rotating, client, names)
@@ -93,6 +93,23 @@ def assert_one_valid_form(clinic: Clinic, client: MongoClient[Document]) -> None
         form = frontier.form(position_of(bytes(sealed(keyring, opened(keyring, value)))))
         is_new = parse_header(bytes(value)).key_version == 2
         assert form is Form.MOVING or is_new == (form is Form.NEW)
+
+
+def test_an_aborted_move_says_what_leads_on_and_that_is_right(rotating: Clinic) -> None:
+    with rotating.database.connect() as client:
+        names = fill(rotating, client, DOCUMENTS)
+        with rotating.start(*reencryption(rotating), "--share", "0.2") as process:
+            wait_for_frontier(client)
+            name = rotating.jobs()[0]["job"]
+            aborted = rotating.job("abort", name)
+            assert process.wait(30) in (1, 69)
+        assert aborted["state"] == "aborted"
+        (way,) = aborted["half_way"]
+        assert way == {"class": NHS, "on": f"sealwire migrate reencrypt POLICY {NHS}", "back": None}
+        assert way["on"] in rotating.migrate("abort", name).stdout
+        assert rotating.job(*reencryption(rotating))["state"] == "done"
+        assert rotating.job("abort", name)["half_way"] == []
+        assert_moved(rotating, client, names)
 
 
 def test_a_proxy_that_holds_windows_up_is_named_and_outlived(rotating: Clinic) -> None:

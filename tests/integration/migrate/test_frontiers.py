@@ -68,3 +68,24 @@ def test_only_leases_that_stand_are_asked(rotating: Clinic) -> None:
         )
         found = MongoFrontiers(client, session, (old, new)).leases()
         assert [(each.proxy, each.acknowledged) for each in found] == [("stands", {1: 3})]
+
+
+def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:
+    keyring = load_keyring(rotating.keyring, rotating.kek)
+    old, new = keyring.cipher_for(NHS), keyring.pending_cipher_for(NHS)
+    assert new is not None
+    with (
+        rotating.database.connect() as plain,
+        connected(rotating.database.uri()) as client,
+        client.start_session(causal_consistency=True) as session,
+    ):
+        now = datetime.now(UTC)
+        ages = {"stands": 0, "ran out": 60, "yesterday": 86_300, "killed": 86_500, "long dead": 9_000_000}
+        plain[DATABASE][LEASES].insert_many(
+            [{"_id": name, "renewed": now - timedelta(seconds=age)} for name, age in ages.items()]
+            + [{"_id": "is none"}, {"_id": "is none either", "renewed": 5}]
+        )
+        frontiers = MongoFrontiers(client, session, (old, new))
+        assert [frontiers.forget_leases(), frontiers.forget_leases()] == [2, 0]
+        left = {each["_id"] for each in plain[DATABASE][LEASES].find()}
+        assert left == {"stands", "ran out", "yesterday", "is none", "is none either"}

@@ -383,7 +383,8 @@ def test_an_entry_in_netrc_does_not_take_the_place_of_the_token(
 def test_no_library_logs_a_key(kek: GcpKek, gcp_https: FakeHttps, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     kek.unwrap(kek.wrap(KEY, AD), AD)
-    assert caplog.records == []
+    # other tests of this process may have a database's driver at work in the background
+    assert [record for record in caplog.records if not record.name.startswith("pymongo.")] == []
 
 
 def test_a_keyring_lives_there_while_the_service_goes_and_comes(

@@ -272,11 +272,58 @@ def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: s
     assert acknowledged(moving) == 4
 
 
+@pytest.mark.parametrize("code", [2, 11000, 112, 17280])
+@pytest.mark.parametrize(
+    "more", [{}, {**TRANSACTION, "startTransaction": True}], ids=["alone", "transaction"]
+)
+def test_what_the_server_rejects_holds_nothing_up(moving: Session, code: int, more: dict[str, Any]) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **more})
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    assert acknowledged(moving) is None
+    moving.server_data(reply({"ok": 0.0, "code": code}))
+    assert acknowledged(moving) == 4
+
+
+UNSURE = [{"code": 50}, {"code": 6}, {"code": 11602}, {"code": 262}, {"code": "2"}, {}]
+
+
+@pytest.mark.parametrize("said", UNSURE, ids=str)
+def test_an_error_that_does_not_say_that_the_command_is_over_holds_up_for_a_while(
+    moving: Session, said: dict[str, Any]
+) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, insert(MIDDLE))
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    moving.server_data(reply({"ok": 0.0, **said}))
+    assert acknowledged(moving) is None
+    moves.tick(GRACE_S)
+    assert acknowledged(moving) == 4
+
+
+@pytest.mark.parametrize(("end", "told"), [("commitTransaction", None), ("abortTransaction", 4)])
+def test_an_error_of_a_commit_does_not_say_that_nothing_was_committed(
+    moving: Session, end: str, told: int | None
+) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moving.server_data(reply({"ok": 1.0, "n": 1}))
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    sent(moving, {end: 1, **TRANSACTION}, 2)
+    moving.server_data(reply({"ok": 0.0, "code": 251}, 2))
+    assert acknowledged(moving) == told
+    moves.tick(GRACE_S)
+    assert acknowledged(moving) == 4
+
+
 def test_a_transaction_that_the_server_refuses_holds_nothing_up_for_long(moving: Session) -> None:
     moves = moving.shared.moves
     moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
     sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
-    moving.server_data(reply({"ok": 0.0, "code": 13}))
+    moving.server_data(reply({"ok": 0.0, "code": 91}))
     moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
     assert acknowledged(moving) is None
     moves.tick(GRACE_S)

@@ -1,0 +1,285 @@
+"""What a job does to definitions: judge them, widen them before it begins, narrow them at its end."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import bson
+
+from sealwire.policies.file.schema import FieldClass, PathNode, PolicySet, leaves
+from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
+from sealwire.sidecars.migration.definitions.filters import convert_filter, touches
+from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement, is_ours, judge_index
+from sealwire.sidecars.migration.definitions.records import KeptForms, Records
+from sealwire.sidecars.migration.definitions.schemas import Following
+from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind, Definitions
+from sealwire.sidecars.migration.definitions.views import ViewPaths
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+
+_PARTIAL: Final = "partialFilterExpression"
+
+_Convert = Callable[[Following], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What becomes of one definition."""
+
+    kind: DefinitionKind
+    namespace: str
+    name: str
+    judgement: Judgement
+    paths: tuple[str, ...] = ()
+    """Those that move and that an index has; of others all that the collection has."""
+    why: tuple[str, ...] = ()
+    """What is lost or in the way."""
+    forms: KeptForms | None = field(default=None, repr=False)
+    """Where it is converted; a validator that loses a part has some as well."""
+
+    @property
+    def key(self) -> str:
+        """What its forms are kept under."""
+        return "\0".join((self.kind.value, self.namespace, self.name))
+
+    def is_accepted(self, names: Iterable[str]) -> bool:
+        """Whether one of the names means it."""
+        return bool({self.name, f"{self.namespace}.{self.name}", self.namespace} & set(names))
+
+
+class Conversions:
+    """The definitions that one move of values touches."""
+
+    def __init__(
+        self,
+        server: Definitions,
+        records: Records,
+        moved: PolicySet,
+        change: ClassChange,
+        accepted: Iterable[str] = (),
+    ) -> None:
+        """`moved` covers by exact names what moves, and nothing else.
+
+        `accepted` names definitions that may lose their meaning: indexes and views stay as they are then,
+        a validator goes on without the part that is lost.
+        """
+        self._server = server
+        self._records = records
+        self._moved = moved
+        self._change = change
+        self._accepted = tuple(accepted)
+        self._moves = tuple(
+            sorted(
+                (namespace, leaf.path)
+                for namespace, tree in moved.collections.items()
+                for leaf in leaves(tree)
+            )
+        )
+
+    def judged(self) -> list[Judged]:
+        """Every definition that speaks of a path that moves. Raises what the server raises.
+
+        Cost: a listing of each collection and database; an encryption or decryption for each constant.
+        """
+        if self._change.changes_nothing:
+            return []
+        found = self._server.read(self._moved.collections)
+        views = {
+            database: ViewPaths(self._moved, database, _pipelines(found, database))
+            for database in {each.namespace.partition(".")[0] for each in found}
+        }
+        grouped: dict[tuple[DefinitionKind, str, str], list[Definition]] = {}
+        for each in found:
+            grouped.setdefault((each.kind, each.namespace, _own_name(each)), []).append(each)
+        judged = (
+            self._judged(key, standing, views[key[1].partition(".")[0]]) for key, standing in grouped.items()
+        )
+        return [each for each in judged if each is not None]
+
+    def check(self) -> list[Judged]:
+        """The same, once nothing of it is in the way. Raises MigrationRefused OBSTACLE with the first."""
+        judged = self.judged()
+        for each in judged:
+            is_lost = each.judgement is Judgement.LOST and not each.is_accepted(self._accepted)
+            if is_lost or each.judgement is Judgement.IN_THE_WAY:
+                on = f" on {', '.join(each.paths)}" if each.paths else ""
+                text = f"{each.namespace}: {each.kind.value} {each.name}{on}: {'; '.join(each.why)}"
+                hint = f"drop it first, or lose that: --accept {each.name}" if is_lost else "drop it first"
+                raise MigrationRefused(MigrationReason.OBSTACLE, text, hint)
+        return judged
+
+    def widen(self) -> None:
+        """Let definitions hold for both forms. May be repeated. Raises as `check`, and what servers raise."""
+        judged = [each for each in self.check() if each.forms is not None]
+        for each in judged:
+            if each.forms is not None:
+                self._records.save(each.key, each.forms)
+        for each in judged:
+            if each.forms is not None:
+                self._put(each.key, each.forms.wide)
+
+    def narrow(self) -> list[str]:
+        """Let them hold for the new form only, once all values have it. May be repeated.
+
+        Returns the names of those that somebody changed meanwhile: they stay as they are.
+        Raises what the server raises.
+        """
+        if self._change.changes_nothing:
+            return []
+        changed = []
+        for key in self._records.names():
+            forms = self._records.load(key)
+            if forms is None or forms.moves != self._moves or not self._is_same_way(forms):
+                continue
+            if not self._put(key, forms.after, forms):
+                changed.append(" ".join(key.split("\0")))
+        return changed
+
+    def _put(self, key: str, content: Mapping[str, Any], forms: KeptForms | None = None) -> bool:
+        """Put a form in place of another one; whether it, or one of `forms`, stood there."""
+        kind, namespace, name = key.split("\0", 2)
+        standing = [
+            each
+            for each in self._server.read([namespace])
+            if (each.kind.value, each.namespace, _own_name(each)) == (kind, namespace, name)
+        ]
+        known = () if forms is None else (forms.before, forms.wide, forms.after)
+        if forms is not None and not any(each.says_the_same(one) for each in standing for one in known):
+            return False
+        wanted = Definition(DefinitionKind(kind), namespace, str(content.get("name", name)), content)
+        if kind != DefinitionKind.INDEX.value:
+            if not any(each.says_the_same(content) for each in standing):
+                self._server.make(wanted)
+            return True
+        self._put_index(wanted, standing)
+        return True
+
+    def _put_index(self, wanted: Definition, standing: Sequence[Definition]) -> None:
+        """The new one is made before an old one goes, so that a unique one holds throughout."""
+        if not any(each.name == wanted.name and each.says_the_same(wanted.content) for each in standing):
+            self._server.make(wanted)
+        for each in standing:
+            if each.name != wanted.name:
+                self._server.drop_index(each.namespace, each.name)
+
+    # ------------------------------------------------------------------------------------------------ judging
+
+    def _judged(
+        self, key: tuple[DefinitionKind, str, str], standing: Sequence[Definition], views: ViewPaths
+    ) -> Judged | None:
+        kind, namespace, name = key
+        base = Judged(kind, namespace, name, Judgement.KEPT)
+        kept = self._followed(base.key, standing)
+        if isinstance(kept, str):
+            return replace(base, judgement=Judgement.IN_THE_WAY, why=(kept,))
+        if kept is not None:
+            return replace(base, judgement=Judgement.CONVERTED, forms=kept)
+        definition = next((each for each in standing if each.name == name), None)
+        if definition is None:
+            why = "it stands for another one whose forms are not known: make that one anew"
+            return replace(base, judgement=Judgement.IN_THE_WAY, why=(why,))
+        if kind is DefinitionKind.VIEW:
+            on, pipeline = str(definition.content["viewOn"]), definition.content["pipeline"]
+            return self._converted(
+                base,
+                definition.content,
+                lambda way: {"viewOn": on, "pipeline": views.converted(on, pipeline, way)},
+            )
+        tree = self._moved.collections[namespace]
+        if kind is DefinitionKind.VALIDATOR:
+            return self._converted(
+                replace(base, paths=tuple(leaf.path for leaf in leaves(tree))),
+                definition.content,
+                lambda way: convert_filter(definition.content, tree, way),
+            )
+        return self._judged_index(base, definition, tree)
+
+    def _judged_index(self, base: Judged, definition: Definition, tree: PathNode) -> Judged | None:
+        index = definition.content
+        if is_ours(index):
+            return None
+        paths: dict[str, FieldClass] = {
+            leaf.path: leaf.leaf for leaf in leaves(tree) if leaf.leaf is not None
+        }
+        judgement, met, why = judge_index(index, paths, self._change)
+        chosen = index.get(_PARTIAL)
+        partial = None
+        if chosen:
+            inside = tuple(path for path in paths if any(touches(name, path) for name in _names(chosen)))
+            met = tuple(dict.fromkeys((*met, *inside)))
+            partial = self._converted(
+                base, index, lambda way: {**index, _PARTIAL: convert_filter(chosen, tree, way)}
+            )
+        if partial is not None and partial.judgement > judgement:
+            lost = tuple(f"its partial filter: {each}" for each in partial.why)
+            forms = partial.forms
+            if forms is not None:
+                forms = replace(forms, wide={**forms.wide, "name": f"{WIDE_PREFIX}{base.name}"})
+            return replace(partial, paths=met, why=(*why, *lost), forms=forms)
+        return replace(base, judgement=judgement, paths=met, why=why) if met else None
+
+    def _converted(self, base: Judged, content: Mapping[str, Any], convert: _Convert) -> Judged | None:
+        """None where nothing in it changes."""
+        lost: list[str] = []
+        new = convert(Following(self._change, Width.NEW, lost))
+        wide = convert(Following(self._change, Width.WIDE, lost))
+        why = tuple(dict.fromkeys(lost))
+        is_whole = not why or base.kind is DefinitionKind.VALIDATOR
+        is_other = any(bson.encode(each) != bson.encode(content) for each in (new, wide))
+        forms = KeptForms(self._moves, self._change.was_clear, self._change.is_clear, content, wide, new)
+        if why:
+            return replace(
+                base, judgement=Judgement.LOST, why=why, forms=forms if is_whole and is_other else None
+            )
+        return replace(base, judgement=Judgement.CONVERTED, forms=forms) if is_other else None
+
+    def _followed(self, key: str, standing: Sequence[Definition]) -> KeptForms | str | None:
+        """The forms that an earlier job has left; a text where they are in this one's way."""
+        kept = self._records.load(key)
+        if kept is None:
+            return None
+        stands_wide = any(
+            each.says_the_same(kept.wide) and not each.says_the_same(kept.before) for each in standing
+        )
+        if stands_wide:
+            if kept.moves == self._moves and self._is_same_way(kept):
+                return kept
+            if kept.moves == self._moves and self._is_way_back(kept):
+                return kept.turned()
+            return "it is wide for a job that has not come to its end: resume that one first"
+        stands_after = any(each.says_the_same(kept.after) for each in standing)
+        if stands_after and kept.moves == self._moves and self._is_way_back(kept):
+            return kept.turned()
+        return None
+
+    def _is_same_way(self, kept: KeptForms) -> bool:
+        return (kept.was_clear, kept.is_clear) == (self._change.was_clear, self._change.is_clear)
+
+    def _is_way_back(self, kept: KeptForms) -> bool:
+        """Whether values go where they came from. Another key's envelopes are not those of before."""
+        return self._change.is_clear and (kept.was_clear, kept.is_clear) == (True, False)
+
+
+def _own_name(definition: Definition) -> str:
+    """Its name; of an index that stands for another one, that one's."""
+    return definition.name.removeprefix(WIDE_PREFIX)
+
+
+def _pipelines(found: Iterable[Definition], database: str) -> dict[str, tuple[str, Any]]:
+    return {
+        each.name: (str(each.content["viewOn"]), each.content["pipeline"])
+        for each in found
+        if each.kind is DefinitionKind.VIEW and each.namespace.startswith(f"{database}.")
+    }
+
+
+def _names(chosen: Any) -> Iterable[str]:
+    """The fields that a filter names at any depth of its branches."""
+    if isinstance(chosen, Mapping):
+        for name, value in chosen.items():
+            if name.startswith("$"):
+                yield from _names(value)
+            else:
+                yield name
+    elif isinstance(chosen, list):
+        for each in chosen:
+            yield from _names(each)

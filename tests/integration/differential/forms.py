@@ -1,0 +1,63 @@
+"""Which form of a stored value is the valid one, from the frontiers that lie on the server beside it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pymongo import MongoClient
+
+from sealwire.crypto.envelope import EnvelopeMode, parse_header
+from sealwire.keys.frontier.frontier import Form, Frontier, position_of
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier
+from sealwire.keys.keyring.keyring import Keyring
+from tests.integration.differential.compare import is_envelope
+from tests.integration.differential.values import Document
+
+Moment = Mapping[int, Document]
+"""By class id: the frontiers at one moment, as they are stored."""
+
+
+class StoredForms:
+    """Asks one server. A value whose frontier changes while it is looked at is not judged."""
+
+    def __init__(self, client: MongoClient[Document]) -> None:
+        self._frontiers = client[DATABASE][FRONTIERS]
+        self.judged = 0
+        """How many values were."""
+
+    def moment(self) -> Moment:
+        """To be asked before the documents are read."""
+        return {document["_id"]: document for document in self._frontiers.find()}
+
+    def wrong(self, rows: list[Document], before: Moment, keyring: Keyring) -> list[str]:
+        """What is stored in a form that was not valid while `rows` were read, by class and version."""
+        after = self.moment()
+        still = {
+            class_id: parse_frontier(document, keyring.cipher_by_id(class_id, document["new"]))
+            for class_id, document in after.items()
+            if before.get(class_id) == document
+        }
+        return [each for envelope in _envelopes(rows) for each in self._wrong(envelope, still, keyring)]
+
+    def _wrong(self, envelope: bytes, still: Mapping[int, Frontier], keyring: Keyring) -> Iterator[str]:
+        header = parse_header(envelope)
+        frontier = still.get(header.class_id)
+        if header.mode is not EnvelopeMode.DETERMINISTIC or frontier is None:
+            return
+        self.judged += 1
+        valid = {Form.OLD: frontier.old_version, Form.NEW: frontier.new_version}
+        old = keyring.cipher_by_id(header.class_id, frontier.old_version)
+        kind, content = keyring.open_envelope(envelope, 0, len(envelope))
+        form = frontier.form(position_of(old.encrypt_deterministically(kind, content)))
+        moves = form is Form.MOVING and (frontier.is_moving or header.key_version == frontier.old_version)
+        if header.key_version != valid.get(form) and not moves:
+            yield f"class {header.class_id}: {form.value}, and version {header.key_version} of {valid}"
+
+
+def _envelopes(value: Any) -> Iterator[bytes]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _envelopes(inner)
+    elif is_envelope(value):
+        yield bytes(value)

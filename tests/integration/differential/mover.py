@@ -1,0 +1,125 @@
+"""The job of the moving campaign: a process that moves classes window by window, and may be killed at any moment.
+
+It is `sealwire migrate` without a command line, a ledger and temporary indexes: collections come and go here
+with every sequence, and the application's own indexes are compared.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from sealwire.keys.frontier.versions import pending_version_of, version_of
+from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.turning import activate
+from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
+from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.forms import WrongType
+from sealwire.sidecars.migration.job import Job, Standing
+from sealwire.sidecars.migration.ledger import Wish
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
+from sealwire.sidecars.migration.windows.moving import Versions
+from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
+from sealwire.sidecars.migration.windows.server import MongoValues
+from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
+
+MOST_IN_WINDOW = 2
+"""Documents: so that a frontier stands at many places."""
+LONGEST_REST_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class MovedSite:
+    """Where the server, the policy and the keyring of a campaign are."""
+
+    uri: str
+    policy: Path
+    keyring: Path
+    kek: str = field(repr=False)
+
+    def open_kek(self) -> EnvironmentKek:
+        """What unwraps the keyring."""
+        return EnvironmentKek(environ={DEFAULT_VARIABLE: self.kek})
+
+    def keys(self) -> tuple[DataKey, ...]:
+        """Those of the keyring as it is now."""
+        return tuple(open_record(read_record(self.keyring), self.open_kek(), self.keyring))
+
+
+class _Unwritten:
+    """Jobs of which nothing is written down: another process begins with the frontier, as it has to."""
+
+    def save(self, _job: Job) -> Wish:
+        """Nobody wishes anything."""
+        return Wish.RUN
+
+
+class _WithoutIndexes(MongoValues):
+    """See the module."""
+
+    def index(self, places: Sequence[ClassPaths]) -> None:
+        """None is made."""
+
+    def unindex(self) -> None:
+        """None was made."""
+
+
+def work(site: MovedSite, class_names: Sequence[str], seed: int) -> None:
+    """Move these deterministic classes beside each other, to the end. Raises where one does not get there."""
+    with connected(site.uri) as client, ThreadPoolExecutor(len(class_names)) as pool:
+        chances = [random.Random(f"{seed} {name}") for name in class_names]
+        for _ in pool.map(partial(_move, site, client), class_names, chances):
+            pass
+
+
+def _move(site: MovedSite, client: Client, class_name: str, chance: random.Random) -> None:
+    mine = [key for key in site.keys() if key.class_name == class_name]
+    by_state = {key.state: key for key in mine}
+    pending = by_state.get(KeyState.PENDING)
+    if pending is None:
+        return
+    keyring = Keyring(mine)
+    policies = load_policy(site.policy.read_bytes(), site.policy.name)
+    versions = _versions(keyring, policies, class_name)
+
+    def places() -> list[ClassPaths]:
+        found = covered_collections(client, policies)
+        names = [each.namespace for each in found if each.exists and each.kind != "view"]
+        return class_paths(policies, names, class_name)
+
+    ciphers = versions.old.cipher, versions.new.cipher
+    now = datetime.now(UTC)
+    job = Job(class_name, Direction.REENCRYPT, WrongType.SKIP, (), (), now, now)
+    with client.start_session(causal_consistency=True) as session:
+        values = _WithoutIndexes(client, session, pending.class_id, places)
+        stores = Stores(values, MongoFrontiers(client, session, ciphers), _Unwritten())
+        pace = TurnPace(_rest(chance), most=MOST_IN_WINDOW)
+        turn = Turn(job, versions, stores, partial(_activate, site, class_name), pace)
+        done = turn.run()
+    if done.standing is not Standing.DONE:
+        raise RuntimeError(f"{class_name} is {done.standing.value}: {[each.why for each in done.refusal]}")
+
+
+def _versions(keyring: Keyring, policies: PolicySet, class_name: str) -> Versions:
+    new, value_type = pending_version_of(keyring, class_name), policies.classes[class_name].value_type
+    assert new is not None
+    assert value_type is not None
+    return Versions(version_of(keyring, class_name), new, value_type)
+
+
+def _rest(chance: random.Random) -> Callable[[float], None]:
+    return lambda _busy_s: time.sleep(chance.random() * LONGEST_REST_S)
+
+
+def _activate(site: MovedSite, class_name: str) -> None:
+    activate(site.keyring, site.open_kek(), class_name, datetime.now(UTC))

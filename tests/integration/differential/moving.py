@@ -1,0 +1,190 @@
+"""A server with two proxies before it, and classes that move from key to key while sequences run."""
+
+import multiprocessing
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from bson import Int64, ObjectId
+from pymongo import MongoClient
+
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.turning import rotate
+from sealwire.policies.file.loader import load_policy
+from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.differential.forms import StoredForms
+from tests.integration.differential.mover import MovedSite, work
+from tests.integration.differential.runner import Runner
+from tests.integration.differential.shapes import CLASSES, Shape, policy_yaml
+from tests.integration.differential.values import Document
+from tests.support.secantus import secantus
+
+SHAPES = 4
+"""Fewer than where nothing moves: each window searches all of their paths."""
+REFRESH_S = 1
+SETTLE_S = 1.5
+"""A proxy has loaded a new key by then."""
+KILLS = 3
+"""In one round of moves, so that it ends."""
+DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
+
+_BALLAST = "ballast"
+_NUMBERS = range(16)
+_BALLAST_VALUES: Mapping[str, list[Any]] = {
+    **dict.fromkeys(("code", "name"), [str(each) * (each % 3 + 1) for each in _NUMBERS]),
+    **dict.fromkeys(("count", "grade"), list(_NUMBERS)),
+    **dict.fromkeys(("total", "age"), list(map(Int64, _NUMBERS))),
+    "weight": [each / 2 for each in _NUMBERS],
+    **dict.fromkeys(("moment", "day"), [datetime(1950, 1, 1 + each) for each in _NUMBERS]),
+    **dict.fromkeys(("month", "year"), [datetime(1950 + each, 1, 1) for each in _NUMBERS]),
+    "ref": [ObjectId(bytes(11) + bytes((each,))) for each in _NUMBERS],
+    "flag": [True, False],
+    "blob": [bytes(each) for each in _NUMBERS],
+}
+"""By class, values that are there throughout: more than a sequence has, so that a move has many windows."""
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+@contextmanager
+def moving_ways(folder: Path, shapes: tuple[Shape, ...], seed: int) -> Iterator[Runner]:
+    """Both ways as `campaign.both_ways`, with two proxies, and moves until the block ends. Cost: 5 s."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policy = folder / "policy.yaml"
+    policy.write_text(_with_ballast(policy_yaml(shapes)))
+    with secantus(folder) as database:
+        uri_file = folder / "frontier.uri"
+        uri_file.touch(0o600)
+        uri_file.write_text(database.uri())
+        settings = {"keys": {"refresh_s": REFRESH_S}, "frontier": {"uri_file": str(uri_file)}}
+        options = ProxyOptions(
+            folder / "one", policy, database.address, access_control=False, settings=settings
+        )
+        one, two = ProxyProcess(options), ProxyProcess(_beside(options, folder / "two"))
+        two.keyring = one.keyring
+        with (
+            one,
+            two,
+            database.connect() as direct,
+            MongoClient[Document](one.uri()) as first,
+            MongoClient[Document](two.uri()) as second,
+        ):
+            _fill(first)
+            site = MovedSite(database.uri(), policy, one.keyring, options.kek)
+            runner = Runner(direct, first, load_policy(policy.read_bytes(), policy.name), _Keys(site))
+            runner.others, runner.forms = (second,), StoredForms(direct)
+            moves = Moves(site, seed)
+            with moves.under_way():
+                yield runner
+            runner.tally.moves += moves.counted
+            runner.tally.moves["values judged"] += runner.forms.judged
+            generations = [document["generation"] for document in runner.forms.moment().values()]
+            runner.tally.moves["steps of frontiers"] += sum(generations)
+
+
+class _Keys:
+    """The keyring as it is now; read again where the file has changed."""
+
+    def __init__(self, site: MovedSite) -> None:
+        self._site = site
+        self._read = b""
+        self._keyring = Keyring([])
+
+    def __call__(self) -> Keyring:
+        content = self._site.keyring.read_bytes()
+        if content != self._read:
+            self._read, self._keyring = content, Keyring(self._site.keys())
+        return self._keyring
+
+
+class Moves:
+    """Rounds of moves, one after the other: some classes get a new key, and processes move them, killed at random."""
+
+    def __init__(self, site: MovedSite, seed: int) -> None:
+        self.counted: Counter[str] = Counter()
+        self._site = site
+        self._chance = random.Random(seed)
+        self._stop = threading.Event()
+        self._failed: list[BaseException] = []
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """They go on until the block ends, wherever they are then."""
+        thread = threading.Thread(target=self._run, name="moves")
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+        if self._failed:
+            raise self._failed[0]
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._round()
+        except BaseException as error:  # noqa: BLE001 - raised where the block ends
+            self._failed.append(error)
+
+    def _round(self) -> None:
+        chosen = self._chance.sample(DETERMINISTIC, self._chance.randint(2, 5))
+        names = tuple(dict.fromkeys(("code", *chosen)))
+        rotate(self._site.keyring, self._site.open_kek(), dict.fromkeys(names, True), datetime.now(UTC))
+        self._stop.wait(SETTLE_S)
+        kills = self._chance.randint(0, KILLS)
+        while not self._stop.is_set() and self._pending(names):
+            self._work(names, kills > 0)
+            kills -= 1
+        self.counted["rounds"] += 1
+        self._stop.wait(SETTLE_S)
+
+    def _work(self, names: tuple[str, ...], is_killed: bool) -> None:
+        """One process: to its end, or until it is killed, or the campaign is over."""
+        process = _PROCESSES.Process(target=work, args=(self._site, names, self._chance.randrange(1 << 30)))
+        process.start()
+        until = time.monotonic() + (0.3 + 4 * self._chance.random() if is_killed else 1e9)
+        while process.is_alive() and time.monotonic() < until and not self._stop.is_set():
+            process.join(0.05)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            self.counted["kills"] += 1
+        elif process.exitcode:
+            self.counted["jobs that were refused"] += 1
+            self._stop.wait(1)
+        process.close()
+
+    def _pending(self, names: tuple[str, ...]) -> bool:
+        states = {(key.class_name, key.state) for key in self._site.keys()}
+        return any((name, KeyState.PENDING) in states for name in names)
+
+
+def _beside(options: ProxyOptions, folder: Path) -> ProxyOptions:
+    return ProxyOptions(
+        folder,
+        options.policy,
+        options.upstream,
+        access_control=options.access_control,
+        settings=options.settings,
+        kek=options.kek,
+    )
+
+
+def _with_ballast(rules: str) -> str:
+    said: dict[str, Any] = yaml.safe_load(rules)
+    said["collections"][f"{_BALLAST}.values"] = {name: name for name in DETERMINISTIC}
+    return yaml.safe_dump(said, sort_keys=False)
+
+
+def _fill(client: MongoClient[Document]) -> None:
+    documents = [{name: value} for name, values in _BALLAST_VALUES.items() for value in values]
+    client[_BALLAST]["values"].insert_many(documents)

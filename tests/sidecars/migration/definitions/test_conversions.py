@@ -1,0 +1,224 @@
+"""Definitions are widened before a move and narrowed after it, whatever ends a step; and go back."""
+
+import pytest
+
+from sealwire.sidecars.migration.definitions.constants import ClassChange
+from sealwire.sidecars.migration.definitions.conversions import Conversions
+from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement
+from sealwire.sidecars.migration.definitions.records import opened, sealed
+from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from tests.sidecars.migration.definitions.samples import (
+    CIPHER,
+    DECRYPTING,
+    ENCRYPTING,
+    HIDING,
+    KEYRING,
+    MOVED,
+    MOVED_NOTES,
+    PATIENTS,
+    RESEALING,
+    SHOWING,
+    TURNING,
+    Document,
+    MemoryDefinitions,
+    MemoryRecords,
+    form,
+    index,
+    validator,
+    view,
+)
+
+SCHEMA: Document = {"$jsonSchema": {"properties": {"name": {"bsonType": "string", "enum": ["ann"]}}}}
+PARTIAL = index("some", key={"ward": 1}, unique=True, partialFilterExpression={"name": "ann"})
+SEEN = view("seen", [{"$match": {"name": {"$ne": "ann"}}}, {"$project": {"ward": 1}}])
+
+
+def conversions(
+    server: MemoryDefinitions,
+    records: MemoryRecords,
+    change: ClassChange = ENCRYPTING,
+    *accepted: str,
+) -> Conversions:
+    return Conversions(server, records, MOVED if change.versions else MOVED_NOTES, change, accepted)
+
+
+def everything() -> MemoryDefinitions:
+    plain = index("plain", key={"name": 1}, unique=True)
+    return MemoryDefinitions([validator(SCHEMA), PARTIAL, SEEN, plain, view("other", [{"$limit": 1}])])
+
+
+def content(server: MemoryDefinitions, name: str) -> Document:
+    return dict(next(each for each in server.found if each.name == name).content)
+
+
+def test_each_is_widened_and_narrowed_and_a_unique_index_always_stands() -> None:
+    server, records = everything(), MemoryRecords()
+    move = conversions(server, records)
+    assert {each.name: each.judgement for each in move.judged()} == {
+        "validator": Judgement.CONVERTED,
+        "some": Judgement.CONVERTED,
+        "seen": Judgement.CONVERTED,
+        "plain": Judgement.KEPT,
+    }
+    move.widen()
+    wide = f"{WIDE_PREFIX}some"
+    assert content(server, wide)["partialFilterExpression"] == {"name": {"$in": ["ann", form("ann")]}}
+    assert content(server, "seen")["pipeline"][0] == {"$match": {"name": {"$nin": ["ann", form("ann")]}}}
+    assert server.steps.index(f"make {wide}") < server.steps.index("drop some")
+    assert move.narrow() == []
+    assert content(server, "some")["partialFilterExpression"] == {"name": form("ann")}
+    assert content(server, "seen")["pipeline"][0] == {"$match": {"name": {"$ne": form("ann")}}}
+    narrow = content(server, "validator")["$jsonSchema"]["properties"]["name"]
+    assert narrow == {"bsonType": "binData", "enum": [form("ann")]}
+    assert server.steps.index("make some") < server.steps.index(f"drop {wide}")
+    assert content(server, "plain")["unique"]
+
+
+def test_every_step_may_be_the_last_of_a_process() -> None:
+    whole = everything()
+    records = MemoryRecords()
+    conversions(whole, records).widen()
+    conversions(whole, records).narrow()
+    expected = sorted(map(repr, map(dict, (each.content for each in whole.found))))
+    for step in range(len(whole.steps)):
+        server, records = everything(), MemoryRecords()
+        server.die_at = step
+        for _ in range(2):
+            try:
+                conversions(server, records).widen()
+                conversions(server, records).narrow()
+            except InterruptedError:
+                continue
+        assert sorted(map(repr, map(dict, (each.content for each in server.found)))) == expected, step
+        assert any(each.name.endswith("some") for each in server.found)
+
+
+def test_the_way_back_restores_what_was_there_to_the_letter() -> None:
+    schema = {"$jsonSchema": {"properties": {"name": {"type": "string", "pattern": "^a"}}}}
+    server, records = MemoryDefinitions([validator(schema), PARTIAL]), MemoryRecords()
+    there = conversions(server, records, ENCRYPTING, "validator")
+    there.widen()
+    there.narrow()
+    assert content(server, "validator") != schema
+    back = conversions(server, records, ClassChange.of_versions(KEYRING, *DECRYPTING.versions or ()))
+    back.widen()
+    assert back.narrow() == []
+    assert content(server, "validator") == schema
+    assert content(server, "some") == PARTIAL.content
+
+
+def test_a_job_that_was_aborted_leaves_the_wide_form_and_the_other_way_ends_it() -> None:
+    server, records = MemoryDefinitions([validator(SCHEMA)]), MemoryRecords()
+    conversions(server, records).widen()
+    wide = content(server, "validator")
+    back = conversions(server, records, DECRYPTING)
+    back.widen()
+    assert content(server, "validator") == wide
+    back.narrow()
+    assert content(server, "validator") == SCHEMA
+
+
+def test_a_wide_definition_is_in_the_way_of_another_job() -> None:
+    server, records = MemoryDefinitions([validator(SCHEMA)]), MemoryRecords()
+    conversions(server, records).widen()
+    with pytest.raises(MigrationRefused) as caught:
+        conversions(server, records, TURNING).check()
+    assert caught.value.reason is MigrationReason.OBSTACLE
+    orphan = MemoryDefinitions([index(f"{WIDE_PREFIX}some", key={"ward": 1})])
+    assert conversions(orphan, MemoryRecords()).judged()[0].judgement is Judgement.IN_THE_WAY
+
+
+def test_from_key_to_key_constants_move_as_well() -> None:
+    server, records = everything(), MemoryRecords()
+    conversions(server, records).widen()
+    conversions(server, records).narrow()
+    turn = conversions(server, records, TURNING)
+    turn.widen()
+    turn.narrow()
+    assert content(server, "seen")["pipeline"][0]["$match"]["name"] == {"$ne": form(form("ann"), TURNING)}
+    back = conversions(server, records, DECRYPTING)
+    back.widen()
+    back.narrow()
+    assert content(server, "seen") == SEEN.content
+    assert content(server, "validator") == SCHEMA
+
+
+def test_what_somebody_changed_meanwhile_stays_and_is_named() -> None:
+    server, records = MemoryDefinitions([validator(SCHEMA)]), MemoryRecords()
+    move = conversions(server, records)
+    move.widen()
+    server.found = [validator({"ward": 1})]
+    assert move.narrow() == [f"validator {PATIENTS} validator"]
+    assert content(server, "validator") == {"ward": 1}
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        index("lost", key={"name": 1}, expireAfterSeconds=5),
+        index("lost", key={"ward": 1}, partialFilterExpression={"name": {"$gt": "a"}}),
+        view("lost", [{"$match": {"name": {"$regex": "^a"}}}]),
+        view("lost", [{"$project": {"is": {"$eq": ["$name", "ann"]}}}]),
+        view("lost", [{"$project": {"is": {"$toUpper": "$name"}}}]),
+        validator({"name": {"$gt": "a"}}),
+    ],
+    ids=repr,
+)
+def test_a_loss_is_refused_until_it_is_accepted(definition: Definition) -> None:
+    server, records = MemoryDefinitions([definition]), MemoryRecords()
+    with pytest.raises(MigrationRefused) as caught:
+        conversions(server, records).widen()
+    assert caught.value.reason is MigrationReason.OBSTACLE
+    assert "ann" not in str(caught.value)
+    assert (server.steps, records.kept) == ([], {})
+    conversions(server, records, ENCRYPTING, definition.name).widen()
+    stays = definition.kind is not DefinitionKind.VALIDATOR
+    assert (server.found == [definition]) == stays
+
+
+def test_what_the_server_would_refuse_cannot_be_accepted() -> None:
+    server = MemoryDefinitions([index("geo", key={"name": "2dsphere"})])
+    with pytest.raises(MigrationRefused):
+        conversions(server, MemoryRecords(), ENCRYPTING, "geo").check()
+
+
+def test_a_view_of_a_view_is_followed_and_others_are_not() -> None:
+    renamed = view("renamed", [{"$project": {"who": "$name"}}])
+    nested = view("nested", [{"$match": {"who": "ann"}}], on="renamed")
+    lookup = view(
+        "joined",
+        [{"$lookup": {"from": "patients", "as": "p", "pipeline": [{"$match": {"name": "a"}}]}}],
+        on="x",
+    )
+    server = MemoryDefinitions([renamed, nested, lookup, view("far", [{"$match": {"name": "a"}}], on="x")])
+    found = {each.name: each.judgement for each in conversions(server, MemoryRecords()).judged()}
+    assert found == {"nested": Judgement.CONVERTED, "joined": Judgement.LOST}
+
+
+def test_random_classes_change_definitions_only_from_and_to_plaintext() -> None:
+    schema = {"$jsonSchema": {"properties": {"notes": {"bsonType": "string"}}}}
+    server, records = MemoryDefinitions([validator(schema)]), MemoryRecords()
+    hide = conversions(server, records, HIDING)
+    hide.widen()
+    hide.narrow()
+    assert content(server, "validator")["$jsonSchema"]["properties"]["notes"] == {"bsonType": "binData"}
+    again = conversions(server, records, RESEALING)
+    again.widen()
+    assert (again.judged(), again.narrow()) == ([], [])
+    show = conversions(server, records, SHOWING)
+    show.widen()
+    show.narrow()
+    assert content(server, "validator") == schema
+
+
+def test_forms_are_kept_sealed_and_only_their_key_opens_them() -> None:
+    server, records = MemoryDefinitions([validator(SCHEMA)]), MemoryRecords()
+    conversions(server, records).widen()
+    ((name, forms),) = records.kept.items()
+    document = sealed(name, forms, CIPHER)
+    assert b"ann" not in bytes(document["sealed"])
+    assert "ann" not in repr(forms)
+    assert opened(document, KEYRING) == forms
+    assert opened({**document, "_id": "another"}, KEYRING) is None
+    assert opened({**document, "version": 9}, KEYRING) is None
