@@ -30,12 +30,22 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_kib(pid: int) -> int:
     """Resident memory of the tree (VmRSS); pages that workers share count in each of them."""
-    return sum(_status(each, "VmRSS") for each in tree(pid))
+    return sum(map(resident_of, tree(pid)))
 
 
 def peak_kib(pid: int) -> int:
     """The highest resident memory of each process of the tree since `reset_peak` (VmHWM), summed."""
-    return sum(_status(each, "VmHWM") for each in tree(pid))
+    return sum(map(peak_of, tree(pid)))
+
+
+def resident_of(pid: int) -> int:
+    """Resident KiB of one process without its descendants."""
+    return _status(pid, "VmRSS")
+
+
+def peak_of(pid: int) -> int:
+    """The highest resident KiB of one process without its descendants, since its start or `reset_peak`."""
+    return _status(pid, "VmHWM")
 
 
 def reset_peak(pid: int) -> None:

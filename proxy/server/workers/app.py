@@ -119,6 +119,7 @@ class Proxy:
                 poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
             )
             self.health.keyring = self.services.keys.freshness
+            self.health.in_clear = self.metrics.clear_classes.shown
             async with self._followed_frontiers():
                 self._bind()
                 self._announce()

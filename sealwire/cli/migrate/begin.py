@@ -116,7 +116,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
     Every Sealwire before the server has to know the newest key already. Plaintext stays as it is.
 
     The values of a deterministic class move to its pending key in windows, each of which every Sealwire lets
-    go first; so every answer stays exact. One worker does it. At the end the pending key becomes active.
+    go first; so every answer stays exact. At the end the pending key becomes active.
 
     \b
     Examples:

@@ -35,6 +35,8 @@ from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 
 _TOLD_EACH_S: Final = 5.0
+_LONG_S: Final = 1.0
+"""A shorter wait for proxies is as it should be, and nobody is told."""
 
 
 def is_deterministic(policies: PolicySet, class_name: str) -> bool:
@@ -118,12 +120,9 @@ class ClassMove:
         with client.start_session(causal_consistency=True) as session, ended_in_order():
             frontiers = MongoFrontiers(client, session, ciphers)
             frontiers.forget_leases()
+            class_id = versions.new.cipher.class_id
             values = MongoValues(
-                client,
-                session,
-                versions.new.cipher.class_id,
-                lambda: self._places(client),
-                workers=effort.workers,
+                client, session, class_id, lambda: self._places(client), workers=effort.workers
             )
             with progress_bar(job) as tell:
                 pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
@@ -167,15 +166,15 @@ class ClassMove:
 
 
 class _Waiting:
-    """Says now and then which proxies hold a window up."""
+    """Says now and then which proxies hold a window up for long."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._told_at = clock()
 
-    def __call__(self, proxies: Sequence[str]) -> None:
+    def __call__(self, proxies: Sequence[str], waited_s: float) -> None:
         now = self._clock()
-        if now - self._told_at >= _TOLD_EACH_S:
+        if waited_s >= _LONG_S and now - self._told_at >= _TOLD_EACH_S:
             self._told_at = now
             click.echo(f"waiting for proxies to let a window go: {', '.join(proxies)}", err=True)
 

@@ -58,8 +58,8 @@ effort_options = settings(
         type=click.IntRange(1, 16),
         default=1,
         show_default=True,
-        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which the "
-        "values of a window are written at once.",
+        help="Ranges of _id that are worked through at once; of a deterministic class, connections that "
+        "write a window.",
     ),
     click.option(
         "--share",

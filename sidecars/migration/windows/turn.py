@@ -50,11 +50,11 @@ class TurnPace:
     """How a turn goes about it."""
 
     rest: Callable[[float], None] = lambda _busy_s: None
-    """Waits after a window, which took so many seconds."""
+    """Waits after a window, at which the job worked so many seconds; it waits for the proxies besides."""
     tell: Callable[[Job], None] = lambda _job: None
     """Sees the job each time that it was written down."""
-    waiting: Callable[[Sequence[str]], None] = lambda _proxies: None
-    """Sees which proxies hold a window up, at each look."""
+    waiting: Callable[[Sequence[str], float], None] = lambda _proxies, _waited_s: None
+    """Sees which proxies hold a window up, and for how long already, at each look."""
     quiet_s: float = 0.0
     """How long to wait before the first window, once every proxy follows."""
     most: int | None = None
@@ -90,6 +90,8 @@ class Turn:
         self._indexed: list[ClassPaths] = []
         self._withdrawals = 0
         """One after the other."""
+        self._waited_s = 0.0
+        """For the proxies, since the last window."""
         self._stopped = threading.Event()
 
     def run(self) -> Job:
@@ -112,7 +114,7 @@ class Turn:
                 if self._stopped.is_set():
                     self._note(self.job.stopped(Standing.PAUSED, _now()))
                     return
-                began = self._pace.clock()
+                began, self._waited_s = self._pace.clock(), 0.0
                 frontier, tally = self._window(frontier)
                 wish = self._note(self._counted(tally))
                 if wish is not Wish.RUN:
@@ -120,7 +122,7 @@ class Turn:
                         self._values.unindex()
                     self._note(self.job.stopped(_STANDING[wish], _now()))
                     return
-                self._pace.rest(self._pace.clock() - began)
+                self._pace.rest(self._pace.clock() - began - self._waited_s)
             self._finish(frontier)
         except Stuck as stuck:
             self._note(self.job.stopped(Standing.REFUSED, _now(), stuck.left))
@@ -210,9 +212,14 @@ class Turn:
 
     def _is_let_go(self, frontier: Frontier) -> bool:
         """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
+        began = self._pace.clock()
+        is_let_go = self._wait_for_leases(frontier, began)
+        self._waited_s += self._pace.clock() - began
+        return is_let_go
+
+    def _wait_for_leases(self, frontier: Frontier, began: float) -> bool:
         polls = iter(_POLLS_S)
         poll_s = 0.0
-        deadline = self._pace.clock() + HELD_UP_S
         while True:
             holding = [
                 lease.proxy
@@ -221,9 +228,10 @@ class Turn:
             ]
             if not holding:
                 return True
-            self._pace.waiting(holding)
+            waited_s = self._pace.clock() - began
+            self._pace.waiting(holding, waited_s)
             poll_s = next(polls, poll_s)
-            if self._pace.clock() > deadline or self._stopped.wait(poll_s):
+            if waited_s > HELD_UP_S or self._stopped.wait(poll_s):
                 return False
 
     def _withdraw(self, frontier: Frontier) -> Frontier:

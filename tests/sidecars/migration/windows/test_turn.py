@@ -160,9 +160,32 @@ def test_a_window_waits_for_every_lease_that_stands() -> None:
 
     world.values.update = update  # type: ignore[method-assign]
     before = texts(world.values.documents())
-    world.live(pace=TurnPace(waiting=lambda proxies: held.append(tuple(proxies))))
+    world.live(pace=TurnPace(waiting=lambda proxies, _waited_s: held.append(tuple(proxies))))
     assert_moved(world, before)
     assert set(held) == {("slow",)}
+
+
+def test_a_job_rests_after_its_work_and_not_after_what_it_waited_for() -> None:
+    world = World(clinic(), [FollowingProxy("slow", slowness=3)])
+    now_s = 0.0
+    waited: list[float] = []
+    rests: list[float] = []
+
+    def wait(_proxies: Sequence[str], waited_s: float) -> None:
+        nonlocal now_s
+        now_s += 0.5
+        waited.append(waited_s)
+
+    def update(namespace: str, updates: Sequence[bytes]) -> Any:
+        nonlocal now_s
+        now_s += 0.01
+        return send(namespace, updates)
+
+    send = world.values.update
+    world.values.update = update  # type: ignore[method-assign]
+    world.live(pace=TurnPace(rests.append, waiting=wait, clock=lambda: now_s))
+    assert set(waited) == {0.0, 0.5}
+    assert 0.0 < max(rests) < 0.1
 
 
 def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +207,7 @@ def test_a_window_that_is_not_let_go_is_withdrawn_and_tried_again(monkeypatch: p
 def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
     world = World(clinic(), [FollowingProxy("never", slowness=10**9)])
 
-    def interrupt(_proxies: Sequence[str]) -> None:
+    def interrupt(_proxies: Sequence[str], _waited_s: float) -> None:
         turn._stopped.set()
 
     stores = Stores(world.values, world.frontiers, world.notes)

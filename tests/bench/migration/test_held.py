@@ -1,0 +1,78 @@
+"""The server in memory does what a job asks of one, as a real one would."""
+
+import random
+
+import bson
+import pytest
+from bson.binary import Binary
+
+from bench.migration.held import BATCH_DOCUMENTS, BinaryIndex, Entry, Held
+from bench.migration.subject import DETERMINISTIC, FIELDS, keyring_of, patients
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.sidecars.migration.patches import identity_of
+
+COUNT = 40
+
+
+def held() -> Held:
+    return Held(patients(COUNT, keyring_of((KeyState.ACTIVE,)), FIELDS), DETERMINISTIC)
+
+
+def identity(number: int) -> bytes:
+    return identity_of(bson.encode({"_id": number}))
+
+
+def test_it_reads_by_id() -> None:
+    server = held()
+    raws, ended = server.read(b"", b"", 10)
+    assert ([bson.decode(raw)["_id"] for raw in raws], ended) == (list(range(10)), False)
+    raws, ended = server.read(identity(35), b"", 10)
+    assert ([bson.decode(raw)["_id"] for raw in raws], ended) == (list(range(35, COUNT)), True)
+    raws, ended = server.read(identity(3), identity(5), 10)
+    assert ([bson.decode(raw)["_id"] for raw in raws], ended) == ([3, 4], True)
+    assert server.again([identity(7)]) == server.read(identity(7), identity(8), 10)[0]
+
+
+def test_it_changes_only_what_still_has_the_value_that_is_named() -> None:
+    server = held()
+    before = bson.decode(server.again([identity(7)])[0])
+    new = Binary(b"another", 128)
+    update = bson.encode(
+        {"q": {"_id": 7, "mrn": {"$eq": before["mrn"]}}, "u": {"$set": {"mrn": new}}},
+    )
+    assert [server.update([update]), server.update([update])] == [1, 0]
+    assert bson.decode(server.again([identity(7)])[0]) == before | {"mrn": new}
+    found, more = server.between("mrn", bytes(new), bytes(new), None)
+    assert ([bson.decode(each)["_id"] for each in found], more) == ([7], None)
+    assert server.between("mrn", bytes(before["mrn"]), bytes(before["mrn"]), None) == ([], None)
+
+
+def test_it_counts_what_is_stored_by_version() -> None:
+    found = held().versions()
+    assert all(found[f"{name} 1"] == COUNT for name in FIELDS)
+    assert found["sex 0"] == COUNT
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_range_has_every_binary_between_its_ends_in_the_order_of_a_server(seed: int) -> None:
+    chance = random.Random(seed)
+    size = BATCH_DOCUMENTS * 2
+    values = [b"SW" + bytes(12) + chance.randbytes(chance.choice((1, 3, 20))) for _ in range(size)]
+    index = BinaryIndex()
+    for number, value in enumerate(values):
+        index.add(value, number)
+    for number in range(0, size, 3):
+        index.remove(values[number], number)
+    low, high = sorted(chance.sample(values, 2), key=lambda value: (len(value), value))
+    found: list[Entry] = []
+    behind = None
+    while page := index.page(low, high, behind):
+        found += page
+        behind = page[-1]
+    assert found == sorted(
+        (len(value), value, number)
+        for number, value in enumerate(values)
+        if number % 3 and (len(low), low) <= (len(value), value) <= (len(high), high)
+    )
+    everything = index.page(bytes(1), None, None)
+    assert len(everything) == BATCH_DOCUMENTS
