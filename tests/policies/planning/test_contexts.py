@@ -164,6 +164,22 @@ def test_a_collation_would_let_other_texts_in() -> None:
     assert refusal_of({"update": "people", "updates": [update]}, POLICY).reason is Reason.COLLATION
 
 
+def test_a_collection_has_no_collation_of_its_own() -> None:
+    command = {"create": "people", "collation": {"locale": "en", "strength": 1}}
+    assert refusal_of(command, POLICY).reason is Reason.COLLATION
+    notes = load_policy(
+        b"""
+version: 1
+classes:
+  notes: {mode: random, key: {per: tenant}}
+collections:
+  clinic.people: {notes: notes}
+""",
+        "policy.yaml",
+    )
+    assert refusal_of(command, notes).reason is Reason.COLLATION
+
+
 def test_the_database_is_that_of_the_command() -> None:
     for database in ("tenant_1", "tenant_2"):
         found = contexts({**find({"ward": "w"}), "$db": database})
