@@ -30,7 +30,7 @@ _RETRY_S = 5.0
 T = TypeVar("T")
 
 
-class Keys(Protocol):
+class Keyrings(Protocol):
     """A `KeyFeed`, or a test's stand-in."""
 
     @property
@@ -59,7 +59,7 @@ class ContextFeed:
         self,
         opened: OpenContexts,
         cache: ContextCache,
-        keys: Keys,
+        keys: Keyrings,
         settings: KeySettings,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
