@@ -36,7 +36,7 @@ from sealwire.sidecars.migration.job import Job, LeftValue
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of, tree_of
 from sealwire.sidecars.migration.planning import make_job
-from sealwire.sidecars.migration.runner import Pace, Runner
+from sealwire.sidecars.migration.runner import Runner
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.paths import class_paths, moves_of_paths
@@ -159,8 +159,7 @@ class Rehearsal:
         definitions = self._conversions(PolicySet({}, trees), ClassChange(True, False, self._keyring))
         began = time.perf_counter()
         definitions.widen()
-        pace = Pace(narrow=definitions.narrow)
-        runner = Runner(job, MongoDocuments(self._client), _Unwritten(), choose, pace)
+        runner = Runner(job, MongoDocuments(self._client), _Unwritten(), choose, narrow=definitions.narrow)
         return self._rehearsed("random", runner.run(1), trees, time.perf_counter() - began)
 
     def _deterministic(self, policies: PolicySet, field_class: FieldClass) -> Rehearsed:

@@ -55,10 +55,10 @@ class Effort:
     workers: int
     share: float
     batch: int
-    accepted: tuple[str, ...] = ()
-    """Indexes, validators and views that may lose their meaning."""
     contexts: Path | None = None
     """The store of the keys of contexts."""
+    accepted: tuple[str, ...] = ()
+    """Indexes, validators and views that may lose their meaning."""
 
 
 effort_options = settings(
@@ -69,8 +69,8 @@ effort_options = settings(
         type=click.IntRange(1, 16),
         default=1,
         show_default=True,
-        help="Ranges of _id that are worked through at once; of a deterministic class, connections that "
-        "write a window.",
+        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which "
+        "the values of a window are written at once.",
     ),
     click.option(
         "--share",
@@ -87,18 +87,18 @@ effort_options = settings(
         help="Documents between two notes of how far it is.",
     ),
     click.option(
-        "--accept",
-        "accepted",
-        multiple=True,
-        metavar="NAME",
-        help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
-    ),
-    click.option(
         "--contexts",
         type=PATH,
         envvar="SEALWIRE_KEYS_CONTEXTS",
         show_envvar=True,
         help="The store of the keys of contexts, where a class has a key for each.",
+    ),
+    click.option(
+        "--accept",
+        "accepted",
+        multiple=True,
+        metavar="NAME",
+        help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
     ),
 )
 
@@ -117,12 +117,21 @@ def carry_on(
     Raises KeySettingError CONTEXTS where it needs keys of contexts, and their store is not named.
     """
     definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
+    definitions.widen()
     throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
     with _within(job, keyring, effort, policies) as within, ended_in_order(), progress_bar(job) as tell:
-        definitions.widen()
-        pace = Pace(throttle.after, tell, effort.batch, lambda: tell_changed(definitions.narrow()))
-        return Runner(job, MongoDocuments(client), ledger, choose, pace, within).run(effort.workers)
+        pace = Pace(throttle.after, tell, effort.batch)
+        runner = Runner(
+            job,
+            MongoDocuments(client),
+            ledger,
+            choose,
+            pace,
+            within=within,
+            narrow=lambda: tell_changed(definitions.narrow()),
+        )
+        return runner.run(effort.workers)
 
 
 @contextmanager

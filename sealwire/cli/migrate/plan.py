@@ -225,5 +225,5 @@ def _rows(found: _Found) -> Iterable[tuple[object, ...]]:
         counts = (each.plaintext, each.older, each.versions[each.newest], each.other)
         about = found.about(each.to_encrypt)
         head = name, each.path, each.class_name, each.state.value, each.documents
-        look_at = f"{each.wrong_type} of a wrong type" if each.wrong_type else ""
-        yield *head, *counts, about, look_at
+        wrong = f"{each.wrong_type} of a wrong type" if each.wrong_type else ""
+        yield *head, *counts, about, wrong
