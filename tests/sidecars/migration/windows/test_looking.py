@@ -7,14 +7,14 @@ import pytest
 
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.patches import Problem
-from sealwire.sidecars.migration.windows.looking import Look, Seen
+from sealwire.sidecars.migration.windows.looking import FirstLook, Seen
 from sealwire.sidecars.migration.windows.moving import Versions
 from tests.sidecars.migration.windows.doubles import DECRYPTING, ENCRYPTING, NEW, PLACES, VERSIONS, sealed
 
 
 def seen(versions: Versions, document: Any) -> Seen:
     raw = document if isinstance(document, bytes) else bson.encode(document)
-    return Look(versions).at(raw, PLACES[0])
+    return FirstLook(versions).at(raw, PLACES[0])
 
 
 @pytest.mark.parametrize(
