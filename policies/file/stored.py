@@ -125,6 +125,21 @@ class StoredValues:
             b"%d" % level.index if level.is_array else level.cursor.name for level in self._levels
         )
 
+    def is_found_by_path(self) -> bool:
+        """Whether `{path: value}` compares with it: not in an array of arrays, nor below a number as a name.
+
+        Cost: O(depth).
+        """
+        levels = self._levels
+        for index, level in enumerate(levels):
+            is_last = index == len(levels) - 1
+            if level.is_array:
+                if not is_last and levels[index + 1].is_array:
+                    return False
+            elif level.node is (self.node if is_last else levels[index + 1].node):
+                return False
+        return True
+
     def is_addressable(self) -> bool:
         """Whether an update can name it: not where a field's name begins with $, or stands twice.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from sealwire.crypto.envelope import MARKER, EnvelopeMode, parse_header
+from sealwire.crypto.envelope import MARKER, EnvelopeMode, is_of_context, parse_any_header
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import KeyringRecord
@@ -17,12 +17,14 @@ _LENGTH_BYTES = 4
 
 
 class Condition(Enum):
-    """What a stored value is. All but the first two need somebody."""
+    """What a stored value is. All but the first three need somebody."""
 
     PROTECTED = "protected"
     """An envelope of the path's class, mode and newest key."""
     OLDER_KEY = "older-key"
     """The same of an older key, which still opens it."""
+    IN_CLEAR = "in-clear"
+    """A value in clear of a class that the keyring has in clear, or moves from there or to there."""
     PLAINTEXT = "plaintext"
     OTHER_CLASS = "other-class"
     """An envelope of another class of the keyring, or of the other mode: it equals nothing here."""
@@ -38,7 +40,7 @@ class Condition(Enum):
     @property
     def is_sound(self) -> bool:
         """Whether nothing has to be done."""
-        return self in (Condition.PROTECTED, Condition.OLDER_KEY)
+        return self in (Condition.PROTECTED, Condition.OLDER_KEY, Condition.IN_CLEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Keys:
     ids: Mapping[str, int]
     states: Mapping[tuple[int, int], KeyState]
     newest: Mapping[int, int]
+    in_clear: frozenset[str] = frozenset()
+    """The classes whose active or pending version is plaintext."""
 
     @classmethod
     def of(cls, record: KeyringRecord) -> "Keys":
@@ -58,16 +62,27 @@ class Keys:
                 (entry.class_id, key.version): key.state for entry in record.classes for key in entry.keys
             },
             newest={entry.class_id: max(key.version for key in entry.keys) for entry in record.classes},
+            in_clear=frozenset(
+                entry.name
+                for entry in record.classes
+                for key in entry.keys
+                if key.is_plaintext and key.state in (KeyState.ACTIVE, KeyState.PENDING)
+            ),
         )
 
     def judge(self, kind: int, value: bytes, field: FieldClass) -> Condition:
         """The condition of a value of BSON type `kind` where `field` is expected. Cost: O(1)."""
         if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
-            return Condition.PLAINTEXT
+            is_right = field.mode is Mode.DETERMINISTIC and field.name in self.in_clear
+            return Condition.IN_CLEAR if is_right else Condition.PLAINTEXT
         try:
-            header = parse_header(value[_LENGTH_BYTES + 1 :])
+            header = parse_any_header(value[_LENGTH_BYTES + 1 :])
         except InvalidEnvelope:
             return Condition.DAMAGED
+        if is_of_context(value, _LENGTH_BYTES + 1):
+            # whether its key is there, only the store of context keys says
+            is_ours = header.class_id == self.ids.get(field.name) and header.mode is _MODES[field.mode]
+            return Condition.PROTECTED if is_ours else Condition.OTHER_CLASS
         state = self.states.get((header.class_id, header.key_version))
         if state is None:
             return Condition.UNKNOWN_KEY

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
-from sealwire.crypto.envelope import EnvelopeMode
+from sealwire.crypto.envelope import EnvelopeMode, is_of_context
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.migration.forms import Left, has_wrong_type, header_of
-from sealwire.wire import kinds
+from sealwire.sidecars.migration.forms import CONTENT, Left, class_value, has_wrong_type, header_of
 from sealwire.wire.errors import BsonError
 
 _MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
@@ -23,18 +23,37 @@ class Newest:
 
     ids: Mapping[str, int]
     versions: Mapping[str, int]
-    """The active version by class; a class without one is missing."""
+    """By class the version that it moves to, else its active one; a class without one is missing."""
+    plaintext: frozenset[str]
+    """The classes of which that version is plaintext."""
+    moving: frozenset[str]
+    """The classes that have a pending version."""
 
     @classmethod
     def of(cls, record: KeyringRecord) -> "Newest":
         """What the record says."""
-        active = {
-            entry.name: key.version
+        ids = {entry.name: entry.class_id for entry in record.classes}
+        # in rising version: a pending one comes last
+        newest = {
+            entry.name: key
             for entry in record.classes
             for key in entry.keys
-            if key.state is KeyState.ACTIVE
+            if key.state in (KeyState.ACTIVE, KeyState.PENDING)
         }
-        return cls({entry.name: entry.class_id for entry in record.classes}, active)
+        return cls(
+            ids,
+            {name: key.version for name, key in newest.items()},
+            frozenset(name for name, key in newest.items() if key.is_plaintext),
+            frozenset(name for name, key in newest.items() if key.state is KeyState.PENDING),
+        )
+
+
+class PathState(Enum):
+    """How a path stands between plaintext and encryption."""
+
+    IN_CLEAR = "in clear"
+    MOVING = "moving"
+    ENCRYPTED = "encrypted"
 
 
 @dataclass(slots=True)
@@ -45,7 +64,11 @@ class PathCounts:
     class_name: str
     mode: Mode
     newest: int
-    """The active version of its class; 0 without one."""
+    """The version that its class moves to, else its active one; 0 without one."""
+    is_plaintext: bool = False
+    """Whether that version is plaintext."""
+    is_moving: bool = False
+    """Whether its class has a pending version."""
     documents: int = 0
     """Those that have a value there."""
     plaintext: int = 0
@@ -68,8 +91,27 @@ class PathCounts:
 
     @property
     def is_newest(self) -> bool:
-        """Whether every value is an envelope of the newest key."""
+        """Whether every value is an envelope of the newest key, or none where the newest is plaintext."""
+        if self.is_plaintext:
+            return not self.encrypted
         return not (self.plaintext or self.older or self.other)
+
+    @property
+    def to_encrypt(self) -> int:
+        """The values that `encrypt` would move."""
+        return self.plaintext - self.wrong_type
+
+    @property
+    def state(self) -> PathState:
+        """Of a deterministic class as the keyring has it; of a random one by what is stored."""
+        if self.mode is Mode.DETERMINISTIC:
+            is_clear, is_moving = self.is_plaintext, self.is_moving
+        else:
+            is_clear = bool(self.plaintext and not self.encrypted)
+            is_moving = bool(self.plaintext and self.encrypted)
+        if is_moving:
+            return PathState.MOVING
+        return PathState.IN_CLEAR if is_clear else PathState.ENCRYPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +147,9 @@ def inspect(
 
 def _counts(node: PathNode, field_class: FieldClass, newest: Newest) -> PathCounts:
     name = field_class.name
-    return PathCounts(node.path, name, field_class.mode, newest.versions.get(name, 0))
+    version = newest.versions.get(name, 0)
+    is_plaintext, is_moving = name in newest.plaintext, name in newest.moving
+    return PathCounts(node.path, name, field_class.mode, version, is_plaintext, is_moving)
 
 
 def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, PathCounts]) -> None:
@@ -122,6 +166,8 @@ def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, Path
             here.wrong_type += _is_wrong(kind, value, field_class)
         elif isinstance(header, Left) or not _is_of(header.class_id, header.mode, field_class, newest):
             here.other += 1
+        elif is_of_context(value, CONTENT):
+            here.versions[here.newest] += 1  # data keeps the key of its context
         else:
             here.versions[header.key_version] += 1
     for path in {path for path, *_ in found}:
@@ -133,15 +179,9 @@ def _is_of(class_id: int, mode: EnvelopeMode, field_class: FieldClass, newest: N
 
 
 def _is_wrong(kind: int, value: bytes, field_class: FieldClass) -> bool:
-    if field_class.mode is Mode.DETERMINISTIC:
-        return kind != field_class.kind and not _is_coerced(kind, field_class.kind)
+    if field_class.value_type is not None:
+        return class_value(kind, value, field_class.value_type) is None
     return has_wrong_type(kind, value)
-
-
-def _is_coerced(kind: int, declared: int) -> bool:
-    """Numbers of another type are stored as the declared one where nothing is lost, which depends on each."""
-    numbers = (kinds.INT, kinds.LONG, kinds.DOUBLE)
-    return kind in numbers and declared in numbers
 
 
 def _documents(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:

@@ -136,12 +136,12 @@ class Job:
             values=self.values + batch.values,
             races=self.races + batch.races,
             left=left,
-            reported=(*self.reported, *map(_short, batch.left))[:MAX_REPORTED],
+            reported=(*self.reported, *map(short, batch.left))[:MAX_REPORTED],
         )
 
     def stopped(self, standing: Standing, now: datetime, refusal: Iterable[LeftValue] = ()) -> "Job":
         """The job as it stands from now on."""
-        shown = tuple(map(_short, refusal))[:MAX_REPORTED]
+        shown = tuple(map(short, refusal))[:MAX_REPORTED]
         return replace(self.noted(now), standing=standing, refusal=shown)
 
     def noted(self, now: datetime) -> "Job":
@@ -149,7 +149,8 @@ class Job:
         return replace(self, revision=self.revision + 1, updated=now)
 
 
-def _short(left: LeftValue) -> LeftValue:
+def short(left: LeftValue) -> LeftValue:
+    """As a job notes it: without an `_id` that is too long."""
     return left if len(left.identity) <= _MAX_REPORTED_ID_BYTES else replace(left, identity=b"")
 
 

@@ -9,7 +9,7 @@ from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 
 DETERMINISTIC = (
     "its class is deterministic, and values in two forms would break equality and uniqueness; "
-    "they move to a pending key (reencrypt), but not from or to plaintext, so far"
+    "all paths of the class move together"
 )
 
 
@@ -51,6 +51,17 @@ def moves_of(
             fitting = movable if field.mode is Mode.RANDOM else refused
             fitting.append(Move(namespace, node.path, field.name))
     return movable, refused
+
+
+def refuse_contexts(policies: PolicySet, class_name: str) -> None:
+    """Raises MigrationRefused CONTEXTS for a deterministic class with a key for each context."""
+    found = policies.classes.get(class_name)
+    if found is not None and found.per is not None and found.mode is Mode.DETERMINISTIC:
+        raise MigrationRefused(
+            MigrationReason.CONTEXTS,
+            f"class {class_name} has a key for each context, which its data keeps",
+            f"sealwire keys rewrap-contexts {class_name} wraps these keys anew after a rotation",
+        )
 
 
 def check_moves(policies: PolicySet, direction: Direction, moves: Iterable[Move]) -> None:

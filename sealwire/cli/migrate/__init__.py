@@ -14,6 +14,7 @@ EXIT_CODES = {
 }
 _MODULES = {
     "plan": ("plan", "verify"),
+    "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
     "jobs": ("status", "pause", "resume", "abort"),
 }
@@ -24,5 +25,5 @@ def command() -> None:
     """Encrypt, re-encrypt and decrypt what is stored, while the application runs.
 
     A job works on the server past Sealwire, in small steps that it writes down: it can be paused, and after a
-    kill at any point it is resumed. Deterministic classes move between keys only, so far.
+    kill at any point it is resumed. All values of a deterministic class move together, in windows.
     """

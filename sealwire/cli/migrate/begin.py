@@ -1,39 +1,24 @@
 """`sealwire migrate encrypt`, `reencrypt` and `decrypt`: make a job, write it down, and work on it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
-from sealwire.cli.migrate.classes import ClassMove, is_deterministic
-from sealwire.cli.migrate.options import (
-    Effort,
-    carry_on,
-    delay_option,
-    effort_options,
-    finish,
-    open_keyring,
-)
+from sealwire.cli.migrate.classes import is_deterministic
+from sealwire.cli.migrate.new_jobs import NewJobs, Step, confirm
+from sealwire.cli.migrate.options import Effort, delay_option, effort_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import policy_argument, read_policy
-from sealwire.cli.server_options import required_uri, server_options
-from sealwire.crypto import selftest
+from sealwire.cli.server_options import server_options
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationReason
+from sealwire.sidecars.direct import Client
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
-from sealwire.sidecars.migration.ledger import Ledger
 from sealwire.sidecars.migration.moves import Direction, Move
-from sealwire.sidecars.migration.planning import (
-    RIGHTS,
-    make_job,
-    move_back,
-    moves_for,
-    refuse_obstacles,
-    select,
-)
+from sealwire.sidecars.migration.planning import move_back, moves_for, select
 
 _wrong_type_option = click.option(
     "--wrong-type",
@@ -43,51 +28,67 @@ _wrong_type_option = click.option(
     help="A value that Sealwire would not store: stop there, leave it, or encrypt it where that can be.",
 )
 
-ChooseMoves = Callable[[Client, PolicySet], tuple[Move, ...]]
+_EVERYTHING = "everything"
 
 
 @click.command()
 @policy_argument
-@click.argument("namespace", required=False)
+@click.argument("what", required=False, metavar="[NAMESPACE|CLASS]")
 @click.argument("path", required=False)
 @keyring_option
 @kek_options
 @server_options
 @_wrong_type_option
+@delay_option
 @effort_options
 @manner_options
 def encrypt(  # noqa: PLR0913 - one parameter an option
     *,
     policy: Path,
-    namespace: str | None,
+    what: str | None,
     path: str | None,
     keyring: str,
     kek: KekOptions,
     uri: str,
     wrong_type: str,
+    delay_s: float,
     effort: Effort,
     manner: Manner,
 ) -> None:
-    """Encrypt the plaintext that is stored in paths of random classes.
+    """Encrypt the plaintext that is stored in what POLICY covers.
 
-    It takes everything that POLICY covers, one collection, or one path. Every Sealwire before the server has
-    to use POLICY already: what the application writes meanwhile is encrypted then.
+    It takes the paths of random classes in one collection, or one PATH there; or all paths of one CLASS; or
+    everything: these paths, and then each deterministic class that is in clear. Every Sealwire before the
+    server has to use POLICY already.
+
+    A deterministic class gets a pending key, if it has none, and its values move to it in windows, each of
+    which every Sealwire lets go first. At the end the key becomes active.
 
     \b
     Examples:
       sealwire migrate encrypt policy.yaml --keyring keyring.json --uri-file server.uri
       sealwire migrate encrypt policy.yaml clinic.patients notes --keyring keyring.json \\
           --uri-file server.uri --workers 4 --share 0.5
-      sealwire migrate encrypt policy.yaml clinic.patients --keyring keyring.json --uri-file server.uri \\
+      sealwire migrate encrypt policy.yaml nhs_number --keyring keyring.json --uri-file server.uri \\
           --wrong-type skip --json
     """
+    policies = read_policy(policy)
+    begin = NewJobs(
+        policies, Direction.ENCRYPT, WrongType(wrong_type), delay_s, effort, (keyring, kek, uri), manner
+    )
+    if what is None:
+        begin.run(begin.encrypt_all())
+    class_name = (
+        what if path is None and policies.covered(what) is None and what in policies.classes else None
+    )
+    if class_name is not None and is_deterministic(policies, class_name):
+        begin.run([lambda: begin.one_class(class_name)])
 
     def choose(client: Client, policies: PolicySet) -> tuple[Move, ...]:
-        chosen = select(covered_collections(client, policies), namespace)
-        return moves_for(policies, Direction.ENCRYPT, chosen, path)
+        chosen = select(covered_collections(client, policies), what if class_name is None else None)
+        return moves_for(policies, Direction.ENCRYPT, chosen, path, class_name)
 
-    begin = _Begin(Direction.ENCRYPT, WrongType(wrong_type), effort)
-    begin.run(read_policy(policy), choose, (keyring, kek, uri), manner)
+    begin.run([lambda: begin.random(choose)])
 
 
 @click.command()
@@ -128,102 +129,91 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
         return moves_for(policies, Direction.REENCRYPT, found, class_name=class_name)
 
     policies = read_policy(policy)
+    begin = NewJobs(
+        policies, Direction.REENCRYPT, WrongType.SKIP, delay_s, effort, (keyring, kek, uri), manner
+    )
     if is_deterministic(policies, class_name):
-        selftest.run()
-        ClassMove(policies, class_name, keyring, kek, uri).begin(delay_s, effort, manner)
-    begin = _Begin(Direction.REENCRYPT, WrongType.SKIP, effort)
-    begin.run(policies, choose, (keyring, kek, uri), manner)
+        begin.run([lambda: begin.one_class(class_name)])
+    begin.run([lambda: begin.random(choose)])
 
 
 @click.command()
 @policy_argument
-@click.argument("namespace")
-@click.argument("path")
+@click.argument("what", required=False, metavar="[NAMESPACE|CLASS]")
+@click.argument("path", required=False)
 @keyring_option
 @kek_options
 @server_options
+@delay_option
 @effort_options
-@click.option("--confirm", metavar="NAMESPACE", help="The answer to the question, for scripts.")
+@click.option("--confirm", "given", metavar="NAME", help="The answer to the question, for scripts.")
 @manner_options
 def decrypt(  # noqa: PLR0913 - one parameter an option
     *,
     policy: Path,
-    namespace: str,
-    path: str,
+    what: str | None,
+    path: str | None,
     keyring: str,
     kek: KekOptions,
     uri: str,
+    delay_s: float,
     effort: Effort,
-    confirm: str | None,
+    given: str | None,
     manner: Manner,
 ) -> None:
-    """Put the values of PATH in NAMESPACE back in clear.
+    """Put the values of a PATH in NAMESPACE, of a deterministic CLASS, or of all such classes back in clear.
 
-    POLICY must not cover the path any more. While another path of the collection is covered the application
-    may run: replies are opened all the same. Where none is, stop it first: its replies would hold ciphertext.
-    No query may ask for values of the path until `verify` says that no envelope is left.
+    A PATH is of a random class, and POLICY must not cover it any more. While another path of the collection
+    is covered the application may run: replies are opened all the same. Where none is, stop it first: its
+    replies would hold ciphertext. No query may ask for values of the path until `verify` says that no
+    envelope is left.
+
+    POLICY still covers the paths of a CLASS. Its values move in windows to a pending version that is
+    plaintext, and the application gets exact answers throughout. Take the paths out of the policy afterwards.
 
     \b
     Examples:
       sealwire migrate decrypt policy.yaml clinic.patients notes --keyring keyring.json --uri-file server.uri
-      sealwire migrate decrypt policy.yaml clinic.patients notes --keyring keyring.json \\
-          --uri-file server.uri --confirm clinic.patients --json
+      sealwire migrate decrypt policy.yaml nhs_number --keyring keyring.json --uri-file server.uri \\
+          --confirm nhs_number --json
     """
+    policies = read_policy(policy)
+    begin = NewJobs(policies, Direction.DECRYPT, WrongType.SKIP, delay_s, effort, (keyring, kek, uri), manner)
+    if path is None:
+        begin.run(_class_decryptions(begin, policies, what, given))
 
     def choose(_client: Client, policies: PolicySet) -> tuple[Move, ...]:
-        move = move_back(policies, namespace, path)
+        move = move_back(policies, what or "", path or "")
         if not manner.dry_run:
-            _confirm(policies, move, confirm)
+            _confirm_path(policies, move, given)
         return (move,)
 
-    begin = _Begin(Direction.DECRYPT, WrongType.SKIP, effort)
-    begin.run(read_policy(policy), choose, (keyring, kek, uri), manner)
+    begin.run([lambda: begin.random(choose)])
 
 
-def _confirm(policies: PolicySet, move: Move, given: str | None) -> None:
-    """Raises DecryptNotConfirmed where the answer is another than the collection's name."""
-    if given is None:
-        what = f"All values of {move.namespace} {move.path} will lie in the database in clear."
-        if policies.covered(move.namespace) is None:
-            what += " The policy covers nothing of this collection: its application has to be stopped."
-        click.echo(what, err=True)
-        given = click.prompt("The collection's name, to go on", err=True)
-    if given != move.namespace:
-        text = "nothing was decrypted: the answer is not the collection's name"
-        raise DecryptNotConfirmed(
-            MigrationReason.NOT_CONFIRMED, text, f"answer {move.namespace}, or --confirm it"
-        )
+def _class_decryptions(
+    begin: NewJobs, policies: PolicySet, what: str | None, given: str | None
+) -> Sequence[Step]:
+    """What decrypts a class, or all deterministic ones. Raises MigrationRefused, DecryptNotConfirmed."""
+    if what is None:
+        steps, names = begin.decrypt_all()
+        text = f"All values of these classes will lie in the database in clear: {', '.join(names)}."
+        begin.confirm(text, "The word everything, to go on", _EVERYTHING, given)
+        return steps
+    if is_deterministic(policies, what):
+        text = f"All values of class {what} will lie in the database in clear, in all collections."
+        begin.confirm(text, "The class's name, to go on", what, given)
+        return [lambda: begin.one_class(what)]
+    if what in policies.classes:
+        text = f"class {what} is random: its values are decrypted one path after the other"
+        hint = "take a path out of the policy; then sealwire migrate decrypt POLICY NAMESPACE PATH"
+        raise MigrationRefused(MigrationReason.STILL_COVERED, text, hint)
+    text = f"the policy has no class {what}, and no path of a collection is named"
+    raise MigrationRefused(MigrationReason.NOT_COVERED, text, "sealwire policy check lists the classes")
 
 
-class _Begin:
-    """A new job of one direction."""
-
-    def __init__(self, direction: Direction, wrong_type: WrongType, effort: Effort) -> None:
-        self._direction = direction
-        self._wrong_type = wrong_type
-        self._effort = effort
-
-    def run(
-        self,
-        policies: PolicySet,
-        choose: ChooseMoves,
-        places: tuple[str, KekOptions, str],
-        manner: Manner,
-    ) -> None:
-        """Make the job and work on it; ends the process. `places`: the keyring, its KEK, the server."""
-        selftest.run()
-        keyring_place, kek, uri = places
-        server = required_uri(uri)
-        keyring = open_keyring(keyring_place, kek)
-        with connected(server, RIGHTS) as client:
-            moves = choose(client, policies)
-            refuse_obstacles(client, moves, self._direction)
-            for move in moves:
-                if move.class_name:
-                    keyring.cipher_for(move.class_name)
-            ledger = Ledger(client, keyring)
-            job = make_job(client, self._direction, moves, self._wrong_type, self._effort.workers)
-            if not manner.dry_run:
-                ledger.create(job)
-                job = carry_on(client, ledger, keyring, job, self._effort)
-        finish(job, manner)
+def _confirm_path(policies: PolicySet, move: Move, given: str | None) -> None:
+    text = f"All values of {move.namespace} {move.path} will lie in the database in clear."
+    if policies.covered(move.namespace) is None:
+        text += " The policy covers nothing of this collection: its application has to be stopped."
+    confirm(text, "The collection's name, to go on", move.namespace, given)

@@ -1,39 +1,38 @@
-"""What `sealwire migrate reencrypt` and `resume` do for a deterministic class: it moves by windows."""
+"""What `sealwire migrate encrypt`, `reencrypt`, `decrypt` and `resume` do for a deterministic class.
+
+All its values move together, by windows, whichever of the two versions is plaintext.
+"""
 
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final, NoReturn
+from datetime import UTC, datetime
+from typing import Final
 
 import click
 
-from sealwire.cli.key_options import KekOptions, open_keyring_store
-from sealwire.cli.migrate.options import Effort, finish, progress_bar
-from sealwire.cli.output import Manner
+from sealwire.cli.key_options import KekOptions
+from sealwire.cli.migrate.class_keys import ClassKeys
+from sealwire.cli.migrate.definitions import class_conversions, tell_changed, versions_to_judge
+from sealwire.cli.migrate.options import Effort, progress_bar
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
-from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.keyring.data_key import DataKey, KeyState
-from sealwire.keys.keyring.file import open_record, read_record
-from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.store import KeyringStore
-from sealwire.keys.keyring.turning import activate
-from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import Mode, PolicySet
+from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.policies.file.schema import Mode, PolicySet, ValueType
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
 from sealwire.sidecars.migration.moves import Direction, class_at
-from sealwire.sidecars.migration.planning import RIGHTS, refuse_obstacles
+from sealwire.sidecars.migration.planning import RIGHTS
 from sealwire.sidecars.migration.server import lag_s
 from sealwire.sidecars.migration.throttle import Throttle
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
-from sealwire.sidecars.migration.windows.moving import Versions
+from sealwire.sidecars.migration.windows.obstacles import refuse_class_obstacles
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
 from sealwire.sidecars.migration.windows.server import MongoValues
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
@@ -53,8 +52,22 @@ def class_of(policies: PolicySet, job: Job) -> str | None:
     """The deterministic class that a job moves; None for a job of random classes."""
     names = {move.class_name for move in job.moves}
     name = next(iter(names), "")
-    is_ours = job.direction is Direction.REENCRYPT and len(names) == 1 and is_deterministic(policies, name)
-    return name if is_ours else None
+    return name if len(names) == 1 and is_deterministic(policies, name) else None
+
+
+def places_of(client: Client, policies: PolicySet, class_name: str) -> list[ClassPaths]:
+    """Where a deterministic class is stored, in collections that exist. Raises what the driver raises."""
+    found = covered_collections(client, policies)
+    names = [each.namespace for each in found if each.exists and each.kind != "view"]
+    return class_paths(policies, names, class_name)
+
+
+def refuse_encrypting(wrong_type: WrongType) -> None:
+    """Values of a wrong type cannot go into a deterministic class. Raises MigrationRefused WRONG_TYPE."""
+    if wrong_type is WrongType.ENCRYPT:
+        text = "a deterministic class has one type: values of another one cannot be encrypted as they are"
+        hint = "mend them, leave them (--wrong-type skip), or give the field a random class"
+        raise MigrationRefused(MigrationReason.WRONG_TYPE, text, hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,57 +76,81 @@ class ClassMove:
 
     policies: PolicySet
     class_name: str
+    direction: Direction
     keyring: str
     kek: KekOptions
     uri: str
+    wrong_type: WrongType = WrongType.SKIP
 
-    def begin(self, delay_s: float, effort: Effort, manner: Manner) -> NoReturn:
-        """Make a job and work on it; ends the process."""
-        keys = self._keys(in_move=False)
+    def begin(self, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
+        """Make a job and work on it; the job as it then is."""
+        refuse_encrypting(self.wrong_type)
+        keys = self._keys()
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
-            refuse_obstacles(client, job.moves, job.direction)
-            if not manner.dry_run:
-                keys.wait_for_age(delay_s)
-                ledger = Ledger(client, keys.keyring)
-                ledger.create(job)
-                job = self._carry_on(client, ledger, keys, job, effort, delay_s)
-        finish(job, manner)
+            self._refuse_obstacles(client)
+            judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
+            self._definitions(client, keys, judged, effort).check()
+            keys.prepare(self.direction, dry_run=dry_run)
+            if dry_run:
+                return job
+            keys.wait_for_age(delay_s)
+            ledger = Ledger(client, keys.keyring)
+            ledger.create(job)
+            return self._carry_on(client, ledger, keys, job, effort, delay_s)
 
-    def resume(self, job: Job, delay_s: float, effort: Effort, manner: Manner) -> NoReturn:
-        """Go on with a job; ends the process."""
-        if not job.standing.is_over:
-            keys = self._keys(in_move=True)
-            with connected(required_uri(self.uri), RIGHTS) as client:
-                ledger = Ledger(client, keys.keyring)
-                self._check(job)
-                refuse_obstacles(client, moves_of_paths(self._places(client), self.class_name), job.direction)
-                if not manner.dry_run:
-                    job = job.stopped(Standing.RUNNING, _now())
-                    ledger.ask(job.name, Wish.RUN)
-                    ledger.save(job)
-                    job = self._carry_on(client, ledger, keys, job, effort, delay_s)
-        finish(job, manner)
+    def resume(self, job: Job, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
+        """Go on with a job; the job as it then is."""
+        if job.standing.is_over:
+            return job
+        keys = self._keys()
+        keys.find(self.direction)
+        with connected(required_uri(self.uri), RIGHTS) as client:
+            self._check(job)
+            self._refuse_obstacles(client)
+            self._definitions(client, keys, keys.versions[:2], effort).check()
+            if dry_run:
+                return job
+            ledger = Ledger(client, keys.keyring)
+            job = job.stopped(Standing.RUNNING, _now())
+            ledger.ask(job.name, Wish.RUN)
+            ledger.save(job)
+            return self._carry_on(client, ledger, keys, job, effort, delay_s)
 
     def _carry_on(
-        self, client: Client, ledger: Ledger, keys: "_Keys", job: Job, effort: Effort, quiet_s: float
+        self, client: Client, ledger: Ledger, keys: ClassKeys, job: Job, effort: Effort, quiet_s: float
     ) -> Job:
+        definitions = self._definitions(client, keys, keys.versions[:2], effort)
+        definitions.widen()
+
+        def end() -> None:
+            tell_changed(definitions.narrow())
+            keys.activate()
+
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
+        versions = keys.versions
+        ciphers = versions.old.cipher, versions.new.cipher
         with client.start_session(causal_consistency=True) as session, ended_in_order():
-            frontiers = MongoFrontiers(client, session, keys.versions)
+            frontiers = MongoFrontiers(client, session, ciphers)
             frontiers.forget_leases()
-            class_id = keys.versions.new.class_id
+            class_id = versions.new.cipher.class_id
             values = MongoValues(
                 client, session, class_id, lambda: self._places(client), workers=effort.workers
             )
             with progress_bar(job) as tell:
                 pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
-                return Turn(job, keys.versions, Stores(values, frontiers, ledger), keys.activate, pace).run()
+                return Turn(job, versions, Stores(values, frontiers, ledger), end, pace).run()
+
+    def _definitions(
+        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort
+    ) -> Conversions:
+        return class_conversions(client, keys.keyring, self._places(client), versions, effort.accepted)
 
     def _places(self, client: Client) -> list[ClassPaths]:
-        found = covered_collections(client, self.policies)
-        names = [each.namespace for each in found if each.exists and each.kind != "view"]
-        return class_paths(self.policies, names, self.class_name)
+        return places_of(client, self.policies, self.class_name)
+
+    def _refuse_obstacles(self, client: Client) -> None:
+        refuse_class_obstacles(client, self._places(client), self.direction, self._value_type)
 
     def _new_job(self, client: Client) -> Job:
         """Raises MigrationRefused NOT_COVERED, NOTHING."""
@@ -123,8 +160,8 @@ class ClassMove:
             text = f"no collection that exists has a path of the class {self.class_name}"
             hint = "make the collections first: it is their values that move"
             raise MigrationRefused(MigrationReason.NOTHING, text, hint)
-        name = f"{Direction.REENCRYPT.value}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        return Job(name, Direction.REENCRYPT, WrongType.SKIP, moves, (), now, now)
+        name = f"{self.direction.value}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        return Job(name, self.direction, self.wrong_type, moves, (), now, now)
 
     def _check(self, job: Job) -> None:
         """See that the policy still has all paths of the job. Raises MigrationRefused POLICY_CHANGED."""
@@ -135,58 +172,15 @@ class ClassMove:
                 hint = "give the class back to the path until its values have moved"
                 raise MigrationRefused(MigrationReason.POLICY_CHANGED, text, hint)
 
-    def _keys(self, *, in_move: bool) -> "_Keys":
-        providers = Providers()
-        store = open_keyring_store(self.keyring, providers)
-        kek = self.kek.open(providers)
-        keys = open_record(read_record(store), kek, store)
-        versions = _versions([key for key in keys if key.class_name == self.class_name], in_move=in_move)
-        return _Keys(store, kek, keys, versions)
+    @property
+    def _value_type(self) -> ValueType:
+        found = self.policies.classes[self.class_name].value_type
+        if found is None:
+            raise ValueError("a deterministic class declares a type")
+        return found
 
-
-def _versions(mine: Sequence[DataKey], *, in_move: bool) -> tuple[DataKey, DataKey]:
-    """The old and the new key of a class. `in_move`: the new one may be active already.
-
-    Raises MigrationRefused NOTHING.
-    """
-    by_state = {key.state: key for key in mine}
-    active, pending = by_state.get(KeyState.ACTIVE), by_state.get(KeyState.PENDING)
-    if active is not None and pending is not None:
-        return active, pending
-    replaced = by_state.get(KeyState.DECRYPT_ONLY)
-    if in_move and active is not None and replaced is not None:
-        return replaced, active
-    text = "no key of the class is pending: its values have nowhere to move to"
-    raise MigrationRefused(MigrationReason.NOTHING, text, "make one first: sealwire keys rotate CLASS")
-
-
-class _Keys:
-    """The keyring, and the two versions between which the class moves."""
-
-    def __init__(
-        self,
-        store: KeyringStore,
-        kek: KeyEncryptionKey,
-        keys: Sequence[DataKey],
-        versions: tuple[DataKey, DataKey],
-    ) -> None:
-        self._store, self._kek = store, kek
-        self._new = versions[1]
-        self.keyring = Keyring(keys)
-        old, new = (self.keyring.cipher_by_id(key.class_id, key.version) for key in versions)
-        self.versions = Versions(old, new)
-
-    def wait_for_age(self, age_s: float) -> None:
-        """Wait until the pending key is so old that every proxy has loaded it, whether it follows or not."""
-        wait_s = (self._new.created + timedelta(seconds=age_s) - datetime.now(UTC)).total_seconds()
-        if wait_s > 0:
-            click.echo(f"waiting {wait_s:.0f} s: every Sealwire has to load the new key first", err=True)
-            time.sleep(min(wait_s, age_s))
-
-    def activate(self) -> None:
-        """Make the new key the active one; nothing where an earlier process has done it."""
-        if self._new.state is KeyState.PENDING:
-            activate(self._store, self._kek, self._new.class_name, datetime.now(UTC))
+    def _keys(self) -> ClassKeys:
+        return ClassKeys(self.keyring, self.kek, self.class_name, self._value_type)
 
 
 class _Waiting:

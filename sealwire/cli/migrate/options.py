@@ -1,9 +1,10 @@
 """Options of the commands that work on a job, and how one is carried on and shown."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -12,17 +13,23 @@ from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import KekOptions, open_keyring_store
-from sealwire.cli.options import settings
+from sealwire.cli.migrate.definitions import conversions_of, tell_changed
+from sealwire.cli.options import PATH, settings
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.forms import new_form
+from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.forms import InDocument, NewForm, new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Within
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
 from sealwire.sidecars.migration.throttle import Throttle
 
@@ -36,18 +43,22 @@ delay_option = click.option(
     default=DELAY_S,
     show_default=True,
     metavar="SECONDS",
-    help="Of a deterministic class: how long every Sealwire is given, to load the new key and to end what it "
-    "began before.",
+    help="Of a deterministic class: how long every Sealwire is given, to load the new version and to end "
+    "what it began before.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard a job works."""
+    """How hard a job works, and what it may cost."""
 
     workers: int
     share: float
     batch: int
+    contexts: Path | None = None
+    """The store of the keys of contexts."""
+    accepted: tuple[str, ...] = ()
+    """Indexes, validators and views that may lose their meaning."""
 
 
 effort_options = settings(
@@ -58,8 +69,8 @@ effort_options = settings(
         type=click.IntRange(1, 16),
         default=1,
         show_default=True,
-        help="Ranges of _id that are worked through at once; of a deterministic class, connections that "
-        "write a window.",
+        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which "
+        "the values of a window are written at once.",
     ),
     click.option(
         "--share",
@@ -75,6 +86,20 @@ effort_options = settings(
         show_default=True,
         help="Documents between two notes of how far it is.",
     ),
+    click.option(
+        "--contexts",
+        type=PATH,
+        envvar="SEALWIRE_KEYS_CONTEXTS",
+        show_envvar=True,
+        help="The store of the keys of contexts, where a class has a key for each.",
+    ),
+    click.option(
+        "--accept",
+        "accepted",
+        multiple=True,
+        metavar="NAME",
+        help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
+    ),
 )
 
 
@@ -84,36 +109,87 @@ def open_keyring(keyring: str, kek: KekOptions) -> Keyring:
     return load_keyring(open_keyring_store(keyring, providers), kek.open(providers))
 
 
-def carry_on(client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort: Effort) -> Job:
-    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` raises."""
+def carry_on(
+    client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort: Effort, policies: PolicySet
+) -> Job:
+    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` and `widen` raise.
+
+    Raises KeySettingError CONTEXTS where it needs keys of contexts, and their store is not named.
+    """
+    definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
+    definitions.widen()
     throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
-    with ended_in_order(), progress_bar(job) as tell:
+    with _within(job, keyring, effort, policies) as within, ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle.after, tell, effort.batch)
-        return Runner(job, MongoDocuments(client), ledger, choose, pace).run(effort.workers)
+        runner = Runner(
+            job,
+            MongoDocuments(client),
+            ledger,
+            choose,
+            pace,
+            within=within,
+            narrow=lambda: tell_changed(definitions.narrow()),
+        )
+        return runner.run(effort.workers)
+
+
+@contextmanager
+def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> Iterator[Within | None]:
+    """What chooses forms where classes have keys for contexts; None where no class has."""
+    if effort.contexts is None:
+        classes = [policies.classes.get(move.class_name) for move in job.moves]
+        keyed = next((each for each in classes if each is not None and each.per is not None), None)
+        if keyed is not None:
+            text = f"class {keyed.name} has a key for each context"
+            raise KeySettingError(KeysReason.CONTEXTS, text, "name their store: --contexts PATH")
+        yield None
+        return
+    store = SqliteContextStore(effort.contexts)
+    contexts = JobContexts(store, keyring, policies)
+
+    def within(namespace: str, raws: Sequence[bytes]) -> Callable[[bytes], NewForm]:
+        if job.direction is not Direction.DECRYPT:
+            contexts.prepare(namespace, raws)
+        return lambda raw: new_form(
+            job.direction, keyring, job.wrong_type, InDocument(contexts, namespace, raw)
+        )
+
+    with closing(store):
+        yield within
 
 
 def finish(job: Job, manner: Manner) -> NoReturn:
     """Show how a job ended, and exit: 1 where not all was moved. A job of a dry run was never begun."""
+    finish_all([job], manner)
+
+
+def finish_all(jobs: Sequence[Job], manner: Manner) -> NoReturn:
+    """The same of jobs that came one after the other; for programs, several are a list."""
+    if manner.as_json:
+        documents = [document_of(job) for job in jobs]
+        manner.answer("", documents[0] if len(jobs) == 1 else {"jobs": documents})
+    else:
+        for job in jobs:
+            _show(job, manner)
+    is_whole = all(job.standing is Standing.DONE and not job.left for job in jobs)
+    is_intention = manner.dry_run and not any(job.standing.is_over for job in jobs)
+    sys.exit(0 if is_whole or is_intention else EX_NO)
+
+
+def _show(job: Job, manner: Manner) -> None:
     if manner.dry_run and not job.standing.is_over:
-        _show_intention(job, manner)
-        sys.exit(0)
-    text = (
+        rows = ((move.namespace, move.path, move.class_name) for move in job.moves)
+        title = f"would {job.direction.value}; about {job.expected} documents"
+        show_table(("collection", "path", "class"), rows, title=title)
+        return
+    click.echo(
         f"{job.name}: {job.standing.value}; {job.values} values of {job.documents} documents moved, "
         f"{job.read} read, {sum(job.left.values())} values left"
     )
-    manner.answer(text, document_of(job))
-    if not manner.as_json:
-        show_left(job.refusal or job.reported)
-        if not job.standing.is_over:
-            click.echo(f"go on with it: sealwire migrate resume POLICY {job.name}")
-    sys.exit(0 if job.standing is Standing.DONE and not job.left else EX_NO)
-
-
-def _show_intention(job: Job, manner: Manner) -> None:
-    rows = ((move.namespace, move.path, move.class_name) for move in job.moves)
-    title = f"would {job.direction.value}; about {job.expected} documents"
-    manner.show_table(("collection", "path", "class"), rows, document_of(job), title)
+    show_left(job.refusal or job.reported)
+    if not job.standing.is_over:
+        click.echo(f"go on with it: sealwire migrate resume POLICY {job.name}")
 
 
 def show_left(values: tuple[LeftValue, ...]) -> None:

@@ -68,10 +68,8 @@ class ClassChange:
     @classmethod
     def to_judge(cls) -> "ClassChange":
         """From plaintext to envelopes that nobody opens: what can be converted shows without the keys."""
-        old, new = (
-            ClassVersion(ValueCipher(urandom(KEY_BYTES), 1, number), number == 1) for number in (1, 2)
-        )
-        return cls(True, False, Keyring(()), (old, new))
+        versions = stand_in_version(is_plaintext=True), stand_in_version(is_plaintext=False)
+        return cls(True, False, Keyring(()), versions)
 
     @property
     def changes_nothing(self) -> bool:
@@ -127,6 +125,11 @@ class ClassChange:
         if leaf.value_type is None:
             raise Lost("the type binData, and what stands there in clear is not known")
         return leaf.value_type.value
+
+
+def stand_in_version(*, is_plaintext: bool) -> ClassVersion:
+    """A version of no keyring, for where it only counts that there is one. Nothing that it makes is kept."""
+    return ClassVersion(ValueCipher(urandom(KEY_BYTES), 1, 1), is_plaintext)
 
 
 def _is_stored(name: str, leaf: FieldClass) -> bool:

@@ -10,30 +10,63 @@ from typing import Any, Final
 
 from bson.binary import Binary
 from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
-from sealwire.crypto.envelope import SUBTYPE
+from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.record import DATABASE
+from sealwire.keys.frontier.versions import StoredForm
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.windows.places import Range
+from sealwire.sidecars.migration.patches import document
+from sealwire.sidecars.migration.windows.order import Range
+from sealwire.wire import kinds
 
 _DECODED: Final = CodecOptions[dict[str, Any]]()
 _NAME: Final = "by_value"
 _PATH: Final = "a.b"
 # Two lengths, so that an order by bytes alone shows; the last document has an element on both sides.
 _TRIED: Final = ([b"x1"], [b"x3", b"b"], [b"x5"], [b"ccc"], [b"x0", b"x9"])
-_BETWEEN: Final = Range(b"x1", b"x4")
+_LOW, _BEHIND = (StoredForm(kinds.BIN_DATA, binary(each)) for each in (b"x1", b"x5"))
+_BETWEEN: Final = Range((kinds.BIN_DATA,), _LOW, behind=_BEHIND)
 _FOUND: Final = {0, 1}
+
+_NAN: Final = StoredForm(kinds.DOUBLE, b"\0\0\0\0\0\0\xf8\x7f")
+_NO_TEXT: Final = StoredForm(kinds.STRING, b"\1\0\0\0\0")
+_NO_FIELD: Final = StoredForm(kinds.OBJECT, document())
+_NO_BYTES: Final = StoredForm(kinds.BIN_DATA, b"\0\0\0\0\0")
+_FIRST_ID: Final = StoredForm(kinds.OBJECT_ID, bytes(12))
+_FALSE: Final = StoredForm(kinds.BOOL, b"\0")
+_FIRST_DATE: Final = StoredForm(kinds.DATE, (1 << 63).to_bytes(8, "little"))
+_FIRST_TIMESTAMP: Final = StoredForm(kinds.TIMESTAMP, bytes(8))
+_WHOLE: Final[Mapping[int, tuple[StoredForm, StoredForm]]] = {
+    kinds.INT: (_NAN, _NO_TEXT),
+    kinds.LONG: (_NAN, _NO_TEXT),
+    kinds.DOUBLE: (_NAN, _NO_TEXT),
+    kinds.STRING: (_NO_TEXT, _NO_FIELD),
+    kinds.BIN_DATA: (_NO_BYTES, _FIRST_ID),
+    kinds.OBJECT_ID: (_FIRST_ID, _FALSE),
+    kinds.BOOL: (_FALSE, _FIRST_DATE),
+    kinds.DATE: (_FIRST_DATE, _FIRST_TIMESTAMP),
+}
+"""By a class's type: the first value that an index has of it, and the first one behind it.
+
+Source: MongoDB's manual, "BSON comparison order".
+"""
 
 
 def bounded(index: str, path: str, within: Range) -> Mapping[str, Any]:
     """Options of `find` that read a range of an index which has the path alone."""
-    options: dict[str, Any] = {"hint": index, "min": {path: Binary(within.low, SUBTYPE)}}
-    if within.high is not None:
-        # `max` is not among what is read: the next one of its length
-        after = int.from_bytes(within.high, "big") + 1
-        options["max"] = {path: Binary(after.to_bytes(len(within.high), "big"), SUBTYPE)}
-    return options
+    first, behind = _WHOLE[within.types[0]]
+    # `max` is not among what is read
+    return {
+        "hint": index,
+        "min": _key(path, within.low or first),
+        "max": _key(path, within.behind or behind),
+    }
+
+
+def _key(path: str, form: StoredForm) -> RawBSONDocument:
+    return RawBSONDocument(document(b"%c%b\0%b" % (form.kind, path.encode(), form.data)))
 
 
 def keeps_bounds(client: Client) -> bool:

@@ -4,20 +4,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from sealwire.crypto.cipher import ValueCipher
-from sealwire.crypto.envelope import binary
-from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
-from sealwire.keys.frontier.frontier import Window, position_of
-from sealwire.sidecars.migration.forms import Form, Left, NewForm
-from sealwire.sidecars.migration.job import LeftValue
+from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, position_of
+from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
+from sealwire.policies.file.schema import ValueType
+from sealwire.sidecars.migration.forms import Form, Left, NewForm, class_value, header_of
+from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
 from sealwire.sidecars.migration.runner import chunks
-from sealwire.sidecars.migration.windows.paths import LENGTH_BYTES, ClassPaths
-from sealwire.sidecars.migration.windows.places import Order
+from sealwire.sidecars.migration.windows.order import Order
+from sealwire.sidecars.migration.windows.paths import ClassPaths
+from sealwire.sidecars.migration.windows.places import EnvelopeOrder
+from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
 from sealwire.sidecars.migration.windows.server import Values, batches
-from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
+_CONTENT: Final = 5
+"""A BSON Binary is an int32 length and the subtype, then the content."""
+WHOLE: Final = Window(BEFORE_ALL, AFTER_ALL)
 _PASSES: Final = 16
 """How often a window is searched: nobody writes an old form there meanwhile, so that two are enough."""
 
@@ -31,10 +35,16 @@ class Stuck(Exception):
 
 
 class Versions(NamedTuple):
-    """Between which keys a class moves."""
+    """Between which versions a class moves; one of them at most is plaintext."""
 
-    old: ValueCipher
-    new: ValueCipher
+    old: ClassVersion
+    new: ClassVersion
+    value_type: ValueType
+    """That of the class."""
+
+    def order(self, version: ClassVersion) -> Order:
+        """The order of the forms that one of them makes."""
+        return PlaintextOrder(self.value_type) if version.is_plaintext else EnvelopeOrder.of(version.cipher)
 
 
 @dataclass(slots=True)
@@ -45,26 +55,69 @@ class Tally:
     values: int = 0
     """About, where the application wrote the same documents meanwhile."""
     races: int = 0
-    damaged: set[LeftValue] = field(default_factory=set)
-    """What looks like an old form and does not open. No value has this form, so that nobody misses it."""
+    left: dict[tuple[str, str, Left], int] = field(default_factory=dict)
+    """What stays in the last pass: it looks like an old form and does not open, or is no value of the class.
+    No value has this form, so that nobody misses it."""
+    reported: list[LeftValue] = field(default_factory=list)
+    """The first MAX_REPORTED of them."""
+
+    def leave(self, left: LeftValue) -> None:
+        """Count a value that stays."""
+        key = left.namespace, left.path, left.why
+        self.left[key] = self.left.get(key, 0) + 1
+        if len(self.reported) < MAX_REPORTED:
+            self.reported.append(left)
+
+
+_STAY: Final = frozenset({Left.DAMAGED, Left.WRONG_TYPE})
+"""Why a value may stay as it is: the frontier says nothing of it."""
 
 
 def new_forms(versions: Versions, window: Window) -> NewForm:
-    """The new form of what stands in the window; all else stays. Cost of a call: one opening, one sealing."""
-    old, new = versions
-    marker = Order.of(old).marker
+    """The new form of what stands in the window; all else stays. Cost of a call: one opening, one sealing.
+
+    WRONG_TYPE is what lies in clear where the class does, and is no value of it: it stands in no window.
+    """
+    if versions.old.is_plaintext:
+        return _from_plaintext(versions, window)
+    return _from_envelopes(versions, window)
+
+
+def _from_envelopes(versions: Versions, window: Window) -> NewForm:
+    old, new = versions.old.cipher, versions.new
+    order = EnvelopeOrder.of(old)
 
     def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
-        if kind != kinds.BIN_DATA or not value.startswith(marker, LENGTH_BYTES):
+        if order.place(kind, value) is None:
             return None
-        envelope = value[LENGTH_BYTES + 1 :]
+        envelope = value[_CONTENT:]
         if not window.holds(position_of(envelope)):
             return None
         try:
             inside = old.decrypt(envelope)
         except (InvalidEnvelope, DecryptionFailed):
             return Left.DAMAGED
-        return kinds.BIN_DATA, binary(new.encrypt_deterministically(*inside))
+        return new.stored(*inside)
+
+    return choose
+
+
+def _from_plaintext(versions: Versions, window: Window) -> NewForm:
+    new, value_type = versions.new, versions.value_type
+
+    def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+        header = header_of(kind, value)
+        if header is not None:
+            return header if isinstance(header, Left) else None
+        found = class_value(kind, value, value_type)
+        if found is None:
+            return Left.WRONG_TYPE
+        if not window.holds(position_of_plaintext(value_type.kind, found)):
+            return None
+        try:
+            return new.stored(value_type.kind, found)
+        except UnsupportedValue:
+            return Left.TOO_LARGE
 
     return choose
 
@@ -76,8 +129,7 @@ class WindowMover:
         self.tally = Tally()
         self._values = values
         self._choose = new_forms(versions, window)
-        self._order = Order.of(versions.old)
-        self._bounds = self._order.place_of(window.start), self._order.place_of(window.end)
+        self._ranges = tuple(versions.order(versions.old).ranges(window.start, window.end))
         self._prepared: dict[str, list[Patch]] = {}
 
     def prepare(self, places: Iterable[ClassPaths], documents: Mapping[str, Sequence[bytes]]) -> None:
@@ -103,6 +155,8 @@ class WindowMover:
     ) -> None:
         for _ in range(_PASSES):
             confirm()
+            self.tally.left.clear()
+            self.tally.reported.clear()
             found = sum(self._pass(where, each) for where in self._values.places() for each in read(where))
             if not found:
                 return
@@ -110,7 +164,7 @@ class WindowMover:
 
     def _found(self, where: ClassPaths) -> Iterator[Iterator[bytes]]:
         for path in where.paths:
-            for within in self._order.ranges(*self._bounds):
+            for within in self._ranges:
                 yield self._values.between(where.namespace, path, within)
 
     def _pass(self, where: ClassPaths, documents: Iterator[bytes]) -> int:
@@ -131,8 +185,8 @@ class WindowMover:
                 patches[patch.identity] = patch
             for each in patch.problems:
                 left = LeftValue(where.namespace, each.path, patch.identity, each.why)
-                if each.why is Left.DAMAGED:
-                    self.tally.damaged.add(left)
+                if each.why in _STAY:
+                    self.tally.leave(left)
                 else:
                     stuck.append(left)
         if stuck:

@@ -1,17 +1,10 @@
-"""Where a deterministic class is stored, and which of its values a search by the path does not reach."""
+"""Where a deterministic class is stored."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
-from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.migration.moves import Move
-from sealwire.wire import kinds
-from sealwire.wire.raw_bson import elements
-
-LENGTH_BYTES: Final = 4
-"""A BSON Binary is an int32 length and the subtype, then the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,38 +44,3 @@ def _pruned(node: PathNode, class_name: str) -> PathNode | None:
     }
     children = {name: child for name, child in below.items() if child is not None}
     return PathNode(node.path, children) if children else None
-
-
-def unreachable(raw: bytes, tree: PathNode, marker: bytes) -> Iterator[str]:
-    """Paths of old forms that `{path: value}` misses: in an array of arrays, or below a number as a name.
-
-    `marker` is `Order.marker`. Raises BsonError. Cost: O(elements on the way).
-    """
-    walk = StoredValues(raw, tree)
-    while walk.next_value():
-        if walk.kind == kinds.BIN_DATA and raw.startswith(marker, walk.value + LENGTH_BYTES):
-            place, path = walk.place.split(b"."), walk.node.path
-            if len(place) != path.count(".") + 1 and not _is_reached(raw, place, path):
-                yield path
-
-
-def _is_reached(raw: bytes, place: list[bytes], path: str) -> bool:
-    """Whether each number in the place is a position in an array, and none follows on another."""
-    wanted = path.encode().split(b".")
-    start, is_array, was_number = 0, False, False
-    for depth, part in enumerate(place):
-        is_name = bool(wanted) and part == wanted[0] and not is_array
-        if not is_name and (not is_array or was_number):
-            return False
-        if is_name:
-            wanted.pop(0)
-        was_number = not is_name
-        if depth == len(place) - 1:
-            return True
-        element = next(
-            each
-            for index, each in enumerate(elements(raw, start))
-            if (index == int(part) if is_array else each.name == part)
-        )
-        start, is_array = element.value, element.kind == kinds.ARRAY
-    return True

@@ -1,21 +1,19 @@
-"""The server whose values move: searches by ranges of binaries, whole collections, and updates."""
+"""The server whose values move: searches by ranges of values, whole collections, and updates."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
-from bson.binary import Binary
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
 
-from sealwire.crypto.envelope import SUBTYPE
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.server import MongoDocuments, Written
 from sealwire.sidecars.migration.windows.bounds import bounded, keeps_bounds
 from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
+from sealwire.sidecars.migration.windows.order import Range
 from sealwire.sidecars.migration.windows.paths import ClassPaths
-from sealwire.sidecars.migration.windows.places import Range
 
 BATCH_DOCUMENTS = 500
 BATCH_BYTES = 8 << 20
@@ -36,7 +34,7 @@ class Values(Protocol):
         """Take away what `index` made."""
 
     def between(self, namespace: str, path: str, within: Range) -> Iterator[bytes]:
-        """Documents with a binary of the range at the path, and perhaps others, in the order of an index.
+        """Documents with a value of the range at the path, and perhaps others, in the order of an index.
 
         It sees all that was written before the last `Frontiers.confirm`.
         """
@@ -90,10 +88,7 @@ class MongoValues:
         name = self._indexes.get((namespace, path))
         if self._in_bounds and name is not None:
             return self._find(namespace, {}, bounded(name, path, within))
-        bounds = {"$gte": Binary(within.low, SUBTYPE)}
-        if within.high is not None:
-            bounds["$lte"] = Binary(within.high, SUBTYPE)
-        return self._find(namespace, {path: bounds})
+        return self._find(namespace, {path: RawBSONDocument(within.condition)})
 
     def all(self, namespace: str) -> Iterator[bytes]:
         """As `Values.all`. Raises what the driver raises."""

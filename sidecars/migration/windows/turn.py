@@ -1,4 +1,4 @@
-"""The loop that moves a class to its new key: window after window, each written down, asked for, closed."""
+"""The loop that moves a class to its new version: windows, each written down, asked for, moved and closed."""
 
 import threading
 import time
@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Window
-from sealwire.sidecars.migration.forms import Left
-from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.sidecars.migration.forms import Left, WrongType
+from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, short
 from sealwire.sidecars.migration.ledger import Notes, Wish
 from sealwire.sidecars.migration.patches import identity_of
-from sealwire.sidecars.migration.windows.choosing import Chooser, has_form
+from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.frontiers import Frontiers
-from sealwire.sidecars.migration.windows.moving import Stuck, Tally, Versions, WindowMover
-from sealwire.sidecars.migration.windows.paths import ClassPaths, unreachable
-from sealwire.sidecars.migration.windows.places import Order
+from sealwire.sidecars.migration.windows.looking import Look
+from sealwire.sidecars.migration.windows.moving import WHOLE, Stuck, Tally, Versions, WindowMover
+from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.server import Values
 from sealwire.wire.errors import BsonError
 
@@ -76,7 +76,7 @@ class Turn:
         activate: Callable[[], None],
         pace: TurnPace = _AT_ONCE,
     ) -> None:
-        """`activate` makes the new key the active one; it may be called again where that is done."""
+        """`activate` makes the new version the active one; it may be called again where that is done."""
         self.job = job
         self._versions = versions
         self._values = stores.values
@@ -84,8 +84,7 @@ class Turn:
         self._notes = stores.notes
         self._activate = activate
         self._pace = pace
-        self._order = Order.of(versions.old)
-        self._chooser = Chooser(stores.values, self._order)
+        self._chooser = Chooser(stores.values, versions.order(versions.old))
         self._most = _MOST if pace.most is None else pace.most
         self._wanted = min(FIRST_DOCUMENTS, self._most)
         self._indexed: list[ClassPaths] = []
@@ -138,9 +137,7 @@ class Turn:
         old, new = self._look_through(places)
         if frontier is None:
             if new:
-                text = "values have the class's new form already, and its frontier is missing"
-                hint = "bring the document of sealwire.frontiers back from a backup"
-                raise DamagedFile(KeysReason.SCHEMA, text, hint)
+                raise _without_frontier()
             frontier = self._frontiers.begin()
         self._note(replace(self.job.noted(_now()), expected=self.job.read + old))
         if not frontier.has_begun:
@@ -155,25 +152,31 @@ class Turn:
                 return
 
     def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
-        """Documents with an old form, and those with a new one. Raises Stuck for what no range finds."""
+        """Documents with an old form, and those with a new one. Raises Stuck for what cannot be moved."""
         old = new = 0
-        to = Order.of(self._versions.new)
+        look = Look(self._versions)
         stuck: list[LeftValue] = []
         for where in places:
             for raw in self._values.all(where.namespace):
                 try:
-                    old += has_form(raw, where, self._order)
-                    new += has_form(raw, where, to)
-                    hidden = next(unreachable(raw, where.tree, self._order.marker), None)
+                    seen = look.at(raw, where)
                 except BsonError:
                     continue
-                if hidden is not None:
-                    stuck.append(LeftValue(where.namespace, hidden, identity_of(raw), Left.NOT_ADDRESSABLE))
+                old += seen.has_old
+                new += seen.has_new
+                stuck += [
+                    LeftValue(where.namespace, each.path, identity_of(raw), each.why)
+                    for each in seen.problems
+                    if not self._may_stay(each.why)
+                ]
                 if len(stuck) >= MAX_REPORTED:
-                    break
+                    raise Stuck(stuck[:MAX_REPORTED])
         if stuck:
             raise Stuck(stuck)
         return old, new
+
+    def _may_stay(self, why: Left) -> bool:
+        return why is Left.WRONG_TYPE and self.job.wrong_type is WrongType.SKIP
 
     # ------------------------------------------------------------------------------------------- one window
 
@@ -201,9 +204,8 @@ class Turn:
         if places != self._indexed:
             self._values.index(places)
             self._indexed = places
-        start = self._order.place_of(frontier.window.start)
-        chosen = self._chooser.choose(places, start, self._wanted)
-        opened = frontier.opened(self._order.position(chosen.end))
+        chosen = self._chooser.choose(places, frontier.window.start, self._wanted)
+        opened = frontier.opened(chosen.end)
         mover = WindowMover(self._values, self._versions, opened.window)
         mover.prepare(places, chosen.documents)
         return self._saved(opened), mover
@@ -251,18 +253,16 @@ class Turn:
     # ------------------------------------------------------------------------------------- after the windows
 
     def _finish(self, frontier: Frontier) -> None:
-        """Every value that a range finds has moved; see to all others, and make the new key active."""
-        mover = WindowMover(self._values, self._versions, Window(BEFORE_ALL, AFTER_ALL))
+        """Every value that a range finds has moved; see to all others, and make the new version active."""
+        mover = WindowMover(self._values, self._versions, WHOLE)
         mover.sweep(lambda: self._frontiers.confirm(frontier))
-        damaged = tuple(mover.tally.damaged)
+        reported = tuple(map(short, mover.tally.reported))
+        if any(why is Left.WRONG_TYPE and not self._may_stay(why) for _, _, why in mover.tally.left):
+            raise Stuck(reported)
         self._values.unindex()
         self._activate()
-        left: dict[tuple[str, str, Left], int] = {}
-        for each in damaged:
-            key = each.namespace, each.path, each.why
-            left[key] = left.get(key, 0) + 1
-        done = replace(self._counted(mover.tally), standing=Standing.DONE, left=left)
-        self._note(replace(done, reported=damaged[:MAX_REPORTED]))
+        done = replace(self._counted(mover.tally), standing=Standing.DONE, left=dict(mover.tally.left))
+        self._note(replace(done, reported=reported))
 
     def _counted(self, tally: Tally) -> Job:
         job = self.job
@@ -279,6 +279,15 @@ class Turn:
         self.job = job
         self._pace.tell(job)
         return wish
+
+
+def _without_frontier() -> DamagedFile:
+    return DamagedFile(
+        KeysReason.SCHEMA,
+        "values have the class's new form already, and its frontier is missing",
+        "bring the document of sealwire.frontiers back from a backup; if there never was one, "
+        "sealwire policy drift shows what was written past Sealwire",
+    )
 
 
 def _now() -> datetime:

@@ -41,6 +41,50 @@ def test_create_takes_the_classes_of_a_policy_and_may_be_run_again(run: Run, tmp
     assert read_record(Path("k.json")) == after
 
 
+def plaintext_of(path: str) -> dict[str, bool]:
+    return {entry.name: entry.keys[-1].is_plaintext for entry in read_record(Path(path)).classes}
+
+
+def test_a_class_whose_collections_hold_plaintext_begins_in_clear(run: Run, policy: Path) -> None:
+    done = run("create", "--keyring", "k.json", "--policy", policy, "--plaintext", "nhs_number")
+    assert done.code == 0
+    assert plaintext_of("k.json") == {"nhs_number": True, "notes": False}
+    clear = [line for line in done.out.splitlines() if "in clear" in line]
+    assert len(clear) == 1
+    assert "nhs_number" in clear[0]
+    # one that the policy does not have, and a keyring that is there
+    assert run("create", "--keyring", "k.json", "postcode", "--plaintext", "postcode").code == 0
+    assert run("create", "--keyring", "k.json", "--plaintext", "phone").code == 0
+    assert plaintext_of("k.json") == {"nhs_number": True, "notes": False, "postcode": True, "phone": True}
+
+
+def test_all_deterministic_classes_of_a_policy_may_begin_in_clear(run: Run, policy: Path) -> None:
+    line = ("create", "--keyring", "k.json", "--policy", policy, "--plaintext-all")
+    assert run(*line).code == 0
+    assert plaintext_of("k.json") == {"nhs_number": True, "notes": False}
+    before = read_record(Path("k.json"))
+    assert run(*line).code == 0
+    assert read_record(Path("k.json")) == before
+    assert run("create", "--keyring", "k.json", "--plaintext-all").code == 2
+
+
+def test_a_class_that_has_a_key_does_not_begin_in_clear_again(run: Run, policy: Path) -> None:
+    assert run("create", "--keyring", "k.json", "nhs_number").code == 0
+    before = read_record(Path("k.json"))
+    again = run("create", "--keyring", "k.json", "--policy", policy, "--plaintext", "nhs_number")
+    assert again.code != 0
+    assert read_record(Path("k.json")) == before
+    assert run("create", "--keyring", "k.json", "--policy", policy, "--plaintext-all").code == 0
+    assert plaintext_of("k.json") == {"nhs_number": False, "notes": False}
+
+
+def test_a_random_class_needs_no_beginning_in_clear(run: Run, policy: Path) -> None:
+    refused = run("create", "--keyring", "k.json", "--policy", policy, "--plaintext", "notes")
+    assert refused.code != 0
+    assert "--plaintext notes" in refused.err
+    assert not Path("k.json").exists()
+
+
 def test_a_key_file_protects_a_keyring(
     run: Run, passphrase_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,26 @@ def test_what_comes_next_is_said(run: Run, keyring: Path) -> None:
     assert "next: sealwire migrate reencrypt nhs_number" in done.out
 
 
+def test_a_class_in_clear_has_no_key_to_rotate(run: Run, policy: Path, keyring: Path) -> None:
+    assert run("create", "--keyring", "clear.json", "--policy", policy, "--plaintext-all").code == 0
+    content = Path("clear.json").read_bytes()
+    refused = run("rotate", "nhs_number", "--keyring", "clear.json")
+    assert refused.code != 0
+    assert "sealwire migrate encrypt POLICY nhs_number" in refused.err
+    assert Path("clear.json").read_bytes() == content
+    done = run("rotate", "--due", "--rotate-every", "1d", "--keyring", "clear.json", "--json")
+    assert json.loads(done.out)["keys"] == []
+
+
+def test_a_random_class_in_clear_gets_a_key(run: Run, keyring: Path) -> None:
+    """Its class was deterministic before: the policy has changed."""
+    assert run("create", "--keyring", "clear.json", "--plaintext", "notes").code == 0
+    assert run("rotate", "notes", "--keyring", "clear.json").code == 0
+    assert states(Path("clear.json")) == {"notes": ["decrypt-only", "active"]}
+    (entry,) = read_record(Path("clear.json")).classes
+    assert [key.is_plaintext for key in entry.keys] == [True, False]
+
+
 def test_a_dry_run_changes_nothing(run: Run, keyring: Path) -> None:
     content = keyring.read_bytes()
     done = run("rotate", "notes", "--dry-run", "--json")

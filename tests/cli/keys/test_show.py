@@ -27,3 +27,14 @@ def test_verify_reports_a_sound_keyring(run: Run) -> None:
     plain = run("verify", "--keyring", "k.json")
     assert plain.code == 0
     assert "1 of 1" in plain.out
+
+
+def test_a_class_in_clear_shows(run: Run) -> None:
+    assert run("create", "--keyring", "k.json", "nhs", "--plaintext", "postcode").code == 0
+    for command in ("list", "verify", "status"):
+        keys = json.loads(run(command, "--keyring", "k.json", "--json").out)["keys"]
+        assert {key["class"]: key["plaintext"] for key in keys} == {"nhs": False, "postcode": True}
+        table = run(command, "--keyring", "k.json").out
+        lines = [line for line in table.splitlines() if " active" in line]
+        shown = {line.split()[1]: "active, plaintext" in line for line in lines}
+        assert shown == {"nhs": False, "postcode": True}

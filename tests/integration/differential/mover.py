@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from sealwire.keys.frontier.versions import pending_version_of, version_of
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.turning import activate
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.forms import WrongType
@@ -87,24 +89,32 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
     if pending is None:
         return
     keyring = Keyring(mine)
-    versions = Versions(keyring.cipher_for(class_name), keyring.cipher_by_id(pending.class_id, pending.version))
     policies = load_policy(site.policy.read_bytes(), site.policy.name)
+    versions = _versions(keyring, policies, class_name)
 
     def places() -> list[ClassPaths]:
         found = covered_collections(client, policies)
         names = [each.namespace for each in found if each.exists and each.kind != "view"]
         return class_paths(policies, names, class_name)
 
+    ciphers = versions.old.cipher, versions.new.cipher
     now = datetime.now(UTC)
     job = Job(class_name, Direction.REENCRYPT, WrongType.SKIP, (), (), now, now)
     with client.start_session(causal_consistency=True) as session:
         values = _WithoutIndexes(client, session, pending.class_id, places)
-        stores = Stores(values, MongoFrontiers(client, session, versions), _Unwritten())
+        stores = Stores(values, MongoFrontiers(client, session, ciphers), _Unwritten())
         pace = TurnPace(_rest(chance), most=MOST_IN_WINDOW)
         turn = Turn(job, versions, stores, partial(_activate, site, class_name), pace)
         done = turn.run()
     if done.standing is not Standing.DONE:
         raise RuntimeError(f"{class_name} is {done.standing.value}: {[each.why for each in done.refusal]}")
+
+
+def _versions(keyring: Keyring, policies: PolicySet, class_name: str) -> Versions:
+    new, value_type = pending_version_of(keyring, class_name), policies.classes[class_name].value_type
+    assert new is not None
+    assert value_type is not None
+    return Versions(version_of(keyring, class_name), new, value_type)
 
 
 def _rest(chance: random.Random) -> Callable[[float], None]:

@@ -116,9 +116,13 @@ class Clinic:
 
 @contextmanager
 def new_clinic(
-    database: DatabaseProcess, folder: Path, policy: str, classes: Sequence[str]
+    database: DatabaseProcess,
+    folder: Path,
+    policy: str,
+    classes: Sequence[str],
+    plaintext: Sequence[str] = (),
 ) -> Iterator[Clinic]:
-    """One with new keys; its databases are dropped at the end."""
+    """One with new keys, `plaintext` of these classes in clear; its databases are dropped at the end."""
     environ = measuring() | {
         "PATH": os.environ["PATH"],
         "COLUMNS": "400",
@@ -128,7 +132,7 @@ def new_clinic(
     }
     clinic = Clinic(database, folder, environ, policy)
     clinic.policy()
-    create_keyring(clinic.keyring, clinic.kek, classes, datetime.now(UTC))
+    create_keyring(clinic.keyring, clinic.kek, classes, datetime.now(UTC), plaintext=plaintext)
     yield clinic
     with database.connect() as client:
         for name in ("clinic", DATABASE):

@@ -8,7 +8,7 @@ import pytest
 
 from sealwire.sidecars.migration import throttle
 from sealwire.testbed.database import DatabaseProcess
-from tests.integration.migrate import numbers, patients
+from tests.integration.migrate import in_clear, numbers, patients
 from tests.integration.migrate.clinics import Clinic, new_clinic
 
 
@@ -33,4 +33,12 @@ def rotating(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(throttle, "SLOWER", 1000.0)
     with new_clinic(database, tmp_path, numbers.POLICY, (numbers.NHS, "notes")) as clinic:
         clinic.rotate(numbers.NHS, pending=True)
+        yield clinic
+
+
+@pytest.fixture
+def clear(database: DatabaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clinic]:
+    """One whose deterministic classes are in clear."""
+    monkeypatch.setattr(throttle, "SLOWER", 1000.0)
+    with new_clinic(database, tmp_path, in_clear.POLICY, in_clear.CLASSES, in_clear.CLEAR) as clinic:
         yield clinic

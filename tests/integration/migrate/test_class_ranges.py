@@ -6,15 +6,16 @@ import bson
 import pytest
 from bson.binary import Binary
 
-from sealwire.crypto.envelope import SUBTYPE
+from sealwire.crypto.envelope import SUBTYPE, binary
 from sealwire.keys.frontier.record import DATABASE
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.windows.bounds import bounded, keeps_bounds
 from sealwire.sidecars.migration.windows.indexes import drop_indexes, make_indexes
 from sealwire.sidecars.migration.windows.paths import class_paths
-from sealwire.sidecars.migration.windows.places import FIRST, LAST, Order, Place
+from sealwire.sidecars.migration.windows.places import FIRST, LAST, EnvelopeOrder, Place
 from sealwire.sidecars.migration.windows.server import MongoValues, Values
+from sealwire.wire import kinds
 from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.numbers import NHS, PATIENTS, POLICY
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.integration
 @pytest.mark.parametrize("is_indexed", [False, True])
 def test_ranges_miss_nothing_on_the_server_nor_in_its_double(rotating: Clinic, *, is_indexed: bool) -> None:
     chance = random.Random(3)
-    order = Order(b"SW\1\1aaaavvvv")
+    order = EnvelopeOrder(b"SW\1\1aaaavvvv")
     documents = [{"_id": number, NHS: some_values(chance, order)} for number in range(300)]
     doubles = [MemoryValues({PATIENTS: documents}, Fate(), by_bytes=by_bytes) for by_bytes in (False, True)]
     where = class_paths(load_policy(POLICY.encode(), "policy"), [PATIENTS], NHS)
@@ -48,10 +49,10 @@ def test_ranges_miss_nothing_on_the_server_nor_in_its_double(rotating: Clinic, *
                 bson.encode(each)
                 for each in documents
                 for value in reached(each, NHS)
-                if bytes(value).startswith(order.prefix) and start <= order.place(bytes(value)) < end
+                if bytes(value).startswith(order.prefix) and start <= place_of(order, value) < end
             }
             for server in servers:
-                ranges = list(order.ranges(start, end))
+                ranges = list(order.ranges(order.position(start), order.position(end)))
                 assert wanted <= {raw for each in ranges for raw in server.between(PATIENTS, NHS, each)}
         drop_indexes(client, where, 7)
         assert len(list(plain["clinic"]["patients"].list_indexes())) == 1
@@ -59,7 +60,7 @@ def test_ranges_miss_nothing_on_the_server_nor_in_its_double(rotating: Clinic, *
 
 def test_ranges_between_keys_are_those_of_values(rotating: Clinic) -> None:
     chance = random.Random(4)
-    order = Order(b"SW\1\1aaaavvvv")
+    order = EnvelopeOrder(b"SW\1\1aaaavvvv")
     documents: list[Document] = [
         {"_id": number, NHS: Binary(order.prefix + chance.randbytes(chance.choice((18, 19))), SUBTYPE)}
         for number in range(100)
@@ -74,8 +75,8 @@ def test_ranges_between_keys_are_those_of_values(rotating: Clinic) -> None:
         assert name == "sealwire_move_7_1"
         for _ in range(20):
             start, end = sorted([some_place(chance), some_place(chance)])
-            wanted = {each["_id"] for each in documents if start <= order.place(bytes(each[NHS])) < end}
-            ranges = order.ranges(start, end)
+            wanted = {each["_id"] for each in documents if start <= place_of(order, each[NHS]) < end}
+            ranges = order.ranges(order.position(start), order.position(end))
             found = [
                 each["_id"] for within in ranges for each in patients.find({}, **bounded(name, NHS, within))
             ]
@@ -115,7 +116,13 @@ def test_updates_by_several_connections_are_counted_and_their_faults_named(
         assert patients.count_documents({"value": {"$gte": 1000}}) == 58
 
 
-def some_values(chance: random.Random, order: Order) -> Binary | list[Binary]:
+def place_of(order: EnvelopeOrder, value: Binary) -> Place:
+    position = order.place(kinds.BIN_DATA, binary(bytes(value)))
+    assert position is not None
+    return order.place_of(position)
+
+
+def some_values(chance: random.Random, order: EnvelopeOrder) -> Binary | list[Binary]:
     """One, or an array of three, of this class and of another, and of a few lengths."""
     values = [
         Binary(chance.choice((order.prefix, b"SW\1\1aaaavvvw")) + chance.randbytes(size), SUBTYPE)

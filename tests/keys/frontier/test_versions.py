@@ -123,4 +123,5 @@ def test_a_keyring_says_which_version_is_plaintext() -> None:
         "out": True,
     }
     assert keyring.plaintext_classes == ("in",)
+    assert keyring.partly_plaintext == {"in", "out"}
     assert tuple(keyring.created) == ("out", "stays")

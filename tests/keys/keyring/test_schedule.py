@@ -1,5 +1,6 @@
 """What the calendar asks for, and when it is overdue."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -93,6 +94,22 @@ def test_a_keyring_of_the_first_format_was_wrapped_when_its_newest_key_was_made_
     assert wrapped_at(record(key(1, KeyState.ACTIVE), wrapped=NOW + 5 * DAY), NOW) == NOW + 5 * DAY
 
 
+def test_a_class_in_clear_is_never_due_until_a_key_is_pending() -> None:
+    clear = replace(key(1, KeyState.ACTIVE), is_plaintext=True)
+    assert due_chores(record(clear), YEARLY, NOW + 9999 * DAY, ["nhs"]) == ()
+    taken_in = record(clear, key(2, KeyState.PENDING, NOW + DAY))
+    (due,) = due_chores(taken_in, YEARLY, NOW + DAY)
+    assert due == DueChore(Chore.ENCRYPT, NOW + DAY, False, "nhs", 2)
+
+
+def test_a_pending_plaintext_version_asks_for_its_data_to_be_given_back() -> None:
+    given_back = record(
+        key(1, KeyState.ACTIVE), replace(key(2, KeyState.PENDING, NOW + DAY), is_plaintext=True)
+    )
+    (due,) = due_chores(given_back, YEARLY, NOW + DAY)
+    assert due == DueChore(Chore.DECRYPT, NOW + DAY, False, "nhs", 2)
+
+
 def test_each_chore_has_a_command() -> None:
     commands = {each: DueChore(each, NOW, False, "nhs", 2).command for each in Chore}
     assert commands == {
@@ -100,5 +117,7 @@ def test_each_chore_has_a_command() -> None:
         Chore.REWRAP: "sealwire keys rewrap",
         Chore.ROTATE: "sealwire keys rotate nhs",
         Chore.REENCRYPT: "sealwire migrate reencrypt nhs",
+        Chore.ENCRYPT: "sealwire migrate encrypt POLICY nhs",
+        Chore.DECRYPT: "sealwire migrate decrypt POLICY nhs",
         Chore.DESTROY: "sealwire keys destroy nhs 2",
     }

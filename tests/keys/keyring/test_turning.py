@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealwire.keys.errors import KeysError, KeysReason, UnknownKey
+from sealwire.keys.errors import KeysError, KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
 from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
@@ -79,6 +79,22 @@ def test_no_second_rotation_begins_before_the_first_has_ended(path: Path, determ
     assert reason_of(caught) is KeysReason.KEY_STATE
     assert "migrate reencrypt nhs" in caught.value.hint
     assert path.read_bytes() == content
+
+
+def test_a_rotation_under_way_names_the_command_that_ends_it(path: Path) -> None:
+    rotate(path, KEK, {"nhs": True}, LATER, to_plaintext=True)
+    with pytest.raises(KeySettingError) as caught:
+        rotate(path, KEK, {"nhs": True}, LATER)
+    assert reason_of(caught) is KeysReason.KEY_STATE
+    assert "sealwire migrate decrypt POLICY nhs" in caught.value.hint
+    activate(path, KEK, "nhs", LATER)
+    with pytest.raises(KeySettingError) as caught:
+        rotate(path, KEK, {"nhs": True}, LATER, to_plaintext=True)
+    assert "sealwire migrate encrypt POLICY nhs" in caught.value.hint
+    rotate(path, KEK, {"nhs": True}, LATER)
+    with pytest.raises(KeySettingError) as caught:
+        rotate(path, KEK, {"nhs": True}, LATER)
+    assert "sealwire migrate encrypt POLICY nhs" in caught.value.hint
 
 
 def test_what_is_not_pending_is_not_activated(path: Path) -> None:

@@ -19,8 +19,11 @@ CLASS_ID = 7
 OTHER_ID = 8
 
 
-def data_key(name: str, class_id: int, version: int, state: KeyState) -> DataKey:
-    return DataKey(name, class_id, version, state, NOW, bytes((class_id, version)) * 32)
+def data_key(
+    name: str, class_id: int, version: int, state: KeyState, *, is_plaintext: bool = False
+) -> DataKey:
+    material = bytes((class_id, version)) * 32
+    return DataKey(name, class_id, version, state, NOW, material, is_plaintext=is_plaintext)
 
 
 OTHER_KEY = data_key(OTHER, OTHER_ID, 1, KeyState.ACTIVE)

@@ -17,9 +17,12 @@ from tests.proxy.server.frontier_server import (
     FIRST,
     MOVED,
     MOVING,
+    MOVING_KEYS,
     OPEN,
     OTHER,
     OTHER_ID,
+    OTHER_KEY,
+    OVER,
     QUIET,
     data_key,
     document,
@@ -72,6 +75,34 @@ def test_a_newer_key_than_the_keyring_has_is_noticed(keyring: Keyring) -> None:
     newer = Frontier(CLASS_ID, 2, 3)
     assert judged(keyring, document(newer)) is Loss.NEWER_KEY
     assert judged(MOVING, document(newer)) is Loss.NEWER_KEY
+
+
+TAKEN_IN = Keyring([data_key(CLASS, CLASS_ID, 1, KeyState.ACTIVE, is_plaintext=True), *MOVING_KEYS[1:]])
+GIVEN_BACK = Keyring(
+    [MOVING_KEYS[0], data_key(CLASS, CLASS_ID, 2, KeyState.PENDING, is_plaintext=True), OTHER_KEY]
+)
+
+
+@pytest.mark.parametrize("keyring", [TAKEN_IN, GIVEN_BACK])
+def test_a_class_that_moves_from_or_to_plaintext_is_judged_the_same(keyring: Keyring) -> None:
+    assert judged(keyring, None) == FIRST
+    assert judged(keyring, document(OPEN)) == OPEN
+    assert judged(keyring, document(OPEN), seen=CLOSED.generation) is Loss.WENT_BACK
+    assert judged(keyring, None, seen=OPEN.generation) is Loss.WENT_BACK
+    assert judged(keyring, document(replace(OPEN, new_version=3))) is Loss.NEWER_KEY
+
+
+def test_a_keyring_from_before_the_class_was_taken_in_is_noticed() -> None:
+    """Else whoever puts an old copy of the keyring back would have values stored in clear again."""
+    before = Keyring([data_key(CLASS, CLASS_ID, 1, KeyState.ACTIVE, is_plaintext=True), OTHER_KEY])
+    assert judged(before, document(OVER)) is Loss.NEWER_KEY
+    # given back in version 2, and taken in again in version 3
+    between = [
+        data_key(CLASS, CLASS_ID, 1, KeyState.DECRYPT_ONLY),
+        data_key(CLASS, CLASS_ID, 2, KeyState.ACTIVE, is_plaintext=True),
+    ]
+    again = document(Frontier(CLASS_ID, 2, 3, 5, OVER.window))
+    assert judged(Keyring([*between, OTHER_KEY]), again) is Loss.NEWER_KEY
 
 
 @pytest.mark.parametrize("new", [None, "2", True, 2.0, b"2"])

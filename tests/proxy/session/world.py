@@ -62,11 +62,13 @@ def material(class_id: int, version: int) -> bytes:
     return bytes([class_id, version]) * 32
 
 
-def data_key(name: str, version: int = 1, state: KeyState = KeyState.ACTIVE) -> DataKey:
+def data_key(
+    name: str, version: int = 1, state: KeyState = KeyState.ACTIVE, *, is_plaintext: bool = False
+) -> DataKey:
     """A key of one of the policy's classes; class ids count from 1 in the policy's order."""
     class_id = class_id_of(name)
     key = None if state is KeyState.DESTROYED else material(class_id, version)
-    return DataKey(name, class_id, version, state, _CREATED, key)
+    return DataKey(name, class_id, version, state, _CREATED, key, is_plaintext=is_plaintext)
 
 
 def class_id_of(name: str) -> int:

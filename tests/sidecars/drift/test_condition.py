@@ -5,9 +5,11 @@ from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
 from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.sidecars.drift.condition import Condition, Keys
 from sealwire.wire import kinds
+from tests.keys.samples import NOW
 from tests.sidecars.drift.samples import KEYS, NOTE, NOTES, OLD, envelope, stored
 
 FIELD = FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING)
@@ -54,4 +56,39 @@ def test_a_class_without_a_key_has_no_envelope() -> None:
 
 
 def test_only_ciphertext_that_opens_is_sound() -> None:
-    assert {each for each in Condition if each.is_sound} == {Condition.PROTECTED, Condition.OLDER_KEY}
+    sound = {each for each in Condition if each.is_sound}
+    assert sound == {Condition.PROTECTED, Condition.OLDER_KEY, Condition.IN_CLEAR}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "condition"),
+    [
+        (True, None, Condition.IN_CLEAR),
+        (True, False, Condition.IN_CLEAR),
+        (False, True, Condition.IN_CLEAR),
+        (False, None, Condition.PLAINTEXT),
+        (False, False, Condition.PLAINTEXT),
+    ],
+)
+def test_a_class_that_is_in_clear_or_moves_from_or_to_it_may_be(
+    old: bool, new: bool | None, condition: Condition
+) -> None:
+    def key(version: int, state: KeyState, is_plaintext: bool) -> KeyRecord:
+        return KeyRecord(version, state, NOW, b"w", is_plaintext=is_plaintext)
+
+    versions = [key(1, KeyState.ACTIVE, old), *([] if new is None else [key(2, KeyState.PENDING, new)])]
+    record = KeyringRecord(1, "local:0", b"m", (ClassRecord("nhs", 7, tuple(versions)),), bytes(32), NOW)
+    keys = Keys.of(record)
+    assert keys.judge(kinds.STRING, b"", FIELD) is condition
+    # a random class is never in clear on purpose
+    random = FieldClass("nhs", Mode.RANDOM, None)
+    assert keys.judge(kinds.STRING, b"", random) is Condition.PLAINTEXT
+
+
+def test_a_class_that_was_taken_in_is_in_clear_no_more() -> None:
+    versions = (
+        KeyRecord(1, KeyState.DECRYPT_ONLY, NOW, b"w", is_plaintext=True),
+        KeyRecord(2, KeyState.ACTIVE, NOW, b"w"),
+    )
+    record = KeyringRecord(1, "local:0", b"m", (ClassRecord("nhs", 7, versions),), bytes(32), NOW)
+    assert Keys.of(record).judge(kinds.STRING, b"", FIELD) is Condition.PLAINTEXT

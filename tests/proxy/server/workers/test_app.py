@@ -319,6 +319,10 @@ async def test_the_admin_address_tells_health_readiness_and_metrics() -> None:
         met = {"clinic.a": ["b", "c"], "clinic.d": ["b"]}
         assert (status, json.loads(body)) == (200, said | {"plaintext": met})
         proxy.health.plaintext = ()
+        proxy.health.in_clear = ("nhs",)
+        status, body = await ask(address, "/readyz")
+        assert (status, json.loads(body)) == (200, said | {"in_clear": ["nhs"]})
+        proxy.health.in_clear = ()
         proxy.health.keyring = Freshness.STALE
         status, body = await ask(address, "/readyz")
         assert (status, json.loads(body)) == (200, said | {"keyring": "stale"})

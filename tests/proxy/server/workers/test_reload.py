@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
+from sealwire.proxy.server.errors import KeyringIncomplete, StartReason
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
 from sealwire.proxy.server.workers.app import Proxy
+from sealwire.proxy.server.workers.start import require_classes
 from sealwire.proxy.session.effects import Effect, NeedKeys
 from sealwire.proxy.session.shared import Reveal
+from tests.keys.samples import NOW
 from tests.proxy.server.fake_session import FakeSessions
 from tests.proxy.server.harness import (
     POLICY,
@@ -21,6 +26,7 @@ from tests.proxy.server.harness import (
     client_of,
     fake_server,
     hello_server,
+    make_config,
     make_loaded,
     only_connection,
     soon,
@@ -276,3 +282,24 @@ async def test_a_session_that_cannot_take_the_new_policy_is_cut_and_the_others_g
                     assert await end_of(bad) == b""
                 assert covers(sessions.made[1].settings[-1], b"phone")
                 assert proxy.metrics.value("sealwire_bugs_total") == 1
+
+
+def test_a_random_class_needs_a_key_that_encrypts() -> None:
+    policy = load_policy(
+        b"version: 1\nclasses: {a: {mode: random}, b: {mode: deterministic, type: string}}\n"
+        b"collections: {clinic.patients: {a: a, b: b}}\n",
+        "policy.yaml",
+    )
+
+    def keyring(**in_clear: bool) -> Keyring:
+        return Keyring(
+            DataKey(name, number, 1, KeyState.ACTIVE, NOW, bytes([number]) * 64, is_plaintext=is_plaintext)
+            for number, (name, is_plaintext) in enumerate(in_clear.items(), start=1)
+        )
+
+    require_classes(policy, keyring(a=False, b=True), make_config(1))
+    for unusable, step in ((keyring(a=True, b=False), "keys rotate a"), (keyring(b=True), "keys create a")):
+        with pytest.raises(KeyringIncomplete) as caught:
+            require_classes(policy, unusable, make_config(1))
+        assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
+        assert step in caught.value.hint

@@ -43,6 +43,7 @@ messages = st.one_of(
         st.text(),
         st.sampled_from(Following),
         st.lists(st.tuples(st.text(), st.text())).map(tuple),
+        st.lists(st.text()).map(tuple),
     ),
     st.builds(Figures, st.integers(), st.lists(families).map(tuple)),
 )

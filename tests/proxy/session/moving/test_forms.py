@@ -1,57 +1,180 @@
-"""The form of one value; whole commands are in `test_lasting`."""
+"""The form of one value; whole commands are in `test_lasting` and `test_in_clear`."""
 
 import pytest
+from bson.decimal128 import Decimal128
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sealwire.keys.frontier.frontier import AFTER_ALL, Frontier, Window, position_of
+from sealwire.crypto.envelope import binary
+from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
 from sealwire.keys.frontier.uses import FrontierLost, WindowMet
+from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext, version_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.moving.forms import MAX_NAMED, Forms
 from sealwire.proxy.session.moving.moves import Moves
+from sealwire.wire import kinds
 from tests.proxy.session.world import class_id_of, data_key, envelope, value_bytes
 
 KIND, VALUE = value_bytes("ann")
+CLEAR = StoredForm(KIND, VALUE)
 OLD = envelope("nhs", "ann")
 HERE = position_of(OLD)
-KEYRING = Keyring([data_key("nhs"), data_key("nhs", 2, KeyState.PENDING), data_key("visits")])
+HERE_IN_CLEAR = position_of_plaintext(KIND, VALUE)
 
 
-def forms(start: bytes, end: bytes, keyring: Keyring = KEYRING) -> Forms:
+def keyring(*, old_is_plaintext: bool = False, new_is_plaintext: bool = False) -> Keyring:
+    old = data_key("nhs", is_plaintext=old_is_plaintext)
+    new = data_key("nhs", 2, KeyState.PENDING, is_plaintext=new_is_plaintext)
+    return Keyring([old, new, data_key("visits"), data_key("total", is_plaintext=True)])
+
+
+KEYRING = keyring()
+
+
+def forms(start: Position, end: Position, keys: Keyring = KEYRING) -> Forms:
     moves = Moves()
     moves.follow("nhs", Frontier(class_id_of("nhs"), 1, 2, 2, Window(start, end)))
-    return Forms(moves, keyring)
+    return Forms(moves, keys)
+
+
+def sealed(text: str, version: int = 1) -> StoredForm:
+    return StoredForm(kinds.BIN_DATA, binary(envelope("nhs", text, version)))
 
 
 def test_before_the_window_it_is_new_and_behind_it_old() -> None:
     past, ahead = forms(HERE + b"\0", HERE + b"\1"), forms(b"", HERE)
-    assert past.valid("nhs", OLD, KIND, VALUE) == envelope("nhs", "ann", 2)
-    assert ahead.valid("nhs", OLD, KIND, VALUE) == OLD
+    assert past.valid("nhs", KIND, VALUE) == sealed("ann", 2)
+    assert ahead.valid("nhs", KIND, VALUE) == sealed("ann")
     assert past.named == ahead.named == {"nhs": frozenset({HERE})}
+
+
+def test_a_class_that_is_taken_in_is_clear_behind_the_window() -> None:
+    keys = keyring(old_is_plaintext=True)
+    past = forms(HERE_IN_CLEAR + b"\0", HERE_IN_CLEAR + b"\1", keys)
+    ahead = forms(BEFORE_ALL, HERE_IN_CLEAR, keys)
+    assert past.valid("nhs", KIND, VALUE) == sealed("ann", 2)
+    assert ahead.valid("nhs", KIND, VALUE) == CLEAR
+    assert past.named == ahead.named == {"nhs": frozenset({HERE_IN_CLEAR})}
+    assert (past.in_clear, ahead.in_clear) == (0, 1)
+
+
+def test_a_class_that_is_given_back_is_clear_before_the_window() -> None:
+    keys = keyring(new_is_plaintext=True)
+    past, ahead = forms(HERE + b"\0", HERE + b"\1", keys), forms(BEFORE_ALL, HERE, keys)
+    assert past.valid("nhs", KIND, VALUE) == CLEAR
+    assert ahead.valid("nhs", KIND, VALUE) == sealed("ann")
+    assert past.named == ahead.named == {"nhs": frozenset({HERE})}
+    assert (past.in_clear, ahead.in_clear) == (1, 0)
+
+
+@given(st.lists(st.text(max_size=3), min_size=3, max_size=8), st.booleans(), st.booleans(), st.data())
+def test_whatever_the_frontier_exactly_the_valid_form_is_sent(
+    texts: list[str], old_is_plaintext: bool, new_is_plaintext: bool, data: st.DataObject
+) -> None:
+    keys = keyring(old_is_plaintext=old_is_plaintext, new_is_plaintext=new_is_plaintext)
+
+    def place(text: str) -> Position:
+        kind, value = value_bytes(text)
+        return position_of_plaintext(kind, value) if old_is_plaintext else position_of(envelope("nhs", text))
+
+    bounds = sorted([BEFORE_ALL, AFTER_ALL, *map(place, texts)])
+    ends = st.integers(0, len(bounds) - 1)
+    first, last = sorted((data.draw(ends), data.draw(ends)))
+    start, end = bounds[first], bounds[last]
+    present = forms(start, end, keys)
+    for text in texts:
+        clear, here = StoredForm(*value_bytes(text)), place(text)
+        if start <= here < end:
+            with pytest.raises(WindowMet):
+                present.valid("nhs", *clear)
+        elif here < start:
+            expected = clear if new_is_plaintext else sealed(text, 2)
+            assert present.valid("nhs", *clear) == expected
+        else:
+            assert present.valid("nhs", *clear) == (clear if old_is_plaintext else sealed(text))
+
+
+def test_what_the_class_cannot_hold_is_compared_as_it_is_where_values_are_in_clear() -> None:
+    kind, value = value_bytes(Decimal128("1.5"))
+    taken_in, given_back = keyring(old_is_plaintext=True), keyring(new_is_plaintext=True)
+    # it has no place, so no window holds it up
+    within = forms(BEFORE_ALL, AFTER_ALL, taken_in)
+    assert within.valid("nhs", kind, value, is_of_class=False) == StoredForm(kind, value)
+    assert within.named == {}
+    ahead = forms(BEFORE_ALL, BEFORE_ALL, given_back).valid("nhs", kind, value, is_of_class=False)
+    assert ahead == version_of(given_back, "nhs").stored(kind, value)
+
+
+def test_the_form_of_a_class_that_does_not_move_is_that_of_its_version() -> None:
+    other = forms(BEFORE_ALL, HERE + b"\0")
+    kind, value = value_bytes(7)
+    expected = StoredForm(kinds.BIN_DATA, binary(envelope("visits", 7)))
+    assert other.valid("visits", kind, value) == expected
+    assert other.valid("total", kind, value) == StoredForm(kind, value)
+    assert (other.named, other.in_clear) == ({}, 1)
+    assert [other.is_settled(name) for name in ("nhs", "visits", "total")] == [False, True, False]
+
+
+def test_only_a_class_that_is_all_in_clear_is_asked_for_ranges_as_they_are() -> None:
+    taken_in = forms(BEFORE_ALL, BEFORE_ALL, keyring(old_is_plaintext=True))
+    assert [taken_in.passes_range(name) for name in ("nhs", "visits", "total")] == [False, False, True]
+    assert taken_in.in_clear == 1
+
+
+def test_a_list_does_not_tell_the_order_of_its_values() -> None:
+    texts = [f"{number:03}" for number in range(100)]
+    values = [value_bytes(text)[1] for text in texts]
+    middle = position_of_plaintext(KIND, values[50])
+    taken_in = forms(middle, middle, keyring(old_is_plaintext=True))
+    found = taken_in.listed("nhs", KIND, values)
+    assert found == sorted(found)
+    ciphertexts = [form for form in found if form.kind == kinds.BIN_DATA]
+    assert ciphertexts != [sealed(text, 2) for text in texts[:50]]
+    assert set(found) == {*ciphertexts, *(StoredForm(KIND, value) for value in values[50:])}
+    # a range counts as one value, and not as one in clear
+    assert taken_in.in_clear == 0
 
 
 def test_who_names_very_many_values_uses_any() -> None:
     past = forms(b"\xfe", AFTER_ALL)
     for number in range(MAX_NAMED):
-        kind, value = value_bytes(str(number))
-        past.valid("nhs", envelope("nhs", str(number)), kind, value)
+        past.valid("nhs", *value_bytes(str(number)))
     assert len(past.named["nhs"] or ()) == MAX_NAMED
-    past.valid("nhs", OLD, KIND, VALUE)
+    past.valid("nhs", KIND, VALUE)
     assert past.named == {"nhs": None}
 
 
-def test_in_the_window_it_waits_and_names_nothing() -> None:
-    within = forms(HERE, HERE + b"\0")
+@pytest.mark.parametrize("old_is_plaintext", [False, True])
+def test_in_the_window_it_waits_and_names_nothing(old_is_plaintext: bool) -> None:
+    here = HERE_IN_CLEAR if old_is_plaintext else HERE
+    within = forms(here, here + b"\0", keyring(old_is_plaintext=old_is_plaintext))
     with pytest.raises(WindowMet):
-        within.valid("nhs", OLD, KIND, VALUE)
+        within.valid("nhs", KIND, VALUE)
     assert within.named == {}
 
 
-def test_a_class_that_does_not_move_stays_as_it_is() -> None:
-    other = forms(b"", HERE + b"\0")
-    assert other.valid("visits", b"any", KIND, VALUE) == b"any"
-    assert other.named == {}
-
-
 def test_a_keyring_without_the_new_key_guesses_nothing() -> None:
+    for is_plaintext in (False, True):
+        keys = Keyring([data_key("nhs", is_plaintext=is_plaintext)])
+        here = HERE_IN_CLEAR if is_plaintext else HERE
+        with pytest.raises(FrontierLost):
+            forms(here + b"\0", here + b"\1", keys).valid("nhs", KIND, VALUE)
+
+
+@pytest.mark.parametrize("keys", [keyring(old_is_plaintext=True), keyring(new_is_plaintext=True)])
+def test_without_a_lease_nothing_is_guessed(keys: Keyring) -> None:
+    moves = Moves()
+    moves.lose("nhs")
     with pytest.raises(FrontierLost):
-        forms(HERE + b"\0", HERE + b"\1", Keyring([data_key("nhs")])).valid("nhs", OLD, KIND, VALUE)
+        Forms(moves, keys).valid("nhs", KIND, VALUE)
+
+
+def test_a_random_class_never_takes_a_key_that_opens_nothing() -> None:
+    present = Forms(Moves(), KEYRING)
+    assert present.random_cipher("visits") is KEYRING.cipher_for("visits")
+    for name, reason in (("total", KeysReason.NO_ACTIVE_KEY), ("secret", KeysReason.CLASS_UNKNOWN)):
+        with pytest.raises(UnknownKey) as raised:
+            present.random_cipher(name)
+        assert raised.value.reason is reason

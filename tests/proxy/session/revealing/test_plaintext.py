@@ -9,6 +9,8 @@ from bson.binary import Binary
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
 from sealwire.proxy.session.effects import Effect, PlaintextMet, ToClient
 from sealwire.proxy.session.revealing.plaintext import (
@@ -25,6 +27,7 @@ from sealwire.wire.raw_bson import MAX_DEPTH
 from tests.proxy.session.world import (
     POLICY,
     command,
+    data_key,
     encoded,
     reply,
     sealed,
@@ -148,6 +151,30 @@ def numbered(value: Any, levels: int) -> Any:
 )
 def test_what_no_server_nests_is_not_followed(document: dict[str, Any], paths: dict[str, int]) -> None:
     assert found({**document, "visits": 1}) == {**paths, "visits": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "met"),
+    [
+        (True, None, []),
+        (True, False, []),
+        (False, True, []),
+        (False, None, MET),
+        (False, False, MET),
+    ],
+)
+def test_a_class_that_is_in_clear_or_moves_from_or_to_it_may_be(
+    old: bool, new: bool | None, met: list[Effect]
+) -> None:
+    keys = [data_key(name, is_plaintext=old and name == "nhs") for name in POLICY.class_names]
+    if new is not None:
+        keys.append(data_key("nhs", 2, KeyState.PENDING, is_plaintext=new))
+    assert answered(session(Keyring(keys)), FIND) == met
+
+
+def test_values_of_other_classes_are_counted_beside_a_class_in_clear() -> None:
+    body = encoded({"value": {"nhs_number": NHS, "tags": [NHS], "visits": 3, "notes": "n"}})
+    assert plaintext_in(body, 0, TREE, frozenset({"nhs"})) == {"visits": 1, "notes": 1}
 
 
 @given(st.binary(max_size=60))

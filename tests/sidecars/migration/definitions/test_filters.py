@@ -4,7 +4,7 @@ import pytest
 
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width, both
 from sealwire.sidecars.migration.definitions.filters import convert_filter, names_a_path
-from sealwire.sidecars.migration.definitions.schemas import Following
+from sealwire.sidecars.migration.definitions.schemas import Way
 from tests.sidecars.migration.definitions.samples import (
     ENCRYPTING,
     HIDING,
@@ -19,14 +19,14 @@ from tests.sidecars.migration.definitions.samples import (
 
 
 def converted(chosen: Document, width: Width, change: ClassChange = ENCRYPTING) -> Document:
-    way = Following(change, width)
+    way = Way(change, width)
     found = convert_filter(chosen, TREE if change.versions else NOTES_TREE, way)
     assert way.lost == []
     return found
 
 
 def lost(chosen: Document, change: ClassChange = ENCRYPTING) -> list[str]:
-    way = Following(change, Width.NEW)
+    way = Way(change, Width.NEW)
     convert_filter(chosen, TREE if change.versions else NOTES_TREE, way)
     return way.lost
 

@@ -7,20 +7,23 @@ from typing import Any
 
 import bson
 from bson.binary import Binary
+from bson.decimal128 import Decimal128
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE, parse_header
-from sealwire.keys.frontier.frontier import Form, Frontier, position_of
+from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import Lease, frontier_document, parse_frontier
+from sealwire.keys.frontier.versions import ClassVersion, StoredForm
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job
 from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.patches import document
 from sealwire.sidecars.migration.server import Written
 from sealwire.sidecars.migration.windows.moving import Versions
+from sealwire.sidecars.migration.windows.order import Range
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths, moves_of_paths
-from sealwire.sidecars.migration.windows.places import Range
 from sealwire.wire import kinds
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import Fate, MemoryServer
@@ -32,7 +35,9 @@ NHS = "nhs_number"
 PATIENTS, VISITS = "clinic.patients", "clinic.visits"
 OLD = ValueCipher(bytes(range(64)), CLASS_ID, 1)
 NEW = ValueCipher(bytes(range(64, 128)), CLASS_ID, 2)
-VERSIONS = Versions(OLD, NEW)
+VERSIONS = Versions(ClassVersion(OLD), ClassVersion(NEW), ValueType.STRING)
+ENCRYPTING = Versions(ClassVersion(OLD, is_plaintext=True), ClassVersion(NEW), ValueType.STRING)
+DECRYPTING = Versions(ClassVersion(OLD), ClassVersion(NEW, is_plaintext=True), ValueType.STRING)
 
 _FIELD = FieldClass(NHS, Mode.DETERMINISTIC, ValueType.STRING)
 _OTHER = FieldClass("other", Mode.DETERMINISTIC, ValueType.STRING)
@@ -87,9 +92,12 @@ def envelopes(value: Any) -> Iterator[Binary]:
             yield from envelopes(each)
 
 
-def job() -> Job:
+def job(versions: Versions = VERSIONS, wrong_type: WrongType = WrongType.SKIP) -> Job:
     moves = moves_of_paths(PLACES, NHS)
-    return Job("job-1", Direction.REENCRYPT, WrongType.SKIP, moves, (), NOW, NOW)
+    direction = Direction.REENCRYPT
+    if versions.old.is_plaintext or versions.new.is_plaintext:
+        direction = Direction.ENCRYPT if versions.old.is_plaintext else Direction.DECRYPT
+    return Job("job-1", direction, wrong_type, moves, (), NOW, NOW)
 
 
 def reached(document: Any, path: str) -> Iterator[Any]:
@@ -102,6 +110,14 @@ def reached(document: Any, path: str) -> Iterator[Any]:
                 yield from reached(value, rest)
             else:
                 yield from value if isinstance(value, list) else [value]
+
+
+def form_of(value: Any) -> StoredForm | None:
+    """A value as it is stored; None for one that never is in a range."""
+    if isinstance(value, dict | list) or value is None:
+        return None
+    raw = bson.encode({"v": value})
+    return StoredForm(raw[4], raw[7:-1])
 
 
 class MemoryValues:
@@ -135,23 +151,32 @@ class MemoryValues:
         self.fate.step()
         self.indexes.clear()
 
-    def _key(self, value: bytes) -> tuple[int, bytes]:
-        return (0 if self._by_bytes else len(value)), bytes(value)
-
     def between(self, namespace: str, path: str, within: Range) -> Iterator[bytes]:
-        low = self._key(within.low)
-        high = None if within.high is None else self._key(within.high)
+        low, last, behind = (None if each is None else self._key(each) for each in within[1:])
         found = []
         for raw in self.servers[namespace].raws.values():
-            keys = [self._key(each) for each in reached(bson.decode(raw), path) if isinstance(each, Binary)]
-            above = [key for key in keys if key >= low]
+            forms = [form_of(each) for each in reached(bson.decode(raw), path)]
+            keys = [self._key(each) for each in forms if each is not None and each.kind in within.types]
+            above = [key for key in keys if low is None or key >= low]
             # both bounds may be met by different elements, as in MongoDB
-            if above and (high is None or min(keys) <= high):
+            below = [key for key in keys if last is None or key <= last]
+            below = below if last is not None or behind is None else [key for key in keys if key < behind]
+            if above and below:
                 found.append((min(above), raw))
         if self._is_sorted:
             found.sort()
         for _, raw in found:
             yield raw
+
+    def _key(self, form: StoredForm) -> Any:
+        """As the server compares values of types that compare."""
+        if form.kind == kinds.BIN_DATA:
+            length, subtype, content = form.data[3::-1], form.data[4], form.data[5:]
+            return content if self._by_bytes else (length, subtype, content)
+        if form.kind in (kinds.STRING, kinds.SYMBOL):
+            return form.data[4:-1]
+        value = bson.decode(document(b"%cv\0%b" % (form.kind, form.data)))["v"]
+        return value.to_decimal() if isinstance(value, Decimal128) else value
 
     def all(self, namespace: str) -> Iterator[bytes]:
         yield from list(self.servers[namespace].raws.values())
@@ -241,13 +266,26 @@ class MemoryFrontiers:
         return frontier
 
 
-def check_forms(frontier: Frontier | None, documents: dict[str, list[Document]]) -> None:
+def check_forms(
+    frontier: Frontier | None, documents: dict[str, list[Document]], versions: Versions = VERSIONS
+) -> None:
     """See that each value has the form that the frontier says, as every proxy relies on it."""
     for name, found in documents.items():
-        for document in found:
-            values = [document.get("nhs"), document.get("kin"), document.get("who")]
-            for envelope in envelopes(values):
-                is_new = parse_header(envelope).key_version == 2
-                text = opened(envelope)
-                form = Form.OLD if frontier is None else frontier.form(position_of(bytes(sealed(text))))
+        for each in found:
+            for value in texts_of([each.get("nhs"), each.get("kin"), each.get("who")]):
+                inside = bson.encode({"v": opened(value)})[7:-1]
+                position = versions.old.position(kinds.STRING, inside)
+                form = Form.OLD if frontier is None else frontier.form(position)
+                stored = form_of(value)
+                is_new = stored == versions.new.stored(kinds.STRING, inside)
+                assert is_new or stored == versions.old.stored(kinds.STRING, inside)
                 assert form is Form.MOVING or is_new == (form is Form.NEW), (name, form)
+
+
+def texts_of(value: Any) -> Iterator[Any]:
+    """All envelopes and strings of a document."""
+    if isinstance(value, str) or (isinstance(value, Binary) and value.subtype == SUBTYPE):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from texts_of(each)

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,20 +11,22 @@ from bson.binary import Binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealwire.crypto.envelope import SUBTYPE, parse_header
+from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.errors import DamagedFile
-from sealwire.keys.frontier.frontier import AFTER_ALL
+from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL
 from sealwire.sidecars.migration.errors import JobTaken
-from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.windows import turn as turns
 from sealwire.sidecars.migration.windows.choosing import Chooser
-from sealwire.sidecars.migration.windows.places import FIRST, Order
+from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 from tests.sidecars.migration.doubles import Death, Fate, MemoryNotes
 from tests.sidecars.migration.windows.doubles import (
     CLASS_ID,
+    DECRYPTING,
+    ENCRYPTING,
     NEW,
     PATIENTS,
     VERSIONS,
@@ -41,17 +43,27 @@ from tests.sidecars.migration.windows.doubles import (
     sealed,
 )
 
+moves = pytest.mark.parametrize(
+    "versions", [VERSIONS, ENCRYPTING, DECRYPTING], ids=["reencrypt", "encrypt", "decrypt"]
+)
+
 
 class World:
     """All that outlives a process."""
 
     def __init__(
-        self, documents: Mapping[str, Sequence[Document]], proxies: Sequence[FollowingProxy] = (), **how: bool
+        self,
+        documents: Mapping[str, Sequence[Document]],
+        proxies: Sequence[FollowingProxy] = (),
+        versions: Versions = VERSIONS,
+        wrong_type: WrongType = WrongType.SKIP,
+        **how: bool,
     ) -> None:
         self.fate = Fate()
+        self.versions = versions
         self.values = MemoryValues(documents, self.fate, **how)
         self.frontiers = MemoryFrontiers(self.fate, proxies)
-        self.notes = MemoryNotes(job(), self.fate)
+        self.notes = MemoryNotes(job(versions, wrong_type), self.fate)
         self.activated = 0
 
     def live(self, dies_at: int | None = None, pace: TurnPace | None = None) -> Job:
@@ -61,30 +73,36 @@ class World:
         for server in self.values.servers.values():
             server.fate = self.fate
         stores = Stores(self.values, self.frontiers, self.notes)
-        return Turn(self.notes.job, VERSIONS, stores, self._activate, pace or TurnPace()).run()
+        return Turn(self.notes.job, self.versions, stores, self._activate, pace or TurnPace()).run()
 
     def _activate(self) -> None:
         self.fate.step()
         self.activated += 1
 
     def check(self) -> None:
-        check_forms(self.frontiers.frontier, self.values.documents())
+        check_forms(self.frontiers.frontier, self.values.documents(), self.versions)
 
 
-def clinic(count: int = 12, seed: int = 1) -> dict[str, Sequence[Document]]:
+def clinic(count: int = 12, seed: int = 1, versions: Versions = VERSIONS) -> dict[str, Sequence[Document]]:
+    stored = old_form(versions)
     chance = random.Random(seed)
     names = [f"{chance.randrange(10**9):0{chance.choice((4, 10, 12))}d}" for _ in range(count)]
     patients = [
         {
             "_id": number,
-            "nhs": sealed(name),
-            "kin": [{"nhs": sealed(chance.choice(names))}, 3, {"nhs": None}, {"nhs": sealed(name)}],
+            "nhs": stored(name),
+            "kin": [{"nhs": stored(chance.choice(names))}, 3, {"nhs": None}, {"nhs": stored(name)}],
             "o": "in clear",
         }
         for number, name in enumerate(names)
     ]
-    visits = [{"_id": number, "who": sealed(chance.choice(names))} for number in range(count)]
+    visits = [{"_id": number, "who": stored(chance.choice(names))} for number in range(count)]
     return {PATIENTS: patients, VISITS: visits}
+
+
+def old_form(versions: Versions) -> Callable[[str], Any]:
+    """How a text is stored before the move."""
+    return str if versions.old.is_plaintext else sealed
 
 
 def texts(documents: dict[str, Any]) -> Any:
@@ -94,8 +112,9 @@ def texts(documents: dict[str, Any]) -> Any:
 def assert_moved(world: World, before: Any) -> None:
     after = world.values.documents()
     assert texts(after) == before
-    found = {parse_header(each).key_version for each in envelopes(list(after.values()))}
-    assert found <= {2}
+    if world.versions.new.is_plaintext:
+        assert not list(envelopes(list(after.values())))
+    world.check()
     frontier = world.frontiers.frontier
     assert frontier is not None
     assert frontier.is_over
@@ -111,10 +130,13 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_POLLS_S", (0.0,))
 
 
+@moves
 @pytest.mark.parametrize("by_bytes", [False, True])
 @pytest.mark.parametrize("is_sorted", [False, True])
-def test_all_values_of_all_paths_move_in_windows(*, by_bytes: bool, is_sorted: bool) -> None:
-    world = World(clinic(60), by_bytes=by_bytes, is_sorted=is_sorted)
+def test_all_values_of_all_paths_move_in_windows(
+    versions: Versions, *, by_bytes: bool, is_sorted: bool
+) -> None:
+    world = World(clinic(60, versions=versions), (), versions, by_bytes=by_bytes, is_sorted=is_sorted)
     before = texts(world.values.documents())
     done = world.live()
     assert_moved(world, before)
@@ -196,13 +218,14 @@ def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
     assert frontier.window.is_empty
 
 
-def test_a_process_may_die_before_any_step() -> None:
-    whole = World(clinic())
+@moves
+def test_a_process_may_die_before_any_step(versions: Versions) -> None:
+    whole = World(clinic(versions=versions), (), versions)
     whole.live()
     steps = whole.fate.steps
     assert steps > 30
     for dies_at in range(steps):
-        world = World(clinic(), [FollowingProxy("one", slowness=2)])
+        world = World(clinic(versions=versions), [FollowingProxy("one", slowness=2)], versions)
         before = texts(world.values.documents())
         with pytest.raises(Death):
             world.live(dies_at)
@@ -216,16 +239,25 @@ def test_a_process_may_die_before_any_step() -> None:
 @given(
     names=st.lists(st.text(max_size=40), max_size=25),
     cuts=st.lists(st.integers(0, 40), max_size=6),
+    versions=st.sampled_from((VERSIONS, ENCRYPTING, DECRYPTING)),
     by_bytes=st.booleans(),
+    is_sorted=st.booleans(),
 )
 def test_values_of_any_length_move_however_often_it_dies(
-    names: list[str], cuts: list[int], *, by_bytes: bool
+    names: list[str], cuts: list[int], versions: Versions, *, by_bytes: bool, is_sorted: bool
 ) -> None:
+    stored = old_form(versions)
     patients = [
-        {"_id": number, "nhs": [sealed(each) for each in names[number::3]], "kin": {"nhs": sealed(name)}}
+        {"_id": number, "nhs": [stored(each) for each in names[number::3]], "kin": {"nhs": stored(name)}}
         for number, name in enumerate(names)
     ]
-    world = World({PATIENTS: patients, VISITS: []}, [FollowingProxy("one")], by_bytes=by_bytes)
+    world = World(
+        {PATIENTS: patients, VISITS: []},
+        [FollowingProxy("one")],
+        versions,
+        by_bytes=by_bytes,
+        is_sorted=is_sorted,
+    )
     before = texts(world.values.documents())
     for dies_at in cuts:
         try:
@@ -252,7 +284,7 @@ def test_what_the_application_writes_meanwhile_has_the_valid_form_and_stays() ->
 
             form = frontier.form(position_of(bytes(sealed(text))))
             if form is not Form.MOVING and len(added) < 60:
-                document = {"_id": key, "nhs": sealed(text, NEW if form is Form.NEW else VERSIONS.old)}
+                document = {"_id": key, "nhs": sealed(text, NEW if form is Form.NEW else VERSIONS.old.cipher)}
                 patients.replace(document)
                 added.append({"_id": key, "nhs": text})
         return send(namespace, updates)
@@ -395,5 +427,72 @@ def test_a_first_window_that_was_cut_too_short_is_made_longer() -> None:
         random.Random(seed).shuffle(names)
         visits = [{"_id": number, "who": sealed(name)} for number, name in enumerate(names)]
         values = MemoryValues({VISITS: visits}, Fate(), is_sorted=False)
-        chosen = Chooser(values, Order.of(VERSIONS.old)).choose(values.places(), FIRST, 20)
+        chosen = Chooser(values, VERSIONS.order(VERSIONS.old)).choose(values.places(), BEFORE_ALL, 20)
         assert 10 <= sum(map(len, chosen.documents.values())) <= 60
+
+
+def test_what_is_no_value_of_the_class_stops_it_before_anything_moves() -> None:
+    documents = {
+        PATIENTS: [
+            {"_id": 1, "nhs": "a", "kin": {"nhs": 5}},
+            {"_id": 2, "nhs": ["b", Binary(b"under another key", 6), None]},
+            {"_id": 3, "kin": [{"nhs": {"a": "document"}}]},
+        ],
+        VISITS: [],
+    }
+    world = World(documents, (), ENCRYPTING, WrongType.REFUSE)
+    done = world.live()
+    assert done.standing is Standing.REFUSED
+    assert [(each.path, each.document_id, each.why) for each in done.refusal] == [
+        ("kin.nhs", "1", Left.WRONG_TYPE),
+        ("nhs", "2", Left.WRONG_TYPE),
+        ("kin.nhs", "3", Left.WRONG_TYPE),
+    ]
+    assert world.frontiers.document is None
+    assert world.values.documents() == documents
+
+
+def test_what_is_no_value_of_the_class_may_be_left_and_is_counted() -> None:
+    patients = [{"_id": number, "nhs": f"{number}", "kin": {"nhs": number}} for number in range(150)]
+    world = World({PATIENTS: patients, VISITS: []}, (), ENCRYPTING)
+    done = world.live()
+    assert (done.standing, done.left) == (Standing.DONE, {(PATIENTS, "kin.nhs", Left.WRONG_TYPE): 150})
+    assert len(done.reported) == 100
+    assert done.values == 150
+    found = world.values.documents()[PATIENTS]
+    assert [opened(each) for each in found] == patients
+    assert all(isinstance(each["nhs"], Binary) for each in found)
+
+
+def test_what_came_of_a_wrong_type_while_it_moved_stops_it_at_the_end() -> None:
+    world = World(clinic(versions=ENCRYPTING), (), ENCRYPTING, WrongType.REFUSE)
+    save = world.frontiers.save
+
+    def write_then_save(frontier: Any) -> None:
+        world.values.servers[PATIENTS].replace({"_id": 99, "nhs": 5})
+        save(frontier)
+
+    world.frontiers.save = write_then_save  # type: ignore[method-assign]
+    done = world.live()
+    assert (done.standing, world.activated) == (Standing.REFUSED, 0)
+    assert [(each.path, each.document_id) for each in done.refusal] == [("nhs", "99")]
+    world.values.servers[PATIENTS].replace({"_id": 99, "nhs": "mended past Sealwire"})
+    assert (world.live().standing, world.activated) == (Standing.DONE, 1)
+    assert opened(world.values.documents()[PATIENTS][-1]) == {"_id": 99, "nhs": "mended past Sealwire"}
+
+
+def test_values_in_clear_stop_a_decryption_that_has_not_begun() -> None:
+    world = World({PATIENTS: [{"_id": 1, "nhs": "in clear"}]}, (), DECRYPTING)
+    with pytest.raises(DamagedFile):
+        world.live()
+    assert world.frontiers.document is None
+
+
+def test_long_values_that_share_their_beginning_move_together() -> None:
+    long = [f"{'é' * 400}{number:04d}" for number in range(30)]
+    visits = [{"_id": number, "who": text} for number, text in enumerate([*long, "a", "ö", "é" * 255])]
+    world = World({PATIENTS: [], VISITS: visits}, (), ENCRYPTING)
+    before = texts(world.values.documents())
+    world.live()
+    assert_moved(world, before)
+    assert all(len(each.window.start) < 600 for each in world.frontiers.history)

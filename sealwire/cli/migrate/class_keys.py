@@ -1,0 +1,158 @@
+"""Between which versions of its keyring a deterministic class moves, in each direction."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import click
+
+from sealwire.cli.key_options import KekOptions, open_keyring_store
+from sealwire.keys.frontier.versions import ClassVersion
+from sealwire.keys.kek.kek import KeyEncryptionKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.file import open_record, read_record
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.store import KeyringStore
+from sealwire.keys.keyring.turning import activate, rotate
+from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import ValueType
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.windows.moving import Versions
+
+
+class _Pair(NamedTuple):
+    old: DataKey
+    new: DataKey
+
+    @property
+    def direction(self) -> Direction:
+        if self.new.is_plaintext:
+            return Direction.DECRYPT
+        return Direction.ENCRYPT if self.old.is_plaintext else Direction.REENCRYPT
+
+
+class ClassKeys:
+    """A keyring that was opened, and one class of it that is to move."""
+
+    def __init__(self, keyring: str, kek: KekOptions, class_name: str, value_type: ValueType) -> None:
+        """Raises as `open_record` does."""
+        providers = Providers()
+        self._store: KeyringStore = open_keyring_store(keyring, providers)
+        self._kek: KeyEncryptionKey = kek.open(providers)
+        self._class_name = class_name
+        self._value_type = value_type
+        self._pair: _Pair | None = None
+        self._keys: Sequence[DataKey] = self._read()
+
+    @property
+    def keyring(self) -> Keyring:
+        """All keys, ready to use."""
+        return Keyring(self._keys)
+
+    @property
+    def versions(self) -> Versions:
+        """Between which the class moves, once `prepare` or `find` was called."""
+        old, new = self._chosen
+        keyring = self.keyring
+        made = [
+            ClassVersion(keyring.cipher_by_id(key.class_id, key.version), key.is_plaintext)
+            for key in (old, new)
+        ]
+        return Versions(made[0], made[1], self._value_type)
+
+    def prepare(self, direction: Direction, *, dry_run: bool) -> None:
+        """See that the class can begin to move in a direction, and give it the version for it.
+
+        To or from plaintext that is one write of the keyring; `reencrypt` finds the key that a rotation made.
+        Raises MigrationRefused NOTHING, OTHER_MOVE, and as `turning.rotate` does.
+        """
+        active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
+        if active is not None and pending is not None:
+            self._pair = _fitting(_Pair(active, pending), direction)
+            return
+        self._refuse_what_is_done(direction, active)
+        to_plaintext = direction is Direction.DECRYPT
+        (made,) = rotate(
+            self._store,
+            self._kek,
+            {self._class_name: True},
+            datetime.now(UTC),
+            to_plaintext=to_plaintext,
+            dry_run=dry_run,
+        )
+        if not dry_run:
+            what = "plaintext" if to_plaintext else "a new key"
+            text = f"class {self._class_name} has a pending version {made.version}: {what}"
+            click.echo(text, err=True)
+            self._keys = self._read()
+            self.prepare(direction, dry_run=False)
+
+    def _refuse_what_is_done(self, direction: Direction, active: DataKey | None) -> None:
+        name = self._class_name
+        if direction is Direction.REENCRYPT:
+            text = "no key of the class is pending: its values have nowhere to move to"
+            raise MigrationRefused(
+                MigrationReason.NOTHING, text, "make one first: sealwire keys rotate CLASS"
+            )
+        if active is None:
+            return
+        if direction is Direction.ENCRYPT and not active.is_plaintext:
+            text = f"class {name} is encrypted already"
+            hint = "sealwire migrate verify shows what lies in clear; sealwire policy drift, why"
+            raise MigrationRefused(MigrationReason.NOTHING, text, hint)
+        if direction is Direction.DECRYPT and active.is_plaintext:
+            text = f"class {name} is in clear already"
+            raise MigrationRefused(MigrationReason.NOTHING, text, "take its paths out of the policy")
+
+    def find(self, direction: Direction) -> None:
+        """The versions of a move that has begun; the new one may be active already.
+
+        Raises MigrationRefused NOTHING, OTHER_MOVE.
+        """
+        active, pending = self._of(KeyState.ACTIVE), self._of(KeyState.PENDING)
+        replaced = self._of(KeyState.DECRYPT_ONLY)
+        if active is not None and pending is not None:
+            self._pair = _fitting(_Pair(active, pending), direction)
+        elif active is not None and replaced is not None:
+            self._pair = _fitting(_Pair(replaced, active), direction)
+        else:
+            text = "no version of the class is pending: its values have nowhere to move to"
+            raise MigrationRefused(MigrationReason.NOTHING, text, "abort the job, and begin a new one")
+
+    def wait_for_age(self, age_s: float) -> None:
+        """Wait until the new version is so old that every proxy has loaded it, whether it follows or not."""
+        created = self._chosen.new.created
+        wait_s = (created + timedelta(seconds=age_s) - datetime.now(UTC)).total_seconds()
+        if wait_s > 0:
+            click.echo(f"waiting {wait_s:.0f} s: every Sealwire has to load the new version first", err=True)
+            time.sleep(min(wait_s, age_s))
+
+    def activate(self) -> None:
+        """Make the new version the active one; nothing where an earlier process has done it."""
+        if self._chosen.new.state is KeyState.PENDING:
+            activate(self._store, self._kek, self._class_name, datetime.now(UTC))
+
+    @property
+    def _chosen(self) -> _Pair:
+        if self._pair is None:
+            raise ValueError("no move was chosen")
+        return self._pair
+
+    def _read(self) -> Sequence[DataKey]:
+        return open_record(read_record(self._store), self._kek, self._store)
+
+    def _of(self, state: KeyState) -> DataKey | None:
+        """The newest version of the class in a state."""
+        mine = [key for key in self._keys if key.class_name == self._class_name and key.state is state]
+        return mine[-1] if mine else None
+
+
+def _fitting(pair: _Pair, direction: Direction) -> _Pair:
+    if pair.direction is not direction:
+        name = pair.new.class_name
+        text = f"class {name} is moving from version {pair.old.version} to version {pair.new.version}"
+        hint = f"let it end first: sealwire migrate {pair.direction.value} POLICY {name}"
+        raise MigrationRefused(MigrationReason.OTHER_MOVE, text, hint)
+    return pair

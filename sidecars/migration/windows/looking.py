@@ -1,0 +1,58 @@
+"""A look at one document before anything moves: which forms it has, and what could not be moved."""
+
+from typing import Final, NamedTuple
+
+from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.patches import Problem, patch_of
+from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, new_forms
+from sealwire.sidecars.migration.windows.paths import ClassPaths
+
+_LARGE: Final = 256 << 10
+"""The update of a smaller document passes what a server takes only if its paths have hundreds of bytes."""
+
+
+class Seen(NamedTuple):
+    """What a document has."""
+
+    has_old: bool = False
+    has_new: bool = False
+    problems: tuple[Problem, ...] = ()
+    """Values that need a new form and cannot be given one, and those that are none of the class."""
+
+
+_NOTHING: Final = Seen()
+
+
+class Look:
+    """Looks at the documents of one class."""
+
+    def __init__(self, versions: Versions) -> None:
+        self._old, self._new = versions.order(versions.old), versions.order(versions.new)
+        self._choose = new_forms(versions, WHOLE)
+        self._is_typed = versions.old.is_plaintext
+
+    def at(self, raw: bytes, where: ClassPaths) -> Seen:
+        """What a document has at the class's paths.
+
+        Raises BsonError. Cost: O(bytes); of a large document, one encryption for each value
+        """
+        if not (self._old.may_be_in(raw) or self._new.may_be_in(raw)):
+            return _NOTHING
+        has_old = has_new = False
+        problems: dict[Problem, None] = {}
+        walk = StoredValues(raw, where.tree)
+        while walk.next_value():
+            kind, value = walk.kind, raw[walk.value : walk.end]
+            if self._old.place(kind, value) is not None:
+                has_old = True
+                if not walk.is_addressable() or not walk.is_found_by_path():
+                    problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
+            elif self._new.place(kind, value) is not None:
+                has_new = True
+            elif self._is_typed and self._choose(kind, value, walk.leaf.name) is Left.WRONG_TYPE:
+                problems[Problem(walk.node.path, Left.WRONG_TYPE)] = None
+        if has_old and len(raw) >= _LARGE:
+            patch = patch_of(raw, where.tree, self._choose)
+            problems |= {each: None for each in patch.problems if each.why is Left.TOO_LARGE}
+        return Seen(has_old, has_new, tuple(problems))

@@ -1,0 +1,86 @@
+"""The order in which the values of a class move: what places and ranges are, whichever form the old one is.
+
+A place is a position (`keys.frontier`), and may be coarser than a value's own: it is then a beginning of it,
+and stands before all values that share it. Windows end at places.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from sealwire.keys.frontier.frontier import Position
+from sealwire.keys.frontier.versions import StoredForm
+from sealwire.sidecars.migration.patches import document
+from sealwire.wire import kinds
+
+
+class Range(NamedTuple):
+    """Stored values of some types that lie together in an index."""
+
+    types: tuple[int, ...]
+    """BSON types that compare with each other. The first one is the class's own."""
+    low: StoredForm | None = None
+    """The first; None: the first of these types."""
+    last: StoredForm | None = None
+    """The last one; None: `behind` ends the range."""
+    behind: StoredForm | None = None
+    """The first one that is not in it any more; None: it ends with these types."""
+
+    @property
+    def condition(self) -> bytes:
+        """What a search compares the path with, as a BSON document. Cost: O(bytes of the bounds)."""
+        parts = []
+        if self.low is not None:
+            parts.append(_element(b"$gte", self.low))
+        if self.last is not None:
+            parts.append(_element(b"$lte", self.last))
+        elif self.behind is not None:
+            parts.append(_element(b"$lt", self.behind))
+        return document(*parts) if parts else document(b"\x04$type\0" + _numbers(self.types))
+
+
+class Reach(Protocol):
+    """How far a search for the next window's end goes."""
+
+    def first(self, start: Position) -> Position:
+        """Where the first try from `start` ends."""
+
+    def further(self, begin: Position) -> Position:
+        """Where the next one ends, that goes on at `begin` because there was too little before it."""
+
+    def learn(self, end: Position, places: Sequence[Position]) -> None:
+        """Take note of a window's end and of the places that it holds."""
+
+
+class Order(Protocol):
+    """The old forms of one class, as one version of it makes them."""
+
+    def may_be_in(self, raw: bytes) -> bool:
+        """Whether a document has to be looked through for old forms; False is certain."""
+
+    def place(self, kind: int, value: bytes) -> Position | None:
+        """Where what is stored stands; None for what is no old form."""
+
+    def after(self, place: Position) -> Position:
+        """Behind all old forms that share this place."""
+
+    def ranges(self, start: Position, end: Position) -> Iterator[Range]:
+        """What holds every old form from `start` to before `end`, in that order, and may hold other values.
+
+        Both are places, or the beginning or end of all.
+        """
+
+    def reach(self) -> Reach:
+        """For a search that begins now."""
+
+
+def _element(name: bytes, form: StoredForm) -> bytes:
+    return b"%c%b\0%b" % (form.kind, name, form.data)
+
+
+def _numbers(types: tuple[int, ...]) -> bytes:
+    return document(
+        *(
+            _element(b"%d" % index, StoredForm(kinds.INT, kind.to_bytes(4, "little")))
+            for index, kind in enumerate(types)
+        )
+    )

@@ -1,0 +1,53 @@
+"""What a document shows before anything moves."""
+
+from typing import Any
+
+import bson
+import pytest
+
+from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.patches import Problem
+from sealwire.sidecars.migration.windows.looking import Look, Seen
+from sealwire.sidecars.migration.windows.moving import Versions
+from tests.sidecars.migration.windows.doubles import DECRYPTING, ENCRYPTING, NEW, PLACES, VERSIONS, sealed
+
+
+def seen(versions: Versions, document: Any) -> Seen:
+    raw = document if isinstance(document, bytes) else bson.encode(document)
+    return Look(versions).at(raw, PLACES[0])
+
+
+@pytest.mark.parametrize(
+    ("versions", "old", "new"),
+    [
+        (VERSIONS, sealed("a"), sealed("b", NEW)),
+        (ENCRYPTING, "a", sealed("b", NEW)),
+        (DECRYPTING, sealed("a"), "b"),
+    ],
+    ids=["reencrypt", "encrypt", "decrypt"],
+)
+def test_forms_are_told_apart(versions: Versions, old: Any, new: Any) -> None:
+    assert seen(versions, {"_id": 1, "nhs": old, "kin": {"nhs": new}}) == Seen(True, True)
+    assert seen(versions, {"_id": 1, "nhs": old}) == Seen(True, False)
+    assert seen(versions, {"_id": 1, "kin": [{"nhs": new}]}) == Seen(False, True)
+    assert seen(versions, {"_id": 1, "nhs": None, "o": old}) == Seen()
+
+
+def test_only_values_in_clear_can_be_of_a_wrong_type() -> None:
+    wrong = {"_id": 1, "nhs": 5}
+    assert seen(ENCRYPTING, wrong).problems == (Problem("nhs", Left.WRONG_TYPE),)
+    assert seen(VERSIONS, wrong) == seen(DECRYPTING, wrong) == Seen()
+
+
+@pytest.mark.parametrize("versions", [VERSIONS, ENCRYPTING], ids=["reencrypt", "encrypt"])
+def test_what_no_update_or_search_reaches_is_a_problem(versions: Versions) -> None:
+    old = "a" if versions.old.is_plaintext else sealed("a")
+    twice = bson.encode({"_id": 1, "nhs": old, "xhs": old}).replace(b"xhs", b"nhs")
+    for document in (twice, {"_id": 1, "nhs": [[old]]}, {"_id": 1, "kin": {"7": {"nhs": old}}}):
+        assert [each.why for each in seen(versions, document).problems] == [Left.NOT_ADDRESSABLE]
+
+
+def test_a_document_that_would_grow_too_large_is_a_problem() -> None:
+    document = {"_id": 1, "nhs": ["b"] * 160_000}
+    assert seen(ENCRYPTING, document).problems == (Problem("nhs", Left.TOO_LARGE),)
+    assert seen(ENCRYPTING, {"_id": 1, "nhs": "a" * (300 << 10)}).problems == ()
