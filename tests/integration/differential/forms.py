@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo.collection import Collection
 
 from sealwire.crypto.envelope import EnvelopeMode, parse_header
 from sealwire.keys.frontier.frontier import Form, Frontier, position_of
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier
+from sealwire.keys.frontier.record import parse_frontier
 from sealwire.keys.keyring.keyring import Keyring
 from tests.integration.differential.compare import is_envelope
 from tests.integration.differential.values import Document
@@ -19,8 +19,8 @@ Moment = Mapping[int, Document]
 class StoredForms:
     """Asks one server. A value whose frontier changes while it is looked at is not judged."""
 
-    def __init__(self, client: MongoClient[Document]) -> None:
-        self._frontiers = client[DATABASE][FRONTIERS]
+    def __init__(self, frontiers: Collection[Document]) -> None:
+        self._frontiers = frontiers
         self.judged = 0
         """How many values were."""
 
