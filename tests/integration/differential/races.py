@@ -123,7 +123,7 @@ class Races:
         frontier, old = found
         ordered = sorted(_VALUES, key=lambda value: _position(old, value))
         at = bisect_left([_position(old, value) for value in ordered], frontier.window.start)
-        near = ordered[max(0, at - 2) : at + 2] or ordered[-2:]
+        near = (ordered[max(0, at - 1) : at + 2] + ordered[at : at + 1] * 3) or ordered[-2:]
         value = self._chance.choice(near)
         return value, _side(frontier, _position(old, value))
 
