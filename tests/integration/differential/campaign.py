@@ -15,7 +15,7 @@ from tests.integration.differential import moving
 from tests.integration.differential.broken_proxy import Rule
 from tests.integration.differential.malformed import malformed_sequences
 from tests.integration.differential.runner import Runner
-from tests.integration.differential.sequences import Sequence, any_sequence
+from tests.integration.differential.sequences import Sequence, any_sequence, searchable_sequences
 from tests.integration.differential.shapes import Shape, draw_shapes, policy_yaml
 from tests.integration.differential.sides import TryAgain
 from tests.integration.differential.tally import Tally
@@ -65,6 +65,7 @@ def compare_many(
     While classes move no run is like another. So what differs then is not made small, and ends the campaign.
     """
     moves = bool(runner.others)
+    sequences = malformed_sequences if malformed else searchable_sequences if moves else any_sequence
     differs: list[AssertionError] = []
 
     @seeded(seed)
@@ -76,7 +77,7 @@ def compare_many(
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    @given(sequence=(malformed_sequences if malformed else any_sequence)(shapes))
+    @given(sequence=sequences(shapes))
     def compare(sequence: Sequence) -> None:
         if differs:
             return
