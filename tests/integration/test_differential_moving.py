@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.differential.broken_proxy import Rule
+from tests.integration.differential.campaign import run_moving
 from tests.integration.differential.moving import moving_site
-from tests.integration.differential.races import CLASS, DATABASE, FIELD, RACED, Races, Side
+from tests.integration.differential.races import CLASS, DATABASE, FIELD, KINDS, RACED, Races, Side
 
 pytestmark = pytest.mark.integration
 
@@ -26,13 +27,23 @@ def test_one_of_two_clients_wins_a_value(tmp_path: Path) -> None:
     with moving_site(tmp_path, RACED_POLICY, 1, (CLASS,)) as site:
         races = Races(site, 1)
         races.run(80)
-    sides = {side for _, side in races.counted}
-    print(races.counted, races.waits, site.moves.counted)
-    assert sides == set(Side)
+    assert {side for _, side in races.counted} == set(Side)
+    assert {kind for kind, _ in races.counted} == set(KINDS)
 
 
-def test_a_value_that_both_win_is_noticed(tmp_path: Path) -> None:
-    with moving_site(tmp_path, RACED_POLICY, 1, (CLASS,), Rule.HOLDING_UP) as site:
+@pytest.mark.parametrize(
+    ("rule", "kind", "noticed"),
+    [(Rule.HOLDING_UP, "transaction", "won"), (Rule.WAITING, "count", "lost")],
+    ids=lambda each: each.value if isinstance(each, Rule) else "",
+)
+def test_a_proxy_without_a_rule_is_noticed(tmp_path: Path, rule: Rule, kind: str, noticed: str) -> None:
+    with moving_site(tmp_path, RACED_POLICY, 1, (CLASS,), rule) as site:
         races = Races(site, 1, transaction_s=3)
-        with pytest.raises(AssertionError, match="won"):
-            races.run(20, "transaction")
+        with pytest.raises(AssertionError, match=noticed):
+            races.run(20, (kind,))
+
+
+def test_an_answer_that_differs_while_classes_move_is_noticed(tmp_path: Path) -> None:
+    """Without another rule sequences differ, and the campaign ends with the first that does."""
+    with pytest.raises(AssertionError, match="in Sequence"):
+        run_moving(tmp_path, 1, 300, Rule.NEW_FORM)

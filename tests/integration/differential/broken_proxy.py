@@ -1,6 +1,6 @@
 """`sealwire serve` with one rule of the frontier taken away, which a test with moves under way has to notice.
 
-    python -m tests.integration.differential.broken_proxy RULE serve --config FILE
+python -m tests.integration.differential.broken_proxy RULE serve --config FILE
 """
 
 import sys

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
@@ -33,7 +34,7 @@ from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 
 MOST_IN_WINDOW = 2
 """Documents: so that a frontier stands at many places."""
-LONGEST_REST_S = 0.2
+LONGEST_REST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class MovedSite:
     policy: Path
     keyring: Path
     kek: str = field(repr=False)
+    linger_s: float = 0.0
+    """How long each look into a window that moves is put off, so that more commands meet it."""
 
     def open_kek(self) -> EnvironmentKek:
         """What unwraps the keyring."""
@@ -72,6 +75,17 @@ class _WithoutIndexes(MongoValues):
         """None was made."""
 
 
+class _Lingering(MongoFrontiers):
+    """Goes about a window slowly."""
+
+    linger_s = 0.0
+
+    def confirm(self, frontier: Frontier) -> None:
+        """As its base class, after a while."""
+        time.sleep(self.linger_s)
+        super().confirm(frontier)
+
+
 def work(site: MovedSite, class_names: Sequence[str], seed: int) -> None:
     """Move these deterministic classes beside each other, to the end. Raises where one does not get there."""
     with connected(site.uri) as client, ThreadPoolExecutor(len(class_names)) as pool:
@@ -87,7 +101,9 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
     if pending is None:
         return
     keyring = Keyring(mine)
-    versions = Versions(keyring.cipher_for(class_name), keyring.cipher_by_id(pending.class_id, pending.version))
+    versions = Versions(
+        keyring.cipher_for(class_name), keyring.cipher_by_id(pending.class_id, pending.version)
+    )
     policies = load_policy(site.policy.read_bytes(), site.policy.name)
 
     def places() -> list[ClassPaths]:
@@ -99,7 +115,9 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
     job = Job(class_name, Direction.REENCRYPT, WrongType.SKIP, (), (), now, now)
     with client.start_session(causal_consistency=True) as session:
         values = _WithoutIndexes(client, session, pending.class_id, places)
-        stores = Stores(values, MongoFrontiers(client, session, versions), _Unwritten())
+        frontiers = _Lingering(client, session, versions)
+        frontiers.linger_s = site.linger_s
+        stores = Stores(values, frontiers, _Unwritten())
         pace = TurnPace(_rest(chance), most=MOST_IN_WINDOW)
         turn = Turn(job, versions, stores, partial(_activate, site, class_name), pace)
         done = turn.run()

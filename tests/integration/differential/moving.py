@@ -39,6 +39,7 @@ SETTLE_S = 1.5
 """A proxy has loaded a new key by then."""
 SILENT_MS = 60_000
 """After so long without an answer a client gives up: what waits has to come to an end."""
+LINGER_S = 0.5
 KILLS = 3
 """In one round of moves, so that it ends."""
 DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
@@ -84,7 +85,7 @@ def moving_site(
 ) -> Iterator[MovingSite]:
     """Classes of a policy move until the block ends, in rounds of some `classes`. Cost: 5 s.
 
-    broken: the rule that the first proxy does without.
+    broken: the rule that the first proxy does without; windows move slowly then, so that it shows soon.
     """
     folder.mkdir(parents=True, exist_ok=True)
     policy = folder / "policy.yaml"
@@ -110,7 +111,7 @@ def moving_site(
             MongoClient[Document](second.uri(), socketTimeoutMS=SILENT_MS) as other,
         ):
             _fill(client)
-            site = MovedSite(database.uri(), policy, first.keyring, kek)
+            site = MovedSite(database.uri(), policy, first.keyring, kek, 0.0 if broken is None else LINGER_S)
             moves = Moves(site, seed, classes)
             with moves.under_way():
                 yield MovingSite(direct, (client, other), moves, _Keys(site))
@@ -180,7 +181,7 @@ class Moves:
             self._failed.append(error)
 
     def _round(self) -> None:
-        names = (*self._classes[:1], *self._chance.sample(self._classes[1:], min(3, len(self._classes) - 1)))
+        names = (*self._classes[:1], *self._chance.sample(self._classes[1:], min(2, len(self._classes) - 1)))
         rotate(self._site.keyring, self._site.open_kek(), dict.fromkeys(names, True), datetime.now(UTC))
         self._stop.wait(SETTLE_S)
         kills = self._chance.randint(0, KILLS)

@@ -9,9 +9,10 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from typing import TypeVar
 
 import bson
 from pymongo.collection import Collection
@@ -27,12 +28,14 @@ from tests.integration.differential.values import Document
 
 CLASS, RACED, FIELD = "code", "people", "s"
 DATABASE = "races"
+KINDS = ("insert", "upsert", "transaction", "count")
 _WRITE_CONFLICT = 112
 _VALUES = [str(each) * (each % 3 + 1) for each in range(100, 160)]
 _TRANSACTION_S = 0.1
 _PATIENCE, _LOOK_AGAIN_S = 0.9, 0.05
 
 Rows = Collection[Document]
+T = TypeVar("T")
 
 
 class Side(Enum):
@@ -59,11 +62,11 @@ class Races:
         self._start = threading.Barrier(2, timeout=60)
         self._rows[0].create_index(FIELD, unique=True)
 
-    def run(self, count: int, kinds: str = "insert upsert transaction") -> None:
+    def run(self, count: int, kinds: Sequence[str] = KINDS) -> None:
         """So many races, of kinds drawn from these."""
         with ThreadPoolExecutor(2) as pool:
             for _ in range(count):
-                self._race(pool, self._chance.choice(kinds.split()))
+                self._race(pool, self._chance.choice(kinds))
 
     def _race(self, pool: ThreadPoolExecutor, kind: str) -> None:
         value, side = self._chosen()
@@ -71,6 +74,7 @@ class Races:
             "insert": (_inserted, _inserted),
             "upsert": (_upserted, _upserted),
             "transaction": (self._inserted_in_transaction, self._inserted_later),
+            "count": (self._inserted_and_counted, self._counted),
         }
         runs = [
             pool.submit(self._ask, way, rows, value) for way, rows in zip(ways[kind], self._rows, strict=True)
@@ -84,11 +88,17 @@ class Races:
     def _ask(self, way: Callable[[Rows, str], bool], rows: Rows, value: str) -> bool:
         """Whether this client is the one that stored the value."""
         self._start.wait()
+        try:
+            return self._patiently(lambda: way(rows, value))
+        except DuplicateKeyError:
+            return False
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
         for _ in range(MOST_TRIES):
             try:
-                return way(rows, value)
+                return ask()
             except DuplicateKeyError:
-                return False
+                raise
             except OperationFailure as error:
                 if error.code != _WRITE_CONFLICT and not is_of_a_move(error):
                     raise
@@ -104,6 +114,23 @@ class Races:
             while time.monotonic() < until and self._side(value) is not Side.BEFORE:
                 time.sleep(0.02)
         return True
+
+    def _inserted_and_counted(self, rows: Rows, value: str) -> bool:
+        """Stored, and found from then on, while its window comes and goes."""
+        self._patiently(lambda: _inserted(rows, value))
+        until = time.monotonic() + self._transaction_s
+        while time.monotonic() < until and self._side(value) is not Side.BEFORE:
+            assert self._patiently(lambda: rows.count_documents({FIELD: value})) == 1, "a value is lost"
+        return True
+
+    def _counted(self, rows: Rows, value: str) -> bool:
+        """Found from the moment on in which it was found first."""
+        until, found = time.monotonic() + self._transaction_s, 0
+        while time.monotonic() < until:
+            now = self._patiently(lambda: rows.count_documents({FIELD: value}))
+            assert now >= found, "a value is lost"
+            found = now
+        return False
 
     def _inserted_later(self, rows: Rows, value: str) -> bool:
         """When the transaction of the other may have it open."""
