@@ -6,6 +6,7 @@ python -m tests.integration.differential.broken_proxy RULE serve --config FILE
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from unittest.mock import patch
 
 from sealwire.keys.frontier.frontier import Form, Frontier, Position
 from sealwire.keys.frontier.uses import UseId, Uses
@@ -38,26 +39,26 @@ class BrokenProxy(ProxyProcess):
 
 
 def _without_new_form() -> None:
-    setattr(Frontier, "form", lambda _frontier, _position: Form.OLD)
+    patch.object(Frontier, "form", lambda _frontier, _position: Form.OLD).start()
 
 
 def _without_waiting() -> None:
-    known, meets = Frontier.form, Uses.begin
+    known, begun = Frontier.form, Uses.begin
 
     def form(frontier: Frontier, position: Position) -> Form:
         found = known(frontier, position)
         return Form.OLD if found is Form.MOVING else found
 
     def begin(uses: Uses, positions: Iterable[Position] | None) -> UseId | None:
-        use = meets(uses, positions)
+        use = begun(uses, positions)
         return uses.adopt() if use is None else use
 
-    setattr(Frontier, "form", form)
-    setattr(Uses, "begin", begin)
+    patch.object(Frontier, "form", form).start()
+    patch.object(Uses, "begin", begin).start()
 
 
 def _without_holding_up() -> None:
-    setattr(Uses, "met", lambda _uses: ())
+    patch.object(Uses, "met", lambda _uses: ()).start()
 
 
 _TAKEN_AWAY: Mapping[Rule, Callable[[], None]] = {
@@ -70,7 +71,7 @@ _TAKEN_AWAY: Mapping[Rule, Callable[[], None]] = {
 def main() -> None:
     """Take the rule away, and serve."""
     _TAKEN_AWAY[Rule(sys.argv.pop(1))]()
-    from sealwire.cli import main as sealwire  # noqa: PLC0415 - the rule has to be gone first
+    from sealwire.cli import main as sealwire
 
     sealwire()
 

@@ -1,4 +1,4 @@
-"""The job of the moving campaign: a process that moves classes window by window, and may be killed at any moment.
+"""The job of the moving campaign: a process that moves classes by windows, and may be killed at any moment.
 
 It is `sealwire migrate` without a command line, a ledger and temporary indexes: collections come and go here
 with every sequence, and the application's own indexes are compared.
@@ -52,7 +52,7 @@ class MovedSite:
         """What unwraps the keyring."""
         return EnvironmentKek(environ={DEFAULT_VARIABLE: self.kek})
 
-    def keys(self) -> tuple[DataKey, ...]:
+    def read_keys(self) -> tuple[DataKey, ...]:
         """Those of the keyring as it is now."""
         return tuple(open_record(read_record(self.keyring), self.open_kek(), self.keyring))
 
@@ -95,7 +95,7 @@ def work(site: MovedSite, class_names: Sequence[str], seed: int) -> None:
 
 
 def _move(site: MovedSite, client: Client, class_name: str, chance: random.Random) -> None:
-    mine = [key for key in site.keys() if key.class_name == class_name]
+    mine = [key for key in site.read_keys() if key.class_name == class_name]
     by_state = {key.state: key for key in mine}
     pending = by_state.get(KeyState.PENDING)
     if pending is None:

@@ -46,16 +46,16 @@ DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == 
 
 _BALLAST = "ballast"
 _NUMBERS = range(16)
-_BALLAST_VALUES: Mapping[str, list[Any]] = {
-    **dict.fromkeys(("code", "name"), [str(each) * (each % 3 + 1) for each in _NUMBERS]),
-    **dict.fromkeys(("count", "grade"), list(_NUMBERS)),
-    **dict.fromkeys(("total", "age"), list(map(Int64, _NUMBERS))),
-    "weight": [each / 2 for each in _NUMBERS],
-    **dict.fromkeys(("moment", "day"), [datetime(1950, 1, 1 + each) for each in _NUMBERS]),
-    **dict.fromkeys(("month", "year"), [datetime(1950 + each, 1, 1) for each in _NUMBERS]),
-    "ref": [ObjectId(bytes(11) + bytes((each,))) for each in _NUMBERS],
-    "flag": [True, False],
-    "blob": [bytes(each) for each in _NUMBERS],
+_WORDS = tuple(str(each) * (each % 3 + 1) for each in _NUMBERS)
+_LONGS = tuple(map(Int64, _NUMBERS))
+_DAYS = tuple(datetime(1950, 1, 1 + each) for each in _NUMBERS)
+_YEARS = tuple(datetime(1950 + each, 1, 1) for each in _NUMBERS)
+_BALLAST_VALUES: Mapping[str, tuple[Any, ...]] = {
+    **{"code": _WORDS, "name": _WORDS, "count": tuple(_NUMBERS), "grade": tuple(_NUMBERS)},
+    **{"total": _LONGS, "age": _LONGS, "weight": tuple(each / 2 for each in _NUMBERS)},
+    **{"moment": _DAYS, "day": _DAYS, "month": _YEARS, "year": _YEARS},
+    "ref": tuple(ObjectId(bytes(11) + bytes((each,))) for each in _NUMBERS),
+    **{"flag": (True, False), "blob": tuple(map(bytes, _NUMBERS))},
 }
 """By class, values that are there throughout: more than a sequence has, so that a move has many windows."""
 
@@ -145,12 +145,12 @@ class _Keys:
     def __call__(self) -> Keyring:
         content = self._site.keyring.read_bytes()
         if content != self._read:
-            self._read, self._keyring = content, Keyring(self._site.keys())
+            self._read, self._keyring = content, Keyring(self._site.read_keys())
         return self._keyring
 
 
 class Moves:
-    """Rounds of moves, one after the other: some classes get a new key, and processes move them, killed at random."""
+    """Rounds of moves: some classes get a new key, and processes move them, which are killed at random."""
 
     def __init__(self, site: MovedSite, seed: int, classes: tuple[str, ...]) -> None:
         self.counted: Counter[str] = Counter()
@@ -207,7 +207,7 @@ class Moves:
         process.close()
 
     def _pending(self, names: tuple[str, ...]) -> bool:
-        states = {(key.class_name, key.state) for key in self._site.keys()}
+        states = {(key.class_name, key.state) for key in self._site.read_keys()}
         return any((name, KeyState.PENDING) in states for name in names)
 
 
