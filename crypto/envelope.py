@@ -1,4 +1,4 @@
-"""The envelope of format 1: header bytes, associated data, limits. docs/format/envelope.md is normative.
+"""The envelope: header bytes, associated data, limits. docs/format/envelope.md is normative.
 
     offset  0   2   3   4         8         12  13           13 or 29    +16
             +---+---+---+---------+---------+---+- - - - - - -+-----------+--------------+
@@ -9,6 +9,9 @@
 m: mode, t: BSON type. Class id and key version are unsigned and big-endian, so that the envelopes of one
 class and version are one contiguous range in the order in which MongoDB sorts binary data: "which documents
 still hold version 1" is a range query over a prefix.
+
+That is format 1. In format 2, of classes with a key for each context, the 16 bytes of the key's id follow the
+header, and are authenticated with it.
 """
 
 import struct
@@ -21,12 +24,17 @@ from sealwire.crypto.errors import EnvelopeReason, InvalidEnvelope
 SUBTYPE: Final = 0x80
 MAGIC: Final = b"SW"
 FORMAT: Final = 1
+CONTEXT_FORMAT: Final = 2
+"""The value was encrypted with the key of a context, whose id stands behind the header."""
 
 # As an envelope begins inside a BSON Binary: the subtype byte, then the magic. Looked for with `find`: to
 # `in`, bytes are a number first, and the exception that this ends in takes longer than the search.
 MARKER: Final = bytes((SUBTYPE,)) + MAGIC
 
 HEADER_BYTES: Final = 13
+KEY_ID_BYTES: Final = 16
+CONTEXT_HEADER_BYTES: Final = HEADER_BYTES + KEY_ID_BYTES
+FORMAT_OFFSET: Final = 2
 NONCE_BYTES: Final = 16
 SIV_BYTES: Final = 16
 KEY_BYTES: Final = 64
@@ -57,9 +65,12 @@ OVERHEAD_BYTES: Final = {
 }
 _MODES: Final = {int(mode): (mode, overhead) for mode, overhead in OVERHEAD_BYTES.items()}
 
+CONTEXT_KEY_VERSION: Final = 1
+"""The key version of every envelope of format 2: a context has one key, and another one has another id."""
+
 
 class EnvelopeHeader(NamedTuple):
-    """What an envelope says of itself."""
+    """What an envelope of either format says of itself."""
 
     mode: EnvelopeMode
     class_id: int
@@ -108,12 +119,45 @@ def parse_header(envelope: bytes) -> EnvelopeHeader:
     Cost:    O(1), no copy of the ciphertext
     Source:  docs/format/envelope.md section 2
     """
+    return _parsed(envelope, FORMAT, 0)
+
+
+def parse_context_header(envelope: bytes) -> tuple[EnvelopeHeader, bytes]:
+    """The header of an envelope of format 2, and the id of the key of its context; checked likewise."""
+    header = _parsed(envelope, CONTEXT_FORMAT, KEY_ID_BYTES)
+    return header, envelope[HEADER_BYTES:CONTEXT_HEADER_BYTES]
+
+
+def is_of_context(envelope: bytes, start: int = 0) -> bool:
+    """Whether the envelope that begins at `start` says that it is of format 2."""
+    at = start + FORMAT_OFFSET
+    return at < len(envelope) and envelope[at] == CONTEXT_FORMAT
+
+
+def parse_any_header(envelope: bytes) -> EnvelopeHeader:
+    """The header of an envelope of either format. Raises InvalidEnvelope."""
+    return parse_context_header(envelope)[0] if is_of_context(envelope) else parse_header(envelope)
+
+
+def context_header(mode: EnvelopeMode, class_id: int, key_id: bytes, bson_type: int) -> bytes:
+    """The first 29 bytes of an envelope of format 2, all of which are authenticated.
+
+    Raises InvalidEnvelope as `serialize_header`, ValueError for an id of another length.
+    """
+    if len(key_id) != KEY_ID_BYTES:
+        raise ValueError(f"a key's id has {KEY_ID_BYTES} bytes")
+    plain = serialize_header(EnvelopeHeader(mode, class_id, CONTEXT_KEY_VERSION, bson_type))
+    return b"".join((MAGIC, bytes((CONTEXT_FORMAT,)), plain[FORMAT_OFFSET + 1 :], key_id))
+
+
+def _parsed(envelope: bytes, wanted: int, more: int) -> EnvelopeHeader:
+    """The header of an envelope of one format, which has so many bytes more in front of the value."""
     if len(envelope) < HEADER_BYTES:
         raise InvalidEnvelope(EnvelopeReason.LENGTH)
     magic, version, mode_byte, class_id, key_version, bson_type = _HEADER.unpack_from(envelope)
     if magic != MAGIC:
         raise InvalidEnvelope(EnvelopeReason.MAGIC)
-    if version != FORMAT:
+    if version != wanted:
         raise InvalidEnvelope(EnvelopeReason.FORMAT)
     known = _MODES.get(mode_byte)
     if known is None:
@@ -125,6 +169,6 @@ def parse_header(envelope: bytes) -> EnvelopeHeader:
     if bson_type not in ENCRYPTABLE_TYPES:
         raise InvalidEnvelope(EnvelopeReason.BSON_TYPE)
     mode, overhead = known
-    if not 0 < len(envelope) - overhead <= MAX_VALUE_BYTES:
+    if not 0 < len(envelope) - overhead - more <= MAX_VALUE_BYTES:
         raise InvalidEnvelope(EnvelopeReason.LENGTH)
     return EnvelopeHeader(mode, class_id, key_version, bson_type)

@@ -75,6 +75,9 @@ class KeysReason(Enum):
     KMS_DENIED = "kms-denied"
     KMS_KEY = "kms-key"
     KMS_FAILED = "kms-failed"
+    CONTEXTS = "contexts"
+    CONTEXT_UNKNOWN = "context-unknown"
+    CONTEXT_STATE = "context-state"
 
 
 class KeysError(Exception):

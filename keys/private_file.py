@@ -9,6 +9,7 @@ links are followed: orchestrators mount secrets that way.
 import fcntl
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,6 +66,23 @@ def _read_checked(path: Path, max_bytes: int, forbidden: int) -> bytes:
     if len(content) > max_bytes:
         raise _too_large(path, max_bytes)
     return content
+
+
+def ensure_private(path: Path) -> None:
+    """Have an empty file at `path` where there is none, and check it: of a store that writes it in place.
+
+    Several processes may do so at once. Raises KeySettingError FILE_UNWRITABLE, UnsafeFile as `read_private`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, PRIVATE_MODE)
+    except FileNotFoundError as error:
+        raise _unwritable(path, error) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    try:
+        _check_status(path, os.fstat(descriptor), sys.maxsize, _OTHERS)
+    finally:
+        os.close(descriptor)
 
 
 def _check_status(path: Path, status: os.stat_result, max_bytes: int, forbidden: int) -> None:

@@ -16,6 +16,7 @@ class Reason(Enum):
     RANDOM_EQUALITY = "random-equality"
     BELOW_ENCRYPTED = "below-encrypted"
     TYPE = "type"
+    CONTEXT = "context"
     ENVELOPE = "envelope"
     COLLATION = "collation"
     INDEX = "index"
@@ -104,6 +105,12 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.TYPE_MISMATCH,
         "the value's type is not the one that the policy declares for this class",
         "send the declared type, or change the class in the policy",
+    ),
+    Reason.CONTEXT: (
+        ErrorCode.BAD_VALUE,
+        "the class has a key for each value of another field, and here that is not known, or would change",
+        "give that field in each stored document, as a string, whole number, ObjectId or binary; fix it by "
+        "equality in the same filter; and do not change it",
     ),
     Reason.ENVELOPE: (
         ErrorCode.BAD_VALUE,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NoReturn, final
 
 from sealwire.crypto.cipher import HeaderCipher, ValueCipher
-from sealwire.crypto.envelope import HEADER_BYTES, parse_header
+from sealwire.crypto.envelope import HEADER_BYTES, is_of_context, parse_context_header, parse_header
 from sealwire.crypto.unpicklable import refuse_to_serialise
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import DataKey, KeyState
@@ -134,6 +134,13 @@ class Keyring:
         """
         found = self._by_header.get(buf[start : start + HEADER_BYTES])
         if found is None:
+            if is_of_context(buf, start):
+                parse_context_header(buf[start:end])
+                raise UnknownKey(
+                    KeysReason.CONTEXTS,
+                    "a stored value has the key of a context, and no store of such keys is given",
+                    "set keys.contexts to the store that the value was written with",
+                )
             header = parse_header(buf[start:end])
             raise self._without_key(header.class_id, header.key_version)
         return found.bson_type, found.open(buf, start, end)

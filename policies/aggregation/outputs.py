@@ -7,7 +7,7 @@ policy has it: the same classes at the same paths, and nothing covered beside.
 from sealwire.policies.aggregation.accumulators import tell_apart_by
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.choices import variables_of
-from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.file.schema import NOTHING, PathNode, leaves
 from sealwire.policies.planning.arguments import check_nested, one_or_more, operator_name, text_of
 from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.plan import Use
@@ -71,7 +71,12 @@ def _target(walk: Walk, stage: Element) -> PathNode:
     target = named_namespace(walk.buf, stage, walk.around.database)
     if target is None:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
-    return walk.around.tree(target)
+    tree = walk.around.tree(target)
+    for leaf in leaves(tree) if walk.draft.contexts is not None else ():
+        if leaf.leaf is not None and leaf.leaf.per is not None:
+            # the documents that are written may say another context, or come into another database
+            raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
+    return tree
 
 
 def _fits(node: PathNode, target: PathNode) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PER_DATABASE, PathNode, leaves
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -25,6 +25,9 @@ from sealwire.wire.raw_bson import Element
 # mongod allows 20 pipelines inside each other (kMaxSubPipelineViewDepth), views counted.
 _MAX_NESTED_PIPELINES: Final = 20
 
+_AS_STORED: Final = frozenset(b"$match $limit $skip $sample $sort".split())
+"""Stages that choose documents and leave them as they are stored."""
+
 _WRITING: Final = frozenset({b"$out", b"$merge"})
 
 
@@ -38,18 +41,27 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
     inner = walk.in_pipeline(pipeline.value)
     node = walk.node
     is_written = False
+    contexts = None if walk.pipelines else walk.draft.contexts
+    is_stored = contexts is not None
     for item in array_items(walk.buf, pipeline):
         start = document_of(item, pipeline)
         stage = only_element(walk.buf, start, "a stage")
         if is_written or (stage.name in _WRITING and walk.pipelines):
             raise Refusal(Reason.SHAPE, rule="a stage that writes, and is not the last of all")
         is_written = stage.name in _WRITING
+        if contexts is not None:
+            is_stored = is_stored and stage.name in _AS_STORED
+            contexts.is_filter = is_stored
         node = _plan_stage(inner.within(start, node), stage)
+    if contexts is not None:
+        contexts.is_filter = False
     return node
 
 
 def _plan_stage(walk: Walk, stage: Element) -> PathNode:
     """The covered paths of the documents behind one stage."""
+    if walk.draft.contexts is not None:
+        _check_databases(walk, stage)
     in_reach = _in_reach(walk, stage)
     if in_reach is None and stage.name not in SERVER_STAGES:
         check_nested(walk.buf, stage)
@@ -59,6 +71,17 @@ def _plan_stage(walk: Walk, stage: Element) -> PathNode:
         raise Refusal(Reason.STAGE, path=in_reach or "", rule=operator_name(stage))
     check_arguments(walk.buf, stage, rule.signature)
     return rule.handler(walk, stage)
+
+
+def _check_databases(walk: Walk, stage: Element) -> None:
+    """Raises Refusal(CONTEXT) for a collection of another database, where that is the context of a class."""
+    own = walk.around.database
+    for namespace in foreign_namespaces(walk.draft, stage, own):
+        if namespace[0] == own:
+            continue
+        for leaf in leaves(walk.around.tree(namespace)):
+            if leaf.leaf is not None and leaf.leaf.per == PER_DATABASE:
+                raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
 
 
 def _in_reach(walk: Walk, stage: Element) -> str | None:

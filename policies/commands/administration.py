@@ -17,7 +17,7 @@ from sealwire.policies.commands.command import (
 )
 from sealwire.policies.commands.reach import name_in, protected_in_pipeline, refuse_writing_views
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import NOTHING, PathNode, belongs_to_server
+from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PathNode, belongs_to_server, leaves
 from sealwire.policies.planning.arguments import given, named_parts, operator_name, readable
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import OPAQUE, same_values
@@ -107,13 +107,20 @@ def rename_collection(command: Command) -> None:
     source, target = nodes
     if source is None and target is None:
         return
-    if source is None or target is None or not same_values(source, target):
+    if source is None or target is None or not same_values(source, target) or _leaves(source, named):
         path = readable(named[0] if source is not None else named[1])
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
     command.draft.reach()
     command.draft.namespace = readable(named[0])
     known = plain_arguments("renameCollection to dropTarget stayTemp")
     apply_arguments(command.over(NOTHING), command.arguments, {**GENERIC, **known})
+
+
+def _leaves(node: PathNode, named: list[str]) -> bool:
+    """Whether values of a class with a key for each database would come into another one."""
+    databases = {name.partition(".")[0] for name in named}
+    classes = (leaf.leaf for leaf in leaves(node))
+    return len(databases) > 1 and any(each is not None and each.per == PER_DATABASE for each in classes)
 
 
 def _clone_as_capped(command: Command) -> None:

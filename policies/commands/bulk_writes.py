@@ -27,7 +27,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
 from sealwire.policies.file.schema import NOTHING, PathNode
 from sealwire.policies.planning.arguments import check_nested, document_of, named_parts, readable
-from sealwire.policies.planning.documents import plan_document
+from sealwire.policies.planning.documents import plan_stored_document
 from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.walk import Walk
@@ -74,6 +74,8 @@ def bulk_write(command: Command) -> None:
         _operation(among.inside(start), named_parts(among.buf, start), targets)
 
     command.each(bound, _OPERATIONS, operation)
+    if command.draft.contexts is not None:
+        command.draft.contexts.over_several()
     if bound is not walk:
         cover_constants(bound)
 
@@ -130,6 +132,8 @@ def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Targe
     if target is None:
         raise Refusal(Reason.SHAPE, rule="a namespace index of bulkWrite")
     if target.node is not None:
+        if walk.draft.contexts is not None:
+            walk.draft.contexts.over(target.namespace, target.node)
         _HANDLERS[kinds[0]](walk.at(target.node), parts)
         return
     for part in parts.values():
@@ -137,7 +141,7 @@ def _operation(walk: Walk, parts: dict[bytes, Element], targets: Sequence[_Targe
 
 
 def _document(walk: Walk, argument: Element) -> None:
-    plan_document(walk.to(Use.STORE), document_of(argument, argument), walk.node)
+    plan_stored_document(walk.to(Use.STORE), document_of(argument, argument))
 
 
 _INSERT_PARTS: dict[bytes, Argument] = {b"insert": unread, b"document": _document}

@@ -31,14 +31,15 @@ from sealwire.policies.commands.hint_arguments import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.constants import bind_constants, cover_constants
-from sealwire.policies.filters.filters import plan_filter_argument
+from sealwire.policies.filters.filters import plan_stored_filter
 from sealwire.policies.filters.index_bounds import plan_index_bounds
 from sealwire.policies.planning.arguments import given, named_parts
-from sealwire.policies.planning.documents import plan_document
+from sealwire.policies.planning.documents import plan_stored_document
 from sealwire.policies.planning.numbers import is_given
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family
 from sealwire.policies.planning.walk import Walk
+from sealwire.policies.updates.in_context import plan_update_in_context
 from sealwire.policies.updates.updates import plan_update
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element
@@ -65,7 +66,7 @@ _FIND: Final = {
         "find min max skip limit batchSize singleBatch returnKey showRecordId tailable awaitData "
         "oplogReplay noCursorTimeout allowPartialResults allowDiskUse"
     ),
-    b"filter": plan_filter_argument,
+    b"filter": plan_stored_filter,
     b"projection": plan_projection,
     b"sort": plan_sort,
     b"hint": hint,
@@ -92,7 +93,7 @@ _COUNT: Final = {
     **GENERIC,
     **plain_arguments("count limit skip"),
     b"fields": _count_fields,
-    b"query": plan_filter_argument,
+    b"query": plan_stored_filter,
     b"hint": hint,
     b"collation": collation,
 }
@@ -105,7 +106,7 @@ def _count(command: Command, walk: Walk) -> None:
 _DISTINCT: Final = {
     **GENERIC,
     **plain_arguments("distinct key"),
-    b"query": plan_filter_argument,
+    b"query": plan_stored_filter,
     b"hint": hint,
     b"collation": collation,
 }
@@ -131,7 +132,7 @@ def _insert(command: Command, walk: Walk) -> None:
 
 
 def _document(among: Walk, start: int) -> None:
-    plan_document(among, start, among.node)
+    plan_stored_document(among, start)
 
 
 def _update(command: Command, walk: Walk) -> None:
@@ -158,7 +159,7 @@ def _update_parts(
 ) -> UpdateParts:
     table = {
         **others,
-        filter_name: plan_filter_argument,
+        filter_name: plan_stored_filter,
         update: planned_apart,
         bound: constants,
         b"sort": plan_sort,
@@ -199,7 +200,10 @@ def _plan_statement(walk: Walk, statement: dict[bytes, Element], parts: UpdatePa
     if b"hint" in statement and not is_given(walk.buf, statement.get(b"multi")):
         refuse_hint_on_one(walk, statement, parts.filter)
     if update is not None:
-        plan_update(walk, update, array_filters)
+        if walk.draft.contexts is None:
+            plan_update(walk, update, array_filters)
+        else:
+            plan_update_in_context(walk, update, array_filters, statement.get(parts.filter), seeds=seeds)
 
 
 def _delete(command: Command, walk: Walk) -> None:
@@ -214,7 +218,7 @@ def _one_delete(among: Walk, start: int) -> None:
 def _delete_parts(filter_name: bytes, others: str) -> dict[bytes, Argument]:
     return {
         **plain_arguments(others),
-        filter_name: plan_filter_argument,
+        filter_name: plan_stored_filter,
         b"hint": hint,
         b"collation": collation,
     }

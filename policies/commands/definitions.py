@@ -25,7 +25,7 @@ from sealwire.policies.commands.command import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import PathNode, leaves
+from sealwire.policies.file.schema import PER_DATABASE, PathNode, leaves
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import (
     check_nested,
@@ -35,7 +35,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     string_of,
 )
-from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.numbers import is_given, whole_number
 from sealwire.policies.planning.rules import Rule, encrypted, family
 from sealwire.policies.planning.values import note_comparison
 from sealwire.policies.planning.walk import Walk
@@ -88,12 +88,27 @@ def _index(command: Command, walk: Walk, start: int) -> None:
         if lifetime is not None:
             raise Refusal(Reason.INDEX, path=covered.path, rule=operator_name(lifetime))
         note_comparison(command.draft, covered)
+        if is_given(command.buf, parts.get(b"unique")):
+            _check_unique(command.buf, document_of(key, key), walk.node)
     own_collation, partial = given(parts, b"collation"), given(parts, b"partialFilterExpression")
     if own_collation is not None:
         collation(walk, own_collation)
     if partial is not None:
         plan_filter_argument(walk, partial)
     command.draft.check_collation(covered.path if covered is not None else "")
+
+
+def _check_unique(buf: bytes, key: int, tree: PathNode) -> None:
+    """Values are told apart within their context only, so a unique index has to name that as well.
+
+    Raises Refusal(CONTEXT).
+    """
+    names = [field.name for field in elements(buf, key)]
+    for name in names:
+        target = follow(tree, name)
+        per = None if target is None or target.leaf is None else target.leaf.per
+        if target is not None and per is not None and per != PER_DATABASE and per not in names:
+            raise Refusal(Reason.CONTEXT, path=target.path, rule="a unique index without its field")
 
 
 def _check_options(
@@ -157,7 +172,9 @@ def _default_collation(walk: Walk, argument: Element) -> None:
     """Every later comparison would be under it, so no class may hold strings that can be compared."""
     collation(walk, argument)
     for leaf in leaves(walk.node):
-        if not leaf.is_random:
+        # a filter that fixes a context would find other spellings, which are other contexts
+        has_context = leaf.leaf is not None and leaf.leaf.per not in (None, PER_DATABASE)
+        if not leaf.is_random or has_context:
             note_comparison(walk.draft, leaf)
 
 

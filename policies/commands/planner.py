@@ -34,6 +34,7 @@ from sealwire.policies.commands.reach import first_stage, protected_in_pipeline,
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import document_of, named_parts, printable, readable, string_of
+from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
@@ -107,6 +108,10 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     )
     command.refused = refused
     draft.command = _TEXTS.get(command.name) or printable(command.name)
+    if policies.has_contexts:
+        draft.contexts = Contexts(command.database)
+        is_stream = command.name == b"aggregate" and first_stage(command) == b"$changeStream"
+        draft.contexts.is_kept = is_stream or command.name in DEFINITION_COMMANDS or b"tailable" in arguments
     if not policies.protects_anything:
         collection = None if command.name in PASSED_COMMANDS else command.collection
         draft.namespace = "" if collection is None else readable(command.namespace(collection))
@@ -154,6 +159,9 @@ def _dispatch(command: Command) -> None:
     if rule is None:
         raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)
     _check_sequences(command)
+    if draft.contexts is not None and command.policies.covered(namespace) is node:
+        # of a view, nobody knows what its documents have in the field
+        draft.contexts.over(namespace, node)
     rule.handler(command, command.over(node))
     draft.check_collation(node.path)
 

@@ -32,6 +32,7 @@ CODES: Final[dict[Reason, int]] = {
             Reason.COMPUTE,
             Reason.RANDOM_EQUALITY,
             Reason.BELOW_ENCRYPTED,
+            Reason.CONTEXT,
             Reason.COLLATION,
             Reason.INDEX,
             Reason.STAGE,

@@ -1,12 +1,20 @@
 """Policy file to PolicySet. Every complaint names file, line and column; nothing is guessed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
-from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType, belongs_to_server
+from sealwire.policies.file.schema import (
+    PER_DATABASE,
+    FieldClass,
+    Mode,
+    PathNode,
+    PolicySet,
+    ValueType,
+    belongs_to_server,
+)
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _COMMAND_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_]{0,62}")
@@ -59,20 +67,33 @@ def _command_name(node: Node) -> bytes:
 def _field_class(name: str, node: Node) -> FieldClass:
     if not _CLASS_NAME.fullmatch(name):
         raise node.error(f"'{name}' is not a class name", "letters, digits, _ - . and at most 63 characters")
-    entries = node.entries(["mode"], ["type", "range"])
+    entries = node.entries(["mode"], ["type", "range", "key"])
     mode = Mode(entries["mode"].choice([mode.value for mode in Mode]))
     declared = entries.get("type")
     if mode is Mode.RANDOM:
         for key in ("type", "range"):
             if key in entries:
                 raise entries[key].error(f"a random class has no {key}", f"remove `{key}`")
-        return FieldClass(name, mode, None)
+        return FieldClass(name, mode, None, per=_per(entries))
     if declared is None:
         raise node.error("a deterministic class needs a type", "add `type: string` or another")
     choices = [kind.value for kind in ValueType]
     value_type = ValueType(declared.choice(choices))
     domain = _domain(entries["range"], value_type) if "range" in entries else None
-    return FieldClass(name, mode, value_type, domain)
+    if domain is not None and "key" in entries:
+        raise entries["key"].error("a class with a range has one key", "remove `key`, or `range`")
+    return FieldClass(name, mode, value_type, domain, _per(entries))
+
+
+def _per(entries: Mapping[str, Node]) -> bytes | None:
+    """What a class has a key for each of, if it has more than one."""
+    if "key" not in entries:
+        return None
+    node = entries["key"].entries(["per"])["per"]
+    text = node.text()
+    if text.encode("utf-8", "replace") == PER_DATABASE:
+        return PER_DATABASE
+    return b".".join(_names(text, node))
 
 
 def _domain(node: Node, value_type: ValueType) -> RangeDomain:
@@ -120,6 +141,7 @@ def _tree(node: Node, classes: Mapping[str, FieldClass]) -> PathNode:
             if parts[:length] in leaves:
                 outer = b".".join(parts[:length]).decode()
                 raise class_node.error(f"'{outer}' already covers this path", "cover one of the two")
+    _check_contexts(leaves, entries.values())
     return _branch((), leaves)
 
 
@@ -135,7 +157,30 @@ def _branch(prefix: tuple[bytes, ...], leaves: Mapping[tuple[bytes, ...], FieldC
     return PathNode(path, {name: _branch((*prefix, name), found) for name, found in below.items()})
 
 
+def _check_contexts(leaves: Mapping[tuple[bytes, ...], FieldClass], nodes: Iterable[Node]) -> None:
+    """The field that a class's keys depend on is in clear, so that it can be read without one."""
+    for (path, field_class), node in zip(leaves.items(), nodes, strict=True):
+        if field_class.per is None or field_class.per == PER_DATABASE:
+            continue
+        per = tuple(field_class.per.split(b"."))
+        for covered in leaves:
+            length = min(len(per), len(covered))
+            if per[:length] == covered[:length]:
+                where, name = b".".join(path).decode(), field_class.per.decode()
+                raise node.error(
+                    f"'{where}' has a key for each '{name}', which is covered itself or holds covered fields",
+                    "name a field that is stored in clear",
+                )
+
+
 def _parts(path: str, node: Node) -> tuple[bytes, ...]:
+    parts = _names(path, node)
+    if parts[0] == b"_id":
+        raise node.error("_id cannot be covered", "put the sensitive value into a field of its own")
+    return parts
+
+
+def _names(path: str, node: Node) -> tuple[bytes, ...]:
     try:
         parts = tuple(part.encode() for part in path.split("."))
     except UnicodeEncodeError:
@@ -149,6 +194,4 @@ def _parts(path: str, node: Node) -> tuple[bytes, ...]:
             raise node.error(
                 f"'{path}' has a numeric part", "leave it out: paths cover every element of an array"
             )
-    if parts[0] == b"_id":
-        raise node.error("_id cannot be covered", "put the sensitive value into a field of its own")
     return parts

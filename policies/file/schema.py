@@ -17,6 +17,10 @@ _MAX_REMEMBERED_NAMESPACES: Final = 4096
 _SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
 
 
+PER_DATABASE: Final = b"$database"
+"""A class with this for `FieldClass.per` has a key for each database."""
+
+
 class Mode(Enum):
     """How a class encrypts."""
 
@@ -76,6 +80,9 @@ class FieldClass:
     """Declared in deterministic mode; None in random mode, which takes any type."""
     domain: RangeDomain | None = None
     """The grid on which all values lie, when ranges are to work; then every path holds single values."""
+    per: bytes | None = None
+    """What each context is, where each has a key of its own: the path of a field of the same document that
+    is stored in clear, or PER_DATABASE. None: the class has one key."""
 
     kind: int = field(init=False, compare=False, repr=False)
     """The BSON type of `value_type`; 0, which no value has, without one."""
@@ -181,6 +188,14 @@ class PathNode:
         return replace(self, children=children, behind_number=behind, absent=absent)
 
 
+def context_paths(node: PathNode) -> frozenset[bytes]:
+    """The fields whose values the keys of the classes below a node depend on. Cost: O(its size)."""
+    classes = (leaf.leaf for leaf in leaves(node))
+    return frozenset(each.per for each in classes if each is not None and each.per is not None) - {
+        PER_DATABASE
+    }
+
+
 NOTHING: Final = PathNode("")
 """The tree of a collection or a stage output without covered fields."""
 
@@ -199,6 +214,12 @@ class PolicySet:
     allowed_commands: frozenset[bytes] = frozenset()
     """Commands that the planner does not know and the operator lets pass unread."""
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
+    has_contexts: bool = field(init=False, compare=False, repr=False)
+    """Whether a class has a key for each context."""
+
+    def __post_init__(self) -> None:
+        has_contexts = any(each.per is not None for each in self.classes.values())
+        object.__setattr__(self, "has_contexts", has_contexts)
 
     def covered(self, namespace: str) -> PathNode | None:
         """The covered paths of `database.collection`, or None when it is not protected. Cost: O(1) mostly."""

@@ -34,8 +34,10 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
+from sealwire.policies.planning.contexts import fixed_in_filter
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
+from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.rules import Rule, encrypted, family, never, passed
 from sealwire.policies.planning.values import match_range
 from sealwire.policies.planning.walk import Walk
@@ -52,12 +54,41 @@ def plan_filter(walk: Walk, start: int) -> None:
 
     Raises Refusal, BsonError. Cost: O(elements).
     """
+    contexts = walk.draft.contexts
+    if contexts is None or not contexts.is_filter:
+        _conjunction(walk, start)
+        return
+    fixed = fixed_in_filter(walk.buf, start, contexts, seeds=walk.use is Use.SEED)
+    before = contexts.fixed
+    contexts.fixed = before | fixed
+    try:
+        if contexts.is_text:
+            walk.draft.compares = True  # under a collation, equality would let other contexts in
+        _conjunction(walk, start)
+    finally:
+        contexts.fixed = before
+
+
+def _conjunction(walk: Walk, start: int) -> None:
     inner = walk.inside(start)
     for element in elements(walk.buf, start):
         if element.name.startswith(b"$"):
             _top_level(inner, element)
         else:
             _field(inner, element)
+
+
+def plan_stored_filter(walk: Walk, argument: Element) -> None:
+    """As `plan_filter_argument`, for a filter on documents as they are stored: it may fix their contexts."""
+    contexts = walk.draft.contexts
+    if contexts is None:
+        plan_filter_argument(walk, argument)
+        return
+    contexts.is_filter = True
+    try:
+        plan_filter_argument(walk, argument)
+    finally:
+        contexts.is_filter = False
 
 
 def plan_filter_argument(walk: Walk, argument: Element) -> None:

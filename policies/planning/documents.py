@@ -3,11 +3,28 @@
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import has_dot, is_transparent
 from sealwire.policies.file.schema import PathNode
+from sealwire.policies.planning.contexts import fixed_in_document
 from sealwire.policies.planning.values import cover, in_array
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.raw_bson import MAX_DEPTH, Cursor, Element, elements, validate_value
+
+
+def plan_stored_document(walk: Walk, start: int) -> None:
+    """Cover the document at `start` that is stored as it is, and says its contexts itself.
+
+    Raises Refusal, BsonError. Cost: O(bytes).
+    """
+    contexts = walk.draft.contexts
+    if contexts is None:
+        plan_document(walk, start, walk.node)
+        return
+    before, contexts.fixed = contexts.fixed, fixed_in_document(walk.buf, start, contexts)
+    try:
+        plan_document(walk, start, walk.node)
+    finally:
+        contexts.fixed = before
 
 
 def plan_document(walk: Walk, start: int, node: PathNode) -> None:

@@ -6,6 +6,7 @@ from mypy_extensions import mypyc_attr
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.planning.budget import Budget
+from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.planning.surroundings import ForeignNames
@@ -25,6 +26,7 @@ class Draft:
         "collated",
         "command",
         "compares",
+        "contexts",
         "edits",
         "foreign",
         "mentions",
@@ -56,6 +58,8 @@ class Draft:
         """Whether the statement asks for a collation other than the simple one."""
         self.compares = False
         """Whether the statement compares stored ciphertext, so that a collation would matter."""
+        self.contexts: Contexts | None = None
+        """What is known of contexts; None where no class of the policy has any."""
         self.foreign: ForeignNames | None = None
         """The other collections that its pipeline names, once they were looked for."""
         self.mentions: dict[bytes, int] | None = None

@@ -12,6 +12,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.policies.planning.contexts import ContextUse
 from sealwire.wire.raw_bson import Element
 
 
@@ -31,7 +32,7 @@ class Use(Enum):
 class ValueEdit:
     """Put an envelope in place of one element's value."""
 
-    __slots__ = ("element", "field_class", "kind", "node", "parents", "use", "value")
+    __slots__ = ("context", "element", "field_class", "kind", "node", "parents", "use", "value")
 
     def __init__(  # noqa: PLR0913, PLR0917 - one for each value
         self,
@@ -42,6 +43,7 @@ class ValueEdit:
         kind: int,
         value: bytes | None,
         parents: tuple[int, ...],
+        context: ContextUse | None = None,
     ) -> None:
         self.element: Final = element
         self.node: Final = node
@@ -53,6 +55,8 @@ class ValueEdit:
         self.value: Final = value
         """Coerced value bytes, or None to take the element's own."""
         self.parents: Final = parents
+        self.context: Final = context
+        """Whose key encrypts, where the class has one for each context."""
 
 
 @final

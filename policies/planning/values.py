@@ -5,6 +5,7 @@ from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stored
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
 from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
+from sealwire.policies.planning.contexts import ContextUse, unfixed
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.walk import Walk
@@ -178,7 +179,16 @@ def _add(walk: Walk, element: Element, node: PathNode, use: Use, value: bytes | 
     if field_class.domain is not None and (use is Use.STORE or walk.use is Use.SEED):
         stored = value or walk.buf[element.value : element.end]
         _check_grid(field_class.domain, node, kind, stored, walk.arrays)
-    draft.edits.append(ValueEdit(element, node, field_class, use, kind, value, walk.parents))
+    context = None if field_class.per is None else _context(walk, field_class, node, use)
+    draft.edits.append(ValueEdit(element, node, field_class, use, kind, value, walk.parents, context))
+
+
+def _context(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> ContextUse:
+    """The context of a value. Raises Refusal(CONTEXT)."""
+    contexts = walk.draft.contexts
+    if contexts is None:
+        raise unfixed(field_class.per or b"", node)
+    return contexts.of(field_class, node, is_stored=use is Use.STORE or walk.use is Use.SEED)
 
 
 def _check_grid(domain: RangeDomain, node: PathNode, kind: int, value: bytes, arrays: int) -> None:

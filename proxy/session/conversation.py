@@ -1,8 +1,10 @@
 """The state of one session that its two sides share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
+from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
 from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
@@ -13,6 +15,9 @@ from sealwire.wire.framing import Framer
 
 # Before a login. A hello with its metadata has some hundred bytes, a token some thousand.
 MAX_BYTES_BEFORE_LOGIN: Final = 64 * 1024
+
+# The second one is for keys that left the cache before the command was tried again.
+_MAX_SEARCHES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Conversation:
         "_policy",
         "awaited",
         "client_framer",
+        "context_searches",
         "has_waited",
         "let_in",
         "look_up",
@@ -63,6 +69,8 @@ class Conversation:
         """What the server is being asked, or was asked last."""
         self.unanswered: bytes | None = None
         """The error body with which the server failed to answer, for the command that waits."""
+        self.context_searches = 0
+        """How often the keys of contexts were searched for on behalf of the command at hand."""
         self.has_waited = False
         """Whether the command at hand has waited for values that move, for as long as commands do."""
         self._policy = shared.settings.policy
@@ -111,6 +119,19 @@ class Conversation:
         """A reply cannot be opened without this key, (class id, key version)."""
         self.states.happened(Event.KEY_MISSED)
         return NeedKeys((key,))
+
+    def need_contexts(self, wanted: Sequence[ContextWanted]) -> NeedKeys | None:
+        """A command cannot be sent without these keys of contexts; None where they were asked for in vain."""
+        if self.context_searches >= _MAX_SEARCHES:
+            return None
+        self.context_searches += 1
+        self.states.happened(Event.KEY_MISSED)
+        return NeedKeys((), contexts=tuple(wanted))
+
+    def need_context_keys(self, key_ids: Sequence[bytes]) -> NeedKeys:
+        """A reply cannot be opened without the keys with these ids."""
+        self.states.happened(Event.KEY_MISSED)
+        return NeedKeys((), context_keys=tuple(key_ids))
 
     def meet_window(self) -> PauseClient:
         """The client's command waits until values that it uses have moved."""

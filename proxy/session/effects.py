@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import final
 
+from sealwire.keys.contexts.cache import ContextWanted
+
 
 class CloseReason(Enum):
     """Why a session ends; every session ends in exactly one Close."""
@@ -77,6 +79,10 @@ class NeedKeys:
 
     keys: tuple[tuple[int, int], ...]
     """(class id, key version) pairs that the present keyring does not hold."""
+    contexts: tuple[ContextWanted, ...] = ()
+    """Contexts whose keys a command needs."""
+    context_keys: tuple[bytes, ...] = ()
+    """Ids of keys of contexts that a reply needs."""
 
 
 @dataclass(frozen=True, slots=True)

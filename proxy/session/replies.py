@@ -8,6 +8,7 @@ from typing import Final
 from bson import encode
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
+from sealwire.keys.contexts.cache import ContextKeysMissing, ContextShredded, ContextsMissing
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, WindowMet
 from sealwire.policies.errors import ErrorCode, Refusal
@@ -43,6 +44,15 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         "Sealwire's key for a stored value is retired; an operator can bring it back",
     ),
     KeyDestroyed: (KEY_NOT_FOUND, "Sealwire's key for a stored value was destroyed"),
+    ContextShredded: (KEY_NOT_FOUND, "Sealwire's key for this tenant or subject was destroyed"),
+    ContextsMissing: (
+        EXCEEDED_TIME_LIMIT,
+        "Sealwire cannot look up the keys that this command needs at the moment; try again",
+    ),
+    ContextKeysMissing: (
+        EXCEEDED_TIME_LIMIT,
+        "Sealwire cannot look up the keys of stored values at the moment; try again",
+    ),
     # drivers open a change stream again by themselves for this code
     CursorOutdated: (
         CURSOR_NOT_FOUND,

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
+from sealwire.keys.contexts.cache import ContextCache
+from sealwire.keys.contexts.opener import Opener
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
 
 
@@ -50,11 +53,17 @@ class SessionSettings:
 class Shared:
     """What all sessions of one process share; see the module."""
 
-    __slots__ = ("grids", "keyring", "moves", "passing", "plaintext", "settings")
+    __slots__ = ("contexts", "grids", "keyring", "moves", "open_envelope", "passing", "plaintext", "settings")
 
-    def __init__(self, settings: SessionSettings, keyring: Keyring) -> None:
+    def __init__(
+        self, settings: SessionSettings, keyring: Keyring, contexts: ContextCache | None = None
+    ) -> None:
         self.settings = settings
         self.keyring = keyring
+        self.contexts = contexts
+        """The keys of contexts that are at hand; None where the process has no store of them."""
+        self.open_envelope = self._opener(keyring)
+        """Opens an envelope with what is at hand."""
         self.passing = PassingCommands(settings.policy.collection_names)
         """Which commands need not be planned again."""
         self.grids = Grids()
@@ -75,4 +84,13 @@ class Shared:
     def use_keyring(self, keyring: Keyring) -> None:
         """Another keyring counts from the next message on."""
         self.keyring = keyring
+        self.open_envelope = self._opener(keyring)
         self.grids.clear()
+        if self.contexts is not None:
+            # what wraps them may have been destroyed
+            self.contexts.clear()
+
+    def _opener(self, keyring: Keyring) -> OpenEnvelope:
+        return (
+            keyring.open_envelope if self.contexts is None else Opener(keyring, self.contexts).open_envelope
+        )

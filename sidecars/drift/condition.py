@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from sealwire.crypto.envelope import MARKER, EnvelopeMode, parse_header
+from sealwire.crypto.envelope import MARKER, EnvelopeMode, is_of_context, parse_any_header
 from sealwire.crypto.errors import InvalidEnvelope
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import KeyringRecord
@@ -76,9 +76,13 @@ class Keys:
             is_right = field.mode is Mode.DETERMINISTIC and field.name in self.in_clear
             return Condition.IN_CLEAR if is_right else Condition.PLAINTEXT
         try:
-            header = parse_header(value[_LENGTH_BYTES + 1 :])
+            header = parse_any_header(value[_LENGTH_BYTES + 1 :])
         except InvalidEnvelope:
             return Condition.DAMAGED
+        if is_of_context(value, _LENGTH_BYTES + 1):
+            # whether its key is there, only the store of context keys says
+            is_ours = header.class_id == self.ids.get(field.name) and header.mode is _MODES[field.mode]
+            return Condition.PROTECTED if is_ours else Condition.OTHER_CLASS
         state = self.states.get((header.class_id, header.key_version))
         if state is None:
             return Condition.UNKNOWN_KEY

@@ -12,6 +12,7 @@ class MigrationReason(Enum):
     NOT_COVERED = "not-covered"
     STILL_COVERED = "still-covered"
     DETERMINISTIC = "deterministic"
+    CONTEXTS = "contexts"
     OBSTACLE = "obstacle"
     OTHER_MOVE = "other-move"
     WRONG_TYPE = "wrong-type"

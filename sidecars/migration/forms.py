@@ -1,7 +1,7 @@
 """Which form a stored value is to have: one function a direction, handed to whoever moves values."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sealwire.crypto.envelope import (
@@ -10,19 +10,22 @@ from sealwire.crypto.envelope import (
     EnvelopeHeader,
     EnvelopeMode,
     binary,
-    parse_header,
+    is_of_context,
+    parse_any_header,
 )
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
+from sealwire.keys.contexts.cache import DESTROYED_VALUE, ContextShredded
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.schema import ValueType
 from sealwire.policies.file.stored import EMPTY
+from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, elements
 
-_CONTENT = 5
+CONTENT = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
 _LENGTH_BYTES = 4
 _CSFLE_SUBTYPE = 6
@@ -41,6 +44,8 @@ class Left(Enum):
     """An envelope of another class, or of the deterministic mode."""
     UNKNOWN_KEY = "unknown-key"
     DESTROYED_KEY = "destroyed-key"
+    NO_CONTEXT = "no-context"
+    """Its class has a key for each context, and the document does not say which."""
     DAMAGED = "damaged"
     """Begins like an envelope, and is none or does not open."""
     TOO_LARGE = "too-large"
@@ -70,9 +75,23 @@ NewForm = Callable[[int, bytes, str], Form | Left | None]
 """From type, value bytes and class name to what is to stand there; None: it may stay as it is."""
 
 
-def new_form(direction: Direction, keyring: Keyring, wrong_type: WrongType) -> NewForm:
-    """The function of a direction. Cost of a call: O(bytes), and one encryption, decryption or both."""
-    forms = _Forms(keyring, wrong_type)
+@dataclass(frozen=True, slots=True)
+class InDocument:
+    """The keys of contexts, for the values of one document."""
+
+    contexts: JobContexts
+    namespace: str
+    raw: bytes = field(repr=False)
+
+
+def new_form(
+    direction: Direction, keyring: Keyring, wrong_type: WrongType, within: InDocument | None = None
+) -> NewForm:
+    """The function of a direction; `within` a document, where classes have keys for contexts.
+
+    Cost of a call: O(bytes), and one encryption, decryption or both.
+    """
+    forms = _Forms(keyring, wrong_type, within)
     made: Mapping[Direction, NewForm] = {
         Direction.ENCRYPT: forms.encrypted,
         Direction.REENCRYPT: forms.reencrypted,
@@ -86,7 +105,7 @@ def header_of(kind: int, value: bytes) -> EnvelopeHeader | Left | None:
     if kind != kinds.BIN_DATA or not value.startswith(MARKER, _LENGTH_BYTES):
         return None
     try:
-        return parse_header(value[_CONTENT:])
+        return parse_any_header(value[CONTENT:])
     except InvalidEnvelope:
         return Left.DAMAGED
 
@@ -95,6 +114,7 @@ def header_of(kind: int, value: bytes) -> EnvelopeHeader | Left | None:
 class _Forms:
     keyring: Keyring
     wrong_type: WrongType
+    within: InDocument | None
 
     def encrypted(self, kind: int, value: bytes, class_name: str) -> Form | Left | None:
         header = header_of(kind, value)
@@ -102,7 +122,8 @@ class _Forms:
             return header
         cipher = self.keyring.cipher_for(class_name)
         if header is not None:
-            if not self.keyring.knows(header.class_id, header.key_version):
+            is_known = is_of_context(value, CONTENT) or self.keyring.knows(*header[1:3])
+            if not is_known:
                 return Left.UNKNOWN_KEY
             is_ours = header.class_id == cipher.class_id and header.mode is EnvelopeMode.RANDOM
             return None if is_ours else Left.OTHER_CLASS
@@ -113,9 +134,22 @@ class _Forms:
         if self.wrong_type is not WrongType.ENCRYPT and has_wrong_type(kind, value):
             return Left.WRONG_TYPE
         try:
-            return kinds.BIN_DATA, binary(cipher.encrypt_randomly(kind, value))
+            return self._sealed(class_name, kind, value)
         except UnsupportedValue:
             return Left.TOO_LARGE
+
+    def _sealed(self, class_name: str, kind: int, value: bytes) -> Form | Left:
+        """Raises UnsupportedValue."""
+        within = self.within
+        if within is None or not within.contexts.is_keyed(class_name):
+            return kinds.BIN_DATA, binary(self.keyring.cipher_for(class_name).encrypt_randomly(kind, value))
+        try:
+            cipher = within.contexts.cipher_for(class_name, within.namespace, within.raw)
+        except ContextShredded:
+            return Left.DESTROYED_KEY
+        if cipher is None:
+            return Left.NO_CONTEXT
+        return kinds.BIN_DATA, binary(cipher.encrypt_randomly(kind, value))
 
     def reencrypted(self, kind: int, value: bytes, class_name: str) -> Form | Left | None:
         header = header_of(kind, value)
@@ -124,12 +158,13 @@ class _Forms:
         cipher = self.keyring.cipher_for(class_name)
         if header.class_id != cipher.class_id or header.mode is not EnvelopeMode.RANDOM:
             return Left.OTHER_CLASS
-        if header.key_version == cipher.key_version:
-            return None
+        is_keyed = self.within is not None and self.within.contexts.is_keyed(class_name)
+        if is_of_context(value, CONTENT) if is_keyed else header.key_version == cipher.key_version:
+            return None  # data keeps the key of its context
         opened = self._opened(value)
         if isinstance(opened, Left):
             return opened
-        return kinds.BIN_DATA, binary(cipher.encrypt_randomly(*opened))
+        return self._sealed(class_name, *opened)
 
     def decrypted(self, kind: int, value: bytes, _class_name: str) -> Form | Left | None:
         header = header_of(kind, value)
@@ -139,7 +174,10 @@ class _Forms:
 
     def _opened(self, value: bytes) -> Form | Left:
         try:
-            return self.keyring.open_envelope(value, _CONTENT, len(value))
+            if self.within is not None and is_of_context(value, CONTENT):
+                opened = self.within.contexts.open(value[CONTENT:])
+                return Left.DESTROYED_KEY if opened == DESTROYED_VALUE else opened
+            return self.keyring.open_envelope(value, CONTENT, len(value))
         except UnknownKey:
             return Left.UNKNOWN_KEY
         except KeyDestroyed:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sealwire.crypto.envelope import EnvelopeMode
+from sealwire.crypto.envelope import EnvelopeMode, is_of_context
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.migration.forms import Left, class_value, has_wrong_type, header_of
+from sealwire.sidecars.migration.forms import CONTENT, Left, class_value, has_wrong_type, header_of
 from sealwire.wire.errors import BsonError
 
 _MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeMode.RANDOM}
@@ -166,6 +166,8 @@ def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, Path
             here.wrong_type += _is_wrong(kind, value, field_class)
         elif isinstance(header, Left) or not _is_of(header.class_id, header.mode, field_class, newest):
             here.other += 1
+        elif is_of_context(value, CONTENT):
+            here.versions[here.newest] += 1  # data keeps the key of its context
         else:
             here.versions[header.key_version] += 1
     for path in {path for path, *_ in found}:

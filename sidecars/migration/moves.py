@@ -53,6 +53,17 @@ def moves_of(
     return movable, refused
 
 
+def refuse_contexts(policies: PolicySet, class_name: str) -> None:
+    """Raises MigrationRefused CONTEXTS for a deterministic class with a key for each context."""
+    found = policies.classes.get(class_name)
+    if found is not None and found.per is not None and found.mode is Mode.DETERMINISTIC:
+        raise MigrationRefused(
+            MigrationReason.CONTEXTS,
+            f"class {class_name} has a key for each context, which its data keeps",
+            f"sealwire keys rewrap-contexts {class_name} wraps these keys anew after a rotation",
+        )
+
+
 def check_moves(policies: PolicySet, direction: Direction, moves: Iterable[Move]) -> None:
     """See that a job still says what the policy says. Raises MigrationRefused POLICY_CHANGED."""
     for move in moves:

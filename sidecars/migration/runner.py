@@ -24,6 +24,10 @@ _ROUNDS = 8
 _STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
 
 
+Within = Callable[[str, Sequence[bytes]], Callable[[bytes], NewForm]]
+"""From a namespace and a batch of its documents to what decides for the values of each document."""
+
+
 class _Refused(Exception):
     """A value of a wrong type, where the job is to stop at one. Nothing of its batch is written."""
 
@@ -58,20 +62,29 @@ _AT_ONCE = Pace()
 class Runner:
     """One process at work on one job."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing that it needs
         self,
         job: Job,
         documents: Documents,
         notes: Notes,
         choose: NewForm,
         pace: Pace = _AT_ONCE,
+        *,
+        within: Within | None = None,
+        narrow: Callable[[], object] = lambda: None,
     ) -> None:
-        """`choose` decides every value's new form."""
+        """`choose` decides every value's new form; `within`, where it is given, in its stead.
+
+        `within` is told of all documents of a batch before the first value of them. `narrow` is called before
+        the job is noted as done, if no value was left; perhaps more than once.
+        """
+        self._within = within
         self.job = job
         self._documents = documents
         self._notes = notes
         self._choose = choose
         self._pace = pace
+        self._narrow = narrow
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trees: Mapping[str, PathNode] = {
@@ -114,7 +127,10 @@ class Runner:
             began = time.perf_counter()
             batch = self._batch(index)
             with self._lock:
-                wish = self._note(self.job.after(index, batch, _now()))
+                job = self.job.after(index, batch, _now())
+                if job.standing is Standing.DONE and not job.left:
+                    self._narrow()
+                wish = self._note(job)
             if wish is not Wish.RUN and not self.job.standing.is_over:
                 self._stop(_STANDING[wish])
                 return
@@ -171,9 +187,11 @@ class Runner:
         tree = self._trees[namespace]
         patches: list[Patch] = []
         left: list[LeftValue] = []
+        choose_in = None if self._within is None else self._within(namespace, raws)
         for raw in raws:
             try:
-                patch = patch_of(raw, tree, self._choose)
+                choose = self._choose if choose_in is None else choose_in(raw)
+                patch = patch_of(raw, tree, choose)
             except BsonError:
                 patch = Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
             if patch.update:

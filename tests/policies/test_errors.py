@@ -11,6 +11,7 @@ BAD_VALUE = (2, "BadValue")
 ANSWERS = {
     Reason.GRID: BAD_VALUE,
     Reason.TYPE: (14, "TypeMismatch"),
+    Reason.CONTEXT: BAD_VALUE,
     Reason.ENVELOPE: BAD_VALUE,
     Reason.COMMAND: (115, "CommandNotSupported"),
     Reason.UNSEEN: (13, "Unauthorized"),

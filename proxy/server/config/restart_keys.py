@@ -16,7 +16,7 @@ _FIELDS: Mapping[str, str] = {
     "workers": "workers",
     "busy_poll_us": "busy_poll_us",
 }
-"""From a key to the field of `Config` that has its value. Only `members` and `keys.cache` are not here."""
+"""From a key to the field of `Config`, but for `members`, `keys.cache`, `keys.contexts`."""
 
 _MEMBER_KEYS: Mapping[str, str] = {
     "listen": "listen.address",
@@ -29,6 +29,7 @@ _MEMBER_KEYS: Mapping[str, str] = {
 def changed(old: Config, new: Config) -> list[str]:
     """The keys of which `new` says something else, and that need a restart to count."""
     cache = ["keys.cache"] if old.keys.cache != new.keys.cache else []
+    cache += ["keys.contexts"] if old.keys.contexts != new.keys.contexts else []
     return (
         _changed_members(old, new)
         + cache
@@ -50,4 +51,9 @@ def _changed_members(old: Config, new: Config) -> list[str]:
 def effective(old: Config, new: Config) -> Config:
     """What counts after a reload: `new`, but for what needs a restart."""
     kept: dict[str, Any] = {name: getattr(old, name) for name in _FIELDS.values()}
-    return replace(new, members=old.members, keys=replace(new.keys, cache=old.keys.cache), **kept)
+    return replace(
+        new,
+        members=old.members,
+        keys=replace(new.keys, cache=old.keys.cache, contexts=old.keys.contexts),
+        **kept,
+    )

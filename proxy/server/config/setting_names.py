@@ -68,7 +68,7 @@ def read_keys(node: Node | None, path: ToPath, *, remote: bool) -> KeySettings:
 
     `remote`: the KEK or the keyring lies with a service, and without it keys have an age.
     """
-    entries = node.entries((), ("refresh_s", "max_age_s", "cache")) if node is not None else {}
+    entries = node.entries((), ("refresh_s", "max_age_s", "cache", "contexts")) if node is not None else {}
     max_age_s = _USUAL_REMOTE_AGE_S if remote else None
     if "max_age_s" in entries:
         max_age_s = entries["max_age_s"].number(1, _YEAR_S)
@@ -77,6 +77,7 @@ def read_keys(node: Node | None, path: ToPath, *, remote: bool) -> KeySettings:
         refresh_s=KeySettings().refresh_s if refresh is None else refresh.number(1, 86_400),
         max_age_s=max_age_s,
         cache=_read_cache(entries["cache"], path) if "cache" in entries else None,
+        contexts=path(entries["contexts"]) if "contexts" in entries else None,
     )
 
 

@@ -103,6 +103,8 @@ class KeySettings:
     max_age_s: float | None = None
     """How long keys are used after the provider last answered. None means for ever."""
     cache: CacheSettings | None = None
+    contexts: Path | None = None
+    """The store of the keys of contexts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ _KEYS: Mapping[Kind, str] = {
         upstream.tls.key upstream.tls.server_name upstream.tls.minimum
         policy reveal keyring
         kek.provider kek.variable kek.path kek.passphrase_file kek.mount kek.name
-        keys.cache.path keys.cache.kek keys.cache.passphrase_file
+        keys.cache.path keys.cache.kek keys.cache.passphrase_file keys.contexts
         frontier.uri_file
         vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
         vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key

@@ -18,7 +18,7 @@ read holds the client only: it must stay able to send us replies, or both would 
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 from typing import assert_never
@@ -265,7 +265,7 @@ class Connection:
                 case Count():
                     self._counts.add(effect)
                 case NeedKeys():
-                    self._fetch_keys(effect.keys)
+                    self._fetch_keys(effect)
                 case PauseClient():
                     change = self.client.hold if effect.paused else self.client.release
                     change(Hold.LOOK_UP)
@@ -286,13 +286,17 @@ class Connection:
             except Exception as error:  # noqa: BLE001 - see _bug
                 self._bug(error)
 
-    def _fetch_keys(self, keys: Sequence[tuple[int, int]]) -> None:
+    def _fetch_keys(self, need: NeedKeys) -> None:
         if not self._awaits_keys:
             self._awaits_keys = True
             self.client.hold(Hold.KEYS)
             if self.server is not None:
                 self.server.hold(Hold.KEYS)
-            spawn(self._services.keys.load_for(keys, self._keys_loaded), f"keys {self.number}")
+            contexts, done = self._services.contexts, self._keys_loaded
+            if contexts is not None and not need.keys:
+                spawn(contexts.find_for(need.contexts, need.context_keys, done), f"keys {self.number}")
+            else:
+                spawn(self._services.keys.load_for(need.keys, done), f"keys {self.number}")
 
     def _keys_loaded(self) -> None:
         self._awaits_keys = False

@@ -9,6 +9,7 @@ from typing import Protocol
 from sealwire.proxy.server.config.settings import Limits
 from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.sessions import SessionCore
+from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.key_feed import KeyFeed
 from sealwire.proxy.server.observability.audit import AuditSink
 from sealwire.proxy.server.observability.logs import LogGate
@@ -50,6 +51,8 @@ class Services:
     audit: AuditSink
     limits: Limits
     poll: BusyPoll
+    contexts: ContextFeed | None = None
+    """Finds keys of contexts; None where there is no store of them."""
     clock: Callable[[], float] = time.monotonic
     live: set[OpenConnection] = field(default_factory=set)
     draining: bool = False

@@ -21,6 +21,7 @@ from typing import Any
 import uvloop
 
 from sealwire.files.errors import SourceError
+from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.admin import AdminServer
 from sealwire.proxy.server.config.policy_file import PolicyFile, make_settings, put_first
@@ -29,6 +30,7 @@ from sealwire.proxy.server.connections.busy_poll import BusyPoll
 from sealwire.proxy.server.connections.listener import Listener
 from sealwire.proxy.server.connections.services import Route, Services
 from sealwire.proxy.server.connections.sessions import SessionMaker
+from sealwire.proxy.server.context_feed import ContextFeed
 from sealwire.proxy.server.errors import ServerError
 from sealwire.proxy.server.findings import Finding, findings, warn
 from sealwire.proxy.server.frontier_feed import FrontierFeed
@@ -110,13 +112,19 @@ class Proxy:
             keys = KeyFeed(
                 self._loaded.source, self._loaded.first, config.keys, self.metrics, self._use_keyring
             )
-            self.shared = Shared(make_settings(config, self._policies), keys.keyring)
+            opened = self._loaded.contexts
+            cache = None if opened is None else ContextCache()
+            self.shared = Shared(make_settings(config, self._policies), keys.keyring, cache)
+            contexts = None
+            if opened is not None and cache is not None:
+                contexts = ContextFeed(opened, cache, keys, config.keys, self.metrics)
             self.services = Services(
                 keys=keys,
                 metrics=self.metrics,
                 audit=audit,
                 limits=config.limits,
                 poll=BusyPoll(loop.call_soon, config.busy_poll_us / 1e6),
+                contexts=contexts,
             )
             self.health.keyring = self.services.keys.freshness
             self.health.in_clear = self.metrics.clear_classes.shown
@@ -133,6 +141,8 @@ class Proxy:
             if self._admin is not None:
                 self._admin.close()
             audit.close()
+            if self._loaded.contexts is not None:
+                self._loaded.contexts.store.close()
 
     def stop(self) -> None:
         """Drain and return from `run`; a second call cuts what is still open."""
@@ -175,6 +185,8 @@ class Proxy:
         self._config = config
         self.services.limits = config.limits
         self.services.keys.use_settings(config.keys)
+        if self.services.contexts is not None:
+            self.services.contexts.use_settings(config.keys)
         for listener in self._listeners:
             listener.use_context(renewed.listen.context)
         for server in self._upstreams:
@@ -275,6 +287,8 @@ class Proxy:
             now = time.monotonic()
             self.health.beat_at = now
             self.services.keys.tick()
+            if self.services.contexts is not None:
+                self.services.contexts.tick()
             self.health.keyring = self.services.keys.freshness
             self.shared.moves.tick(now)
             self.frontiers.check()

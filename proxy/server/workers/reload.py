@@ -20,7 +20,7 @@ from sealwire.proxy.server.key_feed import Freshness, KeyFeed
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tls import TlsSide, listen_side, upstream_side
 from sealwire.proxy.server.upstream import Upstream
-from sealwire.proxy.server.workers.start import ReadConfig, probe, require_classes
+from sealwire.proxy.server.workers.start import ReadConfig, probe, require_classes, require_store
 
 
 class ReloadRefused(Exception):
@@ -95,6 +95,7 @@ class Reload:
         if failure is not None and (not failure.unavailable or self._keys.freshness is Freshness.EXPIRED):
             raise ReloadRefused(failure.problem, failure.hint)
         require_classes(renewed.policy.rules, self._keys.keyring, renewed.config)
+        require_store(renewed.policy.rules, renewed.config)
 
 
 async def _ask_servers(now: Config, renewed: Renewed) -> tuple[Finding, ...]:

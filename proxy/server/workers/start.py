@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sealwire.crypto import selftest
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KeysError, UnknownKey
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.keyring import Keyring
@@ -15,6 +16,7 @@ from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
 from sealwire.proxy.server.config.settings import Config
+from sealwire.proxy.server.context_feed import OpenContexts
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.findings import Finding, compare_access
 from sealwire.proxy.server.frontier_store import read_uri
@@ -46,6 +48,8 @@ class Loaded:
     """For a reload."""
     frontier_uri: str | None = None
     """How to connect to the server's database `sealwire`. Holds a password."""
+    contexts: OpenContexts | None = None
+    """The store of the keys of contexts."""
 
     def __repr__(self) -> str:
         return "Loaded()"
@@ -62,9 +66,14 @@ def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None =
     source = _keyring_source(config, environ)
     first = source.first()
     require_classes(policy.rules, first.keyring, config)
+    require_store(policy.rules, config)
     listen, upstream = listen_side(config.listen_tls), upstream_side(config.upstream_tls)
     uri = None if config.frontier_uri_file is None else read_uri(config.frontier_uri_file)
-    return Loaded(config, policy, first, source, listen, upstream, reread, uri)
+    contexts = None
+    if config.keys.contexts is not None:
+        store = SqliteContextStore(config.keys.contexts)
+        contexts = OpenContexts(store, store.destroyed_after(-1)[0])
+    return Loaded(config, policy, first, source, listen, upstream, reread, uri, contexts)
 
 
 def _keyring_source(config: Config, environ: Mapping[str, str] | None) -> KeyringSource:
@@ -108,6 +117,17 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
             f"{config.keyring}: no active key for the classes {', '.join(missing)}",
             f"if it is new: sealwire keys create {missing[0]}; if it had a key before, this is an older "
             "keyring: restore the newest",
+        )
+
+
+def require_store(policy: PolicySet, config: Config) -> None:
+    """Classes with a key for each context need a store. Raises KeyringIncomplete."""
+    if policy.has_contexts and config.keys.contexts is None:
+        name = next(each.name for each in policy.classes.values() if each.per is not None)
+        raise KeyringIncomplete(
+            StartReason.KEYRING_INCOMPLETE,
+            f"class {name} has a key for each context, and there is no store of such keys",
+            "set keys.contexts to the path of one, on a disk that is not in the data's own backups",
         )
 
 

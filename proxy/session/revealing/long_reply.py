@@ -136,6 +136,11 @@ class LongReply:
         self._out[0] = _pack_int32(self._size + self._grown)
         return regrouped(self._out)
 
+    @property
+    def window(self) -> bytes:
+        """What is looked at and was not opened."""
+        return self._window[self._at :]
+
     def _run(self, end: int, open_envelope: OpenEnvelope) -> None:
         """Open what lies up to `end` in the window: whole elements of the innermost container."""
         run = self._window[self._at : end]

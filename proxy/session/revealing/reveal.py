@@ -12,7 +12,7 @@ from typing import Final, final
 from librt.strings import BytesWriter
 from mypy_extensions import mypyc_attr
 
-from sealwire.crypto.envelope import MARKER
+from sealwire.crypto.envelope import CONTEXT_FORMAT, HEADER_BYTES, KEY_ID_BYTES, MARKER
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, WireReason
 from sealwire.wire.int32 import int32_at
@@ -31,6 +31,7 @@ _MARKER_END: Final = 7
 _CONTENT_OFFSET: Final = 5
 
 _LENGTH_BYTES: Final = 4
+_CONTEXT_MARKER: Final = MARKER + bytes((CONTEXT_FORMAT,))
 
 
 def reveal(message: bytes, parsed: OpMsg, open_envelope: OpenEnvelope) -> tuple[bytes, int]:
@@ -83,6 +84,19 @@ def holds_envelope(buf: bytes, documents: Sequence[int]) -> bool:
     except _Found:
         return True
     return False
+
+
+def context_keys_in(buf: bytes) -> list[bytes]:
+    """What may be ids of keys in envelopes of format 2, as they lie in `buf`. Cost: a search."""
+    found: list[bytes] = []
+    at = buf.find(_CONTEXT_MARKER)
+    while at >= 0:
+        start = at + 1 + HEADER_BYTES
+        key_id = buf[start : start + KEY_ID_BYTES]
+        if len(key_id) == KEY_ID_BYTES:
+            found.append(key_id)
+        at = buf.find(_CONTEXT_MARKER, at + 1)
+    return found
 
 
 class _Found(Exception):

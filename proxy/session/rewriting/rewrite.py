@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final, final
 
 from sealwire.crypto.envelope import binary
+from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
+from sealwire.proxy.session.rewriting.contexts import encrypted_in_context, require, wanted_by
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -37,14 +39,18 @@ class Settled:
     sent before the plan stands. `take` is a `plan.Settler`.
     """
 
-    __slots__ = ("_forms", "_shared", "_size", "edits")
+    __slots__ = ("_forms", "_is_short", "_shared", "_size", "contexts", "edits")
 
     def __init__(self, shared: Shared, forms: Forms | None = None) -> None:
         self._shared = shared
         self._forms = forms
         self._size = 0
+        self._is_short = False
+        """Whether keys of contexts are missing, so that no edit is worth making."""
         self.edits: list[Edit] = []
         """In place of some documents as they came, the same as they are sent."""
+        self.contexts: dict[ContextWanted, None] = {}
+        """The contexts of the values in them."""
 
     def take(
         self,
@@ -56,6 +62,13 @@ class Settled:
         parents: tuple[int, ...],
     ) -> None:
         """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
+        cache = self._shared.contexts
+        if cache is not None:
+            wanted = wanted_by(planned)
+            self.contexts |= wanted
+            self._is_short = self._is_short or bool(cache.missing(wanted))
+            if self._is_short:
+                return  # `apply_plan` asks for all of them at once, and the command comes again
         edits = _edits(message, planned, replacements, self._shared, self._forms)
         lengths = resized(message, edits)
         for parent in parents:
@@ -70,21 +83,25 @@ class Settled:
 
 
 def apply_plan(
-    plan: Plan, shared: Shared, settled: Sequence[Edit] = (), forms: Forms | None = None
+    plan: Plan, shared: Shared, settled: Settled | None = None, forms: Forms | None = None
 ) -> list[bytes]:
     """The message of `plan` with its covered values encrypted, in one piece; a long one in several.
 
-    `settled` are the edits that `Settled` has made of what the plan handed over; `forms` chooses the form of
-    each value while a class moves or is in clear. Returns the very same bytes when nothing has to change.
-    Raises: UnknownKey; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a document or the message outgrows
-    what the server accepts.
+    `settled` has made edits of what the plan handed over; `forms` chooses the form of each value while a
+    class moves or is in clear. Returns the very same bytes when nothing has to change.
+    Raises: UnknownKey; ContextsMissing, ContextShredded; WindowMet, FrontierLost; Refusal(TOO_LARGE) when a
+    document or the message outgrows what the server accepts.
     Cost: O(message) and one AES-SIV call a value.
     """
     message = plan.buf
-    if not plan.edits and not plan.replacements and not settled:
+    if shared.contexts is not None:
+        wanted = wanted_by(plan.edits)
+        require(shared.contexts, wanted if settled is None else settled.contexts | wanted)
+    made = () if settled is None else settled.edits
+    if not plan.edits and not plan.replacements and not made:
         return [message]
     edits = _edits(message, plan.edits, plan.replacements, shared, forms)
-    edits += settled
+    edits += made
     if not edits:
         return [message]
     lengths = resized(message, edits)
@@ -105,9 +122,19 @@ def _edits(
 ) -> list[Edit]:
     keyring, grids = shared.keyring, shared.grids
     if forms is None:
-        edits = [_edit(message, each, keyring, grids) for each in planned]
+        edits = [
+            _edit(message, each, keyring, grids)
+            if each.field_class.per is None
+            else _edit_in_context(message, each, shared)
+            for each in planned
+        ]
     else:
-        found = (_edit_of_form(message, each, keyring, grids, forms) for each in planned)
+        found = (
+            _edit_of_form(message, each, keyring, grids, forms)
+            if each.field_class.per is None
+            else _edit_in_context(message, each, shared)
+            for each in planned
+        )
         edits = [edit for edit in found if edit is not None]
     if replacements:
         edits += [Edit(put.element.start, put.element.end, put.data, put.parents) for put in replacements]
@@ -180,6 +207,16 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
         condition = b"\x04$nin\0" + array
         data = b"".join((b"\x03$not\0", _pack_int32(len(condition) + 5), condition, b"\0"))
     return Edit(planned.element.start, planned.element.end, data, planned.parents)
+
+
+def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:
+    """Such a class has no range, and does not move: its data keeps the keys of its contexts."""
+    if isinstance(planned, RangeEdit):
+        raise TypeError("a range of a class with contexts")
+    element = planned.element
+    value = message[element.value : element.end] if planned.value is None else planned.value
+    envelope = encrypted_in_context(planned, value, shared.contexts)
+    return _put(message, planned, kinds.BIN_DATA, binary(envelope))
 
 
 def _put(message: bytes, planned: ValueEdit, kind: int, data: bytes) -> Edit:

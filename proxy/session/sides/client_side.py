@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
+from sealwire.keys.contexts.cache import ContextsMissing
 from sealwire.keys.frontier.uses import WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
@@ -107,6 +108,12 @@ class ClientSide(Side):
                 effects = self._shortened(refusal, message, parsed)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
+        except ContextsMissing as missing:
+            conversation.views.clear()
+            asked = conversation.need_contexts(missing.wanted)
+            if asked is not None:
+                return [asked]
+            effects = self._failed(missing, message, parsed)
         except WindowMet as window:
             conversation.views.clear()
             if not conversation.has_waited:
@@ -118,6 +125,7 @@ class ClientSide(Side):
             effects = self._failed(failure, message, parsed)
         conversation.views.clear()
         conversation.has_waited = False
+        conversation.context_searches = 0
         return effects
 
     def _refused(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -215,8 +223,7 @@ class ClientSide(Side):
             conversation.views.covered,
             None if settled is None else settled.take,
         )
-        edits = () if settled is None else settled.edits
-        rewritten = apply_plan(plan, shared, edits, forms)
+        rewritten = apply_plan(plan, shared, settled, forms)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)

@@ -6,6 +6,7 @@ from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
+from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
@@ -27,7 +28,7 @@ from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
-from sealwire.proxy.session.revealing.reveal import reveal
+from sealwire.proxy.session.revealing.reveal import context_keys_in, reveal
 from sealwire.proxy.session.sides import look_up
 from sealwire.proxy.session.write_errors import duplicates
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
@@ -37,23 +38,33 @@ from sealwire.wire.long_message import LongMessage
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
 
-_UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey)
+_UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey, ContextKeysMissing)
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
 MAX_ASKED_KEYS: Final = 64
+
+# Keys of contexts that are looked up at once; the rest of a reply asks again.
+MAX_ASKED_CONTEXTS: Final = 10_000
+
+# A long reply asks once for each window. One with more contexts than the cache has room for never ends.
+_MAX_SEARCHES: Final = 256
 
 
 @final
 class ServerSide(Side):
     """Handles the server's messages, each whole."""
 
-    __slots__ = ("_asked_keys", "_unfinished")
+    __slots__ = ("_asked_contexts", "_asked_keys", "_searches", "_unfinished")
 
     def __init__(self, conversation: Conversation, framer: Framer) -> None:
         super().__init__(conversation, framer, CloseReason.SERVER_PROTOCOL)
         # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
         self._unfinished: LongReply | None = None
         self._asked_keys: set[tuple[int, int]] = set()
+        self._asked_contexts: frozenset[bytes] = frozenset()
+        """Ids of keys that were looked up last."""
+        self._searches = 0
+        """How often they were, on behalf of the reply at hand."""
 
     def message(self, message: bytes) -> list[Effect]:
         """One whole message; with NeedKeys in the answer it has to come again. Raises ProtocolError."""
@@ -82,10 +93,11 @@ class ServerSide(Side):
             try:
                 revealed, opened = self._revealed(message, parsed, awaited)
             except _UNREADABLE as error:
-                asked = self._ask_for_key(error)
+                asked = self._ask_for_key(error, message)
                 if asked is not None:
                     return [asked]
                 failure = error
+        self._searched()
         more_to_come = bool(parsed.flags & MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
         if request.hold is not None and not more_to_come:
@@ -113,7 +125,7 @@ class ServerSide(Side):
             parsed = parse_op_msg(message)
         if message.find(MARKER) < 0:
             return message, 0
-        revealed, opened = reveal(message, parsed, shared.keyring.open_envelope)
+        revealed, opened = reveal(message, parsed, shared.open_envelope)
         if opened and request.command in duplicates.COMMANDS:
             revealed = duplicates.name_in_clear(message, parsed.body, revealed)
         return revealed, opened
@@ -158,7 +170,7 @@ class ServerSide(Side):
                 return
             self._unfinished = LongReply(message)
         with suppress(BsonError, *_UNREADABLE):
-            self._unfinished.advance(self._conversation.shared.keyring.open_envelope)
+            self._unfinished.advance(self._conversation.shared.open_envelope)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
@@ -175,7 +187,6 @@ class ServerSide(Side):
 
     def long_message(self, message: LongMessage) -> list[Effect]:
         """As `message`, for one in parts, which are taken from it. Anything unusual is put together first."""
-        keyring = self._conversation.shared.keyring
         reply = self._unfinished
         if reply is None:
             request = self._ordinary(message)
@@ -188,10 +199,10 @@ class ServerSide(Side):
         failure: Exception | None = None
         if reply is not None:
             try:
-                pieces = reply.reveal(keyring.open_envelope)
+                pieces = reply.reveal(self._conversation.shared.open_envelope)
                 opened = reply.opened
             except _UNREADABLE as error:
-                asked = self._ask_for_key(error)
+                asked = self._ask_for_key(error, reply.window)
                 if asked is not None:
                     self._unfinished = reply
                     return [asked]
@@ -199,6 +210,7 @@ class ServerSide(Side):
         else:
             pieces = list(message.parts)
             message.parts.clear()
+        self._searched()
         more_to_come = has_more_to_come(message)
         request = self._answered(message.head, more_to_come=more_to_come)
         if sum(map(len, pieces)) > MAX_CLIENT_MESSAGE_BYTES:
@@ -208,16 +220,36 @@ class ServerSide(Side):
             return self._withheld(failure, response_to, request, more_to_come=more_to_come)
         return self._to_client(LongToClient(pieces), opened)
 
-    def _ask_for_key(self, error: Exception) -> NeedKeys | None:
+    def _ask_for_key(self, error: Exception, where: bytes) -> NeedKeys | None:
         """Have the keyring loaded again if that may help: once for each unknown key, and not without end.
 
         Each load reads a file and pauses the session. A server that invents class ids must not cause many.
+        `where` the key was missed other keys of contexts may be missing as well.
         """
+        if isinstance(error, ContextKeysMissing):
+            return self._ask_for_contexts(error, where)
         key = error.key if isinstance(error, UnknownKey) else None
         if key is None or key in self._asked_keys or len(self._asked_keys) >= MAX_ASKED_KEYS:
             return None
         self._asked_keys.add(key)
         return self._conversation.need_key(key)
+
+    def _ask_for_contexts(self, missing: ContextKeysMissing, message: bytes) -> NeedKeys | None:
+        """Have the keys of contexts looked up; None where the search before this one was for the same."""
+        if missing.key_id in self._asked_contexts or self._searches >= _MAX_SEARCHES:
+            self._asked_contexts, self._searches = frozenset(), 0
+            return None
+        self._searches += 1
+        cache = self._conversation.shared.contexts
+        found = dict.fromkeys((missing.key_id, *context_keys_in(message)))
+        wanted = [each for each in found if cache is not None and not cache.knows_id(each)]
+        self._asked_contexts = frozenset(wanted[:MAX_ASKED_CONTEXTS])
+        return self._conversation.need_context_keys(wanted[:MAX_ASKED_CONTEXTS])
+
+    def _searched(self) -> None:
+        """The reply at hand needs no search any more."""
+        if self._searches:
+            self._asked_contexts, self._searches = frozenset(), 0
 
     def _withheld(
         self, failure: Exception, response_to: int, request: Request, *, more_to_come: bool

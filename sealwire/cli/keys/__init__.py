@@ -17,6 +17,8 @@ from sealwire.cli.groups import LazyGroup
         "export": ("export", "import"),
         "show": ("list", "verify"),
         "status": ("status",),
+        "shred": ("shred",),
+        "contexts": ("contexts", "rewrap-contexts"),
     },
 )
 def command() -> None:

@@ -117,7 +117,8 @@ def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
             f"the policy has no class {name}",
             "give the policy that the proxies use; a class that it does not have needs no new key",
         )
-    return found.mode is not Mode.RANDOM
+    # with a key for each context, the class's own wraps these and encrypts no value: nothing has to move
+    return found.mode is not Mode.RANDOM and found.per is None
 
 
 def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord) -> None:

@@ -9,6 +9,7 @@ import click
 
 from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, refuse_encrypting
+from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.options import Effort, carry_on, finish_all, open_keyring
 from sealwire.cli.output import Manner
 from sealwire.cli.server_options import required_uri
@@ -20,7 +21,7 @@ from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationRea
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.moves import Direction, Move, moves_of
+from sealwire.sidecars.migration.moves import Direction, Move, moves_of, refuse_contexts
 from sealwire.sidecars.migration.planning import RIGHTS, make_job, moves_for, refuse_obstacles
 
 ChooseMoves = Callable[[Client, PolicySet], tuple[Move, ...]]
@@ -70,7 +71,8 @@ class NewJobs:
         keyring = open_keyring(keyring_place, kek)
         with connected(server, RIGHTS) as client:
             moves = choose(client, self.policies)
-            refuse_obstacles(client, moves, self.direction)
+            refuse_obstacles(client, moves)
+            conversions_of(client, keyring, self.direction, moves, self.effort.accepted).check()
             for move in moves:
                 if move.class_name:
                     keyring.cipher_for(move.class_name)
@@ -78,11 +80,12 @@ class NewJobs:
             job = make_job(client, self.direction, moves, self.wrong_type, self.effort.workers)
             if not self.manner.dry_run:
                 ledger.create(job)
-                job = carry_on(client, ledger, keyring, job, self.effort)
+                job = carry_on(client, ledger, keyring, job, self.effort, self.policies)
         return job
 
     def one_class(self, class_name: str) -> Job:
-        """The same of one deterministic class."""
+        """The same of one deterministic class. Raises MigrationRefused CONTEXTS."""
+        refuse_contexts(self.policies, class_name)
         move = ClassMove(self.policies, class_name, self.direction, *self.places, self.wrong_type)
         return move.begin(self.delay_s, self.effort, dry_run=self.manner.dry_run)
 

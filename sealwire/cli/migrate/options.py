@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -12,17 +13,23 @@ from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import KekOptions, open_keyring_store
-from sealwire.cli.options import settings
+from sealwire.cli.migrate.definitions import conversions_of, tell_changed
+from sealwire.cli.options import PATH, settings
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.providers import Providers
+from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.forms import new_form
+from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.forms import InDocument, NewForm, new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner
+from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Within
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
 from sealwire.sidecars.migration.throttle import Throttle
 
@@ -43,11 +50,15 @@ delay_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard a job works."""
+    """How hard a job works, and what it may cost."""
 
     workers: int
     share: float
     batch: int
+    contexts: Path | None = None
+    """The store of the keys of contexts."""
+    accepted: tuple[str, ...] = ()
+    """Indexes, validators and views that may lose their meaning."""
 
 
 effort_options = settings(
@@ -58,8 +69,8 @@ effort_options = settings(
         type=click.IntRange(1, 16),
         default=1,
         show_default=True,
-        help="Ranges of _id that are worked through at once; of a deterministic class, connections that "
-        "write a window.",
+        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which "
+        "the values of a window are written at once.",
     ),
     click.option(
         "--share",
@@ -75,6 +86,20 @@ effort_options = settings(
         show_default=True,
         help="Documents between two notes of how far it is.",
     ),
+    click.option(
+        "--contexts",
+        type=PATH,
+        envvar="SEALWIRE_KEYS_CONTEXTS",
+        show_envvar=True,
+        help="The store of the keys of contexts, where a class has a key for each.",
+    ),
+    click.option(
+        "--accept",
+        "accepted",
+        multiple=True,
+        metavar="NAME",
+        help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
+    ),
 )
 
 
@@ -84,13 +109,54 @@ def open_keyring(keyring: str, kek: KekOptions) -> Keyring:
     return load_keyring(open_keyring_store(keyring, providers), kek.open(providers))
 
 
-def carry_on(client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort: Effort) -> Job:
-    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` raises."""
+def carry_on(
+    client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort: Effort, policies: PolicySet
+) -> Job:
+    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` and `widen` raise.
+
+    Raises KeySettingError CONTEXTS where it needs keys of contexts, and their store is not named.
+    """
+    definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
+    definitions.widen()
     throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
-    with ended_in_order(), progress_bar(job) as tell:
+    with _within(job, keyring, effort, policies) as within, ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle.after, tell, effort.batch)
-        return Runner(job, MongoDocuments(client), ledger, choose, pace).run(effort.workers)
+        runner = Runner(
+            job,
+            MongoDocuments(client),
+            ledger,
+            choose,
+            pace,
+            within=within,
+            narrow=lambda: tell_changed(definitions.narrow()),
+        )
+        return runner.run(effort.workers)
+
+
+@contextmanager
+def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> Iterator[Within | None]:
+    """What chooses forms where classes have keys for contexts; None where no class has."""
+    if effort.contexts is None:
+        classes = [policies.classes.get(move.class_name) for move in job.moves]
+        keyed = next((each for each in classes if each is not None and each.per is not None), None)
+        if keyed is not None:
+            text = f"class {keyed.name} has a key for each context"
+            raise KeySettingError(KeysReason.CONTEXTS, text, "name their store: --contexts PATH")
+        yield None
+        return
+    store = SqliteContextStore(effort.contexts)
+    contexts = JobContexts(store, keyring, policies)
+
+    def within(namespace: str, raws: Sequence[bytes]) -> Callable[[bytes], NewForm]:
+        if job.direction is not Direction.DECRYPT:
+            contexts.prepare(namespace, raws)
+        return lambda raw: new_form(
+            job.direction, keyring, job.wrong_type, InDocument(contexts, namespace, raw)
+        )
+
+    with closing(store):
+        yield within
 
 
 def finish(job: Job, manner: Manner) -> NoReturn:

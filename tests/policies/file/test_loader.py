@@ -163,3 +163,40 @@ class TestPlainAndAllowed:
             load_policy(DESIGN + line + b"\n", "p.yaml")
 
         assert caught.value.line == DESIGN.count(b"\n") + 1
+
+
+def keyed_by(per: str) -> str:
+    """A class with a key for each value of something."""
+    return "{mode: random, key: {per: " + per + "}}"
+
+
+class TestContexts:
+    """Classes with a key for each context."""
+
+    @pytest.mark.parametrize("per", ["tenant", "owner.id", "_id", "$database"])
+    def test_what_keys_depend_on_is_read(self, per: str) -> None:
+        source = policy_with(keyed_by(f'"{per}"'))
+        assert load_policy(source, "policy.yaml").classes["a"].per == per.encode()
+        assert load_policy(source, "policy.yaml").has_contexts
+
+    def test_without_any_there_is_one_key(self) -> None:
+        policy = load_policy(policy_with(), "policy.yaml")
+        assert policy.classes["a"].per is None
+        assert not policy.has_contexts
+
+    @pytest.mark.parametrize("per", ["", "a..b", "$other", "a.0", "$database.x"])
+    def test_what_is_no_path_is_refused(self, per: str) -> None:
+        with pytest.raises(SourceError):
+            load_policy(policy_with(keyed_by(f'"{per}"')), "policy.yaml")
+
+    @pytest.mark.parametrize(("per", "path"), [("x", "x"), ("x", "x.y"), ("x.y", "x"), ("x.y", "x.y")])
+    def test_the_field_must_be_in_clear(self, per: str, path: str) -> None:
+        source = policy_with(keyed_by(per), path=f"{path}: a")
+        with pytest.raises(SourceError) as caught:
+            load_policy(source, "policy.yaml")
+        assert caught.value.hint
+
+    def test_a_class_with_a_range_has_one_key(self) -> None:
+        classes = "{mode: deterministic, type: int, range: {from: 1, to: 2}, key: {per: tenant}}"
+        with pytest.raises(SourceError):
+            load_policy(policy_with(classes), "policy.yaml")

@@ -273,7 +273,9 @@ def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: s
 
 
 @pytest.mark.parametrize("code", [2, 11000, 112, 17280])
-@pytest.mark.parametrize("more", [{}, {**TRANSACTION, "startTransaction": True}], ids=["alone", "transaction"])
+@pytest.mark.parametrize(
+    "more", [{}, {**TRANSACTION, "startTransaction": True}], ids=["alone", "transaction"]
+)
 def test_what_the_server_rejects_holds_nothing_up(moving: Session, code: int, more: dict[str, Any]) -> None:
     moves = moving.shared.moves
     moves.follow("nhs", frontier(BEFORE_ALL, generation=3))

@@ -155,7 +155,7 @@ def settled(message: bytes, limit: int = MAX_MESSAGE_BYTES) -> tuple[Plan, Settl
     both = shared(KEYRING, limit)
     taking = Settled(both)
     plan = planned(message, taking.take)
-    return plan, taking, apply_plan(plan, both, taking.edits)
+    return plan, taking, apply_plan(plan, both, taking)
 
 
 def _many(where: str) -> bytes:
@@ -181,7 +181,7 @@ def test_statements_with_ranges_are_settled_the_same() -> None:
     message = command({"delete": "patients", "$db": "clinic"}, after={"deletes": deletes})
     taking = Settled(shared())
     plan = planned(message, taking.take, RANGED)
-    pieces = apply_plan(plan, shared(), taking.edits)
+    pieces = apply_plan(plan, shared(), taking)
     assert b"".join(pieces) == b"".join(apply_plan(planned(message, policy=RANGED), shared()))
     assert plan.values == MANY
     assert len(plan.replacements) == len(plan.edits) < MANY

@@ -1,0 +1,7 @@
+"""Keys of contexts: one for each tenant, patient or database of a class, kept in a store of their own.
+
+May not import: keys.vault, keys.frontier.
+Walk: `row.ContextRow` is what a store keeps, `store.ContextStore` what it can do, `sqlite_store` the one in a
+file; `wrapping` makes and opens rows, `resolver.Resolver` finds or makes the keys that somebody wants,
+`cache.ContextCache` holds them for the sessions of a process, and `shredding` destroys them.
+"""

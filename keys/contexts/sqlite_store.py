@@ -1,0 +1,263 @@
+"""Context keys in one SQLite file, which all workers of a host share.
+
+The file has mode 0600 and a write-ahead log beside it. A row is on disk before its key encrypts anything
+(`synchronous=FULL`). SQLite overwrites what is deleted (`secure_delete`), and after a destruction the log,
+in which the old page stands, is emptied as far as other processes let it.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sealwire.keys.contexts.row import ContextRow
+from sealwire.keys.contexts.store import ContextCount
+from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.keyring.record import format_time
+from sealwire.keys.private_file import ensure_private
+
+_APPLICATION_ID = 0x53574B43
+"""Says to `file` and to us whose the file is: "SWKC"."""
+_FORMAT = 1
+_BUSY_S = 5.0
+# SQLite takes 32,766 variables in a statement, older builds 999.
+_AT_ONCE = 900
+_PART_BYTES = 1 << 20
+
+_SCHEMA = """
+CREATE TABLE contexts (
+    key_id BLOB PRIMARY KEY NOT NULL, class_id INTEGER NOT NULL, tag BLOB, wrap_version INTEGER NOT NULL,
+    wrapped BLOB, created TEXT NOT NULL, shred_after TEXT, destroyed TEXT, destroyed_number INTEGER
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX contexts_of_classes ON contexts (class_id, tag);
+CREATE UNIQUE INDEX contexts_destroyed ON contexts (destroyed_number) WHERE destroyed_number IS NOT NULL;
+"""
+_COLUMNS = "key_id, class_id, tag, wrap_version, wrapped, created, shred_after, destroyed"
+_NEXT_NUMBER = "(SELECT coalesce(max(destroyed_number), 0) + 1 FROM contexts)"
+
+T = TypeVar("T")
+
+
+class SqliteContextStore:
+    """A `store.ContextStore` in the file at `path`."""
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """Opens the file, or makes it.
+
+        Raises KeySettingError FILE_MISSING without `create`, UnsafeFile, DamagedFile, KekUnavailable.
+        """
+        self._path = path
+        self._lock = threading.Lock()
+        if not create and not path.exists():
+            raise KeySettingError(
+                KeysReason.FILE_MISSING, f"{path} does not exist", "give the store that keys.contexts names"
+            )
+        ensure_private(path)
+        self._connection = self._guarded(self._connect)
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def __repr__(self) -> str:
+        return f"SqliteContextStore({str(self._path)!r})"
+
+    def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
+        """See `store.ContextStore`. Cost: O(tags log rows)."""
+        return self._selected("class_id = ? AND tag IN", (class_id,), tags)
+
+    def find_ids(self, key_ids: Sequence[bytes]) -> list[ContextRow]:
+        """See `store.ContextStore`. Cost: O(ids log rows)."""
+        return self._selected("key_id IN", (), key_ids)
+
+    def create(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
+        """See `store.ContextStore`. Cost: one fsync for all of them."""
+        insert = f"INSERT INTO contexts ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+
+        def keep(connection: sqlite3.Connection) -> None:
+            connection.executemany(insert, [_fields(row) for row in rows])
+
+        self._written(keep)
+        by_class: dict[int, list[bytes]] = {}
+        for row in rows:
+            by_class.setdefault(row.class_id, []).append(row.tag or b"")
+        return [row for class_id, tags in by_class.items() for row in self.find(class_id, tags)]
+
+    def replace(self, old: ContextRow, new: ContextRow) -> bool:
+        """See `store.ContextStore`. Cost: one fsync, and another one where a key is destroyed."""
+        is_shredded = new.is_destroyed and not old.is_destroyed
+        number = _NEXT_NUMBER if is_shredded else "destroyed_number"
+        update = f"""UPDATE contexts SET tag = ?, wrap_version = ?, wrapped = ?, shred_after = ?,
+            destroyed = ?, destroyed_number = {number}
+            WHERE key_id = ? AND tag IS ? AND wrap_version = ? AND wrapped IS ? AND shred_after IS ?
+            AND destroyed IS ?"""  # noqa: S608 - constants
+        _, _, tag, version, wrapped, _, after, destroyed = _fields(new)
+        key_id, _, *before = _fields(old)
+        standing = (before[0], before[1], before[2], before[4], before[5])
+
+        def put(connection: sqlite3.Connection) -> bool:
+            values = (tag, version, wrapped, after, destroyed, key_id, *standing)
+            return connection.execute(update, values).rowcount == 1
+
+        done = self._written(put)
+        if done and is_shredded:
+            self._guarded(lambda: self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        return done
+
+    def destroyed_after(self, mark: int) -> tuple[int, list[bytes]]:
+        """See `store.ContextStore`. Cost: O(ids)."""
+        if mark < 0:
+            found = self._rows("SELECT coalesce(max(destroyed_number), 0) FROM contexts", ())
+            return int(found[0][0]), []
+        select = "SELECT destroyed_number, key_id FROM contexts WHERE destroyed_number > ? ORDER BY 1"
+        numbered = self._rows(select, (mark,))
+        return (numbered[-1][0] if numbered else mark), [key_id for _, key_id in numbered]
+
+    def count(self, class_id: int) -> ContextCount:
+        """See `store.ContextStore`."""
+        select = """SELECT wrap_version, wrapped IS NULL, shred_after IS NOT NULL, tag IS zeroblob(16),
+            count(*) FROM contexts WHERE class_id = ? GROUP BY 1, 2, 3, 4"""
+        live = announced = destroyed = 0
+        versions: dict[int, int] = {}
+        for version, is_gone, is_announced, is_own, number in self._rows(select, (class_id,)):
+            if is_gone:
+                destroyed += number
+                continue
+            versions[version] = versions.get(version, 0) + number
+            if not is_own:
+                live += number
+                announced += number if is_announced else 0
+        return ContextCount(live, announced, destroyed, dict(sorted(versions.items())))
+
+    def rows(self, class_id: int, after: bytes, limit: int) -> list[ContextRow]:
+        """See `store.ContextStore`."""
+        select = f"SELECT {_COLUMNS} FROM contexts WHERE class_id = ? AND key_id > ? ORDER BY key_id LIMIT ?"  # noqa: S608 - constants
+        return [self._row(found) for found in self._rows(select, (class_id, after, limit))]
+
+    def has_bytes(self, wrapped: bytes) -> bool | None:
+        """See `store.ContextStore`. Cost: O(bytes of the file and its log)."""
+        beside = (self._path.with_name(self._path.name + end) for end in ("", "-wal", "-journal"))
+        return any(_holds(path, wrapped) for path in beside)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Make the tables, or see that they are ours. Raises sqlite3.Error, DamagedFile."""
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            names = ("application_id", "user_version")
+            marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if marks == [0, 0] and not tables:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version={_FORMAT}")
+            elif marks != [_APPLICATION_ID, _FORMAT]:
+                raise self._damaged("is not a store of context keys, or of a newer release")
+        finally:
+            connection.execute("COMMIT")
+
+    def _selected(self, where: str, first: tuple[object, ...], wanted: Sequence[bytes]) -> list[ContextRow]:
+        found: list[ContextRow] = []
+        for index in range(0, len(wanted), _AT_ONCE):
+            part = wanted[index : index + _AT_ONCE]
+            select = f"SELECT {_COLUMNS} FROM contexts WHERE {where} ({','.join('?' * len(part))})"  # noqa: S608 - constants
+            found += [self._row(row) for row in self._rows(select, (*first, *part))]
+        return found
+
+    def _rows(self, select: str, values: tuple[object, ...]) -> list[Any]:
+        def read() -> list[Any]:
+            with self._lock, closing(self._connection.execute(select, values)) as cursor:
+                return cursor.fetchall()
+
+        return self._guarded(read)
+
+    def _written(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """The outcome of a change, in a transaction of its own."""
+
+        def write() -> T:
+            with self._lock:
+                connection = self._connection
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    outcome = change(connection)
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+                return outcome
+
+        return self._guarded(write)
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        """Errors of SQLite as ours. Their texts hold no values, and are left out all the same."""
+        try:
+            return action()
+        except sqlite3.OperationalError:
+            raise KekUnavailable(
+                KeysReason.CONTEXTS,
+                f"{self._path} cannot be read or written just now",
+                "look for a full disk, a file system without locks, or a process that holds it",
+            ) from None
+        except sqlite3.DatabaseError:
+            raise self._damaged("is not what SQLite wrote") from None
+
+    def _row(self, found: Sequence[Any]) -> ContextRow:
+        try:
+            key_id, class_id, tag, version, wrapped, created, *ends = found
+            after, destroyed = (None if each is None else _time(each) for each in ends)
+            return ContextRow(key_id, class_id, tag, version, wrapped, _time(created), after, destroyed)
+        except ValueError:
+            raise self._damaged("has a row that Sealwire did not write") from None
+
+    def _damaged(self, what: str) -> DamagedFile:
+        return DamagedFile(KeysReason.SCHEMA, f"{self._path} {what}", "restore it from its own backup")
+
+
+def _holds(path: Path, wanted: bytes) -> bool:
+    """Whether bytes lie in a file, which is read in parts."""
+    try:
+        with path.open("rb") as file:
+            tail = b""
+            while part := file.read(_PART_BYTES):
+                if wanted in tail + part:
+                    return True
+                tail = part[-len(wanted) :]
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def _time(text: object) -> datetime:
+    """Raises ValueError for what is no time."""
+    if not isinstance(text, str):
+        raise ValueError("not a time")
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _fields(row: ContextRow) -> tuple[object, ...]:
+    """In the order of the columns."""
+    after, destroyed = (
+        None if each is None else format_time(each) for each in (row.shred_after, row.destroyed)
+    )
+    created = format_time(row.created)
+    return (row.key_id, row.class_id, row.tag, row.wrap_version, row.wrapped, created, after, destroyed)

@@ -1,0 +1,156 @@
+"""Finds keys of contexts for sessions, in a worker thread, and takes destroyed ones out of their cache.
+
+A key that was destroyed is known as such after `keys.refresh_s` at the latest. While the store does not
+answer, the keys at hand serve until `keys.max_age_s`, as those of the keyring do; new ones cannot be found.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from sealwire.keys.contexts.cache import ContextCache, ContextWanted, Found
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.errors import KeysError, UnknownKey
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.config.settings import KeySettings
+from sealwire.proxy.server.observability.logs import LogGate, note
+from sealwire.proxy.server.observability.metrics import Metrics
+from sealwire.proxy.server.tasks import spawn
+
+_log = logging.getLogger("sealwire.server")
+
+# Without a maximum age in the settings there is none: then a store that is away keeps a destroyed key alive.
+_RETRY_S = 5.0
+
+T = TypeVar("T")
+
+
+class Keyrings(Protocol):
+    """A `KeyFeed`, or a test's stand-in."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """The one that counts."""
+        ...
+
+    async def keyring_with(self, keys: Sequence[tuple[int, int]]) -> Keyring | None:
+        """A newer one; see `KeyFeed.keyring_with`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenContexts:
+    """A store of the keys of contexts."""
+
+    store: ContextStore
+    mark: int
+    """From before anything was looked up: see `ContextStore.destroyed_after`."""
+
+
+class ContextFeed:
+    """Serves one process. All methods are for the event loop's thread."""
+
+    def __init__(
+        self,
+        opened: OpenContexts,
+        cache: ContextCache,
+        keys: Keyrings,
+        settings: KeySettings,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`keys` has the keyring that counts, and newer ones."""
+        store = self._store = opened.store
+        self._cache = cache
+        self._keys = keys
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._resolver = Resolver(store)
+        self._gate = LogGate(10.0, clock)
+        self._mark = opened.mark
+        self._looking = False
+        self._due_at = clock()
+        self._heard_at = clock()
+
+    async def find_for(
+        self, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes], done: Callable[[], None]
+    ) -> None:
+        """Look for these keys, and call `done` while what was found nowhere is still known to be nowhere."""
+        search = partial(self._find, wanted, key_ids)
+        missed = await search()
+        if missed is not None and await self._keys.keyring_with((missed,)) is not None:
+            # another process has a newer keyring, and wrapped a key with it
+            await search()
+        done()
+        self._cache.forget_misses()
+
+    async def _find(
+        self, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes]
+    ) -> tuple[int, int] | None:
+        """Look once; the key of a class that the keyring lacks, where that is what stands in the way."""
+        keyring = self._keys.keyring
+
+        def find() -> Found | UnknownKey:
+            try:
+                return self._resolver.find(keyring, wanted, key_ids)
+            except UnknownKey as error:
+                if error.key is None:
+                    raise
+                return error
+
+        found = await self._in_thread(find)
+        if isinstance(found, UnknownKey):
+            return found.key
+        if found is not None and self._keys.keyring is keyring:
+            self._cache.put(found)
+        return None
+
+    def use_settings(self, settings: KeySettings) -> None:
+        """Other times count from now on."""
+        self._settings = settings
+        self._due_at = min(self._due_at, self._clock() + settings.refresh_s)
+
+    def tick(self) -> None:
+        """About once a second: look for destroyed keys where that is due, give up keys that are too old."""
+        now = self._clock()
+        if not self._looking and now >= self._due_at:
+            self._looking = True
+            spawn(self._look(), "look for destroyed keys")
+        max_age_s = self._settings.max_age_s
+        if max_age_s is not None and now - self._heard_at > max_age_s and len(self._cache):
+            note(_log, logging.CRITICAL, "keys of contexts given up: their store was not heard from")
+            self._cache.clear()
+        self._metrics.context_keys.set(len(self._cache))
+        met, self._cache.destroyed_met = self._cache.destroyed_met, 0
+        if met:
+            self._metrics.shredded_values.inc(met)
+
+    async def _look(self) -> None:
+        began_at = self._clock()
+        found = await self._in_thread(partial(self._store.destroyed_after, self._mark))
+        if found is None:
+            self._due_at = self._clock() + min(_RETRY_S, self._settings.refresh_s)
+        else:
+            self._mark, destroyed = found
+            self._cache.destroy(destroyed)
+            self._heard_at = began_at
+            self._due_at = began_at + self._settings.refresh_s
+        self._looking = False
+
+    async def _in_thread(self, action: Callable[[], T]) -> T | None:
+        """What `action` gives; None where it fails, which the log tells."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, action)
+        except KeysError as error:
+            fields = {"reason": error.reason.value, "problem": str(error), "hint": error.hint}
+            self._gate.note(_log, logging.ERROR, "keys of contexts could not be looked up", "store", **fields)
+        except Exception as error:  # noqa: BLE001 - whatever is raised, sessions must get an answer
+            self._metrics.bugs.inc()
+            note(_log, logging.CRITICAL, "bug: keys of contexts could not be looked up", error)
+        return None

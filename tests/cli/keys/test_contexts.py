@@ -1,0 +1,97 @@
+"""`sealwire keys contexts` and `rewrap-contexts`: counts, keys wrapped anew, a context let in again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.contexts.cache import ContextWanted
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.kek.environment import EnvironmentKek
+from sealwire.keys.keyring.file import load_keyring
+from tests.cli.runs import Run
+
+Fill = Callable[..., None]
+
+
+def fill_store(run: Run, policy: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
+    """A keyring, a store, and what gives contexts of the class `notes` their keys."""
+    monkeypatch.setenv("SEALWIRE_KEYRING", "k.json")
+    monkeypatch.setenv("SEALWIRE_KEYS_CONTEXTS", "contexts.db")
+    assert run("create", "--policy", policy).code == 0
+
+    def fill(*contexts: bytes) -> None:
+        keyring = load_keyring(Path("k.json"), EnvironmentKek())
+        store = SqliteContextStore(Path("contexts.db"))
+        Resolver(store).find(keyring, [ContextWanted("notes", each, True) for each in contexts])
+        store.close()
+
+    return fill
+
+
+@pytest.fixture
+def fill(run: Run, policy: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
+    return fill_store(run, policy, monkeypatch)
+
+
+def counts(run: Run) -> dict[str, object]:
+    done = run("contexts", "notes", "--json")
+    assert done.code == 0
+    return dict(json.loads(done.out))
+
+
+def test_contexts_are_counted(run: Run, fill: Fill) -> None:
+    fill(b"\x02a", b"\x02b", b"\x12" + bytes(8))
+    assert run("shred", "notes", "a", "--now", "--confirm", "notes").code == 0
+    assert run("shred", "notes", "0", "--type", "int").code == 0
+    assert counts(run) == {
+        "dry_run": False,
+        "class": "notes",
+        "live": 2,
+        "announced": 1,
+        "destroyed": 1,
+        "wrapped_by_version": {"1": 3},
+    }
+    assert "2 contexts" in run("contexts", "notes").out
+
+
+def test_keys_are_wrapped_anew_after_a_rotation(run: Run, fill: Fill, policy: Path) -> None:
+    fill(b"\x02a", b"\x02b")
+    assert run("rotate", "notes", "--policy", policy).code == 0
+    dry = run("rewrap-contexts", "notes", "--dry-run", "--json")
+    assert json.loads(dry.out)["keys"] == 3
+    assert counts(run)["wrapped_by_version"] == {"1": 3}
+    assert json.loads(run("rewrap-contexts", "notes", "--json").out)["keys"] == 3
+    assert counts(run)["wrapped_by_version"] == {"2": 3}
+    assert json.loads(run("rewrap-contexts", "notes", "--json").out)["keys"] == 0
+
+
+def test_a_context_is_let_in_again_only_after_its_key_was_destroyed(run: Run, fill: Fill) -> None:
+    fill(b"\x02a")
+    assert run("contexts", "notes", "a", "--readmit").code == 78
+    assert run("shred", "notes", "a", "--now", "--confirm", "notes").code == 0
+    assert run("contexts", "notes", "a", "--readmit", "--dry-run").code == 0
+    assert run("contexts", "notes", "a", "--readmit").code == 0
+    fill(b"\x02a")
+    assert (counts(run)["live"], counts(run)["destroyed"]) == (1, 1)
+
+
+def test_a_deterministic_class_with_contexts_rotates_like_a_random_one(
+    run: Run, fill: Fill, policy: Path
+) -> None:
+    fill()
+    text = policy.read_text().replace("type: string}", "type: string, key: {per: tenant}}")
+    policy.write_text(text)
+    done = run("rotate", "nhs_number", "--policy", policy, "--json")
+    assert [each["state"] for each in json.loads(done.out)["keys"]] == ["active"]
+    assert json.loads(done.out)["next"] == []
+
+
+def test_mistakes_have_their_exit_codes(run: Run, fill: Fill) -> None:
+    assert run("contexts", "notes", "--contexts", "missing.db").code == 78
+    fill(b"\x02a")
+    assert run("contexts", "other").code == 65
+    assert run("contexts", "notes", "--readmit").code == 2
+    assert run("contexts", "notes", "b", "--readmit").code == 65

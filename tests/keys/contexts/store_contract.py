@@ -1,0 +1,93 @@
+"""The contract that every store of context keys keeps: a class to inherit from."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
+from sealwire.keys.contexts.store import ContextStore, every_row
+from tests.keys.samples import NOW
+
+
+def row(number: int, class_id: int = 1, tag: bytes | None = None) -> ContextRow:
+    own = tag or bytes([number]) * 16
+    return ContextRow(bytes([number]) * 16, class_id, own, 1, b"wrapped %d" % number, NOW)
+
+
+class ContextStoreContract:
+    """A subclass has a fixture `store`: one in which nothing lies yet."""
+
+    def test_nothing_is_found_at_first(self, store: ContextStore) -> None:
+        assert store.find(1, [bytes(16)]) == store.find_ids([bytes(16)]) == []
+        assert store.rows(1, b"", 10) == []
+
+    def test_what_was_created_is_found_by_tag_and_by_id(self, store: ContextStore) -> None:
+        rows = [row(number) for number in range(1, 5)]
+        assert sorted(store.create(rows), key=lambda each: each.key_id) == rows
+        assert store.find(1, [rows[1].tag or b""]) == [rows[1]]
+        assert store.find(2, [rows[1].tag or b""]) == []
+        assert store.find_ids([rows[2].key_id, bytes(16)]) == [rows[2]]
+
+    def test_more_are_found_than_a_statement_takes(self, store: ContextStore) -> None:
+        ids = [number.to_bytes(16, "big") for number in range(2000)]
+        store.create([row(7), *(replace(row(1), key_id=each, tag=each[::-1]) for each in ids[1:])])
+        assert len(store.find_ids(ids)) == 1999
+
+    def test_the_first_key_of_a_context_stands(self, store: ContextStore) -> None:
+        first, second = row(1), replace(row(2), tag=row(1).tag)
+        store.create([first])
+        assert store.create([second]) == [first]
+        assert store.find_ids([second.key_id]) == []
+
+    def test_a_row_is_replaced_where_it_stands_and_nowhere_else(self, store: ContextStore) -> None:
+        old = row(1)
+        store.create([old])
+        new = replace(old, wrap_version=2, wrapped=b"anew", shred_after=NOW)
+        assert store.replace(old, new)
+        assert not store.replace(old, replace(old, wrapped=b"third"))
+        assert store.find_ids([old.key_id]) == [new]
+
+    def test_destructions_are_told_since_a_mark(self, store: ContextStore) -> None:
+        rows = [row(number) for number in range(1, 4)]
+        store.create(rows)
+        mark, none = store.destroyed_after(-1)
+        assert none == []
+        for each in rows[:2]:
+            assert store.replace(each, replace(each, wrapped=None, destroyed=NOW))
+        later, gone = store.destroyed_after(mark)
+        assert gone == [rows[0].key_id, rows[1].key_id]
+        assert store.destroyed_after(later) == (later, [])
+        assert store.destroyed_after(-1) == (later, [])
+
+    def test_a_destroyed_key_stays_destroyed_when_its_tag_is_given_up(self, store: ContextStore) -> None:
+        old = row(1)
+        store.create([old])
+        gone = replace(old, wrapped=None, destroyed=NOW)
+        free = replace(gone, tag=None)
+        assert store.replace(old, gone)
+        mark, _ = store.destroyed_after(-1)
+        assert store.replace(gone, free)
+        assert store.destroyed_after(mark) == (mark, [])
+        assert store.create([replace(row(2), tag=old.tag)]) == [replace(row(2), tag=old.tag)]
+        assert store.find_ids([old.key_id]) == [free]
+
+    def test_they_are_counted_by_class_and_version(self, store: ContextStore) -> None:
+        rows = [row(number) for number in range(1, 5)]
+        store.create([*rows, row(9, tag=CLASS_TAG), row(8, class_id=2)])
+        assert store.replace(rows[0], replace(rows[0], wrapped=None, destroyed=NOW))
+        assert store.replace(rows[1], replace(rows[1], shred_after=NOW + timedelta(days=1)))
+        assert store.replace(rows[2], replace(rows[2], wrap_version=2))
+        count = store.count(1)
+        assert (count.live, count.announced, count.destroyed) == (3, 1, 1)
+        assert count.wrapped_by == {1: 3, 2: 1}
+
+    def test_all_rows_are_gone_through_in_order(self, store: ContextStore) -> None:
+        rows = [row(number) for number in range(1, 8)]
+        store.create([*rows, row(99, class_id=2)])
+        assert list(every_row(store, 1, batch=3)) == rows
+
+    def test_the_bytes_of_a_destroyed_key_are_gone(self, store: ContextStore) -> None:
+        old = replace(row(1), wrapped=b"these bytes are to go away " * 3)
+        store.create([old, row(2)])
+        assert store.has_bytes(old.wrapped or b"") is not False
+        assert store.replace(old, replace(old, wrapped=None, destroyed=NOW))
+        assert store.has_bytes(old.wrapped or b"") is not True

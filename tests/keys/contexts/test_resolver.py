@@ -1,0 +1,99 @@
+"""Keys of contexts are made once, found again by any process, and never kept or found in clear."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.shredding import announce, shred
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.errors import DamagedFile, UnknownKey
+from tests.keys.contexts.samples import NOTES, keyring, wanted
+from tests.keys.samples import NOW
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteContextStore]:
+    opened = SqliteContextStore(tmp_path / "contexts.db")
+    yield opened
+    opened.close()
+
+
+def test_a_context_gets_a_key_once(store: SqliteContextStore) -> None:
+    first = Resolver(store).find(keyring(), [wanted("a"), wanted("b"), wanted("a", "letters")])
+    again = Resolver(store).find(keyring(), [wanted("b"), wanted("a", "letters"), wanted("a")])
+    assert first.by_context == again.by_context
+    keys = [found.key for found in first.by_context.values() if found is not None]
+    assert len(set(keys)) == 3
+    assert store.count(NOTES).live == 2
+
+
+def test_a_context_that_is_only_compared_gets_none(store: SqliteContextStore) -> None:
+    resolver = Resolver(store)
+    found = resolver.find(keyring(), [wanted("a", is_stored=False)])
+    assert found.by_context == {("notes", b"a"): None}
+    resolver.find(keyring(), [wanted("b")])
+    assert resolver.find(keyring(), [wanted("a", is_stored=False)]).by_context == {("notes", b"a"): None}
+    both = resolver.find(keyring(), [wanted("a", is_stored=False), wanted("a")])
+    assert both.by_context["notes", b"a"] is not None
+
+
+def test_keys_are_found_by_their_ids(store: SqliteContextStore) -> None:
+    resolver = Resolver(store)
+    made = resolver.find(keyring(), [wanted("a")]).by_context["notes", b"a"]
+    assert made is not None
+    found = resolver.find(keyring(), (), [made.key_id, bytes(16)])
+    assert found.by_id == {made.key_id: made, bytes(16): None}
+
+
+def test_the_key_that_makes_tags_is_nobody_s_to_open_values_with(store: SqliteContextStore) -> None:
+    resolver = Resolver(store)
+    resolver.find(keyring(), [wanted("a")])
+    ids = [row.key_id for row in store.rows(NOTES, b"", 10)]
+    found = resolver.find(keyring(), (), ids)
+    assert sum(key is not None for key in found.by_id.values()) == 1
+
+
+def test_contexts_stay_what_they_are_when_the_class_gets_another_key(store: SqliteContextStore) -> None:
+    before = Resolver(store).find(keyring(1), [wanted("a")])
+    after = Resolver(store).find(keyring(2), [wanted("a"), wanted("b")])
+    assert after.by_context["notes", b"a"] == before.by_context["notes", b"a"]
+    # a process that has not loaded the newer keyring knows the contexts, and not how to open the new key
+    with pytest.raises(UnknownKey):
+        Resolver(store).find(keyring(1), [wanted("b")])
+
+
+def test_a_destroyed_key_is_told_as_such(store: SqliteContextStore) -> None:
+    resolver = Resolver(store)
+    made = resolver.find(keyring(), [wanted("a")]).by_context["notes", b"a"]
+    row = resolver.row_of(keyring(), "notes", b"a")
+    assert made is not None
+    assert row is not None
+    shred(store, announce(store, row, NOW, NOW - NOW), NOW)
+    found = resolver.find(keyring(), [wanted("a")], [made.key_id])
+    for key in (found.by_context["notes", b"a"], found.by_id[made.key_id]):
+        assert key is not None
+        assert key.key is None
+
+
+def test_no_row_is_found_where_there_is_no_context(store: SqliteContextStore) -> None:
+    resolver = Resolver(store)
+    assert resolver.row_of(keyring(), "notes", b"a") is None
+    assert resolver.tag_key(keyring(), "notes") is None
+    resolver.find(keyring(), [wanted("b")])
+    assert resolver.row_of(keyring(), "notes", b"a") is None
+    assert resolver.row_of(keyring(), "notes", b"b") is not None
+
+
+def test_another_keyring_opens_nothing(store: SqliteContextStore) -> None:
+    Resolver(store).find(keyring(), [wanted("a")])
+    other = keyring(2)
+    with pytest.raises((DamagedFile, UnknownKey)):
+        Resolver(store).find(type(other)([]), [wanted("a")])
+
+
+def test_no_context_lies_in_the_store(store: SqliteContextStore, tmp_path: Path) -> None:
+    Resolver(store).find(keyring(), [wanted("someone in particular")])
+    for path in tmp_path.iterdir():
+        assert b"someone" not in path.read_bytes()

@@ -1,0 +1,186 @@
+"""Keys of contexts are found in a thread, destroyed ones leave in time, and an outage is survived a while."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sealwire.keys.contexts.cache import ContextCache
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.row import ContextRow
+from sealwire.keys.contexts.shredding import announce, shred
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.errors import KekUnavailable, KeysReason
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.server.config.settings import KeySettings
+from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts
+from sealwire.proxy.server.observability.metrics import Metrics
+from tests.keys.contexts.samples import NOTES, keyring, wanted
+from tests.keys.samples import NOW
+
+KEYRING = keyring()
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Faulty(SqliteContextStore):
+    """A store that can be away."""
+
+    error: Exception | None = None
+
+    def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
+        if self.error is not None:
+            raise self.error
+        return super().find(class_id, tags)
+
+    def destroyed_after(self, mark: int) -> tuple[int, list[bytes]]:
+        if self.error is not None:
+            raise self.error
+        return super().destroyed_after(mark)
+
+
+class Keys:
+    """A process whose keyring is older than another one's, until it is asked for a newer key."""
+
+    def __init__(self) -> None:
+        self.keyring = KEYRING
+        self.newest = KEYRING
+        self.asked: list[tuple[int, int]] = []
+
+    async def keyring_with(self, keys: Sequence[tuple[int, int]]) -> Keyring | None:
+        self.asked += keys
+        self.keyring = self.newest
+        return self.newest
+
+
+class World:
+    def __init__(self, store: Faulty) -> None:
+        self.store = store
+        self.clock = Clock()
+        self.cache = ContextCache()
+        self.metrics = Metrics()
+        settings = KeySettings(refresh_s=60.0, max_age_s=600.0)
+        opened = OpenContexts(store, store.destroyed_after(-1)[0])
+        self.keys = Keys()
+        self.feed = ContextFeed(opened, self.cache, self.keys, settings, self.metrics, self.clock)
+        self.known: list[bool] = []
+
+    async def find(self, *contexts: str, is_stored: bool = True) -> None:
+        asked = [wanted(each, is_stored=is_stored) for each in contexts]
+        await self.feed.find_for(asked, (), lambda: self.known.append(not self.cache.missing(asked)))
+
+    async def tick(self) -> None:
+        """And wait for the look that it may have begun."""
+        self.feed.tick()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+    def shred(self, context: str) -> None:
+        row = Resolver(self.store).row_of(KEYRING, "notes", context.encode())
+        assert row is not None
+        shred(self.store, announce(self.store, row, NOW, NOW - NOW), NOW)
+
+    def figure(self, name: str) -> float:
+        return float(self.metrics.registry.get_sample_value(name) or 0.0)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with closing(Faulty(tmp_path / "contexts.db")) as store:
+        yield World(store)
+
+
+async def test_what_was_found_is_known_when_the_session_goes_on(world: World) -> None:
+    await world.find("a", "b")
+    assert world.known == [True]
+    assert world.cache.missing([wanted("a"), wanted("b")]) == []
+    await world.tick()
+    assert world.figure("sealwire_context_keys") == 2
+
+
+async def test_that_something_is_nowhere_is_known_for_that_moment_only(world: World) -> None:
+    await world.find("a", is_stored=False)
+    assert world.known == [True]
+    assert world.cache.missing([wanted("a", is_stored=False)])
+
+
+async def test_a_destroyed_key_leaves_within_the_refresh_time(world: World) -> None:
+    await world.find("a", "b")
+    await world.tick()
+    world.shred("a")
+    world.clock.now += 59.0
+    await world.tick()
+    assert len(world.cache) == 2
+    world.clock.now += 1.0
+    await world.tick()
+    assert len(world.cache) == 1
+    assert world.cache.missing([wanted("b")]) == []
+
+
+async def test_a_key_destroyed_before_the_first_look_leaves_as_well(world: World) -> None:
+    await world.find("a")
+    world.shred("a")
+    await world.tick()
+    assert len(world.cache) == 0
+
+
+async def test_a_store_that_is_away_gives_an_answer_all_the_same(world: World) -> None:
+    await world.find("a")
+    world.store.error = KekUnavailable(KeysReason.CONTEXTS, "away")
+    await world.find("b")
+    assert world.known == [True, False]
+    world.store.error = RuntimeError("a bug")
+    await world.find("c")
+    assert world.known == [True, False, False]
+    assert world.figure("sealwire_bugs_total") == 1
+
+
+async def test_keys_serve_for_a_while_without_their_store_and_no_longer(world: World) -> None:
+    await world.find("a")
+    world.store.error = KekUnavailable(KeysReason.CONTEXTS, "away")
+    world.clock.now += 600.0
+    await world.tick()
+    assert len(world.cache) == 1
+    world.clock.now += 1.0
+    await world.tick()
+    assert len(world.cache) == 0
+
+
+async def test_a_key_that_a_newer_keyring_wrapped_has_that_loaded(world: World) -> None:
+    world.keys.newest = keyring(2)
+    Resolver(world.store).find(keyring(2), [wanted("a")])
+    await world.find("a")
+    assert world.keys.asked == [(NOTES, 2)]
+    assert world.known == [True]
+
+
+async def test_a_key_that_no_keyring_opens_is_not_known(world: World) -> None:
+    Resolver(world.store).find(keyring(2), [wanted("a")])
+    await world.find("a")
+    assert world.known == [False]
+
+
+async def test_other_times_count_at_once(world: World) -> None:
+    await world.find("a")
+    await world.tick()
+    world.shred("a")
+    world.feed.use_settings(KeySettings(refresh_s=5.0))
+    world.clock.now += 5.0
+    await world.tick()
+    assert len(world.cache) == 0
+
+
+async def test_values_of_destroyed_keys_are_counted(world: World) -> None:
+    world.cache.destroyed_met = 3
+    await world.tick()
+    await world.tick()
+    assert world.figure("sealwire_shredded_values_total") == 3

@@ -1,0 +1,246 @@
+"""A session waits for keys of contexts, tries again, and encrypts and opens with them; nothing is guessed."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson.binary import Binary
+
+from sealwire.crypto.envelope import parse_context_header
+from sealwire.keys.contexts.cache import ContextCache
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.shredding import announce, shred
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.commands.planner import plan_command
+from sealwire.policies.file.loader import load_policy
+from sealwire.proxy.session.effects import Effect, LongToServer, NeedKeys, ToClient, ToServer
+from sealwire.proxy.session.login.handshake import Topology
+from sealwire.proxy.session.rewriting.contexts import MAX_CONTEXTS
+from sealwire.proxy.session.rewriting.rewrite import apply_plan
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.shared import SessionSettings, Shared
+from sealwire.wire.long_message import PART_BYTES
+from sealwire.wire.op_msg import parse_op_msg
+from tests.keys.samples import NOW
+from tests.proxy.session.world import OWN_ADDRESS, command, reply
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  ssn: {mode: deterministic, type: string, key: {per: tenant}}
+  notes: {mode: random, key: {per: tenant}}
+collections:
+  clinic.people: {ssn: ssn, notes: notes}
+""",
+    "policy.yaml",
+)
+KEYRING = Keyring(
+    DataKey(name, number, 1, KeyState.ACTIVE, NOW, bytes([number]) * 64)
+    for number, name in enumerate(POLICY.class_names, 1)
+)
+Body = dict[str, Any]
+
+
+class World:
+    """A session, the cache of its process, and a store that is asked when the session asks."""
+
+    def __init__(self, store: SqliteContextStore) -> None:
+        self.store = store
+        self.cache = ContextCache()
+        self.shared = Shared(SessionSettings(POLICY, login_required=False), KEYRING, self.cache)
+        self.session = Session(self.shared, Topology(OWN_ADDRESS))
+        self.asked: list[NeedKeys] = []
+        self.resolver = Resolver(store)
+        self.sent = 0
+
+    def answer(self, effects: list[Effect], *, find: bool = True) -> list[Effect]:
+        """As the shell does, for as long as the session asks."""
+        while needs := [each for each in effects if isinstance(each, NeedKeys)]:
+            (need,) = needs
+            self.asked.append(need)
+            if find:
+                self.cache.put(self.resolver.find(KEYRING, need.contexts, need.context_keys))
+            effects = self.session.keys_loaded()
+            self.cache.forget_misses()
+        return effects
+
+    def command(self, body: Body) -> bytes:
+        """A command with an id of its own."""
+        self.sent += 1
+        return command({**body, "$db": "clinic"}, request_id=self.sent)
+
+    def send(self, body: Body) -> Body:
+        """What the server gets of a command, or the client's error."""
+        return _body(self.answer(self.session.client_data(self.command(body))))
+
+    def reply(self, body: Body) -> list[Effect]:
+        """What becomes of a reply to a find, before any key is looked up."""
+        self.send({"find": "people", "filter": {}})
+        message = reply(body, self.sent)
+        effects: list[Effect] = []
+        for start in range(0, len(message), PART_BYTES):
+            effects += self.session.server_data(message[start : start + PART_BYTES])
+        return effects
+
+    def receive(self, body: Body) -> Body:
+        """What the client gets of a reply to a find."""
+        return _body(self.answer(self.reply(body)))
+
+
+def _body(effects: list[Effect]) -> Body:
+    (message,) = [
+        b"".join(each.pieces) if isinstance(each, LongToServer) else each.data
+        for each in effects
+        if isinstance(each, ToServer | ToClient | LongToServer)
+    ]
+    return bson.decode(message[parse_op_msg(message).body :])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        yield World(store)
+
+
+def inserted(world: World, *documents: Body) -> list[Body]:
+    found = world.send({"insert": "people", "documents": list(documents)})
+    assert "documents" in found, found
+    return list(found["documents"])
+
+
+def key_of(value: Binary) -> bytes:
+    return parse_context_header(bytes(value))[1]
+
+
+def batch(*documents: Body) -> Body:
+    return {"ok": 1.0, "cursor": {"id": 0, "ns": "clinic.people", "firstBatch": list(documents)}}
+
+
+def test_values_of_a_command_are_encrypted_under_the_keys_of_their_contexts(world: World) -> None:
+    first, second, third = inserted(world, *({"tenant": n, "ssn": "x", "notes": "y"} for n in (1, 2, 1)))
+    assert len(world.asked) == 1
+    assert len(world.asked[0].contexts) == 4
+    assert first["ssn"] == third["ssn"] != second["ssn"]
+    assert key_of(first["ssn"]) != key_of(first["notes"])
+    assert key_of(first["notes"]) == key_of(third["notes"])
+
+
+def test_keys_at_hand_are_not_asked_for(world: World) -> None:
+    inserted(world, {"tenant": 1, "ssn": "x"})
+    inserted(world, {"tenant": 1, "ssn": "y"})
+    assert len(world.asked) == 1
+
+
+def test_a_filter_asks_for_the_very_value_that_is_stored(world: World) -> None:
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "x"})
+    assert (
+        world.send({"find": "people", "filter": {"tenant": 1, "ssn": "x"}})["filter"]["ssn"] == stored["ssn"]
+    )
+
+
+def test_a_filter_on_a_context_without_a_key_matches_nothing_and_makes_none(world: World) -> None:
+    condition = {"find": "people", "filter": {"tenant": 9, "ssn": "x"}}
+    first, second = (world.send(condition)["filter"]["ssn"] for _ in range(2))
+    assert first != second
+    assert len(world.asked) == 2  # another process may have made the key meanwhile
+    assert world.store.count(1).live == 0
+
+
+def test_a_reply_asks_for_all_keys_that_it_needs_at_once(world: World) -> None:
+    stored = inserted(world, *({"tenant": n, "ssn": f"s{n}", "notes": n} for n in range(20)))
+    world.cache.clear()
+    world.asked.clear()
+    found = world.receive(batch(*stored))["cursor"]["firstBatch"]
+    assert found == [{"tenant": n, "ssn": f"s{n}", "notes": n} for n in range(20)]
+    assert len(world.asked) == 1
+    assert len(world.asked[0].context_keys) == 40
+
+
+def test_a_projection_without_the_context_is_opened(world: World) -> None:
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "x"})
+    world.cache.clear()
+    assert world.receive(batch({"ssn": stored["ssn"]}))["cursor"]["firstBatch"] == [{"ssn": "x"}]
+
+
+def test_a_long_reply_is_opened_as_well(world: World) -> None:
+    stored = inserted(world, *({"tenant": n, "notes": "n" * 2000} for n in range(700)))
+    world.cache.clear()
+    world.asked.clear()
+    effects = world.answer(world.reply(batch(*stored)))
+    pieces = b"".join(b"".join(each.pieces) for each in effects if hasattr(each, "pieces"))
+    found = bson.decode(pieces[parse_op_msg(pieces).body :])["cursor"]["firstBatch"]
+    assert [each["notes"] for each in found] == ["n" * 2000] * 700
+    assert 1 < len(world.asked) < 30
+
+
+def test_a_long_command_asks_once(world: World) -> None:
+    documents = [{"tenant": n % 3000, "ssn": "x", "pad": "p" * 100} for n in range(4000)]
+    stored = inserted(world, *documents)
+    assert len(world.asked) == 1
+    assert len({key_of(each["ssn"]) for each in stored}) == 3000
+
+
+def test_a_shredded_value_is_null_and_its_context_is_closed(world: World) -> None:
+    stored = inserted(world, {"tenant": 1, "notes": "x"}, {"tenant": 2, "notes": "y"})
+    row = world.resolver.row_of(KEYRING, "notes", b"\x12" + (1).to_bytes(8, "little"))
+    assert row is not None
+    shred(world.store, announce(world.store, row, NOW, NOW - NOW), NOW)
+    world.cache.destroy([row.key_id])
+    found = world.receive(batch(*stored))["cursor"]["firstBatch"]
+    assert found == [{"tenant": 1, "notes": None}, {"tenant": 2, "notes": "y"}]
+    refused = world.send({"insert": "people", "documents": [{"tenant": 1, "notes": "again"}]})
+    assert (refused["ok"], refused["code"]) == (0.0, 211)
+    assert b"again" not in bson.encode(refused)
+
+
+def test_a_key_that_is_nowhere_withholds_the_reply(world: World) -> None:
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "x"})
+    forged = Binary(stored["ssn"][:13] + bytes(16) + stored["ssn"][29:], 0x80)
+    assert world.receive(batch({"ssn": forged}))["code"] == 211
+
+
+def test_where_the_store_does_not_answer_commands_and_replies_get_an_error(world: World) -> None:
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "x"})
+    world.cache.clear()
+    insert = world.command({"insert": "people", "documents": [{"tenant": 1, "ssn": "x"}]})
+    assert _body(world.answer(world.session.client_data(insert), find=False))["code"] == 262
+    assert _body(world.answer(world.reply(batch(stored)), find=False))["code"] == 262
+    assert inserted(world, {"tenant": 1, "ssn": "x"}) == [{"tenant": 1, "ssn": stored["ssn"]}]
+
+
+def test_a_newer_keyring_has_all_keys_looked_up_anew(world: World) -> None:
+    inserted(world, {"tenant": 1, "ssn": "x"})
+    world.shared.use_keyring(KEYRING)
+    assert len(world.cache) == 0
+    inserted(world, {"tenant": 1, "ssn": "x"})
+    assert len(world.asked) == 2
+
+
+def test_a_command_with_more_new_contexts_than_can_be_looked_up_is_refused(world: World) -> None:
+    documents = [{"tenant": n, "ssn": "x"} for n in range(MAX_CONTEXTS + 1)]
+    assert world.send({"insert": "people", "documents": documents})["code"] == 10334
+    assert world.asked == []
+
+
+def test_a_process_without_a_store_encrypts_nothing() -> None:
+    message = command({"insert": "people", "documents": [{"tenant": 1, "ssn": "x"}], "$db": "clinic"})
+    plan = plan_command(POLICY, message, parse_op_msg(message).body, (0,))
+    with pytest.raises(UnknownKey) as caught:
+        apply_plan(plan, Shared(SessionSettings(POLICY), KEYRING))
+    assert caught.value.reason is KeysReason.CONTEXTS
+
+
+def test_no_context_is_in_what_the_session_says(world: World) -> None:
+    message = world.command({"insert": "people", "documents": [{"tenant": "someone", "ssn": "x"}]})
+    effects = world.session.client_data(message)
+    assert "someone" not in repr(effects)
+    world.answer(effects)
+    refused = world.send({"find": "people", "filter": {"other": "someone", "ssn": "x"}})
+    assert "someone" not in str(refused)

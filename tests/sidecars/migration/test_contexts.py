@@ -1,0 +1,135 @@
+"""A job under the keys of contexts: each document's own, made in one write, and what has none is left."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import bson
+import pytest
+from bson.binary import Binary
+
+from sealwire.crypto.envelope import SUBTYPE, parse_context_header
+from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
+from sealwire.keys.contexts.shredding import announce, shred
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.policies.file.loader import load_policy
+from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
+from sealwire.sidecars.migration.forms import Form, InDocument, Left, WrongType, new_form
+from sealwire.sidecars.migration.moves import Direction, refuse_contexts
+from tests.keys.samples import NOW
+from tests.sidecars.migration.doubles import NAMESPACE, NOTES, keyring, sealed
+from tests.sidecars.migration.test_forms import form
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes:
+  notes: {mode: random, key: {per: tenant}}
+  letters: {mode: random, key: {per: $database}}
+  nhs: {mode: deterministic, type: string, key: {per: tenant}}
+collections:
+  clinic.patients: {notes: notes, visits.text: notes, letters: letters, nhs: nhs}
+""",
+    "policy.yaml",
+)
+KEYS = keyring(1)
+
+
+class World:
+    def __init__(self, store: SqliteContextStore) -> None:
+        self.store = store
+        self.contexts = JobContexts(store, KEYS, POLICY)
+
+    def chosen(
+        self, direction: Direction, value: object, name: str = "notes", **document: Any
+    ) -> Form | Left | None:
+        within = InDocument(self.contexts, NAMESPACE, bson.encode(document))
+        return new_form(direction, KEYS, WrongType.SKIP, within)(*form(value), name)
+
+    def encrypted(self, value: object, name: str = "notes", **document: Any) -> Binary:
+        found = self.chosen(Direction.ENCRYPT, value, name, **document)
+        assert isinstance(found, tuple)
+        return Binary(found[1][5:], SUBTYPE)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        yield World(store)
+
+
+def key_of(envelope: Binary) -> bytes:
+    return parse_context_header(bytes(envelope))[1]
+
+
+def test_a_value_is_encrypted_under_its_document_s_context_and_back(world: World) -> None:
+    first, second, again = (world.encrypted("x", tenant=tenant) for tenant in (1, 2, 1))
+    assert key_of(first) == key_of(again) != key_of(second)
+    for envelope in (first, second):
+        assert world.chosen(Direction.DECRYPT, envelope, "") == form("x")
+        assert world.chosen(Direction.ENCRYPT, envelope, tenant=1) is None
+        assert world.chosen(Direction.REENCRYPT, envelope, tenant=1) is None
+
+
+def test_a_database_is_a_context_without_a_field(world: World) -> None:
+    assert key_of(world.encrypted("x", "letters")) == key_of(world.encrypted("y", "letters", tenant=1))
+
+
+@pytest.mark.parametrize("document", [{}, {"tenant": None}, {"tenant": [1]}, {"tenant": 1.5}], ids=repr)
+def test_a_document_that_says_no_context_is_left(world: World, document: dict[str, Any]) -> None:
+    assert world.chosen(Direction.ENCRYPT, "x", **document) is Left.NO_CONTEXT
+
+
+def test_what_the_class_s_own_key_encrypted_moves_to_the_context_s(world: World) -> None:
+    found = world.chosen(Direction.REENCRYPT, sealed(KEYS, "notes", "x"), tenant=1)
+    assert isinstance(found, tuple)
+    assert world.chosen(Direction.DECRYPT, Binary(found[1][5:], SUBTYPE), "") == form("x")
+
+
+def test_a_value_of_another_class_stays(world: World) -> None:
+    assert world.chosen(Direction.ENCRYPT, world.encrypted("x", "letters"), tenant=1) is Left.OTHER_CLASS
+
+
+def test_a_value_whose_key_was_destroyed_is_left(world: World) -> None:
+    envelope = world.encrypted("x", tenant=1)
+    (row,) = [each for each in world.store.rows(NOTES, b"", 9) if each.tag != CLASS_TAG]
+    shred(world.store, announce(world.store, row, NOW, NOW - NOW), NOW)
+    fresh = World(world.store)
+    assert fresh.chosen(Direction.DECRYPT, envelope, "") is Left.DESTROYED_KEY
+    assert fresh.chosen(Direction.ENCRYPT, "y", tenant=1) is Left.DESTROYED_KEY
+
+
+def test_a_key_that_is_nowhere_and_a_damaged_value_are_left(world: World) -> None:
+    envelope = world.encrypted("x", tenant=1)
+    forged = Binary(envelope[:13] + bytes(16) + envelope[29:], SUBTYPE)
+    assert world.chosen(Direction.DECRYPT, forged, "") is Left.UNKNOWN_KEY
+    broken = Binary(envelope[:-1] + bytes((envelope[-1] ^ 1,)), SUBTYPE)
+    assert world.chosen(Direction.DECRYPT, broken, "") is Left.DAMAGED
+    without = new_form(Direction.DECRYPT, KEYS, WrongType.SKIP)
+    assert without(*form(envelope), "") is Left.UNKNOWN_KEY
+
+
+def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    raws = [bson.encode({"_id": number, "tenant": number}) for number in range(50)]
+    writes: list[int] = []
+    create = world.store.create
+
+    def counted(rows: Sequence[ContextRow]) -> list[ContextRow]:
+        writes.append(len(rows))
+        return create(rows)
+
+    monkeypatch.setattr(world.store, "create", counted)
+    world.contexts.prepare(NAMESPACE, raws)
+    world.contexts.prepare(NAMESPACE, raws)
+    # each class has a row of its own besides; the database is one context
+    assert sorted(writes) == [1, 1, 1, 1, 50, 50]
+
+
+def test_a_deterministic_class_with_contexts_does_not_move() -> None:
+    with pytest.raises(MigrationRefused) as caught:
+        refuse_contexts(POLICY, "nhs")
+    assert caught.value.reason is MigrationReason.CONTEXTS
+    refuse_contexts(POLICY, "notes")
+    refuse_contexts(POLICY, "unknown")
