@@ -16,8 +16,9 @@ from typing import Final
 
 from bench.migration.held import Wanted
 from bench.migration.link import KeptFrontier, KeptNotes, Link, linked
-from bench.migration.subject import DETERMINISTIC, FIELDS, NAMESPACE, RANDOM, keyring_of
+from bench.migration.subject import DETERMINISTIC, FIELDS, NAMESPACE, RANDOM, keyring_of, policies
 from bench.routes.processes import peak_of, resident_of
+from sealwire.keys.frontier.versions import pending_version_of, version_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.sidecars.migration.forms import WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing, Stretch
@@ -63,12 +64,13 @@ def measure_random(direction: Direction, link: Link, count: int) -> Figures:
 def measure_class(class_name: str, link: Link, count: int) -> Figures:
     """All values of one deterministic class, to its pending key."""
     keyring = keyring_of(_PENDING)
-    old, new = keyring.cipher_for(class_name), keyring.pending_cipher_for(class_name)
-    if new is None:
-        raise RuntimeError("no key is pending")
+    old, new = version_of(keyring, class_name), pending_version_of(keyring, class_name)
+    value_type = policies().classes[class_name].value_type
+    if new is None or value_type is None:
+        raise RuntimeError("no key is pending, or the class is random")
     job = _job(Direction.REENCRYPT, (Move(NAMESPACE, class_name, class_name),), ())
-    stores = Stores(link, KeptFrontier(old, new), KeptNotes())
-    turn = Turn(job, Versions(old, new), stores, lambda: None)
+    stores = Stores(link, KeptFrontier(old.cipher, new.cipher), KeptNotes())
+    turn = Turn(job, Versions(old, new, value_type), stores, lambda: None)
     return _measured(f"reencrypt {class_name}", link, count, turn.run)
 
 

@@ -16,9 +16,11 @@ from sealwire.keys.frontier.record import Lease, frontier_document, parse_fronti
 from sealwire.sidecars.migration.job import Job, serialize
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.server import Written
+from sealwire.sidecars.migration.windows.order import Range
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
-from sealwire.sidecars.migration.windows.places import Range
 
+_CONTENT: Final = 5
+"""A BSON Binary is an int32 length and the subtype, then the content."""
 FOLLOWS_S: Final = 0.05
 """How often a proxy looks at a frontier while a class moves."""
 
@@ -64,10 +66,11 @@ class Link:
         """As `Values.unindex`."""
 
     def between(self, _namespace: str, path: str, within: Range) -> Iterator[bytes]:
-        """As `Values.between`, page by page as a cursor reads."""
+        """As `Values.between`, page by page as a cursor reads; of ranges of envelopes."""
+        low, last = (None if form is None else form.data[_CONTENT:] for form in (within.low, within.last))
         behind = None
         while True:
-            raws, behind = self.ask("between", path, within.low, within.high, behind)
+            raws, behind = self.ask("between", path, low, last, behind)
             yield from raws
             if behind is None:
                 return

@@ -18,7 +18,7 @@ from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
 DEFAULT_BOUND: Final = 100_000
 """Keys at hand; one takes some 500 bytes."""
 _READY: Final = 4096
-"""Of these so many with what encrypts made ready, which takes 4 KB more."""
+"""So many of these have their cipher made ready, which takes 4 KB more."""
 _MAX_GONE: Final = 1_000_000
 """Ids of destroyed keys that are remembered; beyond it, all keys are looked up anew."""
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from sealwire.policies.aggregation.server_stages import SERVER_STAGES
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.schema import PathNode
+from sealwire.policies.file.schema import PER_DATABASE, PathNode, leaves
 from sealwire.policies.planning.arguments import (
     array_items,
     check_nested,
@@ -60,6 +60,8 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
 
 def _plan_stage(walk: Walk, stage: Element) -> PathNode:
     """The covered paths of the documents behind one stage."""
+    if walk.draft.contexts is not None:
+        _check_databases(walk, stage)
     in_reach = _in_reach(walk, stage)
     if in_reach is None and stage.name not in SERVER_STAGES:
         check_nested(walk.buf, stage)
@@ -69,6 +71,17 @@ def _plan_stage(walk: Walk, stage: Element) -> PathNode:
         raise Refusal(Reason.STAGE, path=in_reach or "", rule=operator_name(stage))
     check_arguments(walk.buf, stage, rule.signature)
     return rule.handler(walk, stage)
+
+
+def _check_databases(walk: Walk, stage: Element) -> None:
+    """Raises Refusal(CONTEXT) for a collection of another database, where that is the context of a class."""
+    own = walk.around.database
+    for namespace in foreign_namespaces(walk.draft, stage, own):
+        if namespace[0] == own:
+            continue
+        for leaf in leaves(walk.around.tree(namespace)):
+            if leaf.leaf is not None and leaf.leaf.per == PER_DATABASE:
+                raise Refusal(Reason.CONTEXT, path=leaf.path, rule=operator_name(stage))
 
 
 def _in_reach(walk: Walk, stage: Element) -> str | None:

@@ -74,6 +74,8 @@ def bulk_write(command: Command) -> None:
         _operation(among.inside(start), named_parts(among.buf, start), targets)
 
     command.each(bound, _OPERATIONS, operation)
+    if command.draft.contexts is not None:
+        command.draft.contexts.over_several()
     if bound is not walk:
         cover_constants(bound)
 

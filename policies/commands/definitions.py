@@ -172,7 +172,9 @@ def _default_collation(walk: Walk, argument: Element) -> None:
     """Every later comparison would be under it, so no class may hold strings that can be compared."""
     collation(walk, argument)
     for leaf in leaves(walk.node):
-        if not leaf.is_random:
+        # a filter that fixes a context would find other spellings, which are other contexts
+        has_context = leaf.leaf is not None and leaf.leaf.per not in (None, PER_DATABASE)
+        if not leaf.is_random or has_context:
             note_comparison(walk.draft, leaf)
 
 

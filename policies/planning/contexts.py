@@ -45,7 +45,7 @@ class ContextUse:
 class Contexts:
     """What is known of contexts while a command is planned. One for each draft."""
 
-    __slots__ = ("database", "fixed", "is_filter", "paths")
+    __slots__ = ("database", "fixed", "is_filter", "is_kept", "paths")
 
     def __init__(self, database: str) -> None:
         self.database = database
@@ -56,6 +56,9 @@ class Contexts:
         """The contexts of the document or the filter at hand, by field."""
         self.is_filter = False
         """Whether the filter at hand is one on stored documents."""
+        self.is_kept = False
+        """Whether the server compares with the command's values later as well: then their contexts need keys
+        now, or it would compare with what equals nothing."""
 
     def over(self, namespace: str, node: PathNode) -> None:
         """The command, or what follows of it, is about stored documents of a collection."""
@@ -63,10 +66,16 @@ class Contexts:
         self.paths = context_paths(node)
         self.fixed = NOTHING_FIXED
 
+    def over_several(self) -> None:
+        """What follows is about collections of several databases at once."""
+        self.database = ""
+        self.paths = frozenset()
+
     def of(self, field_class: FieldClass, node: PathNode, *, is_stored: bool) -> ContextUse:
         """The context of a value at `node`. Raises Refusal(CONTEXT) where nothing fixes it."""
+        is_stored = is_stored or self.is_kept
         if field_class.per == PER_DATABASE:
-            if belongs_to_server(f"{self.database}.x"):
+            if not self.database or belongs_to_server(f"{self.database}.x"):
                 raise Refusal(Reason.CONTEXT, path=node.path, rule="in no database of its own")
             return ContextUse(database_context(self.database), is_stored)
         found = self.fixed.get(field_class.per or b"")

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from sealwire.keys.contexts.cache import ContextCache, ContextWanted
+from sealwire.keys.contexts.cache import ContextCache, ContextWanted, Found
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.errors import KeysError
+from sealwire.keys.errors import KeysError, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.observability.logs import LogGate, note
@@ -28,6 +28,19 @@ _log = logging.getLogger("sealwire.server")
 _RETRY_S = 5.0
 
 T = TypeVar("T")
+
+
+class Keyrings(Protocol):
+    """A `KeyFeed`, or a test's stand-in."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """The one that counts."""
+        ...
+
+    async def keyring_with(self, keys: Sequence[tuple[int, int]]) -> Keyring | None:
+        """A newer one; see `KeyFeed.keyring_with`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +59,15 @@ class ContextFeed:
         self,
         opened: OpenContexts,
         cache: ContextCache,
-        keyring: Callable[[], Keyring],
+        keys: Keyrings,
         settings: KeySettings,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`keyring` gives the one that counts."""
+        """`keys` has the keyring that counts, and newer ones."""
         store = self._store = opened.store
         self._cache = cache
-        self._keyring = keyring
+        self._keys = keys
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -69,12 +82,34 @@ class ContextFeed:
         self, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes], done: Callable[[], None]
     ) -> None:
         """Look for these keys, and call `done` while what was found nowhere is still known to be nowhere."""
-        keyring = self._keyring()
-        found = await self._in_thread(partial(self._resolver.find, keyring, wanted, key_ids))
-        if found is not None and self._keyring() is keyring:
-            self._cache.put(found)
+        search = partial(self._find, wanted, key_ids)
+        missed = await search()
+        if missed is not None and await self._keys.keyring_with((missed,)) is not None:
+            # another process has a newer keyring, and wrapped a key with it
+            await search()
         done()
         self._cache.forget_misses()
+
+    async def _find(
+        self, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes]
+    ) -> tuple[int, int] | None:
+        """Look once; the key of a class that the keyring lacks, where that is what stands in the way."""
+        keyring = self._keys.keyring
+
+        def find() -> Found | UnknownKey:
+            try:
+                return self._resolver.find(keyring, wanted, key_ids)
+            except UnknownKey as error:
+                if error.key is None:
+                    raise
+                return error
+
+        found = await self._in_thread(find)
+        if isinstance(found, UnknownKey):
+            return found.key
+        if found is not None and self._keys.keyring is keyring:
+            self._cache.put(found)
+        return None
 
     def use_settings(self, settings: KeySettings) -> None:
         """Other times count from now on."""

@@ -20,6 +20,7 @@ from typing import Protocol
 from sealwire.keys.errors import KekUnavailable, KeysError
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring
+from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -91,7 +92,7 @@ class KeyFeed:
         self._clock = clock
         self._hand_on = hand_on
         self._keyring = first.take()
-        metrics.show_keyring(self._keyring)
+        self._show(self._keyring)
         self._missed: set[tuple[int, int]] = set()
         """Keys that this keyring does not open with, and that the log knows of."""
         self._flight: _Answer | None = None
@@ -244,5 +245,12 @@ class KeyFeed:
     def _use(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._missed.clear()
-        self._metrics.show_keyring(keyring)
+        self._show(keyring)
         self._hand_on(keyring)
+
+    def _show(self, keyring: Keyring) -> None:
+        """Let the metrics say how old the keys are, and which classes are in clear."""
+        self._metrics.key_ages.made = keyring.created
+        if keyring.active_classes:  # one that was given up says nothing of where values are
+            steps = {name: moving_command(name, from_plaintext=True) for name in keyring.plaintext_classes}
+            self._metrics.clear_classes.use_keyring(steps)

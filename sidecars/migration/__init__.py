@@ -6,10 +6,11 @@ value, `patches.patch_of` makes the compare-and-set update, `server` sends it.
 `job.Job` is how far it has come, `ledger.Ledger` keeps that on the server, `throttle` gives way to the
 application, `inspection` counts what is stored. Of the rooms it uses policies, keys, crypto and wire.
 
-Theory. Only random classes move: a reply is opened by its envelope and a value in clear passes, so documents
-in both forms answer alike. An update names the exact old values and is done only where they still stand. What
-lost that race is read again: the application's value is of the newest form already. So every step may be
-repeated, and a job that died at any point goes on from its last note.
+Theory. Random classes move here, deterministic ones in `windows`. A reply is opened by its envelope and a
+value in clear passes, so documents in both forms of a random class answer alike. An update names the exact
+old values and is done only where they still stand. What lost that race is read again: the application's value
+is of the newest form already. So every step may be repeated, and a job that died at any point goes on from
+its last note.
 
 May not import: proxy, asyncio. No value is in what it returns, notes or raises.
 """

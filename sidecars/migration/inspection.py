@@ -103,7 +103,7 @@ class PathCounts:
 
     @property
     def state(self) -> PathState:
-        """Of a deterministic class as the keyring has it; of a random one by what is stored."""
+        """The keyring says it of a deterministic class, and what is stored of a random one."""
         if self.mode is Mode.DETERMINISTIC:
             is_clear, is_moving = self.is_plaintext, self.is_moving
         else:

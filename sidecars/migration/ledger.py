@@ -64,7 +64,7 @@ class Ledger:
         )
         self._jobs = cast(Collection[dict[str, Any]], jobs)
         self._keyring = keyring
-        self._cipher = _any_active(keyring)
+        self._cipher = any_active(keyring)
 
     def create(self, job: Job) -> None:
         """Write a new job down. Raises MigrationRefused TAKEN where one that is not over moves the same."""
@@ -162,7 +162,8 @@ def _tampered(name: str) -> JobDamaged:
     return JobDamaged(MigrationReason.DAMAGED, text, hint)
 
 
-def _any_active(keyring: Keyring) -> ValueCipher:
+def any_active(keyring: Keyring) -> ValueCipher:
+    """The active key of the first class that has one. Raises UnknownKey where none has."""
     names: Iterable[str] = keyring.class_names
     for name in names:
         try:

@@ -1,18 +1,16 @@
 """What a job would move, what stands in its way, and the job that is made of it."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import OperationFailure
 
 from sealwire.policies.file.paths import is_transparent
-from sealwire.policies.file.schema import Mode, PolicySet
+from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
@@ -31,17 +29,6 @@ _STRETCHES_A_WORKER = 4
 """More than one: ranges of a sample are of unequal size, and no worker is to wait long for the last."""
 _SAMPLED_A_STRETCH = 20
 _DECODED = CodecOptions[dict[str, Any]]()
-_WITHOUT_NAMESPACE = 26
-
-
-@dataclass(frozen=True, slots=True)
-class PathIndex:
-    """An index with the path, or one below or above it, among its fields."""
-
-    path: str
-    name: str
-    obstacle: str = ""
-    """Why the path cannot be encrypted while it is there; empty: it finds nothing any more, and harms not."""
 
 
 def select(found: Iterable[CoveredCollection], namespace: str | None) -> list[CoveredCollection]:
@@ -96,37 +83,12 @@ def move_back(policies: PolicySet, namespace: str, path: str) -> Move:
     return Move(namespace, path, "")
 
 
-def indexes(
-    client: Client, namespace: str, paths: Sequence[str], mode: Mode = Mode.RANDOM
-) -> list[PathIndex]:
-    """Indexes that name one of the paths, whose classes are of this mode. Raises what the driver raises."""
-    database, _, name = namespace.partition(".")
-    try:
-        listed = list(client.get_database(database, _DECODED).get_collection(name).list_indexes())
-    except OperationFailure as error:
-        if error.code == _WITHOUT_NAMESPACE:
-            return []
-        raise
-    return [
-        PathIndex(path, str(index["name"]), _obstacle(index, path, mode))
-        for index in listed
-        for path in paths
-        if any(_touches(field, path) for field in _fields(index))
-    ]
-
-
-def refuse_obstacles(client: Client, moves: Iterable[Move], direction: Direction) -> None:
+def refuse_obstacles(client: Client, moves: Iterable[Move]) -> None:
     """See that the collections can be worked on. Raises MigrationRefused OBSTACLE with the first."""
-    paths: dict[str, list[str]] = {}
-    for move in moves:
-        paths.setdefault(move.namespace, []).append(move.path)
-    for namespace, below in paths.items():
+    for namespace in dict.fromkeys(move.namespace for move in moves):
         why = unfit(client, namespace)
-        if not why and direction is Direction.ENCRYPT:
-            found = next((each for each in indexes(client, namespace, below) if each.obstacle), None)
-            why = f"index {found.name} on {found.path}: {found.obstacle}" if found else ""
         if why:
-            hint = "sealwire migrate plan shows every path and index"
+            hint = "sealwire migrate plan shows every collection"
             raise MigrationRefused(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)
 
 
@@ -185,26 +147,3 @@ def _stretches(client: Client, namespace: str, workers: int) -> list[Stretch]:
 
 def _identity(found: RawBSONDocument) -> bytes:
     return identity_of(bytes(found.raw))
-
-
-def _fields(index: Mapping[str, Any]) -> Iterator[str]:
-    yield from index["key"]
-    # a text index hides its fields there
-    yield from index.get("weights") or {}
-    yield from index.get("partialFilterExpression") or {}
-
-
-def _touches(field: str, path: str) -> bool:
-    return field == path or field.startswith(f"{path}.") or path.startswith(f"{field}.")
-
-
-def _obstacle(index: Mapping[str, Any], path: str, mode: Mode) -> str:
-    if mode is Mode.RANDOM and index.get("unique"):
-        return "it is unique, and envelopes of a random class never equal each other; drop it first"
-    if "expireAfterSeconds" in index:
-        return "it lets documents expire by a date that would be hidden; drop it first"
-    if any(_touches(field, path) for field in index.get("partialFilterExpression") or {}):
-        return "its partial filter asks for values that would be hidden; drop it first"
-    if any(isinstance(kind, str) and kind != "hashed" for kind in index["key"].values()):
-        return "it is of a kind that reads the values (text, geo); drop it first"
-    return ""

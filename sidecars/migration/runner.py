@@ -62,18 +62,21 @@ _AT_ONCE = Pace()
 class Runner:
     """One process at work on one job."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing that it needs
         self,
         job: Job,
         documents: Documents,
         notes: Notes,
         choose: NewForm,
         pace: Pace = _AT_ONCE,
+        *,
         within: Within | None = None,
+        narrow: Callable[[], object] = lambda: None,
     ) -> None:
         """`choose` decides every value's new form; `within`, where it is given, in its stead.
 
-        That is told of all documents of a batch before the first value of them.
+        `within` is told of all documents of a batch before the first value of them. `narrow` is called before
+        the job is noted as done, if no value was left; perhaps more than once.
         """
         self._within = within
         self.job = job
@@ -81,6 +84,7 @@ class Runner:
         self._notes = notes
         self._choose = choose
         self._pace = pace
+        self._narrow = narrow
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._trees: Mapping[str, PathNode] = {
@@ -123,7 +127,10 @@ class Runner:
             began = time.perf_counter()
             batch = self._batch(index)
             with self._lock:
-                wish = self._note(self.job.after(index, batch, _now()))
+                job = self.job.after(index, batch, _now())
+                if job.standing is Standing.DONE and not job.left:
+                    self._narrow()
+                wish = self._note(job)
             if wish is not Wish.RUN and not self.job.standing.is_over:
                 self._stop(_STANDING[wish])
                 return

@@ -2,8 +2,8 @@
 
 An example is a whole sequence: documents in two collections under a generated policy, sometimes indexes or
 a view, then one to six commands or transactions, each compared, and the collections at the end. `make test`
-runs 2,000, always the same ones; `make test-slow` 50,000 new ones, or as many as `SEALWIRE_SEQUENCES` says.
-`SEALWIRE_SEED` chooses others, or repeats a run.
+runs 500, always the same ones, and 2,000 while classes move (test_differential_moving); `make test-slow`
+50,000 new ones, or as many as `SEALWIRE_SEQUENCES` says. `SEALWIRE_SEED` chooses others, or repeats a run.
 """
 
 import os
@@ -23,12 +23,11 @@ from tests.integration.differential.processes import PART, run_parts
 from tests.integration.differential.runner import Runner
 from tests.integration.differential.sequences import Sequence
 from tests.integration.differential.shapes import draw_shapes, policy_yaml
-from tests.integration.differential.sides import Outcome
 from tests.integration.differential.tally import Tally
 
 pytestmark = pytest.mark.integration
 
-FEW_EXAMPLES, MANY_EXAMPLES = 2_000, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
+FEW_EXAMPLES, MANY_EXAMPLES = 500, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
 LEAST_SHARE = 0.7
 Record = Callable[[str, object], None]
 
@@ -62,8 +61,6 @@ def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
 
 def test_the_same_answers_or_refusals(record_property: Record) -> None:
     tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
-    answered = {kind for kind, outcome in tally.outcomes if outcome is Outcome.ANSWERED}
-    assert {kind for kind, _ in tally.outcomes} == answered
     assert tally.refused_statements > FEW_EXAMPLES / 20
 
 

@@ -253,8 +253,8 @@ def test_files_with_covered_metadata(runner: Runner, sides: tuple[Side, Side]) -
     assert stored is not None
     assert is_envelope(stored["metadata"]["nhs"])
     assert stored["filename"] == "renamed"
-    assert wrongly_stored(stored, runner.policy.covered(named("clinic.fs.files")), runner.keyring) == []
-    assert opened(stored, runner.keyring)["metadata"] == metadata
+    assert wrongly_stored(stored, runner.policy.covered(named("clinic.fs.files")), runner.keyring()) == []
+    assert opened(stored, runner.keyring())["metadata"] == metadata
 
 
 def _watched(side: Side, level: str) -> Collection[Document] | Database[Document] | MongoClient[Document]:

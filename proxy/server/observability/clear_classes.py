@@ -5,13 +5,11 @@ given back. That is right, and nobody should forget it.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from sealwire.keys.keyring.keyring import Keyring
-from sealwire.keys.keyring.turning import moving_command
 from sealwire.proxy.server.observability.logs import note
 
 _log = logging.getLogger("sealwire.server")
@@ -22,8 +20,8 @@ class ClearClasses(Collector):
 
     def __init__(self) -> None:
         self._classes: frozenset[str] = frozenset()
-        self._plaintext: frozenset[str] = frozenset()
-        """Of the keyring; the policy may not have them."""
+        self._next_steps: Mapping[str, str] = {}
+        """The classes that the keyring has in clear, each with the command that takes it in."""
         self.shown: tuple[str, ...] = ()
         """The classes that are in clear, in alphabetical order."""
 
@@ -32,11 +30,10 @@ class ClearClasses(Collector):
         self._classes = classes
         self._show()
 
-    def use_keyring(self, keyring: Keyring) -> None:
-        """Another keyring counts. An empty one, when keys were given up, says nothing of where values are."""
-        if keyring.active_classes:
-            self._plaintext = frozenset(keyring.plaintext_classes)
-            self._show()
+    def use_keyring(self, next_steps: Mapping[str, str]) -> None:
+        """Another keyring counts: its classes in clear, each with the command that takes it in."""
+        self._next_steps = next_steps
+        self._show()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """A figure for each class of the policy; called by the registry, from any thread."""
@@ -48,10 +45,10 @@ class ClearClasses(Collector):
         yield family
 
     def _show(self) -> None:
-        before, self.shown = self.shown, tuple(sorted(self._classes & self._plaintext))
+        before, self.shown = self.shown, tuple(sorted(self._classes.intersection(self._next_steps)))
         for name in self.shown:
             if name not in before:
-                hint = f"{moving_command(name, from_plaintext=True)} takes it in"
+                hint = f"{self._next_steps[name]} takes it in"
                 note(_log, logging.WARNING, "class is stored in clear", class_name=name, hint=hint)
         for name in before:
             if name in self._classes and name not in self.shown:

@@ -17,7 +17,6 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sealwire import __version__
-from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.observability.clear_classes import ClearClasses
 from sealwire.proxy.server.observability.counts import CoreCounts
 from sealwire.proxy.server.observability.plaintext import PlaintextCounts
@@ -173,11 +172,6 @@ class Metrics:
         if self._policy_shown not in ("", sha256):
             self._policy_info.remove(self._policy_shown)
         self._policy_shown = sha256
-
-    def show_keyring(self, keyring: Keyring) -> None:
-        """From now on this keyring counts."""
-        self.key_ages.made = keyring.created
-        self.clear_classes.use_keyring(keyring)
 
     def value(self, name: str, **labels: str) -> float:
         """The present value of one series, 0 if there is none yet; `name` as it is exported."""

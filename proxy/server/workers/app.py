@@ -117,7 +117,7 @@ class Proxy:
             self.shared = Shared(make_settings(config, self._policies), keys.keyring, cache)
             contexts = None
             if opened is not None and cache is not None:
-                contexts = ContextFeed(opened, cache, lambda: self.shared.keyring, config.keys, self.metrics)
+                contexts = ContextFeed(opened, cache, keys, config.keys, self.metrics)
             self.services = Services(
                 keys=keys,
                 metrics=self.metrics,

@@ -26,6 +26,8 @@ _REJECTED: Final = frozenset(
 
 Any other may come from a router that has given up waiting. Source: MongoDB's error_codes.yml.
 """
+_WRITING: Final = (b"$out\0", b"$merge\0")
+
 _FIRST_LOCATION: Final = 15_000
 """Codes from here on name the place of a check in the server's source."""
 
@@ -46,7 +48,7 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
         hold = moves.transactions.take(transaction)
         if hold is not None:
             hold.transaction = b""
-            hold.is_commit = name == b"commitTransaction"
+            hold.outlasts_errors = name == b"commitTransaction"
         return hold
     if name == b"killCursors":
         return _joined(moves, _killed(plan.buf, body))
@@ -56,6 +58,7 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
         return None
     hold = moves.begin(touched(plan, policy, moves.classes, forms.named))
     hold.transaction = transaction
+    hold.outlasts_errors = any(stage in plan.buf for stage in _WRITING)
     return hold
 
 
@@ -63,7 +66,7 @@ def answered(moves: Moves, hold: Hold, message: bytes, body: int) -> None:
     """The last reply to the command of `hold` is here. Raises BsonError."""
     if is_ok(message, body):
         moves.keep_for(hold, _open_cursor(message, body))
-    elif not hold.is_commit and _is_rejected(message, body):
+    elif not hold.outlasts_errors and _is_rejected(message, body):
         hold.end()
     else:
         # a statement's error ends its transaction

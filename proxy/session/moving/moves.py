@@ -27,14 +27,15 @@ Touched = Mapping[str, Iterable[Position] | None]
 class Hold:
     """The uses of one command, until they are over."""
 
-    __slots__ = ("_uses", "is_brief", "is_commit", "transaction")
+    __slots__ = ("_uses", "is_brief", "outlasts_errors", "transaction")
 
     def __init__(self, uses: list[tuple[Uses, UseId]], *, is_brief: bool = False) -> None:
         self._uses = uses
         self.is_brief = is_brief
         """Whether it ends with the reply, though a cursor stays open."""
-        self.is_commit = False
-        """Whether it is the commit of a transaction: an error does not say that nothing was committed."""
+        self.outlasts_errors = False
+        """Whether the server may go on though it sends an error: with a commit, or, where there are shards,
+        with an aggregation that writes."""
         self.transaction = b""
         """The transaction with which it ends; empty outside of one."""
 

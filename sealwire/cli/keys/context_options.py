@@ -38,17 +38,17 @@ class ClassOfContexts:
     contexts: Path
 
     @contextmanager
-    def opened(self) -> "Iterator[Opened]":
+    def opened(self) -> "Iterator[OpenClass]":
         """Raises what opening a keyring and a store raises."""
         selftest.run()
         providers = Providers()
         loaded = load_keyring(open_keyring_store(self.keyring, providers), self.kek.open(providers))
         with closing(SqliteContextStore(self.contexts, create=False)) as store:
-            yield Opened(self.class_name, loaded, store, Resolver(store))
+            yield OpenClass(self.class_name, loaded, store, Resolver(store))
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenClass:
     """The same, open. Holds keys."""
 
     class_name: str
@@ -57,7 +57,7 @@ class Opened:
     resolver: Resolver
 
     def __repr__(self) -> str:
-        return f"Opened({self.class_name!r})"
+        return f"OpenClass({self.class_name!r})"
 
     @property
     def class_id(self) -> int:

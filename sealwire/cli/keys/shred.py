@@ -10,7 +10,7 @@ import click
 
 from sealwire.cli.keys.context_options import (
     ClassOfContexts,
-    Opened,
+    OpenClass,
     class_options,
     context_argument,
     read_context,
@@ -108,7 +108,7 @@ def _require_typed(wanted: str, given: str | None) -> None:
 
 
 def _destroy(
-    opened: Opened, row: ContextRow, now: datetime, receipt: Path | None, manner: Manner, *, at_once: bool
+    opened: OpenClass, row: ContextRow, now: datetime, receipt: Path | None, manner: Manner, *, at_once: bool
 ) -> None:
     if manner.dry_run:
         _tell(row, manner)
@@ -136,7 +136,7 @@ def _destroy(
     manner.answer(f"{store}: the key is destroyed; the receipt is {receipt}", document)
 
 
-def _verify(opened: Opened, path: Path, context: bytes | None, manner: Manner) -> None:
+def _verify(opened: OpenClass, path: Path, context: bytes | None, manner: Manner) -> None:
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     receipt, tag = parse_receipt(raw, str(path))

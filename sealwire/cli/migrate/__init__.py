@@ -14,6 +14,7 @@ EXIT_CODES = {
 }
 _MODULES = {
     "plan": ("plan", "verify"),
+    "rehearse": ("rehearse",),
     "begin": ("encrypt", "reencrypt", "decrypt"),
     "jobs": ("status", "pause", "resume", "abort"),
 }

@@ -194,7 +194,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
 def _class_decryptions(
     begin: NewJobs, policies: PolicySet, what: str | None, given: str | None
 ) -> Sequence[Step]:
-    """The steps that decrypt a class, or all that can be. Raises MigrationRefused, DecryptNotConfirmed."""
+    """What decrypts a class, or all deterministic ones. Raises MigrationRefused, DecryptNotConfirmed."""
     if what is None:
         steps, names = begin.decrypt_all()
         text = f"All values of these classes will lie in the database in clear: {', '.join(names)}."

@@ -14,12 +14,15 @@ import click
 
 from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.class_keys import ClassKeys
+from sealwire.cli.migrate.definitions import class_conversions, tell_changed, versions_to_judge
 from sealwire.cli.migrate.options import Effort, progress_bar
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
+from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.policies.file.schema import Mode, PolicySet, ValueType
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
@@ -86,6 +89,8 @@ class ClassMove:
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
             self._refuse_obstacles(client)
+            judged = versions_to_judge(keys.keyring, self.class_name, self.direction)
+            self._definitions(client, keys, judged, effort).check()
             keys.prepare(self.direction, dry_run=dry_run)
             if dry_run:
                 return job
@@ -103,6 +108,7 @@ class ClassMove:
         with connected(required_uri(self.uri), RIGHTS) as client:
             self._check(job)
             self._refuse_obstacles(client)
+            self._definitions(client, keys, keys.versions[:2], effort).check()
             if dry_run:
                 return job
             ledger = Ledger(client, keys.keyring)
@@ -114,6 +120,13 @@ class ClassMove:
     def _carry_on(
         self, client: Client, ledger: Ledger, keys: ClassKeys, job: Job, effort: Effort, quiet_s: float
     ) -> Job:
+        definitions = self._definitions(client, keys, keys.versions[:2], effort)
+        definitions.widen()
+
+        def end() -> None:
+            tell_changed(definitions.narrow())
+            keys.activate()
+
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         versions = keys.versions
         ciphers = versions.old.cipher, versions.new.cipher
@@ -126,7 +139,12 @@ class ClassMove:
             )
             with progress_bar(job) as tell:
                 pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
-                return Turn(job, versions, Stores(values, frontiers, ledger), keys.activate, pace).run()
+                return Turn(job, versions, Stores(values, frontiers, ledger), end, pace).run()
+
+    def _definitions(
+        self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort
+    ) -> Conversions:
+        return class_conversions(client, keys.keyring, self._places(client), versions, effort.accepted)
 
     def _places(self, client: Client) -> list[ClassPaths]:
         return places_of(client, self.policies, self.class_name)

@@ -9,6 +9,7 @@ import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
 from sealwire.cli.migrate.classes import ClassMove, class_of
+from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.options import (
     Effort,
     carry_on,
@@ -184,7 +185,8 @@ def resume(  # noqa: PLR0913 - one parameter an option
             finish(move.resume(found, delay_s, effort, dry_run=manner.dry_run), manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
-            refuse_obstacles(client, found.moves, found.direction)
+            refuse_obstacles(client, found.moves)
+            conversions_of(client, keys, found.direction, found.moves, effort.accepted).check()
             if not manner.dry_run:
                 found = found.stopped(Standing.RUNNING, _now())
                 ledger.ask(job, Wish.RUN)

@@ -9,6 +9,7 @@ import click
 
 from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, refuse_encrypting
+from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.options import Effort, carry_on, finish_all, open_keyring
 from sealwire.cli.output import Manner
 from sealwire.cli.server_options import required_uri
@@ -70,7 +71,8 @@ class NewJobs:
         keyring = open_keyring(keyring_place, kek)
         with connected(server, RIGHTS) as client:
             moves = choose(client, self.policies)
-            refuse_obstacles(client, moves, self.direction)
+            refuse_obstacles(client, moves)
+            conversions_of(client, keyring, self.direction, moves, self.effort.accepted).check()
             for move in moves:
                 if move.class_name:
                     keyring.cipher_for(move.class_name)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import KekOptions, open_keyring_store
+from sealwire.cli.migrate.definitions import conversions_of, tell_changed
 from sealwire.cli.options import PATH, settings
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
@@ -49,13 +50,15 @@ delay_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard a job works."""
+    """How hard a job works, and what it may cost."""
 
     workers: int
     share: float
     batch: int
     contexts: Path | None = None
     """The store of the keys of contexts."""
+    accepted: tuple[str, ...] = ()
+    """Indexes, validators and views that may lose their meaning."""
 
 
 effort_options = settings(
@@ -66,8 +69,8 @@ effort_options = settings(
         type=click.IntRange(1, 16),
         default=1,
         show_default=True,
-        help="Ranges of _id that are worked through at once; of a deterministic class, connections that "
-        "write a window.",
+        help="Ranges of _id that are worked through at once; of a deterministic class, connections by which "
+        "the values of a window are written at once.",
     ),
     click.option(
         "--share",
@@ -90,6 +93,13 @@ effort_options = settings(
         show_envvar=True,
         help="The store of the keys of contexts, where a class has a key for each.",
     ),
+    click.option(
+        "--accept",
+        "accepted",
+        multiple=True,
+        metavar="NAME",
+        help="An index, view or `validator` that may lose its meaning; plan names them. May be repeated.",
+    ),
 )
 
 
@@ -102,15 +112,26 @@ def open_keyring(keyring: str, kek: KekOptions) -> Keyring:
 def carry_on(
     client: Client, ledger: Ledger, keyring: Keyring, job: Job, effort: Effort, policies: PolicySet
 ) -> Job:
-    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` raises.
+    """Work on a job until it ends or is stopped; with a bar. Raises what `Runner.run` and `widen` raise.
 
     Raises KeySettingError CONTEXTS where it needs keys of contexts, and their store is not named.
     """
+    definitions = conversions_of(client, keyring, job.direction, job.moves, effort.accepted)
+    definitions.widen()
     throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
     choose = new_form(job.direction, keyring, job.wrong_type)
     with _within(job, keyring, effort, policies) as within, ended_in_order(), progress_bar(job) as tell:
         pace = Pace(throttle.after, tell, effort.batch)
-        return Runner(job, MongoDocuments(client), ledger, choose, pace, within).run(effort.workers)
+        runner = Runner(
+            job,
+            MongoDocuments(client),
+            ledger,
+            choose,
+            pace,
+            within=within,
+            narrow=lambda: tell_changed(definitions.narrow()),
+        )
+        return runner.run(effort.workers)
 
 
 @contextmanager

@@ -10,19 +10,20 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import keyring_option, open_keyring_store
+from sealwire.cli.migrate.definitions import COLUMNS, document_of_judged, judged_for_plan, rows
 from sealwire.cli.options import json_option
 from sealwire.cli.output import document_count_bar, print_json, show_table
 from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import Mode, PathNode, PolicySet, leaves
+from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
-from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, PathState, inspect
+from sealwire.sidecars.migration.inspection import Inspection, Newest, PathCounts, inspect
 from sealwire.sidecars.migration.moves import class_at, tree_of
-from sealwire.sidecars.migration.planning import PathIndex, indexes, move_back, select, unfit
+from sealwire.sidecars.migration.planning import move_back, select, unfit
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 
@@ -46,7 +47,6 @@ class _Found:
     """What is known of one collection; `why` it cannot be worked on, or empty."""
 
     inspection: Inspection
-    indexes: list[PathIndex]
     why: str
     size: int = 0
     """About how many documents there are; what was read may be a sample of them."""
@@ -72,9 +72,10 @@ def plan(
     """Show what stored values there are to move, and what stands in the way. Changes nothing.
 
     It counts the values of each covered path: plaintext, of older keys, of the newest key, and other
-    envelopes (another class, damaged); and about how many values `encrypt` would move, also of a sample. It
-    names indexes on the paths, and what is in the way. It needs no key-encryption key, opens nothing and
-    shows no value.
+    envelopes (another class, damaged); and about how many values `encrypt` would move, also of a sample. Of
+    indexes, validators and views that speak of the paths it says what they are once these are encrypted:
+    kept, useless, converted, lost, or in the way. It needs no key-encryption key, opens nothing and shows no
+    value.
 
     \b
     Examples:
@@ -86,21 +87,27 @@ def plan(
     newest = Newest.of(read_record(open_keyring_store(keyring, Providers())))
     found: list[_Found] = []
     with connected(required_uri(uri), RIGHTS) as client:
-        for each in select(covered_collections(client, policies), namespace):
+        chosen = select(covered_collections(client, policies), namespace)
+        judged = judged_for_plan(client, chosen)
+        for each in chosen:
             why = unfit(client, each.namespace)
             if why:
-                found.append(_Found(Inspection(each.namespace, 0, 0, ()), [], why))
+                found.append(_Found(Inspection(each.namespace, 0, 0, ()), why))
                 continue
             inspection = _inspect(client, each.namespace, each.tree, newest, sample)
-            found.append(
-                _Found(
-                    inspection, _indexes(client, each.namespace, each.tree), "", _size(client, each.namespace)
-                )
-            )
+            found.append(_Found(inspection, "", _size(client, each.namespace)))
     if as_json:
-        print_json({"sample": sample, "collections": [_document(each) for each in found]})
+        print_json(
+            {
+                "sample": sample,
+                "collections": [_document(each) for each in found],
+                "definitions": list(map(document_of_judged, judged)),
+            }
+        )
         return
     show_table(_COLUMNS, (row for each in found for row in _rows(each)))
+    if judged:
+        show_table(COLUMNS, rows(judged))
     click.echo(
         "counted in all documents" if sample is None else f"counted in {sample} documents of each at most"
     )
@@ -144,10 +151,10 @@ def verify(
                     )
             sound = all(each.is_newest for each in _paths(found))
     if as_json:
-        rows = [_document(_Found(each, [], "")) for each in found]
+        rows = [_document(_Found(each, "")) for each in found]
         print_json({"holds": sound, "collections": rows})
     else:
-        show_table(_COLUMNS, (row for each in found for row in _rows(_Found(each, [], ""))))
+        show_table(_COLUMNS, (row for each in found for row in _rows(_Found(each, ""))))
         click.echo("nothing of another form is left" if sound else "values of another form are left")
     damaged = any(each.damaged for each in found)
     sys.exit(0 if sound and not damaged else EX_NO)
@@ -184,19 +191,6 @@ def _size(client: Client, namespace: str) -> int:
     return client.get_database(database).get_collection(name).estimated_document_count()
 
 
-def _indexes(client: Client, namespace: str, tree: PathNode) -> list[PathIndex]:
-    return [
-        index
-        for mode in Mode
-        for index in indexes(
-            client,
-            namespace,
-            [node.path for node in leaves(tree) if node.leaf is not None and node.leaf.mode is mode],
-            mode,
-        )
-    ]
-
-
 def _document(found: _Found) -> dict[str, Any]:
     return {
         "namespace": found.inspection.namespace,
@@ -220,11 +214,6 @@ def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
         "newest_version": each.newest or None,
         "other": each.other,
         "to_encrypt": found.about(each.to_encrypt),
-        "indexes": [
-            {"name": index.name, "obstacle": index.obstacle or None}
-            for index in found.indexes
-            if index.path == each.path
-        ],
     }
 
 
@@ -236,18 +225,5 @@ def _rows(found: _Found) -> Iterable[tuple[object, ...]]:
         counts = (each.plaintext, each.older, each.versions[each.newest], each.other)
         about = found.about(each.to_encrypt)
         head = name, each.path, each.class_name, each.state.value, each.documents
-        yield *head, *counts, about, _look_at(found, each)
-
-
-def _look_at(found: _Found, each: PathCounts) -> str:
-    lines = []
-    if each.wrong_type:
-        lines.append(f"{each.wrong_type} of a wrong type")
-    for index in found.indexes:
-        if index.path != each.path:
-            continue
-        if each.mode is Mode.RANDOM:
-            lines.append(f"index {index.name}: {index.obstacle or 'finds no encrypted value; drop it'}")
-        elif index.obstacle and each.state is not PathState.ENCRYPTED:
-            lines.append(f"index {index.name}: {index.obstacle}")
-    return "\n".join(lines)
+        wrong = f"{each.wrong_type} of a wrong type" if each.wrong_type else ""
+        yield *head, *counts, about, wrong

@@ -68,10 +68,8 @@ class ClassChange:
     @classmethod
     def to_judge(cls) -> "ClassChange":
         """From plaintext to envelopes that nobody opens: what can be converted shows without the keys."""
-        old, new = (
-            ClassVersion(ValueCipher(urandom(KEY_BYTES), 1, number), number == 1) for number in (1, 2)
-        )
-        return cls(True, False, Keyring(()), (old, new))
+        versions = stand_in_version(is_plaintext=True), stand_in_version(is_plaintext=False)
+        return cls(True, False, Keyring(()), versions)
 
     @property
     def changes_nothing(self) -> bool:
@@ -84,6 +82,8 @@ class ClassChange:
             return None
         if leaf.mode is Mode.RANDOM or self.versions is None:
             raise Lost("a constant, and envelopes of a random class equal none")
+        if leaf.per is not None:
+            raise Lost("a constant, and the class has a key for each context")
         if isinstance(value, dict | list):
             raise Lost("a constant that is a document or an array")
         element = next(elements(encoded := bson.encode({"": value}), 0))
@@ -127,6 +127,11 @@ class ClassChange:
         if leaf.value_type is None:
             raise Lost("the type binData, and what stands there in clear is not known")
         return leaf.value_type.value
+
+
+def stand_in_version(*, is_plaintext: bool) -> ClassVersion:
+    """A version of no keyring, for where it only counts that there is one. Nothing that it makes is kept."""
+    return ClassVersion(ValueCipher(urandom(KEY_BYTES), 1, 1), is_plaintext)
 
 
 def _is_stored(name: str, leaf: FieldClass) -> bool:

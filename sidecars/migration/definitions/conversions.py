@@ -11,14 +11,14 @@ from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
 from sealwire.sidecars.migration.definitions.filters import convert_filter, touches
 from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement, is_ours, judge_index
 from sealwire.sidecars.migration.definitions.records import KeptForms, Records
-from sealwire.sidecars.migration.definitions.schemas import Following
+from sealwire.sidecars.migration.definitions.schemas import Way
 from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind, Definitions
 from sealwire.sidecars.migration.definitions.views import ViewPaths
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 
 _PARTIAL: Final = "partialFilterExpression"
 
-_Convert = Callable[[Following], Mapping[str, Any]]
+_Follow = Callable[[Way], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +217,11 @@ class Conversions:
             return replace(partial, paths=met, why=(*why, *lost), forms=forms)
         return replace(base, judgement=judgement, paths=met, why=why) if met else None
 
-    def _converted(self, base: Judged, content: Mapping[str, Any], convert: _Convert) -> Judged | None:
+    def _converted(self, base: Judged, content: Mapping[str, Any], follow: _Follow) -> Judged | None:
         """None where nothing in it changes."""
         lost: list[str] = []
-        new = convert(Following(self._change, Width.NEW, lost))
-        wide = convert(Following(self._change, Width.WIDE, lost))
+        new = follow(Way(self._change, Width.NEW, lost))
+        wide = follow(Way(self._change, Width.WIDE, lost))
         why = tuple(dict.fromkeys(lost))
         is_whole = not why or base.kind is DefinitionKind.VALIDATOR
         is_other = any(bson.encode(each) != bson.encode(content) for each in (new, wide))

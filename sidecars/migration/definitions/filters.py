@@ -7,7 +7,7 @@ from sealwire.policies.errors import Refusal
 from sealwire.policies.file.paths import follow
 from sealwire.policies.file.schema import FieldClass, PathNode, leaves
 from sealwire.sidecars.migration.definitions.constants import EMPTY_TYPES, Lost, Width, both, type_name
-from sealwire.sidecars.migration.definitions.schemas import Following, convert_schema
+from sealwire.sidecars.migration.definitions.schemas import Way, convert_schema
 
 Filter = Mapping[str, Any]
 
@@ -15,7 +15,7 @@ _KEPT: Final = frozenset({"$exists", "$comment"})
 _OF_ARRAYS: Final = frozenset({"$size"})
 
 
-def convert_filter(chosen: Filter, node: PathNode, way: Following) -> dict[str, Any]:
+def convert_filter(chosen: Filter, node: PathNode, way: Way) -> dict[str, Any]:
     """A filter for documents whose values at the leaves of `node` move.
 
     What is lost is left out, so that it holds for more documents. Raises Lost where the way is strict.
@@ -30,7 +30,7 @@ def convert_filter(chosen: Filter, node: PathNode, way: Following) -> dict[str, 
     return out
 
 
-def _part(name: str, value: Any, node: PathNode, way: Following) -> Any:
+def _part(name: str, value: Any, node: PathNode, way: Way) -> Any:
     if name in {"$and", "$or"}:
         return [convert_filter(each, node, way) for each in value]
     if name == "$nor":
@@ -59,7 +59,7 @@ def is_operators(value: Any) -> bool:
     return isinstance(value, Mapping) and next(iter(value), "").startswith("$")
 
 
-def _above(value: Any, node: PathNode, way: Following) -> Any:
+def _above(value: Any, node: PathNode, way: Way) -> Any:
     """A condition on what has covered paths below it."""
     if not is_operators(value):
         if isinstance(value, Mapping | list):
@@ -78,14 +78,14 @@ def _above(value: Any, node: PathNode, way: Following) -> Any:
     return out
 
 
-def _condition(value: Any, leaf: FieldClass, way: Following) -> Any:
+def _condition(value: Any, leaf: FieldClass, way: Way) -> Any:
     if not is_operators(value):
         found = _operators({"$eq": value}, leaf, way)
         return found.get("$eq", value) if set(found) == {"$eq"} else found
     return _operators(value, leaf, way)
 
 
-def _operators(condition: Filter, leaf: FieldClass, way: Following) -> dict[str, Any]:
+def _operators(condition: Filter, leaf: FieldClass, way: Way) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, operand in condition.items():
         rule = _RULES.get(name)
@@ -101,8 +101,8 @@ def _operators(condition: Filter, leaf: FieldClass, way: Following) -> dict[str,
     return out
 
 
-def _equality(single: str, several: str) -> Callable[[Any, FieldClass, Following], dict[str, Any]]:
-    def rule(operand: Any, leaf: FieldClass, way: Following) -> dict[str, Any]:
+def _equality(single: str, several: str) -> Callable[[Any, FieldClass, Way], dict[str, Any]]:
+    def rule(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
         new = way.change.renewed(operand, leaf)
         if way.width is Width.NEW:
             return {single: new}
@@ -112,22 +112,22 @@ def _equality(single: str, several: str) -> Callable[[Any, FieldClass, Following
     return rule
 
 
-def _list(name: str) -> Callable[[Any, FieldClass, Following], dict[str, Any]]:
-    def rule(operand: Any, leaf: FieldClass, way: Following) -> dict[str, Any]:
+def _list(name: str) -> Callable[[Any, FieldClass, Way], dict[str, Any]]:
+    def rule(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
         new = [way.change.renewed(each, leaf) for each in operand]
         return {name: new if way.width is Width.NEW else both(operand, new)}
 
     return rule
 
 
-def _all(operand: Any, leaf: FieldClass, way: Following) -> dict[str, Any]:
+def _all(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     new = [way.change.renewed(each, leaf) for each in operand]
     if way.width is Width.WIDE and both(operand, new) != list(operand):
         raise Lost("$all on the path")
     return {"$all": new}
 
 
-def _type(operand: Any, leaf: FieldClass, way: Following) -> dict[str, Any]:
+def _type(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     old = [type_name(each) for each in (operand if isinstance(operand, list) else [operand])]
     if leaf.value_type is None and way.is_strict and not EMPTY_TYPES.issuperset(old):
         raise Lost("a negation, and one type stands for all in envelopes")
@@ -138,19 +138,19 @@ def _type(operand: Any, leaf: FieldClass, way: Following) -> dict[str, Any]:
     return {"$type": types[0] if len(types) == 1 else types}
 
 
-def _not(operand: Any, leaf: FieldClass, way: Following) -> dict[str, Any]:
+def _not(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     if not isinstance(operand, Mapping):
         raise Lost("$regex on the path")
     return {"$not": _operators(operand, leaf, way.negated())}
 
 
-def _elem_match(operand: Any, leaf: FieldClass, way: Following) -> dict[str, Any]:
+def _elem_match(operand: Any, leaf: FieldClass, way: Way) -> dict[str, Any]:
     if leaf.value_type is None or not is_operators(operand):
         raise Lost("$elemMatch on the path")
     return {"$elemMatch": _operators(operand, leaf, way)}
 
 
-_RULES: Final[Mapping[str, Callable[[Any, FieldClass, Following], dict[str, Any]]]] = {
+_RULES: Final[Mapping[str, Callable[[Any, FieldClass, Way], dict[str, Any]]]] = {
     "$eq": _equality("$eq", "$in"),
     "$ne": _equality("$ne", "$nin"),
     "$in": _list("$in"),

@@ -88,6 +88,25 @@ class MongoRecords:
         return [str(each["_id"]) for each in self._records.find({}, {"_id": 1})]
 
 
+class MemoryRecords:
+    """Those of what only looks, or tries: nothing outlasts the process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, KeptForms] = {}
+
+    def load(self, name: str) -> KeptForms | None:
+        """As `Records.load`."""
+        return self._kept.get(name)
+
+    def save(self, name: str, forms: KeptForms) -> None:
+        """As `Records.save`."""
+        self._kept[name] = forms
+
+    def names(self) -> list[str]:
+        """As `Records.names`."""
+        return list(self._kept)
+
+
 def sealed(name: str, forms: KeptForms, cipher: ValueCipher) -> dict[str, Any]:
     """The document in which they are kept. Cost: O(bytes)."""
     inside = bson.encode(

@@ -31,7 +31,7 @@ _NUMBERED: Final = "0"
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class Way:
     """A way through one definition: what changes, how wide it is to become, and what it loses."""
 
     change: ClassChange
@@ -46,12 +46,12 @@ class Following:
             raise Lost(what)
         self.lost.append(f"{path}: {what}" if path else what)
 
-    def negated(self) -> "Following":
+    def negated(self) -> "Way":
         """The way below a negation."""
         return replace(self, is_strict=True)
 
 
-def convert_schema(schema: Schema, node: PathNode, way: Following) -> dict[str, Any]:
+def convert_schema(schema: Schema, node: PathNode, way: Way) -> dict[str, Any]:
     """A schema for values at `node`, whose leaves are the paths that move. Raises Lost where it is strict."""
     if node.leaf is not None:
         return _Leaf(node.path, node.leaf, way).whole(schema)
@@ -73,23 +73,23 @@ def child_of(node: PathNode, name: str) -> PathNode | None:
     return node if child is None and is_transparent(name.encode()) else child
 
 
-def _properties(value: Any, node: PathNode, way: Following, _: Schema) -> Any:
+def _properties(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
     return {name: _at(schema, child_of(node, name), way) for name, schema in value.items()}
 
 
-def _at(schema: Any, node: PathNode | None, way: Following) -> Any:
+def _at(schema: Any, node: PathNode | None, way: Way) -> Any:
     return schema if node is None or not isinstance(schema, Mapping) else convert_schema(schema, node, way)
 
 
-def _each(value: Any, node: PathNode, way: Following, _: Schema) -> Any:
+def _each(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
     return [_at(each, node, way) for each in value] if isinstance(value, list) else _at(value, node, way)
 
 
-def _negated(value: Any, node: PathNode, way: Following, schema: Schema) -> Any:
+def _negated(value: Any, node: PathNode, way: Way, schema: Schema) -> Any:
     return _each(value, node, way.negated(), schema)
 
 
-def _patterns(value: Any, node: PathNode, way: Following, _: Schema) -> Any:
+def _patterns(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
     out = {}
     for pattern, schema in value.items():
         met = [child for name, child in node.children.items() if re.search(pattern, name.decode())]
@@ -100,24 +100,24 @@ def _patterns(value: Any, node: PathNode, way: Following, _: Schema) -> Any:
     return out
 
 
-def _dependencies(value: Any, node: PathNode, way: Following, _: Schema) -> Any:
+def _dependencies(value: Any, node: PathNode, way: Way, _: Schema) -> Any:
     return {name: _at(each, node, way) for name, each in value.items()}
 
 
-def _additional(value: Any, node: PathNode, _: Following, schema: Schema) -> Any:
+def _additional(value: Any, node: PathNode, _: Way, schema: Schema) -> Any:
     named = schema.get("properties") or {}
     if isinstance(value, Mapping) and any(name.decode() not in named for name in node.children):
         raise Lost("a schema for all fields without one of their own")
     return value
 
 
-def _documents(value: Any, node: PathNode, _: Following, __: Schema) -> Any:
+def _documents(value: Any, node: PathNode, _: Way, __: Schema) -> Any:
     if any(isinstance(each, Mapping | list) for each in value):
         raise Lost(f"documents with {node.path or 'covered'} values in them")
     return value
 
 
-_Rule = Callable[[Any, PathNode, Following, Schema], Any]
+_Rule = Callable[[Any, PathNode, Way, Schema], Any]
 
 _RULES: Final[Mapping[str, _Rule]] = {
     "properties": _properties,
@@ -140,7 +140,7 @@ class _Leaf:
 
     path: str
     leaf: FieldClass
-    way: Following
+    way: Way
 
     def whole(self, schema: Schema) -> dict[str, Any]:
         """A schema for the value itself, or for the array of values."""

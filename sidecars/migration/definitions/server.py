@@ -32,9 +32,9 @@ class Definition:
 
     kind: DefinitionKind
     namespace: str
-    """Of the collection; of a view its own."""
+    """That of the collection; a view has one of its own."""
     name: str
-    """Of the index or view; `validator` of one."""
+    """What the index or view is called; a validator is `validator`."""
     content: Mapping[str, Any] = field(repr=False)
     """The index's document, the validator, or `viewOn` and `pipeline`."""
 

@@ -17,7 +17,7 @@ from sealwire.policies.planning.surroundings import Surroundings
 from sealwire.policies.planning.walk import Walk
 from sealwire.sidecars.migration.definitions.constants import is_envelope
 from sealwire.sidecars.migration.definitions.filters import convert_filter
-from sealwire.sidecars.migration.definitions.schemas import Following
+from sealwire.sidecars.migration.definitions.schemas import Way
 from sealwire.wire.errors import BsonError
 from sealwire.wire.raw_bson import elements
 
@@ -44,7 +44,7 @@ class ViewPaths:
         except NamespaceUnknown:
             return None
 
-    def converted(self, on: str, pipeline: Pipeline, way: Following) -> list[Any]:
+    def converted(self, on: str, pipeline: Pipeline, way: Way) -> list[Any]:
         """A view's pipeline, read from the collection or view `on`.
 
         Only `$match` stages that lead are converted. What a later stage has of constants is lost: what it

@@ -24,7 +24,7 @@ class Seen(NamedTuple):
 _NOTHING: Final = Seen()
 
 
-class Look:
+class FirstLook:
     """Looks at the documents of one class."""
 
     def __init__(self, versions: Versions) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 from bson.codec_options import CodecOptions
 
-from sealwire.policies.file.schema import Mode, ValueType
+from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.planning import indexes, unfit
+from sealwire.sidecars.migration.planning import unfit
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 
 _DECODED = CodecOptions[dict[str, Any]]()
@@ -27,12 +27,8 @@ def refuse_class_obstacles(
         why = unfit(client, where.namespace)
         if not why and direction is not Direction.REENCRYPT and value_type is ValueType.STRING:
             why = _collated(client, where.namespace)
-        if not why and direction is Direction.ENCRYPT:
-            listed = indexes(client, where.namespace, where.paths, Mode.DETERMINISTIC)
-            found = next((each for each in listed if each.obstacle), None)
-            why = f"index {found.name} on {found.path}: {found.obstacle}" if found else ""
         if why:
-            hint = "sealwire migrate plan shows every path and index"
+            hint = "sealwire migrate plan shows every collection"
             raise MigrationRefused(MigrationReason.OBSTACLE, f"{where.namespace}: {why}", hint)
 
 

@@ -25,7 +25,7 @@ _FIRST_BYTE: Final = b"\1"
 """With which positions of plaintext begin."""
 _LENGTH_BYTES: Final = 4
 _HEAD_BYTES: Final = 1 + _LENGTH_BYTES
-"""Of a position of binary data: with its length."""
+"""A position of binary data begins with its length."""
 _LAST_SUBTYPE: Final = 255
 _LONGEST: Final = 1 << 31
 LONG: Final = 1 << 20

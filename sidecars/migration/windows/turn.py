@@ -16,7 +16,7 @@ from sealwire.sidecars.migration.ledger import Notes, Wish
 from sealwire.sidecars.migration.patches import identity_of
 from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.frontiers import Frontiers
-from sealwire.sidecars.migration.windows.looking import Look
+from sealwire.sidecars.migration.windows.looking import FirstLook
 from sealwire.sidecars.migration.windows.moving import WHOLE, Stuck, Tally, Versions, WindowMover
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.server import Values
@@ -154,7 +154,7 @@ class Turn:
     def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
         """Documents with an old form, and those with a new one. Raises Stuck for what cannot be moved."""
         old = new = 0
-        look = Look(self._versions)
+        look = FirstLook(self._versions)
         stuck: list[LeftValue] = []
         for where in places:
             for raw in self._values.all(where.namespace):

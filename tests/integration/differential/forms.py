@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo.collection import Collection
 
 from sealwire.crypto.envelope import EnvelopeMode, parse_header
 from sealwire.keys.frontier.frontier import Form, Frontier, position_of
-from sealwire.keys.frontier.record import DATABASE, FRONTIERS, parse_frontier
+from sealwire.keys.frontier.record import parse_frontier
 from sealwire.keys.keyring.keyring import Keyring
 from tests.integration.differential.compare import is_envelope
 from tests.integration.differential.values import Document
@@ -19,8 +19,8 @@ Moment = Mapping[int, Document]
 class StoredForms:
     """Asks one server. A value whose frontier changes while it is looked at is not judged."""
 
-    def __init__(self, client: MongoClient[Document]) -> None:
-        self._frontiers = client[DATABASE][FRONTIERS]
+    def __init__(self, frontiers: Collection[Document]) -> None:
+        self._frontiers = frontiers
         self.judged = 0
         """How many values were."""
 
@@ -29,14 +29,18 @@ class StoredForms:
         return {document["_id"]: document for document in self._frontiers.find()}
 
     def wrong(self, rows: list[Document], before: Moment, keyring: Keyring) -> list[str]:
-        """What is stored in a form that was not valid while `rows` were read, by class and version."""
+        """What is stored in a form that was not valid while `rows` were read, by path, class and version."""
         after = self.moment()
         still = {
             class_id: parse_frontier(document, keyring.cipher_by_id(class_id, document["new"]))
             for class_id, document in after.items()
             if before.get(class_id) == document
         }
-        return [each for envelope in _envelopes(rows) for each in self._wrong(envelope, still, keyring)]
+        return [
+            f"{path}, {said}"
+            for path, envelope in _envelopes(rows)
+            for said in self._wrong(envelope, still, keyring)
+        ]
 
     def _wrong(self, envelope: bytes, still: Mapping[int, Frontier], keyring: Keyring) -> Iterator[str]:
         header = parse_header(envelope)
@@ -53,11 +57,12 @@ class StoredForms:
             yield f"class {header.class_id}: {form.value}, and version {header.key_version} of {valid}"
 
 
-def _envelopes(value: Any) -> Iterator[bytes]:
-    if isinstance(value, dict):
-        value = list(value.values())
+def _envelopes(value: Any, path: str = "") -> Iterator[tuple[str, bytes]]:
+    """With the path of each, positions in arrays included."""
     if isinstance(value, list):
-        for inner in value:
-            yield from _envelopes(inner)
+        value = {str(number): inner for number, inner in enumerate(value)}
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _envelopes(inner, f"{path}.{name}" if path else name)
     elif is_envelope(value):
-        yield bytes(value)
+        yield path, bytes(value)

@@ -1,4 +1,4 @@
-"""The job of the moving campaign: a process that moves classes window by window, and may be killed at any moment.
+"""The job of the moving campaign: a process that moves classes by windows, and may be killed at any moment.
 
 It is `sealwire migrate` without a command line, a ledger and temporary indexes: collections come and go here
 with every sequence, and the application's own indexes are compared.
@@ -13,12 +13,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.versions import pending_version_of, version_of
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.turning import activate
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.forms import WrongType
@@ -33,7 +36,7 @@ from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
 
 MOST_IN_WINDOW = 2
 """Documents: so that a frontier stands at many places."""
-LONGEST_REST_S = 0.2
+LONGEST_REST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,14 @@ class MovedSite:
     policy: Path
     keyring: Path
     kek: str = field(repr=False)
+    linger_s: float = 0.0
+    """How long each look into a window that moves is put off, so that more commands meet it."""
 
     def open_kek(self) -> EnvironmentKek:
         """What unwraps the keyring."""
         return EnvironmentKek(environ={DEFAULT_VARIABLE: self.kek})
 
-    def keys(self) -> tuple[DataKey, ...]:
+    def read_keys(self) -> tuple[DataKey, ...]:
         """Those of the keyring as it is now."""
         return tuple(open_record(read_record(self.keyring), self.open_kek(), self.keyring))
 
@@ -72,6 +77,17 @@ class _WithoutIndexes(MongoValues):
         """None was made."""
 
 
+class _Lingering(MongoFrontiers):
+    """Goes about a window slowly."""
+
+    linger_s = 0.0
+
+    def confirm(self, frontier: Frontier) -> None:
+        """As its base class, after a while."""
+        time.sleep(self.linger_s)
+        super().confirm(frontier)
+
+
 def work(site: MovedSite, class_names: Sequence[str], seed: int) -> None:
     """Move these deterministic classes beside each other, to the end. Raises where one does not get there."""
     with connected(site.uri) as client, ThreadPoolExecutor(len(class_names)) as pool:
@@ -81,32 +97,40 @@ def work(site: MovedSite, class_names: Sequence[str], seed: int) -> None:
 
 
 def _move(site: MovedSite, client: Client, class_name: str, chance: random.Random) -> None:
-    mine = [key for key in site.keys() if key.class_name == class_name]
+    mine = [key for key in site.read_keys() if key.class_name == class_name]
     by_state = {key.state: key for key in mine}
     pending = by_state.get(KeyState.PENDING)
     if pending is None:
         return
     keyring = Keyring(mine)
-    versions = Versions(
-        keyring.cipher_for(class_name), keyring.cipher_by_id(pending.class_id, pending.version)
-    )
     policies = load_policy(site.policy.read_bytes(), site.policy.name)
+    versions = _versions(keyring, policies, class_name)
 
     def places() -> list[ClassPaths]:
         found = covered_collections(client, policies)
         names = [each.namespace for each in found if each.exists and each.kind != "view"]
         return class_paths(policies, names, class_name)
 
+    ciphers = versions.old.cipher, versions.new.cipher
     now = datetime.now(UTC)
     job = Job(class_name, Direction.REENCRYPT, WrongType.SKIP, (), (), now, now)
     with client.start_session(causal_consistency=True) as session:
         values = _WithoutIndexes(client, session, pending.class_id, places)
-        stores = Stores(values, MongoFrontiers(client, session, versions), _Unwritten())
+        frontiers = _Lingering(client, session, ciphers)
+        frontiers.linger_s = site.linger_s
+        stores = Stores(values, frontiers, _Unwritten())
         pace = TurnPace(_rest(chance), most=MOST_IN_WINDOW)
         turn = Turn(job, versions, stores, partial(_activate, site, class_name), pace)
         done = turn.run()
     if done.standing is not Standing.DONE:
         raise RuntimeError(f"{class_name} is {done.standing.value}: {[each.why for each in done.refusal]}")
+
+
+def _versions(keyring: Keyring, policies: PolicySet, class_name: str) -> Versions:
+    new, value_type = pending_version_of(keyring, class_name), policies.classes[class_name].value_type
+    assert new is not None
+    assert value_type is not None
+    return Versions(version_of(keyring, class_name), new, value_type)
 
 
 def _rest(chance: random.Random) -> Callable[[float], None]:

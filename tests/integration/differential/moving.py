@@ -5,8 +5,9 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from typing import Any
 import yaml
 from bson import Int64, ObjectId
 from pymongo import MongoClient
+from pymongo.collection import Collection
 
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS
+from sealwire.keys.kek.environment import generate_encoded_kek
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.turning import rotate
 from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from tests.integration.differential.broken_proxy import BrokenProxy, Rule
 from tests.integration.differential.forms import StoredForms
 from tests.integration.differential.mover import MovedSite, work
 from tests.integration.differential.runner import Runner
@@ -32,62 +37,101 @@ SHAPES = 4
 REFRESH_S = 1
 SETTLE_S = 1.5
 """A proxy has loaded a new key by then."""
+SILENT_MS = 60_000
+"""After so long without an answer a client gives up: what waits has to come to an end."""
+LINGER_S = 0.5
 KILLS = 3
 """In one round of moves, so that it ends."""
 DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
 
 _BALLAST = "ballast"
 _NUMBERS = range(16)
-_BALLAST_VALUES: Mapping[str, list[Any]] = {
-    **dict.fromkeys(("code", "name"), [str(each) * (each % 3 + 1) for each in _NUMBERS]),
-    **dict.fromkeys(("count", "grade"), list(_NUMBERS)),
-    **dict.fromkeys(("total", "age"), list(map(Int64, _NUMBERS))),
-    "weight": [each / 2 for each in _NUMBERS],
-    **dict.fromkeys(("moment", "day"), [datetime(1950, 1, 1 + each) for each in _NUMBERS]),
-    **dict.fromkeys(("month", "year"), [datetime(1950 + each, 1, 1) for each in _NUMBERS]),
-    "ref": [ObjectId(bytes(11) + bytes((each,))) for each in _NUMBERS],
-    "flag": [True, False],
-    "blob": [bytes(each) for each in _NUMBERS],
+_WORDS = tuple(str(each) * (each % 3 + 1) for each in _NUMBERS)
+_LONGS = tuple(map(Int64, _NUMBERS))
+_DAYS = tuple(datetime(1950, 1, 1 + each) for each in _NUMBERS)
+_YEARS = tuple(datetime(1950 + each, 1, 1) for each in _NUMBERS)
+_BALLAST_VALUES: Mapping[str, tuple[Any, ...]] = {
+    **{"code": _WORDS, "name": _WORDS, "count": tuple(_NUMBERS), "grade": tuple(_NUMBERS)},
+    **{"total": _LONGS, "age": _LONGS, "weight": tuple(each / 2 for each in _NUMBERS)},
+    **{"moment": _DAYS, "day": _DAYS, "month": _YEARS, "year": _YEARS},
+    "ref": tuple(ObjectId(bytes(11) + bytes((each,))) for each in _NUMBERS),
+    **{"flag": (True, False), "blob": tuple(map(bytes, _NUMBERS))},
 }
 """By class, values that are there throughout: more than a sequence has, so that a move has many windows."""
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 
 
+@dataclass(frozen=True, slots=True)
+class MovingSite:
+    """A server with two proxies before it, and moves that are under way."""
+
+    direct: MongoClient[Document]
+    clients: tuple[MongoClient[Document], MongoClient[Document]]
+    """Of the one proxy and of the other."""
+    moves: "Moves"
+    keyring: Callable[[], Keyring]
+    """As it is now."""
+
+    @property
+    def frontiers(self) -> Collection[Document]:
+        """Where they are written down."""
+        return self.direct[DATABASE][FRONTIERS]
+
+
 @contextmanager
-def moving_ways(folder: Path, shapes: tuple[Shape, ...], seed: int) -> Iterator[Runner]:
-    """Both ways as `campaign.both_ways`, with two proxies, and moves until the block ends. Cost: 5 s."""
+def moving_site(
+    folder: Path, rules: str, seed: int, classes: tuple[str, ...] = DETERMINISTIC, broken: Rule | None = None
+) -> Iterator[MovingSite]:
+    """Classes of a policy move until the block ends, in rounds of some `classes`. Cost: 5 s.
+
+    broken: the rule that the first proxy does without; windows move slowly then, so that it shows soon.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     policy = folder / "policy.yaml"
-    policy.write_text(_with_ballast(policy_yaml(shapes)))
+    policy.write_text(_with_ballast(rules))
     with secantus(folder) as database:
         uri_file = folder / "frontier.uri"
         uri_file.touch(0o600)
         uri_file.write_text(database.uri())
         settings = {"keys": {"refresh_s": REFRESH_S}, "frontier": {"uri_file": str(uri_file)}}
-        options = ProxyOptions(
-            folder / "one", policy, database.address, access_control=False, settings=settings
+        kek = generate_encoded_kek()
+        one, two = (
+            ProxyOptions(folder / name, policy, database.address, None, None, False, settings, kek)
+            for name in ("one", "two")
         )
-        one, two = ProxyProcess(options), ProxyProcess(_beside(options, folder / "two"))
-        two.keyring = one.keyring
+        first = ProxyProcess(one) if broken is None else BrokenProxy(one, broken)
+        second = ProxyProcess(two)
+        second.keyring = first.keyring
         with (
-            one,
-            two,
+            first,
+            second,
             database.connect() as direct,
-            MongoClient[Document](one.uri()) as first,
-            MongoClient[Document](two.uri()) as second,
+            MongoClient[Document](first.uri(), socketTimeoutMS=SILENT_MS) as client,
+            MongoClient[Document](second.uri(), socketTimeoutMS=SILENT_MS) as other,
         ):
-            _fill(first)
-            site = MovedSite(database.uri(), policy, one.keyring, options.kek)
-            runner = Runner(direct, first, load_policy(policy.read_bytes(), policy.name), _Keys(site))
-            runner.others, runner.forms = (second,), StoredForms(direct)
-            moves = Moves(site, seed)
+            _fill(client)
+            site = MovedSite(database.uri(), policy, first.keyring, kek, 0.0 if broken is None else LINGER_S)
+            moves = Moves(site, seed, classes)
             with moves.under_way():
-                yield runner
-            runner.tally.moves += moves.counted
-            runner.tally.moves["values judged"] += runner.forms.judged
-            generations = [document["generation"] for document in runner.forms.moment().values()]
-            runner.tally.moves["steps of frontiers"] += sum(generations)
+                yield MovingSite(direct, (client, other), moves, _Keys(site))
+
+
+@contextmanager
+def moving_ways(
+    folder: Path, shapes: tuple[Shape, ...], seed: int, broken: Rule | None = None
+) -> Iterator[Runner]:
+    """Both ways as `campaign.both_ways`, with two proxies, and moves until the block ends. Cost: 5 s."""
+    with moving_site(folder, policy_yaml(shapes), seed, broken=broken) as site:
+        policy = load_policy((folder / "policy.yaml").read_bytes(), "policy.yaml")
+        forms = StoredForms(site.frontiers)
+        first, second = site.clients
+        runner = Runner(site.direct, first, policy, site.keyring, others=(second,), forms=forms)
+        yield runner
+        runner.tally.moves += site.moves.counted
+        runner.tally.moves["values judged"] += forms.judged
+        generations = [document["generation"] for document in forms.moment().values()]
+        runner.tally.moves["steps of frontiers"] += sum(generations)
 
 
 class _Keys:
@@ -101,15 +145,16 @@ class _Keys:
     def __call__(self) -> Keyring:
         content = self._site.keyring.read_bytes()
         if content != self._read:
-            self._read, self._keyring = content, Keyring(self._site.keys())
+            self._read, self._keyring = content, Keyring(self._site.read_keys())
         return self._keyring
 
 
 class Moves:
-    """Rounds of moves, one after the other: some classes get a new key, and processes move them, killed at random."""
+    """Rounds of moves: some classes get a new key, and processes move them, which are killed at random."""
 
-    def __init__(self, site: MovedSite, seed: int) -> None:
+    def __init__(self, site: MovedSite, seed: int, classes: tuple[str, ...]) -> None:
         self.counted: Counter[str] = Counter()
+        self._classes = classes
         self._site = site
         self._chance = random.Random(seed)
         self._stop = threading.Event()
@@ -136,8 +181,7 @@ class Moves:
             self._failed.append(error)
 
     def _round(self) -> None:
-        chosen = self._chance.sample(DETERMINISTIC, self._chance.randint(2, 5))
-        names = tuple(dict.fromkeys(("code", *chosen)))
+        names = (*self._classes[:1], *self._chance.sample(self._classes[1:], min(2, len(self._classes) - 1)))
         rotate(self._site.keyring, self._site.open_kek(), dict.fromkeys(names, True), datetime.now(UTC))
         self._stop.wait(SETTLE_S)
         kills = self._chance.randint(0, KILLS)
@@ -145,7 +189,6 @@ class Moves:
             self._work(names, kills > 0)
             kills -= 1
         self.counted["rounds"] += 1
-        self._stop.wait(SETTLE_S)
 
     def _work(self, names: tuple[str, ...], is_killed: bool) -> None:
         """One process: to its end, or until it is killed, or the campaign is over."""
@@ -164,24 +207,14 @@ class Moves:
         process.close()
 
     def _pending(self, names: tuple[str, ...]) -> bool:
-        states = {(key.class_name, key.state) for key in self._site.keys()}
+        states = {(key.class_name, key.state) for key in self._site.read_keys()}
         return any((name, KeyState.PENDING) in states for name in names)
-
-
-def _beside(options: ProxyOptions, folder: Path) -> ProxyOptions:
-    return ProxyOptions(
-        folder,
-        options.policy,
-        options.upstream,
-        access_control=options.access_control,
-        settings=options.settings,
-        kek=options.kek,
-    )
 
 
 def _with_ballast(rules: str) -> str:
     said: dict[str, Any] = yaml.safe_load(rules)
-    said["collections"][f"{_BALLAST}.values"] = {name: name for name in DETERMINISTIC}
+    said["classes"] = {name: dict(about) for name, about in CLASSES.items()}
+    said.setdefault("collections", {})[f"{_BALLAST}.values"] = {name: name for name in DETERMINISTIC}
     return yaml.safe_dump(said, sort_keys=False)
 
 

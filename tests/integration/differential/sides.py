@@ -29,7 +29,7 @@ _COUNTS = (
     *("upserted", "value", "numIndexesBefore", "numIndexesAfter"),
 )
 _DUPLICATE = ("keyPattern", "keyValue")
-MOST_TRIES = 20
+MOST_TRIES = 6
 """Of one command while classes move: each waits some seconds already, in the proxy."""
 
 _MOVING = {43: "a field has begun to move", 262: "a field moves to another key"}

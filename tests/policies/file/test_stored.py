@@ -162,3 +162,21 @@ def test_what_no_server_nests_is_not_gone_into() -> None:
     assert walk.next_value()
     assert walk.kind == kinds.ARRAY
     assert not walk.advance()
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"notes": "a"}, True),
+        ({"phones": ["a"]}, True),
+        ({"phones": [["a"]]}, False),
+        ({"visits": [{"text": "a"}]}, True),
+        ({"visits": [[{"text": "a"}]]}, False),
+        ({"visits": {"3": {"text": "a"}}}, False),
+        ({"7": {"phones": "a"}}, False),
+    ],
+)
+def test_a_path_does_not_find_everything_that_it_covers(document: dict[str, Any], *, found: bool) -> None:
+    walk = walk_of(document)
+    assert walk.next_value()
+    assert walk.is_found_by_path() is found

@@ -164,6 +164,22 @@ def test_a_collation_would_let_other_texts_in() -> None:
     assert refusal_of({"update": "people", "updates": [update]}, POLICY).reason is Reason.COLLATION
 
 
+def test_a_collection_has_no_collation_of_its_own() -> None:
+    command = {"create": "people", "collation": {"locale": "en", "strength": 1}}
+    assert refusal_of(command, POLICY).reason is Reason.COLLATION
+    notes = load_policy(
+        b"""
+version: 1
+classes:
+  notes: {mode: random, key: {per: tenant}}
+collections:
+  clinic.people: {notes: notes}
+""",
+        "policy.yaml",
+    )
+    assert refusal_of(command, notes).reason is Reason.COLLATION
+
+
 def test_the_database_is_that_of_the_command() -> None:
     for database in ("tenant_1", "tenant_2"):
         found = contexts({**find({"ward": "w"}), "$db": database})
@@ -242,6 +258,54 @@ def test_operations_of_a_bulk_write_have_their_own() -> None:
         ("ssn", SIX, True),
         ("ward", database_context("clinic"), True),
     ]
+
+
+def test_what_the_server_keeps_comparing_with_gets_a_key() -> None:
+    ward = {"ward": "w"}
+    index = {"key": {"plain": 1}, "name": "i", "partialFilterExpression": ward}
+    commands: list[Command] = [
+        {"createIndexes": "people", "indexes": [index]},
+        {"find": "people", "filter": ward, "tailable": True},
+        {
+            "aggregate": "people",
+            "pipeline": [{"$changeStream": {}}, {"$match": {"fullDocument.ward": "w"}}],
+            "cursor": {},
+        },
+    ]
+    for command in commands:
+        assert contexts(command) == [("ward", database_context("clinic"), True)]
+    assert contexts(find(ward)) == [("ward", database_context("clinic"), False)]
+
+
+def test_a_constant_for_operations_on_several_databases_is_refused() -> None:
+    condition = {"$expr": {"$eq": ["$ward", "$$w"]}}
+    command = {
+        "bulkWrite": 1,
+        "$db": "admin",
+        "let": {"w": "x"},
+        "ops": [{"delete": 0, "filter": condition}, {"delete": 1, "filter": condition}],
+        "nsInfo": [{"ns": "clinic.people"}, {"ns": "tenant_1.people"}],
+    }
+    assert refusal_of(command, POLICY).reason is Reason.CONTEXT
+
+
+def test_a_join_with_another_database_is_refused() -> None:
+    joined = {
+        "from": {"db": "tenant_1", "coll": "people"},
+        "pipeline": [{"$match": {"ward": "w"}}],
+        "as": "o",
+    }
+    command = {"aggregate": "people", "pipeline": [{"$lookup": joined}], "cursor": {}}
+    assert refusal_of(command, POLICY).reason is Reason.CONTEXT
+
+
+def test_a_change_stream_over_all_databases_has_no_context() -> None:
+    pipeline = [
+        {"$changeStream": {"allChangesForCluster": True}},
+        {"$match": {"fullDocument.ward": "w"}},
+    ]
+    command = {"aggregate": 1, "pipeline": pipeline, "cursor": {}, "$db": "admin"}
+    assert refusal_of(command, POLICY).reason in (Reason.CONTEXT, Reason.COMPUTE)
 
 
 def test_the_policy_knows_whether_it_has_contexts() -> None:

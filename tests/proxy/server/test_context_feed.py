@@ -1,7 +1,7 @@
 """Keys of contexts are found in a thread, destroyed ones leave in time, and an outage is survived a while."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from sealwire.keys.contexts.row import ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KekUnavailable, KeysReason
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts
 from sealwire.proxy.server.observability.metrics import Metrics
-from tests.keys.contexts.samples import keyring, wanted
+from tests.keys.contexts.samples import NOTES, keyring, wanted
 from tests.keys.samples import NOW
 
 KEYRING = keyring()
@@ -37,7 +38,7 @@ class Faulty(SqliteContextStore):
 
     error: Exception | None = None
 
-    def find(self, class_id: int, tags: "list[bytes]") -> list[ContextRow]:  # type: ignore[override]
+    def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
         if self.error is not None:
             raise self.error
         return super().find(class_id, tags)
@@ -48,6 +49,20 @@ class Faulty(SqliteContextStore):
         return super().destroyed_after(mark)
 
 
+class Keys:
+    """A process whose keyring is older than another one's, until it is asked for a newer key."""
+
+    def __init__(self) -> None:
+        self.keyring = KEYRING
+        self.newest = KEYRING
+        self.asked: list[tuple[int, int]] = []
+
+    async def keyring_with(self, keys: Sequence[tuple[int, int]]) -> Keyring | None:
+        self.asked += keys
+        self.keyring = self.newest
+        return self.newest
+
+
 class World:
     def __init__(self, store: Faulty) -> None:
         self.store = store
@@ -56,7 +71,8 @@ class World:
         self.metrics = Metrics()
         settings = KeySettings(refresh_s=60.0, max_age_s=600.0)
         opened = OpenContexts(store, store.destroyed_after(-1)[0])
-        self.feed = ContextFeed(opened, self.cache, lambda: KEYRING, settings, self.metrics, self.clock)
+        self.keys = Keys()
+        self.feed = ContextFeed(opened, self.cache, self.keys, settings, self.metrics, self.clock)
         self.known: list[bool] = []
 
     async def find(self, *contexts: str, is_stored: bool = True) -> None:
@@ -137,6 +153,20 @@ async def test_keys_serve_for_a_while_without_their_store_and_no_longer(world: W
     world.clock.now += 1.0
     await world.tick()
     assert len(world.cache) == 0
+
+
+async def test_a_key_that_a_newer_keyring_wrapped_has_that_loaded(world: World) -> None:
+    world.keys.newest = keyring(2)
+    Resolver(world.store).find(keyring(2), [wanted("a")])
+    await world.find("a")
+    assert world.keys.asked == [(NOTES, 2)]
+    assert world.known == [True]
+
+
+async def test_a_key_that_no_keyring_opens_is_not_known(world: World) -> None:
+    Resolver(world.store).find(keyring(2), [wanted("a")])
+    await world.find("a")
+    assert world.known == [False]
 
 
 async def test_other_times_count_at_once(world: World) -> None:

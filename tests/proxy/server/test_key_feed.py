@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -331,6 +331,28 @@ async def test_keys_that_were_given_up_have_no_age() -> None:
     await bench.later(MAX_AGE_S + 1)
     assert bench.state() is Freshness.EXPIRED
     assert age not in bench.metrics.render()
+
+
+async def test_classes_in_clear_are_shown_and_keys_that_are_given_up_change_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.metrics.show_policy("0", ["class1", "class2"])
+    bench.source.keys.append(replace(data_key(2), is_plaintext=True))
+    await bench.later(REFRESH_S)
+    name = "sealwire_class_plaintext"
+    shown = {each: bench.metrics.value(name, **{"class": each}) for each in ("class1", "class2")}
+    assert shown == {"class1": 0, "class2": 1}
+    assert bench.metrics.value("sealwire_key_age_seconds", **{"class": "class2"}) == 0
+    (fields,) = [
+        vars(record)["fields"] for record in caplog.records if record.message == "class is stored in clear"
+    ]
+    assert fields["class_name"] == "class2"
+    assert "sealwire migrate encrypt POLICY class2" in fields["hint"]
+    bench.source.error = DOWN
+    await bench.later(MAX_AGE_S + 1)
+    assert bench.state() is Freshness.EXPIRED
+    assert bench.metrics.clear_classes.shown == ("class2",)
 
 
 async def test_why_a_stored_value_cannot_be_opened_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,6 @@
 """A job under the keys of contexts: each document's own, made in one write, and what has none is left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
-from sealwire.keys.contexts.row import CLASS_TAG
+from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.policies.file.loader import load_policy
@@ -115,7 +115,12 @@ def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: py
     raws = [bson.encode({"_id": number, "tenant": number}) for number in range(50)]
     writes: list[int] = []
     create = world.store.create
-    monkeypatch.setattr(world.store, "create", lambda rows: writes.append(len(rows)) or create(rows))
+
+    def counted(rows: Sequence[ContextRow]) -> list[ContextRow]:
+        writes.append(len(rows))
+        return create(rows)
+
+    monkeypatch.setattr(world.store, "create", counted)
     world.contexts.prepare(NAMESPACE, raws)
     world.contexts.prepare(NAMESPACE, raws)
     # each class has a row of its own besides; the database is one context

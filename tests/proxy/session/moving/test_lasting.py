@@ -286,6 +286,18 @@ def test_what_the_server_rejects_holds_nothing_up(moving: Session, code: int, mo
     assert acknowledged(moving) == 4
 
 
+@pytest.mark.parametrize("stage", [{"$out": "patients"}, {"$merge": "patients"}], ids=["out", "merge"])
+def test_an_aggregation_that_writes_may_go_on_after_an_error(moving: Session, stage: dict[str, Any]) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(
+        moving, {"aggregate": "patients", "pipeline": [{"$match": {}}, stage], "cursor": {}, "$db": "clinic"}
+    )
+    moves.follow("nhs", frontier(place(MIDDLE), place(HIGH), generation=4))
+    moving.server_data(reply({"ok": 0.0, "code": 2}))
+    assert acknowledged(moving) is None
+
+
 UNSURE = [{"code": 50}, {"code": 6}, {"code": 11602}, {"code": 262}, {"code": "2"}, {}]
 
 

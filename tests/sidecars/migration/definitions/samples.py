@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from secantus.query import matches
+from secantus.query import matches  # type: ignore[import-untyped]
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.frontier.versions import ClassVersion
@@ -11,7 +11,6 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, PolicySet, ValueType
 from sealwire.sidecars.migration.definitions.constants import ClassChange
-from sealwire.sidecars.migration.definitions.records import KeptForms
 from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind
 from tests.keys.samples import NOW
 
@@ -113,22 +112,6 @@ class MemoryDefinitions:
 
 def _is_same(one: Definition, other: Definition) -> bool:
     return (one.kind, one.namespace, one.name) == (other.kind, other.namespace, other.name)
-
-
-class MemoryRecords:
-    """Forms in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, KeptForms] = {}
-
-    def load(self, name: str) -> KeptForms | None:
-        return self.kept.get(name)
-
-    def save(self, name: str, forms: KeptForms) -> None:
-        self.kept[name] = forms
-
-    def names(self) -> list[str]:
-        return list(self.kept)
 
 
 def validator(content: Document) -> Definition:

@@ -5,7 +5,7 @@ import pytest
 from sealwire.sidecars.migration.definitions.constants import ClassChange
 from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.definitions.judging import WIDE_PREFIX, Judgement
-from sealwire.sidecars.migration.definitions.records import opened, sealed
+from sealwire.sidecars.migration.definitions.records import MemoryRecords, opened, sealed
 from sealwire.sidecars.migration.definitions.server import Definition, DefinitionKind
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from tests.sidecars.migration.definitions.samples import (
@@ -22,7 +22,6 @@ from tests.sidecars.migration.definitions.samples import (
     TURNING,
     Document,
     MemoryDefinitions,
-    MemoryRecords,
     form,
     index,
     validator,
@@ -171,7 +170,7 @@ def test_a_loss_is_refused_until_it_is_accepted(definition: Definition) -> None:
         conversions(server, records).widen()
     assert caught.value.reason is MigrationReason.OBSTACLE
     assert "ann" not in str(caught.value)
-    assert (server.steps, records.kept) == ([], {})
+    assert (server.steps, records.names()) == ([], [])
     conversions(server, records, ENCRYPTING, definition.name).widen()
     stays = definition.kind is not DefinitionKind.VALIDATOR
     assert (server.found == [definition]) == stays
@@ -215,7 +214,9 @@ def test_random_classes_change_definitions_only_from_and_to_plaintext() -> None:
 def test_forms_are_kept_sealed_and_only_their_key_opens_them() -> None:
     server, records = MemoryDefinitions([validator(SCHEMA)]), MemoryRecords()
     conversions(server, records).widen()
-    ((name, forms),) = records.kept.items()
+    (name,) = records.names()
+    forms = records.load(name)
+    assert forms is not None
     document = sealed(name, forms, CIPHER)
     assert b"ann" not in bytes(document["sealed"])
     assert "ann" not in repr(forms)

@@ -1,13 +1,17 @@
 """What a filter says of a document, before the move, while it goes on, and after it."""
 
+from dataclasses import replace
+
 import pytest
 
+from sealwire.policies.file.schema import PathNode
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width, both
 from sealwire.sidecars.migration.definitions.filters import convert_filter, names_a_path
-from sealwire.sidecars.migration.definitions.schemas import Following
+from sealwire.sidecars.migration.definitions.schemas import Way
 from tests.sidecars.migration.definitions.samples import (
     ENCRYPTING,
     HIDING,
+    NAME,
     NOTES_TREE,
     TREE,
     TURNING,
@@ -19,14 +23,14 @@ from tests.sidecars.migration.definitions.samples import (
 
 
 def converted(chosen: Document, width: Width, change: ClassChange = ENCRYPTING) -> Document:
-    way = Following(change, width)
+    way = Way(change, width)
     found = convert_filter(chosen, TREE if change.versions else NOTES_TREE, way)
     assert way.lost == []
     return found
 
 
 def lost(chosen: Document, change: ClassChange = ENCRYPTING) -> list[str]:
-    way = Following(change, Width.NEW)
+    way = Way(change, Width.NEW)
     convert_filter(chosen, TREE if change.versions else NOTES_TREE, way)
     return way.lost
 
@@ -138,3 +142,10 @@ def test_expressions_name_paths_by_themselves_and_by_the_whole_document() -> Non
 
 def test_equal_numbers_of_two_types_are_two_constants() -> None:
     assert both([1, 1.0], [1, True]) == [1, 1.0, True]
+
+
+def test_a_class_with_a_key_for_each_context_has_no_one_form_of_a_constant() -> None:
+    tree = PathNode("", {b"name": PathNode("name", leaf=replace(NAME, per=b"tenant"))})
+    way = Way(ENCRYPTING, Width.NEW)
+    convert_filter({"name": "ann"}, tree, way)
+    assert way.lost == ["name: a constant, and the class has a key for each context"]

@@ -3,7 +3,7 @@
 import pytest
 
 from sealwire.sidecars.migration.definitions.constants import ClassChange, Width
-from sealwire.sidecars.migration.definitions.schemas import Following, convert_schema
+from sealwire.sidecars.migration.definitions.schemas import Way, convert_schema
 from tests.sidecars.migration.definitions.samples import (
     DECRYPTING,
     ENCRYPTING,
@@ -19,7 +19,7 @@ from tests.sidecars.migration.definitions.samples import (
 
 
 def converted(schema: Document, width: Width, change: ClassChange = ENCRYPTING) -> tuple[Document, list[str]]:
-    way = Following(change, width)
+    way = Way(change, width)
     return convert_schema(schema, TREE if change.versions else NOTES_TREE, way), way.lost
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.patches import Problem
-from sealwire.sidecars.migration.windows.looking import Look, Seen
+from sealwire.sidecars.migration.windows.looking import FirstLook, Seen
 from sealwire.sidecars.migration.windows.moving import Versions
 from tests.sidecars.migration.windows.doubles import DECRYPTING, ENCRYPTING, NEW, PLACES, VERSIONS, sealed
 
 
 def seen(versions: Versions, document: Any) -> Seen:
     raw = document if isinstance(document, bytes) else bson.encode(document)
-    return Look(versions).at(raw, PLACES[0])
+    return FirstLook(versions).at(raw, PLACES[0])
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,7 @@ def test_what_no_update_or_search_reaches_is_a_problem(versions: Versions) -> No
 
 
 def test_a_document_that_would_grow_too_large_is_a_problem() -> None:
-    document = {"_id": 1, "nhs": ["b"] * 160_000}
+    # old and new value stand in one update
+    document = {"_id": 1, "nhs": "b" * (9 << 20)}
     assert seen(ENCRYPTING, document).problems == (Problem("nhs", Left.TOO_LARGE),)
     assert seen(ENCRYPTING, {"_id": 1, "nhs": "a" * (300 << 10)}).problems == ()

@@ -1,0 +1,121 @@
+"""What `sealwire migrate` does to indexes, validators and views, and says of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import click
+
+from sealwire.keys.errors import KeysError
+from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.policies.file.schema import PathNode, PolicySet
+from sealwire.sidecars.covered import CoveredCollection
+from sealwire.sidecars.direct import Client
+from sealwire.sidecars.migration.definitions.constants import ClassChange, stand_in_version
+from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
+from sealwire.sidecars.migration.definitions.judging import Judgement
+from sealwire.sidecars.migration.definitions.records import MemoryRecords, MongoRecords
+from sealwire.sidecars.migration.definitions.server import MongoDefinitions
+from sealwire.sidecars.migration.ledger import any_active
+from sealwire.sidecars.migration.moves import Direction, Move, tree_of
+from sealwire.sidecars.migration.windows.paths import ClassPaths
+
+COLUMNS: Final = ("collection", "kind", "name", "paths", "encrypted it is", "look at")
+_MEANING: Final = {
+    Judgement.KEPT: "kept",
+    Judgement.USELESS: "useless",
+    Judgement.CONVERTED: "converted",
+    Judgement.LOST: "lost",
+    Judgement.IN_THE_WAY: "in the way",
+}
+
+
+def conversions_of(
+    client: Client, keyring: Keyring, direction: Direction, moves: Sequence[Move], accepted: Iterable[str]
+) -> Conversions:
+    """The definitions that a job of random classes touches. Raises UnknownKey without any active key."""
+    trees = {
+        namespace: tree_of(move for move in moves if move.namespace == namespace)
+        for namespace in dict.fromkeys(move.namespace for move in moves)
+    }
+    change = ClassChange(direction is Direction.ENCRYPT, direction is Direction.DECRYPT, keyring)
+    records = MongoRecords(client, keyring, _sealing(keyring, moves[0].class_name))
+    return Conversions(MongoDefinitions(client), records, _policies(trees), change, accepted)
+
+
+def versions_to_judge(
+    keyring: Keyring, class_name: str, direction: Direction
+) -> tuple[ClassVersion, ClassVersion]:
+    """The versions between which a class will move, before the new one is made. Raises UnknownKey."""
+    old, new = version_of(keyring, class_name), pending_version_of(keyring, class_name)
+    return old, new or stand_in_version(is_plaintext=direction is Direction.DECRYPT)
+
+
+def class_conversions(
+    client: Client,
+    keyring: Keyring,
+    places: Iterable[ClassPaths],
+    versions: tuple[ClassVersion, ClassVersion],
+    accepted: Iterable[str],
+) -> Conversions:
+    """Those that the move of a deterministic class touches, between two of its versions."""
+    change = ClassChange.of_versions(keyring, *versions)
+    records = MongoRecords(client, keyring, versions[1].cipher)
+    moved = _policies({each.namespace: each.tree for each in places})
+    return Conversions(MongoDefinitions(client), records, moved, change, accepted)
+
+
+def judged_for_plan(client: Client, chosen: Iterable[CoveredCollection]) -> list[Judged]:
+    """What becomes of definitions where everything covered is encrypted; needs no key."""
+    moved = _policies({each.namespace: each.tree for each in chosen if each.exists and each.kind != "view"})
+    return Conversions(MongoDefinitions(client), MemoryRecords(), moved, ClassChange.to_judge()).judged()
+
+
+def what_to_look_at(judged: Iterable[Judged]) -> list[Judged]:
+    """Those that a job refuses until they are dropped or accepted."""
+    return [each for each in judged if each.judgement in (Judgement.LOST, Judgement.IN_THE_WAY)]
+
+
+def tell_changed(names: Iterable[str]) -> None:
+    """Say which definitions somebody changed while the job ran."""
+    for name in names:
+        click.echo(f"{name} was changed meanwhile, and stays as it is now: look at it", err=True)
+
+
+def rows(judged: Iterable[Judged]) -> list[tuple[str, ...]]:
+    """Those of a table with COLUMNS."""
+    return [
+        (
+            each.namespace,
+            each.kind.value,
+            each.name,
+            "\n".join(each.paths),
+            _MEANING[each.judgement],
+            "\n".join(each.why),
+        )
+        for each in judged
+    ]
+
+
+def document_of_judged(each: Judged) -> dict[str, Any]:
+    """One for programs."""
+    return {
+        "namespace": each.namespace,
+        "kind": each.kind.value,
+        "name": each.name,
+        "paths": list(each.paths),
+        "judgement": _MEANING[each.judgement],
+        "why": list(each.why),
+    }
+
+
+def _sealing(keyring: Keyring, class_name: str) -> Any:
+    try:
+        return keyring.cipher_for(class_name)
+    except KeysError:
+        # values go back to plaintext, and the policy names no class for them any more
+        return any_active(keyring)
+
+
+def _policies(trees: dict[str, PathNode]) -> PolicySet:
+    return PolicySet({}, trees)

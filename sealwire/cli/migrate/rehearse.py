@@ -1,0 +1,162 @@
+"""`sealwire migrate rehearse`: how long an encryption will take and what it will meet, tried on a sample."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.migrate.definitions import (
+    COLUMNS,
+    document_of_judged,
+    judged_for_plan,
+    rows,
+    what_to_look_at,
+)
+from sealwire.cli.migrate.options import show_left
+from sealwire.cli.options import json_option
+from sealwire.cli.output import print_json, show_table
+from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.cli.server_options import required_uri, server_options
+from sealwire.cli.signals import ended_in_order
+from sealwire.crypto import selftest
+from sealwire.sidecars.covered import covered_collections
+from sealwire.sidecars.direct import connected
+from sealwire.sidecars.migration.definitions.conversions import Judged
+from sealwire.sidecars.migration.planning import select, unfit
+from sealwire.sidecars.migration.rehearsal import Rehearsed, Sampled, rehearsing
+
+RIGHTS = (
+    "log in as a user with read on the collections, and readWrite and dbAdmin on the scratch database "
+    "and on the database `sealwire`"
+)
+SAMPLE = 10_000
+_JOBS = ("job", "ends", "documents", "values", "values a second", "whole time", "values left")
+
+
+@click.command()
+@policy_argument
+@click.argument("namespace", required=False)
+@server_options
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    default=SAMPLE,
+    show_default=True,
+    metavar="N",
+    help="Documents of each collection that are copied, at most.",
+)
+@click.option(
+    "--into",
+    metavar="DATABASE",
+    help="The scratch database: an empty one, which is dropped at the end. Default: sealwire_rehearsal_...",
+)
+@json_option
+def rehearse(
+    policy: Path, namespace: str | None, uri: str, sample: int, into: str | None, *, as_json: bool
+) -> None:
+    """Try the encryption of what POLICY covers on a sample; say how long it will take and what it will meet.
+
+    It copies a sample of each collection, with indexes and validator, into a scratch database on the same
+    server, encrypts it there by the same jobs under keys of its own, and drops the database, also where it is
+    stopped. The copy is in clear at first, as the collections are. It needs no keyring. Exit code 1 where a
+    job would leave values, or be refused.
+
+    \b
+    Examples:
+      sealwire migrate rehearse policy.yaml --uri-file server.uri
+      sealwire migrate rehearse policy.yaml clinic.patients --uri-file server.uri --sample 1000 --json
+    """
+    selftest.run()
+    policies = read_policy(policy)
+    with connected(required_uri(uri), RIGHTS) as client, ended_in_order():
+        chosen = select(covered_collections(client, policies), namespace)
+        judged = judged_for_plan(client, chosen)
+        refused = {each.namespace: unfit(client, each.namespace) for each in chosen}
+        with rehearsing(client, policies, into) as rehearsal:
+            for each in chosen:
+                if not refused[each.namespace]:
+                    rehearsal.copy(each, sample, judged)
+            tried = list(rehearsal.run())
+            sampled = rehearsal.sampled
+    why = {name: text for name, text in refused.items() if text}
+    if as_json:
+        print_json(_document(tried, sampled, judged, why))
+    else:
+        _show(tried, sampled, judged, why)
+    is_smooth = not why and not what_to_look_at(judged) and not any(map(_meets, tried))
+    sys.exit(0 if is_smooth else EX_NO)
+
+
+def _meets(each: Rehearsed) -> bool:
+    return bool(each.left or each.stopped_by)
+
+
+def _show(
+    tried: Sequence[Rehearsed], sampled: Iterable[Sampled], judged: Sequence[Judged], why: dict[str, str]
+) -> None:
+    show_table(_JOBS, map(_row, tried))
+    for each in tried:
+        show_left(each.stopped_by or tuple(one for one in each.job.reported if _key(one) in each.left))
+    if judged:
+        show_table(COLUMNS, rows(judged))
+    for namespace, text in why.items():
+        click.echo(f"{namespace}: {text}")
+    copied = ", ".join(f"{each.sampled} of {each.documents} of {each.namespace}" for each in sampled)
+    whole = timedelta(seconds=round(sum(each.whole_s for each in tried)))
+    click.echo(f"tried on {copied or 'nothing'}")
+    click.echo(f"all of it takes about {whole}, and longer beside an application")
+
+
+def _key(left: Any) -> tuple[Any, ...]:
+    return left.namespace, left.path, left.why
+
+
+def _row(each: Rehearsed) -> tuple[object, ...]:
+    job = each.job
+    rate = round(job.values / each.busy_s) if each.busy_s else 0
+    whole = timedelta(seconds=round(each.whole_s))
+    return (
+        each.name,
+        job.standing.value,
+        job.documents,
+        job.values,
+        rate,
+        str(whole),
+        sum(each.left.values()),
+    )
+
+
+def _document(
+    tried: Iterable[Rehearsed], sampled: Iterable[Sampled], judged: Iterable[Judged], why: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "jobs": [
+            {
+                "name": each.name,
+                "ends": each.job.standing.value,
+                "documents": each.job.documents,
+                "values": each.job.values,
+                "seconds": each.busy_s,
+                "whole_seconds": each.whole_s,
+                "left": [
+                    {"namespace": namespace, "path": path or None, "reason": reason.value, "values": count}
+                    for (namespace, path, reason), count in each.left.items()
+                ],
+                "stopped_by": [
+                    {"namespace": one.namespace, "path": one.path or None, "reason": one.why.value}
+                    for one in each.stopped_by
+                ],
+            }
+            for each in tried
+        ],
+        "sampled": [
+            {"namespace": each.namespace, "documents": each.documents, "sampled": each.sampled}
+            for each in sampled
+        ],
+        "definitions": list(map(document_of_judged, judged)),
+        "refused": [{"namespace": name, "why": text} for name, text in why.items()],
+    }

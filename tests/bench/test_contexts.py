@@ -1,0 +1,15 @@
+"""The bench of keys for contexts runs, and measures each of its figures."""
+
+from pathlib import Path
+
+from bench.contexts import measure
+
+
+def test_every_figure_is_measured(tmp_path: Path) -> None:
+    found = measure(tmp_path / "contexts.db", 300)
+    assert len(found) == 9
+    assert all(figure >= 0 for figure in found.values())
+    assert found["store, MB"] >= 0
+    assert {name.split(",")[0] for name in found} == {
+        *("first use", "store", "start-up", "looked up", "memory", "encrypted")
+    }

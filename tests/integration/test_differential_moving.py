@@ -1,0 +1,91 @@
+"""Generated sequences by two proxies while classes move from key to key: the same answers, or a refusal.
+
+The processes that move them are killed at random moments, and others go on. `make test` runs 2,000
+sequences, `make test-slow` 20,000 others, or as many as `SEALWIRE_SEQUENCES` says; `SEALWIRE_SEED` chooses
+others. How far the moves have come at a command is another matter in each run.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.differential.broken_proxy import Rule
+from tests.integration.differential.campaign import run_moving
+from tests.integration.differential.moving import moving_site
+from tests.integration.differential.processes import PART, run_parts
+from tests.integration.differential.races import CLASS, DATABASE, FIELD, KINDS, RACED, Races, Side
+from tests.integration.differential.sides import Outcome
+from tests.integration.differential.tally import Tally
+from tests.integration.outside.chosen import own_server
+from tests.integration.test_differential_sequences import LEAST_SHARE, chosen_seed
+
+pytestmark = [pytest.mark.integration, own_server("it moves keys, and watches the database sealwire")]
+
+FEW_EXAMPLES, MANY_EXAMPLES = 2_000, int(os.environ.get("SEALWIRE_SEQUENCES", "20000"))
+Record = Callable[[str, object], None]
+
+RACED_POLICY = f"""
+version: 1
+classes:
+  {CLASS}: {{mode: deterministic, type: string}}
+collections:
+  {DATABASE}.{RACED}: {{{FIELD}: {CLASS}}}
+"""
+
+
+def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
+    """The figures of a run in which nothing differed; printed with the seed, whatever comes of it."""
+    record_property("summary", f"differential while classes move: {examples} sequences from seed {seed}")
+    tally, failed = run_parts(seed, examples, part, "--moving")
+    record_property("summary", "\n".join(tally.table()))
+    assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
+    assert tally.examples >= examples
+    # else the sequences met no move, or none was alive to be killed
+    assert tally.moves["kills"] > 0
+    assert tally.moves["rounds"] > 0
+    assert tally.moves["steps of frontiers"] > examples / 20
+    assert tally.moves["values judged"] > examples
+    assert tally.moves["sequences cut short"] < examples / 5
+    assert tally.share_answered > LEAST_SHARE
+    return tally
+
+
+def test_the_same_answers_while_classes_move(record_property: Record) -> None:
+    tally = run(chosen_seed(1), FEW_EXAMPLES, FEW_EXAMPLES // 2, record_property)
+    answered = {kind for kind, outcome in tally.outcomes if outcome is Outcome.ANSWERED}
+    assert {kind for kind, _ in tally.outcomes} == answered
+    assert tally.refused_statements > FEW_EXAMPLES / 20
+
+
+@pytest.mark.slow
+def test_the_same_answers_while_classes_move_many_times(record_property: Record) -> None:
+    run(chosen_seed(random.SystemRandom().randrange(10**9)), MANY_EXAMPLES, PART, record_property)
+
+
+def test_one_of_two_clients_wins_a_value(tmp_path: Path) -> None:
+    with moving_site(tmp_path, RACED_POLICY, 1, (CLASS,)) as site:
+        races = Races(site, 1)
+        races.run(80)
+    assert {side for _, side in races.counted} == set(Side)
+    assert {kind for kind, _ in races.counted} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "noticed"),
+    [(Rule.HOLDING_UP, "transaction", "won"), (Rule.WAITING, "count", "lost")],
+    ids=lambda each: each.value if isinstance(each, Rule) else "",
+)
+def test_a_proxy_without_a_rule_is_noticed(tmp_path: Path, rule: Rule, kind: str, noticed: str) -> None:
+    with moving_site(tmp_path, RACED_POLICY, 1, (CLASS,), rule) as site:
+        races = Races(site, 1, transaction_s=3)
+        with pytest.raises(AssertionError, match=noticed):
+            races.run(20, (kind,))
+
+
+def test_an_answer_that_differs_while_classes_move_is_noticed(tmp_path: Path) -> None:
+    """Without another rule sequences differ, and the campaign ends with the first that does."""
+    with pytest.raises(AssertionError, match="in Sequence"):
+        run_moving(tmp_path, 1, 120, Rule.NEW_FORM)
