@@ -175,7 +175,10 @@ def _encrypted(message: bytes, planned: ValueEdit, cipher: ValueCipher, forms: F
             envelope = forms.valid(planned.field_class.name, envelope, planned.kind, value)
     else:
         envelope = cipher.encrypt_randomly(planned.kind, value)
-    return _put(message, planned, envelope)
+    # The name with its NUL lies between the type byte and the value.
+    name = message[element.start + 1 : element.value]
+    data = b"".join((_BINARY, name, binary(envelope)))
+    return Edit(element.start, element.end, data, planned.parents)
 
 
 def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:
@@ -184,12 +187,7 @@ def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Sha
         raise TypeError("a range of a class with contexts")
     element = planned.element
     value = message[element.value : element.end] if planned.value is None else planned.value
-    return _put(message, planned, encrypted_in_context(planned, value, shared.contexts))
-
-
-def _put(message: bytes, planned: ValueEdit, envelope: bytes) -> Edit:
-    element = planned.element
-    # The name with its NUL lies between the type byte and the value.
+    envelope = encrypted_in_context(planned, value, shared.contexts)
     name = message[element.start + 1 : element.value]
     data = b"".join((_BINARY, name, binary(envelope)))
     return Edit(element.start, element.end, data, planned.parents)
