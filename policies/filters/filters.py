@@ -80,13 +80,14 @@ def _conjunction(walk: Walk, start: int) -> None:
 
 def plan_stored_filter(walk: Walk, argument: Element) -> None:
     """As `plan_filter_argument`, for a filter on documents as they are stored: it may fix their contexts."""
+    start = document_of(argument, argument)
     contexts = walk.draft.contexts
     if contexts is None:
-        plan_filter_argument(walk, argument)
+        _conjunction(walk, start)
         return
     contexts.is_filter = True
     try:
-        plan_filter_argument(walk, argument)
+        plan_filter(walk, start)
     finally:
         contexts.is_filter = False
 

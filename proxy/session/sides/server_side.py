@@ -97,7 +97,8 @@ class ServerSide(Side):
                 if asked is not None:
                     return [asked]
                 failure = error
-        self._searched()
+        if self._searches:
+            self._searched()
         more_to_come = bool(parsed.flags & MORE_TO_COME)
         request = self._answered(message, more_to_come=more_to_come)
         if request.hold is not None and not more_to_come:
@@ -210,7 +211,8 @@ class ServerSide(Side):
         else:
             pieces = list(message.parts)
             message.parts.clear()
-        self._searched()
+        if self._searches:
+            self._searched()
         more_to_come = has_more_to_come(message)
         request = self._answered(message.head, more_to_come=more_to_come)
         if sum(map(len, pieces)) > MAX_CLIENT_MESSAGE_BYTES:
@@ -248,8 +250,7 @@ class ServerSide(Side):
 
     def _searched(self) -> None:
         """The reply at hand needs no search any more."""
-        if self._searches:
-            self._asked_contexts, self._searches = frozenset(), 0
+        self._asked_contexts, self._searches = frozenset(), 0
 
     def _withheld(
         self, failure: Exception, response_to: int, request: Request, *, more_to_come: bool
