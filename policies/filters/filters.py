@@ -83,7 +83,7 @@ def plan_stored_filter(walk: Walk, argument: Element) -> None:
     start = document_of(argument, argument)
     contexts = walk.draft.contexts
     if contexts is None:
-        _conjunction(walk, start)
+        plan_filter(walk, start)
         return
     contexts.is_filter = True
     try:

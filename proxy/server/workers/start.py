@@ -105,10 +105,10 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
         except UnknownKey:
             missing.append(name)
             continue
-        if is_plaintext and field_class.mode is Mode.RANDOM:
+        if is_plaintext and (field_class.mode is Mode.RANDOM or field_class.per is not None):
             raise KeyringIncomplete(
                 StartReason.KEYRING_INCOMPLETE,
-                f"{config.keyring}: the class {name} is in clear, and the policy has it as a random one",
+                f"{config.keyring}: the class {name} is in clear, and never is in the policy",
                 f"sealwire keys rotate {name} gives it a key; what is stored in clear is read as it is",
             )
     if missing:

@@ -103,16 +103,20 @@ def create(
 
 
 def _in_clear(classes: Mapping[str, FieldClass], named: Collection[str], *, every: bool) -> frozenset[str]:
-    """The classes that begin in clear if they are new. Raises KeySettingError POLICY for a random one."""
+    """The classes that begin in clear if they are new. Raises KeySettingError POLICY for one that cannot."""
     for name in named:
-        if name in classes and classes[name].mode is Mode.RANDOM:
+        if name in classes and not _can_be_clear(classes[name]):
             raise KeySettingError(
                 KeysReason.POLICY,
-                f"the policy has class {name} as a random one, which needs no beginning in clear",
+                f"class {name} is random in the policy or has keys for contexts, and never begins in clear",
                 f"leave out --plaintext {name}: plaintext is read as it is until it is encrypted",
             )
-    found = {name for name, each in classes.items() if every and each.mode is Mode.DETERMINISTIC}
+    found = {name for name, each in classes.items() if every and _can_be_clear(each)}
     return frozenset(found.union(named))
+
+
+def _can_be_clear(field_class: FieldClass) -> bool:
+    return field_class.mode is Mode.DETERMINISTIC and field_class.per is None
 
 
 def _open_first(kek: KekOptions, providers: Providers) -> KeyEncryptionKey:
