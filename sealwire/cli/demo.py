@@ -101,7 +101,7 @@ def backup(patients: int, seed: int, as_json: bool) -> None:
 
 
 @command.command()
-@_patients_option(400)
+@_patients_option(200)
 @_seed_option
 @json_option
 def migration(patients: int, seed: int, as_json: bool) -> None:

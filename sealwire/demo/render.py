@@ -59,10 +59,10 @@ def show_moving(console: Console, story: MovingStory) -> None:
     console.print()
     title = "[bold]Sealwire: a clinic in plaintext, encrypted, rotated and given back"
     console.print(Rule(title), width=width)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("step")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("step", no_wrap=True)
     for heading in _MOVING_HEADINGS:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for chapter in story.chapters:
         desk, stored = chapter.desk, chapter.stored
         table.add_row(

@@ -40,7 +40,6 @@ def test_a_whole_story_holds() -> None:
     [
         (2, {"desk": replace(DESK, failed=1)}, 1),
         (0, {"stored": Stored(0, 0)}, 3),
-        (0, {"stored": Stored(1, 89)}, 3),
         (1, {"stored": Stored(89, 1)}, 3),
         (2, {"stored": Stored(0, 0)}, 3),
         (3, {"stored": Stored(89, 1)}, 3),
