@@ -20,7 +20,7 @@ from sealwire.policies.file.loader import load_policy
 from sealwire.testbed.errors import TestbedError, TestbedReason
 
 MOVING_STEPS: Final = 7
-SETTLE_S: Final = "3"
+_GIVEN_S: Final = "3"
 """Longer than this stage's `keys.refresh_s`, and than anything of the application lasts."""
 _AT_LEAST: Final = 40
 """Questions that the desk has to have asked before the next step."""
@@ -55,11 +55,11 @@ class MovingStory:
         return all(check.passed for check in self.checks)
 
 
-class CommandFailed(Exception):
+class _CommandFailed(Exception):
     """A command of the story did not end as it should; says the last line of its errors."""
 
 
-class Operator:
+class _Operator:
     """Types commands beside the running proxy."""
 
     def __init__(self, stage: MovingStage) -> None:
@@ -72,7 +72,7 @@ class Operator:
         return typed
 
     def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> None:
-        """Run one to its end, which is one of these exit codes. Raises CommandFailed."""
+        """Run one to its end, which is one of these exit codes. Raises _CommandFailed."""
         command = [sys.executable, "-m", "sealwire", *arguments]
         self._typed.append(f"sealwire {' '.join(arguments)}".replace(str(self.stage.policy), "policy.yaml"))
         done = subprocess.run(
@@ -80,28 +80,28 @@ class Operator:
         )
         if done.returncode not in codes:
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise CommandFailed(f"{self._typed[-1]}: {said}")
+            raise _CommandFailed(f"{self._typed[-1]}: {said}")
 
 
-def take_in(operator: Operator) -> None:
+def take_in(operator: _Operator) -> None:
     """Everything that the policy covers, deterministic classes included."""
-    operator.run("migrate", "encrypt", str(operator.stage.policy), "--settle", SETTLE_S)
+    operator.run("migrate", "encrypt", str(operator.stage.policy), "--settle", _GIVEN_S)
 
 
-def turn_key(operator: Operator) -> None:
+def turn_key(operator: _Operator) -> None:
     """A new key for the NHS numbers, and all of them moved to it."""
     policy = str(operator.stage.policy)
     operator.run("keys", "rotate", "nhs_number", "--policy", policy)
-    operator.run("migrate", "reencrypt", policy, "nhs_number", "--settle", SETTLE_S)
+    operator.run("migrate", "reencrypt", policy, "nhs_number", "--settle", _GIVEN_S)
 
 
-def shred(operator: Operator) -> None:
+def shred(operator: _Operator) -> None:
     """The key of one patient's notes is destroyed; the desk never asks for this patient."""
     patient = operator.stage.dataset.patients[-1]["mrn"]
     operator.run("keys", "shred", "notes", patient, "--now", "--confirm", "notes")
 
 
-def give_back(operator: Operator) -> None:
+def give_back(operator: _Operator) -> None:
     """Everything in clear again. The policy lets go of the random paths first, so that writes go in clear."""
     stage = operator.stage
     lines = stage.policy.read_text(encoding="utf-8").splitlines()
@@ -115,10 +115,10 @@ def give_back(operator: Operator) -> None:
         arguments = ("clinic.patients", path, "--confirm", "clinic.patients")
         operator.run("migrate", "decrypt", policy, *arguments, codes=codes)
     for name in ("nhs_number", "postcode"):
-        operator.run("migrate", "decrypt", policy, name, "--confirm", name, "--settle", SETTLE_S)
+        operator.run("migrate", "decrypt", policy, name, "--confirm", name, "--settle", _GIVEN_S)
 
 
-_STEPS: Final[tuple[tuple[str, Callable[[Operator], None]], ...]] = (
+_STEPS: Final[tuple[tuple[str, Callable[[_Operator], None]], ...]] = (
     ("plaintext", lambda _operator: None),
     ("encrypted", take_in),
     ("new key", turn_key),
@@ -132,12 +132,12 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
 
     Raises TestbedError when the application ends; a command that fails is a failed check instead.
     """
-    operator = Operator(stage)
+    operator = _Operator(stage)
     announce("making keys: every class begins in plaintext")
     policy = str(stage.policy)
     try:
         operator.run("keys", "create", "--policy", policy, "--plaintext-all")
-    except CommandFailed as error:
+    except _CommandFailed as error:
         text, hint = str(error), "run the command by itself to see more"
         raise TestbedError(TestbedReason.DIED, text, hint) from None
     announce("starting Sealwire")
@@ -150,14 +150,14 @@ def tell_moving(stage: MovingStage, announce: Callable[[str], None]) -> MovingSt
             announce(title)
             try:
                 chapters.append(_chapter(title, step, operator, desks))
-            except CommandFailed as error:
+            except _CommandFailed as error:
                 failure = str(error)
                 break
     checks = checks_of(chapters, compared=desks.compared, different=desks.different(), failure=failure)
     return MovingStory(len(stage.dataset.patients), tuple(chapters), checks)
 
 
-def _chapter(title: str, step: Callable[[Operator], None], operator: Operator, desks: Desks) -> Chapter:
+def _chapter(title: str, step: Callable[[_Operator], None], operator: _Operator, desks: Desks) -> Chapter:
     since, began = len(desks.guarded.lines), time.monotonic()
     step(operator)
     seconds = time.monotonic() - began

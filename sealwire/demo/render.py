@@ -21,7 +21,7 @@ from sealwire.demo.story import Check, Story, shown_patient
 
 _SHOWN_BYTES = 8
 _MOVING_HEADINGS = (
-    "seconds", "asked", "errors", "median", "slowest", "readable", "encrypted", "in files",
+    "time", "asked", "errors", "median", "max", "readable", "encrypted", "in files",
 )  # fmt: skip
 _NARROWEST, _WIDEST = 80, 126
 _STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
@@ -67,7 +67,7 @@ def show_moving(console: Console, story: MovingStory) -> None:
         desk, stored = chapter.desk, chapter.stored
         table.add_row(
             chapter.title,
-            f"{chapter.seconds:.1f}",
+            f"{chapter.seconds:.1f} s",
             f"{desk.asked:,}",
             f"{desk.failed}",
             f"{desk.median_ms:.1f}",
@@ -86,9 +86,9 @@ def show_moving(console: Console, story: MovingStory) -> None:
         verdict.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))
     console.print(verdict, width=width)
     console.print(
-        f"{story.patients:,} patients. Median and slowest: milliseconds of the desk behind Sealwire. Readable "
-        "and encrypted: values that the database gives out. In files: what a search of its files finds; its log "
-        "and old pages keep what was in them until they are used again.",
+        f"{story.patients:,} patients. Median and max: milliseconds of the desk behind Sealwire. Readable and "
+        "encrypted: values that the database gives out. In files: what a search of its files finds; its log and "
+        "old pages keep what was in them until they are used again.",
         width=width,
         style="dim",
     )

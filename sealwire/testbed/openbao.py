@@ -40,7 +40,7 @@ class OpenBao:
         self.address = address
         self.ca = ca
         self.root_token = ""
-        """Of a dev server, one of its own from the start."""
+        """Empty until the server has been initialised; a dev server has one before it starts."""
         self._child: Child | None = None
 
     @property
