@@ -86,9 +86,9 @@ def show_moving(console: Console, story: MovingStory) -> None:
         verdict.add_row(_mark(check), check.claim, Text(check.detail, style="dim"))
     console.print(verdict, width=width)
     console.print(
-        f"{story.patients:,} patients. Median and max: milliseconds of the desk behind Sealwire. Readable and "
-        "encrypted: values that the database gives out. In files: what a search of its files finds; its log and "
-        "old pages keep what was in them until they are used again.",
+        f"{story.patients:,} patients. Median and max: milliseconds of the desk behind Sealwire. Readable "
+        "and encrypted: values that the database gives out. In files: what a search of its files finds; its "
+        "log and old pages keep what was in them until they are used again.",
         width=width,
         style="dim",
     )
