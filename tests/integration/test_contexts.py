@@ -190,3 +190,11 @@ def migrate(site: Site, database: DatabaseProcess, *words: str) -> dict[str, Any
     done = subprocess.run(line, env=environ, cwd=site.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
+
+
+def test_a_policy_with_contexts_does_not_start_without_their_store(site: Site) -> None:
+    del site.config["keys"]["contexts"]
+    refused = site.serve("--check")
+    assert refused.returncode == 65
+    assert "keys.contexts" in refused.stderr
+    assert not (site.folder / "contexts.db").exists()
