@@ -2,7 +2,7 @@
 
     python clinic_desk.py PATIENTS
 
-The file holds extended JSON lines, as patients.py prints them, and these patients are in the database already.
+The file holds extended JSON lines, as patients.py prints them; these patients are in the database already.
 The connection string comes from the environment variable MONGODB_URI; its database is used. Prints one JSON
 object a line: a question, a digest of its answer, how long it took. Ends when its standard input does. Two
 desks with the same file ask the same questions in the same order, and on equal databases see equal answers.
