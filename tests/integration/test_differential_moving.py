@@ -1,4 +1,4 @@
-"""Generated sequences by two proxies while classes move from key to key: the same answers, or a refusal.
+"""Generated sequences by two proxies while classes move, to keys and plaintext: the same answers, or refused.
 
 The processes that move them are killed at random moments, and others go on. `make test` runs 2,000
 sequences, `make test-slow` 20,000 others, or as many as `SEALWIRE_SEQUENCES` says; `SEALWIRE_SEED` chooses
@@ -39,13 +39,14 @@ collections:
 def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
     """The figures of a run in which nothing differed; printed with the seed, whatever comes of it."""
     record_property("summary", f"differential while classes move: {examples} sequences from seed {seed}")
-    tally, failed = run_parts(seed, examples, part, "--moving")
+    tally, failed = run_parts(seed, examples, part, "--moving", "--to-clear")
     record_property("summary", "\n".join(tally.table()))
     assert not failed, "\n".join(f"--seed {part.seed} differs:\n{part.output}" for part in failed)
     assert tally.examples >= examples
     # else the sequences met no move, or none was alive to be killed
     assert tally.moves["kills"] > 0
-    assert tally.moves["rounds"] > 0
+    for each in ("rounds", "classes to plaintext", "classes from plaintext"):
+        assert tally.moves[each] > 0
     assert tally.moves["steps of frontiers"] > examples / 20
     assert tally.moves["values judged"] > examples
     assert tally.moves["sequences cut short"] < examples / 5

@@ -21,11 +21,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the figures for a program")
     parser.add_argument("--malformed", action="store_true", help="commands that MongoDB rejects, instead")
     parser.add_argument("--moving", action="store_true", help="by two proxies, while classes move")
+    parser.add_argument(
+        "--to-clear", action="store_true", help="while classes move, also to plaintext and back"
+    )
     chosen = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:
         if chosen.moving:
-            tally = run_moving(Path(folder), chosen.seed, chosen.examples)
+            tally = run_moving(Path(folder), chosen.seed, chosen.examples, to_clear=chosen.to_clear)
         else:
             tally = run_campaign(Path(folder), chosen.seed, chosen.examples, malformed=chosen.malformed)
     if chosen.json:

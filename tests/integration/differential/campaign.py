@@ -49,10 +49,12 @@ def run_campaign(folder: Path, seed: int, examples: int, *, malformed: bool = Fa
         return runner.tally
 
 
-def run_moving(folder: Path, seed: int, examples: int, broken: Rule | None = None) -> Tally:
+def run_moving(
+    folder: Path, seed: int, examples: int, broken: Rule | None = None, *, to_clear: bool = False
+) -> Tally:
     """As `run_campaign`, by two proxies, while classes move. The first proxy may do without a rule."""
     shapes = draw_shapes(seed, moving.SHAPES)
-    with moving.moving_ways(folder, shapes, seed, broken) as runner:
+    with moving.moving_ways(folder, shapes, seed, broken, to_clear=to_clear) as runner:
         compare_many(runner, shapes, seed, examples)
     return runner.tally
 

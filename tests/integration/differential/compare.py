@@ -69,22 +69,25 @@ def opened(value: Any, keyring: Keyring) -> Any:
     return decoded["v"]
 
 
-def wrongly_stored(value: Any, node: PathNode | None, keyring: Keyring, path: str = "") -> list[str]:
+def wrongly_stored(
+    value: Any, node: PathNode | None, keyring: Keyring, path: str = "", clear: frozenset[str] = frozenset()
+) -> list[str]:
     """The paths where a stored value is not what the policy wants; empty when all is well.
 
-    At a covered path: null, or an envelope of the path's own class and mode. Elsewhere: no envelope. Paths
-    see through arrays, and through fields whose names are numbers.
+    At a covered path: null, or an envelope of the path's own class and mode, or for the classes `clear` a
+    value in plaintext. Elsewhere: no envelope. Paths see through arrays, and through fields whose names are
+    numbers.
     """
     if isinstance(value, list):
-        return [wrong for item in value for wrong in wrongly_stored(item, node, keyring, path)]
+        return [wrong for item in value for wrong in wrongly_stored(item, node, keyring, path, clear)]
     if node is not None and node.leaf is not None:
         if value is None:
             return []
         if isinstance(value, dict) and all(name.isdigit() for name in value):
             # what `{$set: {"list.1": ...}}` makes where there is no list
-            return wrongly_stored(list(value.values()), node, keyring, path)
+            return wrongly_stored(list(value.values()), node, keyring, path, clear)
         if not is_envelope(value):
-            return [f"{path}: plaintext"]
+            return [] if node.leaf.name in clear else [f"{path}: plaintext"]
         header = parse_header(bytes(value))
         own = keyring.cipher_for(node.leaf.name).class_id
         wanted = EnvelopeMode.RANDOM if node.leaf.mode is PolicyMode.RANDOM else EnvelopeMode.DETERMINISTIC
@@ -94,6 +97,6 @@ def wrongly_stored(value: Any, node: PathNode | None, keyring: Keyring, path: st
         wrong = []
         for name, inner in value.items():
             below = node if node is None or name.isdigit() else node.children.get(name.encode())
-            wrong += wrongly_stored(inner, below, keyring, f"{path}.{name}" if path else name)
+            wrong += wrongly_stored(inner, below, keyring, f"{path}.{name}" if path else name, clear)
         return wrong
     return [f"{path}: an envelope in a clear field"] if is_envelope(value) else []

@@ -6,8 +6,9 @@ from typing import Any
 from pymongo.collection import Collection
 
 from sealwire.crypto.envelope import EnvelopeMode, parse_header
-from sealwire.keys.frontier.frontier import Form, Frontier, position_of
+from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import parse_frontier
+from sealwire.keys.frontier.versions import ClassVersion, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
 from tests.integration.differential.compare import is_envelope
 from tests.integration.differential.values import Document
@@ -49,12 +50,23 @@ class StoredForms:
             return
         self.judged += 1
         valid = {Form.OLD: frontier.old_version, Form.NEW: frontier.new_version}
-        old = keyring.cipher_by_id(header.class_id, frontier.old_version)
+        cipher = keyring.cipher_by_id(header.class_id, frontier.old_version)
+        old = ClassVersion(cipher, keyring.is_plaintext(cipher))
         kind, content = keyring.open_envelope(envelope, 0, len(envelope))
-        form = frontier.form(position_of(old.encrypt_deterministically(kind, content)))
+        form = frontier.form(old.position(kind, content))
         moves = form is Form.MOVING and (frontier.is_moving or header.key_version == frontier.old_version)
         if header.key_version != valid.get(form) and not moves:
             yield f"class {header.class_id}: {form.value}, and version {header.key_version} of {valid}"
+
+
+def may_be_clear(keyring: Keyring) -> frozenset[str]:
+    """The deterministic classes that are stored in plaintext, or move from or to it."""
+    return frozenset(
+        name
+        for name in keyring.active_classes
+        for found in (version_of(keyring, name), pending_version_of(keyring, name))
+        if found is not None and found.is_plaintext
+    )
 
 
 def _envelopes(value: Any, path: str = "") -> Iterator[tuple[str, bytes]]:

@@ -104,7 +104,11 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
         return
     keyring = Keyring(mine)
     policies = load_policy(site.policy.read_bytes(), site.policy.name)
-    versions = _versions(keyring, policies, class_name)
+    old, new = version_of(keyring, class_name), pending_version_of(keyring, class_name)
+    value_type = policies.classes[class_name].value_type
+    if new is None or value_type is None:
+        raise RuntimeError(f"{class_name} does not move")
+    versions = Versions(old, new, value_type)
 
     def places() -> list[ClassPaths]:
         found = covered_collections(client, policies)

@@ -81,7 +81,13 @@ class MovingSite:
 
 @contextmanager
 def moving_site(
-    folder: Path, rules: str, seed: int, classes: tuple[str, ...] = DETERMINISTIC, broken: Rule | None = None
+    folder: Path,
+    rules: str,
+    seed: int,
+    classes: tuple[str, ...] = DETERMINISTIC,
+    broken: Rule | None = None,
+    *,
+    to_clear: bool = False,
 ) -> Iterator[MovingSite]:
     """Classes of a policy move until the block ends, in rounds of some `classes`. Cost: 5 s.
 
@@ -112,17 +118,17 @@ def moving_site(
         ):
             _fill(client)
             site = MovedSite(database.uri(), policy, first.keyring, kek, 0.0 if broken is None else LINGER_S)
-            moves = Moves(site, seed, classes)
+            moves = Moves(site, seed, classes, to_clear=to_clear)
             with moves.under_way():
                 yield MovingSite(direct, (client, other), moves, _Keys(site))
 
 
 @contextmanager
 def moving_ways(
-    folder: Path, shapes: tuple[Shape, ...], seed: int, broken: Rule | None = None
+    folder: Path, shapes: tuple[Shape, ...], seed: int, broken: Rule | None = None, *, to_clear: bool = False
 ) -> Iterator[Runner]:
     """Both ways as `campaign.both_ways`, with two proxies, and moves until the block ends. Cost: 5 s."""
-    with moving_site(folder, policy_yaml(shapes), seed, broken=broken) as site:
+    with moving_site(folder, policy_yaml(shapes), seed, broken=broken, to_clear=to_clear) as site:
         policy = load_policy((folder / "policy.yaml").read_bytes(), "policy.yaml")
         forms = StoredForms(site.frontiers)
         first, second = site.clients
@@ -152,9 +158,10 @@ class _Keys:
 class Moves:
     """Rounds of moves: some classes get a new key, and processes move them, which are killed at random."""
 
-    def __init__(self, site: MovedSite, seed: int, classes: tuple[str, ...]) -> None:
+    def __init__(self, site: MovedSite, seed: int, classes: tuple[str, ...], *, to_clear: bool) -> None:
         self.counted: Counter[str] = Counter()
         self._classes = classes
+        self._to_clear = to_clear
         self._site = site
         self._chance = random.Random(seed)
         self._stop = threading.Event()
@@ -182,13 +189,36 @@ class Moves:
 
     def _round(self) -> None:
         names = (*self._classes[:1], *self._chance.sample(self._classes[1:], min(2, len(self._classes) - 1)))
-        rotate(self._site.keyring, self._site.open_kek(), dict.fromkeys(names, True), datetime.now(UTC))
+        self._make_versions(names)
         self._stop.wait(SETTLE_S)
         kills = self._chance.randint(0, KILLS)
         while not self._stop.is_set() and self._pending(names):
             self._work(names, kills > 0)
             kills -= 1
         self.counted["rounds"] += 1
+
+    def _make_versions(self, names: tuple[str, ...]) -> None:
+        """Each class gets a pending version: another key, or plaintext now and then."""
+        in_clear = {
+            key.class_name
+            for key in self._site.read_keys()
+            if key.is_plaintext and key.state is KeyState.ACTIVE
+        }
+        leaving = {
+            name for name in names if self._to_clear and name not in in_clear and self._chance.random() < 0.6
+        }
+        for chosen in (leaving, set(names) - leaving):
+            if chosen:
+                turned = dict.fromkeys(sorted(chosen), True)
+                rotate(
+                    self._site.keyring,
+                    self._site.open_kek(),
+                    turned,
+                    datetime.now(UTC),
+                    to_plaintext=chosen is leaving,
+                )
+        self.counted["classes to plaintext"] += len(leaving)
+        self.counted["classes from plaintext"] += len(in_clear & set(names))
 
     def _work(self, names: tuple[str, ...], is_killed: bool) -> None:
         """One process: to its end, or until it is killed, or the campaign is over."""

@@ -11,7 +11,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from tests.integration.differential.command import Command
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
-from tests.integration.differential.forms import StoredForms
+from tests.integration.differential.forms import StoredForms, may_be_clear
 from tests.integration.differential.sequences import Sequence, Transaction, is_searchable
 from tests.integration.differential.shapes import PEOPLE, VISITS
 from tests.integration.differential.sides import MOST_TRIES, Answer, Outcome, Side, TryAgain, failure
@@ -181,11 +181,13 @@ class Run:
         """What lies on the server: decrypted without the proxy, and held against the policy."""
         forms = self.runner.forms
         before = None if forms is None else forms.moment()
+        clear = may_be_clear(self.runner.keyring())
         rows, keyring = self.stored.rows(name), self.runner.keyring()
+        clear |= may_be_clear(keyring)
         decrypted = canonical([opened(row, keyring) for row in rows])
         assert decrypted == self._last[name], f"{name} decrypted offline"
         node = self.runner.policy.covered(f"{self.stored.name}.{name}")
-        wrong = [found for row in rows for found in wrongly_stored(row, node, keyring)]
+        wrong = [found for row in rows for found in wrongly_stored(row, node, keyring, clear=clear)]
         assert not wrong, f"{name} as it is stored: {wrong}"
         if forms is not None and before is not None:
             wrong = forms.wrong(rows, before, keyring)
