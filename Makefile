@@ -35,7 +35,7 @@ demo-migration: $(INSTALLED)  ## encrypt a clinic while it works, change a key, 
 	$(BIN)/sealwire demo migration $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## run the tests (make test ARGS='-k framing' for some of them)
-	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)
+	$(if $(MEASURED),$(BIN)/python tools/coverage_run.py,$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow") $(ARGS)
 
 compiled: $(INSTALLED)  ## compile the core into build/compiled, when its sources have changed (needs a C compiler)
 	$(BIN)/python tools/compiled_tree.py

@@ -195,7 +195,7 @@ def measure(arguments: list[str]) -> int:
         "-m",
         "pytest",
         "-n",
-        "2",
+        "3",
         "--dist",
         "loadfile",
         "--no-loadscope-reorder",
