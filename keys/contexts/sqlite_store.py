@@ -36,7 +36,8 @@ CREATE UNIQUE INDEX contexts_of_classes ON contexts (class_id, tag);
 CREATE UNIQUE INDEX contexts_destroyed ON contexts (destroyed_number) WHERE destroyed_number IS NOT NULL;
 """
 _COLUMNS = "key_id, class_id, tag, wrap_version, wrapped, created, shred_after, destroyed"
-_NEXT_NUMBER = "(SELECT coalesce(max(destroyed_number), 0) + 1 FROM contexts)"
+# Without the condition it would read every row.
+_LAST_NUMBER = "SELECT coalesce(max(destroyed_number), 0) FROM contexts WHERE destroyed_number IS NOT NULL"
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ class SqliteContextStore:
     def replace(self, old: ContextRow, new: ContextRow) -> bool:
         """See `store.ContextStore`. Cost: one fsync, and another one where a key is destroyed."""
         is_shredded = new.is_destroyed and not old.is_destroyed
-        number = _NEXT_NUMBER if is_shredded else "destroyed_number"
+        number = f"({_LAST_NUMBER}) + 1" if is_shredded else "destroyed_number"
         update = f"""UPDATE contexts SET tag = ?, wrap_version = ?, wrapped = ?, shred_after = ?,
             destroyed = ?, destroyed_number = {number}
             WHERE key_id = ? AND tag IS ? AND wrap_version = ? AND wrapped IS ? AND shred_after IS ?
@@ -109,7 +110,7 @@ class SqliteContextStore:
     def destroyed_after(self, mark: int) -> tuple[int, list[bytes]]:
         """See `store.ContextStore`. Cost: O(ids)."""
         if mark < 0:
-            found = self._rows("SELECT coalesce(max(destroyed_number), 0) FROM contexts", ())
+            found = self._rows(_LAST_NUMBER, ())
             return int(found[0][0]), []
         select = "SELECT destroyed_number, key_id FROM contexts WHERE destroyed_number > ? ORDER BY 1"
         numbered = self._rows(select, (mark,))
