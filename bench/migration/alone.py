@@ -65,12 +65,12 @@ def measure_class(class_name: str, link: Link, count: int) -> Figures:
     """All values of one deterministic class, to its pending key."""
     keyring = keyring_of(_PENDING)
     old, new = version_of(keyring, class_name), pending_version_of(keyring, class_name)
-    value_type = policies().classes[class_name].value_type
-    if new is None or value_type is None:
-        raise RuntimeError("no key is pending, or the class is random")
+    if new is None:
+        raise RuntimeError("no key is pending")
+    versions = Versions.of_class(old, new, policies().classes[class_name])
     job = _job(Direction.REENCRYPT, (Move(NAMESPACE, class_name, class_name),), ())
     stores = Stores(link, KeptFrontier(old.cipher, new.cipher), KeptNotes())
-    turn = Turn(job, Versions(old, new, value_type), stores, lambda: None)
+    turn = Turn(job, versions, stores, lambda: None)
     return _measured(f"reencrypt {class_name}", link, count, turn.run)
 
 

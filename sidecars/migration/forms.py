@@ -18,6 +18,7 @@ from sealwire.keys.contexts.cache import DESTROYED_VALUE, ContextShredded
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce, is_negative_zero
+from sealwire.policies.file.ranges import RangeDomain, read_stored
 from sealwire.policies.file.schema import ValueType
 from sealwire.policies.file.stored import EMPTY
 from sealwire.sidecars.migration.contexts import JobContexts
@@ -186,16 +187,22 @@ class _Forms:
             return Left.DAMAGED
 
 
-def class_value(kind: int, value: bytes, value_type: ValueType) -> bytes | None:
+def class_value(
+    kind: int, value: bytes, value_type: ValueType, domain: RangeDomain | None = None
+) -> bytes | None:
     """The value of a deterministic class that lies here in clear; None for what Sealwire would not store.
 
+    `domain` is the class's grid, if it has one: a range finds nothing beside it once values are encrypted.
     Cost: O(1), but for binary data: O(bytes).
     """
     if header_of(kind, value) is not None:
         return None
     if value_type is ValueType.DOUBLE and is_negative_zero(kind, value):
         return None  # it would come back as 0.0
-    return coerce(kind, value, value_type)
+    found = coerce(kind, value, value_type)
+    if found is None or domain is None or domain.holds(read_stored(value_type.kind, found)):
+        return found
+    return None
 
 
 def has_wrong_type(kind: int, value: bytes) -> bool:

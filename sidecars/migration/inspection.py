@@ -180,7 +180,7 @@ def _is_of(class_id: int, mode: EnvelopeMode, field_class: FieldClass, newest: N
 
 def _is_wrong(kind: int, value: bytes, field_class: FieldClass) -> bool:
     if field_class.value_type is not None:
-        return class_value(kind, value, field_class.value_type) is None
+        return class_value(kind, value, field_class.value_type, field_class.domain) is None
     return has_wrong_type(kind, value)
 
 

@@ -163,15 +163,13 @@ class Rehearsal:
         return self._rehearsed("random", runner.run(1), trees, time.perf_counter() - began)
 
     def _deterministic(self, policies: PolicySet, field_class: FieldClass) -> Rehearsed:
-        name, value_type = field_class.name, field_class.value_type
-        if value_type is None:
-            raise ValueError("a deterministic class declares a type")
+        name = field_class.name
         places = class_paths(policies, self._copied, name)
         new = self._keyring.pending_cipher_for(name)
         if new is None:
             raise ValueError("the scratch keyring has a pending version of each deterministic class")
         old = ClassVersion(self._keyring.cipher_for(name), is_plaintext=True)
-        versions = Versions(old, ClassVersion(new), value_type)
+        versions = Versions.of_class(old, ClassVersion(new), field_class)
         trees = {each.namespace: each.tree for each in places}
         change = ClassChange.of_versions(self._keyring, versions.old, versions.new)
         definitions = self._conversions(PolicySet({}, trees), change)

@@ -16,7 +16,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.keyring.turning import activate, rotate
 from sealwire.keys.providers import Providers
-from sealwire.policies.file.schema import ValueType
+from sealwire.policies.file.schema import FieldClass
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.sidecars.migration.windows.moving import Versions
@@ -36,13 +36,13 @@ class _Pair(NamedTuple):
 class ClassKeys:
     """A keyring that was opened, and one class of it that is to move."""
 
-    def __init__(self, keyring: str, kek: KekOptions, class_name: str, value_type: ValueType) -> None:
+    def __init__(self, keyring: str, kek: KekOptions, field_class: FieldClass) -> None:
         """Raises as `open_record` does."""
         providers = Providers()
         self._store: KeyringStore = open_keyring_store(keyring, providers)
         self._kek: KeyEncryptionKey = kek.open(providers)
-        self._class_name = class_name
-        self._value_type = value_type
+        self._class_name = field_class.name
+        self._field_class = field_class
         self._pair: _Pair | None = None
         self._keys: Sequence[DataKey] = self._read()
 
@@ -60,7 +60,7 @@ class ClassKeys:
             ClassVersion(keyring.cipher_by_id(key.class_id, key.version), key.is_plaintext)
             for key in (old, new)
         ]
-        return Versions(made[0], made[1], self._value_type)
+        return Versions.of_class(made[0], made[1], self._field_class)
 
     def prepare(self, direction: Direction, *, dry_run: bool) -> None:
         """See that the class can begin to move in a direction, and give it the version for it.

@@ -19,7 +19,7 @@ from sealwire.cli.migrate.options import Effort, progress_bar
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.frontier.versions import ClassVersion
-from sealwire.policies.file.schema import Mode, PolicySet, ValueType
+from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.definitions.conversions import Conversions
@@ -150,7 +150,7 @@ class ClassMove:
         return places_of(client, self.policies, self.class_name)
 
     def _refuse_obstacles(self, client: Client) -> None:
-        refuse_class_obstacles(client, self._places(client), self.direction, self._value_type)
+        refuse_class_obstacles(client, self._places(client), self.direction, self._field_class)
 
     def _new_job(self, client: Client) -> Job:
         """Raises MigrationRefused NOT_COVERED, NOTHING."""
@@ -173,14 +173,11 @@ class ClassMove:
                 raise MigrationRefused(MigrationReason.POLICY_CHANGED, text, hint)
 
     @property
-    def _value_type(self) -> ValueType:
-        found = self.policies.classes[self.class_name].value_type
-        if found is None:
-            raise ValueError("a deterministic class declares a type")
-        return found
+    def _field_class(self) -> FieldClass:
+        return self.policies.classes[self.class_name]
 
     def _keys(self) -> ClassKeys:
-        return ClassKeys(self.keyring, self.kek, self.class_name, self._value_type)
+        return ClassKeys(self.keyring, self.kek, self._field_class)
 
 
 class _Waiting:

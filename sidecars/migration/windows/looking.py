@@ -31,6 +31,8 @@ class FirstLook:
         self._old, self._new = versions.order(versions.old), versions.order(versions.new)
         self._choose = new_forms(versions, WHOLE)
         self._is_typed = versions.old.is_plaintext
+        self._is_single = versions.old.is_plaintext and versions.domain is not None
+        """Whether paths hold single values: of an array, a range over ciphertexts means something else."""
 
     def at(self, raw: bytes, where: ClassPaths) -> Seen:
         """What a document has at the class's paths.
@@ -46,7 +48,8 @@ class FirstLook:
             kind, value = walk.kind, raw[walk.value : walk.end]
             if self._old.place(kind, value) is not None:
                 has_old = True
-                if not walk.is_addressable() or not walk.is_found_by_path():
+                in_array = self._is_single and walk.place.count(b".") != walk.node.path.count(".")
+                if in_array or not walk.is_addressable() or not walk.is_found_by_path():
                     problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
             elif self._new.place(kind, value) is not None:
                 has_new = True

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, position_of
 from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
-from sealwire.policies.file.schema import ValueType
+from sealwire.policies.file.ranges import RangeDomain
+from sealwire.policies.file.schema import FieldClass, ValueType
 from sealwire.sidecars.migration.forms import Form, Left, NewForm, class_value, header_of
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
@@ -41,10 +42,21 @@ class Versions(NamedTuple):
     new: ClassVersion
     value_type: ValueType
     """That of the class."""
+    domain: RangeDomain | None = None
+    """The grid of the class, if it has one."""
+
+    @classmethod
+    def of_class(cls, old: ClassVersion, new: ClassVersion, field_class: FieldClass) -> "Versions":
+        """Those of a deterministic class. Raises ValueError for another one, which declares no type."""
+        if field_class.value_type is None:
+            raise ValueError("a deterministic class declares a type")
+        return cls(old, new, field_class.value_type, field_class.domain)
 
     def order(self, version: ClassVersion) -> Order:
         """The order of the forms that one of them makes."""
-        return PlaintextOrder(self.value_type) if version.is_plaintext else EnvelopeOrder.of(version.cipher)
+        if version.is_plaintext:
+            return PlaintextOrder(self.value_type, self.domain)
+        return EnvelopeOrder.of(version.cipher)
 
 
 @dataclass(slots=True)
@@ -109,7 +121,7 @@ def _from_plaintext(versions: Versions, window: Window) -> NewForm:
         header = header_of(kind, value)
         if header is not None:
             return header if isinstance(header, Left) else None
-        found = class_value(kind, value, value_type)
+        found = class_value(kind, value, value_type, versions.domain)
         if found is None:
             return Left.WRONG_TYPE
         if not window.holds(position_of_plaintext(value_type.kind, found)):

@@ -5,7 +5,7 @@ from typing import Any
 
 from bson.codec_options import CodecOptions
 
-from sealwire.policies.file.schema import ValueType
+from sealwire.policies.file.schema import FieldClass, ValueType
 from sealwire.sidecars.direct import Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.moves import Direction
@@ -17,7 +17,7 @@ _SIMPLE = "simple"
 
 
 def refuse_class_obstacles(
-    client: Client, places: Iterable[ClassPaths], direction: Direction, value_type: ValueType
+    client: Client, places: Iterable[ClassPaths], direction: Direction, field_class: FieldClass
 ) -> None:
     """See that a class can move in all its collections.
 
@@ -25,7 +25,7 @@ def refuse_class_obstacles(
     """
     for where in places:
         why = unfit(client, where.namespace)
-        if not why and direction is not Direction.REENCRYPT and value_type is ValueType.STRING:
+        if not why and direction is not Direction.REENCRYPT and field_class.value_type is ValueType.STRING:
             why = _collated(client, where.namespace)
         if why:
             hint = "sealwire migrate plan shows every collection"

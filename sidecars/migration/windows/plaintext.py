@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext
+from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.migration.forms import class_value
 from sealwire.sidecars.migration.windows.order import Range
@@ -54,6 +55,8 @@ class PlaintextOrder:
     """The values of one class in clear."""
 
     value_type: ValueType
+    domain: RangeDomain | None = None
+    """The grid on which all values lie, where the class has one."""
 
     def may_be_in(self, raw: bytes) -> bool:
         """As `Order.may_be_in`."""
@@ -61,7 +64,7 @@ class PlaintextOrder:
 
     def place(self, kind: int, value: bytes) -> Position | None:
         """As `Order.place`."""
-        found = class_value(kind, value, self.value_type)
+        found = class_value(kind, value, self.value_type, self.domain)
         if found is None:
             return None
         position = position_of_plaintext(self.value_type.kind, found)

@@ -21,7 +21,6 @@ from sealwire.keys.keyring.file import open_record, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.turning import activate
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
 from sealwire.sidecars.migration.forms import WrongType
@@ -105,10 +104,9 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
     keyring = Keyring(mine)
     policies = load_policy(site.policy.read_bytes(), site.policy.name)
     old, new = version_of(keyring, class_name), pending_version_of(keyring, class_name)
-    value_type = policies.classes[class_name].value_type
-    if new is None or value_type is None:
+    if new is None:
         raise RuntimeError(f"{class_name} does not move")
-    versions = Versions(old, new, value_type)
+    versions = Versions.of_class(old, new, policies.classes[class_name])
 
     def places() -> list[ClassPaths]:
         found = covered_collections(client, policies)
@@ -128,13 +126,6 @@ def _move(site: MovedSite, client: Client, class_name: str, chance: random.Rando
         done = turn.run()
     if done.standing is not Standing.DONE:
         raise RuntimeError(f"{class_name} is {done.standing.value}: {[each.why for each in done.refusal]}")
-
-
-def _versions(keyring: Keyring, policies: PolicySet, class_name: str) -> Versions:
-    new, value_type = pending_version_of(keyring, class_name), policies.classes[class_name].value_type
-    assert new is not None
-    assert value_type is not None
-    return Versions(version_of(keyring, class_name), new, value_type)
 
 
 def _rest(chance: random.Random) -> Callable[[float], None]:

@@ -5,6 +5,8 @@ from typing import Any
 import bson
 import pytest
 
+from sealwire.policies.file.ranges import RangeDomain, Unit
+from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.patches import Problem
 from sealwire.sidecars.migration.windows.looking import FirstLook, Seen
@@ -37,6 +39,23 @@ def test_only_values_in_clear_can_be_of_a_wrong_type() -> None:
     wrong = {"_id": 1, "nhs": 5}
     assert seen(ENCRYPTING, wrong).problems == (Problem("nhs", Left.WRONG_TYPE),)
     assert seen(VERSIONS, wrong) == seen(DECRYPTING, wrong) == Seen()
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (5, ()),
+        (9, (Left.WRONG_TYPE,)),
+        (-1, (Left.WRONG_TYPE,)),
+        ([5], (Left.NOT_ADDRESSABLE,)),
+        ("5", (Left.WRONG_TYPE,)),
+    ],
+    ids=str,
+)
+def test_what_a_range_would_not_find_as_ciphertext_is_a_problem(value: Any, why: tuple[Left, ...]) -> None:
+    domain = RangeDomain(Unit.ONE, 0, 8, 9)
+    versions = ENCRYPTING._replace(value_type=ValueType.INT, domain=domain)
+    assert tuple(each.why for each in seen(versions, {"_id": 1, "nhs": value}).problems) == why
 
 
 @pytest.mark.parametrize("versions", [VERSIONS, ENCRYPTING], ids=["reencrypt", "encrypt"])
