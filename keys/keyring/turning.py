@@ -52,9 +52,8 @@ def rotate(
 
 def moving_command(class_name: str, *, from_plaintext: bool = False, to_plaintext: bool = False) -> str:
     """What an operator runs to move the data of a deterministic class to its pending version."""
-    if from_plaintext:
-        return f"sealwire migrate encrypt POLICY {class_name}"
-    return f"sealwire migrate {'decrypt POLICY' if to_plaintext else 'reencrypt'} {class_name}"
+    verb = "encrypt" if from_plaintext else "decrypt" if to_plaintext else "reencrypt"
+    return f"sealwire migrate {verb} POLICY {class_name}"
 
 
 def activate(

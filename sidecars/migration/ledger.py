@@ -6,6 +6,7 @@ changes nothing. What others wish of a running job (pause, abort) stands beside 
 """
 
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, Protocol, cast
@@ -32,6 +33,7 @@ from sealwire.sidecars.migration.job import Job, parse, serialize
 
 DATABASE, COLLECTION = "sealwire", "jobs"
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
 _JOB_DOMAIN = b"sealwire migration job 1"
 _WISH_DOMAIN = b"sealwire migration wish 1"
 _DECODED = CodecOptions[dict[str, Any]]()
@@ -157,6 +159,8 @@ def _wish_bytes(name: str, wish: str) -> bytes:
 
 
 def _tampered(name: str) -> JobDamaged:
+    # whoever may write there chose it
+    name = name if _NAME.fullmatch(name) else "of a strange name"
     text = f"the document of job {name} was not written with this keyring, or was changed"
     hint = "remove it from sealwire.jobs and begin a new job: what is moved stays moved"
     return JobDamaged(MigrationReason.DAMAGED, text, hint)

@@ -43,7 +43,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     """Make a new version of each CLASS's key. No data is touched.
 
     A class of mode random encrypts with the new key from then on, and the old one still decrypts. The new key
-    of a deterministic class is pending: it encrypts once `sealwire migrate reencrypt CLASS` has moved the
+    of a deterministic class is pending: it encrypts once `sealwire migrate reencrypt POLICY CLASS` has moved the
     data. The policy says which is which.
 
     --due wraps the keyring anew if that is due, and rotates classes that are, if --rotate-every is set.
@@ -138,7 +138,7 @@ def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord) -> None
 
 def _show(place: str, work: _Work, made: Sequence[DataKey], manner: Manner) -> None:
     """What was done, and what somebody has to do next."""
-    follow = [f"sealwire migrate reencrypt {key.class_name}" for key in made if key.state is KeyState.PENDING]
+    follow = [turning.moving_command(key.class_name) for key in made if key.state is KeyState.PENDING]
     next_steps = [*follow, *work.left]
     done = "would be" if manner.dry_run else "is"
     lines = [f"{place}: version {key.version} of {key.class_name} {done} {key.state.value}" for key in made]

@@ -31,7 +31,7 @@ def test_the_policy_says_whether_a_new_key_encrypts_at_once(run: Run, keyring: P
             {"class": "nhs_number", "version": 2, "state": "pending"},
             {"class": "notes", "version": 2, "state": "active"},
         ],
-        "next": ["sealwire migrate reencrypt nhs_number"],
+        "next": ["sealwire migrate reencrypt POLICY nhs_number"],
     }
     assert states(keyring) == {"nhs_number": ["active", "pending"], "notes": ["decrypt-only", "active"]}
     assert read_record(keyring).generation == 2
@@ -41,7 +41,7 @@ def test_the_policy_says_whether_a_new_key_encrypts_at_once(run: Run, keyring: P
 def test_what_comes_next_is_said(run: Run, keyring: Path) -> None:
     done = run("rotate", "nhs_number")
     assert "pending" in done.out
-    assert "next: sealwire migrate reencrypt nhs_number" in done.out
+    assert "next: sealwire migrate reencrypt POLICY nhs_number" in done.out
 
 
 def test_a_class_in_clear_has_no_key_to_rotate(run: Run, policy: Path, keyring: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_timer_rotates_what_is_due_and_leaves_what_is_under_way(
     assert [key["class"] for key in first["keys"]] == ["nhs_number", "notes"]
     second = json.loads(run("rotate", "--due", "--json").out)
     assert [key["class"] for key in second["keys"]] == ["notes"]
-    assert second["next"] == ["sealwire migrate reencrypt nhs_number"]
+    assert second["next"] == ["sealwire migrate reencrypt POLICY nhs_number"]
     assert states(keyring) == {
         "nhs_number": ["active", "pending"],
         "notes": ["decrypt-only", "decrypt-only", "active"],

@@ -62,7 +62,7 @@ def test_what_is_due_and_not_overdue_ends_with_0(run: Run, keyring: Path, policy
     done = run("status", "--policy", policy)
     assert done.code == 0
     assert "due since" in done.out
-    assert "sealwire migrate reencrypt nhs_number" in done.out
+    assert "sealwire migrate reencrypt POLICY nhs_number" in done.out
 
 
 def test_a_class_of_the_policy_without_a_key_is_overdue(run: Run, policy: Path) -> None:

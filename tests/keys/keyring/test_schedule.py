@@ -116,7 +116,7 @@ def test_each_chore_has_a_command() -> None:
         Chore.CREATE: "sealwire keys create nhs",
         Chore.REWRAP: "sealwire keys rewrap",
         Chore.ROTATE: "sealwire keys rotate nhs",
-        Chore.REENCRYPT: "sealwire migrate reencrypt nhs",
+        Chore.REENCRYPT: "sealwire migrate reencrypt POLICY nhs",
         Chore.ENCRYPT: "sealwire migrate encrypt POLICY nhs",
         Chore.DECRYPT: "sealwire migrate decrypt POLICY nhs",
         Chore.DESTROY: "sealwire keys destroy nhs 2",

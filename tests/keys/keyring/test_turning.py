@@ -77,7 +77,7 @@ def test_no_second_rotation_begins_before_the_first_has_ended(path: Path, determ
     with pytest.raises(KeysError) as caught:
         rotate(path, KEK, {"nhs": deterministic}, LATER)
     assert reason_of(caught) is KeysReason.KEY_STATE
-    assert "migrate reencrypt nhs" in caught.value.hint
+    assert "migrate reencrypt POLICY nhs" in caught.value.hint
     assert path.read_bytes() == content
 
 
