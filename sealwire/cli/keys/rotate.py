@@ -43,8 +43,8 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     """Make a new version of each CLASS's key. No data is touched.
 
     A class of mode random encrypts with the new key from then on, and the old one still decrypts. The new key
-    of a deterministic class is pending: it encrypts once `sealwire migrate reencrypt POLICY CLASS` has moved the
-    data. The policy says which is which.
+    of a deterministic class is pending: it encrypts once `sealwire migrate reencrypt POLICY CLASS` has moved
+    the data. The policy says which is which.
 
     --due wraps the keyring anew if that is due, and rotates classes that are, if --rotate-every is set.
 
