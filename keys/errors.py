@@ -12,6 +12,7 @@ KeysError
 |- UnknownKey         no such class or version
 |  `- KeyRetired      there is one, which opens nothing until it is taken back
 `- KeyDestroyed       there was one
+   `- ContextShredded  of a context, for which a value is to be stored
 """
 
 from enum import Enum

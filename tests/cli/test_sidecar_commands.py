@@ -25,6 +25,7 @@ ONLY_LOOKS = {
     ("luks", "plan"),
     ("luks", "status"),
     ("migrate", "plan"),
+    ("migrate", "rehearse"),
     ("migrate", "status"),
     ("migrate", "verify"),
     ("tls", "rules"),

@@ -74,6 +74,7 @@ def test_one_of_two_clients_wins_a_value(tmp_path: Path) -> None:
     assert {kind for kind, _ in races.counted} == set(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "kind", "noticed"),
     [(Rule.HOLDING_UP, "transaction", "won"), (Rule.WAITING, "count", "lost")],
@@ -86,6 +87,7 @@ def test_a_proxy_without_a_rule_is_noticed(tmp_path: Path, rule: Rule, kind: str
             races.run(20, (kind,))
 
 
+@pytest.mark.slow
 def test_an_answer_that_differs_while_classes_move_is_noticed(tmp_path: Path) -> None:
     """Without another rule sequences differ, and the campaign ends with the first that does."""
     with pytest.raises(AssertionError, match="in Sequence"):

@@ -10,7 +10,7 @@ from tests.integration.conftest import Stack
 from tests.support.doc_commands import run_document
 from tests.support.secantus import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PAGES = REPOSITORY / "docs" / "operations"
 PASSPHRASE = "a passphrase of the restore's page"

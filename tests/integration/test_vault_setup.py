@@ -191,6 +191,7 @@ def test_an_audit_device_is_by_hand_where_the_api_takes_none(tmp_path: Path) -> 
     config = tmp_path / "advised.hcl"
     config.write_text(block)
     with dev_server(tmp_path / "advised", config) as server:
+        token = {"VAULT_TOKEN": server.root_token}
         assert Command(server, tmp_path).run("setup", "--yes", environ=token).code == 0
         assert log.stat().st_size > 0
 
