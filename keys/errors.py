@@ -148,3 +148,7 @@ class KeyRetired(UnknownKey):
 
 class KeyDestroyed(KeysError):
     """The keyring records that this key was destroyed; what it encrypted is gone for good."""
+
+
+class ContextShredded(KeyDestroyed):
+    """A value is to be stored for a context whose key was destroyed."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, final
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import parse_context_header
 from sealwire.crypto.unpicklable import Unpicklable
-from sealwire.keys.errors import KeyDestroyed, KeysReason, UnknownKey
+from sealwire.keys.errors import ContextShredded, KeysReason, UnknownKey
 
 DEFAULT_BOUND: Final = 100_000
 """Keys at hand; one takes some 500 bytes."""
@@ -53,10 +53,6 @@ class ContextKeysMissing(Exception):
     def __init__(self, key_id: bytes) -> None:
         super().__init__()
         self.key_id = key_id
-
-
-class ContextShredded(KeyDestroyed):
-    """A value is to be stored for a context whose key was destroyed."""
 
 
 class FoundKey(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Final
 from bson import encode
 
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
-from sealwire.keys.contexts.cache import ContextKeysMissing, ContextShredded, ContextsMissing
-from sealwire.keys.errors import KeyDestroyed, KeyRetired, UnknownKey
+from sealwire.keys.contexts.cache import ContextKeysMissing, ContextsMissing
+from sealwire.keys.errors import ContextShredded, KeyDestroyed, KeyRetired, UnknownKey
 from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, WindowMet
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.numbers import is_true

@@ -14,8 +14,8 @@ from sealwire.crypto.envelope import (
     parse_any_header,
 )
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
-from sealwire.keys.contexts.cache import DESTROYED_VALUE, ContextShredded
-from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.keys.contexts.cache import DESTROYED_VALUE
+from sealwire.keys.errors import ContextShredded, KeyDestroyed, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, read_stored

@@ -9,12 +9,11 @@ from sealwire.keys.contexts.cache import (
     DESTROYED_VALUE,
     ContextCache,
     ContextKeysMissing,
-    ContextShredded,
     ContextsMissing,
     Found,
     FoundKey,
 )
-from sealwire.keys.errors import KeysReason, UnknownKey
+from sealwire.keys.errors import ContextShredded, KeysReason, UnknownKey
 from tests.keys.contexts.samples import NOTES, wanted
 
 
