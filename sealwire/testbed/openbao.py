@@ -94,15 +94,6 @@ class OpenBao:
         except OSError:
             return 0
 
-    def make_token(self, policy: str | None = None, **more: Any) -> str:
-        """A token; with the rules of `policy` (HCL) and the default policy only, else the root's."""
-        client = self.client
-        policies = ["root"]
-        if policy is not None:
-            client.sys.create_or_update_policy("test", policy)
-            policies = ["test"]
-        return str(client.auth.token.create(policies=policies, **more)["auth"]["client_token"])
-
 
 @contextmanager
 def dev_server(folder: Path, config: Path | None = None) -> Iterator[OpenBao]:

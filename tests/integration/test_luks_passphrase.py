@@ -13,6 +13,7 @@ from sealwire.sidecars.luks.machine.linux import LinuxMachine
 from sealwire.sidecars.luks.volume.passphrase_source import parse_source, read_passphrase
 from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.support.debian import require_programs
+from tests.support.openbao import make_token
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +34,7 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
 @pytest.fixture
 def logged_in(bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_ADDR", bao.address)
-    monkeypatch.setenv("VAULT_TOKEN", bao.make_token(READER))
+    monkeypatch.setenv("VAULT_TOKEN", make_token(bao, READER))
 
 
 def never() -> str:

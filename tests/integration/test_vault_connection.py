@@ -15,7 +15,7 @@ from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.settings import vault_settings
 from sealwire.testbed.openbao import OpenBao, dev_server
 from sealwire.testbed.ports import free_port
-from tests.support.openbao import RaftServer, raft_server
+from tests.support.openbao import RaftServer, make_token, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -68,21 +68,21 @@ def refused(connected: VaultConnection, operation: Any = read) -> KeysError:
 
 
 def test_a_token_from_the_environment(bao: OpenBao) -> None:
-    token = bao.make_token(POLICY)
+    token = make_token(bao, POLICY)
     connected = connection(bao, environ={"VAULT_TOKEN": token})
     assert connected.call(WHAT, read) == "1"
     assert token not in repr(connected)
 
 
 def test_what_the_policy_does_not_allow_is_denied_and_not_logged_in_for_again(bao: OpenBao) -> None:
-    connected = connection(bao, environ={"BAO_TOKEN": bao.make_token(POLICY), "VAULT_TOKEN": "other"})
+    connected = connection(bao, environ={"BAO_TOKEN": make_token(bao, POLICY), "VAULT_TOKEN": "other"})
     error = refused(connected, lambda client: read(client, "other"))
     assert (type(error), error.reason) == (KekDenied, KeysReason.VAULT_DENIED)
     assert connected.call(WHAT, read) == "1"
 
 
 def test_a_revoked_token_is_told_apart_from_a_denied_path(bao: OpenBao) -> None:
-    token = bao.make_token(POLICY)
+    token = make_token(bao, POLICY)
     connected = connection(bao, environ={"VAULT_TOKEN": token})
     connected.call(WHAT, read)
     bao.client.auth.token.revoke(token)
@@ -92,7 +92,7 @@ def test_a_revoked_token_is_told_apart_from_a_denied_path(bao: OpenBao) -> None:
 
 
 def test_a_token_file_counts_from_the_moment_it_is_replaced(bao: OpenBao, tmp_path: Path) -> None:
-    first, second = bao.make_token(POLICY), bao.make_token(POLICY)
+    first, second = make_token(bao, POLICY), make_token(bao, POLICY)
     file = private(tmp_path / "token", first + "\n")
     connected = connection(bao, {"auth": "token-file", "token_file": str(file)})
     assert connected.call(WHAT, read) == "1"
@@ -189,7 +189,7 @@ def test_a_server_that_nobody_vouches_for_is_not_spoken_to(tls_bao: RaftServer) 
 
 
 def test_a_sealed_server_and_one_that_is_back(tls_bao: RaftServer) -> None:
-    connected = connection(tls_bao, environ={"VAULT_TOKEN": tls_bao.make_token(POLICY)})
+    connected = connection(tls_bao, environ={"VAULT_TOKEN": make_token(tls_bao, POLICY)})
     assert connected.call(WHAT, read) == "1"
     tls_bao.seal()
     error = refused(connected)

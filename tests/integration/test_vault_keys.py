@@ -19,7 +19,7 @@ from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.keys.kek_contract import AD, KEY, KekContract, Pair
 from tests.keys.samples import NOW, local_kek
 from tests.keys.store_contract import StoreContract
-from tests.support.openbao import raft_server
+from tests.support.openbao import make_token, raft_server
 
 pytestmark = pytest.mark.integration
 
@@ -166,9 +166,9 @@ def test_the_least_rights_suffice(bao: OpenBao, tmp_path: Path) -> None:
         f'path "transit/encrypt/{name}" {{ capabilities = ["update"] }}\n'
         f'path "transit/decrypt/{name}" {{ capabilities = ["update"] }}'
     )
-    kek = TransitKek(connect(bao, bao.make_token(policy)), f"transit/{name}")
+    kek = TransitKek(connect(bao, make_token(bao, policy)), f"transit/{name}")
     assert kek.unwrap(kek.wrap(KEY, AD), AD) == KEY
-    other = TransitKek(connect(bao, bao.make_token(policy)), f"transit/{create_key(bao)}")
+    other = TransitKek(connect(bao, make_token(bao, policy)), f"transit/{create_key(bao)}")
     error = refused(other)
     assert (type(error), error.reason) == (KekDenied, KeysReason.VAULT_DENIED)
 

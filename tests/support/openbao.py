@@ -7,9 +7,20 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.openbao import OpenBao
+
+
+def make_token(bao: OpenBao, policy: str | None = None, **more: Any) -> str:
+    """A token; with the rules of `policy` (HCL) and the default policy only, else the root's."""
+    client = bao.client
+    policies = ["root"]
+    if policy is not None:
+        client.sys.create_or_update_policy("test", policy)
+        policies = ["test"]
+    return str(client.auth.token.create(policies=policies, **more)["auth"]["client_token"])
 
 
 class RaftServer(OpenBao):
