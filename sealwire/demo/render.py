@@ -21,7 +21,7 @@ from sealwire.demo.story import Check, Story, shown_patient
 
 _SHOWN_BYTES = 8
 _MOVING_HEADINGS = (
-    "time", "asked", "errors", "median", "max", "readable", "encrypted", "in files",
+    "time", "asked", "errors", "median", "max", "readable", "encrypted", "files",
 )  # fmt: skip
 _NARROWEST, _WIDEST = 80, 126
 _STEP_WIDTH, _TIME_WIDTH, _FIELD_WIDTH = 18, 8, 16
@@ -87,7 +87,7 @@ def show_moving(console: Console, story: MovingStory) -> None:
     console.print(verdict, width=width)
     console.print(
         f"{story.patients:,} patients. Median and max: milliseconds of the desk behind Sealwire. Readable "
-        "and encrypted: values that the database gives out. In files: what a search of its files finds; its "
+        "and encrypted: values that the database gives out. Files: what a search of them finds; its "
         "log and old pages keep what was in them until they are used again.",
         width=width,
         style="dim",
