@@ -39,6 +39,7 @@ def run_on(server: DatabaseProcess, *options: str) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_a_replica_set_with_logins_and_tls(tmp_path: Path) -> None:
     with secantus(tmp_path, users=USERS, authority=create_authority(tmp_path / "authority")) as server:
         report = run_on(server, "--parts", "enforcement")

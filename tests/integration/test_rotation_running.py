@@ -23,7 +23,7 @@ from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, f
 from tests.integration.running_site import client_of, new_site
 from tests.proxy.server.site import Site, serving
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 RULES = """
 version: 1
