@@ -125,9 +125,11 @@ def _top_level(walk: Walk, element: Element) -> None:
 
 
 def _branches(walk: Walk, element: Element) -> None:
+    # what an `$and` fixes was found with the filter around it
+    plan = _conjunction if element.name == b"$and" else plan_filter
     inner = walk.inside(element.value)
     for branch in array_items(walk.buf, element):
-        plan_filter(inner, document_of(branch, element))
+        plan(inner, document_of(branch, element))
 
 
 TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {

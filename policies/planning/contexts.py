@@ -18,7 +18,7 @@ from sealwire.policies.file.schema import (
 )
 from sealwire.policies.planning.arguments import array_items, document_of
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, string_bytes
+from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
 # Kinds that a context may have; equal values have equal bytes, but for numbers.
 _AS_THEY_ARE: Final = frozenset({kinds.OBJECT_ID, kinds.BIN_DATA})
@@ -146,12 +146,16 @@ def _at_path(buf: bytes, start: int, path: bytes) -> Element | None:
     return found
 
 
-def fixed_in_filter(buf: bytes, start: int, contexts: Contexts, *, seeds: bool) -> dict[bytes, bytes]:
+def fixed_in_filter(
+    buf: bytes, start: int, contexts: Contexts, *, seeds: bool, depth: int = 0
+) -> dict[bytes, bytes]:
     """The contexts that the filter at `start` fixes by equality, at its top or in an `$and`.
 
     With `seeds` an `$in` does not count: the server may store no value from it. Raises Refusal, BsonError.
-    Cost: O(elements at its top)
+    Cost: O(elements at its top, and in each `$and` there)
     """
+    if depth > MAX_DEPTH:
+        raise Refusal(Reason.SHAPE, rule="nesting")
     fixed: dict[bytes, bytes] = {}
     for element in elements(buf, start):
         if element.name in contexts.paths:
@@ -160,8 +164,11 @@ def fixed_in_filter(buf: bytes, start: int, contexts: Contexts, *, seeds: bool) 
                 fixed.setdefault(element.name, value)
         elif element.name == b"$and":
             for item in array_items(buf, element):
-                inner = fixed_in_filter(buf, document_of(item, element), contexts, seeds=seeds)
-                fixed = inner | fixed
+                branch = document_of(item, element)
+                for path, value in fixed_in_filter(
+                    buf, branch, contexts, seeds=seeds, depth=depth + 1
+                ).items():
+                    fixed.setdefault(path, value)
     return fixed
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId, encode
+from bson.raw_bson import RawBSONDocument
 from bson.regex import Regex
 
 from sealwire.policies.errors import Reason
@@ -312,3 +313,30 @@ def test_the_policy_knows_whether_it_has_contexts() -> None:
     assert POLICY.has_contexts
     assert POLICY.classes["ssn"].mode is Mode.DETERMINISTIC
     assert POLICY.classes["ward"].per == b"$database"
+
+
+def nested(levels: int) -> bytes:
+    """A filter below so many `$and`, which no encoder makes."""
+    condition = encode({"tenant": 5, "ssn": "a"})
+    for _ in range(levels):
+        array = b"\x030\0" + condition + b"\0"
+        condition = b"\x04$and\0" + (len(array) + 4).to_bytes(4, "little") + array + b"\0"
+        condition = (len(condition) + 4).to_bytes(4, "little") + condition
+    return condition
+
+
+@pytest.mark.parametrize("levels", [150, 5_000])
+def test_a_filter_that_is_nested_too_deep_is_refused_before_anything_follows_it_down(levels: int) -> None:
+    refusal = refusal_of(find(RawBSONDocument(nested(levels))), POLICY)  # type: ignore[arg-type]
+    assert refusal.reason is Reason.SHAPE
+
+
+def test_a_sub_document_fixes_no_context_of_the_whole() -> None:
+    inside = {"visits": {"$elemMatch": {"$or": [{"tenant": 6, "ssn": "a"}]}}}
+    assert refusal_of(find(inside), POLICY).reason is Reason.CONTEXT
+    assert contexts(find({"tenant": 5, **inside})) == [("visits.ssn", FIVE, False)]
+
+
+def test_what_an_inner_conjunction_fixes_holds_in_all_of_it() -> None:
+    inner = {"$and": [{"$and": [{"tenant": 5}]}, {"ssn": "a"}, {"$or": [{"ssn": "b"}]}]}
+    assert contexts(find(inner)) == [("ssn", FIVE, False), ("ssn", FIVE, False)]
