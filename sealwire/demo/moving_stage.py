@@ -1,9 +1,7 @@
 """What the demo of migration plays on: a clinic in plaintext, OpenBao with its key, and Sealwire."""
 
 import os
-import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +9,12 @@ from typing import Any, Final
 
 from pymongo import MongoClient
 
-from sealwire.demo.dataset import Dataset, make_dataset
-from sealwire.demo.stage import CLINIC, Announce, database_options
-from sealwire.testbed.certificates import create_authority
+from sealwire.demo.dataset import Dataset
+from sealwire.demo.stage import CLINIC, Announce, Stage, start_databases
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.mongo_server import User
 from sealwire.testbed.openbao import OpenBao, dev_server
-from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
+from sealwire.testbed.proxy_process import ProxyProcess
 
 MOVING_SETUP_STEPS: Final = 5
 KEK_NAME: Final = "sealwire"
@@ -42,26 +39,11 @@ collections:
 
 
 @dataclass(frozen=True, slots=True)
-class MovingStage:
-    """The running parts. Both servers hold the clinic in plaintext; `guarded` has Sealwire before it."""
+class MovingStage(Stage):
+    """Both servers hold the clinic in plaintext; OpenBao has the key-encryption key."""
 
-    plain: DatabaseProcess
-    guarded: DatabaseProcess
-    proxy: ProxyProcess
     bao: OpenBao
-    user: User
-    administrator: User
-    dataset: Dataset
-    folder: Path
     policy: Path
-
-    @property
-    def direct_uri(self) -> str:
-        return self.plain.uri(self.user, CLINIC)
-
-    @property
-    def sealwire_uri(self) -> str:
-        return self.proxy.uri(self.user, CLINIC)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,33 +64,17 @@ def build_moving(folder: Path, patients: int, seed: int, announce: Announce) -> 
 
     Raises TestbedError. Cost: about 8 s on two cores.
     """
-    user = User(CLINIC, secrets.token_urlsafe(12), (("readWrite", CLINIC),))
-    administrator = User("admin", secrets.token_urlsafe(12), (("root", "admin"),))
-    announce("inventing patients")
-    dataset = make_dataset(folder / "data", patients, seed)
-    announce("making certificates")
-    authority = create_authority(folder / "tls")
     policy = _written(folder / "policy.yaml", POLICY)
     with ExitStack() as stack:
+        parts = start_databases(stack, folder, patients, seed, announce)
         announce("starting OpenBao, which keeps the key")
         bao = stack.enter_context(dev_server(folder / "bao"))
         bao.client.sys.enable_secrets_engine("transit")
         bao.client.secrets.transit.create_key(KEK_NAME, derived=True)
-        announce("starting two databases")
-        users = (administrator, user)
-        plain, guarded = (
-            DatabaseProcess(database_options(folder / name, authority, users))
-            for name in ("plain", "guarded")
-        )
-        stack.callback(plain.stop)
-        stack.callback(guarded.stop)
-        with ThreadPoolExecutor(2) as threads:
-            for started in [threads.submit(database.start) for database in (plain, guarded)]:
-                started.result()
         announce("filling both in plaintext")
-        for database in (plain, guarded):
-            _fill(database, administrator, dataset)
-        server_uri = _written(folder / "server.uri", guarded.uri(administrator))
+        for database in (parts.plain, parts.guarded):
+            _fill(database, parts.administrator, parts.dataset)
+        server_uri = _written(folder / "server.uri", parts.guarded.uri(parts.administrator))
         token = _written(folder / "vault-token", bao.root_token)
         settings: dict[str, object] = {
             "kek": {"provider": "vault", "name": KEK_NAME},
@@ -116,19 +82,11 @@ def build_moving(folder: Path, patients: int, seed: int, announce: Announce) -> 
             "keys": {"refresh_s": 1, "contexts": str(folder / "contexts.db")},
             "frontier": {"uri_file": str(server_uri)},
         }
-        issued = authority.issue("sealwire")
-        options = ProxyOptions(
-            folder / "sealwire",
-            policy,
-            guarded.address,
-            issued,
-            authority.certificate_file,
-            settings=settings,
-        )
+        options = parts.proxy_options(policy, settings)
         options.folder.mkdir()
         proxy = ProxyProcess(options)
         stack.callback(proxy.stop)
-        yield MovingStage(plain, guarded, proxy, bao, user, administrator, dataset, folder, policy)
+        yield MovingStage(parts, proxy, bao, policy)
 
 
 def _fill(database: DatabaseProcess, administrator: User, dataset: Dataset) -> None:

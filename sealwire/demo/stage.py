@@ -1,7 +1,7 @@
 """Everything that the story plays on: two databases, certificates, keys, Sealwire in front of one of them."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,24 +22,64 @@ Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """The running parts. `plain` and `guarded` are equal servers; only `guarded` has Sealwire before it."""
+class Databases:
+    """Two equal servers, and who and what is on them."""
 
     plain: DatabaseProcess
     guarded: DatabaseProcess
-    proxy: ProxyProcess
+    """The one that Sealwire comes before."""
     user: User
     administrator: User
     dataset: Dataset
+    authority: Authority
     folder: Path
+
+    def proxy_options(self, policy: Path, settings: Mapping[str, object] | None = None) -> ProxyOptions:
+        """How Sealwire runs before `guarded`; `settings` are more sections of its configuration."""
+        return ProxyOptions(
+            self.folder / "sealwire",
+            policy,
+            self.guarded.address,
+            self.authority.issue("sealwire"),
+            self.authority.certificate_file,
+            settings=settings or {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The running parts."""
+
+    databases: Databases
+    proxy: ProxyProcess
+
+    @property
+    def plain(self) -> DatabaseProcess:
+        return self.databases.plain
+
+    @property
+    def guarded(self) -> DatabaseProcess:
+        return self.databases.guarded
+
+    @property
+    def administrator(self) -> User:
+        return self.databases.administrator
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.databases.dataset
+
+    @property
+    def folder(self) -> Path:
+        return self.databases.folder
 
     @property
     def direct_uri(self) -> str:
-        return self.plain.uri(self.user, CLINIC)
+        return self.plain.uri(self.databases.user, CLINIC)
 
     @property
     def sealwire_uri(self) -> str:
-        return self.proxy.uri(self.user, CLINIC)
+        return self.proxy.uri(self.databases.user, CLINIC)
 
     @property
     def raw_uri(self) -> str:
@@ -56,39 +96,38 @@ def build(
     Raises:  TestbedError
     Cost:    about 6 s on two cores, most of it the two databases' start, stop and start with users
     """
+    with ExitStack() as stack:
+        parts = start_databases(stack, folder, patients, seed, announce)
+        announce("making keys and starting Sealwire")
+        proxy = ProxyProcess(parts.proxy_options(policy))
+        stack.enter_context(proxy)
+        yield Stage(parts, proxy)
+
+
+def start_databases(
+    stack: ExitStack, folder: Path, patients: int, seed: int, announce: Announce
+) -> Databases:
+    """Invent the clinic and start two equal servers, which `stack` ends. Raises TestbedError."""
     user = User(CLINIC, secrets.token_urlsafe(12), (("readWrite", CLINIC),))
     administrator = User("admin", secrets.token_urlsafe(12), (("root", "admin"),))
     announce("inventing patients")
     dataset = make_dataset(folder / "data", patients, seed)
     announce("making certificates")
     authority = create_authority(folder / "tls")
-    with ExitStack() as stack:
-        announce("starting two databases")
-        plain, guarded = (
-            DatabaseProcess(database_options(folder / name, authority, (administrator, user)))
-            for name in ("plain", "guarded")
-        )
-        stack.callback(plain.stop)
-        stack.callback(guarded.stop)
-        with ThreadPoolExecutor(2) as threads:
-            for started in [threads.submit(database.start) for database in (plain, guarded)]:
-                started.result()
-        announce("making keys and starting Sealwire")
-        proxy = ProxyProcess(
-            ProxyOptions(
-                folder / "sealwire",
-                policy,
-                guarded.address,
-                authority.issue("sealwire"),
-                authority.certificate_file,
-            )
-        )
-        stack.enter_context(proxy)
-        yield Stage(plain, guarded, proxy, user, administrator, dataset, folder)
+    announce("starting two databases")
+    plain, guarded = (
+        DatabaseProcess(_database_options(folder / name, authority, (administrator, user)))
+        for name in ("plain", "guarded")
+    )
+    stack.callback(plain.stop)
+    stack.callback(guarded.stop)
+    with ThreadPoolExecutor(2) as threads:
+        for started in [threads.submit(database.start) for database in (plain, guarded)]:
+            started.result()
+    return Databases(plain, guarded, user, administrator, dataset, authority, folder)
 
 
-def database_options(folder: Path, authority: Authority, users: tuple[User, ...]) -> DatabaseOptions:
-    """A server in a folder of its own, with TLS and with users."""
+def _database_options(folder: Path, authority: Authority, users: tuple[User, ...]) -> DatabaseOptions:
     folder.mkdir(parents=True)
     issued = authority.issue(f"database-{folder.name}")
     tls = ServerTls(issued.certificate, issued.key, authority.certificate_file)

@@ -23,7 +23,7 @@ def test_both_databases_hold_the_same_plaintext(tmp_path: Path) -> None:
         keys = stage.bao.client.secrets.transit.read_key(KEK_NAME)
         assert keys["data"]["derived"] is True
         assert stage.environment["VAULT_TOKEN"] == stage.bao.root_token != ""
-        guarded = stage.guarded.uri(stage.user, "clinic")
+        guarded = stage.guarded.uri(stage.databases.user, "clinic")
         patients = stage.dataset.patients_file
         with desks_at_work(stage.direct_uri, guarded, patients, tmp_path) as desks:
             deadline = time.monotonic() + 30

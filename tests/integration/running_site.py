@@ -24,13 +24,33 @@ collections:
 """
 
 
+TWO_COLLECTIONS = RULES + "  clinic.visits: {patient: nhs_number}\n"
+
+
 def new_site(
-    database: DatabaseProcess, folder: Path, rules: str = RULES, *, frontier_uri: str | None = None
+    database: DatabaseProcess,
+    folder: Path,
+    rules: str = RULES,
+    *,
+    frontier_uri: str | None = None,
+    is_plaintext: bool = False,
 ) -> Site:
-    """One with a new key-encryption key, and a keyring with a key for the class of NHS numbers."""
+    """One with a new key-encryption key, and a keyring with a key for the class of NHS numbers.
+
+    `is_plaintext`: the class is in clear.
+    """
     environ = new_environ()
     site = site_at(database, folder, rules, environ, frontier_uri=frontier_uri)
-    create_keyring(site.keyring, EnvironmentKek(environ=environ), [NHS], datetime.now(UTC))
+    kek = EnvironmentKek(environ=environ)
+    create_keyring(site.keyring, kek, [NHS], datetime.now(UTC), [NHS] if is_plaintext else ())
+    return site
+
+
+def moving_site(database: DatabaseProcess, folder: Path, *, is_plaintext: bool = False) -> Site:
+    """One of which the class is moved by commands, in two collections; `environ` has what these need."""
+    uri = database.uri()
+    site = new_site(database, folder, TWO_COLLECTIONS, frontier_uri=uri, is_plaintext=is_plaintext)
+    site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": uri}
     return site
 
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +14,21 @@ from pymongo import MongoClient
 from sealwire.cli.migrate import command
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.frontier.record import DATABASE
-from sealwire.keys.kek.environment import EnvironmentKek
-from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.migration import throttle
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, fill, number_of
-from tests.integration.running_site import client_of, new_environ, site_at
+from tests.integration.running_site import client_of, moving_site
 from tests.proxy.server.site import Site, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-RULES = """
-version: 1
-classes:
-  nhs_number: {mode: deterministic, type: string}
-collections:
-  clinic.patients: {nhs_number: nhs_number}
-  clinic.visits: {patient: nhs_number}
-"""
 LONGEST_S = 120.0
 
 
 @pytest.fixture
 def site(database: DatabaseProcess, tmp_path: Path) -> Site:
-    """One whose class is in clear."""
-    environ = new_environ()
-    site = site_at(database, tmp_path, RULES, environ, frontier_uri=database.uri())
-    kek = EnvironmentKek(environ=environ)
-    create_keyring(site.keyring, kek, [NHS], datetime.now(UTC), plaintext=[NHS])
-    site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": database.uri()}
-    return site
+    return moving_site(database, tmp_path, is_plaintext=True)
 
 
 def move(site: Site, direction: str, *words: str) -> dict[str, Any]:

@@ -20,28 +20,18 @@ from sealwire.keys.keyring.turning import rotate
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.rotating_clinic import FIXED, NHS, VISITS, Application, fill, number_of
-from tests.integration.running_site import client_of, new_site
+from tests.integration.running_site import client_of, moving_site
 from tests.proxy.server.site import Site, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-RULES = """
-version: 1
-classes:
-  nhs_number: {mode: deterministic, type: string}
-collections:
-  clinic.patients: {nhs_number: nhs_number}
-  clinic.visits: {patient: nhs_number}
-"""
 KILLS = 2
 LONGEST_S = 240.0
 
 
 @pytest.fixture
 def site(database: DatabaseProcess, tmp_path: Path) -> Site:
-    site = new_site(database, tmp_path, RULES, frontier_uri=database.uri())
-    site.environ |= {"SEALWIRE_KEYRING": str(site.keyring), "SEALWIRE_SERVER_URI": database.uri()}
-    return site
+    return moving_site(database, tmp_path)
 
 
 def migrate(site: Site, *words: str) -> "subprocess.Popen[str]":

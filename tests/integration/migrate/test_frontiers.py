@@ -1,8 +1,11 @@
 """The frontier of a class, and the leases of proxies, as they lie on a server."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pymongo import MongoClient
 
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.frontier.record import DATABASE, FRONTIERS, LEASES
@@ -10,22 +13,31 @@ from sealwire.keys.keyring.file import load_keyring
 from sealwire.sidecars.direct import connected
 from sealwire.sidecars.migration.errors import JobTaken
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
+from tests.integration.conftest import Document
 from tests.integration.migrate.clinics import Clinic
 from tests.integration.migrate.numbers import NHS
 
 pytestmark = pytest.mark.integration
 
 
-def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(rotating: Clinic) -> None:
-    keyring = load_keyring(rotating.keyring, rotating.kek)
+@contextmanager
+def frontiers_of(clinic: Clinic) -> Iterator[tuple[MongoClient[Document], Callable[[], MongoFrontiers]]]:
+    """A client of the server, and what makes one more process that moves the class."""
+    keyring = load_keyring(clinic.keyring, clinic.kek)
     old, new = keyring.cipher_for(NHS), keyring.pending_cipher_for(NHS)
     assert new is not None
+    ciphers = old, new
     with (
-        rotating.database.connect() as plain,
-        connected(rotating.database.uri()) as client,
+        clinic.database.connect() as plain,
+        connected(clinic.database.uri()) as client,
         client.start_session(causal_consistency=True) as session,
     ):
-        first, second = (MongoFrontiers(client, session, (old, new)) for _ in range(2))
+        yield plain, lambda: MongoFrontiers(client, session, ciphers)
+
+
+def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(rotating: Clinic) -> None:
+    with frontiers_of(rotating) as (plain, frontiers):
+        first, second = frontiers(), frontiers()
         assert first.load() is None
         begun = first.begin()
         assert second.load() == begun
@@ -44,20 +56,13 @@ def test_a_frontier_that_another_process_or_nobody_of_ours_wrote(rotating: Clini
         documents.update_one({}, {"$set": {"moving": True}})
         with pytest.raises(DamagedFile):
             first.load()
-        documents.update_one({}, {"$set": {"moving": False, "new": old.key_version}})
+        documents.update_one({}, {"$set": {"moving": False, "new": opened.old_version}})
         with pytest.raises(DamagedFile):
             first.load()
 
 
 def test_only_leases_that_stand_are_asked(rotating: Clinic) -> None:
-    keyring = load_keyring(rotating.keyring, rotating.kek)
-    old, new = keyring.cipher_for(NHS), keyring.pending_cipher_for(NHS)
-    assert new is not None
-    with (
-        rotating.database.connect() as plain,
-        connected(rotating.database.uri()) as client,
-        client.start_session(causal_consistency=True) as session,
-    ):
+    with frontiers_of(rotating) as (plain, frontiers):
         now = datetime.now(UTC)
         plain[DATABASE][LEASES].insert_many(
             [
@@ -66,26 +71,19 @@ def test_only_leases_that_stand_are_asked(rotating: Clinic) -> None:
                 {"_id": "is none"},
             ]
         )
-        found = MongoFrontiers(client, session, (old, new)).leases()
+        found = frontiers().leases()
         assert [(each.proxy, each.acknowledged) for each in found] == [("stands", {1: 3})]
 
 
 def test_leases_that_ran_out_long_ago_are_forgotten(rotating: Clinic) -> None:
-    keyring = load_keyring(rotating.keyring, rotating.kek)
-    old, new = keyring.cipher_for(NHS), keyring.pending_cipher_for(NHS)
-    assert new is not None
-    with (
-        rotating.database.connect() as plain,
-        connected(rotating.database.uri()) as client,
-        client.start_session(causal_consistency=True) as session,
-    ):
+    with frontiers_of(rotating) as (plain, frontiers):
         now = datetime.now(UTC)
         ages = {"stands": 0, "ran out": 60, "yesterday": 86_300, "killed": 86_500, "long dead": 9_000_000}
         plain[DATABASE][LEASES].insert_many(
             [{"_id": name, "renewed": now - timedelta(seconds=age)} for name, age in ages.items()]
             + [{"_id": "is none"}, {"_id": "is none either", "renewed": 5}]
         )
-        frontiers = MongoFrontiers(client, session, (old, new))
-        assert [frontiers.forget_leases(), frontiers.forget_leases()] == [2, 0]
+        asked = frontiers()
+        assert [asked.forget_leases(), asked.forget_leases()] == [2, 0]
         left = {each["_id"] for each in plain[DATABASE][LEASES].find()}
         assert left == {"stands", "ran out", "yesterday", "is none", "is none either"}

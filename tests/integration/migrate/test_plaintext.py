@@ -1,7 +1,6 @@
 """Deterministic classes that are encrypted where they lay in clear, and put back, on a server."""
 
 import json
-import random
 import signal
 import time
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError
 
 from sealwire.crypto.envelope import SUBTYPE, parse_header
-from sealwire.keys.frontier.record import DATABASE
+from sealwire.keys.frontier.record import DATABASE, FRONTIERS
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.turning import rotate
@@ -135,9 +134,14 @@ def kinds_of(value: Any) -> set[int]:
     return {bson.encode({"v": each})[4] for each in (value if isinstance(value, list) else [value])}
 
 
+def place_of_frontier(client: MongoClient[Document]) -> tuple[int, int]:
+    """To which version the class moves, and how many steps that has come."""
+    found = client[DATABASE][FRONTIERS].find_one({})
+    return (0, 0) if found is None else (found["new"], found["generation"])
+
+
 @pytest.mark.parametrize("direction", ["encrypt", "decrypt"])
 def test_a_killed_job_is_resumed(clear: Clinic, direction: str) -> None:
-    chance = random.Random(7)
     policy = clear.policy()
     with clear.database.connect() as client:
         fill(client, 100)
@@ -146,8 +150,11 @@ def test_a_killed_job_is_resumed(clear: Clinic, direction: str) -> None:
             clear.job(*words)
             words = ["decrypt", policy, NHS, "--confirm", NHS, *AT_ONCE]
         for _ in range(2):
+            stood = place_of_frontier(client)
             with clear.start(*words) as process:
-                time.sleep(1 + chance.random() / 2)
+                deadline = time.monotonic() + 60
+                while place_of_frontier(client) == stood and process.poll() is None:
+                    assert time.monotonic() < deadline
                 process.send_signal(signal.SIGKILL)
                 process.wait(30)
             patients, visits, _ = decoded(clear, client)
