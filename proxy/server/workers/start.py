@@ -108,7 +108,7 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
         if is_plaintext and (field_class.mode is Mode.RANDOM or field_class.per is not None):
             raise KeyringIncomplete(
                 StartReason.KEYRING_INCOMPLETE,
-                f"{config.keyring}: the class {name} is in clear, and never is in the policy",
+                f"{config.keyring}: class {name} is in clear, which its mode or its contexts rule out",
                 f"sealwire keys rotate {name} gives it a key; what is stored in clear is read as it is",
             )
     if missing:
