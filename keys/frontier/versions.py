@@ -52,7 +52,9 @@ class ClassVersion(NamedTuple):
         return position_of(envelope), StoredForm(kinds.BIN_DATA, binary(envelope))
 
     def stored(self, kind: int, value: bytes) -> StoredForm:
-        """How the value is stored. As `placed`."""
+        """How the value is stored. As `placed`, but plaintext stores a value of any type."""
+        if self.is_plaintext:
+            return StoredForm(kind, value)
         return self.placed(kind, value)[1]
 
     def position(self, kind: int, value: bytes) -> Position:

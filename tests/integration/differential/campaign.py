@@ -54,9 +54,19 @@ def run_moving(
 ) -> Tally:
     """As `run_campaign`, by two proxies, while classes move. The first proxy may do without a rule."""
     shapes = draw_shapes(seed, moving.SHAPES)
-    with moving.moving_ways(folder, shapes, seed, broken, to_clear=to_clear) as runner:
-        compare_many(runner, shapes, seed, examples)
+    try:
+        with moving.moving_ways(folder, shapes, seed, broken, to_clear=to_clear) as runner:
+            compare_many(runner, shapes, seed, examples)
+    except AssertionError as error:
+        error.add_note(f"what both proxies say of themselves:\n{_warnings(folder)}")
+        raise
     return runner.tally
+
+
+def _warnings(folder: Path) -> str:
+    """What the logs of the proxies below `folder` have that is more than information, with its stacks."""
+    lines = [line for log in sorted(folder.glob("*/sealwire.log")) for line in log.read_text().splitlines()]
+    return "\n".join(line for line in lines if " INFO " not in line)
 
 
 def compare_many(

@@ -107,6 +107,29 @@ def test_what_the_class_cannot_hold_is_compared_as_it_is_where_values_are_in_cle
     assert ahead == version_of(given_back, "nhs").stored(kind, value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "is_clear"),
+    [
+        (KEYRING, (False, False)),
+        (keyring(new_is_plaintext=True), (False, True)),
+        (keyring(old_is_plaintext=True), (True, True)),
+    ],
+    ids=["to a key", "to plaintext", "from plaintext"],
+)
+def test_what_the_class_cannot_hold_has_a_form_before_and_behind_the_window(
+    keys: Keyring, is_clear: tuple[bool, bool]
+) -> None:
+    """Never in clear where a value of the class would still be under a key."""
+    values: tuple[object, ...] = ({}, {"a": 1}, [], True, 7, Decimal128("1"))
+    for value in values:
+        kind, data = value_bytes(value)
+        found = [
+            forms(end, end, keys).valid("nhs", kind, data, is_of_class=False)
+            for end in (BEFORE_ALL, AFTER_ALL)
+        ]
+        assert tuple(form == StoredForm(kind, data) for form in found) == is_clear
+
+
 def test_the_form_of_a_class_that_does_not_move_is_that_of_its_version() -> None:
     other = forms(BEFORE_ALL, HERE + b"\0")
     kind, value = value_bytes(7)
