@@ -61,17 +61,17 @@ def measure_random(direction: Direction, link: Link, count: int) -> Figures:
     return _measured(f"{direction.value} random", link, count * len(RANDOM), runner.run)
 
 
-def measure_class(class_name: str, link: Link, count: int) -> Figures:
-    """All values of one deterministic class, to its pending key."""
-    keyring = keyring_of(_PENDING)
+def measure_class(class_name: str, link: Link, count: int, direction: Direction) -> Figures:
+    """All values of one deterministic class, from its key to its pending version."""
+    keyring = keyring_of(_PENDING, to_plaintext=direction is Direction.DECRYPT)
     old, new = version_of(keyring, class_name), pending_version_of(keyring, class_name)
     if new is None:
         raise RuntimeError("no key is pending")
     versions = Versions.of_class(old, new, policies().classes[class_name])
-    job = _job(Direction.REENCRYPT, (Move(NAMESPACE, class_name, class_name),), ())
+    job = _job(direction, (Move(NAMESPACE, class_name, class_name),), ())
     stores = Stores(link, KeptFrontier(old.cipher, new.cipher), KeptNotes())
     turn = Turn(job, versions, stores, lambda: None)
-    return _measured(f"reencrypt {class_name}", link, count, turn.run)
+    return _measured(f"{direction.value} {class_name}", link, count, turn.run)
 
 
 def _measured(work: str, link: Link, values: int, run: Callable[[], Job]) -> Figures:
@@ -119,10 +119,19 @@ def reencrypt(count: int) -> Figures:
 
 def rotate(count: int) -> Figures:
     """One of the two deterministic classes to its pending key."""
+    return _turned(Direction.REENCRYPT, 2, count)
+
+
+def decrypt(count: int) -> Figures:
+    """The same class to plaintext."""
+    return _turned(Direction.DECRYPT, 0, count)
+
+
+def _turned(direction: Direction, version: int, count: int) -> Figures:
     name = DETERMINISTIC[0]
     with linked(Wanted(count, FIELDS, (name,)), name) as link:
-        figures = measure_class(name, link, count)
-        check(link, (name,), 2, count)
+        figures = measure_class(name, link, count, direction)
+        check(link, (name,), version, count)
     return figures
 
 
@@ -130,6 +139,7 @@ WORKS: Final[dict[str, Callable[[int], Figures]]] = {
     "encrypt": encrypt,
     "reencrypt": reencrypt,
     "rotate": rotate,
+    "decrypt": decrypt,
 }
 
 

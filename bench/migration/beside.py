@@ -161,7 +161,10 @@ class Place:
 
 
 def measure_beside(folder: Path, count: int, tell: Tell) -> list[Noticed]:
-    """Plaintext of the random classes encrypted, then a deterministic class moved. Cost: some minutes."""
+    """Plaintext of the random classes encrypted; a deterministic class to a key, to plaintext and back.
+
+    Cost: some minutes.
+    """
     with ExitStack() as stack:
         tell("loading the server")
         place = Place(stack, folder, count)
@@ -173,10 +176,13 @@ def measure_beside(folder: Path, count: int, tell: Tell) -> list[Noticed]:
             words = ["encrypt", str(place.policy), NAMESPACE]
             found = [_noticed("encrypt random", place, application, words)]
             name = DETERMINISTIC[0]
-            rotate(place.keyring, place.kek, {name: True}, datetime.now(UTC))
-            tell("reencrypt, beside an application")
-            words = ["reencrypt", str(place.policy), name, "--settle", _SETTLE_S]
-            found.append(_noticed(f"reencrypt {name}", place, application, words))
+            for verb in ("reencrypt", "decrypt", "encrypt"):
+                now, to_plaintext = datetime.now(UTC), verb == "decrypt"
+                rotate(place.keyring, place.kek, {name: True}, now, to_plaintext=to_plaintext)
+                tell(f"{verb} {name}, beside an application")
+                words = [verb, str(place.policy), name, "--settle", _SETTLE_S]
+                words += ["--confirm", name] if to_plaintext else []
+                found.append(_noticed(f"{verb} {name}", place, application, words))
         return found
 
 

@@ -115,7 +115,8 @@ class Held:
         for name, value in update["u"]["$set"].items():
             if name in self._indexes:
                 self._indexes[name].remove(bytes(document[name]), number)
-                self._indexes[name].add(bytes(value), number)
+                if isinstance(value, Binary):
+                    self._indexes[name].add(bytes(value), number)
             document[name] = value
         self._raws[number] = bson.encode(document)
         return True

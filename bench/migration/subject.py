@@ -43,11 +43,17 @@ def policies() -> PolicySet:
     return load_policy(policy_text().encode(), "policy.yaml")
 
 
-def keyring_of(states: tuple[KeyState, ...]) -> Keyring:
-    """A version of each class's key in each of these states, always of the same material."""
+def keyring_of(states: tuple[KeyState, ...], *, to_plaintext: bool = False) -> Keyring:
+    """A version of each class's key in each of these states, always of the same material.
+
+    `to_plaintext`: the last of them is plaintext.
+    """
     now = datetime.now(UTC)
     return Keyring(
-        DataKey(name, class_id, version, state, now, bytes((class_id, version)) * 32)
+        DataKey(
+            *(name, class_id, version, state, now, bytes((class_id, version)) * 32),
+            is_plaintext=to_plaintext and version == len(states),
+        )
         for class_id, name in enumerate(FIELDS, 1)
         for version, state in enumerate(states, 1)
     )

@@ -14,6 +14,7 @@ JOBS = {
     "encrypt": ("encrypt random", COUNT * len(RANDOM)),
     "reencrypt": ("reencrypt random", COUNT * len(RANDOM)),
     "rotate": (f"reencrypt {DETERMINISTIC[0]}", COUNT),
+    "decrypt": (f"decrypt {DETERMINISTIC[0]}", COUNT),
 }
 
 

@@ -18,8 +18,9 @@ def test_an_application_is_measured_while_jobs_move_everything(
     monkeypatch.setattr(beside, "REST_S", 1.0)
     told: list[str] = []
     found = beside.measure_beside(tmp_path, COUNT, told.append)
-    assert [each.work for each in found] == ["encrypt random", f"reencrypt {DETERMINISTIC[0]}"]
-    assert len(told) == 3
+    turns = [f"{verb} {DETERMINISTIC[0]}" for verb in ("reencrypt", "decrypt", "encrypt")]
+    assert [each.work for each in found] == ["encrypt random", *turns]
+    assert len(told) == len(found) + 1
     for each in found:
         assert each.documents_s > 0
         assert each.peak_kib > 0

@@ -364,7 +364,7 @@ def test_a_reply_of_an_exhaust_cursor_is_not_looked_at() -> None:
 
 
 def test_nothing_grows_without_end() -> None:
-    assert (REPLIES_FOR_ONE_LOOK, REPLIES_TO_NEXT_TRY, MAX_CURSORS, MAX_NAMESPACES) == (64, 8, 256, 1024)
+    assert (REPLIES_FOR_ONE_LOOK, REPLIES_TO_NEXT_TRY, MAX_CURSORS, MAX_NAMESPACES) == (256, 8, 256, 1024)
     watch = PlaintextWatch()
     body = encoded({"find": "patients", "$db": "clinic"})
     for number in range(MAX_NAMESPACES):
