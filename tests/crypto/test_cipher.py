@@ -229,6 +229,10 @@ class TestTag:
         with pytest.raises(ValueError, match="data"):
             CIPHER.tag(b"a", b"")
 
+    def test_nothing_is_not_sealed(self) -> None:
+        with pytest.raises(ValueError, match="nothing to seal"):
+            CIPHER.seal(b"a", b"head", b"")
+
 
 @pytest.mark.plain_core(reason="replaces a constant of the core")
 def test_short_values_have_the_same_envelopes_in_builds_with_short_aes_siv(

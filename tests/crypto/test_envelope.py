@@ -96,6 +96,12 @@ def test_each_byte_of_the_header_is_checked(at: int, byte: int, reason: Envelope
     assert reason_for(SHORTEST[:at] + bytes((byte,)) + SHORTEST[at + 1 :]) is reason
 
 
+def test_a_header_alone_is_judged_as_a_header() -> None:
+    assert reason_for(b"XX" + SHORTEST[2:HEADER_BYTES]) is EnvelopeReason.MAGIC
+    assert reason_for(SHORTEST[:HEADER_BYTES]) is EnvelopeReason.LENGTH
+    assert reason_for(b"XX" + SHORTEST[2 : HEADER_BYTES - 1]) is EnvelopeReason.LENGTH
+
+
 def test_zero_is_neither_a_class_nor_a_version() -> None:
     assert reason_for(SHORTEST[:4] + bytes(4) + SHORTEST[8:]) is EnvelopeReason.CLASS_ID
     assert reason_for(SHORTEST[:8] + bytes(4) + SHORTEST[12:]) is EnvelopeReason.KEY_VERSION

@@ -39,13 +39,13 @@ class Settled:
     sent before the plan stands. `take` is a `plan.Settler`.
     """
 
-    __slots__ = ("_forms", "_is_short", "_shared", "_size", "contexts", "edits")
+    __slots__ = ("_forms", "_shared", "_size", "contexts", "edits", "is_short")
 
     def __init__(self, shared: Shared, forms: Forms | None = None) -> None:
         self._shared = shared
         self._forms = forms
         self._size = 0
-        self._is_short = False
+        self.is_short = False
         """Whether keys of contexts are missing, so that no edit is worth making."""
         self.edits: list[Edit] = []
         """In place of some documents as they came, the same as they are sent."""
@@ -66,8 +66,8 @@ class Settled:
         if cache is not None:
             wanted = wanted_by(planned)
             self.contexts |= wanted
-            self._is_short = self._is_short or bool(cache.missing(wanted))
-            if self._is_short:
+            self.is_short = self.is_short or bool(cache.missing(wanted))
+            if self.is_short:
                 return  # `apply_plan` asks for all of them at once, and the command comes again
         edits = _edits(message, planned, replacements, self._shared, self._forms)
         lengths = resized(message, edits)
@@ -97,6 +97,8 @@ def apply_plan(
     if shared.contexts is not None:
         wanted = wanted_by(plan.edits)
         require(shared.contexts, wanted if settled is None else settled.contexts | wanted)
+        if settled is not None and settled.is_short:
+            raise RuntimeError("documents were left as they came, and no key is missing any more")
     made = () if settled is None else settled.edits
     if not plan.edits and not plan.replacements and not made:
         return [message]

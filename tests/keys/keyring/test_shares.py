@@ -52,6 +52,7 @@ def test_too_few_and_foreign_and_misspelt_shares_are_refused() -> None:
     words = shares[1].split()
     for wrong in ([*words[:-1], "academic"], words[:-1], [*words[:4], "xyzzy", *words[5:]], []):
         refusal([shares[0], " ".join(wrong), shares[2]])
+        refusal([" ".join(wrong), shares[0], shares[2]])
 
 
 def test_shares_that_are_not_enough_are_the_same_for_every_secret_in_form() -> None:

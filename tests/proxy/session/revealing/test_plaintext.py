@@ -249,9 +249,17 @@ def looks(core: Session, body: dict[str, Any], times: int) -> list[int]:
     return [time for time in range(times) if answered(core, body, number=time + 1)]
 
 
-def test_the_first_reply_is_looked_at_and_one_in_64_of_the_others() -> None:
+def test_the_first_reply_is_looked_at_and_few_of_the_others() -> None:
     expected = [0, REPLIES_FOR_ONE_LOOK, 2 * REPLIES_FOR_ONE_LOOK]
     assert looks(session(), FIND, 2 * REPLIES_FOR_ONE_LOOK + 3) == expected
+
+
+def test_another_policy_begins_with_a_look() -> None:
+    core = session()
+    assert looks(core, FIND, 3) == [0]
+    core.shared.use_settings(core.shared.settings)
+    core.settings_changed()
+    assert looks(core, FIND, 3) == [0]
 
 
 def test_every_second_begins_with_a_look() -> None:

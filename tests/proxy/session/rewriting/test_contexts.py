@@ -10,7 +10,7 @@ import pytest
 from bson.binary import Binary
 
 from sealwire.crypto.envelope import parse_context_header
-from sealwire.keys.contexts.cache import ContextCache
+from sealwire.keys.contexts.cache import ContextCache, ContextsMissing
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
@@ -19,13 +19,14 @@ from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.planning.draft import SETTLED_EDITS
 from sealwire.proxy.session.effects import Effect, LongToServer, NeedKeys, ToClient, ToServer
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.rewriting.contexts import MAX_CONTEXTS
-from sealwire.proxy.session.rewriting.rewrite import apply_plan
+from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.session import Session
 from sealwire.proxy.session.shared import SessionSettings, Shared
-from sealwire.wire.long_message import PART_BYTES
+from sealwire.wire.long_message import LONG_BYTES, PART_BYTES
 from sealwire.wire.op_msg import parse_op_msg
 from tests.keys.samples import NOW
 from tests.proxy.session.world import OWN_ADDRESS, command, reply
@@ -178,13 +179,34 @@ def test_a_long_reply_is_opened_as_well(world: World) -> None:
     found = bson.decode(pieces[parse_op_msg(pieces).body :])["cursor"]["firstBatch"]
     assert [each["notes"] for each in found] == ["n" * 2000] * 700
     assert 1 < len(world.asked) < 30
+    # what was looked up for one reply may be looked up for the next
+    world.cache.clear()
+    again = world.answer(world.reply(batch(*stored)))
+    assert b"".join(b"".join(each.pieces) for each in again if hasattr(each, "pieces"))[16:] == pieces[16:]
 
 
 def test_a_long_command_asks_once(world: World) -> None:
-    documents = [{"tenant": n % 3000, "ssn": "x", "pad": "p" * 100} for n in range(4000)]
+    documents = [{"tenant": n % 3000, "ssn": "x", "pad": "p" * 300} for n in range(4000)]
+    assert len(bson.encode({"documents": documents})) > LONG_BYTES
     stored = inserted(world, *documents)
     assert len(world.asked) == 1
     assert len({key_of(each["ssn"]) for each in stored}) == 3000
+    # at hand from the beginning they encrypt the same
+    assert inserted(world, *documents) == stored
+    assert len(world.asked) == 1
+
+
+def test_documents_that_were_left_as_they_came_are_never_sent(world: World) -> None:
+    """Not even if their keys have come, between the document and the end of its command."""
+    documents = [{"tenant": n, "ssn": "x"} for n in range(SETTLED_EDITS + 1)]
+    message = command({"insert": "people", "documents": documents, "$db": "clinic"})
+    settled = Settled(world.shared)
+    plan = plan_command(POLICY, message, parse_op_msg(message).body, (0,), settler=settled.take)
+    with pytest.raises(ContextsMissing) as missing:
+        apply_plan(plan, world.shared, settled)
+    world.cache.put(world.resolver.find(KEYRING, missing.value.wanted))
+    with pytest.raises(RuntimeError, match="as they came"):
+        apply_plan(plan, world.shared, settled)
 
 
 def test_a_shredded_value_is_null_and_its_context_is_closed(world: World) -> None:
