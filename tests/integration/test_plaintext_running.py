@@ -23,7 +23,7 @@ from tests.proxy.server.site import Site, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-LONGEST_S = 120.0
+LONGEST_S = 600.0
 
 
 @pytest.fixture
