@@ -29,6 +29,9 @@ pytestmark = pytest.mark.integration
 
 FEW_EXAMPLES, MANY_EXAMPLES = 500, int(os.environ.get("SEALWIRE_SEQUENCES", "50000"))
 LEAST_SHARE = 0.7
+COMPLETE = 25_000
+"""So many sequences have every operator, answered; of fewer a rare one may have been drawn by none."""
+MAY_BE_MISSING = 5
 Record = Callable[[str, object], None]
 
 NOT_GENERATED = {
@@ -75,7 +78,8 @@ def test_the_same_answers_or_refusals_many_times(record_property: Record) -> Non
         for name, rule in family.rules.items()
         if name.startswith(b"$") and rule.verdict is not Verdict.REFUSED
     }
-    assert promised - set(tally.answered) <= NOT_GENERATED
+    missing = promised - set(tally.answered) - NOT_GENERATED
+    assert len(missing) <= (0 if MANY_EXAMPLES >= COMPLETE else MAY_BE_MISSING), missing
 
 
 def test_a_way_that_encrypts_nothing_is_noticed(tmp_path: Path) -> None:
