@@ -1,13 +1,15 @@
-"""What the operator must know about a certificate: from when and until when it is valid."""
+"""What there is to know about a certificate: from when and until when it is valid, and whose it is."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cryptography import x509
 
+MAX_SUBJECT: Final = 256
+
 
 class InvalidCertificate(Exception):
-    """The bytes hold no certificate in PEM form."""
+    """The bytes hold no certificate in the form that was asked for."""
 
 
 class Validity(NamedTuple):
@@ -24,3 +26,15 @@ def certificate_validity(pem: bytes) -> Validity:
     except ValueError:
         raise InvalidCertificate("no certificate in PEM form") from None
     return Validity(first.not_valid_before_utc, first.not_valid_after_utc)
+
+
+def certificate_subject(der: bytes) -> str:
+    """Whose a certificate is, as RFC 4514 writes it, in one line of 256 printable characters at most.
+
+    Raises InvalidCertificate. Cost: some 50 us.
+    """
+    try:
+        text = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+    except ValueError:
+        raise InvalidCertificate("no certificate in DER form") from None
+    return "".join(char if char.isprintable() else "?" for char in text[:MAX_SUBJECT])

@@ -1,12 +1,13 @@
 """The state of one session that its two sides share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
@@ -43,13 +44,16 @@ class Conversation:
     """What requests leave behind for their replies, and the session's states."""
 
     __slots__ = (
+        "_knows_users",
         "_last_id",
         "_logged_in",
         "_policy",
         "awaited",
+        "caller",
         "client_framer",
         "context_searches",
         "has_waited",
+        "is_ready",
         "let_in",
         "look_up",
         "shared",
@@ -77,9 +81,14 @@ class Conversation:
         self.views = ViewCatalog(self._policy)
         """What the server has said of names for the command that is being planned."""
         self._logged_in = False
+        self._knows_users = False
         self._last_id = 0
+        self.caller = Caller()
+        """Who the client is, as far as anybody has said."""
         self.let_in = not shared.settings.login_required
         """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
+        self.is_ready = self.let_in
+        """Whether they pass as they are: the server has said as well who that is, or asks for no login."""
         self.client_framer = Framer(self._accepted_bytes())
         """Cuts what the client sends; before a login its messages are short."""
 
@@ -96,7 +105,24 @@ class Conversation:
     def log_out(self) -> None:
         """The client takes its login back."""
         self._logged_in = False
+        self.forget_users()
+
+    def forget_users(self) -> None:
+        """A step of a login, or a logout, goes to the server: who is there, it has to say again."""
+        self._knows_users = False
+        self.caller = replace(self.caller, users=())
         self._judge_access()
+
+    def know_users(self, users: tuple[str, ...]) -> None:
+        """The server has said who has logged in."""
+        self._knows_users = True
+        self.caller = replace(self.caller, users=users)
+        self._judge_access()
+
+    def introduce(self, application: str, driver: str) -> None:
+        """The client says what it is. The first time counts, as for the server."""
+        if not self.caller.driver and not self.caller.application:
+            self.caller = replace(self.caller, application=application, driver=driver)
 
     def settings_changed(self) -> None:
         """Another policy, and other rules of access, count from now on. A login that was made stays."""
@@ -107,7 +133,9 @@ class Conversation:
         self._judge_access()
 
     def _judge_access(self) -> None:
-        self.let_in = self._logged_in or not self.shared.settings.login_required
+        is_open = not self.shared.settings.login_required
+        self.let_in = is_open or self._logged_in
+        self.is_ready = is_open or (self._logged_in and self._knows_users)
         self.client_framer.accept(self._accepted_bytes())
 
     def new_id(self) -> int:

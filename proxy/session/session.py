@@ -14,6 +14,7 @@ from typing import final
 
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import CloseReason, Count, Counter, Effect, PauseClient
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import Shared
 from sealwire.proxy.session.sides.client_side import ClientSide
@@ -78,6 +79,11 @@ class Session:
         self._states.happened(Event.KEYS_LOADED)
         self._waiting_since_s = None
         return self._release()
+
+    @property
+    def caller(self) -> Caller:
+        """Who the client is."""
+        return self._conversation.caller
 
     @property
     def has_uses(self) -> bool:

@@ -17,7 +17,7 @@ class State(Enum):
     OPEN = "open"
     """The messages of both peers are handled."""
     LOOKING_UP = "looking-up"
-    """The server is being asked what a name is. The client's messages wait for the answer."""
+    """The server is being asked what a name is, or who is there. The client's messages wait."""
     WAITING_FOR_KEYS = "waiting-for-keys"
     """A reply needs a key that the keyring does not have. All messages wait."""
     WAITING_FOR_BOTH = "waiting-for-both"
@@ -36,7 +36,7 @@ class Event(Enum):
     """What changes a state."""
 
     ASKED = "asked"
-    """The server was asked what a name is."""
+    """The server was asked what a name is, or who is there."""
     ANSWERED = "answered"
     """It has answered, or said that it will not."""
     KEY_MISSED = "key missed"

@@ -1,11 +1,21 @@
-"""The validity of a certificate file's first certificate."""
+"""From when until when a certificate is valid, and whose it is."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from sealwire.crypto.x509 import InvalidCertificate, Validity, certificate_validity
+from sealwire.crypto.x509 import (
+    MAX_SUBJECT,
+    InvalidCertificate,
+    Validity,
+    certificate_subject,
+    certificate_validity,
+)
 from sealwire.testbed.certificates import create_authority
 
 STARTS = datetime(2024, 1, 2, tzinfo=UTC)
@@ -25,3 +35,30 @@ def test_the_first_certificate_counts(tmp_path: Path) -> None:
 def test_what_holds_no_certificate_is_refused(pem: bytes) -> None:
     with pytest.raises(InvalidCertificate):
         certificate_validity(pem)
+
+
+def der_of(folder: Path, name: str) -> bytes:
+    issued = create_authority(folder).issue(name, client=True)
+    (found,) = x509.load_pem_x509_certificates(issued.certificate.read_bytes())
+    return found.public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"), [("ward-3", "CN=ward-3"), ("a, b", "CN=a\\, b"), ("a\nb\u202ec", "CN=a?b?c")]
+)
+def test_the_subject_is_one_line(tmp_path: Path, name: str, subject: str) -> None:
+    assert certificate_subject(der_of(tmp_path, name)) == subject
+
+
+def test_a_long_subject_is_cut() -> None:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "o" * 60)] * 9)
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, STARTS, ENDS)
+    found = certificate_subject(builder.sign(key, SHA256()).public_bytes(Encoding.DER))
+    assert found == name.rfc4514_string()[:MAX_SUBJECT]
+
+
+@pytest.mark.parametrize("der", [b"", b"text", b"\x30\x03\x02\x01\x01"])
+def test_bytes_that_are_no_certificate_have_no_subject(der: bytes) -> None:
+    with pytest.raises(InvalidCertificate):
+        certificate_subject(der)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sealwire.proxy.session.effects import Effect
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import Shared
 
@@ -25,6 +26,10 @@ class SessionCore(Protocol):
 
     def keys_loaded(self) -> list[Effect]:
         """The answer to NeedKeys: the keyring was loaded again, or could not be."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who the client is, as far as anybody has said."""
 
     @property
     def has_uses(self) -> bool:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -11,15 +12,30 @@ from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartRe
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.effects import Audit
+from sealwire.proxy.session.login.caller import Caller
 
 _log = logging.getLogger("sealwire.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose session reports something."""
+
+    client: str
+    """Its address."""
+    connection: int
+    """The number of its connection."""
+    certificate: str = ""
+    """The subject of the certificate that the client has proved to hold, as RFC 4514 writes it."""
+    caller: Caller = field(default_factory=Caller)
+    """What the server says of the login, and the client of itself."""
 
 
 class AuditSink(Protocol):
     """Takes what the sessions report."""
 
-    def write(self, record: Audit, client: str, connection: int) -> None:
-        """Keep `record`; `client` is the address of the client, `connection` the number of its connection."""
+    def write(self, record: Audit, origin: Origin) -> None:
+        """Keep `record`."""
 
     def close(self) -> None:
         """Nothing follows."""
@@ -33,9 +49,9 @@ def open_audit(path: Path | None, metrics: Metrics, worker: int | None = None) -
 class LogAudit:
     """Audit lines as log records of the logger `sealwire.audit`."""
 
-    def write(self, record: Audit, client: str, connection: int) -> None:
+    def write(self, record: Audit, origin: Origin) -> None:
         """Log at level info."""
-        note(_log, logging.INFO, record.event, **_fields(record, client, connection))
+        note(_log, logging.INFO, record.event, **_fields(record, origin))
 
     def close(self) -> None:
         """Nothing to close."""
@@ -63,10 +79,10 @@ class FileAudit:
                 "create its folder, or correct audit.path",
             ) from None
 
-    def write(self, record: Audit, client: str, connection: int) -> None:
+    def write(self, record: Audit, origin: Origin) -> None:
         """Append one line. A disk that is full is counted and logged; commands go on."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": record.event}
-        data = json.dumps(line | self._always | _fields(record, client, connection)).encode() + b"\n"
+        data = json.dumps(line | self._always | _fields(record, origin)).encode() + b"\n"
         try:
             os.write(self._file, data)
         except OSError as error:
@@ -78,12 +94,17 @@ class FileAudit:
         os.close(self._file)
 
 
-def _fields(record: Audit, client: str, connection: int) -> dict[str, str | int]:
+def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
+    caller = origin.caller
     named = {
+        "user": " ".join(caller.users),
+        "certificate": origin.certificate,
+        "application": caller.application,
+        "driver": caller.driver,
         "namespace": record.namespace,
         "command": record.command,
         "reason": record.reason,
         "path": record.path,
     }
-    fields: dict[str, str | int] = {"client": client, "connection": connection}
+    fields: dict[str, str | int] = {"client": origin.client, "connection": origin.connection}
     return fields | {key: value for key, value in named.items() if value}

@@ -25,6 +25,10 @@ OPEN_COMMANDS: Final = (
 """What every server answers without a login."""
 
 
+class UsersUnknown(Exception):
+    """A command came before the server has said who has logged in; it is asked, and the command waits."""
+
+
 class LoginNeeded(Exception):
     """A command came before a login; the session answers as the server would."""
 

@@ -28,7 +28,7 @@ from sealwire.proxy.session.effects import (
     ToClient,
     ToServer,
 )
-from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded
+from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
 from sealwire.proxy.session.moving.forms import Forms
@@ -41,7 +41,7 @@ from sealwire.proxy.session.revealing.reveal import holds_envelope
 from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
-from sealwire.proxy.session.sides import look_up
+from sealwire.proxy.session.sides import ask_users, look_up
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
@@ -90,7 +90,9 @@ class ClientSide(Side):
         if holds_envelope(message, [query.query]):
             raise BsonError(WireReason.BSON_VALUE, query.query)
         request = Request(RequestKind.LEGACY_HELLO, "hello", "")
-        return [self._send_on(prepare_hello(message, query.query), request)]
+        hello = prepare_hello(message, query.query)
+        ask_users.introduced(self._conversation, message, query.query)
+        return [self._send_on(hello, request)]
 
     def _op_msg(self, message: bytes) -> list[Effect]:
         parsed = parse_op_msg(message)
@@ -108,6 +110,8 @@ class ClientSide(Side):
                 effects = self._shortened(refusal, message, parsed)
         except NamespaceUnknown as unknown:
             return self._ask(unknown.namespace, message, parsed)
+        except UsersUnknown:
+            return ask_users.ask(conversation, look_up.api_of(message, parsed.body))
         except ContextsMissing as missing:
             conversation.views.clear()
             asked = conversation.need_contexts(missing.wanted)
@@ -184,7 +188,7 @@ class ClientSide(Side):
     def _command(self, message: bytes, parsed: OpMsg, errors: WriteErrors | None = None) -> list[Effect]:
         """Plan a command and send it on; `errors` are those of statements that it had and were left out."""
         conversation = self._conversation
-        if not conversation.let_in:
+        if not conversation.is_ready:
             self._check_access(message, parsed)
         if message.find(MARKER) >= 0 and holds_envelope(message, _documents(message, parsed)):
             raise Refusal(Reason.ENVELOPE)
@@ -206,6 +210,7 @@ class ClientSide(Side):
                 # no handshake has one, and nobody would look into it
                 raise Refusal(Reason.SHAPE, rule="this document sequence")
             hello = refresh_checksum(prepare_hello(message, parsed.body))
+            ask_users.introduced(conversation, message, parsed.body)
             request = Request(RequestKind.HELLO, "hello", "")
             return [self._send_on(hello, None if unanswered else request)]
         check_login(message, parsed.body, name)
@@ -253,17 +258,21 @@ class ClientSide(Side):
             shared.moves.leave(request.hold)
 
     def _check_access(self, message: bytes, parsed: OpMsg) -> None:
-        """Raises LoginNeeded for a command that no server answers without a login."""
+        """Raises LoginNeeded, UsersUnknown for a command that no server answers without a login."""
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
-        if name not in OPEN_COMMANDS:
+        if name in OPEN_COMMANDS:
+            return
+        if not self._conversation.let_in:
             raise LoginNeeded(printable(name))
+        raise UsersUnknown
 
     def _request(
         self, plan: Plan, name: bytes, body: int, label: str, opened: Opened, errors: WriteErrors | None
     ) -> Request:
         """What the reply needs: what it answers, and whether its envelopes are opened."""
         if name in LOGIN_COMMANDS:
+            self._conversation.forget_users()
             return Request(RequestKind.LOGIN, plan.command, "")
         if name == b"logout":
             self._conversation.log_out()

@@ -30,7 +30,8 @@ from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, build_op_msg
 from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
 
-_API_OPTIONS: Final = (b"apiVersion", b"apiStrict", b"apiDeprecationErrors")
+API_VERSION: Final = "apiVersion"
+_API_OPTIONS: Final = (API_VERSION.encode(), b"apiStrict", b"apiDeprecationErrors")
 """What a server may demand of each command; our question takes it from the command that waits."""
 
 # An int32, a version and a NUL; the only version there is has one digit.
@@ -47,17 +48,23 @@ def ask(
 
     `api` are the options that say which API the client speaks. Raises ProtocolError when too much is awaited.
     """
-    request_id = conversation.new_id()
-    while not conversation.awaited.has_room_for(request_id):
-        if conversation.awaited.full:
-            raise ProtocolError(WireReason.REQUEST_ID, 4)
-        request_id = conversation.new_id()
-    conversation.awaited.add(request_id, Request(RequestKind.LOOK_UP, "listCollections", ""))
+    request_id = asking(conversation, RequestKind.LOOK_UP, "listCollections")
     database = namespaces[0].partition(".")[0]
     names = tuple(name.partition(".")[2] for name in namespaces)
     conversation.look_up = LookUp(database, names, api, names_only)
     conversation.states.happened(Event.ASKED)
     return ToServer(_question(request_id, conversation.look_up))
+
+
+def asking(conversation: Conversation, kind: RequestKind, command: str) -> int:
+    """The id of a question of ours, whose answer is awaited. Raises ProtocolError when too much is."""
+    request_id = conversation.new_id()
+    while not conversation.awaited.has_room_for(request_id):
+        if conversation.awaited.full:
+            raise ProtocolError(WireReason.REQUEST_ID, 4)
+        request_id = conversation.new_id()
+    conversation.awaited.add(request_id, Request(kind, command, ""))
+    return request_id
 
 
 def api_of(message: bytes, body: int) -> dict[str, object]:

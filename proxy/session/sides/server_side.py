@@ -29,7 +29,7 @@ from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
 from sealwire.proxy.session.revealing.reveal import context_keys_in, reveal
-from sealwire.proxy.session.sides import look_up
+from sealwire.proxy.session.sides import ask_users, look_up
 from sealwire.proxy.session.write_errors import duplicates
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -39,6 +39,9 @@ from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_chec
 from sealwire.wire.op_query import parse_op_reply
 
 _UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey, ContextKeysMissing)
+
+# Who reads the answers to our own questions.
+_QUESTIONS: Final = {RequestKind.LOOK_UP: look_up.answered, RequestKind.USERS: ask_users.answered}
 
 # Rotations that one session lives through; a session that meets more unknown keys is shown made-up ones.
 MAX_ASKED_KEYS: Final = 64
@@ -85,8 +88,8 @@ class ServerSide(Side):
         conversation = self._conversation
         response_to = response_to_of(message)
         awaited = conversation.awaited.find(response_to)
-        if awaited is not None and awaited.kind is RequestKind.LOOK_UP:
-            return look_up.answered(conversation, message, parsed)
+        if awaited is not None and awaited.kind in _QUESTIONS:
+            return _QUESTIONS[awaited.kind](conversation, message, parsed)
         revealed, opened = message, 0
         failure: Exception | None = None
         if awaited is not None and awaited.reveals:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.session.effects import Close, CloseReason, Effect, ToClient, ToServer
+from sealwire.proxy.session.login.caller import Caller
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.shared import SessionSettings, Shared
 
@@ -19,6 +20,7 @@ class FakeSession:
         self.settings: list[SessionSettings] = [shared.settings]
         """The first, then those of reloads."""
         self.idle = True
+        self.caller = Caller()
         self.uses = False
         self._first_keyring = shared.keyring
         self._shared = shared

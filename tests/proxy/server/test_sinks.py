@@ -1,6 +1,7 @@
 """Metrics, the audit sink and named tasks."""
 
 import asyncio
+import json
 import os
 import re
 from pathlib import Path
@@ -8,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from sealwire.proxy.server.errors import FileProblem
-from sealwire.proxy.server.observability.audit import FileAudit, open_audit
+from sealwire.proxy.server.observability.audit import FileAudit, Origin, open_audit
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.tasks import spawn
 from sealwire.proxy.server.workers.supervisor import SupervisorMetrics
 from sealwire.proxy.session.effects import Audit, Count, Counter
+from sealwire.proxy.session.login.caller import Caller
 from tests.build_context import ROOT
 from tests.proxy.server.harness import until
 
 RECORD = Audit("refused", "clinic.patients", "find", "pattern", "nhs_number")
+ORIGIN = Origin("127.0.0.1:5", 7)
+KNOWN = Origin("127.0.0.1:5", 7, "CN=ward", Caller(("ann@admin", "bob@clinic"), "rounds", "PyMongo 4.20"))
 
 
 @pytest.mark.parametrize("counter", Counter)
@@ -43,7 +47,7 @@ def test_every_metric_is_documented() -> None:
 def test_without_a_path_audit_lines_go_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     sink = open_audit(None, Metrics())
-    sink.write(RECORD, "127.0.0.1:5", 7)
+    sink.write(RECORD, ORIGIN)
     sink.close()
     (record,) = caplog.records
     assert (record.name, record.getMessage()) == ("sealwire.audit", "refused")
@@ -57,11 +61,26 @@ def test_without_a_path_audit_lines_go_to_the_log(caplog: pytest.LogCaptureFixtu
     }
 
 
+def test_a_line_says_who_it_was_as_far_as_anybody_has_said(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    sink = FileAudit(file, Metrics())
+    sink.write(RECORD, KNOWN)
+    sink.close()
+    said = json.loads(file.read_text())
+    who = {name: said[name] for name in ("user", "certificate", "application", "driver")}
+    assert who == {
+        "user": "ann@admin bob@clinic",
+        "certificate": "CN=ward",
+        "application": "rounds",
+        "driver": "PyMongo 4.20",
+    }
+
+
 def test_an_audit_file_is_continued(tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     for _ in range(2):
         sink = FileAudit(file, Metrics())
-        sink.write(RECORD, "127.0.0.1:5", 7)
+        sink.write(RECORD, ORIGIN)
         sink.close()
     assert len(file.read_text().splitlines()) == 2
 
@@ -70,7 +89,7 @@ def test_an_audit_file_is_continued(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_written_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics()
     sink = FileAudit(Path("/dev/full"), metrics)
-    sink.write(RECORD, "127.0.0.1:5", 7)
+    sink.write(RECORD, ORIGIN)
     sink.close()
     assert metrics.value("sealwire_audit_failures_total") == 1
     assert [record.levelname for record in caplog.records] == ["ERROR"]

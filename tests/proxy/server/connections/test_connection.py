@@ -1,10 +1,12 @@
 """Bytes, ends of stream, limits and bugs on real sockets, with a session that only echoes."""
 
 import socket
+from typing import Any, cast
 
 import pytest
 
 from sealwire.proxy.server.config.settings import Limits
+from sealwire.proxy.server.connections.connection import subject_of
 from sealwire.proxy.server.observability.logs import LogFormat, SafeFormatter
 from sealwire.proxy.session.effects import (
     Close,
@@ -223,3 +225,23 @@ async def test_a_client_that_goes_before_the_server_answers_is_forgotten() -> No
             async with client_of(proxy):
                 await until(lambda: len(proxy.services.live) == 1)
             await until(lambda: not proxy.services.live)
+
+
+class Shown:
+    """The TLS side of a transport whose client has shown a certificate, or none."""
+
+    def __init__(self, der: bytes | None) -> None:
+        self._der = der
+
+    def getpeercert(self, *, binary_form: bool) -> bytes | None:
+        assert binary_form
+        return self._der
+
+    def get_extra_info(self, name: str) -> "Shown":
+        assert name == "ssl_object"
+        return self
+
+
+@pytest.mark.parametrize(("der", "subject"), [(None, ""), (b"", ""), (b"no certificate", "unreadable")])
+def test_a_certificate_that_cannot_be_read_names_nobody(der: bytes | None, subject: str) -> None:
+    assert subject_of(cast(Any, Shown(der))) == subject

@@ -1,0 +1,71 @@
+"""Who is at the other end of a session: what the server says of the login, and the client of itself.
+
+Only the server's word counts for the users; it is asked after each login (`sides.ask_users`). Nothing is
+read from what a client sends to log in: that may hold a password, and a client could begin one login and end
+another. Application and driver are the client's own claim, from the `client` document of its handshake.
+Source: Handshake (driver specifications); MongoDB manual, `connectionStatus`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sealwire.wire import kinds
+from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
+
+MAX_USERS: Final = 8
+"""Servers before MongoDB 6.0 let one connection log in as several users, each of another database."""
+_MAX_NAME_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What is known of a client. All of it is safe for one line of a log."""
+
+    users: tuple[str, ...] = ()
+    """As `user@database`, as the server says; empty where nobody has logged in, or it does not say."""
+    application: str = ""
+    driver: str = ""
+    """Its name and version."""
+
+
+def described(message: bytes, hello: int) -> tuple[str, str]:
+    """Application and driver as a handshake names them, empty where it does not.
+
+    Raises BsonError. Cost: O(bytes of the hello).
+    """
+    client = _document(message, hello, b"client")
+    if client is None:
+        return "", ""
+    application, driver = (_document(message, client, name) for name in (b"application", b"driver"))
+    named = "" if application is None else _text(message, application, b"name")
+    if driver is None:
+        return named, ""
+    return named, f"{_text(message, driver, b'name')} {_text(message, driver, b'version')}".strip()
+
+
+def users_in(message: bytes, body: int) -> tuple[str, ...]:
+    """The users that a reply to `connectionStatus` names, `MAX_USERS` at most. Raises BsonError."""
+    info = _document(message, body, b"authInfo")
+    listed = None if info is None else find_element(message, info, b"authenticatedUsers")
+    if listed is None or listed.kind != kinds.ARRAY:
+        return ()
+    found: list[str] = []
+    for item in elements(message, listed.value):
+        if item.kind == kinds.OBJECT and len(found) < MAX_USERS:
+            found.append(f"{_text(message, item.value, b'user')}@{_text(message, item.value, b'db')}")
+    return tuple(found)
+
+
+def _document(message: bytes, start: int, name: bytes) -> int | None:
+    found = find_element(message, start, name)
+    return found.value if found is not None and found.kind == kinds.OBJECT else None
+
+
+def _text(message: bytes, start: int, name: bytes) -> str:
+    found = find_element(message, start, name)
+    return "" if found is None or found.kind != kinds.STRING else _safe(message, found)
+
+
+def _safe(message: bytes, element: Element) -> str:
+    text = string_bytes(message, element)[:_MAX_NAME_BYTES].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,175 @@
+"""After each step of a login the server is asked who is there, before the next command goes to it."""
+
+from typing import Any
+
+import pytest
+from bson import Binary
+
+from sealwire.proxy.session.effects import Audit, Effect, PauseClient, ToServer
+from sealwire.proxy.session.session import Session
+from sealwire.proxy.session.states import State
+from sealwire.wire.header import request_id_of
+from tests.proxy.session.world import body_of, command, legacy_query, legacy_reply, reply, session
+
+ANN, BOB = {"user": "ann", "db": "admin"}, {"user": "bob", "db": "clinic"}
+FIND = {"find": "patients", "filter": {}, "$db": "clinic"}
+REFUSED = {"find": "patients", "filter": {"nhs_number": {"$regex": "9"}}, "$db": "clinic"}
+START = {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": Binary(b"n,,n=mallory,r=x"), "$db": "admin"}
+MORE = {"saslContinue": 1, "conversationId": 1, "payload": Binary(b"p"), "$db": "admin"}
+YES = {"conversationId": 1, "done": True, "payload": Binary(b""), "ok": 1.0}
+
+
+class Wire:
+    """A session whose server answers questions about users with what `users` says by then."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.session: Session = session(**{"login_required": True, **settings})
+        self.users: list[dict[str, str]] = [ANN]
+        self.asked: list[dict[str, Any]] = []
+        self.sent = 0
+
+    def send(self, body: dict[str, Any]) -> list[Effect]:
+        """What the session does at a command, the questions answered."""
+        self.sent += 1
+        return self._answered(self.session.client_data(command(body, self.sent)))
+
+    def _answered(self, effects: list[Effect]) -> list[Effect]:
+        for question in [each for each in effects if isinstance(each, ToServer)]:
+            body = body_of(question.data)
+            if "connectionStatus" not in body:
+                continue
+            self.asked.append(body)
+            assert effects == [PauseClient(True), question]
+            answer = {"authInfo": {"authenticatedUsers": self.users}, "ok": 1.0}
+            unpaused, *effects = self.session.server_data(reply(answer, request_id_of(question.data)))
+            assert unpaused == PauseClient(False)
+        return effects
+
+    def log_in(self) -> None:
+        for body in (START, MORE):
+            self.send(body)
+            self.session.server_data(reply(YES if body is MORE else {**YES, "done": False}, self.sent))
+
+    @property
+    def callers(self) -> tuple[str, ...]:
+        return self.session.caller.users
+
+
+def test_the_server_is_asked_once_and_before_the_first_command() -> None:
+    wire = Wire()
+    wire.log_in()
+    assert (wire.callers, wire.asked) == ((), [])
+    for _ in range(3):
+        assert any(isinstance(each, ToServer) for each in wire.send(FIND))
+    assert wire.callers == ("ann@admin",)
+    assert wire.asked == [{"connectionStatus": 1, "$db": "admin"}]
+
+
+def test_a_refusal_after_a_login_is_that_users() -> None:
+    wire = Wire()
+    wire.log_in()
+    assert any(isinstance(each, Audit) and each.reason == "pattern" for each in wire.send(REFUSED))
+    assert wire.callers == ("ann@admin",)
+
+
+def test_nobody_is_asked_where_the_server_asks_for_no_login() -> None:
+    wire = Wire(login_required=False)
+    wire.send(FIND)
+    assert (wire.callers, wire.asked) == ((), [])
+
+
+@pytest.mark.parametrize("step", [START, MORE, {"logout": 1, "$db": "admin"}])
+def test_every_step_of_a_login_makes_the_users_unknown_again(step: dict[str, Any]) -> None:
+    wire = Wire()
+    wire.log_in()
+    wire.send(FIND)
+    wire.send(step)
+    assert wire.callers == ()
+
+
+def test_a_command_that_overtakes_the_reply_to_a_login_is_asked_about_anew() -> None:
+    """The server handles both in order: its answer is about the second login, and not about the first."""
+    wire = Wire()
+    wire.log_in()
+    wire.send(FIND)
+    wire.send(START)
+    wire.send(MORE)
+    wire.users = [BOB]
+    wire.send(FIND)
+    assert wire.callers == ("bob@clinic",)
+    assert len(wire.asked) == 2
+
+
+def test_a_login_that_begins_with_the_hello_counts() -> None:
+    hello = {"hello": 1, "speculativeAuthenticate": {"saslStart": 1, "mechanism": "PLAIN"}}
+    answer = {"ok": 1.0, "speculativeAuthenticate": {"done": True}}
+    for is_legacy in (False, True):
+        wire = Wire()
+        wire.log_in()
+        wire.send(FIND)
+        if is_legacy:
+            wire.session.client_data(legacy_query(hello, 77))
+            wire.session.server_data(legacy_reply(answer, 77))
+        else:
+            wire.send({**hello, "$db": "admin"})
+            wire.session.server_data(reply(answer, wire.sent))
+        assert not wire.callers
+        wire.users = [BOB]
+        wire.send(FIND)
+        assert wire.callers == ("bob@clinic",)
+
+
+def test_another_hello_asks_nothing_anew() -> None:
+    wire = Wire()
+    wire.log_in()
+    wire.send(FIND)
+    wire.send({"hello": 1, "$db": "admin"})
+    wire.send(FIND)
+    assert len(wire.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"ok": 0.0, "code": 13, "errmsg": "no"},
+        {"ok": 0.0, "code": 59, "errmsg": "no such command", "authInfo": {"authenticatedUsers": [BOB]}},
+        {"ok": 1.0},
+    ],
+)
+def test_where_the_server_does_not_say_the_command_goes_on_and_nobody_is_named(
+    answer: dict[str, Any],
+) -> None:
+    wire = Wire()
+    wire.log_in()
+    _, question = wire.session.client_data(command(FIND, 90))
+    assert isinstance(question, ToServer)
+    assert wire.session._states.messages is State.LOOKING_UP
+    _, *others = wire.session.server_data(reply(answer, request_id_of(question.data)))
+    assert any(isinstance(each, ToServer) for each in others)
+    assert wire.callers == ()
+    wire.send(FIND)
+    assert wire.asked == []
+
+
+def test_the_question_speaks_the_clients_api_and_is_not_strict_about_it() -> None:
+    wire = Wire()
+    wire.log_in()
+    wire.send({**FIND, "apiVersion": "1", "apiStrict": True})
+    assert wire.asked == [{"connectionStatus": 1, "apiVersion": "1", "$db": "admin"}]
+
+
+def test_the_clients_first_word_of_itself_counts() -> None:
+    wire = Wire()
+    for name in ("rounds", "other"):
+        client = {"application": {"name": name}, "driver": {"name": "PyMongo", "version": "4.20"}}
+        wire.send({"hello": 1, "client": client, "$db": "admin"})
+    assert (wire.session.caller.application, wire.session.caller.driver) == ("rounds", "PyMongo 4.20")
+
+
+def test_other_settings_ask_for_the_users_of_a_login_that_stays() -> None:
+    wire = Wire()
+    wire.log_in()
+    wire.send(FIND)
+    wire.session.settings_changed()
+    wire.send(FIND)
+    assert (wire.callers, len(wire.asked)) == (("ann@admin",), 1)
