@@ -94,7 +94,8 @@ def _note_cache(error: KeysError) -> None:
 
 
 def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:
-    """Each class of the policy needs an active key, a random one a key that encrypts.
+    """Each class of the policy needs an active key, a random one a key that encrypts; classes that share one
+    are alike.
 
     Raises KeyringIncomplete.
     """
@@ -117,6 +118,13 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
             f"{config.keyring}: no active key for the classes {', '.join(missing)}",
             f"if it is new: sealwire keys create {missing[0]}; if it had a key before, this is an older "
             "keyring: restore the newest",
+        )
+    unlike = " and ".join(policy.unlike(keyring.shared_keys))
+    if unlike:
+        raise KeyringIncomplete(
+            StartReason.KEYRING_INCOMPLETE,
+            f"{config.keyring}: two classes have one key, and the policy's {unlike} may not",
+            "both have to be deterministic, of one type and range, and without keys for contexts",
         )
 
 

@@ -303,3 +303,34 @@ def test_a_random_class_needs_a_key_that_encrypts() -> None:
             require_classes(policy, unusable, make_config(1))
         assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
         assert step in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("lender", "borrower", "unlike"),
+    [
+        ("mode: deterministic, type: string", "mode: deterministic, type: string", False),
+        ("mode: deterministic, type: string", "mode: deterministic, type: int", True),
+        ("mode: deterministic, type: string", "mode: random", True),
+        ("mode: random", "mode: random", True),
+        ("mode: deterministic, type: int", "mode: deterministic, type: int, range: {from: 0, to: 9}", True),
+    ],
+)
+def test_classes_with_one_key_have_to_be_alike(lender: str, borrower: str, unlike: bool) -> None:
+    rules = f"""
+version: 1
+classes: {{a: {{{lender}}}, b: {{{borrower}}}}}
+collections: {{clinic.patients: {{a: a, b: b}}}}
+"""
+    policy = load_policy(rules.encode(), "policy.yaml")
+    own = DataKey("a", 1, 1, KeyState.ACTIVE, NOW, bytes(64))
+    first = DataKey("b", 2, 1, KeyState.ACTIVE, NOW, bytes(range(64)))
+    joins = DataKey("b", 2, 2, KeyState.PENDING, NOW, bytes(64), lender=own.ids)
+    begins = DataKey("b", 2, 1, KeyState.ACTIVE, NOW, bytes(64), lender=own.ids)
+    for keyring in (Keyring([own, first, joins]), Keyring([own, begins])):
+        if not unlike:
+            require_classes(policy, keyring, make_config(1))
+            continue
+        with pytest.raises(KeyringIncomplete) as caught:
+            require_classes(policy, keyring, make_config(1))
+        assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
+        assert caught.value.hint
