@@ -289,6 +289,12 @@ class PolicySet:
         """Every class, in file order: each needs a key."""
         return tuple(self.classes)
 
+    @property
+    def used_classes(self) -> frozenset[str]:
+        """The classes that have a path. Cost: O(paths)."""
+        trees = (*self.collections.values(), *(tree for _, tree in self.patterns))
+        return frozenset(node.leaf.name for tree in trees for node in leaves(tree) if node.leaf is not None)
+
 
 def belongs_to_server(namespace: str) -> bool:
     """Whether a collection is one of MongoDB's own, which no policy can protect."""

@@ -146,7 +146,7 @@ class FrontierFeed:
         self._tell_sessions()
 
     def use_policy(self, class_names: Iterable[str]) -> None:
-        """The policy that counts for sessions from now on. To be called in the same step."""
+        """The classes that have a path in the policy of sessions, in the very step in which it counts."""
         self._class_names = frozenset(class_names)
         self._withhold()
         self._tell_sessions()
@@ -159,7 +159,9 @@ class FrontierFeed:
         withheld = unnamed(self._keyring, self._class_names)
         for name in withheld - self._classes.withheld:
             hint = "give its paths the class in the policy, and reload: nothing moves before"
-            note(_log, logging.WARNING, "policy names no class that moves", class_name=name, hint=hint)
+            note(
+                _log, logging.WARNING, "policy has no path of a class that moves", class_name=name, hint=hint
+            )
         if self._classes.withheld - withheld:
             self._classes.has_begun = True  # what is under way was planned by another policy
         self._classes.withheld = withheld

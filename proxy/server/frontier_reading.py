@@ -69,9 +69,9 @@ def class_ids(keyring: Keyring) -> list[int]:
 
 
 def unnamed(keyring: Keyring, class_names: Collection[str]) -> frozenset[str]:
-    """The classes that move to or from a key which a class of the policy has too, and that it does not name.
+    """The classes without a path in the policy that move to or from a key which a class of the policy has.
 
-    `class_names` are those of the policy. Its own class may be what it takes the values for that move.
+    `class_names` are those that have one. It may take the values that move for values of such a class.
     Raises nothing. Cost: O(classes that move).
     """
     found = set()

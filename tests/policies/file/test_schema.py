@@ -214,3 +214,9 @@ def test_classes_that_have_one_key_are_deterministic_and_alike_in_all_but_name()
     assert policies.unlike([("a", "d")]) == ("a", "d")
     for alone in ("d", "e"):
         assert policies.unlike([("unknown", alone)]) == (alone,)
+
+
+def test_a_class_is_used_where_it_has_a_path_of_a_name_or_a_pattern() -> None:
+    rules = HEAD + b"  clinic.patients: {x.y: a}\n"
+    assert load_policy(rules, "f").used_classes == {"a"}
+    assert load_policy(HEAD + b"  'clinic_*.patients': {x: b, z: a}\n", "f").used_classes == {"a", "b"}

@@ -197,7 +197,7 @@ async def test_no_window_moves_while_the_policy_does_not_name_the_class_that_lea
     await bench.rounds(3)
     (told,) = bench.told.values()
     assert told == {}
-    assert [each.message for each in caplog.records].count("policy names no class that moves") == 1
+    assert [each.message for each in caplog.records].count("policy has no path of a class that moves") == 1
     began = bench.connection.began
     bench.feed.use_policy(["lender", CLASS])
     assert bench.connection.began == began + 1  # what is under way may use any value
