@@ -275,3 +275,20 @@ def test_whatever_is_done_what_a_version_has_encrypted_opens_while_it_does(
                 for name in group
             ]
             assert set.intersection(*common)
+
+
+def test_the_refusal_to_lend_says_what_helps(path: Path) -> None:
+    """Also where a rule of lending would refuse what comes of it."""
+
+    def hint_of(lender: str) -> str:
+        with pytest.raises(KeysError) as caught:
+            create_borrowed(path, KEK, ("new", lender), NOW)
+        assert caught.value.reason is KeysReason.LENT
+        return caught.value.hint
+
+    create_borrowed(path, KEK, LEAVES, NOW)
+    change_version(path, KEK, ("visits", 1), retire, NOW)
+    rotate(path, KEK, {"last": True}, NOW)
+    assert "that is encrypted" in hint_of("intake")
+    assert "that is encrypted" in hint_of("visits")
+    assert "migrate status" in hint_of("last")
