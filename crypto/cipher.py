@@ -112,15 +112,22 @@ class ValueCipher:
     construction. (A short value needs the same AES object for a moment, which the interpreter's lock keeps.)
     """
 
-    __slots__ = ("_siv", "_to_deterministic", "_to_random", "by_header", "class_id", "key_version")
+    __slots__ = ("_siv", "_to_deterministic", "_to_random", "by_header", "class_id", "key_version", "named")
 
-    def __init__(self, key: bytes, class_id: int, key_version: int) -> None:
-        """`key`: 64 bytes. Raises ValueError for another length, InvalidEnvelope for an id out of range."""
+    def __init__(
+        self, key: bytes, class_id: int, key_version: int, lender: tuple[int, int] | None = None
+    ) -> None:
+        """`key`: 64 bytes. `lender`: class id and key version whose key it is, if it is borrowed.
+
+        Raises ValueError for another length, InvalidEnvelope for an id out of range.
+        """
         if len(key) != KEY_BYTES:
             raise ValueError(f"a data key is {KEY_BYTES} bytes long")
         siv = self._siv = AESSIV(key)
         self.class_id = class_id
         self.key_version = key_version
+        self.named: tuple[int, int] = (class_id, key_version) if lender is None else lender
+        """The class id and key version in its envelopes. A borrowed key makes those of its lender."""
         self._to_deterministic = self._prepare(
             siv, EnvelopeMode.DETERMINISTIC, SivKey(key) if IS_IN_USE else None
         )
@@ -132,8 +139,9 @@ class ValueCipher:
 
     def _prepare(self, siv: AESSIV, mode: EnvelopeMode, blocks: SivKey | None) -> dict[int, HeaderCipher]:
         made = {}
+        class_id, key_version = self.named
         for bson_type in ENCRYPTABLE_TYPES:
-            header = serialize_header(EnvelopeHeader(mode, self.class_id, self.key_version, bson_type))
+            header = serialize_header(EnvelopeHeader(mode, class_id, key_version, bson_type))
             short = None if blocks is None else _checked(ShortSiv(blocks, header), siv, header)
             made[bson_type] = HeaderCipher(siv, header, mode, bson_type, short)
         return made

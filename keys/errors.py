@@ -54,6 +54,7 @@ class KeysReason(Enum):
     RETIRED = "retired"
     DESTROYED = "destroyed"
     KEY_STATE = "key-state"
+    LENT = "lent"
     DESTROY_EARLY = "destroy-early"
     VERSION_COUNT = "version-count"
     POLICY = "policy"

@@ -5,7 +5,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
+from typing import NamedTuple
 
+from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import KEY_BYTES, MAX_ID
 from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.errors import KeySettingError, KeysReason
@@ -34,6 +36,13 @@ class KeyState(Enum):
         return self not in (KeyState.RETIRED, KeyState.DESTROYED)
 
 
+class KeyIds(NamedTuple):
+    """Which key: a class id, and a version of that class."""
+
+    class_id: int
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class DataKey(Unpicklable):
     """One version of one class's key. Shows ids and state, never material."""
@@ -52,6 +61,8 @@ class DataKey(Unpicklable):
     """When it may be destroyed, if that was announced; UTC, whole seconds. Only of a retired key."""
     is_plaintext: bool = False
     """Whether the class is stored in clear in this version. Its material then serves frontiers only."""
+    lender: KeyIds | None = None
+    """Whose key it is, if it is borrowed: it has the same material, and makes the same envelopes."""
 
     def __post_init__(self) -> None:
         """Raises KeySettingError CLASS_NAME; ValueError where the caller made a key that cannot be."""
@@ -64,6 +75,19 @@ class DataKey(Unpicklable):
             raise ValueError(f"a data key is {KEY_BYTES} bytes long")
         if self.destroy_after is not None and self.state is not KeyState.RETIRED:
             raise ValueError("only a retired key waits for its destruction")
+        if self.lender is not None and (self.is_plaintext or self.lender.class_id == self.class_id):
+            raise ValueError("a borrowed key is a key, and another class's")
+
+    @property
+    def ids(self) -> KeyIds:
+        """Its own; of a borrowed key they are in no envelope."""
+        return KeyIds(self.class_id, self.version)
+
+    def cipher(self) -> ValueCipher:
+        """What encrypts with it. Raises ValueError for one that is destroyed. Cost: 34 headers."""
+        if self.material is None:
+            raise ValueError("a destroyed key encrypts nothing")
+        return ValueCipher(self.material, self.class_id, self.version, self.lender)
 
 
 def check_class_name(name: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sealwire.keys.errors import KeySettingError, KeysReason
-from sealwire.keys.keyring.data_key import DataKey, whole_seconds
+from sealwire.keys.keyring.data_key import DataKey, KeyState, whole_seconds
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.keyring.states import KeyEvent, move
 
@@ -21,8 +21,13 @@ MINIMUM_WAIT = timedelta(days=1)
 
 
 def retire(key: DataKey) -> DataKey:
-    """A decrypt-only key then opens nothing any more."""
-    return move(key, KeyEvent.RETIRED)
+    """A decrypt-only key then opens nothing any more; nor does an active one that is borrowed.
+
+    Who retires an active key has seen that no policy names its class: what it opened, its lender opens, and
+    nothing encrypts for the class any more.
+    """
+    is_returned = key.lender is not None and key.state is KeyState.ACTIVE
+    return move(key, KeyEvent.RETURNED if is_returned else KeyEvent.RETIRED)
 
 
 def take_back(key: DataKey) -> DataKey:

@@ -27,6 +27,7 @@ from sealwire.keys.errors import (
 from sealwire.keys.kek.kek import KeyEncryptionKey, Purpose, data_key_associated_data, wrap_associated_data
 from sealwire.keys.keyring.data_key import DataKey, generate_data_key, whole_seconds
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.lending import is_same_material, refuse_broken_loans
 from sealwire.keys.keyring.record import (
     MAC_BYTES,
     MAX_CLASSES,
@@ -85,7 +86,7 @@ def create_keyring(
              KeySettingError CLASS_NAME, CLASS_COUNT, FILE_UNWRITABLE
              KeyringBusy, KekUnavailable, KekDenied
     """
-    record = seal_record(_with_new_classes((), class_names, now, plaintext), 1, kek, now)
+    record = seal_record(with_new_classes((), class_names, now, plaintext), 1, kek, now)
     store = as_store(place)
     store.create(_readable_bytes(record, store))
     return load_keyring(store, kek)
@@ -123,7 +124,7 @@ def add_classes(
     Raises what `load_keyring` and `create_keyring` raise; nothing is written unless all is well.
     """
     store = as_store(place)
-    record = change_keys(store, kek, lambda keys: _with_new_classes(keys, class_names, now, plaintext), now)
+    record = change_keys(store, kek, lambda keys: with_new_classes(keys, class_names, now, plaintext), now)
     return load_keyring(store, kek, record.generation)
 
 
@@ -157,12 +158,14 @@ def change_keys(
     replaces it whole or not at all.
 
     Raises:  what `change` raises, and `load_keyring` of either KEK; KeyringBusy
+             KeySettingError LENT: another class borrows what is changed
     Cost:    three requests to a KEK for each key; `dry_run` makes them too, and writes nothing
     """
     store, new_kek = as_store(place), new_kek or kek
     before = store.read()
     record = parse_record(before, str(store))
     keys = change(open_record(record, kek, store))
+    refuse_broken_loans(keys)
     sealed = seal_record(keys, record.generation + 1, new_kek, now)
     content = _readable_bytes(sealed, store)
     if open_record(parse_record(content, str(store)), new_kek, store) != keys:
@@ -203,9 +206,12 @@ def open_record(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> 
     """
     authenticate(record, kek, place)
     try:
-        return tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
+        keys = tuple(_unwrap(entry, key, kek) for entry in record.classes for key in entry.keys)
     except UnwrapFailed:
         raise _tampered(place) from None
+    if not is_same_material(keys):
+        raise _tampered(place)
+    return keys
 
 
 def authenticate(record: KeyringRecord, kek: KeyEncryptionKey, place: object) -> None:
@@ -241,7 +247,8 @@ def _wrap(key: DataKey, kek: KeyEncryptionKey) -> KeyRecord:
     if key.material is not None:
         associated_data = data_key_associated_data(key.class_name, key.class_id, key.version)
         wrapped = kek.wrap(key.material, associated_data)
-    return KeyRecord(key.version, key.state, key.created, wrapped, key.destroy_after, key.is_plaintext)
+    plain, lender = key.is_plaintext, key.lender
+    return KeyRecord(key.version, key.state, key.created, wrapped, key.destroy_after, plain, lender)
 
 
 def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKey:
@@ -250,7 +257,7 @@ def _unwrap(entry: ClassRecord, key: KeyRecord, kek: KeyEncryptionKey) -> DataKe
         associated_data = data_key_associated_data(entry.name, entry.class_id, key.version)
         material = kek.unwrap(key.wrapped, associated_data)
     ids = (entry.name, entry.class_id, key.version)
-    return DataKey(*ids, key.state, key.created, material, key.destroy_after, key.is_plaintext)
+    return DataKey(*ids, key.state, key.created, material, key.destroy_after, key.is_plaintext, key.lender)
 
 
 def _readable_bytes(record: KeyringRecord, place: object) -> bytes:
@@ -260,7 +267,7 @@ def _readable_bytes(record: KeyringRecord, place: object) -> bytes:
     return content
 
 
-def _with_new_classes(
+def with_new_classes(
     keys: Sequence[DataKey], class_names: Sequence[str], now: datetime, plaintext: Collection[str]
 ) -> tuple[DataKey, ...]:
     names = {key.class_name for key in keys}

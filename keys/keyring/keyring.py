@@ -8,7 +8,7 @@ from sealwire.crypto.cipher import HeaderCipher, ValueCipher
 from sealwire.crypto.envelope import HEADER_BYTES, is_of_context, parse_context_header, parse_header
 from sealwire.crypto.unpicklable import refuse_to_serialise
 from sealwire.keys.errors import KeyDestroyed, KeyRetired, KeysReason, UnknownKey
-from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.data_key import DataKey, KeyIds, KeyState
 
 
 @final
@@ -33,6 +33,7 @@ class Keyring:
         "generation",
         "partly_plaintext",
         "plaintext_classes",
+        "shared_keys",
     )
 
     def __init__(self, keys: Iterable[DataKey], generation: int = 0) -> None:
@@ -49,6 +50,8 @@ class Keyring:
         self.created: dict[str, datetime] = {}
         """When the active key of each class that has one was made; none of a class that is in clear."""
         names: dict[str, None] = {}
+        keys = tuple(keys)
+        made: dict[KeyIds | None, datetime] = {key.ids: key.created for key in keys}
         for key in keys:
             names[key.class_name] = None
             if key.material is None:
@@ -57,7 +60,7 @@ class Keyring:
             if key.state is KeyState.RETIRED:
                 self._retired[key.class_id, key.version] = key.class_name
                 continue
-            cipher = ValueCipher(key.material, key.class_id, key.version)
+            cipher = key.cipher()
             self._by_id[key.class_id, key.version] = cipher
             if key.is_plaintext:
                 self._plaintext.add((key.class_id, key.version))  # it has no envelopes to be opened
@@ -66,11 +69,13 @@ class Keyring:
             if key.state is KeyState.ACTIVE:
                 self._active[key.class_name] = cipher
                 if not key.is_plaintext:
-                    self.created[key.class_name] = key.created
+                    self.created[key.class_name] = made.get(key.lender, key.created)
             elif key.state is KeyState.PENDING:
                 self._pending[key.class_name] = cipher
         self.class_names: tuple[str, ...] = tuple(names)
         """In the order of the keyring; classes without an active key are among them."""
+        self.shared_keys = _shared_keys(keys)
+        """The classes that encrypt with one key, or will when they have moved, for each key with several."""
         self.plaintext_classes = tuple(
             name for name, cipher in self._active.items() if self.is_plaintext(cipher)
         )
@@ -175,3 +180,11 @@ class Keyring:
             "the keyring is older than the data, or another one: restore its newest copy",
             (class_id, key_version),
         )
+
+
+def _shared_keys(keys: Iterable[DataKey]) -> tuple[tuple[str, ...], ...]:
+    found: dict[KeyIds, dict[str, None]] = {}
+    for key in keys:
+        if key.state in (KeyState.ACTIVE, KeyState.PENDING) and not key.is_plaintext:
+            found.setdefault(key.lender or key.ids, {})[key.class_name] = None
+    return tuple(tuple(names) for names in found.values() if len(names) > 1)

@@ -4,25 +4,27 @@
      "wrapped_mac_key": 48 B,
      "classes": [{"name": ..., "id": ..., "keys": [
          {"version": ..., "state": ..., "created": ..., "destroy_after": ..., "plaintext": true,
-          "wrapped": 80 B or null}]}],
+          "lender": {"id": ..., "version": ...}, "wrapped": 80 B or null}]}],
      "mac": 32 B}
 
 `destroy_after` stands only where a destruction was announced, `plaintext` only where the class is stored in
-clear. Version 1 has neither of them nor `wrapped_at`, and no pending or retired key. It is read, and every
-write makes version 2.
+clear, `lender` only where the key is another class's. A release that does not know one of them refuses the
+file. Version 1 has none of them nor `wrapped_at`, and no pending or retired key. It is read, and every write
+makes version 2.
 
 Nothing in it is secret without the KEK. Nothing here is authenticated yet: `file` does that.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys import strict_json
-from sealwire.keys.keyring.data_key import CLASS_NAME, KeyState
+from sealwire.keys.keyring.data_key import CLASS_NAME, KeyIds, KeyState
+from sealwire.keys.keyring.lending import LentVersion, broken_loans
 from sealwire.keys.strict_json import Fields
 
 FORMAT_NAME = "sealwire-keyring"
@@ -52,6 +54,8 @@ class KeyRecord:
     """When it may be destroyed, if that was announced."""
     is_plaintext: bool = False
     """Whether the class is stored in clear in this version."""
+    lender: KeyIds | None = None
+    """Whose key it is, if it is borrowed; then these ids are in its envelopes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,14 @@ class ClassRecord:
     name: str
     class_id: int
     keys: tuple[KeyRecord, ...]
+
+    def version_named(self, ids: KeyIds) -> int | None:
+        """Which version of the class makes the envelopes that name `ids`, the newest if several do.
+
+        It is None for those of another class. Of the class's own id any version is an answer, known or not.
+        """
+        borrowed = (key.version for key in reversed(self.keys) if key.lender == ids)
+        return ids.version if ids.class_id == self.class_id else next(borrowed, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,31 @@ class KeyringRecord:
     mac: bytes = field(repr=False)
     wrapped_at: datetime | None = None
     """When all of it was wrapped, which is when it was written. None exactly in format version 1."""
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The classes, by id."""
+        return {entry.class_id: entry.name for entry in self.classes}
+
+    @property
+    def plaintext_classes(self) -> tuple[str, ...]:
+        """Those whose active version is plaintext."""
+        return tuple(
+            entry.name
+            for entry in self.classes
+            if any(key.is_plaintext and key.state is KeyState.ACTIVE for key in entry.keys)
+        )
+
+    @property
+    def lenders(self) -> frozenset[str]:
+        """Those of which another class borrows a key that opens something: they cannot turn meanwhile."""
+        lent = {
+            key.lender.class_id
+            for entry in self.classes
+            for key in entry.keys
+            if key.lender is not None and key.state.decrypts
+        }
+        return frozenset(name for class_id, name in self.names.items() if class_id in lent)
 
 
 def authenticated_bytes(record: KeyringRecord) -> bytes:
@@ -111,8 +148,13 @@ def _key_document(key: KeyRecord) -> dict[str, Any]:
         "created": format_time(key.created),
         **({} if announced is None else {"destroy_after": format_time(announced)}),
         **({"plaintext": True} if key.is_plaintext else {}),
+        **({} if key.lender is None else {"lender": _lender_document(key.lender)}),
         "wrapped": None if key.wrapped is None else strict_json.encode(key.wrapped),
     }
+
+
+def _lender_document(lender: KeyIds) -> dict[str, Any]:
+    return {"id": lender.class_id, "version": lender.version}
 
 
 def format_time(moment: datetime) -> str:
@@ -153,6 +195,15 @@ def _check_classes(fields: Fields, classes: Sequence[ClassRecord]) -> None:
         fields.refuse("names a class twice")
     if len({entry.class_id for entry in classes}) != len(classes):
         fields.refuse("gives a class id twice")
+    if any(broken_loans(_versions(classes))):
+        fields.refuse("has a borrowed key that its lender does not lend")
+
+
+def _versions(classes: Iterable[ClassRecord]) -> Iterator[LentVersion]:
+    for entry in classes:
+        for key in entry.keys:
+            ids = KeyIds(entry.class_id, key.version)
+            yield LentVersion(entry.name, ids, key.state, key.is_plaintext, key.lender)
 
 
 def _parse_class(fields: Fields) -> ClassRecord:
@@ -165,6 +216,8 @@ def _parse_class(fields: Fields) -> ClassRecord:
     )
     fields.done()
     versions = [key.version for key in keys]
+    if any(key.lender is not None and key.lender.class_id == class_id for key in keys):
+        fields.refuse("borrows a key of its own")
     if not keys or versions != sorted(set(versions)):
         fields.refuse("has no keys, or versions out of order")
     if sum(key.state is KeyState.ACTIVE for key in keys) > 1:
@@ -180,6 +233,7 @@ def _parse_key(fields: Fields) -> KeyRecord:
     created = _parse_time(fields, "created")
     destroy_after = _parse_time(fields, "destroy_after") if fields.has("destroy_after") else None
     is_plaintext = fields.flag("plaintext")
+    lender = _parse_lender(fields.object("lender")) if fields.has("lender") else None
     encoded = fields.optional_text("wrapped")
     fields.done()
     if (encoded is None) != (state is KeyState.DESTROYED):
@@ -187,12 +241,20 @@ def _parse_key(fields: Fields) -> KeyRecord:
     wrapped = None if encoded is None else fields.decode("wrapped", encoded, 1, MAX_WRAPPED_BYTES)
     if destroy_after is not None and state is not KeyState.RETIRED:
         fields.refuse("waits for its destruction and is not retired")
-    return KeyRecord(version, state, created, wrapped, destroy_after, is_plaintext)
+    if is_plaintext and lender is not None:
+        fields.refuse("borrows a key and has none")
+    return KeyRecord(version, state, created, wrapped, destroy_after, is_plaintext, lender)
+
+
+def _parse_lender(fields: Fields) -> KeyIds:
+    lender = KeyIds(fields.integer("id", 1, MAX_ID), fields.integer("version", 1, MAX_ID))
+    fields.done()
+    return lender
 
 
 def _is_of_first_format(key: KeyRecord) -> bool:
     is_new = key.state in (KeyState.PENDING, KeyState.RETIRED) or key.destroy_after is not None
-    return not is_new and not key.is_plaintext
+    return not is_new and not key.is_plaintext and key.lender is None
 
 
 def _parse_state(fields: Fields, text: str) -> KeyState:

@@ -2,8 +2,8 @@
 
 Two intervals. The keyring is wrapped anew every 90 days, which touches no data and cannot go wrong half-way.
 Data keys are rotated only where an interval is set: after a deterministic class got a new key its data has to
-be moved, and somebody has to want that. A class in clear has no key to rotate. What has been due for `GRACE`
-is overdue.
+be moved, and somebody has to want that. A class in clear has no key to rotate, and one that borrows a key has
+none of its own. What has been due for `GRACE` is overdue.
 
 A keyring of the first format does not say when it was wrapped. That was not before its newest key was made.
 """
@@ -114,7 +114,7 @@ def _of_class(
     if pending is not None:
         chore = Chore.DECRYPT if pending.is_plaintext else Chore.ENCRYPT if is_clear else Chore.REENCRYPT
         yield from _after(chore, pending.created, timedelta(0), now, entry.name, pending.version)
-    elif active is not None and not is_clear and (wanted is None or entry.name in wanted):
+    elif active is not None and not (is_clear or active.lender) and (wanted is None or entry.name in wanted):
         yield from _after(
             Chore.ROTATE, active.created, schedule.rotate_every, now, entry.name, active.version
         )

@@ -21,6 +21,8 @@ class KeyEvent(Enum):
     """A newer key of its class is active."""
     RETIRED = "retired"
     """An operator says that nothing needs it any more."""
+    RETURNED = "returned"
+    """It is borrowed, and its class has no path any more: its lender goes on with it."""
     TAKEN_BACK = "taken back"
     """Something does."""
     DESTROYED = "destroyed"
@@ -42,6 +44,7 @@ KEY_MOVES: Final = (
     KeyMove(KeyState.PENDING, KeyEvent.ACTIVATED, KeyState.ACTIVE),
     KeyMove(KeyState.ACTIVE, KeyEvent.REPLACED, KeyState.DECRYPT_ONLY),
     KeyMove(KeyState.DECRYPT_ONLY, KeyEvent.RETIRED, KeyState.RETIRED),
+    KeyMove(KeyState.ACTIVE, KeyEvent.RETURNED, KeyState.RETIRED),
     KeyMove(KeyState.RETIRED, KeyEvent.TAKEN_BACK, KeyState.DECRYPT_ONLY),
     KeyMove(KeyState.RETIRED, KeyEvent.DESTROYED, KeyState.DESTROYED),
 )

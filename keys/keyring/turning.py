@@ -42,7 +42,7 @@ def rotate(
 
     def change(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
         for name, pends in deterministic.items():
-            keys = _with_class(keys, name, partial(_rotated, now=now, pends=pends, to_plaintext=to_plaintext))
+            keys = with_class(keys, name, partial(_rotated, now=now, pends=pends, to_plaintext=to_plaintext))
             made.append(next(key for key in reversed(keys) if key.class_name == name))
         return keys
 
@@ -118,7 +118,7 @@ def _change_class(
 
     def change_all(keys: tuple[DataKey, ...]) -> tuple[DataKey, ...]:
         nonlocal changed
-        keys = _with_class(keys, class_name, change)
+        keys = with_class(keys, class_name, change)
         changed = tuple(key for key in keys if key.class_name == class_name)
         return keys
 
@@ -140,12 +140,13 @@ def _rotated(
             f"class {active.class_name} is in clear already",
             f"{moving_command(active.class_name, from_plaintext=True)} takes it in",
         )
-    new = _next_version(versions, now, KeyState.PENDING if pends else KeyState.ACTIVE)
+    new = next_version(versions, now, KeyState.PENDING if pends else KeyState.ACTIVE)
     new = replace(new, is_plaintext=to_plaintext)
     return (*(versions if pends else _replaced(versions)), new)
 
 
-def _next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) -> DataKey:
+def next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) -> DataKey:
+    """A new key in a class of these versions. Raises KeySettingError KEY_STATE, VERSION_COUNT."""
     last = versions[-1]
     if last.state is KeyState.PENDING:
         raise KeySettingError(
@@ -169,10 +170,10 @@ def _command_for(versions: Sequence[DataKey]) -> str:
     return moving_command(last.class_name, from_plaintext=active.is_plaintext, to_plaintext=last.is_plaintext)
 
 
-def _with_class(
+def with_class(
     keys: tuple[DataKey, ...], class_name: str, change: Callable[[Sequence[DataKey]], tuple[DataKey, ...]]
 ) -> tuple[DataKey, ...]:
-    """`keys` with the versions of one class as `change` makes them."""
+    """`keys` with the versions of one class as `change` makes them. Raises UnknownKey CLASS_UNKNOWN."""
     at = [number for number, key in enumerate(keys) if key.class_name == class_name]
     if not at:
         raise UnknownKey(

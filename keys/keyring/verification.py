@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealwire.crypto import selftest
-from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.kek.kek import KeyEncryptionKey
@@ -35,12 +34,12 @@ def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verific
     """Check the cryptography, the keyring's MAC, every wrapped key, and every key in both modes.
 
     Raises what `load_keyring` raises, SelfTestFailed, and DamagedFile TAMPERED for a key that two classes
-    share: equal values of two classes could then be told apart by nothing but the header.
+    have though none has borrowed it: equal values of both could be told apart by nothing but the header.
     """
     selftest.run()
     record = read_record(place)
     keys = open_record(record, kek, place)
-    materials = [key.material for key in keys if key.material is not None]
+    materials = [key.material for key in keys if key.material is not None and key.lender is None]
     if len(set(materials)) != len(materials):
         raise DamagedFile(
             KeysReason.TAMPERED, f"{place} holds one key under two names", "restore it from a backup"
@@ -53,7 +52,7 @@ def verify_keyring(place: Path | KeyringStore, kek: KeyEncryptionKey) -> Verific
 def _round_trip(key: DataKey) -> None:
     if key.material is None:
         return
-    cipher = ValueCipher(key.material, key.class_id, key.version)
+    cipher = key.cipher()
     envelopes = (
         cipher.encrypt_deterministically(_STRING, _SAMPLE),
         cipher.encrypt_randomly(_STRING, _SAMPLE),

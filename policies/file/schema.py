@@ -1,6 +1,6 @@
 """The policy as frozen types: classes, and which paths of which collections they cover."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -91,6 +91,11 @@ class FieldClass:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", 0 if self.value_type is None else self.value_type.kind)
         object.__setattr__(self, "_has_one_encoding", self.kind in _ONE_ENCODING)
+
+    def may_share_key(self, other: "FieldClass") -> bool:
+        """Whether both classes make the same of each value under one key: type, grid, and no random nonce."""
+        ours, theirs = ((each.mode, each.value_type, each.domain, each.per) for each in (self, other))
+        return ours == theirs and self.mode is Mode.DETERMINISTIC and self.per is None
 
     def stores(self, kind: int) -> bool:
         """Whether every value of this BSON type is stored as it is: one encoding each, nothing to coerce."""
@@ -221,6 +226,18 @@ class PolicySet:
         has_contexts = any(each.per is not None for each in self.classes.values())
         object.__setattr__(self, "has_contexts", has_contexts)
 
+    def unlike(self, groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+        """The first one or two classes that must not have one key; `groups` are names of those that have.
+
+        Names that are no class of this policy count for nothing. Cost: O(names).
+        """
+        for group in groups:
+            present = [self.classes[name] for name in group if name in self.classes]
+            for each in present:
+                if not each.may_share_key(present[0]):
+                    return tuple(dict.fromkeys((present[0].name, each.name)))
+        return ()
+
     def covered(self, namespace: str) -> PathNode | None:
         """The covered paths of `database.collection`, or None when it is not protected. Cost: O(1) mostly."""
         exact = self.collections.get(namespace)
@@ -271,6 +288,12 @@ class PolicySet:
     def class_names(self) -> tuple[str, ...]:
         """Every class, in file order: each needs a key."""
         return tuple(self.classes)
+
+    @property
+    def used_classes(self) -> frozenset[str]:
+        """The classes that have a path. Cost: O(paths)."""
+        trees = (*self.collections.values(), *(tree for _, tree in self.patterns))
+        return frozenset(node.leaf.name for tree in trees for node in leaves(tree) if node.leaf is not None)
 
 
 def belongs_to_server(namespace: str) -> bool:

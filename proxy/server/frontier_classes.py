@@ -22,6 +22,8 @@ class FollowedClasses:
         self.seen: dict[tuple[int, int], int] = {}
         """By class id and new version: the highest generation that was read."""
         self.lost: dict[str, Loss] = {}
+        self.withheld: frozenset[str] = frozenset()
+        """Those of which no window may move as long as this process has its policy."""
         self.has_changed = False
         """Whether sessions have to be told. Whoever tells them takes it back."""
         self.has_begun = False
@@ -53,7 +55,9 @@ class FollowedClasses:
     def acknowledged(self, before: Mapping[int, int]) -> dict[int, int]:
         """By class id, what may be told. Where something meets a window it stays as it was `before`."""
         told: dict[int, int] = {}
-        for uses in self.followed.values():
+        for name, uses in self.followed.items():
+            if name in self.withheld:
+                continue
             class_id = uses.frontier.class_id
             generation = uses.acknowledged()
             if generation is not None:

@@ -29,7 +29,7 @@ from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontier_classes import FollowedClasses
 from sealwire.proxy.server.frontier_lease import OwnLease
-from sealwire.proxy.server.frontier_reading import Loss, class_ids, judge, moves_of
+from sealwire.proxy.server.frontier_reading import Loss, class_ids, judge, moves_of, unnamed
 from sealwire.proxy.server.frontier_store import Document, FrontierStore, StoreProblem
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
@@ -100,6 +100,7 @@ class FrontierFeed:
         self._store = store
         self._clock = clock
         self._keyring = Keyring([])
+        self._class_names: frozenset[str] = frozenset()
         self._lease = OwnLease()
         self._follows = False
         """Whether the frontiers were read under the lease that is held."""
@@ -141,7 +142,29 @@ class FrontierFeed:
                 self._classes.lose(name, Loss.NO_LEASE if self._store is not None else Loss.NO_SETTING)
         if self._store is None:
             self._classes.forget_all_but(pending)
+        self._withhold()
         self._tell_sessions()
+
+    def use_policy(self, class_names: Iterable[str]) -> None:
+        """The classes that have a path in the policy of sessions, in the very step in which it counts."""
+        self._class_names = frozenset(class_names)
+        self._withhold()
+        self._tell_sessions()
+
+    def _withhold(self) -> None:
+        """Let no window move of a class whose values this process may take for those of another one.
+
+        That is so where one path leaves a class, or joins it, and this process has not heard of it.
+        """
+        withheld = unnamed(self._keyring, self._class_names)
+        for name in withheld - self._classes.withheld:
+            hint = "give its paths the class in the policy, and reload: nothing moves before"
+            note(
+                _log, logging.WARNING, "policy has no path of a class that moves", class_name=name, hint=hint
+            )
+        if self._classes.withheld - withheld:
+            self._classes.has_begun = True  # what is under way was planned by another policy
+        self._classes.withheld = withheld
         self._wake.set()
 
     def _is_current(self) -> bool:

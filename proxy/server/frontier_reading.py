@@ -3,7 +3,7 @@
 A class without an answer does not move: it has no pending key, and no document speaks of a newer one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -66,6 +66,20 @@ def moves_of(keyring: Keyring) -> dict[str, PendingClass]:
 def class_ids(keyring: Keyring) -> list[int]:
     """The ids of all classes that can be written: their documents are asked for."""
     return [keyring.cipher_for(name).class_id for name in keyring.active_classes]
+
+
+def unnamed(keyring: Keyring, class_names: Collection[str]) -> frozenset[str]:
+    """The classes without a path in the policy that move to or from a key which a class of the policy has.
+
+    `class_names` are those that have one. It may take the values that move for values of such a class.
+    Raises nothing. Cost: O(classes that move).
+    """
+    found = set()
+    for name in keyring.pending_classes:
+        sharing = {each for group in keyring.shared_keys if name in group for each in group}
+        if name not in class_names and not sharing.isdisjoint(class_names):
+            found.add(name)
+    return frozenset(found)
 
 
 def judge(

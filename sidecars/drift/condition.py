@@ -6,8 +6,8 @@ from enum import Enum
 
 from sealwire.crypto.envelope import MARKER, EnvelopeMode, is_of_context, parse_any_header
 from sealwire.crypto.errors import InvalidEnvelope
-from sealwire.keys.keyring.data_key import KeyState
-from sealwire.keys.keyring.record import KeyringRecord
+from sealwire.keys.keyring.data_key import KeyIds, KeyState
+from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode
 from sealwire.wire import kinds
 
@@ -20,7 +20,7 @@ class Condition(Enum):
     """What a stored value is. All but the first three need somebody."""
 
     PROTECTED = "protected"
-    """An envelope of the path's class, mode and newest key."""
+    """An envelope of the path's class, mode and newest key; also of a key that the class borrows."""
     OLDER_KEY = "older-key"
     """The same of an older key, which still opens it."""
     IN_CLEAR = "in-clear"
@@ -45,11 +45,11 @@ class Condition(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Which key versions there are, by class id; without any material."""
+    """Which key versions there are; without any material."""
 
-    ids: Mapping[str, int]
-    states: Mapping[tuple[int, int], KeyState]
-    newest: Mapping[int, int]
+    classes: Mapping[str, ClassRecord]
+    states: Mapping[KeyIds, KeyState]
+    """By what envelopes name: borrowed versions are those of their lenders."""
     in_clear: frozenset[str] = frozenset()
     """The classes whose active or pending version is plaintext."""
 
@@ -57,11 +57,13 @@ class Keys:
     def of(cls, record: KeyringRecord) -> "Keys":
         """The keys of a keyring's record, which need not be authenticated: nothing is opened with them."""
         return cls(
-            ids={entry.name: entry.class_id for entry in record.classes},
+            classes={entry.name: entry for entry in record.classes},
             states={
-                (entry.class_id, key.version): key.state for entry in record.classes for key in entry.keys
+                KeyIds(entry.class_id, key.version): key.state
+                for entry in record.classes
+                for key in entry.keys
+                if key.lender is None
             },
-            newest={entry.class_id: max(key.version for key in entry.keys) for entry in record.classes},
             in_clear=frozenset(
                 entry.name
                 for entry in record.classes
@@ -79,18 +81,20 @@ class Keys:
             header = parse_any_header(value[_LENGTH_BYTES + 1 :])
         except InvalidEnvelope:
             return Condition.DAMAGED
+        entry, is_mode = self.classes.get(field.name), header.mode is _MODES[field.mode]
         if is_of_context(value, _LENGTH_BYTES + 1):
             # whether its key is there, only the store of context keys says
-            is_ours = header.class_id == self.ids.get(field.name) and header.mode is _MODES[field.mode]
+            is_ours = entry is not None and header.class_id == entry.class_id and is_mode
             return Condition.PROTECTED if is_ours else Condition.OTHER_CLASS
-        state = self.states.get((header.class_id, header.key_version))
+        named = KeyIds(header.class_id, header.key_version)
+        state = self.states.get(named)
         if state is None:
             return Condition.UNKNOWN_KEY
-        if header.class_id != self.ids.get(field.name) or header.mode is not _MODES[field.mode]:
+        version = None if entry is None else entry.version_named(named)
+        if entry is None or version is None or not is_mode:
             return Condition.OTHER_CLASS
         if state is KeyState.DESTROYED:
             return Condition.DESTROYED_KEY
         if state is KeyState.RETIRED:
             return Condition.RETIRED_KEY
-        newest = header.key_version == self.newest[header.class_id]
-        return Condition.PROTECTED if newest else Condition.OLDER_KEY
+        return Condition.PROTECTED if version == entry.keys[-1].version else Condition.OLDER_KEY

@@ -15,6 +15,7 @@ class MigrationReason(Enum):
     CONTEXTS = "contexts"
     OBSTACLE = "obstacle"
     OTHER_MOVE = "other-move"
+    UNLIKE = "unlike"
     WRONG_TYPE = "wrong-type"
     POLICY_CHANGED = "policy-changed"
     MISSING = "missing"

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sealwire.crypto.envelope import EnvelopeMode, is_of_context
-from sealwire.keys.keyring.data_key import KeyState
-from sealwire.keys.keyring.record import KeyringRecord
+from sealwire.crypto.envelope import EnvelopeHeader, EnvelopeMode, is_of_context
+from sealwire.keys.keyring.data_key import KeyIds, KeyState
+from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import RAW, Client
@@ -21,7 +21,7 @@ _MODES = {Mode.DETERMINISTIC: EnvelopeMode.DETERMINISTIC, Mode.RANDOM: EnvelopeM
 class Newest:
     """The classes of a keyring, which need not be authenticated: nothing is opened."""
 
-    ids: Mapping[str, int]
+    classes: Mapping[str, ClassRecord]
     versions: Mapping[str, int]
     """By class the version that it moves to, else its active one; a class without one is missing."""
     plaintext: frozenset[str]
@@ -32,7 +32,7 @@ class Newest:
     @classmethod
     def of(cls, record: KeyringRecord) -> "Newest":
         """What the record says."""
-        ids = {entry.name: entry.class_id for entry in record.classes}
+        classes = {entry.name: entry for entry in record.classes}
         # in rising version: a pending one comes last
         newest = {
             entry.name: key
@@ -41,7 +41,7 @@ class Newest:
             if key.state in (KeyState.ACTIVE, KeyState.PENDING)
         }
         return cls(
-            ids,
+            classes,
             {name: key.version for name, key in newest.items()},
             frozenset(name for name, key in newest.items() if key.is_plaintext),
             frozenset(name for name, key in newest.items() if key.state is KeyState.PENDING),
@@ -77,7 +77,7 @@ class PathCounts:
     other: int = 0
     """Envelopes of another class or mode, and damaged ones."""
     versions: Counter[int] = field(default_factory=Counter)
-    """Envelopes of the class, by key version."""
+    """Envelopes of the class, by its own key version; one of a borrowed key counts as what it is here."""
 
     @property
     def older(self) -> int:
@@ -164,18 +164,24 @@ def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, Path
         if header is None:
             here.plaintext += 1
             here.wrong_type += _is_wrong(kind, value, field_class)
-        elif isinstance(header, Left) or not _is_of(header.class_id, header.mode, field_class, newest):
+            continue
+        version = None if isinstance(header, Left) else _version_of(header, field_class, newest)
+        if version is None:
             here.other += 1
         elif is_of_context(value, CONTENT):
             here.versions[here.newest] += 1  # data keeps the key of its context
         else:
-            here.versions[header.key_version] += 1
+            here.versions[version] += 1
     for path in {path for path, *_ in found}:
         counts[path].documents += 1
 
 
-def _is_of(class_id: int, mode: EnvelopeMode, field_class: FieldClass, newest: Newest) -> bool:
-    return class_id == newest.ids.get(field_class.name) and mode is _MODES[field_class.mode]
+def _version_of(header: EnvelopeHeader, field_class: FieldClass, newest: Newest) -> int | None:
+    """The version of the class that an envelope has; None for one of another class or mode."""
+    entry = newest.classes.get(field_class.name)
+    if entry is None or header.mode is not _MODES[field_class.mode]:
+        return None
+    return entry.version_named(KeyIds(header.class_id, header.key_version))
 
 
 def _is_wrong(kind: int, value: bytes, field_class: FieldClass) -> bool:

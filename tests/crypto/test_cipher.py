@@ -40,6 +40,17 @@ def test_a_value_comes_back_with_its_type(mode: EnvelopeMode, bson_type: int, va
     assert CIPHER.decrypt(envelope) == (bson_type, value)
 
 
+@given(mode=modes, bson_type=types, value=values)
+def test_a_borrowed_key_makes_and_opens_the_envelopes_of_its_lender(
+    mode: EnvelopeMode, bson_type: int, value: bytes
+) -> None:
+    borrowed = ValueCipher(KEY, 9, 1, (0x01020304, 5))
+    assert borrowed.decrypt(encrypt(mode, bson_type, value)) == (bson_type, value)
+    made = borrowed.encrypt_deterministically(bson_type, value)
+    assert made == CIPHER.encrypt_deterministically(bson_type, value)
+    assert (borrowed.class_id, borrowed.key_version, borrowed.named) == (9, 1, CIPHER.named)
+
+
 @given(bson_type=types, value=values)
 def test_deterministic_envelopes_are_those_of_the_reference(bson_type: int, value: bytes) -> None:
     envelope = CIPHER.encrypt_deterministically(bson_type, value)

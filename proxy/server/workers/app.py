@@ -205,6 +205,7 @@ class Proxy:
         warn_of_less(self._policies[0].rules, policies[0].rules)
         self._policies = policies
         self.shared.use_settings(make_settings(config, policies))
+        self.frontiers.use_policy(policies[0].rules.used_classes)
         for connection in tuple(self.services.live):
             connection.settings_changed()
 
@@ -277,6 +278,7 @@ class Proxy:
         store = None if uri is None else ServerStore(uri)
         live = self.services.live
         self.frontiers = FrontierFeed(self.shared.moves, live, keys.load_anew, self.metrics, store)
+        self.frontiers.use_policy(self._policies[0].rules.used_classes)
         self.frontiers.use_keyring(keys.keyring)
         return self.frontiers
 

@@ -19,6 +19,7 @@ from sealwire.proxy.server.config.settings import Config
 from sealwire.proxy.server.context_feed import OpenContexts
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason, UpstreamUnavailable
 from sealwire.proxy.server.findings import Finding, compare_access
+from sealwire.proxy.server.frontier_reading import unnamed
 from sealwire.proxy.server.frontier_store import read_uri
 from sealwire.proxy.server.key_feed import Source
 from sealwire.proxy.server.observability.logs import note
@@ -96,6 +97,8 @@ def _note_cache(error: KeysError) -> None:
 def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None:
     """Each class of the policy needs an active key, a random one a key that encrypts.
 
+    Classes that have one key have to be alike, and one of them that moves has to have a path in the policy.
+
     Raises KeyringIncomplete.
     """
     missing: list[str] = []
@@ -117,6 +120,24 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
             f"{config.keyring}: no active key for the classes {', '.join(missing)}",
             f"if it is new: sealwire keys create {missing[0]}; if it had a key before, this is an older "
             "keyring: restore the newest",
+        )
+    _require_right_sharing(policy, keyring, config)
+
+
+def _require_right_sharing(policy: PolicySet, keyring: Keyring, config: Config) -> None:
+    unlike = " and ".join(policy.unlike(keyring.shared_keys))
+    if unlike:
+        raise KeyringIncomplete(
+            StartReason.KEYRING_INCOMPLETE,
+            f"{config.keyring}: two classes have one key, and the policy's {unlike} may not",
+            "both have to be deterministic, of one type and range, and without keys for contexts",
+        )
+    moving = ", ".join(sorted(unnamed(keyring, policy.used_classes)))
+    if moving:
+        raise KeyringIncomplete(
+            StartReason.KEYRING_INCOMPLETE,
+            f"{config.keyring}: values move between {moving} and a class of the policy, which has it nowhere",
+            f"keep {moving} at its paths in the policy until the move is over: sealwire migrate status",
         )
 
 

@@ -15,6 +15,7 @@ from sealwire.cli.key_options import (
     open_keyring_store,
     passphrase_file_option,
 )
+from sealwire.cli.keys.lent import require_alike, shown_key_of
 from sealwire.cli.options import PATH, PRESENT_FILE
 from sealwire.cli.policy_options import read_policy
 from sealwire.crypto import selftest
@@ -22,7 +23,8 @@ from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, generate_encoded_kek
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.kek.key_file import create_key_file
-from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring
+from sealwire.keys.keyring.borrowing import create_borrowed
+from sealwire.keys.keyring.file import add_classes, create_keyring, load_keyring, read_record
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.providers import Providers
@@ -44,13 +46,19 @@ _MADE_BY = {
     multiple=True,
     help="A deterministic class whose collections hold plaintext already: it begins in clear. Repeatable.",
 )
+@click.option(
+    "--sharing",
+    metavar="LENDER",
+    help="CLASS begins with the key that this class has now, for paths of it that are to leave it.",
+)
 @click.option("--plaintext-all", is_flag=True, help="All new deterministic classes of --policy begin so.")
 @keyring_option
 @kek_options
-def create(
+def create(  # noqa: PLR0913 - one parameter an option
     class_names: tuple[str, ...],
     policy: Path | None,
     plaintext: tuple[str, ...],
+    sharing: str | None,
     keyring: str,
     kek: KekOptions,
     *,
@@ -64,15 +72,25 @@ def create(
     A class that begins in clear is stored as it is until `sealwire migrate encrypt` takes it in. A random
     class needs no such beginning: plaintext beside its envelopes is read as it is.
 
+    With --sharing, the one CLASS has no key of its own at first: it encrypts as LENDER does. --policy has to
+    declare both alike.
+
     \b
     Examples:
       sealwire keys create --keyring keyring.json --policy policy.yaml
       sealwire keys create --keyring keyring.json nhs_number postcode
       sealwire keys create --keyring keyring.json --policy policy.yaml --plaintext nhs_number
       sealwire keys create --keyring keyring.json --policy policy.yaml --plaintext-all
+      sealwire keys create --keyring keyring.json --policy policy.yaml nhs_intake --sharing nhs_number
       sealwire keys create --keyring keyring.json --kek file:kek.json notes
       sealwire keys create --keyring vault:secret/sealwire/keyring --kek vault:transit/sealwire notes
     """
+    if sharing is not None:
+        if len(class_names) != 1 or plaintext or plaintext_all:
+            raise click.UsageError("--sharing takes one CLASS, and no --plaintext")
+        require_alike(policy, class_names[0], sharing)
+        _create_borrowed(keyring, kek, (class_names[0], sharing))
+        return
     class_names += tuple(name for name in plaintext if name not in class_names)
     if policy is None and (plaintext_all or not class_names):
         raise click.UsageError("give --policy" if plaintext_all else "name a class, or give --policy")
@@ -100,6 +118,15 @@ def create(
         _report(store, add_classes(store, opened, new, now, in_clear), new)
     else:
         click.echo(f"{store}: every class has a key already")
+
+
+def _create_borrowed(keyring: str, kek: KekOptions, names: tuple[str, str]) -> None:
+    selftest.run()
+    providers = Providers()
+    store = open_keyring_store(keyring, providers)
+    made = create_borrowed(store, kek.open(providers), names, datetime.now(UTC))
+    lent = shown_key_of(made.lender, read_record(store).names)
+    click.echo(f"{store}: created key {names[0]}, id {made.class_id}, version {made.version}{lent}")
 
 
 def _in_clear(classes: Mapping[str, FieldClass], named: Collection[str], *, every: bool) -> frozenset[str]:

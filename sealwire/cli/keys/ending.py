@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.keys.options import Interval
+from sealwire.cli.keys.lent import require_unnamed
+from sealwire.cli.keys.options import Interval, policy_option
 from sealwire.cli.options import Decorator, declare, settings
 from sealwire.cli.output import Manner, manner_options, question_console, show_table
 from sealwire.crypto import selftest
@@ -53,21 +55,30 @@ def _subject_options() -> Decorator:
 @click.command()
 @_subject_options()
 @click.option("--undo", is_flag=True, help="Let a retired key decrypt again.")
+@policy_option
 @manner_options
-def retire(subject: Subject, manner: Manner, *, undo: bool) -> None:
+def retire(subject: Subject, policy: Path | None, manner: Manner, *, undo: bool) -> None:
     """Let version VERSION of CLASS open nothing any more, to see whether something still needs it.
 
     Only a decrypt-only key can be retired, and only a retired one destroyed. It is kept: a read that needs it
     fails, says so in the log, and works again after --undo.
 
+    A key that CLASS borrows is retired for CLASS only: its lender goes on with it. It may be the active one,
+    once --policy, which every Sealwire has loaded, names CLASS no more. CLASS encrypts nothing again then.
+
     \b
     Examples:
       sealwire keys retire nhs_number 1 --keyring keyring.json
       sealwire keys retire nhs_number 1 --keyring keyring.json --undo
+      sealwire keys retire nhs_intake 2 --policy policy.yaml --keyring keyring.json
     """
-    question = "What it encrypted can then not be read, until --undo"
-    step = ending.take_back if undo else ending.retire
-    _take(subject, step, manner, question="" if undo else question)
+
+    def step(key: DataKey) -> DataKey:
+        require_unnamed(key, policy)
+        return ending.retire(key)
+
+    question = "What it encrypted can then not be read, until --undo; what is borrowed, its lender opens"
+    _take(subject, ending.take_back if undo else step, manner, question="" if undo else question)
 
 
 @click.command()

@@ -8,22 +8,27 @@ from pathlib import Path
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.keys.lent import key_of, require_alike, shown_key_of
 from sealwire.cli.keys.options import policy_option, schedule_options
 from sealwire.cli.output import Manner, manner_options
 from sealwire.cli.policy_options import read_policy
 from sealwire.crypto import selftest
 from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.keyring import turning
+from sealwire.keys.keyring.borrowing import borrow
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.file import read_record, rewrap
 from sealwire.keys.keyring.record import KeyringRecord
 from sealwire.keys.keyring.schedule import Chore, KeySchedule, due_chores
+from sealwire.keys.keyring.store import KeyringStore
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 
 
 @click.command()
 @click.argument("class_names", metavar="[CLASS]...", nargs=-1)
+@click.option("--onto", metavar="LENDER", help="The new version of CLASS is the key that this class has now.")
 @click.option("--due", is_flag=True, help="Do what the calendar asks for, and nothing else. For a timer.")
 @policy_option
 @keyring_option
@@ -38,6 +43,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     schedule: KeySchedule,
     manner: Manner,
     *,
+    onto: str | None,
     due: bool,
 ) -> None:
     """Make a new version of each CLASS's key. No data is touched.
@@ -46,22 +52,32 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     of a deterministic class is pending: it encrypts once `sealwire migrate reencrypt POLICY CLASS` has moved
     the data. The policy says which is which.
 
+    With --onto, the one CLASS gets no key of its own: its data is to move to the key that LENDER has, so that
+    its paths can then take LENDER's class in the policy. --policy has to declare both alike.
+
     --due wraps the keyring anew if that is due, and rotates classes that are, if --rotate-every is set.
 
     \b
     Examples:
       sealwire keys rotate notes --policy policy.yaml --keyring keyring.json
       sealwire keys rotate nhs_number --policy policy.yaml --keyring keyring.json --dry-run
+      sealwire keys rotate nhs_intake --onto nhs_number --policy policy.yaml --keyring keyring.json
       sealwire keys rotate --due --keyring keyring.json --json
       sealwire keys rotate --due --rotate-every 365d --policy policy.yaml --keyring keyring.json
     """
     if bool(class_names) == due:
         raise click.UsageError("name a class, or give --due, and not both")
+    if onto is not None and len(class_names) != 1:
+        raise click.UsageError("--onto takes one CLASS")
     selftest.run()
     policies = None if policy is None else read_policy(policy)
     providers = Providers()
     store = open_keyring_store(keyring, providers)
     now = datetime.now(UTC)
+    if onto is not None:
+        require_alike(policy, class_names[0], onto)
+        _borrow(store, kek.open(providers), (class_names[0], onto), now, manner)
+        return
     work = _named(class_names, policies)
     # whoever forges the record to delay something is found out when the keyring is opened
     if due:
@@ -75,6 +91,23 @@ def rotate(  # noqa: PLR0913 - one parameter an option
         opened = kek.open(providers)
         rewrap(store, opened, opened, now, dry_run=manner.dry_run)
     _show(str(store), work, made, manner)
+
+
+def _borrow(
+    store: KeyringStore, kek: KeyEncryptionKey, names: tuple[str, str], now: datetime, manner: Manner
+) -> None:
+    made = borrow(store, kek, names, now, dry_run=manner.dry_run)
+    record = read_record(store)
+    step = turning.moving_command(names[0], from_plaintext=names[0] in record.plaintext_classes)
+    done = "would be" if manner.dry_run else "is"
+    lent = shown_key_of(made.lender, record.names)
+    document = {
+        "keys": [{"class": names[0], "version": made.version, "state": made.state.value}],
+        "key_of": key_of(made.lender, record.names),
+        "next": [step],
+    }
+    text = f"{store}: version {made.version} of {names[0]} {done} {made.state.value}{lent}"
+    manner.answer(f"{text}\nnext: {step}", document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +128,15 @@ def _named(class_names: Iterable[str], policies: PolicySet | None) -> _Work:
 def _on_the_calendar(
     record: KeyringRecord, schedule: KeySchedule, now: datetime, policies: PolicySet | None
 ) -> _Work:
+    """A class that lends its key cannot turn, and must not keep the others from it: it is left."""
     chores = due_chores(record, schedule, now, None if policies is None else policies.class_names)
-    named = _named((each.class_name for each in chores if each.chore is Chore.ROTATE), policies)
-    wrap = any(each.chore in (Chore.ROTATE, Chore.REWRAP) for each in chores)
-    left = [each.command for each in chores if each.chore not in (Chore.ROTATE, Chore.REWRAP)]
-    return _Work(named.classes, wrap, left)
+    rotated = [
+        each for each in chores if each.chore is Chore.ROTATE and each.class_name not in record.lenders
+    ]
+    named = _named((each.class_name for each in rotated), policies)
+    wrapped = [each for each in chores if each.chore is Chore.REWRAP]
+    left = [each.command for each in chores if each not in rotated and each not in wrapped]
+    return _Work(named.classes, bool(rotated or wrapped), left)
 
 
 def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
@@ -126,13 +163,12 @@ def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord) -> None
 
     A random one is not stored in clear on purpose: it gets a key, and all is right.
     """
-    for entry in record.classes:
-        is_clear = any(key.is_plaintext and key.state is KeyState.ACTIVE for key in entry.keys)
-        if is_clear and classes.get(entry.name):
+    for name in record.plaintext_classes:
+        if classes.get(name):
             raise KeySettingError(
                 KeysReason.KEY_STATE,
-                f"class {entry.name} is in clear, and has no key to rotate",
-                f"{turning.moving_command(entry.name, from_plaintext=True)} takes it in",
+                f"class {name} is in clear, and has no key to rotate",
+                f"{turning.moving_command(name, from_plaintext=True)} takes it in",
             )
 
 

@@ -2,21 +2,34 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
+from sealwire.cli.keys.lent import key_of, shown_key_of
 from sealwire.cli.options import json_option
 from sealwire.cli.output import answer, show_table
-from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.keyring.record import format_time
 from sealwire.keys.keyring.verification import verify_keyring
 from sealwire.keys.providers import Providers
 
-Row = tuple[str, int, int, KeyState, datetime, bool]
-"""Class, id, version, state, when the key was made, and whether the class is in clear in this version."""
+
+class Row(NamedTuple):
+    """One key version."""
+
+    name: str
+    class_id: int
+    version: int
+    state: KeyState
+    created: datetime
+    is_plaintext: bool
+    """Whether the class is in clear in this version."""
+    lender: KeyIds | None
+    """Whose key it is, if the class borrows it."""
+
 
 _COLUMNS = ("class", "id", "version", "state", "created")
 
@@ -35,7 +48,7 @@ def list_keys(keyring: str, as_json: bool) -> None:
     """
     record = read_record(open_keyring_store(keyring, Providers()))
     rows = (
-        (entry.name, entry.class_id, key.version, key.state, key.created, key.is_plaintext)
+        Row(entry.name, entry.class_id, key.version, key.state, key.created, key.is_plaintext, key.lender)
         for entry in record.classes
         for key in entry.keys
     )
@@ -46,19 +59,24 @@ def list_keys(keyring: str, as_json: bool) -> None:
 def show_keys(rows: Iterable[Row], verdict: str, document: dict[str, Any], *, as_json: bool) -> None:
     """A keyring's keys, and what is known of them as a whole."""
     listed = list(rows)
+    names = {row.class_id: row.name for row in listed}
     if not as_json:
         show_table(
             _COLUMNS,
             (
-                (name, class_id, version, shown_state(state, is_plaintext=is_plaintext), format_time(created))
-                for name, class_id, version, state, created, is_plaintext in listed
+                (
+                    *row[:3],
+                    shown_state(row.state, is_plaintext=row.is_plaintext) + shown_key_of(row.lender, names),
+                    format_time(row.created),
+                )
+                for row in listed
             ),
         )
     text = f"generation {document['generation']}, key-encryption key {document['kek_id']}, {verdict}"
     keys = [
-        dict(zip(_COLUMNS, (name, class_id, version, state.value, format_time(created)), strict=True))
-        | {"plaintext": is_plaintext}
-        for name, class_id, version, state, created, is_plaintext in listed
+        dict(zip(_COLUMNS, (*row[:3], row.state.value, format_time(row.created)), strict=True))
+        | {"plaintext": row.is_plaintext, "key_of": key_of(row.lender, names)}
+        for row in listed
     ]
     answer(text, document | {"keys": keys}, as_json=as_json)
 
@@ -84,7 +102,7 @@ def verify(keyring: str, kek: KekOptions, as_json: bool) -> None:
     opened = kek.open(providers)
     found = verify_keyring(open_keyring_store(keyring, providers), opened)
     rows = [
-        (key.class_name, key.class_id, key.version, key.state, key.created, key.is_plaintext)
+        Row(key.class_name, *key.ids, key.state, key.created, key.is_plaintext, key.lender)
         for key in found.keys
     ]
     verdict = f"authenticated; {found.usable} of {len(rows)} keys encrypt and decrypt"

@@ -10,6 +10,7 @@ import click
 
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.key_options import keyring_option, open_keyring_store
+from sealwire.cli.keys.lent import key_of, shown_key_of
 from sealwire.cli.keys.options import policy_option, schedule_options
 from sealwire.cli.keys.show import shown_state
 from sealwire.cli.options import json_option
@@ -82,7 +83,11 @@ def _document(
         "kek_id": record.kek_id,
         "authenticated": False,
         "wrapped_at": None if record.wrapped_at is None else format_time(record.wrapped_at),
-        "keys": [_key(entry, key, uses, now) for entry in record.classes for key in entry.keys],
+        "keys": [
+            {**_key(entry, key, uses, now), "key_of": key_of(key.lender, record.names)}
+            for entry in record.classes
+            for key in entry.keys
+        ],
         "due": [
             {
                 "what": chore.chore.value,
@@ -120,7 +125,9 @@ def _rows(
             chore = due.get((entry.name, key.version))
             used = _some(uses.get(entry.name, ())) if key.state.decrypts else ""
             asked = "" if chore is None else chore.chore.value
-            state = shown_state(key.state, is_plaintext=key.is_plaintext)
+            state = shown_state(key.state, is_plaintext=key.is_plaintext) + shown_key_of(
+                key.lender, record.names
+            )
             yield entry.name, key.version, state, _days(now - key.created), used, asked
 
 

@@ -177,7 +177,14 @@ class ClassMove:
         return self.policies.classes[self.class_name]
 
     def _keys(self) -> ClassKeys:
-        return ClassKeys(self.keyring, self.kek, self._field_class)
+        """Raises MigrationRefused UNLIKE where a class has one key with another and is not like it."""
+        keys = ClassKeys(self.keyring, self.kek, self._field_class)
+        unlike = " and ".join(self.policies.unlike(keys.keyring.shared_keys))
+        if unlike:
+            text = f"two classes have one key in the keyring, and the policy's {unlike} may not"
+            hint = "both have to be deterministic, of one type and range, and without keys for contexts"
+            raise MigrationRefused(MigrationReason.UNLIKE, text, hint)
+        return keys
 
 
 class _Waiting:

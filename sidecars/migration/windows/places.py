@@ -68,7 +68,7 @@ class EnvelopeOrder:
     @classmethod
     def of(cls, old: ValueCipher) -> "EnvelopeOrder":
         """Those that `old` makes."""
-        header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, old.class_id, old.key_version, kinds.STRING)
+        header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, *old.named, kinds.STRING)
         return cls(serialize_header(header)[:_PREFIX_BYTES])
 
     @property

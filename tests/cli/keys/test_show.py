@@ -14,7 +14,7 @@ def test_list_needs_no_kek_and_says_that_it_proves_nothing(run: Run, monkeypatch
     listed = json.loads(run("list", "--json").out)
     assert listed["authenticated"] is False
     (key,) = listed["keys"]
-    assert set(key) == {"class", "id", "version", "state", "created", "plaintext"}
+    assert set(key) == {"class", "id", "version", "state", "created", "plaintext", "key_of"}
     assert (key["class"], key["version"], key["state"]) == ("nhs_number", 1, "active")
     assert "nhs_number" in run("list").out
 

@@ -2,15 +2,19 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import MinKey
 
-from sealwire.keys.errors import UnknownKey
-from sealwire.keys.keyring.file import create_keyring
+from sealwire.crypto.envelope import parse_header
+from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
+from sealwire.keys.keyring.borrowing import borrow
+from sealwire.keys.keyring.file import create_keyring, load_keyring
 from sealwire.sidecars.migration.errors import MigrationError, MigrationReason, MigrationRefused
-from tests.integration.migrate.clinics import SECRET, Clinic
+from sealwire.testbed.database import DatabaseProcess
+from tests.integration.migrate.clinics import SECRET, Clinic, new_clinic
 from tests.integration.migrate.patients import LESS, PATIENTS, forms, patient
 
 pytestmark = pytest.mark.integration
@@ -125,3 +129,33 @@ def test_a_refusal_is_one_error_with_an_exit_code(clinic: Clinic, stored: Any) -
     assert process.returncode == 78
     assert output.startswith("sealwire: error: clinic.patients nhs_number cannot be moved")
     assert issubclass(MigrationRefused, MigrationError)
+
+
+def test_classes_with_one_key_have_to_be_alike(database: DatabaseProcess, tmp_path: Path) -> None:
+    rules = """
+version: 1
+classes:
+  nhs: {mode: deterministic, type: string}
+  intake: {mode: deterministic, type: TYPE}
+collections:
+  clinic.patients: {nhs: nhs}
+  clinic.intake: {patient: intake}
+"""
+    alike, unlike = rules.replace("TYPE", "string"), rules.replace("TYPE", "int")
+    with new_clinic(database, tmp_path, alike, ("nhs", "intake"), ("intake",)) as clinic:
+        borrow(clinic.keyring, clinic.kek, ("intake", "nhs"), datetime.now(UTC))
+        with database.connect() as client:
+            client["clinic"]["intake"].insert_one({"patient": SECRET})
+            refused = clinic.refused("encrypt", clinic.policy(unlike), "intake", "--settle", "0")
+            assert refused.reason is MigrationReason.UNLIKE
+            assert refused.hint
+            client["clinic"]["patients"].insert_one({"nhs": None})
+            assert clinic.job("encrypt", clinic.policy(), "intake", "--settle", "0")["state"] == "done"
+            (stored,) = client["clinic"]["intake"].find()
+        keyring = load_keyring(clinic.keyring, clinic.kek)
+        nhs = keyring.cipher_for("nhs")
+        assert stored["patient"].startswith(b"SW")
+        assert parse_header(stored["patient"])[1:3] == (nhs.class_id, nhs.key_version)
+        done = clinic.migrate("decrypt", clinic.policy(), "nhs", "--confirm", "nhs")
+        assert isinstance(done.exception, KeySettingError)
+        assert done.exception.reason is KeysReason.LENT

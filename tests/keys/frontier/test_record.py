@@ -103,6 +103,21 @@ def test_one_of_another_class_or_key_is_refused(class_id: int, version: int) -> 
     assert caught.value.reason is KeysReason.TAMPERED
 
 
+def test_a_frontier_is_of_one_class_also_where_two_have_its_key() -> None:
+    """Each has ids of its own for a borrowed key, and the frontier of the one is none of the other."""
+    borrowed = ValueCipher(bytes(range(64)), 8, 2, (7, 2))
+    moved = Frontier(8, 1, 2, 9, FRONTIER.window, is_moving=True)
+    assert parse_frontier(frontier_document(moved, borrowed), borrowed) == moved
+    for document, cipher in (
+        (stored(), borrowed),
+        (stored() | {"_id": 8}, borrowed),
+        (frontier_document(moved, borrowed) | {"_id": 7}, CIPHER),
+    ):
+        with pytest.raises(DamagedFile) as caught:
+            parse_frontier(document, cipher)
+        assert caught.value.reason is KeysReason.TAMPERED
+
+
 def test_a_lease_is_read_without_trust() -> None:
     told = {"7": 9, "8": 1, "x": 3, "9": "a", "10": 4.0}
     aware: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)

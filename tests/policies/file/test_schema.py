@@ -1,5 +1,7 @@
 """The policy's types: namespaces, patterns, and what a tree of covered paths knows of itself."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,3 +201,22 @@ def test_a_tree_that_was_changed_has_what_it_was_behind_a_number() -> None:
 def test_a_node_shows_what_it_was_given_and_not_what_was_counted_of_it() -> None:
     shown = "path='a', children=mappingproxy({}), leaf=None, opaque=False, behind_number=None, absent=False"
     assert repr(PathNode("a")) == f"PathNode({shown}, moved=False)"
+
+
+def test_classes_that_have_one_key_are_deterministic_and_alike_in_all_but_name() -> None:
+    text = FieldClass("a", Mode.DETERMINISTIC, ValueType.STRING)
+    like, number = replace(text, name="b"), FieldClass("c", Mode.DETERMINISTIC, ValueType.INT)
+    keyed, notes = replace(text, name="d", per=b"tenant"), FieldClass("e", Mode.RANDOM, None)
+    policies = PolicySet({each.name: each for each in (text, like, number, keyed, notes)}, {})
+    assert text.may_share_key(like)
+    assert policies.unlike([("a", "b"), ("c", "unknown"), ("unknown",), ()]) == ()
+    assert policies.unlike([("a", "b"), ("unknown", "b", "c")]) == ("b", "c")
+    assert policies.unlike([("a", "d")]) == ("a", "d")
+    for alone in ("d", "e"):
+        assert policies.unlike([("unknown", alone)]) == (alone,)
+
+
+def test_a_class_is_used_where_it_has_a_path_of_a_name_or_a_pattern() -> None:
+    rules = HEAD + b"  clinic.patients: {x.y: a}\n"
+    assert load_policy(rules, "f").used_classes == {"a"}
+    assert load_policy(HEAD + b"  'clinic_*.patients': {x: b, z: a}\n", "f").used_classes == {"a", "b"}

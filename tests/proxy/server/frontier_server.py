@@ -1,7 +1,7 @@
 """A server in memory with the database `sealwire`, keys of a class that moves, and clocks to be moved."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,6 +46,19 @@ BOTH_MOVING = Keyring(
         *MOVING_KEYS[:2],
         OTHER_KEY,
         data_key(OTHER, OTHER_ID, 2, KeyState.PENDING),
+    ]
+)
+
+_LENT = data_key("lender", 9, 1, KeyState.ACTIVE)
+_BORROWED = DataKey(CLASS, CLASS_ID, 1, KeyState.ACTIVE, NOW, _LENT.material, lender=_LENT.ids)
+LEAVING = Keyring([_LENT, _BORROWED, MOVING_KEYS[1], OTHER_KEY])
+"""The class has the key of another one, and moves to its own."""
+JOINING = Keyring(
+    [
+        _LENT,
+        MOVING_KEYS[0],
+        replace(_BORROWED, version=2, state=KeyState.PENDING),
+        OTHER_KEY,
     ]
 )
 

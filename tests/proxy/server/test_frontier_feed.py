@@ -27,6 +27,7 @@ from tests.proxy.server.frontier_server import (
     CLOSED,
     FIRST,
     INSIDE,
+    LEAVING,
     MOVED,
     MOVING,
     OPEN,
@@ -184,6 +185,29 @@ async def test_a_window_is_acknowledged_when_nothing_meets_it() -> None:
     assert bench.feed.pause_s() == 0.0
     await bench.rounds()
     assert list(bench.told.values()) == [{CLASS_ID: OPEN.generation}]
+
+
+async def test_no_window_moves_while_the_policy_does_not_name_the_class_that_leaves_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may take the values of the one for those of the other."""
+    bench = Bench()
+    bench.feed.use_policy(["lender"])
+    bench.feed.use_keyring(LEAVING)
+    await bench.rounds(3)
+    (told,) = bench.told.values()
+    assert told == {}
+    assert [each.message for each in caplog.records].count("policy has no path of a class that moves") == 1
+    began = bench.connection.began
+    bench.feed.use_policy(["lender", CLASS])
+    assert bench.connection.began == began + 1  # what is under way may use any value
+    await bench.rounds(2)
+    (told,) = bench.told.values()
+    assert told == {CLASS_ID: 1}
+    bench.feed.use_policy(["lender"])
+    await bench.rounds(2)
+    (told,) = bench.told.values()
+    assert told == {}
 
 
 async def test_sessions_hear_of_changes_only() -> None:

@@ -8,13 +8,15 @@ import pytest
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.server.frontier_reading import HINTS, Loss, class_ids, judge
+from sealwire.proxy.server.frontier_reading import HINTS, Loss, class_ids, judge, unnamed
 from tests.proxy.server.frontier_server import (
     BOTH_MOVING,
     CLASS,
     CLASS_ID,
     CLOSED,
     FIRST,
+    JOINING,
+    LEAVING,
     MOVED,
     MOVING,
     MOVING_KEYS,
@@ -125,3 +127,13 @@ def test_a_genuine_move_from_another_key_than_the_active_one_is_damaged() -> Non
 
 def test_every_loss_has_a_hint() -> None:
     assert set(HINTS) == set(Loss)
+
+
+def test_a_class_is_unnamed_where_the_policy_has_only_the_class_with_the_same_key() -> None:
+    assert unnamed(LEAVING, {"lender"}) == {CLASS}
+    assert unnamed(JOINING, {"lender"}) == {CLASS}
+    for keyring in (LEAVING, JOINING):
+        for names in ({"lender", CLASS}, {CLASS}, {OTHER}, set[str]()):
+            assert unnamed(keyring, names) == frozenset()
+    assert unnamed(MOVING, {OTHER}) == frozenset()
+    assert unnamed(QUIET, {OTHER}) == frozenset()

@@ -4,7 +4,7 @@ import pytest
 from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE, EnvelopeMode
-from sealwire.keys.keyring.data_key import KeyState
+from sealwire.keys.keyring.data_key import KeyIds, KeyState
 from sealwire.keys.keyring.record import ClassRecord, KeyRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, ValueType
 from sealwire.sidecars.drift.condition import Condition, Keys
@@ -45,7 +45,9 @@ def test_what_is_no_binary_is_plaintext_whatever_its_bytes(kind: int) -> None:
 
 
 def test_a_retired_key_is_told_apart_from_one_that_opens_and_one_that_is_gone() -> None:
-    retired = Keys({"nhs": 7}, {(7, 1): KeyState.RETIRED, (7, 2): KeyState.ACTIVE}, {7: 2})
+    versions = (KeyRecord(1, KeyState.RETIRED, NOW, b"w"), KeyRecord(2, KeyState.ACTIVE, NOW, b"w"))
+    record = KeyringRecord(1, "local:0", b"m", (ClassRecord("nhs", 7, versions),), bytes(32), NOW)
+    retired = Keys.of(record)
     found = [retired.judge(kinds.BIN_DATA, stored(envelope(version=version)), FIELD) for version in (1, 2)]
     assert found == [Condition.RETIRED_KEY, Condition.PROTECTED]
 
@@ -92,3 +94,32 @@ def test_a_class_that_was_taken_in_is_in_clear_no_more() -> None:
     )
     record = KeyringRecord(1, "local:0", b"m", (ClassRecord("nhs", 7, versions),), bytes(32), NOW)
     assert Keys.of(record).judge(kinds.STRING, b"", FIELD) is Condition.PLAINTEXT
+
+
+def test_an_envelope_of_a_borrowed_key_is_right_in_both_classes() -> None:
+    lent = KeyRecord(3, KeyState.ACTIVE, NOW, b"w")
+    versions = (
+        KeyRecord(1, KeyState.DECRYPT_ONLY, NOW, b"w", lender=KeyIds(7, 3)),
+        KeyRecord(2, KeyState.ACTIVE, NOW, b"w"),
+    )
+    joined = (KeyRecord(9, KeyState.ACTIVE, NOW, b"w", lender=KeyIds(7, 3)),)
+    classes = (ClassRecord("nhs", 7, (lent,)), ClassRecord("left", 8, versions), ClassRecord("in", 9, joined))
+    keys = Keys.of(
+        KeyringRecord(1, "local:0", b"m", (*classes, ClassRecord("x", 10, (lent,))), bytes(32), NOW)
+    )
+
+    def judge(name: str, value: Binary = envelope(7, 3)) -> Condition:  # noqa: B008 - it never changes
+        field = FieldClass(name, Mode.DETERMINISTIC, ValueType.STRING)
+        return keys.judge(kinds.BIN_DATA, stored(value), field)
+
+    assert [judge(name) for name in ("nhs", "in", "left", "x")] == [
+        Condition.PROTECTED,
+        Condition.PROTECTED,
+        Condition.OLDER_KEY,
+        Condition.OTHER_CLASS,
+    ]
+    assert judge("left", envelope(8, 2)) is Condition.PROTECTED
+    # no envelope names a version that is borrowed
+    assert judge("in", envelope(9, 9)) is Condition.UNKNOWN_KEY
+    assert judge("nhs", envelope(8, 2)) is Condition.OTHER_CLASS
+    assert judge("in", envelope(7, 2)) is Condition.UNKNOWN_KEY

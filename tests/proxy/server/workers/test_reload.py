@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.loader import load_policy
+from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.errors import KeyringIncomplete, StartReason
 from sealwire.proxy.server.findings import NO_ACCESS_CONTROL, REVEALED_EVERYWHERE
@@ -303,3 +305,60 @@ def test_a_random_class_needs_a_key_that_encrypts() -> None:
             require_classes(policy, unusable, make_config(1))
         assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
         assert step in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("lender", "borrower", "unlike"),
+    [
+        ("mode: deterministic, type: string", "mode: deterministic, type: string", False),
+        ("mode: deterministic, type: string", "mode: deterministic, type: int", True),
+        ("mode: deterministic, type: string", "mode: random", True),
+        ("mode: random", "mode: random", True),
+        ("mode: deterministic, type: int", "mode: deterministic, type: int, range: {from: 0, to: 9}", True),
+    ],
+)
+def test_classes_with_one_key_have_to_be_alike(lender: str, borrower: str, unlike: bool) -> None:
+    rules = f"""
+version: 1
+classes: {{a: {{{lender}}}, b: {{{borrower}}}}}
+collections: {{clinic.patients: {{a: a, b: b}}}}
+"""
+    policy = load_policy(rules.encode(), "policy.yaml")
+    own = DataKey("a", 1, 1, KeyState.ACTIVE, NOW, bytes(64))
+    first = DataKey("b", 2, 1, KeyState.ACTIVE, NOW, bytes(range(64)))
+    joins = DataKey("b", 2, 2, KeyState.PENDING, NOW, bytes(64), lender=own.ids)
+    begins = DataKey("b", 2, 1, KeyState.ACTIVE, NOW, bytes(64), lender=own.ids)
+    for keyring in (Keyring([own, first, joins]), Keyring([own, begins])):
+        if not unlike:
+            require_classes(policy, keyring, make_config(1))
+            continue
+        with pytest.raises(KeyringIncomplete) as caught:
+            require_classes(policy, keyring, make_config(1))
+        assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
+        assert caught.value.hint
+
+
+def test_a_policy_must_name_the_class_that_moves_to_or_from_a_key_of_its_own() -> None:
+    """With another policy a proxy takes the values that move for such as stay."""
+
+    def policy(*names: str) -> PolicySet:
+        classes = ", ".join(f"{name}: {{mode: deterministic, type: string}}" for name in names)
+        paths = ", ".join(f"{name}: {name}" for name in names)
+        rules = f"version: 1\nclasses: {{{classes}}}\ncollections: {{clinic.patients: {{{paths}}}}}\n"
+        return load_policy(rules.encode(), "policy.yaml")
+
+    own = DataKey("a", 1, 1, KeyState.ACTIVE, NOW, bytes(64))
+    other = DataKey("c", 3, 1, KeyState.ACTIVE, NOW, bytes([3]) * 64)
+    clear = DataKey("b", 2, 1, KeyState.ACTIVE, NOW, bytes(range(64)), is_plaintext=True)
+    lent = DataKey("b", 2, 2, KeyState.PENDING, NOW, bytes(64), lender=own.ids)
+    joining = Keyring([own, clear, lent, other])
+    for names in (("a", "b"), ("b",), ("c",)):
+        require_classes(policy(*names), joining, make_config(1))
+    declared = replace(policy("a"), classes=policy("a", "b").classes)
+    for early in (policy("a"), policy("a", "c"), declared):
+        with pytest.raises(KeyringIncomplete) as caught:
+            require_classes(early, joining, make_config(1))
+        assert caught.value.reason is StartReason.KEYRING_INCOMPLETE
+        assert "keep b" in caught.value.hint
+    over = Keyring([own, replace(clear, state=KeyState.DECRYPT_ONLY), replace(lent, state=KeyState.ACTIVE)])
+    require_classes(policy("a"), over, make_config(1))

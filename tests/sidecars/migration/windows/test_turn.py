@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from bson.binary import Binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.keys.errors import DamagedFile
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL
@@ -27,8 +29,13 @@ from tests.sidecars.migration.windows.doubles import (
     CLASS_ID,
     DECRYPTING,
     ENCRYPTING,
+    JOINING,
+    LEAVING,
+    LENDER_ID,
     NEW,
+    PARTING,
     PATIENTS,
+    REJOINING,
     VERSIONS,
     VISITS,
     Document,
@@ -43,9 +50,16 @@ from tests.sidecars.migration.windows.doubles import (
     sealed,
 )
 
-moves = pytest.mark.parametrize(
-    "versions", [VERSIONS, ENCRYPTING, DECRYPTING], ids=["reencrypt", "encrypt", "decrypt"]
-)
+WAYS = {
+    "reencrypt": VERSIONS,
+    "encrypt": ENCRYPTING,
+    "decrypt": DECRYPTING,
+    "join": JOINING,
+    "rejoin": REJOINING,
+    "leave": LEAVING,
+    "part": PARTING,
+}
+moves = pytest.mark.parametrize("versions", WAYS.values(), ids=WAYS)
 
 
 class World:
@@ -102,7 +116,7 @@ def clinic(count: int = 12, seed: int = 1, versions: Versions = VERSIONS) -> dic
 
 def old_form(versions: Versions) -> Callable[[str], Any]:
     """How a text is stored before the move."""
-    return str if versions.old.is_plaintext else sealed
+    return str if versions.old.is_plaintext else partial(sealed, cipher=versions.old.cipher)
 
 
 def texts(documents: dict[str, Any]) -> Any:
@@ -218,6 +232,29 @@ def test_a_signal_withdraws_a_window_that_does_not_move() -> None:
     assert frontier.window.is_empty
 
 
+@pytest.mark.parametrize("versions", [JOINING, REJOINING], ids=["join", "rejoin"])
+def test_what_joins_has_the_very_envelopes_of_the_lender(versions: Versions) -> None:
+    lender = ValueCipher(bytes(range(64, 128)), LENDER_ID, 6)
+    world = World(clinic(20, versions=versions), (), versions)
+    wanted = {each["_id"]: sealed(opened(each["nhs"]), lender) for each in world.values.documents()[PATIENTS]}
+    world.live()
+    assert {each["_id"]: each["nhs"] for each in world.values.documents()[PATIENTS]} == wanted
+
+
+@pytest.mark.parametrize("versions", [LEAVING, PARTING], ids=["leave", "part"])
+def test_what_leaves_takes_no_value_of_the_lender_along(versions: Versions) -> None:
+    """The lender has values in the same documents, with the same envelopes."""
+    documents = {
+        name: [{**each, "o": old_form(versions)("943")} for each in found]
+        for name, found in clinic(20, versions=versions).items()
+    }
+    world = World(documents, (), versions)
+    assert world.live().standing is Standing.DONE
+    for each in world.values.documents()[PATIENTS]:
+        assert each["o"] == old_form(versions)("943")
+        assert each["nhs"] != each["o"]
+
+
 @moves
 def test_a_process_may_die_before_any_step(versions: Versions) -> None:
     whole = World(clinic(8, versions=versions), (), versions)
@@ -239,7 +276,7 @@ def test_a_process_may_die_before_any_step(versions: Versions) -> None:
 @given(
     names=st.lists(st.text(max_size=40), max_size=25),
     cuts=st.lists(st.integers(0, 40), max_size=6),
-    versions=st.sampled_from((VERSIONS, ENCRYPTING, DECRYPTING)),
+    versions=st.sampled_from(tuple(WAYS.values())),
     by_bytes=st.booleans(),
     is_sorted=st.booleans(),
 )
