@@ -64,8 +64,21 @@ def _covered(database: str, raw: Mapping[str, Any], policies: PolicySet) -> Cove
     tree = policies.covered(namespace)
     if tree is None:
         return None
+    return CoveredCollection(namespace, tree, True, raw.get("type", "collection"), _validation(raw))
+
+
+def validation_of(client: Client, namespace: str) -> Validation:
+    """How a collection validates its documents; nothing of one that does not exist.
+
+    Raises what the driver raises.
+    """
+    database, _, name = namespace.partition(".")
+    listed = client.get_database(database, RAW).list_collections(filter={"name": name})
+    return next(map(_validation, listed), _NO_VALIDATION)
+
+
+def _validation(raw: Mapping[str, Any]) -> Validation:
     options = raw.get("options") or {}
-    validation = Validation(
+    return Validation(
         options.get("validator") or None, options.get("validationLevel"), options.get("validationAction")
     )
-    return CoveredCollection(namespace, tree, True, raw.get("type", "collection"), validation)

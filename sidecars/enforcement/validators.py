@@ -9,7 +9,11 @@ Source: MongoDB manual, "$jsonSchema" and "Schema Validation".
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from enum import Enum
 from typing import Any, Final
+
+from bson import encode
 
 from sealwire.policies.file.schema import PathNode
 from sealwire.sidecars.covered import Validation
@@ -104,6 +108,29 @@ def combine(schema: Schema, former: Validation) -> dict[str, Any]:
     title = f"{MARK}; before: level={former.level or ''} action={former.action or ''}"
     ours = {"$jsonSchema": {"title": title, "description": _DESCRIPTION, **schema}}
     return {"$and": [ours, former.validator]} if former.validator else ours
+
+
+class Enforced(Enum):
+    """Whether a collection rejects plaintext because of a validator of ours."""
+
+    NOT = "not"
+    """It has none, or one that lets everything pass."""
+    AS_POLICY = "as the policy says"
+    """At the paths that the policy covers now."""
+    OTHERWISE = "otherwise"
+    """At the paths of another policy, or of another release."""
+
+
+def enforced(now: Validation, tree: PathNode | None) -> Enforced:
+    """What a collection's validation does with plaintext; `tree` are its covered paths. Raises nothing."""
+    former = take_apart(now.validator)
+    if former is None or now.level == "off" or now.action == "warn":
+        return Enforced.NOT
+    if tree is not None:
+        with suppress(SchemaTooLarge):
+            if encode(combine(covering_schema(tree), former)) == encode(now.validator or {}):
+                return Enforced.AS_POLICY
+    return Enforced.OTHERWISE
 
 
 def take_apart(validator: Mapping[str, Any] | None) -> Validation | None:

@@ -15,6 +15,7 @@ import click
 from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.class_keys import ClassKeys
 from sealwire.cli.migrate.definitions import class_conversions, tell_changed, versions_to_judge
+from sealwire.cli.migrate.enforced import refuse_enforced
 from sealwire.cli.migrate.options import Effort, progress_bar
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
@@ -150,7 +151,10 @@ class ClassMove:
         return places_of(client, self.policies, self.class_name)
 
     def _refuse_obstacles(self, client: Client) -> None:
-        refuse_class_obstacles(client, self._places(client), self.direction, self._field_class)
+        places = self._places(client)
+        refuse_class_obstacles(client, places, self.direction, self._field_class)
+        names = [where.namespace for where in places]
+        refuse_enforced(client, self.policies, self.direction, names, is_covered=True)
 
     def _new_job(self, client: Client) -> Job:
         """Raises MigrationRefused NOT_COVERED, NOTHING."""

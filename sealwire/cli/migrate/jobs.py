@@ -10,6 +10,7 @@ import click
 from sealwire.cli.key_options import KekOptions, kek_options, keyring_option
 from sealwire.cli.migrate.classes import ClassMove, class_of
 from sealwire.cli.migrate.definitions import conversions_of
+from sealwire.cli.migrate.enforced import refuse_enforced
 from sealwire.cli.migrate.options import (
     Effort,
     carry_on,
@@ -186,6 +187,8 @@ def resume(  # noqa: PLR0913 - one parameter an option
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
             refuse_obstacles(client, found.moves)
+            names = [each.namespace for each in found.moves]
+            refuse_enforced(client, policies, found.direction, names, is_covered=False)
             conversions_of(client, keys, found.direction, found.moves, effort.accepted).check()
             if not manner.dry_run:
                 found = found.stopped(Standing.RUNNING, _now())

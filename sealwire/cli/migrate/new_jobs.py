@@ -10,6 +10,7 @@ import click
 from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, refuse_encrypting
 from sealwire.cli.migrate.definitions import conversions_of
+from sealwire.cli.migrate.enforced import refuse_enforced
 from sealwire.cli.migrate.options import Effort, carry_on, finish_all, open_keyring
 from sealwire.cli.output import Manner
 from sealwire.cli.server_options import required_uri
@@ -72,6 +73,8 @@ class NewJobs:
         with connected(server, RIGHTS) as client:
             moves = choose(client, self.policies)
             refuse_obstacles(client, moves)
+            names = [move.namespace for move in moves]
+            refuse_enforced(client, self.policies, self.direction, names, is_covered=False)
             conversions_of(client, keyring, self.direction, moves, self.effort.accepted).check()
             for move in moves:
                 if move.class_name:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from bson import MinKey
+from click.testing import CliRunner
 
+from sealwire.cli.policy.enforce import enforce as enforce_command
 from sealwire.crypto.envelope import parse_header
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.keyring.borrowing import borrow
@@ -159,3 +161,28 @@ collections:
         done = clinic.migrate("decrypt", clinic.policy(), "nhs", "--confirm", "nhs")
         assert isinstance(done.exception, KeySettingError)
         assert done.exception.reason is KeysReason.LENT
+
+
+def enforce(clinic: Clinic, policy: str, *words: str) -> None:
+    done = CliRunner().invoke(
+        enforce_command, [policy, "--yes", *words], env=clinic.environ, catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_nothing_is_decrypted_that_the_server_would_reject(clinic: Clinic, stored: Any) -> None:
+    stored.insert_many([patient(number) for number in range(4)])
+    policy = clinic.policy()
+    clinic.job("encrypt", policy)
+    enforce(clinic, policy)
+    number = clinic.refused("decrypt", policy, "nhs_number", "--confirm", "nhs_number")
+    less = clinic.policy(LESS)
+    notes = ("decrypt", less, PATIENTS, "notes", "--confirm", PATIENTS)
+    stale = clinic.refused(*notes)
+    assert number.reason is stale.reason is MigrationReason.OBSTACLE
+    assert not any(key.is_plaintext for key in clinic.data_keys())
+    # what the policy of now asks for lets the path go
+    enforce(clinic, less)
+    assert clinic.job(*notes)["state"] == "done"
+    enforce(clinic, less, "--remove")
+    assert clinic.job("decrypt", less, "nhs_number", "--confirm", "nhs_number")["state"] == "done"

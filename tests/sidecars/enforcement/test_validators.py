@@ -17,9 +17,11 @@ from sealwire.sidecars.covered import Validation
 from sealwire.sidecars.enforcement.validators import (
     LEAF_ARRAYS,
     MARK,
+    Enforced,
     SchemaTooLarge,
     combine,
     covering_schema,
+    enforced,
     take_apart,
 )
 from tests.policies.support import plan_of, seal
@@ -240,3 +242,29 @@ def test_the_former_validator_goes_on_counting() -> None:
 )
 def test_a_validator_that_is_not_ours_is_not_taken_apart(validator: dict[str, Any] | None) -> None:
     assert take_apart(validator) is None
+
+
+OWNERS: tuple[Mapping[str, Any], ...] = ({}, {"$jsonSchema": {"required": ["a"]}}, {"a": {"$gt": 1}})
+
+
+@pytest.mark.parametrize("former", OWNERS)
+def test_a_validator_of_ours_is_known_by_the_policy_that_it_was_made_for(former: Mapping[str, Any]) -> None:
+    before = Validation(former or None, "strict", "error")
+    ours = combine(covering_schema(TREES[0]), before)
+    assert enforced(Validation(ours), TREES[0]) is Enforced.AS_POLICY
+    assert enforced(Validation(ours, "moderate", "error"), TREES[0]) is Enforced.AS_POLICY
+    for other in (TREES[1], None):
+        assert enforced(Validation(ours), other) is Enforced.OTHERWISE
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        Validation(),
+        *(Validation(each) for each in OWNERS),
+        Validation(combine(covering_schema(TREES[0]), Validation()), "off", "error"),
+        Validation(combine(covering_schema(TREES[0]), Validation()), "strict", "warn"),
+    ],
+)
+def test_what_rejects_nothing_or_is_its_owners_is_not_ours(now: Validation) -> None:
+    assert enforced(now, TREES[0]) is Enforced.NOT
