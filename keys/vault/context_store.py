@@ -8,6 +8,7 @@ The engine keeps older versions of a document. A destroyed key is destroyed in a
 was wrapped anew as well. Vault's snapshots and its storage's own log may hold them longer.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -35,6 +36,8 @@ from sealwire.keys.vault.settings import check_path
 
 _AT_ONCE = 64
 _REMEMBERED = 1000
+_PAUSE_S = 1.0
+"""After a time-out nobody asks for so long: who waits for a server that is silent would else wait in turn."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +46,14 @@ R = TypeVar("R")
 class VaultContextStore(Unpicklable):
     """A `contexts.store.ContextStore` at a path of a KV engine."""
 
-    def __init__(self, connection: VaultConnection, place: VaultDocument, *, create: bool = True) -> None:
+    def __init__(
+        self,
+        connection: VaultConnection,
+        place: VaultDocument,
+        *,
+        create: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Looks whether a store is there, or makes one.
 
         Raises KeySettingError VAULT_SETTING, and FILE_MISSING without `create`; DamagedFile, KekUnavailable.
@@ -52,6 +62,8 @@ class VaultContextStore(Unpicklable):
         self._connection = connection
         self._documents = ContextDocuments(place)
         self._log = DestroyedLog(self._documents)
+        self._clock = clock
+        self._silent_until = clock()
         self._replaced: OrderedDict[bytes, VaultDocument] = OrderedDict()
         """By the SHA-256 of a wrapped key that was replaced here: the document that had it."""
         if self._asked(FINDING, self._documents.is_there):
@@ -223,11 +235,19 @@ class VaultContextStore(Unpicklable):
 
     def _asked(self, what: str, operation: Callable[[Client], R], *, repeatable: bool = True) -> R:
         """What `VaultConnection.call` gives, with the errors of a store of context keys."""
+        if self._clock() < self._silent_until:
+            raise KekUnavailable(
+                KeysReason.CONTEXTS,
+                f"{self}: Vault did not answer a moment ago",
+                "check the server and network",
+            )
         try:
             return self._connection.call(what, operation, repeatable=repeatable)
         except (KekUnavailable, KekDenied, KeySettingError) as error:
             if error.reason is KeysReason.CONTEXTS:
                 raise
+            if error.reason is KeysReason.VAULT_SLOW:
+                self._silent_until = self._clock() + _PAUSE_S
             raise KekUnavailable(KeysReason.CONTEXTS, f"{self}: {error}", error.hint) from None
 
     def _remember(self, wrapped: bytes, place: VaultDocument) -> None:

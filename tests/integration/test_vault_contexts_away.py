@@ -288,6 +288,29 @@ def test_a_server_that_says_nothing_is_given_up(place: VaultDocument) -> None:
         unavailable(lambda: VaultContextStore(connected, place))
 
 
+def test_who_asks_right_after_a_time_out_does_not_wait_for_another(
+    bao: OpenBao, place: VaultDocument
+) -> None:
+    now = [0.0]
+    connected = connect(bao.address, bao.root_token, timeout_s="0.5", deadline_s="0.5")
+    store = VaultContextStore(connected, place, clock=lambda: now[-1])
+    asked: list[float] = []
+
+    def silent(*_: object) -> None:
+        asked.append(now[-1])
+        time.sleep(0.7)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ContextDocuments, "standing", silent)
+        for second in (1.0, 1.9, 2.1):
+            now.append(second)
+            unavailable(lambda: store.find(1, [b"\1" * 16]))
+            time.sleep(0.5)
+    assert asked == [1.0, 2.1]
+    now.append(4.0)
+    assert store.find(1, [b"\1" * 16]) == []
+
+
 def test_a_server_that_is_not_there_is_unavailable(place: VaultDocument) -> None:
     connected = connect(f"http://127.0.0.1:{free_port()}", "none")
     unavailable(lambda: VaultContextStore(connected, place))
