@@ -1,4 +1,4 @@
-"""From settings such as `file:/etc/sealwire/kek.json` to an open key-encryption key and a keyring's store."""
+"""From settings such as `file:/etc/sealwire/kek.json` to an open key-encryption key and stores of keys."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE, EnvironmentKek
 from sealwire.keys.kek.kek import KeyEncryptionKey
@@ -72,7 +74,7 @@ def parse_provider(setting: str, passphrase_file: Path | None = None) -> Provide
 
 
 class Providers:
-    """Opens KEKs and keyring stores for one process. All that lies in Vault shares one connection.
+    """Opens KEKs and stores for one process. All that lies in Vault shares one connection.
 
     One, because a wrapped secret id opens once: two logins of one process would be one too many.
     """
@@ -129,6 +131,20 @@ class Providers:
                 from sealwire.keys.vault.kv import KvStore  # noqa: PLC0415 - see _vault_connection
 
                 return KvStore(self._vault_connection(), place)
+
+    def context_store(self, place: Place, *, create: bool) -> ContextStore:
+        """The store of context keys at `place`, opened, or made with `create`.
+
+        Raises:  KeySettingError, FILE_MISSING where none is there and none is made
+                 UnsafeFile, DamagedFile, KekUnavailable CONTEXTS
+        """
+        match place:
+            case Path():
+                return SqliteContextStore(place, create=create)
+            case VaultDocument():
+                from sealwire.keys.vault.context_store import VaultContextStore  # noqa: PLC0415 - as above
+
+                return VaultContextStore(self._vault_connection(), place, create=create)
 
     def vault_text(self, location: str, max_characters: int) -> str:
         """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.secret.read_text`, KeySettingError."""

@@ -1,7 +1,7 @@
 """What a store keeps of the key of one context. The context itself stands nowhere in it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 TAG_BYTES = 16
 
@@ -34,3 +34,13 @@ class ContextRow:
     def is_destroyed(self) -> bool:
         """Whether the key is gone."""
         return self.wrapped is None
+
+
+def parse_moment(text: object) -> datetime:
+    """A time as a store has it, in UTC. Raises ValueError for what is none."""
+    if not isinstance(text, str):
+        raise ValueError("not a time")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("not a time that there is") from None

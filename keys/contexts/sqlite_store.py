@@ -9,11 +9,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sealwire.keys.contexts.row import ContextRow
+from sealwire.keys.contexts.row import ContextRow, parse_moment
 from sealwire.keys.contexts.store import ContextCount
 from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, KeysReason
 from sealwire.keys.keyring.record import format_time
@@ -225,8 +224,10 @@ class SqliteContextStore:
     def _row(self, found: Sequence[Any]) -> ContextRow:
         try:
             key_id, class_id, tag, version, wrapped, created, *ends = found
-            after, destroyed = (None if each is None else _time(each) for each in ends)
-            return ContextRow(key_id, class_id, tag, version, wrapped, _time(created), after, destroyed)
+            after, destroyed = (None if each is None else parse_moment(each) for each in ends)
+            return ContextRow(
+                key_id, class_id, tag, version, wrapped, parse_moment(created), after, destroyed
+            )
         except ValueError:
             raise self._damaged("has a row that Sealwire did not write") from None
 
@@ -246,13 +247,6 @@ def _holds(path: Path, wanted: bytes) -> bool:
     except FileNotFoundError:
         pass
     return False
-
-
-def _time(text: object) -> datetime:
-    """Raises ValueError for what is no time."""
-    if not isinstance(text, str):
-        raise ValueError("not a time")
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _fields(row: ContextRow) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ class ContextCount:
 
 
 class ContextStore(Protocol):
-    """Keeps rows. Safe to share between threads.
+    """Keeps rows. Safe to share between threads. `str` names it in messages.
 
     Every method raises KekUnavailable CONTEXTS where the store does not answer, DamagedFile where it is not
     what Sealwire wrote. What `create` returned is on disk.

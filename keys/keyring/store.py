@@ -38,7 +38,7 @@ def parse_place(setting: str) -> Place:
     if not mount or not path:
         raise KeySettingError(
             KeysReason.VAULT_SETTING,
-            "the keyring's place in Vault lacks its mount or its path",
+            "a place in Vault lacks its mount or its path",
             "write vault:MOUNT/PATH, such as vault:secret/sealwire/keyring",
         )
     return VaultDocument(mount, path)

@@ -2,10 +2,12 @@
 
 Owns: the way there (`settings`, `transport`), tokens and their lives (`login`, `connection`), what answers
 mean (`errors`), a KEK in the transit engine (`transit`), a keyring in a KV version 2 engine (`kv`), a text
-that people keep there (`secret`).
+that people keep there (`secret`), and keys of contexts (`context_store`, made of `context_documents` and
+`destroyed_log`).
 
 The walk: `settings.vault_settings` says where and as whom; a `connection.VaultConnection` made from it runs
-every operation under a living token and within a deadline; `TransitKek` and `KvStore` are built on one.
+every operation under a living token and within a deadline; `TransitKek`, `KvStore` and `VaultContextStore`
+are built on one, the stores with the check-and-set of `kv_document`.
 Nothing outside of this package imports hvac, requests or urllib3.
 
 May not import: wire, policies, proxy, asyncio, logging. Everything blocks: the event loop calls none of it.

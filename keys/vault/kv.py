@@ -20,7 +20,8 @@ from sealwire.keys.errors import (
 from sealwire.keys.keyring.record import MAX_FILE_BYTES
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
-from sealwire.keys.vault.errors import failed, says
+from sealwire.keys.vault.errors import says
+from sealwire.keys.vault.kv_document import VersionMoved, put_document, read_document
 from sealwire.keys.vault.settings import check_path
 
 FIELD = "keyring"
@@ -77,36 +78,23 @@ class KvStore:
 
     def _current(self, client: Client) -> tuple[bytes | None, int]:
         """The newest text and its version; no text with a version above 0: that version was deleted."""
-        try:
-            answer = client.secrets.kv.v2.read_secret_version(
-                self._document.path, mount_point=self._document.mount, raise_on_deleted_version=True
-            )
-            return self._content(answer["data"])
-        except hvac_errors.InvalidPath as error:
-            if says(error, "no handler for route"):
-                raise
-            return None, _deleted_version(error)
-        except (KeyError, TypeError):
-            raise failed(self._reading) from None
+        held = read_document(client, self._document, self._reading)
+        return None if held.fields is None else self._content(held.fields), held.version
 
-    def _content(self, data: Any) -> tuple[bytes | None, int]:
-        version = data["metadata"]["version"]
-        fields = data["data"]
-        if not isinstance(fields, dict) or list(fields) != [FIELD] or not isinstance(fields[FIELD], str):
+    def _content(self, fields: Any) -> bytes:
+        text = fields[FIELD] if isinstance(fields, dict) and list(fields) == [FIELD] else None
+        if not isinstance(text, str):
             raise self._damaged(f"does not have the one field {FIELD!r}")
-        if len(fields[FIELD]) > MAX_FILE_BYTES:
+        if len(text) > MAX_FILE_BYTES:
             raise self._damaged(f"is larger than {MAX_FILE_BYTES} bytes")
-        return fields[FIELD].encode("utf-8", "replace"), int(version)
+        return text.encode("utf-8", "replace")
 
     def _put(self, client: Client, content: bytes, version: int) -> None:
-        path = f"{self._document.mount}/data/{self._document.path}"
-        fields = {"data": {FIELD: content.decode("ascii")}, "options": {"cas": version}}
+        fields = {FIELD: content.decode("ascii")}
         try:
-            answer = client.write_data(path, data=fields)
-        except hvac_errors.InvalidRequest as error:
-            if says(error, "check-and-set"):
-                raise self._busy() from None
-            raise failed(self._writing) from None
+            put_document(client, self._document, fields, version, self._writing)
+        except VersionMoved:
+            raise self._busy() from None
         except hvac_errors.InternalServerError as error:
             if says(error, "too large"):
                 raise KeySettingError(
@@ -115,13 +103,6 @@ class KvStore:
                     "raise its max_entry_size, or keep the keyring in a file",
                 ) from None
             raise
-        # Version 1 of the engine accepts any body and answers with an empty one.
-        if not isinstance(answer, dict):
-            raise KeySettingError(
-                KeysReason.VAULT_PATH,
-                f"{self} is not in a KV engine of version 2",
-                "enable one: vault secrets enable -path=secret -version=2 kv",
-            )
 
     def _missing(self, *, deleted: bool) -> KeysError:
         if deleted:
@@ -141,11 +122,3 @@ class KvStore:
 
     def _damaged(self, what: str) -> DamagedFile:
         return DamagedFile(KeysReason.SCHEMA, f"{self} {what}", "check that the path is right")
-
-
-def _deleted_version(error: hvac_errors.InvalidPath) -> int:
-    """The version that "not found" is about, where the document is there and its newest version is not."""
-    try:
-        return int(error.json["data"]["metadata"]["version"])
-    except (KeyError, TypeError, ValueError):
-        return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sealwire.cli.options import PATH, settings
+from sealwire.cli.options import PATH, Decorator, settings
 from sealwire.keys.kek.kek import KeyEncryptionKey
 from sealwire.keys.kek.key_file import KeyFileKek
 from sealwire.keys.kek.passphrase import check_strength
@@ -32,6 +32,18 @@ passphrase_file_option = click.option(
     show_envvar=True,
     help="Passphrase of the key file; else $SEALWIRE_PASSPHRASE, else a prompt.",
 )
+
+
+def contexts_option(text: str, *, required: bool = False) -> Decorator:
+    """`--contexts`, with this help: where the store of context keys is."""
+    return click.option(
+        "--contexts",
+        metavar="PATH|vault:MOUNT/PATH",
+        envvar="SEALWIRE_KEYS_CONTEXTS",
+        show_envvar=True,
+        required=required,
+        help=text,
+    )
 
 
 @dataclass(frozen=True, slots=True)

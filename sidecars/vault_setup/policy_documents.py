@@ -53,6 +53,33 @@ def _proxy(settings: SetupSettings) -> tuple[Rule, ...]:
     return (
         Rule(f"{settings.transit_mount}/decrypt/{settings.proxy_key}", USE),
         Rule(f"{settings.kv_mount}/data/{settings.keyring}", READ),
+        *(_contexts(settings, proxy=True) if settings.with_contexts else ()),
+    )
+
+
+def _contexts(settings: SetupSettings, *, proxy: bool) -> tuple[Rule, ...]:
+    """Keys of contexts: a proxy makes and finds them. Only others go through them, or destroy any.
+
+    Each context has documents of its own, hence the wildcards. `keys/vault/context_documents` says which.
+    """
+    mount, path = settings.kv_mount, settings.contexts
+    both = (
+        Rule(f"{mount}/data/{path}/store", WRITE),
+        Rule(f"{mount}/data/{path}/tags/*", WRITE),
+        Rule(f"{mount}/data/{path}/ids/*", ("create", "read")),
+    )
+    write = READ if proxy else WRITE
+    more = (
+        Rule(f"{mount}/data/{path}/former/*", write),
+        Rule(f"{mount}/data/{path}/destroyed/*", write),
+    )
+    if proxy:
+        return (*both, *more)
+    return (
+        *both,
+        *more,
+        Rule(f"{mount}/metadata/{path}/*", ("list", "read", "update")),
+        Rule(f"{mount}/destroy/{path}/tags/*", USE),
     )
 
 
@@ -83,6 +110,7 @@ def _rotation(settings: SetupSettings) -> tuple[Rule, ...]:
         ),
         Rule(f"{settings.kv_mount}/data/{settings.keyring}", WRITE),
         Rule(f"{settings.kv_mount}/metadata/{settings.keyring}", READ),
+        *(_contexts(settings, proxy=False) if settings.with_contexts else ()),
     )
 
 

@@ -75,6 +75,8 @@ class SetupSettings:
     auth: AppRole | Kubernetes = field(default_factory=AppRole)
     audit_file: str | None = None
     """Where the server is to write its audit log, should it have no audit device yet."""
+    with_contexts: bool = False
+    """Whether keys of contexts lie in the key-value mount as well."""
 
     def __post_init__(self) -> None:
         _check(_NAME, self.prefix, "prefix")
@@ -111,6 +113,11 @@ class SetupSettings:
     def keyring(self) -> str:
         """The keyring's path inside the key-value mount, for those who keep it there."""
         return f"{self.prefix}/keyring"
+
+    @property
+    def contexts(self) -> str:
+        """The path of the store of context keys inside the key-value mount."""
+        return f"{self.prefix}/contexts"
 
     def role_name(self, role: Role) -> str:
         """What a role and its policy are called on the server."""

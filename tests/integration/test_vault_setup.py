@@ -1,14 +1,17 @@
 """`sealwire vault setup` against a real OpenBao: from an empty server to one that is set up, and back."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from sealwire.keys.errors import KeySettingError, KeysReason
+from sealwire.keys.errors import KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.admin import VaultAdmin
 from sealwire.keys.vault.connection import VaultConnection
+from sealwire.keys.vault.context_store import VaultContextStore
 from sealwire.keys.vault.settings import settings_from_environment
 from sealwire.sidecars.vault_setup.plan import carry_out, compare_all, outstanding
 from sealwire.sidecars.vault_setup.settings import AppRole, Kubernetes, SetupSettings
@@ -16,6 +19,8 @@ from sealwire.testbed.certificates import create_authority
 from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.build_context import ROOT
 from tests.integration.vault_command import SHARES, Command, ReadyVault
+from tests.keys.contexts.store_contract import row
+from tests.keys.samples import NOW
 from tests.sidecars.vault_setup.fake_server import FakeServer
 from tests.support.openbao import RaftServer
 
@@ -69,6 +74,27 @@ def test_drift_is_shown_and_mended(vault: ReadyVault) -> None:
     assert drift == {("policy", "sealwire-proxy")}
     assert vault.command.as_root("setup", "--yes").code == 0
     assert vault.command.as_root("status").code == 0
+
+
+def test_the_roles_may_keep_and_destroy_keys_of_contexts_where_that_is_asked_for(vault: ReadyVault) -> None:
+    assert vault.command.as_root("setup", "--contexts", "--yes").code == 0
+    assert vault.command.as_root("status", "--contexts").code == 0
+    assert vault.command.as_root("status").code == 1
+    place = VaultDocument("secret", "sealwire/contexts")
+    proxy, rotation = (
+        VaultContextStore(VaultConnection(settings_from_environment(environ), environ), place)
+        for environ in (
+            {**vault.command.environ, **vault.command.login(role)} for role in ("proxy", "rotation")
+        )
+    )
+    old = row(1)
+    assert proxy.create([old]) == rotation.rows(1, b"", 9) == [old]
+    gone = replace(old, wrapped=None, destroyed=NOW)
+    with pytest.raises(KekUnavailable):
+        proxy.replace(old, gone)
+    assert rotation.replace(old, gone)
+    assert proxy.destroyed_after(0) == (1, [old.key_id])
+    assert vault.command.as_root("setup", "--yes").code == 0
 
 
 def test_a_key_that_was_made_otherwise_stops_everything_before_a_question_is_asked(vault: ReadyVault) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwire.keys.errors import KeysError, KeySettingError, KeysReason
+from sealwire.keys.errors import KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.kek.key_file import create_key_file
 from sealwire.keys.kek.local_wrap import LocalKek
 from sealwire.keys.keyring.store import FileStore, VaultDocument
@@ -119,3 +119,16 @@ def test_all_that_lies_in_vault_shares_one_connection() -> None:
     assert isinstance(other, TransitKek)
     assert one._connection is other._connection
     assert isinstance(one._connection, VaultConnection)
+
+
+def test_a_store_of_context_keys_is_a_file_or_lies_in_vault(tmp_path: Path) -> None:
+    providers = Providers({"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "none"})
+    with pytest.raises(KeySettingError) as missing:
+        providers.context_store(tmp_path / "contexts.db", create=False)
+    assert missing.value.reason is KeysReason.FILE_MISSING
+    store = providers.context_store(tmp_path / "contexts.db", create=True)
+    store.close()
+    assert str(store) == str(tmp_path / "contexts.db")
+    with pytest.raises(KeysError) as caught:
+        providers.context_store(VaultDocument("secret", "contexts"), create=True)
+    assert (type(caught.value), caught.value.reason) == (KekUnavailable, KeysReason.CONTEXTS)

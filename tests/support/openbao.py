@@ -13,13 +13,13 @@ from sealwire.testbed.certificates import Authority, create_authority
 from sealwire.testbed.openbao import OpenBao
 
 
-def make_token(bao: OpenBao, policy: str | None = None, **more: Any) -> str:
-    """A token; with the rules of `policy` (HCL) and the default policy only, else the root's."""
+def make_token(bao: OpenBao, policy: str | None = None, name: str = "test", **more: Any) -> str:
+    """A token; with the default policy and the rules of `policy` (HCL), kept as `name`, else the root's."""
     client = bao.client
     policies = ["root"]
     if policy is not None:
-        client.sys.create_or_update_policy("test", policy)
-        policies = ["test"]
+        client.sys.create_or_update_policy(name, policy)
+        policies = [name]
     return str(client.auth.token.create(policies=policies, **more)["auth"]["client_token"])
 
 

@@ -17,8 +17,8 @@ from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.setting_names import (
     read_kek,
-    read_keyring,
     read_keys,
+    read_place,
     read_vault,
     refuse_leftovers,
 )
@@ -161,9 +161,13 @@ class _Reader:
         frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
         admin = _section(top, "admin", ("address",))
         levels = ("debug", "info", "warning", "error")
-        keyring = read_keyring(top["keyring"], self._path)
+        keyring = read_place(top["keyring"], self._path)
         kek = read_kek(top["kek"], self._path)
-        in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or isinstance(keyring, VaultDocument)
+        remote = kek.kind.is_remote or isinstance(keyring, VaultDocument)
+        keys = read_keys(top.get("keys"), self._path, remote=remote)
+        in_vault = kek.kind is ProviderKind.VAULT_TRANSIT or any(
+            isinstance(place, VaultDocument) for place in (keyring, keys.contexts)
+        )
         vault = top.get("vault")
         vault_settings = read_vault(vault, self._path, self._environ, top["kek"]) if in_vault else None
         members: tuple[Member, ...]
@@ -181,7 +185,7 @@ class _Reader:
             reveal=_choice(top, "reveal", Reveal.PROTECTED),
             keyring=keyring,
             kek=kek,
-            keys=read_keys(top.get("keys"), self._path, remote=in_vault or kek.kind.is_remote),
+            keys=keys,
             vault=vault_settings,
             admin=_address(admin["address"]) if "address" in admin else Address("127.0.0.1", 9464),
             log_level=log["level"].choice(levels) if "level" in log else "info",

@@ -20,7 +20,7 @@ _USUAL_REMOTE_AGE_S = 86_400.0
 _NUMBERS = ("timeout_s", "deadline_s")
 
 
-def read_keyring(node: Node, path: ToPath) -> Place:
+def read_place(node: Node, path: ToPath) -> Place:
     """A path, or `vault:MOUNT/PATH`. Raises SourceError."""
     try:
         place = parse_place(node.text())
@@ -66,10 +66,12 @@ def read_kek(node: Node, path: ToPath) -> ProviderSettings:
 def read_keys(node: Node | None, path: ToPath, *, remote: bool) -> KeySettings:
     """The section `keys`; None where there is none. Raises SourceError.
 
-    `remote`: the KEK or the keyring lies with a service, and without it keys have an age.
+    `remote`: the KEK or the keyring lies with a service. While one is away, or Vault as the store of
+    context keys, keys have an age.
     """
     entries = node.entries((), ("refresh_s", "max_age_s", "cache", "contexts")) if node is not None else {}
-    max_age_s = _USUAL_REMOTE_AGE_S if remote else None
+    contexts = read_place(entries["contexts"], path) if "contexts" in entries else None
+    max_age_s = _USUAL_REMOTE_AGE_S if remote or isinstance(contexts, VaultDocument) else None
     if "max_age_s" in entries:
         max_age_s = entries["max_age_s"].number(1, _YEAR_S)
     refresh = entries.get("refresh_s")
@@ -77,7 +79,7 @@ def read_keys(node: Node | None, path: ToPath, *, remote: bool) -> KeySettings:
         refresh_s=KeySettings().refresh_s if refresh is None else refresh.number(1, 86_400),
         max_age_s=max_age_s,
         cache=_read_cache(entries["cache"], path) if "cache" in entries else None,
-        contexts=path(entries["contexts"]) if "contexts" in entries else None,
+        contexts=contexts,
     )
 
 

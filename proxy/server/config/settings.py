@@ -103,7 +103,7 @@ class KeySettings:
     max_age_s: float | None = None
     """How long keys are used after the provider last answered. None means for ever."""
     cache: CacheSettings | None = None
-    contexts: Path | None = None
+    contexts: Place | None = None
     """The store of the keys of contexts."""
 
 

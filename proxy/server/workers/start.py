@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sealwire.crypto import selftest
-from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KeysError, UnknownKey
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.keyring import Keyring
@@ -64,7 +63,8 @@ def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None =
     """
     policy = read_policy(config.policy)
     selftest.run()
-    source = _keyring_source(config, environ)
+    providers = Providers(environ, config.vault)
+    source = _keyring_source(config, providers)
     first = source.first()
     require_classes(policy.rules, first.keyring, config)
     require_store(policy.rules, config)
@@ -72,13 +72,12 @@ def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None =
     uri = None if config.frontier_uri_file is None else read_uri(config.frontier_uri_file)
     contexts = None
     if config.keys.contexts is not None:
-        store = SqliteContextStore(config.keys.contexts)
+        store = providers.context_store(config.keys.contexts, create=True)
         contexts = OpenContexts(store, store.destroyed_after(-1)[0])
     return Loaded(config, policy, first, source, listen, upstream, reread, uri, contexts)
 
 
-def _keyring_source(config: Config, environ: Mapping[str, str] | None) -> KeyringSource:
-    providers = Providers(environ, config.vault)
+def _keyring_source(config: Config, providers: Providers) -> KeyringSource:
     kek = providers.kek(config.kek)
     store = providers.store(config.keyring)
     cache = None
@@ -148,7 +147,7 @@ def require_store(policy: PolicySet, config: Config) -> None:
         raise KeyringIncomplete(
             StartReason.KEYRING_INCOMPLETE,
             f"class {name} has a key for each context, and there is no store of such keys",
-            "set keys.contexts to the path of one, on a disk that is not in the data's own backups",
+            "set keys.contexts to a file that is not in the data's own backups, or to vault:MOUNT/PATH",
         )
 
 

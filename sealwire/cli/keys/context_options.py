@@ -5,21 +5,27 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import bson
 import click
 from bson.binary import Binary, UuidRepresentation
 
-from sealwire.cli.key_options import KekOptions, kek_options, keyring_option, open_keyring_store
-from sealwire.cli.options import PATH, Decorator, declare, settings
+from sealwire.cli.key_options import (
+    KekOptions,
+    contexts_option,
+    kek_options,
+    keyring_option,
+    open_keyring_store,
+)
+from sealwire.cli.options import Decorator, declare, settings
 from sealwire.crypto import selftest
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.row import ContextRow
-from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.planning.contexts import context_of, database_context
 from sealwire.wire.raw_bson import find_element
@@ -35,7 +41,7 @@ class ClassOfContexts:
     class_name: str
     keyring: str
     kek: KekOptions
-    contexts: Path
+    contexts: str
 
     @contextmanager
     def opened(self) -> "Iterator[OpenClass]":
@@ -43,7 +49,8 @@ class ClassOfContexts:
         selftest.run()
         providers = Providers()
         loaded = load_keyring(open_keyring_store(self.keyring, providers), self.kek.open(providers))
-        with closing(SqliteContextStore(self.contexts, create=False)) as store:
+        place = parse_place(self.contexts)
+        with closing(providers.context_store(place, create=False)) as store:
             yield OpenClass(self.class_name, loaded, store, Resolver(store))
 
 
@@ -53,7 +60,7 @@ class OpenClass:
 
     class_name: str
     keyring: Keyring
-    store: SqliteContextStore
+    store: ContextStore
     resolver: Resolver
 
     def __repr__(self) -> str:
@@ -93,14 +100,7 @@ def class_options() -> Decorator:
         ClassOfContexts,
         click.argument("class_name", metavar="CLASS"),
         keyring_option,
-        click.option(
-            "--contexts",
-            type=PATH,
-            envvar="SEALWIRE_KEYS_CONTEXTS",
-            show_envvar=True,
-            required=True,
-            help="The store of the keys of contexts, as keys.contexts names it.",
-        ),
+        contexts_option("The store of the keys of contexts, as keys.contexts names it.", required=True),
     )
     return declare(kek_options, taken)
 

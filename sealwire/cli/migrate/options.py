@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -12,15 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.text import Text
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.key_options import KekOptions, open_keyring_store
+from sealwire.cli.key_options import KekOptions, contexts_option, open_keyring_store
 from sealwire.cli.migrate.definitions import conversions_of, tell_changed
-from sealwire.cli.options import PATH, settings
+from sealwire.cli.options import settings
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
-from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client
@@ -55,7 +54,7 @@ class Effort:
     workers: int
     share: float
     batch: int
-    contexts: Path | None = None
+    contexts: str | None = None
     """The store of the keys of contexts."""
     accepted: tuple[str, ...] = ()
     """Indexes, validators and views that may lose their meaning."""
@@ -86,13 +85,7 @@ effort_options = settings(
         show_default=True,
         help="Documents between two notes of how far it is.",
     ),
-    click.option(
-        "--contexts",
-        type=PATH,
-        envvar="SEALWIRE_KEYS_CONTEXTS",
-        show_envvar=True,
-        help="The store of the keys of contexts, where a class has a key for each.",
-    ),
+    contexts_option("The store of the keys of contexts, where a class has a key for each."),
     click.option(
         "--accept",
         "accepted",
@@ -142,10 +135,12 @@ def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> 
         keyed = next((each for each in classes if each is not None and each.per is not None), None)
         if keyed is not None:
             text = f"class {keyed.name} has a key for each context"
-            raise KeySettingError(KeysReason.CONTEXTS, text, "name their store: --contexts PATH")
+            raise KeySettingError(
+                KeysReason.CONTEXTS, text, "name their store: --contexts PATH|vault:MOUNT/PATH"
+            )
         yield None
         return
-    store = SqliteContextStore(effort.contexts)
+    store = Providers().context_store(parse_place(effort.contexts), create=True)
     contexts = JobContexts(store, keyring, policies)
 
     def within(namespace: str, raws: Sequence[bytes]) -> Callable[[bytes], NewForm]:

@@ -94,6 +94,7 @@ def _named(  # noqa: PLR0913 - one parameter an option
     kubernetes_host: str | None,
     kubernetes_ca: Path | None,
     kubernetes_namespace: str,
+    with_contexts: bool,
 ) -> SetupSettings:
     login: AppRole | Kubernetes
     if auth == "approle":
@@ -102,7 +103,7 @@ def _named(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("--auth kubernetes needs --kubernetes-host and --kubernetes-ca")
     else:
         login = read_kubernetes(kubernetes_host, kubernetes_ca, auth_mount or auth, kubernetes_namespace)
-    return SetupSettings(prefix, transit_mount, kv_mount, auth=login)
+    return SetupSettings(prefix, transit_mount, kv_mount, auth=login, with_contexts=with_contexts)
 
 
 _USUAL = SetupSettings()
@@ -123,6 +124,9 @@ names_options = settings(
     click.option("--kubernetes-host", help="The API server as the Vault server reaches it."),
     click.option("--kubernetes-ca", type=PATH, help="The API server's CA."),
     click.option("--kubernetes-namespace", default="sealwire", show_default=True),
+    click.option(
+        "--contexts", "with_contexts", is_flag=True, help="Keys of contexts lie there too: PREFIX/contexts."
+    ),
 )
 
 

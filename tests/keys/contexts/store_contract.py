@@ -1,5 +1,6 @@
 """The contract that every store of context keys keeps: a class to inherit from."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -37,6 +38,14 @@ class ContextStoreContract:
         store.create([first])
         assert store.create([second]) == [first]
         assert store.find_ids([second.key_id]) == []
+
+    def test_of_many_that_make_a_key_at_once_all_get_the_same(self, store: ContextStore) -> None:
+        rows = [replace(row(number), tag=row(1).tag) for number in range(1, 9)]
+        with ThreadPoolExecutor(len(rows)) as pool:
+            made = list(pool.map(store.create, [[each] for each in rows]))
+        assert made == [made[0]] * len(rows)
+        assert store.rows(1, b"", 99) == store.find(1, [row(1).tag or b""]) == made[0]
+        assert store.find_ids([each.key_id for each in rows]) == made[0]
 
     def test_a_row_is_replaced_where_it_stands_and_nowhere_else(self, store: ContextStore) -> None:
         old = row(1)

@@ -85,6 +85,7 @@ def test_what_is_no_database_is_damaged(tmp_path: Path) -> None:
     [
         "UPDATE contexts SET created = 'yesterday'",
         "UPDATE contexts SET created = x'05'",
+        "UPDATE contexts SET created = '0001-01-01T00:00:00+14:00'",
         "UPDATE contexts SET shred_after = 'soon'",
     ],
 )

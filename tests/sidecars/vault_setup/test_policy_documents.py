@@ -1,11 +1,17 @@
 """The policies: what each role may do, written down a second time by hand, and what none may."""
 
+import json
+import re
+
 import pytest
 
 from sealwire.sidecars.vault_setup.policy_documents import OWN_TOKEN, Rule, policy_text, rules
 from sealwire.sidecars.vault_setup.settings import Kubernetes, Role, SetupSettings
+from tests.build_context import ROOT
 
 SETTINGS = SetupSettings()
+WITH_CONTEXTS = SetupSettings(with_contexts=True)
+KEYS_PAGE = ROOT / "docs" / "operations" / "keys.md"
 OWN_PATHS = {rule.path for rule in OWN_TOKEN}
 
 
@@ -45,6 +51,37 @@ def test_the_auditor_only_reads_and_reads_no_secret() -> None:
     assert [path for path, each in found.items() if "sudo" in each] == ["sys/audit"]
     assert all(each == ("list",) for path, each in found.items() if path.endswith("/secret-id"))
     assert not any("/data/" in path for path in found)
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [(Role.PROXY, "sealwire-contexts"), (Role.ROTATION, "sealwire-contexts-operator")],
+)
+def test_what_contexts_add_is_what_the_page_says(role: Role, name: str) -> None:
+    added = set(rules(WITH_CONTEXTS, role)) - set(rules(SETTINGS, role))
+    page = re.search(rf"vault policy write {name} - <<'EOF'\n(.*?)\nEOF", KEYS_PAGE.read_text(), re.DOTALL)
+    assert page
+    lines = re.findall(r'path "(.*)" +\{ capabilities = (\[.*\]) \}', page[1])
+    assert {rule.path: list(rule.capabilities) for rule in added} == {
+        path: json.loads(capabilities) for path, capabilities in lines
+    }
+
+
+@pytest.mark.parametrize("role", [Role.BACKUP_WRITER, Role.BACKUP_RESTORER, Role.AUDITOR])
+def test_contexts_add_nothing_for_others(role: Role) -> None:
+    assert rules(WITH_CONTEXTS, role) == rules(SETTINGS, role)
+
+
+def test_a_proxy_destroys_no_key_of_a_context_and_lists_none() -> None:
+    for rule in rules(WITH_CONTEXTS, Role.PROXY):
+        assert not rule.path.startswith(("secret/destroy/", "secret/delete/", "secret/metadata/"))
+        assert not {"delete", "list", "sudo"} & set(rule.capabilities)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_wildcards_stand_below_the_store_of_contexts_only(role: Role) -> None:
+    for rule in rules(WITH_CONTEXTS, role):
+        assert "*" not in rule.path or "/sealwire/contexts/" in rule.path
 
 
 @pytest.mark.parametrize("role", Role)

@@ -120,6 +120,21 @@ def test_keys_and_keyring_may_lie_in_vault() -> None:
     )
 
 
+def test_keys_of_contexts_may_lie_in_vault_while_all_else_is_here() -> None:
+    section = "vault: {address: 'https://v', auth: approle, role_id: r, secret_id_file: s}\n"
+    config = parse(f"{SHORT}\n{section}keys: {{contexts: 'vault:secret/clinic/contexts'}}")
+    assert config.keys == KeySettings(max_age_s=86_400, contexts=VaultDocument("secret", "clinic/contexts"))
+    assert config.vault is not None
+    assert config.vault.address == "https://v"
+    config = parse(f"{SHORT}\n{section}keys: {{contexts: contexts.db}}")
+    assert config.keys == KeySettings(contexts=FOLDER / "contexts.db")
+    assert config.vault is None
+    there = f"{SHORT}\n{section}keys: {{contexts: 'vault:secret/contexts', max_age_s: 5}}"
+    assert parse(there).keys.max_age_s == 5
+    error = error_of(f"{SHORT}\n{section}keys: {{contexts: 'vault:contexts'}}")
+    assert "vault:MOUNT/PATH" in error.hint
+
+
 @pytest.mark.parametrize(
     ("provider", "name", "kind"),
     [

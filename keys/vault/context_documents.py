@@ -1,0 +1,246 @@
+"""The documents that keys of contexts are in Vault: where each lies, what is in it, and single steps with it.
+
+    store                        {"format": 1}: these are keys of contexts, in this form
+    tags/CLASS/TT/TAG            {"row": the row of the context}, or {"row": null} once it was let in again
+    ids/II/ID                    {"class_id", "tag"}: where the key of this id is; never changes
+    former/CLASS/ID              {"row"}: a destroyed key whose context was let in again
+
+CLASS is a class id; tags and ids are hexadecimal, and their first byte is a folder, since the engine lists
+a folder whole. The key itself stands in one document only, so that one check-and-set makes, replaces or
+destroys it. `ids` is written first. A writer that dies before the row leaves an id that leads to a row of
+another id, or to none: no key was ever behind it, and a reader finds nothing.
+
+Every function raises DamagedFile for a document that Sealwire did not write, or that somebody deleted.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hvac import Client
+
+from sealwire.keys.contexts.row import TAG_BYTES, ContextRow, parse_moment
+from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
+from sealwire.keys.keyring.record import format_time
+from sealwire.keys.keyring.store import VaultDocument
+from sealwire.keys.vault.kv_document import VersionMoved, list_names, put_document, read_document, will_end
+
+FINDING = "look for keys of contexts"
+KEEPING = "keep keys of contexts"
+SHARDS = 256
+"""Folders that tags and ids are spread over, by their first byte."""
+_ID_BYTES = 16
+_FORMAT = 1
+_FREE: Mapping[str, Any] = {"row": None}
+
+
+class RowAt(NamedTuple):
+    """What stands in the document of a context, and its version, which a change has to name."""
+
+    row: ContextRow | None
+    version: int
+
+
+class ContextDocuments:
+    """The documents of one store. Holds no connection: every method gets the client of an operation."""
+
+    def __init__(self, place: VaultDocument) -> None:
+        self.place = place
+        """Above all documents."""
+
+    def at(self, *parts: object) -> VaultDocument:
+        """A place below the store's."""
+        return VaultDocument(self.place.mount, "/".join([self.place.path, *map(str, parts)]))
+
+    def of_tag(self, class_id: int, tag: bytes) -> VaultDocument:
+        """Where the row of a context is."""
+        return self.at("tags", class_id, tag[:1].hex(), tag[1:].hex())
+
+    def of_id(self, key_id: bytes) -> VaultDocument:
+        """Where it says where the key of an id is."""
+        return self.at("ids", key_id[:1].hex(), key_id[1:].hex())
+
+    def is_there(self, client: Client) -> bool:
+        """Whether a store was made here. Raises DamagedFile for another form of one."""
+        fields, _ = self.read(client, self.at("store"))
+        if fields is None:
+            return False
+        if fields != {"format": _FORMAT}:
+            raise self._damaged("is not a store of context keys, or of a newer release")
+        return True
+
+    def make(self, client: Client) -> None:
+        """Say that a store is here. May be repeated."""
+        try:
+            self.put(client, self.at("store"), {"format": _FORMAT}, 0)
+        except VersionMoved:
+            self.is_there(client)
+
+    def standing(self, client: Client, class_id: int, tag: bytes) -> RowAt:
+        """The row of a context; none with the version that a first, or another, row has to name."""
+        fields, version = self.read(client, self.of_tag(class_id, tag))
+        if fields is None:
+            return RowAt(None, 0)
+        row = None if fields == _FREE else self._row(fields)
+        if row is not None and (row.class_id, row.tag) != (class_id, tag):
+            raise self._damaged("has the row of one context in the place of another")
+        return RowAt(row, version)
+
+    def standing_of_id(self, client: Client, key_id: bytes, class_id: int | None = None) -> RowAt:
+        """The row of a key, if it has one; with a `class_id`, none of another. Cost: 2 or 3 requests."""
+        fields, _ = self.read(client, self.of_id(key_id))
+        if fields is None:
+            return RowAt(None, 0)
+        try:
+            of_class, tag = uint32(fields["class_id"]), _bytes(fields["tag"], TAG_BYTES)
+        except (KeyError, TypeError, ValueError):
+            raise self._not_ours() from None
+        if class_id not in {None, of_class}:
+            return RowAt(None, 0)
+        standing = self.standing(client, of_class, tag)
+        if standing.row is not None and standing.row.key_id == key_id:
+            return standing
+        return RowAt(self.former(client, of_class, key_id), 0)
+
+    def create(self, client: Client, row: ContextRow, tag: bytes) -> ContextRow | None:
+        """Keep a row unless its context has one; the row that then stands, None where others write as well.
+
+        May be repeated: a second time it finds its own. Cost: 2 requests
+        """
+        pointer = {"class_id": row.class_id, "tag": tag.hex()}
+        try:
+            self.put(client, self.of_id(row.key_id), pointer, 0)
+        except VersionMoved:
+            if self.read(client, self.of_id(row.key_id))[0] != pointer:
+                raise self._damaged("has the id of a new key already") from None
+        version = 0
+        for _ in range(3):
+            try:
+                self.put(client, self.of_tag(row.class_id, tag), {"row": _fields(row)}, version)
+                return row
+            except VersionMoved:
+                standing = self.standing(client, row.class_id, tag)
+                if standing.row is not None:
+                    return standing.row
+                version = standing.version
+        return None
+
+    def put_row(
+        self, client: Client, class_id: int, tag: bytes, new: ContextRow | None, version: int
+    ) -> None:
+        """Change what stands for a context. Raises VersionMoved where it has another version by now."""
+        fields = _FREE if new is None else {"row": _fields(new)}
+        self.put(client, self.of_tag(class_id, tag), fields, version)
+
+    def put_former(self, client: Client, row: ContextRow) -> None:
+        """Keep a destroyed row that gives up its tag. May be repeated."""
+        place = self.at("former", row.class_id, row.key_id.hex())
+        try:
+            self.put(client, place, {"row": _fields(row)}, 0)
+        except VersionMoved:
+            if self.former(client, row.class_id, row.key_id) != row:
+                raise self._not_ours() from None
+
+    def former(self, client: Client, class_id: int, key_id: bytes) -> ContextRow | None:
+        """A destroyed row that gave up its tag."""
+        fields, _ = self.read(client, self.at("former", class_id, key_id.hex()))
+        return None if fields is None else self._row(fields)
+
+    def listed(self, client: Client, *folder: object) -> list[bytes]:
+        """The tags or ids in a folder, in rising order, without the byte that the folder is named by."""
+        try:
+            return [bytes.fromhex(name) for name in list_names(client, self.at(*folder), FINDING)]
+        except ValueError:
+            raise self._not_ours() from None
+
+    def holds(self, fields: Any, wrapped: bytes) -> bool:
+        """Whether a version of a context's document has this wrapped key, or may have."""
+        if not isinstance(fields, Mapping):
+            return True
+        return fields != _FREE and self._row(fields).wrapped == wrapped
+
+    def read(self, client: Client, place: VaultDocument) -> tuple[Mapping[str, Any] | None, int]:
+        """Fields and version; None where nothing was ever written. Raises as `put` does, too."""
+        held = read_document(client, place, FINDING)
+        if held.fields is None and held.version == 0:
+            return None, 0
+        if not isinstance(held.fields, Mapping):
+            raise self._damaged("has a document that somebody deleted")
+        if held.ends:
+            raise self._ends()
+        return held.fields, held.version
+
+    def put(self, client: Client, place: VaultDocument, fields: Mapping[str, Any], version: int) -> None:
+        """Write a document. Raises VersionMoved; KeySettingError where the engine would delete it again."""
+        if will_end(put_document(client, place, fields, version, KEEPING)):
+            raise self._ends()
+
+    def _row(self, fields: Mapping[str, Any]) -> ContextRow:
+        try:
+            row = fields["row"]
+            tag, wrapped = row["tag"], row["wrapped"]
+            after, destroyed = (
+                None if row[each] is None else parse_moment(row[each])
+                for each in ("shred_after", "destroyed")
+            )
+            made = ContextRow(
+                _bytes(row["key_id"], _ID_BYTES),
+                uint32(row["class_id"]),
+                None if tag is None else _bytes(tag, TAG_BYTES),
+                uint32(row["wrap_version"]),
+                None if wrapped is None else base64.b64decode(wrapped, validate=True),
+                parse_moment(row["created"]),
+                after,
+                destroyed,
+            )
+        except (KeyError, TypeError, ValueError, binascii.Error):
+            raise self._not_ours() from None
+        if made.is_destroyed == (made.destroyed is None) or (made.tag is None and not made.is_destroyed):
+            raise self._not_ours()
+        return made
+
+    def _ends(self) -> KeySettingError:
+        return KeySettingError(
+            KeysReason.VAULT_SETTING,
+            f"the engine at {self.place.mount} deletes by itself what it keeps",
+            "set its delete_version_after to 0s, and that of documents that were written before",
+        )
+
+    def _not_ours(self) -> DamagedFile:
+        return self._damaged("has a document that Sealwire did not write")
+
+    def _damaged(self, what: str) -> DamagedFile:
+        hint = "undelete the document, or restore a snapshot of Vault's own"
+        return DamagedFile(KeysReason.SCHEMA, f"{self.place} {what}", hint)
+
+
+def _fields(row: ContextRow) -> dict[str, Any]:
+    after, destroyed = (
+        None if each is None else format_time(each) for each in (row.shred_after, row.destroyed)
+    )
+    return {
+        "key_id": row.key_id.hex(),
+        "class_id": row.class_id,
+        "tag": None if row.tag is None else row.tag.hex(),
+        "wrap_version": row.wrap_version,
+        "wrapped": None if row.wrapped is None else base64.b64encode(row.wrapped).decode("ascii"),
+        "created": format_time(row.created),
+        "shred_after": after,
+        "destroyed": destroyed,
+    }
+
+
+def _bytes(text: Any, length: int) -> bytes:
+    """Raises ValueError, TypeError for what is not so many bytes in hexadecimal."""
+    raw = bytes.fromhex(text)
+    if len(raw) != length:
+        raise ValueError("not of this length")
+    return raw
+
+
+def uint32(value: Any) -> int:
+    """A whole number of four bytes. Raises ValueError for what is none."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+        raise ValueError("not a number of four bytes")
+    return value

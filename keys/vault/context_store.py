@@ -1,0 +1,256 @@
+"""Context keys in a KV engine of version 2, which all hosts of a deployment share.
+
+One row is one document (`context_documents`), and check-and-set gives each context one key, whoever asks at
+the same time. Requests of one call run eight at once, and a call is made for 64 rows at a time: each has the
+deadline of the connection, and other users of the connection get their turn between.
+
+The engine keeps older versions of a document. A destroyed key is destroyed in all of them, and a key that
+was wrapped anew as well. Vault's snapshots and its storage's own log may hold them longer.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import TypeVar
+
+from hvac import Client
+
+from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
+from sealwire.keys.contexts.store import ContextCount
+from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.keyring.store import VaultDocument
+from sealwire.keys.vault.at_once import at_once
+from sealwire.keys.vault.connection import VaultConnection
+from sealwire.keys.vault.context_documents import FINDING, KEEPING, SHARDS, ContextDocuments
+from sealwire.keys.vault.destroyed_log import READ_AT_ONCE, DestroyedLog, EntryState, Told
+from sealwire.keys.vault.kv_document import (
+    VersionMoved,
+    destroy_versions,
+    keep_newest_only,
+    standing_versions,
+)
+from sealwire.keys.vault.settings import check_path
+
+_AT_ONCE = 64
+_REMEMBERED = 1000
+_PAUSE_S = 1.0
+"""After a time-out nobody asks for so long: who waits for a server that is silent would else wait in turn."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class VaultContextStore(Unpicklable):
+    """A `contexts.store.ContextStore` at a path of a KV engine."""
+
+    def __init__(
+        self,
+        connection: VaultConnection,
+        place: VaultDocument,
+        *,
+        create: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Looks whether a store is there, or makes one.
+
+        Raises KeySettingError VAULT_SETTING, and FILE_MISSING without `create`; DamagedFile, KekUnavailable.
+        """
+        check_path(f"{place.mount}/{place.path}", "the path of the store of context keys")
+        self._connection = connection
+        self._documents = ContextDocuments(place)
+        self._log = DestroyedLog(self._documents)
+        self._clock = clock
+        self._silent_until = clock()
+        self._replaced: OrderedDict[bytes, VaultDocument] = OrderedDict()
+        """By the SHA-256 of a wrapped key that was replaced here: the document that had it."""
+        if self._asked(FINDING, self._documents.is_there):
+            return
+        if not create:
+            raise KeySettingError(
+                KeysReason.FILE_MISSING, f"{place} does not exist", "give the store that keys.contexts names"
+            )
+        self._asked(KEEPING, self._documents.make)
+
+    def __str__(self) -> str:
+        return str(self._documents.place)
+
+    def __repr__(self) -> str:
+        return f"VaultContextStore({str(self)!r})"
+
+    def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
+        """See `contexts.store.ContextStore`. Cost: a request a tag."""
+        documents = self._documents
+
+        def row_of(client: Client, tag: bytes) -> ContextRow | None:
+            return documents.standing(client, class_id, tag).row
+
+        return [row for row in self._each(FINDING, row_of, tags) if row is not None]
+
+    def find_ids(self, key_ids: Sequence[bytes]) -> list[ContextRow]:
+        """See `contexts.store.ContextStore`. Cost: two requests an id."""
+        return self._of_ids(key_ids, None)
+
+    def create(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
+        """See `contexts.store.ContextStore`. Cost: two requests a row."""
+
+        def keep(client: Client, row: ContextRow) -> ContextRow:
+            made = self._documents.create(client, row, row.tag or b"")
+            if made is None:
+                text = f"{self}: others write the key of a context just now"
+                raise KekUnavailable(KeysReason.CONTEXTS, text, "try again")
+            return made
+
+        return list({row.key_id: row for row in self._each(KEEPING, keep, rows)}.values())
+
+    def replace(self, old: ContextRow, new: ContextRow) -> bool:
+        """See `contexts.store.ContextStore`; the tag stays, or is given up by a destroyed row.
+
+        Cost: 2 requests, another one where the key is wrapped anew, 5 and a search where it is destroyed
+        """
+        tag = old.tag
+        if tag is None:
+            # it gave up its tag: nothing about it changes any more
+            return old == new and self.find_ids([old.key_id]) == [old]
+        documents = self._documents
+        standing = self._asked(FINDING, lambda client: documents.standing(client, old.class_id, tag))
+        if standing.row != old:
+            return False
+        place = documents.of_tag(old.class_id, tag)
+        if new.is_destroyed and not old.is_destroyed:
+            self._asked(KEEPING, lambda client: keep_newest_only(client, place))
+            self._asked(FINDING, self._log.last)
+            self._asked(KEEPING, lambda client: self._log.append(client, old.key_id, standing.version))
+        if new.tag is None:
+            self._asked(KEEPING, lambda client: documents.put_former(client, new))
+        row = None if new.tag is None else new
+        try:
+            self._asked(
+                KEEPING,
+                lambda client: documents.put_row(client, old.class_id, tag, row, standing.version),
+                repeatable=False,
+            )
+        except VersionMoved:
+            return False
+        if old.wrapped is not None and new.wrapped != old.wrapped:
+            self._asked(KEEPING, lambda client: destroy_versions(client, place, standing.version))
+            self._remember(old.wrapped, place)
+        return True
+
+    def destroyed_after(self, mark: int) -> tuple[int, list[bytes]]:
+        """See `contexts.store.ContextStore`. Cost: as `DestroyedLog.after` and `mark` say."""
+        if mark < 0:
+            # the search has a deadline of its own
+            self._asked(FINDING, self._log.last)
+            return self._asked(FINDING, self._log.mark), []
+        told: list[Told] = []
+        last = mark
+        while found := self._asked(FINDING, partial(self._log.after, number=last)):
+            told += found
+            last = found[-1].number
+            if len(found) < READ_AT_ONCE:
+                break
+        destroyed = [each.key_id for each in told if each.state is EntryState.DESTROYED]
+        return next((each.number - 1 for each in told if each.state is EntryState.OPEN), last), destroyed
+
+    def count(self, class_id: int) -> ContextCount:
+        """See `contexts.store.ContextStore`. Cost: 256 requests, and one a row of the class."""
+        live = announced = 0
+        versions: dict[int, int] = {}
+        destroyed = set(self._asked(FINDING, lambda client: self._listed(client, "former", class_id)))
+        for shard, names in self._shards("tags", class_id):
+            for row in self.find(class_id, [bytes([shard]) + each for each in names]):
+                if row.is_destroyed:
+                    destroyed.add(row.key_id)
+                    continue
+                versions[row.wrap_version] = versions.get(row.wrap_version, 0) + 1
+                if row.tag != CLASS_TAG:
+                    live += 1
+                    announced += row.shred_after is not None
+        return ContextCount(live, announced, len(destroyed), dict(sorted(versions.items())))
+
+    def rows(self, class_id: int, after: bytes, limit: int) -> list[ContextRow]:
+        """See `contexts.store.ContextStore`. Cost: a request for each of 256 folders, 1 or 2 an id."""
+        found: list[ContextRow] = []
+        for shard, names in self._shards("ids", first=after[0] if after else 0):
+            ids = [key_id for key_id in (bytes([shard]) + each for each in names) if key_id > after]
+            for start in range(0, len(ids), _AT_ONCE):
+                found += self._of_ids(ids[start : start + _AT_ONCE], class_id)
+                if len(found) >= limit:
+                    return found[:limit]
+        return found
+
+    def has_bytes(self, wrapped: bytes) -> bool | None:
+        """See `contexts.store.ContextStore`: True where a version that is left has them.
+
+        Never False: nobody can look into Vault's storage. Only what was replaced here is looked for.
+        """
+        place = self._replaced.get(sha256(wrapped).digest())
+        if place is None:
+            return None
+        left = self._asked(FINDING, lambda client: standing_versions(client, place, FINDING))
+        return True if any(self._documents.holds(fields, wrapped) for fields in left) else None
+
+    def close(self) -> None:
+        """Nothing: the connection serves others."""
+
+    def _of_ids(self, key_ids: Sequence[bytes], class_id: int | None) -> list[ContextRow]:
+        """The rows of these ids, of one class or any, in their order."""
+
+        def row_of(client: Client, key_id: bytes) -> ContextRow | None:
+            return self._documents.standing_of_id(client, key_id, class_id).row
+
+        return [row for row in self._each(FINDING, row_of, key_ids) if row is not None]
+
+    def _shards(self, *folder: object, first: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+        """Every folder that has anything, by its byte, with what is in it. Lists more of them at a time."""
+        size = 1
+        while first < SHARDS:
+            shards = range(first, min(first + size, SHARDS))
+
+            def listed(client: Client, shard: int) -> list[bytes]:
+                return self._listed(client, *folder, f"{shard:02x}")
+
+            for shard, names in zip(shards, self._each(FINDING, listed, shards), strict=True):
+                if names:
+                    yield shard, names
+            first, size = shards.stop, min(2 * size, _AT_ONCE)
+
+    def _listed(self, client: Client, *folder: object) -> list[bytes]:
+        return self._documents.listed(client, *folder)
+
+    def _each(self, what: str, work: Callable[[Client, T], R], items: Sequence[T]) -> list[R]:
+        """What `work` gives for each item, in order. It may be done twice."""
+        done: list[R] = []
+        for start in range(0, len(items), _AT_ONCE):
+            part = items[start : start + _AT_ONCE]
+
+            def operation(client: Client, part: Sequence[T] = part) -> list[R]:
+                return at_once(lambda item: work(client, item), part)
+
+            done += self._asked(what, operation)
+        return done
+
+    def _asked(self, what: str, operation: Callable[[Client], R], *, repeatable: bool = True) -> R:
+        """What `VaultConnection.call` gives, with the errors of a store of context keys."""
+        if self._clock() < self._silent_until:
+            raise KekUnavailable(
+                KeysReason.CONTEXTS,
+                f"{self}: Vault did not answer a moment ago",
+                "check the server and network",
+            )
+        try:
+            return self._connection.call(what, operation, repeatable=repeatable)
+        except (KekUnavailable, KekDenied, KeySettingError) as error:
+            if error.reason is KeysReason.CONTEXTS:
+                raise
+            if error.reason is KeysReason.VAULT_SLOW:
+                self._silent_until = self._clock() + _PAUSE_S
+            raise KekUnavailable(KeysReason.CONTEXTS, f"{self}: {error}", error.hint) from None
+
+    def _remember(self, wrapped: bytes, place: VaultDocument) -> None:
+        self._replaced[sha256(wrapped).digest()] = place
+        if len(self._replaced) > _REMEMBERED:
+            self._replaced.popitem(last=False)

@@ -1,0 +1,349 @@
+"""Context keys in the KV engine of a real OpenBao: the contract, many writers, crashes, and what is left."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from secrets import token_hex
+
+import hvac
+import pytest
+
+from sealwire.keys.contexts import shredding
+from sealwire.keys.contexts.resolver import Resolver
+from sealwire.keys.contexts.row import ContextRow
+from sealwire.keys.contexts.store import every_row
+from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.keyring.store import VaultDocument
+from sealwire.keys.vault.connection import VaultConnection
+from sealwire.keys.vault.context_documents import ContextDocuments
+from sealwire.keys.vault.context_store import VaultContextStore
+from sealwire.keys.vault.destroyed_log import DestroyedLog
+from sealwire.keys.vault.kv_document import keep_newest_only, standing_versions
+from sealwire.testbed.openbao import OpenBao, dev_server
+from tests.integration.vault_contexts import (
+    as_root,
+    connect,
+    destroyed,
+    documented_policy,
+    refused,
+    shredded,
+    unavailable,
+)
+from tests.keys.contexts.samples import NOTES, keyring, wanted
+from tests.keys.contexts.store_contract import ContextStoreContract, row
+from tests.keys.samples import NOW
+from tests.support.openbao import make_token
+
+pytestmark = pytest.mark.integration
+
+WAIT = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    with dev_server(tmp_path_factory.mktemp("bao")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def connection(bao: OpenBao) -> VaultConnection:
+    return connect(bao.address, bao.root_token)
+
+
+@pytest.fixture
+def place() -> VaultDocument:
+    return VaultDocument("secret", f"clinic/{token_hex(4)}")
+
+
+@pytest.fixture
+def store(connection: VaultConnection, place: VaultDocument) -> VaultContextStore:
+    return VaultContextStore(connection, place)
+
+
+class TestVaultContextStore(ContextStoreContract):
+    """See the contract."""
+
+
+# --- many writers
+
+
+def make_keys(address: str, token: str, path: str, first: int) -> list[tuple[bytes, bytes]]:
+    """In a process of its own: a key for each of 30 contexts, which the other process makes as well."""
+    store = VaultContextStore(connect(address, token), VaultDocument("secret", path))
+    made = []
+    for number in range(30):
+        new = replace(row(1), key_id=bytes([first, number]) * 8, tag=bytes([number + 1]) * 16)
+        (stands,) = store.create([new])
+        made.append((stands.tag or b"", stands.key_id))
+    return made
+
+
+def test_two_processes_that_make_the_same_keys_agree(bao: OpenBao, place: VaultDocument) -> None:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = [pool.submit(make_keys, bao.address, bao.root_token, place.path, first) for first in (1, 2)]
+        first, second = (each.result(timeout=60) for each in running)
+    assert first == second
+    store = VaultContextStore(connect(bao.address, bao.root_token), place)
+    assert sorted((each.tag, each.key_id) for each in every_row(store, 1)) == sorted(first)
+    assert store.count(1).live == 30
+
+
+def test_what_one_host_makes_and_changes_another_sees(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    other = VaultContextStore(connect(bao.address, bao.root_token), place, create=False)
+    store.create([row(1)])
+    assert other.find_ids([row(1).key_id]) == [row(1)]
+    mark, _ = other.destroyed_after(-1)
+    gone = shredded(store, row(1))
+    assert other.destroyed_after(mark)[1] == [row(1).key_id]
+    assert other.find(1, [row(1).tag or b""]) == [gone]
+
+
+def test_of_two_changes_of_one_row_the_second_does_nothing(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    store.create([row(1)])
+    other = VaultContextStore(connect(bao.address, bao.root_token), place)
+    assert other.replace(row(1), replace(row(1), shred_after=NOW))
+    assert not store.replace(row(1), destroyed(row(1)))
+    assert store.destroyed_after(0)[1] == []
+    assert not store.replace(replace(row(2), tag=None, wrapped=None, destroyed=NOW), row(2))
+
+
+# --- writers that die on the way
+
+
+def test_an_id_without_a_row_leads_nowhere_and_stands_in_nobody_s_way(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    lost = row(1)
+    tag = lost.tag or b""
+    as_root(bao, place)({"class_id": 1, "tag": tag.hex()}, "ids", "01", lost.key_id[1:].hex())
+    assert store.find_ids([lost.key_id]) == store.find(1, [tag]) == store.rows(1, b"", 9) == []
+    made = replace(row(2), tag=tag)
+    assert store.create([made]) == [made]
+    assert store.find_ids([lost.key_id]) == []
+    assert store.rows(1, b"", 9) == [made]
+    assert store.count(1).live == 1
+
+
+def test_making_a_key_a_second_time_finds_the_first(
+    store: VaultContextStore, connection: VaultConnection, place: VaultDocument
+) -> None:
+    """As after a connection that broke before the answer came."""
+    assert store.create([row(1)]) == store.create([row(1)]) == [row(1)]
+    documents = ContextDocuments(place)
+    made = connection.call("make", lambda client: documents.create(client, row(1), row(1).tag or b""))
+    assert made == row(1)
+
+
+def test_a_destruction_that_was_only_begun_is_told_when_it_is_done(
+    store: VaultContextStore, connection: VaultConnection, place: VaultDocument
+) -> None:
+    rows = [row(number) for number in range(1, 4)]
+    store.create(rows)
+    log = DestroyedLog(ContextDocuments(place))
+    # two processes died, right before they wrote their rows
+    for each in rows[:2]:
+        connection.call("begin", partial(log.append, key_id=each.key_id, version=1))
+    assert store.destroyed_after(-1) == (0, [])
+    shredded(store, rows[2])
+    assert store.destroyed_after(0) == (0, [rows[2].key_id])
+    assert store.destroyed_after(-1) == (0, [])
+    # the one is done once more, the other taken back
+    shredded(store, rows[0])
+    assert shredding.announce(store, rows[1], NOW, WAIT).shred_after == NOW + WAIT
+    mark, gone = store.destroyed_after(0)
+    assert (mark, set(gone)) == (4, {rows[0].key_id, rows[2].key_id})
+
+
+def test_what_follows_a_destruction_that_was_only_begun_is_told_however_much_it_is(
+    store: VaultContextStore, connection: VaultConnection, place: VaultDocument
+) -> None:
+    rows = [row(number) for number in range(1, 42)]
+    store.create(rows)
+    log = DestroyedLog(ContextDocuments(place))
+    connection.call("begin", partial(log.append, key_id=rows[0].key_id, version=1))
+    for each in rows[1:]:
+        store.replace(each, destroyed(each))
+    assert store.destroyed_after(0) == (0, [each.key_id for each in rows[1:]])
+    # so old that nobody is at it any more
+    assert store.destroyed_after(-1) == (41, [])
+
+
+def test_a_key_that_was_deleted_while_it_was_to_be_destroyed_is_told_as_destroyed(
+    store: VaultContextStore, connection: VaultConnection, bao: OpenBao, place: VaultDocument
+) -> None:
+    store.create([row(1)])
+    documents = ContextDocuments(place)
+    connection.call("begin", partial(DestroyedLog(documents).append, key_id=row(1).key_id, version=1))
+    at = documents.of_tag(1, row(1).tag or b"")
+    bao.client.secrets.kv.v2.delete_metadata_and_all_versions(at.path, mount_point=at.mount)
+    assert store.destroyed_after(0) == (1, [row(1).key_id])
+
+
+def test_a_context_that_was_half_let_in_again_can_be_let_in(
+    store: VaultContextStore, connection: VaultConnection, place: VaultDocument
+) -> None:
+    store.create([row(1)])
+    gone = shredded(store, row(1))
+    free = replace(gone, tag=None)
+    connection.call("begin", lambda client: ContextDocuments(place).put_former(client, free))
+    assert store.find(1, [gone.tag or b""]) == store.find_ids([gone.key_id]) == [gone]
+    assert store.count(1).destroyed == 1
+    assert shredding.readmit(store, gone) == free
+    assert store.find_ids([gone.key_id]) == [free]
+    assert store.replace(free, free)
+    second = replace(row(2), tag=gone.tag)
+    assert store.create([second]) == [second]
+    assert sorted(each.key_id for each in store.rows(1, b"", 9)) == [gone.key_id, second.key_id]
+    assert (store.count(1).live, store.count(1).destroyed) == (1, 1)
+
+
+def without(bao: OpenBao, place: VaultDocument, part: str) -> VaultContextStore:
+    """A store for a token that has all rights on the page but those on the documents of this part."""
+    policy = documented_policy("sealwire-contexts-operator", place.path)
+    lines = [line for line in policy.splitlines() if f"/{part}/" not in line or "/data/" not in line]
+    connected = connect(bao.address, make_token(bao, "\n".join(lines), name=f"without-{part}"))
+    return VaultContextStore(connected, place, create=False)
+
+
+def test_a_key_whose_id_cannot_be_written_is_not_made(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    limited = without(bao, place, "ids")
+    unavailable(lambda: limited.create([row(1)]))
+    assert store.find(1, [row(1).tag or b""]) == []
+
+
+def test_a_key_whose_destruction_cannot_be_told_is_not_destroyed(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    store.create([row(1)])
+    limited = without(bao, place, "destroyed")
+    unavailable(lambda: limited.replace(row(1), destroyed(row(1))))
+    assert store.find_ids([row(1).key_id]) == [row(1)]
+
+
+def test_a_destroyed_key_that_its_id_could_not_find_keeps_its_tag(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    store.create([row(1)])
+    gone = shredded(store, row(1))
+    limited = without(bao, place, "former")
+    unavailable(lambda: limited.replace(gone, replace(gone, tag=None)))
+    assert store.find(1, [row(1).tag or b""]) == store.find_ids([gone.key_id]) == [gone]
+
+
+# --- what is left of a destroyed key
+
+
+def versions_of(bao: OpenBao, place: VaultDocument, old: ContextRow) -> dict[int, str | None]:
+    """What an administrator reads of each version of a context's document; None where nothing comes."""
+    at = ContextDocuments(place).of_tag(old.class_id, old.tag or b"")
+    kv = bao.client.secrets.kv.v2
+    newest = kv.read_secret_metadata(at.path, mount_point=at.mount)["data"]["current_version"]
+    found: dict[int, str | None] = {}
+    for version in range(1, newest + 1):
+        kv.undelete_secret_versions(at.path, [version], mount_point=at.mount)
+        try:
+            answer = kv.read_secret_version(
+                at.path, version=version, mount_point=at.mount, raise_on_deleted_version=True
+            )
+            found[version] = answer["data"]["data"]["row"] and answer["data"]["data"]["row"]["wrapped"]
+        except hvac.exceptions.InvalidPath:
+            found[version] = None
+    return found
+
+
+def test_no_version_has_a_key_that_was_destroyed(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    old = row(1)
+    store.create([old])
+    again = shredding.cancel(store, shredding.announce(store, old, NOW, WAIT))
+    assert set(versions_of(bao, place, old).values()) == {"d3JhcHBlZCAx"}
+    store.replace(again, replace(again, wrapped=b"anew", wrap_version=2))
+    assert versions_of(bao, place, old) == {1: None, 2: None, 3: None, 4: "YW5ldw=="}
+    assert store.has_bytes(old.wrapped or b"") is None
+    shredded(store, replace(again, wrapped=b"anew", wrap_version=2))
+    assert set(versions_of(bao, place, old).values()) == {None}
+    assert store.has_bytes(b"anew") is None
+    at = ContextDocuments(place).of_tag(1, old.tag or b"")
+    metadata = bao.client.secrets.kv.v2.read_secret_metadata(at.path, mount_point=at.mount)["data"]
+    assert (metadata["max_versions"], len(metadata["versions"])) == (1, 1)
+
+
+def test_the_engine_drops_the_key_with_the_write_that_destroys_it(
+    store: VaultContextStore, connection: VaultConnection, place: VaultDocument
+) -> None:
+    """So that a process that dies right after that write leaves nothing either."""
+    old = row(1)
+    store.create([old])
+    documents = ContextDocuments(place)
+    at = documents.of_tag(1, old.tag or b"")
+    connection.call("limit", lambda client: keep_newest_only(client, at))
+    connection.call("destroy", lambda client: documents.put_row(client, 1, old.tag or b"", destroyed(old), 1))
+    left = connection.call("look", lambda client: standing_versions(client, at, "look"))
+    assert [each["row"]["wrapped"] for each in left] == [None]
+
+
+def test_a_version_that_was_only_deleted_is_reported(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    old = row(1)
+    store.create([old])
+    assert store.replace(old, replace(old, wrapped=b"anew"))
+    put = as_root(bao, place)
+    put({"row": {}}, "tags", 1, "01", "01" * 15)
+    assert refused(lambda: store.has_bytes(old.wrapped or b"")).reason is KeysReason.SCHEMA
+    at = ContextDocuments(place).of_tag(1, old.tag or b"")
+    bao.client.secrets.kv.v2.delete_latest_version_of_secret(at.path, mount_point=at.mount)
+    bao.client.secrets.kv.v2.destroy_secret_versions(at.path, [2], mount_point=at.mount)
+    assert store.has_bytes(old.wrapped or b"") is True
+
+
+def test_a_class_is_wrapped_anew_and_the_older_wrapping_is_gone(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    before = Resolver(store).find(keyring(1), [wanted("a"), wanted("b")])
+    old = Resolver(store).row_of(keyring(1), "notes", b"a")
+    assert old is not None
+    assert list(shredding.rewrap(store, keyring(2), "notes")) == [True] * 3
+    assert list(shredding.rewrap(store, keyring(2), "notes")) == [False] * 3
+    after = Resolver(store).find(keyring(2), [wanted("a"), wanted("b")])
+    assert after.by_context == before.by_context
+    assert store.count(NOTES).wrapped_by == {2: 3}
+    assert store.has_bytes(old.wrapped or b"") is None
+    assert list(versions_of(bao, place, old)) == [1, 2]
+    assert versions_of(bao, place, old)[1] is None
+
+
+# --- the log of destructions
+
+
+def test_the_end_of_a_long_log_is_found(store: VaultContextStore, connection: VaultConnection) -> None:
+    rows = [row(number) for number in range(1, 100)]
+    store.create(rows)
+    for each in rows:
+        store.replace(each, destroyed(each))
+    assert store.destroyed_after(-1) == (99, [])
+    other = VaultContextStore(connection, VaultDocument(*str(store).removeprefix("vault:").split("/", 1)))
+    assert other.destroyed_after(-1) == (99, [])
+    mark, gone = other.destroyed_after(0)
+    assert (mark, gone) == (99, [each.key_id for each in rows])
+
+
+def test_a_store_that_went_back_in_time_is_noticed(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument
+) -> None:
+    store.create([row(1)])
+    shredded(store, row(1))
+    at = ContextDocuments(place).at("destroyed", 1)
+    bao.client.secrets.kv.v2.delete_metadata_and_all_versions(at.path, mount_point=at.mount)
+    error = refused(lambda: store.destroyed_after(1))
+    assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
