@@ -45,7 +45,7 @@ def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
     assert tally.examples >= examples
     # else the sequences met no move, or none was alive to be killed
     assert tally.moves["kills"] > 0
-    for each in ("rounds", "classes to plaintext", "classes from plaintext"):
+    for each in ("rounds", "classes to plaintext", "classes from plaintext", "keys of random classes"):
         assert tally.moves[each] > 0
     assert tally.moves["steps of frontiers"] > examples / 20
     assert tally.moves["values judged"] > examples

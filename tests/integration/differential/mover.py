@@ -23,10 +23,12 @@ from sealwire.keys.keyring.turning import activate
 from sealwire.policies.file.loader import load_policy
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
-from sealwire.sidecars.migration.forms import WrongType
-from sealwire.sidecars.migration.job import Job, Standing
+from sealwire.sidecars.migration.forms import WrongType, new_form
+from sealwire.sidecars.migration.job import Job, Standing, Stretch
 from sealwire.sidecars.migration.ledger import Wish
-from sealwire.sidecars.migration.moves import Direction
+from sealwire.sidecars.migration.moves import Direction, moves_of
+from sealwire.sidecars.migration.runner import Runner
+from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.frontiers import MongoFrontiers
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.paths import ClassPaths, class_paths
@@ -88,11 +90,30 @@ class _Lingering(MongoFrontiers):
 
 
 def work(site: MovedSite, class_names: Sequence[str], seed: int) -> None:
-    """Move these deterministic classes beside each other, to the end. Raises where one does not get there."""
+    """Move these deterministic classes beside each other, to the end, and random ones to their newest keys.
+
+    Raises where one does not get there.
+    """
     with connected(site.uri) as client, ThreadPoolExecutor(len(class_names)) as pool:
         chances = [random.Random(f"{seed} {name}") for name in class_names]
+        random_classes = pool.submit(_reencrypt, site, client)
         for _ in pool.map(partial(_move, site, client), class_names, chances):
             pass
+        random_classes.result()
+
+
+def _reencrypt(site: MovedSite, client: Client) -> None:
+    """The values of random classes, in collections that come and go meanwhile."""
+    policies = load_policy(site.policy.read_bytes(), site.policy.name)
+    names = [each.namespace for each in covered_collections(client, policies) if each.kind != "view"]
+    moves = tuple(moves_of(policies, names)[0])
+    stretches = tuple(Stretch(name) for name in dict.fromkeys(move.namespace for move in moves))
+    now = datetime.now(UTC)
+    job = Job("random", Direction.REENCRYPT, WrongType.SKIP, moves, stretches, now, now)
+    choose = new_form(Direction.REENCRYPT, Keyring(site.read_keys()), WrongType.SKIP)
+    done = Runner(job, MongoDocuments(client), _Unwritten(), choose).run()
+    if done.standing is not Standing.DONE:
+        raise RuntimeError(f"random classes are {done.standing.value}")
 
 
 def _move(site: MovedSite, client: Client, class_name: str, chance: random.Random) -> None:

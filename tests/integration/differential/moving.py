@@ -43,6 +43,7 @@ LINGER_S = 0.5
 KILLS = 3
 """In one round of moves, so that it ends."""
 DETERMINISTIC = tuple(name for name, said in CLASSES.items() if said["mode"] == "deterministic")
+RANDOM = tuple(name for name, said in CLASSES.items() if said["mode"] == "random")
 
 _BALLAST = "ballast"
 _NUMBERS = range(16)
@@ -198,7 +199,7 @@ class Moves:
         self.counted["rounds"] += 1
 
     def _make_versions(self, names: tuple[str, ...]) -> None:
-        """Each class gets a pending version: another key, or plaintext now and then."""
+        """Each class gets a pending version, another key or plaintext now and then; random ones a new key."""
         in_clear = {
             key.class_name
             for key in self._site.read_keys()
@@ -217,6 +218,10 @@ class Moves:
                     datetime.now(UTC),
                     to_plaintext=chosen is leaving,
                 )
+        if self._to_clear and self._chance.random() < 0.8:
+            # their old keys go on opening what is not re-encrypted yet
+            rotate(self._site.keyring, self._site.open_kek(), dict.fromkeys(RANDOM, False), datetime.now(UTC))
+            self.counted["keys of random classes"] += len(RANDOM)
         self.counted["classes to plaintext"] += len(leaving)
         self.counted["classes from plaintext"] += len(in_clear & set(names))
 
