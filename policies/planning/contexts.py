@@ -16,7 +16,7 @@ from sealwire.policies.file.schema import (
     belongs_to_server,
     context_paths,
 )
-from sealwire.policies.planning.arguments import array_items, document_of
+from sealwire.policies.planning.arguments import array_items, document_of, is_operator_document
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
@@ -146,35 +146,46 @@ def _at_path(buf: bytes, start: int, path: bytes) -> Element | None:
     return found
 
 
-def fixed_in_filter(
-    buf: bytes, start: int, contexts: Contexts, *, seeds: bool, depth: int = 0
-) -> dict[bytes, bytes]:
+def fixed_in_filter(buf: bytes, start: int, contexts: Contexts, *, seeds: bool) -> dict[bytes, bytes]:
     """The contexts that the filter at `start` fixes by equality, at its top or in an `$and`.
 
+    One that two equalities fix to different values is not fixed: what a server makes of both, nobody says.
     With `seeds` an `$in` does not count: the server may store no value from it. Raises Refusal, BsonError.
     Cost: O(elements at its top, and in each `$and` there)
     """
+    equal: dict[bytes, set[bytes]] = {}
+    _gather(buf, start, contexts.paths, equal, seeds=seeds)
+    return {path: value for path, (value, *more) in equal.items() if not more}
+
+
+def _gather(
+    buf: bytes,
+    start: int,
+    paths: frozenset[bytes],
+    equal: dict[bytes, set[bytes]],
+    *,
+    seeds: bool,
+    depth: int = 0,
+) -> None:
+    """Note for each path what the filter at `start` says it equals."""
     if depth > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    fixed: dict[bytes, bytes] = {}
     for element in elements(buf, start):
-        if element.name in contexts.paths:
+        if element.name in paths:
             value = _equal_to(buf, element, seeds=seeds)
             if value is not None:
-                fixed.setdefault(element.name, value)
+                equal.setdefault(element.name, set()).add(value)
         elif element.name == b"$and":
             for item in array_items(buf, element):
-                branch = document_of(item, element)
-                for path, value in fixed_in_filter(
-                    buf, branch, contexts, seeds=seeds, depth=depth + 1
-                ).items():
-                    fixed.setdefault(path, value)
-    return fixed
+                _gather(buf, document_of(item, element), paths, equal, seeds=seeds, depth=depth + 1)
 
 
 def _equal_to(buf: bytes, condition: Element, *, seeds: bool) -> bytes | None:
-    """The context that a condition on its field demands; None where it allows others."""
-    if condition.kind != kinds.OBJECT:
+    """The context that a condition on its field demands; None where it allows others, or is none.
+
+    A document is conditions when its first name is an operator; `{x: 1, $eq: 5}` is a value.
+    """
+    if not is_operator_document(buf, condition):
         return context_of(buf, condition)
     for operator in elements(buf, condition.value):
         if operator.name == b"$eq":

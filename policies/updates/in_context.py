@@ -41,9 +41,7 @@ def plan_update_in_context(
         _check_operators(buf, start, contexts, found)
     else:
         said = fixed_in_document(buf, start, contexts)
-        # a replacement keeps the document's own identity
-        kept = {path: value for path, value in found.items() if path.split(b".", 1)[0] == _IDENTITY}
-        found = kept | said
+        found = said | _kept(buf, start, found)
     before, contexts.fixed = contexts.fixed, found
     try:
         if contexts.is_text:
@@ -51,6 +49,13 @@ def plan_update_in_context(
         plan_update(walk, update, array_filters)
     finally:
         contexts.fixed = before
+
+
+def _kept(buf: bytes, start: int, found: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """What the filter says of the `_id`, which a document keeps whose replacement has none."""
+    if any(element.name == _IDENTITY for element in elements(buf, start)):
+        return {}
+    return {path: value for path, value in found.items() if path.split(b".", 1)[0] == _IDENTITY}
 
 
 def _check_operators(buf: bytes, start: int, contexts: Contexts, found: dict[bytes, bytes]) -> None:
