@@ -10,6 +10,7 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_condition
 from sealwire.policies.filters.operands import BRANCHES, pass_condition
 from sealwire.policies.planning.arguments import document_of, operator_name
+from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -69,16 +70,64 @@ def plan_array_filters(walk: Walk, array_filters: Element, identifiers: dict[byt
 
     Raises Refusal, BsonError.
     """
-    inner, starts = walk.documents(array_filters)
+    contexts = walk.draft.contexts
+    if contexts is None:
+        _array_filters(walk, array_filters, identifiers, {})
+        return
+    before = contexts.fixed
+    contexts.fixed = {field: value for field, value in before.items() if not field[0]}
+    try:
+        _array_filters(walk, array_filters, identifiers, {})
+    finally:
+        contexts.fixed = before
+
+
+def fixed_by_array_filters(
+    walk: Walk, array_filters: Element, identifiers: dict[bytes, PathNode | None]
+) -> dict[bytes, bytes]:
+    """The contexts that array filters fix by equality, by paths such as `e.patient_id`.
+
+    Raises Refusal(SHAPE) where two of them fix one, as the server rejects two filters of one identifier.
+    """
+    found: dict[bytes, bytes] = {}
+    for start in walk.documents(array_filters)[1]:
+        said = fixed_in_filter(walk.buf, start, _context_paths(walk, identifiers))
+        if not found.keys().isdisjoint(said):
+            raise Refusal(Reason.SHAPE, rule="two array filters for the same elements")
+        found |= said
+    return found
+
+
+def _context_paths(walk: Walk, identifiers: dict[bytes, PathNode | None]) -> frozenset[bytes]:
+    """The fields of contexts in the elements that identifiers stand for, as array filters name them."""
+    contexts = walk.draft.contexts
+    if contexts is None:
+        return NO_FIELDS
+    return frozenset(
+        b"%b.%b" % (identifier, path)
+        for identifier, node in identifiers.items()
+        if node is not None and contexts.holds(node.path)
+        for path in contexts.fields[node.path]
+    )
+
+
+def _array_filters(
+    walk: Walk, several: Element, identifiers: dict[bytes, PathNode | None], said: dict[bytes, bytes]
+) -> None:
+    """Filters of elements, of which `said` is fixed above them."""
+    inner, starts = walk.documents(several)
     for start in starts:
-        _array_filter(inner, start, identifiers)
+        _array_filter(inner, start, identifiers, said)
 
 
-def _array_filter(walk: Walk, start: int, identifiers: dict[bytes, PathNode | None]) -> None:
+def _array_filter(
+    walk: Walk, start: int, identifiers: dict[bytes, PathNode | None], said: dict[bytes, bytes]
+) -> None:
     inner = walk.inside(start)
+    said = said | fixed_in_filter(walk.buf, start, _context_paths(walk, identifiers))
     for element in elements(walk.buf, start):
         if element.name in BRANCHES:
-            plan_array_filters(inner, element, identifiers)
+            _array_filters(inner, element, identifiers, said)
             continue
         if element.name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(element))
@@ -88,7 +137,27 @@ def _array_filter(walk: Walk, start: int, identifiers: dict[bytes, PathNode | No
             raise Refusal(Reason.SHAPE, rule="an array filter that the update does not use")
         node = identifiers[identifier]
         target = follow(node, path) if node is not None and path else node
-        if target is None:
+        if target is None or node is None:
             pass_condition(walk.buf, element)
         else:
-            plan_condition(inner, element, target)
+            _on_element(inner, element, node, target, said)
+
+
+def _on_element(
+    walk: Walk, element: Element, node: PathNode, target: PathNode, said: dict[bytes, bytes]
+) -> None:
+    """A condition on an element at `node`, or on what it holds."""
+    contexts = walk.draft.contexts
+    if contexts is None or not contexts.holds(node.path):
+        plan_condition(walk, element, target)
+        return
+    identifier, _, path = element.name.partition(b".")
+    prefix = identifier + b"."
+    before = contexts.fixed
+    own = {name.removeprefix(prefix): said[name] for name in said if name.startswith(prefix)}
+    contexts.fixed = contexts.entered(node.path, own)
+    contexts.fixed = contexts.followed(node.path, path)
+    try:
+        plan_condition(walk, element, target)
+    finally:
+        contexts.fixed = before

@@ -10,14 +10,16 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, Final
 
-from bson import Binary, Int64, ObjectId, Regex
+from bson import Regex
 
 from sealwire.policies.file.loader import load_policy
-from tests.policies.taint.drawer import Drawer
+from tests.policies.taint.beside import DOTTED, PLACES, at_place, conditions, several
+from tests.policies.taint.labels import LABELS, MARK, NOBODY, Labels
 from tests.policies.taint.values import Pairs
 
 _PEOPLE: Final = """ssn: ssn, other.ssn: ssn, list.ssn: ssn, tags: ssn, code: code,
-    list.code: code, notes: notes, own: own, ward: ward"""
+    list.code: code, notes: notes, own: own, ward: ward, line: part, visits.code: part, visits.note: text,
+    deep.list.code: part, deep.list.note: text"""
 POLICY = load_policy(
     f"""
 version: 1
@@ -27,6 +29,8 @@ classes:
   notes: {{mode: random, key: {{per: tenant}}}}
   own: {{mode: random, key: {{per: _id}}}}
   ward: {{mode: deterministic, type: string, key: {{per: $database}}}}
+  part: {{mode: deterministic, type: string, key: {{per: ./pid}}}}
+  text: {{mode: random, key: {{per: ./pid}}}}
 collections:
   clinic.people: {{{_PEOPLE}}}
   tenant_*.people: {{{_PEOPLE}}}
@@ -35,22 +39,6 @@ collections:
     "policy.yaml",
 )
 
-NOBODY: Final = "nobody"
-"""The label of a value whose context nothing says: it must not leave."""
-MARK: Final = "tAiN "
-
-LABELS: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
-    {
-        "five": (5, Int64(5)),
-        "six": (6, Int64(6)),
-        "far": (Int64(2**40),),
-        "ann": ("ann",),
-        "Ann": ("Ann",),
-        "oid": (ObjectId(b"owners owner"),),
-        "uuid": (Binary(b"owners of values", 4),),
-    }
-)
-"""For each context the values that say it."""
 _TEXTS: Final = frozenset({"ann", "Ann"})
 _NO_CONTEXT: Final = (None, 5.0, True, Regex("a"), {"x": 5}, Pairs((("x", 1), ("$eq", 5))))
 """Values that say no context, and are none that is refused by itself."""
@@ -61,42 +49,29 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         **dict.fromkeys(("code", "list.code"), "owner.id"),
         "own": "_id",
         "ward": "$database",
+        "line": "pid",
     }
 )
 """Covered paths of `people`, and which field says the context of each."""
 STORED: Final = tuple(FIELDS)
 COMPARED: Final = tuple(path for path in FIELDS if path not in ("notes", "own"))
-_SAYING: Final = ("tenant", "owner.id", "_id")
+_SAYING: Final = ("tenant", "owner.id", "_id", "pid")
 
 Known = Mapping[str, str]
 """By field the label of the context that it says here."""
 
 
-class Owners(Drawer):
+class Owners(Labels):
     """Draws one command."""
 
     def __init__(self, random: Random, database: str) -> None:
         super().__init__(random)
         self.unknown: dict[str, str] = {"$database": database}
         """What is known of contexts where nothing is said yet."""
-        self.refused = ""
-        self.is_text = False
-        """Whether a filter fixes a text: no collation may leave with a value beside it then."""
-
-    def label(self) -> str:
-        return self.pick(tuple(LABELS))
-
-    def value(self, label: str) -> Any:
-        return self.pick(LABELS[label])
 
     def owned(self, path: str, known: Known) -> str:
         """A marker for a covered path."""
         return f"{MARK}{known.get(FIELDS[path], NOBODY)}"
-
-    def arranged(self, pairs: list[tuple[str, Any]]) -> Any:
-        """A document of these, in any order; a name may stand twice."""
-        self.random.shuffle(pairs)
-        return dict(pairs) if len({name for name, _ in pairs}) == len(pairs) else Pairs(pairs)
 
 
 def nested(path: str, value: Any) -> tuple[str, Any]:
@@ -125,17 +100,19 @@ def document(d: Owners, *, identity: Known | None = None) -> Any:
         elif share < 0.9:
             pairs.append(nested(field, [d.value(d.label())]))
             d.refused = "a context in an array"
-    several: list[Any] = []
+    for place in PLACES if d.chance(0.3) else ():
+        pairs.append(at_place(place, several(d)))
+    elements: list[Any] = []
     for path in _few(d, STORED):
         marker: Any = d.owned(path, known)
         if path.startswith("list."):
-            several.append({path[5:]: marker, "tenant": d.value(d.label())})
+            elements.append({path[5:]: marker, "tenant": d.value(d.label())})
         elif path == "tags":
             pairs.append((path, d.pick((marker, [marker], [[marker], None]))))
         else:
             pairs.append(nested(path, marker))
-    if several:
-        pairs.append(("list", d.pick((several, several[0], {"0": several[0]}, [several]))))
+    if elements:
+        pairs.append(("list", d.pick((elements, elements[0], {"0": elements[0]}, [elements]))))
     return d.arranged(pairs)
 
 
@@ -149,18 +126,23 @@ def condition(d: Owners, known: Known, *, seeds: bool = False, depth: int = 2) -
     atoms: list[tuple[str, Any]] = []
     for field in _SAYING:
         share = d.random.random()
-        if share < 0.6:
+        if share < 0.75:
             label = d.label()
             value = d.value(label)
             known[field] = label
             d.is_text = d.is_text or label in _TEXTS
             among = {} if seeds else {"in": {"$in": [value]}}
             atoms.append((field, d.pick((value, value, {"$eq": value}, *among.values()))))
-        elif share < 0.65 and field not in known:
+        elif share < 0.78 and field not in known:
             # whoever reads the first of two, or the last
             atoms += [(field, d.value(label)) for label in d.random.sample(tuple(LABELS), 2)]
-        elif share < 0.85:
+        elif share < 0.9:
             atoms.append(_open(d, field))
+    atoms += conditions(d)
+    if depth and d.chance(0.3):
+        known[DOTTED] = d.label()
+        atoms = [atom for atom in atoms if atom[0] != "visits.pid"]
+        atoms.append(("visits.pid", d.value(known[DOTTED])))
     atoms += [_compared(d, path, known, depth) for path in _few(d, COMPARED)]
     if depth and d.chance(0.4):
         branches = [condition(d, known, seeds=seeds, depth=depth - 1)[0] for _ in range(d.pick((1, 2)))]
@@ -223,6 +205,8 @@ def _compared(d: Owners, path: str, known: Known, depth: int) -> tuple[str, Any]
             inner = {d.pick(("$and", "$or")): [inner]}
         matched = {"$elemMatch": inner}
         return above, d.pick((matched, {"$not": matched}, {"$all": [matched]}))
-    if d.chance(0.15):
+    if path == "line" and d.chance(0.2):
+        return "$expr", {"$eq": ["$line", f"{MARK}{NOBODY}"]}
+    if d.chance(0.15) and path != "line":
         return "$expr", {d.pick(("$eq", "$ne")): [f"${path}", marker]}
     return path, found

@@ -26,8 +26,9 @@ from sealwire.wire.op_msg import parse_op_msg
 from sealwire.wire.raw_bson import elements
 from tests.keys.samples import NOW
 from tests.policies.taint.campaign import chosen_seed
+from tests.policies.taint.labels import LABELS, MARK
 from tests.policies.taint.owned_commands import OwnedCase, draw_owned
-from tests.policies.taint.owners import LABELS, MARK, POLICY
+from tests.policies.taint.owners import POLICY
 from tests.policies.taint.values import encoded, shown
 from tests.strategies import made_op_msg
 
@@ -97,7 +98,7 @@ def envelopes(value: Any) -> Iterator[bytes]:
             yield from envelopes(inner)
 
 
-EXAMPLES, MANY_EXAMPLES = 6_000, 200_000
+EXAMPLES, MANY_EXAMPLES = 10_000, 200_000
 
 
 @pytest.fixture
