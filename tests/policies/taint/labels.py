@@ -1,6 +1,6 @@
 """Contexts of the taint test, each with a label that the text of a value ends with whose context it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Any, Final
@@ -31,15 +31,17 @@ LABELS: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
 class Labels(Drawer):
     """Draws one command whose values say whose they are."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, labels: Sequence[str]) -> None:
         super().__init__(random)
+        self.labels = labels
+        """The contexts to draw from."""
         self.refused = ""
         """Why nothing of it may leave, whatever its values say."""
         self.is_text = False
         """Whether a filter fixes a text: no collation may leave with a value beside it then."""
 
     def label(self) -> str:
-        return self.pick(tuple(LABELS))
+        return self.pick(self.labels)
 
     def value(self, label: str) -> Any:
         """What says a context in a document or a filter."""

@@ -1,6 +1,6 @@
 """Commands whose values say whose they are: each that may carry one, and what lies around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -26,11 +26,11 @@ class OwnedCase:
     refused: str = ""
 
 
-def draw_owned(seed: int) -> OwnedCase:
-    """The command of this seed. Cost: about 0.1 ms."""
+def draw_owned(seed: int, labels: Sequence[str] = tuple(LABELS)) -> OwnedCase:
+    """The command of this seed, in contexts of these labels. Cost: about 0.1 ms."""
     random = Random(seed)
     database = "clinic" if random.random() < 0.8 else "tenant_1"
-    d = Owners(random, database)
+    d = Owners(random, database, labels)
     name = d.pick(tuple(_COMMANDS))
     body = _COMMANDS[name](d)
     body["$db"] = "admin" if name == "bulkWrite" else database
@@ -89,7 +89,7 @@ def _changing(d: Owners, known: Known) -> Document:
     """An update that would put values under the key of another context than theirs."""
     d.refused = "the field that says a context is written to"
     field = d.pick(("tenant", "owner.id"))
-    others = [label for label in LABELS if label != known.get(field)]
+    others = [label for label in d.labels if label != known.get(field)]
     value = d.value(d.pick(others))
     above = field.partition(".")[0]
     found: Document = d.pick(

@@ -5,7 +5,7 @@ the filter around it says that; `nobody` where nothing says it. So whoever opens
 whether each is under the right key, and a marker of nobody in one is a finding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,30 +14,28 @@ from bson import Regex
 
 from sealwire.policies.file.loader import load_policy
 from tests.policies.taint.beside import DOTTED, PLACES, at_place, conditions, several
-from tests.policies.taint.labels import LABELS, MARK, NOBODY, Labels
+from tests.policies.taint.labels import MARK, NOBODY, Labels
 from tests.policies.taint.values import Pairs
 
 _PEOPLE: Final = """ssn: ssn, other.ssn: ssn, list.ssn: ssn, tags: ssn, code: code,
     list.code: code, notes: notes, own: own, ward: ward, line: part, visits.code: part, visits.note: text,
     deep.list.code: part, deep.list.note: text"""
-POLICY = load_policy(
-    f"""
+RULES: Final = f"""
 version: 1
 classes:
   ssn: {{mode: deterministic, type: string, key: {{per: tenant}}}}
   code: {{mode: deterministic, type: string, key: {{per: owner.id}}}}
   notes: {{mode: random, key: {{per: tenant}}}}
   own: {{mode: random, key: {{per: _id}}}}
-  ward: {{mode: deterministic, type: string, key: {{per: $database}}}}
+  ward: {{mode: deterministic, type: string, key: {{per: "$database"}}}}
   part: {{mode: deterministic, type: string, key: {{per: ./pid}}}}
   text: {{mode: random, key: {{per: ./pid}}}}
 collections:
   clinic.people: {{{_PEOPLE}}}
   tenant_*.people: {{{_PEOPLE}}}
   clinic.rooms: {{ward: ward, notes: notes}}
-""".encode(),
-    "policy.yaml",
-)
+"""
+POLICY = load_policy(RULES.encode(), "policy.yaml")
 
 _TEXTS: Final = frozenset({"ann", "Ann"})
 _NO_CONTEXT: Final = (None, 5.0, True, Regex("a"), {"x": 5}, Pairs((("x", 1), ("$eq", 5))))
@@ -64,8 +62,8 @@ Known = Mapping[str, str]
 class Owners(Labels):
     """Draws one command."""
 
-    def __init__(self, random: Random, database: str) -> None:
-        super().__init__(random)
+    def __init__(self, random: Random, database: str, labels: Sequence[str]) -> None:
+        super().__init__(random, labels)
         self.unknown: dict[str, str] = {"$database": database}
         """What is known of contexts where nothing is said yet."""
 
@@ -135,7 +133,7 @@ def condition(d: Owners, known: Known, *, seeds: bool = False, depth: int = 2) -
             atoms.append((field, d.pick((value, value, {"$eq": value}, *among.values()))))
         elif share < 0.78 and field not in known:
             # whoever reads the first of two, or the last
-            atoms += [(field, d.value(label)) for label in d.random.sample(tuple(LABELS), 2)]
+            atoms += [(field, d.value(label)) for label in d.random.sample(tuple(d.labels), 2)]
         elif share < 0.9:
             atoms.append(_open(d, field))
     atoms += conditions(d)
