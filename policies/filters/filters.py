@@ -127,7 +127,10 @@ def _element_conditions(walk: Walk, start: int) -> None:
         if element.name in BRANCHES:
             below, starts = inner.documents(element)
             for branch in starts:
-                _in_element(below, branch, is_branch=True)
+                if element.name == b"$and":
+                    _element_conditions(below, branch)  # what it fixes was found with what is around it
+                else:
+                    _in_element(below, branch, is_branch=True)
         elif element.name == b"$expr":
             raise misplaced(element)
         elif element.name.startswith(b"$"):

@@ -213,7 +213,7 @@ def fixed_in_filter(
     equal: dict[bytes, set[bytes]] = {}
     if paths:
         _gather(buf, start, paths, equal, seeds=seeds)
-    return {path: value for path, (value, *more) in equal.items() if not more}
+    return {path: next(iter(values)) for path, values in equal.items() if len(values) == 1}
 
 
 def _gather(

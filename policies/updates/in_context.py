@@ -55,7 +55,9 @@ def plan_update_in_context(
             _check_operators(walk.buf, start, fields, found)
             contexts.fixed = {field: found[path] for field in fields if (path := whole_path(field)) in found}
             if array_filters is not None and array_filters.kind == kinds.ARRAY:
-                contexts.elements = fixed_by_array_filters(walk, array_filters, identifiers_of(walk, start))
+                contexts.elements = fixed_by_array_filters(
+                    walk, array_filters, identifiers_of(walk, start), contexts
+                )
         else:
             contexts.fixed = _in_replacement(walk.buf, start, contexts, found)
         if contexts.is_text:

@@ -113,6 +113,12 @@ def test_two_array_filters_for_the_same_elements_are_refused() -> None:
     assert reason(update({}, {"$set": {"visits.$[e].x": 1}}, arrayFilters=filters)) is Reason.SHAPE
 
 
+def test_an_array_filter_for_two_identifiers_is_refused() -> None:
+    change = {"$set": {"visits.$[e].x": 1, "visits.$[f].x": 2}}
+    filters = [{"e.patient": 5, "f.patient": 6}]
+    assert reason(update({}, change, arrayFilters=filters)) is Reason.SHAPE
+
+
 def test_one_sub_document_is_reached_by_its_path() -> None:
     """The server writes by such a path to no element of an array."""
     for change in ({"$set": {"visits.code": "a"}}, {"$set": {"visits.code": "a", "visits.patient": 5}}):
