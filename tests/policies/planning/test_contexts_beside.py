@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 from bson import Int64
+from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.errors import Reason
 from sealwire.policies.file.loader import load_policy
 from tests.policies.planning.test_contexts import FIVE, SIX, context
 from tests.policies.support import Command, plan_of, refusal_of, value_edits
+from tests.policies.taint.values import Pairs, encoded
 
 POLICY = load_policy(
     b"""
@@ -232,3 +234,9 @@ def test_a_unique_index_names_the_field_beside_it_as_well() -> None:
 
 def test_a_collection_of_another_class_alone_is_not_concerned() -> None:
     assert contexts({"insert": "people", "documents": [{"visits": [{"patient": [5]}]}]}) == []
+
+
+def test_a_field_that_stands_twice_says_nothing() -> None:
+    twice = RawBSONDocument(encoded(Pairs((("patient", 5), ("patient", 6), ("code", "a")))))
+    assert reason(insert({"visits": [twice]})) is Reason.CONTEXT
+    assert reason({"insert": "wards", "documents": [twice]}) is Reason.CONTEXT

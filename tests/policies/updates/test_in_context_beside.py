@@ -65,8 +65,9 @@ def test_an_array_filter_fixes_it_for_the_elements_that_it_chooses() -> None:
         ("visits.code", SIX, True),
     ]
     assert contexts(changed([{"e.patient": 5}], "$[].$[e]")) == five("visits.code", is_stored=True)
-    tags = update({}, {"$push": {"visits.$[e].tags": "b"}}, arrayFilters=[{"e.patient": 5}])
-    assert contexts(tags) == five("visits.tags", is_stored=True)
+    for change in ({"$push": {"visits.$[e].tags": "b"}}, {"$set": {"visits.$[e].tags.0": "b"}}):
+        tags = update({}, change, arrayFilters=[{"e.patient": 5}])
+        assert contexts(tags) == five("visits.tags", is_stored=True)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,9 @@ def test_what_an_element_says_is_not_changed_and_values_are_not_moved(change: An
 def test_what_an_element_has_beside_it_may_change() -> None:
     for path in ("visits.0.x", "visits.$[].x.patient", "visits.x", "deep.list.0.y", "deep.patient"):
         assert contexts(update({}, {"$set": {path: 1}})) == []
+    assert contexts(update({}, {"$rename": {"visits.x": "visits.y"}})) == []
+    # whole sub-documents take along what they say
+    assert contexts(update({}, {"$unset": {"visits": 1}, "$set": {"old": {"x": 1}}})) == []
 
 
 def test_a_collation_would_choose_other_elements() -> None:
