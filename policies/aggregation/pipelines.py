@@ -51,10 +51,10 @@ def plan_pipeline(walk: Walk, pipeline: Element) -> PathNode:
         is_written = stage.name in _WRITING
         if contexts is not None:
             is_stored = is_stored and stage.name in _AS_STORED
-            contexts.is_filter = is_stored
+            contexts.is_as_stored = is_stored
         node = _plan_stage(inner.within(start, node), stage)
     if contexts is not None:
-        contexts.is_filter = False
+        contexts.is_as_stored = False
     return node
 
 

@@ -25,7 +25,7 @@ from sealwire.policies.commands.command import (
 )
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow
-from sealwire.policies.file.schema import PER_DATABASE, PathNode, leaves
+from sealwire.policies.file.schema import BESIDE, PER_DATABASE, PathNode, context_field, leaves, whole_path
 from sealwire.policies.filters.filters import plan_filter_argument
 from sealwire.policies.planning.arguments import (
     check_nested,
@@ -107,7 +107,11 @@ def _check_unique(buf: bytes, key: int, tree: PathNode) -> None:
     for name in names:
         target = follow(tree, name)
         per = None if target is None or target.leaf is None else target.leaf.per
-        if target is not None and per is not None and per != PER_DATABASE and per not in names:
+        if target is None or per is None or per == PER_DATABASE:
+            continue
+        # a number leads to one element, and the field's path to all
+        is_numbered = per.startswith(BESIDE) and name != target.path.encode()
+        if is_numbered or whole_path(context_field(per, target.path)) not in names:
             raise Refusal(Reason.CONTEXT, path=target.path, rule="a unique index without its field")
 
 

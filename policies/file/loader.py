@@ -7,6 +7,7 @@ from sealwire.files.yaml_source import Node, parse_yaml
 from sealwire.policies.file.paths import is_transparent
 from sealwire.policies.file.ranges import DEFAULT_MAX_VALUES, MAX_MAX_VALUES, RangeDomain, Unit, position_of
 from sealwire.policies.file.schema import (
+    BESIDE,
     PER_DATABASE,
     FieldClass,
     Mode,
@@ -14,6 +15,8 @@ from sealwire.policies.file.schema import (
     PolicySet,
     ValueType,
     belongs_to_server,
+    context_field,
+    whole_path,
 )
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
@@ -93,6 +96,9 @@ def _per(entries: Mapping[str, Node]) -> bytes | None:
     text = node.text()
     if text.encode("utf-8", "replace") == PER_DATABASE:
         return PER_DATABASE
+    beside = BESIDE.decode()
+    if text.startswith(beside):
+        return BESIDE + b".".join(_names(text.removeprefix(beside), node))
     return b".".join(_names(text, node))
 
 
@@ -162,11 +168,12 @@ def _check_contexts(leaves: Mapping[tuple[bytes, ...], FieldClass], nodes: Itera
     for (path, field_class), node in zip(leaves.items(), nodes, strict=True):
         if field_class.per is None or field_class.per == PER_DATABASE:
             continue
-        per = tuple(field_class.per.split(b"."))
+        where = b".".join(path).decode()
+        name = whole_path(context_field(field_class.per, where)).decode()
+        per = tuple(name.encode().split(b"."))
         for covered in leaves:
             length = min(len(per), len(covered))
             if per[:length] == covered[:length]:
-                where, name = b".".join(path).decode(), field_class.per.decode()
                 raise node.error(
                     f"'{where}' has a key for each '{name}', which is covered itself or holds covered fields",
                     "name a field that is stored in clear",

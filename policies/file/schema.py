@@ -20,6 +20,9 @@ _SERVER_DATABASES: Final = frozenset({"admin", "config", "local"})
 PER_DATABASE: Final = b"$database"
 """A class with this for `FieldClass.per` has a key for each database."""
 
+BESIDE: Final = b"./"
+"""What follows this in `FieldClass.per` is a path from the document that holds the value, however deep."""
+
 
 class Mode(Enum):
     """How a class encrypts."""
@@ -82,7 +85,8 @@ class FieldClass:
     """The grid on which all values lie, when ranges are to work; then every path holds single values."""
     per: bytes | None = None
     """What each context is, where each has a key of its own: the path of a field of the same document that
-    is stored in clear, or PER_DATABASE. None: the class has one key."""
+    is stored in clear, behind BESIDE one of the same sub-document, or PER_DATABASE. None: the class has one
+    key."""
 
     kind: int = field(init=False, compare=False, repr=False)
     """The BSON type of `value_type`; 0, which no value has, without one."""
@@ -193,12 +197,33 @@ class PathNode:
         return replace(self, children=children, behind_number=behind, absent=absent)
 
 
-def context_paths(node: PathNode) -> frozenset[bytes]:
-    """The fields whose values the keys of the classes below a node depend on. Cost: O(its size)."""
-    classes = (leaf.leaf for leaf in leaves(node))
-    return frozenset(each.per for each in classes if each is not None and each.per is not None) - {
-        PER_DATABASE
-    }
+ContextField = tuple[str, bytes]
+"""Where the field of a context is: the path of the document that has it, which is empty for a whole one, and
+its path from there."""
+
+
+def context_field(per: bytes, path: str) -> ContextField:
+    """The field that says the context of a value at `path`, for a class with this `per`. Cost: O(path)."""
+    if per.startswith(BESIDE):
+        return path.rpartition(".")[0], per.removeprefix(BESIDE)
+    return "", per
+
+
+def whole_path(field: ContextField) -> bytes:
+    """The path of a field of a context from the root."""
+    place, path = field
+    return b"%b.%b" % (place.encode(), path) if place else path
+
+
+def context_fields(node: PathNode) -> dict[str, frozenset[bytes]]:
+    """The fields whose values the keys of the classes below a node depend on, by place. Cost: O(its size)."""
+    found: dict[str, frozenset[bytes]] = {}
+    for leaf in leaves(node):
+        per = None if leaf.leaf is None else leaf.leaf.per
+        if per is not None and per != PER_DATABASE:
+            place, path = context_field(per, leaf.path)
+            found[place] = found.get(place, frozenset()) | {path}
+    return found
 
 
 NOTHING: Final = PathNode("")

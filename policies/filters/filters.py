@@ -34,7 +34,7 @@ from sealwire.policies.planning.arguments import (
     only_element,
     operator_name,
 )
-from sealwire.policies.planning.contexts import fixed_in_filter
+from sealwire.policies.planning.contexts import NO_FIELDS, fixed_in_filter
 from sealwire.policies.planning.documents import plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Use
@@ -55,12 +55,12 @@ def plan_filter(walk: Walk, start: int) -> None:
     Raises Refusal, BsonError. Cost: O(elements).
     """
     contexts = walk.draft.contexts
-    if contexts is None or not contexts.is_filter:
+    if contexts is None or not contexts.is_as_stored:
         _conjunction(walk, start)
         return
-    fixed = fixed_in_filter(walk.buf, start, contexts, seeds=walk.use is Use.SEED)
+    said = fixed_in_filter(walk.buf, start, contexts.fields.get("", NO_FIELDS), seeds=walk.use is Use.SEED)
     before = contexts.fixed
-    contexts.fixed = before | fixed
+    contexts.fixed = contexts.narrowed("", said)
     try:
         if contexts.is_text:
             walk.draft.compares = True  # under a collation, equality would let other contexts in
@@ -85,11 +85,11 @@ def plan_stored_filter(walk: Walk, argument: Element) -> None:
     if contexts is None:
         plan_filter(walk, start)
         return
-    contexts.is_filter = True
+    contexts.is_as_stored = True
     try:
         plan_filter(walk, start)
     finally:
-        contexts.is_filter = False
+        contexts.is_as_stored = False
 
 
 def plan_filter_argument(walk: Walk, argument: Element) -> None:
@@ -103,12 +103,34 @@ def plan_element_filter(walk: Walk, start: int) -> None:
     An expression in it would name fields of the whole document: the server allows it at the top only.
     Raises Refusal, BsonError. Cost: O(elements).
     """
+    _in_element(walk, start, is_branch=False)
+
+
+def _in_element(walk: Walk, start: int, *, is_branch: bool) -> None:
+    """A filter for one sub-document, or a branch of one: it may fix contexts that the sub-document says."""
+    contexts, place = walk.draft.contexts, walk.node.path
+    if contexts is None or not contexts.holds(place):
+        _element_conditions(walk, start)
+        return
+    said = fixed_in_filter(walk.buf, start, contexts.fields[place])
+    before = contexts.fixed
+    contexts.fixed = contexts.narrowed(place, said) if is_branch else contexts.entered(place, said)
+    try:
+        _element_conditions(walk, start)
+    finally:
+        contexts.fixed = before
+
+
+def _element_conditions(walk: Walk, start: int) -> None:
     inner = walk.inside(start)
     for element in elements(walk.buf, start):
         if element.name in BRANCHES:
             below, starts = inner.documents(element)
             for branch in starts:
-                plan_element_filter(below, branch)
+                if element.name == b"$and":
+                    _element_conditions(below, branch)  # what it fixes was found with what is around it
+                else:
+                    _in_element(below, branch, is_branch=True)
         elif element.name == b"$expr":
             raise misplaced(element)
         elif element.name.startswith(b"$"):
@@ -132,9 +154,22 @@ def _branches(walk: Walk, element: Element) -> None:
         plan(inner, document_of(branch, element))
 
 
+def _expression(walk: Walk, element: Element) -> None:
+    """An expression may bring a value from one place to another: what sub-documents say, it leaves open."""
+    contexts = walk.draft.contexts
+    if contexts is None:
+        infer_plain(walk, element)
+        return
+    before, contexts.is_as_stored = contexts.is_as_stored, False
+    try:
+        infer_plain(walk, element)
+    finally:
+        contexts.is_as_stored = before
+
+
 TOP_LEVEL: Final[dict[bytes, Rule[Handler]]] = {
     **family("$and $or $nor", encrypted(_branches, "each condition for itself")),
-    b"$expr": encrypted(infer_plain, "see the expressions"),
+    b"$expr": encrypted(_expression, "see the expressions"),
     **family("$comment $sampleRate $alwaysTrue $alwaysFalse", passed(no_document)),
     b"$where": never(Reason.JAVASCRIPT),
     b"$jsonSchema": passed(plan_schema, "where it says nothing of covered values"),
@@ -149,10 +184,17 @@ def _field(walk: Walk, element: Element) -> None:
             exists(walk, operator)  # no document is stored there, in plaintext or as ciphertext
             return
     target = follow(walk.node, element.name)
+    contexts = walk.draft.contexts
     if target is None:
         pass_condition(walk.buf, element)
-    else:
+    elif contexts is None or not contexts.holds(walk.node.path):
         plan_condition(walk, element, target)
+    else:
+        before, contexts.fixed = contexts.fixed, contexts.followed(walk.node.path, element.name)
+        try:
+            plan_condition(walk, element, target)
+        finally:
+            contexts.fixed = before
 
 
 def plan_condition(walk: Walk, element: Element, target: PathNode) -> None:

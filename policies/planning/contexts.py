@@ -1,22 +1,28 @@
 """Which context a covered value belongs to, for classes with a key for each context.
 
-The context is the value of a field in clear of the same document, or the database. A stored document says it
-itself; a filter has to fix it by equality, beside the condition or above it. Nowhere else it is known: there
-a value of such a class is refused.
+The context is the value of a field in clear, or the database. The field is one of the whole document, or of
+the document that holds the value: its place says which. A stored document says its contexts itself, and so
+does each sub-document. A filter has to fix them by equality: those of the whole document beside the condition
+or above it, those of a sub-document in the same `$elemMatch`. Nowhere else they are known: there a value of
+such a class is refused.
 """
 
+from collections.abc import Collection
 from typing import Final, final
 
 from sealwire.policies.errors import Reason, Refusal
-from sealwire.policies.file.paths import parts_of
+from sealwire.policies.file.paths import is_transparent, parts_of
 from sealwire.policies.file.schema import (
+    BESIDE,
     PER_DATABASE,
+    ContextField,
     FieldClass,
     PathNode,
     belongs_to_server,
-    context_paths,
+    context_field,
+    context_fields,
 )
-from sealwire.policies.planning.arguments import array_items, document_of
+from sealwire.policies.planning.arguments import array_items, document_of, is_operator_document
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, Element, elements, string_bytes
 
@@ -25,7 +31,8 @@ _AS_THEY_ARE: Final = frozenset({kinds.OBJECT_ID, kinds.BIN_DATA})
 _SIGNED: Final = frozenset({kinds.INT, kinds.LONG})
 _DATABASE_KIND: Final = b"$"
 
-NOTHING_FIXED: Final[dict[bytes, bytes]] = {}
+NO_FIELDS: Final[frozenset[bytes]] = frozenset()
+_NOTHING_FIXED: Final[dict[ContextField, bytes]] = {}
 
 
 @final
@@ -40,22 +47,30 @@ class ContextUse:
         self.is_stored: Final = is_stored
         """Whether a value may be stored under it."""
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a string: a collation would take others for equal to it."""
+        return self.value[0] == kinds.STRING
+
 
 @final
 class Contexts:
     """What is known of contexts while a command is planned. One for each draft."""
 
-    __slots__ = ("database", "fixed", "is_filter", "is_kept", "paths")
+    __slots__ = ("database", "elements", "fields", "fixed", "is_as_stored", "is_kept")
 
     def __init__(self, database: str) -> None:
         self.database = database
         """The one whose documents are spoken of."""
-        self.paths: frozenset[bytes] = frozenset()
-        """The fields that keys of the collection at hand depend on. Empty for what is no stored document."""
-        self.fixed = NOTHING_FIXED
-        """The contexts of the document or the filter at hand, by field."""
-        self.is_filter = False
-        """Whether the filter at hand is one on stored documents."""
+        self.fields: dict[str, frozenset[bytes]] = {}
+        """The fields that keys of the collection at hand depend on, by place. Empty for what is no stored
+        document."""
+        self.fixed = _NOTHING_FIXED
+        """The contexts of the document or the filter at hand, and of the sub-documents around the value."""
+        self.elements: dict[bytes, bytes] = {}
+        """What the array filters of an update fix, by their paths."""
+        self.is_as_stored = False
+        """Whether what is walked has the form of stored documents: one of them, a filter, an update."""
         self.is_kept = False
         """Whether the server compares with the command's values later as well: then their contexts need keys
         now, or it would compare with what equals nothing."""
@@ -63,30 +78,70 @@ class Contexts:
     def over(self, namespace: str, node: PathNode) -> None:
         """The command, or what follows of it, is about stored documents of a collection."""
         self.database = namespace.partition(".")[0]
-        self.paths = context_paths(node)
-        self.fixed = NOTHING_FIXED
+        self.fields = context_fields(node)
+        self.fixed = _NOTHING_FIXED
 
     def over_several(self) -> None:
         """What follows is about collections of several databases at once."""
         self.database = ""
-        self.paths = frozenset()
+        self.fields = {}
 
     def of(self, field_class: FieldClass, node: PathNode, *, is_stored: bool) -> ContextUse:
         """The context of a value at `node`. Raises Refusal(CONTEXT) where nothing fixes it."""
         is_stored = is_stored or self.is_kept
-        if field_class.per == PER_DATABASE:
+        per = field_class.per or b""
+        if per == PER_DATABASE:
             if not self.database or belongs_to_server(f"{self.database}.x"):
                 raise Refusal(Reason.CONTEXT, path=node.path, rule="in no database of its own")
             return ContextUse(database_context(self.database), is_stored)
-        found = self.fixed.get(field_class.per or b"")
-        if found is None:
-            raise unfixed(field_class.per or b"", node)
+        found = self.fixed.get(context_field(per, node.path))
+        if found is None or (not self.is_as_stored and per.startswith(BESIDE)):
+            # what has been computed may come from another place than its tree says
+            raise unfixed(per, node)
         return ContextUse(found, is_stored)
+
+    def holds(self, place: str) -> bool:
+        """Whether each sub-document at a place says contexts, or has them fixed, for itself."""
+        return self.is_as_stored and place != "" and place in self.fields
+
+    def entered(self, place: str, said: dict[bytes, bytes]) -> dict[ContextField, bytes]:
+        """What is fixed in a document at a place that says this: what another one there said is not."""
+        others = {field: value for field, value in self.fixed.items() if field[0] != place}
+        return others | {(place, path): value for path, value in said.items()}
+
+    def narrowed(self, place: str, said: dict[bytes, bytes]) -> dict[ContextField, bytes]:
+        """What is fixed in a branch of a filter on a document at a place."""
+        return self.fixed | {(place, path): value for path, value in said.items()}
+
+    def followed(self, place: str, path: bytes) -> dict[ContextField, bytes]:
+        """What is fixed where a path leads from a sub-document at a place: by a number into another one."""
+        return self.entered(place, {}) if is_transparent(parts_of(path)[0]) else self.fixed
+
+    def written_at(self, path: bytes, node: PathNode) -> dict[ContextField, bytes]:
+        """What is fixed where an update writes to `path`, which leads to `node`.
+
+        The filter says it for a sub-document that the path names without an array on the way. An array filter
+        says it for elements, if its identifier stands right before the value's name: a number, `$` and `$[]`
+        may mean any element. Cost: O(path)
+        """
+        place = node.path.rpartition(".")[0]
+        if node.leaf is None or not self.holds(place):
+            return self.fixed
+        parts = parts_of(path)
+        while parts and is_transparent(parts[-1]):
+            parts.pop()  # elements of the value itself
+        above = parts[:-1]
+        if not any(map(is_transparent, above)):
+            return self.fixed
+        prefix = above[-1].removeprefix(b"$[").removesuffix(b"]") + b"."
+        said = {name: self.elements.get(prefix + name) for name in self.fields[place]}
+        return self.entered(place, {name: value for name, value in said.items() if value is not None})
 
     @property
     def is_text(self) -> bool:
         """Whether a context that a filter fixes is a string: a collation would widen it."""
-        return any(value[0] == kinds.STRING for value in self.fixed.values())
+        fixed = (*self.fixed.values(), *self.elements.values())
+        return any(value[0] == kinds.STRING for value in fixed)
 
 
 def unfixed(path: bytes, node: PathNode) -> Refusal:
@@ -110,14 +165,14 @@ def context_of(buf: bytes, element: Element) -> bytes | None:
     return bytes((element.kind,)) + value if element.kind in _AS_THEY_ARE else None
 
 
-def fixed_in_document(buf: bytes, start: int, contexts: Contexts) -> dict[bytes, bytes]:
-    """The contexts that the document at `start`, which is stored, says.
+def fixed_in_document(buf: bytes, start: int, paths: Collection[bytes]) -> dict[bytes, bytes]:
+    """The contexts that the document at `start`, which is stored, says at these paths.
 
     Raises Refusal(CONTEXT) for an array on the way, which equality would find by any of its elements, and for
     a field that stands twice. Cost: O(elements on the way)
     """
     fixed: dict[bytes, bytes] = {}
-    for path in contexts.paths:
+    for path in paths:
         found = _at_path(buf, start, path)
         if found is not None:
             value = context_of(buf, found)
@@ -147,34 +202,48 @@ def _at_path(buf: bytes, start: int, path: bytes) -> Element | None:
 
 
 def fixed_in_filter(
-    buf: bytes, start: int, contexts: Contexts, *, seeds: bool, depth: int = 0
+    buf: bytes, start: int, paths: frozenset[bytes], *, seeds: bool = False
 ) -> dict[bytes, bytes]:
-    """The contexts that the filter at `start` fixes by equality, at its top or in an `$and`.
+    """The contexts that the filter at `start` fixes by equality with these paths, at its top or in an `$and`.
 
+    One that two equalities fix to different values is not fixed: what a server makes of both, nobody says.
     With `seeds` an `$in` does not count: the server may store no value from it. Raises Refusal, BsonError.
     Cost: O(elements at its top, and in each `$and` there)
     """
+    equal: dict[bytes, set[bytes]] = {}
+    if paths:
+        _gather(buf, start, paths, equal, seeds=seeds)
+    return {path: next(iter(values)) for path, values in equal.items() if len(values) == 1}
+
+
+def _gather(
+    buf: bytes,
+    start: int,
+    paths: frozenset[bytes],
+    equal: dict[bytes, set[bytes]],
+    *,
+    seeds: bool,
+    depth: int = 0,
+) -> None:
+    """Note for each path what the filter at `start` says it equals."""
     if depth > MAX_DEPTH:
         raise Refusal(Reason.SHAPE, rule="nesting")
-    fixed: dict[bytes, bytes] = {}
     for element in elements(buf, start):
-        if element.name in contexts.paths:
+        if element.name in paths:
             value = _equal_to(buf, element, seeds=seeds)
             if value is not None:
-                fixed.setdefault(element.name, value)
+                equal.setdefault(element.name, set()).add(value)
         elif element.name == b"$and":
             for item in array_items(buf, element):
-                branch = document_of(item, element)
-                for path, value in fixed_in_filter(
-                    buf, branch, contexts, seeds=seeds, depth=depth + 1
-                ).items():
-                    fixed.setdefault(path, value)
-    return fixed
+                _gather(buf, document_of(item, element), paths, equal, seeds=seeds, depth=depth + 1)
 
 
 def _equal_to(buf: bytes, condition: Element, *, seeds: bool) -> bytes | None:
-    """The context that a condition on its field demands; None where it allows others."""
-    if condition.kind != kinds.OBJECT:
+    """The context that a condition on its field demands; None where it allows others, or is none.
+
+    A document is conditions when its first name is an operator; `{x: 1, $eq: 5}` is a value.
+    """
+    if not is_operator_document(buf, condition):
         return context_of(buf, condition)
     for operator in elements(buf, condition.value):
         if operator.name == b"$eq":

@@ -3,7 +3,7 @@
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import has_dot, is_transparent
 from sealwire.policies.file.schema import PathNode
-from sealwire.policies.planning.contexts import fixed_in_document
+from sealwire.policies.planning.contexts import Contexts, fixed_in_document
 from sealwire.policies.planning.values import cover, in_array
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
@@ -20,11 +20,13 @@ def plan_stored_document(walk: Walk, start: int) -> None:
     if contexts is None:
         plan_document(walk, start, walk.node)
         return
-    before, contexts.fixed = contexts.fixed, fixed_in_document(walk.buf, start, contexts)
+    before = contexts.fixed
+    said = fixed_in_document(walk.buf, start, contexts.fields.get("", ()))
+    contexts.fixed, contexts.is_as_stored = contexts.entered("", said), True
     try:
         plan_document(walk, start, walk.node)
     finally:
-        contexts.fixed = before
+        contexts.fixed, contexts.is_as_stored = before, False
 
 
 def plan_document(walk: Walk, start: int, node: PathNode) -> None:
@@ -60,10 +62,25 @@ def plan_value(walk: Walk, element: Element, node: PathNode) -> None:
     elif node.opaque:
         raise Refusal(Reason.COMPUTE, path=node.path)
     elif element.kind == kinds.OBJECT:
-        plan_document(walk, element.value, node)
+        contexts = walk.draft.contexts
+        if contexts is None or not contexts.holds(node.path):
+            plan_document(walk, element.value, node)
+        else:
+            _plan_in_place(walk, element.value, node, contexts)
     elif element.kind == kinds.ARRAY:
         inner = in_array(walk, element)
         for item in elements(walk.buf, element.value):
             plan_value(inner, item, node)
     else:
         validate_value(walk.buf, element)
+
+
+def _plan_in_place(walk: Walk, start: int, node: PathNode, contexts: Contexts) -> None:
+    """A sub-document that says contexts of the values that it holds itself."""
+    before = contexts.fixed
+    said = fixed_in_document(walk.buf, start, contexts.fields[node.path])
+    contexts.fixed = contexts.entered(node.path, said)
+    try:
+        plan_document(walk, start, node)
+    finally:
+        contexts.fixed = before

@@ -188,7 +188,10 @@ def _context(walk: Walk, field_class: FieldClass, node: PathNode, use: Use) -> C
     contexts = walk.draft.contexts
     if contexts is None:
         raise unfixed(field_class.per or b"", node)
-    return contexts.of(field_class, node, is_stored=use is Use.STORE or walk.use is Use.SEED)
+    found = contexts.of(field_class, node, is_stored=use is Use.STORE or walk.use is Use.SEED)
+    if use is Use.MATCH and found.is_text:
+        walk.draft.compares = True  # under a collation, other contexts would be equal to this one
+    return found
 
 
 def _check_grid(domain: RangeDomain, node: PathNode, kind: int, value: bytes, arrays: int) -> None:

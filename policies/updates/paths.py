@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent, parts_of
@@ -10,6 +10,7 @@ from sealwire.policies.file.schema import PathNode
 from sealwire.policies.filters.filters import plan_condition
 from sealwire.policies.filters.operands import BRANCHES, pass_condition
 from sealwire.policies.planning.arguments import document_of, operator_name
+from sealwire.policies.planning.contexts import NO_FIELDS, Contexts, fixed_in_filter
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import Element, elements
@@ -69,26 +70,101 @@ def plan_array_filters(walk: Walk, array_filters: Element, identifiers: dict[byt
 
     Raises Refusal, BsonError.
     """
-    inner, starts = walk.documents(array_filters)
+    contexts = walk.draft.contexts
+    if contexts is None:
+        _array_filters(walk, array_filters, _Identified(identifiers, NO_FIELDS), {})
+        return
+    before = contexts.fixed
+    contexts.fixed = {field: value for field, value in before.items() if not field[0]}
+    try:
+        _array_filters(walk, array_filters, _identified(identifiers, contexts), {})
+    finally:
+        contexts.fixed = before
+
+
+def fixed_by_array_filters(
+    walk: Walk, array_filters: Element, identifiers: dict[bytes, PathNode | None], contexts: Contexts
+) -> dict[bytes, bytes]:
+    """The contexts that array filters fix by equality, by paths such as `e.patient_id`.
+
+    Raises Refusal(SHAPE) where two of them fix one, as the server rejects two filters of one identifier.
+    """
+    paths = _identified(identifiers, contexts).paths
+    found: dict[bytes, bytes] = {}
+    for start in walk.documents(array_filters)[1]:
+        for path, value in fixed_in_filter(walk.buf, start, paths).items():
+            if path in found:
+                raise Refusal(Reason.SHAPE, rule="two array filters for the same elements")
+            found[path] = value
+    return found
+
+
+class _Identified(NamedTuple):
+    """What identifiers stand for."""
+
+    nodes: dict[bytes, PathNode | None]
+    paths: frozenset[bytes]
+    """The fields of contexts in their elements, as array filters name them."""
+
+
+def _identified(identifiers: dict[bytes, PathNode | None], contexts: Contexts) -> _Identified:
+    paths = frozenset(
+        b"%b.%b" % (identifier, path)
+        for identifier, node in identifiers.items()
+        if node is not None and contexts.holds(node.path)
+        for path in contexts.fields[node.path]
+    )
+    return _Identified(identifiers, paths)
+
+
+def _array_filters(walk: Walk, several: Element, known: _Identified, said: dict[bytes, bytes]) -> None:
+    """Filters of elements, of which `said` is fixed above them."""
+    inner, starts = walk.documents(several)
     for start in starts:
-        _array_filter(inner, start, identifiers)
+        _array_filter(inner, start, known, said)
 
 
-def _array_filter(walk: Walk, start: int, identifiers: dict[bytes, PathNode | None]) -> None:
+def _array_filter(walk: Walk, start: int, known: _Identified, said: dict[bytes, bytes]) -> None:
     inner = walk.inside(start)
+    fixed = fixed_in_filter(walk.buf, start, known.paths)
+    if len({path.partition(b".")[0] for path in fixed}) > 1:
+        # the server rejects it too; copied for each branch, they could be many
+        raise Refusal(Reason.SHAPE, rule="an array filter for two identifiers")
+    said = said | fixed
     for element in elements(walk.buf, start):
         if element.name in BRANCHES:
-            plan_array_filters(inner, element, identifiers)
+            _array_filters(inner, element, known, said)
             continue
         if element.name.startswith(b"$"):
             raise Refusal(Reason.OPERATOR, rule=operator_name(element))
         identifier, _, path = element.name.partition(b".")
-        if identifier not in identifiers:
+        if identifier not in known.nodes:
             # the server would refuse it too, but it would have read the value
             raise Refusal(Reason.SHAPE, rule="an array filter that the update does not use")
-        node = identifiers[identifier]
+        node = known.nodes[identifier]
         target = follow(node, path) if node is not None and path else node
-        if target is None:
+        if target is None or node is None:
             pass_condition(walk.buf, element)
         else:
-            plan_condition(inner, element, target)
+            _on_element(inner, element, node, target, said)
+
+
+def _on_element(
+    walk: Walk, element: Element, node: PathNode, target: PathNode, said: dict[bytes, bytes]
+) -> None:
+    """A condition on an element at `node`, or on what it holds."""
+    contexts, place = walk.draft.contexts, node.path
+    if contexts is None or not contexts.holds(place):
+        plan_condition(walk, element, target)
+        return
+    identifier, _, path = element.name.partition(b".")
+    prefix = identifier + b"."
+    before = contexts.fixed
+    contexts.fixed = contexts.entered(
+        place, {name: said[prefix + name] for name in contexts.fields[place] if prefix + name in said}
+    )
+    contexts.fixed = contexts.followed(place, path)
+    try:
+        plan_condition(walk, element, target)
+    finally:
+        contexts.fixed = before

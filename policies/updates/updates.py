@@ -9,6 +9,7 @@ from typing import Final
 
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.paths import follow, is_transparent
+from sealwire.policies.file.schema import BESIDE
 from sealwire.policies.filters.filters import is_operator_condition, plan_condition, plan_element_filter
 from sealwire.policies.filters.operands import refuse_misplaced
 from sealwire.policies.planning.arguments import (
@@ -86,8 +87,14 @@ def _on_covered(handler: _Covered) -> Handler:
             target = target_of(walk, argument.name)
             if target is None:
                 check_nested(walk.buf, argument)
-            else:
+            elif (contexts := walk.draft.contexts) is None:
                 handler(walk.at(target), operator, argument)
+            else:
+                before, contexts.fixed = contexts.fixed, contexts.written_at(argument.name, target)
+                try:
+                    handler(walk.at(target), operator, argument)
+                finally:
+                    contexts.fixed = before
 
     return handle
 
@@ -139,6 +146,9 @@ def _rename(walk: Walk, operator: Element) -> None:
         covered = source or target
         if covered is None:
             continue
+        if covered.leaf is not None and (covered.leaf.per or b"").startswith(BESIDE):
+            # the value would move, and the field beside it would stay
+            raise Refusal(Reason.CONTEXT, path=covered.path, rule=operator_name(operator))
         numbered = any(map(is_transparent, (*argument.name.split(b"."), *new_path.split(b"."))))
         # a field whose name is a number may be anything that an element of an array may be
         if source is None or target is None or not same_values(source, target) or numbered:

@@ -9,8 +9,8 @@ from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import PER_DATABASE, PolicySet, leaves
-from sealwire.policies.planning.contexts import Contexts, database_context, fixed_in_document
+from sealwire.policies.file.schema import BESIDE, PER_DATABASE, PolicySet, leaves
+from sealwire.policies.planning.contexts import database_context, fixed_in_document
 
 
 class JobContexts:
@@ -74,9 +74,9 @@ class JobContexts:
     def _context_of(self, namespace: str, raw: bytes, per: bytes) -> bytes | None:
         if per == PER_DATABASE:
             return database_context(namespace.partition(".")[0])
-        contexts = Contexts("")
-        contexts.paths = frozenset({per})
+        if per.startswith(BESIDE):
+            return None  # an element that moves meanwhile would be taken for another patient's
         try:
-            return fixed_in_document(raw, 0, contexts).get(per)
+            return fixed_in_document(raw, 0, [per]).get(per)
         except Refusal:
             return None

@@ -16,8 +16,10 @@ from bson import Binary, encode
 from sealwire.policies.commands.planner import plan_command
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.ranges import MAX_MAX_VALUES
+from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning import budget
 from sealwire.wire.errors import BsonError
+from tests.policies.planning.test_contexts_beside import POLICY as CONTEXTS
 from tests.policies.range_policy import POLICY as RANGES
 from tests.policies.support import POLICY, Command, plan_of, reason, refusal_of
 
@@ -30,7 +32,7 @@ _LEAST = 50
 _MOST_FOR_TWICE = 2.6
 
 
-def calls(command: bytes) -> int:
+def calls(command: bytes, policies: PolicySet = POLICY) -> int:
     """How many functions are called while a command is planned, or refused."""
     count = 0
 
@@ -42,7 +44,7 @@ def calls(command: bytes) -> int:
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
-        plan_command(POLICY, command, 0)
+        plan_command(policies, command, 0)
     except (Refusal, BsonError):
         pass
     finally:
@@ -178,10 +180,46 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+def _wards(query: Any) -> Command:
+    return {"find": "wards", "filter": query}
+
+
+def _change(update: Any, *filters: Any) -> Command:
+    more = {"arrayFilters": list(filters)} if filters else {}
+    return {"update": "wards", "updates": [{"q": {"visits.patient": 5}, "u": update, **more}]}
+
+
+_VISIT = {"patient": 5, "code": "a"}
+WITH_CONTEXTS: dict[str, Shape] = {
+    "sub-documents": lambda n: {"insert": "wards", "documents": [{"visits": [_VISIT] * n}]},
+    "documents": lambda n: {"insert": "wards", "documents": [{"tenant": 1, "ward": "a"}] * n},
+    "branches": lambda n: _wards({"$or": [{"tenant": 1, "ward": "a"}] * n}),
+    "equalities": lambda n: _wards({"$and": [{"tenant": 1}] * n, "ward": "a"}),
+    "branches for an element": lambda n: _wards({"visits": {"$elemMatch": {"$or": [_VISIT] * n}}}),
+    "equalities of an element": lambda n: _wards({"visits": {"$elemMatch": {"$and": [_VISIT] * n}}}),
+    "elements asked for": lambda n: _wards({"$or": [{"visits": {"$elemMatch": _VISIT}}] * n}),
+    "paths of an update": lambda n: _change({"$set": {f"visits.{i}": _VISIT for i in range(n)}}),
+    "array filters": lambda n: _change(
+        {"$set": {f"visits.$[e{i}].code": "a" for i in range(n)}}, *({f"e{i}.patient": 5} for i in range(n))
+    ),
+    "branches of an array filter": lambda n: _change(
+        {"$set": {f"visits.$[e{i}].x": 1 for i in range(n)}},
+        {"$or": [{f"e{i}.patient": 5, f"e{i}.code": "a"} for i in range(n)]},
+    ),
+}
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_twice_the_command_is_twice_the_work(name: str) -> None:
     sizes = [_LEAST, 2 * _LEAST, 4 * _LEAST, 8 * _LEAST]
     work = [calls(message(name, size)) for size in sizes]
+    assert max(after / before for before, after in pairwise(work)) < _MOST_FOR_TWICE, work
+
+
+@pytest.mark.parametrize("name", WITH_CONTEXTS)
+def test_the_same_holds_where_classes_have_a_key_for_each_context(name: str) -> None:
+    sizes = [_LEAST, 2 * _LEAST, 4 * _LEAST, 8 * _LEAST]
+    work = [calls(encode({**WITH_CONTEXTS[name](size), "$db": "clinic"}), CONTEXTS) for size in sizes]
     assert max(after / before for before, after in pairwise(work)) < _MOST_FOR_TWICE, work
 
 

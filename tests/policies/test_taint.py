@@ -15,6 +15,7 @@ from tests.policies.taint.shrink import shrunk
 from tests.policies.taint.values import MARK, MARKERS, Pairs, encoded, shown
 
 FEW_EXAMPLES, MANY_EXAMPLES = 60_000, 1_000_000
+KEYED_EXAMPLES = 15_000
 FEW_PARTS, MANY_PARTS = 2, 20
 MANY_SEED = 1000
 Record = Callable[[str, object], None]
@@ -34,6 +35,12 @@ def run(seed: int, examples: int, record_property: Record) -> Report:
 def test_no_marker_leaves(part: int, record_property: Record) -> None:
     report = run(chosen_seed(1) + part, FEW_EXAMPLES // FEW_PARTS, record_property)
     assert report.missing == set()
+
+
+def test_no_marker_leaves_where_classes_have_a_key_for_each_context() -> None:
+    report = attack(chosen_seed(1), KEYED_EXAMPLES, is_keyed=True)
+    assert not report.findings, str(report)
+    assert report.refused < 0.95 * KEYED_EXAMPLES
 
 
 @pytest.mark.slow
@@ -82,6 +89,13 @@ def test_a_trap_that_is_planned_is_noticed() -> None:
     body = {"aggregate": "wards", "pipeline": [{"$out": "stats"}], "cursor": {}, "$db": "clinic"}
     assert not outcome_of(Case(body, {}, frozenset())).problem
     assert outcome_of(Case(body, {}, frozenset(), "a reason")).problem
+
+
+def test_a_value_in_another_context_than_its_own_is_noticed() -> None:
+    told = {"find": "patients", "filter": {"tenant": 7, "nhs_number": "tAiN"}, "$db": "clinic"}
+    assert not outcome_of(Case(told, {}, frozenset()), is_keyed=True).problem
+    other = {**told, "filter": {"tenant": 8, "nhs_number": "tAiN"}}
+    assert outcome_of(Case(other, {}, frozenset()), is_keyed=True).problem
 
 
 def test_a_refusal_and_a_covered_marker_are_no_findings() -> None:

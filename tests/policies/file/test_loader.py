@@ -173,7 +173,7 @@ def keyed_by(per: str) -> str:
 class TestContexts:
     """Classes with a key for each context."""
 
-    @pytest.mark.parametrize("per", ["tenant", "owner.id", "_id", "$database"])
+    @pytest.mark.parametrize("per", ["tenant", "owner.id", "_id", "$database", "./patient", "./a.b"])
     def test_what_keys_depend_on_is_read(self, per: str) -> None:
         source = policy_with(keyed_by(f'"{per}"'))
         assert load_policy(source, "policy.yaml").classes["a"].per == per.encode()
@@ -184,12 +184,20 @@ class TestContexts:
         assert policy.classes["a"].per is None
         assert not policy.has_contexts
 
-    @pytest.mark.parametrize("per", ["", "a..b", "$other", "a.0", "$database.x"])
+    @pytest.mark.parametrize(
+        "per", ["", "a..b", "$other", "a.0", "$database.x", "./", "./.", "../a", "./$database", "././a"]
+    )
     def test_what_is_no_path_is_refused(self, per: str) -> None:
         with pytest.raises(SourceError):
             load_policy(policy_with(keyed_by(f'"{per}"')), "policy.yaml")
 
-    @pytest.mark.parametrize(("per", "path"), [("x", "x"), ("x", "x.y"), ("x.y", "x"), ("x.y", "x.y")])
+    @pytest.mark.parametrize(
+        ("per", "path"),
+        [
+            *(("x", "x"), ("x", "x.y"), ("x.y", "x"), ("x.y", "x.y")),
+            *(("./y", "x.y"), ("./y", "y"), ("./y.z", "x.y")),
+        ],
+    )
     def test_the_field_must_be_in_clear(self, per: str, path: str) -> None:
         source = policy_with(keyed_by(per), path=f"{path}: a")
         with pytest.raises(SourceError) as caught:

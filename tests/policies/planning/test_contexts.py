@@ -340,3 +340,23 @@ def test_a_sub_document_fixes_no_context_of_the_whole() -> None:
 def test_what_an_inner_conjunction_fixes_holds_in_all_of_it() -> None:
     inner = {"$and": [{"$and": [{"tenant": 5}]}, {"ssn": "a"}, {"$or": [{"ssn": "b"}]}]}
     assert contexts(find(inner)) == [("ssn", FIVE, False), ("ssn", FIVE, False)]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"tenant": {"x": 1, "$eq": 5}, "ssn": "a"},
+        {"tenant": {"$eq": {"$eq": 5}}, "ssn": "a"},
+        {"tenant": {"$ref": "c", "$id": 5, "$eq": 5}, "ssn": "a"},
+    ],
+    ids=repr,
+)
+def test_a_document_that_is_compared_as_a_whole_fixes_nothing(condition: dict[str, Any]) -> None:
+    assert refusal_of(find(condition), POLICY).reason is Reason.CONTEXT
+
+
+def test_two_equalities_with_different_values_fix_nothing() -> None:
+    several = {"tenant": 5, "$and": [{"tenant": 6}], "ssn": "a"}
+    assert refusal_of(find(several), POLICY).reason is Reason.CONTEXT
+    same = {"tenant": 5, "$and": [{"tenant": Int64(5)}], "ssn": "a"}
+    assert contexts(find(same)) == [("ssn", FIVE, False)]

@@ -13,9 +13,10 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=20_000, help="how many commands (default: 20000)")
     parser.add_argument("--seed", type=int, default=chosen_seed(1), help="what they are drawn from")
     parser.add_argument("--findings", type=int, default=5, help="end after so many (default: 5)")
+    parser.add_argument("--keyed", action="store_true", help="classes have a key for each context")
     chosen = parser.parse_args()
     begun = time.monotonic()
-    report = attack(chosen.seed, chosen.examples, chosen.findings)
+    report = attack(chosen.seed, chosen.examples, chosen.findings, is_keyed=chosen.keyed)
     took = time.monotonic() - begun
     sys.stdout.write(f"seed {chosen.seed}: {report}\n{took:.1f} s\n")
     if report.missing and chosen.examples >= 20_000:

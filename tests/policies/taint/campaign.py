@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tests.policies.taint.commands import Case, draw_case
 from tests.policies.taint.drawer import ROWS
 from tests.policies.taint.outcome import outcome_of
+from tests.policies.taint.saying import saying
 from tests.policies.taint.shrink import shrunk, signature
 from tests.policies.taint.values import shown
 
@@ -48,16 +49,18 @@ class Report:
         return "\n".join([head, *map(str, self.findings)])
 
 
-def attack(seed: int, examples: int, most_findings: int = 5) -> Report:
+def attack(seed: int, examples: int, most_findings: int = 5, *, is_keyed: bool = False) -> Report:
     """Plan `examples` cases drawn from `seed`; end early after so many different findings.
+
+    With `is_keyed` under a policy with contexts, which most of the commands say.
 
     Cost: about 0.5 ms a case; a finding takes a second to make small.
     """
     report = Report()
     known: set[str] = set()
     for number in range(seed * _STRIDE, seed * _STRIDE + examples):
-        case = draw_case(number)
-        outcome = outcome_of(case)
+        case = saying(draw_case(number), number) if is_keyed else draw_case(number)
+        outcome = outcome_of(case, is_keyed=is_keyed)
         report.examples += 1
         report.refused += outcome.refused
         report.rows.update(case.rows)
@@ -65,7 +68,7 @@ def attack(seed: int, examples: int, most_findings: int = 5) -> Report:
             continue
         if signature(case) in known:
             continue
-        small = shrunk(case)
+        small = shrunk(case, is_keyed=is_keyed)
         kind = signature(small)
         if kind not in known:
             known |= {kind, signature(case)}

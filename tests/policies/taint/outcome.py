@@ -12,13 +12,16 @@ from sealwire.wire.errors import ProtocolError
 from sealwire.wire.op_msg import parse_op_msg, sequence_documents
 from sealwire.wire.splice import Edit, splice
 from tests.policies.taint.commands import Case
+from tests.policies.taint.saying import is_said
 from tests.policies.taint.values import MARK, Document, encoded
-from tests.policies.taint.world import POLICY, covered
+from tests.policies.taint.world import KEYED, POLICY, covering
 from tests.strategies import MadeSequence, made_op_msg
 
 _CIPHERTEXT = struct.pack("<iB", 8, 0x80) + b"SW......"
 _EMPTY_IN = b"\x04$in\0" + struct.pack("<i", 5) + b"\0"
 _AMONG = (b"\x04$in\0", b"\x04$nin\0")
+_COVERED = covering(POLICY)
+_KEYED_COVERED = covering(KEYED)
 _DBREF = (b"$ref", b"$id", b"$db")
 
 
@@ -31,13 +34,15 @@ class Outcome:
     """Empty when all is well."""
 
 
-def outcome_of(case: Case) -> Outcome:
+def outcome_of(case: Case, *, is_keyed: bool = False) -> Outcome:
     """Plan a case, carry the plan out with ciphertext of no value, and search it for markers.
+
+    With `is_keyed` its classes have a key for each context, and each value has to have the one that is said.
 
     Whatever the planner raises beside what it may is a problem as well. Cost: O(bytes).
     """
     try:
-        plan = _planned(case)
+        plan = _planned(case, is_keyed=is_keyed)
     except (Refusal, ProtocolError):
         return Outcome(refused=True)
     except Exception as error:  # noqa: BLE001 - any other exception is what is looked for
@@ -52,6 +57,8 @@ def outcome_of(case: Case) -> Outcome:
         return Outcome(refused=False, problem="lets a marker through")
     if any(isinstance(edit, ValueEdit) and _hides_operator(plan.buf, edit) for edit in plan.edits):
         return Outcome(refused=False, problem="encrypts an operator that the server rejects among values")
+    if is_keyed and not all(map(is_said, plan.edits)):
+        return Outcome(refused=False, problem="has a value in another context than what is said")
     return Outcome(refused=False)
 
 
@@ -64,16 +71,17 @@ def message_of(case: Case) -> bytes:
     return made_op_msg(encoded(case.whole), (None, *sections)).message
 
 
-def _planned(case: Case) -> Plan:
+def _planned(case: Case, *, is_keyed: bool) -> Plan:
+    policies, covered = (KEYED, _KEYED_COVERED) if is_keyed else (POLICY, _COVERED)
     if not case.sequences:
-        return plan_command(POLICY, encoded(case.whole), 0, covered=covered)
+        return plan_command(policies, encoded(case.whole), 0, covered=covered)
     message = message_of(case)
     parsed = parse_op_msg(message)
     sequences = tuple(
         DocumentSequence(part.identifier, tuple(sequence_documents(message, part)), (0, part.start))
         for part in parsed.sequences
     )
-    return plan_command(POLICY, message, parsed.body, (0,), sequences, covered)
+    return plan_command(policies, message, parsed.body, (0,), sequences, covered)
 
 
 def _as_document(item: Document) -> bytes:

@@ -21,11 +21,11 @@ _AROUND = frozenset({*ROWS["expression"], "$and", "$or", "$nor"}) - {"$literal",
 """Names that may go when what they hold takes their place."""
 
 
-def shrunk(case: Case) -> Case:
+def shrunk(case: Case, *, is_keyed: bool = False) -> Case:
     """The smallest case with the same problem that single steps lead to. Cost: up to 2,000 plans."""
     if case.refused:
         return case
-    problem = outcome_of(case).problem
+    problem = outcome_of(case, is_keyed=is_keyed).problem
     tries = 0
     again = True
     while again:
@@ -34,7 +34,7 @@ def shrunk(case: Case) -> Case:
             tries += 1
             if tries > _MOST_TRIES:
                 return case
-            if outcome_of(other).problem == problem:
+            if outcome_of(other, is_keyed=is_keyed).problem == problem:
                 case, again = other, True
                 break
     return case

@@ -1,24 +1,23 @@
 """What the commands of the taint test are about: a policy, views, and the covered paths of a place."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from bson import encode
 
 from sealwire.policies.aggregation.pipelines import plan_pipeline
 from sealwire.policies.aggregation.stages import TABLES
 from sealwire.policies.file.loader import load_policy
-from sealwire.policies.file.schema import NOTHING, PathNode
+from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.surroundings import Surroundings
 from sealwire.policies.planning.walk import Walk
 from sealwire.wire.raw_bson import elements
 
-POLICY = load_policy(
-    b"""
+_CLASSES: Final = """
 version: 1
 classes:
   nhs: {mode: deterministic, type: string}
@@ -33,6 +32,8 @@ classes:
   age: {mode: deterministic, type: int, range: {from: 0, to: 120}}
   day: {mode: deterministic, type: date, range: {unit: day, from: 1900-01-01, to: 2100-01-01}}
   secret: {mode: random}
+"""
+_COLLECTIONS: Final = """
 collections:
   clinic.patients:
     nhs_number: nhs
@@ -58,9 +59,22 @@ collections:
     remark: secret
   tenant_*.patients:
     nhs_number: nhs
-""",
-    "policy.yaml",
-)
+"""
+_KEYS: Final = {
+    **{"nhs": "tenant", "visits": "tenant", "secret": "owner.id", "born": "owner.id"},
+    **dict.fromkeys(("postcode", "big", "ratio", "ref", "blob", "flag"), "$database"),
+}
+"""For each class what it has a key for each of, in the policy with contexts."""
+
+
+def _keyed(line: str) -> str:
+    per = _KEYS.get(line.strip().partition(":")[0])
+    return line if per is None else line.replace("}", f", key: {{per: {per}}}}}")
+
+
+POLICY = load_policy((_CLASSES + _COLLECTIONS).encode(), "policy.yaml")
+KEYED = load_policy(("\n".join(map(_keyed, _CLASSES.splitlines())) + _COLLECTIONS).encode(), "keyed.yaml")
+"""The same, with a key for each context where a class can have that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +137,23 @@ COVERED_WORDS = frozenset(
 )
 """Names that make a place in a command one that is covered: whoever makes a command smaller keeps them."""
 
-_trees: dict[str, PathNode] = {}
 
+def covering(policies: PolicySet) -> Callable[[str], PathNode | None]:
+    """What tells the covered paths of what is read under a name, also a view's; others are plain."""
+    trees: dict[str, PathNode] = {}
 
-def covered(namespace: str) -> PathNode | None:
-    """The covered paths of what is read under a name, views included; every other name is known as plain."""
-    node = POLICY.covered(namespace)
-    database, _, name = namespace.partition(".")
-    if node is not None or database != "clinic" or name not in VIEWS:
-        return node
-    if name not in _trees:
-        on, stages = VIEWS[name]
-        draft = Draft(encode({"pipeline": stages}), TABLES)
-        pipeline = next(elements(draft.buf, 0))
-        base = covered(f"{database}.{on}") or NOTHING
-        walk = Walk(draft, base, (0,), Use.MATCH, around=Surroundings(covered, database))
-        _trees[name] = plan_pipeline(walk, pipeline)
-    return _trees[name]
+    def covered(namespace: str) -> PathNode | None:
+        node = policies.covered(namespace)
+        database, _, name = namespace.partition(".")
+        if node is not None or database != "clinic" or name not in VIEWS:
+            return node
+        if name not in trees:
+            on, stages = VIEWS[name]
+            draft = Draft(encode({"pipeline": stages}), TABLES)
+            pipeline = next(elements(draft.buf, 0))
+            base = covered(f"{database}.{on}") or NOTHING
+            walk = Walk(draft, base, (0,), Use.MATCH, around=Surroundings(covered, database))
+            trees[name] = plan_pipeline(walk, pipeline)
+        return trees[name]
+
+    return covered

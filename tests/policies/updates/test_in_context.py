@@ -6,8 +6,9 @@ import pytest
 from bson import Int64
 
 from sealwire.policies.errors import Reason
+from sealwire.policies.file.loader import load_policy
 from tests.policies.planning.test_contexts import FIVE, POLICY, context, contexts
-from tests.policies.support import Command, refusal_of
+from tests.policies.support import Command, plan_of, refusal_of, value_edits
 
 
 def update(condition: dict[str, Any], change: Any, **more: Any) -> Command:
@@ -85,3 +86,24 @@ def test_find_and_modify_follows_the_same_rule() -> None:
 def test_a_collection_without_such_a_field_is_updated_as_ever() -> None:
     command = {**update({"_id": 1}, [{"$set": {"ward": "w"}}]), "$db": "tenant_1"}
     assert [each[0] for each in contexts(command)] == ["ward"]
+
+
+def test_a_replacement_keeps_the_identity_only_where_it_has_none() -> None:
+    policy = load_policy(
+        b"""
+version: 1
+classes:
+  own: {mode: random, key: {per: _id}}
+collections:
+  clinic.people: {own: own}
+""",
+        "policy.yaml",
+    )
+
+    def planned(identity: dict[str, Any]) -> list[Any]:
+        edits = value_edits(plan_of(update({"_id": 5}, {**identity, "own": "x"}), policy))
+        return [edit.context and edit.context.value for edit in edits]
+
+    assert planned({}) == planned({"_id": Int64(5)}) == [FIVE]
+    for other in (True, 5.5, {"x": 5}):
+        assert refusal_of(update({"_id": 5}, {"_id": other, "own": "x"}), policy).reason is Reason.CONTEXT

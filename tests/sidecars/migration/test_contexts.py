@@ -82,6 +82,25 @@ def test_a_document_that_says_no_context_is_left(world: World, document: dict[st
     assert world.chosen(Direction.ENCRYPT, "x", **document) is Left.NO_CONTEXT
 
 
+def test_a_value_whose_context_its_sub_document_says_is_left(world: World) -> None:
+    """Elements may move while a job is at work, and a place in an array is all that it has."""
+    policy = load_policy(
+        b"""
+version: 1
+classes:
+  notes: {mode: random, key: {per: ./tenant}}
+collections:
+  clinic.patients: {visits.notes: notes}
+""",
+        "policy.yaml",
+    )
+    world.contexts = JobContexts(world.store, KEYS, policy)
+    document: dict[str, Any] = {"tenant": 1, "visits": [{"tenant": 2, "notes": "x"}]}
+    world.contexts.prepare(NAMESPACE, [bson.encode(document)])
+    assert world.chosen(Direction.ENCRYPT, "x", **document) is Left.NO_CONTEXT
+    assert world.store.count(NOTES).live == 0
+
+
 def test_what_the_class_s_own_key_encrypted_moves_to_the_context_s(world: World) -> None:
     found = world.chosen(Direction.REENCRYPT, sealed(KEYS, "notes", "x"), tenant=1)
     assert isinstance(found, tuple)
