@@ -175,7 +175,8 @@ def test_nothing_is_decrypted_that_the_server_would_reject(clinic: Clinic, store
     policy = clinic.policy()
     clinic.job("encrypt", policy)
     enforce(clinic, policy)
-    number = clinic.refused("decrypt", policy, "nhs_number", "--confirm", "nhs_number")
+    number_back = ("nhs_number", "--confirm", "nhs_number", "--settle", "0")
+    number = clinic.refused("decrypt", policy, *number_back)
     less = clinic.policy(LESS)
     notes = ("decrypt", less, PATIENTS, "notes", "--confirm", PATIENTS)
     stale = clinic.refused(*notes)
@@ -185,4 +186,4 @@ def test_nothing_is_decrypted_that_the_server_would_reject(clinic: Clinic, store
     enforce(clinic, less)
     assert clinic.job(*notes)["state"] == "done"
     enforce(clinic, less, "--remove")
-    assert clinic.job("decrypt", less, "nhs_number", "--confirm", "nhs_number")["state"] == "done"
+    assert clinic.job("decrypt", less, *number_back)["state"] == "done"
