@@ -67,10 +67,10 @@ def test_a_slower_server_gets_more_and_more_of_the_time_and_a_recovered_one_give
 def test_a_little_slower_is_within_bounds() -> None:
     world = World()
     throttle = world.throttle()
-    world.latency_s = 0.0129
+    world.latency_s = 0.0119
     world.work(throttle, 1.0)
     assert world.waits == []
-    world.latency_s = 0.0131
+    world.latency_s = 0.0121
     for _ in range(3):
         world.work(throttle, 1.0)
     assert len(world.waits) >= 1
