@@ -23,6 +23,10 @@ PLAIN = named("plain")
 """The database that no policy covers."""
 
 
+CONFLICT = 112
+WRITE_CONFLICT = Answer(Outcome.ERROR, canonical({"code": CONFLICT}))
+
+
 class Unsearchable(Exception):
     """An update has put a value where no search by its path finds it (`sequences.is_searchable`)."""
 
@@ -147,21 +151,32 @@ class Run:
             try:
                 for command in transaction.commands:
                     through = self.covered.run(command, one)
+                    self._begin_again_at(through)
                     self.runner.tally.count(command.kind, through, command.body)
                     if through.outcome is not Outcome.REFUSED:
                         self._same(command, through, self.plain.run(command, other))
                     if through.outcome is not Outcome.ANSWERED:
                         break
                 commits = transaction.commits and through.outcome is Outcome.ANSWERED
-                ends = [_end(session, commits=commits) for session in (one, other)]
+                ended = _end(one, commits=commits)
+                self._begin_again_at(ended)
+                ends = [ended, _end(other, commits=commits)]
             except TryAgain as again:
                 self.covered.waits.append(again.code)
                 _end(one, commits=False)
                 _end(other, commits=False)
                 return False
             self.runner.tally.count("commit" if commits else "abort", ends[0])
-            assert ends[0] == ends[1], "the end of a transaction"
+            assert ends[0] == ends[1], f"the end of a transaction: {ends}"
         return True
+
+    def _begin_again_at(self, through: Answer) -> None:
+        """A job has written a document that the transaction writes: as drivers do, begin it again.
+
+        Raises TryAgain.
+        """
+        if self.runner.forms is not None and through == WRITE_CONFLICT:
+            raise TryAgain(OperationFailure("a write conflict", CONFLICT))
 
     def _same(self, command: Command, through: Answer, plain: Answer) -> None:
         if through != plain:
