@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from sealwire.wire import kinds
-from sealwire.wire.raw_bson import Element, elements, find_element, string_bytes
+from sealwire.wire.raw_bson import elements, find_element, string_bytes
 
 MAX_USERS: Final = 8
 """Servers before MongoDB 6.0 let one connection log in as several users, each of another database."""
 _MAX_NAME_BYTES: Final = 64
+_MAX_USER_BYTES: Final = 1024
+"""A longer name is shown as `?`. Cut short, it could be the name of another user."""
+_TOO_LONG: Final = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Caller:
     """What is known of a client. All of it is safe for one line of a log."""
 
     users: tuple[str, ...] = ()
-    """As `user@database`, as the server says; empty where nobody has logged in, or it does not say."""
+    """As `user@database`, as the server says; empty where nobody has logged in, or it does not say. In a name
+    `%` and spaces are written `%25` and `%20`: one user's name must not look like those of two."""
     application: str = ""
     driver: str = ""
     """Its name and version."""
@@ -52,7 +56,7 @@ def users_in(message: bytes, body: int) -> tuple[str, ...]:
     found: list[str] = []
     for item in elements(message, listed.value):
         if item.kind == kinds.OBJECT and len(found) < MAX_USERS:
-            found.append(f"{_text(message, item.value, b'user')}@{_text(message, item.value, b'db')}")
+            found.append("@".join(_user_part(message, item.value, part) for part in (b"user", b"db")))
     return tuple(found)
 
 
@@ -61,11 +65,21 @@ def _document(message: bytes, start: int, name: bytes) -> int | None:
     return found.value if found is not None and found.kind == kinds.OBJECT else None
 
 
+def _user_part(message: bytes, start: int, name: bytes) -> str:
+    found = _string(message, start, name)
+    if len(found) > _MAX_USER_BYTES:
+        return _TOO_LONG
+    return _printable(found).replace("%", "%25").replace(" ", "%20")
+
+
 def _text(message: bytes, start: int, name: bytes) -> str:
+    return _printable(_string(message, start, name)[:_MAX_NAME_BYTES])
+
+
+def _string(message: bytes, start: int, name: bytes) -> bytes:
     found = find_element(message, start, name)
-    return "" if found is None or found.kind != kinds.STRING else _safe(message, found)
+    return b"" if found is None or found.kind != kinds.STRING else string_bytes(message, found)
 
 
-def _safe(message: bytes, element: Element) -> str:
-    text = string_bytes(message, element)[:_MAX_NAME_BYTES].decode("utf-8", "replace")
-    return "".join(char if char.isprintable() else "?" for char in text)
+def _printable(name: bytes) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name.decode("utf-8", "replace"))

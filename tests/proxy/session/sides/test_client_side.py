@@ -7,10 +7,13 @@ from bson.binary import Binary
 
 from sealwire.crypto.envelope import SUBTYPE
 from sealwire.policies.aggregation.views import MAX_NAMES
+from sealwire.policies.commands.passage import target_of
 from sealwire.proxy.session.effects import Audit, CloseReason, Counter, LongToServer, ToClient, ToServer
 from sealwire.proxy.session.replies import AUTHENTICATION_FAILED
 from sealwire.proxy.session.shared import Reveal
+from sealwire.wire.errors import WireReason
 from sealwire.wire.long_message import LONG_BYTES
+from sealwire.wire.op_msg import parse_op_msg
 from tests.proxy.session.playbook import (
     Playbook,
     audit,
@@ -45,7 +48,7 @@ def test_another_opcode_ends_the_session(play: Playbook) -> None:
     message = bytearray(PING)
     message[12:16] = (2012).to_bytes(4, "little")
     play >> client(bytes(message)) << close(CloseReason.CLIENT_PROTOCOL)
-    assert play.count(Counter.PROTOCOL_ERRORS) == 0
+    assert play.count(Counter.PROTOCOL_ERRORS, WireReason.OPCODE.value) == 1
 
 
 def test_an_old_query_is_a_handshake_or_is_answered_with_an_error(play: Playbook) -> None:
@@ -132,11 +135,14 @@ def test_a_clients_envelope_is_refused_on_every_collection(after: bool) -> None:
 def test_a_command_on_what_nobody_protects_is_planned_once() -> None:
     talk = session()
     body = {"find": "wards", "filter": {}, "$db": "elsewhere"}
+    message = command(body)
+    target = target_of(message, parse_op_msg(message).body, talk.shared.passing.planned)
+    assert target is not None
     for number in range(1, 4):
+        assert (talk.shared.passing.get(target) is None) is (number == 1)
         message = command(body, number)
         assert ToServer(message) in talk.client_data(message)
         talk.server_data(reply({"cursor": {"id": 0, "firstBatch": []}, "ok": 1.0}, number))
-    assert talk.shared.passing.planned
 
 
 def test_with_reveal_everywhere_each_reply_is_opened() -> None:
