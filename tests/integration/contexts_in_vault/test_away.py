@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -20,9 +19,9 @@ from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import ContextDocuments
 from sealwire.keys.vault.context_store import VaultContextStore
-from sealwire.testbed.openbao import OpenBao, dev_server
+from sealwire.testbed.openbao import OpenBao
 from sealwire.testbed.ports import free_port
-from tests.integration.vault_contexts import (
+from tests.integration.contexts_in_vault.asking import (
     as_root,
     connect,
     destroyed,
@@ -36,27 +35,6 @@ from tests.keys.samples import NOW
 from tests.support.openbao import make_token, raft_server
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    with dev_server(tmp_path_factory.mktemp("bao")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def connection(bao: OpenBao) -> VaultConnection:
-    return connect(bao.address, bao.root_token)
-
-
-@pytest.fixture
-def place() -> VaultDocument:
-    return VaultDocument("secret", f"clinic/{token_hex(4)}")
-
-
-@pytest.fixture
-def store(connection: VaultConnection, place: VaultDocument) -> VaultContextStore:
-    return VaultContextStore(connection, place)
 
 
 def test_where_none_is_wanted_none_is_made(connection: VaultConnection, place: VaultDocument) -> None:

@@ -21,8 +21,8 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.testbed.database import DatabaseProcess
 from sealwire.testbed.openbao import OpenBao, dev_server
 from tests.integration.conftest import Document
+from tests.integration.contexts_in_vault.asking import documented_policy
 from tests.integration.running_site import client_of, new_environ, site_at
-from tests.integration.vault_contexts import documented_policy
 from tests.proxy.server.site import Site, serving
 from tests.support.openbao import make_token
 

@@ -1,12 +1,10 @@
 """Context keys in the KV engine of a real OpenBao: the contract, many writers, crashes, and what is left."""
 
 import multiprocessing
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from secrets import token_hex
 
 import hvac
 import pytest
@@ -22,8 +20,8 @@ from sealwire.keys.vault.context_documents import ContextDocuments
 from sealwire.keys.vault.context_store import VaultContextStore
 from sealwire.keys.vault.destroyed_log import DestroyedLog
 from sealwire.keys.vault.kv_document import keep_newest_only, standing_versions
-from sealwire.testbed.openbao import OpenBao, dev_server
-from tests.integration.vault_contexts import (
+from sealwire.testbed.openbao import OpenBao
+from tests.integration.contexts_in_vault.asking import (
     as_root,
     connect,
     destroyed,
@@ -40,27 +38,6 @@ from tests.support.openbao import make_token
 pytestmark = pytest.mark.integration
 
 WAIT = timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    with dev_server(tmp_path_factory.mktemp("bao")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def connection(bao: OpenBao) -> VaultConnection:
-    return connect(bao.address, bao.root_token)
-
-
-@pytest.fixture
-def place() -> VaultDocument:
-    return VaultDocument("secret", f"clinic/{token_hex(4)}")
-
-
-@pytest.fixture
-def store(connection: VaultConnection, place: VaultDocument) -> VaultContextStore:
-    return VaultContextStore(connection, place)
 
 
 class TestVaultContextStore(ContextStoreContract):
