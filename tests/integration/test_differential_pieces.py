@@ -10,9 +10,12 @@ from sealwire.keys.keyring.file import create_keyring
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.loader import load_policy
+from tests.integration.differential.command import MAKING_VIEW, Command
+from tests.integration.differential.commands import SEEN
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
 from tests.integration.differential.defects import spoils_upsert
-from tests.integration.differential.shapes import COLLECTIONS, draw_shapes, policy_yaml
+from tests.integration.differential.sequences import Sequence, Transaction
+from tests.integration.differential.shapes import COLLECTIONS, PEOPLE, VISITS, draw_shapes, policy_yaml
 from tests.integration.differential.sides import Answer, Outcome, failure
 from tests.integration.differential.tally import Tally
 from tests.keys.samples import KEK_A, NOW, environment_kek
@@ -60,6 +63,17 @@ def test_numbers_are_equal_as_the_server_has_it() -> None:
 )
 def test_values_that_differ_stay_apart(one: object, other: object) -> None:
     assert canonical(one) != canonical(other)
+
+
+def test_a_view_takes_another_name_in_every_command() -> None:
+    made = Command(MAKING_VIEW, {"create": SEEN, "viewOn": PEOPLE, "pipeline": []})
+    read = Command("view find", {"find": SEEN, "filter": {"s": "x"}})
+    other = Command("find", {"find": PEOPLE, "filter": {"s": "x"}})
+    sequence = Sequence(draw_shapes(1, 1)[0], [], [], [], [made, read, other, Transaction((other,), True)])
+    named = sequence.with_view("seen7")
+    assert [next(iter(each.body.values())) for each in named.commands] == ["seen7", "seen7", PEOPLE, PEOPLE]
+    assert named.collections == {PEOPLE, VISITS, "seen7"}
+    assert named.with_view("seen8") == named
 
 
 def test_only_the_named_fields_have_no_order() -> None:

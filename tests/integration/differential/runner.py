@@ -10,6 +10,7 @@ from pymongo.errors import OperationFailure
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PolicySet
 from tests.integration.differential.command import Command
+from tests.integration.differential.commands import SEEN
 from tests.integration.differential.compare import canonical, opened, wrongly_stored
 from tests.integration.differential.forms import StoredForms, may_be_clear
 from tests.integration.differential.sequences import Sequence, Transaction, is_searchable
@@ -52,6 +53,10 @@ class Runner:
 
     def run(self, sequence: Sequence) -> None:
         """Raises AssertionError where the ways differ."""
+        if self.forms is not None:
+            # This server makes a dropped collection again, empty, where another connection lists collections
+            # at that moment, as a job does. A view can then not be made under that name.
+            sequence = sequence.with_view(f"{SEEN}{self.tally.examples}")
         run = Run(self, sequence)
         try:
             run.all()

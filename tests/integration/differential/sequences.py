@@ -1,7 +1,7 @@
 """Sequences: what is stored at first, the indexes on it, and then commands and transactions."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -49,8 +49,18 @@ class Sequence:
     def collections(self) -> frozenset[str]:
         """The collections that have documents at some time, and the view."""
         changed = frozenset({PEOPLE, VISITS}).union(*(command.changes for command in self.commands))
-        viewed = any(command.kind == MAKING_VIEW for command in self.commands)
-        return changed | {SEEN} if viewed else changed
+        return changed.union(each.body["create"] for each in self.commands if each.kind == MAKING_VIEW)
+
+    def with_view(self, name: str) -> "Sequence":
+        """The same, whose view has this name."""
+
+        def named(step: Step) -> Step:
+            if isinstance(step, Transaction) or SEEN not in step.body.values():
+                return step
+            body = {field: name if value == SEEN else value for field, value in step.body.items()}
+            return replace(step, body=body)
+
+        return replace(self, steps=list(map(named, self.steps)))
 
 
 @cache
