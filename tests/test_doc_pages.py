@@ -59,7 +59,7 @@ def is_module_or_name(dotted: str) -> bool:
 
 # The configuration has sections that are called as rooms are.
 SETTINGS = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", (DOCS / "configuration.md").read_text())) | {
-    "keys.cache"
+    *("keys.cache", "audit.jsonl", "audit.jsonl.000000000051234", "audit.key", "audit.key.pub")
 }
 
 

@@ -56,6 +56,8 @@ def test_the_contracts_are_kept(copied_rooms: Path) -> None:
         ("policies/file", "sealwire.policies.planning.plan"),
         ("proxy/server/config", "sealwire.proxy.server.workers.app"),
         ("files", "sealwire.policies"),
+        ("audit", "sealwire.policies"),
+        ("audit", "sealwire.proxy.session"),
         ("proxy/session", "time"),
         ("proxy/session", "sealwire.proxy.server"),
         ("proxy/server", "cryptography"),

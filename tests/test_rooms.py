@@ -15,6 +15,7 @@ ROOMS = (
     *(
         "wire",
         "crypto",
+        "audit",
         "files",
         "keys",
         "keys/keyring",

@@ -13,7 +13,9 @@ from vulture import Vulture
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tools" / "dead_code.toml"
-PRODUCT = ("crypto", "examples", "files", "keys", "policies", "proxy", "sealwire", "sidecars", "wire")
+PRODUCT = (
+    *("audit", "crypto", "examples", "files", "keys", "policies", "proxy", "sealwire", "sidecars", "wire"),
+)
 WORKSHOP = ("bench", "tools")
 TESTS = ("tests",)
 EXCLUDED = ("*/node_modules/*",)

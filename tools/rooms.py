@@ -19,7 +19,7 @@ import grimp
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     *("cli", "demo", "testbed", "sidecars", "proxy.server", "proxy.session"),
-    *("policies", "keys", "crypto", "wire", "files", "examples"),
+    *("policies", "keys", "audit", "crypto", "wire", "files", "examples"),
 )
 
 Edges = dict[str, set[str]]

@@ -18,6 +18,7 @@ from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import HealthView, Phase
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.ports import bind
 
@@ -82,7 +83,7 @@ def _readiness(health: HealthView) -> dict[str, object]:
 
     Plaintext in covered paths is named, and so are classes that are in clear; that makes nothing unready:
     clients are served as before.
-    It has `frontier` only where one is followed, or should be.
+    It has `frontier` only where one is followed, or should be, and `audit` where there is an audit log.
     """
     said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
     if health.frontier is not Following.OFF:
@@ -99,6 +100,8 @@ def _readiness(health: HealthView) -> dict[str, object]:
         said["plaintext"] = plaintext
     if health.in_clear:
         said["in_clear"] = health.in_clear
+    if health.audit is not Keeping.OFF:
+        said["audit"] = health.audit.value
     return said
 
 
@@ -118,7 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "/readyz":
                 health = self.health
                 ready = (
-                    health.alive and health.phase is Phase.READY and health.keyring is not Freshness.EXPIRED
+                    health.alive
+                    and health.phase is Phase.READY
+                    and health.keyring is not Freshness.EXPIRED
+                    and health.audit is not Keeping.FULL
                 )
                 self._say(ready, _readiness(health))
             case "/metrics":

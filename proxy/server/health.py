@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
 
 # A loop beats once a second; ten missed beats are more than any pause it should have.
@@ -15,6 +16,7 @@ STUCK_AFTER_S = 10.0
 
 _WORST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
 _LEAST_FIRST = (Following.LOST, Following.FOLLOWS)
+_LATEST_FIRST = (Keeping.FULL, Keeping.WAITING, Keeping.KEPT)
 
 
 class Phase(Enum):
@@ -56,6 +58,10 @@ class HealthView(Protocol):
     def in_clear(self) -> tuple[str, ...]:
         """The classes that are stored in clear, sorted."""
 
+    @property
+    def audit(self) -> Keeping:
+        """Whether audit lines are in the audit log."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -72,6 +78,7 @@ class Health:
     """Namespaces and paths where plaintext was met, as `PlaintextCounts.shown` says."""
     in_clear: tuple[str, ...] = ()
     """The classes that are stored in clear, as `ClearClasses.shown` says."""
+    audit: Keeping = Keeping.OFF
 
     @property
     def alive(self) -> bool:
@@ -137,3 +144,9 @@ class JointHealth:
     def in_clear(self) -> tuple[str, ...]:
         """Those of all workers, each once; for a moment of a change they may differ."""
         return tuple(sorted({name for worker in tuple(self.workers.values()) for name in worker.in_clear}))
+
+    @property
+    def audit(self) -> Keeping:
+        """The worst that a worker has."""
+        known = {worker.audit for worker in tuple(self.workers.values())}
+        return next((keeping for keeping in _LATEST_FIRST if keeping in known), Keeping.OFF)

@@ -14,6 +14,7 @@ from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost, WindowMet
 from sealwire.policies.errors import ErrorCode, Refusal
 from sealwire.policies.planning.numbers import is_true
 from sealwire.wire import kinds
+from sealwire.wire.int32 import int32_at
 from sealwire.wire.op_msg import build_op_msg
 from sealwire.wire.op_query import build_op_reply
 from sealwire.wire.raw_bson import find_element
@@ -126,6 +127,14 @@ def is_ok(message: bytes, body: int) -> bool:
     """Whether a server's reply says that the command was carried out. Raises BsonError."""
     ok = find_element(message, body, b"ok")
     return ok is not None and ok.kind in _OK_KINDS and is_true(ok.kind, message[ok.value : ok.end])
+
+
+def code_text(message: bytes, body: int) -> str:
+    """The code of a server's error, for a line of a log; the server's own text may name a user."""
+    code = find_element(message, body, b"code")
+    if code is None or code.kind != kinds.INT:
+        return "no code"
+    return f"code {int32_at(message, code.value)}"
 
 
 def command_error(request_id: int, response_to: int, body: bytes) -> bytes:

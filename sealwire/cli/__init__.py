@@ -10,7 +10,9 @@ from sealwire import __version__, core_name
 from sealwire.cli.exit_codes import fail
 from sealwire.cli.groups import LazyGroup
 
-_MODULES = ("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "vault", "luks", "migrate")
+_MODULES = (
+    *("serve", "healthcheck", "policy", "keys", "tls", "demo", "backup", "vault", "luks", "migrate", "audit"),
+)
 
 
 @click.group(

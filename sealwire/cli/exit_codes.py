@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import click
 
+from sealwire.audit import errors as audit
 from sealwire.crypto import errors as crypto
 from sealwire.files import errors as files
 from sealwire.keys import errors as keys
@@ -45,6 +46,10 @@ EXIT_CODES: dict[type[Exception], int] = {
     keys.UnknownKey: EX_DATAERR,
     keys.KeyDestroyed: EX_DATAERR,
     files.SourceError: EX_CONFIG,
+    audit.AuditFileProblem: EX_CONFIG,
+    audit.LogDamaged: EX_DATAERR,
+    audit.NotAudited: EX_OSERR,
+    audit.AuditKeyProblem: EX_DATAERR,
     server.FileProblem: EX_CONFIG,
     server.PermissionProblem: EX_NOPERM,
     server.KeyringIncomplete: EX_DATAERR,

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from sealwire.cli import backup, luks, migrate, tls, vault
+from sealwire.cli import audit, backup, luks, migrate, tls, vault
 from sealwire.cli.groups import ALWAYS, DocumentedGroup
 from tests.build_context import ROOT
 
 GROUPS: dict[str, click.Group] = {
+    "audit": audit.command,
     "backup": backup.command,
     "luks": luks.command,
     "migrate": migrate.command,
@@ -19,6 +20,8 @@ GROUPS: dict[str, click.Group] = {
 }
 
 ONLY_LOOKS = {
+    ("audit", "tail"),
+    ("audit", "verify"),
     ("backup", "list"),
     ("backup", "transition"),
     ("backup", "verify"),  # it notes its verdict beside the backup, and nothing else

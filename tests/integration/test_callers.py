@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from sealwire.audit.files import files_of
+from sealwire.audit.verification import LogReport, verify
 from sealwire.testbed.certificates import Authority, Issued, create_authority
 from sealwire.testbed.proxy_process import ProxyOptions, ProxyProcess
 from tests.integration.outside.chosen import own_server
@@ -40,16 +43,23 @@ class Place:
     def __init__(self, proxy: ProxyProcess, authority: Authority, audit: Path) -> None:
         self.proxy = proxy
         self.certificate: Issued = authority.issue("ward-3", client=True)
-        self._audit = audit
+        self.audit = audit
 
     def refused(self, client: MongoClient[Any]) -> dict[str, Any]:
         """What is on record of one refused command."""
-        before = len(self._audit.read_text().splitlines())
+        before = len(self._refusals())
         with pytest.raises(OperationFailure):
             client["clinic"].command(REFUSED)
-        (line,) = self._audit.read_text().splitlines()[before:]
-        found: dict[str, Any] = json.loads(line)
+        (found,) = self._refusals()[before:]
         return found
+
+    def lines(self, event: str = "") -> list[dict[str, Any]]:
+        """The lines of this event, or all."""
+        lines = [json.loads(line) for line in self.audit.read_text().splitlines()]
+        return [line for line in lines if event in ("", line["event"])]
+
+    def _refusals(self) -> list[dict[str, Any]]:
+        return self.lines("refused")
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +110,24 @@ def test_a_command_without_a_login_is_nobodys(place: Place) -> None:
         line = place.refused(client)
     assert line["reason"] == "LoginNeeded"
     assert "user" not in line
+
+
+def test_a_login_is_on_record_and_one_that_fails(place: Place) -> None:
+    before, failed = len(place.lines("login")), len(place.lines("login-failed"))
+    with MongoClient[Any](place.proxy.uri(CLINIC), appname="rounds") as client:
+        client["clinic"]["wards"].find_one()
+    wrong = replace(CLINIC, password="not it")
+    with MongoClient[Any](place.proxy.uri(wrong)) as client, pytest.raises(OperationFailure):
+        client["clinic"].command("ping")
+    line = place.lines("login")[before]
+    assert (line["user"], line["application"]) == (f"{CLINIC.name}@admin", "rounds")
+    line = place.lines("login-failed")[failed]
+    assert (line["command"], line["reason"]) == ("saslContinue", "code 18")
+    assert "user" not in line
+
+
+def test_the_log_is_one_chain(place: Place) -> None:
+    report = LogReport()
+    verify(files_of(place.audit), {}, report)
+    assert report.is_whole
+    assert {line["event"] for line in place.lines()} >= {"file", "started"}

@@ -16,6 +16,7 @@ from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind
 from sealwire.keys.vault.settings import VaultSettings
 from sealwire.proxy.server.config.setting_names import (
+    read_audit,
     read_kek,
     read_keys,
     read_place,
@@ -157,7 +158,6 @@ class _Reader:
         listen = top["listen"].entries(address, ("advertise", "tls") if single else ("tls",))
         upstream = top["upstream"].entries(address, ("tls", "probe", "access_control"))
         log = _section(top, "log", ("level", "format"))
-        audit = _section(top, "audit", ("path",))
         frontier = top["frontier"].entries(("uri_file",), ()) if "frontier" in top else {}
         admin = _section(top, "admin", ("address",))
         levels = ("debug", "info", "warning", "error")
@@ -191,7 +191,7 @@ class _Reader:
             log_level=log["level"].choice(levels) if "level" in log else "info",
             log_format=_choice(log, "format", LogFormat.TEXT),
             limits=_limits(top),
-            audit=self._path(audit["path"]) if "path" in audit else None,
+            audit=read_audit(top["audit"], self._path) if "audit" in top else None,
             workers=_workers(top["workers"], vault_settings) if "workers" in top else 1,
             busy_poll_us=top["busy_poll_us"].integer(0, MAX_BUSY_POLL_US) if "busy_poll_us" in top else 0,
             frontier_uri_file=self._optional_path(frontier, "uri_file"),

@@ -12,7 +12,7 @@ _FIELDS: Mapping[str, str] = {
     "vault": "vault",
     "frontier.uri_file": "frontier_uri_file",
     "admin.address": "admin",
-    "audit.path": "audit",
+    "audit": "audit",
     "workers": "workers",
     "busy_poll_us": "busy_poll_us",
 }

@@ -1,8 +1,12 @@
-"""The parts of the configuration that say where keys come from: `keyring`, `kek`, `keys` and `vault`."""
+"""The parts of the configuration that say where keys come from, and where audit lines go."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import LogPace
 from sealwire.files.yaml_source import Node
 from sealwire.keys.errors import KeySettingError
 from sealwire.keys.kek.environment import DEFAULT_VARIABLE
@@ -10,6 +14,7 @@ from sealwire.keys.keyring.store import Place, VaultDocument, parse_place
 from sealwire.keys.providers import ProviderKind, ProviderSettings, parse_provider
 from sealwire.keys.vault.settings import OPTIONS, PATH_OPTIONS, VaultSettings, vault_settings
 from sealwire.proxy.server.config.settings import CacheSettings, KeySettings
+from sealwire.proxy.server.observability.audit import AuditSettings
 
 ToPath = Callable[[Node], Path]
 """Makes the path in a node absolute."""
@@ -18,6 +23,26 @@ _YEAR_S = 366 * 86_400.0
 # A key service may be away for a day. A clinic must be able to read its records meanwhile.
 _USUAL_REMOTE_AGE_S = 86_400.0
 _NUMBERS = ("timeout_s", "deadline_s")
+_PACE: Mapping[str, Callable[[Node], Any]] = {
+    "checkpoint_lines": lambda node: node.integer(1, 1_000_000),
+    "checkpoint_s": lambda node: node.number(1, 86_400),
+    "file_bytes": lambda node: node.integer(1 << 16, 1 << 40),
+}
+"""How each field of `LogPace` is read."""
+
+
+def read_audit(node: Node, path: ToPath) -> AuditSettings:
+    """The section `audit`. Raises SourceError."""
+    entries = node.entries(("path",), ("key", "checkpoints", *_PACE))
+    if "key" not in entries:
+        refuse_leftovers(entries, ("checkpoints", "checkpoint_lines", "checkpoint_s"), "without `key`")
+    also = path(entries["checkpoints"]) if "checkpoints" in entries else None
+    pace = {name: read(entries[name]) for name, read in _PACE.items() if name in entries}
+    return AuditSettings(
+        LogPlace(path(entries["path"]), also),
+        path(entries["key"]) if "key" in entries else None,
+        replace(LogPace(), **pace),
+    )
 
 
 def read_place(node: Node, path: ToPath) -> Place:

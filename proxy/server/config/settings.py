@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sealwire.keys.keyring.store import Place
 from sealwire.keys.providers import ProviderSettings
 from sealwire.keys.vault.settings import VaultSettings
+from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
 
@@ -122,7 +123,7 @@ class Config:
     log_level: str
     log_format: LogFormat
     limits: Limits
-    audit: Path | None
+    audit: AuditSettings | None
     """Where audit lines go; None: into the log."""
     access_control: AccessControl = AccessControl.REQUIRED
     reveal: Reveal = Reveal.PROTECTED
@@ -161,12 +162,12 @@ _KEYS: Mapping[Kind, str] = {
         frontier.uri_file
         vault.address vault.namespace vault.ca vault.auth vault.auth_mount vault.token_file vault.role
         vault.role_id vault.secret_id_file vault.jwt_file vault.certificate vault.key
-        admin.address log.level log.format audit.path
+        admin.address log.level log.format audit.path audit.key audit.checkpoints
     """,
-    Kind.INTEGER: "limits.connections workers busy_poll_us",
+    Kind.INTEGER: "limits.connections workers busy_poll_us audit.checkpoint_lines audit.file_bytes",
     Kind.NUMBER: """
         keys.refresh_s keys.max_age_s keys.cache.max_age_s vault.timeout_s vault.deadline_s
-        limits.drain_s limits.connect_s limits.handshake_s
+        limits.drain_s limits.connect_s limits.handshake_s audit.checkpoint_s
     """,
     Kind.BOOLEAN: "listen.tls.require_client_certificate upstream.probe vault.secret_id_wrapped",
 }

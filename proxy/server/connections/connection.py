@@ -68,6 +68,10 @@ class State(Enum):
     CLOSED = auto()
 
 
+class _Unrecorded(Exception):
+    """The audit log takes nothing more."""
+
+
 class Connection:
     """Feeds a session from two transports and carries out its effects. It is an `upstream.ServerEvents`."""
 
@@ -249,6 +253,8 @@ class Connection:
         if self.state is State.OPEN:
             try:
                 self._carry_out(step())
+            except _Unrecorded:
+                self.abort()
             except Exception as error:  # noqa: BLE001 - see _bug
                 self._bug(error)
 
@@ -273,13 +279,18 @@ class Connection:
                     change = self.client.hold if effect.paused else self.client.release
                     change(Hold.LOOK_UP)
                 case Audit():
-                    self._services.audit.write(effect, self._origin())
+                    self._report(effect)
                 case PlaintextMet():
                     self._services.metrics.plaintext.add(effect)
                 case Close():
                     self._close(effect.reason, effect.detail)
                 case _:
                     assert_never(effect)
+
+    def _report(self, record: Audit) -> None:
+        """Raises _Unrecorded: what cannot be recorded does not happen."""
+        if not self._services.audit.write(record, self._origin()):
+            raise _Unrecorded
 
     def _origin(self) -> Origin:
         """Who reports. Cost: up to 100 us where the client has a certificate; only some commands report."""

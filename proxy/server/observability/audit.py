@@ -1,20 +1,41 @@
-"""The audit sink: one JSON line for each Audit effect, in a file of its own or in the log."""
+"""Where Audit effects go: into the audit log, or into the proxy's own log.
 
-import json
+What cannot be written waits, for the disk may have room again soon. When no more can wait, a connection that
+has something to report is cut before its client learns anything.
+"""
+
 import logging
-import os
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, final
 
-from sealwire.proxy.server.errors import FileProblem, PermissionProblem, StartReason
+from sealwire.audit.errors import AuditError
+from sealwire.audit.files import LogPlace, load_signing_key
+from sealwire.audit.line import Fields
+from sealwire.audit.log import AuditLog, LogPace
+from sealwire.audit.signing import SigningKey
 from sealwire.proxy.server.observability.logs import note
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.session.effects import Audit
 from sealwire.proxy.session.login.caller import Caller
 
+MAX_WAITING: Final = 10_000
+"""Lines, of half a kilobyte each."""
+
 _log = logging.getLogger("sealwire.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """Where the audit log lies, and when something is due."""
+
+    place: LogPlace
+    key: Path | None
+    """The file of the key that signs checkpoints; None: there are none."""
+    pace: LogPace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,67 +52,142 @@ class Origin:
     """What the server says of the login, and the client of itself."""
 
 
+class Keeping(Enum):
+    """What becomes of audit lines."""
+
+    OFF = "off"
+    """There is no audit log: they go into the proxy's log."""
+    KEPT = "kept"
+    WAITING = "waiting"
+    """The audit log cannot be written; they wait in memory."""
+    FULL = "full"
+    """No more can wait: connections that have something to report are cut."""
+
+
 class AuditSink(Protocol):
     """Takes what the sessions report."""
 
-    def write(self, record: Audit, origin: Origin) -> None:
-        """Keep `record`."""
+    @property
+    def keeping(self) -> Keeping:
+        """What becomes of it."""
+
+    def write(self, record: Audit, origin: Origin) -> bool:
+        """Keep `record`; False where that cannot be done."""
+
+    def say(self, event: str, **fields: str | int) -> None:
+        """Keep what happened to the proxy itself."""
+
+    def tick(self) -> None:
+        """About once a second."""
 
     def close(self) -> None:
         """Nothing follows."""
 
 
-def open_audit(path: Path | None, metrics: Metrics, worker: int | None = None) -> AuditSink:
-    """The sink that the configuration names. Raises FileProblem, PermissionProblem."""
-    return LogAudit() if path is None else FileAudit(path, metrics, worker)
+def open_audit(settings: AuditSettings | None, metrics: Metrics, worker: int | None = None) -> AuditSink:
+    """The sink that the configuration names. Raises AuditError; KeysError for the key's file."""
+    if settings is None:
+        return LogAudit()
+    key = None if settings.key is None else load_signing_key(settings.key)
+    return FileAudit(settings, key, metrics, worker)
 
 
+@final
 class LogAudit:
     """Audit lines as log records of the logger `sealwire.audit`."""
 
-    def write(self, record: Audit, origin: Origin) -> None:
+    keeping = Keeping.OFF
+
+    def write(self, record: Audit, origin: Origin) -> bool:
         """Log at level info."""
         note(_log, logging.INFO, record.event, **_fields(record, origin))
+        return True
+
+    def say(self, event: str, **fields: str | int) -> None:
+        """Nothing: the log has lines of its own for that."""
+
+    def tick(self) -> None:
+        """Nothing is due."""
 
     def close(self) -> None:
         """Nothing to close."""
 
 
+@final
 class FileAudit:
-    """Appends to a file (0600). One write call a line, so lines of several processes do not mix."""
+    """Appends to the audit log, which other processes may append to as well."""
 
-    def __init__(self, path: Path, metrics: Metrics, worker: int | None = None) -> None:
-        """With a `worker` every line bears its number: connections are numbered by each worker."""
+    def __init__(
+        self, settings: AuditSettings, key: SigningKey | None, metrics: Metrics, worker: int | None = None
+    ) -> None:
+        """With a `worker` every line bears its number: connections are numbered by each worker.
+
+        Raises AuditError.
+        """
         self._metrics = metrics
         self._always: dict[str, str | int] = {} if worker is None else {"worker": worker}
-        try:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except PermissionError:
-            raise PermissionProblem(
-                StartReason.FILE_FORBIDDEN,
-                f"{path}: the audit file cannot be written",
-                f"let user id {os.geteuid()} write it",
-            ) from None
-        except OSError as error:
-            raise FileProblem(
-                StartReason.FILE_MISSING,
-                f"{path}: the audit file cannot be opened: {os.strerror(error.errno or 0)}",
-                "create its folder, or correct audit.path",
-            ) from None
+        self._waiting: deque[Fields] = deque()
+        self._log = AuditLog(settings.place, key, settings.pace)
 
-    def write(self, record: Audit, origin: Origin) -> None:
-        """Append one line. A disk that is full is counted and logged; commands go on."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": record.event}
-        data = json.dumps(line | self._always | _fields(record, origin)).encode() + b"\n"
-        try:
-            os.write(self._file, data)
-        except OSError as error:
-            self._metrics.audit_failures.inc()
-            note(_log, logging.ERROR, "audit line lost", problem=os.strerror(error.errno or 0))
+    @property
+    def keeping(self) -> Keeping:
+        """What becomes of lines."""
+        if not self._waiting:
+            return Keeping.KEPT
+        return Keeping.FULL if len(self._waiting) >= MAX_WAITING else Keeping.WAITING
+
+    def write(self, record: Audit, origin: Origin) -> bool:
+        """Append one line; where that fails it waits. False where no more can wait."""
+        if len(self._waiting) >= MAX_WAITING:
+            return False
+        self._append(record.event, _fields(record, origin))
+        return True
+
+    def say(self, event: str, **fields: str | int) -> None:
+        """Append one line; where that fails it waits, beyond the bound too: these are few."""
+        self._append(event, fields)
+
+    def tick(self) -> None:
+        """Write what waits, and a checkpoint where one is due."""
+        if self._waiting:
+            self._write_waiting()
+        if not self._waiting:
+            try:
+                self._log.tick()
+            except AuditError as error:
+                self._failed(error)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Write what waits and a last checkpoint; what still cannot be written is counted in the log."""
+        self.tick()
+        if self._waiting:
+            note(_log, logging.ERROR, "audit lines lost", lines=len(self._waiting))
+        else:
+            try:
+                self._log.sign()
+            except AuditError as error:
+                self._failed(error)
+        self._log.close()
+
+    def _append(self, event: str, fields: dict[str, str | int]) -> None:
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._waiting.append({"time": time, "event": event} | self._always | fields)
+        # while the disk is full the clock tries again, not every client
+        if len(self._waiting) == 1:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        try:
+            self._log.append(tuple(self._waiting))
+        except AuditError as error:
+            self._failed(error)
+        else:
+            self._waiting.clear()
+
+    def _failed(self, error: AuditError) -> None:
+        self._metrics.audit_failures.inc()
+        fields = {"reason": error.reason.value, "problem": str(error), "waiting": len(self._waiting)}
+        note(_log, logging.ERROR, "the audit log cannot be written", hint=error.hint, **fields)
 
 
 def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:

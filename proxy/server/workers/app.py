@@ -20,6 +20,7 @@ from typing import Any
 
 import uvloop
 
+from sealwire import __version__
 from sealwire.files.errors import SourceError
 from sealwire.keys.contexts.cache import ContextCache
 from sealwire.keys.keyring.keyring import Keyring
@@ -128,6 +129,7 @@ class Proxy:
             )
             self.health.keyring = self.services.keys.freshness
             self.health.in_clear = self.metrics.clear_classes.shown
+            self.health.audit = audit.keeping
             async with self._followed_frontiers():
                 self._bind()
                 self._announce()
@@ -140,6 +142,8 @@ class Proxy:
                 await listener.close()
             if self._admin is not None:
                 self._admin.close()
+            if self.health.phase is not Phase.STARTING:
+                audit.say("stopped")
             audit.close()
             if self._loaded.contexts is not None:
                 self._loaded.contexts.store.close()
@@ -223,6 +227,7 @@ class Proxy:
             allow_connections(config.limits.connections)
         self._show(renewed.listen, renewed.upstream)
         note(_log, logging.INFO, "certificates loaded")
+        self.services.audit.say("configuration", policy=self.health.policy)
 
     def _bind(self) -> None:
         config = self._config
@@ -257,6 +262,7 @@ class Proxy:
             if self._seat is None:
                 announce_addresses(member, listener.addresses)
         self.health.frontier = self.frontiers.following
+        self.services.audit.say("started", version=__version__, policy=self.health.policy)
         self.health.phase = Phase.READY
         self.metrics.ready.set(1)
         self.ready.set()
@@ -297,6 +303,8 @@ class Proxy:
             self.health.frontier = self.frontiers.following
             self.health.plaintext = self.metrics.plaintext.shown()
             self.health.in_clear = self.metrics.clear_classes.shown
+            self.services.audit.tick()
+            self.health.audit = self.services.audit.keeping
             self.shared.plaintext.next_second()
             for connection in tuple(self.services.live):
                 connection.tick(now)

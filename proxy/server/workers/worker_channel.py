@@ -19,6 +19,7 @@ from sealwire.proxy.server.config.settings import Address
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import Keeping
 
 # Figures have some tens of kilobytes; what is longer is no message of ours.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -58,6 +59,7 @@ class Beat:
     plaintext: tuple[tuple[str, str], ...] = ()
     """Namespaces and paths where it has met plaintext."""
     in_clear: tuple[str, ...] = ()
+    audit: Keeping = Keeping.OFF
     """Classes that are stored in clear."""
 
 
@@ -120,7 +122,7 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _value(state: Phase | Freshness | Following) -> object:
+def _value(state: Phase | Freshness | Following | Keeping) -> object:
     return state.value
 
 
@@ -139,10 +141,11 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext, in_clear = fields
+    phase, keyring, policy, frontier, plaintext, in_clear, audit = fields
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
     names = tuple(str(name) for name in in_clear)
-    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier), pairs, names)
+    following, keeping = Following(frontier), Keeping(audit)
+    return Beat(Phase(phase), Freshness(keyring), str(policy), following, pairs, names, keeping)
 
 
 def _figures(fields: Any) -> Figures:

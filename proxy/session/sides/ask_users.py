@@ -9,7 +9,7 @@ from bson import encode
 
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation
-from sealwire.proxy.session.effects import Effect, PauseClient, ToServer
+from sealwire.proxy.session.effects import Audit, Effect, PauseClient, ToServer
 from sealwire.proxy.session.login.caller import described, users_in
 from sealwire.proxy.session.requests import RequestKind
 from sealwire.proxy.session.sides.look_up import API_VERSION, asking
@@ -45,4 +45,5 @@ def answered(conversation: Conversation, message: bytes, parsed: OpMsg) -> list[
     said = users_in(message, parsed.body) if replies.is_ok(message, parsed.body) else ()
     conversation.know_users(said)
     conversation.states.happened(Event.ANSWERED)
-    return [PauseClient(False)]
+    effects: list[Effect] = [PauseClient(False)]
+    return [Audit("login", "", ""), *effects] if said else effects

@@ -153,7 +153,10 @@ class ServerSide(Side):
             return self._hello_reply(message, body, refresh_checksum)
         if is_yes(message, body):
             self._conversation.log_in()
-        return [ToClient(message)]
+        reply: list[Effect] = [ToClient(message)]
+        if not replies.is_ok(message, body):
+            reply.insert(0, Audit("login-failed", "", request.command, replies.code_text(message, body)))
+        return reply
 
     def _answered(self, head: bytes, *, more_to_come: bool) -> Request:
         """The request that the message with this head answers. Raises ProtocolError when there is none."""

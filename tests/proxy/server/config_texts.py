@@ -40,7 +40,13 @@ keys:
 admin: {address: "127.0.0.1:9999"}
 log: {level: debug, format: json}
 limits: {connections: 10, drain_s: 1, connect_s: 2.5, handshake_s: 3}
-audit: {path: audit.jsonl}
+audit:
+  path: audit.jsonl
+  key: audit.key
+  checkpoints: /mnt/worm/clinic.checkpoints
+  checkpoint_lines: 500
+  checkpoint_s: 10
+  file_bytes: 1048576
 busy_poll_us: 500
 reveal: everywhere
 frontier: {uri_file: frontier.uri}

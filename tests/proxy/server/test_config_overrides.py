@@ -28,6 +28,7 @@ SPECIAL = {
     ("reveal",): "protected",
     ("admin", "address"): "other:7",
     ("workers",): "3",
+    ("audit", "file_bytes"): "65536",
     ("log", "level"): "error",
     ("log", "format"): "text",
     ("keys", "cache", "kek"): "env:OTHER",

@@ -7,6 +7,7 @@ import pytest
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.plaintext import MAX_SHOWN
 
 NOW_S = 1000.0
@@ -84,3 +85,13 @@ def test_a_class_that_any_worker_has_in_clear_is_shown_once() -> None:
 )
 def test_one_worker_without_a_frontier_shows(workers: tuple[Following, ...], expected: Following) -> None:
     assert of(*(replace(a_loop(), frontier=following) for following in workers)).frontier is expected
+
+
+def test_the_worst_that_a_worker_says_of_audit_lines_counts() -> None:
+    waits, full, kept = (
+        replace(a_loop(), audit=each) for each in (Keeping.WAITING, Keeping.FULL, Keeping.KEPT)
+    )
+    assert of().audit is Keeping.OFF
+    assert of(kept, waits).audit is Keeping.WAITING
+    assert of(waits, full, kept).audit is Keeping.FULL
+    assert of(kept, kept).audit is Keeping.KEPT

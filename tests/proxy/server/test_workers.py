@@ -19,6 +19,7 @@ import bson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sealwire.audit.verification import LogReport, verify
 from sealwire.wire.op_msg import build_op_msg
 from tests.proxy.server.harness import DEADLINE_S, LOOPBACK, POLICY
 from tests.proxy.server.site import Running, Site, hello_thread, make_site, serving
@@ -281,6 +282,11 @@ def test_a_worker_that_never_gets_ready_ends_the_proxy(site: Site) -> None:
             process.kill()
 
 
+def refusals(log: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    return [record for record in records if record["event"] == "refused"]
+
+
 def test_audit_lines_of_all_workers_are_whole_and_bear_their_number(site: Site) -> None:
     site.config["audit"] = {"path": "audit.jsonl"}
     site.config["upstream"]["access_control"] = "none"
@@ -290,8 +296,11 @@ def test_audit_lines_of_all_workers_are_whole_and_bear_their_number(site: Site) 
         for client in clients:
             client.sendall(build_op_msg(9, 0, refused))
         lines = site.folder / "audit.jsonl"
-        until(lambda: len(lines.read_text().splitlines()) == len(clients))
-        records = [json.loads(line) for line in lines.read_text().splitlines()]
+        until(lambda: len(refusals(lines)) == len(clients))
+        records = refusals(lines)
+    report = LogReport()
+    verify([lines], {}, report)
+    assert report.is_whole
     assert {record["worker"] for record in records} == set(range(1, WORKERS + 1))
     assert {record["reason"] for record in records} == {"pattern"}
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import LogPace
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import AuthMethod, AuthSettings, VaultSettings
@@ -25,6 +27,7 @@ from sealwire.proxy.server.config.settings import (
     variable_of,
 )
 from sealwire.proxy.server.errors import FileProblem, StartReason
+from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
 from tests.build_context import ROOT
@@ -82,7 +85,11 @@ def test_every_key_is_read_and_paths_start_at_the_files_folder() -> None:
         log_level="debug",
         log_format=LogFormat.JSON,
         limits=Limits(10, 1.0, 2.5, 3.0),
-        audit=FOLDER / "audit.jsonl",
+        audit=AuditSettings(
+            LogPlace(FOLDER / "audit.jsonl", Path("/mnt/worm/clinic.checkpoints")),
+            FOLDER / "audit.key",
+            LogPace(500, 10.0, 1 << 20),
+        ),
         busy_poll_us=500,
         frontier_uri_file=FOLDER / "frontier.uri",
     )
@@ -283,8 +290,8 @@ def test_members_that_cannot_be_told_apart_or_reached_are_refused(old: str, new:
         ("access_control: none", "access_control: off", (13, 19)),
         ("access_control: none", "access_control: null", (13, 19)),
         ("access_control: none", "access_control: nobody", (13, 19)),
-        ("reveal: everywhere", "reveal: all", (31, 9)),
-        ("reveal: everywhere", "reveal: true", (31, 9)),
+        ("reveal: everywhere", "reveal: all", (37, 9)),
+        ("reveal: everywhere", "reveal: true", (37, 9)),
     ],
 )
 def test_what_opens_doors_has_to_be_written_word_for_word(old: str, new: str, place: tuple[int, int]) -> None:
@@ -301,6 +308,23 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileProblem) as caught:
         load_config(tmp_path / "sealwire.yaml", {})
     assert caught.value.reason is StartReason.FILE_MISSING
+
+
+@pytest.mark.parametrize(
+    "leftover", ["checkpoints: other", "checkpoint_lines: 10", "checkpoint_s: 5"], ids=lambda text: text[:-3]
+)
+def test_checkpoints_need_a_key(leftover: str) -> None:
+    error = error_of(f"{SHORT}audit:\n  path: audit.jsonl\n  {leftover}\n")
+    assert (error.line, "without `key`" in str(error)) == (8, True)
+
+
+def test_an_audit_log_needs_a_path() -> None:
+    assert error_of(f"{SHORT}audit: {{key: audit.key}}\n").line == 6
+
+
+def test_an_audit_log_without_a_key_has_defaults() -> None:
+    audit = parse(f"{SHORT}audit: {{path: audit.jsonl}}\n").audit
+    assert audit == AuditSettings(LogPlace(FOLDER / "audit.jsonl"), None, LogPace())
 
 
 def test_the_reference_names_every_key_and_its_variable() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from sealwire.audit.files import LogPlace
+from sealwire.audit.log import LogPace
 from sealwire.keys.providers import ProviderKind, ProviderSettings
 from sealwire.keys.vault.settings import vault_settings
 from sealwire.proxy.server.config.restart_keys import changed, effective
@@ -21,6 +23,7 @@ from sealwire.proxy.server.config.settings import (
     TlsMode,
     UpstreamTls,
 )
+from sealwire.proxy.server.observability.audit import AuditSettings
 from sealwire.proxy.server.observability.logs import LogFormat
 from sealwire.proxy.session.shared import Reveal
 from tests.proxy.server.harness import make_config, with_members
@@ -42,7 +45,7 @@ WAITING = {
     "vault": replace(OLD, vault=VAULT),
     "frontier.uri_file": replace(OLD, frontier_uri_file=Path("other")),
     "admin.address": replace(OLD, admin=Address("other", 1)),
-    "audit.path": replace(OLD, audit=Path("other")),
+    "audit": replace(OLD, audit=AuditSettings(LogPlace(Path("other")), None, LogPace())),
     "workers": replace(OLD, workers=7),
     "busy_poll_us": replace(OLD, busy_poll_us=7),
 }

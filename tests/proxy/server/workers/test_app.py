@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,11 +13,14 @@ from typing import Any
 import bson
 import pytest
 
+from sealwire.audit.errors import AuditFileProblem, AuditReason
+from sealwire.audit.files import LogPlace
+from sealwire.audit.line import read_line
+from sealwire.audit.log import LogPace
 from sealwire.proxy.server.config.settings import AccessControl, Address, Limits
 from sealwire.proxy.server.errors import (
     AccessProblem,
     ListenProblem,
-    PermissionProblem,
     ServerError,
     StartReason,
     TopologyProblem,
@@ -26,6 +29,7 @@ from sealwire.proxy.server.errors import (
 from sealwire.proxy.server.findings import LOGIN_WANTED, NO_ACCESS_CONTROL
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import AuditSettings, Keeping, Origin
 from sealwire.proxy.server.workers.app import Proxy
 from sealwire.proxy.session.effects import Audit, Effect, ToClient
 from sealwire.wire.op_msg import build_op_msg
@@ -252,11 +256,15 @@ async def test_an_address_of_another_machine_cannot_be_listened_on(host: str) ->
     assert error.reason is StartReason.ADDRESS_UNUSABLE
 
 
+def audit_settings(path: Path) -> AuditSettings:
+    return AuditSettings(LogPlace(path), None, LogPace())
+
+
 async def test_an_audit_file_that_cannot_be_opened_keeps_the_proxy_from_starting(tmp_path: Path) -> None:
-    config = replace(make_config(1), audit=tmp_path / "missing" / "audit.jsonl")
-    error = await start_error(Proxy(make_loaded(config), FakeSessions()))
-    assert error.reason is StartReason.FILE_MISSING
-    assert not isinstance(error, PermissionProblem)
+    config = replace(make_config(1), audit=audit_settings(tmp_path / "missing" / "audit.jsonl"))
+    with pytest.raises(AuditFileProblem) as caught:
+        await soon(Proxy(make_loaded(config), FakeSessions()).run())
+    assert caught.value.reason is AuditReason.FILE_MISSING
 
 
 async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> None:
@@ -266,7 +274,7 @@ async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> N
         ToClient(b"."),
     ]
     async with fake_server() as server:
-        loaded = make_loaded(replace(make_config(server.port), audit=file))
+        loaded = make_loaded(replace(make_config(server.port), audit=audit_settings(file)))
         async with (
             running(loaded, FakeSessions({b"!": lambda: effects})) as proxy,
             client_of(proxy) as (reader, writer),
@@ -274,9 +282,13 @@ async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> N
             await server.accepted()
             writer.write(b"!")
             await soon(reader.readexactly(1))
-    line = json.loads(file.read_text())
-    assert line.pop("time").endswith("+00:00")
-    assert line.pop("client").startswith(LOOPBACK)
+    lines = [dict(read_line(line).fields) for line in file.read_bytes().splitlines(keepends=True)]
+    assert [line["event"] for line in lines] == ["file", "started", "refused", "stopped"]
+    assert lines[1]["policy"] != ""
+    line = lines[2]
+    assert str(line.pop("time")).endswith("+00:00")
+    assert str(line.pop("client")).startswith(LOOPBACK)
+    assert (line.pop("n"), len(str(line.pop("prev")))) == (2, 64)
     assert line == {
         "event": "refused",
         "namespace": "clinic.patients",
@@ -286,6 +298,43 @@ async def test_audit_effects_become_lines_of_a_private_file(tmp_path: Path) -> N
         "connection": 1,
     }
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+class FullAudit:
+    """Takes nothing more."""
+
+    keeping = Keeping.FULL
+
+    def write(self, record: Audit, origin: Origin) -> bool:
+        return False
+
+    def say(self, event: str, **fields: str | int) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+async def test_what_cannot_be_recorded_does_not_happen() -> None:
+    effects: list[Effect] = [Audit("refused", "clinic.patients", "find", "pattern"), ToClient(b".")]
+    async with (
+        fake_server() as server,
+        running(make_loaded(make_config(server.port)), FakeSessions({b"!": lambda: effects})) as proxy,
+        client_of(proxy) as (reader, writer),
+    ):
+        proxy.services.audit = FullAudit()
+        await server.accepted()
+        writer.write(b"!")
+        with suppress(ConnectionResetError):
+            assert await soon(reader.read()) == b""
+        await until(lambda: not proxy.services.live)
+        assert proxy._admin is not None
+        await until(lambda: proxy.health.audit is Keeping.FULL)
+        status, body = await ask(proxy._admin.address, "/readyz")
+        assert (status, json.loads(body)["audit"]) == (503, "full")
 
 
 async def ask(address: Address, path: str) -> tuple[int, bytes]:

@@ -1,0 +1,109 @@
+"""`sealwire audit verify`: whether an audit log is as it was written, and where it is not."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sealwire.audit.files import LogPlace, load_verification_key
+from sealwire.audit.verification import Flaw, LogReport, read_checkpoints, verify
+from sealwire.cli.audit.options import existing_files, log_argument
+from sealwire.cli.exit_codes import EX_NO
+from sealwire.cli.options import PATH, json_option
+from sealwire.cli.output import print_json, progress_bar, show_table
+
+
+@click.command(name="verify")
+@log_argument
+@click.option("--key", "key_path", type=PATH, help="The key that verifies: PATH.pub of `create-key`.")
+@click.option("--chain-only", is_flag=True, help="Do without checkpoints: finds edits, no chain made anew.")
+@click.option(
+    "--checkpoints",
+    "others",
+    type=PATH,
+    multiple=True,
+    help="Another file of checkpoints, beside LOG.checkpoints. May be given more than once.",
+)
+@click.option("--archived", is_flag=True, help="Older files than those beside LOG need not be there.")
+@json_option
+def verify_command(
+    log: Path,
+    key_path: Path | None,
+    chain_only: bool,
+    others: tuple[Path, ...],
+    archived: bool,
+    as_json: bool,
+) -> None:
+    """Read the audit log at LOG, with all files it was renamed to, and say what was changed and where.
+
+    Every line is held against the one before it, and all of them against the signed checkpoints. Exit code 1
+    when anything is found. What was written after the last checkpoint is fixed by the chain alone: the answer
+    says how many lines that are.
+
+    \b
+    Examples:
+      sealwire audit verify /var/log/sealwire/audit.jsonl --key audit.key.pub
+      sealwire audit verify audit.jsonl --key audit.key.pub --checkpoints /mnt/worm/clinic.checkpoints --json
+      sealwire audit verify audit.jsonl --chain-only
+    """
+    if chain_only == (key_path is not None):
+        raise click.UsageError("give --key, or --chain-only to do without")
+    files = existing_files(log)
+    report = LogReport()
+    checkpoints = {}
+    if key_path is not None:
+        key = load_verification_key(key_path)
+        checkpoints = read_checkpoints((*LogPlace(log).checkpoints, *others), key, report)
+    size = sum(each.stat().st_size for each in files)
+    with progress_bar("reading", size) as progress:
+        verify(files, checkpoints, report, progress, archived=archived)
+    if as_json:
+        print_json(_document(report, files))
+    else:
+        _show(report, files, chain_only=chain_only)
+    sys.exit(0 if report.is_whole else EX_NO)
+
+
+def _show(report: LogReport, files: list[Path], *, chain_only: bool) -> None:
+    if report.flaws:
+        rows = [(_place(each), each.kind.value, each.detail) for each in report.flaws]
+        show_table(("where", "what", "more"), rows)
+    if report.more:
+        click.echo(f"and {report.more} more")
+    read = f"{report.read} lines in {len(files)} file{'s' * (len(files) > 1)}"
+    if chain_only:
+        click.echo(f"{read}: {'one chain' if report.is_whole else 'not whole'}; no checkpoint was looked at")
+        return
+    signed = f"signed up to line {report.signed} of {report.lines}"
+    if report.signed_at is not None:
+        signed += f", at {report.signed_at.isoformat(timespec='seconds')}"
+    click.echo(f"{read}: {'whole' if report.is_whole else 'not whole'}; {signed}")
+
+
+def _place(flaw: Flaw) -> str:
+    spot = flaw.spot
+    return "" if spot.path is None else f"{spot.path.name}:{spot.line}"
+
+
+def _document(report: LogReport, files: list[Path]) -> dict[str, Any]:
+    return {
+        "whole": report.is_whole,
+        "files": [str(each) for each in files],
+        "lines": report.lines,
+        "read": report.read,
+        "signed": report.signed,
+        "signed_at": None if report.signed_at is None else report.signed_at.isoformat(),
+        "checkpoints": report.checkpoints,
+        "flaws": [
+            {
+                "flaw": each.kind.name.lower().replace("_", "-"),
+                "file": None if each.spot.path is None else str(each.spot.path),
+                "line": each.spot.line,
+                "meaning": each.kind.value,
+                "detail": each.detail,
+            }
+            for each in report.flaws
+        ],
+        "more": report.more,
+    }

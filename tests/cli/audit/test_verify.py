@@ -1,0 +1,82 @@
+"""`sealwire audit verify`: what it says, and with which exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sealwire.audit.log import LogPace
+from tests.audit.logs import KEY, written
+from tests.cli.runs import Run
+
+WITH_KEY = ("verify", "audit.log", "--key", "key.pub", "--checkpoints", "elsewhere.checkpoints")
+
+
+@pytest.fixture(autouse=True)
+def key(tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text(f"{KEY.verification}\n")
+
+
+def test_a_whole_log(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, 20, LogPace(file_bytes=1000))
+    outcome = run(*WITH_KEY)
+    assert outcome.code == 0
+    assert "whole; signed up to line" in outcome.out
+    said = json.loads(run(*WITH_KEY, "--json").out)
+    assert (said["whole"], said["lines"], said["signed"], said["flaws"]) == (True, *[said["read"]] * 2, [])
+    assert len(said["files"]) > 1
+
+
+def test_an_edited_line_is_named(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, 5)
+    path = tmp_path / "audit.log"
+    path.write_bytes(path.read_bytes().replace(b"clerk2", b"clerk7"))
+    outcome = run(*WITH_KEY)
+    assert outcome.code == 1
+    assert "audit.log:4" in outcome.out
+    (flaw,) = json.loads(run(*WITH_KEY, "--json").out)["flaws"]
+    assert (flaw["flaw"], flaw["file"], flaw["line"]) == ("edited", "audit.log", 4)
+
+
+def test_an_end_that_was_cut_off_is_found_with_either_file_of_checkpoints(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, 5)
+    path = tmp_path / "audit.log"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
+    (tmp_path / "audit.log.checkpoints").unlink()
+    assert json.loads(run(*WITH_KEY, "--json").out)["flaws"][0]["flaw"] == "cut-off"
+    without = run("verify", "audit.log", "--key", "key.pub", "--json")
+    assert json.loads(without.out)["flaws"][0]["flaw"] == "no-checkpoints"
+    assert run("verify", "audit.log", "--chain-only").code == 0
+
+
+def test_files_that_were_archived_are_missed_unless_that_is_said(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, 20, LogPace(file_bytes=1000))
+    (tmp_path / "audit.log.000000000000000").unlink()
+    assert run(*WITH_KEY).code == 1
+    assert run(*WITH_KEY, "--archived").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("verify", "audit.log"), 2),
+        (("verify", "audit.log", "--key", "key.pub", "--chain-only"), 2),
+        (("verify", "other.log", "--key", "key.pub"), 78),
+        (("verify", "audit.log", "--key", "missing.pub"), 78),
+        (("verify", "audit.log", "--key", "audit.log"), 65),
+    ],
+)
+def test_what_cannot_be_verified(run: Run, tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+    written(tmp_path, 2)
+    outcome = run(*arguments)
+    assert outcome.code == code
+    assert outcome.out == ""
+
+
+def test_many_flaws_are_counted_and_not_all_listed(run: Run, tmp_path: Path) -> None:
+    written(tmp_path, 2)
+    path = tmp_path / "audit.log"
+    path.write_bytes(path.read_bytes() + b"{}\n" * 1200)
+    outcome = run(*WITH_KEY)
+    assert outcome.code == 1
+    assert "and 200 more" in outcome.out
