@@ -1,6 +1,7 @@
 """The files of a log and of its checkpoints: where they lie, how they are opened, which come after which."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -130,11 +131,22 @@ def append_whole(path: Path, note: bytes) -> None:
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Open a file for its owner alone, and make it where it is missing. Raises AuditFileProblem."""
+    """Open a file for its owner alone, and make it where it is missing. Raises AuditFileProblem.
+
+    What root makes belongs to the owner of the folder, so that others who write to the log still can.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
+        if not flags & os.O_EXCL:
+            with suppress(FileNotFoundError):
+                return os.open(path, flags)
+        file = os.open(path, flags | os.O_CREAT, MODE)
+        if os.geteuid() == 0:
+            folder = path.parent.stat()
+            os.fchown(file, folder.st_uid, folder.st_gid)
     except OSError as error:
         raise unusable(path, error) from None
+    return file
 
 
 def is_at(file: int, path: Path) -> bool:

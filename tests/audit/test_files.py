@@ -84,6 +84,17 @@ def test_a_renamed_file_is_no_longer_at_its_path(tmp_path: Path) -> None:
     os.close(file)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    written(tmp_path, 30, LogPace(file_bytes=1000))
+    owners = {(each.stat().st_uid, each.stat().st_gid) for each in tmp_path.iterdir()}
+    assert owners == {(12345, 12346)}
+    os.chown(tmp_path / "audit.log", 1, 1)
+    os.close(open_file(tmp_path / "audit.log", os.O_RDWR))
+    assert (tmp_path / "audit.log").stat().st_uid == 1
+
+
 def test_a_folder_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(AuditFileProblem) as caught:

@@ -1,0 +1,101 @@
+"""Operators' commands on record: two lines of the audit log for each, before it begins and when it has ended.
+
+Where `SEALWIRE_AUDIT_PATH` names an audit log, a command that cannot be recorded does not begin. A line has
+the command and the names of its options, and no value of any: a value may be a path, a class or a secret.
+"""
+
+import os
+import pwd
+import socket
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import takewhile
+from pathlib import Path
+
+import click
+
+from sealwire.audit.errors import AuditError
+from sealwire.audit.files import LogPlace
+from sealwire.audit.line import Fields
+from sealwire.audit.log import AuditLog, LogPace
+from sealwire.cli.exit_codes import show_error
+
+NOT_RECORDED = frozenset({"audit", "serve", "healthcheck", "demo"})
+"""What reads the log, what writes into it by itself, what is asked each few seconds, what is a show."""
+_HELP = frozenset({"-h", "--help", "--version"})
+
+
+def run_recorded(root: click.Group, run: Callable[[], None], path: Path, words: Sequence[str]) -> None:
+    """Call `run`, which ends as a process does; `path` is the log, `words` the command line that `run` reads.
+
+    Raises AuditError where the beginning cannot be recorded, and what `run` raises.
+    """
+    command, options = _named(root, words)
+    if not command or command[0] in NOT_RECORDED or _HELP & set(words):
+        run()
+        return
+    said: dict[str, str | list[str]] = {
+        "command": " ".join(command),
+        "options": options,
+        "operator": _operator(),
+        "host": socket.gethostname(),
+    }
+    log = AuditLog(LogPlace(path), None, LogPace())
+    try:
+        _append(log, "command-begun", said)
+        try:
+            run()
+        except BaseException as ended:
+            _append_at_end(log, {**said, "exit": _code_of(ended)})
+            raise
+        _append_at_end(log, {**said, "exit": 0})
+    finally:
+        log.close()
+
+
+def _code_of(ended: BaseException) -> int:
+    """The exit code of a process that ends so: 1 where an error is shown with its stack, as of Python."""
+    if not isinstance(ended, SystemExit):
+        return 1
+    return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+
+
+def _append(log: AuditLog, event: str, said: Fields) -> None:
+    log.append([{**said, "event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}])
+
+
+def _append_at_end(log: AuditLog, said: Fields) -> None:
+    try:
+        _append(log, "command-ended", said)
+    except AuditError as error:
+        # what the command has done is done, and its own exit code says what
+        show_error(error, "the end of this command is not on record: ")
+
+
+def _named(root: click.Group, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that name the command, and those of its options that the command line has."""
+    names: list[str] = []
+    written: set[str] = set()
+    command: click.Command = root
+    for word in takewhile(lambda word: word != "--", words):
+        if word.startswith("-"):
+            written.add(word.partition("=")[0] if word.startswith("--") else word[:2])
+        elif isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), word)
+            if found is not None:
+                names.append(word)
+                command = found
+    # what is misspelt is no option, and may be what belongs to one
+    known = {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)}
+    return names, sorted(written & known)
+
+
+def _operator() -> str:
+    """The account that runs this, and the one that it was before sudo."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = f"uid {number}"
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {name}" if before else name
