@@ -20,6 +20,7 @@ GROUPS: dict[str, click.Group] = {
 }
 
 ONLY_LOOKS = {
+    ("audit", "report"),
     ("audit", "tail"),
     ("audit", "verify"),
     ("backup", "list"),

@@ -11,7 +11,7 @@ EXIT_CODES = {
     77: "a file may not be read or written",
     78: "there is no such log, or a path cannot be used",
 }
-_MODULES = {"create_key": ("create-key",), "verify": ("verify",), "tail": ("tail",)}
+_MODULES = {"create_key": ("create-key",), "verify": ("verify",), "tail": ("tail",), "report": ("report",)}
 
 
 @click.group(name="audit", cls=DocumentedGroup, package=__name__, modules=_MODULES, exit_codes=EXIT_CODES)

@@ -1,0 +1,71 @@
+"""`sealwire audit report`: what it counts, and over which time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.audit.line import Fields
+from sealwire.audit.log import LogPace
+from tests.audit.logs import opened
+from tests.cli.runs import Run
+
+
+def lines() -> Iterator[Fields]:
+    for day in (1, 2, 3):
+        for hour in range(day):
+            time = f"2026-11-0{day}T0{hour}:00:00.000+00:00"
+            yield {"event": "refused", "time": time, "user": "ann@admin", "reason": "pattern"}
+            yield {"event": "login", "time": time, "user": f"bob{day}@admin"}
+    yield {"event": "login-failed", "time": "2026-11-03T23:59:59.999+00:00", "reason": "code 18"}
+    yield {"event": "odd", "time": "yesterday"}
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: Path) -> None:
+    log = opened(tmp_path, LogPace(file_bytes=1000))
+    for each in lines():
+        log.append([each])
+    log.close()
+
+
+def rows(run: Run, *options: str) -> Any:
+    outcome = run("report", "audit.log", "--json", *options)
+    assert outcome.code == 0
+    return json.loads(outcome.out)
+
+
+def test_lines_are_counted_by_event_and_user_the_most_frequent_first(run: Run) -> None:
+    found = rows(run)
+    assert found["rows"][0] == {"event": "refused", "user": "ann@admin", "lines": 6}
+    assert found["rows"][1] == {"event": "login", "user": "bob3@admin", "lines": 3}
+    assert {"event": "login-failed", "user": "-", "lines": 1} in found["rows"]
+    assert (found["lines"], found["more"], found["unreadable"]) == (14, 0, 0)
+
+
+def test_lines_of_a_time_and_of_events(run: Run) -> None:
+    found = rows(run, "--by", "day", "--event", "refused", "--since", "2026-11-02", "--until", "2026-11-03")
+    assert found["rows"] == [{"day": "2026-11-03", "lines": 3}, {"day": "2026-11-02", "lines": 2}]
+    assert rows(run, "--by", "event", "--event", "login-failed", "--until", "2026-11-03")["lines"] == 1
+    assert rows(run, "--event", "login-failed", "--until", "2026-11-02")["lines"] == 0
+    assert rows(run, "--event", "odd")["lines"] == 1
+    assert rows(run, "--event", "odd", "--since", "2020-01-01")["lines"] == 0
+
+
+def test_what_is_left_out_of_a_table_and_what_cannot_be_read_is_said(run: Run, tmp_path: Path) -> None:
+    with (tmp_path / "audit.log").open("ab") as file:
+        file.write(b"no line\n")
+    outcome = run("report", "audit.log", "--top", "1")
+    assert outcome.code == 0
+    assert "ann@admin" in outcome.out
+    assert "and 5 more rows" in outcome.out
+    assert "1 lines cannot be read" in outcome.out
+    assert rows(run)["unreadable"] == 1
+
+
+def test_what_makes_no_sense_is_refused(run: Run) -> None:
+    assert run("report", "audit.log", "--by", "height").code == 2
+    assert run("report", "audit.log", "--since", "soon").code == 2
+    assert run("report", "other.log").code == 78
