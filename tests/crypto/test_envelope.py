@@ -1,8 +1,10 @@
 import struct
 
 import pytest
+from bson import Binary, encode
 from hypothesis import given
 from hypothesis import strategies as st
+from librt.strings import BytesWriter
 
 from sealwire.crypto.envelope import (
     ENCRYPTABLE_TYPES,
@@ -15,8 +17,10 @@ from sealwire.crypto.envelope import (
     EnvelopeHeader,
     EnvelopeMode,
     associated_data,
+    binary,
     parse_header,
     serialize_header,
+    write_binary,
 )
 from sealwire.crypto.errors import EnvelopeReason, InvalidEnvelope
 
@@ -137,6 +141,19 @@ def test_no_header_is_written_that_would_not_be_read(header: EnvelopeHeader, rea
     with pytest.raises(InvalidEnvelope) as caught:
         serialize_header(header)
     assert caught.value.reason is reason
+
+
+@given(envelope=st.binary(max_size=600))
+def test_a_binary_is_what_drivers_write(envelope: bytes) -> None:
+    document = encode({"a": Binary(envelope, SUBTYPE)})
+    assert document[7:-1] == binary(envelope)
+
+
+def test_a_binary_is_written_behind_what_is_there() -> None:
+    out = BytesWriter()
+    out.write(b"before")
+    write_binary(out, SHORTEST)
+    assert out.getvalue() == b"before" + binary(SHORTEST)
 
 
 def test_the_nonce_is_the_last_part_of_associated_data() -> None:

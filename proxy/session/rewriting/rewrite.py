@@ -4,7 +4,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
-from sealwire.crypto.envelope import binary
+from librt.strings import BytesWriter
+
+from sealwire.crypto.envelope import write_binary
 from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Reason, Refusal
@@ -16,6 +18,7 @@ from sealwire.proxy.session.rewriting.contexts import encrypted_in_context, requ
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
+from sealwire.wire.raw_bson import Element
 from sealwire.wire.splice import Edit, resized, splice_in_pieces
 
 # maxBsonObjectSize of every MongoDB server, and the 16 KiB more that it allows a command around a document.
@@ -26,7 +29,6 @@ MAX_COMMAND_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024
 # large as the message allows. Everything below that is a document.
 _ABOVE_DOCUMENTS: Final = 2
 
-_TYPE_BYTES: Final = tuple(bytes((kind,)) for kind in range(256))
 _pack_int32: Final = struct.Struct("<i").pack
 
 
@@ -157,7 +159,7 @@ def _edit(message: bytes, planned: ValueEdit | RangeEdit, keyring: Keyring, grid
         envelope = cipher.encrypt_deterministically(planned.kind, value)
     else:
         envelope = cipher.encrypt_randomly(planned.kind, value)
-    return _put(message, planned, kinds.BIN_DATA, binary(envelope))
+    return _put_envelope(message, planned, envelope)
 
 
 def _edit_of_form(
@@ -218,15 +220,33 @@ def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Sha
     element = planned.element
     value = message[element.value : element.end] if planned.value is None else planned.value
     envelope = encrypted_in_context(planned, value, shared.contexts)
-    return _put(message, planned, kinds.BIN_DATA, binary(envelope))
+    return _put_envelope(message, planned, envelope)
+
+
+def _put_envelope(message: bytes, planned: ValueEdit, envelope: bytes) -> Edit:
+    """An envelope in place of an element's value.
+
+    An element is written to one buffer: putting it together from its parts took 770 instructions more.
+    """
+    out = _begun(message, planned.element, kinds.BIN_DATA)
+    write_binary(out, envelope)
+    return Edit(planned.element.start, planned.element.end, out.getvalue(), planned.parents)
 
 
 def _put(message: bytes, planned: ValueEdit, kind: int, data: bytes) -> Edit:
     """A value of this type in place of the element's own."""
-    element = planned.element
+    out = _begun(message, planned.element, kind)
+    out.write(data)
+    return Edit(planned.element.start, planned.element.end, out.getvalue(), planned.parents)
+
+
+def _begun(message: bytes, element: Element, kind: int) -> BytesWriter:
+    """An element of the same name up to its value, which is of this type."""
+    out = BytesWriter()
+    out.append(kind)
     # The name with its NUL lies between the type byte and the value.
-    name = message[element.start + 1 : element.value]
-    return Edit(element.start, element.end, b"".join((_TYPE_BYTES[kind], name, data)), planned.parents)
+    out.write(message[element.start + 1 : element.value])
+    return out
 
 
 def _check_documents(edits: Sequence[Edit], lengths: dict[int, int], above: int, size: int) -> None:
