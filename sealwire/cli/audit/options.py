@@ -7,8 +7,17 @@ import click
 from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import files_of
 from sealwire.cli.options import PATH
+from sealwire.proxy.session.replies import one_line
+
+MAX_SHOWN = 1024
+"""Characters of one field."""
 
 log_argument = click.argument("log", type=PATH)
+
+
+def shown(value: object) -> str:
+    """A field of a line, for a terminal: who edits a log could put anything there."""
+    return one_line(str(value), MAX_SHOWN)
 
 
 def existing_files(log: Path) -> list[Path]:

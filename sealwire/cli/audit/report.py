@@ -10,7 +10,7 @@ import click
 
 from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
 from sealwire.audit.tail import FILE_EVENT
-from sealwire.cli.audit.options import existing_files, log_argument
+from sealwire.cli.audit.options import existing_files, log_argument, shown
 from sealwire.cli.options import json_option, settings
 from sealwire.cli.output import print_json, progress_bar, show_table
 
@@ -93,7 +93,7 @@ def report(
         found = [{**dict(zip(by, key, strict=True)), "lines": amount} for key, amount in rows[:top]]
         print_json({"rows": found, "more": len(rows[top:]), "lines": counted.total(), "unreadable": unread})
         return
-    show_table((*by, "lines"), ((*key, amount) for key, amount in rows[:top]))
+    show_table((*by, "lines"), ((*map(shown, key), amount) for key, amount in rows[:top]))
     if len(rows) > top:
         click.echo(f"and {len(rows) - top} more rows: --top shows them")
     if unread:

@@ -12,7 +12,7 @@ import click
 
 from sealwire.audit.files import files_of
 from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
-from sealwire.cli.audit.options import existing_files, log_argument
+from sealwire.cli.audit.options import existing_files, log_argument, shown
 from sealwire.cli.options import json_option
 
 _LOOK_S = 0.2
@@ -42,8 +42,8 @@ def tail(log: Path, lines: int, follow: bool, event: str | None, user: str | Non
     wanted = {name: value for name, value in (("event", event), ("user", user)) if value is not None}
     existing_files(log)
     reader = _Reader(log)
-    shown = deque((each for each in reader.lines() if _fits(each, wanted)), maxlen=lines)
-    for each in shown:
+    last = deque((each for each in reader.lines() if _fits(each, wanted)), maxlen=lines)
+    for each in last:
         _print(each, as_json=as_json)
     while follow:
         time.sleep(_LOOK_S)
@@ -82,6 +82,6 @@ def _print(line: Mapping[str, object], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(line, sort_keys=True))
         return
-    first = [str(line[name]) for name in _FIRST if name in line]
-    rest = [f"{name}={line[name]}" for name in sorted(line) if name not in _LEFT_OUT]
+    first = [shown(line[name]) for name in _FIRST if name in line]
+    rest = [shown(f"{name}={line[name]}") for name in sorted(line) if name not in _LEFT_OUT]
     click.echo("  ".join([*first, *rest]))

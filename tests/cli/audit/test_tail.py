@@ -35,6 +35,17 @@ def test_what_is_no_line_is_passed_over(run: Run, tmp_path: Path) -> None:
     assert len(run("tail", "audit.log").out.splitlines()) == 3
 
 
+def test_a_line_that_somebody_made_up_moves_no_cursor(run: Run, tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append([{"event": "refused\u001b[2J", "user": "a\rb", "x\u001b": "y\n"}])
+    log.close()
+    for words in (("tail",), ("report", "--by", "event", "--by", "user")):
+        outcome = run(words[0], "audit.log", *words[1:])
+        assert "refused?[2J" in outcome.out
+        assert "a?b" in outcome.out
+        assert not {"\u001b", "\r"} & set(outcome.out)
+
+
 def test_lines_to_come_are_shown_over_files_that_are_renamed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
