@@ -12,6 +12,7 @@ from sealwire.keys import errors as keys
 from sealwire.proxy.server import errors as server
 from sealwire.sidecars import errors as direct
 from sealwire.sidecars.backup import errors as backup
+from sealwire.sidecars.coverage import errors as coverage
 from sealwire.sidecars.luks import errors as luks
 from sealwire.sidecars.migration import errors as migration
 from sealwire.sidecars.tls_check import errors as tls
@@ -74,6 +75,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     backup.TargetOccupied: EX_CANTCREAT,
     backup.RestoreStopped: EX_UNAVAILABLE,
     backup.PlaintextOverdue: EX_DATAERR,
+    coverage.LibraryMissing: EX_UNAVAILABLE,
     tls.UnusableTarget: EX_CONFIG,
     tls.UnusableFile: EX_CONFIG,
     tls.OutputProblem: EX_CANTCREAT,

@@ -1,4 +1,4 @@
-"""`sealwire policy`: look at a policy and what it does; only drift and enforce need a server."""
+"""`sealwire policy`: look at a policy and what it does; only coverage, drift and enforce need a server."""
 
 import click
 
@@ -14,7 +14,8 @@ from sealwire.cli.groups import LazyGroup
         "explain": ("explain",),
         "enforce": ("enforce",),
         "drift": ("drift",),
+        "coverage": ("coverage",),
     },
 )
 def command() -> None:
-    """Check a policy file, lint it, explain or enforce it, or find what is stored otherwise."""
+    """Check a policy file, lint it, explain or enforce it, or find what it does not cover."""

@@ -1,0 +1,135 @@
+"""Counts what the values of each path look like, and judges the path by all of them and by the policy."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
+
+from bson import Binary, Int64
+
+from sealwire.crypto.envelope import SUBTYPE
+from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.sidecars.coverage.likely import Personal, looks_of
+
+MAX_PATHS: Final = 5000
+"""The most paths of one collection. Documents that are maps, a field for each person, have no end of them."""
+LEAST_SHARE: Final = 0.6
+"""So much of a path's values have to look alike; fewer than this are chance, or another field's."""
+_MAX_DEPTH: Final = 100
+_MARK: Final = b"SW"
+
+
+class Cover(Enum):
+    """What a policy and the stored values say of a path."""
+
+    ENCRYPTED = "covered and encrypted"
+    PLAINTEXT = "covered, with values in clear"
+    PERSONAL = "not covered, and looks personal"
+    OTHER = "not covered"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldReport:
+    """One path of a collection."""
+
+    path: str
+    cover: Cover
+    values: int
+    """Those that are not null; elements of arrays each for itself."""
+    class_name: str = ""
+    kind: Personal | None = None
+    value_type: str = ""
+    """What most values are, as `$type` and a policy name it; empty for what no class of a type can hold."""
+    share: float = 0.0
+    """How much of the values look like `kind`; where the path is covered, how much are in clear."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    values: int = 0
+    encrypted: int = 0
+    types: Counter[str] = field(default_factory=Counter)
+    texts: int = 0
+    looks: Counter[Personal] = field(default_factory=Counter)
+
+
+class FieldCounts:
+    """The paths of one collection's documents. Memory: O(paths), MAX_PATHS at most."""
+
+    def __init__(self, tree: PathNode | None) -> None:
+        """With what the policy covers there."""
+        self._tree = tree
+        self._tallies: dict[str, _Tally] = {}
+        self.documents = 0
+        self.is_cut = False
+        """Whether there are more paths than are counted."""
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Count the values of one document. Raises LibraryMissing. Cost: up to 60 us a value."""
+        self.documents += 1
+        for path, name, value in _values(document, "", 0):
+            tally = self._tallies.get(path)
+            if tally is None:
+                if len(self._tallies) >= MAX_PATHS:
+                    self.is_cut = True
+                    continue
+                tally = self._tallies[path] = _Tally()
+            tally.values += 1
+            if is_envelope(value):
+                tally.encrypted += 1
+            elif self.class_at(path) is None:
+                tally.looks.update(looks_of(value, name))
+                tally.types[_type_of(value)] += 1
+
+    def report(self) -> Iterator[FieldReport]:
+        """Every path, by name."""
+        for path, tally in sorted(self._tallies.items()):
+            covering = self.class_at(path)
+            if covering is not None:
+                clear = tally.values - tally.encrypted
+                cover = Cover.PLAINTEXT if clear else Cover.ENCRYPTED
+                yield FieldReport(path, cover, tally.values, covering.name, share=clear / tally.values)
+                continue
+            kind = next((each for each in Personal if tally.looks[each] >= LEAST_SHARE * tally.values), None)
+            if kind is None:
+                yield FieldReport(path, Cover.OTHER, tally.values)
+            else:
+                share = tally.looks[kind] / tally.values
+                value_type = tally.types.most_common(1)[0][0]
+                yield FieldReport(path, Cover.PERSONAL, tally.values, "", kind, value_type, share)
+
+    def class_at(self, path: str) -> FieldClass | None:
+        """The class that covers a path: its own, or that of one above it."""
+        node = self._tree
+        for part in path.split("."):
+            if node is None or node.leaf is not None:
+                break
+            node = node.child(part.encode())
+        return None if node is None else node.leaf
+
+
+def _type_of(value: object) -> str:
+    # a long is an int of its own class in Python, and a bool is an int
+    by_class = {str: "string", Int64: "long", int: "int", datetime: "date"}
+    return by_class.get(type(value), "")
+
+
+def is_envelope(value: object) -> bool:
+    """Whether a value is one that Sealwire stored, as its first bytes tell. Nothing is opened."""
+    return isinstance(value, Binary) and value.subtype == SUBTYPE and value.startswith(_MARK)
+
+
+def _values(value: object, path: str, depth: int) -> Iterator[tuple[str, str, object]]:
+    """Path, last name and value of everything but nulls; arrays are seen through, as a policy does."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _values(inner, f"{path}.{name}" if path else name, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _values(item, path, depth + 1)
+    elif value is not None:
+        yield path, path.rpartition(".")[2], value

@@ -1,0 +1,93 @@
+"""`sealwire policy coverage` on a real server: what it finds and suggests, and that it shows no value."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from sealwire.testbed.database import DatabaseProcess
+from tests.build_context import ROOT
+from tests.integration.outside.chosen import own_server
+from tests.sidecars.drift.samples import envelope
+from tests.support.doc_commands import run_document
+from tests.support.secantus import secantus
+
+pytestmark = [pytest.mark.integration, own_server("it reads every collection of a database")]
+
+PAGE = ROOT / "docs" / "operations" / "coverage.md"
+POLICY = """
+version: 1
+classes: {nhs: {mode: deterministic, type: string}}
+collections: {clinic.patients: {nhs_number: nhs}}
+"""
+NUMBER, MAIL = "943 476 5919", "ann.smith@nhs.example"
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseProcess]:
+    with secantus(tmp_path_factory.mktemp("server")) as database:
+        with MongoClient[Any](database.uri()) as client:
+            clinic = client["clinic"]
+            clinic["patients"].insert_many(
+                {"nhs_number": envelope() if number else NUMBER, "email": MAIL, "ward": "north"}
+                for number in range(10)
+            )
+            clinic["visits"].insert_many({"patient": {"nhs": NUMBER}, "at": number} for number in range(30))
+            clinic.create_collection("seen", viewOn="patients", pipeline=[])
+            client["other"]["people"].insert_one({"email": MAIL})
+        yield database
+
+
+def run(database: DatabaseProcess, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "policy.yaml").write_text(POLICY)
+    command = [sys.executable, "-m", "sealwire", "policy", "coverage", "policy.yaml", "--uri", database.uri()]
+    done = subprocess.run([*command, *options], cwd=folder, text=True, capture_output=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert NUMBER not in done.stdout + done.stderr
+    assert MAIL not in done.stdout + done.stderr
+    return done
+
+
+def test_every_field_is_judged(database: DatabaseProcess, tmp_path: Path) -> None:
+    done = run(database, tmp_path, "--json", "--sample", "0")
+    assert done.returncode == 1
+    found = {each["namespace"]: each for each in json.loads(done.stdout)["collections"]}
+    assert set(found) == {"clinic.patients", "clinic.visits"}
+    patients = {field["path"]: field for field in found["clinic.patients"]["fields"]}
+    assert (patients["nhs_number"]["cover"], patients["nhs_number"]["share"]) == ("plaintext", 0.1)
+    assert (patients["email"]["cover"], patients["email"]["looks_like"]) == ("personal", "email")
+    assert patients["ward"]["cover"] == "other"
+    visits = {field["path"]: field for field in found["clinic.visits"]["fields"]}
+    assert visits["patient.nhs"]["looks_like"] == "nhs-number"
+    assert found["clinic.visits"]["documents"] == 30
+
+
+def test_a_sample_and_another_database(database: DatabaseProcess, tmp_path: Path) -> None:
+    done = run(database, tmp_path, "--json", "--sample", "5", "--db", "clinic", "--db", "other")
+    found = {each["namespace"]: each["documents"] for each in json.loads(done.stdout)["collections"]}
+    assert found == {"clinic.patients": 5, "clinic.visits": 5, "other.people": 1}
+
+
+def test_the_table_shows_what_needs_somebody_or_all(database: DatabaseProcess, tmp_path: Path) -> None:
+    assert "ward" not in run(database, tmp_path).stdout
+    assert "ward" in run(database, tmp_path, "--all").stdout
+
+
+def test_a_database_that_is_well_covered_is_no_finding(database: DatabaseProcess, tmp_path: Path) -> None:
+    done = run(database, tmp_path, "--db", "empty")
+    assert (done.returncode, "no collections" in done.stdout) == (0, True)
+
+
+def test_the_commands_of_the_page(database: DatabaseProcess, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "server.uri").touch(0o600)
+    (tmp_path / "server.uri").write_text(database.uri())
+    said = run_document(PAGE, tmp_path, "coverage")
+    assert "clinic.visits" in said
+    assert "mode: deterministic" in said
+    assert NUMBER not in said

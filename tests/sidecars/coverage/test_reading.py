@@ -1,0 +1,117 @@
+"""Collections are read one by one, and what stops one stops no other."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import bson
+import pytest
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+
+from sealwire.policies.file.loader import load_policy
+from sealwire.sidecars.coverage.fields import MAX_PATHS, Cover
+from sealwire.sidecars.coverage.reading import CollectionFields, databases_of, namespaces_in, read_fields
+
+POLICY = load_policy(
+    b"""
+version: 1
+classes: {record: {mode: random}}
+collections:
+  clinic.patients: {record: record}
+  trust*.patients: {record: record}
+  wards.*: {record: record}
+""",
+    "policy.yaml",
+)
+
+
+class Raw:
+    """A document as the server sends it, well formed or not."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+
+class Server:
+    """A client, its database and its collection: it lists and sends what it was given, and then may fail."""
+
+    def __init__(self, sent: list[bytes], error: PyMongoError | None = None) -> None:
+        self.sent, self.error = sent, error
+        self.pipelines: list[Any] = []
+
+    def get_database(self, _name: str, _options: object = None) -> "Server":
+        return self
+
+    def get_collection(self, _name: str) -> "Server":
+        return self
+
+    def list_collections(self) -> Iterator[RawBSONDocument]:
+        yield from (RawBSONDocument(each) for each in self.sent)
+
+    @contextmanager
+    def aggregate(self, pipeline: Any) -> Iterator[Iterator[Raw]]:
+        self.pipelines.append(pipeline)
+        yield self._documents()
+
+    def _documents(self) -> Iterator[Raw]:
+        yield from map(Raw, self.sent)
+        if self.error is not None:
+            raise self.error
+
+
+def read(server: Any, sample: int | None = None) -> tuple[CollectionFields, int]:
+    done: list[int] = []
+    found = read_fields(server, "clinic.patients", POLICY, sample, done.append)
+    return found, sum(done)
+
+
+def test_all_documents_are_read_or_a_sample() -> None:
+    server = Server([bson.encode({"record": "x", "mail": "a@b.org"})] * 3)
+    found, done = read(server)
+    assert (found.documents, done, found.problem) == (3, 3, "")
+    assert [each.cover for each in found.fields] == [Cover.PERSONAL, Cover.PLAINTEXT]
+    read(server, 7)
+    assert server.pipelines == [[], [{"$sample": {"size": 7}}]]
+
+
+@pytest.mark.parametrize(
+    "error", [AutoReconnect("mongodb://ann:secret@host"), OperationFailure("secret", 13)]
+)
+def test_what_the_server_refuses_is_told_without_its_words(error: PyMongoError) -> None:
+    found, _ = read(Server([bson.encode({"mail": "a@b.org"})], error))
+    assert found.problem.startswith("not read to its end")
+    assert "secret" not in found.problem
+    assert found.documents == 1
+
+
+def test_a_damaged_document_ends_the_reading_of_its_collection() -> None:
+    whole = bson.encode({"mail": "a@b.org"})
+    found, _ = read(Server([whole, whole[:-2], whole]))
+    assert (found.documents, "damaged" in found.problem) == (1, True)
+
+
+def test_a_date_that_no_datetime_holds_is_a_value() -> None:
+    raw = bson.encode({"dob": bson.datetime_ms.DatetimeMS(2**62)})
+    found, _ = read(Server([raw]))
+    assert (found.fields[0].cover, found.problem) == (Cover.OTHER, "")
+
+
+def test_more_paths_than_are_counted_are_told() -> None:
+    found, _ = read(Server([bson.encode({f"f{number}": 1 for number in range(MAX_PATHS + 1)})]))
+    assert "more paths" in found.problem
+
+
+def test_views_and_what_belongs_to_the_server_are_not_read() -> None:
+    listed = [
+        {"name": "patients", "type": "collection"},
+        {"name": "seen", "type": "view"},
+        {"name": "system.views", "type": "collection"},
+        {"name": "bare"},
+    ]
+    server: Any = Server([bson.encode(each) for each in listed])
+    assert namespaces_in(server, ["clinic"]) == ["clinic.bare", "clinic.patients"]
+
+
+def test_the_databases_that_a_policy_names_outright() -> None:
+    assert databases_of(POLICY) == ["clinic", "wards"]
