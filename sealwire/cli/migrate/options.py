@@ -23,12 +23,11 @@ from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.contexts import JobContexts
-from sealwire.sidecars.migration.forms import InDocument, NewForm, new_form
+from sealwire.sidecars.migration.contexts import JobContexts, classes_beside
+from sealwire.sidecars.migration.forms import new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Within
+from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Within, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
 from sealwire.sidecars.migration.throttle import Throttle
 
@@ -122,6 +121,7 @@ def carry_on(
             choose,
             pace,
             within=within,
+            beside=classes_beside(policies),
             narrow=lambda: tell_changed(definitions.narrow()),
         )
         return runner.run(effort.workers)
@@ -141,17 +141,8 @@ def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> 
         yield None
         return
     store = Providers().context_store(parse_place(effort.contexts), create=True)
-    contexts = JobContexts(store, keyring, policies)
-
-    def within(namespace: str, raws: Sequence[bytes]) -> Callable[[bytes], NewForm]:
-        if job.direction is not Direction.DECRYPT:
-            contexts.prepare(namespace, raws)
-        return lambda raw: new_form(
-            job.direction, keyring, job.wrong_type, InDocument(contexts, namespace, raw)
-        )
-
     with closing(store):
-        yield within
+        yield within_contexts(JobContexts(store, keyring, policies), job.direction, keyring, job.wrong_type)
 
 
 def finish(job: Job, manner: Manner) -> NoReturn:

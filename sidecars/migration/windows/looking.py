@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.migration.contexts import spot_of
 from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.patches import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, new_forms
@@ -53,7 +54,7 @@ class FirstLook:
                     problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
             elif self._new.place(kind, value) is not None:
                 has_new = True
-            elif self._is_typed and self._choose(kind, value, walk.leaf.name) is Left.WRONG_TYPE:
+            elif self._is_typed and self._choose(kind, value, spot_of(walk, raw)) is Left.WRONG_TYPE:
                 problems[Problem(walk.node.path, Left.WRONG_TYPE)] = None
         if has_old and len(raw) >= _LARGE:
             patch = patch_of(raw, where.tree, self._choose)

@@ -9,6 +9,7 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, posit
 from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import FieldClass, ValueType
+from sealwire.sidecars.migration.contexts import Spot
 from sealwire.sidecars.migration.forms import Form, Left, NewForm, class_value, header_of
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
@@ -99,7 +100,7 @@ def _from_envelopes(versions: Versions, window: Window) -> NewForm:
     old, new = versions.old.cipher, versions.new
     order = EnvelopeOrder.of(old)
 
-    def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+    def choose(kind: int, value: bytes, _spot: Spot) -> Form | Left | None:
         if order.place(kind, value) is None:
             return None
         envelope = value[_CONTENT:]
@@ -117,7 +118,7 @@ def _from_envelopes(versions: Versions, window: Window) -> NewForm:
 def _from_plaintext(versions: Versions, window: Window) -> NewForm:
     new, value_type = versions.new, versions.value_type
 
-    def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+    def choose(kind: int, value: bytes, _spot: Spot) -> Form | Left | None:
         header = header_of(kind, value)
         if header is not None:
             return header if isinstance(header, Left) else None
