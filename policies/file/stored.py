@@ -141,6 +141,11 @@ class StoredValues:
         """Where the document begins that has the present value in a field, or in an array at one."""
         return self._levels[self._holding()].start
 
+    @property
+    def holder_place(self) -> bytes:
+        """The place of that document; empty for the whole one."""
+        return _joined(self._levels[: self._holding()])
+
     def array_around(self) -> Around | None:
         """The outermost array that the holder is an element of, itself or with a document around it.
 

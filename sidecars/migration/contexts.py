@@ -11,9 +11,9 @@ from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import BESIDE, PER_DATABASE, PolicySet, context_field
+from sealwire.policies.file.schema import PER_DATABASE, PolicySet, context_field
 from sealwire.policies.file.stored import StoredValues
-from sealwire.policies.planning.contexts import database_context, fixed_in_document
+from sealwire.policies.planning.contexts import database_context, element_at, fixed_in_document
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
@@ -65,17 +65,16 @@ class JobContexts:
         self._cache = ContextCache()
         self._lock = threading.Lock()
 
-    def prepare(self, namespace: str, raws: Iterable[bytes]) -> None:
+    def prepare(self, namespace: str, raws: Iterable[bytes], class_name: str | None = None) -> None:
         """Have the keys of a batch's values at hand, so that new ones are made in one write.
 
-        Values that have the key of a context already need none, nor do those of deterministic classes, which
-        do not move here. A damaged document is passed over.
-        Raises what `Resolver.find` raises. Cost: O(bytes)
+        They are those of one class, or of all random ones. Values that have the key of a context already
+        need none. A damaged document is passed over. Raises what `Resolver.find` raises. Cost: O(bytes)
         """
         wanted: dict[ContextWanted, None] = {}
         for raw in raws:
             try:
-                wanted |= dict.fromkeys(self._wanted(namespace, raw))
+                wanted |= dict.fromkeys(self._wanted(namespace, raw, class_name))
             except BsonError:
                 continue  # it is told of when its turn comes
         with self._lock:
@@ -83,18 +82,19 @@ class JobContexts:
             if missing:
                 self._cache.put(self._resolver.find(self._keyring, missing))
 
-    def _wanted(self, namespace: str, raw: bytes) -> Iterator[ContextWanted]:
+    def _wanted(self, namespace: str, raw: bytes, class_name: str | None) -> Iterator[ContextWanted]:
         tree = self._policies.covered(namespace)
         if tree is None:
             return
         walk = StoredValues(raw, tree)
         while walk.next_value():
-            per = walk.leaf.per
-            if per is None or not walk.node.is_random or _has_its_key(walk.kind, raw, walk.value):
+            leaf, per = walk.leaf, walk.leaf.per
+            is_meant = walk.node.is_random if class_name is None else leaf.name == class_name
+            if per is None or not is_meant or _has_its_key(walk.kind, raw, walk.value):
                 continue
             context = context_at(per, namespace, spot_of(walk, raw))
             if context is not None:
-                yield ContextWanted(walk.leaf.name, context, True)
+                yield ContextWanted(leaf.name, context, True)
 
     def is_keyed(self, class_name: str) -> bool:
         """Whether a class has a key for each context."""
@@ -126,9 +126,43 @@ class JobContexts:
             return self._cache.open(envelope)
 
 
-def classes_beside(policies: PolicySet) -> frozenset[str]:
-    """The classes whose context is a field of the document that holds the value."""
-    return frozenset(name for name, each in policies.classes.items() if (each.per or b"").startswith(BESIDE))
+def fields_of(policies: PolicySet) -> dict[str, bytes]:
+    """What says the contexts of each class that has a key for each, and that a document says."""
+    return {name: each.per for name, each in policies.classes.items() if each.per not in (None, PER_DATABASE)}
+
+
+class Owner(NamedTuple):
+    """What has to stand where it stood, so that a value still belongs to its context."""
+
+    place: bytes
+    kind: int
+    start: int
+    end: int
+
+
+def owner_of(per: bytes, walk: StoredValues, raw: bytes) -> Owner | None:
+    """What says the context of the value at which the walk is; None where `_id` does, which never changes.
+
+    That is the field. Of an element it is the outermost array around it, with all that it holds: a position
+    may be another element's by now, and the field at that position is also looked for in fields of elements
+    that a number names.
+    None as well where the document says no context. Raises BsonError. Cost: O(elements on the way)
+    """
+    place, path = context_field(per, walk.node.path)
+    if place:
+        around = walk.array_around()
+        if around is not None:
+            return Owner(around.place, kinds.ARRAY, around.start, around.end)
+        start, path_of_field = walk.holder, b".".join((walk.holder_place, path))
+    elif path.split(b".")[0] == b"_id":
+        return None
+    else:
+        start, path_of_field = 0, path
+    try:
+        found = element_at(raw, start, path)
+    except Refusal:
+        return None
+    return None if found is None else Owner(path_of_field, found.kind, found.value, found.end)
 
 
 def _has_its_key(kind: int, raw: bytes, value: int) -> bool:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
+from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import (
     ENCRYPTABLE_TYPES,
     MARKER,
@@ -76,12 +78,27 @@ NewForm = Callable[[int, bytes, Spot], Form | Left | None]
 """From type, value bytes and where they stand to what is to stand there; None: it may stay as it is."""
 
 
+class ContextCiphers(Protocol):
+    """The keys of contexts, for values of a class that has one for each."""
+
+    def cipher_at(self, spot: Spot) -> ContextCipher | Left:
+        """What encrypts a value, or why nothing does."""
+
+
 @dataclass(frozen=True, slots=True)
 class InCollection:
     """The keys of contexts, for the values of one collection."""
 
     contexts: JobContexts
     namespace: str
+
+    def cipher_at(self, spot: Spot) -> ContextCipher | Left:
+        """As `ContextCiphers`. Raises as `JobContexts.cipher_for`."""
+        try:
+            found = self.contexts.cipher_for(self.namespace, spot)
+        except ContextShredded:
+            return Left.DESTROYED_KEY
+        return Left.NO_CONTEXT if found is None else found
 
 
 def new_form(
@@ -151,12 +168,9 @@ class _Forms:
             return kinds.BIN_DATA, binary(
                 self.keyring.cipher_for(spot.class_name).encrypt_randomly(kind, value)
             )
-        try:
-            cipher = within.contexts.cipher_for(within.namespace, spot)
-        except ContextShredded:
-            return Left.DESTROYED_KEY
-        if cipher is None:
-            return Left.NO_CONTEXT
+        cipher = within.cipher_at(spot)
+        if isinstance(cipher, Left):
+            return cipher
         return kinds.BIN_DATA, binary(cipher.encrypt_randomly(kind, value))
 
     def reencrypted(self, kind: int, value: bytes, spot: Spot) -> Form | Left | None:

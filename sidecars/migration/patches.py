@@ -4,12 +4,13 @@ Put together as bytes: the old values must reach the server exactly as it stores
 and no driver decodes and encodes all of those without loss.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.migration.contexts import spot_of
+from sealwire.sidecars.migration.contexts import owner_of, spot_of
 from sealwire.sidecars.migration.forms import Form, Left, NewForm
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
@@ -22,7 +23,7 @@ MAX_UPDATE_BYTES = MAX_DOCUMENT_BYTES - (64 << 10)
 _NOT_ARRAY = b"\x03$not\0" + b"\x10\0\0\0\x10$type\0\x04\0\0\0\0"
 
 
-_NO_CLASSES: frozenset[str] = frozenset()
+_NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 _CONDITION_BYTES = 10
 """What a document with the element `$eq` needs beside the value: length, type byte, name and end."""
 
@@ -79,12 +80,10 @@ def identity_of(raw: bytes) -> bytes:
     return raw[found.start : found.end]
 
 
-def patch_of(raw: bytes, tree: PathNode, choose: NewForm, beside: Collection[str] = _NO_CLASSES) -> Patch:
+def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, bytes] = _NO_FIELDS) -> Patch:
     """What moves the covered values of a document. Raises BsonError for one that is damaged.
 
-    `beside` are the classes whose context is a field beside the value. Elements of an array are named by
-    position: one of another context may stand there by now and hold an equal value. So an array around
-    such values has to be what it was, with all that is in it.
+    `fields` says of each class what its contexts depend on: the document has to say the same ones still.
     A document that would become too large is left as it is, with all its values.
     Cost: O(bytes); one call of `choose` for each value
     """
@@ -93,7 +92,7 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm, beside: Collection[str
     news: list[bytes] = []
     problems: list[Problem] = []
     paths: list[str] = []
-    arrays: set[bytes] = set()
+    owners: set[bytes] = set()
     growth = 0
     walk = StoredValues(raw, tree)
     while walk.next_value():
@@ -105,10 +104,11 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm, beside: Collection[str
             why = chosen if isinstance(chosen, Left) else Left.NOT_ADDRESSABLE
             problems.append(Problem(walk.node.path, why))
             continue
-        around = walk.array_around() if walk.leaf.name in beside else None
-        if around is not None and around.place not in arrays:
-            arrays.add(around.place)
-            conditions.append(_condition(around.place, (kinds.ARRAY, raw[around.start : around.end])))
+        per = fields.get(walk.leaf.name)
+        owner = None if per is None else owner_of(per, walk, raw)
+        if owner is not None and owner.place not in owners:
+            owners.add(owner.place)
+            conditions.append(_condition(owner.place, (owner.kind, raw[owner.start : owner.end])))
         place = walk.place
         conditions.append(_condition(place, (walk.kind, value)))
         news.append(_element(chosen[0], place, chosen[1]))

@@ -28,7 +28,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
-from sealwire.sidecars.migration.contexts import JobContexts, classes_beside
+from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.definitions.constants import ClassChange
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
@@ -40,7 +40,7 @@ from sealwire.sidecars.migration.job import Job, LeftValue
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of, tree_of
 from sealwire.sidecars.migration.planning import make_job
-from sealwire.sidecars.migration.runner import Runner, Within, within_contexts
+from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.paths import class_paths, moves_of_paths
@@ -163,22 +163,25 @@ class Rehearsal:
         definitions = self._conversions(PolicySet({}, trees), ClassChange(True, False, self._keyring))
         began = time.perf_counter()
         definitions.widen()
-        with self._within(policies) as within:
+        with self._contexts(policies) as contexts:
+            within = None
+            if contexts is not None:
+                within = within_contexts(contexts, job.direction, self._keyring, job.wrong_type)
             runner = Runner(
                 job,
                 MongoDocuments(self._client),
                 _Unwritten(),
                 choose,
                 within=within,
-                beside=classes_beside(policies),
+                fields=fields_of(policies),
                 narrow=definitions.narrow,
             )
             done = runner.run(1)
         return self._rehearsed("random", done, trees, time.perf_counter() - began)
 
     @contextmanager
-    def _within(self, policies: PolicySet) -> Iterator[Within | None]:
-        """What chooses forms where classes have keys for contexts, which lie in a file while it lasts."""
+    def _contexts(self, policies: PolicySet) -> Iterator[JobContexts | None]:
+        """The keys of contexts, which lie in a file while this lasts; None where no class has them."""
         if not policies.has_contexts:
             yield None
             return
@@ -186,9 +189,7 @@ class Rehearsal:
             TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder,
             closing(SqliteContextStore(Path(folder) / "contexts.db")) as store,
         ):
-            yield within_contexts(
-                JobContexts(store, self._keyring, policies), Direction.ENCRYPT, self._keyring, WrongType.SKIP
-            )
+            yield JobContexts(store, self._keyring, policies)
 
     def _deterministic(self, policies: PolicySet, field_class: FieldClass) -> Rehearsed:
         name = field_class.name
@@ -209,9 +210,17 @@ class Rehearsal:
 
         began = time.perf_counter()
         definitions.widen()
-        with self._client.start_session(causal_consistency=True) as session:
+        with (
+            self._contexts(policies) as contexts,
+            self._client.start_session(causal_consistency=True) as session,
+        ):
             values = MongoValues(self._client, session, new.class_id, lambda: places)
-            stores = Stores(values, _UnwrittenFrontiers(versions), _Unwritten())
+            stores = Stores(
+                values,
+                _UnwrittenFrontiers(versions),
+                _Unwritten(),
+                None if field_class.per is None else contexts,
+            )
             done = Turn(job, versions, stores, end).run()
         return self._rehearsed(name, done, trees, time.perf_counter() - began)
 

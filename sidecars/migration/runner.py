@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from sealwire.sidecars.migration.server import Documents
 from sealwire.wire.errors import BsonError
 
 BATCH_DOCUMENTS = 500
+_NO_FIELDS: Mapping[str, bytes] = {}
 _ROUNDS = 8
 """How often a document is read again that the application keeps changing."""
 
@@ -86,17 +87,17 @@ class Runner:
         pace: Pace = _AT_ONCE,
         *,
         within: Within | None = None,
-        beside: Collection[str] = (),
+        fields: Mapping[str, bytes] = _NO_FIELDS,
         narrow: Callable[[], object] = lambda: None,
     ) -> None:
         """`choose` decides every value's new form; `within`, where it is given, in its stead.
 
-        `within` is told of all documents of a batch before the first value of them. `beside` is as in
+        `within` is told of all documents of a batch before the first value of them. `fields` is as in
         `patch_of`. `narrow` is called before
         the job is noted as done, if no value was left; perhaps more than once.
         """
         self._within = within
-        self._beside = beside
+        self._fields = fields
         self.job = job
         self._documents = documents
         self._notes = notes
@@ -208,7 +209,7 @@ class Runner:
         choose = self._choose if self._within is None else self._within(namespace, raws)
         for raw in raws:
             try:
-                patch = patch_of(raw, tree, choose, self._beside)
+                patch = patch_of(raw, tree, choose, self._fields)
             except BsonError:
                 patch = Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
             if patch.update:

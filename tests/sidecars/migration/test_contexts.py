@@ -14,7 +14,7 @@ from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.policies.file.loader import load_policy
-from sealwire.sidecars.migration.contexts import JobContexts, Spot, classes_beside
+from sealwire.sidecars.migration.contexts import JobContexts, Spot, fields_of
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Form, InCollection, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, refuse_contexts
@@ -130,17 +130,19 @@ def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: py
     assert sorted(writes) == [1, 1, 1, 50]
 
 
-def test_a_deterministic_class_with_contexts_does_not_move() -> None:
+@pytest.mark.parametrize("direction", [Direction.REENCRYPT, Direction.DECRYPT])
+def test_a_deterministic_class_with_contexts_is_taken_in_and_moves_no_further(direction: Direction) -> None:
     with pytest.raises(MigrationRefused) as caught:
-        refuse_contexts(POLICY, "nhs")
+        refuse_contexts(POLICY, "nhs", direction)
     assert caught.value.reason is MigrationReason.CONTEXTS
-    refuse_contexts(POLICY, "notes")
-    refuse_contexts(POLICY, "unknown")
+    refuse_contexts(POLICY, "notes", direction)
+    refuse_contexts(POLICY, "unknown", direction)
+    refuse_contexts(POLICY, "nhs", Direction.ENCRYPT)
 
 
 def test_where_a_value_stands_is_shown_without_the_document() -> None:
     assert "secret" not in repr(Spot("notes", "notes", bson.encode({"notes": "secret"}), 0))
 
 
-def test_only_a_field_of_the_sub_document_is_beside_a_value() -> None:
-    assert classes_beside(POLICY) == frozenset()
+def test_a_database_is_no_field_of_a_document() -> None:
+    assert fields_of(POLICY) == {"notes": b"tenant", "nhs": b"tenant"}

@@ -13,7 +13,7 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.policies.file.loader import load_policy
-from sealwire.sidecars.migration.contexts import JobContexts, classes_beside
+from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.forms import Left, WrongType, new_form
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.moves import Direction, Move
@@ -58,7 +58,7 @@ class World:
             new_form(direction, KEYS, WrongType.SKIP),
             Pace(),
             within=within_contexts(self.contexts, direction, KEYS, WrongType.SKIP),
-            beside=classes_beside(POLICY),
+            fields=fields_of(POLICY),
         )
         return runner.run()
 
@@ -186,5 +186,7 @@ def test_an_array_around_such_values_is_named_once_and_as_a_whole(world: World) 
 
     server.update = kept  # type: ignore[method-assign, assignment]  # looks, and hands on
     world.run(server)
-    assert list(sent[0]["q"]) == ["_id", "visits", "visits.0.notes", "visits.1.notes", "desk.inner.notes"]
+    elements = ["visits", "visits.0.notes", "visits.1.notes"]
+    assert list(sent[0]["q"]) == ["_id", *elements, "desk.inner.patient", "desk.inner.notes"]
     assert sent[0]["q"]["visits"] == {"$eq": [visit(1), visit(2)]}
+    assert sent[0]["q"]["desk.inner.patient"]["$eq"] == 3

@@ -57,6 +57,7 @@ class World:
         self.cache = ContextCache()
         self.shared = Shared(SessionSettings(POLICY, login_required=False), KEYRING, self.cache)
         self.session = Session(self.shared, Topology(OWN_ADDRESS))
+        self.keyring = KEYRING
         self.asked: list[NeedKeys] = []
         self.resolver = Resolver(store)
         self.sent = 0
@@ -67,7 +68,7 @@ class World:
             (need,) = needs
             self.asked.append(need)
             if find:
-                self.cache.put(self.resolver.find(KEYRING, need.contexts, need.context_keys))
+                self.cache.put(self.resolver.find(self.keyring, need.contexts, need.context_keys))
             effects = self.session.keys_loaded()
             self.cache.forget_misses()
         return effects
