@@ -80,7 +80,7 @@ class World:
 
     def send(self, body: Body) -> Body:
         """What the server gets of a command, or the client's error."""
-        return _body(self.answer(self.session.client_data(self.command(body))))
+        return body_of(self.answer(self.session.client_data(self.command(body))))
 
     def reply(self, body: Body) -> list[Effect]:
         """What becomes of a reply to a find, before any key is looked up."""
@@ -93,10 +93,10 @@ class World:
 
     def receive(self, body: Body) -> Body:
         """What the client gets of a reply to a find."""
-        return _body(self.answer(self.reply(body)))
+        return body_of(self.answer(self.reply(body)))
 
 
-def _body(effects: list[Effect]) -> Body:
+def body_of(effects: list[Effect]) -> Body:
     (message,) = [
         b"".join(each.pieces) if isinstance(each, LongToServer) else each.data
         for each in effects
@@ -233,8 +233,8 @@ def test_where_the_store_does_not_answer_commands_and_replies_get_an_error(world
     (stored,) = inserted(world, {"tenant": 1, "ssn": "x"})
     world.cache.clear()
     insert = world.command({"insert": "people", "documents": [{"tenant": 1, "ssn": "x"}]})
-    assert _body(world.answer(world.session.client_data(insert), find=False))["code"] == 262
-    assert _body(world.answer(world.reply(batch(stored)), find=False))["code"] == 262
+    assert body_of(world.answer(world.session.client_data(insert), find=False))["code"] == 262
+    assert body_of(world.answer(world.reply(batch(stored)), find=False))["code"] == 262
     assert inserted(world, {"tenant": 1, "ssn": "x"}) == [{"tenant": 1, "ssn": stored["ssn"]}]
 
 

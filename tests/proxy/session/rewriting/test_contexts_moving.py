@@ -1,6 +1,6 @@
 """A class with a key for each context that is in clear, or is taken in: what its sessions send."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,24 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 
-from sealwire.crypto.envelope import parse_context_header
+from sealwire.crypto.envelope import SUBTYPE, parse_context_header
+from sealwire.keys.contexts.cache import ContextCache, ContextWanted
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window
 from sealwire.keys.frontier.versions import position_of_plaintext
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.effects import PauseClient
+from sealwire.proxy.session.effects import NeedKeys, PauseClient
+from sealwire.proxy.session.rewriting import contexts, rewrite
 from tests.keys.samples import NOW
-from tests.proxy.session.rewriting.test_contexts import POLICY, World, inserted, key_of
+from tests.proxy.session.rewriting.test_contexts import POLICY, World, body_of, inserted, key_of
 from tests.proxy.session.world import value_bytes
 
 SSN, NOTES = (POLICY.class_names.index(name) + 1 for name in ("ssn", "notes"))
 NOTES_KEY = DataKey("notes", NOTES, 1, KeyState.ACTIVE, NOW, bytes([NOTES]) * 64)
+
+TENANT = b"\x12" + (1).to_bytes(8, "little")
 
 
 def ssn_key(version: int, state: KeyState, *, is_plaintext: bool = False) -> DataKey:
@@ -99,6 +103,67 @@ def test_a_filter_on_a_context_without_a_key_makes_one_while_the_class_moves(wor
     assert inserted(world, {"tenant": 9, "ssn": "a"})[0]["ssn"] == found
 
 
+def steps_of_a_job(world: MovingWorld, stored: dict[str, Any]) -> list[Callable[[], None]]:
+    """All that it does with one value; `stored` is its document on the server."""
+
+    def at(frontier: Frontier) -> Callable[[], None]:
+        return lambda: world.shared.moves.follow("ssn", frontier)
+
+    def make_key() -> None:
+        world.resolver.find(TAKEN_IN, [ContextWanted("ssn", TENANT, True)])
+
+    def move() -> None:
+        found = world.resolver.find(TAKEN_IN, [ContextWanted("ssn", TENANT, True)])
+        cache = ContextCache()
+        cache.put(found)
+        cipher = cache.cipher_for(ContextWanted("ssn", TENANT, True))
+        assert cipher is not None
+        stored["ssn"] = Binary(cipher.encrypt_deterministically(*value_bytes("a")), SUBTYPE)
+
+    opened = Frontier(SSN, 1, 2).opened(place("m"))
+    moving = opened.moving()
+    return [make_key, at(opened), at(moving), move, at(moving.closed())]
+
+
+def answers(world: MovingWorld, searched_at: int, answered_at: int) -> bool:
+    """Whether a filter finds the value: its key is searched for, and then found, after so many steps."""
+    stored: dict[str, Any] = {"ssn": "a"}
+    world.follow(TAKEN_IN, BEFORE_ALL, BEFORE_ALL)
+    steps = steps_of_a_job(world, stored)
+    effects = world.session.client_data(
+        world.command({"find": "people", "filter": {"tenant": 1, "ssn": "a"}})
+    )
+    (need,) = [each for each in effects if isinstance(each, NeedKeys)]
+    for each in steps[:searched_at]:
+        each()
+    found = world.resolver.find(TAKEN_IN, need.contexts)
+    for each in steps[searched_at:answered_at]:
+        each()
+    world.cache.put(found)
+    effects = world.session.keys_loaded()
+    if PauseClient(True) in effects:
+        return True  # it waits until the window is closed
+    return bool(body_of(effects)["filter"]["ssn"] == stored["ssn"])
+
+
+ORDERS = [(first, last) for last in range(6) for first in range(last + 1)]
+
+
+@pytest.mark.parametrize(("searched_at", "answered_at"), ORDERS)
+def test_a_filter_finds_its_value_whatever_a_job_does_while_its_key_is_searched_for(
+    world: MovingWorld, searched_at: int, answered_at: int
+) -> None:
+    assert answers(world, searched_at, answered_at)
+
+
+def test_without_that_key_a_filter_would_miss_its_value(
+    world: MovingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that the rule is for: nobody had a key, and then the value was moved."""
+    monkeypatch.setattr(rewrite, "wanted_by", lambda planned, _forms: contexts.wanted_by(planned))
+    assert not answers(world, 0, 5)
+
+
 def test_a_value_that_moves_is_waited_for(world: MovingWorld) -> None:
     world.follow(TAKEN_IN, place("a"), place("m"))
     inserted(world, {"tenant": 1, "ssn": "z"})
@@ -110,7 +175,7 @@ def test_a_value_that_moves_is_waited_for(world: MovingWorld) -> None:
 def test_a_context_that_was_destroyed_is_found_nowhere_and_takes_nothing(world: MovingWorld) -> None:
     world.follow(TAKEN_IN, place("m"), place("m"))
     (stored,) = inserted(world, {"tenant": 1, "ssn": "a"})
-    row = world.resolver.row_of(TAKEN_IN, "ssn", b"\x12" + (1).to_bytes(8, "little"))
+    row = world.resolver.row_of(TAKEN_IN, "ssn", TENANT)
     assert row is not None
     shred(world.store, announce(world.store, row, NOW, NOW - NOW), NOW)
     world.cache.destroy([row.key_id])
