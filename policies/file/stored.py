@@ -139,7 +139,8 @@ class StoredValues:
     @property
     def holder(self) -> int:
         """Where the document begins that has the present value in a field, or in an array at one."""
-        return self._levels[self._holding()].start
+        level = self._levels[-1]
+        return self._levels[self._holding()].start if level.is_array else level.start
 
     @property
     def holder_place(self) -> bytes:

@@ -16,15 +16,17 @@ from typing import Any
 
 import pytest
 from bson.binary import Binary
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from sealwire.cli.migrate import command
 from sealwire.crypto.envelope import SUBTYPE, parse_context_header
+from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.kek.environment import EnvironmentKek
 from sealwire.keys.keyring.file import create_keyring
 from sealwire.sidecars.migration import throttle
+from sealwire.sidecars.migration.errors import MigrationError, MigrationReason
 from sealwire.testbed.database import DatabaseProcess
 from tests.integration.conftest import Document
 from tests.integration.running_site import client_of, new_environ, site_at
@@ -73,11 +75,16 @@ def clients(site: Site, database: DatabaseProcess) -> Iterator[Clients]:
         yield first, second, direct
 
 
+def migrate(site: Site, verb: str, *words: str, code: int = 0) -> Result:
+    line = [verb, str(site.folder / "policy.yaml"), *words]
+    done = CliRunner().invoke(command, line, env=site.environ)
+    assert done.exit_code == code, done.output
+    return done
+
+
 def taken_in(site: Site, class_name: str, *words: str, code: int = 0) -> dict[str, Any]:
     contexts = ("--contexts", str(site.folder / "contexts.db"))
-    line = ["encrypt", str(site.folder / "policy.yaml"), class_name, "--settle", "2", "--json", *contexts]
-    done = CliRunner().invoke(command, [*line, *words], env=site.environ)
-    assert done.exit_code == code, done.output
+    done = migrate(site, "encrypt", class_name, *contexts, "--settle", "2", "--json", *words, code=code)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -242,6 +249,53 @@ def test_every_answer_is_right_while_classes_with_contexts_are_taken_in(
     assert len(visits) == CODES * TENANTS
     for name in ("frontiers", "jobs", "leases"):
         assert not any("code-" in str(each) for each in direct["sealwire"][name].find())
-    words = ["verify", str(site.folder / "policy.yaml"), "--json"]
-    done = CliRunner().invoke(command, words, env=site.environ)
-    assert done.exit_code == 0, done.output
+    migrate(site, "verify")
+
+
+def refused(done: Result) -> object:
+    assert isinstance(done.exception, MigrationError | KeySettingError)
+    return done.exception.reason
+
+
+def test_what_stands_in_the_way_is_said_before_anything_moves(site: Site, database: DatabaseProcess) -> None:
+    with MongoClient[Document](database.uri()) as direct:
+        for name in ("clinic", "sealwire"):
+            direct.drop_database(name)
+        people = direct["clinic"]["people"]
+        people.insert_many([{"_id": 1, "tenant": 1, "code": "a"}, {"_id": 2, "code": "b"}])
+        people.create_index("code", unique=True)
+        plan = json.loads(migrate(site, "plan", "--json").stdout)
+        (path,) = plan["collections"][0]["paths"]
+        assert (path["plaintext"], path["no_context"], path["to_encrypt"]) == (2, 1, 1)
+        assert [(each["name"], each["judgement"]) for each in plan["definitions"]] == [("code_1", "lost")]
+        (rehearsed,) = json.loads(migrate(site, "rehearse", "--json", code=1).stdout)["jobs"]
+        assert [(each["path"], each["reason"]) for each in rehearsed["left"]] == [("code", "no-context")]
+        assert rehearsed["values"] == 1
+        pace = ("--settle", "0")
+        lacking = CliRunner().invoke(
+            command, ["encrypt", str(site.folder / "policy.yaml"), "code", *pace], env=site.environ
+        )
+        assert refused(lacking) is KeysReason.CONTEXTS
+        stopped = taken_in(site, "code", "--accept", "code_1", *pace, code=1)
+        assert (stopped["state"], [each["reason"] for each in stopped["refusal"]]) == (
+            "refused",
+            ["no-context"],
+        )
+        assert {each["code"] for each in people.find()} == {"a", "b"}
+        ended = CliRunner().invoke(command, ["abort", stopped["job"]], env=site.environ)
+        assert ended.exit_code == 0, ended.output
+        words = ("--accept", "code_1", "--wrong-type", "skip", *pace)
+        done = taken_in(site, "code", *words, code=1)
+        assert (done["state"], done["values"]) == ("done", 1)
+        assert [(each["document"], each["reason"]) for each in done["reported"]] == [("2", "no-context")]
+        for verb in ("decrypt", "reencrypt"):
+            back = CliRunner().invoke(
+                command,
+                [verb, str(site.folder / "policy.yaml"), "code", *pace]
+                + ["--confirm", "code"] * (verb == "decrypt"),
+                env=site.environ,
+            )
+            assert refused(back) is MigrationReason.CONTEXTS
+        direct["clinic"].create_collection("wards", collation={"locale": "fr", "strength": 2})
+        line = ["encrypt", str(site.folder / "policy.yaml"), "mark", *pace, "--contexts", "contexts.db"]
+        assert refused(CliRunner().invoke(command, line, env=site.environ)) is MigrationReason.OBSTACLE

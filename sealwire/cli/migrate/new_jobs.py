@@ -18,6 +18,7 @@ from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
@@ -72,7 +73,7 @@ class NewJobs:
         keyring = open_keyring(keyring_place, kek)
         with connected(server, RIGHTS) as client:
             moves = choose(client, self.policies)
-            refuse_obstacles(client, moves)
+            refuse_obstacles(client, moves, fields_of(self.policies))
             names = [move.namespace for move in moves]
             refuse_enforced(client, self.policies, self.direction, names, is_covered=False)
             conversions_of(client, keyring, self.direction, moves, self.effort.accepted).check()
