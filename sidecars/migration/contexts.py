@@ -21,7 +21,7 @@ _CONTENT = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
 
 
-class Spot(NamedTuple):
+class ValueSpot(NamedTuple):
     """Where a value stands."""
 
     class_name: str
@@ -33,15 +33,15 @@ class Spot(NamedTuple):
     """Where in it the document begins that holds the value."""
 
     def __repr__(self) -> str:
-        return f"Spot({self.class_name!r}, {self.path!r})"
+        return f"ValueSpot({self.class_name!r}, {self.path!r})"
 
 
-def spot_of(walk: StoredValues, raw: bytes) -> Spot:
+def spot_of(walk: StoredValues, raw: bytes) -> ValueSpot:
     """Where the value stands at which the walk through a document is. Cost: O(depth of arrays)."""
-    return Spot(walk.leaf.name, walk.node.path, raw, walk.holder)
+    return ValueSpot(walk.leaf.name, walk.node.path, raw, walk.holder)
 
 
-def context_at(per: bytes, namespace: str, spot: Spot) -> bytes | None:
+def context_at(per: bytes, namespace: str, spot: ValueSpot) -> bytes | None:
     """The context of a value whose class says `per`; None where its document does not say one.
 
     As `plan_stored_document` has it. Raises BsonError. Cost: O(elements on the way to the field)
@@ -101,7 +101,7 @@ class JobContexts:
         found = self._policies.classes.get(class_name)
         return found is not None and found.per is not None
 
-    def cipher_for(self, namespace: str, spot: Spot) -> ContextCipher | None:
+    def cipher_for(self, namespace: str, spot: ValueSpot) -> ContextCipher | None:
         """What encrypts a value of a document; None where the document says no context.
 
         Raises ContextShredded, BsonError, and what `Resolver.find` raises.

@@ -23,7 +23,7 @@ from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, read_stored
 from sealwire.policies.file.schema import ValueType
 from sealwire.policies.file.stored import EMPTY
-from sealwire.sidecars.migration.contexts import JobContexts, Spot
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, elements
@@ -74,14 +74,14 @@ class WrongType(Enum):
 Form = tuple[int, bytes]
 """BSON type and value bytes."""
 
-NewForm = Callable[[int, bytes, Spot], Form | Left | None]
+NewForm = Callable[[int, bytes, ValueSpot], Form | Left | None]
 """From type, value bytes and where they stand to what is to stand there; None: it may stay as it is."""
 
 
 class ContextCiphers(Protocol):
     """The keys of contexts, for values of a class that has one for each."""
 
-    def cipher_at(self, spot: Spot) -> ContextCipher | Left:
+    def cipher_at(self, spot: ValueSpot) -> ContextCipher | Left:
         """What encrypts a value, or why nothing does."""
 
 
@@ -92,7 +92,7 @@ class InCollection:
     contexts: JobContexts
     namespace: str
 
-    def cipher_at(self, spot: Spot) -> ContextCipher | Left:
+    def cipher_at(self, spot: ValueSpot) -> ContextCipher | Left:
         """As `ContextCiphers`. Raises as `JobContexts.cipher_for`."""
         try:
             found = self.contexts.cipher_for(self.namespace, spot)
@@ -133,7 +133,7 @@ class _Forms:
     wrong_type: WrongType
     within: InCollection | None
 
-    def encrypted(self, kind: int, value: bytes, spot: Spot) -> Form | Left | None:
+    def encrypted(self, kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if isinstance(header, Left):
             return header
@@ -161,7 +161,7 @@ class _Forms:
             return keyring.knows(*header[1:3])
         return any(keyring.cipher_for(name).class_id == header.class_id for name in keyring.active_classes)
 
-    def _sealed(self, spot: Spot, kind: int, value: bytes) -> Form | Left:
+    def _sealed(self, spot: ValueSpot, kind: int, value: bytes) -> Form | Left:
         """Raises UnsupportedValue."""
         within = self.within
         if within is None or not within.contexts.is_keyed(spot.class_name):
@@ -173,7 +173,7 @@ class _Forms:
             return cipher
         return kinds.BIN_DATA, binary(cipher.encrypt_randomly(kind, value))
 
-    def reencrypted(self, kind: int, value: bytes, spot: Spot) -> Form | Left | None:
+    def reencrypted(self, kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if header is None or isinstance(header, Left):
             return header
@@ -188,7 +188,7 @@ class _Forms:
             return opened
         return self._sealed(spot, *opened)
 
-    def decrypted(self, kind: int, value: bytes, _spot: Spot) -> Form | Left | None:
+    def decrypted(self, kind: int, value: bytes, _spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if header is None or isinstance(header, Left):
             return header

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, EnvelopeHeader
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.migration.contexts import Spot, context_at, spot_of
+from sealwire.sidecars.migration.contexts import ValueSpot, context_at, spot_of
 from sealwire.sidecars.migration.forms import Left, header_of
 from sealwire.sidecars.migration.patches import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, new_forms
@@ -34,7 +34,7 @@ class _StandIn:
     def __init__(self) -> None:
         self._cipher = ContextCipher(os.urandom(KEY_BYTES), MAX_ID, os.urandom(KEY_ID_BYTES))
 
-    def cipher_at(self, _spot: Spot) -> ContextCipher:
+    def cipher_at(self, _spot: ValueSpot) -> ContextCipher:
         """As `ContextCiphers`."""
         return self._cipher
 

@@ -10,7 +10,7 @@ from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, posit
 from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import PER_DATABASE, FieldClass, ValueType
-from sealwire.sidecars.migration.contexts import JobContexts, Spot
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
 from sealwire.sidecars.migration.forms import (
     ContextCiphers,
     Form,
@@ -125,7 +125,7 @@ def _from_envelopes(versions: Versions, window: Window) -> NewForm:
     old, new = versions.old.cipher, versions.new
     order = EnvelopeOrder.of(old)
 
-    def choose(kind: int, value: bytes, _spot: Spot) -> Form | Left | None:
+    def choose(kind: int, value: bytes, _spot: ValueSpot) -> Form | Left | None:
         if order.place(kind, value) is None:
             return None
         envelope = value[_CONTENT:]
@@ -143,7 +143,7 @@ def _from_envelopes(versions: Versions, window: Window) -> NewForm:
 def _from_plaintext(versions: Versions, window: Window, within: ContextCiphers | None) -> NewForm:
     new, value_type = versions.new, versions.value_type
 
-    def choose(kind: int, value: bytes, spot: Spot) -> Form | Left | None:
+    def choose(kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if header is not None:
             return header if isinstance(header, Left) else None

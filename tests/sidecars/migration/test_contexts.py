@@ -14,7 +14,7 @@ from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.policies.file.loader import load_policy
-from sealwire.sidecars.migration.contexts import JobContexts, Spot, fields_of
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import Form, InCollection, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, refuse_contexts
@@ -46,7 +46,7 @@ class World:
         self, direction: Direction, value: object, name: str = "notes", **document: Any
     ) -> Form | Left | None:
         within = InCollection(self.contexts, NAMESPACE)
-        spot = Spot(name, name, bson.encode(document), 0)
+        spot = ValueSpot(name, name, bson.encode(document), 0)
         return new_form(direction, KEYS, WrongType.SKIP, within)(*form(value), spot)
 
     def encrypted(self, value: object, name: str = "notes", **document: Any) -> Binary:
@@ -109,7 +109,7 @@ def test_a_key_that_is_nowhere_and_a_damaged_value_are_left(world: World) -> Non
     broken = Binary(envelope[:-1] + bytes((envelope[-1] ^ 1,)), SUBTYPE)
     assert world.chosen(Direction.DECRYPT, broken, "") is Left.DAMAGED
     without = new_form(Direction.DECRYPT, KEYS, WrongType.SKIP)
-    assert without(*form(envelope), Spot("", "notes", b"", 0)) is Left.UNKNOWN_KEY
+    assert without(*form(envelope), ValueSpot("", "notes", b"", 0)) is Left.UNKNOWN_KEY
 
 
 def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_deterministic_class_with_contexts_is_taken_in_and_moves_no_further(di
 
 
 def test_where_a_value_stands_is_shown_without_the_document() -> None:
-    assert "secret" not in repr(Spot("notes", "notes", bson.encode({"notes": "secret"}), 0))
+    assert "secret" not in repr(ValueSpot("notes", "notes", bson.encode({"notes": "secret"}), 0))
 
 
 def test_a_database_is_no_field_of_a_document() -> None:

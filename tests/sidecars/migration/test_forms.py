@@ -8,7 +8,7 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import binary
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.sidecars.migration.contexts import Spot
+from sealwire.sidecars.migration.contexts import ValueSpot
 from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
@@ -50,7 +50,7 @@ FROM_OLD, FROM_NEW = sealed(OLD, "notes", "x"), sealed(NEW, "notes", "x")
 FOREIGN = sealed(NEW, "letters", "x")
 EQUAL = Binary(NEW.cipher_for("notes").encrypt_deterministically(*form("x")), 0x80)
 SHORT = Binary(b"SW\1", 0x80)
-SPOT = Spot("notes", "notes", b"", 0)
+SPOT = ValueSpot("notes", "notes", b"", 0)
 
 
 @pytest.mark.parametrize(

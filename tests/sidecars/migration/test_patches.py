@@ -5,7 +5,7 @@ import pytest
 from bson import Decimal128, Int64, MinKey, Regex
 from bson.binary import Binary
 
-from sealwire.sidecars.migration.contexts import Spot
+from sealwire.sidecars.migration.contexts import ValueSpot
 from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, tree_of
 from sealwire.sidecars.migration.patches import Patch, identity_of, patch_of
@@ -16,7 +16,7 @@ from tests.sidecars.migration.doubles import MOVES, keyring
 TREE = tree_of(MOVES)
 
 
-def shouted(kind: int, value: bytes, spot: Spot) -> Form | None:
+def shouted(kind: int, value: bytes, spot: ValueSpot) -> Form | None:
     """A form that shows what was asked."""
     text = f"{spot.class_name} {kind}"
     return None if kind == kinds.BOOL else (kinds.STRING, bson.encode({"v": text})[7:-1])
