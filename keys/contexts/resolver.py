@@ -8,7 +8,7 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.contexts.cache import ContextWanted, Found, FoundKey
 from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.contexts.wrapping import is_class_row, new_row, tag_of, unwrap, utc_now
+from sealwire.keys.contexts.wrapping import is_class_row, new_row, tag_of, unwrap, utc_now, wrapping_cipher
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.keyring.keyring import Keyring
 
@@ -58,7 +58,7 @@ class Resolver(Unpicklable):
         self, keyring: Keyring, class_name: str, contexts: dict[bytes, bool]
     ) -> dict[bytes, FoundKey | None]:
         """The keys of contexts, each of which says whether it gets one."""
-        cipher = keyring.cipher_for(class_name)
+        cipher = wrapping_cipher(keyring, class_name)
         now = utc_now()
         tag_key = self._tag_key(keyring, cipher, now, is_made=any(contexts.values()))
         if tag_key is None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sealwire.keys.contexts.row import ContextRow
 from sealwire.keys.contexts.store import ContextStore, every_row
-from sealwire.keys.contexts.wrapping import unwrap, wrapped
+from sealwire.keys.contexts.wrapping import unwrap, wrapped, wrapping_cipher
 from sealwire.keys.errors import KeyringBusy, KeySettingError, KeysReason
 from sealwire.keys.keyring.data_key import whole_seconds
 from sealwire.keys.keyring.keyring import Keyring
@@ -59,12 +59,12 @@ def readmit(store: ContextStore, row: ContextRow) -> ContextRow:
 
 
 def rewrap(store: ContextStore, keyring: Keyring, class_name: str) -> Iterator[bool]:
-    """Wrap every key of a class with the class's active key; for each row whether that was to do.
+    """Wrap every key of a class as `wrapping_cipher` says; for each row whether that was to do.
 
     A row that somebody else changed meanwhile is as new as theirs. May be repeated and broken off at any row.
     Raises UnknownKey, KeyDestroyed, DamagedFile where one does not open. Cost: one fsync a key.
     """
-    cipher = keyring.cipher_for(class_name)
+    cipher = wrapping_cipher(keyring, class_name)
     for row in every_row(store, cipher.class_id):
         if row.is_destroyed or row.wrap_version == cipher.key_version:
             yield False

@@ -14,12 +14,33 @@ from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES
 from sealwire.crypto.errors import DecryptionFailed
 from sealwire.keys.contexts.row import CLASS_TAG, TAG_BYTES, ContextRow
-from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.errors import DamagedFile, KeysReason, UnknownKey
 from sealwire.keys.keyring.data_key import whole_seconds
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.keys.keyring.turning import moving_command
 
 _DOMAIN: Final = b"sealwire context key"
 _TAG_DOMAIN: Final = b"sealwire context tag"
 _RECEIPT_DOMAIN: Final = b"sealwire shred receipt"
+
+
+def wrapping_cipher(keyring: Keyring, class_name: str) -> ValueCipher:
+    """What wraps the keys of a class's contexts: its active key; while it is taken in, its pending one.
+
+    A version that is plaintext wraps nothing: it ends when the class has moved.
+    Raises UnknownKey CLASS_UNKNOWN, NO_ACTIVE_KEY, also for a class in clear that does not move.
+    """
+    active = keyring.cipher_for(class_name)
+    if not keyring.is_plaintext(active):
+        return active
+    pending = keyring.pending_cipher_for(class_name)
+    if pending is None:
+        raise UnknownKey(
+            KeysReason.NO_ACTIVE_KEY,
+            f"class {class_name} is in clear, and has no key that wraps those of its contexts",
+            f"{moving_command(class_name, from_plaintext=True)} takes it in",
+        )
+    return pending
 
 
 def tag_of(tag_key: bytes, context: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Walk a stored document to its covered values: which these are, and where, is said here for all who look."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Final, final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, final
 
 from mypy_extensions import mypyc_attr
 
@@ -34,10 +34,10 @@ def holds_values(kind: int, node: PathNode) -> bool:
 class _Level:
     """A document or array on the way."""
 
-    __slots__ = ("_names", "_start", "cursor", "index", "is_array", "node")
+    __slots__ = ("_names", "cursor", "index", "is_array", "node", "start")
 
     def __init__(self, buf: bytes, start: int, node: PathNode, is_array: bool) -> None:
-        self._start: Final = start
+        self.start: Final = start
         self._names: Counter[bytes] | None = None
         self.cursor: Final = Cursor(buf, start)
         self.node: Final = node
@@ -50,9 +50,22 @@ class _Level:
         if self.is_array:
             return True
         if self._names is None:
-            self._names = Counter(element.name for element in elements(self.cursor.buf, self._start))
+            self._names = Counter(element.name for element in elements(self.cursor.buf, self.start))
         name = self.cursor.name
         return self._names[name] == 1 and not name.startswith(b"$")
+
+
+def _joined(levels: Sequence[_Level]) -> bytes:
+    return b".".join(b"%d" % level.index if level.is_array else level.cursor.name for level in levels)
+
+
+class Around(NamedTuple):
+    """An array in a document."""
+
+    place: bytes
+    """As `StoredValues.place`."""
+    start: int
+    end: int
 
 
 @final
@@ -121,9 +134,36 @@ class StoredValues:
     @property
     def place(self) -> bytes:
         """Where in the document the present value is, as an update names it: `items.3.secret`."""
-        return b".".join(
-            b"%d" % level.index if level.is_array else level.cursor.name for level in self._levels
-        )
+        return _joined(self._levels)
+
+    @property
+    def holder(self) -> int:
+        """Where the document begins that has the present value in a field, or in an array at one."""
+        level = self._levels[-1]
+        return self._levels[self._holding()].start if level.is_array else level.start
+
+    @property
+    def holder_place(self) -> bytes:
+        """The place of that document; empty for the whole one."""
+        return _joined(self._levels[: self._holding()])
+
+    def array_around(self) -> Around | None:
+        """The outermost array that the holder is an element of, itself or with a document around it.
+
+        Cost: O(depth)
+        """
+        levels = self._levels
+        for index in range(self._holding()):
+            cursor = levels[index].cursor
+            if levels[index + 1].is_array:
+                return Around(_joined(levels[: index + 1]), cursor.value, cursor.end)
+        return None
+
+    def _holding(self) -> int:
+        index = len(self._levels) - 1
+        while self._levels[index].is_array:
+            index -= 1
+        return index
 
     def is_found_by_path(self) -> bool:
         """Whether `{path: value}` compares with it: not in an array of arrays, nor below a number as a name.

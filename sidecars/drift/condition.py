@@ -22,7 +22,7 @@ class Condition(Enum):
     PROTECTED = "protected"
     """An envelope of the path's class, mode and newest key; also of a key that the class borrows."""
     OLDER_KEY = "older-key"
-    """The same of an older key, which still opens it."""
+    """The same of an older key, which still opens it; or of the class's own where each context has one."""
     IN_CLEAR = "in-clear"
     """A value in clear of a class that the keyring has in clear, or moves from there or to there."""
     PLAINTEXT = "plaintext"
@@ -97,4 +97,5 @@ class Keys:
             return Condition.DESTROYED_KEY
         if state is KeyState.RETIRED:
             return Condition.RETIRED_KEY
-        return Condition.PROTECTED if version == entry.keys[-1].version else Condition.OLDER_KEY
+        is_newest = version == entry.keys[-1].version and field.per is None
+        return Condition.PROTECTED if is_newest else Condition.OLDER_KEY

@@ -2,7 +2,8 @@
 
 Walk: `planning` finds what the policy covers and what stands in the way; `moves.Move` is one path of one
 collection. `runner.Runner` reads documents by ranges of `_id`; `forms` chooses the new form of each covered
-value, `patches.patch_of` makes the compare-and-set update, `server` sends it.
+value, `patches.patch_of` makes the compare-and-set update, `server` sends it. `contexts` finds the keys of
+contexts, and what has to stay so that a value still belongs to its own.
 `job.Job` is how far it has come, `ledger.Ledger` keeps that on the server, `throttle` gives way to the
 application, `inspection` counts what is stored. Of the rooms it uses policies, keys, crypto and wire.
 

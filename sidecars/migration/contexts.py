@@ -1,16 +1,58 @@
-"""The keys of contexts that a job needs: of each document, by the field that its classes are keyed by."""
+"""The keys of contexts that a job needs: of each value, by the field that the key of its class depends on."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from sealwire.crypto.context_cipher import ContextCipher
+from sealwire.crypto.envelope import MARKER, is_of_context
 from sealwire.keys.contexts.cache import ContextCache, ContextKeysMissing, ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import BESIDE, PER_DATABASE, PolicySet, leaves
-from sealwire.policies.planning.contexts import database_context, fixed_in_document
+from sealwire.policies.file.schema import PER_DATABASE, PolicySet, context_field
+from sealwire.policies.file.stored import StoredValues
+from sealwire.policies.planning.contexts import database_context, element_at, fixed_in_document
+from sealwire.wire import kinds
+from sealwire.wire.errors import BsonError
+
+_CONTENT = 5
+"""A BSON Binary is an int32 length and the subtype, then the content."""
+
+
+class ValueSpot(NamedTuple):
+    """Where a value stands."""
+
+    class_name: str
+    path: str
+    """The covered one."""
+    raw: bytes
+    """The whole document."""
+    holder: int
+    """Where in it the document begins that holds the value."""
+
+    def __repr__(self) -> str:
+        return f"ValueSpot({self.class_name!r}, {self.path!r})"
+
+
+def spot_of(walk: StoredValues, raw: bytes) -> ValueSpot:
+    """Where the value stands at which the walk through a document is. Cost: O(depth of arrays)."""
+    return ValueSpot(walk.leaf.name, walk.node.path, raw, walk.holder)
+
+
+def context_at(per: bytes, namespace: str, spot: ValueSpot) -> bytes | None:
+    """The context of a value whose class says `per`; None where its document does not say one.
+
+    As `plan_stored_document` has it. Raises BsonError. Cost: O(elements on the way to the field)
+    """
+    if per == PER_DATABASE:
+        return database_context(namespace.partition(".")[0])
+    place, path = context_field(per, spot.path)
+    try:
+        return fixed_in_document(spot.raw, spot.holder if place else 0, [path]).get(path)
+    except Refusal:
+        return None
 
 
 class JobContexts:
@@ -23,40 +65,52 @@ class JobContexts:
         self._cache = ContextCache()
         self._lock = threading.Lock()
 
-    def prepare(self, namespace: str, raws: Iterable[bytes]) -> None:
-        """Have the keys of a batch's documents at hand, so that new ones are made in one write.
+    def prepare(self, namespace: str, raws: Iterable[bytes], class_name: str | None = None) -> None:
+        """Have the keys of a batch's values at hand, so that new ones are made in one write.
 
-        Raises what `Resolver.find` raises, BsonError.
+        They are those of one class, or of all random ones. Values that have the key of a context already
+        need none. A damaged document is passed over. Raises what `Resolver.find` raises. Cost: O(bytes)
         """
-        tree = self._policies.covered(namespace)
-        classes = {node.leaf for node in leaves(tree)} if tree is not None else set()
-        keyed = [(each.name, each.per) for each in classes if each is not None and each.per is not None]
         wanted: dict[ContextWanted, None] = {}
         for raw in raws:
-            for name, per in keyed:
-                context = self._context_of(namespace, raw, per)
-                if context is not None:
-                    wanted[ContextWanted(name, context, True)] = None
+            try:
+                wanted |= dict.fromkeys(self._wanted(namespace, raw, class_name))
+            except BsonError:
+                continue  # it is told of when its turn comes
         with self._lock:
             missing = self._cache.missing(wanted)
             if missing:
                 self._cache.put(self._resolver.find(self._keyring, missing))
+
+    def _wanted(self, namespace: str, raw: bytes, class_name: str | None) -> Iterator[ContextWanted]:
+        tree = self._policies.covered(namespace)
+        if tree is None:
+            return
+        walk = StoredValues(raw, tree)
+        while walk.next_value():
+            leaf, per = walk.leaf, walk.leaf.per
+            is_meant = walk.node.is_random if class_name is None else leaf.name == class_name
+            if per is None or not is_meant or _has_its_key(walk.kind, raw, walk.value):
+                continue
+            context = context_at(per, namespace, spot_of(walk, raw))
+            if context is not None:
+                yield ContextWanted(leaf.name, context, True)
 
     def is_keyed(self, class_name: str) -> bool:
         """Whether a class has a key for each context."""
         found = self._policies.classes.get(class_name)
         return found is not None and found.per is not None
 
-    def cipher_for(self, class_name: str, namespace: str, raw: bytes) -> ContextCipher | None:
+    def cipher_for(self, namespace: str, spot: ValueSpot) -> ContextCipher | None:
         """What encrypts a value of a document; None where the document says no context.
 
-        Raises ContextShredded, and what `Resolver.find` raises.
+        Raises ContextShredded, BsonError, and what `Resolver.find` raises.
         """
-        per = self._policies.classes[class_name].per
-        context = None if per is None else self._context_of(namespace, raw, per)
+        per = self._policies.classes[spot.class_name].per
+        context = None if per is None else context_at(per, namespace, spot)
         if context is None:
             return None
-        wanted = ContextWanted(class_name, context, True)
+        wanted = ContextWanted(spot.class_name, context, True)
         with self._lock:
             if self._cache.missing([wanted]):
                 self._cache.put(self._resolver.find(self._keyring, [wanted]))
@@ -71,12 +125,46 @@ class JobContexts:
                 self._cache.put(self._resolver.find(self._keyring, (), [missing.key_id]))
             return self._cache.open(envelope)
 
-    def _context_of(self, namespace: str, raw: bytes, per: bytes) -> bytes | None:
-        if per == PER_DATABASE:
-            return database_context(namespace.partition(".")[0])
-        if per.startswith(BESIDE):
-            return None  # an element that moves meanwhile would be taken for another patient's
-        try:
-            return fixed_in_document(raw, 0, [per]).get(per)
-        except Refusal:
-            return None
+
+def fields_of(policies: PolicySet) -> dict[str, bytes]:
+    """What says the contexts of each class that has a key for each, and that a document says."""
+    return {name: each.per for name, each in policies.classes.items() if each.per not in (None, PER_DATABASE)}
+
+
+class Owner(NamedTuple):
+    """What has to stand where it stood, so that a value still belongs to its context."""
+
+    place: bytes
+    kind: int
+    start: int
+    end: int
+
+
+def owner_of(per: bytes, walk: StoredValues, raw: bytes) -> Owner | None:
+    """What says the context of the value at which the walk is; None where `_id` does, which never changes.
+
+    That is the field. Of an element it is the outermost array around it, with all that it holds: a position
+    may be another element's by now, and the field at that position is also looked for in fields of elements
+    that a number names.
+    None as well where the document says no context. Raises BsonError. Cost: O(elements on the way)
+    """
+    place, path = context_field(per, walk.node.path)
+    if place:
+        around = walk.array_around()
+        if around is not None:
+            return Owner(around.place, kinds.ARRAY, around.start, around.end)
+        start, path_of_field = walk.holder, b".".join((walk.holder_place, path))
+    elif path.split(b".")[0] == b"_id":
+        return None
+    else:
+        start, path_of_field = 0, path
+    try:
+        found = element_at(raw, start, path)
+    except Refusal:
+        return None
+    return None if found is None else Owner(path_of_field, found.kind, found.value, found.end)
+
+
+def _has_its_key(kind: int, raw: bytes, value: int) -> bool:
+    is_envelope = kind == kinds.BIN_DATA and raw.startswith(MARKER, value + _CONTENT - 1)
+    return is_envelope and is_of_context(raw, value + _CONTENT)

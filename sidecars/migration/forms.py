@@ -1,9 +1,11 @@
 """Which form a stored value is to have: one function a direction, handed to whoever moves values."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
+from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import (
     ENCRYPTABLE_TYPES,
     MARKER,
@@ -21,7 +23,7 @@ from sealwire.policies.file.coercion import coerce, is_negative_zero
 from sealwire.policies.file.ranges import RangeDomain, read_stored
 from sealwire.policies.file.schema import ValueType
 from sealwire.policies.file.stored import EMPTY
-from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import MAX_DEPTH, elements
@@ -46,7 +48,7 @@ class Left(Enum):
     UNKNOWN_KEY = "unknown-key"
     DESTROYED_KEY = "destroyed-key"
     NO_CONTEXT = "no-context"
-    """Its class has a key for each context, and the document does not say which."""
+    """Its class has a key for each context, and the document, or the sub-document, does not say which."""
     DAMAGED = "damaged"
     """Begins like an envelope, and is none or does not open."""
     TOO_LARGE = "too-large"
@@ -72,23 +74,37 @@ class WrongType(Enum):
 Form = tuple[int, bytes]
 """BSON type and value bytes."""
 
-NewForm = Callable[[int, bytes, str], Form | Left | None]
-"""From type, value bytes and class name to what is to stand there; None: it may stay as it is."""
+NewForm = Callable[[int, bytes, ValueSpot], Form | Left | None]
+"""From type, value bytes and where they stand to what is to stand there; None: it may stay as it is."""
+
+
+class ContextCiphers(Protocol):
+    """The keys of contexts, for values of a class that has one for each."""
+
+    def cipher_at(self, spot: ValueSpot) -> ContextCipher | Left:
+        """What encrypts a value, or why nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
-class InDocument:
-    """The keys of contexts, for the values of one document."""
+class InCollection:
+    """The keys of contexts, for the values of one collection."""
 
     contexts: JobContexts
     namespace: str
-    raw: bytes = field(repr=False)
+
+    def cipher_at(self, spot: ValueSpot) -> ContextCipher | Left:
+        """As `ContextCiphers`. Raises as `JobContexts.cipher_for`."""
+        try:
+            found = self.contexts.cipher_for(self.namespace, spot)
+        except ContextShredded:
+            return Left.DESTROYED_KEY
+        return Left.NO_CONTEXT if found is None else found
 
 
 def new_form(
-    direction: Direction, keyring: Keyring, wrong_type: WrongType, within: InDocument | None = None
+    direction: Direction, keyring: Keyring, wrong_type: WrongType, within: InCollection | None = None
 ) -> NewForm:
-    """The function of a direction; `within` a document, where classes have keys for contexts.
+    """The function of a direction; `within` a collection, where classes have keys for contexts.
 
     Cost of a call: O(bytes), and one encryption, decryption or both.
     """
@@ -115,16 +131,15 @@ def header_of(kind: int, value: bytes) -> EnvelopeHeader | Left | None:
 class _Forms:
     keyring: Keyring
     wrong_type: WrongType
-    within: InDocument | None
+    within: InCollection | None
 
-    def encrypted(self, kind: int, value: bytes, class_name: str) -> Form | Left | None:
+    def encrypted(self, kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if isinstance(header, Left):
             return header
-        cipher = self.keyring.cipher_for(class_name)
+        cipher = self.keyring.cipher_for(spot.class_name)
         if header is not None:
-            is_known = is_of_context(value, CONTENT) or self.keyring.knows(*header[1:3])
-            if not is_known:
+            if not self._knows(header, value):
                 return Left.UNKNOWN_KEY
             is_ours = header.class_id == cipher.class_id and header.mode is EnvelopeMode.RANDOM
             return None if is_ours else Left.OTHER_CLASS
@@ -135,39 +150,45 @@ class _Forms:
         if self.wrong_type is not WrongType.ENCRYPT and has_wrong_type(kind, value):
             return Left.WRONG_TYPE
         try:
-            return self._sealed(class_name, kind, value)
+            return self._sealed(spot, kind, value)
         except UnsupportedValue:
             return Left.TOO_LARGE
 
-    def _sealed(self, class_name: str, kind: int, value: bytes) -> Form | Left:
+    def _knows(self, header: EnvelopeHeader, value: bytes) -> bool:
+        """Whether the keyring has an envelope's key; of the key of a context, whether it has its class."""
+        keyring = self.keyring
+        if not is_of_context(value, CONTENT):
+            return keyring.knows(*header[1:3])
+        return any(keyring.cipher_for(name).class_id == header.class_id for name in keyring.active_classes)
+
+    def _sealed(self, spot: ValueSpot, kind: int, value: bytes) -> Form | Left:
         """Raises UnsupportedValue."""
         within = self.within
-        if within is None or not within.contexts.is_keyed(class_name):
-            return kinds.BIN_DATA, binary(self.keyring.cipher_for(class_name).encrypt_randomly(kind, value))
-        try:
-            cipher = within.contexts.cipher_for(class_name, within.namespace, within.raw)
-        except ContextShredded:
-            return Left.DESTROYED_KEY
-        if cipher is None:
-            return Left.NO_CONTEXT
+        if within is None or not within.contexts.is_keyed(spot.class_name):
+            return kinds.BIN_DATA, binary(
+                self.keyring.cipher_for(spot.class_name).encrypt_randomly(kind, value)
+            )
+        cipher = within.cipher_at(spot)
+        if isinstance(cipher, Left):
+            return cipher
         return kinds.BIN_DATA, binary(cipher.encrypt_randomly(kind, value))
 
-    def reencrypted(self, kind: int, value: bytes, class_name: str) -> Form | Left | None:
+    def reencrypted(self, kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if header is None or isinstance(header, Left):
             return header
-        cipher = self.keyring.cipher_for(class_name)
+        cipher = self.keyring.cipher_for(spot.class_name)
         if header.class_id != cipher.class_id or header.mode is not EnvelopeMode.RANDOM:
             return Left.OTHER_CLASS
-        is_keyed = self.within is not None and self.within.contexts.is_keyed(class_name)
+        is_keyed = self.within is not None and self.within.contexts.is_keyed(spot.class_name)
         if is_of_context(value, CONTENT) if is_keyed else header.key_version == cipher.key_version:
             return None  # data keeps the key of its context
         opened = self._opened(value)
         if isinstance(opened, Left):
             return opened
-        return self._sealed(class_name, *opened)
+        return self._sealed(spot, *opened)
 
-    def decrypted(self, kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+    def decrypted(self, kind: int, value: bytes, _spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if header is None or isinstance(header, Left):
             return header

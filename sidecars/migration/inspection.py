@@ -11,6 +11,7 @@ from sealwire.keys.keyring.record import ClassRecord, KeyringRecord
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, leaves
 from sealwire.policies.file.stored import StoredValues
 from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.migration.contexts import context_at, spot_of
 from sealwire.sidecars.migration.forms import CONTENT, Left, class_value, has_wrong_type, header_of
 from sealwire.wire.errors import BsonError
 
@@ -74,6 +75,10 @@ class PathCounts:
     plaintext: int = 0
     wrong_type: int = 0
     """The part of the plaintext that Sealwire would not store there."""
+    no_context: int = 0
+    """The rest of it whose context the document does not say, where its class has a key for each."""
+    class_key: int = 0
+    """Envelopes of the class's own key, where it has one for each context by now."""
     other: int = 0
     """Envelopes of another class or mode, and damaged ones."""
     versions: Counter[int] = field(default_factory=Counter)
@@ -81,13 +86,14 @@ class PathCounts:
 
     @property
     def older(self) -> int:
-        """Envelopes of any version but the newest."""
-        return sum(count for version, count in self.versions.items() if version != self.newest)
+        """Envelopes of any version but the newest, and those of the class's own key."""
+        older = sum(count for version, count in self.versions.items() if version != self.newest)
+        return older + self.class_key
 
     @property
     def encrypted(self) -> int:
         """Envelopes of any class and version."""
-        return self.versions.total() + self.other
+        return self.versions.total() + self.class_key + self.other
 
     @property
     def is_newest(self) -> bool:
@@ -99,7 +105,7 @@ class PathCounts:
     @property
     def to_encrypt(self) -> int:
         """The values that `encrypt` would move."""
-        return self.plaintext - self.wrong_type
+        return self.plaintext - self.wrong_type - self.no_context
 
     @property
     def state(self) -> PathState:
@@ -138,7 +144,7 @@ def inspect(
     for raw in _documents(client, namespace, sample):
         documents += 1
         try:
-            _count(raw, tree, newest, counts)
+            _count(namespace, raw, tree, newest, counts)
         except BsonError:
             damaged += 1
         progress(1)
@@ -152,27 +158,34 @@ def _counts(node: PathNode, field_class: FieldClass, newest: Newest) -> PathCoun
     return PathCounts(node.path, name, field_class.mode, version, is_plaintext, is_moving)
 
 
-def _count(raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, PathCounts]) -> None:
+def _count(
+    namespace: str, raw: bytes, tree: PathNode, newest: Newest, counts: Mapping[str, PathCounts]
+) -> None:
     # a damaged document must not be counted in part: the walk ends before the first value counts
     found = []
     walk = StoredValues(raw, tree)
     while walk.next_value():
-        found.append((walk.node.path, walk.leaf, walk.kind, raw[walk.value : walk.end]))
-    for path, field_class, kind, value in found:
-        here = counts[path]
+        found.append((spot_of(walk, raw), walk.leaf, walk.kind, raw[walk.value : walk.end]))
+    for spot, field_class, kind, value in found:
+        here = counts[spot.path]
         header = header_of(kind, value)
         if header is None:
             here.plaintext += 1
-            here.wrong_type += _is_wrong(kind, value, field_class)
+            if _is_wrong(kind, value, field_class):
+                here.wrong_type += 1
+            elif field_class.per is not None:
+                here.no_context += context_at(field_class.per, namespace, spot) is None
             continue
         version = None if isinstance(header, Left) else _version_of(header, field_class, newest)
         if version is None:
             here.other += 1
         elif is_of_context(value, CONTENT):
             here.versions[here.newest] += 1  # data keeps the key of its context
+        elif field_class.per is not None:
+            here.class_key += 1
         else:
             here.versions[version] += 1
-    for path in {path for path, *_ in found}:
+    for path in {spot.path for spot, *_ in found}:
         counts[path].documents += 1
 
 

@@ -53,15 +53,23 @@ def moves_of(
     return movable, refused
 
 
-def refuse_contexts(policies: PolicySet, class_name: str) -> None:
-    """Raises MigrationRefused CONTEXTS for a deterministic class with a key for each context."""
+def refuse_contexts(policies: PolicySet, class_name: str, direction: Direction) -> None:
+    """A deterministic class with a key for each context can be taken in, and moves no further.
+
+    Raises MigrationRefused CONTEXTS.
+    """
     found = policies.classes.get(class_name)
-    if found is not None and found.per is not None and found.mode is Mode.DETERMINISTIC:
-        raise MigrationRefused(
-            MigrationReason.CONTEXTS,
-            f"class {class_name} has a key for each context, which its data keeps",
-            f"sealwire keys rewrap-contexts {class_name} wraps these keys anew after a rotation",
+    if direction is Direction.ENCRYPT or found is None or found.per is None or found.mode is Mode.RANDOM:
+        return
+    text = f"class {class_name} has a key for each context, which its data keeps"
+    if direction is Direction.REENCRYPT:
+        hint = f"sealwire keys rewrap-contexts {class_name} wraps these keys anew after a rotation"
+    else:
+        hint = (
+            "to get its values back, stop the application, read the documents through Sealwire, and write "
+            "them to the server without it"
         )
+    raise MigrationRefused(MigrationReason.CONTEXTS, text, hint)
 
 
 def check_moves(policies: PolicySet, direction: Direction, moves: Iterable[Move]) -> None:

@@ -4,10 +4,13 @@ Put together as bytes: the old values must reach the server exactly as it stores
 and no driver decodes and encodes all of those without loss.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sealwire.policies.file.schema import PathNode
 from sealwire.policies.file.stored import StoredValues
+from sealwire.sidecars.migration.contexts import owner_of, spot_of
 from sealwire.sidecars.migration.forms import Form, Left, NewForm
 from sealwire.wire import kinds
 from sealwire.wire.raw_bson import find_element
@@ -20,6 +23,7 @@ MAX_UPDATE_BYTES = MAX_DOCUMENT_BYTES - (64 << 10)
 _NOT_ARRAY = b"\x03$not\0" + b"\x10\0\0\0\x10$type\0\x04\0\0\0\0"
 
 
+_NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 _CONDITION_BYTES = 10
 """What a document with the element `$eq` needs beside the value: length, type byte, name and end."""
 
@@ -76,9 +80,10 @@ def identity_of(raw: bytes) -> bytes:
     return raw[found.start : found.end]
 
 
-def patch_of(raw: bytes, tree: PathNode, choose: NewForm) -> Patch:
+def patch_of(raw: bytes, tree: PathNode, choose: NewForm, fields: Mapping[str, bytes] = _NO_FIELDS) -> Patch:
     """What moves the covered values of a document. Raises BsonError for one that is damaged.
 
+    `fields` says of each class what its contexts depend on: the document has to say the same ones still.
     A document that would become too large is left as it is, with all its values.
     Cost: O(bytes); one call of `choose` for each value
     """
@@ -87,17 +92,23 @@ def patch_of(raw: bytes, tree: PathNode, choose: NewForm) -> Patch:
     news: list[bytes] = []
     problems: list[Problem] = []
     paths: list[str] = []
+    owners: set[bytes] = set()
     growth = 0
     walk = StoredValues(raw, tree)
     while walk.next_value():
         value = raw[walk.value : walk.end]
-        chosen = choose(walk.kind, value, walk.leaf.name)
+        chosen = choose(walk.kind, value, spot_of(walk, raw))
         if chosen is None:
             continue
         if isinstance(chosen, Left) or not walk.is_addressable():
             why = chosen if isinstance(chosen, Left) else Left.NOT_ADDRESSABLE
             problems.append(Problem(walk.node.path, why))
             continue
+        per = fields.get(walk.leaf.name)
+        owner = None if per is None else owner_of(per, walk, raw)
+        if owner is not None and owner.place not in owners:
+            owners.add(owner.place)
+            conditions.append(_condition(owner.place, (owner.kind, raw[owner.start : owner.end])))
         place = walk.place
         conditions.append(_condition(place, (walk.kind, value)))
         news.append(_element(chosen[0], place, chosen[1]))

@@ -10,7 +10,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from sealwire.policies.file.paths import is_transparent
-from sealwire.policies.file.schema import PolicySet
+from sealwire.policies.file.schema import BESIDE, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
@@ -28,6 +28,8 @@ RIGHTS = (
 _STRETCHES_A_WORKER = 4
 """More than one: ranges of a sample are of unequal size, and no worker is to wait long for the last."""
 _SAMPLED_A_STRETCH = 20
+_SIMPLE = "simple"
+"""The locale of a collation by which strings are equal where their bytes are."""
 _DECODED = CodecOptions[dict[str, Any]]()
 
 
@@ -83,10 +85,16 @@ def move_back(policies: PolicySet, namespace: str, path: str) -> Move:
     return Move(namespace, path, "")
 
 
-def refuse_obstacles(client: Client, moves: Iterable[Move]) -> None:
-    """See that the collections can be worked on. Raises MigrationRefused OBSTACLE with the first."""
+def refuse_obstacles(client: Client, moves: Iterable[Move], fields: Mapping[str, bytes]) -> None:
+    """See that the collections can be worked on; `fields` as `contexts.fields_of` gives them.
+
+    An element is known by its array, which the server compares: under a collation others are equal to it.
+    Raises MigrationRefused OBSTACLE with the first.
+    """
+    moves = tuple(moves)
+    beside = {move.namespace for move in moves if fields.get(move.class_name, b"").startswith(BESIDE)}
     for namespace in dict.fromkeys(move.namespace for move in moves):
-        why = unfit(client, namespace)
+        why = unfit(client, namespace) or (collated(client, namespace) if namespace in beside else "")
         if why:
             hint = "sealwire migrate plan shows every collection"
             raise MigrationRefused(MigrationReason.OBSTACLE, f"{namespace}: {why}", hint)
@@ -108,6 +116,17 @@ def unfit(client: Client, namespace: str) -> str:
     if options.get("clusteredIndex"):
         return "is clustered, which is not supported yet"
     return ""
+
+
+def collated(client: Client, namespace: str) -> str:
+    """Why strings of a collection do not compare as envelopes do, by their bytes; empty where they do."""
+    database, _, name = namespace.partition(".")
+    listed = client.get_database(database, _DECODED).list_collections(filter={"name": name})
+    options: Mapping[str, Any] = next((each.get("options") or {} for each in listed), {})
+    locale = (options.get("collation") or {}).get("locale", _SIMPLE)
+    if locale == _SIMPLE:
+        return ""
+    return f"its default collation is {locale}: strings would be equal in clear that are not once encrypted"
 
 
 def make_job(

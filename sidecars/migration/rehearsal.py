@@ -8,15 +8,18 @@ What was encrypted before stays as it is. No proxy follows and nothing gives way
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import BulkWriteError
 
 from sealwire.crypto.envelope import MAX_ID
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.frontier.frontier import Frontier
 from sealwire.keys.frontier.record import Lease
 from sealwire.keys.frontier.versions import ClassVersion
@@ -25,6 +28,7 @@ from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import CoveredCollection
 from sealwire.sidecars.direct import RAW, Client
+from sealwire.sidecars.migration.contexts import JobContexts, fields_of
 from sealwire.sidecars.migration.definitions.constants import ClassChange
 from sealwire.sidecars.migration.definitions.conversions import Conversions, Judged
 from sealwire.sidecars.migration.definitions.judging import Judgement
@@ -36,7 +40,7 @@ from sealwire.sidecars.migration.job import Job, LeftValue
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.moves import Direction, moves_of, tree_of
 from sealwire.sidecars.migration.planning import make_job
-from sealwire.sidecars.migration.runner import Runner
+from sealwire.sidecars.migration.runner import Runner, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.paths import class_paths, moves_of_paths
@@ -159,8 +163,33 @@ class Rehearsal:
         definitions = self._conversions(PolicySet({}, trees), ClassChange(True, False, self._keyring))
         began = time.perf_counter()
         definitions.widen()
-        runner = Runner(job, MongoDocuments(self._client), _Unwritten(), choose, narrow=definitions.narrow)
-        return self._rehearsed("random", runner.run(1), trees, time.perf_counter() - began)
+        with self._contexts(policies) as contexts:
+            within = None
+            if contexts is not None:
+                within = within_contexts(contexts, job.direction, self._keyring, job.wrong_type)
+            runner = Runner(
+                job,
+                MongoDocuments(self._client),
+                _Unwritten(),
+                choose,
+                within=within,
+                fields=fields_of(policies),
+                narrow=definitions.narrow,
+            )
+            done = runner.run(1)
+        return self._rehearsed("random", done, trees, time.perf_counter() - began)
+
+    @contextmanager
+    def _contexts(self, policies: PolicySet) -> Iterator[JobContexts | None]:
+        """The keys of contexts, which lie in a file while this lasts; None where no class has them."""
+        if not policies.has_contexts:
+            yield None
+            return
+        with (
+            TemporaryDirectory(prefix=SCRATCH_PREFIX) as folder,
+            closing(SqliteContextStore(Path(folder) / "contexts.db")) as store,
+        ):
+            yield JobContexts(store, self._keyring, policies)
 
     def _deterministic(self, policies: PolicySet, field_class: FieldClass) -> Rehearsed:
         name = field_class.name
@@ -181,9 +210,17 @@ class Rehearsal:
 
         began = time.perf_counter()
         definitions.widen()
-        with self._client.start_session(causal_consistency=True) as session:
+        with (
+            self._contexts(policies) as contexts,
+            self._client.start_session(causal_consistency=True) as session,
+        ):
             values = MongoValues(self._client, session, new.class_id, lambda: places)
-            stores = Stores(values, _UnwrittenFrontiers(versions), _Unwritten())
+            stores = Stores(
+                values,
+                _UnwrittenFrontiers(versions),
+                _Unwritten(),
+                None if field_class.per is None else contexts,
+            )
             done = Turn(job, versions, stores, end).run()
         return self._rehearsed(name, done, trees, time.perf_counter() - began)
 

@@ -7,25 +7,41 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.file.schema import PathNode
+from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.errors import JobTaken
-from sealwire.sidecars.migration.forms import Left, NewForm, WrongType
+from sealwire.sidecars.migration.forms import InCollection, Left, NewForm, WrongType, new_form
 from sealwire.sidecars.migration.job import Batch, Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Notes, Wish
-from sealwire.sidecars.migration.moves import tree_of
+from sealwire.sidecars.migration.moves import Direction, tree_of
 from sealwire.sidecars.migration.patches import MAX_UPDATE_BYTES, Patch, Problem, identity_of, patch_of
 from sealwire.sidecars.migration.server import Documents
 from sealwire.wire.errors import BsonError
 
 BATCH_DOCUMENTS = 500
+_NO_FIELDS: Mapping[str, bytes] = {}
 _ROUNDS = 8
 """How often a document is read again that the application keeps changing."""
 
 _STANDING = {Wish.PAUSE: Standing.PAUSED, Wish.ABORT: Standing.ABORTED}
 
 
-Within = Callable[[str, Sequence[bytes]], Callable[[bytes], NewForm]]
-"""From a namespace and a batch of its documents to what decides for the values of each document."""
+Within = Callable[[str, Sequence[bytes]], NewForm]
+"""From a namespace and a batch of its documents to what decides for their values."""
+
+
+def within_contexts(
+    contexts: JobContexts, direction: Direction, keyring: Keyring, wrong_type: WrongType
+) -> Within:
+    """What decides where classes have keys for contexts: those of a batch are made in one write."""
+
+    def within(namespace: str, raws: Sequence[bytes]) -> NewForm:
+        if direction is not Direction.DECRYPT:
+            contexts.prepare(namespace, raws)
+        return new_form(direction, keyring, wrong_type, InCollection(contexts, namespace))
+
+    return within
 
 
 class _Refused(Exception):
@@ -71,14 +87,17 @@ class Runner:
         pace: Pace = _AT_ONCE,
         *,
         within: Within | None = None,
+        fields: Mapping[str, bytes] = _NO_FIELDS,
         narrow: Callable[[], object] = lambda: None,
     ) -> None:
         """`choose` decides every value's new form; `within`, where it is given, in its stead.
 
-        `within` is told of all documents of a batch before the first value of them. `narrow` is called before
+        `within` is told of all documents of a batch before the first value of them. `fields` is as in
+        `patch_of`. `narrow` is called before
         the job is noted as done, if no value was left; perhaps more than once.
         """
         self._within = within
+        self._fields = fields
         self.job = job
         self._documents = documents
         self._notes = notes
@@ -187,11 +206,10 @@ class Runner:
         tree = self._trees[namespace]
         patches: list[Patch] = []
         left: list[LeftValue] = []
-        choose_in = None if self._within is None else self._within(namespace, raws)
+        choose = self._choose if self._within is None else self._within(namespace, raws)
         for raw in raws:
             try:
-                choose = self._choose if choose_in is None else choose_in(raw)
-                patch = patch_of(raw, tree, choose)
+                patch = patch_of(raw, tree, choose, self._fields)
             except BsonError:
                 patch = Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
             if patch.update:

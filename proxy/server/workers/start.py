@@ -107,10 +107,10 @@ def require_classes(policy: PolicySet, keyring: Keyring, config: Config) -> None
         except UnknownKey:
             missing.append(name)
             continue
-        if is_plaintext and (field_class.mode is Mode.RANDOM or field_class.per is not None):
+        if is_plaintext and field_class.mode is Mode.RANDOM:
             raise KeyringIncomplete(
                 StartReason.KEYRING_INCOMPLETE,
-                f"{config.keyring}: class {name} is in clear, which its mode or its contexts rule out",
+                f"{config.keyring}: class {name} is in clear, which its mode rules out",
                 f"sealwire keys rotate {name} gives it a key; what is stored in clear is read as it is",
             )
     if missing:

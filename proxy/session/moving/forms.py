@@ -69,22 +69,47 @@ class Forms:
             return self._sent(StoredForm(kind, value), is_clear=True)
         if class_name not in self._moves.classes:
             return self._sent(old.stored(kind, value), is_clear=old.is_plaintext)
+        position, stored = old.placed(kind, value)
+        if not self._has_moved(class_name, position):
+            return self._sent(stored, is_clear=old.is_plaintext)
+        new = pending_version_of(self._keyring, class_name)
+        if new is None:
+            raise FrontierLost
+        return self._sent(new.stored(kind, value), is_clear=new.is_plaintext)
+
+    def is_moving(self, class_name: str) -> bool:
+        """Whether its values have either form, by where they stand."""
+        return class_name in self._moves.classes
+
+    def clear_form(
+        self, class_name: str, kind: int, value: bytes, *, is_of_class: bool = True
+    ) -> StoredForm | None:
+        """As `valid`, of a class with a key for each context that is not settled; None: it has its context's.
+
+        Such a class moves from plaintext alone: where a value stands is the same for all contexts.
+        Raises WindowMet, FrontierLost, UnknownKey. Cost: O(bytes)
+        """
+        old = self._version(class_name)
+        if class_name not in self._moves.classes or (old.is_plaintext and not is_of_class):
+            return self._sent(StoredForm(kind, value), is_clear=True)
+        new = pending_version_of(self._keyring, class_name)
+        if new is None or new.is_plaintext or not old.is_plaintext:
+            raise FrontierLost
+        position, stored = old.placed(kind, value)
+        return None if self._has_moved(class_name, position) else self._sent(stored, is_clear=True)
+
+    def _has_moved(self, class_name: str, position: Position) -> bool:
+        """Whether the value there has its new form; it is noted as named. Raises WindowMet, FrontierLost."""
         uses = self._moves.classes[class_name]
         if uses is None:
             raise FrontierLost
-        position, stored = old.placed(kind, value)
         form = uses.frontier.form(position)
         if form is Form.MOVING:
             raise WindowMet
         positions = self._named.setdefault(class_name, set())
         if len(positions) <= MAX_NAMED:
             positions.add(position)
-        if form is Form.OLD:
-            return self._sent(stored, is_clear=old.is_plaintext)
-        new = pending_version_of(self._keyring, class_name)
-        if new is None:
-            raise FrontierLost
-        return self._sent(new.stored(kind, value), is_clear=new.is_plaintext)
+        return form is Form.NEW
 
     def random_cipher(self, class_name: str) -> ValueCipher:
         """The cipher of a random class, which nobody stores in clear on purpose.

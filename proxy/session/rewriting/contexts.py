@@ -11,18 +11,29 @@ from sealwire.keys.errors import KeysReason, UnknownKey
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import RangeEdit, ValueEdit
+from sealwire.proxy.session.moving.forms import Forms
 
 MAX_CONTEXTS: Final = 10_000
 """So many contexts may be new to the process in one command. A search for more would take seconds, and could
 drive the first of them out of the cache before the last is there."""
 
 
-def wanted_by(planned: Iterable[ValueEdit | RangeEdit]) -> dict[ContextWanted, None]:
-    """The contexts of some edits, each once. Cost: O(edits)."""
+def wanted_by(
+    planned: Iterable[ValueEdit | RangeEdit], forms: Forms | None = None
+) -> dict[ContextWanted, None]:
+    """The contexts of some edits that need keys, each once: none in clear. Raises UnknownKey. Cost: O(edits).
+
+    While a class moves, a context that is only compared with gets a key as well. Else its value could be
+    moved, under a key that is made for it, after nobody had one and before the command is sent.
+    """
     wanted: dict[ContextWanted, None] = {}
     for each in planned:
         if isinstance(each, ValueEdit) and each.context is not None:
-            wanted[_wanted(each)] = None
+            name = each.field_class.name
+            if forms is None or forms.is_settled(name):
+                wanted[_wanted(each)] = None
+            elif forms.is_moving(name):
+                wanted[ContextWanted(name, each.context.value, True)] = None
     return wanted
 
 

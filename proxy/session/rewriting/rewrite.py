@@ -66,7 +66,7 @@ class Settled:
         """Carry out edits of the documents from `start` to `end`. Raises as `apply_plan`."""
         cache = self._shared.contexts
         if cache is not None:
-            wanted = wanted_by(planned)
+            wanted = wanted_by(planned, self._forms)
             self.contexts |= wanted
             self.is_short = self.is_short or bool(cache.missing(wanted))
             if self.is_short:
@@ -97,7 +97,7 @@ def apply_plan(
     """
     message = plan.buf
     if shared.contexts is not None:
-        wanted = wanted_by(plan.edits)
+        wanted = wanted_by(plan.edits, forms)
         require(shared.contexts, wanted if settled is None else settled.contexts | wanted)
         if settled is not None and settled.is_short:
             raise RuntimeError("documents were left as they came, and no key is missing any more")
@@ -136,7 +136,7 @@ def _edits(
         found = (
             _edit_of_form(message, each, keyring, grids, forms)
             if each.field_class.per is None
-            else _edit_in_context(message, each, shared)
+            else _edit_in_context_of_form(message, each, shared, forms)
             for each in planned
         )
         edits = [edit for edit in found if edit is not None]
@@ -214,7 +214,7 @@ def _listed(planned: RangeEdit, items: Sequence[tuple[int, bytes]]) -> Edit:
 
 
 def _edit_in_context(message: bytes, planned: ValueEdit | RangeEdit, shared: Shared) -> Edit:
-    """Such a class has no range, and does not move: its data keeps the keys of its contexts."""
+    """Under the key of its context. Such a class has no range."""
     if isinstance(planned, RangeEdit):
         raise TypeError("a range of a class with contexts")
     element = planned.element
@@ -231,6 +231,27 @@ def _put_envelope(message: bytes, planned: ValueEdit, envelope: bytes) -> Edit:
     out = _begun(message, planned.element, kinds.BIN_DATA)
     write_binary(out, envelope)
     return Edit(planned.element.start, planned.element.end, out.getvalue(), planned.parents)
+
+
+def _edit_in_context_of_form(
+    message: bytes, planned: ValueEdit | RangeEdit, shared: Shared, forms: Forms
+) -> Edit | None:
+    """As `_edit_of_form`, where the class has a key for each context."""
+    field_class = planned.field_class
+    name = field_class.name
+    if field_class.mode is Mode.RANDOM:
+        forms.random_cipher(name)
+    elif isinstance(planned, ValueEdit) and not forms.is_settled(name):
+        element, value = planned.element, planned.value
+        is_of_class = value is not None or field_class.stores(planned.kind)
+        if value is None:
+            value = message[element.value : element.end]
+        clear = forms.clear_form(name, planned.kind, value, is_of_class=is_of_class)
+        if clear is not None:
+            if clear.kind == element.kind and clear.data == message[element.value : element.end]:
+                return None
+            return _put(message, planned, *clear)
+    return _edit_in_context(message, planned, shared)
 
 
 def _put(message: bytes, planned: ValueEdit, kind: int, data: bytes) -> Edit:

@@ -12,6 +12,7 @@ from sealwire.cli.keys.context_options import (
 from sealwire.cli.output import Manner, manner_options
 from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.store import every_row
+from sealwire.keys.contexts.wrapping import wrapping_cipher
 
 
 @click.command()
@@ -67,7 +68,7 @@ def rewrap_contexts(subject: ClassOfContexts, manner: Manner) -> None:
     """
     with subject.opened() as opened:
         if manner.dry_run:
-            active = opened.keyring.cipher_for(opened.class_name).key_version
+            active = wrapping_cipher(opened.keyring, opened.class_name).key_version
             rows = every_row(opened.store, opened.class_id)
             done = sum(not row.is_destroyed and row.wrap_version != active for row in rows)
         else:

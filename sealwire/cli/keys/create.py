@@ -135,7 +135,7 @@ def _in_clear(classes: Mapping[str, FieldClass], named: Collection[str], *, ever
         if name in classes and not _can_be_clear(classes[name]):
             raise KeySettingError(
                 KeysReason.POLICY,
-                f"class {name} is random in the policy or has keys for contexts, and never begins in clear",
+                f"class {name} is random in the policy, and never begins in clear",
                 f"leave out --plaintext {name}: plaintext is read as it is until it is encrypted",
             )
     found = {name for name, each in classes.items() if every and _can_be_clear(each)}
@@ -143,7 +143,7 @@ def _in_clear(classes: Mapping[str, FieldClass], named: Collection[str], *, ever
 
 
 def _can_be_clear(field_class: FieldClass) -> bool:
-    return field_class.mode is Mode.DETERMINISTIC and field_class.per is None
+    return field_class.mode is Mode.DETERMINISTIC
 
 
 def _open_first(kek: KekOptions, providers: Providers) -> KeyEncryptionKey:

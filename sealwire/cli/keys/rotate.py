@@ -83,7 +83,7 @@ def rotate(  # noqa: PLR0913 - one parameter an option
     if due:
         work = _on_the_calendar(read_record(store), schedule, now, policies)
     else:
-        _refuse_in_clear(work.classes, read_record(store))
+        _refuse_in_clear(work.classes, read_record(store), policies)
     made: Sequence[DataKey] = ()
     if work.classes:
         made = turning.rotate(store, kek.open(providers), work.classes, now, dry_run=manner.dry_run)
@@ -158,13 +158,14 @@ def _is_deterministic(policies: PolicySet | None, name: str) -> bool:
     return found.mode is not Mode.RANDOM and found.per is None
 
 
-def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord) -> None:
+def _refuse_in_clear(classes: Mapping[str, bool], record: KeyringRecord, policies: PolicySet | None) -> None:
     """A deterministic class in clear has no key to rotate. Raises KeySettingError KEY_STATE.
 
     A random one is not stored in clear on purpose: it gets a key, and all is right.
     """
     for name in record.plaintext_classes:
-        if classes.get(name):
+        found = None if policies is None else policies.classes.get(name)
+        if name in classes and found is not None and found.mode is Mode.DETERMINISTIC:
             raise KeySettingError(
                 KeysReason.KEY_STATE,
                 f"class {name} is in clear, and has no key to rotate",

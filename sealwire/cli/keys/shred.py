@@ -23,9 +23,10 @@ from sealwire.keys.contexts import shredding
 from sealwire.keys.contexts.receipt import MAX_BYTES, check_receipt, parse_receipt, receipt_of
 from sealwire.keys.contexts.row import ContextRow
 from sealwire.keys.contexts.wrapping import tag_of
-from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.keys.keyring.ending import DEFAULT_WAIT, MINIMUM_WAIT
 from sealwire.keys.keyring.record import format_time
+from sealwire.keys.keyring.turning import moving_command
 from sealwire.keys.private_file import create_public, require_free
 
 
@@ -87,6 +88,8 @@ def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
     elif wait is None or wait < MINIMUM_WAIT:
         raise click.UsageError("--wait is one day at least; --now is for less")
     with subject.opened() as opened:
+        if not cancel:
+            _refuse_in_clear(opened)
         row = opened.row_of(named)
         if cancel:
             if not manner.dry_run:
@@ -98,6 +101,17 @@ def shred(  # noqa: PLR0913, PLR0917 - one parameter an option
             if not manner.dry_run:
                 row = shredding.announce(opened.store, row, now, wait or MINIMUM_WAIT)
             _tell(row, manner)
+
+
+def _refuse_in_clear(opened: OpenClass) -> None:
+    """Values in clear outlive every key. Raises KeySettingError KEY_STATE."""
+    name = opened.class_name
+    if name in opened.keyring.partly_plaintext:
+        raise KeySettingError(
+            KeysReason.KEY_STATE,
+            f"values of class {name} may be stored in clear still, which the end of a key does not touch",
+            f"let them be encrypted first: {moving_command(name, from_plaintext=True)}",
+        )
 
 
 def _require_typed(wanted: str, given: str | None) -> None:

@@ -5,7 +5,8 @@ All its values move together, by windows, whichever of the two versions is plain
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -16,19 +17,20 @@ from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.class_keys import ClassKeys
 from sealwire.cli.migrate.definitions import class_conversions, tell_changed, versions_to_judge
 from sealwire.cli.migrate.enforced import refuse_enforced
-from sealwire.cli.migrate.options import Effort, progress_bar
+from sealwire.cli.migrate.options import Effort, open_contexts, progress_bar, require_contexts
 from sealwire.cli.server_options import required_uri
 from sealwire.cli.signals import ended_in_order
 from sealwire.keys.frontier.versions import ClassVersion
 from sealwire.policies.file.schema import FieldClass, Mode, PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.definitions.conversions import Conversions
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
-from sealwire.sidecars.migration.moves import Direction, class_at
+from sealwire.sidecars.migration.moves import Direction, class_at, refuse_contexts
 from sealwire.sidecars.migration.planning import RIGHTS
 from sealwire.sidecars.migration.server import lag_s
 from sealwire.sidecars.migration.throttle import Throttle
@@ -86,6 +88,7 @@ class ClassMove:
     def begin(self, delay_s: float, effort: Effort, *, dry_run: bool) -> Job:
         """Make a job and work on it; the job as it then is."""
         refuse_encrypting(self.wrong_type)
+        require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         with connected(required_uri(self.uri), RIGHTS) as client:
             job = self._new_job(client)
@@ -104,6 +107,8 @@ class ClassMove:
         """Go on with a job; the job as it then is."""
         if job.standing.is_over:
             return job
+        refuse_contexts(self.policies, self.class_name, self.direction)
+        require_contexts(effort, self.policies, [self.class_name])
         keys = self._keys()
         keys.find(self.direction)
         with connected(required_uri(self.uri), RIGHTS) as client:
@@ -131,7 +136,11 @@ class ClassMove:
         throttle = Throttle(lambda: ledger.load(job.name), lambda: lag_s(client), effort.share)
         versions = keys.versions
         ciphers = versions.old.cipher, versions.new.cipher
-        with client.start_session(causal_consistency=True) as session, ended_in_order():
+        with (
+            self._contexts(keys, effort) as contexts,
+            client.start_session(causal_consistency=True) as session,
+            ended_in_order(),
+        ):
             frontiers = MongoFrontiers(client, session, ciphers)
             frontiers.forget_leases()
             class_id = versions.new.cipher.class_id
@@ -140,7 +149,16 @@ class ClassMove:
             )
             with progress_bar(job) as tell:
                 pace = TurnPace(throttle.after, tell, _Waiting(), quiet_s)
-                return Turn(job, versions, Stores(values, frontiers, ledger), end, pace).run()
+                return Turn(job, versions, Stores(values, frontiers, ledger, contexts), end, pace).run()
+
+    @contextmanager
+    def _contexts(self, keys: ClassKeys, effort: Effort) -> Iterator[JobContexts | None]:
+        """The keys of contexts, where the class has one for each."""
+        if effort.contexts is None or self._field_class.per is None:
+            yield None
+            return
+        with closing(open_contexts(effort.contexts)) as store:
+            yield JobContexts(store, keys.keyring, self.policies)
 
     def _definitions(
         self, client: Client, keys: ClassKeys, versions: tuple[ClassVersion, ClassVersion], effort: Effort

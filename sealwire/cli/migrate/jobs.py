@@ -28,6 +28,7 @@ from sealwire.cli.policy_options import policy_argument, read_policy
 from sealwire.cli.server_options import required_uri, server_options
 from sealwire.crypto import selftest
 from sealwire.sidecars.direct import connected
+from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Ledger, Wish
@@ -186,7 +187,7 @@ def resume(  # noqa: PLR0913 - one parameter an option
             finish(move.resume(found, delay_s, effort, dry_run=manner.dry_run), manner)
         if not found.standing.is_over:
             check_moves(policies, found.direction, found.moves)
-            refuse_obstacles(client, found.moves)
+            refuse_obstacles(client, found.moves, fields_of(policies))
             names = [each.namespace for each in found.moves]
             refuse_enforced(client, policies, found.direction, names, is_covered=False)
             conversions_of(client, keys, found.direction, found.moves, effort.accepted).check()

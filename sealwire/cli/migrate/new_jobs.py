@@ -18,6 +18,7 @@ from sealwire.crypto import selftest
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.covered import covered_collections
 from sealwire.sidecars.direct import Client, connected
+from sealwire.sidecars.migration.contexts import fields_of
 from sealwire.sidecars.migration.errors import DecryptNotConfirmed, MigrationReason, MigrationRefused
 from sealwire.sidecars.migration.forms import WrongType
 from sealwire.sidecars.migration.job import Job, Standing
@@ -72,7 +73,7 @@ class NewJobs:
         keyring = open_keyring(keyring_place, kek)
         with connected(server, RIGHTS) as client:
             moves = choose(client, self.policies)
-            refuse_obstacles(client, moves)
+            refuse_obstacles(client, moves, fields_of(self.policies))
             names = [move.namespace for move in moves]
             refuse_enforced(client, self.policies, self.direction, names, is_covered=False)
             conversions_of(client, keyring, self.direction, moves, self.effort.accepted).check()
@@ -88,7 +89,7 @@ class NewJobs:
 
     def one_class(self, class_name: str) -> Job:
         """The same of one deterministic class. Raises MigrationRefused CONTEXTS."""
-        refuse_contexts(self.policies, class_name)
+        refuse_contexts(self.policies, class_name, self.direction)
         move = ClassMove(self.policies, class_name, self.direction, *self.places, self.wrong_type)
         return move.begin(self.delay_s, self.effort, dry_run=self.manner.dry_run)
 
@@ -111,12 +112,17 @@ class NewJobs:
         return first + [partial(self.one_class, name) for name in classes]
 
     def decrypt_all(self) -> tuple[Sequence[Step], Sequence[str]]:
-        """Each deterministic class that is not in clear, and their names. Raises MigrationRefused NOTHING."""
+        """Each deterministic class that is not in clear, and their names.
+
+        Raises MigrationRefused NOTHING, CONTEXTS.
+        """
         classes = self._stored(in_clear=False)
         if not classes:
             text = "no deterministic class that is stored anywhere is encrypted"
             hint = "sealwire migrate decrypt POLICY NAMESPACE PATH is for paths of random classes"
             raise MigrationRefused(MigrationReason.NOTHING, text, hint)
+        for name in classes:
+            refuse_contexts(self.policies, name, self.direction)
         return [partial(self.one_class, name) for name in classes], classes
 
     def confirm(self, text: str, question: str, wanted: str, given: str | None) -> None:

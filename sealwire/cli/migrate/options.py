@@ -1,7 +1,7 @@
 """Options of the commands that work on a job, and how one is carried on and shown."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -16,6 +16,7 @@ from sealwire.cli.migrate.definitions import conversions_of, tell_changed
 from sealwire.cli.options import settings
 from sealwire.cli.output import Manner, progress, show_table
 from sealwire.cli.signals import ended_in_order
+from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.errors import KeySettingError, KeysReason
 from sealwire.keys.keyring.file import load_keyring
 from sealwire.keys.keyring.keyring import Keyring
@@ -23,12 +24,11 @@ from sealwire.keys.keyring.store import parse_place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import PolicySet
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.contexts import JobContexts
-from sealwire.sidecars.migration.forms import InDocument, NewForm, new_form
+from sealwire.sidecars.migration.contexts import JobContexts, fields_of
+from sealwire.sidecars.migration.forms import new_form
 from sealwire.sidecars.migration.job import Job, LeftValue, Standing
 from sealwire.sidecars.migration.ledger import Ledger
-from sealwire.sidecars.migration.moves import Direction
-from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Within
+from sealwire.sidecars.migration.runner import BATCH_DOCUMENTS, Pace, Runner, Within, within_contexts
 from sealwire.sidecars.migration.server import MongoDocuments, lag_s
 from sealwire.sidecars.migration.throttle import Throttle
 
@@ -122,6 +122,7 @@ def carry_on(
             choose,
             pace,
             within=within,
+            fields=fields_of(policies),
             narrow=lambda: tell_changed(definitions.narrow()),
         )
         return runner.run(effort.workers)
@@ -130,28 +131,26 @@ def carry_on(
 @contextmanager
 def _within(job: Job, keyring: Keyring, effort: Effort, policies: PolicySet) -> Iterator[Within | None]:
     """What chooses forms where classes have keys for contexts; None where no class has."""
+    require_contexts(effort, policies, [move.class_name for move in job.moves])
     if effort.contexts is None:
-        classes = [policies.classes.get(move.class_name) for move in job.moves]
-        keyed = next((each for each in classes if each is not None and each.per is not None), None)
-        if keyed is not None:
-            text = f"class {keyed.name} has a key for each context"
-            raise KeySettingError(
-                KeysReason.CONTEXTS, text, "name their store: --contexts PATH|vault:MOUNT/PATH"
-            )
         yield None
         return
-    store = Providers().context_store(parse_place(effort.contexts), create=True)
-    contexts = JobContexts(store, keyring, policies)
+    with closing(open_contexts(effort.contexts)) as store:
+        yield within_contexts(JobContexts(store, keyring, policies), job.direction, keyring, job.wrong_type)
 
-    def within(namespace: str, raws: Sequence[bytes]) -> Callable[[bytes], NewForm]:
-        if job.direction is not Direction.DECRYPT:
-            contexts.prepare(namespace, raws)
-        return lambda raw: new_form(
-            job.direction, keyring, job.wrong_type, InDocument(contexts, namespace, raw)
-        )
 
-    with closing(store):
-        yield within
+def require_contexts(effort: Effort, policies: PolicySet, class_names: Iterable[str]) -> None:
+    """Raises KeySettingError CONTEXTS where a class has keys for contexts, and their store is not named."""
+    classes = [policies.classes.get(name) for name in class_names]
+    keyed = next((each for each in classes if each is not None and each.per is not None), None)
+    if keyed is not None and effort.contexts is None:
+        text = f"class {keyed.name} has a key for each context"
+        raise KeySettingError(KeysReason.CONTEXTS, text, "name their store: --contexts PATH|vault:MOUNT/PATH")
+
+
+def open_contexts(place: str) -> ContextStore:
+    """The store of context keys; a file is made where there is none. Raises as `Providers.context_store`."""
+    return Providers().context_store(parse_place(place), create=True)
 
 
 def finish(job: Job, manner: Manner) -> NoReturn:

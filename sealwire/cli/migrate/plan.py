@@ -210,6 +210,8 @@ def _path_document(found: _Found, each: PathCounts) -> dict[str, Any]:
         "documents": each.documents,
         "plaintext": each.plaintext,
         "wrong_type": each.wrong_type,
+        "no_context": each.no_context,
+        "class_key": each.class_key,
         "versions": {str(version): count for version, count in sorted(each.versions.items())},
         "newest_version": each.newest or None,
         "other": each.other,
@@ -225,5 +227,6 @@ def _rows(found: _Found) -> Iterable[tuple[object, ...]]:
         counts = (each.plaintext, each.older, each.versions[each.newest], each.other)
         about = found.about(each.to_encrypt)
         head = name, each.path, each.class_name, each.state.value, each.documents
-        wrong = f"{each.wrong_type} of a wrong type" if each.wrong_type else ""
-        yield *head, *counts, about, wrong
+        wrong = [f"{each.wrong_type} of a wrong type"] * bool(each.wrong_type)
+        wrong += [f"{each.no_context} without a context"] * bool(each.no_context)
+        yield *head, *counts, about, ", ".join(wrong)

@@ -32,7 +32,9 @@ class Ways(NamedTuple):
     def text(self) -> str:
         """For people."""
         on = f"class {self.class_name} stays half-way, and its answers right; to go on: {self.on}"
-        return on if self.back is None else f"{on}\nto get back: go on to the end, and then: {self.back}"
+        if self.back is None:
+            return on
+        return f"{on}\nto get back: go on to the end, and then, without keys for contexts: {self.back}"
 
     @property
     def document(self) -> dict[str, str | None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, Final
 
-from sealwire.policies.file.schema import FieldClass, Mode, ValueType
+from sealwire.policies.file.schema import PER_DATABASE, FieldClass, Mode, ValueType, context_field, whole_path
 from sealwire.sidecars.migration.definitions.constants import ClassChange
 from sealwire.sidecars.migration.definitions.filters import touches
 
@@ -33,6 +33,7 @@ class Trait(Enum):
 
     PLAIN = "plain, compound or sparse"
     UNIQUE = "unique"
+    UNIQUE_BEYOND = "unique, without the field of the contexts"
     EXPIRING = "TTL"
     TEXT = "text"
     GEO = "geo"
@@ -59,6 +60,9 @@ TABLE: Final[Mapping[Trait, TraitRow]] = {
     Trait.PLAIN: TraitRow((_K, _K, _K), (_U, _K, _K), "finds no encrypted value"),
     Trait.UNIQUE: TraitRow(
         (_K, _K, _K), (_L, _K, _L), "is unique, and envelopes of a random class never equal each other"
+    ),
+    Trait.UNIQUE_BEYOND: TraitRow(
+        (_L, _K, _K), (_L, _K, _L), "is unique beyond contexts, and values of different ones never equal"
     ),
     Trait.EXPIRING: TraitRow(
         (_L, _K, _L), (_L, _K, _L), "lets documents expire by a date, which goes on in clear only"
@@ -95,7 +99,7 @@ def judge_index(
             if field and not touches(field, path):
                 continue
             met[path] = None
-            for trait in _traits(index, field, kind, leaf):
+            for trait in _traits(index, field, kind, path, leaf):
                 row = TABLE[trait]
                 judged = (row.random if leaf.mode is Mode.RANDOM else row.deterministic)[direction]
                 if judged is not _K:
@@ -114,15 +118,22 @@ def _fields(index: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield field.removesuffix("$**").removesuffix("."), "*" if "$**" in field else kind
 
 
-def _traits(index: Mapping[str, Any], field: str, kind: Any, leaf: FieldClass) -> Iterable[Trait]:
+def _traits(index: Mapping[str, Any], field: str, kind: Any, path: str, leaf: FieldClass) -> Iterable[Trait]:
     yield _KINDS.get(kind, Trait.GEO) if isinstance(kind, str) else Trait.PLAIN
     if index.get("unique"):
-        yield Trait.UNIQUE
+        yield Trait.UNIQUE if _has_context(index, path, leaf) else Trait.UNIQUE_BEYOND
     if "expireAfterSeconds" in index and field:
         yield Trait.EXPIRING
     is_text = leaf.value_type in (None, ValueType.STRING)
     if index.get("collation") and is_text:
         yield Trait.COLLATED
+
+
+def _has_context(index: Mapping[str, Any], path: str, leaf: FieldClass) -> bool:
+    """Whether what it holds apart, contexts hold apart too; all of a collection are in one database."""
+    if leaf.per is None or leaf.per == PER_DATABASE:
+        return True
+    return whole_path(context_field(leaf.per, path)).decode() in index["key"]
 
 
 _KINDS: Final = {"text": Trait.TEXT, "hashed": Trait.HASHED, "*": Trait.WILDCARD}

@@ -1,9 +1,13 @@
 """A look at one document before anything moves: which forms it has, and what could not be moved."""
 
+import os
 from typing import Final, NamedTuple
 
+from sealwire.crypto.context_cipher import ContextCipher
+from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, EnvelopeHeader
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.migration.forms import Left
+from sealwire.sidecars.migration.contexts import ValueSpot, context_at, spot_of
+from sealwire.sidecars.migration.forms import Left, header_of
 from sealwire.sidecars.migration.patches import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, new_forms
 from sealwire.sidecars.migration.windows.paths import ClassPaths
@@ -24,12 +28,26 @@ class Seen(NamedTuple):
 _NOTHING: Final = Seen()
 
 
+class _StandIn:
+    """A key that nobody has, for forms of the right size: none is made in a store before anything moves."""
+
+    def __init__(self) -> None:
+        self._cipher = ContextCipher(os.urandom(KEY_BYTES), MAX_ID, os.urandom(KEY_ID_BYTES))
+
+    def cipher_at(self, _spot: ValueSpot) -> ContextCipher:
+        """As `ContextCiphers`."""
+        return self._cipher
+
+
 class FirstLook:
     """Looks at the documents of one class."""
 
     def __init__(self, versions: Versions) -> None:
+        self._per = versions.per
+        self._class_id = versions.new.cipher.class_id
         self._old, self._new = versions.order(versions.old), versions.order(versions.new)
-        self._choose = new_forms(versions, WHOLE)
+        self._choose = new_forms(versions, WHOLE, None if versions.per is None else _StandIn())
+        self._fields = versions.fields
         self._is_typed = versions.old.is_plaintext
         self._is_single = versions.old.is_plaintext and versions.domain is not None
         """Whether paths hold single values: of an array, a range over ciphertexts means something else."""
@@ -51,11 +69,23 @@ class FirstLook:
                 in_array = self._is_single and walk.place.count(b".") != walk.node.path.count(".")
                 if in_array or not walk.is_addressable() or not walk.is_found_by_path():
                     problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
-            elif self._new.place(kind, value) is not None:
+                elif self._per is not None and not self._says_context(walk, raw, where.namespace):
+                    problems[Problem(walk.node.path, Left.NO_CONTEXT)] = None
+            elif self._new.place(kind, value) is not None or self._is_of_context(kind, value):
                 has_new = True
-            elif self._is_typed and self._choose(kind, value, walk.leaf.name) is Left.WRONG_TYPE:
+            elif self._is_typed and self._choose(kind, value, spot_of(walk, raw)) is Left.WRONG_TYPE:
                 problems[Problem(walk.node.path, Left.WRONG_TYPE)] = None
         if has_old and len(raw) >= _LARGE:
-            patch = patch_of(raw, where.tree, self._choose)
+            patch = patch_of(raw, where.tree, self._choose, self._fields)
             problems |= {each: None for each in patch.problems if each.why is Left.TOO_LARGE}
         return Seen(has_old, has_new, tuple(problems))
+
+    def _says_context(self, walk: StoredValues, raw: bytes, namespace: str) -> bool:
+        return self._per is None or context_at(self._per, namespace, spot_of(walk, raw)) is not None
+
+    def _is_of_context(self, kind: int, value: bytes) -> bool:
+        """Whether it is the new form of a class with a key for each context."""
+        if self._per is None:
+            return False
+        header = header_of(kind, value)
+        return isinstance(header, EnvelopeHeader) and header.class_id == self._class_id

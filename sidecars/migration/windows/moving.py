@@ -4,12 +4,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from sealwire.crypto.envelope import binary
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope, UnsupportedValue
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Window, position_of
 from sealwire.keys.frontier.versions import ClassVersion, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
-from sealwire.policies.file.schema import FieldClass, ValueType
-from sealwire.sidecars.migration.forms import Form, Left, NewForm, class_value, header_of
+from sealwire.policies.file.schema import PER_DATABASE, FieldClass, ValueType
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot
+from sealwire.sidecars.migration.forms import (
+    ContextCiphers,
+    Form,
+    InCollection,
+    Left,
+    NewForm,
+    class_value,
+    header_of,
+)
 from sealwire.sidecars.migration.job import MAX_REPORTED, LeftValue
 from sealwire.sidecars.migration.patches import Patch, Problem, identity_of, patch_of
 from sealwire.sidecars.migration.runner import chunks
@@ -18,6 +28,7 @@ from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.places import EnvelopeOrder
 from sealwire.sidecars.migration.windows.plaintext import PlaintextOrder
 from sealwire.sidecars.migration.windows.server import Values, batches
+from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
 
 _CONTENT: Final = 5
@@ -25,6 +36,10 @@ _CONTENT: Final = 5
 WHOLE: Final = Window(BEFORE_ALL, AFTER_ALL)
 _PASSES: Final = 16
 """How often a window is searched: nobody writes an old form there meanwhile, so that two are enough."""
+
+
+_PASSES_OF_CONTEXTS: Final = 256
+"""The same where an array is compared as a whole: others of its elements may be written."""
 
 
 class Stuck(Exception):
@@ -44,13 +59,21 @@ class Versions(NamedTuple):
     """That of the class."""
     domain: RangeDomain | None = None
     """The grid of the class, if it has one."""
+    class_name: str = ""
+    per: bytes | None = None
+    """What its contexts depend on, where each has a key, which is then the new form's."""
 
     @classmethod
     def of_class(cls, old: ClassVersion, new: ClassVersion, field_class: FieldClass) -> "Versions":
         """Those of a deterministic class. Raises ValueError for another one, which declares no type."""
         if field_class.value_type is None:
             raise ValueError("a deterministic class declares a type")
-        return cls(old, new, field_class.value_type, field_class.domain)
+        return cls(old, new, field_class.value_type, field_class.domain, field_class.name, field_class.per)
+
+    @property
+    def fields(self) -> dict[str, bytes]:
+        """As `patch_of` takes them."""
+        return {} if self.per in (None, PER_DATABASE) else {self.class_name: self.per}
 
     def order(self, version: ClassVersion) -> Order:
         """The order of the forms that one of them makes."""
@@ -81,17 +104,20 @@ class Tally:
             self.reported.append(left)
 
 
-_STAY: Final = frozenset({Left.DAMAGED, Left.WRONG_TYPE})
-"""Why a value may stay as it is: the frontier says nothing of it."""
+NO_VALUE: Final = frozenset({Left.WRONG_TYPE, Left.NO_CONTEXT})
+"""Why what lies in clear is no value of its class, though nothing is wrong with its bytes."""
+_STAY: Final = NO_VALUE | {Left.DAMAGED, Left.DESTROYED_KEY}
+"""Why a value may stay as it is: the frontier says nothing of it, or nobody may ask for it any more."""
 
 
-def new_forms(versions: Versions, window: Window) -> NewForm:
+def new_forms(versions: Versions, window: Window, within: ContextCiphers | None = None) -> NewForm:
     """The new form of what stands in the window; all else stays. Cost of a call: one opening, one sealing.
 
-    WRONG_TYPE is what lies in clear where the class does, and is no value of it: it stands in no window.
+    `within` a collection, where the class has a key for each context. WRONG_TYPE is what lies in clear where
+    the class does, and is no value of it: it stands in no window.
     """
     if versions.old.is_plaintext:
-        return _from_plaintext(versions, window)
+        return _from_plaintext(versions, window, within)
     return _from_envelopes(versions, window)
 
 
@@ -99,7 +125,7 @@ def _from_envelopes(versions: Versions, window: Window) -> NewForm:
     old, new = versions.old.cipher, versions.new
     order = EnvelopeOrder.of(old)
 
-    def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+    def choose(kind: int, value: bytes, _spot: ValueSpot) -> Form | Left | None:
         if order.place(kind, value) is None:
             return None
         envelope = value[_CONTENT:]
@@ -114,10 +140,10 @@ def _from_envelopes(versions: Versions, window: Window) -> NewForm:
     return choose
 
 
-def _from_plaintext(versions: Versions, window: Window) -> NewForm:
+def _from_plaintext(versions: Versions, window: Window, within: ContextCiphers | None) -> NewForm:
     new, value_type = versions.new, versions.value_type
 
-    def choose(kind: int, value: bytes, _class_name: str) -> Form | Left | None:
+    def choose(kind: int, value: bytes, spot: ValueSpot) -> Form | Left | None:
         header = header_of(kind, value)
         if header is not None:
             return header if isinstance(header, Left) else None
@@ -127,7 +153,12 @@ def _from_plaintext(versions: Versions, window: Window) -> NewForm:
         if not window.holds(position_of_plaintext(value_type.kind, found)):
             return None
         try:
-            return new.stored(value_type.kind, found)
+            if within is None:
+                return new.stored(value_type.kind, found)
+            cipher = within.cipher_at(spot)
+            if isinstance(cipher, Left):
+                return cipher
+            return kinds.BIN_DATA, binary(cipher.encrypt_deterministically(value_type.kind, found))
         except UnsupportedValue:
             return Left.TOO_LARGE
 
@@ -137,10 +168,15 @@ def _from_plaintext(versions: Versions, window: Window) -> NewForm:
 class WindowMover:
     """Moves the values of one window. Every method may be repeated: what is moved is found no more."""
 
-    def __init__(self, values: Values, versions: Versions, window: Window) -> None:
+    def __init__(
+        self, values: Values, versions: Versions, window: Window, contexts: JobContexts | None = None
+    ) -> None:
+        """`contexts`: their keys, where the class has one for each."""
         self.tally = Tally()
         self._values = values
-        self._choose = new_forms(versions, window)
+        self._versions = versions
+        self._window = window
+        self._contexts = contexts
         self._ranges = tuple(versions.order(versions.old).ranges(window.start, window.end))
         self._prepared: dict[str, list[Patch]] = {}
 
@@ -165,7 +201,7 @@ class WindowMover:
     def _until_none_is_left(
         self, confirm: Callable[[], None], read: Callable[[ClassPaths], Iterable[Iterator[bytes]]]
     ) -> None:
-        for _ in range(_PASSES):
+        for _ in range(_PASSES_OF_CONTEXTS if self._versions.fields else _PASSES):
             confirm()
             self.tally.left.clear()
             self.tally.reported.clear()
@@ -188,11 +224,13 @@ class WindowMover:
             count += len(patches)
         return count
 
-    def _patches(self, where: ClassPaths, raws: Iterable[bytes]) -> list[Patch]:
+    def _patches(self, where: ClassPaths, raws: Sequence[bytes]) -> list[Patch]:
         patches: dict[bytes, Patch] = {}
         stuck: list[LeftValue] = []
+        within = self._within(where, raws)
+        choose = new_forms(self._versions, self._window, within)
         for raw in raws:
-            patch = self._patch(where, raw)
+            patch = self._patch(where, raw, choose)
             if patch.update:
                 patches[patch.identity] = patch
             for each in patch.problems:
@@ -205,9 +243,16 @@ class WindowMover:
             raise Stuck(stuck)
         return list(patches.values())
 
-    def _patch(self, where: ClassPaths, raw: bytes) -> Patch:
+    def _within(self, where: ClassPaths, raws: Sequence[bytes]) -> InCollection | None:
+        """With the keys of all contexts of these documents, new ones made in one write."""
+        if self._contexts is None:
+            return None
+        self._contexts.prepare(where.namespace, raws, self._versions.class_name)
+        return InCollection(self._contexts, where.namespace)
+
+    def _patch(self, where: ClassPaths, raw: bytes, choose: NewForm) -> Patch:
         try:
-            return patch_of(raw, where.tree, self._choose)
+            return patch_of(raw, where.tree, choose, self._versions.fields)
         except BsonError:
             return Patch(identity_of(raw), b"", 0, (Problem("", Left.DAMAGED),))
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sealwire.keys.errors import DamagedFile, KeysReason
-from sealwire.keys.frontier.frontier import Frontier
+from sealwire.keys.frontier.frontier import Frontier, Window
+from sealwire.sidecars.migration.contexts import JobContexts
 from sealwire.sidecars.migration.forms import Left, WrongType
 from sealwire.sidecars.migration.job import MAX_REPORTED, Job, LeftValue, Standing, short
 from sealwire.sidecars.migration.ledger import Notes, Wish
@@ -17,7 +18,7 @@ from sealwire.sidecars.migration.patches import identity_of
 from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.frontiers import Frontiers
 from sealwire.sidecars.migration.windows.looking import FirstLook
-from sealwire.sidecars.migration.windows.moving import WHOLE, Stuck, Tally, Versions, WindowMover
+from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Stuck, Tally, Versions, WindowMover
 from sealwire.sidecars.migration.windows.paths import ClassPaths
 from sealwire.sidecars.migration.windows.server import Values
 from sealwire.wire.errors import BsonError
@@ -43,6 +44,8 @@ class Stores:
     values: Values
     frontiers: Frontiers
     notes: Notes
+    contexts: JobContexts | None = None
+    """The keys of contexts, where the class has one for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Turn:
         self._values = stores.values
         self._frontiers = stores.frontiers
         self._notes = stores.notes
+        self._contexts = stores.contexts
         self._activate = activate
         self._pace = pace
         self._chooser = Chooser(stores.values, versions.order(versions.old))
@@ -176,7 +180,7 @@ class Turn:
         return old, new
 
     def _may_stay(self, why: Left) -> bool:
-        return why is Left.WRONG_TYPE and self.job.wrong_type is WrongType.SKIP
+        return why in NO_VALUE and self.job.wrong_type is WrongType.SKIP
 
     # ------------------------------------------------------------------------------------------- one window
 
@@ -189,7 +193,7 @@ class Turn:
             if not self._is_let_go(frontier):
                 return self._withdraw(frontier), Tally()
             frontier = self._saved(frontier.moving())
-        mover = mover or WindowMover(self._values, self._versions, frontier.window)
+        mover = mover or self._mover(frontier.window)
         began = self._pace.clock()
         mover.move(lambda: self._frontiers.confirm(frontier))
         closed = self._saved(frontier.closed())
@@ -206,9 +210,12 @@ class Turn:
             self._indexed = places
         chosen = self._chooser.choose(places, frontier.window.start, self._wanted)
         opened = frontier.opened(chosen.end)
-        mover = WindowMover(self._values, self._versions, opened.window)
+        mover = self._mover(opened.window)
         mover.prepare(places, chosen.documents)
         return self._saved(opened), mover
+
+    def _mover(self, window: Window) -> WindowMover:
+        return WindowMover(self._values, self._versions, window, self._contexts)
 
     def _is_let_go(self, frontier: Frontier) -> bool:
         """Whether every proxy has seen it and relies on no value of its window, after some waiting."""
@@ -254,10 +261,10 @@ class Turn:
 
     def _finish(self, frontier: Frontier) -> None:
         """Every value that a range finds has moved; see to all others, and make the new version active."""
-        mover = WindowMover(self._values, self._versions, WHOLE)
+        mover = self._mover(WHOLE)
         mover.sweep(lambda: self._frontiers.confirm(frontier))
         reported = tuple(map(short, mover.tally.reported))
-        if any(why is Left.WRONG_TYPE and not self._may_stay(why) for _, _, why in mover.tally.left):
+        if any(why in NO_VALUE and not self._may_stay(why) for _, _, why in mover.tally.left):
             raise Stuck(reported)
         self._values.unindex()
         self._activate()

@@ -55,6 +55,15 @@ def test_a_class_in_clear_has_no_key_to_rotate(run: Run, policy: Path, keyring: 
     assert json.loads(done.out)["keys"] == []
 
 
+def test_a_class_with_contexts_in_clear_has_none_either(run: Run, policy: Path, keyring: Path) -> None:
+    """Its key would count at once, and what lies in clear would be found no more."""
+    policy.write_text(policy.read_text().replace("type: string", "type: string, key: {per: tenant}"))
+    assert run("create", "--keyring", "clear.json", "--policy", policy, "--plaintext-all").code == 0
+    refused = run("rotate", "nhs_number", "--keyring", "clear.json")
+    assert refused.code != 0
+    assert "sealwire migrate encrypt POLICY nhs_number" in refused.err
+
+
 def test_a_random_class_in_clear_gets_a_key(run: Run, keyring: Path) -> None:
     """Its class was deterministic before: the policy has changed."""
     assert run("create", "--keyring", "clear.json", "--plaintext", "notes").code == 0

@@ -115,3 +115,12 @@ def test_nothing_is_written_over_another_file(run: Run, fill: Fill) -> None:
     given = ["--now", "--confirm", "notes", "--receipt", "r.json"]
     assert run("shred", "notes", "someone", *given).code == 73
     assert not is_destroyed(b"\x02someone")
+
+
+def test_while_values_may_lie_in_clear_no_key_is_destroyed(run: Run, policy: Path, fill: Fill) -> None:
+    """A receipt would say of them what is not so."""
+    fill(b"\x02someone")
+    assert run("create", "--keyring", "clear.json", "--plaintext", "notes").code == 0
+    refused = run("shred", "notes", "someone", "--keyring", "clear.json")
+    assert refused.code == 78
+    assert "sealwire migrate encrypt POLICY notes" in refused.err

@@ -5,8 +5,18 @@ from dataclasses import replace
 import pytest
 
 from sealwire.keys.contexts.row import CLASS_TAG
-from sealwire.keys.contexts.wrapping import is_class_row, new_row, receipt_tag, tag_of, unwrap, wrapped
-from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.contexts.wrapping import (
+    is_class_row,
+    new_row,
+    receipt_tag,
+    tag_of,
+    unwrap,
+    wrapped,
+    wrapping_cipher,
+)
+from sealwire.keys.errors import DamagedFile, KeysReason, UnknownKey
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
 from tests.keys.contexts.samples import keyring
 from tests.keys.samples import NOW
 
@@ -57,3 +67,17 @@ def test_a_tag_depends_on_context_and_key_and_use() -> None:
 def test_the_row_of_a_class_is_known_by_its_tag() -> None:
     assert is_class_row(new_row(CIPHER, CLASS_TAG, NOW))
     assert not is_class_row(new_row(CIPHER, TAG, NOW))
+
+
+def version(number: int, state: KeyState, *, is_plaintext: bool = False) -> DataKey:
+    return DataKey("ssn", 5, number, state, NOW, bytes([number]) * 64, is_plaintext=is_plaintext)
+
+
+def test_no_version_that_is_plaintext_wraps_a_key() -> None:
+    clear = version(1, KeyState.ACTIVE, is_plaintext=True)
+    assert wrapping_cipher(Keyring([clear, version(2, KeyState.PENDING)]), "ssn").key_version == 2
+    leaving = [version(1, KeyState.ACTIVE), version(2, KeyState.PENDING, is_plaintext=True)]
+    assert wrapping_cipher(Keyring(leaving), "ssn").key_version == 1
+    with pytest.raises(UnknownKey) as caught:
+        wrapping_cipher(Keyring([clear]), "ssn")
+    assert caught.value.reason is KeysReason.NO_ACTIVE_KEY

@@ -6,10 +6,10 @@ import bson
 import pytest
 
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
-from sealwire.policies.file.stored import StoredValues, holds_values
+from sealwire.policies.file.stored import Around, StoredValues, holds_values
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError
-from sealwire.wire.raw_bson import MAX_DEPTH
+from sealwire.wire.raw_bson import MAX_DEPTH, document_end
 
 NOTES = FieldClass("notes", Mode.RANDOM, None)
 PHONE = FieldClass("phone", Mode.DETERMINISTIC, ValueType.STRING)
@@ -107,6 +107,25 @@ def test_names_that_are_not_covered_are_told() -> None:
 def test_an_element_is_named_by_its_position_whatever_its_bytes_say() -> None:
     raw = bson.encode({"visits": [{"text": 1}, {"text": 2}]}).replace(b"\x031\0", b"\x038\0")
     assert [place for place, _ in places(raw)] == ["visits.0.text", "visits.1.text"]
+
+
+def test_the_document_that_holds_a_value_and_the_array_around_that() -> None:
+    inner, phones = {"text": 3}, {"phones": ["1", ["2"]]}
+    nested = {"text": 1, "by": {"name": 2}}
+    raw = bson.encode(phones | {"visits": [nested, [inner], {"5": inner}]})
+    walk = StoredValues(raw, TREE)
+    found = []
+    while walk.next_value():
+        around = walk.array_around()
+        found.append((bson.decode(raw[walk.holder : document_end(raw, walk.holder, len(raw))]), around))
+    (place, start, end) = found[-1][1] or (b"", 0, 0)
+    assert (place, bson.decode(raw[start:end])) == (b"visits", {"0": nested, "1": [inner], "2": {"5": inner}})
+    assert [each for _, each in found] == [None, None] + [Around(place, start, end)] * 4
+    whole = bson.decode(raw)
+    assert [each for each, _ in found] == [whole, whole, nested, {"name": 2}, inner, inner]
+    alone = walk_of({"visits": {"5": {"text": 1}}})
+    assert alone.next_value()
+    assert alone.array_around() is None
 
 
 def addressable(raw: bytes) -> list[bool]:

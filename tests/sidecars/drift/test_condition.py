@@ -52,6 +52,11 @@ def test_a_retired_key_is_told_apart_from_one_that_opens_and_one_that_is_gone() 
     assert found == [Condition.RETIRED_KEY, Condition.PROTECTED]
 
 
+def test_the_class_s_own_key_is_an_older_one_where_each_context_has_one() -> None:
+    keyed = FieldClass("nhs", Mode.DETERMINISTIC, ValueType.STRING, per=b"tenant")
+    assert KEYS.judge(kinds.BIN_DATA, stored(envelope()), keyed) is Condition.OLDER_KEY
+
+
 def test_a_class_without_a_key_has_no_envelope() -> None:
     other = FieldClass("none", Mode.DETERMINISTIC, ValueType.STRING)
     assert KEYS.judge(kinds.BIN_DATA, stored(envelope()), other) is Condition.OTHER_CLASS

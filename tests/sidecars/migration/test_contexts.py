@@ -14,9 +14,9 @@ from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.policies.file.loader import load_policy
-from sealwire.sidecars.migration.contexts import JobContexts
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, fields_of
 from sealwire.sidecars.migration.errors import MigrationReason, MigrationRefused
-from sealwire.sidecars.migration.forms import Form, InDocument, Left, WrongType, new_form
+from sealwire.sidecars.migration.forms import Form, InCollection, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, refuse_contexts
 from tests.keys.samples import NOW
 from tests.sidecars.migration.doubles import NAMESPACE, NOTES, keyring, sealed
@@ -45,8 +45,9 @@ class World:
     def chosen(
         self, direction: Direction, value: object, name: str = "notes", **document: Any
     ) -> Form | Left | None:
-        within = InDocument(self.contexts, NAMESPACE, bson.encode(document))
-        return new_form(direction, KEYS, WrongType.SKIP, within)(*form(value), name)
+        within = InCollection(self.contexts, NAMESPACE)
+        spot = ValueSpot(name, name, bson.encode(document), 0)
+        return new_form(direction, KEYS, WrongType.SKIP, within)(*form(value), spot)
 
     def encrypted(self, value: object, name: str = "notes", **document: Any) -> Binary:
         found = self.chosen(Direction.ENCRYPT, value, name, **document)
@@ -82,25 +83,6 @@ def test_a_document_that_says_no_context_is_left(world: World, document: dict[st
     assert world.chosen(Direction.ENCRYPT, "x", **document) is Left.NO_CONTEXT
 
 
-def test_a_value_whose_context_its_sub_document_says_is_left(world: World) -> None:
-    """Elements may move while a job is at work, and a place in an array is all that it has."""
-    policy = load_policy(
-        b"""
-version: 1
-classes:
-  notes: {mode: random, key: {per: ./tenant}}
-collections:
-  clinic.patients: {visits.notes: notes}
-""",
-        "policy.yaml",
-    )
-    world.contexts = JobContexts(world.store, KEYS, policy)
-    document: dict[str, Any] = {"tenant": 1, "visits": [{"tenant": 2, "notes": "x"}]}
-    world.contexts.prepare(NAMESPACE, [bson.encode(document)])
-    assert world.chosen(Direction.ENCRYPT, "x", **document) is Left.NO_CONTEXT
-    assert world.store.count(NOTES).live == 0
-
-
 def test_what_the_class_s_own_key_encrypted_moves_to_the_context_s(world: World) -> None:
     found = world.chosen(Direction.REENCRYPT, sealed(KEYS, "notes", "x"), tenant=1)
     assert isinstance(found, tuple)
@@ -127,11 +109,13 @@ def test_a_key_that_is_nowhere_and_a_damaged_value_are_left(world: World) -> Non
     broken = Binary(envelope[:-1] + bytes((envelope[-1] ^ 1,)), SUBTYPE)
     assert world.chosen(Direction.DECRYPT, broken, "") is Left.DAMAGED
     without = new_form(Direction.DECRYPT, KEYS, WrongType.SKIP)
-    assert without(*form(envelope), "") is Left.UNKNOWN_KEY
+    assert without(*form(envelope), ValueSpot("", "notes", b"", 0)) is Left.UNKNOWN_KEY
 
 
 def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    raws = [bson.encode({"_id": number, "tenant": number}) for number in range(50)]
+    raws = [bson.encode({"_id": n, "tenant": n, "notes": "x", "letters": "y"}) for n in range(50)]
+    raws.append(bson.encode({"_id": 50, "tenant": 50, "nhs": "1"}))
+    raws.append(bson.encode({"_id": 51, "notes": "x"}).replace(b"x\0", b"x\1"))
     writes: list[int] = []
     create = world.store.create
 
@@ -143,12 +127,22 @@ def test_the_keys_of_a_batch_are_made_in_one_write(world: World, monkeypatch: py
     world.contexts.prepare(NAMESPACE, raws)
     world.contexts.prepare(NAMESPACE, raws)
     # each class has a row of its own besides; the database is one context
-    assert sorted(writes) == [1, 1, 1, 1, 50, 50]
+    assert sorted(writes) == [1, 1, 1, 50]
 
 
-def test_a_deterministic_class_with_contexts_does_not_move() -> None:
+@pytest.mark.parametrize("direction", [Direction.REENCRYPT, Direction.DECRYPT])
+def test_a_deterministic_class_with_contexts_is_taken_in_and_moves_no_further(direction: Direction) -> None:
     with pytest.raises(MigrationRefused) as caught:
-        refuse_contexts(POLICY, "nhs")
+        refuse_contexts(POLICY, "nhs", direction)
     assert caught.value.reason is MigrationReason.CONTEXTS
-    refuse_contexts(POLICY, "notes")
-    refuse_contexts(POLICY, "unknown")
+    refuse_contexts(POLICY, "notes", direction)
+    refuse_contexts(POLICY, "unknown", direction)
+    refuse_contexts(POLICY, "nhs", Direction.ENCRYPT)
+
+
+def test_where_a_value_stands_is_shown_without_the_document() -> None:
+    assert "secret" not in repr(ValueSpot("notes", "notes", bson.encode({"notes": "secret"}), 0))
+
+
+def test_a_database_is_no_field_of_a_document() -> None:
+    assert fields_of(POLICY) == {"notes": b"tenant", "nhs": b"tenant"}

@@ -8,6 +8,7 @@ from bson.binary import Binary
 from sealwire.crypto.envelope import binary
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
+from sealwire.sidecars.migration.contexts import ValueSpot
 from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction
 from sealwire.wire import kinds
@@ -38,7 +39,7 @@ def chosen(
     keys: Keyring = NEW,
     wrong_type: WrongType = WrongType.SKIP,
 ) -> Form | Left | None:
-    return new_form(direction, keys, wrong_type)(*form(value), "notes")
+    return new_form(direction, keys, wrong_type)(*form(value), SPOT)
 
 
 def damaged(envelope: Binary) -> Binary:
@@ -49,6 +50,7 @@ FROM_OLD, FROM_NEW = sealed(OLD, "notes", "x"), sealed(NEW, "notes", "x")
 FOREIGN = sealed(NEW, "letters", "x")
 EQUAL = Binary(NEW.cipher_for("notes").encrypt_deterministically(*form("x")), 0x80)
 SHORT = Binary(b"SW\1", 0x80)
+SPOT = ValueSpot("notes", "notes", b"", 0)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_an_array_with_a_null_is_encrypted_where_that_is_wished() -> None:
 
 def test_a_value_that_no_envelope_can_hold_is_left() -> None:
     choose = new_form(Direction.ENCRYPT, NEW, WrongType.REFUSE)
-    assert choose(kinds.BIN_DATA, bytes(5) + bytes(16 << 20), "notes") is Left.TOO_LARGE
+    assert choose(kinds.BIN_DATA, bytes(5) + bytes(16 << 20), SPOT) is Left.TOO_LARGE
 
 
 def test_the_bytes_of_a_binary() -> None:

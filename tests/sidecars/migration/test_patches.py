@@ -5,6 +5,7 @@ import pytest
 from bson import Decimal128, Int64, MinKey, Regex
 from bson.binary import Binary
 
+from sealwire.sidecars.migration.contexts import ValueSpot
 from sealwire.sidecars.migration.forms import Form, Left, WrongType, new_form
 from sealwire.sidecars.migration.moves import Direction, tree_of
 from sealwire.sidecars.migration.patches import Patch, identity_of, patch_of
@@ -15,9 +16,9 @@ from tests.sidecars.migration.doubles import MOVES, keyring
 TREE = tree_of(MOVES)
 
 
-def shouted(kind: int, value: bytes, class_name: str) -> Form | None:
+def shouted(kind: int, value: bytes, spot: ValueSpot) -> Form | None:
     """A form that shows what was asked."""
-    text = f"{class_name} {kind}"
+    text = f"{spot.class_name} {kind}"
     return None if kind == kinds.BOOL else (kinds.STRING, bson.encode({"v": text})[7:-1])
 
 

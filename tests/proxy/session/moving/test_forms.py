@@ -201,3 +201,25 @@ def test_a_random_class_never_takes_a_key_that_opens_nothing() -> None:
         with pytest.raises(UnknownKey) as raised:
             present.random_cipher(name)
         assert raised.value.reason is reason
+
+
+def test_a_class_with_contexts_says_where_a_value_is_in_clear_and_no_more() -> None:
+    keys = keyring(old_is_plaintext=True)
+    past = forms(HERE_IN_CLEAR + b"\0", HERE_IN_CLEAR + b"\1", keys)
+    ahead, there = forms(BEFORE_ALL, HERE_IN_CLEAR, keys), forms(HERE_IN_CLEAR, AFTER_ALL, keys)
+    assert past.clear_form("nhs", KIND, VALUE) is None
+    assert ahead.clear_form("nhs", KIND, VALUE) == CLEAR
+    assert past.named == ahead.named == {"nhs": frozenset({HERE_IN_CLEAR})}
+    assert (past.in_clear, ahead.in_clear) == (0, 1)
+    with pytest.raises(WindowMet):
+        there.clear_form("nhs", KIND, VALUE)
+    # what is no value of the class stands nowhere, and one that does not move is in clear
+    assert there.clear_form("nhs", KIND, VALUE, is_of_class=False) == CLEAR
+    assert there.clear_form("total", KIND, VALUE) == CLEAR
+    assert (there.is_moving("nhs"), there.is_moving("total")) == (True, False)
+
+
+@pytest.mark.parametrize("keys", [keyring(), keyring(new_is_plaintext=True)], ids=["turning", "leaving"])
+def test_from_key_to_key_or_back_a_class_with_contexts_has_no_place(keys: Keyring) -> None:
+    with pytest.raises(FrontierLost):
+        forms(BEFORE_ALL, BEFORE_ALL, keys).clear_form("nhs", KIND, VALUE)

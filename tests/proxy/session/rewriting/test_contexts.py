@@ -57,6 +57,7 @@ class World:
         self.cache = ContextCache()
         self.shared = Shared(SessionSettings(POLICY, login_required=False), KEYRING, self.cache)
         self.session = Session(self.shared, Topology(OWN_ADDRESS))
+        self.keyring = KEYRING
         self.asked: list[NeedKeys] = []
         self.resolver = Resolver(store)
         self.sent = 0
@@ -67,7 +68,7 @@ class World:
             (need,) = needs
             self.asked.append(need)
             if find:
-                self.cache.put(self.resolver.find(KEYRING, need.contexts, need.context_keys))
+                self.cache.put(self.resolver.find(self.keyring, need.contexts, need.context_keys))
             effects = self.session.keys_loaded()
             self.cache.forget_misses()
         return effects
@@ -79,7 +80,7 @@ class World:
 
     def send(self, body: Body) -> Body:
         """What the server gets of a command, or the client's error."""
-        return _body(self.answer(self.session.client_data(self.command(body))))
+        return body_of(self.answer(self.session.client_data(self.command(body))))
 
     def reply(self, body: Body) -> list[Effect]:
         """What becomes of a reply to a find, before any key is looked up."""
@@ -92,10 +93,10 @@ class World:
 
     def receive(self, body: Body) -> Body:
         """What the client gets of a reply to a find."""
-        return _body(self.answer(self.reply(body)))
+        return body_of(self.answer(self.reply(body)))
 
 
-def _body(effects: list[Effect]) -> Body:
+def body_of(effects: list[Effect]) -> Body:
     (message,) = [
         b"".join(each.pieces) if isinstance(each, LongToServer) else each.data
         for each in effects
@@ -232,8 +233,8 @@ def test_where_the_store_does_not_answer_commands_and_replies_get_an_error(world
     (stored,) = inserted(world, {"tenant": 1, "ssn": "x"})
     world.cache.clear()
     insert = world.command({"insert": "people", "documents": [{"tenant": 1, "ssn": "x"}]})
-    assert _body(world.answer(world.session.client_data(insert), find=False))["code"] == 262
-    assert _body(world.answer(world.reply(batch(stored)), find=False))["code"] == 262
+    assert body_of(world.answer(world.session.client_data(insert), find=False))["code"] == 262
+    assert body_of(world.answer(world.reply(batch(stored)), find=False))["code"] == 262
     assert inserted(world, {"tenant": 1, "ssn": "x"}) == [{"tenant": 1, "ssn": stored["ssn"]}]
 
 

@@ -65,6 +65,23 @@ def test_a_collation_means_nothing_to_numbers() -> None:
     assert judged(ENCRYPTING, number, key={"a.b": 1}, collation={"locale": "en"}) is KEPT
 
 
+@pytest.mark.parametrize(
+    ("per", "key", "expected"),
+    [
+        (b"tenant", {"a.b": 1}, LOST),
+        (b"tenant", {"tenant": 1, "a.b": 1}, KEPT),
+        (b"./tenant", {"tenant": 1, "a.b": 1}, LOST),
+        (b"./tenant", {"a.b": 1, "a.tenant": 1}, KEPT),
+        (b"$database", {"a.b": 1}, KEPT),
+    ],
+)
+def test_a_unique_index_is_about_contexts_too(per: bytes, key: dict[str, int], expected: Judgement) -> None:
+    """Else it would take what it refused: equal values of two contexts."""
+    keyed = FieldClass("n", Mode.DETERMINISTIC, ValueType.STRING, per=per)
+    assert judged(ENCRYPTING, keyed, key=key, unique=True) is expected
+    assert judged(TURNING, keyed, key=key, unique=True) is KEPT
+
+
 def test_the_paths_and_each_reason_are_named_once() -> None:
     content = index("i", key={"a.b": 1, "a.c": 1, "x": 1}, unique=True).content
     judgement, paths, why = judge_index(content, {"a.b": NOTES, "a.c": NOTES, "z": NOTES}, HIDING)

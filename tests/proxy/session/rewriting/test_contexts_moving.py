@@ -1,0 +1,215 @@
+"""A class with a key for each context that is in clear, or is taken in: what its sessions send."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.binary import Binary
+
+from sealwire.crypto.envelope import SUBTYPE, parse_context_header
+from sealwire.keys.contexts.cache import ContextCache, ContextWanted
+from sealwire.keys.contexts.shredding import announce, shred
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
+from sealwire.keys.frontier.frontier import BEFORE_ALL, Frontier, Position, Window
+from sealwire.keys.frontier.versions import position_of_plaintext
+from sealwire.keys.keyring.data_key import DataKey, KeyState
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.session.effects import NeedKeys, PauseClient
+from sealwire.proxy.session.rewriting import contexts, rewrite
+from tests.keys.samples import NOW
+from tests.proxy.session.rewriting.test_contexts import POLICY, World, body_of, inserted, key_of
+from tests.proxy.session.world import value_bytes
+
+SSN, NOTES = (POLICY.class_names.index(name) + 1 for name in ("ssn", "notes"))
+NOTES_KEY = DataKey("notes", NOTES, 1, KeyState.ACTIVE, NOW, bytes([NOTES]) * 64)
+
+TENANT = b"\x12" + (1).to_bytes(8, "little")
+
+
+def ssn_key(version: int, state: KeyState, *, is_plaintext: bool = False) -> DataKey:
+    return DataKey("ssn", SSN, version, state, NOW, bytes([SSN, version]) * 32, is_plaintext=is_plaintext)
+
+
+IN_CLEAR = Keyring([ssn_key(1, KeyState.ACTIVE, is_plaintext=True), NOTES_KEY])
+TAKEN_IN = Keyring([ssn_key(1, KeyState.ACTIVE, is_plaintext=True), ssn_key(2, KeyState.PENDING), NOTES_KEY])
+GIVEN_BACK = Keyring(
+    [ssn_key(1, KeyState.ACTIVE), ssn_key(2, KeyState.PENDING, is_plaintext=True), NOTES_KEY]
+)
+TURNING = Keyring([ssn_key(1, KeyState.ACTIVE), ssn_key(2, KeyState.PENDING), NOTES_KEY])
+
+
+def place(text: str) -> Position:
+    return position_of_plaintext(*value_bytes(text))
+
+
+class MovingWorld(World):
+    """Values up to `start` have moved, those up to `end` move."""
+
+    def follow(self, keyring: Keyring, start: Position, end: Position | None = None) -> None:
+        self.keyring = keyring
+        self.shared.use_keyring(keyring)
+        if end is not None:
+            self.shared.moves.follow("ssn", Frontier(SSN, 1, 2, 2, Window(start, end)))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[MovingWorld]:
+    with closing(SqliteContextStore(tmp_path / "contexts.db")) as store:
+        yield MovingWorld(store)
+
+
+def asked(world: World, **condition: Any) -> Any:
+    return world.send({"find": "people", "filter": condition})["filter"]["ssn"]
+
+
+def test_in_clear_values_pass_and_no_context_gets_a_key(world: MovingWorld) -> None:
+    world.follow(IN_CLEAR, BEFORE_ALL)
+    document = {"tenant": 1, "ssn": "x"}
+    assert inserted(world, document) == [document]
+    assert asked(world, tenant=1, ssn="x") == "x"
+    assert world.asked == []
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "x", "notes": "y"})
+    assert (stored["ssn"], isinstance(stored["notes"], Binary)) == ("x", True)
+    assert {each.class_name for need in world.asked for each in need.contexts} == {"notes"}
+
+
+def test_in_clear_a_filter_has_to_say_the_context_already(world: MovingWorld) -> None:
+    world.follow(IN_CLEAR, BEFORE_ALL)
+    assert world.send({"find": "people", "filter": {"ssn": "x"}})["ok"] == 0.0
+    (error,) = world.send({"insert": "people", "documents": [{"ssn": "x"}]})["writeErrors"]
+    assert "[context]" in error["errmsg"]
+
+
+def test_what_has_moved_is_under_the_key_of_its_context_and_the_rest_in_clear(world: MovingWorld) -> None:
+    world.follow(TAKEN_IN, place("m"), place("m"))
+    documents = [{"tenant": tenant, "ssn": ssn} for tenant in (1, 2) for ssn in ("a", "z")]
+    stored = inserted(world, *documents)
+    assert [each["ssn"] for each in stored[1::2]] == ["z", "z"]
+    first, second = stored[0]["ssn"], stored[2]["ssn"]
+    assert key_of(first) != key_of(second)
+    assert asked(world, tenant=1, ssn="a") == first
+    assert asked(world, tenant=2, ssn={"$in": ["a", "z"]}) == {"$in": [second, "z"]}
+    # both are keys that outlive the version that is plaintext
+    assert set(world.store.count(SSN).wrapped_by) == {2}
+
+
+def test_a_filter_on_a_context_without_a_key_makes_one_while_the_class_moves(world: MovingWorld) -> None:
+    """Else its value could be moved after nobody had a key for it, and before the command is sent."""
+    world.follow(TAKEN_IN, place("m"), place("m"))
+    found = asked(world, tenant=9, ssn="a")
+    assert asked(world, tenant=9, ssn="a") == found
+    assert inserted(world, {"tenant": 9, "ssn": "a"})[0]["ssn"] == found
+
+
+def steps_of_a_job(world: MovingWorld, stored: dict[str, Any]) -> list[Callable[[], None]]:
+    """All that it does with one value; `stored` is its document on the server."""
+
+    def at(frontier: Frontier) -> Callable[[], None]:
+        return lambda: world.shared.moves.follow("ssn", frontier)
+
+    def make_key() -> None:
+        world.resolver.find(TAKEN_IN, [ContextWanted("ssn", TENANT, True)])
+
+    def move() -> None:
+        found = world.resolver.find(TAKEN_IN, [ContextWanted("ssn", TENANT, True)])
+        cache = ContextCache()
+        cache.put(found)
+        cipher = cache.cipher_for(ContextWanted("ssn", TENANT, True))
+        assert cipher is not None
+        stored["ssn"] = Binary(cipher.encrypt_deterministically(*value_bytes("a")), SUBTYPE)
+
+    opened = Frontier(SSN, 1, 2).opened(place("m"))
+    moving = opened.moving()
+    return [make_key, at(opened), at(moving), move, at(moving.closed())]
+
+
+def answers(world: MovingWorld, searched_at: int, answered_at: int) -> bool:
+    """Whether a filter finds the value: its key is searched for, and then found, after so many steps."""
+    stored: dict[str, Any] = {"ssn": "a"}
+    world.follow(TAKEN_IN, BEFORE_ALL, BEFORE_ALL)
+    steps = steps_of_a_job(world, stored)
+    effects = world.session.client_data(
+        world.command({"find": "people", "filter": {"tenant": 1, "ssn": "a"}})
+    )
+    (need,) = [each for each in effects if isinstance(each, NeedKeys)]
+    for each in steps[:searched_at]:
+        each()
+    found = world.resolver.find(TAKEN_IN, need.contexts)
+    for each in steps[searched_at:answered_at]:
+        each()
+    world.cache.put(found)
+    effects = world.session.keys_loaded()
+    if PauseClient(True) in effects:
+        return True  # it waits until the window is closed
+    return bool(body_of(effects)["filter"]["ssn"] == stored["ssn"])
+
+
+ORDERS = [(first, last) for last in range(6) for first in range(last + 1)]
+
+
+@pytest.mark.parametrize(("searched_at", "answered_at"), ORDERS)
+def test_a_filter_finds_its_value_whatever_a_job_does_while_its_key_is_searched_for(
+    world: MovingWorld, searched_at: int, answered_at: int
+) -> None:
+    assert answers(world, searched_at, answered_at)
+
+
+def test_without_that_key_a_filter_would_miss_its_value(
+    world: MovingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that the rule is for: nobody had a key, and then the value was moved."""
+    monkeypatch.setattr(rewrite, "wanted_by", lambda planned, _forms: contexts.wanted_by(planned))
+    assert not answers(world, 0, 5)
+
+
+def test_a_value_that_moves_is_waited_for(world: MovingWorld) -> None:
+    world.follow(TAKEN_IN, place("a"), place("m"))
+    inserted(world, {"tenant": 1, "ssn": "z"})
+    message = world.command({"find": "people", "filter": {"tenant": 1, "ssn": "b"}})
+    effects = world.answer(world.session.client_data(message))
+    assert PauseClient(True) in effects
+
+
+def test_a_context_that_was_destroyed_is_found_nowhere_and_takes_nothing(world: MovingWorld) -> None:
+    world.follow(TAKEN_IN, place("m"), place("m"))
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "a"})
+    row = world.resolver.row_of(TAKEN_IN, "ssn", TENANT)
+    assert row is not None
+    shred(world.store, announce(world.store, row, NOW, NOW - NOW), NOW)
+    world.cache.destroy([row.key_id])
+    found = asked(world, tenant=1, ssn="a")
+    assert parse_context_header(bytes(found))[1] != key_of(stored["ssn"])
+    refused = world.send({"insert": "people", "documents": [{"tenant": 1, "ssn": "a"}]})
+    assert (refused["ok"], refused["code"]) == (0.0, 211)
+
+
+@pytest.mark.parametrize("keyring", [GIVEN_BACK, TURNING], ids=["decrypt", "reencrypt"])
+def test_no_other_move_of_such_a_class_is_guessed_at(world: MovingWorld, keyring: Keyring) -> None:
+    world.follow(keyring, place("m"), place("m"))
+    for body in (
+        {"find": "people", "filter": {"tenant": 1, "ssn": "a"}},
+        {"insert": "people", "documents": [{"tenant": 1, "ssn": "a"}]},
+    ):
+        answer = world.send(body)
+        assert (answer["ok"], answer["code"]) == (0.0, 262)
+
+
+def test_without_a_frontier_nothing_is_sent(world: MovingWorld) -> None:
+    world.follow(TAKEN_IN, BEFORE_ALL)
+    world.shared.moves.lose("ssn")
+    assert world.send({"find": "people", "filter": {"tenant": 1, "ssn": "a"}})["code"] == 262
+
+
+def test_once_it_is_over_the_same_value_is_sent_under_the_key_that_is_active(world: MovingWorld) -> None:
+    world.follow(TAKEN_IN, place("m"), place("m"))
+    (stored,) = inserted(world, {"tenant": 1, "ssn": "a"})
+    after = [
+        ssn_key(1, KeyState.DECRYPT_ONLY, is_plaintext=True),
+        ssn_key(2, KeyState.ACTIVE),
+        NOTES_KEY,
+    ]
+    world.follow(Keyring(after), BEFORE_ALL)
+    world.shared.moves.forget("ssn")
+    assert asked(world, tenant=1, ssn="a") == stored["ssn"]
