@@ -1,6 +1,6 @@
 """Finds fields that look personal and are not covered, and says which are.
 
-Walk: `reading.read_fields` reads documents of collections as they are stored, `fields.FieldCounts` counts what
+Walk: `reading.read_fields` reads documents as they are stored, `fields.FieldCounts` counts what
 their values look like by path, asking `likely`, and judges each path by what the policy says of it;
 `suggesting` writes the lines that a policy lacks. Of the rooms it uses policies and crypto (the marker).
 
