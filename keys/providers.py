@@ -132,19 +132,19 @@ class Providers:
 
                 return KvStore(self._vault_connection(), place)
 
-    def context_store(self, place: Place, *, create: bool) -> ContextStore:
-        """The store of context keys at `place`, opened, or made with `create`.
+    def context_store(self, place: Place, *, create: bool, for_move: bool = False) -> ContextStore:
+        """The store of context keys at `place`, opened, or made with `create`; `for_move`: for the mover.
 
         Raises:  KeySettingError, FILE_MISSING where none is there and none is made
-                 UnsafeFile, DamagedFile, KekUnavailable CONTEXTS
+                 UnsafeFile, DamagedFile, KekUnavailable CONTEXTS; and as `mark.require_usable`
         """
         match place:
             case Path():
-                return SqliteContextStore(place, create=create)
+                return SqliteContextStore(place, create=create, for_move=for_move)
             case VaultDocument():
                 from sealwire.keys.vault.context_store import VaultContextStore  # noqa: PLC0415 - as above
 
-                return VaultContextStore(self._vault_connection(), place, create=create)
+                return VaultContextStore(self._vault_connection(), place, create=create, for_move=for_move)
 
     def vault_text(self, location: str, max_characters: int) -> str:
         """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.secret.read_text`, KeySettingError."""

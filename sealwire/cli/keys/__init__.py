@@ -19,6 +19,7 @@ from sealwire.cli.groups import LazyGroup
         "status": ("status",),
         "shred": ("shred",),
         "contexts": ("contexts", "rewrap-contexts"),
+        "move_contexts": ("move-contexts",),
     },
 )
 def command() -> None:
