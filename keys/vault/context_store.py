@@ -25,7 +25,7 @@ from sealwire.crypto.unpicklable import Unpicklable
 from sealwire.keys.contexts.mark import StoreMark, closed, require_usable
 from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.store import ContextCount
-from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.at_once import at_once
 from sealwire.keys.vault.connection import VaultConnection
@@ -60,12 +60,14 @@ class VaultContextStore(Unpicklable):
         *,
         create: bool = True,
         for_move: bool = False,
+        may_be_away: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Looks whether a store is there, or makes one; `for_move`: for the mover, who knows the mark.
 
-        Raises KeySettingError VAULT_SETTING, and FILE_MISSING without `create`; DamagedFile, KekUnavailable;
-        and as `mark.require_usable`.
+        With `may_be_away`, a server that does not answer is asked again by the first call that is made.
+        Raises KeySettingError VAULT_SETTING, VAULT_PATH, and FILE_MISSING without `create`; DamagedFile,
+        KekDenied, KekUnavailable CONTEXTS; and as `mark.require_usable`.
         """
         check_path(f"{place.mount}/{place.path}", "the path of the store of context keys")
         self._connection = connection
@@ -75,17 +77,15 @@ class VaultContextStore(Unpicklable):
         self._silent_until = clock()
         self._replaced: OrderedDict[bytes, VaultDocument] = OrderedDict()
         """By the SHA-256 of a wrapped key that was replaced here: the document that had it."""
+        self._create = create
         self._for_move = for_move
         self._heeded_until = clock()
-        if self._asked(FINDING, self._documents.is_there):
-            if not for_move:
-                require_usable(str(self), self.mark())
-            return
-        if not create:
-            raise KeySettingError(
-                KeysReason.FILE_MISSING, f"{place} does not exist", "give the store that keys.contexts names"
-            )
-        self._asked(KEEPING, self._documents.make)
+        self._is_open = False
+        try:
+            self._open()
+        except KekUnavailable as error:
+            if not may_be_away:
+                raise self._away(error) from None
 
     def __str__(self) -> str:
         return str(self._documents.place)
@@ -327,13 +327,33 @@ class VaultContextStore(Unpicklable):
                 "check the server and network",
             )
         try:
+            if not self._is_open:
+                self._open()
             return self._connection.call(what, operation, repeatable=repeatable)
         except (KekUnavailable, KekDenied, KeySettingError) as error:
-            if error.reason is KeysReason.CONTEXTS:
-                raise
-            if error.reason is KeysReason.VAULT_SLOW:
-                self._silent_until = self._clock() + _PAUSE_S
-            raise KekUnavailable(KeysReason.CONTEXTS, f"{self}: {error}", error.hint) from None
+            raise self._away(error) from None
+
+    def _open(self) -> None:
+        """See `__init__`; raises what the connection raises. May be done by several threads."""
+        marked = self._connection.call(FINDING, self._documents.marked)
+        if marked.version:
+            if not self._for_move:
+                require_usable(str(self), marked.mark)
+        elif self._create:
+            self._connection.call(KEEPING, self._documents.make)
+        else:
+            raise KeySettingError(
+                KeysReason.FILE_MISSING, f"{self} does not exist", "give the store that keys.contexts names"
+            )
+        self._is_open = True
+
+    def _away(self, error: KeysError) -> KekUnavailable:
+        """What is raised for an error of the connection."""
+        if error.reason is KeysReason.VAULT_SLOW:
+            self._silent_until = self._clock() + _PAUSE_S
+        if isinstance(error, KekUnavailable) and error.reason is KeysReason.CONTEXTS:
+            return error
+        return KekUnavailable(KeysReason.CONTEXTS, f"{self}: {error}", error.hint)
 
     def _remember(self, wrapped: bytes, place: VaultDocument) -> None:
         self._replaced[sha256(wrapped).digest()] = place

@@ -269,6 +269,7 @@ class Supervisor:
             frontier=beat.frontier,
             plaintext=beat.plaintext,
             in_clear=beat.in_clear,
+            contexts=beat.contexts,
         )
         if beat.phase is Phase.READY:
             self._carry_out(self._roster.became_ready(number, now_s))

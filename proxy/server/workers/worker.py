@@ -127,6 +127,7 @@ async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
             health.frontier,
             health.plaintext,
             health.in_clear,
+            health.contexts,
         )
         writer.write(encode(beat))
         await asyncio.sleep(BEAT_S)

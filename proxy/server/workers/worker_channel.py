@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
@@ -59,6 +60,7 @@ class Beat:
     """Namespaces and paths where it has met plaintext."""
     in_clear: tuple[str, ...] = ()
     """Classes that are stored in clear."""
+    contexts: StoreReach = StoreReach.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _value(state: Phase | Freshness | Following) -> object:
+def _value(state: Phase | Freshness | Following | StoreReach) -> object:
     return state.value
 
 
@@ -139,10 +141,11 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext, in_clear = fields
+    phase, keyring, policy, frontier, plaintext, in_clear, contexts = fields
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
     names = tuple(str(name) for name in in_clear)
-    return Beat(Phase(phase), Freshness(keyring), str(policy), Following(frontier), pairs, names)
+    states = Phase(phase), Freshness(keyring), str(policy), Following(frontier)
+    return Beat(*states, pairs, names, StoreReach(contexts))
 
 
 def _figures(fields: Any) -> Figures:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
 from sealwire.proxy.server.key_feed import Freshness
@@ -84,3 +85,18 @@ def test_a_class_that_any_worker_has_in_clear_is_shown_once() -> None:
 )
 def test_one_worker_without_a_frontier_shows(workers: tuple[Following, ...], expected: Following) -> None:
     assert of(*(replace(a_loop(), frontier=following) for following in workers)).frontier is expected
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        ((), StoreReach.OFF),
+        ((StoreReach.OFF,), StoreReach.OFF),
+        ((StoreReach.ANSWERS, StoreReach.OFF), StoreReach.ANSWERS),
+        ((StoreReach.ANSWERS, StoreReach.AWAY), StoreReach.AWAY),
+    ],
+)
+def test_one_worker_without_the_store_of_context_keys_shows(
+    workers: tuple[StoreReach, ...], expected: StoreReach
+) -> None:
+    assert of(*(replace(a_loop(), contexts=reach) for reach in workers)).contexts is expected

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
@@ -44,6 +45,7 @@ messages = st.one_of(
         st.sampled_from(Following),
         st.lists(st.tuples(st.text(), st.text())).map(tuple),
         st.lists(st.text()).map(tuple),
+        st.sampled_from(StoreReach),
     ),
     st.builds(Figures, st.integers(), st.lists(families).map(tuple)),
 )
