@@ -13,6 +13,7 @@ from sealwire.cli.groups import LazyGroup
         "create": ("create", "create-kek"),
         "rewrap": ("rewrap",),
         "rotate": ("rotate",),
+        "cancel": ("cancel",),
         "ending": ("retire", "destroy"),
         "export": ("export", "import"),
         "show": ("list", "verify"),

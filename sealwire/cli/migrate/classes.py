@@ -132,7 +132,7 @@ class ClassMove:
         versions = keys.versions
         ciphers = versions.old.cipher, versions.new.cipher
         with client.start_session(causal_consistency=True) as session, ended_in_order():
-            frontiers = MongoFrontiers(client, session, ciphers)
+            frontiers = MongoFrontiers(client, session, ciphers, is_pending=keys.is_still_pending)
             frontiers.forget_leases()
             class_id = versions.new.cipher.class_id
             values = MongoValues(
