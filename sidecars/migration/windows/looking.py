@@ -18,7 +18,8 @@ class Seen(NamedTuple):
     has_old: bool = False
     has_new: bool = False
     problems: tuple[Problem, ...] = ()
-    """Values that need a new form and cannot be given one, and those that are none of the class."""
+    """Values that need a new form and cannot be given one, and those that are none of the class; where the
+    class is to be in clear, those that are so already."""
 
 
 _NOTHING: Final = Seen()
@@ -31,6 +32,7 @@ class FirstLook:
         self._old, self._new = versions.order(versions.old), versions.order(versions.new)
         self._choose = new_forms(versions, WHOLE)
         self._is_typed = versions.old.is_plaintext
+        self._is_to_be_clear = versions.new.is_plaintext
         self._is_single = versions.old.is_plaintext and versions.domain is not None
         """Whether paths hold single values: of an array, a range over ciphertexts means something else."""
 
@@ -53,6 +55,8 @@ class FirstLook:
                     problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
             elif self._new.place(kind, value) is not None:
                 has_new = True
+                if self._is_to_be_clear:
+                    problems[Problem(walk.node.path, Left.IN_CLEAR)] = None
             elif self._is_typed and self._choose(kind, value, walk.leaf.name) is Left.WRONG_TYPE:
                 problems[Problem(walk.node.path, Left.WRONG_TYPE)] = None
         if has_old and len(raw) >= _LARGE:
