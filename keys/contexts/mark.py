@@ -29,6 +29,12 @@ class StoreMark:
     kind: MarkKind
     other: str
     """The other place, as a setting would name it."""
+    token: str = ""
+    """Which move it is: one that was called off does not end a later one."""
+
+    def names(self, kind: MarkKind, other: str) -> bool:
+        """Whether it is one of this kind, for this place."""
+        return (self.kind, self.other) == (kind, other)
 
     @property
     def is_closed(self) -> bool:

@@ -9,7 +9,7 @@ import sqlite3
 from sealwire.keys.contexts.mark import MarkKind, StoreMark
 
 _MAKE = (
-    "CREATE TABLE mark (kind TEXT NOT NULL, other TEXT NOT NULL)",
+    "CREATE TABLE mark (kind TEXT NOT NULL, other TEXT NOT NULL, token TEXT NOT NULL)",
     """CREATE TRIGGER mark_stops_insert BEFORE INSERT ON contexts
     WHEN EXISTS (SELECT 1 FROM mark WHERE kind != 'arriving') BEGIN SELECT RAISE(ABORT, 'moved'); END""",
     """CREATE TRIGGER mark_stops_update BEFORE UPDATE ON contexts
@@ -29,10 +29,10 @@ def read_mark(connection: sqlite3.Connection) -> StoreMark | None:
     """The mark, if there is one. Raises sqlite3.Error; DatabaseError for one that is not ours."""
     if not _has_table(connection):
         return None
-    found = connection.execute("SELECT kind, other FROM mark").fetchall()
+    found = connection.execute("SELECT kind, other, token FROM mark").fetchall()
     try:
-        ((kind, other),) = found
-        return StoreMark(MarkKind(kind), str(other))
+        ((kind, other, token),) = found
+        return StoreMark(MarkKind(kind), str(other), str(token))
     except ValueError:
         raise sqlite3.DatabaseError from None
 
@@ -49,7 +49,7 @@ def write_mark(connection: sqlite3.Connection, old: StoreMark | None, new: Store
             connection.execute(statement)
     if new is not None:
         connection.execute("DELETE FROM mark")
-        connection.execute("INSERT INTO mark VALUES (?, ?)", (new.kind.value, new.other))
+        connection.execute("INSERT INTO mark VALUES (?, ?, ?)", (new.kind.value, new.other, new.token))
     return True
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
+from secrets import token_hex
 
 from sealwire.keys.contexts.mark import MarkKind, StoreMark
 from sealwire.keys.contexts.row import ContextRow
@@ -61,7 +62,8 @@ def require_room(old: ContextStore, new: ContextStore | None, place: str) -> Non
     if new is None or is_over:
         return
     arriving = new.mark()
-    if arriving != StoreMark(MarkKind.ARRIVING, str(old)) and (arriving is not None or new.size()):
+    is_ours = arriving is not None and arriving.names(MarkKind.ARRIVING, str(old))
+    if not is_ours and (arriving is not None or new.size()):
         raise AlreadyExists(
             KeysReason.CONTEXTS,
             f"{new} has keys of contexts that are not those of {old}",
@@ -81,10 +83,12 @@ def transfer(
     a row that this one cannot follow. Cost: one write a row, and O(rows) reads of both stores
     """
     require_room(old, new, str(new))
-    if old.mark() == StoreMark(MarkKind.LEFT, str(new)):
-        _put_mark(new, StoreMark(MarkKind.ARRIVING, str(old)), None)
+    arriving, left = StoreMark(MarkKind.ARRIVING, str(old)), StoreMark(MarkKind.LEFT, str(new))
+    standing = old.mark()
+    if standing == left:
+        _put_mark(new, arriving, None)
         return count_rows(new)
-    arriving, leaving = StoreMark(MarkKind.ARRIVING, str(old)), StoreMark(MarkKind.LEAVING, str(new))
+    leaving = standing or StoreMark(MarkKind.LEAVING, str(new), token_hex(8))
     _put_mark(new, None, arriving)
     _put_mark(old, None, leaving)
     sleep(old.closing_s)
@@ -92,7 +96,7 @@ def transfer(
         _copy(old, new, moved)
         done = _compared(old, new)
         if done is not None:
-            _put_mark(old, leaving, StoreMark(MarkKind.LEFT, str(new)))
+            _put_mark(old, leaving, left)
             _put_mark(new, arriving, None)
             return done
     raise _changed(old)
@@ -101,15 +105,16 @@ def transfer(
 def call_off(old: ContextStore, other: str) -> None:
     """Open the old store again. What was copied stays where it is, and is used by nobody.
 
-    Raises KeySettingError CONTEXTS where no keys leave it for `other`, or all have left.
+    Raises KeySettingError CONTEXTS where no keys leave it for `other`, or all have left; KeyringBusy WRITER.
     """
-    leaving = StoreMark(MarkKind.LEAVING, other)
-    if not old.set_mark(leaving, None):
+    leaving = old.mark()
+    if leaving is None or not leaving.names(MarkKind.LEAVING, other):
         raise KeySettingError(
             KeysReason.CONTEXTS,
             f"{old}: no move of its keys to {other} is under way",
             "once it is over, move them back to a place where no store is",
         )
+    _put_mark(old, leaving, None)
 
 
 def _copy(old: ContextStore, new: ContextStore, moved: Callable[[int], None]) -> None:

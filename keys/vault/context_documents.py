@@ -1,7 +1,7 @@
 """The documents that keys of contexts are in Vault: where each lies, what is in it, and single steps with it.
 
     store                        {"format": 1}: these are keys of contexts, in this form; while they move to
-                                 another store, or from one, "mark": {"kind", "other"} as well
+                                 another store, or from one, "mark": {"kind", "other", "token"} too
     tags/CLASS/TT/TAG            {"row": the row of the context}, or {"row": null} once it was let in again
     ids/II/ID                    {"class_id", "tag"}: where the key of this id is; never changes
     former/CLASS/ID              {"row"}: a destroyed key whose context was let in again
@@ -83,7 +83,8 @@ class ContextDocuments:
         try:
             mark = None
             if "mark" in fields:
-                mark = StoreMark(MarkKind(fields["mark"]["kind"]), str(fields["mark"]["other"]))
+                named = fields["mark"]
+                mark = StoreMark(MarkKind(named["kind"]), str(named["other"]), str(named["token"]))
         except (KeyError, TypeError, ValueError):
             raise self._not_ours() from None
         if fields != _store_fields(mark):
@@ -265,7 +266,9 @@ class ContextDocuments:
 def _store_fields(mark: StoreMark | None) -> dict[str, Any]:
     """What the document says that a store is here, with its mark."""
     fields: dict[str, Any] = {"format": _FORMAT}
-    return fields if mark is None else fields | {"mark": {"kind": mark.kind.value, "other": mark.other}}
+    if mark is None:
+        return fields
+    return fields | {"mark": {"kind": mark.kind.value, "other": mark.other, "token": mark.token}}
 
 
 def _fields(row: ContextRow) -> dict[str, Any]:

@@ -394,7 +394,9 @@ def test_a_store_that_is_filled_or_was_left_is_opened_by_the_mover_only(
     VaultContextStore(connection, place, for_move=True)
 
 
-@pytest.mark.parametrize("mark", [None, {}, {"kind": "other", "other": "a"}, {"kind": "left"}, "left"])
+@pytest.mark.parametrize(
+    "mark", [None, {}, {"kind": "other", "other": "a", "token": ""}, {"kind": "left", "other": "a"}, "left"]
+)
 def test_a_mark_that_was_edited_is_damage(
     store: VaultContextStore, bao: OpenBao, place: VaultDocument, mark: object
 ) -> None:

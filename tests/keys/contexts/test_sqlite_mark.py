@@ -98,7 +98,7 @@ def test_nothing_is_deleted_from_a_file_that_is_left(mover: SqliteContextStore, 
 
 @pytest.mark.parametrize(
     "statement",
-    ["DELETE FROM mark", "UPDATE mark SET kind = 'other'", "INSERT INTO mark VALUES ('left', '')"],
+    ["DELETE FROM mark", "UPDATE mark SET kind = 'other'", "INSERT INTO mark VALUES ('left', '', '')"],
 )
 def test_a_mark_that_was_edited_is_damage(mover: SqliteContextStore, path: Path, statement: str) -> None:
     assert mover.set_mark(None, LEAVING)

@@ -77,6 +77,11 @@ def all_rows(store: SqliteContextStore) -> list[ContextRow]:
     return [*store.rows(1, b"", 99), *store.rows(2, b"", 99)]
 
 
+def is_leaving(pair: Pair) -> bool:
+    mark = pair.old.mark()
+    return mark is not None and mark.names(MarkKind.LEAVING, str(pair.new))
+
+
 def refused(action: Callable[[], object], kind: type[Exception]) -> None:
     with pytest.raises(kind) as caught:
         action()
@@ -153,7 +158,7 @@ def test_the_mover_waits_until_everybody_heeds_the_mark(pair: Pair) -> None:
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
-        assert pair.old.mark() == StoreMark(MarkKind.LEAVING, str(pair.new))
+        assert is_leaving(pair)
         assert all_rows(pair.new) == []
 
     with closing(Slow(pair.paths[0], for_move=True)) as old:
@@ -219,7 +224,7 @@ def test_what_somebody_else_wrote_there_meanwhile_stops_it(pair: Pair, other: Co
     assert pair.new.set_mark(None, StoreMark(MarkKind.ARRIVING, str(pair.old)))
     pair.new.create([other])
     refused(pair.run, AlreadyExists)
-    assert pair.old.mark() == StoreMark(MarkKind.LEAVING, str(pair.new))
+    assert is_leaving(pair)
     assert pair.new.mark() == StoreMark(MarkKind.ARRIVING, str(pair.old))
 
 
@@ -250,3 +255,17 @@ def test_rows_that_change_all_the_time_end_the_run(pair: Pair) -> None:
         pair.old.set_mark(None, mark)
 
     refused(lambda: transfer.transfer(pair.old, pair.new, write), KeyringBusy)
+
+
+def test_a_move_that_was_called_off_does_not_end_the_one_that_was_begun_after_it(pair: Pair) -> None:
+    def call_off_and_begin_again(_rows: int) -> None:
+        mark = pair.old.mark()
+        if mark is not None and mark.token == "another":
+            return
+        transfer.call_off(pair.old, str(pair.new))
+        pair.used.create([row(9)])
+        assert pair.old.set_mark(None, StoreMark(MarkKind.LEAVING, str(pair.new), "another"))
+
+    refused(lambda: transfer.transfer(pair.old, pair.new, call_off_and_begin_again), KeyringBusy)
+    assert is_leaving(pair)
+    assert pair.run().rows == 8
