@@ -132,19 +132,26 @@ class Providers:
 
                 return KvStore(self._vault_connection(), place)
 
-    def context_store(self, place: Place, *, create: bool) -> ContextStore:
-        """The store of context keys at `place`, opened, or made with `create`.
+    def context_store(
+        self, place: Place, *, create: bool, for_move: bool = False, may_be_away: bool = False
+    ) -> ContextStore:
+        """The store of context keys at `place`, opened, or made with `create`; `for_move`: for the mover.
 
+        With `may_be_away`, one in Vault that does not answer is opened by its first use. One that refuses is
+        believed.
         Raises:  KeySettingError, FILE_MISSING where none is there and none is made
-                 UnsafeFile, DamagedFile, KekUnavailable CONTEXTS
+                 UnsafeFile, DamagedFile, KekDenied, KekUnavailable CONTEXTS; and as `mark.require_usable`
         """
         match place:
             case Path():
-                return SqliteContextStore(place, create=create)
+                return SqliteContextStore(place, create=create, for_move=for_move)
             case VaultDocument():
                 from sealwire.keys.vault.context_store import VaultContextStore  # noqa: PLC0415 - as above
 
-                return VaultContextStore(self._vault_connection(), place, create=create)
+                connection = self._vault_connection()
+                return VaultContextStore(
+                    connection, place, create=create, for_move=for_move, may_be_away=may_be_away
+                )
 
     def vault_text(self, location: str, max_characters: int) -> str:
         """The text at `MOUNT/PATH#FIELD` in Vault. Raises as `vault.secret.read_text`, KeySettingError."""

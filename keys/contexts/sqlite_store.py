@@ -12,7 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sealwire.keys.contexts.mark import StoreMark, closed, require_usable
 from sealwire.keys.contexts.row import ContextRow, parse_moment
+from sealwire.keys.contexts.sqlite_mark import read_mark, write_mark
 from sealwire.keys.contexts.store import ContextCount
 from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, KeysReason
 from sealwire.keys.keyring.record import format_time
@@ -44,12 +46,14 @@ T = TypeVar("T")
 class SqliteContextStore:
     """A `store.ContextStore` in the file at `path`."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Opens the file, or makes it.
+    def __init__(self, path: Path, *, create: bool = True, for_move: bool = False) -> None:
+        """Opens the file, or makes it; `for_move`: for the mover, who knows the mark.
 
-        Raises KeySettingError FILE_MISSING without `create`, UnsafeFile, DamagedFile, KekUnavailable.
+        Raises KeySettingError FILE_MISSING without `create`, UnsafeFile, DamagedFile, KekUnavailable, and as
+        `mark.require_usable`.
         """
         self._path = path
+        self._for_move = for_move
         self._lock = threading.Lock()
         if not create and not path.exists():
             raise KeySettingError(
@@ -57,6 +61,12 @@ class SqliteContextStore:
             )
         ensure_private(path)
         self._connection = self._guarded(self._connect)
+        if not for_move:
+            try:
+                require_usable(str(self), self.mark())
+            except BaseException:
+                self.close()
+                raise
 
     def __str__(self) -> str:
         return str(self._path)
@@ -66,11 +76,12 @@ class SqliteContextStore:
 
     def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
         """See `store.ContextStore`. Cost: O(tags log rows)."""
-        return self._selected("class_id = ? AND tag IN", (class_id,), tags)
+        found = self._selected("class_id = ? AND tag IN", (class_id,), tags)
+        return self._as_far_as_known(found, len(set(tags)))
 
     def find_ids(self, key_ids: Sequence[bytes]) -> list[ContextRow]:
         """See `store.ContextStore`. Cost: O(ids log rows)."""
-        return self._selected("key_id IN", (), key_ids)
+        return self._as_far_as_known(self._selected("key_id IN", (), key_ids), len(set(key_ids)))
 
     def create(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
         """See `store.ContextStore`. Cost: one fsync for all of them."""
@@ -84,6 +95,23 @@ class SqliteContextStore:
         for row in rows:
             by_class.setdefault(row.class_id, []).append(row.tag or b"")
         return [row for class_id, tags in by_class.items() for row in self.find(class_id, tags)]
+
+    def adopt(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
+        """See `store.ContextStore`. Cost: one fsync for all of them."""
+        insert = f"""INSERT INTO contexts ({_COLUMNS}, destroyed_number)
+            VALUES (?,?,?,?,?,?,?,?, CASE WHEN ? THEN ({_LAST_NUMBER}) + 1 END) ON CONFLICT DO NOTHING"""  # noqa: S608 - constants
+
+        def keep(connection: sqlite3.Connection) -> None:
+            connection.executemany(insert, [(*_fields(row), row.is_destroyed) for row in rows])
+
+        self._written(keep)
+        found = self.find_ids([row.key_id for row in rows])
+        known = {row.key_id for row in found}
+        for row in rows:
+            if row.key_id not in known:
+                found += self.find(row.class_id, [row.tag or b""])
+        given = {row.key_id: row for row in rows}
+        return [row for row in found if row != given.get(row.key_id)]
 
     def replace(self, old: ContextRow, new: ContextRow) -> bool:
         """See `store.ContextStore`. Cost: one fsync, and another one where a key is destroyed."""
@@ -115,6 +143,34 @@ class SqliteContextStore:
         numbered = self._rows(select, (mark,))
         return (numbered[-1][0] if numbered else mark), [key_id for _, key_id in numbered]
 
+    def classes(self) -> list[int]:
+        """See `store.ContextStore`."""
+        return [
+            class_id for (class_id,) in self._rows("SELECT DISTINCT class_id FROM contexts ORDER BY 1", ())
+        ]
+
+    def size(self) -> int:
+        """See `store.ContextStore`."""
+        return int(self._rows("SELECT count(*) FROM contexts", ())[0][0])
+
+    def mark(self) -> StoreMark | None:
+        """See `store.ContextStore`."""
+
+        def read() -> StoreMark | None:
+            with self._lock:
+                return read_mark(self._connection)
+
+        return self._guarded(read)
+
+    def set_mark(self, old: StoreMark | None, new: StoreMark | None) -> bool:
+        """See `store.ContextStore`. Cost: one fsync."""
+        return self._written(lambda connection: write_mark(connection, old, new))
+
+    @property
+    def closing_s(self) -> float:
+        """See `store.ContextStore`: triggers bind everybody at once."""
+        return 0.0
+
     def count(self, class_id: int) -> ContextCount:
         """See `store.ContextStore`."""
         select = """SELECT wrap_version, wrapped IS NULL, shred_after IS NOT NULL, tag IS zeroblob(16),
@@ -133,7 +189,8 @@ class SqliteContextStore:
 
     def rows(self, class_id: int, after: bytes, limit: int) -> list[ContextRow]:
         """See `store.ContextStore`."""
-        select = f"SELECT {_COLUMNS} FROM contexts WHERE class_id = ? AND key_id > ? ORDER BY key_id LIMIT ?"  # noqa: S608 - constants
+        # the plus keeps SQLite from taking all rows of the class and sorting them, for every batch
+        select = f"SELECT {_COLUMNS} FROM contexts WHERE +class_id = ? AND key_id > ? ORDER BY key_id LIMIT ?"  # noqa: S608 - constants
         return [self._row(found) for found in self._rows(select, (class_id, after, limit))]
 
     def has_bytes(self, wrapped: bytes) -> bool | None:
@@ -176,6 +233,14 @@ class SqliteContextStore:
         finally:
             connection.execute("COMMIT")
 
+    def _as_far_as_known(self, found: list[ContextRow], wanted: int) -> list[ContextRow]:
+        """What was found. What was not may be at another place by now. Raises KekUnavailable CONTEXTS."""
+        if len(found) < wanted and not self._for_move:
+            mark = self.mark()
+            if mark is not None:
+                raise closed(str(self), mark)
+        return found
+
     def _selected(self, where: str, first: tuple[object, ...], wanted: Sequence[bytes]) -> list[ContextRow]:
         found: list[ContextRow] = []
         for index in range(0, len(wanted), _AT_ONCE):
@@ -212,6 +277,11 @@ class SqliteContextStore:
         """Errors of SQLite as ours. Their texts hold no values, and are left out all the same."""
         try:
             return action()
+        except sqlite3.IntegrityError:
+            mark = self.mark()
+            raise (
+                self._damaged("is not what SQLite wrote") if mark is None else closed(str(self), mark)
+            ) from None
         except sqlite3.OperationalError:
             raise KekUnavailable(
                 KeysReason.CONTEXTS,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sealwire.keys.contexts.mark import StoreMark
 from sealwire.keys.contexts.row import ContextRow
 
 
@@ -23,7 +24,8 @@ class ContextStore(Protocol):
     """Keeps rows. Safe to share between threads. `str` names it in messages.
 
     Every method raises KekUnavailable CONTEXTS where the store does not answer, DamagedFile where it is not
-    what Sealwire wrote. What `create` returned is on disk.
+    what Sealwire wrote. What `create` returned is on disk. A store that moves to another place (`mark`)
+    raises KekUnavailable CONTEXTS for what is to be made or changed, or is not there; not to the mover.
     """
 
     def find(self, class_id: int, tags: Sequence[bytes]) -> list[ContextRow]:
@@ -50,6 +52,38 @@ class ContextStore(Protocol):
 
         With a mark below zero no ids, and the mark of now.
         """
+        ...
+
+    def classes(self) -> list[int]:
+        """The ids of the classes that have rows, in rising order."""
+        ...
+
+    def size(self) -> int:
+        """How many rows there are, or a few more, for a bar. Cost: O(rows), without reading them."""
+        ...
+
+    def adopt(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
+        """Keep rows of another store as they are: destroyed ones, told of by `destroyed_after`, too.
+
+        May be repeated. Gives the rows that stand in the way, in any order: different ones of the same id
+        or context.
+        """
+        ...
+
+    def mark(self) -> StoreMark | None:
+        """What the store says of its move."""
+        ...
+
+    def set_mark(self, old: StoreMark | None, new: StoreMark | None) -> bool:
+        """Put a mark where exactly `old` stands; False where something else does.
+
+        Others heed a closing mark `closing_s` later at the latest: what they make until then stands.
+        """
+        ...
+
+    @property
+    def closing_s(self) -> float:
+        """See `set_mark`. Seconds."""
         ...
 
     def count(self, class_id: int) -> ContextCount:

@@ -17,6 +17,10 @@ class KeyEvent(Enum):
 
     ACTIVATED = "activated"
     """All data has moved to it."""
+    CANCELLED = "cancelled"
+    """It was made by mistake, and no data has begun to move to it."""
+    RENEWED = "pending again"
+    """It was cancelled by mistake."""
     REPLACED = "replaced"
     """A newer key of its class is active."""
     RETIRED = "retired"
@@ -42,6 +46,8 @@ FIRST_STATES: Final = (KeyState.ACTIVE, KeyState.PENDING)
 
 KEY_MOVES: Final = (
     KeyMove(KeyState.PENDING, KeyEvent.ACTIVATED, KeyState.ACTIVE),
+    KeyMove(KeyState.PENDING, KeyEvent.CANCELLED, KeyState.RETIRED),
+    KeyMove(KeyState.RETIRED, KeyEvent.RENEWED, KeyState.PENDING),
     KeyMove(KeyState.ACTIVE, KeyEvent.REPLACED, KeyState.DECRYPT_ONLY),
     KeyMove(KeyState.DECRYPT_ONLY, KeyEvent.RETIRED, KeyState.RETIRED),
     KeyMove(KeyState.ACTIVE, KeyEvent.RETURNED, KeyState.RETIRED),
@@ -52,7 +58,7 @@ KEY_MOVES: Final = (
 _AFTER: Final = {(before, event): after for before, event, after in KEY_MOVES}
 _NEEDED: Final = {event: before for before, event, _ in KEY_MOVES}
 _NEXT_STEPS: Final = {
-    KeyState.PENDING: "move the data to it first: sealwire migrate reencrypt",
+    KeyState.PENDING: "move the data to it first: sealwire migrate reencrypt; or sealwire keys cancel",
     KeyState.ACTIVE: "make a newer key first: sealwire keys rotate",
     KeyState.DECRYPT_ONLY: "retire it first: sealwire keys retire",
     KeyState.RETIRED: "take it back first: sealwire keys retire --undo",

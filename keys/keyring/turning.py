@@ -14,7 +14,7 @@ from pathlib import Path
 from sealwire.crypto.envelope import MAX_ID
 from sealwire.keys.errors import KeySettingError, KeysReason, UnknownKey
 from sealwire.keys.kek.kek import KeyEncryptionKey
-from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key
+from sealwire.keys.keyring.data_key import DataKey, KeyState, generate_data_key, whole_seconds
 from sealwire.keys.keyring.file import change_keys
 from sealwire.keys.keyring.record import MAX_VERSIONS
 from sealwire.keys.keyring.states import KeyEvent, move
@@ -72,6 +72,53 @@ def activate(
     def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
         *older, pending = versions
         return (*_replaced(older), move(pending, KeyEvent.ACTIVATED))
+
+    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+
+
+def cancel(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> DataKey:
+    """Retire the pending key of a class. Whoever calls this has seen that no data has begun to move to it.
+
+    It keeps its version, which no other key gets. Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE.
+    """
+
+    def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
+        *older, pending = versions
+        return (*older, move(pending, KeyEvent.CANCELLED))
+
+    return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
+
+
+def renew(
+    place: Path | KeyringStore,
+    kek: KeyEncryptionKey,
+    class_name: str,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+) -> DataKey:
+    """Make a cancelled key pending again; it counts as made now, because proxies have to load it.
+
+    Raises UnknownKey CLASS_UNKNOWN; KeySettingError KEY_STATE: the newest key of the class was not cancelled;
+    LENT: it was borrowed, and its lender encrypts with another one by now.
+    """
+
+    def change(versions: Sequence[DataKey]) -> tuple[DataKey, ...]:
+        *older, last = versions
+        if all(key.state is not KeyState.ACTIVE for key in older):
+            raise KeySettingError(
+                KeysReason.KEY_STATE,
+                f"version {last.version} of class {class_name} is {last.state.value}, and was not cancelled",
+                "sealwire keys list shows the versions",
+            )
+        return (*older, replace(move(last, KeyEvent.RENEWED), created=whole_seconds(now)))
 
     return _change_class(place, kek, class_name, change, now, dry_run=dry_run)[-1]
 
@@ -152,7 +199,8 @@ def next_version(versions: Sequence[DataKey], now: datetime, state: KeyState) ->
         raise KeySettingError(
             KeysReason.KEY_STATE,
             f"version {last.version} of class {last.class_name} is still pending",
-            f"move its data first: {_command_for(versions)}",
+            f"move its data first: {_command_for(versions)}; if it was made by mistake: sealwire keys cancel "
+            f"{last.class_name}",
         )
     if len(versions) >= MAX_VERSIONS or last.version >= MAX_ID:
         raise KeySettingError(

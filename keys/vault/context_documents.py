@@ -1,6 +1,7 @@
 """The documents that keys of contexts are in Vault: where each lies, what is in it, and single steps with it.
 
-    store                        {"format": 1}: these are keys of contexts, in this form
+    store                        {"format": 1}: these are keys of contexts, in this form; while they move to
+                                 another store, or from one, "mark": {"kind", "other", "token"} too
     tags/CLASS/TT/TAG            {"row": the row of the context}, or {"row": null} once it was let in again
     ids/II/ID                    {"class_id", "tag"}: where the key of this id is; never changes
     former/CLASS/ID              {"row"}: a destroyed key whose context was let in again
@@ -16,10 +17,12 @@ Every function raises DamagedFile for a document that Sealwire did not write, or
 import base64
 import binascii
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hvac import Client
 
+from sealwire.keys.contexts.mark import MarkKind, StoreMark
 from sealwire.keys.contexts.row import TAG_BYTES, ContextRow, parse_moment
 from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.keys.keyring.record import format_time
@@ -39,6 +42,13 @@ class RowAt(NamedTuple):
     """What stands in the document of a context, and its version, which a change has to name."""
 
     row: ContextRow | None
+    version: int
+
+
+class MarkAt(NamedTuple):
+    """The mark of a store, and the version of its document."""
+
+    mark: StoreMark | None
     version: int
 
 
@@ -63,17 +73,32 @@ class ContextDocuments:
 
     def is_there(self, client: Client) -> bool:
         """Whether a store was made here. Raises DamagedFile for another form of one."""
-        fields, _ = self.read(client, self.at("store"))
+        return self.marked(client).version > 0
+
+    def marked(self, client: Client) -> MarkAt:
+        """The mark of the store's move; version 0 where no store is. Raises DamagedFile as `is_there`."""
+        fields, version = self.read(client, self.at("store"))
         if fields is None:
-            return False
-        if fields != {"format": _FORMAT}:
+            return MarkAt(None, 0)
+        try:
+            mark = None
+            if "mark" in fields:
+                named = fields["mark"]
+                mark = StoreMark(MarkKind(named["kind"]), str(named["other"]), str(named["token"]))
+        except (KeyError, TypeError, ValueError):
+            raise self._not_ours() from None
+        if fields != _store_fields(mark):
             raise self._damaged("is not a store of context keys, or of a newer release")
-        return True
+        return MarkAt(mark, version)
+
+    def put_mark(self, client: Client, mark: StoreMark | None, version: int) -> None:
+        """Change it. Raises VersionMoved where the document has another version by now."""
+        self.put(client, self.at("store"), _store_fields(mark), version)
 
     def make(self, client: Client) -> None:
         """Say that a store is here. May be repeated."""
         try:
-            self.put(client, self.at("store"), {"format": _FORMAT}, 0)
+            self.put(client, self.at("store"), _store_fields(None), 0)
         except VersionMoved:
             self.is_there(client)
 
@@ -125,6 +150,29 @@ class ContextDocuments:
                     return standing.row
                 version = standing.version
         return None
+
+    def adopt(self, client: Client, row: ContextRow) -> ContextRow | None:
+        """Keep a row of another store; the row that then stands, None where others write as well.
+
+        Who gave up its tag had one that is known no more: its id then leads to a tag that no context has.
+        """
+        if row.tag is not None:
+            return self.create(client, row, row.tag)
+        pointer = {"class_id": row.class_id, "tag": row.key_id.hex()}
+        with suppress(VersionMoved):
+            self.put(client, self.of_id(row.key_id), pointer, 0)
+        self.put_former(client, row)
+        return row
+
+    def classes(self, client: Client) -> list[int]:
+        """The ids of the classes that have any row, in rising order."""
+        names = [
+            name for folder in ("tags", "former") for name in list_names(client, self.at(folder), FINDING)
+        ]
+        try:
+            return sorted({int(name.removesuffix("/")) for name in names})
+        except ValueError:
+            raise self._not_ours() from None
 
     def put_row(
         self, client: Client, class_id: int, tag: bytes, new: ContextRow | None, version: int
@@ -213,6 +261,14 @@ class ContextDocuments:
     def _damaged(self, what: str) -> DamagedFile:
         hint = "undelete the document, or restore a snapshot of Vault's own"
         return DamagedFile(KeysReason.SCHEMA, f"{self.place} {what}", hint)
+
+
+def _store_fields(mark: StoreMark | None) -> dict[str, Any]:
+    """What the document says that a store is here, with its mark."""
+    fields: dict[str, Any] = {"format": _FORMAT}
+    if mark is None:
+        return fields
+    return fields | {"mark": {"kind": mark.kind.value, "other": mark.other, "token": mark.token}}
 
 
 def _fields(row: ContextRow) -> dict[str, Any]:

@@ -4,6 +4,10 @@ One row is one document (`context_documents`), and check-and-set gives each cont
 the same time. Requests of one call run eight at once, and a call is made for 64 rows at a time: each has the
 deadline of the connection, and other users of the connection get their turn between.
 
+A store that moves says so in one document, and the rows are others. So who made or found a row sees to it
+afterwards that this document had no mark `_HEEDED_S` ago or later, by its own steady clock, and the mover
+waits for longer than that: what is made until then is seen by the mover, and what comes later serves nobody.
+
 The engine keeps older versions of a document. A destroyed key is destroyed in all of them, and a key that
 was wrapped anew as well. Vault's snapshots and its storage's own log may hold them longer.
 """
@@ -18,9 +22,10 @@ from typing import TypeVar
 from hvac import Client
 
 from sealwire.crypto.unpicklable import Unpicklable
+from sealwire.keys.contexts.mark import StoreMark, closed, require_usable
 from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.store import ContextCount
-from sealwire.keys.errors import KekDenied, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.errors import KekDenied, KekUnavailable, KeysError, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.at_once import at_once
 from sealwire.keys.vault.connection import VaultConnection
@@ -36,6 +41,8 @@ from sealwire.keys.vault.settings import check_path
 
 _AT_ONCE = 64
 _REMEMBERED = 1000
+_HEEDED_S = 5.0
+_CLOSING_S = 15.0
 _PAUSE_S = 1.0
 """After a time-out nobody asks for so long: who waits for a server that is silent would else wait in turn."""
 
@@ -52,11 +59,15 @@ class VaultContextStore(Unpicklable):
         place: VaultDocument,
         *,
         create: bool = True,
+        for_move: bool = False,
+        may_be_away: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Looks whether a store is there, or makes one.
+        """Looks whether a store is there, or makes one; `for_move`: for the mover, who knows the mark.
 
-        Raises KeySettingError VAULT_SETTING, and FILE_MISSING without `create`; DamagedFile, KekUnavailable.
+        With `may_be_away`, a server that does not answer is asked again by the first call that is made.
+        Raises KeySettingError VAULT_SETTING, VAULT_PATH, and FILE_MISSING without `create`; DamagedFile,
+        KekDenied, KekUnavailable CONTEXTS; and as `mark.require_usable`.
         """
         check_path(f"{place.mount}/{place.path}", "the path of the store of context keys")
         self._connection = connection
@@ -66,13 +77,15 @@ class VaultContextStore(Unpicklable):
         self._silent_until = clock()
         self._replaced: OrderedDict[bytes, VaultDocument] = OrderedDict()
         """By the SHA-256 of a wrapped key that was replaced here: the document that had it."""
-        if self._asked(FINDING, self._documents.is_there):
-            return
-        if not create:
-            raise KeySettingError(
-                KeysReason.FILE_MISSING, f"{place} does not exist", "give the store that keys.contexts names"
-            )
-        self._asked(KEEPING, self._documents.make)
+        self._create = create
+        self._for_move = for_move
+        self._heeded_until = clock()
+        self._is_open = False
+        try:
+            self._open()
+        except KekUnavailable as error:
+            if not may_be_away:
+                raise self._away(error) from None
 
     def __str__(self) -> str:
         return str(self._documents.place)
@@ -87,11 +100,15 @@ class VaultContextStore(Unpicklable):
         def row_of(client: Client, tag: bytes) -> ContextRow | None:
             return documents.standing(client, class_id, tag).row
 
-        return [row for row in self._each(FINDING, row_of, tags) if row is not None]
+        found = [row for row in self._each(FINDING, row_of, tags) if row is not None]
+        self._heed_mark()
+        return found
 
     def find_ids(self, key_ids: Sequence[bytes]) -> list[ContextRow]:
         """See `contexts.store.ContextStore`. Cost: two requests an id."""
-        return self._of_ids(key_ids, None)
+        found = self._of_ids(key_ids, None)
+        self._heed_mark()
+        return found
 
     def create(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
         """See `contexts.store.ContextStore`. Cost: two requests a row."""
@@ -103,7 +120,31 @@ class VaultContextStore(Unpicklable):
                 raise KekUnavailable(KeysReason.CONTEXTS, text, "try again")
             return made
 
-        return list({row.key_id: row for row in self._each(KEEPING, keep, rows)}.values())
+        self._heed_mark()
+        made = list({row.key_id: row for row in self._each(KEEPING, keep, rows)}.values())
+        self._heed_mark()
+        return made
+
+    def adopt(self, rows: Sequence[ContextRow]) -> list[ContextRow]:
+        """See `contexts.store.ContextStore`. Cost: 4 requests a row, some more for a destroyed one."""
+        documents = self._documents
+
+        def keep(client: Client, row: ContextRow) -> ContextRow | None:
+            there = documents.standing_of_id(client, row.key_id).row
+            if there is not None:
+                return there
+            if row.is_destroyed:
+                # before the row, so that none is destroyed untold; it may be told twice
+                self._log.append(client, row.key_id, 0)
+            return documents.adopt(client, row)
+
+        kept = self._each(KEEPING, keep, [row for row in rows if not row.is_destroyed])
+        for row in rows:
+            if row.is_destroyed:
+                # one at a time: each takes the next number of the log
+                kept += self._each(KEEPING, keep, [row])
+        given = {row.key_id: row for row in rows}
+        return [row for row in kept if row is not None and row != given.get(row.key_id)]
 
     def replace(self, old: ContextRow, new: ContextRow) -> bool:
         """See `contexts.store.ContextStore`; the tag stays, or is given up by a destroyed row.
@@ -111,6 +152,7 @@ class VaultContextStore(Unpicklable):
         Cost: 2 requests, another one where the key is wrapped anew, 5 and a search where it is destroyed
         """
         tag = old.tag
+        self._heed_mark()
         if tag is None:
             # it gave up its tag: nothing about it changes any more
             return old == new and self.find_ids([old.key_id]) == [old]
@@ -137,6 +179,7 @@ class VaultContextStore(Unpicklable):
         if old.wrapped is not None and new.wrapped != old.wrapped:
             self._asked(KEEPING, lambda client: destroy_versions(client, place, standing.version))
             self._remember(old.wrapped, place)
+        self._heed_mark()
         return True
 
     def destroyed_after(self, mark: int) -> tuple[int, list[bytes]]:
@@ -154,6 +197,38 @@ class VaultContextStore(Unpicklable):
                 break
         destroyed = [each.key_id for each in told if each.state is EntryState.DESTROYED]
         return next((each.number - 1 for each in told if each.state is EntryState.OPEN), last), destroyed
+
+    def classes(self) -> list[int]:
+        """See `contexts.store.ContextStore`. Cost: two requests."""
+        return self._asked(FINDING, self._documents.classes)
+
+    def size(self) -> int:
+        """See `contexts.store.ContextStore`. Cost: 256 requests."""
+        return sum(len(names) for _, names in self._shards("ids"))
+
+    def mark(self) -> StoreMark | None:
+        """See `contexts.store.ContextStore`. Cost: a request."""
+        return self._asked(FINDING, self._documents.marked).mark
+
+    def set_mark(self, old: StoreMark | None, new: StoreMark | None) -> bool:
+        """See `contexts.store.ContextStore`. Cost: two requests."""
+        standing = self._asked(FINDING, self._documents.marked)
+        if standing.mark != old:
+            return False
+        try:
+            self._asked(
+                KEEPING,
+                lambda client: self._documents.put_mark(client, new, standing.version),
+                repeatable=False,
+            )
+        except VersionMoved:
+            return False
+        return True
+
+    @property
+    def closing_s(self) -> float:
+        """See `contexts.store.ContextStore`: three times as long as anybody goes by what was read."""
+        return _CLOSING_S
 
     def count(self, class_id: int) -> ContextCount:
         """See `contexts.store.ContextStore`. Cost: 256 requests, and one a row of the class."""
@@ -195,6 +270,16 @@ class VaultContextStore(Unpicklable):
 
     def close(self) -> None:
         """Nothing: the connection serves others."""
+
+    def _heed_mark(self) -> None:
+        """See the module. Raises KekUnavailable CONTEXTS. Cost: a request now and then."""
+        if self._for_move or self._clock() < self._heeded_until:
+            return
+        asked_at = self._clock()
+        mark = self.mark()
+        if mark is not None:
+            raise closed(str(self), mark)
+        self._heeded_until = asked_at + _HEEDED_S
 
     def _of_ids(self, key_ids: Sequence[bytes], class_id: int | None) -> list[ContextRow]:
         """The rows of these ids, of one class or any, in their order."""
@@ -242,13 +327,33 @@ class VaultContextStore(Unpicklable):
                 "check the server and network",
             )
         try:
+            if not self._is_open:
+                self._open()
             return self._connection.call(what, operation, repeatable=repeatable)
         except (KekUnavailable, KekDenied, KeySettingError) as error:
-            if error.reason is KeysReason.CONTEXTS:
-                raise
-            if error.reason is KeysReason.VAULT_SLOW:
-                self._silent_until = self._clock() + _PAUSE_S
-            raise KekUnavailable(KeysReason.CONTEXTS, f"{self}: {error}", error.hint) from None
+            raise self._away(error) from None
+
+    def _open(self) -> None:
+        """See `__init__`; raises what the connection raises. May be done by several threads."""
+        marked = self._connection.call(FINDING, self._documents.marked)
+        if marked.version:
+            if not self._for_move:
+                require_usable(str(self), marked.mark)
+        elif self._create:
+            self._connection.call(KEEPING, self._documents.make)
+        else:
+            raise KeySettingError(
+                KeysReason.FILE_MISSING, f"{self} does not exist", "give the store that keys.contexts names"
+            )
+        self._is_open = True
+
+    def _away(self, error: KeysError) -> KekUnavailable:
+        """What is raised for an error of the connection."""
+        if error.reason is KeysReason.VAULT_SLOW:
+            self._silent_until = self._clock() + _PAUSE_S
+        if isinstance(error, KekUnavailable) and error.reason is KeysReason.CONTEXTS:
+            return error
+        return KekUnavailable(KeysReason.CONTEXTS, f"{self}: {error}", error.hint)
 
     def _remember(self, wrapped: bytes, place: VaultDocument) -> None:
         self._replaced[sha256(wrapped).digest()] = place

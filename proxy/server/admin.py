@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import HealthView, Phase
 from sealwire.proxy.server.key_feed import Freshness
@@ -83,11 +84,14 @@ def _readiness(health: HealthView) -> dict[str, object]:
 
     Plaintext in covered paths is named, and so are classes that are in clear; that makes nothing unready:
     clients are served as before.
-    It has `frontier` only where one is followed, or should be, and `audit` where there is an audit log.
+    It has `frontier` only where one is followed, or should be, `contexts` only where there are such keys, and
+    `audit` where there is an audit log.
     """
     said: dict[str, object] = {"status": health.phase.value, "keyring": health.keyring.value}
     if health.frontier is not Following.OFF:
         said["frontier"] = health.frontier.value
+    if health.contexts is not StoreReach.OFF:
+        said["contexts"] = health.contexts.value
     policies = health.policies
     if len(policies) == 1:
         said["policy"] = policies[0]

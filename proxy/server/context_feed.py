@@ -2,6 +2,8 @@
 
 A key that was destroyed is known as such after `keys.refresh_s` at the latest. While the store does not
 answer, the keys at hand serve until `keys.max_age_s`, as those of the keyring do; new ones cannot be found.
+It may be away when the process starts: then there are none at hand, and the first answer says from where on
+destructions are to be read.
 """
 
 import asyncio
@@ -9,13 +11,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Protocol, TypeVar
 
 from sealwire.keys.contexts.cache import ContextCache, ContextWanted, Found
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
-from sealwire.keys.errors import KeysError, UnknownKey
+from sealwire.keys.errors import KekUnavailable, KeysError, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.observability.logs import LogGate, note
@@ -28,6 +31,16 @@ _log = logging.getLogger("sealwire.server")
 _RETRY_S = 5.0
 
 T = TypeVar("T")
+
+
+class StoreReach(Enum):
+    """What /readyz says of the store."""
+
+    OFF = "off"
+    """There is none."""
+    ANSWERS = "ok"
+    AWAY = "away"
+    """It did not answer when it was asked last."""
 
 
 class Keyrings(Protocol):
@@ -48,8 +61,10 @@ class OpenContexts:
     """A store of the keys of contexts."""
 
     store: ContextStore
-    mark: int
-    """From before anything was looked up: see `ContextStore.destroyed_after`."""
+    mark: int | None
+    """From before anything was looked up, see `ContextStore.destroyed_after`; None: no answer."""
+    unavailable: KekUnavailable | None = None
+    """Why it did not."""
 
 
 class ContextFeed:
@@ -74,8 +89,10 @@ class ContextFeed:
         self._resolver = Resolver(store)
         self._gate = LogGate(10.0, clock)
         self._mark = opened.mark
+        self.reach = StoreReach.ANSWERS if opened.unavailable is None else StoreReach.AWAY
         self._looking = False
         self._due_at = clock()
+        self._looked_at = clock()
         self._heard_at = clock()
 
     async def find_for(
@@ -94,20 +111,29 @@ class ContextFeed:
         self, wanted: Sequence[ContextWanted], key_ids: Sequence[bytes]
     ) -> tuple[int, int] | None:
         """Look once; the key of a class that the keyring lacks, where that is what stands in the way."""
-        keyring = self._keys.keyring
+        keyring, known = self._keys.keyring, self._mark
 
-        def find() -> Found | UnknownKey:
+        def find() -> tuple[int, Found | UnknownKey]:
+            mark = self._store.destroyed_after(-1)[0] if known is None else known
             try:
-                return self._resolver.find(keyring, wanted, key_ids)
+                return mark, self._resolver.find(keyring, wanted, key_ids)
             except UnknownKey as error:
                 if error.key is None:
                     raise
-                return error
+                return mark, error
 
-        found = await self._in_thread(find)
+        answer = await self._in_thread(find)
+        if answer is None:
+            # a look tells whether it is the store
+            self._due_at = min(self._due_at, self._looked_at + _RETRY_S)
+            return None
+        mark, found = answer
+        if known is None:
+            # whoever asked first knows of the most destructions to come
+            self._mark = mark if self._mark is None else min(mark, self._mark)
         if isinstance(found, UnknownKey):
             return found.key
-        if found is not None and self._keys.keyring is keyring:
+        if self._keys.keyring is keyring:
             self._cache.put(found)
         return None
 
@@ -127,18 +153,26 @@ class ContextFeed:
             note(_log, logging.CRITICAL, "keys of contexts given up: their store was not heard from")
             self._cache.clear()
         self._metrics.context_keys.set(len(self._cache))
+        self._metrics.context_store_away.set(self.reach is StoreReach.AWAY)
         met, self._cache.destroyed_met = self._cache.destroyed_met, 0
         if met:
             self._metrics.shredded_values.inc(met)
 
     async def _look(self) -> None:
-        began_at = self._clock()
-        found = await self._in_thread(partial(self._store.destroyed_after, self._mark))
+        began_at = self._looked_at = self._clock()
+        mark = -1 if self._mark is None else self._mark
+        found = await self._in_thread(partial(self._store.destroyed_after, mark))
         if found is None:
+            self.reach = StoreReach.AWAY
             self._due_at = self._clock() + min(_RETRY_S, self._settings.refresh_s)
         else:
-            self._mark, destroyed = found
+            last, destroyed = found
+            if mark >= 0 or self._mark is None:
+                self._mark = last
             self._cache.destroy(destroyed)
+            if self.reach is StoreReach.AWAY:
+                note(_log, logging.INFO, "the store of context keys answers again")
+            self.reach = StoreReach.ANSWERS
             self._heard_at = began_at
             self._due_at = began_at + self._settings.refresh_s
         self._looking = False

@@ -128,7 +128,8 @@ class FrontierFeed:
         for name, uses in self._classes.followed.items():
             move, frontier = pending.get(name), uses.frontier
             if move is None or move.new.key_version != frontier.new_version:
-                if not self._is_active(name, frontier):
+                # nothing moves before this process lets a window go: a key that nothing moved to may go
+                if frontier.has_begun and not self._is_active(name, frontier):
                     self._start_over()  # its keys have gone before the move was over
                 self._classes.forget(name)
         for name, move in pending.items():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.key_feed import Freshness
 from sealwire.proxy.server.observability.audit import Keeping
@@ -17,6 +18,7 @@ STUCK_AFTER_S = 10.0
 _WORST_FIRST = (Freshness.EXPIRED, Freshness.STALE, Freshness.FRESH)
 _LEAST_FIRST = (Following.LOST, Following.FOLLOWS)
 _LATEST_FIRST = (Keeping.FULL, Keeping.WAITING, Keeping.KEPT)
+_AWAY_FIRST = (StoreReach.AWAY, StoreReach.ANSWERS)
 
 
 class Phase(Enum):
@@ -45,6 +47,10 @@ class HealthView(Protocol):
     @property
     def frontier(self) -> Following:
         """Whether the classes that move are followed."""
+
+    @property
+    def contexts(self) -> StoreReach:
+        """Whether the store of the keys of contexts answers."""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -79,6 +85,7 @@ class Health:
     in_clear: tuple[str, ...] = ()
     """The classes that are stored in clear, as `ClearClasses.shown` says."""
     audit: Keeping = Keeping.OFF
+    contexts: StoreReach = StoreReach.OFF
 
     @property
     def alive(self) -> bool:
@@ -128,6 +135,12 @@ class JointHealth:
         """LOST as soon as one worker has."""
         known = {worker.frontier for worker in tuple(self.workers.values())}
         return next((following for following in _LEAST_FIRST if following in known), Following.OFF)
+
+    @property
+    def contexts(self) -> StoreReach:
+        """AWAY as soon as it is for one worker."""
+        known = {worker.contexts for worker in tuple(self.workers.values())}
+        return next((reach for reach in _AWAY_FIRST if reach in known), StoreReach.OFF)
 
     @property
     def policies(self) -> tuple[str, ...]:

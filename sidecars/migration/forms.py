@@ -41,6 +41,8 @@ class Left(Enum):
     WRONG_TYPE = "wrong-type"
     """No envelope can hold it (MinKey, MaxKey, what client-side encryption wrote), or none would be
     written: an array with a null in it, which `{path: null}` finds in clear only."""
+    IN_CLEAR = "in-clear"
+    """It lies in clear before its class, which is encrypted, has begun to be put back in clear."""
     ENVELOPE_INSIDE = "envelope-inside"
     """A document or array that holds envelopes where the whole should be one."""
     OTHER_CLASS = "other-class"
@@ -62,7 +64,10 @@ class Left(Enum):
 
 
 class WrongType(Enum):
-    """What becomes of values of a wrong type. The other reasons are always skipped and reported."""
+    """What becomes of values of a wrong type; where a deterministic class is decrypted, of those in clear.
+
+    The other reasons are always skipped and reported.
+    """
 
     REFUSE = "refuse"
     """The job stops before the batch in which it meets one."""

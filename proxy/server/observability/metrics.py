@@ -141,6 +141,9 @@ class Metrics:
         self.clear_classes = ClearClasses()
         self.registry.register(self.clear_classes)
         self.context_keys = self._gauge("context_keys", "Keys of contexts at hand")
+        self.context_store_away = self._gauge(
+            "context_store_away", "1 while the store of the keys of contexts does not answer"
+        )
         self.shredded_values = self._counter(
             "shredded_values",
             "Values in replies that were shown as null, because their context's key is gone",

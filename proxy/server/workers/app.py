@@ -55,7 +55,7 @@ from sealwire.proxy.server.workers.announce import (
 from sealwire.proxy.server.workers.hangup import take_reload
 from sealwire.proxy.server.workers.open_files import allow_connections
 from sealwire.proxy.server.workers.reload import Reload, ReloadRefused, Renewed
-from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe
+from sealwire.proxy.server.workers.start import Loaded, Probed, make_upstreams, probe, store_findings
 from sealwire.proxy.server.workers.worker_channel import Seat
 from sealwire.proxy.session.shared import Shared
 
@@ -130,6 +130,8 @@ class Proxy:
             self.health.keyring = self.services.keys.freshness
             self.health.in_clear = self.metrics.clear_classes.shown
             self.health.audit = audit.keeping
+            if contexts is not None:
+                self.health.contexts = contexts.reach
             async with self._followed_frontiers():
                 self._bind()
                 self._announce()
@@ -252,6 +254,7 @@ class Proxy:
         if unavailable is not None:
             fields = {"reason": unavailable.reason.value, "problem": str(unavailable)}
             note(_log, logging.WARNING, "keys come from the cache", hint=unavailable.hint, **fields)
+        warn(store_findings(self._loaded))
         self._show(self._loaded.listen, self._loaded.upstream)
         allow_connections(config.limits.connections)
         if self._admin is not None:
@@ -297,6 +300,7 @@ class Proxy:
             self.services.keys.tick()
             if self.services.contexts is not None:
                 self.services.contexts.tick()
+                self.health.contexts = self.services.contexts.reach
             self.health.keyring = self.services.keys.freshness
             self.shared.moves.tick(now)
             self.frontiers.check()
@@ -372,4 +376,4 @@ def check(loaded: Loaded) -> list[Finding]:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         probed = runner.run(ask())
-    return [*probed.findings, *findings(loaded.config)]
+    return [*probed.findings, *findings(loaded.config), *store_findings(loaded)]

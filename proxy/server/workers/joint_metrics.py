@@ -32,6 +32,7 @@ GAUGES = {
     "sealwire_key_age_seconds": Rule.HIGHEST,
     "sealwire_class_plaintext": Rule.HIGHEST,
     "sealwire_context_keys": Rule.SUM,
+    "sealwire_context_store_away": Rule.HIGHEST,
     "sealwire_frontier_lease": Rule.LOWEST,
     "sealwire_frontier_generation": Rule.LOWEST,
     "sealwire_frontier_waited_for": Rule.SUM,

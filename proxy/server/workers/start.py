@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sealwire.crypto import selftest
-from sealwire.keys.errors import KeysError, UnknownKey
+from sealwire.keys.errors import KekUnavailable, KeysError, UnknownKey
 from sealwire.keys.keyring.cache import KeyringCache
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.keys.keyring.source import FirstKeyring, KeyringSource
+from sealwire.keys.keyring.store import Place
 from sealwire.keys.providers import Providers
 from sealwire.policies.file.schema import Mode, PolicySet
 from sealwire.proxy.server.config.policy_file import PolicyFile, read_policy
@@ -72,9 +73,23 @@ def load(config: Config, reread: ReadConfig, environ: Mapping[str, str] | None =
     uri = None if config.frontier_uri_file is None else read_uri(config.frontier_uri_file)
     contexts = None
     if config.keys.contexts is not None:
-        store = providers.context_store(config.keys.contexts, create=True)
-        contexts = OpenContexts(store, store.destroyed_after(-1)[0])
+        contexts = _open_contexts(config.keys.contexts, providers)
     return Loaded(config, policy, first, source, listen, upstream, reread, uri, contexts)
+
+
+def _open_contexts(place: Place, providers: Providers) -> OpenContexts:
+    """The store of context keys, which may be away: what needs none of its keys is served without it."""
+    store = providers.context_store(place, create=True, may_be_away=True)
+    try:
+        return OpenContexts(store, store.destroyed_after(-1)[0])
+    except KekUnavailable as error:
+        return OpenContexts(store, None, error)
+
+
+def store_findings(loaded: Loaded) -> list[Finding]:
+    """That the store of context keys is away, where it is."""
+    error = None if loaded.contexts is None else loaded.contexts.unavailable
+    return [] if error is None else [Finding("keys of contexts are away", str(error), error.hint)]
 
 
 def _keyring_source(config: Config, providers: Providers) -> KeyringSource:

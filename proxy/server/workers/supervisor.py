@@ -270,6 +270,7 @@ class Supervisor:
             plaintext=beat.plaintext,
             in_clear=beat.in_clear,
             audit=beat.audit,
+            contexts=beat.contexts,
         )
         if beat.phase is Phase.READY:
             self._carry_out(self._roster.became_ready(number, now_s))

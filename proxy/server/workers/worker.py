@@ -128,6 +128,7 @@ async def _beat(proxy: Proxy, writer: asyncio.StreamWriter) -> None:
             health.plaintext,
             health.in_clear,
             health.audit,
+            health.contexts,
         )
         writer.write(encode(beat))
         await asyncio.sleep(BEAT_S)

@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
@@ -59,8 +60,9 @@ class Beat:
     plaintext: tuple[tuple[str, str], ...] = ()
     """Namespaces and paths where it has met plaintext."""
     in_clear: tuple[str, ...] = ()
-    audit: Keeping = Keeping.OFF
     """Classes that are stored in clear."""
+    audit: Keeping = Keeping.OFF
+    contexts: StoreReach = StoreReach.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
     return decode(await reader.readexactly(bounded(length)))
 
 
-def _value(state: Phase | Freshness | Following | Keeping) -> object:
+def _value(state: Phase | Freshness | Following | Keeping | StoreReach) -> object:
     return state.value
 
 
@@ -141,11 +143,11 @@ def _ask(fields: Any) -> Ask:
 
 
 def _beat(fields: Any) -> Beat:
-    phase, keyring, policy, frontier, plaintext, in_clear, audit = fields
+    phase, keyring, policy, frontier, plaintext, in_clear, audit, contexts = fields
     pairs = tuple((str(namespace), str(path)) for namespace, path in plaintext)
     names = tuple(str(name) for name in in_clear)
-    following, keeping = Following(frontier), Keeping(audit)
-    return Beat(Phase(phase), Freshness(keyring), str(policy), following, pairs, names, keeping)
+    states = Phase(phase), Freshness(keyring), str(policy), Following(frontier)
+    return Beat(*states, pairs, names, Keeping(audit), StoreReach(contexts))
 
 
 def _figures(fields: Any) -> Figures:

@@ -13,12 +13,14 @@ from sealwire.cli.groups import LazyGroup
         "create": ("create", "create-kek"),
         "rewrap": ("rewrap",),
         "rotate": ("rotate",),
+        "cancel": ("cancel",),
         "ending": ("retire", "destroy"),
         "export": ("export", "import"),
         "show": ("list", "verify"),
         "status": ("status",),
         "shred": ("shred",),
         "contexts": ("contexts", "rewrap-contexts"),
+        "move_contexts": ("move-contexts",),
     },
 )
 def command() -> None:

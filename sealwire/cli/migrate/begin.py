@@ -28,6 +28,13 @@ _wrong_type_option = click.option(
     help="A value that Sealwire would not store: stop there, leave it, or encrypt it where that can be.",
 )
 
+_in_clear_option = click.option(
+    "--in-clear",
+    type=click.Choice([WrongType.REFUSE.value, WrongType.SKIP.value]),
+    default=WrongType.REFUSE.value,
+    show_default=True,
+    help="A value of a CLASS that lies in clear before anything moves: stop there, or leave it and go on.",
+)
 _EVERYTHING = "everything"
 
 
@@ -146,6 +153,7 @@ def reencrypt(  # noqa: PLR0913 - one parameter an option
 @server_options
 @delay_option
 @effort_options
+@_in_clear_option
 @click.option("--confirm", "given", metavar="NAME", help="The answer to the question, for scripts.")
 @manner_options
 def decrypt(  # noqa: PLR0913 - one parameter an option
@@ -158,6 +166,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
     uri: str,
     delay_s: float,
     effort: Effort,
+    in_clear: str,
     given: str | None,
     manner: Manner,
 ) -> None:
@@ -170,6 +179,7 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
 
     POLICY still covers the paths of a CLASS. Its values move in windows to a pending version that is
     plaintext, and the application gets exact answers throughout. Take the paths out of the policy afterwards.
+    Values that lie in clear already were written past Sealwire: they are named by document and path.
 
     \b
     Examples:
@@ -178,7 +188,9 @@ def decrypt(  # noqa: PLR0913 - one parameter an option
           --confirm nhs_number --json
     """
     policies = read_policy(policy)
-    begin = NewJobs(policies, Direction.DECRYPT, WrongType.SKIP, delay_s, effort, (keyring, kek, uri), manner)
+    places = keyring, kek, uri
+    of_clear = WrongType.SKIP if path is not None else WrongType(in_clear)
+    begin = NewJobs(policies, Direction.DECRYPT, of_clear, delay_s, effort, places, manner)
     if path is None:
         begin.run(_class_decryptions(begin, policies, what, given))
 

@@ -115,7 +115,7 @@ class ClassKeys:
         replaced = self._of(KeyState.DECRYPT_ONLY)
         if active is not None and pending is not None:
             self._pair = _fitting(_Pair(active, pending), direction)
-        elif active is not None and replaced is not None:
+        elif active is not None and replaced is not None and replaced.version < active.version:
             self._pair = _fitting(_Pair(replaced, active), direction)
         else:
             text = "no version of the class is pending: its values have nowhere to move to"
@@ -133,6 +133,11 @@ class ClassKeys:
         """Make the new version the active one; nothing where an earlier process has done it."""
         if self._chosen.new.state is KeyState.PENDING:
             activate(self._store, self._kek, self._class_name, datetime.now(UTC))
+
+    def is_still_pending(self) -> bool:
+        """Whether the new version is pending in the keyring as it is now. Raises as `open_record` does."""
+        new = self._chosen.new
+        return any(key.ids == new.ids and key.state is KeyState.PENDING for key in self._read())
 
     @property
     def _chosen(self) -> _Pair:

@@ -141,7 +141,7 @@ class ClassMove:
             client.start_session(causal_consistency=True) as session,
             ended_in_order(),
         ):
-            frontiers = MongoFrontiers(client, session, ciphers)
+            frontiers = MongoFrontiers(client, session, ciphers, is_pending=keys.is_still_pending)
             frontiers.forget_leases()
             class_id = versions.new.cipher.class_id
             values = MongoValues(

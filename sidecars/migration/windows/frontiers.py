@@ -26,7 +26,7 @@ from sealwire.keys.frontier.record import (
     parse_lease,
 )
 from sealwire.sidecars.direct import Client
-from sealwire.sidecars.migration.errors import JobTaken, MigrationReason
+from sealwire.sidecars.migration.errors import JobTaken, MigrationReason, MigrationRefused
 
 _DECODED = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 _WAITS_S = (0.2, 1.0, 3.0, 10.0)
@@ -43,7 +43,7 @@ class Frontiers(Protocol):
         """The frontier of this rotation; None before it has begun. Raises DamagedFile."""
 
     def begin(self) -> Frontier:
-        """Write the first one. Raises JobTaken, DamagedFile."""
+        """Write the first one. Raises JobTaken, DamagedFile; MigrationRefused NOTHING for a cancelled key."""
 
     def save(self, frontier: Frontier) -> None:
         """Write one that follows on the last. Raises JobTaken where another stands there."""
@@ -64,12 +64,17 @@ class MongoFrontiers:
         session: ClientSession,
         versions: tuple[ValueCipher, ValueCipher],
         sleep: Callable[[float], None] = time.sleep,
+        is_pending: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`session` is causally consistent; `versions` are the old one and the new one."""
+        """`session` is causally consistent; `versions` are the old one and the new one.
+
+        `is_pending` says whether the keyring, as it is now, still has the new one to move to.
+        """
         self._client = client
         self._session = session
         self._old, self._new = versions
         self._sleep = sleep
+        self._is_pending = is_pending
         database = client.get_database(DATABASE)
         options: dict[str, Any] = {
             "codec_options": _DECODED,
@@ -91,7 +96,21 @@ class MongoFrontiers:
         return frontier
 
     def begin(self) -> Frontier:
-        """As `Frontiers.begin`. They go on from an earlier rotation's, which proxies may still name."""
+        """As `Frontiers.begin`. They go on from an earlier rotation's, which proxies may still name.
+
+        Who cancels the key writes the keyring, and then looks for a frontier; this one writes the frontier,
+        and then looks at the keyring. So at least one of them sees the other.
+        """
+        if not self._is_pending():
+            raise _cancelled("abort the job; or sealwire keys cancel CLASS --undo, and resume it")
+        frontier = self._first()
+        if not self._is_pending():
+            raise _cancelled(
+                "sealwire keys cancel CLASS --undo, and resume the job: it has moved nothing yet"
+            )
+        return frontier
+
+    def _first(self) -> Frontier:
         found = self._found()
         earlier = None if found is None else self._earlier(found)
         generation = 1 if earlier is None else earlier.generation + 1
@@ -168,6 +187,11 @@ class MongoFrontiers:
             except ConnectionFailure:
                 self._sleep(wait_s)
         return attempt()
+
+
+def _cancelled(hint: str) -> MigrationRefused:
+    text = "the version that the class is to move to is not pending any more: somebody has cancelled it"
+    return MigrationRefused(MigrationReason.NOTHING, text, hint)
 
 
 def _taken() -> JobTaken:

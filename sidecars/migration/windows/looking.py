@@ -22,7 +22,8 @@ class Seen(NamedTuple):
     has_old: bool = False
     has_new: bool = False
     problems: tuple[Problem, ...] = ()
-    """Values that need a new form and cannot be given one, and those that are none of the class."""
+    """Values that need a new form and cannot be given one, and those that are none of the class; where the
+    class is to be in clear, those that are so already."""
 
 
 _NOTHING: Final = Seen()
@@ -49,6 +50,7 @@ class FirstLook:
         self._choose = new_forms(versions, WHOLE, None if versions.per is None else _StandIn())
         self._fields = versions.fields
         self._is_typed = versions.old.is_plaintext
+        self._is_to_be_clear = versions.new.is_plaintext
         self._is_single = versions.old.is_plaintext and versions.domain is not None
         """Whether paths hold single values: of an array, a range over ciphertexts means something else."""
 
@@ -73,6 +75,8 @@ class FirstLook:
                     problems[Problem(walk.node.path, Left.NO_CONTEXT)] = None
             elif self._new.place(kind, value) is not None or self._is_of_context(kind, value):
                 has_new = True
+                if self._is_to_be_clear:
+                    problems[Problem(walk.node.path, Left.IN_CLEAR)] = None
             elif self._is_typed and self._choose(kind, value, spot_of(walk, raw)) is Left.WRONG_TYPE:
                 problems[Problem(walk.node.path, Left.WRONG_TYPE)] = None
         if has_old and len(raw) >= _LARGE:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from sealwire.keys.errors import DamagedFile, KeysReason
 from sealwire.keys.frontier.frontier import Frontier, Window
@@ -66,6 +66,17 @@ class TurnPace:
 
 
 _AT_ONCE = TurnPace()
+
+
+class _Looked(NamedTuple):
+    """What a first look at all documents found."""
+
+    old: int
+    """Documents with an old form."""
+    new: int
+    """Documents with a new one."""
+    in_clear: tuple[LeftValue, ...]
+    """Values in clear that may stay, the first MAX_REPORTED, where nothing has moved yet."""
 
 
 class Turn:
@@ -138,12 +149,15 @@ class Turn:
         if frontier is not None and frontier.is_over:
             return frontier
         places = self._values.places()
-        old, new = self._look_through(places)
+        has_begun = frontier is not None or self.job.documents > 0
+        first = self._look_through(places, has_begun=has_begun)
         if frontier is None:
-            if new:
+            # what lies in clear before anything has moved was written past Sealwire
+            if first.new and (has_begun or not self._versions.new.is_plaintext):
                 raise _without_frontier()
             frontier = self._frontiers.begin()
-        self._note(replace(self.job.noted(_now()), expected=self.job.read + old))
+        noted = replace(self.job.noted(_now()), expected=self.job.read + first.old)
+        self._note(replace(noted, reported=first.in_clear or noted.reported))
         if not frontier.has_begun:
             self._let_all_follow(frontier)
         return frontier
@@ -155,11 +169,12 @@ class Turn:
                 self._stopped.wait(self._pace.quiet_s)
                 return
 
-    def _look_through(self, places: Sequence[ClassPaths]) -> tuple[int, int]:
-        """Documents with an old form, and those with a new one. Raises Stuck for what cannot be moved."""
+    def _look_through(self, places: Sequence[ClassPaths], *, has_begun: bool) -> _Looked:
+        """What is there. Raises Stuck for what cannot be moved, or may not stay."""
         old = new = 0
         look = FirstLook(self._versions)
         stuck: list[LeftValue] = []
+        in_clear: list[LeftValue] = []
         for where in places:
             for raw in self._values.all(where.namespace):
                 try:
@@ -168,19 +183,23 @@ class Turn:
                     continue
                 old += seen.has_old
                 new += seen.has_new
-                stuck += [
-                    LeftValue(where.namespace, each.path, identity_of(raw), each.why)
-                    for each in seen.problems
-                    if not self._may_stay(each.why)
-                ]
+                for each in seen.problems:
+                    left = LeftValue(where.namespace, each.path, identity_of(raw), each.why)
+                    if not self._may_stay(each.why, has_begun=has_begun):
+                        stuck.append(left)
+                    elif each.why is Left.IN_CLEAR and not has_begun and len(in_clear) < MAX_REPORTED:
+                        in_clear.append(short(left))
                 if len(stuck) >= MAX_REPORTED:
                     raise Stuck(stuck[:MAX_REPORTED])
         if stuck:
             raise Stuck(stuck)
-        return old, new
+        return _Looked(old, new, tuple(in_clear))
 
-    def _may_stay(self, why: Left) -> bool:
-        return why in NO_VALUE and self.job.wrong_type is WrongType.SKIP
+    def _may_stay(self, why: Left, *, has_begun: bool = True) -> bool:
+        """Once the move has begun, values in clear are those that have moved."""
+        if why is Left.IN_CLEAR and has_begun:
+            return True
+        return why in {*NO_VALUE, Left.IN_CLEAR} and self.job.wrong_type is WrongType.SKIP
 
     # ------------------------------------------------------------------------------------------- one window
 
@@ -269,7 +288,8 @@ class Turn:
         self._values.unindex()
         self._activate()
         done = replace(self._counted(mover.tally), standing=Standing.DONE, left=dict(mover.tally.left))
-        self._note(replace(done, reported=reported))
+        in_clear = tuple(each for each in self.job.reported if each.why is Left.IN_CLEAR)
+        self._note(replace(done, reported=(*in_clear, *reported)[:MAX_REPORTED]))
 
     def _counted(self, tally: Tally) -> Job:
         job = self.job

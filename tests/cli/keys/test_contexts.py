@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,8 @@ def fill_store(run: Run, policy: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
 
     def fill(*contexts: bytes) -> None:
         keyring = load_keyring(Path("k.json"), EnvironmentKek())
-        store = SqliteContextStore(Path("contexts.db"))
-        Resolver(store).find(keyring, [ContextWanted("notes", each, True) for each in contexts])
-        store.close()
+        with closing(SqliteContextStore(Path("contexts.db"))) as store:
+            Resolver(store).find(keyring, [ContextWanted("notes", each, True) for each in contexts])
 
     return fill
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from sealwire.keys.contexts import shredding
-from sealwire.keys.errors import DamagedFile, KekUnavailable, KeySettingError, KeysReason
+from sealwire.keys.contexts.mark import MarkKind, StoreMark
+from sealwire.keys.errors import DamagedFile, KekDenied, KekUnavailable, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import ContextDocuments
@@ -170,12 +171,36 @@ def test_a_token_without_rights_is_as_a_store_that_is_away(
     assert store.rows(1, b"", 1) == []
 
 
-def test_a_wrong_mount_and_an_old_engine_are_unavailable(bao: OpenBao, connection: VaultConnection) -> None:
-    unavailable(lambda: VaultContextStore(connection, VaultDocument("elsewhere", "contexts")))
+def test_a_wrong_mount_and_an_old_engine_are_refused(bao: OpenBao, connection: VaultConnection) -> None:
     bao.client.sys.enable_secrets_engine("kv", "kv1", options={"version": "1"})
-    unavailable(lambda: VaultContextStore(connection, VaultDocument("kv1", "contexts")))
+    for mount in ("elsewhere", "kv1"):
+        document = VaultDocument(mount, "contexts")
+        # also where it may be away: this is an answer
+        error = refused(lambda place=document: VaultContextStore(connection, place, may_be_away=True))  # type: ignore[misc]
+        assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_PATH)
     error = refused(lambda: VaultContextStore(connection, VaultDocument("secret", "a/../b")))
     assert (type(error), error.reason) == (KeySettingError, KeysReason.VAULT_SETTING)
+
+
+def test_one_without_rights_is_refused(bao: OpenBao, place: VaultDocument) -> None:
+    nothing = connect(bao.address, make_token(bao, 'path "other" { capabilities = ["read"] }'))
+    error = refused(lambda: VaultContextStore(nothing, place, may_be_away=True))
+    assert isinstance(error, KekDenied)
+
+
+def test_one_that_may_be_away_is_opened_by_its_first_use(
+    bao: OpenBao, place: VaultDocument, connection: VaultConnection
+) -> None:
+    with limited_rate(bao):
+        store = VaultContextStore(connection, place, may_be_away=True)
+        unavailable(lambda: store.find(1, [b"\1" * 16]))
+    assert store.create([row(1)]) == [row(1)]
+    # one that is being filled as well, and one that was left never
+    assert store.set_mark(None, StoreMark(MarkKind.ARRIVING, "contexts.db"))
+    early = VaultContextStore(connection, place, may_be_away=True)
+    unavailable(lambda: early.find(1, [row(1).tag or b""]))
+    assert store.set_mark(store.mark(), None)
+    assert early.find(1, [row(1).tag or b""]) == [row(1)]
 
 
 @contextmanager

@@ -2,18 +2,23 @@
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import hvac
 import pytest
 
-from sealwire.keys.contexts import shredding
+from sealwire.keys.contexts import shredding, transfer
+from sealwire.keys.contexts.mark import MarkKind, StoreMark
 from sealwire.keys.contexts.resolver import Resolver
-from sealwire.keys.contexts.row import ContextRow
+from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
+from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.contexts.store import every_row
-from sealwire.keys.errors import DamagedFile, KeysReason
+from sealwire.keys.errors import DamagedFile, KeySettingError, KeysReason
 from sealwire.keys.keyring.store import VaultDocument
 from sealwire.keys.vault.connection import VaultConnection
 from sealwire.keys.vault.context_documents import ContextDocuments
@@ -324,3 +329,107 @@ def test_a_store_that_went_back_in_time_is_noticed(
     bao.client.secrets.kv.v2.delete_metadata_and_all_versions(at.path, mount_point=at.mount)
     error = refused(lambda: store.destroyed_after(1))
     assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+
+
+# --- a store that moves
+
+
+def test_who_has_the_store_open_heeds_the_mark_before_the_mover_copies(
+    connection: VaultConnection, place: VaultDocument
+) -> None:
+    now = [1000.0]
+    used = VaultContextStore(connection, place, clock=lambda: now[0])
+    mover = VaultContextStore(connection, place, for_move=True)
+    used.create([row(1)])
+    mark = StoreMark(MarkKind.LEAVING, "contexts.db")
+    assert mover.set_mark(None, mark)
+    # what it read a moment ago still counts: the mover waits for longer than that
+    assert used.create([row(2)]) == [row(2)]
+    now[0] += 5.0
+    for action in (
+        lambda: used.create([row(3)]),
+        lambda: used.find(1, [row(1).tag or b""]),
+        lambda: used.find_ids([row(1).key_id]),
+        lambda: used.replace(row(1), replace(row(1), shred_after=NOW)),
+    ):
+        unavailable(action)
+    assert mover.closing_s > 2 * 5.0
+    assert mover.find(1, [row(1).tag or b""]) == [row(1)]
+    assert mover.rows(1, b"", 9) == [row(1), row(2)]
+    assert mover.set_mark(mark, None)
+    assert used.create([row(3)]) == [row(3)]
+
+
+def test_a_writer_that_slept_over_the_mark_does_not_use_what_it_made(
+    connection: VaultConnection, place: VaultDocument
+) -> None:
+    now = [1000.0]
+    used = VaultContextStore(connection, place, clock=lambda: now[0])
+    used.create([row(1)])
+
+    class Sleeper(VaultContextStore):
+        def _each(self, *given: Any) -> Any:
+            done = super()._each(*given)
+            assert VaultContextStore(connection, place, for_move=True).set_mark(
+                None, StoreMark(MarkKind.LEAVING, "contexts.db")
+            )
+            now[0] += 60.0
+            return done
+
+    sleeper = Sleeper(connection, place, clock=lambda: now[0])
+    unavailable(lambda: sleeper.create([row(2)]))
+    # nor does anybody else
+    unavailable(lambda: used.find(1, [row(2).tag or b""]))
+
+
+def test_a_store_that_is_filled_or_was_left_is_opened_by_the_mover_only(
+    store: VaultContextStore, connection: VaultConnection, place: VaultDocument
+) -> None:
+    arriving = StoreMark(MarkKind.ARRIVING, "contexts.db")
+    assert store.set_mark(None, arriving)
+    unavailable(lambda: VaultContextStore(connection, place))
+    assert store.set_mark(arriving, StoreMark(MarkKind.LEFT, "contexts.db"))
+    error = refused(lambda: VaultContextStore(connection, place))
+    assert (type(error), error.reason) == (KeySettingError, KeysReason.CONTEXTS)
+    VaultContextStore(connection, place, for_move=True)
+
+
+@pytest.mark.parametrize(
+    "mark", [None, {}, {"kind": "other", "other": "a", "token": ""}, {"kind": "left", "other": "a"}, "left"]
+)
+def test_a_mark_that_was_edited_is_damage(
+    store: VaultContextStore, bao: OpenBao, place: VaultDocument, mark: object
+) -> None:
+    as_root(bao, place)({"format": 1, "mark": mark}, "store")
+    error = refused(store.mark)
+    assert (type(error), error.reason) == (DamagedFile, KeysReason.SCHEMA)
+
+
+def test_all_keys_move_to_vault_with_the_documented_rights_and_back(
+    bao: OpenBao, place: VaultDocument, tmp_path: Path
+) -> None:
+    token = make_token(bao, documented_policy("sealwire-contexts-operator", place.path))
+    vault = VaultContextStore(connect(bao.address, token), place, for_move=True)
+    with (
+        closing(SqliteContextStore(tmp_path / "old.db", for_move=True)) as old,
+        closing(SqliteContextStore(tmp_path / "back.db", for_move=True)) as back,
+    ):
+        resolver = Resolver(old)
+        resolver.find(keyring(), [wanted(each, name) for each in "abcde" for name in ("notes", "letters")])
+        first, second, *_ = (each for each in old.rows(NOTES, b"", 99) if each.tag != CLASS_TAG)
+        gone = shredded(old, first)
+        shredding.readmit(old, shredded(old, second))
+        rows = [each for class_id in old.classes() for each in every_row(old, class_id)]
+        assert transfer.transfer(old, vault, lambda _rows: None) == transfer.Transferred(12, 2)
+        proxy = VaultContextStore(connect(bao.address, bao.root_token), place)
+        found = Resolver(proxy).find(keyring(), [], [gone.key_id]).by_id[gone.key_id]
+        assert found is not None
+        assert found.key is None
+        assert set(proxy.destroyed_after(0)[1]) == {gone.key_id, second.key_id}
+        # a key that is made there is brought back as well
+        Resolver(proxy).find(keyring(), [wanted("f")])
+        waits: list[float] = []
+        assert transfer.transfer(vault, back, lambda _rows: None, waits.append).rows == 13
+        assert waits == [vault.closing_s]
+        assert set(rows) < {each for class_id in back.classes() for each in every_row(back, class_id)}
+        assert set(back.destroyed_after(0)[1]) == {gone.key_id, second.key_id}

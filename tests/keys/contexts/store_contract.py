@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
+from sealwire.keys.contexts.mark import MarkKind, StoreMark
 from sealwire.keys.contexts.row import CLASS_TAG, ContextRow
 from sealwire.keys.contexts.store import ContextStore, every_row
 from tests.keys.samples import NOW
@@ -100,3 +101,37 @@ class ContextStoreContract:
         assert store.has_bytes(old.wrapped or b"") is not False
         assert store.replace(old, replace(old, wrapped=None, destroyed=NOW))
         assert store.has_bytes(old.wrapped or b"") is not True
+
+    def test_rows_of_another_store_are_kept_as_they_are(self, store: ContextStore) -> None:
+        gone = replace(row(2), wrapped=None, destroyed=NOW)
+        rows = [row(1), gone, replace(gone, key_id=row(3).key_id, tag=None), row(9, 2, CLASS_TAG)]
+        mark, _ = store.destroyed_after(-1)
+        assert store.adopt(rows) == store.adopt(rows) == []
+        assert store.rows(1, b"", 9) == rows[:3]
+        assert store.rows(2, b"", 9) == rows[3:]
+        assert (store.classes(), store.size()) == ([1, 2], 4)
+        assert set(store.destroyed_after(mark)[1]) == {gone.key_id, row(3).key_id}
+        assert store.count(1).destroyed == 2
+
+    def test_what_stands_in_the_way_of_another_stores_rows_is_told_and_stays(
+        self, store: ContextStore
+    ) -> None:
+        rows = [row(1), row(2), row(3)]
+        store.create(rows[:2])
+        of_context, changed = replace(row(4), tag=row(1).tag), replace(row(2), wrapped=b"other")
+        clashes = store.adopt([of_context, changed, row(3)])
+        assert sorted(clashes, key=lambda each: each.key_id) == rows[:2]
+        assert store.rows(1, b"", 9) == rows
+
+    def test_a_mark_is_put_where_the_one_before_it_stands(self, store: ContextStore) -> None:
+        leaving = StoreMark(MarkKind.LEAVING, "vault:secret/other")
+        left = StoreMark(MarkKind.LEFT, leaving.other)
+        assert store.mark() is None
+        assert store.set_mark(None, leaving)
+        assert not store.set_mark(None, left)
+        assert store.mark() == leaving
+        assert store.set_mark(leaving, left)
+        assert store.mark() == left
+        assert store.set_mark(left, None)
+        assert store.mark() is None
+        assert store.create([row(1)]) == [row(1)]

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealwire.keys.errors import KeysError, KeySettingError, KeysReason, UnknownKey
+from sealwire.keys.keyring import turning
+from sealwire.keys.keyring.borrowing import borrow
 from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.ending import announce, cancel, destroy, retire, take_back
 from sealwire.keys.keyring.file import create_keyring, load_keyring, open_record, read_record, seal_record
@@ -227,3 +229,52 @@ def test_whatever_the_order_one_key_encrypts_and_the_others_stay_as_they_are(
             assert encrypting == next(
                 key.version for key in before if key.class_name == "nhs" and key.state is KeyState.ACTIVE
             )
+
+
+def test_a_pending_key_is_cancelled_and_its_version_used_no_more(path: Path) -> None:
+    rotate(path, KEK, {"nhs": True}, LATER)
+    turning.cancel(path, KEK, "nhs", LATER, dry_run=True)
+    assert states(path) == ["active", "pending"]
+    assert turning.cancel(path, KEK, "nhs", LATER).version == 2
+    assert states(path) == ["active", "retired"]
+    assert load_keyring(path, KEK).pending_classes == ()
+    assert load_keyring(path, KEK).cipher_for("nhs").key_version == 1
+    (new,) = rotate(path, KEK, {"nhs": True}, LATER)
+    assert new.version == 3
+    assert states(path) == ["active", "retired", "pending"]
+
+
+@pytest.mark.parametrize("to_plaintext", [False, True])
+def test_a_cancelled_key_is_pending_again_as_it_was(path: Path, *, to_plaintext: bool) -> None:
+    (made,) = rotate(path, KEK, {"nhs": True}, NOW, to_plaintext=to_plaintext)
+    turning.cancel(path, KEK, "nhs", NOW)
+    assert turning.renew(path, KEK, "nhs", LATER).created == LATER
+    again = next(key for key in keys_of(path) if key.ids == made.ids)
+    assert (again.material, again.is_plaintext) == (made.material, to_plaintext)
+    assert states(path) == ["active", "pending"]
+
+
+def test_only_a_pending_key_is_cancelled_and_only_a_cancelled_one_renewed(path: Path) -> None:
+    steps = [partial(turning.cancel, path, KEK, "nhs", NOW), partial(turning.renew, path, KEK, "nhs", NOW)]
+    for step in steps:
+        with pytest.raises(KeySettingError) as caught:
+            step()
+        assert reason_of(caught) is KeysReason.KEY_STATE
+    rotate(path, KEK, {"nhs": False}, LATER)
+    change_version(path, KEK, ("nhs", 1), retire, LATER)
+    for step in steps:
+        with pytest.raises(KeySettingError) as caught:
+            step()
+        assert reason_of(caught) is KeysReason.KEY_STATE
+    assert states(path) == ["retired", "active"]
+
+
+def test_a_borrowed_key_that_was_cancelled_holds_its_lender_no_more(path: Path) -> None:
+    borrow(path, KEK, ("nhs", "first"), NOW)
+    with pytest.raises(KeySettingError):
+        rotate(path, KEK, {"first": True}, NOW)
+    turning.cancel(path, KEK, "nhs", NOW)
+    rotate(path, KEK, {"first": True}, NOW)
+    with pytest.raises(KeySettingError) as caught:
+        turning.renew(path, KEK, "nhs", NOW)
+    assert reason_of(caught) is KeysReason.LENT

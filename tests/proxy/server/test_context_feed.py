@@ -15,7 +15,7 @@ from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KekUnavailable, KeysReason
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
-from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts
+from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts, StoreReach
 from sealwire.proxy.server.observability.metrics import Metrics
 from tests.keys.contexts.samples import NOTES, keyring, wanted
 from tests.keys.samples import NOW
@@ -64,13 +64,14 @@ class Keys:
 
 
 class World:
-    def __init__(self, store: Faulty) -> None:
+    def __init__(self, store: Faulty, error: KekUnavailable | None = None) -> None:
         self.store = store
         self.clock = Clock()
         self.cache = ContextCache()
         self.metrics = Metrics()
         settings = KeySettings(refresh_s=60.0, max_age_s=600.0)
-        opened = OpenContexts(store, store.destroyed_after(-1)[0])
+        store.error = error
+        opened = OpenContexts(store, None if error else store.destroyed_after(-1)[0], error)
         self.keys = Keys()
         self.feed = ContextFeed(opened, self.cache, self.keys, settings, self.metrics, self.clock)
         self.known: list[bool] = []
@@ -83,6 +84,9 @@ class World:
         """And wait for the look that it may have begun."""
         self.feed.tick()
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+    def reach(self) -> StoreReach:
+        return self.feed.reach
 
     def shred(self, context: str) -> None:
         row = Resolver(self.store).row_of(KEYRING, "notes", context.encode())
@@ -184,3 +188,52 @@ async def test_values_of_destroyed_keys_are_counted(world: World) -> None:
     await world.tick()
     await world.tick()
     assert world.figure("sealwire_shredded_values_total") == 3
+
+
+AWAY = KekUnavailable(KeysReason.CONTEXTS, "away", "wait")
+
+
+async def test_a_store_that_is_away_at_the_start_is_asked_again_by_itself(tmp_path: Path) -> None:
+    with closing(Faulty(tmp_path / "contexts.db")) as store:
+        world = World(store, AWAY)
+        assert world.reach() is StoreReach.AWAY
+        await world.find("a")
+        assert world.known == [False]
+        await world.tick()
+        assert world.figure("sealwire_context_store_away") == 1
+        store.error = None
+        world.clock.now += 5.0
+        await world.tick()
+        assert world.reach() is StoreReach.ANSWERS
+        await world.find("a")
+        assert world.known == [False, True]
+        await world.tick()
+        assert world.figure("sealwire_context_store_away") == 0
+
+
+async def test_what_is_destroyed_after_the_first_answer_is_told(tmp_path: Path) -> None:
+    """Whether a session or a look asked first, and before the look has come."""
+    with closing(Faulty(tmp_path / "contexts.db")) as store:
+        world = World(store, AWAY)
+        await world.tick()
+        store.error = None
+        await world.find("a", "b")
+        world.shred("a")
+        world.clock.now += 5.0
+        await world.tick()
+        assert world.cache.missing([wanted("a"), wanted("b")]) == [wanted("a")]
+
+
+async def test_a_store_that_goes_away_shows_soon_after_somebody_missed_it(world: World) -> None:
+    await world.find("a")
+    await world.tick()
+    assert world.reach() is StoreReach.ANSWERS
+    world.store.error = AWAY
+    world.clock.now += 5.0
+    await world.tick()
+    assert world.reach() is StoreReach.ANSWERS
+    await world.find("b")
+    await world.tick()
+    assert world.reach() is StoreReach.AWAY
+    await world.find("a")
+    assert world.known[-1]

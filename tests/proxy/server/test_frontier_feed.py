@@ -519,3 +519,37 @@ async def test_an_unused_event_loop_is_not_kept_busy() -> None:
         assert bench.store is not None
         await asyncio.sleep(0.1)
         assert len(bench.store.asked) == 2
+
+
+async def test_a_pending_key_that_is_cancelled_takes_nothing_with_it() -> None:
+    bench = await following(MOVING)
+    hold = bench.moves.begin({CLASS: [INSIDE]})
+    told = bench.told
+    bench.feed.use_keyring(QUIET)
+    assert bench.moves.classes == {}
+    await bench.rounds(2)
+    assert (bench.connection.lost, bench.feed.following) == (0, Following.FOLLOWS)
+    assert bench.told.keys() == told.keys()
+    assert list(bench.told.values()) == [{}]
+    assert hold is not None
+    hold.end()
+    # and pending again
+    bench.feed.use_keyring(MOVING)
+    await bench.rounds(2)
+    assert bench.known() == FIRST
+    assert bench.connection.lost == 0
+
+
+async def test_one_to_which_values_have_moved_is_believed_by_nobody_to_be_cancelled() -> None:
+    bench = await following(MOVING, CLOSED)
+    bench.feed.use_keyring(QUIET)
+    assert bench.connection.lost == 1
+    await bench.rounds(2)
+    assert bench.moves.classes == {CLASS: None}
+
+
+async def test_nor_one_whose_move_has_been_written_down() -> None:
+    bench = await following(MOVING, FIRST)
+    bench.feed.use_keyring(QUIET)
+    await bench.rounds(2)
+    assert bench.moves.classes == {CLASS: None}

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import STUCK_AFTER_S, Health, JointHealth, Phase
 from sealwire.proxy.server.key_feed import Freshness
@@ -95,3 +96,18 @@ def test_the_worst_that_a_worker_says_of_audit_lines_counts() -> None:
     assert of(kept, waits).audit is Keeping.WAITING
     assert of(waits, full, kept).audit is Keeping.FULL
     assert of(kept, kept).audit is Keeping.KEPT
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        ((), StoreReach.OFF),
+        ((StoreReach.OFF,), StoreReach.OFF),
+        ((StoreReach.ANSWERS, StoreReach.OFF), StoreReach.ANSWERS),
+        ((StoreReach.ANSWERS, StoreReach.AWAY), StoreReach.AWAY),
+    ],
+)
+def test_one_worker_without_the_store_of_context_keys_shows(
+    workers: tuple[StoreReach, ...], expected: StoreReach
+) -> None:
+    assert of(*(replace(a_loop(), contexts=reach) for reach in workers)).contexts is expected

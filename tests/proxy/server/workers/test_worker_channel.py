@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealwire.proxy.server.config.settings import Address
+from sealwire.proxy.server.context_feed import StoreReach
 from sealwire.proxy.server.frontier_feed import Following
 from sealwire.proxy.server.health import Phase
 from sealwire.proxy.server.key_feed import Freshness
+from sealwire.proxy.server.observability.audit import Keeping
 from sealwire.proxy.server.observability.metrics import Metrics
 from sealwire.proxy.server.workers.joint_metrics import families_of
 from sealwire.proxy.server.workers.worker_channel import (
@@ -44,6 +46,8 @@ messages = st.one_of(
         st.sampled_from(Following),
         st.lists(st.tuples(st.text(), st.text())).map(tuple),
         st.lists(st.text()).map(tuple),
+        st.sampled_from(Keeping),
+        st.sampled_from(StoreReach),
     ),
     st.builds(Figures, st.integers(), st.lists(families).map(tuple)),
 )

@@ -518,8 +518,52 @@ def test_what_came_of_a_wrong_type_while_it_moved_stops_it_at_the_end() -> None:
     assert opened(world.values.documents()[PATIENTS][-1]) == {"_id": 99, "nhs": "mended past Sealwire"}
 
 
-def test_values_in_clear_stop_a_decryption_that_has_not_begun() -> None:
-    world = World({PATIENTS: [{"_id": 1, "nhs": "in clear"}]}, (), DECRYPTING)
+def drifted(wrong_type: WrongType) -> World:
+    """Two values in clear among encrypted ones."""
+    documents = {
+        PATIENTS: [{"_id": 1, "nhs": "in clear"}, {"_id": 2, "nhs": sealed("a"), "kin": [{"nhs": "clear"}]}],
+        VISITS: [{"_id": number, "who": sealed(f"{number}")} for number in range(30)],
+    }
+    return World(documents, (), DECRYPTING, wrong_type)
+
+
+IN_CLEAR = [("nhs", "1", Left.IN_CLEAR), ("kin.nhs", "2", Left.IN_CLEAR)]
+
+
+def test_values_in_clear_stop_a_decryption_that_has_not_begun_and_are_named() -> None:
+    world = drifted(WrongType.REFUSE)
+    before = world.values.documents()
+    done = world.live()
+    assert (done.standing, world.activated) == (Standing.REFUSED, 0)
+    assert [(each.path, each.document_id, each.why) for each in done.refusal] == IN_CLEAR
+    assert {each.namespace for each in done.refusal} == {PATIENTS}
+    assert world.frontiers.document is None
+    assert world.values.documents() == before
+    # once they were mended it goes on
+    world.values.servers[PATIENTS].replace({"_id": 1, "nhs": sealed("1")})
+    world.values.servers[PATIENTS].replace({"_id": 2, "nhs": sealed("2")})
+    assert (world.live().standing, world.activated) == (Standing.DONE, 1)
+
+
+def test_or_are_left_and_named_at_the_end_as_well() -> None:
+    world = drifted(WrongType.SKIP)
+    done = world.live()
+    assert (done.standing, world.activated, done.left) == (Standing.DONE, 1, {})
+    assert [(each.path, each.document_id, each.why) for each in done.reported] == IN_CLEAR
+    assert texts(world.values.documents())[PATIENTS] == [
+        {"_id": 1, "nhs": "in clear"},
+        {"_id": 2, "nhs": "a", "kin": [{"nhs": "clear"}]},
+    ]
+    assert not any(isinstance(each["who"], Binary) for each in world.values.documents()[VISITS])
+
+
+@pytest.mark.parametrize("wrong_type", [WrongType.REFUSE, WrongType.SKIP])
+def test_what_a_job_has_moved_itself_is_no_drift_where_its_frontier_has_gone(wrong_type: WrongType) -> None:
+    world = World(clinic(40, versions=DECRYPTING), (), DECRYPTING, wrong_type)
+    with pytest.raises(Death):
+        world.live(dies_at=60)
+    assert world.notes.job.documents
+    world.frontiers.document = None
     with pytest.raises(DamagedFile):
         world.live()
     assert world.frontiers.document is None
