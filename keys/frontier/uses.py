@@ -27,6 +27,10 @@ class FrontierLost(Exception):
     """A class moves, and how far is not known: nobody can say which form of a value is valid."""
 
 
+class TransactionLost(FrontierLost):
+    """The same, of what a transaction has done: it cannot be committed."""
+
+
 class CursorOutdated(Exception):
     """A cursor was opened before values moved: it cannot be read on and answer rightly."""
 

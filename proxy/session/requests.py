@@ -24,6 +24,8 @@ class RequestKind(Enum):
     """A step of an authentication."""
     LOOK_UP = "look-up"
     """Our own question to the server: what a name is."""
+    ABORT = "abort"
+    """An abort in place of the client's commit, which is answered with an error (`moving.abandoned`)."""
     USERS = "users"
     """Our own question to the server: who has logged in."""
 

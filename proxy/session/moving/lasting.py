@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sealwire.keys.frontier.uses import CursorOutdated, FrontierLost
+from sealwire.keys.frontier.uses import CursorOutdated, TransactionLost
 from sealwire.policies.file.schema import PolicySet
 from sealwire.policies.planning.plan import Plan
 from sealwire.proxy.session.moving.forms import Forms
@@ -39,12 +39,12 @@ def held_by(  # noqa: PLR0913 - one for each thing that says it
 
     `is_marked`: whether it goes on with a cursor that was opened while classes moved. What belongs to a
     transaction is held until that ends. Raises WindowMet, FrontierLost,
-    CursorOutdated, BsonError. Cost: O(message).
+    TransactionLost, CursorOutdated, BsonError. Cost: O(message).
     """
     transaction = _transaction(plan.buf, body)
     if name in _ENDING:
         if transaction in moves.transactions.lost and name == b"commitTransaction":
-            raise FrontierLost
+            raise TransactionLost
         hold = moves.transactions.take(transaction)
         if hold is not None:
             hold.transaction = b""

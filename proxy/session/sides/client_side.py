@@ -7,7 +7,7 @@ from typing import Final, final
 
 from sealwire.crypto.envelope import MARKER
 from sealwire.keys.contexts.cache import ContextsMissing
-from sealwire.keys.frontier.uses import WindowMet
+from sealwire.keys.frontier.uses import FrontierLost, TransactionLost, WindowMet
 from sealwire.policies.aggregation.views import MAX_NAMES, NamespaceUnknown
 from sealwire.policies.commands.command import DocumentSequence
 from sealwire.policies.commands.passage import target_of
@@ -31,6 +31,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.lasting import held_by
 from sealwire.proxy.session.requests import Request, RequestKind
@@ -125,6 +126,8 @@ class ClientSide(Side):
             effects = self._failed(window, message, parsed)
         except Refusal as refusal:
             effects = self._refused(refusal, message, parsed)
+        except TransactionLost:
+            effects = self._abandoned(message, parsed)
         except _FAILURES as failure:
             effects = self._failed(failure, message, parsed)
         conversation.views.clear()
@@ -184,6 +187,15 @@ class ClientSide(Side):
             body = replies.failure_body(failure)
         audit = Audit("refused", namespace, command, type(failure).__name__)
         return self._denied(audit, body, message, parsed)
+
+    def _abandoned(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        """Abort on the server what cannot be committed; the client is told when that is done."""
+        if parsed.flags & MORE_TO_COME:
+            return self._failed(FrontierLost(), message, parsed)
+        audit = Audit("refused", "", "commitTransaction", FrontierLost.__name__)
+        request = Request(RequestKind.ABORT, audit.command, "")
+        sent_on = self._send_on(abort_of(message, parsed), request)
+        return [Count(Counter.REFUSALS, label=audit.reason), audit, sent_on]
 
     def _command(self, message: bytes, parsed: OpMsg, errors: WriteErrors | None = None) -> list[Effect]:
         """Plan a command and send it on; `errors` are those of statements that it had and were left out."""

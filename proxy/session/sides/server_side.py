@@ -8,6 +8,7 @@ from sealwire.crypto.envelope import MARKER
 from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
+from sealwire.keys.frontier.uses import FrontierLost
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
@@ -151,6 +152,12 @@ class ServerSide(Side):
             raise ProtocolError(WireReason.OPCODE, 12)
         if request.kind is RequestKind.HELLO:
             return self._hello_reply(message, body, refresh_checksum)
+        if request.kind is RequestKind.ABORT:
+            # whatever the server says of it: the transaction was not committed
+            error = replies.failure_body(FrontierLost())
+            return [
+                ToClient(replies.command_error(self._conversation.new_id(), response_to_of(message), error))
+            ]
         if is_yes(message, body):
             self._conversation.log_in()
         reply: list[Effect] = [ToClient(message)]

@@ -8,10 +8,20 @@ from bson import Int64
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Frontier, Position, Window, position_of
 from sealwire.keys.keyring.data_key import KeyState
 from sealwire.keys.keyring.keyring import Keyring
-from sealwire.proxy.session.effects import Effect, NeedKeys, PauseClient, ToClient, ToServer
+from sealwire.proxy.session.effects import (
+    Audit,
+    Close,
+    CloseReason,
+    Effect,
+    NeedKeys,
+    PauseClient,
+    ToClient,
+    ToServer,
+)
 from sealwire.proxy.session.login.handshake import Topology
 from sealwire.proxy.session.moving.moves import GRACE_S, MAX_TRANSACTION_S
 from sealwire.proxy.session.session import Session
+from sealwire.wire.header import response_to_of
 from tests.proxy.session import world
 from tests.proxy.session.world import body_of, command, data_key, envelope, reply, sealed, written
 
@@ -363,7 +373,8 @@ def test_a_transaction_is_not_committed_where_the_lease_ran_out_under_a_statemen
     moves.follow("nhs", frontier(AFTER_ALL, generation=9))
     other = Session(moving.shared, Topology(world.OWN_ADDRESS))
     said = other.client_data(command({"commitTransaction": 1, **TRANSACTION, "$db": "admin"}))
-    assert body_of(written(said, ToClient))["code"] == RETRY
+    assert next(iter(asked(said))) == "abortTransaction"
+    assert body_of(written(other.server_data(reply({"ok": 1.0})), ToClient))["code"] == RETRY
 
 
 def test_a_client_that_breaks_the_protocol_holds_nothing_up_for_ever(moving: Session) -> None:
@@ -402,11 +413,40 @@ def test_a_lost_lease_ends_what_relied_on_it(moving: Session) -> None:
     moving.server_data(reply(cursor(77), 2))
     moves.lose("nhs")
     moves.follow("nhs", frontier(AFTER_ALL, generation=9))
-    commit = body_of(written(sent(moving, {"commitTransaction": 1, **TRANSACTION}, 3), ToClient))
+    abort = asked(sent(moving, {"commitTransaction": 1, "writeConcern": {"w": 1}, **TRANSACTION}, 3))
+    assert abort == {"abortTransaction": 1, "writeConcern": {"w": 1}, **TRANSACTION, "$db": "clinic"}
+    commit = body_of(written(moving.server_data(reply({"ok": 1.0}, 3)), ToClient))
     assert (commit["ok"], commit["code"]) == (0.0, RETRY)
     more = sent(moving, {"getMore": Int64(77), "collection": "patients"}, 4)
     assert body_of(written(more, ToClient))["code"] == OUTDATED
     assert acknowledged(moving) == 9
+
+
+@pytest.mark.parametrize("said", [{"ok": 1.0}, {"ok": 0.0, "code": 251}, {}])
+def test_a_commit_that_is_refused_leaves_no_transaction_open(moving: Session, said: dict[str, Any]) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moving.server_data(reply({"ok": 1.0, "n": 1}))
+    moves.lose("nhs")
+    for request_id in (2, 3):
+        effects = sent(moving, {"commitTransaction": 1, **TRANSACTION}, request_id)
+        assert effects[1] == Audit("refused", "", "commitTransaction", "FrontierLost")
+        assert next(iter(asked(effects))) == "abortTransaction"
+        answer = moving.server_data(reply(said, request_id))
+        assert body_of(written(answer, ToClient))["code"] == RETRY
+        assert response_to_of(written(answer, ToClient)) == request_id
+    assert not moving.has_uses
+
+
+def test_an_unacknowledged_commit_that_is_refused_closes(moving: Session) -> None:
+    moves = moving.shared.moves
+    moves.follow("nhs", frontier(BEFORE_ALL, generation=3))
+    sent(moving, {**insert(MIDDLE), **TRANSACTION, "startTransaction": True})
+    moving.server_data(reply({"ok": 1.0, "n": 1}))
+    moves.lose("nhs")
+    effects = sent(moving, {"commitTransaction": 1, **TRANSACTION}, 2, flags=2)
+    assert effects[-1] == Close(CloseReason.REFUSED_UNACKNOWLEDGED, "FrontierLost")
 
 
 def test_a_client_that_leaves_may_leave_work_at_the_server(moving: Session) -> None:
