@@ -156,6 +156,7 @@ def test_a_filter_finds_its_value_whatever_a_job_does_while_its_key_is_searched_
     assert answers(world, searched_at, answered_at)
 
 
+@pytest.mark.plain_core("a compiled module cannot be patched")
 def test_without_that_key_a_filter_would_miss_its_value(
     world: MovingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
