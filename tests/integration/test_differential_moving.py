@@ -48,7 +48,7 @@ def run(seed: int, examples: int, part: int, record_property: Record) -> Tally:
     for each in ("rounds", "classes to plaintext", "classes from plaintext", "keys of random classes"):
         assert tally.moves[each] > 0
     assert tally.moves["steps of frontiers"] > examples / 20
-    assert tally.moves["values judged"] > examples
+    assert tally.moves["values judged"] > examples / 4
     assert tally.moves["sequences cut short"] < examples / 5
     assert tally.share_answered > LEAST_SHARE
     return tally
