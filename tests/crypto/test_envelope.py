@@ -8,7 +8,9 @@ from librt.strings import BytesWriter
 
 from sealwire.crypto.envelope import (
     ENCRYPTABLE_TYPES,
+    FORMAT_OFFSET,
     HEADER_BYTES,
+    KEY_ID_BYTES,
     MARKER,
     MAX_ID,
     MAX_VALUE_BYTES,
@@ -18,6 +20,8 @@ from sealwire.crypto.envelope import (
     EnvelopeMode,
     associated_data,
     binary,
+    context_header,
+    is_of_context,
     parse_header,
     serialize_header,
     write_binary,
@@ -170,3 +174,12 @@ def test_version_prefixes_are_contiguous_in_binary_order() -> None:
 
 def test_the_longest_value_is_the_longest_document_of_mongodb() -> None:
     assert MAX_VALUE_BYTES == 16_777_216
+
+
+def test_the_format_is_told_of_what_is_long_enough_to_say_it() -> None:
+    of_context = context_header(EnvelopeMode.RANDOM, 7, bytes(KEY_ID_BYTES), 0x02)
+    assert is_of_context(of_context)
+    assert is_of_context(b"xy" + of_context, 2)
+    assert not is_of_context(serialize_header(HEADER))
+    for length in range(FORMAT_OFFSET + 1):
+        assert not is_of_context(of_context[:length])

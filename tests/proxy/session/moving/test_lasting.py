@@ -282,7 +282,7 @@ def test_a_transaction_holds_its_values_up_until_it_ends(moving: Session, end: s
     assert acknowledged(moving) == 4
 
 
-@pytest.mark.parametrize("code", [2, 11000, 112, 17280])
+@pytest.mark.parametrize("code", [2, 58, 11000, 112, 15_000, 17280])
 @pytest.mark.parametrize(
     "more", [{}, {**TRANSACTION, "startTransaction": True}], ids=["alone", "transaction"]
 )
