@@ -137,9 +137,8 @@ def open_file(path: Path, flags: int) -> int:
     """
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        if not flags & os.O_EXCL:
-            with suppress(FileNotFoundError):
-                return os.open(path, flags)
+        with suppress(FileNotFoundError):
+            return os.open(path, flags)
         file = os.open(path, flags | os.O_CREAT, MODE)
         if os.geteuid() == 0:
             folder = path.parent.stat()

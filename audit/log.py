@@ -27,6 +27,7 @@ from sealwire.audit.files import (
     moment_text,
     newest_file,
     open_file,
+    unusable,
 )
 from sealwire.audit.line import MAX_LINE_BYTES, Fields, NotALine
 from sealwire.audit.signing import SigningKey
@@ -81,23 +82,28 @@ class AuditLog:
         return self._tail.size
 
     def append(self, lines: Sequence[Fields]) -> None:
-        """Keep these lines, in this order, all or none.
+        """Keep these lines, in this order, all or none; what stands before them is signed where it is due.
 
         Raises NotAudited, AuditFileProblem, LogDamaged; ValueError as `line.write_line`. Cost: some 10 us,
         and 5 us a line.
         """
         with self._locked():
             self._reach(None)
-            self._write(lines)
-            if self._tail.size - self._signed >= self._pace.checkpoint_lines:
+            # not after the new ones: where that failed they would be there, and be told of as missing
+            if self._is_long_unsigned:
                 self._sign()
+            self._write(lines)
 
     def tick(self) -> None:
-        """About once a second: sign what is due by the clock. Raises as `append`."""
+        """About once a second: sign what is due. Raises as `append`."""
         late = (self._clock() - self._signed_at).total_seconds()
         # a clock that was set back would else hold up the next one for as long
-        if late >= self._pace.checkpoint_s or late < 0:
+        if late >= self._pace.checkpoint_s or late < 0 or self._is_long_unsigned:
             self.sign()
+
+    @property
+    def _is_long_unsigned(self) -> bool:
+        return self._tail.size - self._signed >= self._pace.checkpoint_lines
 
     def sign(self) -> None:
         """Write a checkpoint of all lines so far, where one is missing. Raises as `append`."""
@@ -117,11 +123,15 @@ class AuditLog:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        """Hold the lock. What the system says against anything within is raised as AuditFileProblem."""
         try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+        except OSError as error:
+            raise unusable(self._place.path, error) from None
 
     # ---------------------------------------------------------------------------------------------- following
 
@@ -134,14 +144,13 @@ class AuditLog:
             if is_ours or os.fstat(self._file).st_size >= self._size:
                 self._follow(signed)
             if not is_ours:
-                os.close(self._file)
-                self._file, self._size = -1, 0
+                self._leave()
         if self._file < 0:
-            self._file, self._size = open_file(path, os.O_RDWR), 0
-            if os.fstat(self._file).st_size:
-                self._follow(signed)
-            else:
-                self._begin(signed)
+            self._file = open_file(path, os.O_RDWR)
+            self._follow(signed)
+        if self._size == 0:
+            # also where a full disk has kept an earlier call from doing so
+            self._begin(signed)
         if signed is not None and self._tail.size < signed.size:
             raise damaged(f"{path} ends after {self._tail.size} lines, and {signed.size} were signed")
         if self._size >= self._pace.file_bytes:
@@ -201,12 +210,8 @@ class AuditLog:
         """Put the part of a line that a crash has left beside the log, and say so in the log."""
         path = self._place.path
         beside = path.with_name(f"{path.name}.torn-{self._tail.size}-{os.getpid()}")
-        kept = open_file(beside, os.O_WRONLY | os.O_EXCL)
-        try:
-            os.write(kept, torn)
-            os.fsync(kept)
-        finally:
-            os.close(kept)
+        beside.unlink(missing_ok=True)
+        append_whole(beside, torn)
         os.ftruncate(self._file, self._size)
         fields: Fields = {"event": "torn", "time": moment_text(self._clock()), "bytes": len(torn)}
         self._put(self._tail.copy(), lambda tail: [tail.written(fields)])
@@ -242,9 +247,13 @@ class AuditLog:
         first = before(first_line(self._file)).size
         os.fsync(self._file)
         path.rename(path.with_name(f"{path.name}.{first:015d}"))
+        self._leave()
+        self._reach(None)
+
+    def _leave(self) -> None:
+        """Write to this file no more. The next one goes on from the same tail."""
         os.close(self._file)
-        self._file, self._size = open_file(path, os.O_RDWR), 0
-        self._begin(None)
+        self._file, self._size = -1, 0
 
     def _sign(self) -> None:
         if self._key is None:

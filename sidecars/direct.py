@@ -62,6 +62,25 @@ def connected(uri: str, denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[Clie
         yield client
 
 
+def size_of(client: Client, namespace: str) -> int:
+    """About how many documents a collection has; 0 where the server does not say."""
+    database, _, name = namespace.partition(".")
+    try:
+        return client.get_database(database).get_collection(name).estimated_document_count()
+    except PyMongoError:
+        return 0
+
+
+def documents_of(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:
+    """A collection's documents as they are stored, or a random `sample`. Raises what the driver raises."""
+    database, _, name = namespace.partition(".")
+    collection = client.get_database(database, RAW).get_collection(name)
+    pipeline = [] if sample is None else [{"$sample": {"size": sample}}]
+    with collection.aggregate(pipeline) as cursor:
+        for document in cursor:
+            yield bytes(document.raw)
+
+
 @contextmanager
 def server_errors(denied_hint: str = DEFAULT_DENIED_HINT) -> Iterator[None]:
     """Turn what the driver raises into errors that an operator can mend, without the driver's texts."""

@@ -9,7 +9,6 @@ import pwd
 import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -31,7 +30,8 @@ def run_recorded(root: click.Group, run: Callable[[], None], path: Path, words: 
     Raises AuditError where the beginning cannot be recorded, and what `run` raises.
     """
     command, options = _named(root, words)
-    if not command or command[0] in NOT_RECORDED or _HELP & set(words):
+    asks_for_help = [*command, *(word for word in words[-1:] if word in _HELP)] == [*words] != command
+    if not command or command[0] in NOT_RECORDED or asks_for_help:
         run()
         return
     said: dict[str, str | list[str]] = {
@@ -77,8 +77,12 @@ def _named(root: click.Group, words: Sequence[str]) -> tuple[list[str], list[str
     names: list[str] = []
     written: set[str] = set()
     command: click.Command = root
-    for word in takewhile(lambda word: word != "--", words):
-        if word.startswith("-"):
+    for word in words:
+        if word == "--":
+            # for a group the command follows; for a command, what looks like options and is none
+            if not isinstance(command, click.Group):
+                break
+        elif word.startswith("-"):
             written.add(word.partition("=")[0] if word.startswith("--") else word[:2])
         elif isinstance(command, click.Group):
             found = command.get_command(click.Context(command), word)

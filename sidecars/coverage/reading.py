@@ -1,6 +1,6 @@
 """Reads collections of a server for what lies in their fields."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from sealwire.policies.file.schema import PolicySet, belongs_to_server
 from sealwire.sidecars.coverage.fields import FieldCounts, FieldReport
-from sealwire.sidecars.direct import RAW, Client, failure
+from sealwire.sidecars.direct import RAW, Client, documents_of, failure
 
 RIGHTS = "log in as a user that may list collections and read them (read)"
 """The hint where the server denies something."""
@@ -58,7 +58,7 @@ def read_fields(
     fields = FieldCounts(policies.covered(namespace))
     problem = ""
     try:
-        for raw in _documents(client, namespace, sample):
+        for raw in documents_of(client, namespace, sample):
             fields.read(decode(raw, _DECODED))
             progress(1)
     except PyMongoError as error:
@@ -68,12 +68,3 @@ def read_fields(
     if fields.is_cut and not problem:
         problem = "it has more paths than are counted: its fields' names may be data"
     return CollectionFields(namespace, fields.documents, tuple(fields.report()), problem)
-
-
-def _documents(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:
-    database, _, name = namespace.partition(".")
-    collection = client.get_database(database, RAW).get_collection(name)
-    pipeline = [] if sample is None else [{"$sample": {"size": sample}}]
-    with collection.aggregate(pipeline) as cursor:
-        for document in cursor:
-            yield bytes(document.raw)

@@ -1,12 +1,12 @@
 """Reads the covered collections of a server, each as it is stored."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pymongo.errors import PyMongoError
 
 from sealwire.sidecars.covered import CoveredCollection
-from sealwire.sidecars.direct import RAW, Client, failure
+from sealwire.sidecars.direct import Client, documents_of, failure
 from sealwire.sidecars.drift.condition import Keys
 from sealwire.sidecars.drift.scan import Census, PathReport
 from sealwire.wire.errors import BsonError
@@ -32,15 +32,6 @@ class CollectionReport:
         return not self.skipped and all(path.is_sound for path in self.paths)
 
 
-def size_of(client: Client, found: CoveredCollection) -> int:
-    """About how many documents it has; 0 where the server does not say."""
-    database, _, name = found.namespace.partition(".")
-    try:
-        return client.get_database(database).get_collection(name).estimated_document_count()
-    except PyMongoError:
-        return 0
-
-
 def read_collection(
     client: Client, found: CoveredCollection, keys: Keys, sample: int | None, progress: Callable[[int], None]
 ) -> CollectionReport:
@@ -55,7 +46,7 @@ def read_collection(
     census = Census(found.tree, keys)
     skipped = ""
     try:
-        for raw in _documents(client, found.namespace, sample):
+        for raw in documents_of(client, found.namespace, sample):
             census.read(raw)
             progress(1)
     except PyMongoError as error:
@@ -63,12 +54,3 @@ def read_collection(
     except BsonError as error:
         skipped = f"not read to its end: a document is damaged ({error.reason.value})"
     return CollectionReport(found.namespace, census.documents, tuple(census.report()), skipped)
-
-
-def _documents(client: Client, namespace: str, sample: int | None) -> Iterator[bytes]:
-    database, _, name = namespace.partition(".")
-    collection = client.get_database(database, RAW).get_collection(name)
-    pipeline = [] if sample is None else [{"$sample": {"size": sample}}]
-    with collection.aggregate(pipeline) as cursor:
-        for document in cursor:
-            yield bytes(document.raw)

@@ -117,6 +117,7 @@ def test_a_checkpoint_is_due_by_lines_and_by_the_clock(tmp_path: Path) -> None:
     log.tick()
     assert not checkpoints.exists()
     log.append([event(1)])
+    log.tick()
     assert report(tmp_path).signed == 3
     assert checkpoints.read_bytes() == (tmp_path / "elsewhere.checkpoints").read_bytes()
     log.append([event(2)])
@@ -224,6 +225,67 @@ def test_a_disk_that_is_full_leaves_all_lines_of_a_call_or_none(tmp_path: Path) 
     log.close()
     assert users(path) == [f"clerk{number}@clinic" for number in range(4)]
     assert report(tmp_path).is_whole
+
+
+def test_a_disk_that_is_full_as_a_new_file_begins_spoils_no_file(tmp_path: Path) -> None:
+    log = opened(tmp_path, LogPace(file_bytes=500))
+    while (tmp_path / "audit.log").stat().st_size < 500:
+        log.append([event(0)])
+    with largest_file(0):
+        for _ in range(2):
+            with pytest.raises(NotAudited):
+                log.append([event(1)])
+    log.append([event(2)])
+    log.sign()
+    log.close()
+    assert users(tmp_path / "audit.log") == ["clerk2@clinic"]
+    assert report(tmp_path).is_whole
+
+
+def test_a_checkpoint_that_cannot_be_written_keeps_no_line_twice(tmp_path: Path) -> None:
+    log = opened(tmp_path, LogPace(checkpoint_lines=2))
+    log.append([event(0)])
+    (tmp_path / "elsewhere.checkpoints").mkdir()
+    with pytest.raises(AuditFileProblem):
+        log.append([event(1)])
+    (tmp_path / "elsewhere.checkpoints").rmdir()
+    log.append([event(1)])
+    log.sign()
+    log.close()
+    assert users(tmp_path / "audit.log") == ["clerk0@clinic", "clerk1@clinic"]
+    assert report(tmp_path).is_whole
+
+
+def test_a_file_that_cannot_be_renamed_is_an_error_that_an_operator_can_mend(tmp_path: Path) -> None:
+    log = opened(tmp_path, LogPace(file_bytes=300))
+    while (tmp_path / "audit.log").stat().st_size < 300:
+        log.append([event(0)])
+    in_the_way = tmp_path / "audit.log.000000000000000"
+    in_the_way.mkdir()
+    with pytest.raises(AuditFileProblem):
+        log.append([event(1)])
+    in_the_way.rmdir()
+    log.append([event(1)])
+    log.sign()
+    log.close()
+    found = [user for file in files_of(tmp_path / "audit.log") for user in users(file)]
+    assert found.count("clerk1@clinic") == 1
+    assert report(tmp_path).is_whole
+
+
+def test_a_part_of_a_line_that_finds_no_room_beside_stays_where_it_is(tmp_path: Path) -> None:
+    written(tmp_path, 2)
+    path = tmp_path / "audit.log"
+    with path.open("ab") as file:
+        file.write(b'{"connection":7')
+    before = path.read_bytes()
+    for _ in range(2):
+        with largest_file(5), pytest.raises(NotAudited):
+            opened(tmp_path)
+        assert path.read_bytes() == before
+    opened(tmp_path).close()
+    (torn,) = tmp_path.glob("audit.log.torn-*")
+    assert torn.read_bytes() == b'{"connection":7'
 
 
 def test_a_line_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def test_what_is_no_command_is_not_on_record(run: Run, log: Path, words: tuple[s
     assert lines(log) == []
 
 
+@pytest.mark.parametrize(
+    "words", [("--", "tls", "rules"), ("tls", "--", "rules"), ("tls", "rules", "--", "--help")]
+)
+def test_no_way_of_writing_a_command_keeps_it_off_the_record(
+    run: Run, log: Path, words: tuple[str, ...]
+) -> None:
+    run(*words)
+    assert [line["command"] for line in lines(log)] == ["tls rules", "tls rules"]
+
+
 def test_a_command_that_cannot_be_recorded_does_not_begin(
     run: Run, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

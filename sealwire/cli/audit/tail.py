@@ -23,9 +23,7 @@ _LEFT_OUT = frozenset({"n", "prev", "peaks", *_FIRST})
 
 @click.command(name="tail")
 @log_argument
-@click.option(
-    "-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="How many."
-)
+@click.option("-n", "--lines", type=_COUNT, default=20, show_default=True, help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with the lines to come, until interrupted.")
 @click.option("--event", help="Only lines of this event: refused, login, login-failed, started, ...")
 @click.option("--user", help="Only lines of this user: NAME@DATABASE.")

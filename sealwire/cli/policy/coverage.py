@@ -24,7 +24,7 @@ from sealwire.sidecars.coverage.reading import (
     read_fields,
 )
 from sealwire.sidecars.coverage.suggesting import suggested
-from sealwire.sidecars.direct import connected
+from sealwire.sidecars.direct import connected, size_of
 
 _COLUMNS = ("collection", "path", "is", "values", "look like")
 _NEEDS_SOMEBODY = (Cover.PLAINTEXT, Cover.PERSONAL)
@@ -96,8 +96,7 @@ def coverage(  # noqa: PLR0913 - one parameter an option
 
 
 def _read(client: Any, namespace: str, policies: PolicySet, sample: int | None) -> CollectionFields:
-    database, _, name = namespace.partition(".")
-    size = client.get_database(database).get_collection(name).estimated_document_count()
+    size = size_of(client, namespace)
     with document_count_bar(namespace, min(size, sample or size)) as progress:
         return read_fields(client, namespace, policies, sample, progress)
 

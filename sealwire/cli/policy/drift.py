@@ -16,8 +16,8 @@ from sealwire.cli.server_options import required_uri, server_options
 from sealwire.keys.keyring.file import read_record
 from sealwire.keys.providers import Providers
 from sealwire.sidecars.covered import covered_collections
-from sealwire.sidecars.direct import connected
-from sealwire.sidecars.drift.collections import RIGHTS, CollectionReport, read_collection, size_of
+from sealwire.sidecars.direct import connected, size_of
+from sealwire.sidecars.drift.collections import RIGHTS, CollectionReport, read_collection
 from sealwire.sidecars.drift.condition import Condition, Keys
 from sealwire.sidecars.drift.scan import PathReport
 
@@ -55,7 +55,7 @@ def drift(policy: Path, keyring: str, uri: str, sample: int | None, as_json: boo
     with connected(required_uri(uri), RIGHTS) as client:
         reports = []
         for found in covered_collections(client, policies):
-            size = size_of(client, found)
+            size = size_of(client, found.namespace)
             with document_count_bar(found.namespace, min(size, sample or size)) as progress:
                 reports.append(read_collection(client, found, keys, sample, progress))
     if as_json:

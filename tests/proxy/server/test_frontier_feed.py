@@ -2,24 +2,21 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from sealwire.keys.frontier.frontier import Form, Frontier
 from sealwire.keys.frontier.record import LEASE_S
-from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.frontier_feed import (
     MOVING_S,
     PENDING_S,
     QUIET_S,
     RETRY_S,
     Following,
-    FrontierFeed,
     steady_clock,
 )
-from sealwire.proxy.server.observability.metrics import Metrics
-from sealwire.proxy.session.moving.moves import Moves
+from tests.proxy.server.frontier_bench import Bench, following
 from tests.proxy.server.frontier_server import (
     BOTH_MOVING,
     CLASS,
@@ -35,86 +32,9 @@ from tests.proxy.server.frontier_server import (
     OTHER_ID,
     OVER,
     QUIET,
-    Clock,
-    MemoryServer,
-    MemoryStore,
     document,
 )
 from tests.proxy.server.harness import soon, until
-
-
-@dataclass(eq=False)
-class Connection:
-    """Counts what it is told."""
-
-    moved: int = 0
-    lost: int = 0
-    began: int = 0
-
-    def frontier_moved(self) -> None:
-        self.moved += 1
-
-    def frontier_lost(self) -> None:
-        self.lost += 1
-
-    def move_began(self) -> None:
-        self.began += 1
-
-
-@dataclass
-class Bench:
-    """A feed with all that it works on."""
-
-    store: MemoryStore | None = field(default_factory=MemoryStore)
-    moves: Moves = field(default_factory=Moves)
-    metrics: Metrics = field(default_factory=Metrics)
-    clock: Clock = field(default_factory=Clock)
-    connection: Connection = field(default_factory=Connection)
-    loads: int = 0
-    feed: FrontierFeed = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.feed = FrontierFeed(
-            self.moves, {self.connection}, self._load_keys, self.metrics, self.store, self.clock
-        )
-
-    async def _load_keys(self) -> None:
-        self.loads += 1
-
-    @property
-    def server(self) -> MemoryServer:
-        assert self.store is not None
-        return self.store.server
-
-    @property
-    def told(self) -> dict[str, dict[int, int]]:
-        """By proxy, what the server was told."""
-        return {proxy: told for proxy, (_, told) in self.server.leases.items()}
-
-    async def rounds(self, number: int = 1) -> None:
-        assert self.store is not None
-        for _ in range(number):
-            await self.feed.round(self.store)
-
-    def later(self, seconds: float) -> None:
-        """Both clocks go on."""
-        self.clock.now_s += seconds
-        self.server.later(seconds)
-
-    def known(self, name: str = CLASS) -> Frontier | None:
-        uses = self.moves.classes[name]
-        return None if uses is None else uses.frontier
-
-
-async def following(keyring: Keyring = MOVING, *frontiers: Frontier) -> Bench:
-    """A bench after its first rounds."""
-    bench = Bench()
-    for frontier in frontiers:
-        bench.server.put(frontier)
-    bench.feed.use_keyring(keyring)
-    await bench.rounds(2)
-    assert bench.feed.following is Following.FOLLOWS
-    return bench
 
 
 async def test_it_registers_before_it_reads() -> None:
@@ -233,90 +153,6 @@ async def test_what_is_over_is_looked_at_less_often_and_then_forgotten() -> None
     assert list(bench.told.values()) == [{}]
 
 
-async def test_after_a_lapse_it_begins_again_under_another_name() -> None:
-    bench = await following(MOVING, OPEN)
-    (first,) = bench.told
-    bench.later(LEASE_S)
-    bench.feed.check()
-    assert bench.moves.classes == {CLASS: None}
-    assert bench.connection.lost == 1
-    assert bench.metrics.value("sealwire_frontier_lease") == 0
-    assert bench.feed.following is Following.LOST
-    bench.server.put(CLOSED)
-    await bench.rounds()
-    second = next(proxy for proxy in bench.told if proxy != first)
-    assert bench.told == {first: {CLASS_ID: OPEN.generation}, second: {}}
-    assert bench.known() == CLOSED
-    await bench.rounds()
-    assert bench.told[second] == {CLASS_ID: CLOSED.generation}
-    assert bench.metrics.value("sealwire_frontier_lease") == 1
-    assert bench.metrics.value("sealwire_frontier_generation", **{"class": CLASS}) == CLOSED.generation
-
-
-async def test_a_lease_lasts_from_the_moment_before_its_renewal() -> None:
-    bench = await following(MOVING, OPEN)
-    assert bench.store is not None
-    bench.store.meanwhile = lambda name: bench.later(LEASE_S - 1) if name == "renew" else None
-    await bench.rounds()
-    bench.store.meanwhile = lambda _name: None
-    assert bench.known() == OPEN
-    bench.later(1.0)
-    bench.feed.check()
-    assert bench.known() is None
-
-
-async def test_an_answer_that_comes_after_the_lapse_counts_for_nothing() -> None:
-    bench = await following(MOVING, OPEN)
-    assert bench.store is not None
-    bench.server.put(CLOSED)
-    bench.store.meanwhile = lambda name: bench.later(LEASE_S) if name == "frontiers" else None
-    await bench.rounds()
-    assert bench.known() is None
-    assert bench.connection.lost == 1
-
-
-async def test_a_renewal_that_ends_after_the_lapse_is_not_taken_up() -> None:
-    bench = await following(MOVING, OPEN)
-    assert bench.store is not None
-
-    def lapse(name: str) -> None:
-        if name == "renew":
-            bench.later(LEASE_S)
-            bench.feed.check()
-
-    bench.store.meanwhile = lapse
-    await bench.rounds()
-    assert bench.store.asked[-1] == "renew"
-    assert bench.known() is None
-
-
-async def test_the_alarm_rings_while_the_server_keeps_the_round_waiting() -> None:
-    bench = await following(MOVING, OPEN)
-    assert bench.store is not None
-    bench.clock.now_s += LEASE_S - 0.05
-    bench.feed._set_alarm()
-    bench.clock.now_s += 0.05
-    await until(lambda: bench.known() is None)
-
-
-async def test_a_lease_that_was_deleted_is_not_made_again() -> None:
-    bench = await following(MOVING, OPEN)
-    (first,) = bench.told
-    bench.server.leases.clear()
-    await bench.rounds()
-    assert (bench.known(), bench.told) == (None, {})
-    await bench.rounds()
-    assert first not in bench.told
-    assert bench.known() == OPEN
-
-
-async def test_the_servers_clock_counts_where_the_own_stood_still() -> None:
-    bench = await following(MOVING, OPEN)
-    bench.server.later(LEASE_S)
-    await bench.rounds()
-    assert (bench.known(), bench.connection.lost) == (None, 1)
-
-
 async def test_a_server_that_does_not_answer_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sealwire.server")
     bench = await following(MOVING, OPEN)
@@ -375,58 +211,6 @@ async def test_a_frontier_that_vanishes_is_lost() -> None:
     bench.server.put(FIRST)
     await bench.rounds(2)
     assert bench.known() is None
-
-
-async def test_a_move_to_an_unknown_key_has_the_keyring_loaded() -> None:
-    bench = await following(QUIET)
-    bench.server.put(OPEN)
-    await bench.rounds()
-    assert bench.moves.classes == {CLASS: None}
-    await until(lambda: bench.loads == 1)
-    bench.feed.use_keyring(MOVING)
-    assert bench.known() is None
-    await bench.rounds()
-    assert bench.known() == OPEN
-
-
-async def test_what_was_read_for_another_keyring_counts_for_nothing() -> None:
-    bench = await following(QUIET)
-    assert bench.store is not None
-    store = bench.store
-
-    def rotate(name: str) -> None:
-        if name == "frontiers":
-            store.meanwhile = lambda _name: None
-            bench.feed.use_keyring(MOVING)
-            bench.server.documents[CLASS_ID] = {"new": "?"}
-
-    store.meanwhile = rotate
-    await bench.rounds()
-    assert bench.known() == FIRST
-
-
-async def test_keys_that_are_given_up_end_everything() -> None:
-    bench = await following(MOVING, OPEN)
-    (first,) = bench.told
-    bench.feed.use_keyring(Keyring([]))
-    assert bench.moves.classes == {}
-    assert bench.connection.lost == 1
-    bench.feed.use_keyring(MOVING)
-    assert bench.known() is None
-    await bench.rounds(2)
-    assert bench.known() == OPEN
-    assert bench.told[first] == {CLASS_ID: OPEN.generation}
-    assert len(bench.told) == 2
-
-
-async def test_keys_that_come_back_under_the_same_lease_are_read_first() -> None:
-    bench = await following(MOVING, OPEN)
-    bench.feed.use_keyring(Keyring([]))
-    await bench.rounds()
-    bench.feed.use_keyring(MOVING)
-    assert bench.known() is None
-    await bench.rounds()
-    assert bench.known() == OPEN
 
 
 def test_without_a_server_every_class_that_moves_is_lost(caplog: pytest.LogCaptureFixture) -> None:
@@ -519,37 +303,3 @@ async def test_an_unused_event_loop_is_not_kept_busy() -> None:
         assert bench.store is not None
         await asyncio.sleep(0.1)
         assert len(bench.store.asked) == 2
-
-
-async def test_a_pending_key_that_is_cancelled_takes_nothing_with_it() -> None:
-    bench = await following(MOVING)
-    hold = bench.moves.begin({CLASS: [INSIDE]})
-    told = bench.told
-    bench.feed.use_keyring(QUIET)
-    assert bench.moves.classes == {}
-    await bench.rounds(2)
-    assert (bench.connection.lost, bench.feed.following) == (0, Following.FOLLOWS)
-    assert bench.told.keys() == told.keys()
-    assert list(bench.told.values()) == [{}]
-    assert hold is not None
-    hold.end()
-    # and pending again
-    bench.feed.use_keyring(MOVING)
-    await bench.rounds(2)
-    assert bench.known() == FIRST
-    assert bench.connection.lost == 0
-
-
-async def test_one_to_which_values_have_moved_is_believed_by_nobody_to_be_cancelled() -> None:
-    bench = await following(MOVING, CLOSED)
-    bench.feed.use_keyring(QUIET)
-    assert bench.connection.lost == 1
-    await bench.rounds(2)
-    assert bench.moves.classes == {CLASS: None}
-
-
-async def test_nor_one_whose_move_has_been_written_down() -> None:
-    bench = await following(MOVING, FIRST)
-    bench.feed.use_keyring(QUIET)
-    await bench.rounds(2)
-    assert bench.moves.classes == {CLASS: None}

@@ -2,8 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,20 +13,18 @@ from hypothesis import strategies as st
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import SUBTYPE
-from sealwire.keys.errors import DamagedFile
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL
 from sealwire.sidecars.migration.errors import JobTaken
-from sealwire.sidecars.migration.forms import Left, WrongType
+from sealwire.sidecars.migration.forms import Left
 from sealwire.sidecars.migration.job import Job, Standing
 from sealwire.sidecars.migration.ledger import Wish
 from sealwire.sidecars.migration.windows import turn as turns
 from sealwire.sidecars.migration.windows.choosing import Chooser
 from sealwire.sidecars.migration.windows.moving import Versions
 from sealwire.sidecars.migration.windows.turn import Stores, Turn, TurnPace
-from tests.sidecars.migration.doubles import Death, Fate, MemoryNotes
+from tests.sidecars.migration.doubles import Death, Fate
 from tests.sidecars.migration.windows.doubles import (
     CLASS_ID,
-    DECRYPTING,
     ENCRYPTING,
     JOINING,
     LEAVING,
@@ -41,107 +38,23 @@ from tests.sidecars.migration.windows.doubles import (
     Document,
     FollowingProxy,
     HoldingProxy,
-    MemoryFrontiers,
     MemoryValues,
     check_forms,
-    envelopes,
     job,
     opened,
     sealed,
 )
+from tests.sidecars.migration.windows.world import (
+    WAYS,
+    World,
+    assert_moved,
+    clinic,
+    moves,
+    old_form,
+    texts,
+)
 
-WAYS = {
-    "reencrypt": VERSIONS,
-    "encrypt": ENCRYPTING,
-    "decrypt": DECRYPTING,
-    "join": JOINING,
-    "rejoin": REJOINING,
-    "leave": LEAVING,
-    "part": PARTING,
-}
-moves = pytest.mark.parametrize("versions", WAYS.values(), ids=WAYS)
-
-
-class World:
-    """All that outlives a process."""
-
-    def __init__(
-        self,
-        documents: Mapping[str, Sequence[Document]],
-        proxies: Sequence[FollowingProxy] = (),
-        versions: Versions = VERSIONS,
-        wrong_type: WrongType = WrongType.SKIP,
-        **how: bool,
-    ) -> None:
-        self.fate = Fate()
-        self.versions = versions
-        self.values = MemoryValues(documents, self.fate, **how)
-        self.frontiers = MemoryFrontiers(self.fate, proxies)
-        self.notes = MemoryNotes(job(versions, wrong_type), self.fate)
-        self.activated = 0
-
-    def live(self, dies_at: int | None = None, pace: TurnPace | None = None) -> Job:
-        """One process, from what is written down. Raises Death."""
-        self.fate = Fate(dies_at)
-        self.values.fate = self.frontiers.fate = self.notes.fate = self.fate
-        for server in self.values.servers.values():
-            server.fate = self.fate
-        stores = Stores(self.values, self.frontiers, self.notes)
-        return Turn(self.notes.job, self.versions, stores, self._activate, pace or TurnPace()).run()
-
-    def _activate(self) -> None:
-        self.fate.step()
-        self.activated += 1
-
-    def check(self) -> None:
-        check_forms(self.frontiers.frontier, self.values.documents(), self.versions)
-
-
-def clinic(count: int = 12, seed: int = 1, versions: Versions = VERSIONS) -> dict[str, Sequence[Document]]:
-    stored = old_form(versions)
-    chance = random.Random(seed)
-    names = [f"{chance.randrange(10**9):0{chance.choice((4, 10, 12))}d}" for _ in range(count)]
-    patients = [
-        {
-            "_id": number,
-            "nhs": stored(name),
-            "kin": [{"nhs": stored(chance.choice(names))}, 3, {"nhs": None}, {"nhs": stored(name)}],
-            "o": "in clear",
-        }
-        for number, name in enumerate(names)
-    ]
-    visits = [{"_id": number, "who": stored(chance.choice(names))} for number in range(count)]
-    return {PATIENTS: patients, VISITS: visits}
-
-
-def old_form(versions: Versions) -> Callable[[str], Any]:
-    """How a text is stored before the move."""
-    return str if versions.old.is_plaintext else partial(sealed, cipher=versions.old.cipher)
-
-
-def texts(documents: dict[str, Any]) -> Any:
-    return {name: [opened(each) for each in found] for name, found in documents.items()}
-
-
-def assert_moved(world: World, before: Any) -> None:
-    after = world.values.documents()
-    assert texts(after) == before
-    if world.versions.new.is_plaintext:
-        assert not list(envelopes(list(after.values())))
-    world.check()
-    frontier = world.frontiers.frontier
-    assert frontier is not None
-    assert frontier.is_over
-    assert world.activated >= 1
-    assert not world.values.indexes
-
-
-@pytest.fixture(autouse=True)
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "FIRST_DOCUMENTS", 4)
-    monkeypatch.setattr(turns, "_FEWEST", 3)
-    monkeypatch.setattr(turns, "_MOST", 4)
-    monkeypatch.setattr(turns, "_POLLS_S", (0.0,))
+pytestmark = pytest.mark.usefixtures("small_windows")
 
 
 @moves
@@ -357,26 +270,6 @@ def test_many_documents_of_one_value_move_in_one_window() -> None:
     assert_moved(world, before)
 
 
-def test_a_value_out_of_reach_is_named_before_anything_moves() -> None:
-    documents = {
-        PATIENTS: [
-            {"_id": 1, "nhs": sealed("a")},
-            {"_id": 2, "nhs": [[sealed("b")]]},
-            {"_id": 3, "kin": {"5": {"nhs": sealed("c")}}},
-            {"_id": 4, "kin": [{"nhs": [sealed("d")]}]},
-        ],
-    }
-    world = World(documents)
-    done = world.live()
-    assert done.standing is Standing.REFUSED
-    assert [(each.path, each.document_id, each.why) for each in done.refusal] == [
-        ("nhs", "2", Left.NOT_ADDRESSABLE),
-        ("kin.nhs", "3", Left.NOT_ADDRESSABLE),
-    ]
-    assert world.frontiers.document is None
-    assert world.values.documents() == documents
-
-
 def test_a_document_that_the_server_refuses_stops_the_move_and_keeps_the_window() -> None:
     world = World(clinic())
     before = texts(world.values.documents())
@@ -435,13 +328,6 @@ def test_the_second_of_two_processes_ends_the_first() -> None:
     check_forms(taken.frontiers.frontier, taken.values.documents())
 
 
-def test_values_in_the_new_form_without_a_frontier_are_no_beginning() -> None:
-    world = World({PATIENTS: [{"_id": 1, "nhs": sealed("a", NEW)}]})
-    with pytest.raises(DamagedFile):
-        world.live()
-    assert world.frontiers.document is None
-
-
 def test_what_reached_the_paths_past_sealwire_is_moved_at_the_end() -> None:
     world = World(clinic())
     world.live()
@@ -466,107 +352,6 @@ def test_a_first_window_that_was_cut_too_short_is_made_longer() -> None:
         values = MemoryValues({VISITS: visits}, Fate(), is_sorted=False)
         chosen = Chooser(values, VERSIONS.order(VERSIONS.old)).choose(values.places(), BEFORE_ALL, 20)
         assert 10 <= sum(map(len, chosen.documents.values())) <= 60
-
-
-def test_what_is_no_value_of_the_class_stops_it_before_anything_moves() -> None:
-    documents = {
-        PATIENTS: [
-            {"_id": 1, "nhs": "a", "kin": {"nhs": 5}},
-            {"_id": 2, "nhs": ["b", Binary(b"under another key", 6), None]},
-            {"_id": 3, "kin": [{"nhs": {"a": "document"}}]},
-        ],
-        VISITS: [],
-    }
-    world = World(documents, (), ENCRYPTING, WrongType.REFUSE)
-    done = world.live()
-    assert done.standing is Standing.REFUSED
-    assert [(each.path, each.document_id, each.why) for each in done.refusal] == [
-        ("kin.nhs", "1", Left.WRONG_TYPE),
-        ("nhs", "2", Left.WRONG_TYPE),
-        ("kin.nhs", "3", Left.WRONG_TYPE),
-    ]
-    assert world.frontiers.document is None
-    assert world.values.documents() == documents
-
-
-def test_what_is_no_value_of_the_class_may_be_left_and_is_counted() -> None:
-    patients = [{"_id": number, "nhs": f"{number}", "kin": {"nhs": number}} for number in range(150)]
-    world = World({PATIENTS: patients, VISITS: []}, (), ENCRYPTING)
-    done = world.live()
-    assert (done.standing, done.left) == (Standing.DONE, {(PATIENTS, "kin.nhs", Left.WRONG_TYPE): 150})
-    assert len(done.reported) == 100
-    assert done.values == 150
-    found = world.values.documents()[PATIENTS]
-    assert [opened(each) for each in found] == patients
-    assert all(isinstance(each["nhs"], Binary) for each in found)
-
-
-def test_what_came_of_a_wrong_type_while_it_moved_stops_it_at_the_end() -> None:
-    world = World(clinic(versions=ENCRYPTING), (), ENCRYPTING, WrongType.REFUSE)
-    save = world.frontiers.save
-
-    def write_then_save(frontier: Any) -> None:
-        world.values.servers[PATIENTS].replace({"_id": 99, "nhs": 5})
-        save(frontier)
-
-    world.frontiers.save = write_then_save  # type: ignore[method-assign]
-    done = world.live()
-    assert (done.standing, world.activated) == (Standing.REFUSED, 0)
-    assert [(each.path, each.document_id) for each in done.refusal] == [("nhs", "99")]
-    world.values.servers[PATIENTS].replace({"_id": 99, "nhs": "mended past Sealwire"})
-    assert (world.live().standing, world.activated) == (Standing.DONE, 1)
-    assert opened(world.values.documents()[PATIENTS][-1]) == {"_id": 99, "nhs": "mended past Sealwire"}
-
-
-def drifted(wrong_type: WrongType) -> World:
-    """Two values in clear among encrypted ones."""
-    documents = {
-        PATIENTS: [{"_id": 1, "nhs": "in clear"}, {"_id": 2, "nhs": sealed("a"), "kin": [{"nhs": "clear"}]}],
-        VISITS: [{"_id": number, "who": sealed(f"{number}")} for number in range(30)],
-    }
-    return World(documents, (), DECRYPTING, wrong_type)
-
-
-IN_CLEAR = [("nhs", "1", Left.IN_CLEAR), ("kin.nhs", "2", Left.IN_CLEAR)]
-
-
-def test_values_in_clear_stop_a_decryption_that_has_not_begun_and_are_named() -> None:
-    world = drifted(WrongType.REFUSE)
-    before = world.values.documents()
-    done = world.live()
-    assert (done.standing, world.activated) == (Standing.REFUSED, 0)
-    assert [(each.path, each.document_id, each.why) for each in done.refusal] == IN_CLEAR
-    assert {each.namespace for each in done.refusal} == {PATIENTS}
-    assert world.frontiers.document is None
-    assert world.values.documents() == before
-    # once they were mended it goes on
-    world.values.servers[PATIENTS].replace({"_id": 1, "nhs": sealed("1")})
-    world.values.servers[PATIENTS].replace({"_id": 2, "nhs": sealed("2")})
-    assert (world.live().standing, world.activated) == (Standing.DONE, 1)
-
-
-def test_or_are_left_and_named_at_the_end_as_well() -> None:
-    world = drifted(WrongType.SKIP)
-    done = world.live()
-    assert (done.standing, world.activated, done.left) == (Standing.DONE, 1, {})
-    assert [(each.path, each.document_id, each.why) for each in done.reported] == IN_CLEAR
-    assert texts(world.values.documents())[PATIENTS] == [
-        {"_id": 1, "nhs": "in clear"},
-        {"_id": 2, "nhs": "a", "kin": [{"nhs": "clear"}]},
-    ]
-    assert not any(isinstance(each["who"], Binary) for each in world.values.documents()[VISITS])
-
-
-@pytest.mark.parametrize("wrong_type", [WrongType.REFUSE, WrongType.SKIP])
-def test_what_a_job_has_moved_itself_is_no_drift_where_its_frontier_has_gone(wrong_type: WrongType) -> None:
-    world = World(clinic(40, versions=DECRYPTING), (), DECRYPTING, wrong_type)
-    with pytest.raises(Death):
-        world.live(dies_at=60)
-    assert world.notes.job.documents
-    world.frontiers.document = None
-    with pytest.raises(DamagedFile):
-        world.live()
-    assert world.frontiers.document is None
 
 
 def test_long_values_that_share_their_beginning_move_together() -> None:
