@@ -18,6 +18,7 @@ from sealwire.policies.file.schema import (
     context_field,
     whole_path,
 )
+from sealwire.policies.file.subject_links import read_subjects
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _COMMAND_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_]{0,62}")
@@ -27,7 +28,7 @@ _MAX_PATH_DEPTH = 32
 def load_policy(source: bytes, filename: str) -> PolicySet:
     """The policy in `source`; `filename` is for messages. Raises SourceError."""
     root = parse_yaml(source, filename, "docs/policies.md").entries(
-        ["version", "classes", "collections"], ["plain", "allow_commands"]
+        ["version", "classes", "collections"], ["plain", "allow_commands", "subjects"]
     )
     root["version"].integer(1, 1)
     classes = {name: _field_class(name, node) for name, node in root["classes"].mapping().items()}
@@ -45,7 +46,8 @@ def load_policy(source: bytes, filename: str) -> PolicySet:
     plain = _plain(root["plain"], exact) if "plain" in root else ()
     allowed = root["allow_commands"].items() if "allow_commands" in root else ()
     commands = frozenset(_command_name(node) for node in allowed)
-    return PolicySet(classes, exact, tuple(patterns), plain, commands)
+    subjects = read_subjects(root["subjects"], classes, exact) if "subjects" in root else None
+    return PolicySet(classes, exact, tuple(patterns), plain, commands, subjects)
 
 
 def _plain(node: Node, protected: Mapping[str, PathNode]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sealwire.policies.file.ranges import RangeDomain
+from sealwire.policies.file.subjects import Subjects
 from sealwire.wire import kinds
 
 # Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
@@ -243,6 +244,8 @@ class PolicySet:
     """Namespaces, or patterns of them, that hold nothing covered and are never views: none is asked about."""
     allowed_commands: frozenset[bytes] = frozenset()
     """Commands that the planner does not know and the operator lets pass unread."""
+    subjects: Subjects | None = None
+    """Whose data documents are, where the policy says so."""
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
     has_contexts: bool = field(init=False, compare=False, repr=False)
     """Whether a class has a key for each context."""

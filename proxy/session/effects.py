@@ -110,6 +110,8 @@ class Audit:
     command: str
     reason: str = ""
     path: str = ""
+    purpose: str = ""
+    """What the client says that it is for."""
 
 
 @final

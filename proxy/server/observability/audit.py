@@ -201,6 +201,7 @@ def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
         "command": record.command,
         "reason": record.reason,
         "path": record.path,
+        "purpose": record.purpose,
     }
     fields: dict[str, str | int] = {"client": origin.client, "connection": origin.connection}
     return fields | {key: value for key, value in named.items() if value}

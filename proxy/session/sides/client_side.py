@@ -31,6 +31,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
+from sealwire.proxy.session.login.stated import stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.lasting import held_by
@@ -145,7 +146,8 @@ class ClientSide(Side):
         if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
             # the path is the namespace that the command names, if its first argument is a name at all
             path = path if path in self._conversation.shared.settings.policy.collections else ""
-        audit = Audit("refused", namespace, command, refusal.reason.value, path)
+        purpose = stated_in(message, parsed.body).purpose
+        audit = Audit("refused", namespace, command, refusal.reason.value, path, purpose)
         return self._denied(audit, replies.refusal_body(refusal), message, parsed)
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:

@@ -167,9 +167,9 @@ def close(reason: CloseReason, detail: str | None = None) -> Expected:
     return Expected(f"close({reason.value}, {detail})", difference)
 
 
-def audit(event: str, namespace: str, name: str, reason: str, path: str = "") -> Expected:
+def audit(event: str, namespace: str, name: str, reason: str, path: str = "", purpose: str = "") -> Expected:
     """A line for the audit."""
-    return _is(Audit(event, namespace, name, reason, path))
+    return _is(Audit(event, namespace, name, reason, path, purpose))
 
 
 def error(code: int, code_name: str, response_to: int = 1) -> Expected:

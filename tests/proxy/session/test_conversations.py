@@ -293,6 +293,13 @@ def test_a_refusal_is_a_command_error_and_the_connection_lives_on(
     play >> client(ping) << to_server(ping)
 
 
+def test_a_refused_command_is_on_record_with_its_purpose(play: Playbook) -> None:
+    body = on_patients("find", sort={"nhs_number": 1}, comment="purpose=direct-care")
+    play >> client(command(body, 7))
+    play << audit("refused", "clinic.patients", "find", "sort", "nhs_number", "direct-care")
+    play << error(*_REFUSED, 7)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
