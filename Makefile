@@ -1,5 +1,5 @@
 # Every target makes what it needs: `make demo` and `make test` work as the first command in a fresh clone.
-# Needed on the machine: make, Python 3.11 or newer, and a package index that pip can reach; npm for the mongosh tests;
+# Needed on the machine: make, Python 3.11 or newer, and a package index that pip can reach; npm for the mongosh tests and the site;
 # a C compiler and Python's headers for the compiled core.
 
 VENV := .venv
@@ -8,12 +8,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # The stamps: what is installed is as new as the files that say what to install.
 INSTALLED := $(VENV)/.installed
+SITE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tools/node/node_modules/.installed)
 NODE_INSTALLED := $(if $(shell command -v npm 2>/dev/null),tests/node/node_modules/.installed)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-backup demo-migration test compiled test-compiled coverage mutation test-slow test-server check format lock bench \
-    clean
+.PHONY: help setup demo demo-backup demo-migration test compiled test-compiled coverage mutation test-slow test-server check docs format lock \
+    bench clean
 
 # What the compiled core can break: its own rooms, the server around them, and whole conversations.
 COMPILED_TESTS := tests/test_compiled_core.py tests/wire tests/crypto tests/policies tests/keys tests/proxy \
@@ -72,6 +73,10 @@ check: $(INSTALLED)  ## lint, format, types, import contracts, dead code, the lo
 	$(BIN)/python tools/tracked_files.py
 	$(BIN)/python tools/audit_dependencies.py
 
+# Without npm the site shows the text of diagrams in their place.
+docs: $(INSTALLED) $(SITE_INSTALLED)  ## build the documentation as a site into build/site; a broken link or anchor is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 format: $(INSTALLED)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -86,7 +91,7 @@ lock:  ## resolve the dependencies of pyproject.toml anew into requirements/*.tx
 	build/lock-venv/bin/python tools/lock.py $(ARGS)
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) build dist tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist tests/node/node_modules tools/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name '*.egg-info' -prune -exec rm -rf {} +
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -99,6 +104,6 @@ $(INSTALLED): pyproject.toml setup.py requirements/dev.txt tools/make_venv.sh
 	@touch $@
 
 # No install scripts: mongosh runs without its optional native parts.
-tests/node/node_modules/.installed: tests/node/package.json tests/node/package-lock.json
-	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+%/node/node_modules/.installed: %/node/package.json %/node/package-lock.json
+	cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

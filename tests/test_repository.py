@@ -57,20 +57,27 @@ def test_the_ci_script_checks_then_tests() -> None:
     text = script.read_text(encoding="utf-8")
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in text
-    assert re.findall(r"^make (\S+)", text, re.MULTILINE) == ["check", "test", "test-compiled", "test-slow"]
+    assert re.findall(r"^make (\S+)", text, re.MULTILINE) == [
+        "check",
+        "docs",
+        "test",
+        "test-compiled",
+        "test-slow",
+    ]
 
 
 def test_make_help_names_every_target_that_the_readers_of_the_docs_need() -> None:
     done = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True)
     named = set(re.findall(r"^  make (\S+)", done.stdout.decode(), re.MULTILINE))
-    assert {"setup", "demo", "test", "compiled", "test-compiled", "check", "bench"} <= named
+    assert {"setup", "demo", "test", "compiled", "test-compiled", "check", "docs", "bench"} <= named
     assert {"test-slow", "coverage", "mutation", "lock", "clean", "help"} <= named
 
 
-def test_the_node_programs_are_pinned_and_hashed_without_addresses() -> None:
-    manifest = json.loads((ROOT / "tests" / "node" / "package.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", ["tests", "tools"])
+def test_the_node_programs_are_pinned_and_hashed_without_addresses(folder: str) -> None:
+    manifest = json.loads((ROOT / folder / "node" / "package.json").read_text(encoding="utf-8"))
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", pin) for pin in manifest["dependencies"].values())
-    lock = json.loads((ROOT / "tests" / "node" / "package-lock.json").read_text(encoding="utf-8"))
+    lock = json.loads((ROOT / folder / "node" / "package-lock.json").read_text(encoding="utf-8"))
     packages = [entry for path, entry in lock["packages"].items() if path]
     assert packages
     assert all(entry["integrity"].startswith("sha512-") for entry in packages)

@@ -1,0 +1,148 @@
+"""What MkDocs is told while it builds the documentation site (`hooks` in mkdocs.yml; `make docs`).
+
+The pages in `docs/` stay as they are and are read on GitHub as well. Three things differ on a site:
+
+- A page links to files outside of `docs/`. Each gets a place below `repository/`: a page with its text if
+  that is short, else the file itself. A folder gets a page that lists it.
+- GitHub's Markdown is read by other rules (tools/github_markdown.py).
+- Diagrams are drawn by mermaid, which is taken from `tools/node` and served by the site itself: a reader's
+  browser asks no other host for anything. Without npm the site shows their text.
+
+A link that leads nowhere is left as it is, and MkDocs' strict mode fails on it.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.pages import Page
+
+from tools.github_markdown import for_python_markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+REPOSITORY = "repository"
+SHOWN = 64 * 1024
+"""Longest text, in bytes, that becomes a page."""
+TEXTS = {
+    ".hcl": "hcl",
+    ".json": "json",
+    ".md": "",
+    ".service": "ini",
+    ".sh": "bash",
+    ".timer": "ini",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".py": "python",
+}
+MERMAID = ROOT / "tools" / "node" / "node_modules" / "mermaid" / "dist" / "mermaid.min.js"
+SCRIPT = "assets/mermaid.min.js"
+
+_LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s]+)(?=[)#])")
+_FENCED = re.compile(r"^(?P<fence> *(?:`{3,}|~{3,})).*?^ *(?:`{3,}|~{3,}) *$", re.M | re.S)
+
+
+def targets_of(text: str, folder: Path) -> list[Path]:
+    """The files and folders of this repository that a page links to, which are there."""
+    found = (_target(match["target"], folder) for match in _LINK.finditer(_FENCED.sub("", text)))
+    return [target for target in found if target is not None]
+
+
+def _target(link: str, folder: Path) -> Path | None:
+    if ":" in link:
+        return None
+    target = (folder / link).resolve()
+    return target if target.exists() and target.is_relative_to(ROOT) else None
+
+
+def place_of(target: Path) -> str:
+    """Where a file or folder of this repository lies among the sources of the site."""
+    if target.is_relative_to(DOCS):
+        place = target.relative_to(DOCS).as_posix()
+        return f"{place}/README.md" if target.is_dir() else place
+    place = f"{REPOSITORY}/{target.relative_to(ROOT).as_posix()}"
+    if target.is_dir():
+        return f"{place}/README.md"
+    return f"{place}.md" if _is_shown(target) and target.suffix != ".md" else place
+
+
+def _is_shown(target: Path) -> bool:
+    return target.suffix in TEXTS and target.stat().st_size <= SHOWN
+
+
+def outside_of_docs(pages: list[Path]) -> list[Path]:
+    """All that pages link to outside of `docs/`, and all that those link to, in order of their places."""
+    found: set[Path] = set()
+    waiting = list(pages)
+    while waiting:
+        page = waiting.pop()
+        if page.is_dir():
+            targets = _listed(page)
+        else:
+            targets = targets_of(page.read_text(encoding="utf-8"), page.parent)
+        fresh = {target for target in targets if not target.is_relative_to(DOCS)} - found
+        found |= fresh
+        waiting += [target for target in fresh if target.is_dir() or target.suffix == ".md"]
+    return sorted(found)
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in TEXTS)
+
+
+def page_for(target: Path) -> str:
+    """The Markdown of the page that shows a file or lists a folder."""
+    name = target.relative_to(ROOT).as_posix()
+    if target.is_dir():
+        lines = [f"- [{path.relative_to(target)}]({path.relative_to(target)})" for path in _listed(target)]
+        return "\n".join([f"# {name}/", "", *lines, ""])
+    text = target.read_text(encoding="utf-8")
+    return text if target.suffix == ".md" else f"# {name}\n\n````{TEXTS[target.suffix]}\n{text}````\n"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Give what lies outside of `docs/` its place, and mermaid its own."""
+    pages = [Path(file.abs_src_path) for file in files.documentation_pages() if file.abs_src_path]
+    for target in outside_of_docs(pages):
+        place = place_of(target)
+        if place.endswith(".md"):
+            files.append(
+                File.generated(config, place, content=page_for(target), inclusion=InclusionLevel.NOT_IN_NAV)
+            )
+        else:
+            files.append(File.generated(config, place, abs_src_path=str(target)))
+    if MERMAID.is_file():
+        files.append(File.generated(config, SCRIPT, abs_src_path=str(MERMAID)))
+    return files
+
+
+def source_of(place: str) -> Path:
+    """The folder from which the links of a page at this place of the site are meant."""
+    inside = place.removeprefix(f"{REPOSITORY}/")
+    return (ROOT if inside != place else DOCS) / Path(inside).parent
+
+
+def linked(markdown: str, place: str) -> str:
+    """A page with its links as they are on the site."""
+    folder = source_of(place)
+
+    def put(match: re.Match[str]) -> str:
+        target = _target(match["target"], folder)
+        return match["target"] if target is None else os.path.relpath(place_of(target), Path(place).parent)
+
+    return _LINK.sub(put, markdown)
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    text = for_python_markdown(linked(markdown, page.file.src_uri))
+    return text if MERMAID.is_file() else text.replace("```mermaid", "```text")
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Load mermaid where there is a diagram, before the theme's script, which would fetch it elsewhere."""
+    if 'class="mermaid"' not in output:
+        return output
+    script = os.path.relpath(SCRIPT, Path(page.file.dest_uri).parent)
+    return output.replace("</head>", f'<script src="{script}"></script></head>', 1)
