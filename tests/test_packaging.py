@@ -22,7 +22,7 @@ def source_modules() -> set[str]:
     wanted: set[str] = set()
     for folder, prefix in [("sealwire", "sealwire"), *((room, f"sealwire/{room}") for room in ROOMS)]:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in {".py", ".sh", ".yaml"} or path.name == "py.typed":
+            if path.suffix in {".j2", ".py", ".sh", ".yaml"} or path.name == "py.typed":
                 wanted.add(str(PurePosixPath(prefix) / path.relative_to(ROOT / folder).as_posix()))
     return wanted
 

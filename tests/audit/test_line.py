@@ -21,7 +21,9 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _NAMES = st.text(st.characters(codec="ascii"), min_size=1, max_size=10).filter(
     lambda n: n not in ("n", "prev")
 )
-_VALUES = _TEXT | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.lists(_TEXT, max_size=3)
+_INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
+_OBJECTS = st.dictionaries(st.text(st.characters(codec="ascii"), max_size=10), _INTEGERS, max_size=3)
+_VALUES = _TEXT | st.booleans() | _INTEGERS | st.lists(_TEXT, max_size=3) | _OBJECTS
 
 
 @given(st.dictionaries(_NAMES, _VALUES, max_size=6), st.integers(0, 2**40))
@@ -33,7 +35,13 @@ def test_a_line_has_the_canonical_form_of_the_standard(fields: Fields, number: i
     assert (line.number, line.previous, dict(line.fields)) == (number, FIRST_PREVIOUS, whole)
 
 
-@pytest.mark.parametrize("fields", [{"x": 2**53}, {"x": -(2**53)}, {"é": 1}, {"x": "y" * MAX_LINE_BYTES}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"x": 2**53}, {"x": -(2**53)}, {"é": 1}, {"x": "y" * MAX_LINE_BYTES}),
+        *({"x": {"y": 2**53}}, {"x": {"é": 1}}),
+    ],
+)
 def test_what_has_no_canonical_form_or_no_end_is_not_written(fields: Fields) -> None:
     with pytest.raises(ValueError, match=r"canonical form|bytes"):
         write_line(0, FIRST_PREVIOUS, fields)

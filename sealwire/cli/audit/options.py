@@ -1,12 +1,16 @@
 """What the readers of an audit log share."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
 from sealwire.audit.errors import AuditFileProblem, AuditReason
 from sealwire.audit.files import files_of
+from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
+from sealwire.audit.tail import FILE_EVENT
 from sealwire.cli.options import PATH
+from sealwire.cli.output import progress_bar
 from sealwire.proxy.session.replies import one_line
 
 MAX_SHOWN = 1024
@@ -30,3 +34,23 @@ def existing_files(log: Path) -> list[Path]:
             "give the value of audit.path",
         )
     return files
+
+
+def lines_of(log: Path) -> Iterator[Mapping[str, object] | None]:
+    """What each line says, but for those that open a file; None for one that cannot be read.
+
+    Raises as `existing_files`. Cost: O(the log), of which one line is in memory.
+    """
+    files = existing_files(log)
+    with progress_bar("reading", sum(each.stat().st_size for each in files)) as progress:
+        for path in files:
+            with path.open("rb") as file:
+                while data := file.readline(MAX_LINE_BYTES):
+                    progress(len(data))
+                    try:
+                        line = read_line(data)
+                    except NotALine:
+                        yield None
+                        continue
+                    if line.fields.get("event") != FILE_EVENT:
+                        yield line.fields

@@ -1,23 +1,29 @@
 """`sealwire audit report`: how often who did what, over a time."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from sealwire.audit.line import MAX_LINE_BYTES, NotALine, read_line
-from sealwire.audit.tail import FILE_EVENT
-from sealwire.cli.audit.options import existing_files, log_argument, shown
+from sealwire.cli.audit.options import lines_of, log_argument, shown
+from sealwire.cli.html.options import html_option
+from sealwire.cli.html.page import ReportPage, PageSection, PageTable, write_page
+from sealwire.cli.html.plots import columns, rows
 from sealwire.cli.options import json_option, settings
-from sealwire.cli.output import print_json, progress_bar, show_table
+from sealwire.cli.output import print_json, show_table
 
-_FIELDS = ("user", "client", "certificate", "application", "namespace", "command", "reason", "operator")
-BY = ("day", "event", *_FIELDS)
+_FIELDS = (
+    *("user", "client", "certificate", "application", "namespace", "command", "outcome", "reason"),
+    *("purpose", "role", "operator"),
+)
+BY = ("day", "event", "class", *_FIELDS)
+_CLASSES = ("read", "written", "filtered")
 _NOBODY = "-"
 _DATE = click.DateTime(["%Y-%m-%d"])
+_MAX_BARS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,50 @@ class Days:
             return False
         return self.until is None or moment < self.until.replace(tzinfo=UTC) + timedelta(days=1)
 
+    def __str__(self) -> str:
+        bounds = (self.since, self.until)
+        return " to ".join("..." if each is None else f"{each:%Y-%m-%d}" for each in bounds)
+
+
+@dataclass(slots=True)
+class LineCounts:
+    """What was counted. By class a line counts once for each class that it names."""
+
+    by: tuple[str, ...]
+    counted: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    values: Counter[tuple[tuple[str, ...], str]] = field(default_factory=Counter)
+    """By key and by what became of the values, one of _CLASSES: how many values."""
+    days: Counter[str] = field(default_factory=Counter)
+    unread: int = 0
+
+    def count(self, line: Mapping[str, object]) -> None:
+        """Count one line."""
+        self.days[_said(line, "day")] += 1
+        if "class" not in self.by:
+            self.counted[tuple(_said(line, name) for name in self.by)] += 1
+            return
+        named = {name: _amounts(line.get(name)) for name in _CLASSES}
+        for each in sorted({name for amounts in named.values() for name in amounts}) or [_NOBODY]:
+            key = tuple(each if name == "class" else _said(line, name) for name in self.by)
+            self.counted[key] += 1
+            for use, amounts in named.items():
+                self.values[key, use] += amounts.get(each, 0)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of what `row` gives."""
+        return (*self.by, "lines", *(_CLASSES if "class" in self.by else ()))
+
+    def row(self, key: tuple[str, ...]) -> tuple[str | int, ...]:
+        """One row of the report."""
+        values = [self.values[key, use] for use in _CLASSES] if "class" in self.by else ()
+        return (*key, self.counted[key], *values)
+
+    @property
+    def keys(self) -> list[tuple[str, ...]]:
+        """The most frequent first."""
+        return [key for key, _ in sorted(self.counted.items(), key=lambda row: (-row[1], row[0]))]
+
 
 @click.command(name="report")
 @log_argument
@@ -62,62 +112,76 @@ class Days:
     click.option("--until", type=_DATE, help="Up to this day, which counts (UTC)."),
 )
 @click.option("--top", type=click.IntRange(1), default=50, show_default=True, help="How many rows at most.")
+@html_option
 @json_option
-def report(
+def report(  # noqa: PLR0913, PLR0917 - one for each option
     log: Path,
     by: tuple[str, ...],
     events: tuple[str, ...],
     days: Days,
     top: int,
+    html: Path | None,
     as_json: bool,
 ) -> None:
     """Count the lines of the audit log at LOG by who, what and when, most frequent first.
 
-    Nothing is verified: `sealwire audit verify` does that. Lines that are none are counted apart.
+    Nothing is verified: `sealwire audit verify` does that. Lines that are none are counted apart. By class, a
+    line counts for each class of which it has values, and the values that were read, written and compared
+    are added up.
 
     \b
     Examples:
       sealwire audit report /var/log/sealwire/audit.jsonl
       sealwire audit report audit.jsonl --by user --by reason --event refused --since 2026-11-01
+      sealwire audit report audit.jsonl --by class --by purpose --event command --html report.html
       sealwire audit report audit.jsonl --by day --by event --json
     """
-    counted: Counter[tuple[str, ...]] = Counter()
-    unread = 0
-    for line in _lines(log):
+    tally = LineCounts(by)
+    for line in lines_of(log):
         if line is None:
-            unread += 1
+            tally.unread += 1
         elif (not events or line.get("event") in events) and days.have(line):
-            counted[tuple(_said(line, name) for name in by)] += 1
-    rows = sorted(counted.items(), key=lambda row: (-row[1], row[0]))
+            tally.count(line)
+    keys = tally.keys
+    if html is not None:
+        write_page(html, _page(tally, log, days, top))
+    found = [dict(zip(tally.columns, tally.row(key), strict=True)) for key in keys[:top]]
     if as_json:
-        found = [{**dict(zip(by, key, strict=True)), "lines": amount} for key, amount in rows[:top]]
-        print_json({"rows": found, "more": len(rows[top:]), "lines": counted.total(), "unreadable": unread})
+        more, total = len(keys[top:]), tally.counted.total()
+        print_json({"rows": found, "more": more, "lines": total, "unreadable": tally.unread})
         return
-    show_table((*by, "lines"), ((*map(shown, key), amount) for key, amount in rows[:top]))
-    if len(rows) > top:
-        click.echo(f"and {len(rows) - top} more rows: --top shows them")
-    if unread:
-        click.echo(f"{unread} lines cannot be read: sealwire audit verify says where")
+    show_table(tally.columns, (map(shown, tally.row(key)) for key in keys[:top]))
+    if len(keys) > top:
+        click.echo(f"and {len(keys) - top} more rows: --top shows them")
+    if tally.unread:
+        click.echo(f"{tally.unread} lines cannot be read: sealwire audit verify says where")
 
 
-def _lines(log: Path) -> Iterator[Mapping[str, object] | None]:
-    """What each line says, but for those that open a file; None for one that cannot be read."""
-    files = existing_files(log)
-    with progress_bar("reading", sum(each.stat().st_size for each in files)) as progress:
-        for path in files:
-            with path.open("rb") as file:
-                while data := file.readline(MAX_LINE_BYTES):
-                    progress(len(data))
-                    try:
-                        line = read_line(data)
-                    except NotALine:
-                        yield None
-                        continue
-                    if line.fields.get("event") != FILE_EVENT:
-                        yield line.fields
+def _page(tally: LineCounts, log: Path, days: Days, top: int) -> ReportPage:
+    keys = tally.keys
+    plots = [columns("Lines each day", sorted(tally.days.items()))]
+    for place, name in enumerate(tally.by):
+        amounts: Counter[str] = Counter()
+        for key, amount in tally.counted.items():
+            amounts[key[place]] += amount
+        plots.append(rows(f"Lines by {name}", amounts.most_common(_MAX_BARS)))
+    facts = (
+        *(("log", str(log)), ("days (UTC)", str(days)), ("lines", tally.days.total())),
+        *(("lines that cannot be read", tally.unread), ("verified", "no: sealwire audit verify does that")),
+    )
+    more = (f"{len(keys) - top} more rows are left out.",) if len(keys) > top else ()
+    table = PageTable.of(tally.columns, map(tally.row, keys[:top]))
+    sections = (PageSection("Overview", (), tuple(plots)), PageSection("Counts", more, (), (table,)))
+    return ReportPage("Audit report", facts, sections)
 
 
 def _said(line: Mapping[str, object], name: str) -> str:
     if name == "day":
         return str(line.get("time", _NOBODY))[:10]
     return str(line.get(name, _NOBODY))
+
+
+def _amounts(value: object) -> dict[str, int]:
+    """What a line says of its classes, as far as that can be read."""
+    found = value.items() if isinstance(value, dict) else ()
+    return {str(name): amount for name, amount in found if type(amount) is int}

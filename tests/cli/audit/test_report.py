@@ -69,3 +69,26 @@ def test_what_makes_no_sense_is_refused(run: Run) -> None:
     assert run("report", "audit.log", "--by", "height").code == 2
     assert run("report", "audit.log", "--since", "soon").code == 2
     assert run("report", "other.log").code == 78
+
+
+def test_by_class_a_line_counts_for_each_class_and_values_are_added_up(run: Run, tmp_path: Path) -> None:
+    log = opened(tmp_path, LogPace(file_bytes=1000))
+    for read in (1, 2):
+        time = "2026-11-04T00:00:00.000+00:00"
+        log.append([{"event": "command", "time": time, "read": {"a": read, "b": 1}, "written": {"a": 5}}])
+    log.close()
+    found = rows(run, "--by", "class", "--event", "command")["rows"]
+    assert found == [
+        {"class": "a", "lines": 2, "read": 3, "written": 10, "filtered": 0},
+        {"class": "b", "lines": 2, "read": 2, "written": 0, "filtered": 0},
+    ]
+    assert rows(run, "--by", "class", "--event", "odd")["rows"][0]["class"] == "-"
+
+
+def test_a_report_as_a_page(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert run("report", "audit.log", "--by", "user", "--top", "2", "--html", str(page)).code == 0
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<svg") == 2
+    assert '<td>ann@admin</td><td class="number">6</td>' in html
+    assert "more rows are left out" in html
