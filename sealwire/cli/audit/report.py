@@ -10,7 +10,7 @@ import click
 
 from sealwire.cli.audit.options import lines_of, log_argument, shown
 from sealwire.cli.html.options import html_option
-from sealwire.cli.html.page import ReportPage, PageSection, PageTable, write_page
+from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
 from sealwire.cli.html.plots import columns, rows
 from sealwire.cli.options import json_option, settings
 from sealwire.cli.output import print_json, show_table

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sealwire.cli.html.page import ReportPage, PageSection, PageTable, page_html, write_page
+from sealwire.cli.html.page import PageSection, PageTable, ReportPage, page_html, write_page
 from sealwire.cli.html.plots import Plot, columns, rows
 from sealwire.keys.errors import KeySettingError, KeysReason
 
