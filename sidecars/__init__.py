@@ -1,14 +1,14 @@
-"""The tools beside the proxy: backup, coverage, drift, enforcement, luks, migration, tls_check, vault_setup.
+"""The tools beside the proxy, from backup and coverage to tls_check and vault_setup.
 
 Owns: encrypted backups, finding plaintext that is stored, fields that look personal, validators that keep
-plaintext out, LUKS volumes for the data directory, moving stored values to and from encryption, verification
-of TLS endpoints, and setting up Vault or OpenBao. Each is a `sealwire` subcommand in sealwire/cli, which only
-reads options and shows results.
-Erasing a person and reports for compliance get a folder each here when they are written.
+plaintext out, erasing a person's data, LUKS volumes for the data directory, moving stored values to and from
+encryption, verification of TLS endpoints, and setting up Vault or OpenBao. Each is a `sealwire` subcommand
+in sealwire/cli, which only reads options and shows results.
+Reports for compliance get a folder here when they are written.
 
 The sidecars are independent of each other and of the proxy: none of them imports another one. They share
 the shape of their errors (`errors`), what it takes to work on a server past Sealwire (`direct`), and what a
 policy covers there (`covered`).
-May not import: proxy. Of the rooms they use keys and crypto; coverage, drift, enforcement and migration
-use policies, drift and migration use wire.
+May not import: proxy. Of the rooms they use keys and crypto; coverage, drift, enforcement, erasure and
+migration use policies, drift, erasure and migration use wire, erasure uses audit.
 """

@@ -13,6 +13,7 @@ from sealwire.proxy.server import errors as server
 from sealwire.sidecars import errors as direct
 from sealwire.sidecars.backup import errors as backup
 from sealwire.sidecars.coverage import errors as coverage
+from sealwire.sidecars.erasure import errors as erasure
 from sealwire.sidecars.luks import errors as luks
 from sealwire.sidecars.migration import errors as migration
 from sealwire.sidecars.tls_check import errors as tls
@@ -97,6 +98,8 @@ EXIT_CODES: dict[type[Exception], int] = {
     migration.JobTaken: EX_UNAVAILABLE,
     migration.DecryptNotConfirmed: EX_NOPERM,
     migration.ServerFailed: EX_UNAVAILABLE,
+    erasure.HoldProblem: EX_CONFIG,
+    erasure.ErasureDamaged: EX_DATAERR,
 }
 
 

@@ -17,6 +17,7 @@ from sealwire.audit.errors import AuditError
 from sealwire.audit.files import LogPlace
 from sealwire.audit.line import Fields
 from sealwire.audit.log import AuditLog, LogPace
+from sealwire.cli import AUDIT_VARIABLE
 from sealwire.cli.exit_codes import show_error
 
 NOT_RECORDED = frozenset({"audit", "serve", "healthcheck", "demo"})
@@ -51,6 +52,22 @@ def run_recorded(root: click.Group, run: Callable[[], None], path: Path, words: 
         _append_at_end(log, {**said, "exit": 0})
     finally:
         log.close()
+
+
+def record_event(event: str, said: Fields) -> None:
+    """Keep a line about what a command does, where an audit log is named. Raises AuditError."""
+    path = os.environ.get(AUDIT_VARIABLE)
+    if path:
+        log = AuditLog(LogPlace(Path(path)), None, LogPace())
+        try:
+            _append(log, event, {"operator": _operator(), "host": socket.gethostname(), **said})
+        finally:
+            log.close()
+
+
+def operator_at_host() -> str:
+    """Who runs this command, and where, as the operating system names them."""
+    return f"{_operator()}@{socket.gethostname()}"
 
 
 def _code_of(ended: BaseException) -> int:

@@ -1,0 +1,116 @@
+"""`sealwire hold create`, `place`, `release` and `list`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sealwire.audit.pseudonyms import load_pseudonym_key
+from sealwire.cli.hold.options import holds_option
+from sealwire.cli.options import json_option
+from sealwire.cli.output import Manner, answer, manner_options, print_json, show_table
+from sealwire.cli.policy_options import policy_argument, read_policy
+from sealwire.cli.recording import operator_at_host, record_event
+from sealwire.cli.subject_options import ask_identifier, subjects_key_option
+from sealwire.sidecars.erasure import holds as files
+from sealwire.sidecars.erasure.holds import LegalHold, load_holds, row_of
+
+
+@click.command()
+@holds_option
+@subjects_key_option
+@manner_options
+def create(holds: Path, subjects_key: Path, manner: Manner) -> None:
+    """Make a file of holds, without any.
+
+    Keep it where `sealwire erase run` is run, in a folder that only its owner writes to, and back it up. It
+    shows no person: each stands in it as a pseudonym.
+
+    \b
+    Example:
+      sealwire hold create --holds holds.json --subjects-key subjects.key
+    """
+    key = load_pseudonym_key(subjects_key)
+    if not manner.dry_run:
+        files.create_holds(holds, key)
+    manner.answer(
+        f"{holds}: {'would be made' if manner.dry_run else 'made'}, without holds", {"holds": str(holds)}
+    )
+
+
+@click.command()
+@policy_argument
+@holds_option
+@subjects_key_option
+@click.option("--case", required=True, help="The reference of the case; no person's name.")
+@json_option
+def place(policy: Path, holds: Path, subjects_key: Path, case: str, as_json: bool) -> None:
+    """Let the data of a person be kept, whoever asks for its erasure.
+
+    The identifier, a value of the class that `subjects` of POLICY names, is asked for, or read as a line of
+    standard input. The person need not be in the database yet.
+
+    \b
+    Examples:
+      sealwire hold place policy.yaml --holds holds.json --subjects-key subjects.key --case QB-2026-117
+      sealwire hold place policy.yaml --holds holds.json --subjects-key subjects.key --case QB-1 < nhs.txt
+    """
+    key = load_pseudonym_key(subjects_key)
+    pseudonym = key.pseudonym(ask_identifier(read_policy(policy)))
+    hold = files.place(holds, key, pseudonym, case, operator_at_host(), datetime.now(UTC))
+    _tell(hold, "placed", as_json=as_json)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1))
+@holds_option
+@subjects_key_option
+@json_option
+def release(number: int, holds: Path, subjects_key: Path, as_json: bool) -> None:
+    """End hold NUMBER. It stays in the list, with who ended it.
+
+    \b
+    Example:
+      sealwire hold release 3 --holds holds.json --subjects-key subjects.key
+    """
+    key = load_pseudonym_key(subjects_key)
+    hold = files.release(holds, key, number, operator_at_host(), datetime.now(UTC))
+    _tell(hold, "released", as_json=as_json)
+
+
+@click.command(name="list")
+@holds_option
+@subjects_key_option
+@click.option("--all", "with_released", is_flag=True, help="Released ones too.")
+@json_option
+def list_holds(holds: Path, subjects_key: Path, *, with_released: bool, as_json: bool) -> None:
+    """Show the holds that stand.
+
+    \b
+    Examples:
+      sealwire hold list --holds holds.json --subjects-key subjects.key
+      sealwire hold list --all --json
+    """
+    found = [
+        hold for hold in load_holds(holds, load_pseudonym_key(subjects_key)) if hold.stands or with_released
+    ]
+    if as_json:
+        print_json({"holds": [_document(hold) for hold in found]})
+        return
+    columns = ("number", "subject", "case", "placed", "by", "released")
+    show_table(
+        columns,
+        (
+            (hold.number, hold.pseudonym, hold.case, hold.placed, hold.by, hold.released or "")
+            for hold in found
+        ),
+    )
+
+
+def _tell(hold: LegalHold, what: str, *, as_json: bool) -> None:
+    record_event(f"hold-{what}", {"hold": hold.number, "subject": hold.pseudonym, "case": hold.case})
+    answer(f"hold {hold.number} on {hold.pseudonym}: {what}", _document(hold), as_json=as_json)
+
+
+def _document(hold: LegalHold) -> dict[str, object]:
+    return {"number": hold.number, **row_of(hold)}

@@ -1,0 +1,122 @@
+"""Legal holds: persons whose data must not be erased, by pseudonym, with the case that says why.
+
+A hold that was released stays in the file, with who released it. The file is written under its lock, which
+an erasure holds until it has ended: no hold can come between its look and what it does. An older copy of
+the file passes for the newest: the audit log says which holds were placed and released.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sealwire.audit.pseudonyms import PSEUDONYM_BYTES, PseudonymKey
+from sealwire.keys.keyring.record import format_time
+from sealwire.keys.private_file import create_private, replace_private, writer_lock
+from sealwire.keys.strict_json import Fields
+from sealwire.sidecars.erasure.errors import ErasureReason, HoldProblem
+from sealwire.sidecars.erasure.sealed_json import read_sealed, sealed
+
+FORMAT: Final = "sealwire-holds"
+MAX_CASE: Final = 200
+_MAX_HOLDS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class LegalHold:
+    """One hold."""
+
+    number: int
+    """From 1 on, in the order in which they were placed."""
+    pseudonym: str
+    case: str
+    by: str
+    """User and machine, as the operating system names them."""
+    placed: str
+    released: str | None = None
+    released_by: str | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether it was not released."""
+        return self.released is None
+
+
+def create_holds(path: Path, key: PseudonymKey) -> None:
+    """Make a file without holds. Raises AlreadyExists, KeySettingError FILE_UNWRITABLE, KeyringBusy."""
+    with writer_lock(path):
+        create_private(path, _written(key, ()))
+
+
+def load_holds(path: Path, key: PseudonymKey) -> tuple[LegalHold, ...]:
+    """All holds, released ones too. Raises as `read_sealed`, also where the file is missing."""
+    fields = read_sealed(path, key, FORMAT)
+    rows = fields.sequence("holds", _MAX_HOLDS)
+    fields.done()
+    return tuple(_hold(Fields(row, f"{path}: holds[{number}]"), number) for number, row in enumerate(rows, 1))
+
+
+def place(path: Path, key: PseudonymKey, pseudonym: str, case: str, by: str, now: datetime) -> LegalHold:
+    """Add a hold. Raises HoldProblem CASE; as `load_holds`; KeyringBusy while an erasure runs."""
+    if not case.strip() or len(case) > MAX_CASE or not case.isprintable():
+        raise HoldProblem(
+            ErasureReason.CASE,
+            f"a case is 1 to {MAX_CASE} printable characters",
+            "give the reference of the case, and no person's name",
+        )
+    with writer_lock(path):
+        holds = load_holds(path, key)
+        hold = LegalHold(len(holds) + 1, pseudonym, case, by, format_time(now))
+        replace_private(path, _written(key, (*holds, hold)))
+    return hold
+
+
+def release(path: Path, key: PseudonymKey, number: int, by: str, now: datetime) -> LegalHold:
+    """End a hold. Raises HoldProblem HOLD_MISSING, RELEASED; as `load_holds`; KeyringBusy."""
+    with writer_lock(path):
+        holds = list(load_holds(path, key))
+        if not 1 <= number <= len(holds):
+            raise HoldProblem(
+                ErasureReason.HOLD_MISSING, f"there is no hold {number}", "sealwire hold list shows them"
+            )
+        hold = holds[number - 1]
+        if not hold.stands:
+            raise HoldProblem(
+                ErasureReason.RELEASED, f"hold {number} was released already", "sealwire hold list --all"
+            )
+        holds[number - 1] = replace(hold, released=format_time(now), released_by=by)
+        replace_private(path, _written(key, holds))
+    return holds[number - 1]
+
+
+def _written(key: PseudonymKey, holds: Sequence[LegalHold]) -> bytes:
+    return sealed(key, FORMAT, {"holds": list(map(row_of, holds))})
+
+
+def row_of(hold: LegalHold) -> dict[str, Any]:
+    """A hold for the file and for programs; its number is its place."""
+    return {
+        "subject": hold.pseudonym,
+        "case": hold.case,
+        "by": hold.by,
+        "placed": hold.placed,
+        "released": hold.released,
+        "released_by": hold.released_by,
+    }
+
+
+def _hold(fields: Fields, number: int) -> LegalHold:
+    hold = LegalHold(
+        number,
+        fields.text("subject"),
+        fields.text("case"),
+        fields.text("by"),
+        fields.text("placed"),
+        fields.optional_text("released"),
+        fields.optional_text("released_by"),
+    )
+    fields.done()
+    if len(hold.pseudonym) != 2 * PSEUDONYM_BYTES:
+        fields.refuse("has a subject that is no pseudonym")
+    return hold
