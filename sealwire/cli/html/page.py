@@ -1,25 +1,18 @@
 """A report as an HTML page: sections of texts, tables and plots, in the frame that all reports share.
 
-What stands in a report was chosen by clients, servers and files: jinja2 escapes every text, and characters
-that nobody can see are replaced. The page may load and run nothing: its content policy tells browsers.
+What stands in a report was chosen by clients, servers and files: the frame escapes every text.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from sealwire.cli.html.plots import Plot
+from sealwire.files.html.frame import render
 from sealwire.keys.private_file import replace_private
-from sealwire.proxy.session.replies import one_line
 
-MAX_TEXT = 1024
-"""Characters of one text."""
-
+_FOLDER = Path(__file__).parent
 _REPORT = "report.html.j2"
 
 
@@ -61,7 +54,7 @@ def page_html(page: ReportPage, made: datetime | None = None) -> str:
 
     Cost: O(the page), with 30 ms for the first one.
     """
-    return render(_REPORT, page=page, made=made or datetime.now(UTC))
+    return render(_FOLDER, _REPORT, page=page, made=made or datetime.now(UTC))
 
 
 def write_page(path: Path, page: ReportPage) -> None:
@@ -70,26 +63,3 @@ def write_page(path: Path, page: ReportPage) -> None:
     Raises KeySettingError FILE_UNWRITABLE.
     """
     replace_private(path, page_html(page).encode("utf-8"))
-
-
-def render(template: str, **values: object) -> str:
-    """A template of this folder with `values`. A name in it that is not given is an error of the program."""
-    return _environment().get_template(template).render(**values)
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_seen,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _seen(value: object) -> object:
-    """Text in a form in which nothing hides; what a template wrote itself stays."""
-    return one_line(value, MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
