@@ -1,7 +1,7 @@
 """What can be wrong with an audit log. Every error has a stable reason and a next step, and shows no line.
 
 AuditError
-|- AuditFileProblem   a file of the log is missing, may not be used, or the disk is full
+|- AuditFileProblem   a file is missing, may not be used, or is not what its key has signed
 |- LogDamaged         a file ends or begins otherwise than Sealwire left it
 |- NotAudited         a line could not be kept
 `- AuditKeyProblem    a key is not one
@@ -19,6 +19,7 @@ class AuditReason(Enum):
     FOREIGN = "foreign"
     CHANGED = "changed"
     TOO_LONG = "too-long"
+    NOT_SIGNED = "not-signed"
     KEY = "key"
     KEY_NAME = "key-name"
 

@@ -1,0 +1,45 @@
+"""A signed document: a receipt or a report as one JSON object that stays readable by every JSON parser.
+
+    {"document": {...}, "signature": "— NAME BASE64"}
+
+The signature is the one line of a note (`signing`) whose text is the document in the canonical form of
+RFC 8785 and a newline. Whoever has the key that verifies can check it with nothing but this.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sealwire.audit.canonical import canonical
+from sealwire.audit.errors import AuditFileProblem, AuditReason
+from sealwire.audit.signing import SigningKey, VerificationKey, open_note
+
+MAX_DOCUMENT_BYTES: Final = 16 << 20
+
+
+def sign_document(form: str, content: Mapping[str, Any], key: SigningKey) -> bytes:
+    """The file of a document of this form. Raises ValueError for what has no canonical form: a number with
+    a fraction, a name that is not ASCII."""
+    text = canonical({"form": form, **content})
+    note = key.sign(text + "\n").decode()
+    signature = note.removeprefix(text + "\n\n").rstrip("\n")
+    return (canonical({"document": json.loads(text), "signature": signature}) + "\n").encode()
+
+
+def open_document(raw: bytes, form: str, key: VerificationKey, name: str) -> Mapping[str, Any]:
+    """What a signed document says, `form` included. Raises AuditFileProblem NOT_SIGNED; `name` is for it."""
+    try:
+        whole: Any = json.loads(raw) if len(raw) <= MAX_DOCUMENT_BYTES else None
+        content, signature = whole["document"], whole["signature"]
+        text = canonical(content)
+        is_genuine = open_note(f"{text}\n\n{signature}\n".encode(), key) == text + "\n"
+    except (ValueError, TypeError, KeyError, RecursionError):
+        is_genuine = False
+    if not is_genuine or content.get("form") != form:
+        raise AuditFileProblem(
+            AuditReason.NOT_SIGNED,
+            f"{name} is no {form} that this key has signed",
+            "ask for the original, and for the key that verifies it",
+        )
+    found: Mapping[str, Any] = content
+    return found
