@@ -8,7 +8,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
-from tools.docs_site import DOCS, ROOT, linked, outside_of_docs, place_of, targets_of
+from tools.docs_site import DOCS, ROOT, linked, navigation, outside_of_docs, place_of, targets_of
 
 FOREIGN = re.compile(
     r"<(?:script|img|iframe|source)[^>]* src=[\"']?(?:https?:)?//|<link[^>]* href=[\"']?(?:https?:)?//"
@@ -60,6 +60,15 @@ def test_a_broken_link_ends_the_build(tmp_path: Path, link: str) -> None:
     (docs / "README.md").write_text(f"# One page\n\n[a link]({link})\n", encoding="utf-8")
     with pytest.raises(Abort):
         built(tmp_path / "site", docs)
+
+
+def test_the_index_is_the_navigation(site: Path) -> None:
+    text = (
+        "# Pages\n\n[one](one.md)\n\n## First\n\n| page | |\n|---|---|\n| [a.md](b/a.md) | See [c](c.md). |\n"
+    )
+    assert navigation(text) == ["README.md", {"First": ["b/a.md"]}]
+    shown = (site / "index.html").read_text(encoding="utf-8")
+    assert shown.index("To use Sealwire") < shown.index('href="operations/keys.html"')
 
 
 def test_links_are_put_relative_to_the_page() -> None:

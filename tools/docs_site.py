@@ -1,9 +1,10 @@
 """What MkDocs is told while it builds the documentation site (`hooks` in mkdocs.yml; `make docs`).
 
-The pages in `docs/` stay as they are and are read on GitHub as well. Three things differ on a site:
+The pages in `docs/` stay as they are and are read on GitHub as well. Four things differ on a site:
 
 - A page links to files outside of `docs/`. Each gets a place below `repository/`: a page with its text if
   that is short, else the file itself. A folder gets a page that lists it.
+- The navigation is the index, `docs/README.md`: its headings and the pages in their tables.
 - GitHub's Markdown is read by other rules (tools/github_markdown.py).
 - Diagrams are drawn by mermaid, which is taken from `tools/node` and served by the site itself: a reader's
   browser asks no other host for anything. Without npm the site shows their text.
@@ -23,6 +24,7 @@ from tools.github_markdown import for_python_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+INDEX = "README.md"
 REPOSITORY = "repository"
 SHOWN = 64 * 1024
 """Longest text, in bytes, that becomes a page."""
@@ -40,8 +42,24 @@ TEXTS = {
 MERMAID = ROOT / "tools" / "node" / "node_modules" / "mermaid" / "dist" / "mermaid.min.js"
 SCRIPT = "assets/mermaid.min.js"
 
+_LISTED = re.compile(r"^\| \[[^]]*\]\((?P<page>[^)#]+\.md)\)", re.M)
 _LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s]+)(?=[)#])")
 _FENCED = re.compile(r"^(?P<fence> *(?:`{3,}|~{3,})).*?^ *(?:`{3,}|~{3,}) *$", re.M | re.S)
+
+
+def navigation(index: str) -> list[str | dict[str, list[str]]]:
+    """The site's navigation in MkDocs' form, from the text of `docs/README.md`."""
+    nav: list[str | dict[str, list[str]]] = [INDEX]
+    for section in re.split(r"^## ", index, flags=re.M)[1:]:
+        title = section.splitlines()[0]
+        nav.append({title: [match["page"] for match in _LISTED.finditer(section)]})
+    return nav
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Take the navigation from the index."""
+    config.nav = navigation((Path(config.docs_dir) / INDEX).read_text(encoding="utf-8"))
+    return config
 
 
 def targets_of(text: str, folder: Path) -> list[Path]:
