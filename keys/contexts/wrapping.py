@@ -27,7 +27,8 @@ _RECEIPT_DOMAIN: Final = b"sealwire shred receipt"
 def wrapping_cipher(keyring: Keyring, class_name: str) -> ValueCipher:
     """What wraps the keys of a class's contexts: its active key; while it is taken in, its pending one.
 
-    A version that is plaintext wraps nothing: it ends when the class has moved.
+    A version that is plaintext wraps nothing: it ends when the class is taken in, and its values need no key
+    where it is put back.
     Raises UnknownKey CLASS_UNKNOWN, NO_ACTIVE_KEY, also for a class in clear that does not move.
     """
     active = keyring.cipher_for(class_name)
@@ -41,6 +42,12 @@ def wrapping_cipher(keyring: Keyring, class_name: str) -> ValueCipher:
             f"{moving_command(class_name, from_plaintext=True)} takes it in",
         )
     return pending
+
+
+def has_wrapping(keyring: Keyring, class_name: str) -> bool:
+    """Whether `wrapping_cipher` gives one. Raises UnknownKey for a class without an active version."""
+    is_plaintext = keyring.is_plaintext(keyring.cipher_for(class_name))
+    return not is_plaintext or keyring.pending_cipher_for(class_name) is not None
 
 
 def tag_of(tag_key: bytes, context: bytes) -> bytes:

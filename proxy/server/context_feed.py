@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from sealwire.keys.contexts.cache import ContextCache, ContextWanted, Found
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
+from sealwire.keys.contexts.wrapping import has_wrapping
 from sealwire.keys.errors import KekUnavailable, KeysError, UnknownKey
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
@@ -116,7 +117,9 @@ class ContextFeed:
         def find() -> tuple[int, Found | UnknownKey]:
             mark = self._store.destroyed_after(-1)[0] if known is None else known
             try:
-                return mark, self._resolver.find(keyring, wanted, key_ids)
+                # a class that is in clear by now needs no key: the command goes on without
+                needed = [each for each in wanted if has_wrapping(keyring, each.class_name)]
+                return mark, self._resolver.find(keyring, needed, key_ids)
             except UnknownKey as error:
                 if error.key is None:
                     raise

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sealwire.crypto.context_cipher import ContextCipher
-from sealwire.crypto.envelope import MARKER, is_of_context
+from sealwire.crypto.envelope import HEADER_BYTES, KEY_ID_BYTES, MARKER, is_of_context
 from sealwire.keys.contexts.cache import ContextCache, ContextKeysMissing, ContextWanted
 from sealwire.keys.contexts.resolver import Resolver
 from sealwire.keys.contexts.store import ContextStore
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.policies.errors import Refusal
-from sealwire.policies.file.schema import PER_DATABASE, PolicySet, context_field
+from sealwire.policies.file.schema import PER_DATABASE, PathNode, PolicySet, context_field
 from sealwire.policies.file.stored import StoredValues
 from sealwire.policies.planning.contexts import database_context, element_at, fixed_in_document
 from sealwire.wire import kinds
@@ -96,6 +96,22 @@ class JobContexts:
             if context is not None:
                 yield ContextWanted(leaf.name, context, True)
 
+    def prepare_opening(self, raws: Iterable[bytes], tree: PathNode) -> None:
+        """Have the keys at hand that open what a batch has at the paths of a tree, after one search.
+
+        A damaged document is passed over. Raises what `Resolver.find` raises. Cost: O(bytes)
+        """
+        ids: dict[bytes, None] = {}
+        for raw in raws:
+            try:
+                ids |= dict.fromkeys(_key_ids(raw, tree))
+            except BsonError:
+                continue  # it is told of when its turn comes
+        with self._lock:
+            missing = [each for each in ids if not self._cache.knows_id(each)]
+            if missing:
+                self._cache.put(self._resolver.find(self._keyring, (), missing))
+
     def is_keyed(self, class_name: str) -> bool:
         """Whether a class has a key for each context."""
         found = self._policies.classes.get(class_name)
@@ -163,6 +179,15 @@ def owner_of(per: bytes, walk: StoredValues, raw: bytes) -> Owner | None:
     except Refusal:
         return None
     return None if found is None else Owner(path_of_field, found.kind, found.value, found.end)
+
+
+def _key_ids(raw: bytes, tree: PathNode) -> Iterator[bytes]:
+    """The ids of the keys that envelopes of contexts at covered paths name."""
+    walk = StoredValues(raw, tree)
+    while walk.next_value():
+        start = walk.value + _CONTENT + HEADER_BYTES
+        if _has_its_key(walk.kind, raw, walk.value) and start + KEY_ID_BYTES <= walk.end:
+            yield raw[start : start + KEY_ID_BYTES]
 
 
 def _has_its_key(kind: int, raw: bytes, value: int) -> bool:

@@ -89,6 +89,9 @@ class ContextCiphers(Protocol):
     def cipher_at(self, spot: ValueSpot) -> ContextCipher | Left:
         """What encrypts a value, or why nothing does."""
 
+    def opened(self, value: bytes) -> "Form | Left":
+        """Type and bytes of what an envelope of a context holds, as a BSON Binary, or why nobody opens it."""
+
 
 @dataclass(frozen=True, slots=True)
 class InCollection:
@@ -104,6 +107,18 @@ class InCollection:
         except ContextShredded:
             return Left.DESTROYED_KEY
         return Left.NO_CONTEXT if found is None else found
+
+    def opened(self, value: bytes) -> Form | Left:
+        """As `ContextCiphers`. Raises as `JobContexts.open`."""
+        try:
+            opened = self.contexts.open(value[CONTENT:])
+        except UnknownKey:
+            return Left.UNKNOWN_KEY
+        except KeyDestroyed:
+            return Left.DESTROYED_KEY
+        except (InvalidEnvelope, DecryptionFailed):
+            return Left.DAMAGED
+        return Left.DESTROYED_KEY if opened == DESTROYED_VALUE else opened
 
 
 def new_form(
@@ -200,10 +215,9 @@ class _Forms:
         return self._opened(value) if header.mode is EnvelopeMode.RANDOM else Left.OTHER_CLASS
 
     def _opened(self, value: bytes) -> Form | Left:
+        if self.within is not None and is_of_context(value, CONTENT):
+            return self.within.opened(value)
         try:
-            if self.within is not None and is_of_context(value, CONTENT):
-                opened = self.within.contexts.open(value[CONTENT:])
-                return Left.DESTROYED_KEY if opened == DESTROYED_VALUE else opened
             return self.keyring.open_envelope(value, CONTENT, len(value))
         except UnknownKey:
             return Left.UNKNOWN_KEY

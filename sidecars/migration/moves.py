@@ -54,21 +54,16 @@ def moves_of(
 
 
 def refuse_contexts(policies: PolicySet, class_name: str, direction: Direction) -> None:
-    """A deterministic class with a key for each context can be taken in, and moves no further.
+    """A deterministic class with a key for each context moves from and to plaintext, and to no other key.
 
     Raises MigrationRefused CONTEXTS.
     """
     found = policies.classes.get(class_name)
-    if direction is Direction.ENCRYPT or found is None or found.per is None or found.mode is Mode.RANDOM:
+    is_keyed = found is not None and found.per is not None and found.mode is Mode.DETERMINISTIC
+    if direction is not Direction.REENCRYPT or not is_keyed:
         return
     text = f"class {class_name} has a key for each context, which its data keeps"
-    if direction is Direction.REENCRYPT:
-        hint = f"sealwire keys rewrap-contexts {class_name} wraps these keys anew after a rotation"
-    else:
-        hint = (
-            "to get its values back, stop the application, read the documents through Sealwire, and write "
-            "them to the server without it"
-        )
+    hint = f"sealwire keys rewrap-contexts {class_name} wraps these keys anew after a rotation"
     raise MigrationRefused(MigrationReason.CONTEXTS, text, hint)
 
 

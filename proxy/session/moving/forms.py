@@ -5,7 +5,7 @@ from typing import Final, final
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.keys.errors import KeysReason, UnknownKey
-from sealwire.keys.frontier.frontier import Form, Position
+from sealwire.keys.frontier.frontier import Form, Position, position_of
 from sealwire.keys.frontier.uses import FrontierLost, WindowMet
 from sealwire.keys.frontier.versions import ClassVersion, StoredForm, pending_version_of, version_of
 from sealwire.keys.keyring.keyring import Keyring
@@ -81,22 +81,35 @@ class Forms:
         """Whether its values have either form, by where they stand."""
         return class_name in self._moves.classes
 
+    def leaves_envelopes(self, class_name: str) -> bool:
+        """Whether its values stand where their envelopes do, as it moves from a key. Raises UnknownKey."""
+        return self.is_moving(class_name) and not self._version(class_name).is_plaintext
+
     def clear_form(
-        self, class_name: str, kind: int, value: bytes, *, is_of_class: bool = True
+        self,
+        class_name: str,
+        kind: int,
+        value: bytes,
+        envelope: bytes | None = None,
+        *,
+        is_of_class: bool = True,
     ) -> StoredForm | None:
         """As `valid`, of a class with a key for each context that is not settled; None: it has its context's.
 
-        Such a class moves from plaintext alone: where a value stands is the same for all contexts.
+        Such a class moves from plaintext, where a value stands at one place for all contexts, or to it: then
+        it stands where its `envelope` does, under the key of its context.
         Raises WindowMet, FrontierLost, UnknownKey. Cost: O(bytes)
         """
         old = self._version(class_name)
         if class_name not in self._moves.classes or (old.is_plaintext and not is_of_class):
             return self._sent(StoredForm(kind, value), is_clear=True)
         new = pending_version_of(self._keyring, class_name)
-        if new is None or new.is_plaintext or not old.is_plaintext:
+        if new is None or new.is_plaintext is old.is_plaintext or (envelope is None) is not old.is_plaintext:
             raise FrontierLost
-        position, stored = old.placed(kind, value)
-        return None if self._has_moved(class_name, position) else self._sent(stored, is_clear=True)
+        position = old.position(kind, value) if envelope is None else position_of(envelope)
+        if self._has_moved(class_name, position) is old.is_plaintext:
+            return None
+        return self._sent(StoredForm(kind, value), is_clear=True)
 
     def _has_moved(self, class_name: str, position: Position) -> bool:
         """Whether the value there has its new form; it is noted as named. Raises WindowMet, FrontierLost."""

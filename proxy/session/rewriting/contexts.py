@@ -23,8 +23,10 @@ def wanted_by(
 ) -> dict[ContextWanted, None]:
     """The contexts of some edits that need keys, each once: none in clear. Raises UnknownKey. Cost: O(edits).
 
-    While a class moves, a context that is only compared with gets a key as well. Else its value could be
-    moved, under a key that is made for it, after nobody had one and before the command is sent.
+    While a class moves, a context that is only compared with gets a key as well. Where the class is taken in,
+    its value could else be moved, under a key that is made for it, after nobody had one and before the
+    command is sent. Where the class is put back, its value would stand nowhere: another session could make
+    the key, and store it in clear or not, while the command waits.
     """
     wanted: dict[ContextWanted, None] = {}
     for each in planned:
@@ -52,12 +54,26 @@ def encrypted_in_context(planned: ValueEdit, value: bytes, cache: ContextCache |
     A value that is compared, in a context that nothing is stored under, gets an envelope that equals none.
     Raises ContextsMissing, ContextShredded, UnsupportedValue; UnknownKey where the process has no store.
     """
-    if cache is None:
-        raise UnknownKey(KeysReason.CONTEXTS, "no store of context keys is given", "set keys.contexts")
-    cipher = cache.cipher_for(_wanted(planned))
+    cipher = _cipher_for(planned, cache)
     if cipher is None:
         # with the class id left out as well: nothing needs it, and no store is asked for the key
         cipher = ContextCipher(os.urandom(KEY_BYTES), MAX_ID, os.urandom(KEY_ID_BYTES))
+    return _encrypted(planned, value, cipher)
+
+
+def envelope_in_context(planned: ValueEdit, value: bytes, cache: ContextCache | None) -> bytes | None:
+    """As `encrypted_in_context`; None for a value that is compared in a context whose key was destroyed."""
+    cipher = _cipher_for(planned, cache)
+    return None if cipher is None else _encrypted(planned, value, cipher)
+
+
+def _cipher_for(planned: ValueEdit, cache: ContextCache | None) -> ContextCipher | None:
+    if cache is None:
+        raise UnknownKey(KeysReason.CONTEXTS, "no store of context keys is given", "set keys.contexts")
+    return cache.cipher_for(_wanted(planned))
+
+
+def _encrypted(planned: ValueEdit, value: bytes, cipher: ContextCipher) -> bytes:
     if planned.field_class.mode is Mode.DETERMINISTIC:
         return cipher.encrypt_deterministically(planned.kind, value)
     return cipher.encrypt_randomly(planned.kind, value)

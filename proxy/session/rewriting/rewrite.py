@@ -14,7 +14,12 @@ from sealwire.policies.file.schema import Mode
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, ValueEdit
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.forms import Forms
-from sealwire.proxy.session.rewriting.contexts import encrypted_in_context, require, wanted_by
+from sealwire.proxy.session.rewriting.contexts import (
+    encrypted_in_context,
+    envelope_in_context,
+    require,
+    wanted_by,
+)
 from sealwire.proxy.session.shared import Shared
 from sealwire.wire import kinds
 from sealwire.wire.op_msg import has_no_checksum, refresh_checksum
@@ -246,7 +251,14 @@ def _edit_in_context_of_form(
         is_of_class = value is not None or field_class.stores(planned.kind)
         if value is None:
             value = message[element.value : element.end]
-        clear = forms.clear_form(name, planned.kind, value, is_of_class=is_of_class)
+        envelope = None
+        if forms.leaves_envelopes(name):
+            envelope = envelope_in_context(planned, value, shared.contexts)
+            if envelope is None:  # no value is stored there, in whichever form
+                return _edit_in_context(message, planned, shared)
+        clear = forms.clear_form(name, planned.kind, value, envelope, is_of_class=is_of_class)
+        if clear is None and envelope is not None:
+            return _put_envelope(message, planned, envelope)
         if clear is not None:
             if clear.kind == element.kind and clear.data == message[element.value : element.end]:
                 return None

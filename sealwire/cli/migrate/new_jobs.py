@@ -11,7 +11,7 @@ from sealwire.cli.key_options import KekOptions
 from sealwire.cli.migrate.classes import ClassMove, is_deterministic, places_of, refuse_encrypting
 from sealwire.cli.migrate.definitions import conversions_of
 from sealwire.cli.migrate.enforced import refuse_enforced
-from sealwire.cli.migrate.options import Effort, carry_on, finish_all, open_keyring
+from sealwire.cli.migrate.options import Effort, carry_on, finish_all, open_keyring, require_contexts
 from sealwire.cli.output import Manner
 from sealwire.cli.server_options import required_uri
 from sealwire.crypto import selftest
@@ -114,15 +114,14 @@ class NewJobs:
     def decrypt_all(self) -> tuple[Sequence[Step], Sequence[str]]:
         """Each deterministic class that is not in clear, and their names.
 
-        Raises MigrationRefused NOTHING, CONTEXTS.
+        Raises MigrationRefused NOTHING; KeySettingError CONTEXTS, before any of them moves.
         """
         classes = self._stored(in_clear=False)
         if not classes:
             text = "no deterministic class that is stored anywhere is encrypted"
             hint = "sealwire migrate decrypt POLICY NAMESPACE PATH is for paths of random classes"
             raise MigrationRefused(MigrationReason.NOTHING, text, hint)
-        for name in classes:
-            refuse_contexts(self.policies, name, self.direction)
+        require_contexts(self.effort, self.policies, classes)
         return [partial(self.one_class, name) for name in classes], classes
 
     def confirm(self, text: str, question: str, wanted: str, given: str | None) -> None:

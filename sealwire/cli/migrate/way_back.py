@@ -34,7 +34,7 @@ class Ways(NamedTuple):
         on = f"class {self.class_name} stays half-way, and its answers right; to go on: {self.on}"
         if self.back is None:
             return on
-        return f"{on}\nto get back: go on to the end, and then, without keys for contexts: {self.back}"
+        return f"{on}\nto get back: go on to the end, and then: {self.back}"
 
     @property
     def document(self) -> dict[str, str | None]:

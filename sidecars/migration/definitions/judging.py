@@ -62,7 +62,9 @@ TABLE: Final[Mapping[Trait, TraitRow]] = {
         (_K, _K, _K), (_L, _K, _L), "is unique, and envelopes of a random class never equal each other"
     ),
     Trait.UNIQUE_BEYOND: TraitRow(
-        (_L, _K, _K), (_L, _K, _L), "is unique beyond contexts, and values of different ones never equal"
+        (_L, _K, _L),
+        (_L, _K, _L),
+        "is unique beyond contexts, and equal values of two of them are one in clear and two once encrypted",
     ),
     Trait.EXPIRING: TraitRow(
         (_L, _K, _L), (_L, _K, _L), "lets documents expire by a date, which goes on in clear only"

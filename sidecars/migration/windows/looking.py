@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from sealwire.crypto.context_cipher import ContextCipher
 from sealwire.crypto.envelope import KEY_BYTES, KEY_ID_BYTES, MAX_ID, EnvelopeHeader
 from sealwire.policies.file.stored import StoredValues
-from sealwire.sidecars.migration.contexts import ValueSpot, context_at, spot_of
-from sealwire.sidecars.migration.forms import Left, header_of
+from sealwire.sidecars.migration.contexts import JobContexts, ValueSpot, context_at, spot_of
+from sealwire.sidecars.migration.forms import ContextCiphers, Form, InCollection, Left, header_of
 from sealwire.sidecars.migration.patches import Problem, patch_of
 from sealwire.sidecars.migration.windows.moving import WHOLE, Versions, new_forms
 from sealwire.sidecars.migration.windows.paths import ClassPaths
@@ -39,15 +39,32 @@ class _StandIn:
         """As `ContextCiphers`."""
         return self._cipher
 
+    def opened(self, _value: bytes) -> Form | Left:
+        """As `ContextCiphers`. It opens nothing."""
+        return Left.UNKNOWN_KEY
+
+
+def _ciphers(versions: Versions, contexts: JobContexts | None) -> ContextCiphers | None:
+    """Raises ValueError where nothing opens the envelopes of contexts."""
+    if versions.per is None:
+        return None
+    if versions.old.is_plaintext:
+        return _StandIn()
+    if contexts is None:
+        raise ValueError("a class with a key for each context, and no store of them")
+    return InCollection(contexts, "")
+
 
 class FirstLook:
     """Looks at the documents of one class."""
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, contexts: JobContexts | None = None) -> None:
+        """`contexts`: what opens the envelopes of a class that has a key for each."""
         self._per = versions.per
         self._class_id = versions.new.cipher.class_id
         self._old, self._new = versions.order(versions.old), versions.order(versions.new)
-        self._choose = new_forms(versions, WHOLE, None if versions.per is None else _StandIn())
+        self._within = _ciphers(versions, contexts)
+        self._choose = new_forms(versions, WHOLE, self._within)
         self._fields = versions.fields
         self._is_typed = versions.old.is_plaintext
         self._is_to_be_clear = versions.new.is_plaintext
@@ -71,9 +88,13 @@ class FirstLook:
                 in_array = self._is_single and walk.place.count(b".") != walk.node.path.count(".")
                 if in_array or not walk.is_addressable() or not walk.is_found_by_path():
                     problems[Problem(walk.node.path, Left.NOT_ADDRESSABLE)] = None
-                elif self._per is not None and not self._says_context(walk, raw, where.namespace):
+                elif self._is_typed and not self._says_context(walk, raw, where.namespace):
                     problems[Problem(walk.node.path, Left.NO_CONTEXT)] = None
-            elif self._new.place(kind, value) is not None or self._is_of_context(kind, value):
+                elif self._lacks_key(value):
+                    problems[Problem(walk.node.path, Left.UNKNOWN_KEY)] = None
+            elif self._is_to_be_clear and self._is_of_class_key(kind, value):
+                problems[Problem(walk.node.path, Left.OTHER_CLASS)] = None
+            elif self._new.place(kind, value) is not None or self._is_of_class_key(kind, value):
                 has_new = True
                 if self._is_to_be_clear:
                     problems[Problem(walk.node.path, Left.IN_CLEAR)] = None
@@ -87,8 +108,14 @@ class FirstLook:
     def _says_context(self, walk: StoredValues, raw: bytes, namespace: str) -> bool:
         return self._per is None or context_at(self._per, namespace, spot_of(walk, raw)) is not None
 
-    def _is_of_context(self, kind: int, value: bytes) -> bool:
-        """Whether it is the new form of a class with a key for each context."""
+    def _lacks_key(self, value: bytes) -> bool:
+        """Whether it is an old form whose context's key is nowhere: a window with it could not move."""
+        if self._is_typed or self._within is None:
+            return False
+        return self._within.opened(value) is Left.UNKNOWN_KEY
+
+    def _is_of_class_key(self, kind: int, value: bytes) -> bool:
+        """Whether the class's own key made an envelope, where each context has one by now."""
         if self._per is None:
             return False
         header = header_of(kind, value)

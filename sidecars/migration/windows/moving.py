@@ -61,7 +61,7 @@ class Versions(NamedTuple):
     """The grid of the class, if it has one."""
     class_name: str = ""
     per: bytes | None = None
-    """What its contexts depend on, where each has a key, which is then the new form's."""
+    """What its contexts depend on, where each has a key, which the form has that is no plaintext."""
 
     @classmethod
     def of_class(cls, old: ClassVersion, new: ClassVersion, field_class: FieldClass) -> "Versions":
@@ -72,13 +72,19 @@ class Versions(NamedTuple):
 
     @property
     def fields(self) -> dict[str, bytes]:
-        """As `patch_of` takes them."""
-        return {} if self.per in (None, PER_DATABASE) else {self.class_name: self.per}
+        """As `patch_of` takes them: what a document has to say still when its values get their new form.
+
+        An envelope says by itself which context's it is.
+        """
+        is_said = self.old.is_plaintext and self.per not in (None, PER_DATABASE)
+        return {self.class_name: self.per} if is_said and self.per is not None else {}
 
     def order(self, version: ClassVersion) -> Order:
         """The order of the forms that one of them makes."""
         if version.is_plaintext:
             return PlaintextOrder(self.value_type, self.domain)
+        if self.per is not None:
+            return EnvelopeOrder.of_contexts(version.cipher.class_id)
         return EnvelopeOrder.of(version.cipher)
 
 
@@ -118,24 +124,27 @@ def new_forms(versions: Versions, window: Window, within: ContextCiphers | None 
     """
     if versions.old.is_plaintext:
         return _from_plaintext(versions, window, within)
-    return _from_envelopes(versions, window)
+    old = versions.old.cipher
+
+    def opened(value: bytes) -> Form | Left:
+        try:
+            return old.decrypt(value[_CONTENT:])
+        except (InvalidEnvelope, DecryptionFailed):
+            return Left.DAMAGED
+
+    return _from_envelopes(versions, window, opened if within is None else within.opened)
 
 
-def _from_envelopes(versions: Versions, window: Window) -> NewForm:
-    old, new = versions.old.cipher, versions.new
-    order = EnvelopeOrder.of(old)
+def _from_envelopes(versions: Versions, window: Window, opened: Callable[[bytes], Form | Left]) -> NewForm:
+    new, order = versions.new, versions.order(versions.old)
 
     def choose(kind: int, value: bytes, _spot: ValueSpot) -> Form | Left | None:
         if order.place(kind, value) is None:
             return None
-        envelope = value[_CONTENT:]
-        if not window.holds(position_of(envelope)):
+        if not window.holds(position_of(value[_CONTENT:])):
             return None
-        try:
-            inside = old.decrypt(envelope)
-        except (InvalidEnvelope, DecryptionFailed):
-            return Left.DAMAGED
-        return new.stored(*inside)
+        inside = opened(value)
+        return inside if isinstance(inside, Left) else new.stored(*inside)
 
     return choose
 
@@ -244,10 +253,13 @@ class WindowMover:
         return list(patches.values())
 
     def _within(self, where: ClassPaths, raws: Sequence[bytes]) -> InCollection | None:
-        """With the keys of all contexts of these documents, new ones made in one write."""
+        """With the keys of all contexts of these documents; new ones are made for plaintext, in one write."""
         if self._contexts is None:
             return None
-        self._contexts.prepare(where.namespace, raws, self._versions.class_name)
+        if self._versions.old.is_plaintext:
+            self._contexts.prepare(where.namespace, raws, self._versions.class_name)
+        else:
+            self._contexts.prepare_opening(raws, where.tree)
         return InCollection(self._contexts, where.namespace)
 
     def _patch(self, where: ClassPaths, raw: bytes, choose: NewForm) -> Patch:

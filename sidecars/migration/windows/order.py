@@ -7,7 +7,7 @@ and stands before all values that share it. Windows end at places.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from sealwire.keys.frontier.frontier import Position
+from sealwire.keys.frontier.frontier import AFTER_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm
 from sealwire.sidecars.migration.patches import document
 from sealwire.wire import kinds
@@ -49,6 +49,22 @@ class Reach(Protocol):
 
     def learn(self, end: Position, places: Sequence[Position]) -> None:
         """Take note of a window's end and of the places that it holds."""
+
+
+class ReadingOn:
+    """The reach of a search that reads on until it has met enough: nobody knows how old forms are spread."""
+
+    def first(self, start: Position) -> Position:
+        """As `Reach.first`: all that is left."""
+        del start
+        return AFTER_ALL
+
+    def further(self, begin: Position) -> Position:
+        """As `Reach.further`; behind a try that was cut."""
+        return self.first(begin)
+
+    def learn(self, end: Position, places: Sequence[Position]) -> None:
+        """As `Reach.learn`: there is nothing to learn."""
 
 
 class Order(Protocol):

@@ -1,10 +1,11 @@
 """The order of a class's envelopes, and the ranges by which a server finds what lies between two of them.
 
-A place is coarser than a position (`keys.frontier`): a length, and the nine bytes behind the class id and the
+A place is coarser than a position (`keys.frontier`): a length, and some bytes behind the class id and the
 version, as a number. So a place stands before all old forms that share it, and can be counted with.
 
 Old forms of one length are spread evenly over it, so the last window's width is a good first try for the next
-one. A try that holds too much is cut; one that holds too little is made longer.
+one. A try that holds too much is cut; one that holds too little is made longer. Where each context has a key
+they are not: those of one context lie together, by the id of its key. Such a search reads on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,23 +14,24 @@ from typing import Final, NamedTuple
 
 from sealwire.crypto.cipher import ValueCipher
 from sealwire.crypto.envelope import (
+    KEY_ID_BYTES,
     OVERHEAD_BYTES,
     SUBTYPE,
     EnvelopeHeader,
     EnvelopeMode,
     binary,
+    context_header,
     serialize_header,
 )
 from sealwire.keys.frontier.frontier import AFTER_ALL, BEFORE_ALL, Position
 from sealwire.keys.frontier.versions import StoredForm
-from sealwire.sidecars.migration.windows.order import Range
+from sealwire.sidecars.migration.windows.order import Range, Reach, ReadingOn
 from sealwire.wire import kinds
 
 _PREFIX_BYTES: Final = 12
 """Magic, format, mode, class id and key version: what the old forms of a class have in common."""
 _KEY_BYTES: Final = 9
 """BSON type and half of the SIV: no two values are known to share it, and where two do they move together."""
-_KEY_END: Final = _PREFIX_BYTES + _KEY_BYTES
 _LENGTH_BYTES: Final = 4
 _CONTENT: Final = 5
 """A BSON Binary is an int32 length and the subtype, then the content."""
@@ -61,15 +63,26 @@ LAST: Final = Place(1 << 31)
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeOrder:
-    """The envelopes of one class and version."""
+    """The envelopes of one class and version, or of all contexts of a class that has a key for each."""
 
     prefix: bytes
+    key_bytes: int = _KEY_BYTES
+    """How many bytes behind the prefix a place has."""
+    shortest: int = SHORTEST
+    is_spread: bool = True
+    """Whether those of one length are spread evenly."""
 
     @classmethod
     def of(cls, old: ValueCipher) -> "EnvelopeOrder":
         """Those that `old` makes."""
         header = EnvelopeHeader(EnvelopeMode.DETERMINISTIC, *old.named, kinds.STRING)
         return cls(serialize_header(header)[:_PREFIX_BYTES])
+
+    @classmethod
+    def of_contexts(cls, class_id: int) -> "EnvelopeOrder":
+        """Those of format 2: the id of the context's key stands between the BSON type and the SIV."""
+        header = context_header(EnvelopeMode.DETERMINISTIC, class_id, bytes(KEY_ID_BYTES), kinds.STRING)
+        return cls(header[:_PREFIX_BYTES], _KEY_BYTES + KEY_ID_BYTES, SHORTEST + KEY_ID_BYTES, False)
 
     @property
     def marker(self) -> bytes:
@@ -84,7 +97,7 @@ class EnvelopeOrder:
         """As `Order.place`: the beginning of the envelope's position."""
         if kind != kinds.BIN_DATA or not value.startswith(self.marker, _LENGTH_BYTES):
             return None
-        content = value[_CONTENT : _CONTENT + _KEY_END].ljust(_KEY_END, b"\0")
+        content = value[_CONTENT : _CONTENT + self._key_end].ljust(self._key_end, b"\0")
         return (len(value) - _CONTENT).to_bytes(_LENGTH_BYTES, "big") + content
 
     def after(self, place: Position) -> Position:
@@ -101,7 +114,7 @@ class EnvelopeOrder:
         """The place of a position that `position` or `place` made."""
         if position in (BEFORE_ALL, AFTER_ALL):
             return FIRST if position == BEFORE_ALL else LAST
-        key = position[_LENGTH_BYTES + _PREFIX_BYTES : _LENGTH_BYTES + _KEY_END]
+        key = position[_LENGTH_BYTES + _PREFIX_BYTES : _LENGTH_BYTES + self._key_end]
         return Place(int.from_bytes(position[:_LENGTH_BYTES], "big"), int.from_bytes(key, "big"))
 
     def ranges(self, start: Position, end: Position) -> Iterator[Range]:
@@ -112,19 +125,23 @@ class EnvelopeOrder:
         """
         yield from self._ranges(self.place_of(start), self.place_of(end))
 
-    def reach(self) -> "EnvelopeReach":
+    def reach(self) -> Reach:
         """As `Order.reach`."""
-        return EnvelopeReach(self)
+        return EnvelopeReach(self) if self.is_spread else ReadingOn()
 
     def end_of(self, length: int) -> Place:
         """Behind all places of a length that can have a key."""
-        return Place(length, 1 << (8 * _KEY_BYTES))
+        return Place(length, 1 << (8 * self.key_bytes))
+
+    @property
+    def _key_end(self) -> int:
+        return _PREFIX_BYTES + self.key_bytes
 
     def _ranges(self, start: Place, end: Place) -> Iterator[Range]:
         if end <= start:
             return
-        length = max(start.length, SHORTEST)
-        if start.key and start.length >= SHORTEST:
+        length = max(start.length, self.shortest)
+        if start.key and start.length >= self.shortest:
             if start.length == end.length:
                 yield _range(self._low(start), self._below(end))
                 return
@@ -137,7 +154,7 @@ class EnvelopeOrder:
             yield _range(self._low(Place(end.length)), self._below(end))
 
     def _from(self, key: int) -> bytes:
-        return self.prefix + key.to_bytes(_KEY_BYTES, "big")
+        return self.prefix + key.to_bytes(self.key_bytes, "big")
 
     def _low(self, place: Place) -> bytes:
         return self._from(place.key).ljust(place.length, b"\0")

@@ -7,7 +7,7 @@ A place is cut to _CUT_BYTES of a string or of binary data: longer values that s
 and no query is long.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ from sealwire.keys.frontier.versions import StoredForm, position_of_plaintext
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.schema import ValueType
 from sealwire.sidecars.migration.forms import class_value
-from sealwire.sidecars.migration.windows.order import Range
+from sealwire.sidecars.migration.windows.order import Range, ReadingOn
 from sealwire.wire import kinds
 
 _CUT_BYTES: Final = 512
@@ -106,22 +106,6 @@ class PlaintextOrder:
     def reach(self) -> "ReadingOn":
         """As `Order.reach`."""
         return ReadingOn()
-
-
-class ReadingOn:
-    """The reach of a search that reads on until it has met enough."""
-
-    def first(self, start: Position) -> Position:
-        """As `Reach.first`: all that is left."""
-        del start
-        return AFTER_ALL
-
-    def further(self, begin: Position) -> Position:
-        """As `Reach.further`; behind a try that was cut."""
-        return self.first(begin)
-
-    def learn(self, end: Position, places: Sequence[Position]) -> None:
-        """As `Reach.learn`: there is nothing to learn."""
 
 
 # ---------------------------------------------------------------------------------------------------- strings

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from sealwire.sidecars.migration.windows.frontiers import Frontiers
 from sealwire.sidecars.migration.windows.looking import FirstLook
 from sealwire.sidecars.migration.windows.moving import NO_VALUE, WHOLE, Stuck, Tally, Versions, WindowMover
 from sealwire.sidecars.migration.windows.paths import ClassPaths
-from sealwire.sidecars.migration.windows.server import Values
+from sealwire.sidecars.migration.windows.server import Values, batches
 from sealwire.wire.errors import BsonError
 
 FIRST_DOCUMENTS: Final = 200
@@ -172,11 +172,11 @@ class Turn:
     def _look_through(self, places: Sequence[ClassPaths], *, has_begun: bool) -> _Looked:
         """What is there. Raises Stuck for what cannot be moved, or may not stay."""
         old = new = 0
-        look = FirstLook(self._versions)
+        look = FirstLook(self._versions, self._contexts)
         stuck: list[LeftValue] = []
         in_clear: list[LeftValue] = []
         for where in places:
-            for raw in self._values.all(where.namespace):
+            for raw in self._all(where):
                 try:
                     seen = look.at(raw, where)
                 except BsonError:
@@ -194,6 +194,13 @@ class Turn:
         if stuck:
             raise Stuck(stuck)
         return _Looked(old, new, tuple(in_clear))
+
+    def _all(self, where: ClassPaths) -> Iterator[bytes]:
+        """All documents of a collection; the keys that open their values are searched for in batches."""
+        for batch in batches(self._values.all(where.namespace)):
+            if self._contexts is not None and not self._versions.old.is_plaintext:
+                self._contexts.prepare_opening(batch, where.tree)
+            yield from batch
 
     def _may_stay(self, why: Left, *, has_begun: bool = True) -> bool:
         """Once the move has begun, values in clear are those that have moved."""

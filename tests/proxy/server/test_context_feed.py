@@ -13,6 +13,7 @@ from sealwire.keys.contexts.row import ContextRow
 from sealwire.keys.contexts.shredding import announce, shred
 from sealwire.keys.contexts.sqlite_store import SqliteContextStore
 from sealwire.keys.errors import KekUnavailable, KeysReason
+from sealwire.keys.keyring.data_key import DataKey, KeyState
 from sealwire.keys.keyring.keyring import Keyring
 from sealwire.proxy.server.config.settings import KeySettings
 from sealwire.proxy.server.context_feed import ContextFeed, OpenContexts, StoreReach
@@ -237,3 +238,15 @@ async def test_a_store_that_goes_away_shows_soon_after_somebody_missed_it(world:
     assert world.reach() is StoreReach.AWAY
     await world.find("a")
     assert world.known[-1]
+
+
+async def test_a_class_that_is_in_clear_by_now_needs_no_key_and_others_get_theirs(world: World) -> None:
+    """It was put back while the command waited: its session goes on without, and nothing is logged."""
+    before = world.keys.keyring
+    notes = DataKey("notes", NOTES, 1, KeyState.ACTIVE, NOW, bytes(64), is_plaintext=True)
+    world.keys.keyring = Keyring([notes])
+    await world.find("a")
+    assert (world.known, len(world.cache), world.figure("sealwire_bugs_total")) == ([False], 0, 0.0)
+    world.keys.keyring = before
+    await world.find("a")
+    assert world.known == [False, True]

@@ -219,7 +219,34 @@ def test_a_class_with_contexts_says_where_a_value_is_in_clear_and_no_more() -> N
     assert (there.is_moving("nhs"), there.is_moving("total")) == (True, False)
 
 
-@pytest.mark.parametrize("keys", [keyring(), keyring(new_is_plaintext=True)], ids=["turning", "leaving"])
-def test_from_key_to_key_or_back_a_class_with_contexts_has_no_place(keys: Keyring) -> None:
+def test_a_class_with_contexts_that_is_put_back_is_in_clear_before_its_envelope_s_place() -> None:
+    keys = keyring(new_is_plaintext=True)
+    own = b"an envelope of its context"
+    here = position_of(own)
+    past, ahead = forms(here + b"\0", here + b"\1", keys), forms(BEFORE_ALL, here, keys)
+    assert past.clear_form("nhs", KIND, VALUE, own) == CLEAR
+    assert ahead.clear_form("nhs", KIND, VALUE, own) is None
+    assert past.named == ahead.named == {"nhs": frozenset({here})}
+    assert (past.in_clear, ahead.in_clear) == (1, 0)
+    with pytest.raises(WindowMet):
+        forms(here, AFTER_ALL, keys).clear_form("nhs", KIND, VALUE, own)
+    assert past.leaves_envelopes("nhs")
+    taken_in = forms(BEFORE_ALL, BEFORE_ALL, keyring(old_is_plaintext=True))
+    assert not any(taken_in.leaves_envelopes(name) for name in ("nhs", "total", "visits"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "envelope_there"),
+    [
+        (keyring(), None),
+        (keyring(), b"an envelope"),
+        (keyring(new_is_plaintext=True), None),
+        (keyring(old_is_plaintext=True), b"an envelope"),
+    ],
+    ids=["turning", "turning-with", "leaving-without", "taken-in-with"],
+)
+def test_where_a_value_of_a_class_with_contexts_stands_is_not_guessed(
+    keys: Keyring, envelope_there: bytes | None
+) -> None:
     with pytest.raises(FrontierLost):
-        forms(BEFORE_ALL, BEFORE_ALL, keys).clear_form("nhs", KIND, VALUE)
+        forms(BEFORE_ALL, BEFORE_ALL, keys).clear_form("nhs", KIND, VALUE, envelope_there)
