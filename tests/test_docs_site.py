@@ -8,7 +8,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
-from tools.docs_site import DOCS, ROOT, linked, navigation, outside_of_docs, place_of, targets_of
+from tools.docs_site import DOCS, ROOT, _published, linked, navigation, outside_of_docs, place_of, targets_of
 
 FOREIGN = re.compile(
     r"<(?:script|img|iframe|source)[^>]* src=[\"']?(?:https?:)?//|<link[^>]* href=[\"']?(?:https?:)?//"
@@ -81,6 +81,17 @@ def test_links_are_put_relative_to_the_page() -> None:
 
 def test_a_link_out_of_the_repository_and_one_in_code_lead_nowhere() -> None:
     assert targets_of("[a](../../../../etc/hosts)\n```\n[b](policies.md)\n```\n", DOCS) == []
+
+
+def test_a_file_that_git_does_not_have_is_not_published() -> None:
+    private = ROOT / "deploy" / "test-of-the-site.json"
+    private.write_text("{}", encoding="utf-8")
+    _published.cache_clear()
+    try:
+        assert targets_of("[a](../deploy/test-of-the-site.json)", DOCS) == []
+        assert private not in outside_of_docs([DOCS / "README.md"])
+    finally:
+        private.unlink()
 
 
 def test_pages_outside_of_docs_are_followed() -> None:

@@ -3,7 +3,7 @@
 The pages in `docs/` stay as they are and are read on GitHub as well. Four things differ on a site:
 
 - A page links to files outside of `docs/`. Each gets a place below `repository/`: a page with its text if
-  that is short, else the file itself. A folder gets a page that lists it.
+  that is short, else the file itself. A folder gets a page that lists it. Only what git has is published.
 - The navigation is the index, `docs/README.md`: its headings and the pages in their tables.
 - GitHub's Markdown is read by other rules (tools/github_markdown.py).
 - Diagrams are drawn by mermaid, which is taken from `tools/node` and served by the site itself: a reader's
@@ -14,6 +14,7 @@ A link that leads nowhere is left as it is, and MkDocs' strict mode fails on it.
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -21,6 +22,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 from tools.github_markdown import for_python_markdown
+from tools.tracked_files import tracked_files
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -72,7 +74,17 @@ def _target(link: str, folder: Path) -> Path | None:
     if ":" in link:
         return None
     target = (folder / link).resolve()
-    return target if target.exists() and target.is_relative_to(ROOT) else None
+    if target.is_relative_to(DOCS):
+        return target if target.exists() else None
+    return target if target in _published() else None
+
+
+@cache
+def _published() -> frozenset[Path]:
+    """The files that git has, and their folders: what else lies in a clone may be a key."""
+    files = tracked_files(or_new=False)
+    folders = {folder for file in files for folder in file.parents if folder.is_relative_to(ROOT)}
+    return frozenset(files) | folders
 
 
 def place_of(target: Path) -> str:
@@ -107,7 +119,8 @@ def outside_of_docs(pages: list[Path]) -> list[Path]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in TEXTS)
+    inside = [path for path in _published() if path.is_relative_to(folder) and path.is_file()]
+    return sorted(path for path in inside if path.suffix in TEXTS)
 
 
 def page_for(target: Path) -> str:

@@ -40,9 +40,10 @@ FORBIDDEN = re.compile(
 )
 
 
-def tracked_files() -> list[Path]:
-    """Every file that git tracks or would add, without symbolic links and without deleted ones."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+def tracked_files(*, or_new: bool = True) -> list[Path]:
+    """Every file that git tracks (or would add), without symbolic links and without deleted ones."""
+    command = ["git", "ls-files", "-z", "--cached"]
+    command += ["--others", "--exclude-standard"] if or_new else []
     listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
     paths = (ROOT / name for name in listing.decode().split("\0") if name)
     return [path for path in paths if path.is_file() and not path.is_symlink()]
