@@ -31,6 +31,7 @@ class Reason(Enum):
     SHAPE = "shape"
     OPCODE = "opcode"
     TOO_LARGE = "too-large"
+    ROLE = "role"
 
 
 class ErrorCode(Enum):
@@ -183,6 +184,12 @@ EXPLANATIONS: dict[Reason, tuple[ErrorCode, str, str]] = {
         ErrorCode.OBJECT_TOO_LARGE,
         "the document is larger than the server accepts once its covered fields are encrypted",
         "split the document, or send fewer documents in one batch",
+    ),
+    Reason.ROLE: (
+        ErrorCode.UNAUTHORIZED,
+        "no role of this user allows it",
+        "leave covered fields out of the command, or ask who keeps the policy's `roles`; where a role asks "
+        "for a purpose or a reason, state it in the command's comment",
     ),
 }
 

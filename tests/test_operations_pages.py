@@ -8,7 +8,7 @@ from tests.build_context import ROOT
 from tests.support.doc_commands import blocks_of
 
 PAGES = ROOT / "docs" / "operations"
-NAMES = ("audit", "backup", "coverage", "luks", "migration", "restore-drill", "tls", "vault")
+NAMES = ("access", "audit", "backup", "coverage", "luks", "migration", "restore-drill", "tls", "vault")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,6 +28,7 @@ class Keyring:
         "_pending",
         "_plaintext",
         "_retired",
+        "_sharing",
         "class_names",
         "created",
         "generation",
@@ -74,6 +75,7 @@ class Keyring:
                 self._pending[key.class_name] = cipher
         self.class_names: tuple[str, ...] = tuple(names)
         """In the order of the keyring; classes without an active key are among them."""
+        self._sharing = _sharing(keys)
         self.shared_keys = _shared_keys(keys)
         """The classes that encrypt with one key, or will when they have moved, for each key with several."""
         self.plaintext_classes = tuple(
@@ -113,6 +115,12 @@ class Keyring:
     def pending_cipher_for(self, class_name: str) -> ValueCipher | None:
         """The cipher that `class_name` moves to, while a rotation of it is under way; else None."""
         return self._pending.get(class_name)
+
+    def classes_of(self, class_id: int) -> tuple[str, ...]:
+        """The classes whose envelopes may have this class id, in whatever state their keys are; none for one
+        that the keyring does not know. More than one where a class has borrowed a key of another.
+        """
+        return self._sharing.get(class_id, ())
 
     def cipher_by_id(self, class_id: int, key_version: int) -> ValueCipher:
         """The cipher that decrypts an envelope with these ids. Raises UnknownKey, KeyDestroyed."""
@@ -180,6 +188,13 @@ class Keyring:
             "the keyring is older than the data, or another one: restore its newest copy",
             (class_id, key_version),
         )
+
+
+def _sharing(keys: Iterable[DataKey]) -> dict[int, tuple[str, ...]]:
+    found: dict[int, dict[str, None]] = {}
+    for key in keys:
+        found.setdefault((key.lender or key.ids).class_id, {})[key.class_name] = None
+    return {class_id: tuple(names) for class_id, names in found.items()}
 
 
 def _shared_keys(keys: Iterable[DataKey]) -> tuple[tuple[str, ...], ...]:

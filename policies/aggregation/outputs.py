@@ -9,6 +9,7 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.expressions.choices import variables_of
 from sealwire.policies.file.schema import NOTHING, PathNode, leaves
 from sealwire.policies.planning.arguments import check_nested, one_or_more, operator_name, text_of
+from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.namespaces import named_namespace
 from sealwire.policies.planning.plan import Use
 from sealwire.policies.planning.trees import is_in_clear, present, same_values
@@ -72,6 +73,7 @@ def _target(walk: Walk, stage: Element) -> PathNode:
     if target is None:
         raise Refusal(Reason.SHAPE, rule=operator_name(stage))
     tree = walk.around.tree(target)
+    demand_write(walk.draft, tree)
     for leaf in leaves(tree) if walk.draft.contexts is not None else ():
         if leaf.leaf is not None and leaf.leaf.per is not None:
             # the documents that are written may say another context, or come into another database

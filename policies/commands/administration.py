@@ -19,6 +19,7 @@ from sealwire.policies.commands.reach import name_in, protected_in_pipeline, ref
 from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PER_DATABASE, PathNode, belongs_to_server, leaves
 from sealwire.policies.planning.arguments import given, named_parts, operator_name, readable
+from sealwire.policies.planning.demands import demand_delete
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed, refused
 from sealwire.policies.planning.trees import OPAQUE, same_values
 from sealwire.policies.planning.walk import Walk
@@ -112,6 +113,7 @@ def rename_collection(command: Command) -> None:
         raise Refusal(Reason.NAMESPACE, path=path, rule="renameCollection")
     command.draft.reach()
     command.draft.namespace = readable(named[0])
+    demand_delete(command.draft, target)
     known = plain_arguments("renameCollection to dropTarget stayTemp")
     apply_arguments(command.over(NOTHING), command.arguments, {**GENERIC, **known})
 

@@ -34,6 +34,7 @@ from sealwire.policies.expressions.constants import bind_constants, cover_consta
 from sealwire.policies.filters.filters import plan_stored_filter
 from sealwire.policies.filters.index_bounds import plan_index_bounds
 from sealwire.policies.planning.arguments import given, named_parts
+from sealwire.policies.planning.demands import demand_delete
 from sealwire.policies.planning.documents import plan_stored_document
 from sealwire.policies.planning.numbers import is_given
 from sealwire.policies.planning.plan import Use
@@ -231,6 +232,7 @@ BULK_DELETE_PARTS: Final = _delete_parts(b"filter", "delete multi")
 
 def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[bytes, Argument]) -> None:
     """Cover one statement of a delete, with a collation of its own. Raises Refusal, BsonError."""
+    demand_delete(walk.draft, walk.node)
     apply_arguments(walk, statement, table)
     if b"hint" in statement and not deletes_all(walk.buf, statement, table):
         refuse_hint_on_one(walk, statement, b"q" if b"q" in table else b"filter")
@@ -238,6 +240,8 @@ def delete_statement(walk: Walk, statement: dict[bytes, Element], table: dict[by
 
 
 def _find_and_modify(command: Command, walk: Walk) -> None:
+    if is_given(walk.buf, command.arguments.get(b"remove")):
+        demand_delete(walk.draft, walk.node)
     _plan_statement(walk, command.arguments, _FIND_AND_MODIFY)
 
 

@@ -35,10 +35,12 @@ from sealwire.policies.errors import Reason, Refusal
 from sealwire.policies.file.schema import NOTHING, PathNode, PolicySet, belongs_to_server
 from sealwire.policies.planning.arguments import document_of, named_parts, printable, readable, string_of
 from sealwire.policies.planning.contexts import Contexts
+from sealwire.policies.planning.demands import demand_delete, demand_role
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import Plan, Settler
 from sealwire.policies.planning.rules import Rule, encrypted, passed
 from sealwire.policies.planning.walk import Parents
+from sealwire.policies.roles.rights import Rights
 from sealwire.wire import kinds
 
 _NUMBERS: Final = frozenset({kinds.INT, kinds.LONG, kinds.DOUBLE})
@@ -70,6 +72,8 @@ KNOWN_COMMANDS: Final = NAMING_COMMANDS | frozenset(PASSED_COMMANDS)
 _WITHOUT_PROTECTION: Final = frozenset(COMMANDS) | frozenset(BEYOND_TARGET)
 """Commands that may name a collection without protection; what else they reach is checked before."""
 
+_DROPPING: Final = frozenset(b"drop convertToCapped".split())
+
 _TEXTS: Final = {name: name.decode() for name in KNOWN_COMMANDS}
 
 
@@ -82,6 +86,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     covered: Callable[[str], PathNode | None] | None = None,
     settler: Settler | None = None,
     refused: Refused | None = None,
+    rights: Rights | None = None,
 ) -> Plan:
     """Decide what must happen to the command whose document lies at `body` in `buf`.
 
@@ -89,9 +94,11 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
     empty when the command may pass as it is. `covered` knows views as well (`ViewCatalog.covered`); without
     it, what is no protected collection is read as it is. `settler` is given the edits of documents whenever
     they are many. `refused` is told of statements of a write that are refused, and the plan is for nothing
-    then. Raises Refusal, BsonError, and what these three raise. Cost: O(elements walked).
+    then. `rights` are the client's, where the policy has
+    roles. Raises Refusal, BsonError, and what these three raise. Cost: O(elements walked).
     """
     draft = Draft(buf, TABLES, settler)
+    draft.rights = rights
     arguments = named_parts(buf, body)
     database = arguments.get(b"$db")
     if not arguments or database is None or database.kind != kinds.STRING:
@@ -117,10 +124,22 @@ def plan_command(  # noqa: PLR0913, PLR0917 - where the command lies, and what t
         draft.namespace = "" if collection is None else readable(command.namespace(collection))
         return draft.plan()
     _dispatch(command)
+    if rights is not None:
+        _check_role(command)
     if draft.others and draft.reveals:
         # a reply of one kind is opened, and of the other not
         raise Refusal(Reason.NAMESPACE, path=draft.namespace, rule=draft.command)
     return draft.plan()
+
+
+def _check_role(command: Command) -> None:
+    """What reaches something protected needs a role, and what drops it a right to delete. Raises Refusal."""
+    draft = command.draft
+    if draft.protected or (draft.reveals and command.name not in PASSED_COMMANDS):
+        demand_role(draft)
+    if command.name == b"dropDatabase":
+        for node in command.policies.in_reach(command.database):
+            demand_delete(draft, node)
 
 
 def _dispatch(command: Command) -> None:
@@ -159,6 +178,8 @@ def _dispatch(command: Command) -> None:
     if rule is None:
         raise Refusal(Reason.COMMAND, path=draft.namespace, rule=draft.command)
     _check_sequences(command)
+    if command.name in _DROPPING:
+        demand_delete(draft, node)
     if draft.contexts is not None and command.policies.covered(namespace) is node:
         # of a view, nobody knows what its documents have in the field
         draft.contexts.over(namespace, node)

@@ -38,6 +38,7 @@ CODES: Final[dict[Reason, int]] = {
             Reason.STAGE,
             Reason.PIPELINE_UPDATE,
             Reason.JAVASCRIPT,
+            Reason.ROLE,
         )
     },
 }

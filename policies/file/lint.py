@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sealwire.policies.file.schema import Mode, PathNode, PolicySet, ValueType, leaves
+from sealwire.policies.roles.weaknesses import weaknesses
 
 # Names of fields that take few values. With few values an attacker who knows how often each occurs in the
 # population reads them off the frequencies of the ciphertexts (Naveed, Kamara, Wright, CCS 2015: sex, race
@@ -49,6 +50,9 @@ def lint(policies: PolicySet) -> list[Finding]:
                     "a deterministic bool has two ciphertexts: anyone can tell them apart",
                 )
             )
+    if policies.roles is not None:
+        class_kinds = {name: field_class.kind for name, field_class in policies.classes.items()}
+        findings.extend(Finding(*weakness) for weakness in weaknesses(policies.roles, class_kinds))
     return findings
 
 

@@ -19,6 +19,7 @@ from sealwire.policies.file.schema import (
     whole_path,
 )
 from sealwire.policies.file.subject_links import read_subjects
+from sealwire.policies.roles.reader import read_roles
 
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _COMMAND_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_]{0,62}")
@@ -28,7 +29,7 @@ _MAX_PATH_DEPTH = 32
 def load_policy(source: bytes, filename: str) -> PolicySet:
     """The policy in `source`; `filename` is for messages. Raises SourceError."""
     root = parse_yaml(source, filename, "docs/policies.md").entries(
-        ["version", "classes", "collections"], ["plain", "allow_commands", "subjects"]
+        ["version", "classes", "collections"], ["plain", "allow_commands", "subjects", "roles"]
     )
     root["version"].integer(1, 1)
     classes = {name: _field_class(name, node) for name, node in root["classes"].mapping().items()}
@@ -47,7 +48,8 @@ def load_policy(source: bytes, filename: str) -> PolicySet:
     allowed = root["allow_commands"].items() if "allow_commands" in root else ()
     commands = frozenset(_command_name(node) for node in allowed)
     subjects = read_subjects(root["subjects"], classes, exact) if "subjects" in root else None
-    return PolicySet(classes, exact, tuple(patterns), plain, commands, subjects)
+    roles = read_roles(root["roles"], classes) if "roles" in root else None
+    return PolicySet(classes, exact, tuple(patterns), plain, commands, subjects, roles)
 
 
 def _plain(node: Node, protected: Mapping[str, PathNode]) -> tuple[str, ...]:

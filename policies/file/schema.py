@@ -9,6 +9,7 @@ from typing import Final
 
 from sealwire.policies.file.ranges import RangeDomain
 from sealwire.policies.file.subjects import Subjects
+from sealwire.policies.roles.role import Roles
 from sealwire.wire import kinds
 
 # Look-ups by namespace are remembered, patterns and misses included; an application that makes collections
@@ -246,6 +247,8 @@ class PolicySet:
     """Commands that the planner does not know and the operator lets pass unread."""
     subjects: Subjects | None = None
     """Whose data documents are, where the policy says so."""
+    roles: Roles | None = None
+    """Who may see, filter by and write what; None: everybody everything."""
     _remembered: dict[str, PathNode | None] = field(default_factory=dict, repr=False, compare=False)
     has_contexts: bool = field(init=False, compare=False, repr=False)
     """Whether a class has a key for each context."""

@@ -10,6 +10,7 @@ from sealwire.policies.planning.contexts import Contexts
 from sealwire.policies.planning.plan import Plan, RangeEdit, Replacement, Settler, ValueEdit
 from sealwire.policies.planning.rules import Tables
 from sealwire.policies.planning.surroundings import ForeignNames
+from sealwire.policies.roles.rights import Rights
 
 # So many edits of documents are worth settling while the planner goes on: some 200 kB.
 SETTLED_EDITS = 1024
@@ -35,6 +36,7 @@ class Draft:
         "protected",
         "replacements",
         "reveals",
+        "rights",
         "settled",
         "settler",
         "tables",
@@ -58,6 +60,8 @@ class Draft:
         """Whether the statement asks for a collation other than the simple one."""
         self.compares = False
         """Whether the statement compares stored ciphertext, so that a collation would matter."""
+        self.rights: Rights | None = None
+        """What its client may do; None where the policy has no roles."""
         self.contexts: Contexts | None = None
         """What is known of contexts; None where no class of the policy has any."""
         self.foreign: ForeignNames | None = None

@@ -6,6 +6,7 @@ from sealwire.policies.file.ranges import RangeDomain, find_positions, read_stor
 from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
 from sealwire.policies.planning.budget import ENVELOPE_BYTES, LISTED_BYTES
 from sealwire.policies.planning.contexts import ContextUse, unfixed
+from sealwire.policies.planning.demands import demand_filter, demand_write
 from sealwire.policies.planning.draft import Draft
 from sealwire.policies.planning.plan import RangeEdit, Replacement, Use, ValueEdit
 from sealwire.policies.planning.walk import Walk
@@ -30,6 +31,8 @@ def store(walk: Walk, element: Element, node: PathNode) -> None:
     field_class = _leaf_class(node)
     if element.kind == kinds.NULL:
         return
+    if walk.draft.rights is not None:
+        _demand_store(walk, node)
     if _is_unstorable(element.kind):
         raise Refusal(Reason.TYPE, path=node.path)
     if field_class.mode is Mode.RANDOM:
@@ -62,6 +65,8 @@ def match(walk: Walk, element: Element, node: PathNode) -> None:
     field_class = _leaf_class(node)
     if element.kind == kinds.NULL:
         return
+    if walk.draft.rights is not None:
+        _demand_match(walk, node)
     if field_class.mode is Mode.RANDOM and not node.absent:
         raise Refusal(Reason.RANDOM_EQUALITY, path=node.path)
     if element.kind == kinds.REGEX:
@@ -119,7 +124,12 @@ def put(walk: Walk, element: Element, kind: int, value: bytes) -> None:
 
 
 def note_comparison(draft: Draft, node: PathNode) -> None:
-    """Note that stored values at a node are compared: a collation would matter, if any can be a string."""
+    """Note that stored values at a node are compared: a collation would matter, if any can be a string.
+
+    Raises Refusal(ROLE).
+    """
+    if draft.rights is not None:
+        demand_filter(draft, node)
     declared = None if node.leaf is None else node.leaf.value_type
     if declared is None or declared is ValueType.STRING:
         draft.compares = True
@@ -138,6 +148,20 @@ def in_array(walk: Walk, array: Element) -> Walk:
     if len(walk.parents) > MAX_DEPTH:
         raise BsonError(WireReason.BSON_DEPTH, array.start)
     return walk.in_arrays(1).inside(array.value)
+
+
+def _demand_store(walk: Walk, node: PathNode) -> None:
+    if walk.use is Use.STORE:
+        demand_write(walk.draft, node)
+    else:
+        # a constant that an expression puts among stored values: its envelope would tell equality
+        demand_filter(walk.draft, node)
+
+
+def _demand_match(walk: Walk, node: PathNode) -> None:
+    demand_filter(walk.draft, node)
+    if walk.use is Use.SEED:
+        demand_write(walk.draft, node)
 
 
 def _is_unstorable(kind: int) -> bool:

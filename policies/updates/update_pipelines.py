@@ -21,6 +21,7 @@ from sealwire.policies.planning.arguments import (
     operator_name,
     text_of,
 )
+from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.numbers import FLAGS
 from sealwire.policies.planning.rules import Rule, encrypted, family, passed
 from sealwire.policies.planning.walk import Walk
@@ -43,7 +44,10 @@ def plan_update_pipeline(walk: Walk, pipeline: Element) -> None:
 
 def _assign(walk: Walk, stage: Element) -> None:
     """In `$project` flags keep or drop what is there; anything else assigns."""
-    _assignments(walk, document_of(stage, stage), walk.node, flags=stage.name == b"$project")
+    flags = stage.name == b"$project"
+    if flags:
+        demand_write(walk.draft, walk.node)  # what it does not name goes
+    _assignments(walk, document_of(stage, stage), walk.node, flags=flags)
 
 
 def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool) -> None:
@@ -59,6 +63,8 @@ def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool)
         target = None if above is None else follow(above, name)
         if flags and element.kind in FLAGS:
             continue
+        if target is not None:
+            demand_write(walk.draft, target)
         if target is not None and any(is_transparent(part) for part in name.split(b".")):
             # here a number is a field's name, in a filter it is also an index
             raise Refusal(Reason.PIPELINE_UPDATE, path=target.path, rule="a number in an assigned path")
@@ -72,10 +78,13 @@ def _assignments(walk: Walk, start: int, above: PathNode | None, *, flags: bool)
 
 def _unset(walk: Walk, stage: Element) -> None:
     for name in one_or_more(walk.buf, stage):
-        follow(walk.node, text_of(walk.buf, name))
+        target = follow(walk.node, text_of(walk.buf, name))
+        if target is not None:
+            demand_write(walk.draft, target)
 
 
 def _replace_root(walk: Walk, stage: Element) -> None:
+    demand_write(walk.draft, walk.node)
     inner, parts = walk.parts(stage)
     if parts.keys() != {b"newRoot"}:
         raise Refusal(Reason.SHAPE, rule="$replaceRoot")
@@ -83,6 +92,7 @@ def _replace_root(walk: Walk, stage: Element) -> None:
 
 
 def _replace_with(walk: Walk, stage: Element) -> None:
+    demand_write(walk.draft, walk.node)
     check(walk, stage, walk.node)
 
 

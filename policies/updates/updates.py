@@ -20,6 +20,7 @@ from sealwire.policies.planning.arguments import (
     named_parts,
     operator_name,
 )
+from sealwire.policies.planning.demands import demand_write
 from sealwire.policies.planning.documents import plan_document, plan_value
 from sealwire.policies.planning.numbers import whole_number
 from sealwire.policies.planning.plan import Use
@@ -50,6 +51,7 @@ def plan_update(walk: Walk, element: Element, array_filters: Element | None = No
     if not first_name(walk.buf, start).startswith(b"$"):
         if array_filters is not None:
             raise Refusal(Reason.SHAPE, rule="array filters beside a replacement")
+        demand_write(walk.draft, walk.node)  # what it does not name goes
         plan_document(stored, start, walk.node)
         return
     inner = stored.inside(start)
@@ -87,7 +89,9 @@ def _on_covered(handler: _Covered) -> Handler:
             target = target_of(walk, argument.name)
             if target is None:
                 check_nested(walk.buf, argument)
-            elif (contexts := walk.draft.contexts) is None:
+                continue
+            demand_write(walk.draft, target)
+            if (contexts := walk.draft.contexts) is None:
                 handler(walk.at(target), operator, argument)
             else:
                 before, contexts.fixed = contexts.fixed, contexts.written_at(argument.name, target)
@@ -146,6 +150,7 @@ def _rename(walk: Walk, operator: Element) -> None:
         covered = source or target
         if covered is None:
             continue
+        demand_write(walk.draft, covered)
         if covered.leaf is not None and (covered.leaf.per or b"").startswith(BESIDE):
             # the value would move, and the field beside it would stay
             raise Refusal(Reason.CONTEXT, path=covered.path, rule=operator_name(operator))

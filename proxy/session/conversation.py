@@ -8,6 +8,7 @@ from sealwire.keys.contexts.cache import ContextWanted
 from sealwire.policies.aggregation.views import ViewCatalog
 from sealwire.proxy.session.effects import Close, CloseReason, NeedKeys, PauseClient
 from sealwire.proxy.session.login.caller import Caller
+from sealwire.proxy.session.login.entitled import Entitled
 from sealwire.proxy.session.login.handshake import ACCEPTED_CLIENT_MESSAGE_BYTES, Topology
 from sealwire.proxy.session.requests import AwaitedRequests
 from sealwire.proxy.session.shared import Shared
@@ -52,6 +53,7 @@ class Conversation:
         "caller",
         "client_framer",
         "context_searches",
+        "entitled",
         "has_waited",
         "is_ready",
         "let_in",
@@ -85,6 +87,8 @@ class Conversation:
         self._last_id = 0
         self.caller = Caller()
         """Who the client is, as far as anybody has said."""
+        self.entitled = Entitled(self._policy.roles)
+        """What its roles allow."""
         self.let_in = not shared.settings.login_required
         """Whether commands pass: the server has said yes to a login on this connection, or asks for none."""
         self.is_ready = self.let_in
@@ -111,12 +115,14 @@ class Conversation:
         """A step of a login, or a logout, goes to the server: who is there, it has to say again."""
         self._knows_users = False
         self.caller = replace(self.caller, users=())
+        self.entitled.use_users(())
         self._judge_access()
 
     def know_users(self, users: tuple[str, ...]) -> None:
         """The server has said who has logged in."""
         self._knows_users = True
         self.caller = replace(self.caller, users=users)
+        self.entitled.use_users(users)
         self._judge_access()
 
     def introduce(self, application: str, driver: str) -> None:
@@ -130,6 +136,7 @@ class Conversation:
         if policy is not self._policy:
             self._policy = policy
             self.views = ViewCatalog(policy)
+            self.entitled.use_roles(policy.roles)
         self._judge_access()
 
     def _judge_access(self) -> None:

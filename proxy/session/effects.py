@@ -35,6 +35,7 @@ class Counter(StrEnum):
     DECRYPTION_FAILURES = "decryption_failures"
     PROTOCOL_ERRORS = "protocol_errors"
     LOOK_UPS = "look_ups"
+    GLASS_BROKEN = "glass_broken"
 
 
 @final
@@ -112,6 +113,10 @@ class Audit:
     path: str = ""
     purpose: str = ""
     """What the client says that it is for."""
+    glass: str = ""
+    """The reason that it gives for breaking the glass."""
+    role: str = ""
+    """The roles that count."""
 
 
 @final

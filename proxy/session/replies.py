@@ -34,6 +34,14 @@ class ReplyTooLong(Exception):
     """A reply is longer than the limit that the client was told: its driver would cut the connection."""
 
 
+class ReadDenied(Exception):
+    """A reply holds, or may hold, a value that the client's roles do not show."""
+
+
+class TooManyDocuments(Exception):
+    """With this reply a client would have been shown more documents in an hour than its roles allow."""
+
+
 # Error class -> (code, code name), text for the client. The texts are fixed: nothing of a value, an envelope
 # or a key can be in them, and all failed decryptions read alike.
 FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
@@ -71,6 +79,15 @@ FAILURES: Final[dict[type[Exception], tuple[tuple[int, str], str]]] = {
         OBJECT_TOO_LARGE,
         "the reply is longer than clients of Sealwire were told that a message may be (20 MB); ask for fewer "
         "documents at once, or for fewer fields",
+    ),
+    ReadDenied: (
+        UNAUTHORIZED,
+        "no role of this user may read a value in the reply; leave the field out of the projection, or ask "
+        "who keeps the policy's `roles` [role]",
+    ),
+    TooManyDocuments: (
+        UNAUTHORIZED,
+        "the roles of this user show no more documents in this hour; ask for fewer at once, or wait [role]",
     ),
     UnsupportedValue: (TYPE_MISMATCH, "Sealwire cannot encrypt a value of this type or length"),
 }

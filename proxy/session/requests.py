@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
+from sealwire.proxy.session.login.stated import NOTHING_STATED, Stated
 from sealwire.proxy.session.moving.moves import Hold
 from sealwire.proxy.session.revealing.plaintext import Look
 from sealwire.proxy.session.write_errors.merging import WriteErrors
@@ -48,6 +49,8 @@ class Request:
     """By what plaintext is looked for in the reply; None: it is not looked for."""
     hold: Hold | None
     """What it uses of classes that move, until the reply is here."""
+    stated: Stated
+    """What the client says of it, by which roles show values of its reply."""
 
     def __init__(  # noqa: PLR0913 - one for each field
         self,
@@ -60,6 +63,7 @@ class Request:
         errors: WriteErrors | None = None,
         look: Look | None = None,
         hold: Hold | None = None,
+        stated: Stated = NOTHING_STATED,
     ) -> None:
         self.kind = kind
         self.command = command
@@ -69,6 +73,7 @@ class Request:
         self.errors = errors
         self.look = look
         self.hold = hold
+        self.stated = stated
 
 
 @final

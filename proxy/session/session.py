@@ -80,6 +80,10 @@ class Session:
         self._waiting_since_s = None
         return self._release()
 
+    def certified(self, subject: str) -> None:
+        """The client has proved that it holds a certificate with this subject; before anything else."""
+        self._conversation.entitled.use_certificate(subject)
+
     @property
     def caller(self) -> Caller:
         """Who the client is."""

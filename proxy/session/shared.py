@@ -16,6 +16,7 @@ from sealwire.policies.file.schema import PolicySet
 from sealwire.proxy.session.grids import Grids
 from sealwire.proxy.session.moving.moves import Moves
 from sealwire.proxy.session.passing import PassingCommands
+from sealwire.proxy.session.revealing.documents_read import DocumentsRead
 from sealwire.proxy.session.revealing.plaintext import PlaintextWatch
 from sealwire.proxy.session.revealing.reveal import OpenEnvelope
 from sealwire.wire.framing import MAX_MESSAGE_BYTES
@@ -42,6 +43,8 @@ class SessionSettings:
     reveal: Reveal = Reveal.PROTECTED
     former: tuple[PolicySet, ...] = ()
     """Policies that counted before this one: cursors that were opened under them are still read."""
+    workers: int = 1
+    """How many processes share what roles limit: each grants its part."""
 
     @property
     def policies(self) -> tuple[PolicySet, ...]:
@@ -53,7 +56,17 @@ class SessionSettings:
 class Shared:
     """What all sessions of one process share; see the module."""
 
-    __slots__ = ("contexts", "grids", "keyring", "moves", "open_envelope", "passing", "plaintext", "settings")
+    __slots__ = (
+        "contexts",
+        "grids",
+        "keyring",
+        "moves",
+        "open_envelope",
+        "passing",
+        "plaintext",
+        "reads",
+        "settings",
+    )
 
     def __init__(
         self, settings: SessionSettings, keyring: Keyring, contexts: ContextCache | None = None
@@ -71,6 +84,8 @@ class Shared:
         """Classes that move to another key, as far as this process knows."""
         self.plaintext = PlaintextWatch()
         """In which replies plaintext is looked for."""
+        self.reads = DocumentsRead()
+        """How many documents clients were shown whose roles have a limit."""
 
     def __repr__(self) -> str:
         return f"Shared({self.keyring!r})"

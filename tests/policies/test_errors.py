@@ -15,6 +15,7 @@ ANSWERS = {
     Reason.ENVELOPE: BAD_VALUE,
     Reason.COMMAND: (115, "CommandNotSupported"),
     Reason.UNSEEN: (13, "Unauthorized"),
+    Reason.ROLE: (13, "Unauthorized"),
     Reason.SHAPE: BAD_VALUE,
     Reason.OPCODE: (115, "CommandNotSupported"),
     Reason.TOO_LARGE: (10334, "BSONObjectTooLarge"),

@@ -58,4 +58,5 @@ def make_settings(config: Config, policies: Sequence[PolicyFile]) -> SessionSett
         login_required=config.access_control is AccessControl.REQUIRED,
         reveal=config.reveal,
         former=tuple(policy.rules for policy in policies[1:]),
+        workers=config.workers,
     )

@@ -115,6 +115,9 @@ class Connection:
             return
         try:
             self._session = self._route.new_session()
+            subject = subject_of(self.client.transport)
+            if subject:
+                self._session.certified(subject)
         except Exception as error:  # noqa: BLE001 - see _bug
             self._bug(error)
             return

@@ -27,6 +27,9 @@ class SessionCore(Protocol):
     def keys_loaded(self) -> list[Effect]:
         """The answer to NeedKeys: the keyring was loaded again, or could not be."""
 
+    def certified(self, subject: str) -> None:
+        """The client has proved that it holds a certificate with this subject; before anything else."""
+
     @property
     def caller(self) -> Caller:
         """Who the client is, as far as anybody has said."""

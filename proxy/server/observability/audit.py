@@ -202,6 +202,8 @@ def _fields(record: Audit, origin: Origin) -> dict[str, str | int]:
         "reason": record.reason,
         "path": record.path,
         "purpose": record.purpose,
+        "glass": record.glass,
+        "role": record.role,
     }
     fields: dict[str, str | int] = {"client": origin.client, "connection": origin.connection}
     return fields | {key: value for key, value in named.items() if value}

@@ -31,6 +31,7 @@ _CORE: dict[Counter, tuple[str, str | None]] = {
     Counter.DECRYPTION_FAILURES: ("Replies withheld because they do not decrypt", "failure"),
     Counter.PROTOCOL_ERRORS: ("Connections closed because a peer broke the protocol", "reason"),
     Counter.LOOK_UPS: ("Questions to the server of what a name is, each before a command", None),
+    Counter.GLASS_BROKEN: ("Commands that ran because they gave a reason to break the glass", None),
 }
 
 

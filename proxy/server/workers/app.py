@@ -310,6 +310,7 @@ class Proxy:
             self.services.audit.tick()
             self.health.audit = self.services.audit.keeping
             self.shared.plaintext.next_second()
+            self.shared.reads.next_second()
             for connection in tuple(self.services.live):
                 connection.tick(now)
             trimmer.tick(now, 2 * self.services.numbered - len(self.services.live))

@@ -26,7 +26,8 @@ class Caller:
 
     users: tuple[str, ...] = ()
     """As `user@database`, as the server says; empty where nobody has logged in, or it does not say. In a name
-    `%` and spaces are written `%25` and `%20`: one user's name must not look like those of two."""
+    `%` and spaces are written `%25` and `%20`, and in that of a database `@` is `%40`: one user's name must
+    not look like those of two, or like another's."""
     application: str = ""
     driver: str = ""
     """Its name and version."""
@@ -56,7 +57,8 @@ def users_in(message: bytes, body: int) -> tuple[str, ...]:
     found: list[str] = []
     for item in elements(message, listed.value):
         if item.kind == kinds.OBJECT and len(found) < MAX_USERS:
-            found.append("@".join(_user_part(message, item.value, part) for part in (b"user", b"db")))
+            name, database = (_user_part(message, item.value, part) for part in (b"user", b"db"))
+            found.append(f"{name}@{database.replace('@', '%40')}")
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ from sealwire.policies.commands.write_errors import CODES, STATEMENTS, RefusedSt
 from sealwire.policies.errors import Refusal
 from sealwire.policies.file.schema import PathNode, PolicySet
 from sealwire.policies.planning.arguments import named_parts
+from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
 from sealwire.wire.int32 import int32_at
@@ -40,13 +41,14 @@ class LeftOut(NamedTuple):
     """Those statements by their places, in order."""
 
 
-def leave_out(
+def leave_out(  # noqa: PLR0913, PLR0917 - what planning needs
     refusal: Refusal,
     message: bytes,
     parsed: OpMsg,
     sequences: tuple[DocumentSequence, ...],
     policy: PolicySet,
     covered: Callable[[str], PathNode | None],
+    rights: Rights | None = None,
 ) -> LeftOut:
     """The command without what is refused of it. Raises the refusal where it stands for all of it, and
     whatever planning raises. Cost: as planning.
@@ -64,7 +66,15 @@ def leave_out(
     ):
         raise refusal
     judged = RefusedStatements(ordered=ordered)
-    plan_command(policy, message, parsed.body, sequences=sequences, covered=covered, refused=judged.note)
+    plan_command(
+        policy,
+        message,
+        parsed.body,
+        sequences=sequences,
+        covered=covered,
+        refused=judged.note,
+        rights=rights,
+    )
     if not judged.found:
         raise refusal
     places = [place for place, _ in judged.found]

@@ -31,7 +31,7 @@ from sealwire.proxy.session.effects import (
 from sealwire.proxy.session.login.access import LOGIN_COMMANDS, OPEN_COMMANDS, LoginNeeded, UsersUnknown
 from sealwire.proxy.session.login.authentication import CertificateLogin, check_login
 from sealwire.proxy.session.login.handshake import HELLO_COMMANDS, prepare_hello
-from sealwire.proxy.session.login.stated import stated_in
+from sealwire.proxy.session.login.stated import NOTHING_STATED, stated_in
 from sealwire.proxy.session.moving.abandoned import abort_of
 from sealwire.proxy.session.moving.forms import Forms
 from sealwire.proxy.session.moving.lasting import held_by
@@ -44,6 +44,7 @@ from sealwire.proxy.session.rewriting.left_out import leave_out
 from sealwire.proxy.session.rewriting.rewrite import Settled, apply_plan
 from sealwire.proxy.session.shared import Reveal
 from sealwire.proxy.session.sides import ask_users, look_up
+from sealwire.proxy.session.sides.entitlement import judged
 from sealwire.proxy.session.write_errors.merging import WriteErrors
 from sealwire.wire import kinds
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
@@ -146,8 +147,18 @@ class ClientSide(Side):
         if refusal.reason is Reason.COMMAND and command not in _COUNTED_COMMANDS:
             # the path is the namespace that the command names, if its first argument is a name at all
             path = path if path in self._conversation.shared.settings.policy.collections else ""
-        purpose = stated_in(message, parsed.body).purpose
-        audit = Audit("refused", namespace, command, refusal.reason.value, path, purpose)
+        stated = stated_in(message, parsed.body)
+        rights = self._conversation.entitled.rights(stated)
+        audit = Audit(
+            "refused",
+            namespace,
+            command,
+            refusal.reason.value,
+            path,
+            stated.purpose,
+            stated.glass,
+            "" if rights is None else ",".join(rights.roles),
+        )
         return self._denied(audit, replies.refusal_body(refusal), message, parsed)
 
     def _shortened(self, refusal: Refusal, message: bytes, parsed: OpMsg) -> list[Effect]:
@@ -161,7 +172,8 @@ class ClientSide(Side):
             raise refusal
         policy = conversation.shared.settings.policy
         sequences = _document_sequences(message, parsed)
-        left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered)
+        rights = conversation.entitled.rights(stated_in(message, parsed.body))
+        left_out = leave_out(refusal, message, parsed, sequences, policy, views.covered, rights)
         command, namespace = _describe(message, parsed)
         reasons = Tally(each.reason.value for _, each in left_out.refused)
         effects: list[Effect] = [
@@ -220,18 +232,16 @@ class ClientSide(Side):
         cursor = Cursor(message, parsed.body)
         name = cursor.name if cursor.advance() else b""
         if name in HELLO_COMMANDS:
-            if parsed.sequences:
-                # no handshake has one, and nobody would look into it
-                raise Refusal(Reason.SHAPE, rule="this document sequence")
-            hello = refresh_checksum(prepare_hello(message, parsed.body))
-            ask_users.introduced(conversation, message, parsed.body)
-            request = Request(RequestKind.HELLO, "hello", "")
-            return [self._send_on(hello, None if unanswered else request)]
+            return self._hello(message, parsed)
         check_login(message, parsed.body, name)
         opened = Opened.NO
         if name in cursors.CURSOR_COMMANDS:
             message, opened = cursors.unmark(message, parsed.body, name, keyring, settings.policies)
             parsed = parse_op_msg(message)
+        stated, rights = NOTHING_STATED, None
+        if conversation.entitled.has_roles:
+            stated = stated_in(message, parsed.body)
+            rights = conversation.entitled.rights(stated)
         settled = Settled(shared, forms) if len(message) > LONG_BYTES else None
         plan = plan_command(
             settings.policy,
@@ -241,20 +251,33 @@ class ClientSide(Side):
             _document_sequences(message, parsed) if parsed.sequences else (),
             conversation.views.covered,
             None if settled is None else settled.take,
+            rights=rights,
         )
+        effects = [] if rights is None else judged(conversation, rights, stated, plan, opened)
         rewritten = apply_plan(plan, shared, settled, forms)
         label = plan.command if plan.command in _COUNTED_COMMANDS else "other"
         count = _COMMAND_COUNTS[label]
         request = self._request(plan, name, parsed.body, label, opened, errors)
+        request.stated = stated
         if forms is not None and is_moving:
             self._hold_up(forms, plan, parsed, name, opened, request)
         sent_on = self._send_on(rewritten[0], None if unanswered else request, rewritten)
         if plan.edits or plan.settled:
             in_clear = 0 if forms is None else forms.in_clear
-            return [count, Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear), sent_on]
-        if target is not None and not plan.protected and not conversation.views.consulted:
+            return [*effects, count, Count(Counter.VALUES_ENCRYPTED, plan.values - in_clear), sent_on]
+        passes_always = not plan.protected and not conversation.views.consulted
+        if target is not None and passes_always and stated is NOTHING_STATED:
             known.remember(target, request, count)
-        return [count, sent_on]
+        return [*effects, count, sent_on]
+
+    def _hello(self, message: bytes, parsed: OpMsg) -> list[Effect]:
+        if parsed.sequences:
+            # no handshake has one, and nobody would look into it
+            raise Refusal(Reason.SHAPE, rule="this document sequence")
+        hello = refresh_checksum(prepare_hello(message, parsed.body))
+        ask_users.introduced(self._conversation, message, parsed.body)
+        request = Request(RequestKind.HELLO, "hello", "")
+        return [self._send_on(hello, None if parsed.flags & MORE_TO_COME else request)]
 
     def _hold_up(
         self, forms: Forms, plan: Plan, parsed: OpMsg, name: bytes, opened: Opened, request: Request

@@ -9,6 +9,8 @@ from sealwire.crypto.errors import DecryptionFailed, InvalidEnvelope
 from sealwire.keys.contexts.cache import ContextKeysMissing
 from sealwire.keys.errors import KeyDestroyed, UnknownKey
 from sealwire.keys.frontier.uses import FrontierLost
+from sealwire.policies.errors import Reason
+from sealwire.policies.roles.rights import Rights
 from sealwire.proxy.session import replies
 from sealwire.proxy.session.conversation import Conversation, Side
 from sealwire.proxy.session.effects import (
@@ -29,8 +31,9 @@ from sealwire.proxy.session.requests import Request, RequestKind
 from sealwire.proxy.session.revealing import cursors
 from sealwire.proxy.session.revealing.long_reply import LongReply, has_more_to_come, is_plain
 from sealwire.proxy.session.revealing.plaintext import Look, plaintext_in
-from sealwire.proxy.session.revealing.reveal import context_keys_in, reveal
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope, context_keys_in, reveal
 from sealwire.proxy.session.sides import ask_users, look_up
+from sealwire.proxy.session.sides.entitlement import check_reply, opener_for
 from sealwire.proxy.session.write_errors import duplicates
 from sealwire.wire.errors import BsonError, ProtocolError, WireReason
 from sealwire.wire.framing import Framer
@@ -39,7 +42,15 @@ from sealwire.wire.long_message import LongMessage
 from sealwire.wire.op_msg import MORE_TO_COME, OpMsg, parse_op_msg, refresh_checksum
 from sealwire.wire.op_query import parse_op_reply
 
-_UNREADABLE: Final = (InvalidEnvelope, DecryptionFailed, KeyDestroyed, UnknownKey, ContextKeysMissing)
+_DENIED: Final = (replies.ReadDenied, replies.TooManyDocuments)
+_UNREADABLE: Final = (
+    InvalidEnvelope,
+    DecryptionFailed,
+    KeyDestroyed,
+    UnknownKey,
+    ContextKeysMissing,
+    *_DENIED,
+)
 
 # Who reads the answers to our own questions.
 _QUESTIONS: Final = {RequestKind.LOOK_UP: look_up.answered, RequestKind.USERS: ask_users.answered}
@@ -58,12 +69,14 @@ _MAX_SEARCHES: Final = 256
 class ServerSide(Side):
     """Handles the server's messages, each whole."""
 
-    __slots__ = ("_asked_contexts", "_asked_keys", "_searches", "_unfinished")
+    __slots__ = ("_asked_contexts", "_asked_keys", "_rights", "_searches", "_unfinished")
 
     def __init__(self, conversation: Conversation, framer: Framer) -> None:
         super().__init__(conversation, framer, CloseReason.SERVER_PROTOCOL)
         # A long reply that is still arriving, or waits for a key: it goes on where it stopped.
         self._unfinished: LongReply | None = None
+        # Under which it was begun.
+        self._rights: Rights | None = None
         self._asked_keys: set[tuple[int, int]] = set()
         self._asked_contexts: frozenset[bytes] = frozenset()
         """Ids of keys that were looked up last."""
@@ -131,9 +144,12 @@ class ServerSide(Side):
             class_name = shared.settings.policy.class_names[0]
             message = cursors.mark(message, parsed.body, shared.keyring, class_name)
             parsed = parse_op_msg(message)
+        rights = self._conversation.entitled.rights(request.stated)
+        if rights is not None:
+            check_reply(self._conversation, rights, message, parsed)
         if message.find(MARKER) < 0:
             return message, 0
-        revealed, opened = reveal(message, parsed, shared.open_envelope)
+        revealed, opened = reveal(message, parsed, opener_for(self._conversation, rights))
         if opened and request.command in duplicates.COMMANDS:
             revealed = duplicates.name_in_clear(message, parsed.body, revealed)
         return revealed, opened
@@ -185,9 +201,24 @@ class ServerSide(Side):
         if self._unfinished is None:
             if MARKER not in message.parts[-1] or not self._is_revealed(message):
                 return
-            self._unfinished = LongReply(message)
-        with suppress(BsonError, *_UNREADABLE):
-            self._unfinished.advance(self._conversation.shared.open_envelope)
+            self._begin(message)
+        if self._unfinished is not None:
+            with suppress(BsonError, *_UNREADABLE):
+                self._unfinished.advance(self._opener_in_parts(message))
+
+    def _begin(self, message: LongMessage) -> LongReply:
+        """A long reply is opened from here on, all of it under the rights that count now."""
+        reply = self._unfinished = LongReply(message)
+        request = self._conversation.awaited.find(response_to_of(message.head))
+        self._rights = None if request is None else self._conversation.entitled.rights(request.stated)
+        return reply
+
+    def _opener_in_parts(self, message: LongMessage) -> OpenEnvelope:
+        """Raises ReadDenied where other rights count than when the reply began."""
+        request = self._conversation.awaited.find(response_to_of(message.head))
+        if request is None or self._conversation.entitled.rights(request.stated) is not self._rights:
+            raise replies.ReadDenied
+        return opener_for(self._conversation, self._rights)
 
     def _ordinary(self, message: LongMessage) -> Request | None:
         """The request that a long message answers, if the answer can be read in parts."""
@@ -196,6 +227,11 @@ class ServerSide(Side):
             return None
         if request.hold is not None or request.errors is not None or request.command in duplicates.WRITES:
             return None
+        rights = self._conversation.entitled.rights(request.stated)
+        if rights is not None and (
+            rights.documents_per_hour is not None or self._conversation.shared.keyring.partly_plaintext
+        ):
+            return None  # its documents are counted, or it is withheld
         return request if is_plain(message) else None
 
     def _is_revealed(self, message: LongMessage) -> bool:
@@ -210,13 +246,13 @@ class ServerSide(Side):
             if request is None:
                 return self.message(message.joined())
             if request.reveals and message.holds(MARKER):
-                reply = LongReply(message)
+                reply = self._begin(message)
         self._unfinished = None
         pieces, opened = [], 0
         failure: Exception | None = None
         if reply is not None:
             try:
-                pieces = reply.reveal(self._conversation.shared.open_envelope)
+                pieces = reply.reveal(self._opener_in_parts(message))
                 opened = reply.opened
             except _UNREADABLE as error:
                 asked = self._ask_for_key(error, reply.window)
@@ -274,8 +310,10 @@ class ServerSide(Side):
         """Withhold the whole reply: a part of it would be a wrong answer."""
         name = type(failure).__name__
         counter, event = Counter.DECRYPTION_FAILURES, "undecryptable"
-        if isinstance(failure, replies.ReplyTooLong):
+        if isinstance(failure, replies.ReplyTooLong | replies.ReadDenied | replies.TooManyDocuments):
             counter, event = Counter.REFUSALS, "refused"
+        if isinstance(failure, _DENIED):
+            name = Reason.ROLE.value
         body = replies.failure_body(failure)
         effects: list[Effect] = [
             Count(counter, label=name),

@@ -12,10 +12,11 @@ from sealwire.cli.groups import LazyGroup
     modules={
         "check": ("check", "lint"),
         "explain": ("explain",),
+        "access": ("access",),
         "enforce": ("enforce",),
         "drift": ("drift",),
         "coverage": ("coverage",),
     },
 )
 def command() -> None:
-    """Check a policy file, lint it, explain or enforce it, or find what it does not cover."""
+    """Check a policy, lint it, explain what it does and who may do what, enforce it, find what it misses."""

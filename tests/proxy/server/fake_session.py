@@ -22,6 +22,8 @@ class FakeSession:
         self.idle = True
         self.caller = Caller()
         self.uses = False
+        self.certificates: list[str] = []
+        """The subjects that it was told of."""
         self._first_keyring = shared.keyring
         self._shared = shared
         self._script = script
@@ -51,6 +53,9 @@ class FakeSession:
     def settings_changed(self) -> None:
         self.calls.append("settings_changed")
         self.settings.append(self._shared.settings)
+
+    def certified(self, subject: str) -> None:
+        self.certificates.append(subject)
 
     @property
     def has_uses(self) -> bool:

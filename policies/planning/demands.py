@@ -1,0 +1,68 @@
+"""What a command demands of its client's rights, found where the planner finds what it does.
+
+Without roles in the policy a draft has no rights to ask for, and nothing is looked at. Presence is no value:
+`$exists`, null and the lengths of arrays demand nothing. What is shown of values is decided by their
+envelopes, in replies.
+"""
+
+from collections.abc import Iterator
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import FieldClass, PathNode
+from sealwire.policies.planning.draft import Draft
+from sealwire.policies.roles.rights import Rights
+
+
+def demand_filter(draft: Draft, node: PathNode) -> None:
+    """Values at or below a node are compared. Raises Refusal(ROLE). Cost: O(the node's size)."""
+    rights = draft.rights
+    if rights is not None:
+        for field_class in _classes_at(node):
+            if field_class is None or not rights.access(field_class.name).filters:
+                raise Refusal(Reason.ROLE, path=node.path, rule="filtering")
+
+
+def demand_write(draft: Draft, node: PathNode) -> None:
+    """Values at or below a node are written, replaced or taken away. Raises Refusal(ROLE). Cost: as above."""
+    rights = draft.rights
+    if rights is not None and not _may_write(rights, node):
+        raise Refusal(Reason.ROLE, path=node.path, rule="writing")
+
+
+def demand_delete(draft: Draft, tree: PathNode) -> None:
+    """Documents with these covered paths are deleted, and their values with them. Raises Refusal(ROLE)."""
+    rights = draft.rights
+    if rights is not None and not rights.deletes and not _may_write(rights, tree):
+        raise Refusal(Reason.ROLE, path=tree.path or draft.namespace, rule="deleting")
+
+
+def demand_role(draft: Draft) -> None:
+    """A protected collection is reached. Raises Refusal(ROLE) for a client without a role."""
+    rights = draft.rights
+    if rights is not None and rights.is_empty:
+        raise Refusal(Reason.ROLE, path=draft.namespace, rule=f"{draft.command} without {rights.lacks}")
+
+
+def _may_write(rights: Rights, node: PathNode) -> bool:
+    return all(each is not None and rights.access(each.name).writes for each in _classes_at(node))
+
+
+def _classes_at(node: PathNode) -> Iterator[FieldClass | None]:
+    """The classes at and below a node, behind numbers too; None where nobody knows which ones are.
+
+    A pipeline can make a tree in which a node stands many times: each is looked at once.
+    """
+    seen: set[int] = set()
+    left = [node]
+    while left:
+        each = left.pop()
+        if id(each) in seen or not each.covers:
+            continue
+        seen.add(id(each))
+        if each.leaf is not None:
+            yield each.leaf
+        elif each.opaque:
+            yield None
+        left.extend(each.children.values())
+        if each.behind_number is not None:
+            left.append(each.behind_number)

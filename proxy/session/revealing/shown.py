@@ -1,0 +1,56 @@
+"""Open envelopes as far as a client's rights go: in clear, as a mask, as ciphertext, or not at all.
+
+What class a value is of, its envelope says. So a field that was renamed, projected, joined, grouped or put
+into an error is shown as it would be where the policy names it.
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+from sealwire.policies.roles.access import Disclosure, Level
+from sealwire.policies.roles.masks import masked
+from sealwire.policies.roles.rights import Rights
+from sealwire.proxy.session.replies import ReadDenied
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope
+from sealwire.wire import kinds
+
+# Where the class id stands in an envelope of any format; see `crypto.envelope`.
+_CLASS_ID_OFFSET: Final = 4
+_CLASS_ID_END: Final = 8
+# A BSON Binary's length and subtype, before the envelope.
+_BINARY_HEAD_BYTES: Final = 5
+
+
+@final
+class Shown:
+    """Opens envelopes for one client. Made anew for other rights, and for another keyring."""
+
+    __slots__ = ("_classes_of", "_known", "_open", "rights")
+
+    def __init__(
+        self, rights: Rights, classes_of: Callable[[int], tuple[str, ...]], open_envelope: OpenEnvelope
+    ) -> None:
+        """`classes_of`: the classes whose envelopes may have a class id."""
+        self.rights: Final = rights
+        self._classes_of = classes_of
+        self._open = open_envelope
+        self._known: dict[int, Disclosure] = {}
+
+    def open_envelope(self, buf: bytes, start: int, end: int) -> tuple[int, bytes]:
+        """As `Keyring.open_envelope`: what the client is shown. Raises ReadDenied, and as that."""
+        class_id = int.from_bytes(buf[start + _CLASS_ID_OFFSET : start + _CLASS_ID_END], "big")
+        disclosure = self._known.get(class_id)
+        if disclosure is None:
+            names = self._classes_of(class_id)
+            if not names:
+                self._open(buf, start, end)  # says which key is wanted
+                raise ReadDenied
+            disclosure = self._known[class_id] = self.rights.disclosure(names)
+        level = disclosure.level
+        if level is Level.CLEAR:
+            return self._open(buf, start, end)
+        if level is Level.MASKED:
+            return masked(disclosure.mask, *self._open(buf, start, end))
+        if level is Level.CIPHERTEXT:
+            return kinds.BIN_DATA, buf[start - _BINARY_HEAD_BYTES : end]
+        raise ReadDenied

@@ -1,0 +1,83 @@
+"""What a client's roles say of its commands and of the replies to them.
+
+Whether values may be filtered by or written, the planner has judged. Here is the rest: whether anything may
+be read at all, how much in an hour, and what of an envelope is shown.
+"""
+
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.planning.plan import Plan
+from sealwire.policies.roles.rights import Rights
+from sealwire.proxy.session import replies
+from sealwire.proxy.session.conversation import Conversation
+from sealwire.proxy.session.effects import Audit, Count, Counter, Effect
+from sealwire.proxy.session.login.stated import Stated
+from sealwire.proxy.session.revealing.cursors import Opened
+from sealwire.proxy.session.revealing.documents_read import documents_in
+from sealwire.proxy.session.revealing.reveal import OpenEnvelope
+from sealwire.proxy.session.revealing.shown import Shown
+from sealwire.proxy.session.shared import Shared
+from sealwire.wire.op_msg import OpMsg
+
+
+def judged(
+    conversation: Conversation, rights: Rights, stated: Stated, plan: Plan, opened: Opened
+) -> list[Effect]:
+    """A planned command goes to the server; what is to be said of it, where it breaks the glass.
+
+    Raises Refusal(ROLE).
+    """
+    is_read_on = plan.command == "getMore" and opened is not Opened.NO
+    if not plan.protected and not is_read_on:
+        return []
+    if rights.is_empty:
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule=f"{plan.command} without {rights.lacks}")
+    shared = conversation.shared
+    if not _shows_what_is_in_clear(rights, shared):
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule="a class in clear")
+    limit = _share_of(rights, shared)
+    if limit is not None and shared.reads.of_last_hour(conversation.entitled.client) >= limit:
+        raise Refusal(Reason.ROLE, path=plan.namespace, rule="more documents in this hour")
+    if not rights.is_glass_broken:
+        return []
+    record = Audit(
+        "break-glass",
+        replies.one_line(plan.namespace),
+        plan.command,
+        purpose=stated.purpose,
+        glass=stated.glass,
+        role=",".join(rights.roles),
+    )
+    return [Count(Counter.GLASS_BROKEN), record]
+
+
+def check_reply(conversation: Conversation, rights: Rights, message: bytes, parsed: OpMsg) -> None:
+    """The client is about to see a reply. Raises ReadDenied, TooManyDocuments; BsonError."""
+    shared = conversation.shared
+    if not _shows_what_is_in_clear(rights, shared):
+        raise replies.ReadDenied
+    limit = _share_of(rights, shared)
+    if limit is not None:
+        shared.reads.take(conversation.entitled.client, documents_in(message, parsed.body), limit)
+
+
+def opener_for(conversation: Conversation, rights: Rights | None) -> OpenEnvelope:
+    """What opens envelopes for a client with these rights; without roles it opens all."""
+    shared = conversation.shared
+    if rights is None:
+        return shared.open_envelope
+    return Shown(rights, shared.keyring.classes_of, shared.open_envelope).open_envelope
+
+
+def _shows_what_is_in_clear(rights: Rights, shared: Shared) -> bool:
+    """Whether rights reach the plaintext that may rightly be stored: nothing in it says its class."""
+    in_clear = shared.keyring.partly_plaintext
+    return not in_clear or rights.sees_in_clear(in_clear & shared.settings.policy.classes.keys())
+
+
+def _share_of(rights: Rights, shared: Shared) -> int | None:
+    """How many documents an hour this process shows to a client with these rights; None: without a limit.
+
+    Together the workers show no more than the limit, or one document each where that is less.
+    """
+    limit = rights.documents_per_hour
+    return None if limit is None else max(1, limit // shared.settings.workers)

@@ -1,0 +1,66 @@
+"""What commands demand of rights: for the nodes that planning meets."""
+
+from typing import Any
+
+import pytest
+
+from sealwire.policies.aggregation.stages import TABLES
+from sealwire.policies.errors import Reason, Refusal
+from sealwire.policies.file.schema import FieldClass, Mode, PathNode, ValueType
+from sealwire.policies.planning.demands import demand_delete, demand_filter, demand_role, demand_write
+from sealwire.policies.planning.draft import Draft
+from sealwire.policies.planning.trees import OPAQUE
+from sealwire.policies.roles.access import DENIED, ClassAccess
+from sealwire.policies.roles.rights import Rights
+
+A, B = (FieldClass(name, Mode.DETERMINISTIC, ValueType.STRING) for name in "ab")
+LEAF_A, LEAF_B = PathNode("x", leaf=A), PathNode("y", leaf=B)
+BOTH = PathNode("", {b"x": LEAF_A, b"y": LEAF_B})
+BEHIND = PathNode("z", behind_number=PathNode("z", {b"x": LEAF_A}))
+ALL_OF_B = ClassAccess(DENIED, filters=True, writes=True)
+
+
+def draft(rights: Rights | None) -> Draft:
+    found = Draft(b"", TABLES)
+    found.rights = rights
+    return found
+
+
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete])
+def test_without_roles_nothing_is_demanded(demand: Any) -> None:
+    demand(draft(None), OPAQUE)
+
+
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete])
+@pytest.mark.parametrize("node", [LEAF_A, BOTH, BEHIND, OPAQUE])
+def test_every_class_at_and_below_a_node_counts(demand: Any, node: PathNode) -> None:
+    with pytest.raises(Refusal) as caught:
+        demand(draft(Rights(("r",), {"b": ALL_OF_B})), node)
+    assert caught.value.reason is Reason.ROLE
+    demand(draft(Rights(("r",), {"b": ALL_OF_B})), LEAF_B)
+
+
+@pytest.mark.parametrize("demand", [demand_filter, demand_write, demand_delete])
+def test_what_is_not_covered_needs_nothing(demand: Any) -> None:
+    demand(draft(Rights(("r",))), PathNode("free"))
+
+
+def test_who_may_delete_needs_no_right_to_write() -> None:
+    demand_delete(draft(Rights(("r",), deletes=True)), BOTH)
+    with pytest.raises(Refusal):
+        demand_write(draft(Rights(("r",), deletes=True)), BOTH)
+
+
+def test_a_role_is_demanded_by_what_is_missing() -> None:
+    demand_role(draft(None))
+    demand_role(draft(Rights(("r",))))
+    with pytest.raises(Refusal) as caught:
+        demand_role(draft(Rights(lacks="a purpose")))
+    assert caught.value.rule.endswith("without a purpose")
+
+
+def test_a_node_that_stands_many_times_in_a_tree_is_looked_at_once() -> None:
+    node = PathNode("", {b"x": LEAF_B})
+    for _ in range(40):
+        node = PathNode("", {b"l": node, b"r": node})
+    demand_filter(draft(Rights(("r",), {"b": ALL_OF_B})), node)

@@ -1,0 +1,139 @@
+"""Who has a role, and what roles give together."""
+
+from dataclasses import replace
+
+import pytest
+
+from sealwire.policies.roles.access import CLEAR, NO_ACCESS, ClassAccess, Disclosure, Level, Mask
+from sealwire.policies.roles.role import Claim, NamedUser, Role, Roles, Wildcards
+
+SEES = {"nhs": ClassAccess(CLEAR)}
+NOBODY = Wildcards((), are_subjects=True)
+
+
+def user(text: str) -> NamedUser:
+    name, _, database = text.rpartition("@")
+    return NamedUser(Wildcards((name,)), Wildcards((database,)))
+
+
+def role(name: str = "r", *users: str, certificates: tuple[str, ...] = ()) -> Role:
+    subjects = Wildcards(certificates, are_subjects=True)
+    return Role(name, tuple(map(user, users)), subjects, SEES)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "is_match"),
+    [
+        ("ann@admin", "ann@admin", True),
+        ("ann@admin", "ANN@admin", False),
+        ("ann@admin", "ann@clinic", False),
+        ("desk_*@clinic", "desk_3@clinic", True),
+        ("desk_*@clinic", "desk_3@clinic@evil", False),
+        ("*@clinic", "jane@nhs.net@clinic", True),
+        ("*@clinic", "bob@a%40clinic", False),
+        ("*@*", "ann@admin", True),
+        ("a.c@admin", "abc@admin", False),
+        ("a?c@admin", "abc@admin", False),
+        ("[ab]@admin", "a@admin", False),
+        ("a*c@admin", "a\nc@admin", True),
+    ],
+)
+def test_a_user_is_named_in_full_or_with_wildcards(pattern: str, name: str, is_match: bool) -> None:
+    assert user(pattern).match(name) is is_match
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "is_match"),
+    [
+        ("CN=desk,*", "CN=desk,O=Clinic", True),
+        ("CN=desk,*", "CN=desk\\,O=Clinic", False),
+        ("*,O=Clinic", "CN=ann,O=Clinic", True),
+        ("*,O=Clinic", "CN=ann\\,O=Clinic", False),
+        ("*,O=Clinic", "CN=ann\\\\,O=Clinic", True),
+        ("*,O=Clinic", "CN=ann,O=Clinic,L=x", False),
+        ("CN=desk", "CN=desk2", False),
+    ],
+)
+def test_an_escaped_comma_ends_no_name_in_a_subject(pattern: str, subject: str, is_match: bool) -> None:
+    assert Wildcards((pattern,), are_subjects=True).match(subject) is is_match
+
+
+def test_either_the_user_or_the_certificate_is_enough_unless_both_are_wanted() -> None:
+    either = role("r", "ann@admin", certificates=("CN=ann",))
+    both = replace(either, needs_certificate=True)
+    by_user, by_both = Claim(("ann@admin",)), Claim(("ann@admin",), "CN=ann")
+    other = Claim(("bob@admin",), "CN=ann")
+    assert [either.lacks(each) for each in (by_user, by_both, other, Claim())] == ["", "", "", None]
+    assert [both.lacks(each) for each in (by_user, by_both, other, Claim())] == [
+        "a certificate",
+        "",
+        None,
+        None,
+    ]
+
+
+def test_a_certificate_may_be_wanted_whatever_its_subject() -> None:
+    certified = replace(role("r", "ann@admin"), needs_certificate=True)
+    assert certified.lacks(Claim(("ann@admin",))) == "a certificate"
+    assert certified.lacks(Claim(("ann@admin",), "CN=anybody")) == ""
+
+
+def test_no_certificate_is_not_a_certificate_with_any_subject() -> None:
+    assert role("r", certificates=("*",)).lacks(Claim()) is None
+    assert role("r", certificates=("*",)).lacks(Claim(certificate="CN=x")) == ""
+
+
+def test_a_purpose_and_a_reason_make_a_role_count() -> None:
+    asking = replace(role("r", "ann@admin"), purposes=("care",), break_glass=True)
+    claim = Claim(("ann@admin",))
+    assert asking.lacks(claim) == "a reason to break the glass"
+    assert asking.lacks(replace(claim, has_reason=True)) == "a purpose"
+    assert asking.lacks(replace(claim, has_reason=True, purpose="care")) == ""
+    assert asking.lacks(replace(claim, has_reason=True, purpose="Care")) == "a purpose"
+
+
+def test_several_roles_give_the_most_of_each() -> None:
+    first = replace(role("first", "ann@admin"), classes={"nhs": ClassAccess(CLEAR)}, documents_per_hour=5)
+    masked = ClassAccess(Disclosure(Level.MASKED, Mask.LAST4), filters=True)
+    second = replace(
+        role("second", "*@admin"),
+        classes={"nhs": masked, "born": ClassAccess(Disclosure(Level.CIPHERTEXT), writes=True)},
+        others=ClassAccess(Disclosure(Level.MASKED)),
+        documents_per_hour=9,
+        deletes=True,
+    )
+    rights = Roles((first, second), ("nhs", "born")).rights(Claim(("ann@admin",)))
+    assert rights.roles == ("first", "second")
+    assert rights.access("nhs") == ClassAccess(CLEAR, filters=True)
+    assert rights.access("born") == ClassAccess(Disclosure(Level.CIPHERTEXT), writes=True)
+    assert rights.access("another") == ClassAccess(Disclosure(Level.MASKED))
+    assert (rights.documents_per_hour, rights.deletes, rights.is_glass_broken) == (9, True, False)
+
+
+def test_a_role_without_a_limit_has_none_for_all() -> None:
+    limited = replace(role("a", "ann@admin"), documents_per_hour=5)
+    rights = Roles((limited, role("b", "ann@admin")), ("nhs",)).rights(Claim(("ann@admin",)))
+    assert rights.documents_per_hour is None
+
+
+def test_a_class_that_one_role_denies_and_another_covers_by_its_star_is_shown() -> None:
+    denying = replace(role("a", "ann@admin"), classes={"nhs": NO_ACCESS})
+    open_to_all = replace(role("b", "ann@admin"), classes={}, others=ClassAccess(CLEAR))
+    rights = Roles((denying, open_to_all), ("nhs",)).rights(Claim(("ann@admin",)))
+    assert rights.access("nhs").read == CLEAR
+
+
+def test_who_has_no_role_has_no_rights_and_is_told_what_is_missing() -> None:
+    asking = replace(role("r", "ann@admin"), purposes=("care",))
+    roles = Roles((asking,), ("nhs",))
+    assert roles.rights(Claim(("ann@admin",))).lacks == "a purpose"
+    assert roles.rights(Claim(("bob@admin",))).lacks == "a role"
+    assert roles.rights(Claim(("bob@admin",))).is_empty
+    assert roles.rights(Claim(("bob@admin",))).access("nhs") == NO_ACCESS
+
+
+def test_a_broken_glass_shows() -> None:
+    glass = replace(role("g", "ann@admin"), break_glass=True)
+    roles = Roles((role("r", "ann@admin"), glass), ("nhs",))
+    assert not roles.rights(Claim(("ann@admin",))).is_glass_broken
+    assert roles.rights(Claim(("ann@admin",), has_reason=True)).is_glass_broken

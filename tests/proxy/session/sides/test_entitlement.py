@@ -1,0 +1,345 @@
+"""What roles allow of commands, and show of replies."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bson import Binary
+from bson.datetime_ms import DatetimeMS
+from bson.int64 import Int64
+
+from sealwire.keys.keyring.keyring import Keyring
+from sealwire.proxy.session.effects import Audit, Count, Counter, ToClient, ToServer
+from sealwire.proxy.session.shared import Reveal, SessionSettings
+from tests.proxy.session.role_world import POLICY, asked, batch, first, is_denied, session_as, shown
+from tests.proxy.session.world import (
+    KEYRING,
+    body_of,
+    data_key,
+    reply,
+    sealed,
+    sealed_randomly,
+    sections,
+    use_settings,
+    written,
+)
+
+NHS = "9434765919"
+BORN = DatetimeMS(-624_758_400_000)
+FIND = {"find": "patients", "filter": {}}
+STORED = {
+    "_id": 1,
+    "nhs_number": sealed("nhs", NHS),
+    "born": sealed("born", BORN),
+    "visits": sealed("visits", 7),
+}
+
+
+def test_each_class_is_shown_as_the_role_says() -> None:
+    secret = sealed_randomly("secret", "a note")
+    clerk = first(shown(session_as("CN=clerk"), FIND, batch({**STORED, "notes": secret})))
+    assert clerk == {"_id": 1, "nhs_number": "****5919", "born": "1950", "visits": 7, "notes": secret}
+    doctor = first(shown(session_as("CN=doctor"), FIND, batch({**STORED, "notes": secret})))
+    assert doctor == {"_id": 1, "nhs_number": NHS, "born": BORN, "visits": 7, "notes": "a note"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"renamed": sealed("nhs", NHS)},
+        {"deep": {"er": [{"x": sealed("nhs", NHS)}]}},
+        {"joined": [{"nhs_number": sealed("nhs", NHS)}]},
+        {"_id": sealed("nhs", NHS)},
+    ],
+)
+def test_no_other_name_gives_a_way_round(document: dict[str, Any]) -> None:
+    answer = shown(session_as("CN=clerk"), FIND, batch(document))
+    assert NHS not in str(answer)
+    assert "****5919" in str(answer)
+
+
+def test_a_reply_with_a_denied_value_is_withheld_as_a_whole() -> None:
+    talk = session_as("CN=clerk")
+    asked(talk, FIND)
+    effects = talk.server_data(reply(batch(STORED, {"_id": 2, "smoker": sealed("smoker", True)})))
+    assert is_denied(body_of(written(effects, ToClient)))
+    assert Audit("refused", "clinic.patients", "find", "role") in effects
+    assert Count(Counter.REFUSALS, label="role") in effects
+
+
+@pytest.mark.parametrize("certificate", ["", "CN=stranger", "CN=clerk\\,x", "CN=doctors", "unreadable"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        FIND,
+        {"insert": "patients", "documents": [{"_id": 1}]},
+        {"aggregate": "wards", "pipeline": [{"$unionWith": "patients"}], "cursor": {}, "$db": "clinic"},
+        {"getMore": Int64(5), "collection": "patients"},
+        {"explain": FIND},
+        {"aggregate": 1, "pipeline": [{"$changeStream": {}}], "cursor": {}},
+        {"drop": "patients"},
+        {"collStats": "patients"},
+    ],
+)
+def test_who_has_no_role_reaches_nothing_protected(certificate: str, body: dict[str, Any]) -> None:
+    assert is_denied(shown(session_as(certificate), body, batch(STORED)))
+
+
+def test_who_has_no_role_reaches_everything_else() -> None:
+    talk = session_as("")
+    find = {"find": "wards", "$db": "other"}
+    bodies: list[dict[str, Any]] = [find, {"ping": 1}, find]
+    for number, body in enumerate(bodies, 1):
+        assert written(asked(talk, body, number), ToServer)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"find": "patients", "filter": {"contact.email": "x"}},
+        {"find": "patients", "filter": {"$expr": {"$eq": ["$visits", 7]}}},
+        {"find": "patients", "filter": {"visits": {"$in": [7]}}},
+        {"find": "patients", "filter": {"visits": {"$ne": 7}}},
+        {"find": "patients", "projection": {"tags": {"$elemMatch": {"$eq": "x"}}}},
+        {"count": "patients", "query": {"visits": 7}},
+        {"distinct": "patients", "key": "visits"},
+        {"aggregate": "patients", "pipeline": [{"$group": {"_id": "$visits"}}], "cursor": {}},
+        {"aggregate": "patients", "pipeline": [{"$sortByCount": "$visits"}], "cursor": {}},
+        {"aggregate": "patients", "pipeline": [{"$match": {"visits": 7}}], "cursor": {}},
+        {"aggregate": "patients", "pipeline": [{"$project": {"x": {"$eq": ["$visits", 7]}}}], "cursor": {}},
+        {
+            "aggregate": "patients",
+            "pipeline": [{"$project": {"x": {"$ifNull": ["$visits", 7]}}}],
+            "cursor": {},
+        },
+        {
+            "aggregate": "patients",
+            "pipeline": [{"$group": {"_id": 1, "x": {"$addToSet": "$visits"}}}],
+            "cursor": {},
+        },
+        {
+            "aggregate": "patients",
+            "pipeline": [
+                {"$lookup": {"from": "patients", "localField": "visits", "foreignField": "visits", "as": "x"}}
+            ],
+            "cursor": {},
+        },
+        {"createIndexes": "patients", "indexes": [{"key": {"visits": 1}, "name": "v", "unique": True}]},
+        {"update": "patients", "updates": [{"q": {"visits": 7}, "u": {"$set": {"x": 1}}}]},
+        {"delete": "patients", "deletes": [{"q": {"visits": 7}, "limit": 1}]},
+    ],
+)
+def test_comparing_needs_the_right_to_filter(body: dict[str, Any]) -> None:
+    certificate = "CN=writer" if "contact.email" in str(body) or "$elemMatch" in str(body) else "CN=clerk"
+    answer = shown(session_as(certificate), body, batch())
+    assert is_denied(answer) or is_denied(answer["writeErrors"][0])
+    assert not is_denied(shown(session_as("CN=doctor"), body, batch()))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"find": "patients", "filter": {"nhs_number": NHS}},
+        {"find": "patients", "filter": {"visits": {"$exists": True}, "born": None}},
+        {"distinct": "patients", "key": "nhs_number"},
+        {"find": "patients", "projection": {"renamed": "$notes"}},
+    ],
+)
+def test_what_a_role_allows_passes(body: dict[str, Any]) -> None:
+    assert written(asked(session_as("CN=clerk"), body), ToServer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$set": {"nhs_number": NHS}},
+        {"$unset": {"nhs_number": ""}},
+        {"$unset": {"contact": ""}},
+        {"$set": {"contact": {"city": "x"}}},
+        {"$set": {"nhs_number": None}},
+        {"$set": {"tags": []}},
+        {"$push": {"tags": "x"}},
+        {"$pop": {"tags": 1}},
+        {"$rename": {"nhs_number": "contact.email"}},
+        {"_id": 1},
+        [{"$set": {"visits": 7}}],
+        [{"$unset": "visits"}],
+        [{"$project": {"name": 1}}],
+        [{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"x": 1}]}}],
+    ],
+)
+def test_changing_a_covered_path_needs_the_right_to_write(change: Any) -> None:
+    body = {"update": "patients", "updates": [{"q": {"_id": 1}, "u": change}]}
+    answer = shown(session_as("CN=clerk"), body, {"ok": 1.0, "n": 0})
+    assert is_denied(answer["writeErrors"][0])
+    asked_one = {"findAndModify": "patients", "query": {"_id": 1}, "update": change}
+    assert is_denied(shown(session_as("CN=clerk"), asked_one, {"ok": 1.0}))
+    assert written(asked(session_as("CN=doctor"), body), ToServer)
+
+
+@pytest.mark.parametrize("change", [{"$set": {"name": "x"}}, [{"$set": {"name": "x"}}], {"$inc": {"n": 1}}])
+def test_an_update_of_other_fields_needs_no_right_to_write(change: Any) -> None:
+    body = {"update": "patients", "updates": [{"q": {"nhs_number": NHS}, "u": change}]}
+    assert written(asked(session_as("CN=clerk"), body), ToServer)
+
+
+def test_an_upsert_writes_what_it_filters_by() -> None:
+    statement = {"q": {"nhs_number": NHS}, "u": {"$set": {"name": "x"}}, "upsert": True}
+    answer = shown(session_as("CN=clerk"), {"update": "patients", "updates": [statement]}, {"ok": 1.0})
+    assert is_denied(answer["writeErrors"][0])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"findAndModify": "patients", "query": {"_id": 1}, "remove": True},
+        {"drop": "patients"},
+        {"dropDatabase": 1},
+        {"renameCollection": "ward.a", "to": "ward.b", "dropTarget": True, "$db": "admin"},
+        {"convertToCapped": "patients", "size": 100},
+        {"aggregate": "patients", "pipeline": [{"$out": "patients"}], "cursor": {}},
+        {"aggregate": "patients", "pipeline": [{"$merge": "patients"}], "cursor": {}},
+    ],
+)
+def test_deleting_needs_the_right_to_write_every_class(body: dict[str, Any]) -> None:
+    assert is_denied(shown(session_as("CN=clerk"), body, {"ok": 1.0}))
+    assert is_denied(shown(session_as("CN=writer"), body, {"ok": 1.0})) or "ward" in str(body)
+    assert not is_denied(shown(session_as("CN=doctor"), body, {"ok": 1.0}))
+
+
+def test_statements_without_the_right_are_left_out_of_a_write() -> None:
+    documents = [{"_id": 1, "nhs_number": NHS}, {"_id": 2, "visits": 7}]
+    body = {"insert": "patients", "documents": documents, "ordered": False}
+    talk = session_as("CN=writer")
+    sent = body_of(written(asked(talk, body), ToServer))
+    assert [document["_id"] for document in sent["documents"]] == [1]
+    answer = body_of(written(talk.server_data(reply({"n": 1, "ok": 1.0})), ToClient))
+    assert [(each["index"], each["code"]) for each in answer["writeErrors"]] == [(1, 13)]
+
+
+def test_the_error_of_a_duplicate_key_is_masked_in_its_text_too() -> None:
+    talk = session_as("CN=doctor")
+    key = {"nhs_number": sealed("nhs", NHS)}
+    text = "E11000 duplicate key error collection: clinic.patients index: n dup key: { nhs_number: BinData }"
+    error = {"index": 0, "code": 11000, "errmsg": text, "keyPattern": {"nhs_number": 1}, "keyValue": key}
+    insert = {"insert": "patients", "documents": [{"nhs_number": NHS}]}
+    assert NHS in str(shown(talk, insert, {"n": 0, "writeErrors": [error], "ok": 1.0}))
+    clerk = session_as("CN=clerk")
+    asked_one = {"findAndModify": "patients", "query": {"_id": 1}, "update": {"$set": {"name": "x"}}}
+    answer = shown(clerk, asked_one, {"ok": 0.0, **{k: error[k] for k in ("code", "errmsg", "keyValue")}})
+    assert NHS not in str(answer)
+    assert "****5919" in answer["errmsg"]
+
+
+def test_a_cursor_shows_what_the_reader_may_see_and_not_what_its_opener_may() -> None:
+    more = {"getMore": Int64(5), "collection": "patients"}
+    answer = {"cursor": {"nextBatch": [STORED], "id": Int64(0), "ns": "clinic.patients"}, "ok": 1.0}
+    assert NHS not in str(shown(session_as("CN=clerk"), more, answer))
+    assert NHS in str(shown(session_as("CN=doctor"), more, answer))
+
+
+def test_a_role_with_a_purpose_counts_where_the_command_states_it() -> None:
+    answer = shown(session_as("CN=researcher"), FIND, batch(STORED))
+    assert is_denied(answer)
+    assert "without a purpose" in answer["errmsg"]
+    for comment in ({"sealwire": {"purpose": "research"}}, "purpose=research"):
+        assert (
+            first(shown(session_as("CN=researcher"), {**FIND, "comment": comment}, batch(STORED)))["visits"]
+            == 7
+        )
+    other = {**FIND, "comment": "purpose=marketing"}
+    assert is_denied(shown(session_as("CN=researcher"), other, batch(STORED)))
+
+
+def test_who_breaks_the_glass_is_on_record_before_the_command_goes_out() -> None:
+    talk = session_as("CN=clerk")
+    comment = {"sealwire": {"breakGlass": "patient unconscious"}}
+    effects = asked(talk, {**FIND, "comment": comment})
+    record = Audit(
+        "break-glass", "clinic.patients", "find", glass="patient unconscious", role="clerk,emergency"
+    )
+    assert effects.index(record) < next(i for i, each in enumerate(effects) if isinstance(each, ToServer))
+    assert Count(Counter.GLASS_BROKEN) in effects
+    assert first(body_of(written(talk.server_data(reply(batch(STORED))), ToClient)))["nhs_number"] == NHS
+
+
+@pytest.mark.parametrize(
+    "comment", [None, "breakGlass=", "breakGlass=  ", {"sealwire": {"breakGlass": "  "}}]
+)
+def test_the_glass_stays_whole_without_a_reason_and_for_the_next_command(comment: Any) -> None:
+    talk = session_as("CN=clerk")
+    shown(talk, {**FIND, "comment": "breakGlass=fire"}, batch(STORED))
+    assert first(shown(talk, {**FIND, "comment": comment}, batch(STORED), 2))["nhs_number"] == "****5919"
+
+
+def test_no_more_documents_than_the_limit_are_shown_in_an_hour() -> None:
+    talk = session_as("CN=researcher")
+    find = {**FIND, "comment": "purpose=research"}
+    shown(talk, find, batch(*[STORED] * 3))
+    assert is_denied(shown(talk, find, batch(*[STORED] * 3), 2))
+    assert not is_denied(shown(talk, find, batch(*[STORED] * 2), 3))
+    refused = shown(talk, find, batch(), 4)
+    assert "more documents in this hour" in refused["errmsg"]
+    for _ in range(3600):
+        talk.shared.reads.next_second()
+    assert not is_denied(shown(talk, find, batch(STORED), 5))
+
+
+def test_each_worker_grants_its_share_of_the_limit() -> None:
+    talk = session_as("CN=researcher", workers=2)
+    find = {**FIND, "comment": "purpose=research"}
+    assert is_denied(shown(talk, find, batch(*[STORED] * 3)))
+    assert not is_denied(shown(talk, find, batch(*[STORED] * 2), 2))
+
+
+def test_while_a_class_lies_in_clear_only_who_reads_it_in_clear_reaches_anything() -> None:
+    keys = [data_key(name) for name in POLICY.class_names if name != "born"]
+    keyring = Keyring([*keys, data_key("born", is_plaintext=True)])
+    assert is_denied(shown(session_as("CN=clerk", keyring=keyring), FIND, batch({"born": BORN})))
+    assert first(shown(session_as("CN=doctor", keyring=keyring), FIND, batch({"born": BORN})))["born"] == BORN
+
+
+def test_a_class_that_goes_into_clear_meanwhile_withholds_replies_under_way() -> None:
+    talk = session_as("CN=clerk")
+    asked(talk, FIND)
+    keys = [data_key(name) for name in POLICY.class_names if name != "born"]
+    talk.shared.use_keyring(Keyring([*keys, data_key("born", is_plaintext=True)]))
+    assert is_denied(body_of(written(talk.server_data(reply(batch({"born": BORN}))), ToClient)))
+
+
+def test_replies_that_are_opened_everywhere_are_opened_as_far_as_the_rights_go() -> None:
+    talk = session_as("", reveal=Reveal.EVERYWHERE)
+    find = {"find": "copies", "$db": "other"}
+    for number in (1, 2):  # the second time it passes without a plan
+        assert is_denied(shown(talk, find, batch(STORED, namespace="other.copies"), number))
+    clerk = session_as("CN=clerk", reveal=Reveal.EVERYWHERE)
+    glass = {**find, "comment": "breakGlass=fire"}
+    assert first(shown(clerk, glass, batch(STORED), 1))["nhs_number"] == NHS
+    assert first(shown(clerk, find, batch(STORED), 2))["nhs_number"] == "****5919"
+    assert first(shown(clerk, find, batch(STORED), 3))["nhs_number"] == "****5919"
+
+
+def test_other_roles_count_from_the_next_message_on() -> None:
+    talk = session_as("CN=doctor")
+    asked(talk, FIND)
+    narrower = POLICY.roles
+    assert narrower is not None
+    less = replace(POLICY, roles=replace(narrower, roles=narrower.roles[1:]))
+    use_settings(talk, SessionSettings(less, login_required=False))
+    assert is_denied(body_of(written(talk.server_data(reply(batch(STORED))), ToClient)))
+    assert is_denied(shown(talk, FIND, batch(STORED), 2))
+
+
+def test_a_class_that_shares_its_key_is_shown_as_the_least_of_both() -> None:
+    assert KEYRING.classes_of(1) == ("nhs",)
+    assert KEYRING.classes_of(99) == ()
+
+
+def test_an_envelope_of_an_unknown_class_is_not_shown() -> None:
+    forged = Binary(bytes(sealed("nhs", NHS)[:4]) + b"\0\0\0\x63" + bytes(sealed("nhs", NHS)[8:]), 0x80)
+    talk = session_as("CN=clerk")
+    asked(talk, FIND)
+    talk.server_data(reply(batch({"x": forged})))
+    answer = body_of(written(talk.keys_loaded(), ToClient))
+    assert answer["ok"] == 0.0
+    assert sections(reply(answer))
