@@ -54,13 +54,18 @@ def files_of(path: Path) -> list[Path]:
 
     What does not begin as a file of a log is none. Raises AuditFileProblem. Cost: a line of each file.
     """
+    return [each for _, each in numbered_files(path)]
+
+
+def numbered_files(path: Path) -> list[tuple[int, Path]]:
+    """As `files_of`, each with the number of its first line."""
     found: list[tuple[int, Path]] = []
     for each in {path, *path.parent.glob(f"{_escaped(path.name)}[.-]*")}:
         first = _number_of(each)
         if first is not None:
             found.append((first, each))
     # of two with the same first line the one at `path` is the one that is written to
-    return [each for _, each in sorted(found, key=lambda pair: (pair[0], pair[1] == path, pair[1]))]
+    return sorted(found, key=lambda pair: (pair[0], pair[1] == path, pair[1]))
 
 
 def newest_file(path: Path) -> Path | None:

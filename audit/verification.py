@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from sealwire.audit.checkpoint import Checkpoint, open_checkpoint, split_notes
 from sealwire.audit.files import unusable
@@ -115,19 +115,23 @@ def verify(
     progress: Callable[[int], None] = lambda _bytes: None,
     *,
     archived: bool = False,
+    seen: Callable[[Line], None] = lambda _line: None,
 ) -> None:
     """Read all lines of `files`, oldest first, and hold them against each other and the checkpoints.
 
     `archived`: files before the first of these need not be there. `progress` is called with the bytes read
-    since. Raises AuditFileProblem. Memory: a line. Cost: 10 us a line.
+    since, `seen` with each line that can be read. Raises AuditFileProblem. Memory: a line.
+    Cost: 10 us a line.
     """
-    walk = _Walk(report, checkpoints, archived=archived)
+    chain = Chain(report, checkpoints, archived=archived)
     for path in files:
         with _reading(path) as lines:
             for number, data in enumerate(lines, 1):
-                walk.line(Spot(path, number), data)
+                line = chain.line(Spot(path, number), data)
+                if line is not None:
+                    seen(line)
                 progress(len(data))
-    walk.end()
+    chain.end()
 
 
 def _content(path: Path) -> bytes:
@@ -140,10 +144,31 @@ def _content(path: Path) -> bytes:
         raise unusable(path, error) from None
 
 
-class _Walk:
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """What a line has to follow on."""
+
+    size: int
+    """How many lines there are before it: the number that it should have."""
+    previous: bytes
+    """The hash that it should name."""
+    peaks: tuple[bytes, ...] | None
+    """The tree over all lines before it; None where that is not known."""
+
+
+@final
+class Chain:
     """What the lines so far ask of the next one."""
 
-    def __init__(self, report: LogReport, checkpoints: Mapping[int, Checkpoint], *, archived: bool) -> None:
+    def __init__(
+        self,
+        report: LogReport,
+        checkpoints: Mapping[int, Checkpoint],
+        *,
+        archived: bool,
+        end: ChainEnd | None = None,
+    ) -> None:
+        """With an `end` the lines up to there were read before. Raises ValueError for one that is none."""
         self._report = report
         self._checkpoints = checkpoints
         self._archived = archived
@@ -155,12 +180,23 @@ class _Walk:
         """None where it is not known, or not the one that was signed."""
         self._before = Spot(None, 0)
         """Where the last line was."""
+        if end is not None:
+            self._next, self._previous = end.size, end.previous
+            self._tree = None if end.peaks is None else Tree(end.size, end.peaks)
 
-    def line(self, spot: Spot, data: bytes) -> None:
-        """The next line of a file."""
+    @property
+    def end_of_lines(self) -> ChainEnd | None:
+        """Where the lines so far end; None before the first."""
+        if self._next is None:
+            return None
+        return ChainEnd(self._next, self._previous, None if self._tree is None else self._tree.peaks)
+
+    def line(self, spot: Spot, data: bytes) -> Line | None:
+        """The next line of a file, and what it says; None where it is none."""
         report = self._report
         report.read += 1
         opening: Tail | None = None
+        line: Line | None = None
         try:
             line = read_line(data)
             number = line.number
@@ -179,6 +215,7 @@ class _Walk:
         if self._tree is not None:
             self._tree.append(self._previous)
             self._compare(spot)
+        return line
 
     def end(self) -> None:
         """No line follows."""

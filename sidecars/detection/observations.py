@@ -1,0 +1,148 @@
+"""What a line of the audit log counts for: which rules, about whom, and how many."""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sealwire.sidecars.detection.rules import DetectionRule, Hours, RuleName
+
+MAX_TEXT: Final = 256
+"""Characters of a name; users and clients choose some of them."""
+_IPV6_NETWORK: Final = 64
+"""One machine has as many addresses as it likes in a network of this length."""
+
+Fields = Mapping[str, object]
+Rules = Mapping[RuleName, DetectionRule]
+About = tuple[tuple[str, str], ...]
+"""Who or what is counted apart, in names and values that are names too: user, class, address, namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """That a line counts for a rule."""
+
+    rule: DetectionRule
+    about: About
+    amount: int
+    people: tuple[str, ...] = ()
+    """Pseudonyms, each of which counts once in a window, besides the amount."""
+    class_name: str | None = None
+    detail: str = ""
+
+
+def who(fields: Fields) -> str:
+    """Whose line it is: the user; else the certificate; else the address."""
+    for name in ("user", "certificate"):
+        text = _text(fields, name)
+        if text:
+            return text
+    return address_of(fields)
+
+
+def address_of(fields: Fields) -> str:
+    """The address of the client without its port; of IPv6 the network. Empty where there is none."""
+    client = _text(fields, "client")
+    host, colon, port = client.rpartition(":")
+    if not (colon and port.isdigit()):
+        host = client
+    host = host.strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.IPv6Network((address, _IPV6_NETWORK), strict=False))
+    return str(address)
+
+
+def amounts(fields: Fields, name: str) -> dict[str, int]:
+    """Numbers by class, as `read`, `written` and `filtered` have them; what is none is left out."""
+    found = fields.get(name)
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        str(key)[:MAX_TEXT]: number for key, number in found.items() if type(number) is int and number > 0
+    }
+
+
+def subjects_of(fields: Fields) -> tuple[str, ...]:
+    """The pseudonyms of the people whose documents were shown."""
+    found = fields.get("subjects")
+    if not isinstance(found, list):
+        return ()
+    return tuple(each[:MAX_TEXT] for each in found if isinstance(each, str))
+
+
+def number_of(fields: Fields, name: str) -> int:
+    """A number that is not negative; 0 where there is none."""
+    found = fields.get(name)
+    return found if type(found) is int and found > 0 else 0
+
+
+def observe(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[Observation]:
+    """What a line counts for; `moment` is its own time, None where it has none."""
+    match fields.get("event"):
+        case "command":
+            yield from _command(fields, rules, moment)
+        case "refused":
+            yield from _simple(rules, RuleName.REFUSED, (("user", who(fields)),), fields)
+        case "login-failed":
+            yield from _simple(rules, RuleName.FAILED_LOGINS, (("address", address_of(fields)),), fields)
+        case "undecryptable":
+            yield from _undecryptable(fields, rules)
+        case "plaintext":
+            about = (("namespace", _text(fields, "namespace")), ("path", _text(fields, "path")))
+            yield from _simple(rules, RuleName.PLAINTEXT, about, fields)
+        case _:
+            pass
+
+
+def _command(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[Observation]:
+    user = who(fields)
+    read = amounts(fields, "read")
+    for name, by_class in ((RuleName.BULK_READ, read), (RuleName.BULK_LOOKUP, amounts(fields, "filtered"))):
+        rule = rules.get(name)
+        if rule is not None:
+            for class_name, amount in by_class.items():
+                about = (("class", class_name), ("user", user))
+                yield Observation(rule, about, amount, class_name=class_name)
+    rule = rules.get(RuleName.SUBJECTS)
+    people, unknown = subjects_of(fields), number_of(fields, "subjects_unknown")
+    if rule is not None and (people or unknown):
+        # whose subject nobody can tell may each be another one: who leaves the identifier out is counted too
+        yield Observation(rule, (("user", user),), unknown, people)
+    rule = rules.get(RuleName.OUT_OF_HOURS)
+    if rule is not None and rule.hours is not None and read and not is_within(rule.hours, moment):
+        yield Observation(rule, (("user", user),), sum(read.values()))
+    if fields.get("glass") is not None:
+        yield from _simple(rules, RuleName.BREAK_GLASS, (("user", user),), fields)
+
+
+def is_within(hours: Hours, moment: datetime | None) -> bool:
+    """Whether it is a time of work; what has no time is not."""
+    if moment is None:
+        return False
+    local = moment.astimezone(hours.zone)
+    return local.weekday() in hours.days and hours.begin <= local.time() < hours.end
+
+
+def _undecryptable(fields: Fields, rules: Rules) -> Iterator[Observation]:
+    reason = _text(fields, "reason")
+    name = RuleName.UNKNOWN_KEYS if reason == "UnknownKey" else RuleName.UNDECRYPTABLE
+    about = (("namespace", _text(fields, "namespace")), ("user", who(fields)))
+    yield from _simple(rules, name, about, fields)
+
+
+def _simple(rules: Rules, name: RuleName, about: About, fields: Fields) -> Iterator[Observation]:
+    rule = rules.get(name)
+    if rule is not None:
+        yield Observation(rule, about, 1, detail=_text(fields, "reason"))
+
+
+def _text(fields: Fields, name: str) -> str:
+    found = fields.get(name)
+    return found[:MAX_TEXT] if isinstance(found, str) else ""

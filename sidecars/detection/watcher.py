@@ -1,0 +1,119 @@
+"""The loop of `sealwire watch`: follow the log, judge, keep, and have others told."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Final, final
+
+from sealwire.audit.files import load_verification_key
+from sealwire.audit.following import Follower
+from sealwire.sidecars.detection.alerts import Alerts
+from sealwire.sidecars.detection.delivery import Channel, Courier, Document, LogChannel, deliver
+from sealwire.sidecars.detection.incident_book import IncidentBook
+from sealwire.sidecars.detection.judging import Judge, Now, read_place
+from sealwire.sidecars.detection.program import ProgramChannel
+from sealwire.sidecars.detection.rules import RuleName
+from sealwire.sidecars.detection.rules_file import WatchSettings
+from sealwire.sidecars.detection.state_file import StateFile
+from sealwire.sidecars.detection.webhook import WebhookChannel
+
+LOOK_S: Final = 0.25
+_DEADLINES_EVERY_S: Final = 30.0
+_STOP_S: Final = 5.0
+_ORIGIN: Final = "origin"
+
+
+def machine_clocks() -> Now:
+    """What this machine's clocks say."""
+    return Now(datetime.now(UTC), time.monotonic())
+
+
+def channels_of(settings: WatchSettings, state: StateFile, log: LogChannel) -> list[Channel]:
+    """Whom the file names. Raises UnusableWatchFile; KeysError for the secret's file."""
+    channels: list[Channel] = [log] if settings.is_logged else []
+    if settings.webhook is not None:
+        channels.append(WebhookChannel(settings.webhook, _origin(state)))
+    if settings.program is not None:
+        channels.append(ProgramChannel(settings.program))
+    return channels
+
+
+def _origin(state: StateFile) -> str:
+    """A name for this state file: made once, at random."""
+    with state.transaction():
+        origin = state.fact(_ORIGIN)
+        if origin is None:
+            origin = token_hex(8)
+            state.keep(_ORIGIN, origin)
+    return origin
+
+
+@final
+class Watcher:
+    """One watch over one log. Nobody else may watch with the same state file at the same time."""
+
+    def __init__(
+        self,
+        settings: WatchSettings,
+        state: StateFile,
+        channels: Sequence[Channel],
+        note: Callable[[Document], None],
+        clocks: Callable[[], Now] = machine_clocks,
+    ) -> None:
+        """Go on where the state file says. Raises AuditKeyProblem, KeysError, StateProblem."""
+        key = None if settings.key is None else load_verification_key(settings.key)
+        self._settings, self._state, self._channels = settings, state, channels
+        self._note, self._clocks = note, clocks
+        self._follower = Follower(settings.place, key, read_place(state))
+        self._judge = Judge(state, settings.rules, [channel.name for channel in channels])
+        self._book = IncidentBook(state)
+        self._was_end = False
+        self._looked_at_deadlines: float | None = None
+
+    def look(self) -> bool:
+        """Read and judge what is new; whether that was all. Raises AuditFileProblem, StateProblem."""
+        new = self._follower.look()
+        self._judge.take(new, self._follower.position, self._clocks, is_live=self._was_end)
+        self._was_end = new.is_end
+        return new.is_end
+
+    def look_at_deadlines(self) -> None:
+        """Raise alerts for incidents whose 72 hours pass. Raises StateProblem."""
+        now = self._clocks()
+        self._looked_at_deadlines = now.monotonic
+        with self._state.transaction():
+            for incident, stage in self._book.newly_due(now.wall):
+                about = (("incident", incident.id), ("stage", stage.value))
+                self._judge.raise_now(RuleName.DEADLINE, about, now.wall)
+
+    def run_once(self) -> bool:
+        """Read to the end, tell once, and return whether everybody was told."""
+        while not self.look():
+            pass
+        self.look_at_deadlines()
+        told = [deliver(self._state, channel, self._note) for channel in self._channels]
+        return all(told)
+
+    def run(self, stop: threading.Event) -> None:
+        """Go on until `stop`. Raises AuditFileProblem, StateProblem: what is kept is told after a restart."""
+        couriers = [Courier(self._settings.state, channel, self._note) for channel in self._channels]
+        for courier in couriers:
+            courier.start()
+        try:
+            while not stop.is_set():
+                is_end = self.look()
+                last = self._looked_at_deadlines
+                if last is None or self._clocks().monotonic - last >= _DEADLINES_EVERY_S:
+                    self.look_at_deadlines()
+                if is_end:
+                    stop.wait(LOOK_S)
+        finally:
+            for courier in couriers:
+                courier.stop(_STOP_S)
+            self._follower.close()
+
+    def untold(self) -> dict[str, dict[str, int]]:
+        """As `Alerts.untold`."""
+        return Alerts(self._state).untold()
