@@ -13,6 +13,7 @@ from sealwire.proxy.server import errors as server
 from sealwire.sidecars import errors as direct
 from sealwire.sidecars.backup import errors as backup
 from sealwire.sidecars.coverage import errors as coverage
+from sealwire.sidecars.detection import errors as detection
 from sealwire.sidecars.erasure import errors as erasure
 from sealwire.sidecars.luks import errors as luks
 from sealwire.sidecars.migration import errors as migration
@@ -98,6 +99,12 @@ EXIT_CODES: dict[type[Exception], int] = {
     migration.JobTaken: EX_UNAVAILABLE,
     migration.DecryptNotConfirmed: EX_NOPERM,
     migration.ServerFailed: EX_UNAVAILABLE,
+    detection.UnusableWatchFile: EX_CONFIG,
+    detection.StateProblem: EX_UNAVAILABLE,
+    detection.StateDamaged: EX_DATAERR,
+    detection.NoSuchRecord: EX_NOINPUT,
+    detection.WrongStep: EX_CONFIG,
+    detection.UnprovedLog: EX_DATAERR,
     erasure.HoldProblem: EX_CONFIG,
     erasure.ErasureDamaged: EX_DATAERR,
 }

@@ -2,7 +2,8 @@
 
 DetectionError
 |- UnusableWatchFile   a file that the rules name cannot be used
-|- StateProblem        the file of the state is another program's, is damaged, or is held by another process
+|- StateProblem        the file of the state cannot be read or written just now
+|  `- StateDamaged     it is another program's, or is damaged
 |- NoSuchRecord        there is no such alert or incident
 |- WrongStep           an incident cannot go there from where it is
 |- UnprovedLog         the audit log that a report is made of is not whole
@@ -39,7 +40,11 @@ class UnusableWatchFile(DetectionError):
 
 
 class StateProblem(DetectionError):
-    """The file of alerts and incidents cannot be used."""
+    """The file of alerts and incidents cannot be read or written just now."""
+
+
+class StateDamaged(StateProblem):
+    """The file of alerts and incidents is another program's, or is not what Sealwire wrote."""
 
 
 class NoSuchRecord(DetectionError):

@@ -1,6 +1,6 @@
 """Incidents: their states, which may follow which, and the 72 hours. Source: UK GDPR articles 33 and 34.
 
-A controller tells the supervisory authority of a personal data breach within 72 hours of having become aware of
+A controller tells the supervisory authority of a personal data breach within 72 hours after becoming aware of
 it, unless it is unlikely to be a risk to people. What is told later is told with the reasons for that.
 """
 

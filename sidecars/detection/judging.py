@@ -14,10 +14,10 @@ from sealwire.audit.following import LogPosition, NewLines
 from sealwire.audit.line import Line
 from sealwire.audit.verification import ChainEnd, Flaw
 from sealwire.sidecars.detection.alerts import Alerts, Cause
-from sealwire.sidecars.detection.errors import DetectionReason, StateProblem
+from sealwire.sidecars.detection.errors import DetectionReason, StateDamaged
 from sealwire.sidecars.detection.log_clock import ClockState, LogClock, moment_of
 from sealwire.sidecars.detection.observations import Rules, address_of, observe, who
-from sealwire.sidecars.detection.rules import RuleName
+from sealwire.sidecars.detection.rules import ALWAYS_ON, RuleName
 from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.usual import Usual
 from sealwire.sidecars.detection.windows import Windows
@@ -40,9 +40,14 @@ class Now:
 class Judge:
     """Counts what the lines say, and raises alerts."""
 
-    def __init__(self, state: StateFile, rules: Rules, channels: Sequence[str]) -> None:
-        """`channels`: whom alerts are told to. Raises StateProblem."""
-        self._state, self._rules = state, rules
+    def __init__(
+        self, state: StateFile, rules: Rules, channels: Sequence[str], *, is_learning: bool = False
+    ) -> None:
+        """`channels`: whom alerts are told to. One that learns raises what is wrong with the log and no more.
+
+        Raises StateProblem.
+        """
+        self._state, self._rules, self._is_learning = state, rules, is_learning
         self._usual = Usual(state)
         self._windows = Windows(state, self._usual)
         self._alerts = Alerts(state, channels)
@@ -128,7 +133,7 @@ class Judge:
 
     def _raise(self, name: RuleName, cause: Cause, now: datetime) -> None:
         rule = self._rules.get(name)
-        if rule is not None:
+        if rule is not None and (name in ALWAYS_ON or not self._is_learning):
             number = self._alerts.raise_alert(rule, cause, self._clock.bucket, now)
             if number is not None:
                 self._raised.append(number)
@@ -164,8 +169,8 @@ def _read_clock(state: StateFile) -> ClockState:
         raise _damaged() from None
 
 
-def _damaged() -> StateProblem:
-    return StateProblem(
+def _damaged() -> StateDamaged:
+    return StateDamaged(
         DetectionReason.STATE_DAMAGED,
         "the state of the watch has something that Sealwire did not write",
         "keep the file, and let the watch begin a new one: it reads the log from its beginning",

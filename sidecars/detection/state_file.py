@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from sealwire.keys.private_file import ensure_private
-from sealwire.sidecars.detection.errors import DetectionReason, StateProblem
+from sealwire.sidecars.detection.errors import DetectionReason, StateDamaged, StateProblem
 
 _APPLICATION_ID: Final = 0x53574454
 """Says to `file` and to us whose the file is: "SWDT"."""
@@ -52,7 +52,10 @@ class StateFile:
     """See the module. For one thread: each has its own."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it. Raises StateProblem; KeysError as `private_file.ensure_private`."""
+        """Open the file, or make it.
+
+        Raises StateProblem, StateDamaged; KeysError as `private_file.ensure_private`.
+        """
         self._path = path
         ensure_private(path)
         with self._guarded():
@@ -125,7 +128,7 @@ class StateFile:
                 connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={_FORMAT}")
             elif marks != [_APPLICATION_ID, _FORMAT]:
-                raise StateProblem(
+                raise StateDamaged(
                     DetectionReason.STATE_FOREIGN,
                     f"{self._path} is no file of a watch, or of a newer release",
                     "give another path as `state`",
@@ -145,7 +148,7 @@ class StateFile:
                 "look for a full disk, a file system without locks, or a process that holds it",
             ) from None
         except sqlite3.DatabaseError:
-            raise StateProblem(
+            raise StateDamaged(
                 DetectionReason.STATE_DAMAGED,
                 f"{self._path} is not what SQLite wrote",
                 "keep it, and let the watch begin a new one: it reads the log from its beginning",

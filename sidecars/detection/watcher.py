@@ -61,13 +61,16 @@ class Watcher:
         channels: Sequence[Channel],
         note: Callable[[Document], None],
         clocks: Callable[[], Now] = machine_clocks,
+        *,
+        is_learning: bool = False,
     ) -> None:
         """Go on where the state file says. Raises AuditKeyProblem, KeysError, StateProblem."""
         key = None if settings.key is None else load_verification_key(settings.key)
         self._settings, self._state, self._channels = settings, state, channels
         self._note, self._clocks = note, clocks
         self._follower = Follower(settings.place, key, read_place(state))
-        self._judge = Judge(state, settings.rules, [channel.name for channel in channels])
+        names = [channel.name for channel in channels]
+        self._judge = Judge(state, settings.rules, names, is_learning=is_learning)
         self._book = IncidentBook(state)
         self._was_end = False
         self._looked_at_deadlines: float | None = None
@@ -88,10 +91,14 @@ class Watcher:
                 about = (("incident", incident.id), ("stage", stage.value))
                 self._judge.raise_now(RuleName.DEADLINE, about, now.wall)
 
-    def run_once(self) -> bool:
-        """Read to the end, tell once, and return whether everybody was told."""
+    def read(self) -> None:
+        """Read and judge to the end. Raises as `look`."""
         while not self.look():
             pass
+
+    def run_once(self) -> bool:
+        """Read to the end, tell once, and return whether everybody was told."""
+        self.read()
         self.look_at_deadlines()
         told = [deliver(self._state, channel, self._note) for channel in self._channels]
         return all(told)

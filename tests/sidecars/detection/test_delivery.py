@@ -1,0 +1,101 @@
+"""Everybody is told of every alert, and whoever cannot be reached holds up nobody else."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.sidecars.detection import delivery
+from sealwire.sidecars.detection.alerts import Alerts, Cause
+from sealwire.sidecars.detection.delivery import MAX_ATTEMPTS, Courier, LogChannel, deliver, wait_after
+from sealwire.sidecars.detection.rules import DEFAULTS, RuleName
+from sealwire.sidecars.detection.state_file import StateFile
+from tests.sidecars.detection.logs import START, Told
+
+
+def kept(folder: Path, alerts: int, *channels: str) -> StateFile:
+    state = StateFile(folder / "watch.sqlite")
+    for number in range(alerts):
+        cause = Cause((("user", f"ann{number}@admin"),), 1, 1, "", "", number)
+        Alerts(state, channels).raise_alert(DEFAULTS[RuleName.REFUSED], cause, 0, START)
+    return state
+
+
+def nothing(_document: dict[str, Any]) -> None:
+    pass
+
+
+def test_each_channel_is_told_once_of_each(tmp_path: Path) -> None:
+    state, one, other = kept(tmp_path, 90, "one", "other"), Told("one"), Told("other")
+    assert deliver(state, one, nothing)
+    assert deliver(state, one, nothing)
+    assert [alert["id"] for alert in one.alerts] == [f"a{number}" for number in range(1, 91)]
+    assert Alerts(state).untold() == {"other": {"waiting": 90}}
+    assert deliver(state, other, nothing)
+    assert Alerts(state).untold() == {}
+    state.close()
+
+
+def test_one_that_fails_is_tried_again_and_those_that_failed_most_come_last(tmp_path: Path) -> None:
+    state, told, notes = kept(tmp_path, 3, "told"), Told(failures=2), list[dict[str, Any]]()
+    assert not deliver(state, told, notes.append)
+    assert not deliver(state, told, notes.append)
+    assert deliver(state, told, notes.append)
+    assert [alert["id"] for alert in told.alerts] == ["a3", "a1", "a2"]
+    assert [(note["event"], note["alert"], note["reason"]) for note in notes] == [
+        ("alert-not-told", "a1", "unreachable"),
+        ("alert-not-told", "a2", "unreachable"),
+    ]
+    state.close()
+
+
+def test_it_is_given_up_some_day_and_that_is_said(tmp_path: Path) -> None:
+    state, told, notes = kept(tmp_path, 1, "told"), Told(failures=MAX_ATTEMPTS), list[dict[str, Any]]()
+    for _ in range(MAX_ATTEMPTS):
+        assert not deliver(state, told, notes.append)
+    assert deliver(state, told, notes.append)
+    assert notes[-1]["event"] == "alert-given-up"
+    assert Alerts(state).untold() == {"told": {"failed": 1}}
+    state.close()
+
+
+def test_waits_grow_up_to_a_bound() -> None:
+    assert [wait_after(failures) for failures in (0, 1, 2, 3, 9, 1000)] == [0.0, 1.0, 2.0, 4.0, 256.0, 300.0]
+
+
+def test_the_log_has_a_line_for_each() -> None:
+    stream = io.StringIO()
+    LogChannel(stream).tell({"id": "a1", "about": {"user": "x\ny"}})
+    assert json.loads(stream.getvalue()) == {"event": "alert", "id": "a1", "about": {"user": "x\ny"}}
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_a_courier_tells_in_a_thread_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "_WAIT_S", 0.001)
+    kept(tmp_path, 2, "told").close()
+    told = Told()
+    courier = Courier(tmp_path / "watch.sqlite", told, nothing)
+    courier.start()
+    while len(told.alerts) < 2:
+        pass
+    courier.stop(60)
+    assert [alert["id"] for alert in told.alerts] == ["a1", "a2"]
+
+
+def test_a_courier_says_that_it_cannot_read_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_WAIT_S", 0.001)
+    monkeypatch.setattr(delivery, "wait_after", lambda _failures: 0.001)
+    path = tmp_path / "watch.sqlite"
+    path.touch(0o600)
+    path.write_bytes(b"no database" * 100)
+    notes: list[dict[str, Any]] = []
+    courier = Courier(path, Told(), notes.append)
+    courier.start()
+    while len(notes) < 2:
+        pass
+    courier.stop(60)
+    assert {(note["event"], note["reason"]) for note in notes} == {("alerts-unreadable", "state-damaged")}

@@ -1,0 +1,124 @@
+"""Incidents: which state follows which, what has to be said for that, and the 72 hours."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sealwire.sidecars.detection.alerts import Alerts, Cause
+from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, WrongStep
+from sealwire.sidecars.detection.incident_book import IncidentBook
+from sealwire.sidecars.detection.incidents import (
+    TRANSITIONS,
+    Incident,
+    IncidentState,
+    Risk,
+    Stage,
+    require_step,
+)
+from sealwire.sidecars.detection.rules import DEFAULTS, RuleName
+from sealwire.sidecars.detection.state_file import StateFile
+from tests.sidecars.detection.logs import START
+
+HOUR = timedelta(hours=1)
+STEPS = [(first, then) for first in IncidentState for then in IncidentState]
+
+
+def incident(state: IncidentState = IncidentState.OPEN, risk: Risk | None = Risk.UNLIKELY) -> Incident:
+    return Incident(3, "title", state, START, START, None, risk, None)
+
+
+@pytest.mark.parametrize(("first", "then"), STEPS)
+def test_only_the_steps_of_the_table_can_be_taken(first: IncidentState, then: IncidentState) -> None:
+    if then in TRANSITIONS[first]:
+        require_step(incident(first), then, START, risk=Risk.HIGH, text="because")
+        return
+    with pytest.raises(WrongStep) as caught:
+        require_step(incident(first), then, START, risk=Risk.HIGH, text="because")
+    assert caught.value.reason is DetectionReason.TRANSITION
+
+
+@pytest.mark.parametrize("risk", [None, Risk.LIKELY, Risk.HIGH])
+def test_what_may_be_a_risk_is_not_dismissed(risk: Risk | None) -> None:
+    with pytest.raises(WrongStep):
+        require_step(incident(IncidentState.ASSESSED, risk), IncidentState.NOT_NOTIFIABLE, START, text="x")
+
+
+@pytest.mark.parametrize("hours", [1, 100])
+def test_nothing_is_told_without_a_word(hours: int) -> None:
+    with pytest.raises(WrongStep):
+        require_step(
+            incident(IncidentState.ASSESSED), IncidentState.NOTIFIED, START + hours * HOUR, text="  "
+        )
+    with pytest.raises(WrongStep):
+        require_step(incident(), IncidentState.ASSESSED, START)
+
+
+@pytest.mark.parametrize(
+    ("hours", "stage"),
+    [(0, Stage.RUNNING), (48, Stage.RUNNING), (48.1, Stage.SOON), (72, Stage.OVERDUE), (900, Stage.OVERDUE)],
+)
+def test_the_time_runs_from_when_one_is_aware(hours: float, stage: Stage) -> None:
+    now = START + hours * HOUR
+    assert incident().stage(now) is stage
+    assert incident(IncidentState.NOTIFIED).stage(now) is Stage.STOPPED
+    assert incident().left(now) == timedelta(hours=72 - hours)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateFile:
+    return StateFile(tmp_path / "watch.sqlite")
+
+
+def raised(state: StateFile) -> int:
+    number = Alerts(state).raise_alert(DEFAULTS[RuleName.REFUSED], Cause((), 1, 1, "", "", 0), 0, START)
+    assert number is not None
+    return number
+
+
+def test_an_incident_is_kept_with_all_that_was_done(state: StateFile) -> None:
+    book, alert = IncidentBook(state), raised(state)
+    number = book.open_incident("list", [alert], START, START, "ann").number
+    book.acknowledge(number, START + HOUR, "bob")
+    book.acknowledge(number, START + HOUR, "eve")
+    book.note(number, "containment", "disabled", START + HOUR, "bob")
+    book.advance(number, IncidentState.ASSESSED, START + HOUR, "bob", risk=Risk.HIGH, text="names")
+    book.advance(number, IncidentState.NOTIFIED, START + HOUR, "bob", text="IC-1")
+    done = book.advance(number, IncidentState.CLOSED, START + HOUR, "bob", text="narrowed")
+    assert (done.state, done.risk, done.outcome) == (IncidentState.CLOSED, Risk.HIGH, "narrowed")
+    assert done.acknowledged is not None
+    assert done.acknowledged.startswith("bob ")
+    assert [entry.kind for entry in book.entries(number)] == [
+        *("opened", "acknowledged", "acknowledged", "containment", "assessed", "notified", "closed"),
+    ]
+    assert [each.number for each in Alerts(state).of_incident(number)] == [alert]
+    assert book.incidents(also_closed=False) == []
+    assert book.incidents(also_closed=True) == [done]
+    state.close()
+
+
+def test_what_is_refused_changes_nothing(state: StateFile) -> None:
+    book = IncidentBook(state)
+    with pytest.raises(NoSuchRecord):
+        book.open_incident("list", [raised(state), 99], START, START, "ann")
+    assert book.incidents(also_closed=True) == []
+    number = book.open_incident("list", [], START, START, "ann").number
+    before = book.entries(number)
+    with pytest.raises(WrongStep):
+        book.advance(number, IncidentState.CLOSED, START, "ann", text="x")
+    assert (book.one(number).state, book.entries(number)) == (IncidentState.OPEN, before)
+    with pytest.raises(NoSuchRecord):
+        book.one(99)
+    with pytest.raises(NoSuchRecord):
+        book.note(99, "note", "x", START, "ann")
+    with pytest.raises(NoSuchRecord):
+        Alerts(state).acknowledge(99, "ann")
+    state.close()
+
+
+def test_that_time_passes_is_told_once_for_each_stage(state: StateFile) -> None:
+    book = IncidentBook(state)
+    book.open_incident("list", [], START, START, "ann")
+    told = [[stage for _, stage in book.newly_due(START + hours * HOUR)] for hours in (1, 49, 50, 73, 80, 49)]
+    assert told == [[], [Stage.SOON], [], [Stage.OVERDUE], [], [Stage.SOON]]
+    state.close()

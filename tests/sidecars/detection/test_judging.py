@@ -1,0 +1,269 @@
+"""Which lines raise an alert, and that each is counted once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwire.audit.following import Follower
+from sealwire.sidecars.detection.alerts import MOST_NAMED, Alerts
+from sealwire.sidecars.detection.errors import StateDamaged
+from sealwire.sidecars.detection.judging import Judge, read_place
+from sealwire.sidecars.detection.rules import RuleName
+from sealwire.sidecars.detection.state_file import StateFile
+from tests.audit.logs import KEY, place
+from tests.sidecars.detection.logs import START, Clocks, append, at, judged, line, names, settings
+
+Lines = list[dict[str, Any]]
+DAY = 24 * 60
+
+
+def shows(minutes: float, amount: int, user: str = "ann@admin", **more: Any) -> dict[str, Any]:
+    return line(minutes, user=user, read={"nhs_number": amount}, documents=amount, **more)
+
+
+def person(number: int) -> str:
+    return f"{number:032x}"
+
+
+def test_many_small_reads_are_one_alert_with_who_and_which_class(tmp_path: Path) -> None:
+    (alert,) = judged(tmp_path, [shows(each / 10, 100) for each in range(30)])
+    assert (alert.rule, dict(alert.about)) == (
+        RuleName.BULK_READ,
+        {"class": "nhs_number", "user": "ann@admin"},
+    )
+    assert alert.amount == 3000
+    assert alert.times >= 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [shows(each * 20, 900) for each in range(5)],
+        [shows(0, 999)],
+        [shows(0, 600, user=user) for user in ("ann@admin", "bob@admin")],
+        [line(0, read={"nhs_number": 900, "birthday": 900})],
+        [line(0, read={"nhs_number": "9434765919"}, written={"nhs_number": 10_000})],
+        [line(0, event="started", user=""), {"event": "command"}, {"event": "x", "time": 3}],
+    ],
+    ids=["slowly", "fewer", "by two", "of two classes", "no number", "nothing"],
+)
+def test_what_is_below_the_threshold_is_none(tmp_path: Path, lines: Lines) -> None:
+    assert judged(tmp_path, lines) == []
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 5000])
+def test_it_does_not_matter_how_lines_come(tmp_path: Path, at_once: int) -> None:
+    lines = [shows(each * 2.5, 250) for each in range(12)]
+    (alert,) = judged(tmp_path, lines, at_once=at_once)
+    assert (alert.rule, alert.amount) == (RuleName.BULK_READ, 1250)
+
+
+def test_after_the_cool_down_it_is_another_one(tmp_path: Path) -> None:
+    lines = [shows(minutes, 1000) for minutes in (0, 30, 59, 61, 90)]
+    first, second = judged(tmp_path, lines)
+    assert (first.times, second.times) == (3, 2)
+    assert (first.first, first.last, second.first) == (at(0), at(59), at(61))
+
+
+def test_classes_have_thresholds_of_their_own(tmp_path: Path) -> None:
+    rules = "bulk-read: {classes: {nhs_number: 50}}"
+    assert names(judged(tmp_path, [shows(0, 50), line(0, read={"birthday": 50})], rules)) == ["bulk-read"]
+
+
+CASES: list[tuple[str, Lines]] = [
+    ("bulk-lookup", [line(0, filtered={"nhs_number": 2000})]),
+    ("refused", [line(each / 10, "refused", reason="role") for each in range(20)]),
+    ("refused", [line(each / 10, "refused", user="", reason="sort") for each in range(20)]),
+    ("failed-logins", [line(each / 10, "login-failed", user="", reason="18") for each in range(10)]),
+    ("undecryptable", [line(0, "undecryptable", reason="DecryptionFailed") for _ in range(5)]),
+    ("unknown-keys", [line(0, "undecryptable", reason="UnknownKey")]),
+    ("plaintext", [line(0, "plaintext", namespace="clinic.patients", path="nhs_number")]),
+    ("break-glass", [line(0, glass="unconscious")]),
+    ("subjects", [line(each / 10, subjects=[person(each)]) for each in range(50)]),
+    ("subjects", [line(0, subjects_unknown=50)]),
+    ("out-of-hours", [shows(14 * 60, 50)]),
+    ("out-of-hours", [shows(5 * DAY, 50)]),
+    ("out-of-hours", [{"event": "command", "user": "ann@admin", "read": {"nhs_number": 50}}]),
+    ("clock", [line(0, "refused"), line(-90, "refused")]),
+    ("clock", [line(0, "refused"), line(100 * DAY, "refused")]),
+]
+
+
+@pytest.mark.parametrize(("name", "lines"), CASES)
+def test_each_rule_finds_what_it_is_about(tmp_path: Path, name: str, lines: Lines) -> None:
+    rules = 'out-of-hours: {from: "07:00", to: "19:00"}'
+    assert names(judged(tmp_path, lines, rules)) == [name]
+
+
+def test_the_same_people_count_once(tmp_path: Path) -> None:
+    lines = [line(each / 10, subjects=[person(each % 49), person(0)]) for each in range(500)]
+    assert judged(tmp_path, lines) == []
+
+
+def test_what_is_usual_for_a_user_is_none_and_three_times_that_is(tmp_path: Path) -> None:
+    rules = "subjects: {at_least: 20, factor: 3}"
+
+    def hour(day: int, people: int) -> Lines:
+        return [line(day * DAY + each / 100, subjects=[person(each)]) for each in range(people)]
+
+    past = [each for day in range(4) for each in hour(day, 19)]
+    assert judged(tmp_path, past, rules) == []
+    assert judged(tmp_path, hour(5, 57), rules) == []
+    (alert,) = judged(tmp_path, hour(6, 58), rules)
+    assert (alert.threshold, alert.amount) == (58, 58)
+
+
+def test_who_reads_a_little_more_each_day_comes_to_the_bound(tmp_path: Path) -> None:
+    rules = "subjects: {at_least: 20, factor: 3, at_most: 60}"
+    lines = [
+        line(day * DAY + each / 100, subjects=[person(each)])
+        for day in range(30)
+        for each in range(min(19 + day * 5, 61))
+    ]
+    assert "subjects" in names(judged(tmp_path, lines, rules))
+
+
+def test_a_new_address_is_told_of_after_some_days(tmp_path: Path) -> None:
+    lines = [
+        line(0, "login"),
+        line(10, "login", client="10.0.0.2:1"),
+        line(8 * DAY, "login", client="10.0.0.2:9"),
+        line(8 * DAY + 1, "login", user="bob@admin", client="10.0.0.3:1"),
+        line(8 * DAY + 2, "login", client="[2001:db8::1]:5"),
+        line(8 * DAY + 3, "login", client="[2001:db8::2]:5"),
+    ]
+    (alert,) = judged(tmp_path, lines)
+    assert dict(alert.about) == {"address": "2001:db8::/64", "user": "ann@admin"}
+
+
+def test_a_clock_set_back_opens_no_gap(tmp_path: Path) -> None:
+    lines = [shows(0, 400), shows(-500, 400), shows(-499, 400)]
+    assert names(judged(tmp_path, lines)) == ["clock", "bulk-read"]
+
+
+def test_a_clock_set_ahead_does_not_empty_the_windows(tmp_path: Path) -> None:
+    append(tmp_path, [shows(0, 600)])
+    said, clocks = settings(tmp_path), Clocks(START)
+    state = StateFile(said.state)
+    follower, judge = Follower(said.place, KEY.verification), Judge(state, said.rules, ())
+    judge.take(follower.look(), follower.position, clocks, is_live=True)
+    clocks.forward(seconds=5)
+    # the machine's own clock was set too
+    clocks.wall = START.replace(hour=20)
+    append(tmp_path, [shows(11 * 60, 600)])
+    judge.take(follower.look(), follower.position, clocks, is_live=True)
+    assert names(Alerts(state).latest(9, only_open=True)) == ["bulk-read", "clock"]
+    state.close()
+
+
+def test_a_night_without_lines_is_no_jump(tmp_path: Path) -> None:
+    append(tmp_path, [shows(0, 1)])
+    said, clocks = settings(tmp_path), Clocks(START)
+    state = StateFile(said.state)
+    follower, judge = Follower(said.place, KEY.verification), Judge(state, said.rules, ())
+    for hours in (0, 12, 60):
+        clocks.wall, clocks.monotonic = START, 1000.0
+        clocks.forward(hours=hours)
+        append(tmp_path, [shows(hours * 60, 1)])
+        judge.take(follower.look(), follower.position, clocks, is_live=hours > 0)
+    assert Alerts(state).latest(9, only_open=True) == []
+    state.close()
+
+
+def test_a_log_that_is_changed_is_an_alert(tmp_path: Path) -> None:
+    append(tmp_path, [shows(0, 1), shows(1, 1), shows(2, 1)])
+    path = place(tmp_path).path
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[3]]))
+    said = settings(tmp_path)
+    state = StateFile(said.state)
+    follower, judge = Follower(said.place, KEY.verification), Judge(state, said.rules, ())
+    judge.take(follower.look(), follower.position, Clocks(), is_live=False)
+    found = Alerts(state).latest(9, only_open=True)
+    assert {dict(alert.about)["flaw"] for alert in found} == {"missing"}
+    state.close()
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_one_that_is_killed_at_any_point_neither_loses_nor_doubles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path, [shows(each, 400) for each in range(6)])
+    said = settings(tmp_path)
+    statements = 0
+    killed_at = 1
+    run = StateFile.run
+
+    def killed(state: StateFile, statement: str, *values: object) -> int:
+        nonlocal statements
+        statements += 1
+        if statements == killed_at:
+            raise _Killed
+        return run(state, statement, *values)
+
+    is_over = False
+    while not is_over:
+        state = StateFile(said.state)
+        follower = Follower(said.place, KEY.verification, read_place(state))
+        judge = Judge(state, said.rules, ("told",))
+        new = follower.look(2)
+        statements = 0
+        monkeypatch.setattr(StateFile, "run", killed)
+        try:
+            judge.take(new, follower.position, Clocks(), is_live=False)
+            is_over = new.is_end
+            killed_at = 1
+        except _Killed:
+            killed_at += 1
+        monkeypatch.undo()
+        state.close()
+    state = StateFile(said.state)
+    (alert,) = Alerts(state).latest(9, only_open=True)
+    assert (alert.amount, alert.times) == (2400, 4)
+    assert Alerts(state).untold() == {"told": {"waiting": 1}}
+    state.close()
+
+
+def test_alerts_of_one_rule_are_not_told_without_end(tmp_path: Path) -> None:
+    lines = [
+        line(0, "login-failed", user="", client=f"10.0.{each // 250}.{each % 250}:1")
+        for each in range(2 * MOST_NAMED)
+        for _ in range(10)
+    ]
+    found = judged(tmp_path, lines)
+    assert len(found) == MOST_NAMED + 1
+    assert found[-1].times == MOST_NAMED
+
+
+def test_one_that_learns_tells_of_the_log_alone(tmp_path: Path) -> None:
+    append(tmp_path, [shows(0, 5000), line(-90, "refused")])
+    said = settings(tmp_path)
+    state = StateFile(said.state)
+    follower = Follower(said.place, KEY.verification)
+    judge = Judge(state, said.rules, (), is_learning=True)
+    judge.take(follower.look(), follower.position, Clocks(), is_live=False)
+    assert names(Alerts(state).latest(9, only_open=True)) == ["clock"]
+    state.close()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1,2]", "[1,2,3,4,5]", '["a",1,1,"zz",[]]', "null"])
+def test_a_place_that_nobody_wrote_is_said(tmp_path: Path, text: str) -> None:
+    state = StateFile(tmp_path / "watch.sqlite")
+    state.keep("place", text)
+    with pytest.raises(StateDamaged):
+        read_place(state)
+    state.keep("clock", text.replace("1,2]", "1]"))
+    with pytest.raises(StateDamaged):
+        Judge(state, {}, ())
+    state.close()
+
+
+def test_no_value_and_no_name_of_odd_length_gets_into_an_alert(tmp_path: Path) -> None:
+    lines = [line(0, "plaintext", namespace="x" * 5000, path="p", value="9434765919")]
+    (alert,) = judged(tmp_path, lines)
+    assert "9434765919" not in str(alert.document())
+    assert len(dict(alert.about)["namespace"]) == 256
