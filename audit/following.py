@@ -46,7 +46,7 @@ class NewLines:
 
 
 @final
-class Follower:
+class LogFollower:
     """See the module. For one thread."""
 
     def __init__(

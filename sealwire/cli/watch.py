@@ -16,7 +16,7 @@ from sealwire.keys.private_file import writer_lock
 from sealwire.sidecars.detection.delivery import LogChannel
 from sealwire.sidecars.detection.rules_file import WatchSettings, load_watch_settings
 from sealwire.sidecars.detection.state_file import StateFile
-from sealwire.sidecars.detection.watcher import Watcher, channels_of
+from sealwire.sidecars.detection.watcher import AuditWatch, channels_of
 
 _EPILOG = """\b
 Exit codes (docs/errors.md has all cases):
@@ -62,7 +62,7 @@ def watch(config: Path, *, check: bool, once: bool, learn: bool) -> None:
 def _watch(settings: WatchSettings, state: StateFile, *, check: bool, once: bool, learn: bool) -> None:
     log = LogChannel()
     channels = channels_of(settings, state, log)
-    watcher = Watcher(settings, state, channels, log.write, is_learning=learn)
+    watcher = AuditWatch(settings, state, channels, log.write, is_learning=learn)
     if check:
         click.echo(f"{len(settings.rules)} rules, {len(channels)} channels: can be used")
     elif learn:

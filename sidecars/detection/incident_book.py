@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord
-from sealwire.sidecars.detection.incidents import Incident, IncidentState, Risk, Stage, require_step
+from sealwire.sidecars.detection.incidents import DeadlineStage, Incident, IncidentState, Risk, require_step
 from sealwire.sidecars.detection.state_file import StateFile
 
 _COLUMNS: Final = "number, title, state, aware, opened, acknowledged, risk, outcome"
@@ -38,7 +38,7 @@ class IncidentBook:
         with self._state.transaction():
             number = self._state.run(
                 "INSERT INTO incidents (title, state, aware, opened, warned) VALUES (?, ?, ?, ?, ?)",
-                *(title, IncidentState.OPEN.value, _text(aware), _text(now), Stage.RUNNING.value),
+                *(title, IncidentState.OPEN.value, _text(aware), _text(now), DeadlineStage.RUNNING.value),
             )
             for each in alerts:
                 self._alerts.assign(each, number)
@@ -107,14 +107,14 @@ class IncidentBook:
             self._enter(number, now, operator, to.value, said)
         return self.one(number)
 
-    def newly_due(self, now: datetime) -> list[tuple[Incident, Stage]]:
+    def newly_due(self, now: datetime) -> list[tuple[Incident, DeadlineStage]]:
         """Those whose time passes, once for each stage; the caller holds a transaction, and tells of them."""
-        found: list[tuple[Incident, Stage]] = []
+        found: list[tuple[Incident, DeadlineStage]] = []
         for incident in self.incidents(also_closed=False):
             stage = incident.stage(now)
             select = "SELECT warned FROM incidents WHERE number = ?"
             warned = self._state.rows(select, incident.number)[0][0]
-            if stage in (Stage.SOON, Stage.OVERDUE) and warned != stage.value:
+            if stage in (DeadlineStage.SOON, DeadlineStage.OVERDUE) and warned != stage.value:
                 self._state.run(
                     "UPDATE incidents SET warned = ? WHERE number = ?", stage.value, incident.number
                 )

@@ -35,7 +35,7 @@ class Risk(Enum):
     HIGH = "high"
 
 
-class Stage(Enum):
+class DeadlineStage(Enum):
     """Where an incident is in its 72 hours."""
 
     RUNNING = "running"
@@ -85,14 +85,14 @@ class Incident:
         """How much of the 72 hours is left; negative once they are over."""
         return self.deadline - now
 
-    def stage(self, now: datetime) -> Stage:
+    def stage(self, now: datetime) -> DeadlineStage:
         """Where it is in its 72 hours."""
         if self.state not in _RUNNING:
-            return Stage.STOPPED
+            return DeadlineStage.STOPPED
         left = self.left(now)
         if left <= timedelta():
-            return Stage.OVERDUE
-        return Stage.SOON if left < SOON else Stage.RUNNING
+            return DeadlineStage.OVERDUE
+        return DeadlineStage.SOON if left < SOON else DeadlineStage.RUNNING
 
 
 def require_step(

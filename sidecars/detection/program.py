@@ -11,7 +11,7 @@ from sealwire.sidecars.detection.errors import DeliveryFailed, DetectionReason
 from sealwire.sidecars.detection.rules_file import ProgramSettings
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
-"""Of the environment; the rest of it may hold what opens keys."""
+"""Variables that the command gets; others may hold what opens keys."""
 
 
 @final

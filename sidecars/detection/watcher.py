@@ -8,7 +8,7 @@ from secrets import token_hex
 from typing import Final, final
 
 from sealwire.audit.files import load_verification_key
-from sealwire.audit.following import Follower
+from sealwire.audit.following import LogFollower
 from sealwire.sidecars.detection.alerts import Alerts
 from sealwire.sidecars.detection.delivery import Channel, Courier, Document, LogChannel, deliver
 from sealwire.sidecars.detection.incident_book import IncidentBook
@@ -51,7 +51,7 @@ def _origin(state: StateFile) -> str:
 
 
 @final
-class Watcher:
+class AuditWatch:
     """One watch over one log. Nobody else may watch with the same state file at the same time."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Watcher:
         key = None if settings.key is None else load_verification_key(settings.key)
         self._settings, self._state, self._channels = settings, state, channels
         self._note, self._clocks = note, clocks
-        self._follower = Follower(settings.place, key, read_place(state))
+        self._follower = LogFollower(settings.place, key, read_place(state))
         names = [channel.name for channel in channels]
         self._judge = Judge(state, settings.rules, names, is_learning=is_learning)
         self._book = IncidentBook(state)

@@ -15,7 +15,7 @@ from sealwire.sidecars.detection.state_file import StateFile
 from sealwire.sidecars.detection.usual import Usual
 
 MAX_ROWS: Final = 500_000
-"""Of sums, and of people: beyond that the oldest are dropped, and an alert says so."""
+"""So many sums, and people, are kept: beyond that the oldest are dropped, and an alert says so."""
 _PEOPLE_FACTOR: Final = 4
 """So many times the highest threshold people of one user are told apart."""
 _LONGEST: Final = DAY_S // BUCKET_S + 1

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from sealwire.audit.files import files_of
-from sealwire.audit.following import Follower, LogPosition
+from sealwire.audit.following import LogFollower, LogPosition
 from sealwire.audit.line import Fields
 from sealwire.audit.log import LogPace
 from sealwire.audit.verification import FlawKind
 from tests.audit.logs import KEY, NEVER, event, opened, place, written
 
 
-def follower(folder: Path, position: LogPosition | None = None) -> Follower:
-    return Follower(place(folder), KEY.verification, position)
+def follower(folder: Path, position: LogPosition | None = None) -> LogFollower:
+    return LogFollower(place(folder), KEY.verification, position)
 
 
-def seen(reader: Follower, most: int = 5000) -> tuple[list[int], list[FlawKind]]:
+def seen(reader: LogFollower, most: int = 5000) -> tuple[list[int], list[FlawKind]]:
     new = reader.look(most)
     return [line.number for line in new.lines], [flaw.kind for flaw in new.flaws]
 
@@ -202,7 +202,7 @@ def test_checkpoints_that_are_no_good_are_told_of_once(tmp_path: Path) -> None:
 
 def test_without_a_key_the_chain_alone_is_looked_at(tmp_path: Path) -> None:
     written(tmp_path, 3)
-    reader = Follower(place(tmp_path), None)
+    reader = LogFollower(place(tmp_path), None)
     assert seen(reader) == ([0, 1, 2, 3], [])
 
 

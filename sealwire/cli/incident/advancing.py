@@ -3,7 +3,7 @@
 import click
 
 from sealwire.cli.incident.options import (
-    Desk,
+    IncidentDesk,
     desk_options,
     incident_argument,
     incident_document,
@@ -23,7 +23,7 @@ from sealwire.sidecars.detection.incidents import IncidentState, Risk
 )
 @note_option
 @json_option
-def assess(incident: int, desk: Desk, risk: str, note: str | None, as_json: bool) -> None:
+def assess(incident: int, desk: IncidentDesk, risk: str, note: str | None, as_json: bool) -> None:
     """Say how likely an incident is to be a risk to people. What becomes known later may change it.
 
     `unlikely`: it need not be notified. `high`: the people themselves have to be told too.
@@ -40,7 +40,7 @@ def assess(incident: int, desk: Desk, risk: str, note: str | None, as_json: bool
 @desk_options
 @note_option
 @json_option
-def notify(incident: int, desk: Desk, note: str | None, as_json: bool) -> None:
+def notify(incident: int, desk: IncidentDesk, note: str | None, as_json: bool) -> None:
     """Write down that the authority was told, and how: this stops the 72 hours. It tells nobody by itself.
 
     \b
@@ -55,7 +55,7 @@ def notify(incident: int, desk: Desk, note: str | None, as_json: bool) -> None:
 @desk_options
 @note_option
 @json_option
-def dismiss(incident: int, desk: Desk, note: str | None, as_json: bool) -> None:
+def dismiss(incident: int, desk: IncidentDesk, note: str | None, as_json: bool) -> None:
     """Write down why the authority need not be told: only where a risk to people was assessed as unlikely.
 
     \b
@@ -70,7 +70,7 @@ def dismiss(incident: int, desk: Desk, note: str | None, as_json: bool) -> None:
 @desk_options
 @click.option("--outcome", type=note_text, required=True, help="What came of it, and what was changed.")
 @json_option
-def close(incident: int, desk: Desk, outcome: str, as_json: bool) -> None:
+def close(incident: int, desk: IncidentDesk, outcome: str, as_json: bool) -> None:
     """Close an incident that was notified, or need not be.
 
     \b
@@ -81,7 +81,7 @@ def close(incident: int, desk: Desk, outcome: str, as_json: bool) -> None:
 
 
 def _advance(
-    incident: int, desk: Desk, to: IncidentState, text: str, risk: Risk | None, *, as_json: bool
+    incident: int, desk: IncidentDesk, to: IncidentState, text: str, risk: Risk | None, *, as_json: bool
 ) -> None:
     with desk.opened() as opened:
         changed = opened.book.advance(incident, to, desk.now, desk.operator, risk=risk, text=text)

@@ -7,24 +7,30 @@ import click
 from rich.table import Column
 
 from sealwire.cli.exit_codes import EX_NO
-from sealwire.cli.incident.options import Desk, desk_options, incident_argument, incident_document, left_text
+from sealwire.cli.incident.options import (
+    IncidentDesk,
+    desk_options,
+    incident_argument,
+    incident_document,
+    left_text,
+)
 from sealwire.cli.options import json_option
 from sealwire.cli.output import print_json, show_table
 from sealwire.proxy.session.replies import one_line
 from sealwire.sidecars.detection.alerts import Alert
 from sealwire.sidecars.detection.breach_form import about
-from sealwire.sidecars.detection.incidents import Incident, Stage
+from sealwire.sidecars.detection.incidents import DeadlineStage, Incident
 
 _CELL = 200
 _MOST = click.IntRange(1, 10_000)
-_PRESSING = (Stage.SOON, Stage.OVERDUE)
+_PRESSING = (DeadlineStage.SOON, DeadlineStage.OVERDUE)
 
 
 @click.command(name="list")
 @desk_options
 @click.option("--all", "also_closed", is_flag=True, help="Closed incidents as well.")
 @json_option
-def list_command(desk: Desk, *, also_closed: bool, as_json: bool) -> None:
+def list_command(desk: IncidentDesk, *, also_closed: bool, as_json: bool) -> None:
     """List incidents, newest first, with what is left of their 72 hours.
 
     Exit code 1 when one has less than 24 hours left or is overdue.
@@ -49,7 +55,7 @@ def list_command(desk: Desk, *, also_closed: bool, as_json: bool) -> None:
 
 
 def _row(incident: Incident, now: datetime) -> tuple[str, ...]:
-    is_running = incident.stage(now) is not Stage.STOPPED
+    is_running = incident.stage(now) is not DeadlineStage.STOPPED
     return (
         incident.id,
         incident.state.value,
@@ -65,7 +71,7 @@ def _row(incident: Incident, now: datetime) -> tuple[str, ...]:
 @click.option("--all", "also_seen", is_flag=True, help="Those that were acknowledged as well.")
 @click.option("--last", type=_MOST, default=50, show_default=True, help="How many at most.")
 @json_option
-def alerts_command(desk: Desk, *, also_seen: bool, last: int, as_json: bool) -> None:
+def alerts_command(desk: IncidentDesk, *, also_seen: bool, last: int, as_json: bool) -> None:
     """List alerts that nobody has acknowledged, newest first.
 
     \b
@@ -93,7 +99,7 @@ def _alert_row(alert: Alert) -> tuple[object, ...]:
 @incident_argument
 @desk_options
 @json_option
-def show(incident: int, desk: Desk, as_json: bool) -> None:
+def show(incident: int, desk: IncidentDesk, as_json: bool) -> None:
     """Show an incident with its alerts and all that was done about it.
 
     \b

@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 
 from sealwire.cli.incident.options import (
-    Desk,
+    IncidentDesk,
     alert_number,
     desk_options,
     incident_argument,
@@ -35,7 +35,7 @@ _KINDS = click.Choice(["note", "containment"])
 )
 @json_option
 def open_command(
-    desk: Desk, alerts: tuple[int, ...], title: str | None, aware: datetime | None, as_json: bool
+    desk: IncidentDesk, alerts: tuple[int, ...], title: str | None, aware: datetime | None, as_json: bool
 ) -> None:
     """Open an incident, of alerts or without. Its 72 hours run from when one became aware of it.
 
@@ -65,7 +65,7 @@ def _raised(alert: Alert, now: datetime) -> datetime:
 @click.argument("number")
 @desk_options
 @json_option
-def acknowledge(number: str, desk: Desk, as_json: bool) -> None:
+def acknowledge(number: str, desk: IncidentDesk, as_json: bool) -> None:
     """Say that you have seen an alert (aNUMBER), or have taken an incident on (iNUMBER).
 
     \b
@@ -95,7 +95,7 @@ def acknowledge(number: str, desk: Desk, as_json: bool) -> None:
 @desk_options
 @click.option("--kind", type=_KINDS, default="note", show_default=True, help="What the report takes it for.")
 @json_option
-def note(incident: int, text: str, desk: Desk, kind: str, as_json: bool) -> None:
+def note(incident: int, text: str, desk: IncidentDesk, kind: str, as_json: bool) -> None:
     """Write something down about an incident; it goes into the report.
 
     \b

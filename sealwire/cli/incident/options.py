@@ -60,7 +60,7 @@ incident_argument = click.argument("incident", type=incident_number)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class IncidentDesk:
     """Where incidents are worked on."""
 
     config: Path
@@ -68,18 +68,18 @@ class Desk:
     operator: str
 
     @contextmanager
-    def opened(self) -> Iterator["OpenedDesk"]:
+    def opened(self) -> Iterator["OpenIncidents"]:
         """The state file that the rules' file names. Raises UnusableWatchFile, SourceError, StateProblem."""
         watched = load_watch_settings(self.config)
         state = StateFile(watched.state)
         try:
-            yield OpenedDesk(watched, Alerts(state), IncidentBook(state))
+            yield OpenIncidents(watched, Alerts(state), IncidentBook(state))
         finally:
             state.close()
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedDesk:
+class OpenIncidents:
     """What lies on it."""
 
     settings: WatchSettings
@@ -87,11 +87,11 @@ class OpenedDesk:
     book: IncidentBook
 
 
-def _desk(config: Path) -> Desk:
-    return Desk(config, datetime.now(UTC), operator_at_host())
+def _desk(config: Path) -> IncidentDesk:
+    return IncidentDesk(config, datetime.now(UTC), operator_at_host())
 
 
-# Gives the command `desk: Desk`.
+# Gives the command `desk: IncidentDesk`.
 desk_options = settings(
     "desk",
     _desk,

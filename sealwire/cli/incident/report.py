@@ -14,7 +14,7 @@ from sealwire.cli.audit.options import existing_files
 from sealwire.cli.exit_codes import EX_NO
 from sealwire.cli.html.options import html_option
 from sealwire.cli.html.page import PageSection, PageTable, ReportPage, write_page
-from sealwire.cli.incident.options import Desk, OpenedDesk, desk_options, incident_argument, moment
+from sealwire.cli.incident.options import IncidentDesk, OpenIncidents, desk_options, incident_argument, moment
 from sealwire.cli.options import PATH, json_option, settings
 from sealwire.cli.output import print_json, progress_bar
 from sealwire.keys.private_file import replace_private
@@ -62,7 +62,7 @@ class Narrowed:
 @json_option
 def report(  # noqa: PLR0913, PLR0917 - one for each option
     incident: int,
-    desk: Desk,
+    desk: IncidentDesk,
     narrowed: Narrowed,
     html: Path | None,
     form: Path | None,
@@ -71,8 +71,8 @@ def report(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> None:
     """Verify the audit log, and collect what it has of an incident: what, whose, when, by whom.
 
-    A log that is not whole makes no report, but for `--unproved`. Exit code 1 when the lines that count are not
-    all vouched for by a checkpoint. People are counted by pseudonyms, which JSON lists.
+    A log that is not whole makes no report, but for `--unproved`. Exit code 1 when a line that counts has no
+    checkpoint that vouches for it. People are counted by pseudonyms, which JSON lists.
 
     \b
     Examples:
@@ -94,14 +94,14 @@ def report(  # noqa: PLR0913, PLR0917 - one for each option
     sys.exit(0 if found.evidence.is_proved else EX_NO)
 
 
-def _report(number: int, desk: Desk, opened: OpenedDesk, narrowed: Narrowed) -> BreachReport:
+def _report(number: int, desk: IncidentDesk, opened: OpenIncidents, narrowed: Narrowed) -> BreachReport:
     incident, alerts = opened.book.one(number), opened.alerts.of_incident(number)
     scope = narrowed.scope(scope_of(alerts, incident.aware, desk.now))
     evidence = _evidence(opened, scope)
     return BreachReport(incident, alerts, opened.book.entries(number), evidence, desk.now)
 
 
-def _evidence(opened: OpenedDesk, scope: Scope) -> Evidence:
+def _evidence(opened: OpenIncidents, scope: Scope) -> Evidence:
     place, key = opened.settings.place, opened.settings.key
     log = LogReport()
     checkpoints = None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sealwire.audit.following import Follower
+from sealwire.audit.following import LogFollower
 from sealwire.sidecars.detection.alerts import Alert, Alerts
 from sealwire.sidecars.detection.errors import DeliveryFailed, DetectionReason
 from sealwire.sidecars.detection.judging import Judge, Now, read_place
@@ -93,7 +93,7 @@ def judged(
     append(folder, list(lines))
     said = settings(folder, rules)
     state = StateFile(said.state)
-    follower = Follower(said.place, KEY.verification, read_place(state))
+    follower = LogFollower(said.place, KEY.verification, read_place(state))
     judge = Judge(state, said.rules, ())
     while True:
         new = follower.look(at_once)

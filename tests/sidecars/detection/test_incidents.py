@@ -10,10 +10,10 @@ from sealwire.sidecars.detection.errors import DetectionReason, NoSuchRecord, Wr
 from sealwire.sidecars.detection.incident_book import IncidentBook
 from sealwire.sidecars.detection.incidents import (
     TRANSITIONS,
+    DeadlineStage,
     Incident,
     IncidentState,
     Risk,
-    Stage,
     require_step,
 )
 from sealwire.sidecars.detection.rules import DEFAULTS, RuleName
@@ -56,12 +56,18 @@ def test_nothing_is_told_without_a_word(hours: int) -> None:
 
 @pytest.mark.parametrize(
     ("hours", "stage"),
-    [(0, Stage.RUNNING), (48, Stage.RUNNING), (48.1, Stage.SOON), (72, Stage.OVERDUE), (900, Stage.OVERDUE)],
+    [
+        (0, DeadlineStage.RUNNING),
+        (48, DeadlineStage.RUNNING),
+        (48.1, DeadlineStage.SOON),
+        (72, DeadlineStage.OVERDUE),
+        (900, DeadlineStage.OVERDUE),
+    ],
 )
-def test_the_time_runs_from_when_one_is_aware(hours: float, stage: Stage) -> None:
+def test_the_time_runs_from_when_one_is_aware(hours: float, stage: DeadlineStage) -> None:
     now = START + hours * HOUR
     assert incident().stage(now) is stage
-    assert incident(IncidentState.NOTIFIED).stage(now) is Stage.STOPPED
+    assert incident(IncidentState.NOTIFIED).stage(now) is DeadlineStage.STOPPED
     assert incident().left(now) == timedelta(hours=72 - hours)
 
 
@@ -120,5 +126,5 @@ def test_that_time_passes_is_told_once_for_each_stage(state: StateFile) -> None:
     book = IncidentBook(state)
     book.open_incident("list", [], START, START, "ann")
     told = [[stage for _, stage in book.newly_due(START + hours * HOUR)] for hours in (1, 49, 50, 73, 80, 49)]
-    assert told == [[], [Stage.SOON], [], [Stage.OVERDUE], [], [Stage.SOON]]
+    assert told == [[], [DeadlineStage.SOON], [], [DeadlineStage.OVERDUE], [], [DeadlineStage.SOON]]
     state.close()

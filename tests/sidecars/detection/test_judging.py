@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sealwire.audit.following import Follower
+from sealwire.audit.following import LogFollower
 from sealwire.sidecars.detection.alerts import MOST_NAMED, Alerts
 from sealwire.sidecars.detection.errors import StateDamaged
 from sealwire.sidecars.detection.judging import Judge, read_place
@@ -146,7 +146,7 @@ def test_a_clock_set_ahead_does_not_empty_the_windows(tmp_path: Path) -> None:
     append(tmp_path, [shows(0, 600)])
     said, clocks = settings(tmp_path), Clocks(START)
     state = StateFile(said.state)
-    follower, judge = Follower(said.place, KEY.verification), Judge(state, said.rules, ())
+    follower, judge = LogFollower(said.place, KEY.verification), Judge(state, said.rules, ())
     judge.take(follower.look(), follower.position, clocks, is_live=True)
     clocks.forward(seconds=5)
     # the machine's own clock was set too
@@ -161,7 +161,7 @@ def test_a_night_without_lines_is_no_jump(tmp_path: Path) -> None:
     append(tmp_path, [shows(0, 1)])
     said, clocks = settings(tmp_path), Clocks(START)
     state = StateFile(said.state)
-    follower, judge = Follower(said.place, KEY.verification), Judge(state, said.rules, ())
+    follower, judge = LogFollower(said.place, KEY.verification), Judge(state, said.rules, ())
     for hours in (0, 12, 60):
         clocks.wall, clocks.monotonic = START, 1000.0
         clocks.forward(hours=hours)
@@ -178,7 +178,7 @@ def test_a_log_that_is_changed_is_an_alert(tmp_path: Path) -> None:
     path.write_bytes(b"".join([*lines[:2], lines[3]]))
     said = settings(tmp_path)
     state = StateFile(said.state)
-    follower, judge = Follower(said.place, KEY.verification), Judge(state, said.rules, ())
+    follower, judge = LogFollower(said.place, KEY.verification), Judge(state, said.rules, ())
     judge.take(follower.look(), follower.position, Clocks(), is_live=False)
     found = Alerts(state).latest(9, only_open=True)
     assert {dict(alert.about)["flaw"] for alert in found} == {"missing"}
@@ -208,7 +208,7 @@ def test_one_that_is_killed_at_any_point_neither_loses_nor_doubles(
     is_over = False
     while not is_over:
         state = StateFile(said.state)
-        follower = Follower(said.place, KEY.verification, read_place(state))
+        follower = LogFollower(said.place, KEY.verification, read_place(state))
         judge = Judge(state, said.rules, ("told",))
         new = follower.look(2)
         statements = 0
@@ -243,7 +243,7 @@ def test_one_that_learns_tells_of_the_log_alone(tmp_path: Path) -> None:
     append(tmp_path, [shows(0, 5000), line(-90, "refused")])
     said = settings(tmp_path)
     state = StateFile(said.state)
-    follower = Follower(said.place, KEY.verification)
+    follower = LogFollower(said.place, KEY.verification)
     judge = Judge(state, said.rules, (), is_learning=True)
     judge.take(follower.look(), follower.position, Clocks(), is_live=False)
     assert names(Alerts(state).latest(9, only_open=True)) == ["clock"]
