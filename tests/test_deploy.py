@@ -15,6 +15,7 @@ from tests.support.systemd_analyze import systemd_analyze
 SYSTEMD = ROOT / "deploy" / "systemd"
 UNIT = SYSTEMD / "sealwire.service"
 KEYS_UNIT = SYSTEMD / "sealwire-keys.service"
+WATCH_UNIT = SYSTEMD / "sealwire-watch.service"
 KEYS_JOB = ROOT / "deploy" / "kubernetes" / "sealwire-keys.yaml"
 KEYS_STEPS = [["keys", "rotate", "--due"], ["keys", "status"]]
 # systemd's own score, 0 (closed) to 10 (open). The unit has 1.1; what is left is mostly the network.
@@ -66,7 +67,7 @@ def test_the_unit_does_not_restart_what_only_an_operator_can_mend() -> None:
     assert settings["MemorySwapMax"] == ["0"]
 
 
-@pytest.mark.parametrize("unit", [UNIT, KEYS_UNIT], ids=["sealwire", "sealwire-keys"])
+@pytest.mark.parametrize("unit", [UNIT, KEYS_UNIT, WATCH_UNIT], ids=lambda unit: unit.stem)
 def test_systemd_rates_the_unit_as_closed(unit: Path) -> None:
     done = systemd_analyze("security", "--offline=true", "--no-pager", unit)
     assert done.returncode == 0, done.stderr
@@ -85,6 +86,15 @@ def test_systemd_understands_the_keys_units(tmp_path: Path) -> None:
     done = systemd_analyze("verify", "--man=no", *sorted(tmp_path.glob("sealwire-keys.*")))
     assert done.returncode == 0, done.stderr
     assert "sealwire-keys" not in done.stderr
+
+
+def test_the_watch_writes_its_state_and_nothing_else_and_comes_back() -> None:
+    settings = unit_settings(WATCH_UNIT)
+    assert settings["StateDirectory"] == ["sealwire-watch"]
+    assert not {"ReadWritePaths", "LogsDirectory", "EnvironmentFile"} & set(settings)
+    assert settings["ProtectSystem"] == ["strict"]
+    assert (settings["Restart"], settings["RestartPreventExitStatus"]) == (["on-failure"], ["65 77 78"])
+    assert settings["User"] == unit_settings()["User"]
 
 
 def test_the_keys_unit_rotates_what_is_due_and_fails_where_something_is_overdue() -> None:

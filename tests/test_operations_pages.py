@@ -8,7 +8,10 @@ from tests.build_context import ROOT
 from tests.support.doc_commands import blocks_of
 
 PAGES = ROOT / "docs" / "operations"
-NAMES = ("access", "audit", "backup", "coverage", "luks", "migration", "restore-drill", "tls", "vault")
+NAMES = (
+    *("access", "alerts", "audit", "backup", "coverage"),
+    *("luks", "migration", "restore-drill", "tls", "vault"),
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -31,7 +31,16 @@ MAX_NAMES: Final = 10_000
 """Names and hours of one kind that are counted apart."""
 _MARGIN: Final = timedelta(hours=1)
 _EVENTS: Final = frozenset(
-    {"command", "refused", "login", "login-failed", "undecryptable", "plaintext", "command-begun"}
+    {
+        "command",
+        "refused",
+        "login",
+        "login-failed",
+        "undecryptable",
+        "plaintext",
+        "break-glass",
+        "command-begun",
+    }
 )
 _OTHERS: Final = "others"
 

@@ -94,6 +94,8 @@ def observe(fields: Fields, rules: Rules, moment: datetime | None) -> Iterator[O
             yield from _simple(rules, RuleName.FAILED_LOGINS, (("address", address_of(fields)),), fields)
         case "undecryptable":
             yield from _undecryptable(fields, rules)
+        case "break-glass":
+            yield from _simple(rules, RuleName.BREAK_GLASS, (("user", who(fields)),), fields)
         case "plaintext":
             about = (("namespace", _text(fields, "namespace")), ("path", _text(fields, "path")))
             yield from _simple(rules, RuleName.PLAINTEXT, about, fields)

@@ -79,7 +79,7 @@ CASES: list[tuple[str, Lines]] = [
     ("undecryptable", [line(0, "undecryptable", reason="DecryptionFailed") for _ in range(5)]),
     ("unknown-keys", [line(0, "undecryptable", reason="UnknownKey")]),
     ("plaintext", [line(0, "plaintext", namespace="clinic.patients", path="nhs_number")]),
-    ("break-glass", [line(0, glass="unconscious")]),
+    ("break-glass", [line(0, glass="unconscious"), line(0, "break-glass", reason="unconscious")]),
     ("subjects", [line(each / 10, subjects=[person(each)]) for each in range(50)]),
     ("subjects", [line(0, subjects_unknown=50)]),
     ("out-of-hours", [shows(14 * 60, 50)]),
