@@ -68,7 +68,7 @@ def clinic(folder: Path) -> Iterator[MongoClient[Any]]:
 def watching(folder: Path) -> Iterator[Path]:
     """A watch beside the proxy; where it writes."""
     said = folder / "said.jsonl"
-    command = [sys.executable, "-m", "sealwire", "watch", folder / "alerts.yaml"]
+    command = [sys.executable, "-m", "sealwire", "watch", str(folder / "alerts.yaml")]
     with said.open("wb") as file, subprocess.Popen(command, stdout=file) as process:
         try:
             while b'"watching"' not in said.read_bytes():
@@ -114,7 +114,7 @@ def test_the_page_works_from_the_alert_to_the_end_of_the_incident(files: Path) -
         }
         (files / "alerts.yaml").write_text(yaml.safe_dump(document))
         refused(client)
-    command = [sys.executable, "-m", "sealwire", "watch", files / "alerts.yaml", "--once"]
+    command = [sys.executable, "-m", "sealwire", "watch", str(files / "alerts.yaml"), "--once"]
     once = subprocess.run(command, capture_output=True, check=False)
     assert once.returncode == 1
     said = run_document(PAGE, files, "incident")

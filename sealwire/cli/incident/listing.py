@@ -84,8 +84,8 @@ def alerts_command(desk: IncidentDesk, *, also_seen: bool, last: int, as_json: b
     if as_json:
         print_json([alert.document() for alert in found])
     else:
-        narrow = (Column(name, no_wrap=True) for name in ("alert", "rule", "urgency", "first"))
-        columns = (*narrow, "amount", Column("about", overflow="fold"), "incident")
+        columns = [Column(name, no_wrap=True) for name in ("alert", "rule", "urgency", "first")]
+        columns += [Column("amount"), Column("about", overflow="fold"), Column("incident")]
         show_table(columns, map(_alert_row, found))
 
 

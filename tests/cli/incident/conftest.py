@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of the rules for a log of a clerk who has read far too much."""
     path = tmp_path / "alerts.yaml"
     path.write_bytes(source(tmp_path))
-    shown = {"read": {"nhs_number": 1200}, "documents": 1200, "namespace": "clinic.patients"}
+    shown: dict[str, Any] = {"read": {"nhs_number": 1200}, "documents": 1200, "namespace": "clinic.patients"}
     people = [f"{number:032x}" for number in range(60)]
     append(tmp_path, [line(0, "login"), line(1, subjects=people, **shown), line(2, "refused", reason="role")])
     monkeypatch.setenv("SEALWIRE_WATCH_CONFIG", str(path))

@@ -23,7 +23,7 @@ MARKER = "9434765919"
 
 
 def lines() -> list[dict[str, Any]]:
-    shown = {"read": {"nhs_number": 3}, "documents": 3, "namespace": "clinic.patients"}
+    shown: dict[str, Any] = {"read": {"nhs_number": 3}, "documents": 3, "namespace": "clinic.patients"}
     return [
         line(0, subjects=["a" * 32, "b" * 32], subjects_unknown=1, **shown),
         line(1, subjects=["b" * 32], written={"nhs_number": 1}, glass="unconscious", **shown),
